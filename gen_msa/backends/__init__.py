@@ -1,0 +1,69 @@
+"""Backends: from requests to completions. A backend is a file here, imported only when named.
+
+Knows nothing of sentiment, posts or aspects: it is shown a chat and gives words back. A slot
+(`Request.choice`) and a schema (`Request.json_schema`) are offered together; each backend honours
+the one it can enforce and says which in `Completion.notes["form"]` (`slot`, `schema`, `free`).
+
+    backend = backends["echo"]("", BackendOptions())
+    backend.complete([request])
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from gen_msa.chat import Chat, Completion, Request
+from gen_msa.registry import Registry
+from gen_msa.settings import Settings
+
+
+class BackendOptions(Settings):
+    """What every backend understands; one that cannot honour a setting says so at start."""
+
+    batch_size: int = 16
+    """Requests decoded together (transformers), or at most in flight (http)."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    share_prefix: bool = True
+    """Encode what requests have in common once (transformers)."""
+    timeout: float = 120.0
+    """Seconds for one call (http)."""
+    retries: int = 5
+    """Further tries of a call that failed for a passing reason (http)."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key (http); the key itself is never a setting."""
+    script: str = ""
+    """File of scripted answers (echo)."""
+
+
+class TokenCount(NamedTuple):
+    """Tokens of a chat as the model would be shown it."""
+
+    total: int
+    picture: int
+
+
+class Backend(Protocol):
+    """A model that completes chats."""
+
+    revision: str
+    """Changes whenever its answers could: hash of weights and adapter, or the server's model name."""
+    sees_pictures: bool
+    lists_aspects: bool
+    """Whether it is strong enough to be asked which aspects a post has."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order. Never raises for a single bad request."""
+        ...
+
+    def count_tokens(self, chat: Chat) -> TokenCount | None:
+        """Tokens the chat costs, or None when only the server knows."""
+        ...
+
+
+class BackendKind(Protocol):
+    """What a module of this room registers: `TARGET` is what follows the colon in a reader's name."""
+
+    def __call__(self, target: str, options: BackendOptions) -> Backend: ...
+
+
+backends: Registry[BackendKind] = Registry("backend", __name__, "gen_msa.backends")

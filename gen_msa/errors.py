@@ -1,0 +1,36 @@
+"""The errors a user meets: what is wrong, where, and how to mend it.
+
+Knows nothing of any room. `UserError` is for a job that cannot start or go on; a single bad row is
+a `types.Rejected` instead, and the rest of the job goes on.
+
+    raise UserError("no split named 'devel' in twitter2015", mend="use one of: train, dev, test")
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. Printed without a traceback; exit code 2."""
+
+    def __init__(self, problem: str, *, mend: str = "") -> None:
+        super().__init__(f"{problem}\n  mend: {mend}" if mend else problem)
+        self.problem = problem
+        self.mend = mend
+
+
+class MissingExtra(UserError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed", mend=f"pip install 'gen-msa[{extra}]' and try again"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence for an unknown `name`: the nearest known one, and the whole list (at most 30)."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"{guess}known: {', '.join(names[:30]) or 'none'}{' …' if len(names) > 30 else ''}"

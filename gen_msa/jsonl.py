@@ -1,0 +1,98 @@
+"""JSON lines in and out: bounded memory, bad rows set aside, whole files only.
+
+Knows nothing of what a row means beyond the model it is given. A line over `MAX_LINE` bytes
+is refused before it is parsed or even held.
+
+    for row in read(Path("posts.jsonl"), Example):   # Example | Rejected
+        ...
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gen_msa.types import Rejected
+
+MAX_LINE = 1 << 20
+"""Bytes. The longest line that is parsed; a post of 100 kB fits ten times over."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def lines(path: Path, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes] | Rejected]:
+    """The non-blank lines of a file with their 1-based numbers; an overlong one is `Rejected`.
+
+    Reads at most `limit` bytes at a time, so a 100 MB line costs no more memory than a short one.
+    """
+    with path.open("rb") as f:
+        number = 0
+        while chunk := f.readline(limit + 1):
+            number += 1
+            if len(chunk) > limit and not chunk.endswith(b"\n"):
+                size = len(chunk) + _skip_line(f, limit)
+                yield Rejected(
+                    file=str(path),
+                    line=number,
+                    reason=f"line of {size} bytes is over the limit of {limit}",
+                    mend="split the post, or keep long fields out of the row",
+                    raw=chunk[:500].decode("utf-8", "replace"),
+                )
+            elif chunk.strip():
+                yield number, chunk.rstrip(b"\r\n")
+
+
+def _skip_line(f: IO[bytes], limit: int) -> int:
+    skipped = 0
+    while chunk := f.readline(limit):
+        skipped += len(chunk)
+        if chunk.endswith(b"\n"):
+            break
+    return skipped
+
+
+def read(path: Path, model: type[M], limit: int = MAX_LINE) -> Iterator[M | Rejected]:
+    """Every line of `path` as a `model`, or as a `Rejected` that says what was wrong with it."""
+    for item in lines(path, limit):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, line = item
+        try:
+            yield model.model_validate_json(line)
+        except ValidationError as e:
+            yield Rejected(
+                file=str(path),
+                line=number,
+                reason=reason_of(e),
+                mend=f"each line must be one JSON {model.__name__}",
+                raw=line[:500].decode("utf-8", "replace"),
+            )
+
+
+def reason_of(error: ValidationError) -> str:
+    """A validation error in one line: `post.text: Field required; …` (at most three)."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    said = [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in found[:3]]
+    return "; ".join(said) + ("; …" if len(found) > 3 else "")
+
+
+@contextmanager
+def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
+    """Write a file that appears under its name only when it is complete.
+
+    On any error the half-written file is removed and what stood there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open(mode) as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

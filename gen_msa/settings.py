@@ -1,0 +1,101 @@
+"""Settings: frozen models filled from YAML and `key=value` overrides; an unknown key is an error.
+
+Knows nothing of what is set. The merged settings are written beside every result (`save`) and read
+back at inference (`load`).
+
+    load(ExplainSettings, "explain.yaml", ["prompt=reader/full", "picture.max_pixels=50176"])
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gen_msa.errors import UserError, did_you_mean
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
+    """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
+
+    Raises `UserError` naming the key, the file and the nearest known key.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = _read(Path(path))
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"{item!r} is not key=value", mend="write e.g. workers=2")
+        _set(tree, key.strip().split("."), _scalar(value), item)
+    return build(kind, tree, str(path or "the command line"))
+
+
+def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
+    """Validate a plain mapping as settings of `kind`; `where` is named in the error."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as e:
+        raise UserError("\n".join(_explain(kind, err, where) for err in e.errors())) from None
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Write the merged settings as YAML that `load` reads back to an equal object."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise UserError(f"{path} cannot be read as YAML: {e}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold a mapping of settings", mend="write key: value lines")
+    return tree
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        return text
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{item!r}: {key!r} has no keys below it")
+    tree[keys[-1]] = value
+
+
+def _explain(kind: type[BaseModel], err: Any, where: str) -> str:
+    path = [str(p) for p in err["loc"]]
+    dotted = ".".join(path)
+    if err["type"] != "extra_forbidden":
+        return f"{where}: {dotted}: {err['msg']} (got {err['input']!r})"
+    known = _fields_at(kind, path[:-1])
+    return f"{where}: unknown key {dotted!r}: {did_you_mean(path[-1], known)}"
+
+
+def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
+    for name in path:
+        field = kind.model_fields.get(name)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        kind = inner
+    return list(kind.model_fields)

@@ -1,0 +1,189 @@
+"""The nouns that flow through the house: posts, opinions and their parts.
+
+Frozen pydantic models: they validate what comes from outside, and their JSON is what lies between
+the stages. They know nothing of files, models or metrics.
+
+    post = Post(id="1", text="Battery awful", aspects=(Aspect(term="Battery", start=0),))
+    Opinion(by="gold", aspect=post.aspects[0], polarity=Polarity.NEGATIVE)
+"""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+
+class Noun(BaseModel):
+    """Base of every noun: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Polarity(StrEnum):
+    """The three classes of the field, in label order 0, 1, 2."""
+
+    NEGATIVE = "negative"
+    NEUTRAL = "neutral"
+    POSITIVE = "positive"
+
+
+class Media(Noun):
+    """A picture, sound, film or feature tensor, by reference: the bytes stay on disk."""
+
+    kind: Literal["image", "audio", "video", "features"]
+    path: str = Field(min_length=1)
+    """Relative to the job's media root; `media` refuses anything outside it."""
+    key: str | None = None
+    """Name of the tensor inside a safetensors file; only for `kind="features"`."""
+
+
+class Aspect(Noun):
+    """What an opinion is about. `term=""` is the post as a whole."""
+
+    term: str
+    start: int | None = Field(default=None, ge=0)
+    """Character offset of `term` in the post's text; None when it does not stand there."""
+
+    @property
+    def end(self) -> int | None:
+        """Character offset one past the term, or None when the aspect has no place in the text."""
+        return None if self.start is None else self.start + len(self.term)
+
+
+WHOLE_POST = Aspect(term="")
+
+
+class Token(Noun):
+    """One word of a dependency parse."""
+
+    text: str
+    start: int = Field(ge=0)
+    """Character offset in the post's text."""
+    head: int = Field(ge=-1)
+    """0-based index of the governor in the parse; -1 for a root."""
+    rel: str
+    """Dependency relation to the head, in Universal Dependencies or ClearNLP names."""
+    pos: str = ""
+    """Part of speech: a universal tag (VERB) or a Penn tag (VBZ)."""
+
+
+class Parse(Noun):
+    """A dependency parse that came with the data, so that no parser is needed."""
+
+    tokens: tuple[Token, ...]
+    by: str
+    """Which parser made it, e.g. `stanza`."""
+
+
+class Post(Noun):
+    """One post as its readers see it. Never carries a label."""
+
+    id: str = Field(min_length=1)
+    text: str
+    media: tuple[Media, ...] = ()
+    aspects: tuple[Aspect, ...] = ()
+    parse: Parse | None = None
+    meta: dict[str, JsonValue] = Field(default_factory=dict)
+    """Facts of the source (speaker, time, picture id) that no stage of the house interprets."""
+
+    @model_validator(mode="after")
+    def _aspects_stand_where_they_say(self) -> Self:
+        for a in self.aspects:
+            if a.start is not None and self.text[a.start : a.start + len(a.term)] != a.term:
+                found = self.text[a.start : a.start + len(a.term)]
+                raise ValueError(f"aspect {a.term!r} is not at {a.start}: the text has {found!r}")
+        if len(set(self.aspects)) != len(self.aspects):
+            raise ValueError("the same aspect is listed twice at the same place")
+        return self
+
+
+class Evidence(Noun):
+    """A piece of the post (or of what stands for its picture) that carries an opinion."""
+
+    quote: str
+    start: int | None = Field(default=None, ge=0)
+    """Character offset in the post's text; None when the quote does not stand there verbatim."""
+    source: Literal["text", "picture", "cue"] = "text"
+
+
+class Status(StrEnum):
+    """How an answer came to be what it is. All but the first two count as wrong."""
+
+    OK = "ok"
+    REPARSED = "reparsed"
+    """Read only after a second, constrained question."""
+    UNPARSED = "unparsed"
+    """No label, a label outside the set, or more than one."""
+    EMPTY = "empty"
+    LENGTH = "length"
+    """Cut at the token limit before the label was said."""
+    ERROR = "error"
+    """The reader could not be asked (network, server, picture policy); retryable."""
+
+
+class Opinion(Noun):
+    """What one reader (`by`) says about one aspect of a post. Gold, teacher and student alike."""
+
+    by: str = Field(min_length=1)
+    aspect: Aspect = WHOLE_POST
+    polarity: Polarity | None = None
+    score: float | None = None
+    """Sentiment intensity on the data set's own scale (MOSI: -3 to 3); not a probability."""
+    probs: dict[Polarity, float] | None = None
+    """Probability of each class; sums to 1."""
+    explanation: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+    raw: str | None = None
+    """The reader's own words, kept whole."""
+    status: Status = Status.OK
+    how: dict[str, str] = Field(default_factory=dict)
+    """Provenance a reader must not hide: prompt@hash, cue_source, aspect_source, picture, …"""
+
+    @model_validator(mode="after")
+    def _probabilities_are_probabilities(self) -> Self:
+        if self.probs is not None:
+            values = list(self.probs.values())
+            if any(not 0.0 <= p <= 1.0 for p in values) or abs(sum(values) - 1.0) > 1e-3:
+                raise ValueError(f"probs must be in 0..1 and sum to 1, not {values}")
+        return self
+
+    @property
+    def probability(self) -> float | None:
+        """Probability of the polarity that was chosen, if the reader gave probabilities."""
+        if self.probs is None or self.polarity is None:
+            return None
+        return self.probs.get(self.polarity)
+
+
+class Example(Noun):
+    """A post and everything readers have said about it: one line of JSONL between two stages."""
+
+    post: Post
+    opinions: tuple[Opinion, ...] = ()
+
+    def said_by(self, reader: str) -> tuple[Opinion, ...]:
+        """The opinions of one reader, in the order given."""
+        return tuple(o for o in self.opinions if o.by == reader)
+
+    def adding(self, *opinions: Opinion) -> "Example":
+        """This example with more opinions; nothing already said is changed."""
+        return Example(post=self.post, opinions=(*self.opinions, *opinions))
+
+
+class Rejected(Noun):
+    """A row that could not be read: where it stood, why, and what would mend it."""
+
+    file: str
+    line: int = Field(ge=0)
+    """1-based line (JSONL, CSV, TSV) or record number; 0 when the file as a whole is meant."""
+    reason: str
+    mend: str = ""
+    raw: str = ""
+    """The first 500 characters of the row."""
+
+
+class Cue(Noun):
+    """A hint for one prompt slot, and where it came from (`spacy`, `window`, `file:…`)."""
+
+    text: str
+    source: str

@@ -1,0 +1,37 @@
+"""Files and functions stay readable: at most 250 lines a file, 40 a function, p90 at most 25."""
+
+import ast
+from pathlib import Path
+
+import gen_msa
+
+ROOT = Path(gen_msa.__file__).parent.parent
+FILES = [
+    p
+    for folder in ("gen_msa", "eval", "finetune")
+    for p in (ROOT / folder).rglob("*.py")
+    if "_shipped" not in p.parts
+]
+
+
+def functions(path: Path) -> list[tuple[str, int]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [n for n in ast.walk(tree) if isinstance(n, kinds)]
+    return [(f"{path.name}:{n.name}", (n.end_lineno or 0) - n.lineno + 1) for n in found]
+
+
+def test_no_file_is_longer_than_250_lines() -> None:
+    long = {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 250}
+    assert long == {}
+
+
+def test_no_function_is_longer_than_40_lines_and_most_are_short() -> None:
+    sizes = sorted((n, name) for p in FILES for name, n in functions(p))
+    assert [name for n, name in sizes if n > 40] == []
+    assert sizes[int(0.9 * (len(sizes) - 1))][0] <= 25
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [p.name for p in FILES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
+    assert silent == []

@@ -1,0 +1,60 @@
+"""The wheel, installed outside the checkout, lists what ships and explains with `echo`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gen_msa
+
+ROOT = Path(gen_msa.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but the installed wheel."""
+    built = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    target = tmp_path_factory.mktemp("site")
+    (wheel,) = built.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    return target
+
+
+def gen_msa_in(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "import sys, gen_msa; from gen_msa.cli import main; "
+        f"assert gen_msa.__file__.startswith({str(site)!r}), gen_msa.__file__; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=site.parent,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_site_packages_gains_only_gen_msa(site: Path) -> None:
+    names = {p.name for p in site.iterdir()}
+    assert {n for n in names if not n.endswith(".dist-info")} == {"gen_msa", "bin"}
+
+
+def test_ls_lists_prompts_and_datasets(site: Path) -> None:
+    listed = gen_msa_in(site, "ls").stdout
+    assert "reader/full" in listed
+    assert "twitter2015" in listed
+
+
+def test_explain_reads_the_shipped_posts_with_echo(site: Path, tmp_path: Path) -> None:
+    out = tmp_path / "opinions.jsonl"
+    gen_msa_in(site, "explain", "tiny", "--reader", "echo", "-o", str(out))
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert len(rows) >= 38
+    assert all(any(o["by"] == "echo" for o in row["opinions"]) for row in rows)
