@@ -19,6 +19,10 @@ class Text(Noun):
     text: str
     untrusted: bool = False
 
+    def as_text(self) -> str:
+        """The words themselves."""
+        return self.text
+
 
 class Picture(Noun):
     """A picture admitted by `gen_msa.media`: inside the root, whole, within limits."""
@@ -28,6 +32,10 @@ class Picture(Noun):
     sha256: str
     max_pixels: int
     """Width x height after resizing; the picture budget."""
+
+    def as_text(self) -> str:
+        """A stand-in that tells pictures apart: `[picture SHA12]`."""
+        return f"[picture {self.sha256[:12]}]"
 
 
 class Turn(Noun):
@@ -46,6 +54,12 @@ class Chat(Noun):
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures, in order."""
         return tuple(p for t in self.turns for p in t.parts if isinstance(p, Picture))
+
+    def as_text(self) -> str:
+        """The chat for a person to read; a picture is `[picture SHA12]`. No model is shown this."""
+        return "\n".join(
+            f"[{turn.role}]\n" + "".join(p.as_text() for p in turn.parts) for turn in self.turns
+        )
 
 
 class Choice(Noun):

@@ -7,6 +7,7 @@ is refused before it is parsed or even held.
         ...
 """
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,9 +85,13 @@ def reason_of(error: ValidationError) -> str:
 def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     """Write a file that appears under its name only when it is complete.
 
-    On any error the half-written file is removed and what stood there before is untouched.
+    On any error the half-written file is removed and what stood there before is untouched; what a
+    killed process left half-written is removed by the next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not _is_running(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open(mode) as f:
@@ -96,3 +101,13 @@ def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

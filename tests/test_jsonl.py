@@ -76,3 +76,13 @@ def test_line_ends_of_another_system_are_read(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(row(1) + b"\r\n" + row(2))
     assert [json.loads(line)["post"]["id"] for _, line in jsonl.lines(path)] == ["1", "2"]
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(tmp_path):
+    dead, alive = tmp_path / ".out.jsonl.999999999.part", tmp_path / ".out.jsonl.1.part"
+    dead.write_text("half")
+    alive.write_text("half")
+    with jsonl.whole(tmp_path / "out.jsonl") as f:
+        f.write(b"x")
+    assert not dead.exists()
+    assert alive.exists()

@@ -12,7 +12,8 @@ FLOORS = [
     {"data", "prompting", "backends", "builtin", "report", "students", "corruption"},
     {"readers"},
     {"annotating", "finetuning", "distilling", "evaluating", "serving"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,108 @@
+"""What a job writes: answers into the ledger, then examples and rejected rows into their files.
+
+Knows nothing of how readings came to be, or whether they were made just now or in an earlier run.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from pydantic import JsonValue, TypeAdapter
+
+from gen_msa.annotating._rows import Chunk, refused
+from gen_msa.ledger import Ledger
+from gen_msa.readers import Reading
+from gen_msa.types import Example, Opinion, Status
+
+_OPINIONS = TypeAdapter(tuple[Opinion, ...])
+
+
+@dataclass
+class Pending:
+    """A chunk on its way: the ledger key of each example, and what the ledger already knew."""
+
+    chunk: Chunk
+    keys: Sequence[str]
+    known: Mapping[str, JsonValue]
+
+
+@dataclass
+class Counts:
+    """The counts of a job; `written + rejected == rows`."""
+
+    rows: int = 0
+    written: int = 0
+    rejected: int = 0
+    repeated: int = 0
+    """Posts answered from the ledger."""
+    opinions: int = 0
+    unread: int = 0
+    """Opinions without a polarity, those of `unanswered` posts included."""
+    unanswered: int = 0
+    """Posts with an opinion that could not be had; the next run asks again."""
+
+    def bad_share(self) -> float:
+        """Share of rows rejected or unanswered, 0 to 1."""
+        return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
+
+
+class Output:
+    """The files of one job."""
+
+    def __init__(self, source: str, good: IO[bytes], bad: IO[bytes], book: Ledger | None) -> None:
+        self.counts = Counts()
+        self.posts = hashlib.sha256()
+        """Over every post written: names the data a figure was made on."""
+        self._source = source
+        self._good = good
+        self._bad = bad
+        self._book = book
+
+    def write(self, pending: Pending, readings: Sequence[Reading]) -> None:
+        """Write one chunk. `readings` are of its posts that the ledger did not know, in order."""
+        chunk = pending.chunk
+        examples: list[Example] = []
+        rejected = list(chunk.rejected)
+        made = self._known_and_fresh(pending, readings)
+        for number, example, reading in zip(chunk.numbers, chunk.examples, made, strict=True):
+            if reading.refused:
+                why, mend = reading.refused, reading.mend
+                rejected.append(refused(self._source, number, example, why, mend))
+            else:
+                examples.append(example.adding(*reading.opinions))
+                self._count(reading.opinions)
+        for e in examples:
+            self.posts.update(e.post.model_dump_json().encode())
+        self._good.writelines(e.model_dump_json().encode() + b"\n" for e in examples)
+        self._bad.writelines(r.model_dump_json().encode() + b"\n" for r in rejected)
+        self.counts.written += len(examples)
+        self.counts.rejected += len(rejected)
+        self.counts.rows = self.counts.written + self.counts.rejected
+
+    def _known_and_fresh(self, pending: Pending, fresh: Sequence[Reading]) -> list[Reading]:
+        """The reading of each example, known or fresh; fresh ones go into the ledger first."""
+        coming = iter(fresh)
+        made: list[Reading] = []
+        new: dict[str, JsonValue] = {}
+        for key in pending.keys:
+            if key in pending.known:
+                made.append(Reading(_OPINIONS.validate_python(pending.known[key])))
+                self.counts.repeated += 1
+                continue
+            reading = next(coming)
+            if self._book is not None and not reading.refused and not _failed(reading.opinions):
+                new[key] = _OPINIONS.dump_python(reading.opinions, mode="json")
+            made.append(reading)
+        if self._book is not None and new:
+            self._book.put(new)
+        return made
+
+    def _count(self, opinions: Sequence[Opinion]) -> None:
+        self.counts.opinions += len(opinions)
+        self.counts.unread += sum(o.polarity is None for o in opinions)
+        self.counts.unanswered += _failed(opinions)
+
+
+def _failed(opinions: Sequence[Opinion]) -> bool:
+    return any(o.status is Status.ERROR for o in opinions)

@@ -1,0 +1,59 @@
+"""The command line: one file a command; nothing heavy is imported until a command runs.
+
+gen-msa --help
+"""
+
+import sys
+
+import typer
+
+from gen_msa import __version__
+from gen_msa.cli import convert, demo, doctor, explain, preview, shelf
+from gen_msa.errors import UserError
+
+app = typer.Typer(
+    name="gen-msa",
+    help="What posts say about each thing they mention: polarity, probability, reason, evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(explain.explain)
+app.command()(preview.preview)
+app.command()(convert.convert)
+app.command("ls")(shelf.ls)
+app.command()(shelf.show)
+app.command("cp")(shelf.cp)
+app.command()(doctor.doctor)
+app.command()(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None: ...
+
+
+def main() -> None:
+    """The `gen-msa` command. A `UserError` is printed plainly and exits with 2."""
+    try:
+        app()
+    except UserError as e:
+        print(f"gen-msa: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("gen-msa: stopped; finished rows are kept", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; that is not our failure.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,91 @@
+"""What the user asked for, as settings and a source: shared by `explain` and `preview`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gen_msa.errors import UserError
+
+Posts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[POSTS] [KEY=VALUE]...",
+        help="A file of posts or DATASET:SPLIT; then settings, e.g. picture.max_pixels=50176.",
+        show_default=False,
+    ),
+]
+Text = Annotated[str, typer.Option("--text", help="One post's text, instead of POSTS.")]
+Image = Annotated[list[Path] | None, typer.Option("--image", help="A picture of that post.")]
+AspectTerm = Annotated[
+    list[str] | None, typer.Option("--aspect", help="What to ask about; may be repeated.")
+]
+Overall = Annotated[bool, typer.Option("--overall", help="Read each post as a whole.")]
+ReaderName = Annotated[
+    str | None,
+    typer.Option(
+        "--reader", "-r", help="builtin, echo, file:X, transformers:M, http:URL#M, vllm:M"
+    ),
+]
+PromptName = Annotated[str | None, typer.Option("--prompt", "-p", help="A prompt's name or file.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
+FormatName = Annotated[str | None, typer.Option("--format", help="Format of POSTS; see `ls`.")]
+MediaRoot = Annotated[
+    Path | None, typer.Option("--media-root", help="Folder that picture paths are relative to.")
+]
+
+
+def split_arguments(arguments: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """The one POSTS argument, if any, and the `key=value` settings."""
+    posts: list[str] = []
+    settings: list[str] = []
+    for a in arguments or ():
+        # A file whose name holds "=" is still a file.
+        (settings if "=" in a and not Path(a).exists() else posts).append(a)
+    if len(posts) > 1:
+        raise UserError(f"more than one POSTS: {', '.join(posts)}", mend="give one file a run")
+    return (posts[0] if posts else None), settings
+
+
+def job_settings(config: Path | None, overrides: list[str], **options: Any) -> Any:
+    """`JobSettings` from YAML, `key=value` and the options that were given (not None)."""
+    from gen_msa.annotating import JobSettings
+    from gen_msa.settings import build, load
+
+    base = load(JobSettings, config, overrides).model_dump(exclude_unset=True)
+    given = {k: v for k, v in options.items() if v is not None}
+    return build(JobSettings, base | given, "the command line")
+
+
+def source_of(
+    posts: str | None,
+    text: str,
+    images: Sequence[Path] | None,
+    aspects: Sequence[str] | None,
+    format: str | None,
+    media_root: Path | None,
+) -> Any:
+    """The source the user means: a file, a corpus, or the one post given by `--text`."""
+    from gen_msa.data import open_source
+
+    if posts is not None:
+        if text or images or aspects:
+            raise UserError("POSTS and --text/--image/--aspect exclude each other")
+        return open_source(posts, format=format, media_root=media_root)
+    if not text and not images:
+        raise UserError("nothing to read", mend="give a file, DATASET:SPLIT, or --text")
+    return _one_post(text, images or (), aspects or ())
+
+
+def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> Any:
+    from gen_msa.data import Source
+    from gen_msa.data.formats._locate import locate
+    from gen_msa.types import Example, Media, Post
+
+    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100 -- links stay links
+    root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
+    media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
+    post = Post(id="post", text=text, media=tuple(media), aspects=locate(text, aspects))
+    return Source("--text", root, lambda: iter([Example(post=post)]))

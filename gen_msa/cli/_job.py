@@ -1,0 +1,94 @@
+"""Runs an explain job for the terminal: progress while it runs, a table and files after it."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from gen_msa.annotating import Counts, JobSettings, Outcome, annotate
+from gen_msa.cli._progress import bar
+from gen_msa.data import Source
+from gen_msa.data.formats import formats
+from gen_msa.report import table, write_csv, write_html
+from gen_msa.types import Example, Rejected
+
+SHOWN = 30
+"""Posts in the terminal's table."""
+
+
+def run(
+    source: Source,
+    settings: JobSettings,
+    *,
+    lines: Path,
+    out: Path | None,
+    csv: Path | None,
+    html: Path | None,
+    ledger: Path | None,
+) -> int:
+    """Do the job and write what was asked for; returns 0, or 3: too many bad rows."""
+    err = Console(stderr=True)
+    with bar(source, settings.limit, err) as advance:
+        outcome = annotate(source, lines, settings, ledger_path=ledger, on_progress=advance)
+    if out is not None and out != lines:
+        formats["parquet"].write(out, _examples(lines))
+        lines.unlink()
+        lines = out
+    if csv:
+        write_csv(_examples(lines), csv)
+    if html:
+        facts = _facts(source, settings, outcome)
+        title = f"{source.name}: {settings.reader}"
+        write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
+    _show(lines, to_file=out is not None)
+    for line in _summary(outcome.counts, settings, outcome, [out, csv, html]):
+        err.print(line, highlight=False, soft_wrap=True)
+    return 3 if outcome.too_bad(settings) else 0
+
+
+def _examples(path: Path) -> Iterator[Example]:
+    kind = formats["parquet" if path.suffix == ".parquet" else "jsonl"]
+    for row in kind.read(path):
+        if isinstance(row, Rejected):
+            raise RuntimeError(f"our own output cannot be read back: {row.reason}")
+        yield row
+
+
+def _show(lines: Path, *, to_file: bool) -> None:
+    if sys.stdout.isatty():
+        Console().print(table(_examples(lines), SHOWN))
+    elif not to_file:
+        with lines.open("rb") as f:
+            shutil.copyfileobj(f, sys.stdout.buffer)
+
+
+def _facts(source: Source, settings: JobSettings, outcome: Outcome) -> dict[str, str]:
+    counts = outcome.counts
+    return {
+        "reader": settings.reader,
+        "model": str(outcome.reader.get("revision", "")),
+        "prompt": settings.prompt,
+        "data": f"{source.name} (sha256 {outcome.posts_sha256[:12]})",
+        "posts": f"{counts.written:,} of {counts.rows:,}",
+        "opinions": f"{counts.opinions:,}, {counts.unread:,} could not be read",
+    }
+
+
+def _summary(
+    counts: Counts, settings: JobSettings, outcome: Outcome, files: list[Path | None]
+) -> list[str]:
+    head = (
+        f"{counts.written:,} of {counts.rows:,} posts, {counts.opinions:,} opinions by "
+        f"{settings.reader}; {counts.unread:,} could not be read"
+    )
+    said = [head]
+    if counts.repeated:
+        said.append(f"{counts.repeated:,} posts answered from the ledger")
+    if counts.unanswered:
+        said.append(f"{counts.unanswered:,} posts could not be asked; run again to ask only those")
+    if outcome.rejected_file:
+        said.append(f"{counts.rejected:,} rows set aside with reasons in {outcome.rejected_file}")
+    said += [f"wrote {path}" for path in files if path]
+    return said

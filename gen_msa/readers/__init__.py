@@ -1,0 +1,117 @@
+"""Readers: whoever adds opinions to posts. A reader is a file here, or any backend with a prompt.
+
+`builtin`, `file:X.jsonl`, and by their backend's name `transformers:MODEL[@ADAPTER]`,
+`http:URL#MODEL`, `vllm:MODEL[@ADAPTER]`, `echo`. Knows nothing of jobs, ledgers or outputs.
+
+    reader = make(ReaderSettings(reader="echo"), media_root=Path("pictures"))
+    reader.read(posts)          # for each post a Reading: opinions, or why there are none
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field, JsonValue
+
+from gen_msa.backends import BackendOptions, backends
+from gen_msa.errors import UserError, did_you_mean
+from gen_msa.media import PictureLimits
+from gen_msa.registry import Registry
+from gen_msa.settings import Settings
+from gen_msa.types import Opinion, Post
+
+
+class ReaderSettings(Settings):
+    """Everything that decides what a reader says."""
+
+    reader: str = "builtin"
+    """`builtin`, `echo`, `file:PATH`, or `BACKEND:TARGET`."""
+    prompt: str = "reader/full"
+    """A shipped prompt's name or the path of your own `.jinja`."""
+    aspects: Literal["auto", "given", "reader", "parse", "overall"] = "auto"
+    """Where aspects come from. `auto`: those given; else the reader's own list, or candidates from
+    the parse when the reader is too weak for that."""
+    aspects_prompt: str = "reader/aspects"
+    overall_prompt: str = "reader/overall"
+    reask_prompt: str = "reader/reask"
+    """Asked once when an answer could not be read; empty for never."""
+    cues: dict[str, dict[str, Any]] | None = None
+    """Cue source -> its options. None: every source whose slot the prompt has, with its defaults;
+    `{}`: no cue at all."""
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    """Overrides the prompt's own limit."""
+    bad_picture: Literal["text-only", "drop", "fail"] = "text-only"
+    """What to do with a post whose picture is missing, broken or refused."""
+    picture: PictureLimits = PictureLimits()
+    backend: BackendOptions = BackendOptions()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader made of one post: its opinions, or the reason the post was set aside."""
+
+    opinions: tuple[Opinion, ...] = ()
+    refused: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One question as it would be asked, before anything is spent."""
+
+    post: Post
+    aspect: str
+    pictures: tuple[str, ...]
+    cues: dict[str, str]
+    prompt: str
+    tokens: int | None
+    picture_tokens: int | None
+    how: dict[str, str]
+
+
+class Reader(Protocol):
+    """Adds opinions to posts."""
+
+    def read(self, posts: Sequence[Post]) -> list[Reading]:
+        """One `Reading` for each post, in order. A post it cannot read does not stop the others."""
+        ...
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """The questions `read` would ask first, unasked."""
+        ...
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """Named parts that change whenever the reader's answers could; the ledger's key."""
+        ...
+
+
+class ReaderKind(Protocol):
+    """What a module of this room registers; `target` is what follows the colon."""
+
+    def __call__(self, target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+        """Make the reader; loads its model."""
+        ...
+
+
+readers: Registry[ReaderKind] = Registry("reader", __name__, "gen_msa.readers")
+
+
+def names() -> list[str]:
+    """Every reader and backend that can be named before the colon."""
+    return sorted({*readers.names(), *backends.names()})
+
+
+def make(settings: ReaderSettings, media_root: Path) -> Reader:
+    """The reader that `settings.reader` names; loads its model.
+
+    Raises `UserError` for an unknown name and `MissingExtra` when its package is absent.
+    """
+    name, _, target = settings.reader.partition(":")
+    if name in readers:
+        return readers[name](target, settings, media_root)
+    if name not in backends:
+        raise UserError(f"no reader named {name!r}", mend=did_you_mean(name, names()))
+    from gen_msa.readers._prompted import Prompted
+
+    return Prompted(backends[name](target, settings.backend), settings, media_root)

@@ -1,0 +1,88 @@
+"""From what is seen to requests: cues written, prompts rendered.
+
+The second step of a prompted reader. Knows nothing of backends' answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gen_msa import prompting
+from gen_msa.chat import Request
+from gen_msa.cues import CueSource, cues
+from gen_msa.errors import UserError
+from gen_msa.prompting import Prompt
+from gen_msa.readers import ReaderSettings
+from gen_msa.readers._seeing import Seen
+from gen_msa.settings import build
+from gen_msa.types import WHOLE_POST, Aspect, Cue
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request, and what reading its answer needs."""
+
+    seen: Seen
+    prompt: Prompt
+    aspect: Aspect
+    cues: Mapping[str, Cue]
+    request: Request
+    how: Mapping[str, str]
+
+
+class Asker:
+    """Writes the questions of one task: a prompt and the cue sources that fill its slots."""
+
+    def __init__(self, prompt: str, settings: ReaderSettings, *, sees_pictures: bool) -> None:
+        self.prompt = prompting.load(prompt)
+        self._limit = settings.max_new_tokens
+        self._sees_pictures = sees_pictures
+        self._sources = _sources(self.prompt, settings)
+
+    def ask(self, seen: Sequence[Seen]) -> list[Question]:
+        """The questions about each post, in order: one an aspect, or one for the joint task."""
+        if self.prompt.task == "aspects":
+            return [self.question(s, WHOLE_POST, {}) for s in seen]
+        written = [source.cues([s.post for s in seen]) for source in self._sources]
+        slots = [source.slot for source in self._sources]
+        return [
+            self.question(s, aspect, dict(zip(slots, (w[i][j] for w in written), strict=True)))
+            for i, s in enumerate(seen)
+            for j, aspect in enumerate(s.post.aspects)
+        ]
+
+    def question(self, seen: Seen, aspect: Aspect, hints: Mapping[str, Cue]) -> Question:
+        """One question with the cues already written."""
+        hints = {slot: hints[slot] for slot in self.prompt.slots if slot in hints}
+        pictures = seen.pictures if self._sees_pictures else ()
+        how = {**seen.how, "prompt": self.prompt.identity}
+        if seen.pictures and not pictures:
+            how["picture"] = "not shown: the reader sees text only"
+        how |= {f"cue_source.{slot}": cue.source for slot, cue in hints.items()}
+        about = None if self.prompt.task == "aspects" else aspect
+        request = prompting.render(self.prompt, seen.post, about, hints, pictures)
+        if self._limit:
+            request = request.model_copy(update={"max_new_tokens": self._limit})
+        return Question(seen, self.prompt, aspect, hints, request, how)
+
+    def fingerprint(self) -> dict[str, str]:
+        """The prompt's digest and what each cue depends on."""
+        return {"prompt": self.prompt.digest} | {
+            f"cue.{source.slot}": source.fingerprint() for source in self._sources
+        }
+
+
+def _sources(prompt: Prompt, settings: ReaderSettings) -> list[CueSource]:
+    wanted = settings.cues
+    if wanted is None:
+        wanted = {slot: {} for slot in prompt.slots if slot in cues}
+    made = []
+    for name, options in wanted.items():
+        kind = cues[name]
+        source = kind(build(kind.Options, options, f"cues.{name}"))
+        if source.slot in prompt.slots:
+            made.append(source)
+        elif prompt.name == settings.prompt:
+            # Other prompts (overall, aspects) leave out the cues they have no place for.
+            slots = ", ".join(prompt.slots) or "none"
+            raise UserError(f"{prompt.name} has no slot {source.slot!r}; its slots: {slots}")
+    return made

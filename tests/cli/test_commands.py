@@ -1,0 +1,82 @@
+"""The other commands: ls, show, cp, preview, convert, doctor, demo."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gen_msa import __version__, shipped
+from tests.fixtures.posts import post, write_posts
+
+
+def test_version_and_help(gen_msa):
+    assert gen_msa("--version").out.strip() == __version__
+    for command in ("explain", "preview", "convert", "ls", "show", "cp", "doctor", "demo"):
+        assert gen_msa(command, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("prompts", "reader/full"),
+        ("datasets", "twitter2015"),
+        ("formats", "tombert_tsv"),
+        ("readers", "builtin"),
+        ("cues", "syntax"),
+    ],
+)
+def test_ls_lists_each_kind(gen_msa, kind, name):
+    assert name in gen_msa("ls", kind).out
+    assert name in gen_msa("ls").out
+    assert gen_msa("show", name).code == 0
+
+
+def test_show_prints_a_prompt_and_cp_copies_it(gen_msa, tmp_path):
+    text = shipped.shipped("prompts", "reader/full", ".jinja").read_text("utf-8")
+    assert gen_msa("show", "reader/full").out == text
+    target = tmp_path / "mine.jinja"
+    assert gen_msa("cp", "reader/full", target).code == 0
+    assert target.read_text("utf-8") == text
+    assert "already there" in gen_msa("cp", "reader/full", target).err
+    ran = gen_msa("explain", "--text", "Nice soup", "-r", "echo", "--prompt", target)
+    assert ran.code == 0
+
+
+def test_preview_shows_cue_prompt_and_tokens_and_asks_nothing(gen_msa):
+    ran = gen_msa("preview", "tiny", "-r", "echo", "-n", "2")
+    assert ran.code == 0
+    assert "cue syntax" in ran.out
+    assert "tokens" in ran.out
+    assert "What is the sentiment" in ran.out
+
+
+def test_convert_there_and_back_gives_the_same_examples(gen_msa, tmp_path):
+    path = write_posts(tmp_path / "posts.jsonl", map(post, range(5)))
+    assert gen_msa("convert", path, tmp_path / "posts.parquet").code == 0
+    assert gen_msa("convert", tmp_path / "posts.parquet", tmp_path / "again.jsonl").code == 0
+    first, again = (
+        json.loads(p.read_text("utf-8").splitlines()[0]) for p in (path, tmp_path / "again.jsonl")
+    )
+    assert first == again
+
+
+def test_doctor_says_what_can_run_here(gen_msa):
+    ran = gen_msa("doctor")
+    assert ran.code == 0
+    for word in ("python", "memory", "readers", "echo", "GEN_MSA_DATA"):
+        assert word in ran.out
+
+
+def test_demo_writes_opinions_and_a_report(gen_msa, tmp_path):
+    assert gen_msa("demo", "--out", tmp_path, "--reader", "echo").code == 0
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    assert len((tmp_path / "opinions.jsonl").read_bytes().splitlines()) >= 38
+
+
+def test_output_cut_short_by_head_is_no_error(tmp_path):
+    path = write_posts(tmp_path / "posts.jsonl", map(post, range(3_000)))
+    command = f"{sys.executable} -m gen_msa explain {path} -r echo | head -n 1"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["post"]["id"] == "p0"
+    assert "Traceback" not in ran.stderr

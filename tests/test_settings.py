@@ -1,0 +1,58 @@
+import pytest
+
+from gen_msa.errors import UserError
+from gen_msa.readers import ReaderSettings
+from gen_msa.settings import Settings, load, save
+
+
+class Inner(Settings):
+    max_pixels: int = 10
+
+
+class Outer(Settings):
+    learning_rate: float = 1e-3
+    picture: Inner = Inner()
+    name: str = "x"
+
+
+def test_overrides_win_over_yaml_and_reach_nested_keys(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("learning_rate: 0.5\npicture:\n  max_pixels: 20\n")
+    settings = load(Outer, path, ["picture.max_pixels=30", "name=a=b"])
+    assert settings == Outer(learning_rate=0.5, picture=Inner(max_pixels=30), name="a=b")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("learning_rat=1", "did you mean 'learning_rate'"),
+        ("picture.max_pixel=1", "did you mean 'max_pixels'"),
+        ("learning_rate=fast", "learning_rate: Input should be a valid number"),
+        ("learning_rate", "is not key=value"),
+        ("name.x.y=1", "name"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_mend(override, said):
+    with pytest.raises(UserError, match=said):
+        load(Outer, None, [override])
+
+
+def test_what_is_saved_is_loaded_equal(tmp_path):
+    settings = load(ReaderSettings, None, ["reader=echo", "picture.max_pixels=999"])
+    save(settings, tmp_path / "s.yaml")
+    assert load(ReaderSettings, tmp_path / "s.yaml") == settings
+
+
+def test_yaml_that_is_no_mapping_is_an_error(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("- a\n")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        load(Outer, path)
+    path.write_text("{")
+    with pytest.raises(UserError, match="cannot be read as YAML"):
+        load(Outer, path)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Outer().name = "y"
