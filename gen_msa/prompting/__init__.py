@@ -1,0 +1,15 @@
+"""Prompting: from a post and a prompt file to a request, and from the answer back to an opinion.
+
+Every word a model is shown stands in `prompts/*.jinja`; this room only fills it in and reads what
+comes back. It knows nothing of tokens, devices or servers.
+
+    prompt = load("reader/full")
+    request = render(prompt, post, post.aspects[0], cues={}, pictures=())
+    opinion = read_opinion(prompt, completion, post, post.aspects[0], by="builtin")
+"""
+
+from gen_msa.prompting.answers import read_aspects, read_opinion
+from gen_msa.prompting.prompt import Prompt, load, names
+from gen_msa.prompting.rendering import render
+
+__all__ = ["Prompt", "load", "names", "read_aspects", "read_opinion", "render"]

@@ -1,0 +1,85 @@
+"""Keyed lines in an answer: `Sentiment: …`, `Explanation: …`, in any letter case and dress.
+
+Knows nothing of labels. Keys are the prompt's own and a few that models are fond of; markdown,
+bullets and quotes around a key do not matter.
+
+    fields("Sentiment: positive\\nExplanation: it is \\"great\\"", {"label": "Sentiment"})
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+ALIASES = {
+    "label": ("sentiment", "polarity", "label", "answer", "class", "情感", "情感极性", "情感倾向"),
+    "explanation": ("explanation", "reason", "rationale", "justification", "解释", "理由", "原因"),
+    "evidence": ("evidence", "quotes", "quote", "证据"),
+    "aspect": ("aspect", "target", "term", "方面"),
+    "aspects": ("aspects", "opinions"),
+}
+"""What each part of an answer may be called besides the prompt's own key, in lower case."""
+
+_DRESS = r"[ \t>*#_\-•–+.)(\"'`{\[0-9]*+"
+_OF = r"(?:[ \t]++(?:towards?|of|for|about|on)\b[^:：\n]{0,80}|[ \t]*+\([^)\n]{0,80}\))?"
+_SEPARATOR = r"[*_\"'` \t]*+(?:[:：=]|(?<=[ \t])[-–—](?=[ \t]))[*_]*+"
+
+
+MAX_FIELDS = 500
+MAX_INLINE = 400
+"""Characters after a label in which an explanation may begin on the same line."""
+
+
+class Field(NamedTuple):
+    """One keyed line and what follows it, up to the next key."""
+
+    role: str
+    value: str
+
+
+def fields(text: str, keys: Mapping[str, str]) -> list[Field]:
+    """The keyed lines of `text`, in order. `keys` are the prompt's names by role."""
+    pattern, inline = _patterns(tuple(sorted(keys.items())))
+    marks = list(itertools.islice(pattern.finditer(text), MAX_FIELDS + 1))
+    if len(marks) > MAX_FIELDS:  # a loop, not an answer
+        return []
+    out: list[Field] = []
+    for mark, following in itertools.zip_longest(marks, marks[1:]):
+        role = next(r for r, hit in mark.groupdict().items() if hit)
+        value = text[mark.end() : following.start() if following else None].strip()
+        late = inline.search(value, 0, MAX_INLINE) if role == "label" else None
+        if late:  # both on one line: "Sentiment: positive. Explanation: …"
+            out.append(Field("label", value[: late.start()]))
+            role, value = "explanation", value[late.end() :].strip()
+        out.append(Field(role, value))
+    return out
+
+
+def role_of(key: str, keys: Mapping[str, str]) -> str | None:
+    """What a JSON key holds: `label`, `explanation`, …; None when it is none of ours."""
+    name = key.strip().casefold()
+    own = {k.casefold(): role for role, k in keys.items()}
+    known = {alias: role for role, aliases in ALIASES.items() for alias in aliases}
+    return own.get(name) or known.get(name)
+
+
+def first_line(text: str) -> str:
+    """The first line that holds more than blanks."""
+    return text.lstrip().partition("\n")[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _patterns(keys: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    own = dict(keys)
+    any_of = {
+        role: "|".join(
+            re.escape(n) for n in sorted({own.get(role, "").lower(), *names} - {""}, key=len)[::-1]
+        )
+        for role, names in ALIASES.items()
+    }
+    named = [f"(?P<{role}>{any_of[role]})" for role in ALIASES if role not in ("label", "aspects")]
+    label = f"(?:final |overall )?(?P<label>{any_of['label']})(?: label| polarity)?{_OF}"
+    line = rf"^{_DRESS}(?:{label}|{'|'.join(named)}){_SEPARATOR}"
+    late = rf"(?<=[\s.;,|]){_DRESS}(?:{any_of['explanation']}){_SEPARATOR}"
+    return re.compile(line, re.IGNORECASE | re.MULTILINE), re.compile(late, re.IGNORECASE)

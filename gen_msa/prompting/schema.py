@@ -1,0 +1,59 @@
+"""The form of an answer, for backends that can enforce one: a slot for the label, or a JSON schema.
+
+Knows nothing of how either is enforced. All words come from the prompt's front matter; the label
+stands first, so that it is said before the reason can run out of tokens.
+
+    choice("aspect", (("label", "Sentiment"),), ("negative", "neutral", "positive"))
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
+
+from gen_msa.chat import Choice
+
+MAX_EXPLANATION = 300
+"""Characters of a reason; about 70 tokens."""
+MAX_QUOTES = 3
+MAX_QUOTE = 80
+MAX_ASPECTS = 32
+MAX_ASPECT = 80
+
+Keys = tuple[tuple[str, str], ...]
+
+
+def choice(task: str, keys: Keys, words: tuple[str, ...]) -> Choice | None:
+    """The label slot of an answer in lines; None for a joint answer, which has no single label."""
+    if task == "aspects":
+        return None
+    names = dict(keys)
+    # The blank belongs to the option: tokenizers join it to the word that follows.
+    then = f"\n{names['explanation']}:" if "explanation" in names else ""
+    return Choice(lead=f"{names['label']}:", options=tuple(f" {w}" for w in words), then=then)
+
+
+@functools.lru_cache(maxsize=256)
+def json_schema(task: str, keys: Keys, words: tuple[str, ...]) -> dict[str, JsonValue]:
+    """The JSON schema of an answer, label first, nothing optional, nothing added."""
+    names = {role: name.lower() for role, name in keys}
+    label = Annotated[str, Field(json_schema_extra={"enum": list(words)})]
+    quotes = Annotated[
+        list[Annotated[str, Field(max_length=MAX_QUOTE)]], Field(max_length=MAX_QUOTES)
+    ]
+    reason = Annotated[str, Field(max_length=MAX_EXPLANATION)]
+    aspect = Annotated[str, Field(min_length=1, max_length=MAX_ASPECT)]
+    kinds = {"aspect": aspect, "label": label, "explanation": reason, "evidence": quotes}
+    if task != "aspects":
+        del kinds["aspect"]
+    answer = _model("Answer", {names[role]: kind for role, kind in kinds.items() if role in names})
+    if task == "aspects":
+        several = Annotated[list[answer], Field(max_length=MAX_ASPECTS)]  # type: ignore[valid-type]
+        answer = _model("Answers", {names["aspects"]: several})
+    return answer.model_json_schema()
+
+
+def _model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+    required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **required)

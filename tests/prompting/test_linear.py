@@ -1,0 +1,70 @@
+"""No answer of any make takes long to read: 1 MB in less than 100 ms."""
+
+import time
+
+import pytest
+
+from gen_msa.chat import Completion
+from gen_msa.prompting import load, read_aspects, read_opinion
+from gen_msa.prompting.answers._quotes import evidence
+from gen_msa.types import Aspect, Post
+
+MB = 1_000_000
+UNITS = [
+    *["a", " ", "\n", "*", "{", "}", "{}", "[", '"', "'", "\\", '\\"', '{"', "{'a", '{"a":{', "`"],
+    *[
+        "sentiment ",
+        "sentiment:",
+        "sentiment:\n",
+        "Sentiment: positive\n",
+        "not positive ",
+        "```\n",
+    ],
+    *["<think>", "</think>", "é", "e\u0301", "正面", "情感：", "“", "‘a", "'a", " 'a", "- ", ": "],
+    *[
+        "positive ",
+        "positive, ",
+        "explanation ",
+        "x. ",
+        "aspect: a\n",
+        '"sentiment": "a", ',
+        "\u200b",
+    ],
+    *[
+        "Sentiment of ",
+        "(",
+        "sentiment (",
+        '{"sentiment": "positive"}',
+        "\u0301",
+        "\U0001f600",
+        "-1 ",
+    ],
+]
+PREFIXES = ["", "Sentiment: positive", '{"sentiment": "', "Explanation: "]
+
+
+def seconds(what, *args):
+    began = time.process_time()
+    what(*args)
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=ascii)
+def test_one_megabyte_is_read_in_a_tenth_of_a_second(unit):
+    post = Post(id="1", text="Screen great, battery awful")
+    aspect = Aspect(term="battery", start=14)
+    one, several = load("reader/full"), load("reader/aspects")
+    for prefix in PREFIXES:
+        text = prefix + unit * (MB // len(unit))
+        said = Completion(text=text, finish_reason="stop")
+        assert min(seconds(read_opinion, one, said, post, aspect, "me") for _ in range(2)) < 0.1
+        assert min(seconds(read_aspects, several, said, post, "me") for _ in range(2)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "e\u0301", "\u0301", "ß", "İ", "\u1100\u1161", "\u200b"], ids=ascii
+)
+def test_a_long_post_is_searched_in_two_seconds(unit):
+    text = unit * (100_000 // len(unit))
+    quotes = [unit * 20 + "b", unit * 300, unit]
+    assert seconds(evidence, None, quotes, text, "battery") < 2
