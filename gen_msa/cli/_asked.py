@@ -2,12 +2,17 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gen_msa.errors import UserError
+
+if TYPE_CHECKING:
+    from gen_msa.annotating import JobSettings
+    from gen_msa.data import Source
 
 Posts = Annotated[
     list[str] | None,
@@ -37,54 +42,64 @@ MediaRoot = Annotated[
 ]
 
 
-def split_arguments(arguments: Sequence[str] | None) -> tuple[str | None, list[str]]:
-    """The one POSTS argument, if any, and the `key=value` settings."""
-    posts: list[str] = []
-    settings: list[str] = []
-    for a in arguments or ():
-        # A file whose name holds "=" is still a file.
-        (settings if "=" in a and not Path(a).exists() else posts).append(a)
-    if len(posts) > 1:
-        raise UserError(f"more than one POSTS: {', '.join(posts)}", mend="give one file a run")
-    return (posts[0] if posts else None), settings
+@dataclass(frozen=True)
+class Asked:
+    """The options that `explain` and `preview` share, as given."""
 
+    posts: Sequence[str] | None
+    text: str
+    image: Sequence[Path] | None
+    aspect: Sequence[str] | None
+    overall: bool
+    reader: str | None
+    prompt: str | None
+    config: Path | None
+    format: str | None
+    media_root: Path | None
 
-def job_settings(config: Path | None, overrides: list[str], **options: Any) -> Any:
-    """`JobSettings` from YAML, `key=value` and the options that were given (not None)."""
-    from gen_msa.annotating import JobSettings
-    from gen_msa.settings import build, load
+    def settings(self, **more: Any) -> "JobSettings":
+        """`JobSettings` from YAML, then `key=value`, then the options given (not None)."""
+        from gen_msa.annotating import JobSettings
+        from gen_msa.settings import build, load
 
-    base = load(JobSettings, config, overrides).model_dump(exclude_unset=True)
-    given = {k: v for k, v in options.items() if v is not None}
-    return build(JobSettings, base | given, "the command line")
+        base = load(JobSettings, self.config, self._split()[1]).model_dump(exclude_unset=True)
+        aspects = "overall" if self.overall else None
+        options = {"reader": self.reader, "prompt": self.prompt, "aspects": aspects, **more}
+        given = {k: v for k, v in options.items() if v is not None}
+        return build(JobSettings, base | given, "the command line")
 
+    def source(self) -> "Source":
+        """A file, a corpus, or the one post given by `--text`."""
+        from gen_msa.data import open_source
 
-def source_of(
-    posts: str | None,
-    text: str,
-    images: Sequence[Path] | None,
-    aspects: Sequence[str] | None,
-    format: str | None,
-    media_root: Path | None,
-) -> Any:
-    """The source the user means: a file, a corpus, or the one post given by `--text`."""
-    from gen_msa.data import open_source
-
-    if posts is not None:
-        if text or images or aspects:
+        name = self._split()[0]
+        one = bool(self.text or self.image or self.aspect)
+        if name is not None and one:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")
-        return open_source(posts, format=format, media_root=media_root)
-    if not text and not images:
-        raise UserError("nothing to read", mend="give a file, DATASET:SPLIT, or --text")
-    return _one_post(text, images or (), aspects or ())
+        if name is not None:
+            return open_source(name, format=self.format, media_root=self.media_root)
+        if not self.text and not self.image:
+            raise UserError("nothing to read", mend="give a file, DATASET:SPLIT, or --text")
+        return _one_post(self.text, self.image or (), self.aspect or ())
+
+    def _split(self) -> tuple[str | None, list[str]]:
+        """The one POSTS argument, if any, and the `key=value` settings."""
+        posts: list[str] = []
+        settings: list[str] = []
+        for a in self.posts or ():
+            # A file whose name holds "=" is still a file.
+            (settings if "=" in a and not Path(a).exists() else posts).append(a)
+        if len(posts) > 1:
+            raise UserError(f"more than one POSTS: {', '.join(posts)}", mend="give one file a run")
+        return (posts[0] if posts else None), settings
 
 
-def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> Any:
+def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> "Source":
     from gen_msa.data import Source
     from gen_msa.data.formats._locate import locate
     from gen_msa.types import Example, Media, Post
 
-    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100 -- links stay links
+    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  links stay links
     root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
     media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
     post = Post(id="post", text=text, media=tuple(media), aspects=locate(text, aspects))

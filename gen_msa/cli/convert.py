@@ -19,7 +19,7 @@ def convert(
     from rich.console import Console
 
     from gen_msa.data import open_source
-    from gen_msa.data.convert import convert as write
+    from gen_msa.data._convert import convert as write
 
     counts = write(open_source(source, format=from_), target, to)
     err = Console(stderr=True)

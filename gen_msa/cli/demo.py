@@ -13,10 +13,5 @@ def demo(out: Folder = Path("demo"), reader: ReaderName = "builtin") -> None:
     """Explain the shipped posts with their pictures; write opinions and report.html."""
     from gen_msa.cli.explain import explain
 
-    explain(
-        posts=["tiny"],
-        reader=reader,
-        out=out / "opinions.jsonl",
-        csv=out / "opinions.csv",
-        html=out / "report.html",
-    )
+    report, opinions = out / "report.html", out / "opinions.jsonl"
+    explain(posts=["tiny"], reader=reader, out=opinions, html=report)

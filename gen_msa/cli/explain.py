@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -15,8 +15,6 @@ Out = Annotated[
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Processes.")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", help="Only the first rows.")]
 MaxBad = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
 Strict = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-bad 0.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers; keep none.")]
@@ -33,8 +31,6 @@ def explain(
     out: Out = None,
     csv: Csv = None,
     html: Html = None,
-    workers: Workers = None,
-    limit: Limit = None,
     max_bad: MaxBad = None,
     strict: Strict = False,
     fresh: Fresh = False,
@@ -44,37 +40,40 @@ def explain(
 ) -> None:
     """Say what each post feels about each aspect, why, and in which words.
 
-    gen-msa explain posts.jsonl -o opinions.jsonl --html report.html
+    gen-msa explain posts.jsonl -o opinions.jsonl --html report.html workers=2
 
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
-    name, overrides = _asked.split_arguments(posts)
-    settings = _asked.job_settings(
-        config,
-        overrides,
-        reader=reader,
-        prompt=prompt,
-        aspects="overall" if overall else None,
-        workers=workers,
-        limit=limit,
-        max_bad=0.0 if strict else max_bad,
-    )
-    source = _asked.source_of(name, text, image, aspect, format, media_root)
+    shared = (posts, text, image, aspect, overall, reader, prompt, config, format, media_root)
+    asked = _asked.Asked(*shared)
+    files = _Files(out, csv, html, fresh)
+    sys.exit(_run(asked, files, 0.0 if strict else max_bad))
+
+
+class _Files(NamedTuple):
+    out: Path | None
+    csv: Path | None
+    html: Path | None
+    fresh: bool
+
+
+def _run(asked: _asked.Asked, files: _Files, max_bad: float | None) -> int:
+    settings, source = asked.settings(max_bad=max_bad), asked.source()
+    out = files.out
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet", mend="use --csv or --html for those")
-    with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
-        from gen_msa.cli._job import run
+    from gen_msa.cli._job import run
 
-        code = run(
+    with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
+        return run(
             source,
             settings,
             lines=_lines_path(out, Path(scratch)),
             out=out,
-            csv=csv,
-            html=html,
-            ledger=None if out is None or fresh else out.with_suffix(".ledger"),
+            csv=files.csv,
+            html=files.html,
+            ledger=None if out is None or files.fresh else out.with_suffix(".ledger"),
         )
-    sys.exit(code)
 
 
 def _lines_path(out: Path | None, scratch: Path) -> Path:

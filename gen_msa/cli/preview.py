@@ -28,6 +28,11 @@ def preview(
     media_root: _asked.MediaRoot = None,
 ) -> None:
     """Show for the first posts the picture budget, the cues, the whole prompt and its tokens."""
+    shared = (posts, text, image, aspect, overall, reader, prompt, config, format, media_root)
+    _preview(_asked.Asked(*shared), rows)
+
+
+def _preview(asked: _asked.Asked, rows: int) -> None:
     from itertools import islice
 
     from rich.console import Console
@@ -35,15 +40,7 @@ def preview(
     from gen_msa import readers
     from gen_msa.types import Rejected
 
-    name, overrides = _asked.split_arguments(posts)
-    settings = _asked.job_settings(
-        config,
-        overrides,
-        reader=reader,
-        prompt=prompt,
-        aspects="overall" if overall else None,
-    )
-    source = _asked.source_of(name, text, image, aspect, format, media_root)
+    settings, source = asked.settings(), asked.source()
     console = Console()
     some = []
     for row in islice(source.rows(), rows):
@@ -52,8 +49,7 @@ def preview(
         else:
             some.append(row.post)
     if some:
-        shown = readers.make(settings.of_reader(), source.media_root).preview(some)
-        for question in shown:
+        for question in readers.make(settings.of_reader(), source.media_root).preview(some):
             _print(console, question)
 
 

@@ -10,7 +10,7 @@ from tests.fixtures.posts import post, write_picture, write_posts
 
 
 def rows(text):
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def test_one_post_from_the_command_line(gen_msa, tmp_path):

@@ -1,0 +1,66 @@
+"""What may be admitted as a picture, and the one error that says why something was not.
+
+Knows nothing of files, networks or decoders; the rest of the room raises what stands here.
+
+    raise PictureProblem("missing", "a.jpg", "there is no such file", "check the media root")
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gen_msa.settings import Settings
+
+MOST_BYTES = 256 << 20
+"""Bytes. No setting may let a larger file be held in memory."""
+
+Kind = Literal[
+    "missing",
+    "outside_root",
+    "unreadable",
+    "not_a_picture",
+    "corrupt",
+    "too_large",
+    "too_small",
+    "url_refused",
+    "unsupported",
+]
+
+_SHOWN = 120
+
+
+class PictureLimits(Settings):
+    """What a picture may be before it is decoded, and how large it is afterwards."""
+
+    max_bytes: int = Field(default=32 << 20, gt=0, le=MOST_BYTES)
+    """Bytes of the file."""
+    max_source_pixels: int = Field(default=40_000_000, gt=0, le=80_000_000)
+    """Width x height in the file; read from the header, so a bomb is never decoded."""
+    min_side: int = Field(default=8, gt=0)
+    """Pixels of the shorter side. Some engines die on a 1x1 picture."""
+    max_ratio: float = Field(default=50.0, ge=1.0)
+    """Longer side / shorter side."""
+    max_pixels: int = Field(default=200_704, gt=0)
+    """Width x height after resizing (448 x 448): aspect ratio kept, never enlarged."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts (`example.org`, `example.org:8080`) pictures may be fetched from; none by default."""
+
+
+class PictureProblem(Exception):
+    """A picture that is not admitted: its kind, the path as the post gave it, and what to do."""
+
+    def __init__(self, kind: Kind, path: str, reason: str, mend: str) -> None:
+        super().__init__(kind, path, reason, mend)
+        self.kind = kind
+        self.path = path
+        self.reason = reason
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.reason} ({self.kind}); mend: {self.mend}"
+
+
+def shown(path: str) -> str:
+    """A path fit for one line of a message: control characters escaped, long data URLs cut."""
+    cut = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+    return cut if cut.isprintable() else ascii(cut)
