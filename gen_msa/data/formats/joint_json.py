@@ -1,0 +1,122 @@
+"""Joint aspect extraction as JSON: words, a picture, and labelled aspects as spans of words.
+
+The text is the words joined by single spaces. Parts of speech, which do not always match the
+words in number, stay in `meta` as `x_pos` and `u_pos`. Ids are PICTURE-N for the N-th record, as
+in the TomBERT files of the same posts, unless the record has an `id` of its own. Knows nothing of
+where files lie.
+
+    {"words": ["good", "food"], "image_id": "1.jpg",
+     "aspects": [{"from": 1, "to": 2, "polarity": "POS", "term": ["food"]}]}
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import to_json
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._array import records, write_array
+from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold, images, no_room, rejected
+from gen_msa.data.formats._words import Span, place, span_of, starts_of
+from gen_msa.jsonl import reason_of
+from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
+
+_LABELS = {"NEG": Polarity.NEGATIVE, "NEU": Polarity.NEUTRAL, "POS": Polarity.POSITIVE}
+_NAMES = {p: label for label, p in _LABELS.items()}
+_TAGS = ("x_pos", "u_pos")
+
+
+class _Aspect(Span):
+    polarity: Literal["NEG", "NEU", "POS"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = ""
+    words: list[str]
+    image_id: str = Field(min_length=1)
+    aspects: list[_Aspect]
+    opinions: list[dict[str, JsonValue]] = []
+    """Opinion words, which these files leave empty."""
+    x_pos: list[str] | None = None
+    u_pos: list[str] | None = None
+
+    def example(self, number: int) -> Example:
+        if any(o.get("term") for o in self.opinions):
+            raise ValueError("opinions: this reader knows no opinion words")
+        starts = starts_of(self.words)
+        found = [(place(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects]
+        tags = {k: v for k in _TAGS if (v := getattr(self, k)) is not None}
+        post = Post(
+            id=self.id or _made_id(self.image_id, number),
+            text=" ".join(self.words),
+            media=images([self.image_id]),
+            aspects=tuple(a for a, _ in found),
+            meta=tags,
+        )
+        return Example(post=post, opinions=tuple(gold(a, p) for a, p in found))
+
+
+class JointJson:
+    """Reads and writes the joint-extraction JSON."""
+
+    suffixes: tuple[str, ...] = ()
+    about = "Joint extraction JSON: words, aspects as spans of words with POS/NEU/NEG, a picture."
+
+    def read(self, path: Path) -> Rows:
+        """Every post, in order; a record that cannot be read is `Rejected`."""
+        return _parse(path, records(path))
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One record a post. Raises `UserError` naming a field without room."""
+        groups = checked("joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n)))
+        write_array(path, groups)
+
+
+def _made_id(picture: str, number: int) -> str:
+    return f"{PurePosixPath(picture).stem}-{number}"
+
+
+def _parse(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Example | Rejected]:
+    for item in found:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, raw = item
+        try:
+            yield _Record.model_validate_json(raw).example(number)
+        except ValueError as e:
+            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
+            yield rejected(path, number, reason, raw, "see the docstring for the keys")
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    post = example.post
+    if len(post.media) != 1:
+        raise no_room("joint_json", example, "post.media", "exactly one picture a post")
+    words = post.text.split(" ") if post.text else []
+    picture = post.media[0].path
+    record: dict[str, Any] = {"words": words, "image_id": picture, "aspects": []}
+    for opinion in example.opinions:
+        record["aspects"].append(_labelled(example, words, opinion))
+    record["opinions"] = [{"term": []}]
+    record |= {k: post.meta[k] for k in _TAGS if k in post.meta}
+    own = {} if post.id == _made_id(picture, number) else {"id": post.id}
+    return [to_json(own | record)]
+
+
+def _labelled(example: Example, words: list[str], opinion: Opinion) -> dict[str, Any]:
+    if opinion.by != GOLD or opinion.polarity is None:
+        raise no_room("joint_json", example, "opinions", "gold labels only")
+    span = span_of(words, opinion.aspect)
+    if span is None:
+        raise no_room("joint_json", example, "post.aspects", "whole words only")
+    begin, end = span
+    label = _NAMES[opinion.polarity]
+    return {"from": begin, "to": end, "polarity": label, "term": words[begin:end]}
+
+
+formats.register(JointJson())

@@ -1,0 +1,56 @@
+"""LLaVA's JSON: an array of records with `id`, `image` and `conversations`.
+
+Pictures stand as `<image>` lines before the text of the first turn, so a post that holds that
+word itself has no room here. The mapping of posts to chats is described in `_chat`. Paths stay
+relative to the media root.
+
+    [{"id": "1", "image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nHi"},
+      {"from": "gpt", "value": "positive"}], "gen_msa": "…"}]
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._array import records, write_array
+from gen_msa.data.formats._chat import dump, parse
+from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.data.formats._turns import PLACEHOLDER
+from gen_msa.types import Example
+
+
+class Llava:
+    """Reads and writes LLaVA's JSON."""
+
+    suffixes: tuple[str, ...] = ()
+    about = "LLaVA JSON: id, image, conversations of human and gpt with <image>."
+
+    def read(self, path: Path) -> Rows:
+        """Every post, in order; a record that cannot be read is `Rejected`."""
+        return parse(path, records(path))
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One record an opinion. Raises `UserError` naming a field without room."""
+        groups = checked(
+            "llava", examples, _dump, lambda r, n: parse(path, enumerate(r, 1)), joins=True
+        )
+        write_array(path, groups)
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    return [to_json(r) for r in dump("llava", example, _turns, placeholders=True)]
+
+
+def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:
+    shown = f"{PLACEHOLDER}\n" * len(images) + question
+    turns = [{"from": "human", "value": shown}]
+    if answer is not None:
+        turns.append({"from": "gpt", "value": answer})
+    image = {"image": images[0] if len(images) == 1 else images} if images else {}
+    return {**image, "conversations": turns}
+
+
+formats.register(Llava())

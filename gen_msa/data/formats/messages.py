@@ -1,0 +1,56 @@
+"""Hugging Face `messages` + `images` as JSON lines, as TRL and transformers read them.
+
+Content is a list of parts, so a picture is a part of its own and a literal `<image>` in a post
+stays text. Trainers that want `<image>` inside the text (LLaMA-Factory) read the format
+`sharegpt`; files of that kind are read here too. The mapping of posts to chats is described in
+`_chat`. Paths stay relative to the media root.
+
+    {"id": "1", "messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", …}]},
+     {"role": "assistant", "content": [{"type": "text", "text": "positive"}]}], "images": […], …}
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._array import records
+from gen_msa.data.formats._chat import dump, parse
+from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.jsonl import whole
+from gen_msa.types import Example
+
+
+class Messages:
+    """Reads and writes `messages` + `images`."""
+
+    suffixes: tuple[str, ...] = ()
+    about = "Hugging Face messages + images (TRL): one JSON line an opinion, pictures as parts."
+
+    def read(self, path: Path) -> Rows:
+        """Every post, in order; a record that cannot be read is `Rejected`."""
+        return parse(path, records(path))
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One line an opinion. Raises `UserError` naming a field without room."""
+        back = lambda r, n: parse(path, enumerate(r, 1))  # noqa: E731 -- one line, used once
+        with whole(path) as f:
+            for group in checked("messages", examples, _dump, back, joins=True):
+                f.writelines(record + b"\n" for record in group)
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    return [to_json(r) for r in dump("messages", example, _turns, placeholders=False)]
+
+
+def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:
+    content: list[dict[str, str]] = [{"type": "image"} for _ in images]
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return {"messages": messages, "images": images}
+
+
+formats.register(Messages())

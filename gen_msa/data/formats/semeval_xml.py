@@ -1,0 +1,150 @@
+"""Sentences with aspect terms as XML: SemEval-2014 and MAMS.
+
+Offsets are verified: a sentence with one that is wrong is `Rejected`. A label outside the three
+classes (`conflict`) is kept as an opinion without polarity, `raw="conflict"`; a term without a
+label is an aspect without an opinion. Categories become opinions by `gold_category`, whose aspect
+has no place and is not listed in the post. Sentences without an id are named FILE_STEM-N.
+Entities and DTDs are refused. Knows nothing of where files lie.
+
+    <sentences><sentence id="1"><text>good food</text><aspectTerms>
+      <aspectTerm term="food" polarity="positive" from="5" to="9"/></aspectTerms></sentence>…
+"""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+from xml.etree import ElementTree as Plain
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import iterparse
+from pydantic import ValidationError
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._rows import GOLD, Rows, checked, gold_word, no_room, rejected
+from gen_msa.jsonl import MAX_LINE, reason_of, whole
+from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
+
+CATEGORY = "gold_category"
+_HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<sentences>\n'
+_TAIL = b"</sentences>\n"
+
+
+class SemevalXml:
+    """Reads and writes SemEval-2014 and MAMS XML."""
+
+    suffixes: tuple[str, ...] = (".xml",)
+    about = "SemEval-2014 and MAMS XML: sentences with aspect terms by offset."
+
+    def read(self, path: Path) -> Rows:
+        """Every sentence, in order. What is not XML ends the reading with a last `Rejected`."""
+        with path.open("rb") as f:
+            yield from _parse(path, f, 1)
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One sentence a post. Raises `UserError` naming a field without room."""
+
+        def back(records: list[bytes], number: int) -> Rows:
+            return _parse(path, io.BytesIO(_HEAD + b"".join(records) + _TAIL), number)
+
+        with whole(path) as f:
+            f.write(_HEAD)
+            for records in checked("semeval_xml", examples, _dump, back):
+                f.writelines(records)
+            f.write(_TAIL)
+
+
+class _Metered:
+    """A file that refuses to be read on when a sentence grows over the limit."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.since_last = 0
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._file.read(size)
+        self.since_last += len(chunk)
+        if self.since_last > MAX_LINE:
+            raise ValueError(f"a sentence over the limit of {MAX_LINE} bytes")
+        return chunk
+
+
+def _parse(path: Path, file: IO[bytes], first: int) -> Rows:
+    source = _Metered(file)
+    root: Any = None
+    number = first
+    try:
+        for event, element in iterparse(source, events=("start", "end"), forbid_dtd=True):
+            root = element if root is None else root
+            if event == "end" and element.tag == "sentence":
+                yield _example(path, number, element)
+                number += 1
+                root.clear()
+                source.since_last = 0
+        if root.tag != "sentences":
+            yield rejected(path, 0, f"<{root.tag}> is not <sentences>", "", "name another format")
+    except (Plain.ParseError, DefusedXmlException, ValueError) as e:
+        reason = f"reading ends here: {type(e).__name__}: {e}"
+        yield rejected(path, number, reason, "", "mend the XML; what follows was not read")
+
+
+def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
+    try:
+        text = sentence.findtext("text")
+        if text is None:
+            raise ValueError("post.text: the sentence has no text")
+        terms = [_term(text, t) for t in sentence.iterfind("aspectTerms/aspectTerm")]
+        categories = [_category(c) for c in sentence.iterfind("aspectCategories/aspectCategory")]
+        post_id = sentence.get("id") or f"{path.stem}-{number}"
+        post = Post(id=post_id, text=text, aspects=tuple(a for a, _ in terms))
+        labels = tuple(gold_word(a, word) for a, word in terms if word is not None)
+        return Example(post=post, opinions=(*labels, *categories))
+    except ValueError as e:
+        reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
+        raw = Plain.tostring(sentence, encoding="unicode")
+        return rejected(path, number, reason, raw, "set the offsets and labels right")
+
+
+def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
+    term, begin, end = (element.get(k, "") for k in ("term", "from", "to"))
+    if not (begin.isascii() and begin.isdigit() and end.isascii() and end.isdigit()):
+        raise ValueError(f"post.aspects: from={begin!r} to={end!r} are not offsets")
+    if text[int(begin) : int(end)] != term:
+        found = text[int(begin) : int(end)]
+        raise ValueError(f"post.aspects: {term!r} is not at {begin}-{end}: the text has {found!r}")
+    return Aspect(term=term, start=int(begin)), element.get("polarity")
+
+
+def _category(element: Any) -> Opinion:
+    aspect = Aspect(term=element.get("category", ""))
+    return gold_word(aspect, element.get("polarity", "")).model_copy(update={"by": CATEGORY})
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    post = example.post
+    sentence = Plain.Element("sentence", id=post.id)
+    Plain.SubElement(sentence, "text").text = post.text
+    terms = Plain.SubElement(sentence, "aspectTerms") if post.aspects else None
+    labels = {o.aspect: _word(example, o) for o in example.said_by(GOLD)}
+    for aspect in post.aspects:
+        if aspect.start is None or terms is None:
+            raise no_room("semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place")
+        place = {"from": str(aspect.start), "to": str(aspect.start + len(aspect.term))}
+        label = {"polarity": labels[aspect]} if aspect in labels else {}
+        Plain.SubElement(terms, "aspectTerm", {"term": aspect.term, **label, **place})
+    if said := example.said_by(CATEGORY):
+        categories = Plain.SubElement(sentence, "aspectCategories")
+        for o in said:
+            pair = {"category": o.aspect.term, "polarity": _word(example, o)}
+            Plain.SubElement(categories, "aspectCategory", pair)
+    return [Plain.tostring(sentence, encoding="utf-8", xml_declaration=False) + b"\n"]
+
+
+def _word(example: Example, opinion: Opinion) -> str:
+    word = opinion.raw if opinion.polarity is None else opinion.polarity.value
+    if word is None:
+        raise no_room("semeval_xml", example, "opinions.polarity", "a gold label without a word")
+    return word
+
+
+formats.register(SemevalXml())

@@ -1,0 +1,56 @@
+"""ShareGPT JSON with pictures, as LLaMA-Factory reads it: an array of `messages` and `images`.
+
+Content is text with one `<image>` for each picture, so a post that holds that word itself has no
+room here. Files with `conversations` (from, value) are read too. The mapping of posts to chats is
+described in `_chat`. Paths stay relative to the media root. In `dataset_info.json`:
+
+    {"posts": {"file_name": "posts.json", "formatting": "sharegpt",
+      "columns": {"messages": "messages", "images": "images"}, "tags": {"role_tag": "role",
+      "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}}}
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._array import records, write_array
+from gen_msa.data.formats._chat import dump, parse
+from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.data.formats._turns import PLACEHOLDER
+from gen_msa.types import Example
+
+
+class Sharegpt:
+    """Reads and writes ShareGPT JSON with pictures."""
+
+    suffixes: tuple[str, ...] = ()
+    about = "ShareGPT JSON with images (LLaMA-Factory): text with <image> placeholders."
+
+    def read(self, path: Path) -> Rows:
+        """Every post, in order; a record that cannot be read is `Rejected`."""
+        return parse(path, records(path))
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One record an opinion. Raises `UserError` naming a field without room."""
+        groups = checked(
+            "sharegpt", examples, _dump, lambda r, n: parse(path, enumerate(r, 1)), joins=True
+        )
+        write_array(path, groups)
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    return [to_json(r) for r in dump("sharegpt", example, _turns, placeholders=True)]
+
+
+def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:
+    shown = f"{PLACEHOLDER}\n" * len(images) + question
+    messages = [{"role": "user", "content": shown}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return {"messages": messages, "images": images}
+
+
+formats.register(Sharegpt())

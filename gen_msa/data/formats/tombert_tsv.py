@@ -1,0 +1,88 @@
+"""Twitter-2015/2017 as TomBERT's TSV: index, label (0 negative, 1 neutral, 2 positive), picture,
+text with `$T$`, aspect. Tabs are raw: there is no quoting.
+
+The header may name fewer columns than the rows have (the published test files do). An id that
+reading would not make anew stands as `id=ID` in the index column, which other readers ignore.
+Knows nothing of where the files lie.
+
+    list(formats["tombert_tsv"].read(Path("dev.tsv")))
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._rows import Line, Rows, checked, rejected
+from gen_msa.data.formats._twitter import Row, id_of, marked_rows, posts, row_of
+from gen_msa.jsonl import lines, whole
+from gen_msa.types import Example, Polarity, Rejected
+
+_HEADER = b"index\t#1 Label\t#2 ImageID\t#3 String\t#3 String\n"
+_LABELS = {"0": Polarity.NEGATIVE, "1": Polarity.NEUTRAL, "2": Polarity.POSITIVE}
+_NUMBERS = {p: label for label, p in _LABELS.items()}
+_MEND = "five cells: index, label 0, 1 or 2, picture, text with one $T$, aspect"
+
+
+class TombertTsv:
+    """Reads and writes TomBERT's TSV."""
+
+    suffixes: tuple[str, ...] = ()
+    about = "Twitter-2015/2017 TSV (TomBERT): one row an aspect, `$T$` in its place, labels 0/1/2."
+
+    def read(self, path: Path) -> Rows:
+        """Every post, in order; a row that cannot be read is `Rejected` on its own."""
+        return posts(path, _rows(path, lines(path)))
+
+    def write(self, path: Path, examples: Iterable[Example]) -> None:
+        """One row an aspect. Raises `UserError` naming a field without room."""
+        index = 0
+        with whole(path) as f:
+            f.write(_HEADER)
+            groups = checked(
+                "tombert_tsv", examples, _dump, lambda r, n: _back(path, r, n), joins=True
+            )
+            for group in groups:
+                for record in group:
+                    index += 1
+                    own = record.startswith(b"id=")
+                    f.write(record if own else str(index).encode() + record)
+
+
+def _dump(example: Example, number: int) -> list[bytes]:
+    own = id_of(example, number) if example.post.media else ""
+    rows = marked_rows("tombert_tsv", example)
+    cells = (
+        (f"id={own}" if own else "", _NUMBERS[p], image, text, term)
+        for text, term, p, image in rows
+    )
+    return ["\t".join(c).encode() + b"\n" for c in cells]
+
+
+def _back(path: Path, records: list[bytes], first: int) -> Rows:
+    body = ((n, r.removesuffix(b"\n")) for n, r in enumerate(records, 2))
+    return posts(path, _rows(path, body), first)
+
+
+def _rows(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Row | Rejected]:
+    for item in found:
+        if isinstance(item, Rejected):
+            yield item
+        elif item[0] > 1 or not item[1].lower().startswith(b"index"):
+            try:
+                yield _row(*item)
+            except ValueError as e:
+                yield rejected(path, item[0], str(e), item[1], _MEND)
+
+
+def _row(number: int, line: bytes) -> Row:
+    cells = line.decode().split("\t")
+    if len(cells) != 5:
+        raise ValueError(f"{len(cells)} cells, not 5")
+    index, label, picture, text, term = cells
+    if label not in _LABELS:
+        raise ValueError(f"label {label!r} is none of 0, 1, 2")
+    own = index.removeprefix("id=") if index.startswith("id=") else ""
+    return row_of(text, term, _LABELS[label], picture, line=number, raw=line, id=own)
+
+
+formats.register(TombertTsv())

@@ -1,0 +1,62 @@
+"""MORE: sarcastic captions, each with an explanation written by a person.
+
+Read from `more_sarcasm_explanations/SPLIT_df.tsv` (dev is `val_df.tsv`): id, caption,
+explanation, without a header or quoting. The set has no labels: the opinion by `gold` has an
+`explanation` and no polarity. Many captions stand between single quotes, which are not part of
+them and are dropped. The pictures are not there; the id is the picture's name, `meta["quoted"]`
+says whether the quotes stood there.
+
+    open_source("more_sarcasm:dev").rows()
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gen_msa.data import Rows, datasets
+from gen_msa.data._disk import on_disk
+from gen_msa.jsonl import lines
+from gen_msa.types import Example, Opinion, Post, Rejected, Status
+
+_FILES = {"train": "train_df.tsv", "dev": "val_df.tsv", "test": "test_df.tsv"}
+
+
+class MoreSarcasm:
+    """Train, dev and test of MORE, text only."""
+
+    about = "MORE, explained sarcastic captions (Desai et al. 2022), 2983/175/352, text only."
+    splits: tuple[str, ...] = tuple(_FILES)
+    shipped = False
+
+    def media_root(self, root: Path) -> Path:
+        """The folder of the corpus; its pictures are not there."""
+        return root / "more_sarcasm_explanations"
+
+    def read(self, root: Path, split: str) -> Rows:
+        """The captions of a split."""
+        return _examples(on_disk(root, f"more_sarcasm_explanations/{_FILES[split]}"))
+
+
+def _examples(path: Path) -> Iterator[Example | Rejected]:
+    for item in lines(path):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, raw = item
+        text = raw.decode("utf-8", "replace")
+        cells = text.split("\t")
+        if len(cells) != 3 or not cells[0] or "\ufffd" in text:
+            reason = f"{len(cells)} cells, not 3 of UTF-8 text: id, caption, explanation"
+            yield Rejected(file=str(path), line=number, reason=reason, raw=text[:500])
+            continue
+        yield _example(*cells)
+
+
+def _example(post_id: str, caption: str, explanation: str) -> Example:
+    quoted = len(caption) > 1 and caption[0] == caption[-1] == "'"
+    text = caption[1:-1].strip() if quoted else caption
+    post = Post(id=post_id, text=text, meta={"quoted": quoted})
+    said = Opinion(by="gold", explanation=explanation, status=Status.UNPARSED)
+    return Example(post=post, opinions=(said,))
+
+
+datasets.register(MoreSarcasm())

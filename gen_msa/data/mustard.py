@@ -1,0 +1,82 @@
+"""MUStARD: utterances from television with what was said before them, sarcastic or not.
+
+Read from `mustard/sarcasm_data.json`. The set labels sarcasm, not sentiment: the opinion by
+`gold` has no polarity, its `raw` is `sarcastic` or `not sarcastic`. Speaker, show and the lines
+before are in `meta`. The set is published as one; its only split is `all`.
+
+    open_source("mustard").rows()
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from gen_msa.data import Rows, datasets
+from gen_msa.data._disk import on_disk
+from gen_msa.errors import UserError
+from gen_msa.jsonl import reason_of
+from gen_msa.types import Example, Opinion, Post, Status
+
+
+class _Utterance(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    utterance: str
+    speaker: str
+    context: list[str]
+    context_speakers: list[str]
+    show: str
+    sarcasm: bool
+
+    def example(self, post_id: str) -> Example:
+        lines = zip(self.context_speakers, self.context, strict=False)
+        return Example(
+            post=Post(
+                id=post_id,
+                text=self.utterance,
+                meta={
+                    "speaker": self.speaker,
+                    "show": self.show,
+                    "context": [{"speaker": who, "text": said} for who, said in lines],
+                },
+            ),
+            opinions=(
+                Opinion(
+                    by="gold",
+                    raw="sarcastic" if self.sarcasm else "not sarcastic",
+                    status=Status.UNPARSED,
+                ),
+            ),
+        )
+
+
+_FILE = TypeAdapter(dict[str, _Utterance])
+
+
+class Mustard:
+    """All of MUStARD, text only."""
+
+    about = "MUStARD, sarcasm in dialogue (Castro et al. 2019), 690 utterances, text only."
+    splits: tuple[str, ...] = ("all",)
+    shipped = False
+
+    def media_root(self, root: Path) -> Path:
+        """The folder of the corpus; its film is not there."""
+        return root / "mustard"
+
+    def read(self, root: Path, split: str) -> Rows:
+        """Every utterance. Raises `UserError` when the file, one JSON object, cannot be read."""
+        return _examples(on_disk(root, "mustard/sarcasm_data.json"))
+
+
+def _examples(path: Path) -> Iterator[Example]:
+    try:
+        found = _FILE.validate_json(path.read_bytes())
+    except ValidationError as e:
+        raise UserError(f"{path}: {reason_of(e)}", mend="fetch the file anew") from None
+    for post_id, row in found.items():
+        yield row.example(post_id)
+
+
+datasets.register(Mustard())

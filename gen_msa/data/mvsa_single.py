@@ -1,0 +1,82 @@
+"""MVSA-Single: posts with their pictures, labelled as a whole and for each modality.
+
+Read from `mvsa_single/items.jsonl`. The label of the post is an opinion by `gold`; where text and
+picture conflict there is none. The labels of text and picture alone are opinions by `gold_text`
+and `gold_image`, because a post never carries a label. A model's description of the picture,
+where there is one, is `meta["minigpt4_description"]`.
+
+The set has no official split: a post is in dev when the first 8 hexadecimal digits of the sha256
+of its id are divisible by 10, else in train. That is about 90 to 10, and no post ever changes
+sides.
+
+    open_source("mvsa_single:dev").rows()
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gen_msa import jsonl
+from gen_msa.data import Rows, datasets
+from gen_msa.data._disk import on_disk
+from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1)
+    image: str = Field(min_length=1)
+    text: str
+    text_label: Polarity
+    image_label: Polarity
+    label: Polarity | None
+    minigpt4_description: str | None = None
+
+    def example(self) -> Example:
+        told = self.minigpt4_description
+        labels = {"gold": self.label, "gold_text": self.text_label, "gold_image": self.image_label}
+        return Example(
+            post=Post(
+                id=self.id,
+                text=self.text,
+                media=(Media(kind="image", path=self.image),),
+                meta={} if told is None else {"minigpt4_description": told},
+            ),
+            opinions=tuple(Opinion(by=who, polarity=p) for who, p in labels.items() if p),
+        )
+
+
+def split_of(post_id: str) -> str:
+    """`dev` for about a tenth of all ids, `train` for the others; the same on every machine."""
+    digest = hashlib.sha256(post_id.encode()).hexdigest()
+    return "train" if int(digest[:8], 16) % 10 else "dev"
+
+
+class MvsaSingle:
+    """Train and dev of MVSA-Single, split by a hash of the id."""
+
+    about = "MVSA-Single, posts with pictures and post-level labels (Niu et al. 2016), 4358 posts."
+    splits: tuple[str, ...] = ("train", "dev")
+    shipped = False
+
+    def media_root(self, root: Path) -> Path:
+        """The folder that holds `images/`."""
+        return root / "mvsa_single"
+
+    def read(self, root: Path, split: str) -> Rows:
+        """The posts of a split. Rejected rows belong to every split: their id is not known."""
+        return _split(on_disk(root, "mvsa_single/items.jsonl"), split)
+
+
+def _split(path: Path, split: str) -> Iterator[Example | Rejected]:
+    for row in jsonl.read(path, _Item):
+        if isinstance(row, Rejected):
+            yield row
+        elif split_of(row.id) == split:
+            yield row.example()
+
+
+datasets.register(MvsaSingle())

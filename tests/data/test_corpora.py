@@ -1,0 +1,228 @@
+"""The corpora against the counts of the data folder's own README, when the data are there."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gen_msa.data import datasets, open_source
+from gen_msa.data.formats import formats
+from gen_msa.data.mvsa_single import split_of
+from gen_msa.errors import UserError
+from gen_msa.types import WHOLE_POST, Example, Rejected
+
+ROOT = Path(os.environ.get("GEN_MSA_DATA", "none"))
+real = pytest.mark.skipif(not ROOT.is_dir(), reason="GEN_MSA_DATA names no folder of research data")
+
+P, U, N, NONE = "positive", "neutral", "negative", None
+COUNTS = {
+    "twitter2015:train": (2101, {P: 928, U: 1883, N: 368}),
+    "twitter2015:dev": (727, {P: 303, U: 670, N: 149}),
+    "twitter2015:test": (674, {P: 317, U: 607, N: 113}),
+    "twitter2017:train": (1746, {P: 1508, U: 1638, N: 416}),
+    "twitter2017:dev": (577, {P: 515, U: 517, N: 144}),
+    "mams:train": (4297, {P: 3380, U: 5042, N: 2764}),
+    "mams:dev": (500, {P: 403, U: 604, N: 325}),
+    "mams:test": (500, {P: 400, U: 607, N: 329}),
+    "semeval14_laptops:train": (1454, {P: 976, U: 455, N: 851}),
+    "semeval14_laptops:test": (409, {P: 337, U: 167, N: 128}),
+    "semeval14_restaurants:train": (1980, {P: 2164, U: 637, N: 807}),
+    "semeval14_restaurants:test": (599, {P: 727, U: 196, N: 196}),
+    "semeval14_tweets:test": (677, {P: 172, U: 336, N: 169}),
+    "meld:train": (9989, {P: 2334, U: 4710, N: 2945}),
+    "meld:dev": (1109, {P: 233, U: 470, N: 406}),
+    "meld:test": (2610, {P: 521, U: 1256, N: 833}),
+    "mosi:train": (1447, {P: 709, N: 738}),
+    "mosi:test": (447, {P: 257, N: 190}),
+    "mustard:all": (690, {NONE: 690}),
+    "more_sarcasm:train": (2983, {NONE: 2983}),
+    "more_sarcasm:dev": (175, {NONE: 175}),
+    "more_sarcasm:test": (352, {NONE: 352}),
+}
+"""Posts and gold opinions of each class. Aspects are the sum of the classes."""
+
+ASPECTS = {
+    "twitter2015": [3179, 1122, 1037],
+    "twitter2017": [3562, 1176],
+    "mams": [11186, 1332, 1336],
+    "semeval14_laptops": [2282, 632],
+    "semeval14_restaurants": [3608, 1119],
+    "semeval14_tweets": [677],
+}
+
+
+def rows_of(ref: str) -> list[Example]:
+    rows = list(open_source(ref).rows())
+    good = [r for r in rows if isinstance(r, Example)]
+    assert len(good) == len(rows)
+    return good
+
+
+@real
+@pytest.mark.parametrize("ref", COUNTS)
+def test_posts_and_labels_of_a_split_are_those_published(ref: str) -> None:
+    posts, classes = COUNTS[ref]
+    found = rows_of(ref)
+    assert len(found) == posts
+    assert Counter(o.polarity for e in found for o in e.said_by("gold")) == classes
+    assert len({e.post.id for e in found}) == posts
+    name, _, split = ref.partition(":")
+    if name in ASPECTS:
+        published = ASPECTS[name][[r for r in COUNTS if r.startswith(f"{name}:")].index(ref)]
+        assert sum(len(e.post.aspects) for e in found) == sum(classes.values()) == published
+        assert all([o.aspect for o in e.opinions] == list(e.post.aspects) for e in found)
+    else:
+        assert {o.aspect for e in found for o in e.opinions} == {WHOLE_POST}
+    assert split in datasets[name].splits
+
+
+@real
+def test_mvsa_has_its_labels_and_a_stable_split_of_nine_to_one() -> None:
+    train, dev = rows_of("mvsa_single:train"), rows_of("mvsa_single:dev")
+    assert (len(train), len(dev)) == (3932, 426)
+    found = [*train, *dev]
+    said = [e.said_by("gold")[0].polarity if e.said_by("gold") else None for e in found]
+    assert Counter(said) == {P: 2388, U: 419, N: 1193, NONE: 358}
+    assert all(len(e.said_by("gold_text")) == len(e.said_by("gold_image")) == 1 for e in found)
+    assert sum("minigpt4_description" in e.post.meta for e in found) == 808
+    root = open_source("mvsa_single:dev").media_root
+    assert all((root / e.post.media[0].path).is_file() for e in found)
+
+
+def test_the_split_of_an_id_never_changes() -> None:
+    assert [split_of(str(i)) for i in (10, 11, 45, 46)] == ["train", "dev", "train", "dev"]
+    dev = sum(split_of(str(i)) == "dev" for i in range(20_000))
+    assert 1900 < dev < 2100
+
+
+TWITTER = [("2015", s) for s in ("train", "dev", "test")] + [("2017", s) for s in ("train", "dev")]
+
+
+@real
+@pytest.mark.parametrize(("year", "split"), TWITTER)
+def test_tsv_text_and_joint_json_of_twitter_give_equal_posts_and_labels(
+    year: str, split: str
+) -> None:
+    folder = ROOT / f"twitter{year}"
+    found = rows_of(f"twitter{year}:{split}")
+    assert list(formats["tombert_txt"].read(folder / f"tombert/{split}.txt")) == found
+    joint = list(formats["joint_json"].read(folder / f"joint_pos_tagged/{split}.json"))
+    bare = [
+        Example(post=e.post.model_copy(update={"meta": {}}), opinions=e.opinions)
+        for e in joint
+        if isinstance(e, Example)
+    ]
+    assert bare == found
+
+
+FILES = [
+    *[("tombert_tsv", f"twitter{y}/tombert/{s}.tsv") for y, s in TWITTER if s != "test"],
+    *[("joint_json", f"twitter{y}/joint_pos_tagged/{s}.json") for y, s in TWITTER],
+    ("stanza_json", "semeval14_dep/Laptops_stanza/train.json"),
+    ("stanza_json", "semeval14_dep/Restaurants_stanza/train.json"),
+    ("stanza_json", "semeval14_dep/Tweets_stanza/test.json"),
+    ("tombert_txt", "twitter2017/tombert/train.txt"),
+    ("semeval_xml", "mams_atsa/train.xml"),
+    ("meld_csv", "meld/dev.csv"),
+]
+
+
+@real
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_a_published_file_is_written_again_without_loss(
+    name: str, file: str, tmp_path: Path
+) -> None:
+    path = ROOT / file
+    rows = list(formats[name].read(path))
+    again = tmp_path / path.name
+    formats[name].write(again, [r for r in rows if isinstance(r, Example)])
+    assert list(formats[name].read(again)) == rows
+    if name == "tombert_tsv":
+        assert again.read_bytes() == path.read_bytes()
+    if name == "joint_json":
+        assert json.loads(again.read_bytes()) == json.loads(path.read_bytes())
+    if name == "stanza_json":
+        same = zip(json.loads(again.read_bytes()), json.loads(path.read_bytes()), strict=True)
+        changed = [a for a, b in same if a != b]
+        assert all({"meta", "sentences"} & set(a) for a in changed)
+        assert len(changed) < 0.05 * len(rows)
+
+
+@real
+@pytest.mark.parametrize("name", ["jsonl", "parquet", "csv", "messages", "llava", "sharegpt"])
+def test_real_posts_pass_through_every_format_of_the_users(name: str, tmp_path: Path) -> None:
+    found = [*rows_of("twitter2015:dev"), *rows_of("mvsa_single:dev")]
+    formats[name].write(tmp_path / "posts.csv", found)
+    assert list(formats[name].read(tmp_path / "posts.csv")) == found
+
+
+@real
+def test_parses_stand_at_their_words_and_moved_spans_are_few_and_said() -> None:
+    found = [e for r in COUNTS if r.startswith("semeval14") for e in rows_of(r)]
+    tokens = [(e.post, t) for e in found if e.post.parse for t in e.post.parse.tokens]
+    assert len({id(p) for p, _ in tokens}) == len(found)
+    assert all(p.text.startswith(t.text, t.start) for p, t in tokens)
+    assert sum("spans" in e.post.meta for e in found) == 184
+    assert all(a.start is not None for e in found for a in e.post.aspects)
+
+
+@real
+def test_a_split_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"twitter2017/tombert/test\.tsv is not below"):
+        list(open_source("twitter2017:test").rows())
+    with pytest.raises(UserError, match="mosi has no split 'dev'"):
+        open_source("mosi:dev")
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_corpus_names_its_splits_and_says_what_it_is(name: str, tmp_path: Path) -> None:
+    corpus = datasets[name]
+    assert corpus.splits
+    assert corpus.about.endswith(".")
+    if not corpus.shipped:
+        with pytest.raises(UserError, match="is not below"):
+            list(corpus.read(tmp_path, corpus.splits[0]))
+
+
+def write_json(path: Path, *rows: object) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(json.dumps(r) for r in rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_small_corpora_read_their_shapes_and_set_bad_rows_aside(tmp_path: Path) -> None:
+    item = {"id": "1", "image": "images/1.jpg", "text": "tea", "label": None}
+    item |= {"text_label": "positive", "image_label": "negative"}
+    write_json(tmp_path / "mvsa_single/items.jsonl", item, {"id": "2"})
+    good, bad = datasets["mvsa_single"].read(tmp_path, split_of("1"))
+    assert isinstance(good, Example)
+    assert [o.by for o in good.opinions] == ["gold_text", "gold_image"]
+    assert isinstance(bad, Rejected)
+    said = {"id": "v_3_12", "transcript": "TEA", "label": 1, "text": [0.5]}
+    write_json(tmp_path / "mosi/train.jsonl", said, {**said, "label": 2})
+    good, bad = datasets["mosi"].read(tmp_path, "train")
+    assert isinstance(good, Example)
+    assert good.post.meta == {"video": "v_3", "utterance": "12"}
+    assert isinstance(bad, Rejected)
+
+
+def test_the_sarcasm_corpora_have_words_of_gold_but_no_polarity(tmp_path: Path) -> None:
+    folder = tmp_path / "more_sarcasm_explanations"
+    folder.mkdir()
+    (folder / "val_df.tsv").write_bytes(b"7\t'nice tea '\tit is cold\n8\ttea\n9\t\xff\tx\n")
+    good, *bad = datasets["more_sarcasm"].read(tmp_path, "dev")
+    assert isinstance(good, Example)
+    assert (good.post.text, good.post.meta) == ("nice tea", {"quoted": True})
+    assert good.opinions[0].explanation == "it is cold"
+    assert [r.line for r in bad if isinstance(r, Rejected)] == [2, 3]
+    line = {"utterance": "Tea!", "speaker": "A", "context": ["Hm"], "context_speakers": ["B"]}
+    line |= {"show": "S", "sarcasm": True}
+    path = write_json(tmp_path / "mustard/sarcasm_data.json", {"1_1": line})
+    (row,) = datasets["mustard"].read(tmp_path, "all")
+    assert isinstance(row, Example)
+    assert row.opinions[0].raw == "sarcastic"
+    path.write_text('{"1_1": {}}')
+    with pytest.raises(UserError, match="utterance: Field required"):
+        list(datasets["mustard"].read(tmp_path, "all"))
