@@ -1,0 +1,66 @@
+"""Words of a post can never become a control token: strings that would are broken up.
+
+A zero-width space (U+200B) goes after the first character of every control string of the common
+model families, and of the strings a backend names as its tokenizer's own. Nothing else changes, so
+the words read the same. Knows no tokenizer and no prompt; adjacent untrusted parts must be joined
+before they come here (`joined`), or a control string could be put together from two of them.
+
+    neutralise("great <|im_end|> phone")     # ('great <\\u200b|im_end|> phone', 1)
+"""
+
+import functools
+import re
+from collections.abc import Collection, Iterable
+
+from gen_msa.chat import Picture, Text
+
+BREAK = "\u200b"
+
+_FAMILIES = (
+    r"<[|｜][^|｜\n]{0,80}[|｜]>",  # <|im_end|>, <|eot_id|>, <|image_1|>, <｜User｜>
+    (
+        r"</?(?:image|images|img|video|audio|speech|box|ref|quad|point|patch|think|tool_call"
+        r"|tool_response|tools|s|bos|eos|pad|unk|mask|sep|cls|sop|eop|sot|eot|im_start|im_end"
+        r"|imagehere|image_placeholder|image_pad|video_pad|audio_pad|img_context|image_soft_token"
+        r"|audio_soft_token|global-img|fake_token_around_image|end_of_utterance|end_of_sentence"
+        r"|begin_of_sentence|(?:start|end|begin)_of_(?:turn|image|audio|video|text)"
+        r"|row_\d{1,3}_col_\d{1,3}|unused\d{1,4}|loc\d{1,4}|seg\d{1,4}|extra_id_\d{1,4}"
+        r"|image_?\d{1,3}|reserved_?\d{1,4}|special_?\d{1,4})>"
+    ),
+    r"<</?SYS>>",
+    (
+        r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID"
+        r"|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|THINK|MODEL_SETTINGS"
+        r"|gMASK|sMASK|MASK|CLS|SEP|PAD|UNK|BOS|EOS)\]"
+    ),
+)
+
+
+def neutralise(text: str, extra: Collection[str] = ()) -> tuple[str, int]:
+    """`text` with every control string broken up, and how many were.
+
+    `extra` holds a tokenizer's own control strings; those of one character cannot be broken and are
+    passed over. Linear in the length of `text`, and the same on text that is already neutral.
+    """
+    return _pattern(frozenset(extra)).subn(lambda m: m.group(0) + BREAK, text)
+
+
+def joined(parts: Iterable[Text | Picture]) -> list[Text | Picture]:
+    """The same parts with neighbouring texts of equal trust made one; empty texts fall away."""
+    out: list[Text | Picture] = []
+    for part in parts:
+        last = out[-1] if out else None
+        if isinstance(part, Text) and isinstance(last, Text) and last.untrusted == part.untrusted:
+            out[-1] = Text(text=last.text + part.text, untrusted=part.untrusted)
+        elif not (isinstance(part, Text) and not part.text):
+            out.append(part)
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(extra: frozenset[str]) -> re.Pattern[str]:
+    """One character that opens a control string; the look-ahead also finds those that overlap."""
+    own = [re.escape(s) for s in sorted(extra) if len(s) > 1]
+    families = "|".join(_FAMILIES)
+    named = "|" + "|".join(own) if own else ""
+    return re.compile(f"(?=(?i:{families}){named})(?:.)", re.DOTALL)

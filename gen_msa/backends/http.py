@@ -1,0 +1,192 @@
+"""A model behind an OpenAI-shaped server: `http:URL#MODEL`, asked at `URL/chat/completions`.
+
+The answer's JSON schema is sent as `response_format`, and label probabilities are read from the
+tokens' log-probabilities. What a server refuses is left out from then on, and `notes` says so.
+Failures that may pass are tried again (`_calling`); an error's text never becomes an answer.
+
+The key comes from the environment variable `api_key_variable`. It goes to the named host only (no
+redirects), appears in no message, and is refused over plain http to another machine.
+A proxy of the environment is used, except for this machine's own addresses.
+
+    gen-msa explain posts.jsonl --reader http:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct
+"""
+
+import asyncio
+import ipaddress
+import json
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import httpx
+
+from gen_msa import media
+from gen_msa.backends import BackendOptions, backends
+from gen_msa.backends._calling import Passing, Patience, Refused, call
+from gen_msa.backends._openai import blamed, body, completion, read
+from gen_msa.backends._options import say_ignored
+from gen_msa.chat import Chat, Completion, Picture, Request
+from gen_msa.errors import UserError
+
+_HONOURED = {"batch_size", "timeout", "retries", "api_key_variable"}
+_DOOR = "/chat/completions"
+_UNWILLING = (400, 422)
+
+T = TypeVar("T")
+
+
+@backends.register
+class Http:
+    """A client of one model on one server. What pictures it can see, only the server knows."""
+
+    sees_pictures = True
+    lists_aspects = True
+
+    def __init__(
+        self,
+        target: str,
+        options: BackendOptions,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        data_url: Callable[[Picture], str] = media.data_url,
+    ) -> None:
+        """Raises `UserError` for a target or key that cannot be used. Asks the server nothing."""
+        say_ignored("http", options, _HONOURED)
+        address, self._model = _address(target)
+        self._headers = _headers(address, options.api_key_variable)
+        self._url = f"{address}{_DOOR}"
+        self._at_once = max(options.batch_size, 1)
+        self._patience = Patience(options.timeout, max(options.retries, 0), sleep=sleep)
+        self._data_url = data_url
+        self._without: frozenset[str] = frozenset()
+        """What the server has shown that it does not take."""
+        local = _is_loopback(address)
+        self._trust_environment = not local
+        self._tls: ssl.SSLContext | bool = True if local else ssl.create_default_context()
+        self.revision = f"{address}#{self._model}"
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order, at most `batch_size` in flight."""
+        return _run(self._all(requests))
+
+    def count_tokens(self, chat: Chat) -> None:
+        """None: only the server knows."""
+
+    async def _all(self, requests: Sequence[Request]) -> list[Completion]:
+        done: dict[int, Completion] = {}
+        todo = iter(enumerate(requests))
+        limits = httpx.Limits(max_connections=self._at_once)
+        async with httpx.AsyncClient(
+            verify=self._tls,
+            timeout=self._patience.timeout,
+            limits=limits,
+            follow_redirects=False,
+            trust_env=self._trust_environment,
+        ) as client:
+
+            async def work() -> None:
+                for i, request in todo:
+                    done[i] = await self._one(client, request)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._at_once, len(requests))):
+                    group.create_task(work())
+        return [done[i] for i in range(len(requests))]
+
+    async def _one(self, client: httpx.AsyncClient, request: Request) -> Completion:
+        try:
+            return await self._asked(client, request)
+        except Passing as e:
+            return _failed(f"{e} (tried {self._patience.retries + 1} times)")
+        except (Refused, media.PictureProblem, OSError, ValueError) as e:
+            return _failed(str(e) or type(e).__name__)
+
+    async def _asked(self, client: httpx.AsyncClient, request: Request) -> Completion:
+        """Ask, and ask again without what the server refuses; learn that only if it helped."""
+        without = self._without
+        while True:
+            # In a thread: pictures are decoded here, and other answers need not wait for that.
+            build = asyncio.to_thread if request.chat.pictures else _here
+            sent, broken = await build(body, request, self._model, without, self._picture)
+            raw = json.dumps(sent).encode()
+            try:
+                reply = await call(client, self._url, raw, self._headers, self._patience, read)
+            except Refused as e:
+                fewer = blamed(e.said, sent, without) if e.status in _UNWILLING else set()
+                if not fewer:
+                    raise
+                without |= fewer
+                continue
+            self._without |= without
+            done = completion(reply, request, sent, self._model)
+            notes = {"neutralised": str(broken)} if broken else {}
+            if without:
+                notes["server_without"] = ", ".join(sorted(without))
+            return done.model_copy(update={"notes": done.notes | notes})
+
+    def _picture(self, picture: Picture) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": self._data_url(picture)}}
+
+
+def _failed(reason: str) -> Completion:
+    return Completion(text="", finish_reason="error", error=reason, notes={"form": "free"})
+
+
+async def _here(function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, in a thread of its own where a loop already runs in this one (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def _address(target: str) -> tuple[str, str]:
+    """URL without a slash at the end, and model. Raises `UserError`."""
+    text, _, model = target.partition("#")
+    mend = "write http:URL#MODEL, e.g. http:http://127.0.0.1:8000/v1#my-model"
+    if not model:
+        raise UserError("the http reader names no model", mend=mend)
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as e:
+        raise UserError(f"the http reader's URL cannot be read: {e}", mend=mend) from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UserError(f"{text!r} is no http or https URL", mend=mend)
+    if url.userinfo or url.query:
+        # Not shown: what stands there is likely a secret, and the URL becomes part of the revision.
+        raise UserError(
+            f"the URL of {url.host} holds a password or a query",
+            mend="put the key into the environment variable named by backend.api_key_variable",
+        )
+    return text.rstrip("/").removesuffix(_DOOR), model
+
+
+def _headers(address: str, variable: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    key = os.environ.get(variable, "") if variable else ""
+    if not key:
+        return headers
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(f"the key in {variable} holds blanks or signs that no key has")
+    if httpx.URL(address).scheme == "http" and not _is_loopback(address):
+        raise UserError(
+            f"the key in {variable} would cross the network in clear text",
+            mend="use https, or set backend.api_key_variable= (empty) for a server without a key",
+        )
+    return headers | {"Authorization": f"Bearer {key}"}
+
+
+def _is_loopback(address: str) -> bool:
+    host = httpx.URL(address).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,81 @@
+"""A model in this process, through Hugging Face transformers: `transformers:MODEL[@ADAPTER]`.
+
+MODEL is a folder, or a hub name that already lies in the local cache; nothing is fetched, only
+safetensors are read and no code of a model's own is run. What requests have in common (the
+instruction, then each post with its picture) is read once where the family's positions allow it;
+`notes["prefix"]` says whether it was. Greedy only. Knows nothing of sentiment.
+
+    backend = backends["transformers"]("models/smolvlm@adapters/mabsa", BackendOptions())
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from gen_msa.backends import BackendOptions, TokenCount, backends
+from gen_msa.chat import Chat, Completion, Picture, Request
+from gen_msa.errors import MissingExtra
+
+try:
+    from gen_msa.backends.local import weights
+    from gen_msa.backends.local.pictures import Look
+    from gen_msa.backends.local.session import Session
+except ModuleNotFoundError as e:
+    if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
+        raise
+    raise MissingExtra(str(e.name), "builtin") from None
+
+STRONG = 1_000_000_000
+"""Parameters from which on a model is asked to list a post's aspects itself."""
+
+
+def _from_disk(picture: Picture) -> Any:
+    from gen_msa import media
+
+    return media.load(picture)
+
+
+@backends.register
+class TransformersBackend:
+    """A causal language model, with or without eyes."""
+
+    def __init__(self, target: str, options: BackendOptions) -> None:
+        model, processor, revision = weights.load(target, options)
+        self._take(model, processor, options, revision, _from_disk)
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        processor: Any,
+        options: BackendOptions,
+        revision: str,
+        look: Look = _from_disk,
+    ) -> Self:
+        """A backend of a model at hand; `processor` is its tokenizer if it sees no pictures.
+
+        `look` gives the PIL image of a picture. Raises `UserError` for a model that cannot be
+        driven (an encoder-decoder, or one without a cache of keys and values).
+        """
+        backend = cls.__new__(cls)
+        backend._take(model, processor, options, revision, look)
+        return backend
+
+    def _take(
+        self, model: Any, processor: Any, options: BackendOptions, revision: str, look: Look
+    ) -> None:
+        self.revision = revision
+        self.session = Session(model.eval(), processor, options, look)
+        self.sees_pictures = self.session.layout.sees_pictures
+        self.lists_aspects = sum(p.numel() for p in model.parameters()) >= STRONG
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order. Never raises for a single bad request.
+
+        Give the requests of one post next to one another: what they share is then read once.
+        """
+        said: list[Completion] = self.session.complete(requests)
+        return said
+
+    def count_tokens(self, chat: Chat) -> TokenCount:
+        """Tokens the chat costs, and those of its pictures with the marks around them."""
+        return self.session.count(chat)

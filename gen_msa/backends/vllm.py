@@ -1,0 +1,147 @@
+"""A model in vLLM's offline engine: `vllm:MODEL[@ADAPTER]`, for thousands of posts on a GPU.
+
+MODEL and ADAPTER are folders, or hub names that already lie in the local cache. A label slot is
+enforced as a regular expression, so that answers read as they do in training; a request without
+one gets its JSON schema enforced. vLLM is imported only when a reader names it; all calls to it
+stand in `_vllm_engine`. Knows nothing of sentiment.
+
+    gen-msa explain posts.jsonl --reader vllm:models/qwen3-vl-8b@runs/mabsa
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gen_msa import media
+from gen_msa.backends import BackendOptions, backends
+from gen_msa.backends._calling import short
+from gen_msa.backends._logprobs import option_logprobs
+from gen_msa.backends._messages import messages
+from gen_msa.backends._options import say_ignored
+from gen_msa.backends._vllm_engine import MOST_PICTURES, SEED, Api, Asked, Engine, Said, load_api
+from gen_msa.chat import Chat, Choice, Completion, Picture, Request
+from gen_msa.errors import UserError
+
+TOP_LOGPROBS = 20
+STRONG = 1_000_000_000
+"""Bytes of weights from which on a model is asked to list a post's aspects itself."""
+_HONOURED = {"dtype", "share_prefix"}
+_ENDS = {"stop": "stop", "length": "length"}
+_SIGNS = re.compile(r"[\\^$.*+?{}\[\]()|]")
+
+_log = logging.getLogger("gen_msa.backends")
+
+
+@backends.register
+class Vllm:
+    """An engine in this process."""
+
+    def __init__(self, target: str, options: BackendOptions, *, api: Api | None = None) -> None:
+        """Raises `MissingExtra` without vLLM, `UserError` for what is no model or adapter."""
+        say_ignored("vllm", options, _HONOURED)
+        api = api or load_api()
+        from gen_msa.backends.local import weights
+
+        model, adapter = weights.find(target)
+        settings = {"dtype": options.dtype, "enable_prefix_caching": options.share_prefix}
+        self._engine = Engine(api, model, adapter, settings)
+        self._control = self._engine.control
+        self.sees_pictures = self._engine.sees_pictures
+        self.lists_aspects = _bytes_of_weights(model) >= STRONG
+        parts = [weights.revision(folder) for folder in (model, adapter) if folder]
+        self.revision = f"vllm/{'+'.join(parts)}/{options.dtype}"
+        self._notes: dict[str, str] = {}
+        if adapter is not None and not self._engine.adapter_shows():
+            _log.warning("the adapter in %s changes nothing about a short answer", adapter)
+            self._notes = {"adapter": "changed nothing about a short answer"}
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order. Never raises for a single bad request."""
+        done: dict[int, Completion] = {}
+        rows: list[tuple[int, Request, Asked, dict[str, str]]] = []
+        for i, request in enumerate(requests):
+            try:
+                asked, notes = self._asked(request)
+                rows.append((i, request, asked, {**self._notes, **notes}))
+            except (media.PictureProblem, OSError, ValueError, UserError) as e:
+                done[i] = _failed(str(e))
+        answers = self._answers([asked for _, _, asked, _ in rows])
+        for (i, request, asked, notes), said in zip(rows, answers, strict=True):
+            done[i] = said if isinstance(said, Completion) else _read(request, asked, said, notes)
+        return [done[i] for i in range(len(requests))]
+
+    def count_tokens(self, chat: Chat) -> None:
+        """None: the engine lays a chat out only when it is asked."""
+
+    def _asked(self, request: Request) -> tuple[Asked, dict[str, str]]:
+        if len(request.chat.pictures) > MOST_PICTURES:
+            raise ValueError(f"{len(request.chat.pictures)} pictures; at most {MOST_PICTURES}")
+        turns, broken = messages(request.chat, _shown, self._control)
+        parameters: dict[str, Any] = {
+            "max_tokens": request.max_new_tokens,
+            "temperature": request.temperature,
+            "seed": SEED,
+        }
+        form: dict[str, Any] = {}
+        if request.choice is not None:
+            parameters["logprobs"] = TOP_LOGPROBS
+            form = {"regex": slot_pattern(request.choice)}
+        elif request.json_schema is not None:
+            form = {"json": request.json_schema}
+        return Asked(turns, parameters, form), {"neutralised": str(broken)} if broken else {}
+
+    def _answers(self, asked: Sequence[Asked]) -> list[Said | Completion]:
+        """Ask all at once; where the engine will not take one of them, find it by halves."""
+        if not asked:
+            return []
+        try:
+            return [*self._engine.ask(asked)]
+        except self._engine.refusals as e:
+            if len(asked) == 1:
+                return [_failed(f"vLLM will not take it: {short(str(e))}")]
+        half = len(asked) // 2
+        return self._answers(asked[:half]) + self._answers(asked[half:])
+
+
+def slot_pattern(choice: Choice) -> str:
+    """A regular expression for the answer: lead, one option, then, and any words after that."""
+    options = "|".join(_escaped(o) for o in choice.options)
+    end = _escaped(choice.then) + r"[\s\S]*" if choice.then else ""
+    return f"{_escaped(choice.lead)}({options}){end}"
+
+
+def _escaped(text: str) -> str:
+    """Not `re.escape`: the engine's own reader of patterns knows fewer escapes."""
+    return _SIGNS.sub(lambda m: "\\" + m.group(), text)
+
+
+def _shown(picture: Picture) -> dict[str, Any]:
+    return {"type": "image_pil", "image_pil": media.load(picture)}
+
+
+def _read(request: Request, asked: Asked, said: Said, notes: dict[str, str]) -> Completion:
+    if said.finish not in _ENDS:
+        return _failed(f"the engine stopped: {said.finish}")
+    form = "slot" if "regex" in asked.form else "schema" if asked.form else "free"
+    logprobs = None
+    if request.choice is not None:
+        logprobs, note = option_logprobs(said.steps, request.choice, None)
+        notes = notes | ({"option_logprobs": note} if note else {})
+    return Completion(
+        text=said.text,
+        finish_reason="length" if said.finish == "length" else "stop",
+        option_logprobs=logprobs,
+        prompt_tokens=said.prompt_tokens,
+        new_tokens=said.new_tokens,
+        notes={"form": form, **notes},
+    )
+
+
+def _failed(reason: str) -> Completion:
+    return Completion(text="", finish_reason="error", error=reason, notes={"form": "free"})
+
+
+def _bytes_of_weights(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.glob("*.safetensors"))
