@@ -20,7 +20,7 @@ from gen_msa.data import open_source
 from gen_msa.settings import load
 from gen_msa.types import Example, Polarity
 
-JOBS = {"twitter2015:dev": None, "mvsa_single:dev": 300}
+JOBS = {"twitter2015:dev": ["aspects=given"], "mvsa_single:dev": ["aspects=overall", "limit=300"]}
 LABELS = [p.value for p in Polarity]
 
 
@@ -36,10 +36,9 @@ def pairs(path: Path, reader: str) -> list[tuple[str, str]]:
     return found
 
 
-def figures(ref: str, limit: int | None, reader: str, folder: Path) -> dict[str, object]:
+def figures(ref: str, overrides: list[str], reader: str, folder: Path) -> dict[str, object]:
     """Run one job and score it."""
-    settings = load(JobSettings, None, [f"reader={reader}"])
-    settings = settings.model_copy(update={"limit": limit})
+    settings = load(JobSettings, None, [f"reader={reader}", *overrides])
     out = folder / "opinions.jsonl"
     began, cpu = time.perf_counter(), time.process_time()
     outcome = annotate(open_source(ref), out, settings)
@@ -68,6 +67,6 @@ def figures(ref: str, limit: int | None, reader: str, folder: Path) -> dict[str,
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for ref, limit in JOBS.items():
+        for ref, overrides in JOBS.items():
             reader = sys.argv[1] if len(sys.argv) > 1 else "builtin"
-            print(json.dumps(figures(ref, limit, reader, Path(folder))), flush=True)
+            print(json.dumps(figures(ref, overrides, reader, Path(folder))), flush=True)
