@@ -1,0 +1,16 @@
+"""What readers said, for people: one HTML file, a CSV, a terminal table, and counts.
+
+Takes a stream of `Example`s and never changes it. Knows nothing of readers, prompts or metrics; it
+counts agreement with gold and estimates nothing.
+
+    write_html(examples, Path("report.html"), title="Phones", media_root=Path("posts"), facts={})
+    write_csv(examples, Path("opinions.csv"))
+    rich.print(table(examples, limit=20))
+"""
+
+from gen_msa.report.page import write_html
+from gen_msa.report.spreadsheet import write_csv
+from gen_msa.report.summary import Summary, Tally
+from gen_msa.report.terminal import table
+
+__all__ = ["Summary", "Tally", "table", "write_csv", "write_html"]

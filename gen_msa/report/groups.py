@@ -1,0 +1,69 @@
+"""The opinions of one example, put together by what they are about, with gold set beside them.
+
+Knows nothing of how they are shown. Gold is a reader like any other; it is kept apart here only so
+that others can be held against it.
+
+    for group in by_aspect(example):
+        print(group.aspect.term, [group.verdict(o) for o in group.said])
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
+
+GOLD = "gold"
+READ = frozenset({Status.OK, Status.REPARSED})
+"""The statuses of an answer that could be read; every other one is an unread answer."""
+
+Verdict = Literal["agrees", "disagrees"]
+
+
+@dataclass
+class Group:
+    """Everything said about one aspect of one post, in the order given."""
+
+    aspect: Aspect
+    gold: list[Opinion] = field(default_factory=list)
+    said: list[Opinion] = field(default_factory=list)
+    """By every reader but gold."""
+
+    @property
+    def reference(self) -> Polarity | None:
+        """The polarity gold gives; None when there is no gold or it contradicts itself."""
+        found = {o.polarity for o in self.gold}
+        return found.pop() if len(found) == 1 else None
+
+    def verdict(self, opinion: Opinion) -> Verdict | None:
+        """Whether `opinion` has gold's polarity; None when there is nothing to compare.
+
+        An unread answer disagrees. An answer that only has a score is not compared.
+        """
+        scored = opinion.polarity is None and opinion.status in READ
+        if opinion.by == GOLD or self.reference is None or scored:
+            return None
+        return "agrees" if opinion.polarity == self.reference else "disagrees"
+
+
+def by_aspect(example: Example) -> list[Group]:
+    """One group an aspect: the post's own aspects first, then others as they turn up.
+
+    A reader that names an aspect without its place joins the placed aspect of the same words, when
+    there is exactly one such.
+    """
+    aspects = dict.fromkeys((*example.post.aspects, *(o.aspect for o in example.opinions)))
+    placed: dict[str, list[Aspect]] = defaultdict(list)
+    for aspect in aspects:
+        if aspect.start is not None:
+            placed[aspect.term.casefold()].append(aspect)
+    groups: dict[Aspect, Group] = {}
+    home: dict[Aspect, Group] = {}
+    for aspect in aspects:
+        same = placed[aspect.term.casefold()]
+        own = same[0] if aspect.start is None and len(same) == 1 else aspect
+        home[aspect] = groups.setdefault(own, Group(own))
+    for opinion in example.opinions:
+        group = home[opinion.aspect]
+        (group.gold if opinion.by == GOLD else group.said).append(opinion)
+    return list(groups.values())

@@ -1,0 +1,142 @@
+// Filters, order, theme and late pictures of the report. Reads only data attributes and text that
+// the template escaped; never builds markup from them. The filters live in the address after '#'.
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const form = $("filters"), main = $("posts"), count = $("count"), nothing = $("nothing");
+  const boxes = [...form.querySelectorAll("[name=p]")];
+  const plain = new Intl.NumberFormat("en");
+  const counted = (n, noun) => `${plain.format(n)} ${noun}${n === 1 ? "" : "s"}`;
+
+  // A picture becomes an image only when it comes near the window.
+  const show = (img) => {
+    const from = img.dataset.like ? $(img.dataset.like) : img;
+    img.decoding = "async";
+    img.src = from.dataset.src;
+  };
+  const reveal = (card) => card.querySelectorAll("img").forEach(show);
+  const near = new IntersectionObserver((seen) => {
+    for (const { isIntersecting, target } of seen) if (isIntersecting) { reveal(target); near.unobserve(target); }
+  }, { rootMargin: "800px" });
+  main.querySelectorAll(".pictured").forEach((card, at) => at < 4 ? reveal(card) : near.observe(card));
+  addEventListener("beforeprint", () => reveal(main));
+
+  // Read from the page on first use: opening a long report costs nothing.
+  let cards = null;
+  const read = () => cards ??= [...main.querySelectorAll(".card")].map((el, at) => {
+    const ops = [...el.querySelectorAll("li")].map((op) => ({
+      el: op, t: op.dataset.t, s: op.dataset.s, by: op.dataset.by, g: op.dataset.g,
+      p: op.dataset.p === "" ? null : Number(op.dataset.p),
+    }));
+    const words = [...el.querySelectorAll(".id, .text, h3 > .to, h3 > bdi, .reason")].map((w) => w.textContent);
+    const ps = ops.map((o) => o.p).filter((p) => p !== null);
+    return { el, at, ops, words: words.join("\n").toLowerCase(), low: Math.min(...ps), high: Math.max(...ps) };
+  });
+
+  const state = () => {
+    const f = new FormData(form);
+    const one = (name) => f.get(name) ?? "";
+    return {
+      q: one("q").trim().toLowerCase(), r: one("r"), s: one("s"), g: one("g"), o: one("o"),
+      p: new Set(f.getAll("p")), from: Number(one("from")), to: Number(one("to")),
+    };
+  };
+  const asks = (f) => f.r || f.s || f.g || f.p.size < boxes.length || f.from > 0 || f.to < 1;
+  const fits = (f, o) => f.p.has(o.t) && (!f.r || o.by === f.r) && (!f.s || o.s === f.s) && (!f.g || o.g === f.g)
+    && (o.p === null ? f.from === 0 && f.to === 1 : o.p >= f.from && o.p <= f.to);
+
+  let order = "";
+  const arrange = (wanted) => {
+    if (wanted === order) return;
+    order = wanted;
+    const by = { low: (a, b) => a.low - b.low || a.at - b.at, high: (a, b) => b.high - a.high || a.at - b.at };
+    const sorted = [...read()].sort(by[order] ?? ((a, b) => a.at - b.at));
+    main.prepend(...sorted.map((c) => c.el));
+  };
+
+  const apply = () => {
+    const f = state(), asked = asks(f);
+    let posts = 0, opinions = 0;
+    for (const card of read()) {
+      let hits = 0;
+      for (const o of card.ops) {
+        const fit = !asked || fits(f, o);
+        hits += fit;
+        o.el.classList.toggle("dim", !fit);
+      }
+      const seen = (!asked || hits > 0) && (!f.q || card.words.includes(f.q));
+      card.el.hidden = !seen;
+      if (seen) { posts += 1; opinions += hits; }
+    }
+    arrange(f.o);
+    const narrow = asked || f.q;
+    const of = narrow ? `${plain.format(posts)} of ` : "";
+    count.textContent = `${of}${counted(cards.length, "post")}, ${counted(opinions, "opinion")}`;
+    count.classList.toggle("narrow", Boolean(narrow));
+    nothing.hidden = posts > 0;
+    $("range").textContent = `${f.from.toFixed(2)} to ${f.to.toFixed(2)}`;
+  };
+
+  const remember = () => {
+    const f = state(), kept = new URLSearchParams();
+    for (const name of ["q", "r", "s", "g", "o"]) if (f[name]) kept.set(name, f[name]);
+    if (f.p.size < boxes.length) kept.set("p", [...f.p].join(","));
+    if (f.from > 0) kept.set("from", f.from);
+    if (f.to < 1) kept.set("to", f.to);
+    history.replaceState(null, "", `#${kept}`);
+  };
+  const recall = () => {
+    if (!location.hash.includes("=")) return false;
+    const kept = new URLSearchParams(location.hash.slice(1));
+    form.reset();
+    for (const [name, value] of kept) {
+      if (name === "p") boxes.forEach((b) => { b.checked = value.split(",").includes(b.value); });
+      else if (form.elements[name]) form.elements[name].value = value;
+    }
+    return true;
+  };
+
+  form.addEventListener("input", (e) => {
+    // The two ends of the range never cross.
+    const { from, to } = form.elements;
+    if (e.target === from && Number(from.value) > Number(to.value)) to.value = from.value;
+    if (e.target === to && Number(to.value) < Number(from.value)) from.value = to.value;
+    apply(); remember();
+  });
+  form.querySelector("[type=reset]").addEventListener("click", () => setTimeout(() => { apply(); remember(); }));
+  form.addEventListener("submit", (e) => e.preventDefault());
+  addEventListener("hashchange", () => { if (recall()) apply(); });
+  addEventListener("keydown", (e) => {
+    if (e.key !== "/" || e.ctrlKey || e.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) return;
+    e.preventDefault(); $("panel").open = true; form.elements.q.focus();
+  });
+
+  // A quote leads to its words without touching the filters in the address.
+  main.addEventListener("click", (e) => {
+    const link = e.target.closest("a.to");
+    const words = link && $(link.hash.slice(1));
+    if (!words) return;
+    e.preventDefault();
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    words.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+    words.classList.remove("flash"); void words.offsetWidth; words.classList.add("flash");
+  });
+
+  const themes = ["system", "light", "dark"], button = $("theme");
+  const paint = (theme) => { document.documentElement.dataset.theme = theme; button.textContent = `◐ ${theme}`; };
+  const stored = (theme) => {
+    // Private windows and some file viewers refuse storage; the theme then lasts for the visit.
+    try { if (theme) localStorage.setItem("gen-msa-theme", theme); return localStorage.getItem("gen-msa-theme"); }
+    catch (refused) { return theme ?? null; }
+  };
+  button.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length];
+    paint(next); stored(next);
+  });
+
+  paint(themes.includes(stored()) ? stored() : "system");
+  button.hidden = $("panel").hidden = false;
+  $("panel").open = matchMedia("(min-width: 60rem)").matches;
+  $("range").textContent = "0.00 to 1.00";
+  if (recall()) apply();
+})();
