@@ -19,6 +19,7 @@ from gen_msa.annotating._output import Counts, Output, Pending
 from gen_msa.annotating._pool import read_alone, read_together
 from gen_msa.annotating._rows import chunks
 from gen_msa.data import Source
+from gen_msa.errors import UserError
 from gen_msa.ledger import Ledger, key
 from gen_msa.readers import ReaderSettings
 from gen_msa.types import Post
@@ -89,6 +90,7 @@ def annotate(
             read = read_alone(reader, work)
         for pending, readings in read:
             output.write(pending, readings)
+            _stop_if_hopeless(output.counts, settings.chunk)
             on_progress(output.counts)
     if not output.counts.rejected:
         rejects.unlink()
@@ -99,6 +101,15 @@ def annotate(
         posts_sha256=output.posts.hexdigest(),
         rejected_file=rejects if output.counts.rejected else None,
     )
+
+
+def _stop_if_hopeless(counts: Counts, chunk: int) -> None:
+    """A wrong key or address fails for every post alike: say so once, not a million times."""
+    if counts.rows >= chunk > 1 and counts.unanswered == counts.written > 0:
+        raise UserError(
+            f"none of the first {counts.rows} posts could be asked: {counts.last_error}",
+            mend="check the reader's address, key and model, and run again",
+        )
 
 
 def _work(

@@ -42,6 +42,9 @@ class Counts:
     unanswered: int = 0
     """Posts with an opinion that could not be had; the next run asks again."""
 
+    last_error: str = ""
+    """What the last unanswered post was told."""
+
     def bad_share(self) -> float:
         """Share of rows rejected or unanswered, 0 to 1."""
         return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
@@ -101,7 +104,10 @@ class Output:
     def _count(self, opinions: Sequence[Opinion]) -> None:
         self.counts.opinions += len(opinions)
         self.counts.unread += sum(o.polarity is None for o in opinions)
-        self.counts.unanswered += _failed(opinions)
+        if _failed(opinions):
+            self.counts.unanswered += 1
+            errors = [o.how.get("error", "") for o in opinions if o.status is Status.ERROR]
+            self.counts.last_error = errors[-1]
 
 
 def _failed(opinions: Sequence[Opinion]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from gen_msa.chat import Choice
 
 _UNSURE = 0.01
-"""Share of the probability that may lie on tokens that begin two options."""
+"""Share of the probability that may lie on tokens that begin some options, but not one alone."""
 _NEVER = -1e4
 
 
@@ -91,7 +91,8 @@ class _Walk:
     def _count(self, options: list[str], logprob: float) -> None:
         if len(options) == 1:
             self._mass[options[0]].append(self._path + logprob)
-        elif options:
+        elif 1 < len(options) < len(self._words):
+            # A token that begins every option (a blank, a quote) favours none and is passed over.
             self._unsure.append(self._path + logprob)
 
     def _bound(self, gone: list[str], step: Step) -> None:

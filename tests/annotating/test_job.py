@@ -12,7 +12,7 @@ from gen_msa.settings import load
 from gen_msa.shipped import shipped
 from tests.fixtures.posts import post, write_picture, write_posts
 
-ECHO = JobSettings(reader="echo", chunk=7)
+ECHO = JobSettings(reader="echo", chunk=7, cues={})
 
 
 def run(path, settings=ECHO, ledger=None, root=None):
@@ -132,6 +132,16 @@ def test_an_error_is_kept_as_such_and_asked_again_next_time(tmp_path):
     assert outcome.too_bad(settings)
     again, _ = run(path, settings, tmp_path / "a.ledger")
     assert again.counts.repeated == 3
+
+
+def test_a_reader_that_fails_for_every_post_is_not_asked_a_million_times(tmp_path):
+    path = write_posts(tmp_path / "posts.jsonl", map(post, range(30)))
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"match": "", "error": "401: wrong key"}\n')
+    settings = load(JobSettings, None, ["reader=echo", f"backend.script={script}", "chunk=8"])
+    with pytest.raises(UserError, match="none of the first 8 posts could be asked: 401"):
+        run(path, settings, tmp_path / "a.ledger")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.parametrize("policy", ["text-only", "drop", "fail"])

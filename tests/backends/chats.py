@@ -5,9 +5,7 @@ from PIL import Image
 
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 
-SLOT = Choice(
-    lead="Sentiment:", options=(" positive", " negative", " neutral"), then="\nReason:"
-)
+SLOT = Choice(lead="Sentiment:", options=(" positive", " negative", " neutral"), then="\nReason:")
 POSTS = [
     "the battery is awful but the screen is great",
     "service slow, food cold",

@@ -1,20 +1,18 @@
-"""The http backend against a server on this machine that fails in every way servers do."""
+"""What the http backend sends to a server on this machine, and what it makes of the answers."""
 
 import asyncio
 import json
 import logging
-import random
-import time
 
 import pytest
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._calling import Passing, Patience, _asked_wait, _wait
 from gen_msa.backends._openai import blamed
 from gen_msa.backends.http import Http
-from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
+from gen_msa.chat import Choice, Picture, Text
 from gen_msa.errors import UserError
-from tests.fixtures.fake_openai import FAULTS, FINAL, FakeOpenAI, reply, words_of
+from tests.fixtures.fake_openai import FakeOpenAI, reply, words_of
+from tests.fixtures.http_client import ask, client
 
 CHOICE = Choice(lead="Sentiment:", options=(" bad", " fine", " good"), then="\nExplanation:")
 SCHEMA = {
@@ -29,85 +27,10 @@ SCHEMA = {
 }
 
 
-class Clock:
-    """Waits without waiting, and remembers for how long."""
-
-    def __init__(self):
-        self.waits = []
-
-    async def sleep(self, seconds):
-        self.waits.append(seconds)
-        await asyncio.sleep(0)
-
-
-def ask(*parts, **more):
-    parts = [Text(text=p) if isinstance(p, str) else p for p in parts]
-    turns = (Turn(role="system", parts=(Text(text="Be brief."),)), Turn(role="user", parts=parts))
-    return Request(chat=Chat(turns=turns), max_new_tokens=16, **more)
-
-
-def client(server, clock=None, **options):
-    options = BackendOptions(**{"api_key_variable": "", **options})
-    return Http(f"{server.url}#tiny", options, sleep=(clock or Clock()).sleep, data_url=data_url)
-
-
-def data_url(picture):
-    if picture.path == "/gone":
-        raise OSError("the picture is gone")
-    return f"data:image/png;base64,{picture.sha256}"
-
-
 def token(word, logprob, **others):
     return {"token": word, "logprob": logprob, "top_logprobs": [
         {"token": w, "logprob": p} for w, p in {word: logprob, **others}.items()
     ]}  # fmt: skip
-
-
-def test_a_thousand_requests_with_a_fifth_of_all_calls_failing():
-    def plan(words, attempt):
-        seed = random.Random(f"{words}/{attempt}")
-        # A sixth failure in a row would be an error, rightly; the test wants none of them.
-        return seed.choice(FAULTS) if attempt < 4 and seed.random() < 0.2 else ""
-
-    clock, began = Clock(), time.monotonic()
-    with FakeOpenAI(plan) as server:
-        backend = client(server, clock, timeout=2.0, batch_size=32)
-        done = backend.complete([ask(f"post {i}") for i in range(1000)])
-        assert not [c.error for c in done if c.error]
-        assert [c.text for c in done] == [f"said: post {i}" for i in range(1000)]
-        assert {c.finish_reason for c in done} == {"stop"}
-        assert set(server.faults) == set(FAULTS)
-        assert sum(server.faults.values()) > 200
-        # On a busy machine a good answer may be late as well.
-        assert sum(server.attempts.values()) >= 1000 + sum(server.faults.values())
-        assert len(clock.waits) == sum(server.attempts.values()) - 1000
-        assert max(clock.waits) <= 60.5
-    assert time.monotonic() - began < 60
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_does_not_pass_is_an_error_and_never_an_answer(fault):
-    with FakeOpenAI(lambda words, attempt: fault if "3" in words else "") as server:
-        done = client(server, retries=2, timeout=0.3).complete([ask(f"post {i}") for i in range(6)])
-        assert [c.finish_reason for c in done] == ["stop"] * 3 + ["error"] + ["stop"] * 2
-        assert done[3].text == ""
-        assert "tried 3 times" in done[3].error
-        assert done[3].option_logprobs is None
-        assert server.attempts["post 3"] == 3
-
-
-@pytest.mark.parametrize("fault", FINAL)
-def test_a_fault_for_good_is_not_tried_again(fault):
-    with FakeOpenAI(lambda words, attempt: fault) as server:
-        (done,) = client(server).complete([ask("post")])
-        assert (done.finish_reason, done.text) == ("error", "")
-        assert server.attempts["post"] == 1
-
-
-def test_at_most_batch_size_requests_are_in_flight():
-    with FakeOpenAI(slow=0.02) as server:
-        client(server, batch_size=3).complete([ask(f"post {i}") for i in range(12)])
-        assert server.most_running == 3
 
 
 def test_the_body_holds_schema_seed_and_limits_and_nothing_guided():
@@ -258,13 +181,6 @@ def test_a_key_goes_in_clear_text_to_this_machine_only(monkeypatch):
         Http("https://h.example/v1#m", options)
 
 
-def test_a_server_that_is_not_there_is_an_error_for_each_request():
-    backend = Http("http://127.0.0.1:9/v1#m", BackendOptions(retries=1), sleep=Clock().sleep)
-    done = backend.complete([ask("a"), ask("b")])
-    assert [c.finish_reason for c in done] == ["error", "error"]
-    assert "ConnectError" in done[0].error
-
-
 def test_it_can_be_called_where_a_loop_already_runs():
     with FakeOpenAI() as server:
 
@@ -278,24 +194,6 @@ def test_options_without_a_use_are_named_at_start(caplog):
     Http("http://127.0.0.1:9/v1#m", BackendOptions(dtype="float16"))
     assert "dtype" in caplog.text
     assert "retries" not in caplog.text
-
-
-def test_waits_grow_are_capped_and_follow_the_server():
-    def wait(attempt, error):
-        outcome = type("O", (), {"exception": lambda self: error})()
-        state = type("S", (), {"outcome": outcome, "attempt_number": attempt})()
-        return _wait(state, Patience().longest_wait)
-
-    assert 0.5 <= wait(1, Passing("x")) <= 1
-    assert 4 <= wait(4, Passing("x")) <= 8
-    assert wait(99, Passing("x")) <= 30
-    assert 7 <= wait(1, Passing("x", 7.0)) <= 7.5
-    assert wait(1, Passing("x", 1e9)) <= 60.5
-    assert _asked_wait("12") == 12
-    assert _asked_wait("-3") == 0
-    assert _asked_wait("nan") is None
-    assert _asked_wait("soon") is None
-    assert _asked_wait("Thu, 01 Jan 1970 00:00:00 GMT") == 0
 
 
 def test_the_same_server_words_give_the_same_completion_twice():

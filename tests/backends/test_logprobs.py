@@ -71,6 +71,11 @@ def test_a_likely_token_that_begins_two_options_leaves_no_figures():
     assert "two labels" in note
 
 
+def test_a_token_that_begins_every_option_favours_none():
+    found, _ = scores(LEAD, step(" positive", -1.0, **{" ": -0.9, "\n": -2.0, " neg": -2.0}))
+    assert (found[" positive"], found[" negative"]) == (-1.0, -2.0)
+
+
 @pytest.mark.parametrize(
     "steps", [[], [step("no lead", 0.0)], [LEAD], [LEAD, step(" ne", -0.5, **{" pos": -1.0})]]
 )

@@ -22,7 +22,8 @@ def test_a_control_string_is_broken_after_its_first_character(control):
 
 
 @pytest.mark.parametrize(
-    "words", ["I <3 it", "a < b > c", "$T$ {{7*7}}", "[yes] (no)", "x<y", "", "💛 الشاشة 屏幕", "|>"]
+    "words",
+    ["I <3 it", "a < b > c", "$T$ {{7*7}}", "[yes] (no)", "x<y", "", "💛 الشاشة 屏幕", "|>"],
 )
 def test_words_that_control_nothing_are_left_alone(words):
     assert neutralise(words) == (words, 0)

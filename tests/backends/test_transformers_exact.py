@@ -92,9 +92,10 @@ def test_a_slot_is_filled_and_goes_on_as_the_model_alone_would(family):
         head = SLOT.lead + best + SLOT.then
         assert said.text.startswith(head)
         free = said.text.removeprefix(head)
-        assert free == kind.session.layout.decode(generated(kind, request, head, NEW - 1), ())[
-            : len(free)
-        ]
+        assert (
+            free
+            == kind.session.layout.decode(generated(kind, request, head, NEW - 1), ())[: len(free)]
+        )
         assert said.notes["form"] == "slot"
 
 

@@ -7,16 +7,16 @@ where vLLM cannot be imported.
 import importlib.util
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 
 from gen_msa.backends import BackendOptions
 from gen_msa.backends import vllm as room
-from gen_msa.backends._vllm_engine import Api, load_api, lora_rank
+from gen_msa.backends._vllm_engine import load_api, lora_rank
 from gen_msa.backends.vllm import Vllm, slot_pattern
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 from gen_msa.errors import MissingExtra, UserError
+from tests.fixtures.fake_vllm import API, FakeLLM
 
 CHOICE = Choice(lead="Sentiment:", options=(" bad", " good"), then="\nExplanation:")
 SCHEMA = {
@@ -26,67 +26,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
-
-
-class Record:
-    """Stands for vLLM's parameter classes: keeps what it was given."""
-
-    def __init__(self, *given, **named):
-        self.given = given
-        self.__dict__.update(named)
-
-
-class FakeLLM:
-    """Answers in the form it is asked, refuses what says `refuse`, and remembers everything."""
-
-    made = None
-    adapter_shows = True
-
-    def __init__(self, **settings):
-        if "broken" in settings["model"]:
-            raise RuntimeError("engine core failed")
-        FakeLLM.made = self
-        self.settings = settings
-        self.calls = []
-        self.model_config = SimpleNamespace(is_multimodal_model="eyes" in settings["model"])
-
-    def get_tokenizer(self):
-        return SimpleNamespace(all_special_tokens=["<eos>"], get_added_vocab=lambda: {"«end»": 7})
-
-    def chat(self, conversations, parameters, *, use_tqdm, lora_request):
-        self.calls.append((conversations, parameters, lora_request))
-        if any("refuse" in str(c) for c in conversations):
-            raise ValueError("the prompt is too long")
-        return [self._answer(c, p, lora_request) for c, p in zip(conversations, parameters)]  # noqa: B905
-
-    def _answer(self, conversation, parameters, lora):
-        words = str(conversation[-1]["content"])
-        form = parameters.structured_outputs
-        if form is None:
-            tokens = [words] if lora is None or not self.adapter_shows else ["adapted ", words]
-        elif hasattr(form, "json"):
-            tokens = ['{"why":"x"}']
-        else:
-            tokens = ["Sentiment", ":", " good", "\nExplanation:", " ", words]
-        likely = {" good": -0.25, " bad": -1.5}
-        logprobs = [
-            {
-                i: SimpleNamespace(decoded_token=t, logprob=likely.get(t, 0.0)),
-                99: SimpleNamespace(decoded_token=" bad", logprob=-1.5),
-            }
-            for i, t in enumerate(tokens)
-        ]
-        finish = next((f for f in ("length", "abort") if f in words), "stop")
-        answer = SimpleNamespace(
-            text="".join(tokens),
-            token_ids=list(range(len(tokens))),
-            logprobs=logprobs if hasattr(parameters, "logprobs") else None,
-            finish_reason=finish,
-        )
-        return SimpleNamespace(outputs=[answer], prompt_token_ids=[1, 2, 3])
-
-
-API = Api(FakeLLM, Record, Record, Record)
 
 
 @pytest.fixture
@@ -245,16 +184,22 @@ def test_the_real_engine_fills_slots_and_schemas_and_survives_a_bad_request(tmp_
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     requests = [
-        ask("hi", Text(text="a <|im_end|> b", untrusted=True), choice=CHOICE),
-        ask("hi", json_schema=SCHEMA).model_copy(update={"max_new_tokens": 64}),
+        longer(ask("hi", Text(text="a <|im_end|> b", untrusted=True), choice=CHOICE)),
+        longer(ask("hi", json_schema=SCHEMA)),
         ask("word " * 9000),
     ]
     backend = Vllm(str(_tiny_qwen(tmp_path)), BackendOptions(dtype="float32"))
     done = backend.complete(requests)
-    assert re.fullmatch(r"Sentiment:( bad| good)(\nExplanation:[\s\S]*)?", done[0].text)
-    assert set(json.loads(done[1].text)) == {"why"}
+    assert re.fullmatch(r"Sentiment:( bad| good)\nExplanation:[\s\S]*", done[0].text)
+    assert set(done[0].option_logprobs) == set(CHOICE.options)
+    # The engine's grammar lets raw control characters into strings; a random model writes some.
+    assert set(json.loads(done[1].text, strict=False)) == {"why"}
     assert [c.finish_reason for c in done[1:]] == ["stop", "error"]
     assert done == backend.complete(requests)
+
+
+def longer(request):
+    return request.model_copy(update={"max_new_tokens": 64})
 
 
 def _tiny_qwen(path):

@@ -8,6 +8,7 @@ a plain layout (`system`, blank line, `User: …`, `Assistant:`); both are noted
     layout.row(0, request)
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -139,10 +140,11 @@ class Layout:
         """Tokens up to where the options part, and each option's own, as the model reads them."""
         whole = [self.ids(text + choice.lead + o + choice.then, text) for o in choice.options]
         named = [self.ids(text + choice.lead + o, text) for o in choice.options]
-        base = min(common(whole[0], w) for w in whole)
+        bare = self.ids(text + choice.lead, text)
+        base = min(common(bare, w) for w in whole)
         scored = [common(n, w) - base for n, w in zip(named, whole, strict=True)]
         own = [tuple(w[base : base + k]) for w, k in zip(whole, scored, strict=True)]
-        if any(a == b[: len(a)] for a in own for b in own if a is not b):
+        if any(a == b[: len(a)] for a, b in itertools.permutations(own, 2)):
             # One option begins another, or melts into the next word: what follows tells them apart.
             scored = [len(w) - base for w in whole]
         forced = tuple(tuple(w[base:]) for w in whole)
@@ -153,7 +155,13 @@ class Layout:
     def _message(self, role: str, parts: Sequence[str | None]) -> dict[str, Any]:
         if not self._typed:
             return {"role": role, "content": self._inline(parts)}
-        content = [{"type": "image"} if p is None else {"type": "text", "text": p} for p in parts]
+        content: list[dict[str, str]] = []
+        # One text between pictures: some templates trim every text they are given.
+        for shown, run in itertools.groupby(parts, key=lambda p: p is None):
+            if shown:
+                content += [{"type": "image"} for _ in run]
+            else:
+                content.append({"type": "text", "text": self._inline(list(run))})
         return {"role": role, "content": content}
 
     def _inline(self, parts: Sequence[str | None]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers as hf
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from gen_msa.backends import BackendOptions
 from gen_msa.errors import MissingExtra, UserError
@@ -27,7 +28,7 @@ def load(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
     dtype = _dtype(options.dtype, device)
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
-        pictures = type(config) in hf.AutoModelForImageTextToText._model_mapping
+        pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         kind = hf.AutoModelForImageTextToText if pictures else hf.AutoModelForCausalLM
         model = kind.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True
