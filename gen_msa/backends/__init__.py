@@ -46,7 +46,7 @@ class Backend(Protocol):
     """A model that completes chats."""
 
     revision: str
-    """Changes whenever its answers could: hash of weights and adapter, or the server's model name."""
+    """Changes whenever its answers could: hash of weights and adapter, or the server's name."""
     sees_pictures: bool
     lists_aspects: bool
     """Whether it is strong enough to be asked which aspects a post has."""
@@ -61,9 +61,11 @@ class Backend(Protocol):
 
 
 class BackendKind(Protocol):
-    """What a module of this room registers: `TARGET` is what follows the colon in a reader's name."""
+    """What a module of this room registers; `target` is what follows the colon."""
 
-    def __call__(self, target: str, options: BackendOptions) -> Backend: ...
+    def __call__(self, target: str, options: BackendOptions) -> Backend:
+        """Make the backend; loads its model."""
+        ...
 
 
 backends: Registry[BackendKind] = Registry("backend", __name__, "gen_msa.backends")

@@ -5,7 +5,7 @@ always gets the same answer, and another picture (by its sha256) or seed another
 it is a stretch of text between blanks; a picture counts as one.
 
     gen-msa explain posts.jsonl --reader echo              # or echo:SEED
-    gen-msa explain posts.jsonl --reader echo -o backend.script=answers.jsonl
+    gen-msa explain posts.jsonl --reader echo backend.script=answers.jsonl
 
 A script is JSON lines; the first whose `match` (substring) or `regex` is found in the chat answers,
 and a chat that none matches is answered as without a script. A chat is seen as its texts with

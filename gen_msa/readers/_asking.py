@@ -5,6 +5,7 @@ The second step of a prompted reader. Knows nothing of backends' answers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gen_msa import prompting
 from gen_msa.chat import Request
@@ -32,11 +33,13 @@ class Question:
 class Asker:
     """Writes the questions of one task: a prompt and the cue sources that fill its slots."""
 
-    def __init__(self, prompt: str, settings: ReaderSettings, *, sees_pictures: bool) -> None:
+    def __init__(
+        self, prompt: str, settings: ReaderSettings, media_root: Path, *, sees_pictures: bool
+    ) -> None:
         self.prompt = prompting.load(prompt)
         self._limit = settings.max_new_tokens
         self._sees_pictures = sees_pictures
-        self._sources = _sources(self.prompt, settings)
+        self._sources = _sources(self.prompt, settings, media_root)
 
     def ask(self, seen: Sequence[Seen]) -> list[Question]:
         """The questions about each post, in order: one an aspect, or one for the joint task."""
@@ -71,13 +74,16 @@ class Asker:
         }
 
 
-def _sources(prompt: Prompt, settings: ReaderSettings) -> list[CueSource]:
+def _sources(prompt: Prompt, settings: ReaderSettings, root: Path) -> list[CueSource]:
     wanted = settings.cues
     if wanted is None:
         wanted = {slot: {} for slot in prompt.slots if slot in cues}
     made = []
     for name, options in wanted.items():
         kind = cues[name]
+        if "media_root" in kind.Options.model_fields:
+            # A source that opens pictures itself looks where the job does, unless told otherwise.
+            options = {"media_root": root, **options}
         source = kind(build(kind.Options, options, f"cues.{name}"))
         if source.slot in prompt.slots:
             made.append(source)

@@ -117,7 +117,7 @@ class Prompted:
     def _asker(self, prompt: str) -> Asker:
         if prompt not in self._askers:
             sees = self._backend.sees_pictures
-            self._askers[prompt] = Asker(prompt, self._settings, sees_pictures=sees)
+            self._askers[prompt] = Asker(prompt, self._settings, self._root, sees_pictures=sees)
         return self._askers[prompt]
 
 
