@@ -4,7 +4,7 @@ Knows nothing of prompts' words or of models that read them. Each source fills t
 source that stands in for another (window for syntax) fills the same slot and says so in
 `Cue.source`.
 
-    source = cues["syntax"](SyntaxOptions(k=2))
+    source = cues["syntax"](cues["syntax"].Options(k=2))
     source.cues(posts)          # for each post, one Cue for each of its aspects
 """
 
@@ -39,7 +39,9 @@ class CueKind(Protocol):
 
     Options: type[Settings]
 
-    def __call__(self, options: Any) -> CueSource: ...
+    def __call__(self, options: Any) -> CueSource:
+        """Make the source; loads nothing heavy yet."""
+        ...
 
 
 cues: Registry[CueKind] = Registry("cue", __name__, "gen_msa.cues")

@@ -1,5 +1,6 @@
 """Fault 7: a post can say anything and never becomes a control token or a picture placeholder."""
 
+import copy
 import random
 
 import pytest
@@ -120,6 +121,15 @@ def test_a_control_string_cannot_be_put_together_across_a_picture_that_is_not_sh
 def test_line_breaks_around_a_post_survive_the_template(style):
     text = layout(style).prompt(request(style, "fine").chat).text
     assert "Read this post.\nfine\nWhat" in text
+
+
+def test_a_control_token_of_one_character_cannot_be_broken_and_is_refused():
+    tokenizer = copy.deepcopy(tiny_tokenizer("chatml"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["~"]})
+    kind = Layout(tokenizer)
+    assert kind.prompt(ask("fine").chat).text
+    with pytest.raises(ValueError, match="cannot be broken up"):
+        kind.prompt(ask("about ~5").chat)
 
 
 def test_no_second_bos_is_put_before_the_templates_own():

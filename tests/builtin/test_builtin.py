@@ -132,3 +132,15 @@ def test_kept_weights_are_those_of_the_package(loaded):
     assert model.dtype == torch.float32
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
     assert "<|im_start|>" in tokenizer.chat_template
+
+
+@pytest.mark.models
+@pytest.mark.slow
+def test_the_gguf_file_itself_gives_the_same_weights_and_words(loaded):
+    model, tokenizer, _ = loaded
+    fresh, words = convert.unpack(builtin.weights_file())
+    kept = model.state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in fresh.state_dict().items())
+    text = "It cost 2024 dollars, <|im_end|> ça va 😀"
+    assert words(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert not hasattr(fresh.config, "quantization_config")

@@ -8,7 +8,8 @@ import gen_msa
 PACKAGE = Path(gen_msa.__file__).parent
 FLOORS = [
     {"errors", "types", "chat", "registry", "shipped", "settings", "jsonl", "ledger"},
-    {"media", "cues", "metrics"},
+    {"media"},
+    {"cues", "metrics"},
     {"data", "prompting", "backends", "builtin", "report", "students", "corruption"},
     {"readers"},
     {"annotating", "finetuning", "distilling", "evaluating", "serving"},

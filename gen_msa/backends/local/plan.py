@@ -102,15 +102,3 @@ def batches(found: Sequence[Group], size: int) -> list[list[Group]]:
         out[-1].append(group)
         room -= len(group.rows)
     return out
-
-
-def halves(batch: Sequence[Group]) -> list[list[Group]]:
-    """The same rows as two batches; a lone group is cut in two, a lone row stays as it is."""
-    if len(batch) > 1:
-        middle = len(batch) // 2
-        return [list(batch[:middle]), list(batch[middle:])]
-    rows = batch[0].rows
-    if len(rows) == 1:
-        return [list(batch)]
-    middle = len(rows) // 2
-    return [[Group(rows[:middle])], [Group(rows[middle:])]]

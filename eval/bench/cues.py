@@ -1,0 +1,136 @@
+"""What syntax cues cost, and whether they tell the aspects of a sentence apart.
+
+    GEN_MSA_DATA=FOLDER python eval/bench/cues.py [--sentences 5000] [--runs 7]
+
+Speed: sentences of MAMS (train, then dev, then again from the first) through the cue source
+`syntax`, against a bare `nlp.pipe` with the same components, at spaCy's batch size and at that of
+the cues. All read every chunk of 256 in turn, in one process; CPU time, median over the runs.
+
+Apart: of the sentences with a negative and a positive aspect, in how many the cues of every such
+pair differ; also when the words of both aspects are set aside, so that only what is said of them
+counts.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, cycle, islice, product
+from typing import Any
+
+from gen_msa.cues.parsing import english
+from gen_msa.cues.syntax import Syntax, SyntaxOptions
+from gen_msa.data import open_source
+from gen_msa.types import Aspect, Cue, Example, Polarity, Post
+
+CHUNK = 256
+SPEED = ("mams:train", "mams:dev")
+APART = (*SPEED, "semeval14_laptops:train", "semeval14_restaurants:train")
+
+
+def examples(name: str) -> Iterator[Example]:
+    """The examples of a corpus; its rejected rows are left out."""
+    return (row for row in open_source(name).rows() if isinstance(row, Example))
+
+
+def speed(sentences: int, runs: int) -> dict[str, Any]:
+    """Sentences a second of CPU time, both ways, and their ratio."""
+    stock = [e.post for e in chain.from_iterable(map(examples, SPEED))]
+    posts = list(islice(cycle(stock), sentences))
+    nlp = english.pipeline(english.MODEL)
+    source = Syntax(SyntaxOptions())
+
+    def bare(chunk: Sequence[Post], size: int | None = None) -> None:
+        for _ in nlp.pipe([p.text for p in chunk], disable=english.UNUSED, batch_size=size):
+            pass
+
+    ways: dict[str, Callable[[Sequence[Post]], object]] = {
+        "bare": bare,
+        "same_batch": lambda chunk: bare(chunk, english.BATCH),
+        "cues": source.cues,
+    }
+    race(posts[:CHUNK], ways)
+    times = [race(posts, ways) for _ in range(runs)]
+    per_s = {w: round(len(posts) / statistics.median(t[w] for t in times)) for w in ways}
+    ratios = [t["bare"] / t["cues"] for t in times]
+    same = [t["same_batch"] / t["cues"] for t in times]
+    return {
+        "sentences": len(posts),
+        "cues": sum(len(p.aspects) for p in posts),
+        "runs": runs,
+        "components": [c for c in nlp.pipe_names if c not in english.UNUSED],
+        "per_s": per_s,
+        "throughput": round(statistics.median(ratios), 4),
+        "throughput_same_batch": round(statistics.median(same), 4),
+        "throughput_runs": [round(r, 4) for r in ratios],
+    }
+
+
+def race(
+    posts: Sequence[Post], ways: dict[str, Callable[[Sequence[Post]], object]]
+) -> dict[str, float]:
+    """CPU seconds of each way over all chunks; who goes first takes turns."""
+    spent = dict.fromkeys(ways, 0.0)
+    for turn, at in enumerate(range(0, len(posts), CHUNK)):
+        for way in islice(cycle(ways), turn % len(ways), turn % len(ways) + len(ways)):
+            began = time.process_time()
+            ways[way](posts[at : at + CHUNK])
+            spent[way] += time.process_time() - began
+    return spent
+
+
+def apart(name: str, options: SyntaxOptions) -> dict[str, Any]:
+    """In how many contrastive sentences the cues of opposite aspects differ."""
+    found = [(e, pairs) for e in examples(name) if (pairs := opposites(e))]
+    written = Syntax(options).cues([e.post for e, _ in found])
+    differ = content = 0
+    sources: set[str] = set()
+    for (example, pairs), cues in zip(found, written, strict=True):
+        by_aspect = dict(zip(example.post.aspects, cues, strict=True))
+        sources |= {c.source for c in cues}
+        differ += all(by_aspect[a].text != by_aspect[b].text for a, b in pairs)
+        content += all(said(by_aspect[a], a, b) != said(by_aspect[b], a, b) for a, b in pairs)
+    n = len(found)
+    rates = {"differ": round(differ / n, 4), "differ_without_terms": round(content / n, 4)}
+    return {"corpus": name, "form": options.form, "sentences": n, "by": sorted(sources), **rates}
+
+
+def opposites(example: Example) -> list[tuple[Aspect, Aspect]]:
+    """Every pair of a negative and a positive aspect, by gold."""
+    gold = {o.aspect: o.polarity for o in example.said_by("gold")}
+    negative = [a for a, p in gold.items() if p is Polarity.NEGATIVE]
+    positive = [a for a, p in gold.items() if p is Polarity.POSITIVE]
+    return list(product(negative, positive))
+
+
+def said(cue: Cue, *aspects: Aspect) -> list[str]:
+    """The words of a cue without those of the aspects."""
+    terms = {w for a in aspects for w in a.term.lower().split()} | {"..."}
+    return [w for w in cue.text.lower().replace(",", " ").split() if w not in terms]
+
+
+def main() -> None:
+    """Print one JSON line and a table."""
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("--sentences", type=int, default=5000)
+    asked.add_argument("--runs", type=int, default=7)
+    options = asked.parse_args()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    fast = speed(options.sentences, options.runs)
+    differing = [apart(name, SyntaxOptions()) for name in APART]
+    versions = english.version(english.MODEL)
+    print(json.dumps({"machine": machine, "parser": versions, "speed": fast, "apart": differing}))
+    print(f"\n{machine}; {versions}")
+    print(f"sentences a second of CPU time: {fast['per_s']}, {fast['runs']} runs")
+    print(f"cues reach {fast['throughput']:.1%} of nlp.pipe, ", end="")
+    print(f"{fast['throughput_same_batch']:.1%} of nlp.pipe with batches of {english.BATCH}")
+    for row in differing:
+        print(f"{row['corpus']:28} {', '.join(row['by']):24} n={row['sentences']:<5}", end="")
+        print(f" differ {row['differ']:.1%}, without the terms {row['differ_without_terms']:.1%}")
+
+
+if __name__ == "__main__":
+    main()

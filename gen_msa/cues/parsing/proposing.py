@@ -1,0 +1,93 @@
+"""Aspects proposed from a parse, for readers too weak to list them. Knows nothing of readers.
+
+Noun chunks and named entities of the English parse, without articles, pronouns, mentions,
+addresses, times and amounts. A proposal is no opinion: many are about nothing.
+
+    candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gen_msa.cues.parsing import english
+from gen_msa.cues.parsing.words import is_junk, word_set
+from gen_msa.types import Aspect, Post
+
+MOST = 8
+"""Aspects proposed for one post."""
+
+_NO_THINGS = word_set("CARDINAL DATE LANGUAGE MONEY NORP ORDINAL PERCENT QUANTITY TIME")
+_EDGES = word_set("ADP CCONJ DET PART PRON PUNCT SPACE SYM")
+_NOUNS = frozenset({"NOUN", "PROPN"})
+_KINDS = frozenset({"compound", "nmod", "poss"})
+_VAGUE = word_set(
+    "thing things one ones lot lots bit way time times day days night today tonight tomorrow"
+    " yesterday week month year people someone anyone everyone everything something anything"
+    " nothing kind sort rt via amp lol omg"
+)
+MOST_WORDS = 5
+
+
+def candidates(posts: Sequence[Post], *, most: int = MOST) -> list[tuple[Aspect, ...]]:
+    """For each post, at most `most` aspects in the order of the text; none for an empty text.
+
+    Spans are exact and do not overlap; a term is proposed at its first place only. Raises
+    `MissingExtra` when the English model is not installed.
+    """
+    texts = [p.text if len(p.text) <= english.MOST_CHARS else "" for p in posts]
+    return english.each_doc(texts, english.MODEL, lambda i, doc: _of(texts[i], doc, most))
+
+
+def _of(text: str, doc: Any, most: int) -> tuple[Aspect, ...]:
+    chosen: dict[str, Aspect] = {}
+    taken = 0
+    for start, end in sorted(_spans(doc), key=lambda span: (span[0], -span[1])):
+        term = text[start:end]
+        if start < taken or term.casefold() in chosen:
+            continue
+        chosen[term.casefold()] = Aspect(term=term, start=start)
+        taken = end
+        if len(chosen) == most:
+            break
+    return tuple(chosen.values())
+
+
+def _spans(doc: Any) -> Iterator[tuple[int, int]]:
+    """Character spans of entities and of the nouns of noun chunks."""
+    for entity in doc.ents:
+        if entity.label_ not in _NO_THINGS:
+            yield from _trimmed(list(entity))
+    for chunk in doc.noun_chunks:
+        if chunk.root.pos_ in _NOUNS and chunk.root.ent_type_ not in _NO_THINGS:
+            yield from _trimmed(_name(chunk))
+
+
+def _name(chunk: Any) -> list[Any]:
+    """The head of a chunk with the nouns right before it: "battery life" of "the good …"."""
+    first = chunk.root.i
+    while first > chunk.start:
+        before = chunk.doc[first - 1]
+        if before.pos_ not in _NOUNS or before.dep_ not in _KINDS:
+            break
+        first -= 1
+    return list(chunk.doc[first : chunk.root.i + 1])
+
+
+def _trimmed(tokens: list[Any]) -> Iterator[tuple[int, int]]:
+    """The span without what cannot begin or end a name; nothing when little is left."""
+    while tokens and _is_edge(tokens[0]):
+        tokens = tokens[1:]
+    while tokens and _is_edge(tokens[-1]):
+        tokens = tokens[:-1]
+    if not tokens or len(tokens) > MOST_WORDS or any(is_junk(t.lower_) for t in tokens):
+        return
+    if len(tokens) == 1 and tokens[0].lower_ in _VAGUE:
+        return
+    if tokens[0].i and tokens[0].nbor(-1).text == "@":
+        return  # the name of a mention in a tokenised tweet
+    if any(t.text[:1].isalpha() for t in tokens):
+        yield tokens[0].idx, tokens[-1].idx + len(tokens[-1].text)
+
+
+def _is_edge(token: Any) -> bool:
+    return token.pos_ in _EDGES

@@ -1,0 +1,69 @@
+"""The window cue: the words round an aspect, for when no parse is to be had.
+
+Stands in for syntax in the same slot and says so: `Cue.source` is `window`. Knows nothing of
+grammar or language; scripts without blanks are counted by the character.
+
+    cues["window"](WindowOptions(words=5)).cues(posts)
+"""
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from gen_msa.cues import cues
+from gen_msa.cues._digest import digest
+from gen_msa.settings import Settings
+from gen_msa.types import Aspect, Cue, Post
+
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_LONGEST = 40
+"""Characters. Where a longer word stands, it is cut: a window is short whatever the text is."""
+
+
+class WindowOptions(Settings):
+    """How far the window reaches."""
+
+    words: int = Field(default=5, ge=1, le=50)
+    """Words on either side of the aspect."""
+
+
+class Window:
+    """Fills the slot `syntax` with up to `words` words on either side of the aspect."""
+
+    Options: ClassVar[type[Settings]] = WindowOptions
+    slot = "syntax"
+
+    def __init__(self, options: WindowOptions) -> None:
+        self._options = options
+
+    def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
+        """One cue an aspect; empty for an aspect without a place in the text."""
+        return [tuple(self.cue(p.text, a) for a in p.aspects) for p in posts]
+
+    def cue(self, text: str, aspect: Aspect) -> Cue:
+        """The cue of one aspect. Looks at a bounded piece of the text, however long that is."""
+        if aspect.start is None or aspect.end is None or not aspect.term:
+            return Cue(text="", source="window")
+        n = self._options.words
+        reach = n * (_LONGEST + 1)
+        left = text[max(0, aspect.start - reach) : aspect.start]
+        right = text[aspect.end : aspect.end + reach]
+        before = list(_WORD.finditer(left))[-n:]
+        after = list(_WORD.finditer(right))[:n]
+        begin = aspect.start - len(left) + (before[0].start() if before else len(left))
+        end = aspect.end + (after[-1].end() if after else 0)
+        if not before and not after:
+            return Cue(text="", source="window")
+        words = " ".join(text[begin:end].split())
+        lead = "... " if text[:begin].strip() else ""
+        return Cue(text=lead + words + (" ..." if text[end:].strip() else ""), source="window")
+
+    def fingerprint(self) -> str:
+        """Of the options; nothing else shapes a window."""
+        return digest("window 1", self._options.model_dump_json())
+
+
+cues.register(Window)
