@@ -21,7 +21,7 @@ from gen_msa.annotating._rows import chunks
 from gen_msa.data import Source
 from gen_msa.errors import UserError
 from gen_msa.ledger import Ledger, key
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers import Reader, Reading, ReaderSettings
 from gen_msa.types import Post
 
 
@@ -73,9 +73,7 @@ def annotate(
     `ledger_path` keeps answers for the next run (None: not kept). `on_progress` is called after
     each chunk. Raises `UserError` when the job cannot start or a setting says to stop.
     """
-    own = settings.of_reader()
-    reader = readers.make(own, source.media_root)
-    fingerprint = reader.fingerprint()
+    reader = readers.make(settings.of_reader(), source.media_root)
     rejects = out.with_suffix(".rejected.jsonl")
     with (
         Ledger(ledger_path) if ledger_path else nullcontext() as book,
@@ -83,12 +81,7 @@ def annotate(
         jsonl.whole(rejects) as bad,
     ):
         output = Output(source.name, good, bad, book)
-        work = _work(source, settings, key(fingerprint), book)
-        if settings.workers > 1:
-            read = read_together(own, source.media_root, settings.workers, work)
-        else:
-            read = read_alone(reader, work)
-        for pending, readings in read:
+        for pending, readings in _read(source, settings, reader, book):
             output.write(pending, readings)
             _stop_if_hopeless(output.counts, settings.chunk)
             on_progress(output.counts)
@@ -97,10 +90,20 @@ def annotate(
     settings_files.save(settings, out.with_suffix(".settings.yaml"))
     return Outcome(
         counts=output.counts,
-        reader=fingerprint,
+        reader=reader.fingerprint(),
         posts_sha256=output.posts.hexdigest(),
         rejected_file=rejects if output.counts.rejected else None,
     )
+
+
+def _read(
+    source: Source, settings: JobSettings, reader: Reader, book: Ledger | None
+) -> Iterator[tuple[Pending, list[Reading]]]:
+    """Every chunk with the readings of its posts that the ledger did not know."""
+    work = _work(source, settings, key(reader.fingerprint()), book)
+    if settings.workers == 1:
+        return read_alone(reader, work)
+    return read_together(settings.of_reader(), source.media_root, settings.workers, work)
 
 
 def _stop_if_hopeless(counts: Counts, chunk: int) -> None:
