@@ -21,7 +21,7 @@ from gen_msa.annotating._rows import chunks
 from gen_msa.data import Source
 from gen_msa.errors import UserError
 from gen_msa.ledger import Ledger, key
-from gen_msa.readers import Reader, Reading, ReaderSettings
+from gen_msa.readers import Reader, ReaderSettings, Reading
 from gen_msa.types import Post
 
 
