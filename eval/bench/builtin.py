@@ -3,10 +3,12 @@
     GEN_MSA_DATA=... python eval/bench/builtin.py
 
 Prints row counts, accuracy and macro-F1 (an unread answer is wrong), share read, opinions/s and
-peak memory. The reader is zero-shot and text-only: the figures say how weak that is.
+peak memory. With LEDGER=FILE a killed run goes on where it stopped. The reader is zero-shot and
+text-only: the figures say how weak that is.
 """
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -20,7 +22,11 @@ from gen_msa.data import open_source
 from gen_msa.settings import load
 from gen_msa.types import Example, Polarity
 
-JOBS = {"twitter2015:dev": ["aspects=given"], "mvsa_single:dev": ["aspects=overall", "limit=300"]}
+SETTINGS = ["max_new_tokens=32", "backend.dtype=bfloat16"]
+JOBS = {
+    "twitter2015:dev": ["aspects=given"],
+    "mvsa_single:dev": ["aspects=overall", "limit=300"],
+}
 LABELS = [p.value for p in Polarity]
 
 
@@ -38,16 +44,18 @@ def pairs(path: Path, reader: str) -> list[tuple[str, str]]:
 
 def figures(ref: str, overrides: list[str], reader: str, folder: Path) -> dict[str, object]:
     """Run one job and score it."""
-    settings = load(JobSettings, None, [f"reader={reader}", *overrides])
+    settings = load(JobSettings, None, [f"reader={reader}", *SETTINGS, *overrides])
     out = folder / "opinions.jsonl"
     began, cpu = time.perf_counter(), time.process_time()
-    outcome = annotate(open_source(ref), out, settings)
+    ledger = Path(os.environ["LEDGER"]) if "LEDGER" in os.environ else None
+    outcome = annotate(open_source(ref), out, settings, ledger_path=ledger)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     gold, said = zip(*pairs(out, reader), strict=True)
     counts = outcome.counts
     return {
         "data": ref,
         "reader": reader,
+        "settings": [*SETTINGS, *overrides],
         "posts": counts.written,
         "rejected": counts.rejected,
         "opinions": counts.opinions,

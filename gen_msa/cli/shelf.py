@@ -16,6 +16,7 @@ def ls(kind: Annotated[str | None, typer.Argument(help=Kind.__metadata__[0].help
     """List what there is: prompts, datasets, formats, readers, cues."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     kinds = _kinds()
     if kind is not None and kind not in kinds:
@@ -23,8 +24,8 @@ def ls(kind: Annotated[str | None, typer.Argument(help=Kind.__metadata__[0].help
     for name in [kind] if kind else kinds:
         grid = Table.grid(padding=(0, 2))
         for item, about in kinds[name]():
-            grid.add_row(f"[bold]{item}[/]", about)
-        Console().print(f"[dim]{name}[/]", grid)
+            grid.add_row(Text(item, style="bold"), Text(about))
+        Console().print(Text(name, style="dim"), grid)
 
 
 def show(

@@ -9,6 +9,7 @@ its figures.
 from pathlib import Path
 
 from gen_msa import builtin
+from gen_msa.backends.local.weights import device_of
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.errors import UserError
 from gen_msa.readers import Reader, ReaderSettings, readers
@@ -20,7 +21,8 @@ def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
     """The builtin reader. It takes no target."""
     if target:
         raise UserError(f"builtin takes nothing after the colon, not {target!r}")
-    model, tokenizer, revision = builtin.load(settings.backend.dtype)
+    device = device_of(settings.backend.device)
+    model, tokenizer, revision = builtin.load(settings.backend.dtype, device)
     backend = TransformersBackend.of(model, tokenizer, settings.backend, revision)
     backend.lists_aspects = False
     return Prompted(backend, settings, media_root)

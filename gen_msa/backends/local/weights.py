@@ -24,7 +24,7 @@ _COUNTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 def load(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
     """Model in evaluation mode, its processor (tokenizer if text-only), and its revision."""
     folder, adapter = find(target)
-    device = _device(options.device)
+    device = device_of(options.device)
     dtype = _dtype(options.dtype, device)
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -101,7 +101,8 @@ def _adapted(model: Any, folder: Path) -> Any:
         raise UserError(f"the adapter in {folder} does not fit this model: {e}") from None
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
+    """The device meant by `auto`: CUDA, else MPS, else the CPU; any other name as it is."""
     if name != "auto":
         return name
     if torch.cuda.is_available():
@@ -110,7 +111,7 @@ def _device(name: str) -> str:
 
 
 def _dtype(name: str, device: str) -> Any:
-    """`auto` is float32 on a CPU, where half precision is slower to decode, else the file's own."""
+    """`auto` is float32 on a CPU, the same on every machine, else the file's own."""
     if name != "auto":
         return getattr(torch, name)
     return torch.float32 if device == "cpu" else "auto"

@@ -1,0 +1,143 @@
+"""Shared prefix against the plain batched path: posts a second on MAMS, same run, interleaved.
+
+    GEN_MSA_DATA=... python eval/bench/prefix.py                  # 5 rounds of 60 sentences
+
+SmolLM2-135M-Instruct in float32, prompt reader/full, slot and at most 40 new tokens. Every MAMS
+sentence has two or more aspects. Each round runs both ways on the same sentences, in turn first;
+process CPU time and wall time, median and range over rounds. Answers must be the same text; where
+they are not, the gap between the two best tokens at the first difference is printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from defusedxml.ElementTree import parse
+
+from gen_msa import builtin
+from gen_msa.backends import BackendOptions
+from gen_msa.backends.transformers import TransformersBackend
+from gen_msa.chat import Completion, Request
+from gen_msa.prompting import load, render
+from gen_msa.types import Aspect, Post
+
+
+def sentences(root: Path, n: int) -> list[Post]:
+    """The first `n` sentences of the MAMS dev split."""
+    posts = []
+    for i, node in enumerate(islice(parse(root / "mams_atsa" / "val.xml").iter("sentence"), n)):
+        spans = {(t.get("term"), int(t.get("from"))) for t in node.iter("aspectTerm")}
+        aspects = tuple(Aspect(term=t, start=s) for t, s in sorted(spans, key=lambda x: x[1]))
+        posts.append(Post(id=f"mams-{i}", text=node.findtext("text"), aspects=aspects))
+    return posts
+
+
+def requests(posts: Sequence[Post], new: int) -> list[Request]:
+    """One request an aspect, those of a sentence adjacent."""
+    prompt = load("reader/full")
+    found = [render(prompt, p, a, cues={}, pictures=()) for p in posts for a in p.aspects]
+    return [r.model_copy(update={"max_new_tokens": new}) for r in found]
+
+
+def timed(
+    backend: TransformersBackend, asked: list[Request]
+) -> tuple[list[Completion], float, float]:
+    """Completions, process CPU seconds, wall seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    said = backend.complete(asked)
+    return said, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def gap(backend: TransformersBackend, request: Request, a: str, b: str) -> float:
+    """Log-probability between the two tokens at which two answers part, read without any cache."""
+    layout, model = backend.session.layout, backend.session.engine.model
+    prompt = layout.prompt(request.chat).text
+    one, two = layout.ids(prompt + a, prompt), layout.ids(prompt + b, prompt)
+    at = next((i for i, (x, y) in enumerate(zip(one, two, strict=False)) if x != y), None)
+    if at is None:
+        return 0.0
+    with torch.inference_mode():
+        logp = model(torch.tensor([one[:at]])).logits[0, -1].log_softmax(-1)
+    return float(logp[one[at]] - logp[two[at]])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
+
+
+def measured(
+    ways: dict[str, TransformersBackend], asked: list[Request], rounds: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[Completion]]]:
+    """CPU and wall seconds of every round of each way, and what it said in the last."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    said: dict[str, list[Completion]] = {}
+    for way in ways.values():
+        way.complete(asked[:4])
+    for turn in range(rounds):
+        for name in sorted(ways, reverse=bool(turn % 2)):
+            said[name], cpu, wall = timed(ways[name], asked)
+            times[name].append((cpu, wall))
+            print(f"round {turn} {name}: cpu {cpu:.1f} s, wall {wall:.1f} s", file=sys.stderr)
+    return times, said
+
+
+def compared(
+    times: dict[str, list[tuple[float, float]]], n: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Posts a second of each way, and their ratio round by round."""
+    out = {}
+    for k, unit in enumerate(("CPU", "wall")):
+        rates = {name: [n / t[k] for t in found] for name, found in times.items()}
+        ratios = [s / p for s, p in zip(rates["shared"], rates["plain"], strict=True)]
+        out[f"posts/s, {unit}"] = {name: spread(r) for name, r in rates.items()}
+        out[f"posts/s, {unit}"]["ratio"] = spread(ratios)
+    return out
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("sentences", 60), ("rounds", 5), ("new", 40), ("batch", 16)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    # Threads that wait for one another spin, and would be counted as work on a busy machine.
+    options.add_argument("--threads", type=int, default=1)
+    args = options.parse_args()
+    torch.set_num_threads(args.threads)
+    posts = sentences(Path(os.environ["GEN_MSA_DATA"]), args.sentences)
+    asked = requests(posts, args.new)
+    model, tokenizer, revision = builtin.load(dtype="float32")
+    ways = {}
+    for name in ("plain", "shared"):
+        settings = BackendOptions(batch_size=args.batch, share_prefix=name == "shared")
+        ways[name] = TransformersBackend.of(model, tokenizer, settings, revision)
+    times, said = measured(ways, asked, args.rounds)
+    pairs = list(zip(asked, said["shared"], said["plain"], strict=True))
+    parted = [(r, s.text, p.text) for r, s, p in pairs if s.text != p.text]
+    figures = compared(times, len(posts))
+    report = {
+        **vars(args),
+        "requests": len(asked),
+        "revision": revision,
+        "prompt": load("reader/full").identity,
+        "mean prompt tokens": round(statistics.mean(c.prompt_tokens for c in said["plain"]), 1),
+        "mean new tokens": round(statistics.mean(c.new_tokens for c in said["plain"]), 1),
+        **figures,
+        "answers that differ": len(parted),
+        "gaps (nats)": [round(gap(ways["plain"], *each), 6) for each in parted],
+    }
+    print(json.dumps(report, indent=1))
+    return 0 if not parted and figures["posts/s, CPU"]["ratio"]["median"] >= 1.5 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
