@@ -69,11 +69,16 @@ def _facts(source: Source, settings: JobSettings, outcome: Outcome) -> dict[str,
     return {
         "reader": settings.reader,
         "model": str(outcome.reader.get("revision", "")),
-        "prompt": settings.prompt,
+        "prompt": _prompt(outcome),
         "data": f"{source.name} (sha256 {outcome.posts_sha256[:12]})",
         "posts": f"{counts.written:,} of {counts.rows:,}",
         "opinions": f"{counts.opinions:,}, {counts.unread:,} could not be read",
     }
+
+
+def _prompt(outcome: Outcome) -> str:
+    settings = outcome.reader.get("settings")
+    return str(settings.get("prompt", "")) if isinstance(settings, dict) else "none"
 
 
 def _summary(

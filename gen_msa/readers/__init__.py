@@ -27,8 +27,9 @@ class ReaderSettings(Settings):
 
     reader: str = "builtin"
     """`builtin`, `echo`, `file:PATH`, or `BACKEND:TARGET`."""
-    prompt: str = "reader/full"
-    """A shipped prompt's name or the path of your own `.jinja`."""
+    prompt: str = ""
+    """A shipped prompt's name or the path of your own `.jinja`. Empty: the reader's own choice,
+    `reader/shots` for `builtin` and `reader/full` for the others."""
     aspects: Literal["auto", "given", "reader", "parse", "overall"] = "auto"
     """Where aspects come from. `auto`: those given; else the reader's own list, or candidates from
     the parse when the reader is too weak for that."""

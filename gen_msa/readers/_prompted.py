@@ -23,11 +23,20 @@ _HOW_FAST = {"batch_size", "timeout", "retries", "api_key_variable", "share_pref
 
 
 class Prompted:
-    """Asks a backend about each aspect of each post."""
+    """Asks a backend about each aspect of each post.
 
-    def __init__(self, backend: Backend, settings: ReaderSettings, media_root: Path) -> None:
+    `prompt` is asked when the settings name none.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        settings: ReaderSettings,
+        media_root: Path,
+        prompt: str = "reader/full",
+    ) -> None:
         self._backend = backend
-        self._settings = settings
+        self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
         self._root = media_root
         self._askers: dict[str, Asker] = {}
 

@@ -25,4 +25,5 @@ def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
     model, tokenizer, revision = builtin.load(settings.backend.dtype, device)
     backend = TransformersBackend.of(model, tokenizer, settings.backend, revision)
     backend.lists_aspects = False
-    return Prompted(backend, settings, media_root)
+    # Small models imitate examples better than they follow instructions.
+    return Prompted(backend, settings, media_root, prompt="reader/shots")
