@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --cov=gen_msa --cov-report= tests
-	$(BIN)/coverage report --include='$(FLOORS_0_2)' --omit='*/backends/vllm.py,gen_msa/__main__.py' --fail-under=90 --format=total
+	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
