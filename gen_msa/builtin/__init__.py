@@ -49,7 +49,7 @@ def load(
     `auto` is float32. The first call takes about 15 s, later ones about 2 s. Raises `UserError`
     when the package is missing and `MissingExtra` when torch, transformers or gguf is.
     """
-    for needed in ("torch", "transformers", "gguf", "safetensors"):
+    for needed in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(needed) is None:
             raise MissingExtra(needed, "builtin")
     from gen_msa.builtin import convert
