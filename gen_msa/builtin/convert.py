@@ -9,6 +9,7 @@ read-only home) costs time and nothing else, and a warning says so. Knows no pac
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,6 +23,8 @@ _MANIFEST = "manifest.json"
 
 def load(packed: Path, kept: Path, dtype: str) -> tuple[Any, Any]:
     """Model (evaluation mode) and tokenizer of a GGUF file, from folder `kept` if it is whole."""
+    if not sys.stderr.isatty():  # quiet when piped
+        hf.utils.logging.disable_progress_bar()
     if not whole(kept):
         model, tokenizer = unpack(packed)
         try:

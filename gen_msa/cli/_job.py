@@ -27,6 +27,7 @@ def run(
     csv: Path | None,
     html: Path | None,
     ledger: Path | None,
+    always_table: bool = False,
 ) -> int:
     """Do the job and write what was asked for; returns 0, or 3: too many bad rows."""
     err = Console(stderr=True)
@@ -42,7 +43,7 @@ def run(
         facts = _facts(source, settings, outcome)
         title = f"{source.name}: {settings.reader}"
         write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
-    _show(lines, to_file=out is not None)
+    _show(lines, to_file=out is not None, always=always_table)
     for line in _summary(outcome.counts, settings, outcome, [out, csv, html]):
         err.print(line, highlight=False, soft_wrap=True)
     return 3 if outcome.too_bad(settings) else 0
@@ -56,8 +57,8 @@ def _examples(path: Path) -> Iterator[Example]:
         yield row
 
 
-def _show(lines: Path, *, to_file: bool) -> None:
-    if sys.stdout.isatty():
+def _show(lines: Path, *, to_file: bool, always: bool) -> None:
+    if always or sys.stdout.isatty():
         Console().print(table(_examples(lines), SHOWN))
     elif not to_file:
         with lines.open("rb") as f:

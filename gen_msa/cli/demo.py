@@ -10,8 +10,19 @@ ReaderName = Annotated[str, typer.Option("--reader", "-r", help="Who reads.")]
 
 
 def demo(out: Folder = Path("demo"), reader: ReaderName = "builtin") -> None:
-    """Explain the shipped posts with their pictures; write opinions and report.html."""
-    from gen_msa.cli.explain import explain
+    """Explain the shipped posts with their pictures: a table, opinions.jsonl and report.html."""
+    from gen_msa.annotating import JobSettings
+    from gen_msa.cli._job import run
+    from gen_msa.data import open_source
 
-    report, opinions = out / "report.html", out / "opinions.jsonl"
-    explain(posts=["tiny"], reader=reader, out=opinions, html=report)
+    lines = out / "opinions.jsonl"
+    run(
+        open_source("tiny"),
+        JobSettings(reader=reader),
+        lines=lines,
+        out=lines,
+        csv=None,
+        html=out / "report.html",
+        ledger=out / "opinions.ledger",
+        always_table=True,
+    )
