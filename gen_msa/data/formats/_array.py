@@ -9,13 +9,15 @@ so.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from gen_msa.data.formats._rows import Line, rejected
-from gen_msa.jsonl import MAX_LINE, lines, whole
-from gen_msa.types import Rejected
+from pydantic import ValidationError
+
+from gen_msa.data.formats._rows import Line, Rows, rejected
+from gen_msa.jsonl import MAX_LINE, lines, reason_of, whole
+from gen_msa.types import Example, Rejected
 
 _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -33,6 +35,25 @@ def records(path: Path) -> Iterator[Line | Rejected]:
             yield from _Cut(path, f, head[1:])
             return
     yield from lines(path)
+
+
+def parsed(
+    path: Path, found: Iterable[Line | Rejected], make: Callable[[bytes, int], Example]
+) -> Rows:
+    """Every record as the example that `make` reads from its bytes and number, or as `Rejected`.
+
+    `make` raises a `ValueError` (pydantic's included) for a record it cannot read.
+    """
+    for item in found:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, raw = item
+        try:
+            yield make(raw, number)
+        except ValueError as e:
+            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
+            yield rejected(path, number, reason, raw, "see the docstring for the keys")
 
 
 def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:

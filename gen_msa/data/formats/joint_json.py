@@ -9,18 +9,17 @@ where files lie.
      "aspects": [{"from": 1, "to": 2, "polarity": "POS", "term": ["food"]}]}
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
 from gen_msa.data.formats import formats
-from gen_msa.data.formats._array import records, write_array
-from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold, images, no_room, rejected
+from gen_msa.data.formats._array import parsed, records, write_array
+from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold, images, no_room
 from gen_msa.data.formats._words import Span, place, span_of, starts_of
-from gen_msa.jsonl import reason_of
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
 
 _LABELS = {"NEG": Polarity.NEGATIVE, "NEU": Polarity.NEUTRAL, "POS": Polarity.POSITIVE}
@@ -80,17 +79,11 @@ def _made_id(picture: str, number: int) -> str:
     return f"{PurePosixPath(picture).stem}-{number}"
 
 
-def _parse(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Example | Rejected]:
-    for item in found:
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        number, raw = item
-        try:
-            yield _Record.model_validate_json(raw).example(number)
-        except ValueError as e:
-            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
-            yield rejected(path, number, reason, raw, "see the docstring for the keys")
+def _parse(path: Path, found: Iterable[Line | Rejected]) -> Rows:
+    def make(raw: bytes, number: int) -> Example:
+        return _Record.model_validate_json(raw).example(number)
+
+    return parsed(path, found, make)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:

@@ -14,16 +14,16 @@ files lie.
      "aspects": [{"term": ["food"], "from": 1, "to": 2, "polarity": "positive"}]}
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_json
 
 from gen_msa.data.formats import formats
-from gen_msa.data.formats._array import records, write_array
-from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold_word, no_room, rejected
+from gen_msa.data.formats._array import parsed, records, write_array
+from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold_word, no_room
 from gen_msa.data.formats._sentences import (
     heads_in_record,
     heads_in_sentences,
@@ -31,7 +31,6 @@ from gen_msa.data.formats._sentences import (
     sentences_of,
 )
 from gen_msa.data.formats._words import Span, aspect_at, nearest, span_of, starts_of
-from gen_msa.jsonl import reason_of
 from gen_msa.types import Aspect, Example, Opinion, Parse, Post, Rejected, Token
 
 
@@ -103,17 +102,11 @@ class StanzaJson:
         write_array(path, groups)
 
 
-def _parse(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Example | Rejected]:
-    for item in found:
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        number, raw = item
-        try:
-            yield _Record.model_validate_json(raw).example(f"{path.stem}-{number}")
-        except ValueError as e:
-            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
-            yield rejected(path, number, reason, raw, "see the docstring for the keys")
+def _parse(path: Path, found: Iterable[Line | Rejected]) -> Rows:
+    def make(raw: bytes, number: int) -> Example:
+        return _Record.model_validate_json(raw).example(f"{path.stem}-{number}")
+
+    return parsed(path, found, make)
 
 
 def _record(example: Example, made_id: str) -> dict[str, Any]:
