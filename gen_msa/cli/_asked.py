@@ -96,7 +96,7 @@ class Asked:
 
 def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> "Source":
     from gen_msa.data import Source
-    from gen_msa.data.formats._locate import locate
+    from gen_msa.data.formats import locate
     from gen_msa.types import Example, Media, Post
 
     absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  links stay links

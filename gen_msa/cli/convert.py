@@ -18,8 +18,8 @@ def convert(
     """Write SOURCE's examples, labels included, as TARGET. What cannot be kept is an error."""
     from rich.console import Console
 
+    from gen_msa.data import convert as write
     from gen_msa.data import open_source
-    from gen_msa.data._convert import convert as write
 
     counts = write(open_source(source, format=from_), target, to)
     err = Console(stderr=True)

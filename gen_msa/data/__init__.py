@@ -90,3 +90,18 @@ def data_root() -> Path:
             mend=f"export {ROOT_VARIABLE}=FOLDER (its layout is described in CONTRIBUTING.md)",
         )
     return Path(value)
+
+
+# The door opens on conversion last: it is written in terms of `Source`.
+from gen_msa.data._convert import convert  # noqa: E402
+
+__all__ = [
+    "ROOT_VARIABLE",
+    "Dataset",
+    "Rows",
+    "Source",
+    "convert",
+    "data_root",
+    "datasets",
+    "open_source",
+]

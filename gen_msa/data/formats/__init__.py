@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from gen_msa.data.formats._locate import locate
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.registry import Registry
 from gen_msa.types import Example, Rejected
+
+__all__ = ["Format", "format_of", "formats", "locate"]
 
 
 class Format(Protocol):
