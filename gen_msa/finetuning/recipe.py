@@ -1,0 +1,164 @@
+"""A recipe: everything that decides a fine-tuning run, as frozen settings filled from one YAML.
+
+Names are Hugging Face's own where Hugging Face owns the thing. Knows nothing of models or tensors.
+The merged recipe is written beside the adapter (`recipe.yaml`).
+
+    load("tiny_cpu", ["learning_rate=1e-3", "lora_rank=4"])
+"""
+
+from collections.abc import Iterable
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from gen_msa import settings, shipped
+from gen_msa.readers import ReaderSettings
+from gen_msa.settings import Settings
+from gen_msa.types import Polarity
+
+
+class Data(Settings):
+    """One source of examples, and what is asked of it. Its prompt decides the task."""
+
+    source: str
+    """`DATASET:SPLIT` or a file of examples; a split named test is refused."""
+    prompt: str = "reader/full"
+    """MASC, JMASA (`reader/aspects`), the whole post (`reader/overall`), the label alone
+    (`reader/label`), the reason of a given label (`reader/explain`), or your own file."""
+    labels: str = "gold"
+    """Whose opinions are the labels: `Opinion.by`."""
+    reasons: str = ""
+    """Where the reasons to learn come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
+    `gen_msa.finetuning.reasons`, e.g. `cue` or `minigpt4`."""
+    weight: float = Field(default=1.0, gt=0)
+    """Passes over this source in one epoch: 0.5 takes half of its posts, 2 takes each twice."""
+    limit: int | None = Field(default=None, gt=0)
+    """Take only this many posts, chosen by the seed."""
+    cues: dict[str, dict[str, object]] | None = None
+    """Overrides the recipe's `reading.cues` for this source."""
+
+
+class Loss(Settings):
+    """What a token weighs. Each field is averaged over its own tokens, so none drowns another."""
+
+    label: float = Field(default=1.0, ge=0)
+    explanation: float = Field(default=1.0, ge=0)
+    aspect: float = Field(default=1.0, ge=0)
+    """The names of aspects in a joint answer."""
+    form: float = Field(default=0.2, ge=0)
+    """Keys, quotes, line ends and the end of the answer."""
+    reduction: Literal["field", "token"] = "field"
+    """`token`: one mean over all answer tokens, as general tools do it; ignores the weights."""
+    class_weights: dict[Polarity, float] | Literal["balanced", "none"] = "none"
+    """Weight of a row by its gold class; `balanced` = inverse frequency in the training rows."""
+
+
+class Levers(Settings):
+    """What makes it fast. Each can be switched off; none changes the loss of a batch."""
+
+    labelled_head: bool = True
+    """Language head on answer tokens only."""
+    branches: bool = True
+    """One sequence a post: its aspects are branches that see the post and not each other."""
+    bucketing: bool = True
+    """Posts of like length in one batch. (This one changes which posts meet in a batch.)"""
+    feature_cache: str = ""
+    """Folder for the frozen vision tower's outputs; `""` for none, `auto` for the user's cache."""
+    prefetch: int = Field(default=2, ge=0)
+    """Batches made ready ahead by a thread."""
+
+
+class Recipe(Settings):
+    """One fine-tuning run."""
+
+    model_name_or_path: str
+    """A folder, a hub name in the local cache, or `builtin`."""
+    output_dir: str
+    data: tuple[Data, ...] = Field(min_length=1)
+    dev: tuple[Data, ...] = ()
+    """Read, generated and parsed at every evaluation; the best checkpoint is chosen by it."""
+    dev_limit: int | None = Field(default=None, gt=0)
+    """Posts of each dev source that are read at an evaluation while training."""
+    reading: ReaderSettings = ReaderSettings(bad_picture="text-only")
+    """How posts are shown (cues, picture budget); the adapter is read with the same."""
+
+    finetuning_type: Literal["lora", "full"] = "lora"
+    lora_rank: int = Field(default=16, gt=0)
+    lora_alpha: float = Field(default=32, gt=0)
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
+    lora_target: tuple[str, ...] | Literal["all"] = "all"
+    """Names of linear layers, or all of the language model (never its head)."""
+    train_vision: bool = False
+    train_projector: bool = False
+    use_rslora: bool = False
+    use_dora: bool = False
+    quantization: Literal["none", "int8", "nf4"] = "none"
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the frozen weights; what is trained stays in float32."""
+    bf16: bool = False
+    """Mixed precision: matrix products in bfloat16."""
+    device: str = "auto"
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    gradient_checkpointing: bool = False
+    max_length: int = Field(default=2048, gt=0)
+    """Tokens of one row with its pictures. A row that needs more is reported, never cut."""
+
+    per_device_train_batch_size: int = Field(default=4, gt=0)
+    """Posts in a batch, whatever the number of their aspects."""
+    gradient_accumulation_steps: int = Field(default=1, gt=0)
+    num_train_epochs: float = Field(default=3, gt=0)
+    max_steps: int = -1
+    """Optimiser steps; overrides the epochs when positive."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    projector_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    lr_scheduler_type: str = "linear"
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    seed: int = 0
+
+    loss: Loss = Loss()
+    levers: Levers = Levers()
+    logging_steps: int = Field(default=10, gt=0)
+    eval_steps: int = 0
+    """Optimiser steps between evaluations; 0 for once an epoch."""
+    save_steps: int = 0
+    """Optimiser steps between checkpoints; 0 for once an epoch."""
+    save_total_limit: int = Field(default=2, gt=0)
+    early_stopping_patience: int = 0
+    """Evaluations without a better dev macro-F1 before it stops; 0 for never."""
+    resume: bool = True
+    """Go on from the last whole checkpoint in `output_dir`."""
+    report_to: tuple[str, ...] = ()
+    """`tensorboard`, `wandb`, `mlflow`, …: whatever accelerate knows."""
+
+    @field_validator("data", "dev")
+    @classmethod
+    def _never_a_test_split(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
+        for one in found:
+            if "test" in one.source.rpartition(":")[2].lower().split("/")[-1].split("."):
+                raise ValueError(f"{one.source}: a test split is never read while tuning")
+        return found
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.finetuning_type == "full" and self.quantization != "none":
+            raise ValueError("quantised weights cannot be trained whole: use finetuning_type: lora")
+        if self.levers.feature_cache and (self.train_vision):
+            raise ValueError("levers.feature_cache needs a frozen vision tower: train_vision: false")
+        return self
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe called `name` in `finetune/lora/`, or the user's own YAML, with overrides on top.
+
+    Raises `UserError` naming an unknown key and the nearest known one.
+    """
+    path = shipped.shipped("finetune/lora", name, ".yaml")
+    return settings.load(Recipe, path, overrides)
+
+
+def names() -> list[str]:
+    """Every shipped recipe."""
+    return shipped.names("finetune/lora", ".yaml")
