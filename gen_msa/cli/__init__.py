@@ -8,7 +8,7 @@ import sys
 import typer
 
 from gen_msa import __version__
-from gen_msa.cli import convert, demo, doctor, explain, preview, shelf
+from gen_msa.cli import convert, demo, doctor, explain, finetune, preview, shelf
 from gen_msa.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(explain.explain)
 app.command()(preview.preview)
 app.command()(convert.convert)
+app.command()(finetune.finetune)
 app.command("ls")(shelf.ls)
 app.command()(shelf.show)
 app.command("cp")(shelf.cp)
@@ -44,12 +45,12 @@ def _options(
 
 
 def main() -> None:
-    """The `gen-msa` command. A `UserError` is printed plainly and exits with 2."""
+    """The `gen-msa` command. A `UserError` is printed plainly and exits with its code."""
     try:
         app()
     except UserError as e:
         print(f"gen-msa: {e}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(e.exit_code)
     except KeyboardInterrupt:
         print("gen-msa: stopped; finished rows are kept", file=sys.stderr)
         sys.exit(130)

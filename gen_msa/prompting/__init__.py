@@ -11,5 +11,17 @@ comes back. It knows nothing of tokens, devices or servers.
 from gen_msa.prompting.answers import read_aspects, read_opinion
 from gen_msa.prompting.prompt import Prompt, load, names
 from gen_msa.prompting.rendering import render
+from gen_msa.prompting.targets import Field, Piece, Target, target
 
-__all__ = ["Prompt", "load", "names", "read_aspects", "read_opinion", "render"]
+__all__ = [
+    "Field",
+    "Piece",
+    "Prompt",
+    "Target",
+    "load",
+    "names",
+    "read_aspects",
+    "read_opinion",
+    "render",
+    "target",
+]

@@ -1,7 +1,8 @@
 """The form of an answer, for backends that can enforce one: a slot for the label, or a JSON schema.
 
-Knows nothing of how either is enforced. All words come from the prompt's front matter; the label
-stands first, so that it is said before the reason can run out of tokens.
+Knows nothing of how either is enforced. All words come from the prompt's front matter, and the
+order of its `keys` is the order of the answer. Most name the label first, so that it is said before
+the reason can run out of tokens.
 
     choice("aspect", (("label", "Sentiment"),), ("negative", "neutral", "positive"))
 """
@@ -25,10 +26,13 @@ Keys = tuple[tuple[str, str], ...]
 
 
 def choice(task: str, keys: Keys, words: tuple[str, ...]) -> Choice | None:
-    """The label slot of an answer in lines; None for a joint answer, which has no single label."""
-    if task == "aspects":
-        return None
+    """The label slot of an answer in lines.
+
+    None for a joint answer, which has no single label, and where the reason comes before the label.
+    """
     names = dict(keys)
+    if task == "aspects" or next(iter(names)) != "label":
+        return None
     # The blank belongs to the option: tokenizers join it to the word that follows.
     then = f"\n{names['explanation']}:" if "explanation" in names else ""
     return Choice(lead=f"{names['label']}:", options=tuple(f" {w}" for w in words), then=then)
@@ -36,7 +40,7 @@ def choice(task: str, keys: Keys, words: tuple[str, ...]) -> Choice | None:
 
 @functools.lru_cache(maxsize=256)
 def json_schema(task: str, keys: Keys, words: tuple[str, ...]) -> dict[str, JsonValue]:
-    """The JSON schema of an answer, label first, nothing optional, nothing added."""
+    """The JSON schema of an answer, in the order of `keys`, nothing optional, nothing added."""
     names = {role: name.lower() for role, name in keys}
     label = Annotated[str, Field(json_schema_extra={"enum": list(words)})]
     quotes = Annotated[
@@ -47,7 +51,7 @@ def json_schema(task: str, keys: Keys, words: tuple[str, ...]) -> dict[str, Json
     kinds = {"aspect": aspect, "label": label, "explanation": reason, "evidence": quotes}
     if task != "aspects":
         del kinds["aspect"]
-    answer = _model("Answer", {names[role]: kind for role, kind in kinds.items() if role in names})
+    answer = _model("Answer", {names[role]: kinds[role] for role, _ in keys if role in kinds})
     if task == "aspects":
         several = Annotated[list[answer], Field(max_length=MAX_ASPECTS)]  # type: ignore[valid-type]
         answer = _model("Answers", {names["aspects"]: several})

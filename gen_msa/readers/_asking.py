@@ -15,7 +15,7 @@ from gen_msa.prompting import Prompt
 from gen_msa.readers import ReaderSettings
 from gen_msa.readers._seeing import Seen
 from gen_msa.settings import build
-from gen_msa.types import WHOLE_POST, Aspect, Cue
+from gen_msa.types import WHOLE_POST, Aspect, Cue, Polarity
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,28 @@ class Asker:
         """The questions about each post, in order: one an aspect, or one for the joint task."""
         if self.prompt.task == "aspects":
             return [self.question(s, WHOLE_POST, {}) for s in seen]
-        written = [source.cues([s.post for s in seen]) for source in self._sources]
-        slots = [source.slot for source in self._sources]
         return [
-            self.question(s, aspect, dict(zip(slots, (w[i][j] for w in written), strict=True)))
-            for i, s in enumerate(seen)
-            for j, aspect in enumerate(s.post.aspects)
+            self.question(s, aspect, hints)
+            for s, written in zip(seen, self.hints(seen), strict=True)
+            for aspect, hints in zip(s.post.aspects, written, strict=True)
         ]
 
-    def question(self, seen: Seen, aspect: Aspect, hints: Mapping[str, Cue]) -> Question:
-        """One question with the cues already written."""
+    def hints(self, seen: Sequence[Seen]) -> list[list[dict[str, Cue]]]:
+        """For each post, and each of its aspects, the cues by slot."""
+        written = [(source.slot, source.cues([s.post for s in seen])) for source in self._sources]
+        return [
+            [{slot: found[i][j] for slot, found in written} for j in range(len(s.post.aspects))]
+            for i, s in enumerate(seen)
+        ]
+
+    def question(
+        self,
+        seen: Seen,
+        aspect: Aspect,
+        hints: Mapping[str, Cue],
+        label: Polarity | None = None,
+    ) -> Question:
+        """One question with the cues already written; `label` is for prompts that take one."""
         hints = {slot: hints[slot] for slot in self.prompt.slots if slot in hints}
         pictures = seen.pictures if self._sees_pictures else ()
         how = {**seen.how, "prompt": self.prompt.identity}
@@ -62,7 +74,7 @@ class Asker:
             how["picture"] = "not shown: the reader sees text only"
         how |= {f"cue_source.{slot}": cue.source for slot, cue in hints.items()}
         about = None if self.prompt.task == "aspects" else aspect
-        request = prompting.render(self.prompt, seen.post, about, hints, pictures)
+        request = prompting.render(self.prompt, seen.post, about, hints, pictures, label=label)
         if self._limit:
             request = request.model_copy(update={"max_new_tokens": self._limit})
         return Question(seen, self.prompt, aspect, hints, request, how)

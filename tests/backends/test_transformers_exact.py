@@ -10,14 +10,15 @@ import torch
 from gen_msa.backends import BackendOptions
 from gen_msa.backends.transformers import TransformersBackend
 from tests.backends.chats import SLOT, asked, look
-from tests.fixtures.tiny_models import FAMILIES, tiny_model
+from tests.fixtures.tiny_models import FAMILIES, PICTURED, tiny_model
 
-SHARED = {"llama", "qwen2", "llava", "idefics3"}
+SHARED = {"llama", "qwen2", "llava", "idefics3", "llava_onevision", "internvl"}
 REASONS = {
     "mistral": "sliding window",
     "gemma3": "bidirectional attention",
     "paligemma": "bidirectional attention",
     "qwen2_5_vl": "mrope",
+    "qwen3_vl": "mrope",
 }
 NEW = 10
 
@@ -133,7 +134,7 @@ def test_a_shared_prefix_is_read_once(family):
     assert sum(read) < 0.7 * (prompts + NEW * len(found))
 
 
-@pytest.mark.parametrize("family", ["llava", "idefics3", "qwen2_5_vl", "gemma3"])
+@pytest.mark.parametrize("family", [f for f in PICTURED if f != "paligemma"])
 def test_picture_tokens_are_those_of_the_processor(family):
     kind = backend(family)
     for request in asked(pictures=True, slot=None):

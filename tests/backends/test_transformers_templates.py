@@ -13,11 +13,17 @@ from gen_msa.backends.local.layout import Layout
 from gen_msa.backends.local.pictures import Expander
 from gen_msa.chat import Chat, Choice, Request, Text, Turn
 from tests.backends.chats import ask, look
-from tests.fixtures.tiny_models import tiny_model
+from tests.fixtures.tiny_models import PICTURED, tiny_model
 from tests.fixtures.tiny_tokenizers import SPECIALS, tiny_tokenizer
 
 TEXT_STYLES = ["chatml", "llama", "mistral"]
-PICTURE_STYLES = {"gemma": "gemma3", "vicuna": "llava", "smolvlm": "idefics3"}
+PICTURE_STYLES = {
+    "gemma": "gemma3",
+    "vicuna": "llava",
+    "smolvlm": "idefics3",
+    "onevision": "llava_onevision",
+    "internvl": "internvl",
+}
 STYLES = [*TEXT_STYLES, *PICTURE_STYLES]
 WORDS = ["battery", " ", "\n", "😀", "الشاشة", "屏幕", "$T$", "{{7*7}}", "<|im_", "end|>", "<", "x"]
 WORDS += ["<video>", "<audio>", "<IMG_CONTEXT>", "<<SYS>>", "[IMG]", "ASSISTANT:", "\u200b"]
@@ -57,7 +63,7 @@ def test_control_tokens_are_the_templates_own_whatever_500_posts_say(style):
         assert post.strip().replace(BREAK, "") in prompt.text.replace(BREAK, "")
 
 
-@pytest.mark.parametrize("family", ["idefics3", "llava", "gemma3", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", [f for f in PICTURED if f != "paligemma"])
 def test_picture_tokens_are_as_many_as_the_pictures_call_for(family):
     tiny = tiny_model(family)
     kind = Layout(tiny.processor)
@@ -72,7 +78,7 @@ def test_picture_tokens_are_as_many_as_the_pictures_call_for(family):
     assert {tokens(post) for post in posts(60)} == {expected}
 
 
-@pytest.mark.parametrize("family", ["idefics3", "llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", [f for f in PICTURED if f not in ("gemma3", "paligemma")])
 def test_the_prompt_is_what_the_models_own_template_makes_of_the_chat(family):
     tiny = tiny_model(family)
     chat = ask("the food is fine", seen=1).chat

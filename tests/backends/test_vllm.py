@@ -207,7 +207,7 @@ def _tiny_qwen(path):
     import torch
     import transformers as hf
 
-    from tests.fixtures.tiny_models import tiny_tokenizer
+    from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 
     torch.manual_seed(7)
     tokenizer = tiny_tokenizer("chatml")

@@ -7,7 +7,7 @@ import gen_msa
 
 PACKAGE = Path(gen_msa.__file__).parent
 FLOORS = [
-    {"errors", "types", "chat", "registry", "shipped", "settings", "jsonl", "ledger"},
+    {"errors", "types", "chat", "registry", "shipped", "settings", "jsonl", "ledger", "manifest"},
     {"media"},
     {"cues", "metrics"},
     {"data", "prompting", "backends", "builtin", "report", "students", "corruption"},

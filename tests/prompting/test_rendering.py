@@ -52,7 +52,7 @@ def shared(a, b):
 def test_aspects_of_one_post_share_all_up_to_the_end_of_its_fence(name):
     a, b = (ask(name, aspect=aspect, pictures=[PICTURE]) for aspect in POST.aspects)
     assert "[picture]" in shared(a, b)
-    assert shared(a, b).count("POST>>>") == flat(a.chat).count("POST>>>") >= 2
+    assert shared(a, b).count("POST>>>") == flat(a.chat).count("POST>>>") >= 1
 
 
 @pytest.mark.parametrize("name", [n for n in names() if n.startswith("reader/")])

@@ -25,25 +25,31 @@ def load(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
     """Model in evaluation mode, its processor (tokenizer if text-only), and its revision."""
     folder, adapter = find(target)
     device = device_of(options.device)
-    dtype = _dtype(options.dtype, device)
-    try:
-        config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
-        pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-        kind = hf.AutoModelForImageTextToText if pictures else hf.AutoModelForCausalLM
-        model = kind.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-        door = hf.AutoProcessor if pictures else hf.AutoTokenizer
-        processor = door.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError, KeyError) as e:
-        raise UserError(
-            f"{target}: the model cannot be loaded: {e}",
-            mend="it needs config.json, *.safetensors and tokenizer files, and no code of its own",
-        ) from None
+    model, processor = read(folder, dtype_of(options.dtype, device))
     if adapter is not None:
         model = _adapted(model, adapter)
     parts = [revision(folder), *([revision(adapter)] if adapter else [])]
     return model.to(device).eval(), processor, "+".join(parts) + f"/{str(model.dtype)[6:]}"
+
+
+def read(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
+    """The model and its processor (tokenizer if text-only) as they lie in `folder`.
+
+    `settings` go to `from_pretrained`. Raises `UserError` when anything is missing.
+    """
+    try:
+        config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
+        pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        kind = hf.AutoModelForImageTextToText if pictures else hf.AutoModelForCausalLM
+        safely = {"use_safetensors": True, "local_files_only": True}
+        model = kind.from_pretrained(folder, config=config, dtype=dtype, **safely, **settings)
+        door = hf.AutoProcessor if pictures else hf.AutoTokenizer
+        return model, door.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError) as e:
+        raise UserError(
+            f"{folder}: the model cannot be loaded: {e}",
+            mend="it needs config.json, *.safetensors and tokenizer files, and no code of its own",
+        ) from None
 
 
 def find(target: str) -> tuple[Path, Path | None]:
@@ -110,7 +116,7 @@ def device_of(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(name: str, device: str) -> Any:
+def dtype_of(name: str, device: str) -> Any:
     """`auto` is float32 on a CPU, the same on every machine, else the file's own."""
     if name != "auto":
         return getattr(torch, name)

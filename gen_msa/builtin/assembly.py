@@ -1,0 +1,102 @@
+"""Puts a language model and a vision tower together to a LLaVA: the builtin model before training.
+
+The projector between them is seeded noise of the size of word embeddings: it must be trained before
+pictures say anything. Knows no package and no folder.
+
+    model, processor = assembled(language, tokenizer, tower)
+"""
+
+from typing import Any
+
+import torch
+import transformers as hf
+
+from gen_msa.builtin.vision import Tower
+
+VERSION = "1"
+"""Raised when the same parts are to give another model."""
+IMAGE_TOKEN = "<image>"  # noqa: S105
+SEED = 20
+_GELU_POWER = 0.425
+"""Mean square of GELU over a standard normal."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+CHAT = """\
+{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
+{% if message['content'] is string %}{{ message['content'] }}\
+{% else %}{% for part in message['content'] %}\
+{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}\
+{{ '<|im_end|>\\n' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+"""SmolLM2's own, with pictures, and without the system turn it puts in where none is given."""
+
+
+def assembled(language: Any, tokenizer: Any, tower: Tower) -> tuple[Any, Any]:
+    """Model (float32, evaluation mode) and processor; the same parts give the same weights.
+
+    `language` is a causal model whose embeddings are tied, `tokenizer` a ChatML one of its size.
+    """
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    facts = {k: v for k, v in language.config.to_dict().items() if not k.startswith("_")}
+    text = type(language.config)(**{**facts, "vocab_size": len(tokenizer)})
+    config = hf.LlavaConfig(
+        text_config=text,
+        vision_config=tower.config,
+        image_token_id=image,
+        image_seq_length=tower.config.grid**2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = hf.LlavaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    words = _with_image_row(language.model.state_dict())
+    model.model.language_model.load_state_dict(words)
+    model.tie_weights()
+    _start(model.model.multi_modal_projector, words["embed_tokens.weight"])
+    model.generation_config = language.generation_config
+    return model.float().eval(), _processor(tokenizer, tower)
+
+
+def _with_image_row(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The placeholder's row is the mean of all, so its score never is the highest."""
+    name = "embed_tokens.weight"
+    row = state[name].double().mean(0, keepdim=True).to(state[name].dtype)
+    return {**state, name: torch.cat([state[name], row])}
+
+
+def _start(projector: Any, embeddings: torch.Tensor) -> None:
+    """Noise under which tokens of variance 1 come out with the mean square of word embeddings."""
+    noise = torch.Generator().manual_seed(SEED)
+    size = float(embeddings.double().square().mean().sqrt())
+    first, second = projector.linear_1, projector.linear_2
+    with torch.no_grad():
+        first.weight.normal_(0, first.in_features**-0.5, generator=noise)
+        spread = size / (second.in_features * _GELU_POWER) ** 0.5
+        second.weight.normal_(0, spread, generator=noise)
+        first.bias.zero_()
+        second.bias.zero_()
+
+
+def _processor(tokenizer: Any, tower: Tower) -> Any:
+    side, grid = tower.config.image_size, tower.config.grid
+    tokenizer.chat_template = CHAT
+    images = hf.CLIPImageProcessorPil(
+        # The whole picture, squeezed to a square: a crop would lose what stands at the edges.
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        crop_size={"height": side, "width": side},
+        image_mean=list(MEAN),
+        image_std=list(STD),
+    )
+    return hf.LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=side // grid,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        image_token=IMAGE_TOKEN,
+        chat_template=CHAT,
+    )

@@ -1,0 +1,42 @@
+"""`gen-msa finetune`: posts with labels and reasons become an adapter of a multimodal LLM."""
+
+from typing import Annotated
+
+import typer
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings on top of the recipe, e.g. data.0.source=posts.jsonl.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
+]
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--fresh",
+        help="Go on from the last whole checkpoint, or begin anew. Default: as the recipe says.",
+        show_default=False,
+    ),
+]
+
+
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls recipes`), or your .yaml.")],
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+) -> None:
+    """Fine-tune a model by RECIPE, in this one process.
+
+    gen-msa finetune tiny_cpu output_dir=adapters/tiny
+
+    For several GPUs: accelerate launch -m gen_msa.finetuning --recipe RECIPE KEY=VALUE
+    """
+    from gen_msa.finetuning.__main__ import start
+
+    start(recipe, settings or (), dry_run=dry_run, resume=resume)

@@ -1,0 +1,154 @@
+"""What judging found: figures of each dev source, with all that a figure must be printed with.
+
+Plain numbers; knows nothing of how they came to be. `as_json` holds no word of a post; the samples
+do, so they are printed and never written beside an adapter.
+
+    judgement.score, judgement.sources[0].scores.interval
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gen_msa.metrics import Scores
+from gen_msa.types import Polarity, Status
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Figures of `n` explanations that were asked for."""
+
+    n: int
+    read: int
+    """Not empty and not cut at the token limit."""
+    of_aspect: int
+    """Explanations about an aspect, not about the post as a whole."""
+    named: int
+    """Of those, how many hold the aspect's words (casefold and NFC)."""
+    quoting: int
+    """Explanations that quote anything besides the aspect's own words."""
+    quotes: int
+    verbatim: int
+    """Quotes that stand in the post (casefold and NFC)."""
+
+    @property
+    def read_rate(self) -> float:
+        """Share of explanations read whole, 0..1."""
+        return self.read / self.n
+
+    @property
+    def named_rate(self) -> float | None:
+        """Share that name their aspect; None when none is about an aspect."""
+        return self.named / self.of_aspect if self.of_aspect else None
+
+    @property
+    def verbatim_rate(self) -> float | None:
+        """Share of quotes that are verbatim; None without a quote."""
+        return self.verbatim / self.quotes if self.quotes else None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One dev source."""
+
+    source: str
+    prompt: str
+    """`name@hash`."""
+    data_sha256: str
+    posts: int
+    rejected: int
+    """Rows of the source that could not be read from disk; in no figure."""
+    refused: int
+    """Posts set aside by the reader; their aspects count as wrong."""
+    reasked: int
+    """Answers read only after a second, constrained question."""
+    scores: Scores
+    joint_f1: float | None = None
+    """Micro-F1 of (place, polarity) over all posts; only where aspects had to be found."""
+    explained: Explained | None = None
+
+    @property
+    def score(self) -> float:
+        """What it is chosen by: macro-F1, or the joint F1 where aspects had to be found."""
+        return self.scores.macro_f1 if self.joint_f1 is None else self.joint_f1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer beside what gold says, to be looked at."""
+
+    source: str
+    post: str
+    text: str
+    aspect: str
+    gold: Polarity | None
+    said: Polarity | None
+    status: Status
+    explanation: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All dev sources at one step."""
+
+    sources: tuple[Judged, ...]
+    seed: int
+    step: int
+    revision: str
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Mean over the sources, each weighing the same, of what they are chosen by; 0..1."""
+        return sum(s.score for s in self.sources) / len(self.sources)
+
+    def as_json(self) -> dict[str, Any]:
+        """Every figure with n, interval, seed, prompt hash and data hash; shares in 0..1."""
+        sources = [_figures(s) for s in self.sources]
+        return {"step": self.step, "seed": self.seed, "score": self.score, "sources": sources}
+
+    def flat(self) -> dict[str, float]:
+        """The figures a tracker draws: `dev/SOURCE/accuracy`, …"""
+        out = {"dev/score": self.score}
+        for s in self.sources:
+            known = {k: v for k, v in _figures(s).items() if k in _DRAWN and v is not None}
+            out |= {f"dev/{s.source}/{k}": float(v) for k, v in known.items()}
+        return out
+
+
+_DRAWN = ("read_rate", "accuracy", "macro_f1", "joint_f1")
+
+
+def _figures(s: Judged) -> dict[str, Any]:
+    c, e = s.scores, s.explained
+    low, high = c.interval
+    reasons = e and {
+        "n": e.n,
+        "read_rate": e.read_rate,
+        "aspect_named": e.named_rate,
+        "aspect_named_n": e.of_aspect,
+        "quoting": e.quoting,
+        "quotes": e.quotes,
+        "quotes_verbatim": e.verbatim_rate,
+    }
+    return {
+        "source": s.source,
+        "prompt": s.prompt,
+        "data_sha256": s.data_sha256,
+        "posts": s.posts,
+        "rejected_rows": s.rejected,
+        "refused_posts": s.refused,
+        "n": c.n,
+        "read_rate": c.read_rate,
+        "reasked": s.reasked,
+        "accuracy": c.accuracy,
+        "accuracy_95": [low, high],
+        "macro_f1": c.macro_f1,
+        "f1": {str(p): v for p, v in c.f1.items()},
+        "confusion": {
+            str(g): {str(a or "unread"): n for a, n in row.items()}
+            for g, row in c.confusion.items()
+        },
+        "joint_f1": s.joint_f1,
+        "explanations": reasons,
+    }

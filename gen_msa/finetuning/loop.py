@@ -1,0 +1,238 @@
+"""The run: open, prepare, probe, step, judge, keep; and go on where it stopped.
+
+Each part is a room of its own; this file only says in which order they are used. Knows nothing of
+tokens or tensors.
+
+    finetune(load("tiny_cpu", ["output_dir=adapters/tiny"]))     # Path of the adapter
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gen_msa.errors import UserError
+from gen_msa.finetuning import batches, checkpoints, keeping, telling
+from gen_msa.finetuning.adapting import adapt, parameter_groups, trainable
+from gen_msa.finetuning.batches import Batch
+from gen_msa.finetuning.checkpoints import Progress
+from gen_msa.finetuning.feeding import ahead
+from gen_msa.finetuning.opening import open_model
+from gen_msa.finetuning.preparing import asked_for, prepare
+from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.stepping import Diverged, Stepped, Stepper
+
+__all__ = ["Diverged", "Run", "finetune"]
+
+
+def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
+    """Run a recipe; the folder of the best adapter.
+
+    `dry_run` plans, prints and probes the longest batch, and writes nothing. Raises `UserError` for
+    what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a number.
+    """
+    run = Run(recipe)
+    run.tell()
+    run.probe()
+    if not dry_run:
+        run.resume()
+        run.train()
+    return run.adapter
+
+
+class Run:
+    """One fine-tuning run of one process; every process of it holds the same plan."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        from accelerate import Accelerator
+        from transformers import get_scheduler
+
+        self.recipe = recipe
+        self.folder = Path(recipe.output_dir)
+        self.adapter = self.folder / "adapter"
+        torch.manual_seed(recipe.seed)
+        self.opened = open_model(recipe)
+        self.accelerator = Accelerator(cpu=self.opened.model.device.type == "cpu")
+        self.prepared = prepare(recipe, self.opened.model, self.opened.processor)
+        self.positions, self.mask_dtype = asked_for(self.opened.model, recipe)
+        self.model = adapt(self.opened.model, recipe)
+        self.steps = self._count()
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe))
+        scheduler = get_scheduler(
+            recipe.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=math.ceil(recipe.warmup_ratio * self.steps),
+            num_training_steps=self.steps,
+        )
+        self.stepper = Stepper(self.accelerator, self.model, optimizer, scheduler, recipe)
+        self.progress = Progress(recipe=self._identity())
+        self.teller = telling.Teller(recipe, self.folder, main=self.accelerator.is_main_process)
+        # Each process draws its own dropout.
+        torch.manual_seed(recipe.seed + self.accelerator.process_index)
+
+    def tell(self) -> None:
+        """What is trained, on what, and what was left out."""
+        self.teller.start(trainable(self.model), self.prepared, self.steps)
+
+    def probe(self) -> None:
+        """Forward and backward on the longest batch, so that memory runs out now or never."""
+        size = self.recipe.per_device_train_batch_size * self.accelerator.num_processes
+        order = sorted(range(len(self.prepared.lines)), key=lambda i: -self.prepared.lengths[i])
+        state = torch.get_rng_state()
+        started = time.perf_counter()
+        try:
+            done = self.stepper.backward(self._batches(order[:size]))
+        except (MemoryError, RuntimeError) as e:
+            if "memory" not in str(e).lower():
+                raise
+            raise UserError(
+                f"the longest batch does not fit into memory: {e}",
+                mend="lower per_device_train_batch_size, max_length or the picture budget",
+            ) from None
+        self.stepper.optimizer.zero_grad(set_to_none=True)
+        torch.set_rng_state(state)
+        self.teller.probed(done, time.perf_counter() - started, self.prepared, self.steps)
+
+    def resume(self) -> None:
+        """Go on from the last whole checkpoint of this recipe, if there is one and it is wanted."""
+        if not self.recipe.resume:
+            return
+        found, passed = checkpoints.latest(self.folder, self.progress.recipe)
+        if found is not None:
+            self.progress = checkpoints.restore(
+                found, self.model, self.stepper.optimizer, self.stepper.scheduler
+            )
+        self.teller.resumed(found, passed)
+
+    def train(self) -> None:
+        """All steps that are left; judged and kept as the recipe says."""
+        done = self.progress.step
+        plan = (s for i, s in enumerate(self._plan()) if i >= done)
+        feed = ahead((self._batches(step) for step in plan), self.recipe.levers.prefetch)
+        for made in feed:
+            self._after(self._step(made))
+            if self._tired():
+                self.teller.stopped_early(self.progress)
+                break
+        if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
+            self._judge()
+        self.teller.end(self.progress, self.adapter)
+        self.accelerator.end_training()
+
+    def _step(self, made: list[Batch]) -> Stepped:
+        done = self.stepper.step(made)
+        self.progress.step += 1
+        self.progress.rows += done.rows
+        self.progress.tokens += done.tokens
+        return done
+
+    def _after(self, done: Stepped) -> None:
+        step, recipe = self.progress.step, self.recipe
+        self.teller.step(self.progress, done, self.stepper.scheduler.get_last_lr()[0], self.steps)
+        an_epoch = self._epoch_steps()
+        if step % (recipe.eval_steps or an_epoch) == 0 and step != self.steps:
+            self._judge()
+        if step % (recipe.save_steps or an_epoch) == 0 or step == self.steps:
+            self._save()
+
+    def _judge(self) -> None:
+        """Read the dev posts; keep the adapter if it is the best so far."""
+        figures = keeping.judged(self) if self.recipe.dev else {}
+        macro = float(figures.get("macro_f1", self.progress.step))
+        better = macro > self.progress.best
+        self.progress.worse = 0 if better else self.progress.worse + 1
+        self.progress.history.append({"step": self.progress.step, **figures})
+        if better:
+            self.progress.best, self.progress.best_step = macro, self.progress.step
+            if self.accelerator.is_main_process:
+                keeping.keep(self)
+        self.accelerator.wait_for_everyone()
+
+    def _tired(self) -> bool:
+        patience = self.recipe.early_stopping_patience
+        return bool(patience and self.recipe.dev and self.progress.worse >= patience)
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            checkpoints.save(
+                self.folder / f"checkpoint-{self.progress.step}",
+                trained,
+                self.stepper.optimizer,
+                self.stepper.scheduler,
+                self.progress,
+            )
+            checkpoints.prune(self.folder, self.recipe.save_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def _plan(self) -> Iterator[list[int]]:
+        made, number = 0, 0
+        while made < self.steps:
+            for step in self._epoch(number):
+                if made == self.steps:
+                    return
+                yield step
+                made += 1
+            number += 1
+
+    def _epoch(self, number: int) -> list[list[int]]:
+        p = self.prepared
+        return batches.epoch(
+            p.lengths, p.sources, self.recipe, number, self.accelerator.num_processes
+        )
+
+    def _epoch_steps(self) -> int:
+        return max(len(self._epoch(0)), 1)
+
+    def _count(self) -> int:
+        if self.recipe.max_steps > 0:
+            return self.recipe.max_steps
+        return max(math.ceil(self._epoch_steps() * self.recipe.num_train_epochs), 1)
+
+    def _batches(self, step: list[int]) -> list[Batch]:
+        """This process's batches of a step, weighed against the whole of it."""
+        p = self.prepared
+        totals = p.weigher.totals([r for i in step for line in p.lines[i] for r in line.rows])
+        parts = batches.share(
+            step, self.recipe, self.accelerator.process_index, self.accelerator.num_processes
+        )
+        return [self._batch(part or step[:1], totals, real=bool(part)) for part in parts]
+
+    def _batch(self, posts: list[int], totals: dict[str, float], *, real: bool) -> Batch:
+        """The posts as one batch; with `real` off it weighs nothing and only keeps step."""
+        p = self.prepared
+        lines = [line for i in posts for line in p.lines[i]]
+        made = batches.collate(
+            lines,
+            [p.encoder.tensors(line.rows[0]) for line in lines],
+            p.weigher,
+            totals,
+            pad=p.encoder.pad,
+            positions=self.positions,
+            dtype=self.mask_dtype,
+        )
+        if not real:
+            made.weights.zero_()
+            made.names, made.tokens = (), 0
+        return made
+
+    def _identity(self) -> str:
+        """Hash of what decides the numbers of a run."""
+        told = self.recipe.model_dump(
+            mode="json",
+            exclude={
+                "output_dir": True,
+                "resume": True,
+                "report_to": True,
+                "logging_steps": True,
+                "save_total_limit": True,
+            },
+        )
+        text = json.dumps([told, self.opened.base_hash, self.accelerator.num_processes])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,188 @@
+"""From labelled examples to rows: the question a reader would ask, and the answer to learn.
+
+The question is made by the readers' own asker, so that training shows what reading will show.
+Knows nothing of tokens. A row that cannot be made is told, with its post and the reason.
+
+    samples, refused = gather(recipe, sees_pictures=True)
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gen_msa.data import open_source
+from gen_msa.errors import UserError
+from gen_msa.finetuning import reasons
+from gen_msa.finetuning.recipe import Data, Recipe
+from gen_msa.prompting import Target, target
+from gen_msa.readers import ReaderSettings
+from gen_msa.readers._asking import Asker, Question
+from gen_msa.readers._seeing import PostRefused, Seen, see
+from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Polarity, Rejected
+
+TOGETHER = 256
+"""Posts whose cues are written at a time."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question and the answer to learn."""
+
+    name: str
+    """`SOURCE/POST/ASPECT`: how it is named when something is wrong with it."""
+    question: Question
+    target: Target
+    polarity: Polarity | None
+    """Its class, for class weights; None for a joint answer."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows of one post: what a batch counts."""
+
+    name: str
+    source: int
+    """Which of the recipe's sources it came from."""
+    rows: tuple[Row, ...]
+
+
+@dataclass
+class Gathered:
+    """All samples, and what was left out and why."""
+
+    samples: list[Sample] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """(name of the row or line, reason)."""
+    without_reason: int = 0
+    """Rows that ask for a reason where none is known: their label alone is learned."""
+
+
+def gather(recipe: Recipe, *, sees_pictures: bool) -> Gathered:
+    """Every sample of the recipe's training sources, in their order."""
+    found = Gathered()
+    for i, data in enumerate(recipe.data):
+        _Source(i, data, recipe, found, sees_pictures=sees_pictures).gather()
+    if not found.samples:
+        raise UserError(
+            "no row to learn from: no post has a label by " + ", ".join(d.labels for d in recipe.data),
+            mend=f"look at {recipe.data[0].source} with gen-msa preview",
+        )
+    return found
+
+
+def examples(data: Data, seed: int) -> tuple[list[Example], list[Rejected], Path]:
+    """The readable examples of a source, at most `data.limit`, its bad rows and media root."""
+    source = open_source(data.source)
+    good: list[Example] = []
+    bad: list[Rejected] = []
+    for row in source.rows():
+        if isinstance(row, Rejected):
+            bad.append(row)
+        elif row.said_by(data.labels):
+            good.append(row)
+    if data.limit is not None and data.limit < len(good):
+        keep = sorted(random.Random(f"{seed}/{data.source}").sample(range(len(good)), data.limit))
+        good = [good[i] for i in keep]
+    return good, bad, source.media_root
+
+
+def reading_of(data: Data, recipe: Recipe) -> ReaderSettings:
+    """How the posts of a source are shown."""
+    cues = recipe.reading.cues if data.cues is None else data.cues
+    return recipe.reading.model_copy(update={"prompt": data.prompt, "cues": cues})
+
+
+class _Source:
+    """One source on its way to samples."""
+
+    def __init__(
+        self, number: int, data: Data, recipe: Recipe, into: Gathered, *, sees_pictures: bool
+    ) -> None:
+        self.number = number
+        self.data = data
+        self.into = into
+        self.settings = reading_of(data, recipe)
+        self.examples, bad, self.root = examples(data, recipe.seed)
+        into.refused += [(f"{r.file}:{r.line}", r.reason) for r in bad]
+        self.asker = Asker(data.prompt, self.settings, self.root, sees_pictures=sees_pictures)
+        self.reasons = reasons.find(data.reasons)
+
+    def gather(self) -> None:
+        for at in range(0, len(self.examples), TOGETHER):
+            part = [self._chosen(e) for e in self.examples[at : at + TOGETHER]]
+            told = self.reasons.reasoned([e for e in part if e], self.data.labels)
+            self._add(told)
+
+    def _chosen(self, example: Example) -> Example | None:
+        """The example with the label reader's opinions that this prompt can ask about."""
+        joint, whole = (self.asker.prompt.task == t for t in ("aspects", "overall"))
+        said = [o for o in example.said_by(self.data.labels) if o.polarity is not None]
+        said = [o for o in said if (o.aspect == WHOLE_POST) == whole]
+        listed = set(example.post.aspects)
+        if not whole and not joint:
+            said = [o for o in said if o.aspect in listed]
+        if not said:
+            self._refuse(example.post.id, f"no label by {self.data.labels} for {self.data.prompt}")
+            return None
+        return Example(post=example.post, opinions=tuple(said))
+
+    def _add(self, told: Sequence[Example]) -> None:
+        seen: list[tuple[Seen, Example]] = []
+        for example in told:
+            post = example.post
+            if self.asker.prompt.task == "overall":
+                post = post.model_copy(update={"aspects": (WHOLE_POST,)})
+            try:
+                seen.append((see(len(seen), post, self.root, self.settings), example))
+            except PostRefused as e:
+                self._refuse(post.id, e.reason)
+        hints = self.asker.hints([s for s, _ in seen])
+        for (one, example), written in zip(seen, hints, strict=True):
+            rows = tuple(self._rows(one, example, written))
+            if rows:
+                self.into.samples.append(Sample(self._name(one.post.id), self.number, rows))
+
+    def _rows(self, seen: Seen, example: Example, hints: list) -> Iterator[Row]:  # type: ignore[type-arg]
+        prompt, by_aspect = self.asker.prompt, dict(zip(seen.post.aspects, hints, strict=True))
+        if prompt.task == "aspects":
+            yield from self._row(self.asker.question(seen, WHOLE_POST, {}), example.opinions)
+            return
+        for opinion in example.opinions:
+            label = opinion.polarity if prompt.takes_label else None
+            if prompt.takes_label and not opinion.explanation:
+                self._refuse(self._name(seen.post.id, opinion.aspect), "no reason to learn")
+                continue
+            question = self.asker.question(seen, opinion.aspect, by_aspect[opinion.aspect], label)
+            yield from self._row(question, (opinion,))
+
+    def _row(self, question: Question, said: Iterable[Opinion]) -> Iterator[Row]:
+        said = tuple(said)
+        name = self._name(question.seen.post.id, said[0].aspect if len(said) == 1 else None)
+        try:
+            answer, weight = target(question.prompt, said), weight_of(said)
+        except (UserError, ValueError) as e:
+            self._refuse(name, str(e))
+            return
+        self.into.without_reason += not answer.complete
+        joint = question.prompt.task == "aspects"
+        yield Row(name, question, answer, None if joint else said[0].polarity, weight)
+
+    def _name(self, post: str, aspect: Aspect | None = None) -> str:
+        base = f"{self.data.source}/{post}"
+        return f"{base}/{aspect.term or 'whole post'}" if aspect else base
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.into.refused.append((name, reason))
+
+
+def weight_of(said: Sequence[Opinion]) -> float:
+    """Mean of the opinions' own weights (`how["weight"]`, a number > 0; 1 where none is given).
+
+    Raises ValueError for a weight that is not a positive number.
+    """
+    found = [float(o.how.get("weight", 1)) for o in said]
+    if not all(0 < w < float("inf") for w in found):
+        raise ValueError(f"weight must be a positive number, not {found}")
+    return sum(found) / len(found)

@@ -1,0 +1,117 @@
+"""One optimiser step: batches forward and backward, checks, update.
+
+Knows nothing of epochs, checkpoints or judging. A loss or a gradient that is not a number stops the
+run before the optimiser has moved anything, and names the rows.
+
+    stepper.step(batches)       # -> Stepped(loss=…, by_field=…, norm=…)
+"""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gen_msa.errors import UserError
+from gen_msa.finetuning.adapting import precision
+from gen_msa.finetuning.batches import Batch
+from gen_msa.finetuning.loss import LabelledHead, Losses, of_logits
+from gen_msa.finetuning.recipe import Recipe
+
+
+class Diverged(UserError):
+    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
+
+    exit_code = 4
+
+
+@dataclass
+class Stepped:
+    """What one optimiser step was."""
+
+    loss: float
+    by_field: dict[str, float] = field(default_factory=dict)
+    """Field -> mean cross-entropy (nats) of its tokens, weighted as in the loss."""
+    norm: float = 0.0
+    tokens: int = 0
+    rows: int = 0
+
+
+class Stepper:
+    """Model, optimiser and schedule of a run."""
+
+    def __init__(
+        self, accelerator: Any, model: Any, optimizer: Any, scheduler: Any, recipe: Recipe
+    ) -> None:
+        self.accelerator = accelerator
+        self.recipe = recipe
+        self.scheduler = scheduler
+        self.bare = model
+        self.head = LabelledHead(model, on=recipe.levers.labelled_head)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+
+    def step(self, batches: Sequence[Batch]) -> Stepped:
+        """One update from this process's batches of a step; the others do theirs."""
+        done = self.backward(batches)
+        norm = self.accelerator.clip_grad_norm_(
+            [p for p in self.model.parameters() if p.requires_grad], self.recipe.max_grad_norm
+        )
+        done.norm = float(norm)
+        if not math.isfinite(done.norm):
+            names = [n for b in batches for n in b.names]
+            raise _diverged("the gradient", names)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return done
+
+    def backward(self, batches: Sequence[Batch]) -> Stepped:
+        """Losses and gradients of a step, added up over its batches and processes."""
+        parts: list[Losses] = []
+        for i, batch in enumerate(batches):
+            last = i == len(batches) - 1
+            waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
+            with waiting:
+                losses = self.losses(batch)
+                # Processes average their gradients; the loss is a sum over all of them.
+                self.accelerator.backward(losses.total * self.accelerator.num_processes)
+            parts.append(losses)
+        done = self._summed(parts, batches)
+        if not math.isfinite(done.loss):
+            # Every process sees the sum and stops; only the one that had the rows can name them.
+            bad = [i for i, p in enumerate(parts) if not bool(torch.isfinite(p.total.detach()))]
+            raise _diverged("the loss", [n for i in bad for n in batches[i].names])
+        return done
+
+    def losses(self, batch: Batch) -> Losses:
+        """The forward pass and the loss of one batch."""
+        batch = batch.to(self.accelerator.device)
+        self.head.at(batch.lines, batch.places)
+        with precision(self.bare, self.recipe):
+            logits = self.model(**batch.inputs).logits
+        return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields)
+
+    def _summed(self, parts: Sequence[Losses], batches: Sequence[Batch]) -> Stepped:
+        names = ("label", "explanation", "aspect", "form")
+        table = [sum(float(p.total.detach()) for p in parts)]
+        for name in names:
+            found = [p.by_field[name] for p in parts if name in p.by_field]
+            table += [sum(a for a, _ in found), sum(b for _, b in found)]
+        table += [sum(b.tokens for b in batches), sum(len(b.names) for b in batches)]
+        total = torch.tensor(table, dtype=torch.float64, device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(total, reduction="sum")
+        loss, *rest = total.tolist()
+        pairs = zip(names, rest[0:-2:2], rest[1:-2:2], strict=True)
+        fields = {name: above / below for name, above, below in pairs if below > 0}
+        return Stepped(loss, fields, tokens=int(rest[-2]), rows=int(rest[-1]))
+
+
+def _diverged(what: str, names: Sequence[str]) -> Diverged:
+    shown = ", ".join(names[:8] or ["those of another process"]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return Diverged(
+        f"{what} is not a finite number; rows of the batch: {shown}",
+        mend="lower learning_rate, or look at these rows; going on starts at the last checkpoint",
+    )

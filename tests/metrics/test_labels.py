@@ -1,0 +1,83 @@
+"""Figures of labels: equal to scikit-learn's, and an unread answer is wrong, never dropped."""
+
+import math
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from gen_msa.metrics import f1, score, wilson
+from gen_msa.types import Polarity
+
+NEG, NEU, POS = Polarity
+LABELS = [str(p) for p in Polarity]
+UNREAD = "unread"
+
+
+def random_case(number):
+    rng = numpy.random.default_rng(number)
+    n = int(rng.integers(1, 60))
+    classes = rng.permutation(3)[: rng.integers(1, 4)]  # often a class never occurs in gold
+    gold = [list(Polarity)[i] for i in rng.choice(classes, n)]
+    unread = rng.choice([0.0, 0.1, 0.9, 1.0])
+    said = [None if rng.random() < unread else list(Polarity)[rng.integers(3)] for _ in gold]
+    return gold, said
+
+
+def test_a_thousand_random_cases_agree_with_scikit_learn():
+    for number in range(1000):
+        gold, said = random_case(number)
+        ours = score(gold, said)
+        y, p = [str(g) for g in gold], [str(s or UNREAD) for s in said]
+        f1s = f1_score(y, p, labels=LABELS, average=None, zero_division=0)
+        assert ours.accuracy == pytest.approx(accuracy_score(y, p), abs=1e-12)
+        assert ours.macro_f1 == pytest.approx(f1s.mean(), abs=1e-12)
+        assert [ours.f1[c] for c in Polarity] == pytest.approx(list(f1s), abs=1e-12)
+        table = confusion_matrix(y, p, labels=[*LABELS, UNREAD])[:3]
+        assert [list(ours.confusion[g].values()) for g in Polarity] == table.tolist()
+        assert ours.read_rate == sum(s is not None for s in said) / len(gold)
+
+
+def test_a_case_computed_by_hand():
+    ours = score([NEG, NEG, NEU, POS], [NEG, NEU, NEU, None])
+    assert (ours.n, ours.read, ours.right) == (4, 3, 2)
+    assert ours.f1 == {NEG: 2 / 3, NEU: 2 / 3, POS: 0.0}
+    assert ours.macro_f1 == pytest.approx(4 / 9)
+    assert ours.confusion[POS] == {NEG: 0, NEU: 0, POS: 0, None: 1}
+
+
+def test_an_unread_opinion_is_wrong_and_stays_in_the_count():
+    assert score([NEG, POS], [NEG, None]).accuracy == 0.5
+    assert score([NEG], [None]).macro_f1 == 0.0
+
+
+def test_nothing_to_score_and_unequal_lengths_are_errors():
+    with pytest.raises(ValueError, match="nothing to score"):
+        score([], [])
+    with pytest.raises(ValueError, match="zip"):
+        score([NEG], [NEG, POS])
+
+
+def test_f1_of_counts():
+    assert f1(2, 4, 5) == pytest.approx(2 * (2 / 4) * (2 / 5) / (2 / 4 + 2 / 5))
+    assert f1(0, 0, 0) == 0.0
+
+
+def test_wilson_gives_the_published_figures():
+    # Newcombe 1998, table I, method 3.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    with pytest.raises(ValueError, match="no share"):
+        wilson(0, 0)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_narrows_with_n(case):
+    right, n = case
+    low, high = wilson(right, n)
+    assert 0 <= low <= right / n + 1e-12
+    assert right / n - 1e-12 <= high <= 1
+    wide = wilson(4 * right, 4 * n)
+    assert wide[1] - wide[0] < high - low or math.isclose(high, low)
