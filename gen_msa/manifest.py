@@ -5,7 +5,7 @@ nothing of what the files hold.
 
     with staged(Path("adapters/mabsa")) as draft:
         (draft / "figures.json").write_text("{}")
-    check(Path("adapters/mabsa"))        # raises UserError naming the first file that is not as it was
+    check(Path("adapters/mabsa"))        # UserError naming the first file that is not as it was
 """
 
 import glob
@@ -23,7 +23,8 @@ from gen_msa.jsonl import whole as whole_file
 
 NAME = "MANIFEST.json"
 READ = frozenset(
-    ".safetensors .json .jinja .model .txt .yaml .gguf .bin .pt .pth .pkl .ckpt .py .so".split()
+    {".safetensors", ".json", ".jinja", ".model", ".txt", ".yaml", ".gguf", ".py", ".so"}
+    | {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 )
 """Suffixes of files that something may read: one of these that is not listed is an intruder.
 
@@ -162,7 +163,7 @@ def _sync(folder: Path) -> None:
 
 
 def _sync_one(path: Path) -> None:
-    # Some systems cannot open or sync a folder; the rename is still in order there.
+    # Windows cannot open a folder; its renames are in order without.
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)

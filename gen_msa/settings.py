@@ -28,7 +28,8 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
     """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
 
-    An entry of a list is named by its number: `data.0.source=posts.jsonl`. Raises `UserError` naming the key, the file and the nearest known key.
+    An entry of a list is named by its number: `data.0.source=posts.jsonl`. Raises `UserError`
+    naming the key, the file and the nearest known key.
     """
     tree: dict[str, Any] = {}
     if path is not None:

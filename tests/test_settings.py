@@ -56,3 +56,36 @@ def test_yaml_that_is_no_mapping_is_an_error(tmp_path):
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Outer().name = "y"
+
+
+class Part(Settings):
+    source: str = "x"
+
+
+class Whole(Settings):
+    parts: tuple[Part, ...] = ()
+    other: Part | None = None
+
+
+def test_an_entry_of_a_list_is_named_by_its_number_and_the_next_one_is_added(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("parts: [{source: a}, {source: b}]\n")
+    found = load(Whole, path, ["parts.0.source=c", "parts.2.source=d"])
+    assert [p.source for p in found.parts] == ["c", "b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("parts.2.source=c", "'parts' is a list of 1, which has no '2'"),
+        ("parts.first.source=c", "which has no 'first'"),
+        ("parts.0.source.x=c", "'parts.0.source' has no keys below it"),
+        ("parts.0.sorce=c", "unknown key 'parts.0.sorce': did you mean 'source'"),
+        ("other.sorce=c", "unknown key 'other.sorce': did you mean 'source'"),
+    ],
+)
+def test_what_is_wrong_inside_a_list_is_named(tmp_path, override, said):
+    path = tmp_path / "s.yaml"
+    path.write_text("parts: [{source: a}]\n")
+    with pytest.raises(UserError, match=said):
+        load(Whole, path, [override])

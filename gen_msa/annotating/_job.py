@@ -38,10 +38,9 @@ class JobSettings(ReaderSettings):
     """Share of rows that may be rejected or unanswered before the exit code is 3."""
 
     def of_reader(self) -> ReaderSettings:
-        """Only what decides the reader's answers."""
-        return ReaderSettings.model_validate(
-            {name: getattr(self, name) for name in ReaderSettings.model_fields}
-        )
+        """Only what decides the reader's answers; what was not given stays not given."""
+        given = self.model_fields_set & ReaderSettings.model_fields.keys()
+        return ReaderSettings.model_validate({name: getattr(self, name) for name in given})
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ class TransformersBackend:
     """A causal language model, with or without eyes."""
 
     def __init__(self, target: str, options: BackendOptions) -> None:
-        model, processor, revision = weights.load(target, options)
-        self._take(model, processor, options, revision, _from_disk)
+        self._take(weights.opened(target, options), options, _from_disk)
 
     @classmethod
     def of(
@@ -57,16 +56,18 @@ class TransformersBackend:
         driven (an encoder-decoder, or one without a cache of keys and values).
         """
         backend = cls.__new__(cls)
-        backend._take(model, processor, options, revision, look)
+        found = weights.Opened(model, processor, revision, None, {})
+        backend._take(found, options, look)
         return backend
 
-    def _take(
-        self, model: Any, processor: Any, options: BackendOptions, revision: str, look: Look
-    ) -> None:
-        self.revision = revision
-        self.session = Session(model.eval(), processor, options, look)
+    def _take(self, found: weights.Opened, options: BackendOptions, look: Look) -> None:
+        self.revision = found.revision
+        self.trained = found.facts
+        """How the model was fine-tuned, if its folder says so: readers ask as training did."""
+        self._notes = found.notes
+        self.session = Session(found.model.eval(), found.processor, options, look)
         self.sees_pictures = self.session.layout.sees_pictures
-        self.lists_aspects = sum(p.numel() for p in model.parameters()) >= STRONG
+        self.lists_aspects = sum(p.numel() for p in found.model.parameters()) >= STRONG
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request.
@@ -74,6 +75,8 @@ class TransformersBackend:
         Give the requests of one post next to one another: what they share is then read once.
         """
         said: list[Completion] = self.session.complete(requests)
+        if self._notes:
+            return [c.model_copy(update={"notes": {**c.notes, **self._notes}}) for c in said]
         return said
 
     def count_tokens(self, chat: Chat) -> TokenCount:

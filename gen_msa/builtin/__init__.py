@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from gen_msa import manifest
 from gen_msa.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def adapted() -> Path | None:
 def folder() -> Path:
     """Folder of the untrained model, which the Auto classes load: the base of training.
 
-    The first call takes about 15 s and 560 MB, later ones about a second. The same packages give
+    The first call takes about 30 s and 560 MB, later ones about a second. The same packages give
     the same bytes. Raises `UserError` when a package of weights is missing or the cache cannot be
     written, `MissingExtra` when torch, transformers or gguf is missing.
     """
@@ -117,7 +118,7 @@ def load(
         if find_spec("peft") is None:
             raise MissingExtra("peft", "builtin")
         model = convert.merged(model, trained)
-        revision += "+" + convert.sha256(trained / "adapter_model.safetensors")[:16]
+        revision += "+" + manifest.sha256(trained / "adapter_model.safetensors")[:16]
     name = "float32" if dtype == "auto" else dtype
     return convert.cast(model, name).to(device).eval(), processor, f"{revision}/{name}"
 
@@ -138,10 +139,10 @@ def _kept() -> _Kept:
     from gen_msa.builtin import assembly, convert
 
     language, vision = weights_files()
-    facts = [convert.sha256(language), convert.sha256(vision), str(GRID), assembly.VERSION]
+    facts = [manifest.sha256(language), manifest.sha256(vision), str(GRID), assembly.VERSION]
     revision = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:16]
     path = cache_folder() / f"builtin-{revision}"
-    if convert.whole(path):
+    if manifest.whole(path):
         return _Kept(path, revision)
     made = assembly.assembled(*convert.unpack(language), convert.unpack_tower(vision, GRID))
     try:

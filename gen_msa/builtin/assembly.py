@@ -6,6 +6,7 @@ pictures say anything. Knows no package and no folder.
     model, processor = assembled(language, tokenizer, tower)
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ IMAGE_TOKEN = "<image>"  # noqa: S105
 SEED = 20
 _GELU_POWER = 0.425
 """Mean square of GELU over a standard normal."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+"""The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
 
 CHAT = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
@@ -36,6 +38,7 @@ def assembled(language: Any, tokenizer: Any, tower: Tower) -> tuple[Any, Any]:
 
     `language` is a causal model whose embeddings are tied, `tokenizer` a ChatML one of its size.
     """
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     facts = {k: v for k, v in language.config.to_dict().items() if not k.startswith("_")}
@@ -82,6 +85,9 @@ def _start(projector: Any, embeddings: torch.Tensor) -> None:
 
 def _processor(tokenizer: Any, tower: Tower) -> Any:
     side, grid = tower.config.image_size, tower.config.grid
+    # LlavaProcessor counts whole patches along a side.
+    if side // (side // grid) != grid:
+        raise ValueError(f"a grid of {grid} does not fit a picture of {side} pixels")
     tokenizer.chat_template = CHAT
     images = hf.CLIPImageProcessorPil(
         # The whole picture, squeezed to a square: a crop would lose what stands at the edges.

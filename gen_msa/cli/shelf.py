@@ -1,19 +1,38 @@
 """`gen-msa ls | show | cp`: what ships can be listed, read and copied out."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from gen_msa.errors import UserError, did_you_mean
 
-Kind = Annotated[str, typer.Argument(help="prompts, datasets, formats, readers or cues.")]
+Kind = Annotated[
+    str | None,
+    typer.Argument(help="prompts, recipes, accelerate, datasets, formats, readers or cues."),
+]
 
 
-def ls(kind: Annotated[str | None, typer.Argument(help=Kind.__metadata__[0].help)] = None) -> None:
-    """List what there is: prompts, datasets, formats, readers, cues."""
+class _Shelf(NamedTuple):
+    """A kind of text file that ships, and what its copy is used with."""
+
+    folder: str
+    suffix: str
+    use: str
+
+
+_TEXTS = {
+    "prompts": _Shelf("prompts", ".jinja", "--prompt"),
+    "recipes": _Shelf("finetune/lora", ".yaml", "gen-msa finetune"),
+    "accelerate": _Shelf("finetune/accelerate", ".yaml", "accelerate launch --config_file"),
+}
+
+
+def ls(kind: Kind = None) -> None:
+    """List what there is: prompts, recipes, datasets, formats, readers, cues."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -29,41 +48,78 @@ def ls(kind: Annotated[str | None, typer.Argument(help=Kind.__metadata__[0].help
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A prompt, dataset, format, reader or cue.")],
+    name: Annotated[str, typer.Argument(help="A prompt, recipe, dataset, format, reader or cue.")],
 ) -> None:
-    """Print a prompt's file, or what a part is and where its code lies."""
-    from gen_msa import shipped
-
-    if name in shipped.names("prompts", ".jinja"):
-        print(shipped.shipped("prompts", name, ".jinja").read_text(encoding="utf-8"), end="")
+    """Print a prompt's or recipe's file, or what a part is and where its code lies."""
+    texts = _texts(name)
+    parts = {k: items for k, items in _kinds().items() if k not in _TEXTS}
+    found = [(k, about) for k, items in parts.items() for n, about in items() if n == name]
+    if texts and not found:
+        print(texts[0][1].read_text(encoding="utf-8"), end="")
         return
-    found = [(k, about) for k, items in _kinds().items() for n, about in items() if n == name]
     if not found:
         known = [n for items in _kinds().values() for n, _ in items()]
         raise UserError(f"nothing called {name!r}", mend=did_you_mean(name, known))
     for kind, about in found:
         print(f"{kind}: {name}\n{about}")
+    for kind, path in texts:
+        print(f"{kind}: {name}\n{_about(path)} (gen-msa show {_TEXTS[kind].folder}/{name})")
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="A prompt, e.g. reader/full.")],
+    name: Annotated[str, typer.Argument(help="A prompt or recipe, e.g. reader/full, tiny_cpu.")],
     target: Annotated[Path, typer.Argument(help="Where to put it.")],
 ) -> None:
-    """Copy a prompt out, to change it: use it with --prompt TARGET."""
-    from gen_msa import shipped
-
-    path = shipped.shipped("prompts", name, ".jinja")
+    """Copy a prompt or recipe out, to change it; then name TARGET where its name stood."""
+    found = _texts(name)
+    if not found:
+        known = [n for kind in _TEXTS for n in _names(kind)]
+        raise UserError(f"no file called {name!r} ships", mend=did_you_mean(name, known))
+    kind, path = found[0]
     if target.is_dir():
         target = target / path.name
     if target.exists():
         raise UserError(f"{target} is already there", mend="name another file")
     shutil.copyfile(path, target)
-    print(f"wrote {target}")
+    print(f"wrote {target}; use it with {_TEXTS[kind].use} {target}")
+
+
+def _texts(name: str) -> list[tuple[str, Path]]:
+    """Shipped files called `name`, or `finetune/lora/NAME` with its folder; each with its kind."""
+    from gen_msa import shipped
+
+    found = []
+    for kind, (folder, suffix, _) in _TEXTS.items():
+        short = name.removeprefix(f"{folder}/").removesuffix(suffix)
+        if short in _names(kind):
+            found.append((kind, shipped.folder(folder) / f"{short}{suffix}"))
+    return found
+
+
+def _names(kind: str) -> list[str]:
+    from gen_msa import shipped
+
+    return shipped.names(_TEXTS[kind].folder, _TEXTS[kind].suffix)
+
+
+def _about(path: Path) -> str:
+    """The first paragraph of the comment that a YAML opens with."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return " ".join(line[2:] for line in itertools.takewhile(lambda x: x.startswith("# "), lines))
+
+
+def _yamls(kind: str) -> list[tuple[str, str]]:
+    from gen_msa import shipped
+
+    root = shipped.folder(_TEXTS[kind].folder)
+    return [(name, _about(root / f"{name}.yaml")) for name in _names(kind)]
 
 
 def _kinds() -> dict[str, Callable[[], list[tuple[str, str]]]]:
     return {
         "prompts": _prompts,
+        "recipes": lambda: _yamls("recipes"),
+        "accelerate": lambda: _yamls("accelerate"),
         "datasets": _datasets,
         "formats": _formats,
         "readers": _readers,

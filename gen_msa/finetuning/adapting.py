@@ -11,19 +11,23 @@ nothing of data, loss or loop.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
-from gen_msa.errors import MissingExtra, UserError, did_you_mean
-from gen_msa.finetuning.parts import Kind, Parts, inside, kind_of, linear_layers, parts_of
+from gen_msa.errors import MissingExtra, UserError
+from gen_msa.finetuning.opening import use_cache
+from gen_msa.finetuning.parts import Kind, Parts, inside, kind_of, parts_of, unused
 from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.targeting import targets
 
 
-class Trained(NamedTuple):
+@dataclass(frozen=True)
+class Trained:
     """One tensor that is trained."""
 
     kind: Kind
@@ -56,7 +60,9 @@ def adapt(model: Any, recipe: Recipe) -> Any:
     for module in _still(model, recipe, parts):
         _hold(module)
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        tuners = _tuners(adapted)
+        again = {"use_reentrant": False, "context_fn": lambda: _recomputed(tuners)}
+        model.gradient_checkpointing_enable(again)
     adapted.train()
     return adapted
 
@@ -83,7 +89,7 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
         rate = recipe.projector_learning_rate if projector else recipe.learning_rate
         decay = recipe.weight_decay if len(one.shape) > 1 else 0.0
         name = ("projector" if projector else "model") + ("" if decay else ", no decay")
-        empty = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
+        empty: dict[str, Any] = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
         groups.setdefault(name, empty)["params"].append(named[one.name])
     return list(groups.values())
 
@@ -98,7 +104,9 @@ def save_adapter(model: Any, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)
         (Path(folder) / "README.md").unlink(missing_ok=True)
     else:
+        use_cache(model, True)
         model.save_pretrained(folder)
+        use_cache(model, False)
 
 
 @contextmanager
@@ -112,29 +120,53 @@ def precision(model: Any, recipe: Recipe) -> Iterator[None]:
         yield
         return
     device = next(model.parameters()).device.type
-    with torch.autocast(device, dtype=torch.bfloat16), _narrow(model):
+    with torch.autocast(device, dtype=torch.bfloat16), _narrow(_tuners(model)):
         yield
+
+
+def _tuners(model: Any) -> list[Any]:
+    """The layers that peft put in."""
+    if not hasattr(model, "peft_config"):
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
 @contextmanager
-def _narrow(model: Any) -> Iterator[None]:
-    if not hasattr(model, "peft_config"):
+def _narrow(tuners: list[Any]) -> Iterator[None]:
+    """As `peft.helpers.disable_input_dtype_casting`, without walking the model each time."""
+    before = [layer.cast_input_dtype_enabled for layer in tuners]
+    for layer in tuners:
+        layer.cast_input_dtype_enabled = False
+    try:
         yield
-        return
-    from peft.helpers import disable_input_dtype_casting
+    finally:
+        for layer, was in zip(tuners, before, strict=True):
+            layer.cast_input_dtype_enabled = was
 
-    with disable_input_dtype_casting(model):
-        yield
+
+def _recomputed(tuners: list[Any]) -> tuple[AbstractContextManager[None], ...]:
+    """Contexts of a checkpointed layer: recomputed in backward as it was computed in forward.
+
+    Backward runs outside `precision`; torch itself brings autocast back, but not peft's casting.
+    """
+    narrow = any(not layer.cast_input_dtype_enabled for layer in tuners[:1])
+    return nullcontext(), _narrow(tuners) if narrow else nullcontext()
 
 
 def _full(model: Any, recipe: Recipe, parts: Parts) -> Any:
+    idle, head = unused(model, parts), model.get_output_embeddings()
     for name, weight in model.named_parameters():
         if inside(name, parts.projector):
-            weight.requires_grad_(recipe.train_projector)
+            trains = recipe.train_projector
         elif inside(name, parts.vision):
-            weight.requires_grad_(recipe.train_vision)
+            trains = recipe.train_vision and not inside(name, idle)
         else:
-            weight.requires_grad_(True)
+            trains = inside(name, (parts.language,))
+        weight.requires_grad_(trains)
+    if head is not None:
+        head.requires_grad_(True)
     return model
 
 
@@ -145,9 +177,9 @@ def _lora(model: Any, recipe: Recipe, parts: Parts) -> Any:
         raise MissingExtra("peft", "train") from None
     config = LoraConfig(
         r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,  # type: ignore[arg-type]  # peft itself takes fractions
+        lora_alpha=recipe.lora_alpha,  # a fraction will do, whatever peft's hint says
         lora_dropout=recipe.lora_dropout,
-        target_modules=_targets(model, recipe, parts),
+        target_modules=targets(model, recipe, parts),
         modules_to_save=list(parts.projector) if recipe.train_projector else None,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
@@ -156,31 +188,6 @@ def _lora(model: Any, recipe: Recipe, parts: Parts) -> Any:
     # Written into the adapter: what a user types, not the folder it was found in.
     model.name_or_path = recipe.model_name_or_path
     return get_peft_model(model, config)
-
-
-def _targets(model: Any, recipe: Recipe, parts: Parts) -> str:
-    """A pattern over whole paths, so that a tower's layers of the same name are left alone."""
-    language, vision = linear_layers(model, parts)
-    chosen = list(language)
-    if recipe.lora_target != "all":
-        known = {name.rpartition(".")[2] for name in language}
-        for name in recipe.lora_target:
-            if name not in known:
-                raise UserError(
-                    f"lora_target: no linear layer {name!r}", mend=did_you_mean(name, known)
-                )
-        chosen = [name for name in language if name.rpartition(".")[2] in recipe.lora_target]
-    if recipe.train_vision:
-        if not vision:
-            raise UserError("train_vision: the vision tower has no linear layer for LoRA")
-        chosen += list(vision)
-    return _pattern(chosen)
-
-
-def _pattern(paths: list[str]) -> str:
-    r"""One short regular expression for many paths: numbers become `\d+`."""
-    shapes = {re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path) for path in paths}
-    return "|".join(re.escape(shape).replace(r"\#", r"\d+") for shape in sorted(shapes))
 
 
 def _still(model: Any, recipe: Recipe, parts: Parts) -> Iterator[nn.Module]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from gen_msa.backends.local.pictures import stacked
 from gen_msa.finetuning.branches import Sequence
 from gen_msa.finetuning.encode import Encoded
 from gen_msa.finetuning.loss import FIELDS, Weigher
 from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.vision import Recalled
 
 BUCKET = 32
 """Batches whose posts are sorted by length together."""
@@ -83,6 +83,8 @@ class Batch:
     """Rows of the batch, for errors."""
     tokens: int
     """Tokens that are not padding."""
+    recalled: Recalled | None = None
+    """What the vision tower said of its pictures, when that is remembered."""
 
     def to(self, device: Any) -> "Batch":
         """The batch on a device."""
@@ -97,7 +99,7 @@ class Batch:
 
 def collate(
     lines: Many[Sequence],
-    tensors: Many[dict[str, torch.Tensor]],
+    pictures: dict[str, torch.Tensor],
     weigher: Weigher,
     totals: dict[str, float],
     *,
@@ -105,14 +107,14 @@ def collate(
     positions: bool,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """One batch of lines, right-padded; `tensors` are the pixels of each line's pictures.
+    """One batch of lines, right-padded; `pictures` are the pixels of all its lines.
 
     `positions`: whether the model takes `position_ids` (else it makes its own). `dtype` is that of
     a block mask: the one attention is computed in.
     """
     width = max(len(s.ids) for s in lines)
     ids = torch.tensor([[*s.ids, *[pad] * (width - len(s.ids))] for s in lines])
-    inputs: dict[str, Any] = {"input_ids": ids, **stacked(tensors)}
+    inputs: dict[str, Any] = {"input_ids": ids, **pictures}
     for name in dict.fromkeys(n for s in lines for n in s.aligned):
         found = [s.aligned.get(name, (0,) * len(s.ids)) for s in lines]
         inputs[name] = torch.tensor([[*v, *[0] * (width - len(v))] for v in found])

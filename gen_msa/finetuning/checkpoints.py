@@ -66,9 +66,7 @@ def save(
         ) from None
 
 
-def restore(
-    folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any
-) -> Progress:
+def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any) -> Progress:
     """Put a checkpoint's state into model, optimiser, schedule and random state."""
     trained = load_file(folder / _TRAINED)
     wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}

@@ -112,9 +112,7 @@ def closing_token(layout: Layout) -> int:
     return eos
 
 
-def _fields(
-    offsets: Sequence[tuple[int, int]], start: int, pieces: Sequence[Piece]
-) -> list[Field]:
+def _fields(offsets: Sequence[tuple[int, int]], start: int, pieces: Sequence[Piece]) -> list[Field]:
     """The field of each token whose text ends behind `start`: that of its last character."""
     ends: list[int] = []
     at = start

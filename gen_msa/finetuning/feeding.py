@@ -36,7 +36,7 @@ def ahead(source: Iterator[T], ready: int) -> Iterator[T]:
                 if stop.is_set():
                     return
             put("end", None)
-        except BaseException as e:  # noqa: BLE001  # handed to the taker, whatever it is
+        except BaseException as e:  # handed to the taker, whatever it is
             put("error", e)
 
     thread = threading.Thread(target=work, name="batches", daemon=True)

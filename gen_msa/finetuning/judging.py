@@ -1,33 +1,27 @@
 """How good the model is now: the dev posts are read as any reader reads them, and compared.
 
-Answers are generated and parsed, never teacher-forced; one that cannot be read is wrong. Explanations
-are measured against their own post: read whole, naming the aspect, quoting what stands there.
-Knows nothing of training, and leaves the model and all random states as they were.
+Answers are generated and parsed, never teacher-forced; one that cannot be read is wrong.
+Explanations are measured against their own post: read whole, naming the aspect, quoting what stands
+there. Knows nothing of training, and leaves the model and all random states as they were.
 
     devs = dev_posts(recipe)                       # fails at the start, not after an epoch
     judge_model(model, processor, devs).score      # what the best checkpoint is chosen by
 """
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gen_msa import prompting
 from gen_msa.backends import Backend
 from gen_msa.errors import UserError
+from gen_msa.finetuning.devs import Dev, dev_posts
 from gen_msa.finetuning.judgement import Explained, Judged, Judgement, Sample
-from gen_msa.finetuning.recipe import Data, Recipe
-from gen_msa.finetuning.rows import examples, reading_of
 from gen_msa.metrics import f1, score
-from gen_msa.prompting import Prompt
 from gen_msa.prompting.answers._spans import Spans, fold
-from gen_msa.readers import ReaderSettings, Reading
+from gen_msa.readers import Reading
 from gen_msa.readers._prompted import Prompted
-from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Status
+from gen_msa.types import Aspect, Example, Opinion, Status
 
 TOGETHER = 64
 """Posts read at once."""
@@ -35,31 +29,6 @@ SAMPLES = 20
 
 Place = tuple[int, int] | str
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Dev:
-    """One dev source, read from disk and ready to be asked about."""
-
-    data: Data
-    prompt: Prompt
-    reading: ReaderSettings
-    media_root: Path
-    examples: tuple[Example, ...]
-    """Each with the gold opinions that the prompt can be compared with, and no others."""
-    rejected: int
-    """Rows of the source that could not be read."""
-    sha256: str
-    """Over posts and gold labels: which data a figure was made on."""
-
-
-def dev_posts(recipe: Recipe) -> tuple[Dev, ...]:
-    """The recipe's dev sources, of each at most `dev_limit` posts, always the same ones.
-
-    Raises `UserError` for a test split, a prompt that gives the label away, and a source without a
-    label to compare with.
-    """
-    return tuple(_dev(data, recipe) for data in recipe.dev)
 
 
 def judge(
@@ -135,56 +104,6 @@ def undisturbed(model: Any) -> Iterator[None]:
             module.training = mode
         if rope is not None:
             rope.rope_deltas = deltas
-
-
-def _dev(data: Data, recipe: Recipe) -> Dev:
-    if "test" in data.source.rpartition(":")[2].lower().rpartition("/")[2].split("."):
-        raise UserError(f"{data.source}: a test split is never read while tuning")
-    prompt = prompting.load(data.prompt)
-    if prompt.takes_label:
-        raise UserError(
-            f"dev source {data.source}: {data.prompt} is given the label, so it cannot be judged",
-            mend="use reader/full there; it is judged by label and reason",
-        )
-    limits = [n for n in (data.limit, recipe.dev_limit) if n is not None]
-    limited = data.model_copy(update={"limit": min(limits, default=None)})
-    found, bad, root = examples(limited, recipe.seed)
-    labelled = tuple(e for e in (_labelled(x, data.labels, prompt) for x in found) if e.opinions)
-    if not labelled:
-        raise UserError(
-            f"dev source {data.source}: no label by {data.labels} to compare {data.prompt} with",
-            mend="posts labelled as a whole are asked with reader/overall",
-        )
-    settings = reading_of(data, recipe).model_copy(update=_asked_by(prompt, data.prompt))
-    return Dev(data, prompt, settings, root, labelled, len(bad), _digest(labelled))
-
-
-def _asked_by(prompt: Prompt, name: str) -> dict[str, str]:
-    """The reader's settings that ask `prompt` and nothing else."""
-    return {
-        "aspect": {"aspects": "given", "prompt": name},
-        "aspects": {"aspects": "reader", "aspects_prompt": name},
-        "overall": {"aspects": "overall", "overall_prompt": name},
-    }[prompt.task]
-
-
-def _labelled(example: Example, by: str, prompt: Prompt) -> Example:
-    """The example with the opinions of `by` on what `prompt` is asked about."""
-    whole = prompt.task == "overall"
-    said = [o for o in example.said_by(by) if o.polarity and (o.aspect == WHOLE_POST) == whole]
-    if prompt.task == "aspect":
-        said = [o for o in said if o.aspect in example.post.aspects]
-    return Example(post=example.post, opinions=tuple(said))
-
-
-def _digest(found: Sequence[Example]) -> str:
-    total = hashlib.sha256()
-    for e in found:
-        total.update(e.post.model_dump_json().encode())
-        total.update(
-            str([(o.aspect.term, o.aspect.start, o.polarity) for o in e.opinions]).encode()
-        )
-    return total.hexdigest()
 
 
 def _stop_if_unasked(dev: Dev, readings: Sequence[Reading]) -> None:
@@ -269,3 +188,6 @@ def _samples(dev: Dev, readings: Sequence[Reading]) -> list[Sample]:
         )
         for example, gold, said in _pairs(dev, readings)
     ]
+
+
+__all__ = ["Dev", "Judgement", "dev_posts", "judge", "judge_model", "undisturbed"]

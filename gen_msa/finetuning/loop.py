@@ -12,20 +12,24 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning import batches, checkpoints, keeping, telling
+from gen_msa.finetuning import batches, checkpoints
 from gen_msa.finetuning.adapting import adapt, parameter_groups, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
+from gen_msa.finetuning.devs import dev_posts
 from gen_msa.finetuning.feeding import ahead
+from gen_msa.finetuning.judgement import Judgement
+from gen_msa.finetuning.judging import judge_model
+from gen_msa.finetuning.keeping import keep
 from gen_msa.finetuning.opening import open_model
-from gen_msa.finetuning.preparing import asked_for, prepare
+from gen_msa.finetuning.preparing import asked_for, prepare, why_separate
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.stepping import Diverged, Stepped, Stepper
+from gen_msa.finetuning.telling import Teller
 
 __all__ = ["Diverged", "Run", "finetune"]
 
@@ -56,11 +60,13 @@ class Run:
         self.folder = Path(recipe.output_dir)
         self.adapter = self.folder / "adapter"
         torch.manual_seed(recipe.seed)
+        self.devs = dev_posts(recipe)
         self.opened = open_model(recipe)
         self.accelerator = Accelerator(cpu=self.opened.model.device.type == "cpu")
-        self.prepared = prepare(recipe, self.opened.model, self.opened.processor)
         self.positions, self.mask_dtype = asked_for(self.opened.model, recipe)
+        separate = why_separate(recipe, self.opened.model)
         self.model = adapt(self.opened.model, recipe)
+        self.prepared = prepare(recipe, self.opened.model, self.opened.processor, separate=separate)
         self.steps = self._count()
         optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe))
         scheduler = get_scheduler(
@@ -69,15 +75,23 @@ class Run:
             num_warmup_steps=math.ceil(recipe.warmup_ratio * self.steps),
             num_training_steps=self.steps,
         )
-        self.stepper = Stepper(self.accelerator, self.model, optimizer, scheduler, recipe)
+        self.stepper = Stepper(
+            self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.memory
+        )
         self.progress = Progress(recipe=self._identity())
-        self.teller = telling.Teller(recipe, self.folder, main=self.accelerator.is_main_process)
+        self.teller = Teller(
+            recipe,
+            self.folder,
+            main=self.accelerator.is_main_process,
+            processes=self.accelerator.num_processes,
+        )
         # Each process draws its own dropout.
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
     def tell(self) -> None:
         """What is trained, on what, and what was left out."""
-        self.teller.start(trainable(self.model), self.prepared, self.steps)
+        size = sum(p.numel() for p in self.model.parameters())
+        self.teller.start(trainable(self.model), self.prepared, self.steps, parameters=size)
 
     def probe(self) -> None:
         """Forward and backward on the longest batch, so that memory runs out now or never."""
@@ -122,7 +136,6 @@ class Run:
         if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
             self._judge()
         self.teller.end(self.progress, self.adapter)
-        self.accelerator.end_training()
 
     def _step(self, made: list[Batch]) -> Stepped:
         done = self.stepper.step(made)
@@ -141,17 +154,39 @@ class Run:
             self._save()
 
     def _judge(self) -> None:
-        """Read the dev posts; keep the adapter if it is the best so far."""
-        figures = keeping.judged(self) if self.recipe.dev else {}
-        macro = float(figures.get("macro_f1", self.progress.step))
-        better = macro > self.progress.best
+        """Read the dev posts; keep the adapter if it is the best so far, or if none are read."""
+        judgement = self._judgement()
+        told = judgement.as_json() if judgement else {"step": self.progress.step}
+        score = self._agreed(told.get("score", float(self.progress.step)))
+        better = score > self.progress.best
         self.progress.worse = 0 if better else self.progress.worse + 1
-        self.progress.history.append({"step": self.progress.step, **figures})
+        self.progress.history.append(told)
         if better:
-            self.progress.best, self.progress.best_step = macro, self.progress.step
+            self.progress.best, self.progress.best_step = score, self.progress.step
             if self.accelerator.is_main_process:
-                keeping.keep(self)
+                parts = self.recipe, self.opened, self.model, self.prepared, judgement
+                keep(self.adapter, *parts, step=self.progress.step)
         self.accelerator.wait_for_everyone()
+
+    def _judgement(self) -> Judgement | None:
+        """What the main process reads on the dev posts; None in the others, or without any."""
+        if not (self.devs and self.accelerator.is_main_process):
+            return None
+        found = judge_model(
+            self.model,
+            self.opened.processor,
+            self.devs,
+            seed=self.recipe.seed,
+            step=self.progress.step,
+        )
+        self.teller.judged(found, samples=self.progress.step == self.steps)
+        return found
+
+    def _agreed(self, score: float) -> float:
+        """The main process' score, in all processes."""
+        from accelerate.utils import broadcast_object_list
+
+        return float(broadcast_object_list([score])[0])
 
     def _tired(self) -> bool:
         patience = self.recipe.early_stopping_patience
@@ -208,15 +243,17 @@ class Run:
         """The posts as one batch; with `real` off it weighs nothing and only keeps step."""
         p = self.prepared
         lines = [line for i in posts for line in p.lines[i]]
+        pictures, recalled = p.pictures(lines)
         made = batches.collate(
             lines,
-            [p.encoder.tensors(line.rows[0]) for line in lines],
+            pictures,
             p.weigher,
             totals,
             pad=p.encoder.pad,
             positions=self.positions,
             dtype=self.mask_dtype,
         )
+        made.recalled = recalled
         if not real:
             made.weights.zero_()
             made.names, made.tokens = (), 0

@@ -46,10 +46,15 @@ def open_model(recipe: Recipe) -> Opened:
     if recipe.quantization == "none":
         model = model.to(device)
     else:
-        quantising.mend(model)
-    for config in (model.config, model.config.get_text_config()):
-        config.use_cache = False
+        quantising.cure(model)
+    use_cache(model, False)
     return Opened(model, processor, folder, weights.revision(folder))
+
+
+def use_cache(model: Any, on: bool) -> None:
+    """Whether a forward keeps its keys and values; of no use while training, wanted in a folder."""
+    for config in (model.config, model.config.get_text_config()):
+        config.use_cache = on
 
 
 def _folder(name: str) -> Path:

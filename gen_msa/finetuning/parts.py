@@ -9,7 +9,6 @@ nothing of recipes or adapters.
 import re
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import nn
 
 Kind = Literal["attention", "mlp", "projector", "vision", "embedding", "other"]
@@ -77,25 +76,31 @@ def kind_of(name: str, parts: Parts) -> Kind:
     return "embedding" if re.search(r"embed|lm_head|\bwte\b", name) else "other"
 
 
-def linear_layers(model: Any, parts: Parts) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    """Linear layers by path: those of the language model, and those of the vision tower.
+def unused(model: Any, parts: Parts) -> tuple[str, ...]:
+    """Paths in the vision tower that have no say in what the language model is shown.
 
-    The head, the projector, and layers that attention reads without calling are in neither.
+    The pooling head; and in models that read the tower at `vision_feature_layer`, the layers after
+    that one and the last norm.
     """
-    language: dict[str, nn.Module] = {}
-    vision: dict[str, nn.Module] = {}
-    head = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        odd = isinstance(module, torch.nn.modules.linear.NonDynamicallyQuantizableLinear)
-        if not isinstance(module, nn.Linear) or odd or module is head:
+    found: list[str] = []
+    for path in parts.vision:
+        tower = model.get_submodule(path)
+        named = dict(tower.named_modules())
+        found += [f"{path}.{name}" for name in named if name.rpartition(".")[2] == "head"]
+        read_at = getattr(model.config, "vision_feature_layer", None)
+        if read_at is None:
             continue
-        if inside(name, parts.projector):
-            continue
-        if inside(name, parts.vision):
-            vision[name] = module
-        elif inside(name, (parts.language,)):
-            language[name] = module
-    return language, vision
+        found += [f"{path}.{name}" for name in named if name.endswith("post_layernorm")]
+        stacks = (
+            n for n, m in named.items() if n.endswith("layers") and isinstance(m, nn.ModuleList)
+        )
+        for name in stacks:
+            count = len(named[name])
+            taken = [read_at] if isinstance(read_at, int) else read_at
+            # 0 is what goes into the first layer, `count` (or -1) what comes out of the last.
+            last = max(at if at >= 0 else count + 1 + at for at in taken)
+            found += [f"{path}.{name}.{i}" for i in range(last, count)]
+    return tuple(found)
 
 
 def _outermost(names: Any) -> list[str]:

@@ -6,7 +6,10 @@ cut to fit.
     prepared = prepare(recipe); prepared.lines[0]
 """
 
+import functools
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +17,16 @@ import torch
 from gen_msa import media
 from gen_msa.backends.local import family
 from gen_msa.backends.local.layout import Layout
-from gen_msa.backends.local.pictures import Expander, Look
+from gen_msa.backends.local.pictures import Expander, Look, stacked
 from gen_msa.backends.local.session import BAD_REQUEST
+from gen_msa.builtin import cache_folder
 from gen_msa.errors import UserError
 from gen_msa.finetuning.branches import Sequence, alone, joined
 from gen_msa.finetuning.encode import Encoded, Encoder
 from gen_msa.finetuning.loss import Weigher
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.rows import Sample, gather
+from gen_msa.finetuning.vision import Memory, Recalled
 
 
 @dataclass
@@ -39,10 +44,25 @@ class Prepared:
     without_reason: int = 0
     separate: str = ""
     """Why rows are not joined into branches, or ""."""
+    memory: Memory | None = None
+    """What the frozen vision tower says of the rows' pictures."""
+
+    def pictures(self, lines: Many[Sequence]) -> tuple[dict[str, torch.Tensor], Recalled | None]:
+        """The pixels of a batch's lines, or stand-ins and what the tower said of them."""
+        rows = [line.rows[0] for line in lines if line.rows[0].asked]
+        if self.memory is None:
+            return stacked([self.encoder.tensors(r) for r in rows]), None
+        recalled = self.memory.load([self.memory.key(r.asked.pictures) for r in rows if r.asked])
+        return recalled.tensors, recalled
 
 
-def prepare(recipe: Recipe, model: Any, processor: Any, look: Look | None = None) -> Prepared:
-    """Gather, encode and join the rows of a recipe for a model."""
+def prepare(
+    recipe: Recipe, model: Any, processor: Any, *, separate: str = "", look: Look | None = None
+) -> Prepared:
+    """Gather, encode and join the rows of a recipe for a model that is adapted already.
+
+    `separate`: why rows cannot be joined (`why_separate`, of the model as it was opened).
+    """
     layout = Layout(processor)
     expander = Expander(layout, look or media.load, family.picture_ids(model, processor))
     encoder = Encoder(layout, expander, _room(recipe, model))
@@ -52,7 +72,8 @@ def prepare(recipe: Recipe, model: Any, processor: Any, look: Look | None = None
         Weigher.of(recipe.loss, (r for s in gathered.samples for r in s.rows)),
         refused=gathered.refused,
         without_reason=gathered.without_reason,
-        separate=why_separate(recipe, model),
+        separate=separate,
+        memory=_memory(recipe, model, processor),
     )
     for sample in gathered.samples:
         _encode(sample, found)
@@ -86,7 +107,11 @@ def _encode(sample: Sample, into: Prepared) -> None:
     rows: list[Encoded] = []
     for row in sample.rows:
         try:
-            rows.append(into.encoder.encode(row))
+            encoded = into.encoder.encode(row)
+            if into.memory and encoded.asked:
+                pixels = functools.partial(into.encoder.expander.expand, encoded.asked)
+                into.memory.keep(encoded.asked.pictures, pixels)
+            rows.append(encoded)
         except (*BAD_REQUEST, media.PictureProblem) as e:
             into.refused.append((row.name, f"{type(e).__name__}: {e}"))
     if not rows:
@@ -96,6 +121,14 @@ def _encode(sample: Sample, into: Prepared) -> None:
     into.sources.append(sample.source)
     # Of the joined form in either case, so that the lever changes no batch.
     into.lengths.append(sum(len(s.ids) for s in (joined(rows) if into.separate else lines)))
+
+
+def _memory(recipe: Recipe, model: Any, processor: Any) -> Memory | None:
+    where = recipe.levers.feature_cache
+    if not where or not hasattr(processor, "image_processor"):
+        return None
+    folder = cache_folder() / "features" if where == "auto" else Path(where)
+    return Memory(model, processor, folder, autocast=torch.bfloat16 if recipe.bf16 else None)
 
 
 def _room(recipe: Recipe, model: Any) -> int:

@@ -34,6 +34,8 @@ class Data(Settings):
     """Passes over this source in one epoch: 0.5 takes half of its posts, 2 takes each twice."""
     limit: int | None = Field(default=None, gt=0)
     """Take only this many posts, chosen by the seed."""
+    pictures: bool = True
+    """Show the posts' pictures to a model that sees them."""
     cues: dict[str, dict[str, object]] | None = None
     """Overrides the recipe's `reading.cues` for this source."""
 
@@ -144,9 +146,11 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         if self.finetuning_type == "full" and self.quantization != "none":
-            raise ValueError("quantised weights cannot be trained whole: use finetuning_type: lora")
+            raise ValueError("quantised weights are only for finetuning_type: lora")
         if self.levers.feature_cache and (self.train_vision):
-            raise ValueError("levers.feature_cache needs a frozen vision tower: train_vision: false")
+            raise ValueError(
+                "levers.feature_cache needs a frozen vision tower: train_vision: false"
+            )
         return self
 
 

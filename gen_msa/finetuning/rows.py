@@ -66,7 +66,8 @@ def gather(recipe: Recipe, *, sees_pictures: bool) -> Gathered:
         _Source(i, data, recipe, found, sees_pictures=sees_pictures).gather()
     if not found.samples:
         raise UserError(
-            "no row to learn from: no post has a label by " + ", ".join(d.labels for d in recipe.data),
+            "no row to learn from: no post has a label by "
+            + ", ".join(d.labels for d in recipe.data),
             mend=f"look at {recipe.data[0].source} with gen-msa preview",
         )
     return found
@@ -106,7 +107,8 @@ class _Source:
         self.settings = reading_of(data, recipe)
         self.examples, bad, self.root = examples(data, recipe.seed)
         into.refused += [(f"{r.file}:{r.line}", r.reason) for r in bad]
-        self.asker = Asker(data.prompt, self.settings, self.root, sees_pictures=sees_pictures)
+        shown = sees_pictures and data.pictures
+        self.asker = Asker(data.prompt, self.settings, self.root, sees_pictures=shown)
         self.reasons = reasons.find(data.reasons)
 
     def gather(self) -> None:

@@ -6,9 +6,9 @@ run before the optimiser has moved anything, and names the rows.
     stepper.step(batches)       # -> Stepped(loss=…, by_field=…, norm=…)
 """
 
-import contextlib
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext as nothing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,10 @@ import torch
 from gen_msa.errors import UserError
 from gen_msa.finetuning.adapting import precision
 from gen_msa.finetuning.batches import Batch
+from gen_msa.finetuning.gradients import check_gradients
 from gen_msa.finetuning.loss import LabelledHead, Losses, of_logits
 from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.vision import Memory
 
 
 class Diverged(UserError):
@@ -43,18 +45,29 @@ class Stepper:
     """Model, optimiser and schedule of a run."""
 
     def __init__(
-        self, accelerator: Any, model: Any, optimizer: Any, scheduler: Any, recipe: Recipe
+        self,
+        accelerator: Any,
+        model: Any,
+        optimizer: Any,
+        scheduler: Any,
+        recipe: Recipe,
+        memory: Memory | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.recipe = recipe
         self.scheduler = scheduler
         self.bare = model
+        self.memory = memory
         self.head = LabelledHead(model, on=recipe.levers.labelled_head)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self._unproven: list[str] | None = None
+        """Trained tensors not seen to get a gradient yet; None before the first step."""
 
     def step(self, batches: Sequence[Batch]) -> Stepped:
         """One update from this process's batches of a step; the others do theirs."""
         done = self.backward(batches)
+        if self._unproven is None or self._unproven:
+            self._prove(pictures=any("pixel_values" in b.inputs for b in batches))
         norm = self.accelerator.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], self.recipe.max_grad_norm
         )
@@ -72,7 +85,7 @@ class Stepper:
         parts: list[Losses] = []
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1
-            waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
+            waiting = nothing() if last else self.accelerator.no_sync(self.model)
             with waiting:
                 losses = self.losses(batch)
                 # Processes average their gradients; the loss is a sum over all of them.
@@ -89,9 +102,17 @@ class Stepper:
         """The forward pass and the loss of one batch."""
         batch = batch.to(self.accelerator.device)
         self.head.at(batch.lines, batch.places)
-        with precision(self.bare, self.recipe):
+        known = self.memory and batch.recalled
+        seeing = self.memory.recalling(batch.recalled) if known else nothing()
+        with precision(self.bare, self.recipe), seeing:
             logits = self.model(**batch.inputs).logits
         return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields)
+
+    def _prove(self, *, pictures: bool) -> None:
+        """Every trained tensor must once have got a gradient; some can only at a later step."""
+        found = set(check_gradients(self.bare, pictures=pictures))
+        before = found if self._unproven is None else self._unproven
+        self._unproven = [name for name in before if name in found]
 
     def _summed(self, parts: Sequence[Losses], batches: Sequence[Batch]) -> Stepped:
         names = ("label", "explanation", "aspect", "form")
@@ -110,7 +131,9 @@ class Stepper:
 
 
 def _diverged(what: str, names: Sequence[str]) -> Diverged:
-    shown = ", ".join(names[:8] or ["those of another process"]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    shown = ", ".join(names[:8] or ["those of another process"]) + (
+        f" and {len(names) - 8} more" if len(names) > 8 else ""
+    )
     return Diverged(
         f"{what} is not a finite number; rows of the batch: {shown}",
         mend="lower learning_rate, or look at these rows; going on starts at the last checkpoint",

@@ -45,6 +45,9 @@ class ReaderSettings(Settings):
     bad_picture: Literal["text-only", "drop", "fail"] = "text-only"
     """What to do with a post whose picture is missing, broken or refused."""
     picture: PictureLimits = PictureLimits()
+    adapter_settings: Literal["keep", "override"] = "keep"
+    """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
+    you give none. `keep`: giving others is an error; `override`: yours win."""
     backend: BackendOptions = BackendOptions()
 
 
@@ -114,5 +117,9 @@ def make(settings: ReaderSettings, media_root: Path) -> Reader:
     if name not in backends:
         raise UserError(f"no reader named {name!r}", mend=did_you_mean(name, names()))
     from gen_msa.readers._prompted import Prompted
+    from gen_msa.readers._trained import as_trained
 
-    return Prompted(backends[name](target, settings.backend), settings, media_root)
+    backend = backends[name](target, settings.backend)
+    # Only a backend that holds the weights can know how they were trained.
+    settings = as_trained(settings, getattr(backend, "trained", None))
+    return Prompted(backend, settings, media_root)

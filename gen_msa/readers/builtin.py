@@ -1,7 +1,7 @@
-"""The reader that comes with us: a small language model from its package, zero-shot.
+"""The reader that comes with us: a small multimodal model from packages.
 
-Knows nothing of how prompts are read. It is weak and says what it is; `eval/bench/README.md` has
-its figures.
+Knows nothing of how prompts are read. Without trained weights it is zero-shot, weak, and is shown
+no pictures, because nothing has taught it to see; `eval/bench/README.md` has its figures.
 
     gen-msa explain posts.jsonl --reader builtin
 """
@@ -22,8 +22,12 @@ def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
     if target:
         raise UserError(f"builtin takes nothing after the colon, not {target!r}")
     device = device_of(settings.backend.device)
-    model, tokenizer, revision = builtin.load(settings.backend.dtype, device)
-    backend = TransformersBackend.of(model, tokenizer, settings.backend, revision)
+    model, processor, revision = builtin.load(settings.backend.dtype, device)
+    trained = builtin.adapted() is not None
+    # An untrained projector turns a picture into noise: better none.
+    shown = processor if trained else processor.tokenizer
+    backend = TransformersBackend.of(model, shown, settings.backend, revision)
     backend.lists_aspects = False
-    # Small models imitate examples better than they follow instructions.
-    return Prompted(backend, settings, media_root, prompt="reader/shots")
+    # Untrained small models imitate examples better than they follow instructions.
+    prompt = "reader/full" if trained else "reader/shots"
+    return Prompted(backend, settings, media_root, prompt=prompt)

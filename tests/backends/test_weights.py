@@ -107,7 +107,7 @@ def test_weights_that_are_no_safetensors_are_refused(folders, tmp_path):
     shutil.copytree(folders / "llama", folder)
     (folder / "model.safetensors").unlink()
     torch.save(tiny_model("llama").model.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="pickle"):
         weights.load(str(folder), OPTIONS)
 
 
@@ -119,7 +119,7 @@ def test_a_model_that_wants_its_own_code_is_refused(folders, tmp_path):
     settings.update(model_type="own", auto_map={"AutoConfig": "code.Own"})
     path.write_text(json.dumps(settings), "utf-8")
     (folder / "code.py").write_text("raise SystemExit('code was run')", "utf-8")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="code"):
         weights.load(str(folder), OPTIONS)
 
 

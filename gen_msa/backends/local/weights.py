@@ -8,35 +8,70 @@ chats.
 
 import functools
 import hashlib
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers as hf
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from gen_msa import manifest
 from gen_msa.backends import BackendOptions
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.backends.local import adapters
+from gen_msa.backends.local.adapters import AdapterFacts
+from gen_msa.backends.local.scan import scan
+from gen_msa.errors import UserError
 
 _COUNTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
+
+
+class Opened(NamedTuple):
+    """A model ready to be asked, and what is known of how it was trained."""
+
+    model: Any
+    processor: Any
+    revision: str
+    facts: AdapterFacts | None
+    """What `reading.json` of the adapter, or of a fine-tuned model's own folder, says."""
+    notes: dict[str, str]
+    """What could not be checked."""
 
 
 def load(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
     """Model in evaluation mode, its processor (tokenizer if text-only), and its revision."""
+    found = opened(target, options)
+    return found.model, found.processor, found.revision
+
+
+def opened(target: str, options: BackendOptions) -> Opened:
+    """The model of `MODEL[@ADAPTER]`, every check made. Raises `UserError` for one that fails."""
     folder, adapter = find(target)
     device = device_of(options.device)
     model, processor = read(folder, dtype_of(options.dtype, device))
+    model = model.to(device).eval()
+    facts, notes = adapters.read(folder), dict[str, str]()
+    if facts is not None:
+        adapters.check_template(facts, processor, folder)
+        if facts.probe is not None:
+            adapters.check_probe(facts.probe, model, processor, folder)
     if adapter is not None:
-        model = _adapted(model, adapter)
+        model, facts, notes = adapters.attach(model, processor, adapter, base_hash(folder))
     parts = [revision(folder), *([revision(adapter)] if adapter else [])]
-    return model.to(device).eval(), processor, "+".join(parts) + f"/{str(model.dtype)[6:]}"
+    said = "+".join(parts) + f"/{str(model.dtype)[6:]}"
+    return Opened(model.eval(), processor, said, facts, notes)
 
 
 def read(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
     """The model and its processor (tokenizer if text-only) as they lie in `folder`.
 
-    `settings` go to `from_pretrained`. Raises `UserError` when anything is missing.
+    `settings` go to `from_pretrained`. Raises `UserError` when anything is missing, leads to code,
+    or is not as the folder was sealed.
     """
+    scan(folder, "model")
+    if (folder / manifest.NAME).is_file():
+        manifest.check(folder)
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
         pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
@@ -70,6 +105,27 @@ def revision(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
+def base_hash(folder: Path) -> str:
+    """64 hex digits over a model's safetensors and the part of its config that shapes it.
+
+    The same for the same weights whatever version of transformers wrote them down, which tokenizer
+    lies beside them, and in which precision they are read.
+    """
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        facts = path.stat()
+        total.update(f"{path.name}\0{_sha256(path, facts.st_size, facts.st_mtime_ns)}\n".encode())
+    config = json.loads((folder / "config.json").read_bytes())
+    total.update(json.dumps(_shaping(config), sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def _shaping(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _shaping(v) for k, v in config.items() if k not in _NOT_WEIGHTS}
+    return config
+
+
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, changed: int) -> str:
     """Hash of a file; size and time of change are arguments so that a new file is hashed anew."""
@@ -91,20 +147,6 @@ def _folder(name: str) -> Path:
             f"{name!r} is neither a folder nor in the local Hugging Face cache",
             mend=f"give a folder, or fetch it first: hf download {name}",
         ) from None
-
-
-def _adapted(model: Any, folder: Path) -> Any:
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise MissingExtra("peft", "train") from None
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(f"{folder} holds no adapter_model.safetensors", mend="name a peft adapter")
-    try:
-        # Merged, so that an adapter costs nothing at decoding time.
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as e:
-        raise UserError(f"the adapter in {folder} does not fit this model: {e}") from None
 
 
 def device_of(name: str) -> str:

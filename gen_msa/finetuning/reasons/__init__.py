@@ -1,0 +1,126 @@
+"""Where the reasons to learn come from: a short explanation for a label that is given.
+
+A source is a file here, named `NAME[:TARGET][*SHARE]`. Sources are tried in order, and the first
+that has a reason gives it; a label that none can explain is learned alone. Every reason names the
+aspect and quotes nothing but what stands in the post. Knows nothing of prompts or tokens.
+
+    find("minigpt4:twitter2015,cue*0.3").reasoned(examples, "gold")
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from gen_msa.errors import UserError
+from gen_msa.registry import Registry
+from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
+
+Known = dict[tuple[Aspect, Polarity | None], tuple[str, str]]
+"""(Aspect, polarity) -> (reason, name of its source)."""
+
+
+class ReasonSource(Protocol):
+    """Explains labels."""
+
+    def reasons(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
+        """For each example, and each of its opinions, a reason on one line; None for no reason.
+
+        Every opinion has a polarity. Nothing but the post and the opinion's aspect and polarity
+        is to be looked at, except where the source says so.
+        """
+        ...
+
+
+class ReasonKind(Protocol):
+    """What a module of this room registers; `target` is what follows the colon, or ""."""
+
+    def __call__(self, target: str) -> ReasonSource:
+        """Make the source. Raises `UserError` for a target that it cannot use."""
+        ...
+
+
+reasons: Registry[ReasonKind] = Registry("reason source", __name__, "gen_msa.reasons")
+
+_ONE = re.compile(r"(?P<name>\w+)(?::(?P<target>[^,*]*))?(?:\*(?P<share>[0-9.]+))?")
+
+
+class Reasons:
+    """Sources in order, each with the share of labels that it is asked about."""
+
+    def __init__(self, sources: Sequence[tuple[str, ReasonSource, float]]) -> None:
+        self._sources = sources
+
+    def reasoned(self, examples: Sequence[Example], labels: str) -> list[Example]:
+        """The examples with the opinions of `labels` explained; without any source, as they are.
+
+        `how["reason"]` names the source. An opinion that no source explains has no explanation.
+        The examples keep the other readers' opinions, which the sources do not see.
+        """
+        if not self._sources:
+            return list(examples)
+        asked = [
+            Example(post=e.post, opinions=tuple(o for o in e.said_by(labels) if o.polarity))
+            for e in examples
+        ]
+        found: list[Known] = [{} for _ in asked]
+        for name, source, share in self._sources:
+            left = [_left(e, known, share) for e, known in zip(asked, found, strict=True)]
+            for e, known, said in zip(left, found, source.reasons(left), strict=True):
+                for opinion, reason in zip(e.opinions, said, strict=True):
+                    if reason is not None:
+                        known[opinion.aspect, opinion.polarity] = (reason, name)
+        return [_explained(e, labels, known) for e, known in zip(examples, found, strict=True)]
+
+
+def find(spec: str) -> Reasons:
+    """The sources that `spec` names, `""` for the opinions' own explanations.
+
+    Raises `UserError` for an unknown name and for a share that is not above 0 and at most 1.
+    """
+    sources = []
+    for part in filter(None, (p.strip() for p in spec.split(","))):
+        match = _ONE.fullmatch(part)
+        if not match or not 0 < _number(match["share"]) <= 1:
+            mend = "write NAME[:TARGET][*SHARE], with a share above 0 and at most 1"
+            raise UserError(f"{part!r} names no source of reasons", mend=mend)
+        name = match["name"]
+        sources.append((part, reasons[name](match["target"] or ""), _number(match["share"])))
+    return Reasons(sources)
+
+
+def _number(share: str | None) -> float:
+    try:
+        return float(share or 1)
+    except ValueError:
+        return 0.0
+
+
+def _left(example: Example, known: Known, share: float) -> Example:
+    """With the opinions that no source has explained yet and that fall into this one's share."""
+    opinions = tuple(
+        o
+        for o in example.opinions
+        if (o.aspect, o.polarity) not in known and draw(example.post, o, "share") < share
+    )
+    return Example(post=example.post, opinions=opinions)
+
+
+def draw(post: Post, opinion: Opinion, what: str) -> float:
+    """A number in [0, 1) that depends on post and aspect alone, the same on every machine."""
+    key = f"{what}\0{post.id}\0{opinion.aspect.term}\0{opinion.aspect.start}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48
+
+
+def _explained(example: Example, labels: str, known: Known) -> Example:
+    def told(o: Opinion) -> Opinion:
+        if o.by != labels:
+            return o
+        reason, name = known.get((o.aspect, o.polarity), (None, ""))
+        how = {**o.how, "reason": name} if name else o.how
+        return o.model_copy(update={"explanation": reason, "evidence": (), "how": how})
+
+    return Example(post=example.post, opinions=tuple(map(told, example.opinions)))
+
+
+__all__ = ["ReasonKind", "ReasonSource", "Reasons", "draw", "find", "reasons"]

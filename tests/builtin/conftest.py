@@ -1,0 +1,46 @@
+"""The builtin model with tiny parts, and one that was trained on top of it."""
+
+import pytest
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The builtin model with tiny parts in its packages' files, and a cache of its own.
+
+    A GGUF file and the package's network cannot be had tiny: what reads them is replaced.
+    """
+    convert = pytest.importorskip("gen_msa.builtin.convert", reason="torch is not installed")
+    from gen_msa import builtin
+    from tests.builtin.tiny_parts import tiny_language, tiny_tower
+
+    for name in ("language", "vision"):
+        (tmp_path / name).write_bytes(name.encode())
+    files = tmp_path / "language", tmp_path / "vision"
+    monkeypatch.setattr(builtin, "weights_files", lambda: files)
+    monkeypatch.setattr(convert, "unpack", lambda path: tiny_language())
+    monkeypatch.setattr(convert, "unpack_tower", lambda path, grid: tiny_tower(grid))
+    monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "weights")
+    monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
+    return files
+
+
+@pytest.fixture
+def trained(tiny, tmp_path):
+    """An adapter with LoRA on the words and a projector of its own, where ours would lie."""
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    import torch
+
+    from gen_msa import builtin, manifest
+    from tests.builtin.tiny_parts import tiny_builtin
+
+    torch.manual_seed(11)
+    config = peft.LoraConfig(
+        r=2, target_modules=r".*language_model.*q_proj", modules_to_save=["multi_modal_projector"]
+    )
+    model = peft.get_peft_model(tiny_builtin(builtin.GRID)[0], config).eval()
+    with torch.no_grad():
+        for weight in (p for p in model.parameters() if p.requires_grad):
+            weight.normal_(0, 0.3)
+    model.save_pretrained(tmp_path / "weights")
+    manifest.seal(tmp_path / "weights")
+    return model

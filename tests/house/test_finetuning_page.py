@@ -1,0 +1,89 @@
+"""The commands of docs/finetuning.md run, in their order, on a tiny model; its lines can be read."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import gen_msa as package
+from gen_msa import shipped
+from gen_msa.cli import main
+from gen_msa.data import open_source
+from gen_msa.finetuning import recipe
+from gen_msa.types import Example
+from tests.fixtures.posts import write_picture
+
+ROOT = Path(package.__file__).parent.parent
+PAGE = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ gen-msa (.+)$", PAGE, re.MULTILINE)
+LAUNCHES = re.findall(r"^\$ ((?:accelerate|torchrun) .+)$", PAGE, re.MULTILINE)
+LINES = re.findall(r"```json\n(.+?)\n```", PAGE, re.DOTALL)
+BASE = "Qwen/Qwen2.5-VL-3B-Instruct"
+QUICKLY = ["device=cpu", "max_steps=2", "bf16=false", "dtype=float32", "reading.cues={}"]
+"""On a tiny model the numbers mean nothing; that every step is taken does."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The page's own lines as posts.jsonl and dev.jsonl, their picture, and a tiny model."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    from tests.fixtures.tiny_models import tiny_model
+
+    tiny = tiny_model("idefics3")
+    for part in (tiny.model, tiny.processor):
+        part.save_pretrained(tmp_path / "model")
+    for name in ("posts.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    write_picture(tmp_path / "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_both_lines_are_posts_with_two_labels_each(folder):
+    first, second = open_source("posts.jsonl").rows()
+    for row in (first, second):
+        assert isinstance(row, Example)
+        assert [o.polarity for o in row.said_by("gold")] == ["positive", "negative"]
+        assert row.post.media
+    assert all(o.explanation for o in second.said_by("gold"))
+
+
+def test_the_commands_of_the_page_run_one_after_the_other(folder, monkeypatch, capfd):
+    for command in COMMANDS:
+        words = shlex.split(command.replace(BASE, str(folder / "model")))
+        if words[0] == "finetune":
+            words += [f"model_name_or_path={folder / 'model'}", *QUICKLY]
+        if words[1] == "tiny_cpu":
+            words += ["data.0.limit=4", "dev.0.limit=2"]
+        monkeypatch.setattr("sys.argv", ["gen-msa", *words])
+        code = None
+        try:
+            main()
+        except SystemExit as e:
+            code = e.code
+        assert code in (None, 0), (command, capfd.readouterr().err)
+    for made in ("adapters/mine/adapter", "adapters/again/adapter", "adapters/both/adapter"):
+        assert (folder / made / "adapter_model.safetensors").is_file(), made
+    assert (folder / "opinions.jsonl").stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", LAUNCHES)
+def test_a_launch_names_what_exists(command):
+    words = shlex.split(command)
+    for word in words:
+        if word.startswith("finetune/"):
+            assert (shipped.folder("finetune").parent / word).is_file()
+    name = words.index("--recipe") + 1
+    assert recipe.load(words[name], words[name + 1 :])
+
+
+def test_every_recipe_prompt_and_config_of_the_page_ships():
+    words = set(re.findall(r"`([\w./]+)`", PAGE))
+    known = {*recipe.names(), *shipped.names("prompts", ".jinja")}
+    assert {w for w in words if w.startswith("reader/")} <= known
+    assert {w for w in words if "qlora" in w} <= known
+    configs = {w for w in words if w.endswith(".yaml")}
+    assert configs <= {f"{n}.yaml" for n in shipped.names("finetune/accelerate", ".yaml")}
+    assert LAUNCHES
+    assert COMMANDS
