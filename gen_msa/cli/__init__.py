@@ -8,7 +8,7 @@ import sys
 import typer
 
 from gen_msa import __version__
-from gen_msa.cli import convert, demo, doctor, explain, finetune, preview, shelf
+from gen_msa.cli import convert, demo, doctor, explain, export, finetune, preview, shelf
 from gen_msa.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(explain.explain)
 app.command()(preview.preview)
 app.command()(convert.convert)
 app.command()(finetune.finetune)
+app.command()(export.export)
 app.command("ls")(shelf.ls)
 app.command()(shelf.show)
 app.command("cp")(shelf.cp)

@@ -13,11 +13,13 @@ of prompts, or of which reader is asked. A file is one of two kinds, told apart 
 Without files, texts come from `Post.meta["caption"]`. A post without context gets an empty cue.
 """
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gen_msa.cues import _files, cues
 from gen_msa.cues._digest import digest, digest_file
@@ -40,7 +42,24 @@ class ContextFile(Settings):
     """One file, and the word that stands before each of its texts; "" for none."""
 
     path: Path
+    """`$NAME` and `~` in it are filled in: `$GEN_MSA_DATA/twitter2015/captions/train.json`."""
     lead: str = "picture"
+    only: str = ""
+    """A regular expression: of each text only what it matches is taken, joined by `. `."""
+
+    @field_validator("path")
+    @classmethod
+    def _filled_in(cls, path: Path) -> Path:
+        return Path(os.path.expandvars(path)).expanduser()
+
+    @field_validator("only")
+    @classmethod
+    def _is_an_expression(cls, only: str) -> str:
+        try:
+            re.compile(only)
+        except re.error as e:
+            raise ValueError(f"{only!r} is not a regular expression: {e}") from None
+        return only
 
 
 class ContextOptions(Settings):
@@ -74,7 +93,7 @@ class Context:
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
         """One cue an aspect. Raises `UserError` for a file that cannot be read."""
         if self._tables is None:
-            self._tables = [(f"file:{f.path.name}", f.lead, _texts(f.path)) for f in self._files]
+            self._tables = [(f"file:{f.path.name}", f.lead, _texts(f)) for f in self._files]
         return [self._of(p, self._tables) for p in posts]
 
     def fingerprint(self) -> str:
@@ -125,12 +144,19 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _texts(path: Path) -> Texts:
-    value = _files.load(path)
+def _texts(file: ContextFile) -> Texts:
+    value = _files.load(file.path)
     if isinstance(value, list):
-        return _rationales(path, value)
-    table = ByPicture(_files.strings(path, value))
-    return lambda post, aspect: _text(table.find(post))
+        find = _rationales(file.path, value)
+    else:
+        table = ByPicture(_files.strings(file.path, value))
+
+        def find(post: Post, aspect: Aspect) -> str:
+            return _text(table.find(post))
+
+    if not file.only:
+        return find
+    return lambda post, aspect: ". ".join(m[0] for m in re.finditer(file.only, find(post, aspect)))
 
 
 def _rationales(path: Path, rows: list[Any]) -> Texts:

@@ -14,7 +14,7 @@ from gen_msa import manifest, prompting, settings
 from gen_msa.backends.local import adapters, probe, weights
 from gen_msa.errors import UserError
 from gen_msa.finetuning import card
-from gen_msa.finetuning.adapting import save_adapter, trainable
+from gen_msa.finetuning.adapting import precision, save_adapter, trainable
 from gen_msa.finetuning.judgement import Judgement
 from gen_msa.finetuning.judging import undisturbed
 from gen_msa.finetuning.opening import Opened
@@ -37,7 +37,7 @@ def keep(
     Raises `UserError` when the disk will not take it; what was there stays.
     """
     try:
-        with undisturbed(model), manifest.staged(folder) as draft:
+        with undisturbed(model), precision(model, recipe), manifest.staged(folder) as draft:
             save_adapter(model, draft)
             settings.save(recipe, draft / "recipe.yaml")
             adapters.write(

@@ -17,7 +17,7 @@ import torch
 
 from gen_msa.errors import UserError
 from gen_msa.finetuning import batches, checkpoints
-from gen_msa.finetuning.adapting import adapt, parameter_groups, trainable
+from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
 from gen_msa.finetuning.devs import dev_posts
@@ -172,13 +172,14 @@ class Run:
         """What the main process reads on the dev posts; None in the others, or without any."""
         if not (self.devs and self.accelerator.is_main_process):
             return None
-        found = judge_model(
-            self.model,
-            self.opened.processor,
-            self.devs,
-            seed=self.recipe.seed,
-            step=self.progress.step,
-        )
+        with precision(self.model, self.recipe):
+            found = judge_model(
+                self.model,
+                self.opened.processor,
+                self.devs,
+                seed=self.recipe.seed,
+                step=self.progress.step,
+            )
         self.teller.judged(found, samples=self.progress.step == self.steps)
         return found
 

@@ -126,7 +126,7 @@ class _Source:
         if not whole and not joint:
             said = [o for o in said if o.aspect in listed]
         if not said:
-            self._refuse(example.post.id, f"no label by {self.data.labels} for {self.data.prompt}")
+            self._refuse(self._name(example.post.id), f"no label by {self.data.labels} for {self.data.prompt}")
             return None
         return Example(post=example.post, opinions=tuple(said))
 
@@ -139,7 +139,7 @@ class _Source:
             try:
                 seen.append((see(len(seen), post, self.root, self.settings), example))
             except PostRefused as e:
-                self._refuse(post.id, e.reason)
+                self._refuse(self._name(post.id), e.reason)
         hints = self.asker.hints([s for s, _ in seen])
         for (one, example), written in zip(seen, hints, strict=True):
             rows = tuple(self._rows(one, example, written))

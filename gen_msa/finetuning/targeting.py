@@ -52,17 +52,13 @@ def _pattern(paths: list[str], known: Iterable[str]) -> str:
 def linear_layers(model: Any, parts: Parts) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
     """Linear layers by path: those of the language model, and those of the vision tower.
 
-    The head, the projector, what is never used, and layers that attention reads without calling
-    are in neither.
+    The head (it lies outside the decoder), the projector and what is never used are in neither.
     """
     language: dict[str, nn.Module] = {}
     vision: dict[str, nn.Module] = {}
-    head, idle = model.get_output_embeddings(), unused(model, parts)
+    left_out = (*parts.projector, *unused(model, parts))
     for name, module in model.named_modules():
-        odd = isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-        if not isinstance(module, nn.Linear) or odd or module is head:
-            continue
-        if inside(name, (*parts.projector, *idle)):
+        if not isinstance(module, nn.Linear) or inside(name, left_out):
             continue
         if inside(name, parts.vision):
             vision[name] = module

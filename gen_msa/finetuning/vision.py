@@ -88,9 +88,11 @@ class Memory:
         yet. Raises what `expand` raises, and `UserError` for a model that cannot be remembered.
         """
         key = self.key(pictures)
+        new = key not in self._checked
         try:
-            self._read(key)
-            self.found += 1
+            if self._checked.get(key) != self._state(key):
+                self._read(key)
+            self.found += new
             return key
         except FileNotFoundError:
             self.made += 1
@@ -150,12 +152,14 @@ class Memory:
         """Where the features of a key lie."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
+    def _state(self, key: str) -> tuple[int, int]:
+        facts = self.path(key).stat()
+        return facts.st_size, facts.st_mtime_ns
+
     def _read(self, key: str) -> Features:
         """The file of a key, hashed when it is first seen or has changed since."""
-        path = self.path(key)
-        facts = path.stat()
-        state = (facts.st_size, facts.st_mtime_ns)
-        read = features.read(path, check=self._checked.get(key) != state)
+        state = self._state(key)
+        read = features.read(self.path(key), check=self._checked.get(key) != state)
         self._checked[key] = state
         return read
 
@@ -172,6 +176,7 @@ class Memory:
             kept = {i: t for i, t in enumerate(tensors) if self._used[i]}
             sizes, inputs = features.told(self._cast(row.tensors))
             features.write(self.path(key), Features(form, kept, sizes, inputs))
+            self._checked[key] = self._state(key)
             if first:
                 self._prove(key, row)
 

@@ -12,7 +12,17 @@ from tests.fixtures.posts import post, write_posts
 
 def test_version_and_help(gen_msa):
     assert gen_msa("--version").out.strip() == __version__
-    for command in ("explain", "preview", "convert", "finetune", "ls", "show", "cp", "doctor", "demo"):
+    for command in (
+        "explain",
+        "preview",
+        "convert",
+        "finetune",
+        "ls",
+        "show",
+        "cp",
+        "doctor",
+        "demo",
+    ):
         assert gen_msa(command, "--help").code == 0
 
 

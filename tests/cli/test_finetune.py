@@ -57,22 +57,16 @@ def test_a_run_that_diverged_has_exit_code_4():
 )
 def test_options_reach_the_run(gen_msa, monkeypatch, given, resume, dry_run):
     asked = []
-    monkeypatch.setattr(
-        "gen_msa.finetuning.__main__.start", lambda *a, **k: asked.append((a, k))
-    )
+    monkeypatch.setattr("gen_msa.finetuning.__main__.start", lambda *a, **k: asked.append((a, k)))
     assert gen_msa("finetune", "tiny_cpu", "seed=1", *given).code == 0
     assert asked == [(("tiny_cpu", ["seed=1"]), {"dry_run": dry_run, "resume": resume})]
 
 
 def test_the_script_takes_overrides_before_and_after_its_options(monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "gen_msa.finetuning.__main__.start", lambda *a, **k: asked.append((a, k))
-    )
+    monkeypatch.setattr("gen_msa.finetuning.__main__.start", lambda *a, **k: asked.append((a, k)))
     main(["seed=1", "--recipe", "tiny_cpu", "lora_rank=4", "--no-resume"])
-    assert asked == [
-        (("tiny_cpu", ["seed=1", "lora_rank=4"]), {"dry_run": False, "resume": False})
-    ]
+    assert asked == [(("tiny_cpu", ["seed=1", "lora_rank=4"]), {"dry_run": False, "resume": False})]
 
 
 @pytest.mark.parametrize("door", [["-m", "gen_msa.finetuning"], [str(LAUNCHER)]])

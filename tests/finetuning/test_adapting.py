@@ -1,4 +1,4 @@
-"""What a recipe says is trained, nothing else is, and the adapter says the same when read back."""
+"""What a recipe says is trained and nothing else is, in every family; every switch switches."""
 
 import re
 
@@ -9,11 +9,10 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
 import torch
-from peft import PeftModel
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.adapting import adapt, parameter_groups, save_adapter, trainable
-from tests.finetuning.adapted import adapted, backward, fresh, inputs, logits, recipe, train
+from gen_msa.finetuning.adapting import adapt, parameter_groups, trainable
+from tests.finetuning.adapted import adapted, backward, fresh, inputs, recipe, train
 from tests.fixtures.tiny_models import FAMILIES, PICTURED, tiny_model
 
 # Where the parts of each family lie, read off its source, not found by the code under test.
@@ -90,7 +89,7 @@ def test_full_trains_the_language_model_with_head_and_embeddings_and_no_part_els
     before = weights(model)
     train(model, said, inputs(family))
     found = changed(model, before)
-    language = {n for n in before if n.startswith((LANGUAGE.get(family, "model.language_model")))}
+    language = {n for n in before if n.startswith(LANGUAGE.get(family, "model.language_model"))}
     assert found == {n for n in language | {"lm_head.weight"} if n in before}
     assert any("embed_tokens" in n for n in found)
 
@@ -119,33 +118,6 @@ def test_layers_after_the_one_a_llava_reads_the_tower_at_are_not_trained():
     model.config.vision_feature_layer = -2
     with pytest.raises(UserError, match="no linear layer"):  # its only layer comes after
         adapt(model, recipe(train_vision=True))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_saved_reads_back_without_any_difference_and_merges_to_1e_5(family, tmp_path):
-    model, said = adapted(family, **(BOTH if family in PICTURED else {}))
-    given = inputs(family)
-    untrained = logits(model, given)
-    train(model.train(), said, given)
-    trained = logits(model, given)
-    save_adapter(model, tmp_path)
-    again = PeftModel.from_pretrained(fresh(family), tmp_path)
-    assert torch.equal(logits(again, given), trained)
-    assert (trained - untrained).abs().max() > 0.01
-    merged = again.merge_and_unload()
-    assert (logits(merged, given) - trained).abs().max() <= 1e-5 * trained.abs().max()
-    files = {p.name for p in tmp_path.iterdir()}
-    assert files == {"adapter_config.json", "adapter_model.safetensors"}
-
-
-def test_a_whole_model_reads_back_without_any_difference_and_keeps_its_cache(tmp_path):
-    model, said = adapted("llava", finetuning_type="full", **BOTH)
-    given = inputs("llava")
-    train(model, said, given)
-    save_adapter(model, tmp_path)
-    again = type(model).from_pretrained(tmp_path)
-    assert torch.equal(logits(again, given), logits(model, given))
-    assert again.config.get_text_config().use_cache
 
 
 def test_only_the_named_layers_get_lora():

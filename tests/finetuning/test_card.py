@@ -93,9 +93,7 @@ def test_it_says_how_to_read_with_it_and_what_it_does_not_know(tmp_path):
     here = card.card(facts(tmp_path))
     assert "--reader transformers:BASE@DIR" in here
     assert "`BASE` the folder of `smol`" in here
-    assert "--reader transformers:owner/smol@DIR" in card.card(
-        facts(tmp_path, base="owner/smol"), "t"
-    )
+    assert "--reader transformers:owner/smol@DIR" in card.card(facts(tmp_path, base="owner/smol"))
     assert "--reader transformers:builtin@DIR" in card.card(facts(tmp_path, base="builtin"))
     assert "they flatter it" in here
     assert "Its reasons imitate" in here

@@ -13,6 +13,7 @@ import torch
 from gen_msa import prompting
 from gen_msa.backends import BackendOptions
 from gen_msa.backends.local import family as facts
+from gen_msa.backends.local.pictures import stacked
 from gen_msa.backends.local.reading import Reader
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.finetuning.adapting import adapt
@@ -71,7 +72,7 @@ class Learner:
         positions, dtype = asked_for(model or self.model, RECIPE)
         return collate(
             [alone(e) for e in encoded],
-            [self.encoder.tensors(e) for e in encoded],
+            stacked([self.encoder.tensors(e) for e in encoded]),
             self.weigher,
             self.weigher.totals(encoded),
             pad=self.encoder.pad,
@@ -93,7 +94,7 @@ class Learner:
 
     @torch.inference_mode()
     def losses_in_reading(self, encoded):
-        """The same, the prompt read as the backend reads it and the answer fed a token at a time."""
+        """The same, the prompt read as the backend does and the answer fed a token at a time."""
         asked = self.layout.row(0, encoded.row.question.request.model_copy(update={"choice": None}))
         shown = self.session._expander.expand(asked)
         engine = self.session.engine
@@ -126,7 +127,7 @@ def test_the_answer_is_learned_whole_and_nothing_else(name, learner):
         assert at.tolist() == list(range(e.prompt_length, len(e.ids)))
         *answer, last = batch.targets[mine].tolist()
         said = one.layout.tokenizer.decode(answer, skip_special_tokens=False)
-        assert said == f"Sentiment: positive\nExplanation: {REASON}"
+        assert said == f"Sentiment: positive\nWhy: {REASON}"
         assert last in one.session.engine.ends
         assert not one.marks.intersection([*answer, last])
         assert bool((batch.weights[mine] > 0).all())
@@ -139,7 +140,7 @@ def test_each_field_holds_its_own_words(name, learner):
     answer = encoded.ids[encoded.prompt_length :]
     words = {
         field: one.layout.tokenizer.decode(
-            [t for t, f in zip(answer, encoded.fields) if f == field]
+            [t for t, f in zip(answer, encoded.fields, strict=True) if f == field]
         )
         for field in ("label", "explanation")
     }
@@ -169,8 +170,7 @@ def test_the_prompt_and_its_picture_are_what_the_processor_makes(name, learner):
 @pytest.mark.parametrize("name", PICTURED)
 def test_the_loss_is_that_of_reading_the_prompt_and_feeding_the_answer(name, learner):
     one = learner(name)
-    seen = [True, True, True] if name == "paligemma" else [True, False, True]
-    encoded = [one.encoder.encode(one.row(i, seen=s)) for i, s in enumerate(seen)]
+    encoded = [one.encoder.encode(one.row(i, seen=i != 1)) for i in range(3)]
     for e, learned in zip(encoded, one.losses(encoded), strict=True):
         assert torch.allclose(learned, one.losses_in_reading(e), atol=1e-3)
 

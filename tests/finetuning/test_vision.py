@@ -30,6 +30,7 @@ def test_recalled_scores_are_those_of_seeing(name, tmp_path):
     rows = bench.rows(one(1), one(None), one(3, "a"), pair(), one(2))
     memory = bench.memory(tmp_path)
     keys = bench.keep(memory, rows)
+    assert bench.keep(memory, rows) == keys
     with torch.no_grad():
         seen = bench.logits(rows)
         ran = bench.runs

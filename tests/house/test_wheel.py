@@ -54,12 +54,18 @@ def test_ls_lists_prompts_and_datasets(site: Path) -> None:
     assert "fsdp2" in listed
 
 
-def test_the_wheel_carries_recipes_configs_and_launcher_but_no_compiled_file(site: Path) -> None:
-    inside = site / "gen_msa" / "_shipped" / "finetune"
-    names = {p.relative_to(inside).as_posix() for p in inside.rglob("*") if p.is_file()}
-    outside = ROOT / "finetune"
-    assert names == {p.relative_to(outside).as_posix() for p in outside.rglob("*.[yp][ay]*")}
-    assert {"lora.py", "lora/tiny_cpu.yaml", "accelerate/fsdp2.yaml"} <= names
+def test_the_wheel_carries_every_recipe_config_and_launcher(site: Path) -> None:
+    inside, outside = site / "gen_msa" / "_shipped" / "finetune", ROOT / "finetune"
+    carried, kept = (
+        {
+            p.relative_to(folder).as_posix()
+            for kind in ("*.yaml", "*.py")
+            for p in folder.rglob(kind)
+        }
+        for folder in (inside, outside)
+    )
+    assert carried == kept
+    assert {"lora.py", "lora/tiny_cpu.yaml", "accelerate/fsdp2.yaml"} <= carried
 
 
 def test_a_recipe_can_be_shown_copied_and_validated_from_the_wheel(

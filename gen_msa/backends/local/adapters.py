@@ -46,7 +46,7 @@ class AdapterFacts(Settings):
 
 
 class Tuned(NamedTuple):
-    """A model that wears its adapter for good (merged), and what is known of it."""
+    """A model with its adapter, worn or merged, and what is known of it."""
 
     model: Any
     facts: AdapterFacts | None
@@ -106,7 +106,14 @@ def template_hash(processor: Any) -> str:
 
 
 def attach(model: Any, processor: Any, folder: Path, base_sha256: str) -> Tuned:
-    """`model` with the adapter merged into it, after every check that can be made.
+    """`model` with the adapter merged into it, after every check that can be made."""
+    worn = wear(model, processor, folder, base_sha256)
+    # Merged, so that an adapter costs nothing at decoding time.
+    return worn._replace(model=worn.model.merge_and_unload())
+
+
+def wear(model: Any, processor: Any, folder: Path, base_sha256: str) -> Tuned:
+    """A `PeftModel` of the adapter, in evaluation mode, after every check that can be made.
 
     Refused with `UserError`: a folder that is not whole, another base or template, tensors that do
     not match the model's one to one, an adapter that changes nothing or answers its probe wrongly.
@@ -117,8 +124,7 @@ def attach(model: Any, processor: Any, folder: Path, base_sha256: str) -> Tuned:
     _check_effect(tuned, processor, folder, probed)
     if facts is not None and probed is None:
         notes["adapter.probe"] = f"not checked: {NAME} records none"
-    # Merged, so that an adapter costs nothing at decoding time.
-    return Tuned(tuned.merge_and_unload(), facts, notes)
+    return Tuned(tuned, facts, notes)
 
 
 def verify(

@@ -29,7 +29,10 @@ class Expanded(NamedTuple):
 
     ids: list[int]
     aligned: dict[str, list[int]]
-    """Further facts a family wants for each token (`token_type_ids`, `mm_token_type_ids`)."""
+    """Further facts a family wants for each token (`token_type_ids`, `mm_token_type_ids`).
+
+    Where a family reads its prompt both ways, tokens of the answer are 1 in `token_type_ids`.
+    """
     tensors: dict[str, torch.Tensor]
     """Pixels and what belongs to them; the first axis runs over pictures, patches or rows."""
 
@@ -42,11 +45,17 @@ class Expander:
         self.look = look
         self.placeholders = placeholders
         self._seen: OrderedDict[tuple[Picture, ...], tuple[list[int], Expanded]] = OrderedDict()
+        # A processor that makes labels tells prompt from answer, and its model reads the prompt
+        # both ways (PaliGemma).
+        names = set(getattr(layout.processor, "model_input_names", ()))
+        self._both_ways = names >= {"labels", "token_type_ids"}
 
     def expand(self, row: Row) -> Expanded:
         """The row with its pictures. Raises what the picture loader or the processor raises."""
         if not row.pictures:
-            return Expanded(list(row.ids), {}, {})
+            # Without a picture such a model reads one way, whatever stands beside it in a batch.
+            types = {"token_type_ids": [1] * len(row.ids)} if self._both_ways else {}
+            return Expanded(list(row.ids), types, {})
         known = self._seen.get(row.pictures)
         found = self._extend(*known, row.ids) if known else None
         if found is None:
@@ -58,7 +67,13 @@ class Expander:
             found = self._extend(raw, fresh, row.ids)
         if found is None:
             raise ValueError("the answer's lead cannot be joined to this model's picture tokens")
-        return found
+        return self._one_way(row, found) if self._both_ways else found
+
+    def _one_way(self, row: Row, found: Expanded) -> Expanded:
+        """The row with the words of its answer marked, so that the prompt does not see them."""
+        own = len(row.ids) - common(self.layout.ids(row.text), row.ids)
+        types = found.aligned["token_type_ids"][: len(found.ids) - own] + [1] * own
+        return found._replace(aligned={**found.aligned, "token_type_ids": types})
 
     def _processed(self, row: Row) -> Expanded:
         images = [self.look(p) for p in row.pictures]

@@ -1,4 +1,4 @@
-"""Which words of a tree praise or blame, negation and all. English. Knows nothing of aspects' names.
+"""Which words of a tree praise or blame, negation and all. English. Knows nothing of names.
 
 Leanings(tree, taken).of(i)     # -1, 0 or 1: "good" in "not good" is -1
 """

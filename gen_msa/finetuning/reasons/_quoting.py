@@ -20,9 +20,9 @@ WELL_CUT = re.compile(r'[.!?]"?$')
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _SMALL = word_set(
     "a an the and or but of in on at to for from by with as is are was were be been being it its"
-    " this that these those he she they we you i his her their our your my him them us me who which"
-    " what when where while will would can could should may might do does did has have had not no so"
-    " such there here than then about into over after before up down out off just also very"
+    " this that these those he she they we you i his her their our your my him them us me who"
+    " which what when where while will would can could should may might do does did has have had"
+    " not no so such there here than then about into over after before up down out off just also very"
 )
 _SIGN = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}
 
@@ -40,9 +40,10 @@ def quoted(sentence: str, text: str, term: str, polarity: Polarity) -> str:
 
     They show something when one of them leans as the polarity does, or when two or more stand
     together that are no part of the aspect's name; none may lean the other way. A sentence with
-    quotes of its own that the post does not hold, or with letters of other scripts, gives "".
+    quotes of its own that the post does not hold, with hashtags or letters of other scripts,
+    gives "".
     """
-    if any(c.isalpha() and ord(c) > 0x24F for c in sentence):
+    if "#" in sentence or any(c.isalpha() and ord(c) > 0x24F for c in sentence):
         return ""
     own = re.findall('"([^"]*)"', sentence)
     if sentence.count('"') % 2 or any(q.rstrip(".,") not in text for q in own):

@@ -20,7 +20,24 @@ from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Polarity, Post
 _WANTED = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}
 _COMMON = frozenset({"NN", "NNS", "NOUN"})
 _NAMES = frozenset({"NNP", "NNPS", "PROPN"})
-_OWN_ARTICLE = frozenset(["the", "a", "an", "my", "your", "his", "her", "its", "our", "their", "this", "that", "these", "those"])
+_OWN_ARTICLE = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "my",
+        "your",
+        "his",
+        "her",
+        "its",
+        "our",
+        "their",
+        "this",
+        "that",
+        "these",
+        "those",
+    ]
+)
 _MOST_QUOTES = 2
 
 

@@ -29,12 +29,12 @@ _SAID = re.compile(r"\b(positive|negative|neutral)\b", re.IGNORECASE)
 _LEAD = re.compile(r"(?:sentiment:\s*\w+\s*[.:]?\s*)?(?:reason:\s*)?", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 _BOILERPLATE = re.compile(
-    r"important to note|worth noting|as an ai|transcript|provided|more context|description|caption"
-    r"|\b(?:this|which) (?:suggests|implies|indicates) that",
+    r"important to note|worth noting|as an ai|transcript|\bI'm\b|provided|more context"
+    r"|description|caption|\b(?:this|which) (?:suggests|implies|indicates) that",
     re.IGNORECASE,
 )
 _PICTURE = re.compile(
-    r"\b(?:image|images|picture|pictures|photo|photos|photograph|depict\w*|wear\w*|dressed|pose[sd]?"
+    r"\b(?:image|images|graph|video|screen|expressions?|picture|pictures|photo|photos|photograph|depict\w*|wear\w*|dressed|pose[sd]?"
     r"|posing|background|visible|camera|expression on|smil\w+|visual\w*|shown|seen|appears?)\b",
     re.IGNORECASE,
 )

@@ -1,0 +1,198 @@
+"""A merged model answers as the adapted one did, in every format, or it is not kept."""
+
+import json
+import resource
+import signal
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("peft", reason="peft is not installed")
+
+import torch
+
+from gen_msa import manifest
+from gen_msa.backends.local import probe, weights
+from gen_msa.backends.transformers import TransformersBackend
+from gen_msa.cli.export import export
+from gen_msa.errors import UserError
+from gen_msa.finetuning import exporting, packing
+from tests.backends.chats import asked
+from tests.backends.trained import OPTIONS, saved, train
+from tests.fixtures.tiny_models import tiny_model
+from tests.fixtures.tiny_tokenizers import tiny_tokenizer
+
+FAMILIES = ("llama", "qwen2", "llava", "idefics3")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("export")
+    for family in FAMILIES:
+        saved(family, root / family)
+        train(root / family, root / f"{family}-adapter")
+        (root / f"{family}-adapter" / "recipe.yaml").write_text("seed: 0\n", "utf-8")
+        manifest.seal(root / f"{family}-adapter")
+    return root
+
+
+def scores(target):
+    found = weights.opened(str(target), OPTIONS)
+    pictured = hasattr(found.processor, "image_processor")
+    return probe.measure(found.model, found.processor, pictured=pictured).adapted
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_model_answers_as_base_and_adapter_did(root, tmp_path, family):
+    done = exporting.merge(root / f"{family}-adapter", tmp_path / "out")
+    manifest.check(done.folder)
+    assert done.off <= 1e-4 < done.allowed
+    assert done.dtype == "float32"
+    pair = f"{root / family}@{root / f'{family}-adapter'}"
+    assert (scores(done.folder) - scores(pair)).abs().max() < 1e-4
+    assert (scores(done.folder) - scores(root / family)).abs().max() > 1e-3
+    backends = (TransformersBackend(str(t), OPTIONS) for t in (done.folder, pair))
+    one, two = (backend.complete(asked()[:3]) for backend in backends)
+    assert [c.text for c in one] == [c.text for c in two]
+    assert (done.folder / "recipe.yaml").is_file()
+
+
+def test_a_merged_model_remembers_how_it_was_trained(root, tmp_path):
+    done = exporting.merge(root / "llama-adapter", tmp_path / "out")
+    found = weights.opened(str(done.folder), OPTIONS)
+    assert found.facts is not None
+    assert found.facts.base == str(root / "llama")
+    data = bytearray((done.folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (done.folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match="altered"):
+        weights.opened(str(done.folder), OPTIONS)
+
+
+@pytest.mark.parametrize("family", ["llama", "idefics3"])
+def test_bfloat16_is_written_as_such_and_within_its_tolerance(root, tmp_path, family):
+    done = exporting.merge(root / f"{family}-adapter", tmp_path / "out", bf16=True)
+    assert done.dtype == "bfloat16"
+    assert 0 < done.off <= done.allowed
+    half = OPTIONS.model_copy(update={"dtype": "bfloat16"})
+    assert weights.opened(str(done.folder), half).model.dtype == torch.bfloat16
+    weights.opened(str(done.folder), OPTIONS)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
+def test_gguf_of_a_llama_reads_back_with_the_same_scores_words_and_template(root, tmp_path, kind):
+    import transformers as hf
+
+    done = exporting.to_gguf(root / "llama-adapter", tmp_path / "out", kind)
+    assert done.off <= {"f32": 1e-4, "f16": 0.02, "q8_0": 0.5}[kind]
+    manifest.check(done.folder)
+    name = f"model-{kind}.gguf"
+    tokenizer = hf.AutoTokenizer.from_pretrained(done.folder, gguf_file=name)
+    assert tokenizer.chat_template == tiny_tokenizer("llama").chat_template
+    for text in ("isn't it cold? 😀 ça va", "<|eot_id|>hi", "12345 fine"):
+        assert tokenizer(text)["input_ids"] == tiny_tokenizer("llama")(text)["input_ids"]
+    assert ("f16 in place of q8_0" in done.notes) == (kind == "q8_0")
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [("qwen2", "not 'qwen2'"), ("llava", "llava sees pictures"), ("idefics3", "sees pictures")],
+)
+def test_what_gguf_is_not_written_for_is_refused_and_nothing_is_written(
+    root, tmp_path, family, said
+):
+    with pytest.raises(UserError, match=said):
+        exporting.to_gguf(root / f"{family}-adapter", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"attention_bias": True},
+        {"hidden_act": "gelu"},
+    ],
+)
+def test_llamas_of_another_kind_are_refused(change):
+    with pytest.raises(UserError, match="GGUF is not written for"):
+        packing.refuse({"model_type": "llama", **change})
+
+
+def test_a_tokenizer_that_splits_otherwise_is_refused(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    odd = PreTrainedTokenizerFast(tokenizer_object=core)
+    with pytest.raises(UserError, match="splits words otherwise"):
+        packing.write(tiny_model("llama").model, odd, tmp_path / "a.gguf", "f16")
+
+
+def test_a_copy_that_answers_otherwise_is_not_kept(root, tmp_path, monkeypatch):
+    def wrong(data, heads):
+        return data
+
+    monkeypatch.setattr(packing, "_halves_paired", wrong)
+    with pytest.raises(UserError, match="scores the probe otherwise than the adapted"):
+        exporting.to_gguf(root / "llama-adapter", tmp_path / "out", "f32")
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def no_room_for(size):
+    """No file may grow beyond `size` bytes: the nearest thing to a full disk a test can have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [100, 2_000, 20_000])
+def test_a_full_disk_leaves_what_stood_there(root, tmp_path, size):
+    done = exporting.merge(root / "llama-adapter", tmp_path / "out")
+    with no_room_for(size), pytest.raises(UserError, match="cannot be written"):
+        exporting.merge(root / "llama-adapter", done.folder)
+    manifest.check(done.folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with no_room_for(size), pytest.raises(UserError, match="cannot be written"):
+        exporting.to_gguf(root / "llama-adapter", tmp_path / "gguf")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_is_not_ours_is_never_replaced(root, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine", "utf-8")
+    with pytest.raises(UserError, match="not made by export"):
+        exporting.merge(root / "llama-adapter", tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text("utf-8") == "mine"
+
+
+def test_a_base_that_cannot_be_found_is_asked_for_and_a_wrong_one_refused(root, tmp_path):
+    folder = train(root / "llama", tmp_path / "a", facts=False)
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**settings, "base_model_name_or_path": None}), "utf-8")
+    with pytest.raises(UserError, match="--base"):
+        exporting.merge(folder, tmp_path / "out")
+    done = exporting.merge(folder, tmp_path / "out", base=str(root / "llama"))
+    assert "adapter" in done.notes
+    with pytest.raises(UserError, match="another base"):
+        exporting.merge(root / "llama-adapter", tmp_path / "b", base=str(root / "qwen2"))
+
+
+def test_the_command_says_how_near_the_copy_is(root, tmp_path, capsys):
+    export(root / "llama-adapter", merge=True, out=tmp_path / "out")
+    assert "nats of the adapted model's (0.01 allowed)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="what to export"):
+        export(root / "llama-adapter")
+    with pytest.raises(UserError, match="exclude"):
+        export(root / "llama-adapter", bf16=True, gguf=True)
