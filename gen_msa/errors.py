@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend. Printed without a traceback; exit code 2 unless it says other."""
+    """Something the user can mend. Printed without a traceback; ends with `exit_code`."""
 
     exit_code = 2
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from gen_msa.builtin.vision import Tower
+from gen_msa.towers.efficientnet_lite import Tower
 
 VERSION = "1"
 """Raised when the same parts are to give another model."""

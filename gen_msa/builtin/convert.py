@@ -13,7 +13,7 @@ import torch
 import transformers as hf
 from safetensors import SafetensorError
 
-from gen_msa.builtin.vision import Tower, TowerConfig, folded
+from gen_msa.towers.efficientnet_lite import Tower, TowerConfig, folded
 from gen_msa.errors import UserError
 from gen_msa.manifest import check, staged
 

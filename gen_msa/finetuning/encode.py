@@ -60,19 +60,16 @@ class Encoder:
         """
         prompt = self.layout.prompt(row.question.request.chat)
         ids, fields = self._answered(prompt.text, row)
-        asked = None
-        aligned: dict[str, tuple[int, ...]] = {}
-        if prompt.pictures:
-            asked = Asked(0, tuple(ids), prompt.text, prompt.pictures, None, 1, {})
-            full = self.expander.expand(asked)
-            ids = full.ids
-            aligned = {k: tuple(v) for k, v in full.aligned.items()}
+        asked = Asked(0, tuple(ids), prompt.text, prompt.pictures, None, 1, {})
+        # Without pictures too: a family's facts of tokens (PaliGemma) say which are the answer.
+        full = self.expander.expand(asked)
+        ids, aligned = full.ids, {k: tuple(v) for k, v in full.aligned.items()}
         if len(ids) > self.max_length:
             raise UserError(
                 f"{len(ids)} tokens do not fit into max_length={self.max_length}",
                 mend="raise max_length, or lower reading.picture.max_pixels",
             )
-        return Encoded(row, tuple(ids), fields, aligned, asked)
+        return Encoded(row, tuple(ids), fields, aligned, asked if prompt.pictures else None)
 
     def tensors(self, encoded: Encoded) -> dict[str, torch.Tensor]:
         """The pixels of a row and what belongs to them."""

@@ -91,7 +91,14 @@ class Run:
     def tell(self) -> None:
         """What is trained, on what, and what was left out."""
         size = sum(p.numel() for p in self.model.parameters())
-        self.teller.start(trainable(self.model), self.prepared, self.steps, parameters=size)
+        memory = self.prepared.memory
+        self.teller.start(
+            trainable(self.model),
+            self.prepared,
+            self.steps,
+            parameters=size,
+            notes=[memory.summary()] if memory else [],
+        )
 
     def probe(self) -> None:
         """Forward and backward on the longest batch, so that memory runs out now or never."""

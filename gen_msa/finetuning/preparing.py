@@ -108,12 +108,13 @@ def _encode(sample: Sample, into: Prepared) -> None:
     for row in sample.rows:
         try:
             encoded = into.encoder.encode(row)
-            if into.memory and encoded.asked:
-                pixels = functools.partial(into.encoder.expander.expand, encoded.asked)
-                into.memory.keep(encoded.asked.pictures, pixels)
-            rows.append(encoded)
         except (*BAD_REQUEST, media.PictureProblem) as e:
             into.refused.append((row.name, f"{type(e).__name__}: {e}"))
+            continue
+        if into.memory and encoded.asked:
+            pixels = functools.partial(into.encoder.expander.expand, encoded.asked)
+            into.memory.keep(encoded.asked.pictures, pixels)
+        rows.append(encoded)
     if not rows:
         return
     lines = [alone(r) for r in rows] if into.separate else joined(rows)
@@ -128,7 +129,8 @@ def _memory(recipe: Recipe, model: Any, processor: Any) -> Memory | None:
     if not where or not hasattr(processor, "image_processor"):
         return None
     folder = cache_folder() / "features" if where == "auto" else Path(where)
-    return Memory(model, processor, folder, autocast=torch.bfloat16 if recipe.bf16 else None)
+    low = recipe.bf16 or any(p.dtype == torch.bfloat16 for p in model.parameters())
+    return Memory(model, processor, folder, autocast=torch.bfloat16 if low else None)
 
 
 def _room(recipe: Recipe, model: Any) -> int:

@@ -126,7 +126,10 @@ class _Source:
         if not whole and not joint:
             said = [o for o in said if o.aspect in listed]
         if not said:
-            self._refuse(self._name(example.post.id), f"no label by {self.data.labels} for {self.data.prompt}")
+            self._refuse(
+                self._name(example.post.id),
+                f"no label by {self.data.labels} for {self.data.prompt}",
+            )
             return None
         return Example(post=example.post, opinions=tuple(said))
 

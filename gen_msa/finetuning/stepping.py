@@ -8,6 +8,7 @@ run before the optimiser has moved anything, and names the rows.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextlib import nullcontext as nothing
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,11 +100,15 @@ class Stepper:
         """The forward pass and the loss of one batch."""
         batch = batch.to(self.accelerator.device)
         self.head.at(batch.lines, batch.places)
-        known = self.memory and batch.recalled
-        seeing = self.memory.recalling(batch.recalled) if known else nothing()
-        with precision(self.bare, self.recipe), seeing:
+        with precision(self.bare, self.recipe), self._seeing(batch):
             logits = self.model(**batch.inputs).logits
         return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields)
+
+    def _seeing(self, batch: Batch) -> AbstractContextManager[None]:
+        """Within it the vision tower says of the batch's pictures what it said before."""
+        if self.memory is None or batch.recalled is None:
+            return nothing()
+        return self.memory.recalling(batch.recalled)
 
     def _clipped(self) -> float:
         """Norm of the gradient before clipping.

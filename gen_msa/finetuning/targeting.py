@@ -35,7 +35,10 @@ def targets(model: Any, recipe: Recipe, parts: Parts) -> str:
         chosen = [name for name in language if name.rpartition(".")[2] in recipe.lora_target]
     if recipe.train_vision:
         if not vision:
-            raise UserError("train_vision: the vision tower has no linear layer for LoRA")
+            raise UserError(
+                "train_vision: the vision tower has no linear layer for LoRA",
+                mend="set train_vision: false, or finetuning_type: full",
+            )
         chosen += list(vision)
     return _pattern(chosen, (name for name, _ in model.named_modules()))
 

@@ -204,6 +204,17 @@ def test_the_recorded_probe_holds_at_half_precision_too(root):
     assert found.facts is not None
 
 
+def test_what_was_recorded_in_mixed_precision_holds_in_full_precision(root, tmp_path):
+    model, processor, _ = weights.load(str(root / "llama"), OPTIONS)
+    folder = again(root / "llama-adapter", tmp_path / "a")
+    tuned = adapters.wear(model, processor, folder, weights.base_hash(root / "llama")).model
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        recorded = probe.record(tuned, processor)
+    assert recorded.precision == "bfloat16"
+    change(folder, probe=recorded.model_dump(mode="json"))
+    assert weights.opened(f"{root / 'llama'}@{folder}", OPTIONS).notes == {}
+
+
 def test_recording_leaves_the_model_in_its_mode(root):
     import peft
 

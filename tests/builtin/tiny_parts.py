@@ -13,7 +13,7 @@ import transformers as hf
 from PIL import Image
 
 from gen_msa.builtin import assembly
-from gen_msa.builtin.vision import Tower, TowerConfig
+from gen_msa.towers.efficientnet_lite import Tower, TowerConfig
 from tests.fixtures.tiny_parts import text_settings
 from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 

@@ -32,7 +32,7 @@ def test_a_test_split_exits_with_2(gen_msa):
     assert "never read while tuning" in ran.err
 
 
-def test_an_error_that_has_its_own_exit_code_exits_with_it(gen_msa, monkeypatch, capsys):
+def test_an_error_that_has_its_own_exit_code_exits_with_it(gen_msa, monkeypatch):
     def stop(*_, **__):
         raise _Stopped("the loss of post 7 is not a number")
 

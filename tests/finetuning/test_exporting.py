@@ -12,6 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
 import torch
+import transformers
 
 from gen_msa import manifest
 from gen_msa.backends.local import probe, weights
@@ -83,13 +84,11 @@ def test_bfloat16_is_written_as_such_and_within_its_tolerance(root, tmp_path, fa
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
 def test_gguf_of_a_llama_reads_back_with_the_same_scores_words_and_template(root, tmp_path, kind):
-    import transformers as hf
-
     done = exporting.to_gguf(root / "llama-adapter", tmp_path / "out", kind)
     assert done.off <= {"f32": 1e-4, "f16": 0.02, "q8_0": 0.5}[kind]
     manifest.check(done.folder)
     name = f"model-{kind}.gguf"
-    tokenizer = hf.AutoTokenizer.from_pretrained(done.folder, gguf_file=name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(done.folder, gguf_file=name)
     assert tokenizer.chat_template == tiny_tokenizer("llama").chat_template
     for text in ("isn't it cold? 😀 ça va", "<|eot_id|>hi", "12345 fine"):
         assert tokenizer(text)["input_ids"] == tiny_tokenizer("llama")(text)["input_ids"]
@@ -146,6 +145,8 @@ def test_a_copy_that_answers_otherwise_is_not_kept(root, tmp_path, monkeypatch):
 @contextmanager
 def no_room_for(size):
     """No file may grow beyond `size` bytes: the nearest thing to a full disk a test can have."""
+    # What pytest captures goes into a file too.
+    transformers.utils.logging.disable_progress_bar()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -214,7 +214,7 @@ def processors(monkeypatch):
 
 
 def on_tiny(name: str, folder: Path, output: Path) -> list[str]:
-    """Overrides that put a recipe on a tiny model and the shipped posts, and change nothing else."""
+    """Overrides that put a recipe on a tiny model and the shipped posts."""
     found = recipe.load(name)
     given = [f"model_name_or_path={folder}", f"output_dir={output}", "device=cpu"]
     for part in ("data", "dev"):

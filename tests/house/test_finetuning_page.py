@@ -1,4 +1,4 @@
-"""The commands of docs/finetuning.md run, in their order, on a tiny model; its lines can be read."""
+"""The commands of docs/finetuning.md run in their order, on a tiny model; its lines are posts."""
 
 import re
 import shlex

@@ -8,7 +8,7 @@ import gen_msa
 PACKAGE = Path(gen_msa.__file__).parent
 FLOORS = [
     {"errors", "types", "chat", "registry", "shipped", "settings", "jsonl", "ledger", "manifest"},
-    {"media"},
+    {"media", "towers"},
     {"cues", "metrics"},
     {"data", "prompting", "backends", "builtin", "report", "students", "corruption"},
     {"readers"},

@@ -122,11 +122,15 @@ def check(probe: Probe, found: Measured, now: str) -> None:
 
 
 def precision(model: Any) -> str:
-    """`nf4` or `int8` for quantised weights, else the dtype: `float32`, `bfloat16`, …"""
+    """`nf4` or `int8` for quantised weights, else the dtype computed in: `float32`, …"""
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     if getattr(inner, "is_loaded_in_4bit", False):
         return "nf4"
-    return "int8" if getattr(inner, "is_loaded_in_8bit", False) else str(inner.dtype)[6:]
+    if getattr(inner, "is_loaded_in_8bit", False):
+        return "int8"
+    kind = inner.device.type
+    autocast = torch.is_autocast_enabled(kind)
+    return str(torch.get_autocast_dtype(kind) if autocast else inner.dtype)[6:]
 
 
 def _inputs(

@@ -16,7 +16,7 @@ import torch
 import transformers as hf
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from gen_msa import manifest
+from gen_msa import manifest, towers
 from gen_msa.backends import BackendOptions
 from gen_msa.backends.local import adapters
 from gen_msa.backends.local.adapters import AdapterFacts
@@ -72,6 +72,7 @@ def read(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
     scan(folder, "model")
     if (folder / manifest.NAME).is_file():
         manifest.check(folder)
+    towers.register()
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
         pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING

@@ -22,7 +22,8 @@ _SMALL = word_set(
     "a an the and or but of in on at to for from by with as is are was were be been being it its"
     " this that these those he she they we you i his her their our your my him them us me who"
     " which what when where while will would can could should may might do does did has have had"
-    " not no so such there here than then about into over after before up down out off just also very"
+    " not no so such there here than then about into over after before up down out off just"
+    " also very"
 )
 _SIGN = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}
 
