@@ -65,7 +65,14 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a mapping of settings", mend="write key: value lines")
-    return tree
+    return {str(key): _apart(value) for key, value in tree.items()}
+
+
+def _apart(value: Any) -> Any:
+    """A copy in which `&anchor` and `*anchor` are two things, so that an override changes one."""
+    if isinstance(value, dict):
+        return {k: _apart(v) for k, v in value.items()}
+    return [_apart(v) for v in value] if isinstance(value, list) else value
 
 
 def _scalar(text: str) -> Any:

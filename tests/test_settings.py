@@ -89,3 +89,11 @@ def test_what_is_wrong_inside_a_list_is_named(tmp_path, override, said):
     path.write_text("parts: [{source: a}]\n")
     with pytest.raises(UserError, match=said):
         load(Whole, path, [override])
+
+
+def test_an_override_changes_only_one_of_two_places_that_share_an_anchor(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("parts: [&a {source: a}, *a]\nother: *a\n")
+    found = load(Whole, path, ["parts.1.source=b"])
+    assert [p.source for p in found.parts] == ["a", "b"]
+    assert found.other == Part(source="a")

@@ -45,6 +45,9 @@ class Vllm:
         from gen_msa.backends.local import weights
 
         model, adapter = weights.find(target)
+        weights.guard(model, "model")
+        if adapter is not None:
+            weights.guard(adapter, "adapter")
         settings = {"dtype": options.dtype, "enable_prefix_caching": options.share_prefix}
         self._engine = Engine(api, model, adapter, settings)
         self._control = self._engine.control

@@ -153,11 +153,12 @@ def _judged(dev: Dev, readings: Sequence[Reading]) -> Judged:
         reasked=sum(o is not None and o.status is Status.REPARSED for o in said),
         scores=scores,
         joint_f1=joint,
-        explained=_explained(said) if "explanation" in dev.prompt.keys else None,
+        explained=explained(said) if "explanation" in dev.prompt.keys else None,
     )
 
 
-def _explained(said: Sequence[Opinion | None]) -> Explained:
+def explained(said: Sequence[Opinion | None]) -> Explained:
+    """Figures of the explanations of answers that were to explain; None stands for no answer."""
     found = [o for o in said if o and o.explanation]
     whole = [o for o in found if o.how.get("explanation") != "cut"]
     about = [o for o in found if o.aspect.term]
@@ -190,4 +191,4 @@ def _samples(dev: Dev, readings: Sequence[Reading]) -> list[Sample]:
     ]
 
 
-__all__ = ["Dev", "Judgement", "dev_posts", "judge", "judge_model", "undisturbed"]
+__all__ = ["Dev", "Judgement", "dev_posts", "explained", "judge", "judge_model", "undisturbed"]

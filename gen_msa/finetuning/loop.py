@@ -214,59 +214,6 @@ class Run:
             checkpoints.prune(self.folder, self.recipe.save_total_limit)
         self.accelerator.wait_for_everyone()
 
-    def _plan(self) -> Iterator[list[int]]:
-        made, number = 0, 0
-        while made < self.steps:
-            for step in self._epoch(number):
-                if made == self.steps:
-                    return
-                yield step
-                made += 1
-            number += 1
-
-    def _epoch(self, number: int) -> list[list[int]]:
-        p = self.prepared
-        return batches.epoch(
-            p.lengths, p.sources, self.recipe, number, self.accelerator.num_processes
-        )
-
-    def _epoch_steps(self) -> int:
-        return max(len(self._epoch(0)), 1)
-
-    def _count(self) -> int:
-        if self.recipe.max_steps > 0:
-            return self.recipe.max_steps
-        return max(math.ceil(self._epoch_steps() * self.recipe.num_train_epochs), 1)
-
-    def _batches(self, step: list[int]) -> list[Batch]:
-        """This process's batches of a step, weighed against the whole of it."""
-        p = self.prepared
-        totals = p.weigher.totals([r for i in step for line in p.lines[i] for r in line.rows])
-        parts = batches.share(
-            step, self.recipe, self.accelerator.process_index, self.accelerator.num_processes
-        )
-        return [self._batch(part or step[:1], totals, real=bool(part)) for part in parts]
-
-    def _batch(self, posts: list[int], totals: dict[str, float], *, real: bool) -> Batch:
-        """The posts as one batch; with `real` off it weighs nothing and only keeps step."""
-        p = self.prepared
-        lines = [line for i in posts for line in p.lines[i]]
-        pictures, recalled = p.pictures(lines)
-        made = batches.collate(
-            lines,
-            pictures,
-            p.weigher,
-            totals,
-            pad=p.encoder.pad,
-            positions=self.positions,
-            dtype=self.mask_dtype,
-        )
-        made.recalled = recalled
-        if not real:
-            made.weights.zero_()
-            made.names, made.tokens = (), 0
-        return made
-
     def _identity(self) -> str:
         """Hash of what decides the numbers of a run."""
         told = self.recipe.model_dump(

@@ -218,9 +218,11 @@ def on_tiny(name: str, folder: Path, output: Path) -> list[str]:
     found = recipe.load(name)
     given = [f"model_name_or_path={folder}", f"output_dir={output}", "device=cpu"]
     for part in ("data", "dev"):
-        for i in range(len(getattr(found, part))):
+        for i, one in enumerate(getattr(found, part)):
             for key, value in (("source", "tiny"), ("reasons", ""), ("limit", "4")):
                 given.append(f"{part}.{i}.{key}={value}")
+            if "$GEN_MSA_DATA" in str(one.cues):
+                given.append(f"{part}.{i}.cues={{}}")  # files beside the source that was taken away
     return [*given, "max_length=2048"]
 
 

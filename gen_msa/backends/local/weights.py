@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers as hf
@@ -86,6 +86,13 @@ def read(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
             f"{folder}: the model cannot be loaded: {e}",
             mend="it needs config.json, *.safetensors and tokenizer files, and no code of its own",
         ) from None
+
+
+def guard(folder: Path, kind: Literal["model", "adapter"]) -> None:
+    """Refuse a folder that leads to code, or is not as it was sealed, before a library reads it."""
+    scan(folder, kind)
+    if (folder / manifest.NAME).is_file():
+        manifest.check(folder)
 
 
 def find(target: str) -> tuple[Path, Path | None]:
