@@ -90,7 +90,7 @@ def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not _is_running(left.name.split(".")[-2]):
+        if not is_running(left.name.split(".")[-2]):
             left.unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -103,7 +103,7 @@ def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-def _is_running(pid: str) -> bool:
+def is_running(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

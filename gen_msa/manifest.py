@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from gen_msa.errors import UserError
-from gen_msa.jsonl import _is_running
+from gen_msa.jsonl import is_running
 from gen_msa.jsonl import whole as whole_file
 
 NAME = "MANIFEST.json"
@@ -98,7 +98,7 @@ def restore(target: Path) -> None:
     """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
         pid, _, kind = left.name.removeprefix(f".{target.name}.").partition(".")
-        if kind not in ("part", "old") or not pid.isdigit() or _is_running(pid):
+        if kind not in ("part", "old") or not pid.isdigit() or is_running(pid):
             continue
         if kind == "old" and not target.exists():
             left.rename(target)

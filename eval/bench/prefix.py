@@ -23,6 +23,7 @@ from defusedxml.ElementTree import parse
 
 from gen_msa import builtin
 from gen_msa.backends import BackendOptions
+from gen_msa.backends.local import weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import Completion, Request
 from gen_msa.prompting import load, render
@@ -115,11 +116,11 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     posts = sentences(Path(os.environ["GEN_MSA_DATA"]), args.sentences)
     asked = requests(posts, args.new)
-    model, tokenizer, revision = builtin.load(dtype="float32")
+    model, processor, revision = weights.load(str(builtin.folder()), BackendOptions())
     ways = {}
     for name in ("plain", "shared"):
         settings = BackendOptions(batch_size=args.batch, share_prefix=name == "shared")
-        ways[name] = TransformersBackend.of(model, tokenizer, settings, revision)
+        ways[name] = TransformersBackend.of(model, processor.tokenizer, settings, revision)
     times, said = measured(ways, asked, args.rounds)
     pairs = list(zip(asked, said["shared"], said["plain"], strict=True))
     parted = [(r, s.text, p.text) for r, s, p in pairs if s.text != p.text]

@@ -6,21 +6,17 @@ user's cache folder, and checked by hash at every later start. What was trained 
 in `weights/`, if it came along; without it the projector is noise, so pictures say nothing, and the
 words are zero-shot and weak. Knows nothing of backends or prompts.
 
-    model, processor, revision = load(dtype="float32")
+    folder(), adapted()      # what a backend loads: the model, and its adapter or None
 """
 
 import hashlib
 import os
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from gen_msa import manifest
 from gen_msa.errors import MissingExtra, UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
 
 MODEL = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
 GRID = 4
@@ -88,51 +84,6 @@ def folder() -> Path:
     the same bytes. Raises `UserError` when a package of weights is missing or the cache cannot be
     written, `MissingExtra` when torch, transformers or gguf is missing.
     """
-    kept = _kept()
-    if kept.problem is not None:
-        raise UserError(
-            f"the builtin model cannot be kept in {kept.path.parent}: {kept.problem}",
-            mend="set GEN_MSA_CACHE to a folder that can be written",
-        )
-    return kept.path
-
-
-def load(
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto", device: str = "cpu"
-) -> "tuple[PreTrainedModel, ProcessorMixin, str]":
-    """Model in evaluation mode with what was trained on top, its processor, and revision.
-
-    The revision is a hash of the packaged weights, that of the adapter if there is one, and the
-    dtype; `auto` is float32. A cache that cannot be written costs time and a warning. Raises as
-    `folder` does when something is missing.
-    """
-    kept = _kept()
-    from gen_msa.builtin import convert
-
-    if kept.problem is not None:
-        said = f"the builtin model is not kept in {kept.path}: {kept.problem}"
-        warnings.warn(said, stacklevel=2)
-    model, processor = kept.fresh or convert.read(kept.path)
-    revision, trained = kept.revision, adapted()
-    if trained is not None:
-        if find_spec("peft") is None:
-            raise MissingExtra("peft", "builtin")
-        model = convert.merged(model, trained)
-        revision += "+" + manifest.sha256(trained / "adapter_model.safetensors")[:16]
-    name = "float32" if dtype == "auto" else dtype
-    return convert.cast(model, name).to(device).eval(), processor, f"{revision}/{name}"
-
-
-class _Kept(NamedTuple):
-    """Where the untrained model lies; if it was made just now, itself, and why it is not there."""
-
-    path: Path
-    revision: str
-    fresh: tuple[Any, Any] | None = None
-    problem: OSError | None = None
-
-
-def _kept() -> _Kept:
     for needed in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(needed) is None:
             raise MissingExtra(needed, "builtin")
@@ -143,10 +94,13 @@ def _kept() -> _Kept:
     revision = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:16]
     path = cache_folder() / f"builtin-{revision}"
     if manifest.whole(path):
-        return _Kept(path, revision)
+        return path
     made = assembly.assembled(*convert.unpack(language), convert.unpack_tower(vision, GRID))
     try:
         convert.keep(*made, path)
     except OSError as e:
-        return _Kept(path, revision, made, e)
-    return _Kept(path, revision, made)
+        raise UserError(
+            f"the builtin model cannot be kept in {path.parent}: {e}",
+            mend="set GEN_MSA_CACHE to a folder that can be written",
+        ) from None
+    return path

@@ -1,4 +1,4 @@
-"""Packaged weights to modules, modules to a sealed folder and back, with what was trained on top.
+"""Packaged weights to modules, modules to a sealed folder.
 
 Knows how the packaged files are laid out inside, not where they are.
 
@@ -13,37 +13,8 @@ import torch
 import transformers as hf
 from safetensors import SafetensorError
 
+from gen_msa.manifest import staged
 from gen_msa.towers.efficientnet_lite import Tower, TowerConfig, folded
-from gen_msa.errors import UserError
-from gen_msa.manifest import check, staged
-
-
-def read(folder: Path) -> tuple[Any, Any]:
-    """Model in float32 and processor of a folder that was kept."""
-    _hush()
-    model = hf.AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-    )
-    return model, hf.AutoProcessor.from_pretrained(folder, local_files_only=True)
-
-
-def merged(model: Any, adapter: Path) -> Any:
-    """The model with a sealed peft adapter merged in. Raises `UserError` if it does not fit."""
-    from peft import PeftModel
-
-    check(adapter)
-    try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as e:
-        raise UserError(f"the adapter in {adapter} does not fit the builtin model: {e}") from None
-
-
-def cast(model: Any, dtype: str) -> Any:
-    """The model with its parameters in `dtype`; buffers (the rotary angles) keep float32."""
-    for weight in model.parameters():
-        weight.data = weight.data.to(getattr(torch, dtype))
-    model.config.dtype = getattr(torch, dtype)
-    return model
 
 
 def unpack(packed: Path) -> tuple[Any, Any]:

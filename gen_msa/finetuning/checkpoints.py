@@ -1,7 +1,8 @@
-"""Checkpoints: what is trained, the optimiser, the random state, and where the run stood.
+"""Checkpoints: what is trained, the optimiser, its schedule, and where the run stood.
 
 A checkpoint is staged beside its place, sealed with a manifest and renamed, so it is there whole or
-not at all; going on takes the newest whole one. Safetensors and JSON only. Knows no recipe.
+not at all; going on takes the newest whole one. Safetensors and JSON only. No random state: each
+step draws its own. Knows no recipe.
 
     save(folder / "checkpoint-120", state); latest(folder)
 """
@@ -9,16 +10,20 @@ not at all; going on takes the newest whole one. Safetensors and JSON only. Know
 import json
 import re
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gen_msa import manifest
 from gen_msa.errors import UserError
 
+NOT_WRITTEN = (OSError, SafetensorError)
+"""What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 _TRAINED, _OPTIMISER, _FACTS = "trained.safetensors", "optimizer.safetensors", "state.json"
 
@@ -51,23 +56,24 @@ def save(
 ) -> None:
     """Write one checkpoint. Raises `UserError` when the disk will not take it; older ones stay."""
     tensors, facts = _flat(optimizer.state_dict())
-    tensors["rng"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
     told = {"progress": asdict(progress), "optimizer": facts, "scheduler": scheduler.state_dict()}
     try:
         with manifest.staged(folder) as draft:
             save_file({k: v.contiguous() for k, v in trained.items()}, draft / _TRAINED)
             save_file(tensors, draft / _OPTIMISER)
             (draft / _FACTS).write_text(json.dumps(told), encoding="utf-8")
-    except OSError as e:
+    except NOT_WRITTEN as e:
         raise UserError(
-            f"the checkpoint {folder} cannot be written: {e}", mend="free space; then run again"
+            f"the checkpoint {folder} cannot be written: {e}",
+            mend="make room, then run again: it goes on from the last whole checkpoint",
         ) from None
 
 
 def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any) -> Progress:
-    """Put a checkpoint's state into model, optimiser, schedule and random state."""
+    """Put a checkpoint's state into model, optimiser and schedule; where the run stood.
+
+    Raises `UserError` when other tensors are trained than were then.
+    """
     trained = load_file(folder / _TRAINED)
     wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if set(trained) != set(wanted):
@@ -78,10 +84,6 @@ def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, schedule
             parameter.copy_(trained[name])
     tensors = load_file(folder / _OPTIMISER)
     told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    torch.set_rng_state(tensors.pop("rng"))
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
-    tensors.pop("rng.cuda", None)
     optimizer.load_state_dict(_deep(tensors, told["optimizer"]))
     scheduler.load_state_dict(told["scheduler"])
     return Progress(**told["progress"])
@@ -94,18 +96,45 @@ def latest(folder: Path, recipe: str) -> tuple[Path | None, list[str]]:
         if not manifest.whole(path):
             passed.append(f"{path.name}: not whole")
             continue
-        told = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-        if told["progress"]["recipe"] != recipe:
+        if _recipe_of(path) != recipe:
             passed.append(f"{path.name}: made by another recipe")
             continue
         return path, passed
     return None, passed
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for path in sorted(_all(folder), key=_step, reverse=True)[keep:]:
+def prune(folder: Path, keep: int, progress: Progress) -> None:
+    """Remove this recipe's checkpoints but the newest `keep`, and any from beyond where it stands.
+
+    Those come from an earlier run that was not gone on from. Other recipes' are left alone.
+    """
+    own = [p for p in _all(folder) if _recipe_of(p) == progress.recipe]
+    now = [p for p in own if _step(p) <= progress.step]
+    kept = sorted(now, key=_step, reverse=True)[:keep]
+    for path in set(own) - set(kept):
         shutil.rmtree(path)
+
+
+def check_place(folder: Path) -> None:
+    """Raise `UserError` unless files can be written to `folder`, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as f:
+            f.write(b"0" * 4096)
+    except OSError as e:
+        raise UserError(
+            f"output_dir {folder} cannot be written to: {e.strerror or e}",
+            mend="choose another output_dir, or make room",
+        ) from None
+
+
+def _recipe_of(path: Path) -> str:
+    """The recipe a checkpoint was made by; "" for a folder that does not say."""
+    try:
+        told = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+        return str(told["progress"]["recipe"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _all(folder: Path) -> list[Path]:

@@ -7,14 +7,14 @@ Knows nothing of training. An error of the thread is raised where the batch is t
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(source: Iterator[T], ready: int) -> Iterator[T]:
-    """The items of `source`, at most `ready` of them made before they are taken; 0 for no thread."""
+def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
+    """The items of `source`, at most `ready` of them made before they are taken; 0: no thread."""
     if ready == 0:
         yield from source
         return

@@ -20,7 +20,7 @@ from gen_msa.finetuning.judgement import Explained, Judged, Judgement, Sample
 from gen_msa.metrics import f1, score
 from gen_msa.prompting.answers._spans import Spans, fold
 from gen_msa.readers import Reading
-from gen_msa.readers._prompted import Prompted
+from gen_msa.readers.prompted import Prompted
 from gen_msa.types import Aspect, Example, Opinion, Status
 
 TOGETHER = 64

@@ -15,6 +15,7 @@ from gen_msa.backends.local import adapters, probe, weights
 from gen_msa.errors import UserError
 from gen_msa.finetuning import card
 from gen_msa.finetuning.adapting import precision, save_adapter, trainable
+from gen_msa.finetuning.checkpoints import NOT_WRITTEN
 from gen_msa.finetuning.judgement import Judgement
 from gen_msa.finetuning.judging import undisturbed
 from gen_msa.finetuning.opening import Opened
@@ -50,9 +51,10 @@ def keep(
                 probe=probe.record(model.eval(), opened.processor),
             )
             card.write(draft, _facts(recipe, opened, model, prepared, judgement, step))
-    except OSError as e:
+    except NOT_WRITTEN as e:
         raise UserError(
-            f"the adapter {folder} cannot be written: {e.strerror or e}", mend="free some space"
+            f"the adapter {folder} cannot be written: {e}",
+            mend="make room, then run again: it goes on from the last whole checkpoint",
         ) from None
 
 

@@ -10,13 +10,13 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning import batches, checkpoints
+from gen_msa.finetuning import checkpoints, processes
 from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
@@ -26,6 +26,7 @@ from gen_msa.finetuning.judgement import Judgement
 from gen_msa.finetuning.judging import judge_model
 from gen_msa.finetuning.keeping import keep
 from gen_msa.finetuning.opening import open_model
+from gen_msa.finetuning.planning import Planner
 from gen_msa.finetuning.preparing import asked_for, prepare, why_separate
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.stepping import Diverged, Stepped, Stepper
@@ -40,12 +41,15 @@ def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
     `dry_run` plans, prints and probes the longest batch, and writes nothing. Raises `UserError` for
     what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a number.
     """
+    if not dry_run:
+        checkpoints.check_place(Path(recipe.output_dir))
     run = Run(recipe)
     run.tell()
     run.probe()
     if not dry_run:
         run.resume()
         run.train()
+    run.accelerator.end_training()
     return run.adapter
 
 
@@ -53,21 +57,24 @@ class Run:
     """One fine-tuning run of one process; every process of it holds the same plan."""
 
     def __init__(self, recipe: Recipe) -> None:
-        from accelerate import Accelerator
         from transformers import get_scheduler
 
         self.recipe = recipe
         self.folder = Path(recipe.output_dir)
         self.adapter = self.folder / "adapter"
-        torch.manual_seed(recipe.seed)
         self.devs = dev_posts(recipe)
+        # First of all the process gets its device, or all would load onto the first one.
+        self.accelerator = processes.begin(recipe)
         self.opened = open_model(recipe)
-        self.accelerator = Accelerator(cpu=self.opened.model.device.type == "cpu")
-        self.positions, self.mask_dtype = asked_for(self.opened.model, recipe)
+        positions, dtype = asked_for(self.opened.model, recipe)
         separate = why_separate(recipe, self.opened.model)
+        # The new weights are the same in every process.
+        torch.manual_seed(recipe.seed)
         self.model = adapt(self.opened.model, recipe)
         self.prepared = prepare(recipe, self.opened.model, self.opened.processor, separate=separate)
-        self.steps = self._count()
+        place = {"rank": self.accelerator.process_index, "processes": self._processes}
+        self.planner = Planner(recipe, self.prepared, **place, positions=positions, dtype=dtype)
+        processes.agree(self.accelerator, "rows", self.planner.fingerprint())
         optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe))
         scheduler = get_scheduler(
             recipe.lr_scheduler_type,
@@ -79,14 +86,17 @@ class Run:
             self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.memory
         )
         self.progress = Progress(recipe=self._identity())
-        self.teller = Teller(
-            recipe,
-            self.folder,
-            main=self.accelerator.is_main_process,
-            processes=self.accelerator.num_processes,
-        )
-        # Each process draws its own dropout.
-        torch.manual_seed(recipe.seed + self.accelerator.process_index)
+        main = self.accelerator.is_main_process
+        self.teller = Teller(recipe, self.folder, main=main, processes=self._processes)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.planner.steps
+
+    @property
+    def _processes(self) -> int:
+        return int(self.accelerator.num_processes)
 
     def tell(self) -> None:
         """What is trained, on what, and what was left out."""
@@ -102,12 +112,9 @@ class Run:
 
     def probe(self) -> None:
         """Forward and backward on the longest batch, so that memory runs out now or never."""
-        size = self.recipe.per_device_train_batch_size * self.accelerator.num_processes
-        order = sorted(range(len(self.prepared.lines)), key=lambda i: -self.prepared.lengths[i])
-        state = torch.get_rng_state()
         started = time.perf_counter()
         try:
-            done = self.stepper.backward(self._batches(order[:size]))
+            done = self.stepper.backward(self.planner.batches(self.planner.longest()))
         except (MemoryError, RuntimeError) as e:
             if "memory" not in str(e).lower():
                 raise
@@ -116,14 +123,14 @@ class Run:
                 mend="lower per_device_train_batch_size, max_length or the picture budget",
             ) from None
         self.stepper.optimizer.zero_grad(set_to_none=True)
-        torch.set_rng_state(state)
         self.teller.probed(done, time.perf_counter() - started, self.prepared, self.steps)
 
     def resume(self) -> None:
         """Go on from the last whole checkpoint of this recipe, if there is one and it is wanted."""
-        if not self.recipe.resume:
-            return
-        found, passed = checkpoints.latest(self.folder, self.progress.recipe)
+        found, passed = None, list[str]()
+        if self.recipe.resume:
+            found, passed = checkpoints.latest(self.folder, self.progress.recipe)
+            processes.agree(self.accelerator, "checkpoint", found.name if found else "")
         if found is not None:
             self.progress = checkpoints.restore(
                 found, self.model, self.stepper.optimizer, self.stepper.scheduler
@@ -132,20 +139,19 @@ class Run:
 
     def train(self) -> None:
         """All steps that are left; judged and kept as the recipe says."""
-        done = self.progress.step
-        plan = (s for i, s in enumerate(self._plan()) if i >= done)
-        feed = ahead((self._batches(step) for step in plan), self.recipe.levers.prefetch)
-        for made in feed:
-            self._after(self._step(made))
-            if self._tired():
-                self.teller.stopped_early(self.progress)
-                break
+        made = (self.planner.batches(step) for step in self.planner.left(self.progress.step))
+        with closing(ahead(made, self.recipe.levers.prefetch)) as feed:
+            # Looked at before a step: what is gone on from may have been tired already.
+            while not self._tired() and (ready := next(feed, None)) is not None:
+                self._after(self._step(ready))
+        if self._tired() and self.progress.step < self.steps:
+            self.teller.stopped_early(self.progress)
         if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
             self._judge()
         self.teller.end(self.progress, self.adapter)
 
     def _step(self, made: list[Batch]) -> Stepped:
-        done = self.stepper.step(made)
+        done = self.stepper.step(made, self.progress.step)
         self.progress.step += 1
         self.progress.rows += done.rows
         self.progress.tokens += done.tokens
@@ -154,7 +160,7 @@ class Run:
     def _after(self, done: Stepped) -> None:
         step, recipe = self.progress.step, self.recipe
         self.teller.step(self.progress, done, self.stepper.scheduler.get_last_lr()[0], self.steps)
-        an_epoch = self._epoch_steps()
+        an_epoch = self.planner.epoch_steps
         if step % (recipe.eval_steps or an_epoch) == 0 and step != self.steps:
             self._judge()
         if step % (recipe.save_steps or an_epoch) == 0 or step == self.steps:
@@ -164,7 +170,7 @@ class Run:
         """Read the dev posts; keep the adapter if it is the best so far, or if none are read."""
         judgement = self._judgement()
         told = judgement.as_json() if judgement else {"step": self.progress.step}
-        score = self._agreed(told.get("score", float(self.progress.step)))
+        score = processes.from_main(self.accelerator, told.get("score", float(self.progress.step)))
         better = score > self.progress.best
         self.progress.worse = 0 if better else self.progress.worse + 1
         self.progress.history.append(told)
@@ -190,12 +196,6 @@ class Run:
         self.teller.judged(found, samples=self.progress.step == self.steps)
         return found
 
-    def _agreed(self, score: float) -> float:
-        """The main process' score, in all processes."""
-        from accelerate.utils import broadcast_object_list
-
-        return float(broadcast_object_list([score])[0])
-
     def _tired(self) -> bool:
         patience = self.recipe.early_stopping_patience
         return bool(patience and self.recipe.dev and self.progress.worse >= patience)
@@ -203,7 +203,6 @@ class Run:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
-            self.folder.mkdir(parents=True, exist_ok=True)
             checkpoints.save(
                 self.folder / f"checkpoint-{self.progress.step}",
                 trained,
@@ -211,7 +210,7 @@ class Run:
                 self.stepper.scheduler,
                 self.progress,
             )
-            checkpoints.prune(self.folder, self.recipe.save_total_limit)
+            checkpoints.prune(self.folder, self.recipe.save_total_limit, self.progress)
         self.accelerator.wait_for_everyone()
 
     def _identity(self) -> str:

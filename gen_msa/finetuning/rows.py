@@ -17,8 +17,7 @@ from gen_msa.finetuning import reasons
 from gen_msa.finetuning.recipe import Data, Recipe
 from gen_msa.prompting import Target, target
 from gen_msa.readers import ReaderSettings
-from gen_msa.readers._asking import Asker, Question
-from gen_msa.readers._seeing import PostRefused, Seen, see
+from gen_msa.readers.prompted import Asker, PostRefused, Question, Seen, see
 from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Polarity, Rejected
 
 TOGETHER = 256

@@ -7,6 +7,7 @@ run before the optimiser has moved anything, and names the rows.
 """
 
 import math
+import random
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext as nothing
@@ -16,10 +17,11 @@ from typing import Any
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.adapting import precision
+from gen_msa.finetuning.adapting import precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.gradients import check_gradients
 from gen_msa.finetuning.loss import LabelledHead, Losses, of_logits
+from gen_msa.finetuning.processes import share_gradients
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.vision import Memory
 
@@ -60,12 +62,16 @@ class Stepper:
         self.bare = model
         self.memory = memory
         self.head = LabelledHead(model, on=recipe.levers.labelled_head)
+        share_gradients(accelerator, trainable(model))
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._unproven: list[str] | None = None
         """Trained tensors not seen to get a gradient yet; None before the first step."""
 
-    def step(self, batches: Sequence[Batch]) -> Stepped:
-        """One update from this process's batches of a step; the others do theirs."""
+    def step(self, batches: Sequence[Batch], number: int = 0) -> Stepped:
+        """One update from this process's batches of step `number`; the others do theirs."""
+        # Each step and process draws its own dropout: a run that is gone on from draws the same.
+        drawn = f"{self.recipe.seed}/{number}/{self.accelerator.process_index}"
+        torch.manual_seed(random.Random(drawn).getrandbits(63))
         done = self.backward(batches)
         if self._unproven is None or self._unproven:
             self._prove(pictures=any("pixel_values" in b.inputs for b in batches))

@@ -44,6 +44,8 @@ class ReaderSettings(Settings):
     """Overrides the prompt's own limit."""
     bad_picture: Literal["text-only", "drop", "fail"] = "text-only"
     """What to do with a post whose picture is missing, broken or refused."""
+    pictures: bool = True
+    """Show pictures to a reader that sees them; without, it reads text and cues alone."""
     picture: PictureLimits = PictureLimits()
     adapter_settings: Literal["keep", "override"] = "keep"
     """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
@@ -116,8 +118,7 @@ def make(settings: ReaderSettings, media_root: Path) -> Reader:
         return readers[name](target, settings, media_root)
     if name not in backends:
         raise UserError(f"no reader named {name!r}", mend=did_you_mean(name, names()))
-    from gen_msa.readers._prompted import Prompted
-    from gen_msa.readers._trained import as_trained
+    from gen_msa.readers.prompted import Prompted, as_trained
 
     backend = backends[name](target, settings.backend)
     # Only a backend that holds the weights can know how they were trained.

@@ -1,7 +1,8 @@
-"""The reader that comes with us: a small multimodal model from packages.
+"""The reader that comes with us: a small multimodal model from packages, and what was trained on it.
 
-Knows nothing of how prompts are read. Without trained weights it is zero-shot, weak, and is shown
-no pictures, because nothing has taught it to see; `eval/bench/README.md` has its figures.
+`builtin:FOLDER` reads with an adapter of your own in place of ours. Without any it is zero-shot,
+weak, and is shown no pictures, because nothing has taught it to see; `eval/bench/README.md` has its
+figures. Knows nothing of how prompts are read.
 
     gen-msa explain posts.jsonl --reader builtin
 """
@@ -9,25 +10,26 @@ no pictures, because nothing has taught it to see; `eval/bench/README.md` has it
 from pathlib import Path
 
 from gen_msa import builtin
-from gen_msa.backends.local.weights import device_of
+from gen_msa.backends.local import weights
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.errors import UserError
 from gen_msa.readers import Reader, ReaderSettings, readers
-from gen_msa.readers._prompted import Prompted
+from gen_msa.readers.prompted import Prompted, as_trained
 
 
 @readers.register
 def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
-    """The builtin reader. It takes no target."""
-    if target:
-        raise UserError(f"builtin takes nothing after the colon, not {target!r}")
-    device = device_of(settings.backend.device)
-    model, processor, revision = builtin.load(settings.backend.dtype, device)
-    trained = builtin.adapted() is not None
-    # An untrained projector turns a picture into noise: better none.
-    shown = processor if trained else processor.tokenizer
-    backend = TransformersBackend.of(model, shown, settings.backend, revision)
+    """The builtin reader; `target` is an adapter's folder, or "" for the one that came with us."""
+    adapter = target or builtin.adapted()
+    name = str(builtin.folder()) + (f"@{adapter}" if adapter else "")
+    if adapter:
+        backend = TransformersBackend(name, settings.backend)
+        settings = as_trained(settings, backend.trained)
+    else:
+        model, processor, revision = weights.load(name, settings.backend)
+        # An untrained projector turns a picture into noise: better none.
+        backend = TransformersBackend.of(model, processor.tokenizer, settings.backend, revision)
     backend.lists_aspects = False
     # Untrained small models imitate examples better than they follow instructions.
-    prompt = "reader/full" if trained else "reader/shots"
-    return Prompted(backend, settings, media_root, prompt=prompt)
+    return Prompted(
+        backend, settings, media_root, prompt="reader/full" if adapter else "reader/shots"
+    )

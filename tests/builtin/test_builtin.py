@@ -50,41 +50,34 @@ def test_a_folder_that_was_harmed_is_made_anew(tiny, file, harm):
     assert path.read_bytes() == data
 
 
-def test_other_packaged_weights_are_another_folder_and_another_revision(tiny):
-    first, (_, _, revision) = builtin.folder(), builtin.load()
+def test_other_packaged_weights_are_another_folder(tiny):
+    first = builtin.folder()
     tiny[1].write_bytes(b"newer")
     assert builtin.folder() != first
-    assert builtin.load()[2] != revision
 
 
-def test_the_auto_classes_load_the_folder_and_it_equals_what_load_gives(tiny):
+def test_a_backend_loads_the_folder_with_nothing_special(tiny):
     loaded, processor, revision = weights.load(str(builtin.folder()), BackendOptions())
-    model, own, name = builtin.load()
-    assert type(loaded) is type(model) is hf.LlavaForConditionalGeneration
-    assert all(torch.equal(w, model.state_dict()[n]) for n, w in loaded.state_dict().items())
+    made, own = tiny_builtin(builtin.GRID)[:2]
+    assert type(loaded) is hf.LlavaForConditionalGeneration
+    assert all(torch.equal(w, made.state_dict()[n]) for n, w in loaded.state_dict().items())
     assert type(processor) is type(own)
     assert revision.endswith("/float32")
-    assert name.endswith("/float32")
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-def test_bfloat16_keeps_the_rotary_angles_exact(tiny, fresh):
-    if not fresh:
-        builtin.folder()
-    model, _, revision = builtin.load("bfloat16")
-    assert model.dtype == model.config.dtype == torch.bfloat16
+def test_bfloat16_keeps_the_rotary_angles_exact(tiny):
+    options = BackendOptions(dtype="bfloat16")
+    model, _, revision = weights.load(str(builtin.folder()), options)
+    assert model.dtype == torch.bfloat16
     assert model.model.language_model.rotary_emb.inv_freq.dtype == torch.float32
     assert revision.endswith("/bfloat16")
 
 
-def test_a_cache_that_cannot_be_written_costs_load_a_warning_and_folder_an_error(
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(
     tiny, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="is not kept in"):
-        model, _, _ = builtin.load()
-    assert torch.equal(model.lm_head.weight, tiny_builtin(builtin.GRID)[0].lm_head.weight)
     with pytest.raises(UserError, match="GEN_MSA_CACHE"):
         builtin.folder()
 
@@ -149,7 +142,7 @@ def loaded():
             raise AssertionError("the network was asked")
 
         patch.setattr(socket.socket, "connect", refused)
-        return builtin.load(dtype="float32")
+        return weights.load(str(builtin.folder()), BackendOptions())
 
 
 @pytest.mark.models

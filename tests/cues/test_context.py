@@ -140,3 +140,16 @@ def test_the_fingerprint_follows_files_and_options(tmp_path: Path) -> None:
 def test_the_post_as_a_whole_gets_the_caption_too() -> None:
     whole = post(caption="A bowl.").model_copy(update={"aspects": (WHOLE_POST,)})
     assert cues(whole) == (Cue(text="caption: A bowl.", source="meta:caption"),)
+
+
+def test_a_path_may_name_variables_and_a_file_may_be_read_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"17.jpg": "There are 2 people. Ada with a happy expression. a person with a sad one."}
+    saved(tmp_path / "faces.json", said)
+    monkeypatch.setenv("FACES", str(tmp_path))
+    file = {"path": "$FACES/faces.json", "lead": "", "only": r"\w+ with a \w+ expression"}
+    assert cues(post(), files=[file])[0].text == "Ada with a happy expression"
+    assert cues(post(), files=[{**file, "only": "nobody"}])[0].text == ""
+    with pytest.raises(ValueError, match="not a regular expression"):
+        ContextOptions.model_validate({"files": [{**file, "only": "("}]})

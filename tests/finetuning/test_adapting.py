@@ -1,5 +1,6 @@
 """What a recipe says is trained and nothing else is, in every family; every switch switches."""
 
+import copy
 import re
 
 import pytest
@@ -118,6 +119,13 @@ def test_layers_after_the_one_a_llava_reads_the_tower_at_are_not_trained():
     model.config.vision_feature_layer = -2
     with pytest.raises(UserError, match="no linear layer"):  # its only layer comes after
         adapt(model, recipe(train_vision=True))
+    layers = model.model.vision_tower.encoder.layers
+    layers.append(copy.deepcopy(layers[0]))
+    model = adapt(model, recipe(train_vision=True))
+    tower = {
+        one.name.partition("layers.")[2][0] for one in trainable(model) if one.kind == "vision"
+    }
+    assert tower == {"0"}
 
 
 def test_only_the_named_layers_get_lora():

@@ -24,8 +24,8 @@ from gen_msa.finetuning.loss import FIELDS, LabelledHead, Weigher, of_logits
 from gen_msa.finetuning.preparing import asked_for
 from gen_msa.finetuning.recipe import Data, Loss, Recipe
 from gen_msa.finetuning.rows import Row
-from gen_msa.readers._asking import Question
-from gen_msa.readers._seeing import Seen
+from gen_msa.readers.prompted.asking import Question
+from gen_msa.readers.prompted.seeing import Seen
 from gen_msa.types import Opinion, Polarity
 from tests.backends.chats import look, picture
 from tests.fixtures.posts import post

@@ -9,7 +9,7 @@ from gen_msa import prompting
 from gen_msa.annotating import JobSettings
 from gen_msa.errors import UserError
 from gen_msa.readers import ReaderSettings
-from gen_msa.readers._trained import as_trained
+from gen_msa.readers.prompted.trained import as_trained
 
 OWN = """---
 about: our own

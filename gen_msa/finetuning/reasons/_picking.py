@@ -137,7 +137,7 @@ class Picker:
         last = self._with_conjunct(i, first, last)
         while last > most and tree.tags[last] in _SMALL_TAGS:
             last -= 1
-        while first < least and not negators and self._is_auxiliary(first):
+        while first < least and self._is_auxiliary(first):
             first += 1
         first = self._leanings.whole_word(first)
         return self._made(first, last, i) if self._fits(first, last) else None

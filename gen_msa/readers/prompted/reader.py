@@ -14,8 +14,8 @@ from gen_msa import prompting
 from gen_msa.backends import Backend
 from gen_msa.chat import Completion
 from gen_msa.readers import ReaderSettings, Reading, Shown
-from gen_msa.readers._asking import Asker, Question
-from gen_msa.readers._seeing import PostRefused, Seen, Task, see, with_aspects
+from gen_msa.readers.prompted.asking import Asker, Question
+from gen_msa.readers.prompted.seeing import PostRefused, Seen, Task, see, with_aspects
 from gen_msa.types import Opinion, Post, Status
 
 _HOW_FAST = {"batch_size", "timeout", "retries", "api_key_variable", "share_prefix"}
@@ -125,7 +125,7 @@ class Prompted:
 
     def _asker(self, prompt: str) -> Asker:
         if prompt not in self._askers:
-            sees = self._backend.sees_pictures
+            sees = self._backend.sees_pictures and self._settings.pictures
             self._askers[prompt] = Asker(prompt, self._settings, self._root, sees_pictures=sees)
         return self._askers[prompt]
 

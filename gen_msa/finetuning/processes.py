@@ -1,0 +1,86 @@
+"""The processes of a run: one, or several with a whole copy of the model each.
+
+A launcher (torchrun, `accelerate launch`) says how many; this file makes them meet, says no to what
+would not train right, and checks that all of them see the same. Knows nothing of rows or steps.
+
+    accelerator = begin(recipe); agree(accelerator, "rows", planner.fingerprint())
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from gen_msa.errors import UserError
+from gen_msa.finetuning.adapting import Trained
+from gen_msa.finetuning.recipe import Recipe
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: the main one reads the dev posts alone."""
+_WHOLE_COPIES = ("NO", "MULTI_")
+
+
+def begin(recipe: Recipe) -> Any:
+    """The accelerator of this process, on its own device.
+
+    Precision and accumulation are the recipe's, whatever a launcher's file says of them. Raises
+    `UserError` for ways of splitting a model that this loop cannot train right.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
+
+    from gen_msa.backends.local import weights
+
+    accelerator = Accelerator(
+        cpu=weights.device_of(recipe.device) == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    kind = str(accelerator.distributed_type.value)
+    if not kind.startswith(_WHOLE_COPIES):
+        raise UserError(
+            f"{kind} is not supported: gradients are checked before every update, and the model is "
+            "judged and saved from one process, which needs a whole copy of it in each",
+            mend="start it with torchrun, or accelerate launch with finetune/accelerate/"
+            "one_gpu.yaml --multi_gpu; a model too large for one GPU fits with quantization: nf4",
+        )
+    return accelerator
+
+
+def share_gradients(accelerator: Any, trained: Iterable[Trained]) -> None:
+    """Set how processes add up their gradients; before `accelerator.prepare`.
+
+    A batch without a picture gives projector and tower no gradient, and one expert may be chosen by
+    one process only: then the processes must not wait for it.
+    """
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    partly = any(t.kind in ("projector", "vision") or ".experts." in t.name for t in trained)
+    # No buffer is trained, so none has to be sent around.
+    accelerator.ddp_handler = DistributedDataParallelKwargs(
+        find_unused_parameters=partly, broadcast_buffers=False
+    )
+
+
+def agree(accelerator: Any, what: str, value: str) -> None:
+    """Raise `UserError` in every process unless all of them hold the same `value`."""
+    if accelerator.num_processes == 1:
+        return
+    from accelerate.utils import gather_object
+
+    found = gather_object([value])
+    if len(set(found)) > 1:
+        said = ", ".join(f"process {i}: {v or 'none'}" for i, v in enumerate(found))
+        raise UserError(
+            f"the processes do not see the same {what} ({said})",
+            mend="data, cache and output_dir must lie where every process can read them",
+        )
+
+
+def from_main(accelerator: Any, value: float) -> float:
+    """The main process' value, in all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return float(broadcast_object_list([value])[0])
