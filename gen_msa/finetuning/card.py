@@ -106,7 +106,7 @@ def card(facts: Facts) -> str:
     name = Path(r.output_dir).name
     quantised = "" if r.quantization == "none" else f" (base quantised to {r.quantization})"
     eyes = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
-    known = facts.base == "builtin" or "/" in facts.base
+    known = "/" in facts.base
     return str(
         _template().render(
             front=_front(facts, name),
@@ -114,7 +114,9 @@ def card(facts: Facts) -> str:
             kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
             + quantised,
             base=facts.base,
-            reader_base=facts.base if known else "BASE",
+            reader="builtin:DIR"
+            if facts.base == "builtin"
+            else f"transformers:{facts.base if known else 'BASE'}@DIR",
             base_hash=facts.base_hash,
             version=__version__,
             step=facts.step,

@@ -94,7 +94,7 @@ def test_it_says_how_to_read_with_it_and_what_it_does_not_know(tmp_path):
     assert "--reader transformers:BASE@DIR" in here
     assert "`BASE` the folder of `smol`" in here
     assert "--reader transformers:owner/smol@DIR" in card.card(facts(tmp_path, base="owner/smol"))
-    assert "--reader transformers:builtin@DIR" in card.card(facts(tmp_path, base="builtin"))
+    assert "--reader builtin:DIR" in card.card(facts(tmp_path, base="builtin"))
     assert "they flatter it" in here
     assert "Its reasons imitate" in here
     assert "| mams:train | 1,000 | 2,600 | 4 | gold | cue | reader/full@1a2b3c4d |" in here
