@@ -31,7 +31,7 @@ _LIGHT = _BE | word_set(
 _WEAK_ADJECTIVES = word_set(
     "other same such own first second third last next few many several more most whole only new"
     " old main different various certain full live former late able due exempt available open"
-    " official young early big small american italian french chinese japanese indian mexican"
+    " official young early big small less more fit free high low daily american italian french chinese japanese indian mexican"
 )
 
 
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
     start: int
     end: int
     said: bool
-    """Whether it says something (an adjective, a verb), rather than names something."""
+    """Whether it is an adjective, said of the aspect itself, and not what someone did."""
 
 
 class Picker:
@@ -144,7 +144,7 @@ class Picker:
 
     def _made(self, first: int, last: int, i: int) -> Piece:
         start, end = self._tree.starts[first], self._tree.ends[last]
-        return Piece(start, end, said=self._rank(i) < 2)
+        return Piece(start, end, said=self._rank(i) == 0)
 
     def _is_auxiliary(self, i: int) -> bool:
         word, rel = self._tree.lower[i], self._tree.rels[i]

@@ -33,10 +33,12 @@ TONE = {
     Polarity.NEGATIVE: (
         "{q} casts a bad light on {a}.",
         "The tone about {a} is bad: {q}.",
+        "Bad news for {a}: {q}.",
     ),
     Polarity.POSITIVE: (
         "{q} casts a good light on {a}.",
         "The tone about {a} is good: {q}.",
+        "Good words for {a}: {q}.",
     ),
 }
 """Where the words quoted set the tone, but are not said of the aspect itself."""

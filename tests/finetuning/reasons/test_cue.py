@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gen_msa.cues.parsing.words import word_set
 from gen_msa.data import open_source
 from gen_msa.finetuning.reasons import find
 from gen_msa.finetuning.reasons._lexicon import valence
@@ -116,9 +117,11 @@ def test_wordings_vary_and_are_the_same_each_time():
     assert len(shapes) >= 3
 
 
-WORDS = """the a food waiter screen was is not n't never great awful slow we ordered and but very
-{q} {a} #happy 😭 " '' so don ' t like love it , . !! http://t.co/x @joe café Über""".split()
-words = st.sampled_from([*WORDS, "", "\n"])
+WORDS = word_set(
+    "the a food waiter screen was is not n't never great awful slow we ordered and but very {q} {a}"
+    " #happy 😭 \" '' so don ' t like love it , . !! http://t.co/x @joe café Über"
+)
+words = st.sampled_from([*sorted(WORDS), "", "\n"])
 
 
 @settings(max_examples=60, deadline=None)
