@@ -104,6 +104,7 @@ def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
 
 
 def is_running(pid: str) -> bool:
+    """Whether a process of this machine has that number."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -3,6 +3,7 @@
 gen-msa --help
 """
 
+import os
 import sys
 
 import typer
@@ -47,6 +48,8 @@ def _options(
 
 def main() -> None:
     """The `gen-msa` command. A `UserError` is printed plainly and exits with its code."""
+    # Models and packages lie on this machine; no library is to ask the hub behind our back.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         app()
     except UserError as e:

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, help="default: recipe's")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     given = parser.parse_intermixed_args(arguments)
+    # Models and packages lie on this machine; no library is to ask the hub behind our back.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         start(given.recipe, given.overrides, dry_run=given.dry_run, resume=given.resume)
     except UserError as e:

@@ -42,7 +42,8 @@ def adapt(model: Any, recipe: Recipe) -> Any:
     """`model` (changed in place) ready to train: wrapped by peft for LoRA, itself for `full`.
 
     `full` trains the decoder with its embeddings and head; the projector if `train_projector`, the
-    vision tower if `train_vision`. Raises `UserError` when a named part does not exist.
+    vision tower if `train_vision`; what lies beside them (an `image_newline`) never. Raises
+    `UserError` when a named part does not exist.
     """
     parts = parts_of(model)
     for wanted, found, name in (
@@ -51,9 +52,8 @@ def adapt(model: Any, recipe: Recipe) -> Any:
     ):
         if wanted and not found:
             raise UserError(f"{name}: this model has no such part", mend=f"set {name}: false")
-    model.requires_grad_(False)
-    adapted = _full(model, recipe, parts) if recipe.finetuning_type == "full" else None
-    adapted = _lora(model, recipe, parts) if adapted is None else adapted
+    change = _full if recipe.finetuning_type == "full" else _lora
+    adapted = change(model, recipe, parts)
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -85,8 +85,9 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     named = dict(model.named_parameters())
     groups: dict[str, dict[str, Any]] = {}
     for one in trainable(model):
-        projector = one.kind == "projector" and recipe.projector_learning_rate is not None
-        rate = recipe.projector_learning_rate if projector else recipe.learning_rate
+        projector = one.kind == "projector"
+        own = recipe.projector_learning_rate if projector else None
+        rate = recipe.learning_rate if own is None else own
         decay = recipe.weight_decay if len(one.shape) > 1 else 0.0
         name = ("projector" if projector else "model") + ("" if decay else ", no decay")
         empty: dict[str, Any] = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
@@ -94,19 +95,30 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: Any, folder: Path, dtype: str = "float32") -> None:
     """Writes what was trained: peft's adapter files, or the whole model's safetensors for `full`.
 
-    The projector, if trained, is in the adapter file. Nothing else is written, and no card.
+    The projector, if trained, is in the adapter file, which is written in `dtype`. Nothing else is
+    written, and no card.
     """
     if hasattr(model, "peft_config"):
         # "auto" would ask the hub whether the vocabulary grew; it never does here.
         model.save_pretrained(folder, save_embedding_layers=False)
         (Path(folder) / "README.md").unlink(missing_ok=True)
+        if dtype != "float32":
+            _rounded(Path(folder) / "adapter_model.safetensors", getattr(torch, dtype))
     else:
         use_cache(model, True)
         model.save_pretrained(folder)
         use_cache(model, False)
+
+
+def _rounded(path: Path, dtype: torch.dtype) -> None:
+    """The same tensors in a shorter form."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: t.to(dtype).contiguous() for name, t in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from gen_msa.finetuning.loss import FIELDS, Weigher
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.vision import Recalled
 
+EVEN = 8
+"""Batches are padded to a multiple of so many tokens."""
 BUCKET = 32
 """Batches whose posts are sorted by length together."""
 
@@ -112,7 +114,8 @@ def collate(
     `positions`: whether the model takes `position_ids` (else it makes its own). `dtype` is that of
     a block mask: the one attention is computed in.
     """
-    width = max(len(s.ids) for s in lines)
+    # Few widths: kernels are made, and kept, for each shape there is.
+    width = -(-max(len(s.ids) for s in lines) // EVEN) * EVEN
     ids = torch.tensor([[*s.ids, *[pad] * (width - len(s.ids))] for s in lines])
     inputs: dict[str, Any] = {"input_ids": ids, **pictures}
     for name in dict.fromkeys(n for s in lines for n in s.aligned):

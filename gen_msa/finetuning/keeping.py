@@ -39,7 +39,7 @@ def keep(
     """
     try:
         with undisturbed(model), precision(model, recipe), manifest.staged(folder) as draft:
-            save_adapter(model, draft)
+            save_adapter(model, draft, recipe.save_dtype)
             if recipe.finetuning_type == "full":
                 # A whole model is read by itself, so its words and eyes go with it.
                 opened.processor.save_pretrained(draft)

@@ -98,6 +98,8 @@ class Recipe(Settings):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen weights; what is trained stays in float32."""
+    save_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the adapter's file; a shorter one is half the size and rounds."""
     bf16: bool = False
     """Mixed precision: matrix products in bfloat16."""
     device: str = "auto"

@@ -119,13 +119,14 @@ class Stepper:
     def _clipped(self) -> float:
         """Norm of the gradient before clipping.
 
-        Each group is clipped alone: a fresh projector's gradient is a hundred times that of LoRA,
+        The projector is clipped alone: a fresh one's gradient is a hundred times that of LoRA,
         which would stand still beside it.
         """
-        norms = [
-            float(self.accelerator.clip_grad_norm_(group["params"], self.recipe.max_grad_norm))
-            for group in self.optimizer.param_groups
-        ]
+        parts: dict[str, list[Any]] = {}
+        for group in self.optimizer.param_groups:
+            parts.setdefault(group["name"].partition(",")[0], []).extend(group["params"])
+        most = self.recipe.max_grad_norm
+        norms = [float(self.accelerator.clip_grad_norm_(p, most)) for p in parts.values()]
         return math.hypot(*norms)
 
     def _prove(self, *, pictures: bool) -> None:

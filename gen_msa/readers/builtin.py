@@ -1,4 +1,4 @@
-"""The reader that comes with us: a small multimodal model from packages, and what was trained on it.
+"""The reader that comes with us: a small multimodal model, and what was trained on top of it.
 
 `builtin:FOLDER` reads with an adapter of your own in place of ours. Without any it is zero-shot,
 weak, and is shown no pictures, because nothing has taught it to see; `eval/bench/README.md` has its

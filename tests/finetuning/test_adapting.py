@@ -235,7 +235,9 @@ def test_the_projector_has_its_own_rate_and_vectors_do_not_decay():
     }
     assert sum(len(g["params"]) for g in groups.values()) == len(trainable(model))
     one_rate, said = adapted("llava", train_projector=True)
-    assert [g["name"] for g in parameter_groups(one_rate, said)] == ["model, no decay"]
+    groups = parameter_groups(one_rate, said)
+    assert sorted(g["name"] for g in groups) == ["model, no decay", "projector, no decay"]
+    assert len({g["lr"] for g in groups}) == 1
 
 
 def test_a_tiny_model_is_left_as_it_was_for_other_tests():

@@ -76,13 +76,13 @@ def test_an_answer_without_its_reason_does_not_teach_to_stop(family, lesson):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_control_strings_of_a_teacher_are_words(family, lesson):
     one = lesson(family)
-    control = sorted(one.layout.control)
+    control = sorted(one.layout.control)[:40]
     encoded = one.encoder.encode(one.row(0, reason=f"so {' '.join(control)} it is"))
     answer = encoded.ids[encoded.prompt_length :]
     assert not one.layout.control_ids.intersection(answer[:-1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     reason=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
     family=st.sampled_from(TEXTS),

@@ -133,7 +133,7 @@ def test_an_adapter_trained_on_four_bits_reads_back_on_them(folder, tmp_path):
 
 
 def test_quantised_weights_cannot_be_trained_whole():
-    with pytest.raises(ValidationError, match="use finetuning_type: lora"):
+    with pytest.raises(ValidationError, match="finetuning_type: lora"):
         recipe(finetuning_type="full", quantization="nf4")
 
 

@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 
 from gen_msa.finetuning.adapting import save_adapter
+from gen_msa.finetuning.opening import use_cache
 from tests.finetuning.adapted import adapted, fresh, inputs, logits, train
 from tests.fixtures.tiny_models import FAMILIES, PICTURED
 
@@ -34,9 +35,11 @@ def test_what_is_saved_reads_back_without_any_difference_and_merges_to_1e_5(fami
 
 def test_a_whole_model_reads_back_without_any_difference_and_keeps_its_cache(tmp_path):
     model, said = adapted("llava", finetuning_type="full", **BOTH)
+    use_cache(model, False)  # as a model is opened for training
     given = inputs("llava")
     train(model, said, given)
     save_adapter(model, tmp_path)
     again = type(model).from_pretrained(tmp_path)
     assert torch.equal(logits(again, given), logits(model, given))
     assert again.config.get_text_config().use_cache
+    assert not model.config.get_text_config().use_cache

@@ -31,7 +31,8 @@ _LIGHT = _BE | word_set(
 _WEAK_ADJECTIVES = word_set(
     "other same such own first second third last next few many several more most whole only new"
     " old main different various certain full live former late able due exempt available open"
-    " official young early big small less more fit free high low daily american italian french chinese japanese indian mexican"
+    " official young early big small less more fit free high low daily"
+    " american italian french chinese japanese indian mexican"
 )
 
 

@@ -99,7 +99,7 @@ def _near(post: Post, o: Opinion, name: str, picker: Picker, kept: Kept) -> str 
     piece = picker.pick(kept, _WANTED[polarity])
     if piece is None:
         return None
-    wordings = QUOTING[polarity] if piece.said else TONE[polarity]
+    wordings = QUOTING[polarity] if piece.said else TONE.get(polarity, QUOTING[polarity])
     return fill(wordings, name, [post.text[piece.start : piece.end]], draw(post, o, "say"))
 
 

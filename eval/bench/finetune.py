@@ -1,0 +1,127 @@
+"""Fine-tuning: rows a second of gen_msa and of TRL's SFTTrainer, side by side, and what each lever gives.
+
+    GEN_MSA_DATA=... python eval/bench/finetune.py mams          # SmolLM2-135M, several aspects a post
+    GEN_MSA_DATA=... python eval/bench/finetune.py mvsa          # the builtin model, with pictures
+    GEN_MSA_DATA=... python eval/bench/finetune.py losses        # first 50 losses, same batches
+    python eval/bench/finetune.py --quick [--model FOLDER]       # a smoke test on shipped posts
+
+TRL is no dependency: `pip install trl==1.16.0 datasets`. Without it only our own rows are measured.
+Every contender is a process of its own with one thread. A lap is one pass over the same posts; laps
+take turns, so that a busy machine is busy for all. Process CPU time; the first lap is not counted.
+Speed is the median over laps; ratios are of laps of the same round, median and range.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetuners import Contender, Lap, Spec, tables, theirs, trials
+
+BASELINE = "gen_msa"
+
+
+def race(specs: Sequence[Spec], laps: int) -> dict[str, list[Lap]]:
+    """Laps of all contenders in turn, without the first; who goes first moves on."""
+    found: dict[str, list[Lap]] = {s.name: [] for s in specs}
+    with contextlib.ExitStack() as stack:
+        all_of = [stack.enter_context(Contender(s)) for s in specs]
+        for lap in range(laps + 1):
+            at = lap % len(all_of)
+            for one in [*all_of[at:], *all_of[:at]]:
+                told = one.lap()
+                print(f"lap {lap}: {one.spec.name}: {told.cpu:.2f} s", file=sys.stderr, flush=True)
+                if lap:
+                    found[one.spec.name].append(told)
+    return found
+
+
+def measure(trial: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One table of speeds."""
+    with trials.models(trial, options.model) as model:
+        specs = trials.specs(trial, model, options)
+        laps = race(specs, options.laps)
+    ours = laps[BASELINE]
+    return {
+        "trial": trial,
+        "posts": options.posts,
+        "rows": ours[0].rows,
+        "updates": ours[0].updates,
+        "laps": options.laps,
+        "seed": options.seed,
+        "recipe": list(specs[0].recipe),
+        "contenders": [tables.line(s, laps[s.name], ours) for s in specs],
+    }
+
+
+def losses(options: argparse.Namespace) -> dict[str, Any]:
+    """Losses of the first steps where both learn the same batches, and how far they are apart."""
+    with trials.models("losses", options.model) as model, tempfile.TemporaryDirectory() as folder:
+        specs = trials.alike(model, Path(folder), options)
+        told = []
+        for spec in specs:
+            with Contender(spec) as one:
+                told.append(one.lap().losses)
+    apart = [abs(a - b) / abs(b) for a, b in zip(*told, strict=True)]
+    return {
+        "trial": "losses",
+        "steps": len(apart),
+        "seed": options.seed,
+        "first": told[0][0],
+        "last": told[0][-1],
+        "largest_relative_difference": max(apart),
+        "median_relative_difference": statistics.median(apart),
+    }
+
+
+def machine() -> str:
+    """Where this ran, and how busy it was."""
+    import torch
+    import transformers
+
+    busy = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return ", ".join(
+        [
+            platform.machine(),
+            f"{os.cpu_count()} cores",
+            torch.backends.cpu.get_cpu_capability(),
+            f"Python {platform.python_version()}",
+            f"torch {torch.__version__}",
+            f"transformers {transformers.__version__}",
+            busy,
+        ]
+    )
+
+
+def main() -> None:
+    """Print one JSON line a table, and the tables."""
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("trial", nargs="*", default=[], choices=[[], *trials.NAMES])
+    asked.add_argument("--quick", action="store_true", help="one lap over eight shipped posts")
+    asked.add_argument("--model", default="", help="a folder in place of the trial's own model")
+    asked.add_argument("--posts", type=int, default=32)
+    asked.add_argument("--laps", type=int, default=5)
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--only", default="", help="contenders whose names have one of these: a|b")
+    options = asked.parse_args()
+    if theirs.missing():
+        print(f"TRL is left out: {theirs.missing()} has it measured", file=sys.stderr)
+    if options.quick:
+        options.posts, options.laps = 8, 1
+    print(f"{machine()}", flush=True)
+    for trial in options.trial or (["quick"] if options.quick else trials.NAMES):
+        found = losses(options) if trial == "losses" else measure(trial, options)
+        print(json.dumps(found), flush=True)
+        if "contenders" in found:
+            print(tables.table(found["contenders"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Laps to figures: medians, ranges, and ratios of laps that stood side by side.
+
+    print(table([line(spec, laps, ours)]))
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from finetuners import Lap, Spec
+
+
+def line(spec: Spec, laps: Sequence[Lap], ours: Sequence[Lap]) -> dict[str, Any]:
+    """What a contender reached, beside our laps of the same rounds.
+
+    `speedup`: rows a second of ours over those of this one, median, least and most.
+    """
+    speeds = [lap.rows / lap.cpu for lap in laps]
+    ratios = [(o.rows / o.cpu) / (t.rows / t.cpu) for o, t in zip(ours, laps, strict=True)]
+    return {
+        "name": spec.name,
+        "rows_per_s": _spread(speeds),
+        "speedup": _spread(ratios),
+        "updates": laps[0].updates,
+        "peak_mb": round(max(lap.peak_mb for lap in laps)),
+    }
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    return [round(v, 3) for v in (statistics.median(values), min(values), max(values))]
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """The lines in Markdown."""
+    rows = ["| | rows/s (range) | gen_msa is faster by | updates | peak MB |", "|---|---|---|---|---|"]
+    for one in lines:
+        speed, ratio = (
+            "{:.2f} ({:.2f} to {:.2f})".format(*one[k]) for k in ("rows_per_s", "speedup")
+        )
+        rows.append(f"| {one['name']} | {speed} | {ratio} | {one['updates']} | {one['peak_mb']} |")
+    return "\n".join(rows)

@@ -1,0 +1,170 @@
+"""TRL's SFTTrainer as a contender, given the same model, adapter, optimiser and rows.
+
+Rows of words alone are handed over as the tokens that our encoder makes of them; pictures as TRL
+takes them, files and strings, since it processes them itself. TRL is no dependency of anything:
+`pip install trl==1.16.0` (with `datasets`).
+
+    work(Spec("TRL", "theirs", recipe, options={"packing": True, "max_length": 512}), meter)
+"""
+
+import contextlib
+import importlib.metadata
+import io
+import itertools
+import tempfile
+from typing import Any
+
+from finetuners import Meter, Spec
+
+from gen_msa import settings
+from gen_msa.finetuning.encode import Encoded
+from gen_msa.finetuning.opening import open_model
+from gen_msa.finetuning.parts import parts_of
+from gen_msa.finetuning.planning import Planner
+from gen_msa.finetuning.preparing import Prepared, prepare
+from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.targeting import targets
+
+VERSION = "1.16.0"
+
+
+def missing() -> str:
+    """What to install, or ""."""
+    try:
+        found = [importlib.metadata.version(p) for p in ("trl", "datasets")]
+    except importlib.metadata.PackageNotFoundError:
+        found = [""]
+    return "" if found[0] == VERSION else f"pip install trl=={VERSION}"
+
+
+def work(spec: Spec, meter: Meter) -> None:
+    """Laps of one epoch each until no more are wanted."""
+    import trl.trainer.utils
+    from trl import SFTTrainer
+
+    recipe = settings.load(Recipe, None, spec.recipe)
+    opened = open_model(recipe)
+    prepared = prepare(recipe, opened.model, opened.processor, separate="rows of their own")
+    own = dict(spec.options)
+    if own.pop("head", "") == "labelled":  # what it does where it finds Triton
+        trl.trainer.utils._use_triton = lambda device: True
+    rows = in_order(prepared, recipe)
+    pictured = any(r.asked for r in rows)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        trainer = SFTTrainer(
+            opened.model,
+            arguments(recipe, folder, len(rows), prepared, laps=spec.laps, own=own),
+            train_dataset=shown(rows, prepared) if pictured else tokens(rows),
+            processing_class=opened.processor,
+            peft_config=adapter(opened.model, recipe),
+            callbacks=[_clock(meter, len(rows))],
+        )
+        if meter.ready():
+            trainer.train()
+
+
+def in_order(prepared: Prepared, recipe: Recipe) -> list[Encoded]:
+    """The rows as our first epoch takes them."""
+    planner = Planner(recipe, prepared)
+    epoch = itertools.islice(planner.left(0), planner.epoch_steps)
+    posts = itertools.chain.from_iterable(epoch)
+    return [row for i in posts for line in prepared.lines[i] for row in line.rows]
+
+
+def tokens(rows: list[Encoded]) -> Any:
+    """Pre-tokenised rows; the loss is on the answer."""
+    from datasets import Dataset
+
+    table = [
+        {"input_ids": list(r.ids), "completion_mask": [0] * r.prompt_length + [1] * len(r.fields)}
+        for r in rows
+    ]
+    return Dataset.from_list(table)
+
+
+def shown(rows: list[Encoded], prepared: Prepared) -> Any:
+    """Prompt, answer and picture of each row, as strings and a file."""
+    from datasets import Dataset, Image, List
+
+    decode = prepared.encoder.layout.tokenizer.decode
+    table = [
+        {
+            "prompt": prepared.encoder.layout.prompt(r.row.question.request.chat).text,
+            "completion": decode(list(r.ids[r.prompt_length :])),
+            "images": [str(p.path) for p in r.asked.pictures] if r.asked else [],
+        }
+        for r in rows
+    ]
+    return Dataset.from_list(table).cast_column("images", List(Image()))
+
+
+def adapter(model: Any, recipe: Recipe) -> Any:
+    """The LoRA of the recipe."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=targets(model, recipe, parts_of(model)),
+        task_type="CAUSAL_LM",
+    )
+
+
+def arguments(
+    recipe: Recipe, folder: str, rows: int, prepared: Prepared, *, laps: int, own: dict[str, Any]
+) -> Any:
+    """Settings as like the recipe's as can be: as many updates an epoch, nothing saved or judged."""
+    from trl import SFTConfig
+
+    updates = Planner(recipe, prepared).epoch_steps
+    chosen: dict[str, Any] = {
+        "per_device_train_batch_size": -(-rows // updates),
+        "train_sampling_strategy": "group_by_length",
+        "max_length": None,
+        "logging_steps": 10,
+        **own,
+    }
+    return SFTConfig(
+        output_dir=folder,
+        use_cpu=True,
+        bf16=recipe.bf16,
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        num_train_epochs=laps,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.lr_scheduler_type,
+        warmup_steps=recipe.warmup_ratio,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        optim="adamw_torch_fused",
+        seed=recipe.seed,
+        save_strategy="no",
+        logging_strategy="steps",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        **chosen,
+    )
+
+
+def _clock(meter: Meter, rows: int) -> Any:
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        """Tells the meter of every epoch."""
+
+        losses: tuple[float, ...] = ()
+        updates = 0
+
+        def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.losses += tuple(float(v) for k, v in more["logs"].items() if k == "loss")
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            told, self.losses = self.losses, ()
+            done, self.updates = state.global_step - self.updates, state.global_step
+            if not meter.lap(rows, done, told):
+                control.should_training_stop = True
+
+    return Clock()
