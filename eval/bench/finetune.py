@@ -25,39 +25,40 @@ from typing import Any
 
 from finetuners import Contender, Lap, Spec, tables, theirs, trials
 
-BASELINE = "gen_msa"
 
+def race(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], list[Lap]]]:
+    """Each contender in turn beside the first: its laps and those of the first in the same rounds.
 
-def race(specs: Sequence[Spec], laps: int) -> dict[str, list[Lap]]:
-    """Laps of all contenders in turn, without the first; who goes first moves on."""
-    found: dict[str, list[Lap]] = {s.name: [] for s in specs}
-    with contextlib.ExitStack() as stack:
-        all_of = [stack.enter_context(Contender(s)) for s in specs]
-        for lap in range(laps + 1):
-            at = lap % len(all_of)
-            for one in [*all_of[at:], *all_of[:at]]:
-                told = one.lap()
-                print(f"lap {lap}: {one.spec.name}: {told.cpu:.2f} s", file=sys.stderr, flush=True)
-                if lap:
-                    found[one.spec.name].append(told)
-    return found
+    Two are loaded at a time, and who goes first takes turns. The first lap of each is left out.
+    """
+    with Contender(specs[0]) as ours:
+        ours.lap()
+        for spec in specs[1:]:
+            with Contender(spec) as other:
+                other.lap()
+                rounds = []
+                for number in range(laps):
+                    order = (ours, other) if number % 2 else (other, ours)
+                    rounds.append({one: one.lap() for one in order})
+            yield spec, [r[other] for r in rounds], [r[ours] for r in rounds]
 
 
 def measure(trial: str, options: argparse.Namespace) -> dict[str, Any]:
     """One table of speeds."""
+    lines, ours = [], []
     with trials.models(trial, options.model) as model:
         specs = trials.specs(trial, model, options)
-        laps = race(specs, options.laps)
-    ours = laps[BASELINE]
+        for spec, theirs_laps, ours_laps in race(specs, options.laps):
+            ours += ours_laps
+            lines.append(tables.line(spec, theirs_laps, ours_laps))
+            print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
     return {
         "trial": trial,
         "posts": options.posts,
-        "rows": ours[0].rows,
-        "updates": ours[0].updates,
         "laps": options.laps,
         "seed": options.seed,
         "recipe": list(specs[0].recipe),
-        "contenders": [tables.line(s, laps[s.name], ours) for s in specs],
+        "contenders": [tables.line(specs[0], ours, ours), *lines],
     }
 
 

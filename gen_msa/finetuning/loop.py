@@ -111,10 +111,15 @@ class Run:
         )
 
     def probe(self) -> None:
-        """Forward and backward on the longest batch, so that memory runs out now or never."""
-        started = time.perf_counter()
+        """Forward and backward on the longest batch, so that memory runs out now or never.
+
+        Twice: the first time makes kernels and is no measure of the others.
+        """
+        made = self.planner.batches(self.planner.longest())
         try:
-            done = self.stepper.backward(self.planner.batches(self.planner.longest()))
+            self.stepper.backward(made)
+            started = time.perf_counter()
+            done = self.stepper.backward(made)
         except (MemoryError, RuntimeError) as e:
             if "memory" not in str(e).lower():
                 raise

@@ -6,6 +6,7 @@ would not train right, and checks that all of them see the same. Knows nothing o
     accelerator = begin(recipe); agree(accelerator, "rows", planner.fingerprint())
 """
 
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,13 @@ from gen_msa.finetuning.recipe import Recipe
 PATIENCE = timedelta(hours=12)
 """How long processes wait for one another: the main one reads the dev posts alone."""
 _WHOLE_COPIES = ("NO", "MULTI_")
+_SPLIT = {
+    "FSDP": "FSDP",
+    "DEEPSPEED": "DeepSpeed",
+    "MEGATRON_LM": "Megatron-LM",
+    "PARALLELISM_CONFIG": "tensor or context parallelism",
+}
+"""What a launcher sets as `ACCELERATE_USE_…`; on a CPU accelerate drops some without a word."""
 
 
 def begin(recipe: Recipe) -> Any:
@@ -25,6 +33,9 @@ def begin(recipe: Recipe) -> Any:
     Precision and accumulation are the recipe's, whatever a launcher's file says of them. Raises
     `UserError` for ways of splitting a model that this loop cannot train right.
     """
+    for flag, name in _SPLIT.items():
+        if os.environ.get(f"ACCELERATE_USE_{flag}", "").lower() == "true":
+            raise _unsplit(name)
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
@@ -38,13 +49,17 @@ def begin(recipe: Recipe) -> Any:
     )
     kind = str(accelerator.distributed_type.value)
     if not kind.startswith(_WHOLE_COPIES):
-        raise UserError(
-            f"{kind} is not supported: gradients are checked before every update, and the model is "
-            "judged and saved from one process, which needs a whole copy of it in each",
-            mend="start it with torchrun, or accelerate launch with finetune/accelerate/"
-            "one_gpu.yaml --multi_gpu; a model too large for one GPU fits with quantization: nf4",
-        )
+        raise _unsplit(kind)
     return accelerator
+
+
+def _unsplit(name: str) -> UserError:
+    return UserError(
+        f"{name} is not supported: the model is judged and saved from one process, and gradients "
+        "are checked before every update, for which each process needs a whole copy of it",
+        mend="start it with torchrun, or with accelerate launch --multi_gpu; a model too large for "
+        "one GPU may fit with quantization=nf4 or gradient_checkpointing=true",
+    )
 
 
 def share_gradients(accelerator: Any, trained: Iterable[Trained]) -> None:

@@ -1,12 +1,15 @@
-"""Whole runs on tiny random models saved to a folder: recipes, what a run leaves, and its faults.
+"""Whole runs on tiny random models saved to a folder: recipes, and what a run leaves.
 
-Also a script, which runs a recipe file as any launcher would, with a fault put in if asked for:
+Also a script, for launchers of several processes: it runs recipes one after the other, `@2` from
+their second checkpoint on, and each process writes down what it saw.
 
-    python -m tests.finetuning.running RECIPE.yaml [--nan STEP] [--kill AFTER_FILES]
+    torchrun --nproc_per_node 2 -m tests.finetuning.running FOLDER A.yaml A.yaml@2
 """
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,12 +67,11 @@ def weights(run):
     return {n: p.detach().clone() for n, p in run.model.named_parameters() if p.requires_grad}
 
 
-def start(file, *options, processes=1, timeout=240, **environment):
-    """The script below in a process of its own, or in several that meet; what it said."""
+def start(*command, processes=1, timeout=280, **environment):
+    """A script or `-m module` in a process of its own, or in several that meet; what it said."""
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(several if processes > 1 else []), "-m", __name__, str(file)]
     return subprocess.run(
-        [*command, *map(str, options)],
+        [sys.executable, *(several if processes > 1 else []), *map(str, command)],
         cwd=ROOT,
         env={**os.environ, **SPEAKS, **environment},
         capture_output=True,
@@ -77,3 +79,45 @@ def start(file, *options, processes=1, timeout=240, **environment):
         timeout=timeout,
         check=False,
     )
+
+
+def _run(name):
+    """One recipe in this process; what it saw of it."""
+    from gen_msa.finetuning.loop import Run
+
+    file, _, step = name.partition("@")
+    run = Run(settings.load(Recipe, file))
+    if step and run.accelerator.is_main_process:
+        for later in run.folder.glob("checkpoint-*"):
+            if int(later.name.rpartition("-")[2]) > int(step):
+                shutil.rmtree(later)
+    run.accelerator.wait_for_everyone()
+    run.tell()
+    run.probe()
+    run.resume()
+    began = run.progress.step
+    run.train()
+    run.accelerator.wait_for_everyone()
+    made = [b for step in run.planner.left(0) for b in run.planner.batches(step)]
+    total = hashlib.sha256()
+    for weight in weights(run).values():
+        total.update(weight.numpy().tobytes())
+    return {
+        "processes": run.accelerator.num_processes,
+        "kind": run.accelerator.distributed_type.value,
+        "posts": len(run.prepared.lines),
+        "empty": sum(not b.names for b in made),
+        "pictured": ["pixel_values" in b.inputs for b in made],
+        "began": began,
+        "rows": run.progress.rows,
+        "best": run.progress.best,
+        "weights": total.hexdigest(),
+        "curve": log(run.folder, "step", "loss", "grad_norm"),
+    }
+
+
+if __name__ == "__main__":
+    place, *names = sys.argv[1:]
+    seen = [_run(name) for name in names]
+    rank = os.environ.get("RANK", "0")
+    (Path(place) / f"saw-{rank}.json").write_text(json.dumps(seen))

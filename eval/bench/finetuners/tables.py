@@ -21,6 +21,7 @@ def line(spec: Spec, laps: Sequence[Lap], ours: Sequence[Lap]) -> dict[str, Any]
         "name": spec.name,
         "rows_per_s": _spread(speeds),
         "speedup": _spread(ratios),
+        "rows": laps[0].rows,
         "updates": laps[0].updates,
         "peak_mb": round(max(lap.peak_mb for lap in laps)),
     }

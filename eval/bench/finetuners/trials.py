@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _words(folder: Path, *, small: bool) -> None:
 
 def specs(trial: str, model: str, options: argparse.Namespace) -> list[Spec]:
     """Everyone in a race; the first is gen_msa with all levers on."""
-    laps = options.laps + 1
+    laps = options.laps + 1  # the first is not counted
     shared = (
         f"model_name_or_path={model}",
         f"data={DATA[trial] % options.posts}",
@@ -122,7 +123,8 @@ def specs(trial: str, model: str, options: argparse.Namespace) -> list[Spec]:
         found += [Spec(n, "theirs", shared, laps, dict(o)) for n, o in peers.items()]
         found.append(Spec("TRL, sdpa", "theirs", wide, laps))
     wanted = [w for w in options.only.split("|") if w]
-    return [s for s in found if s.name == "gen_msa" or not wanted or any(w in s.name for w in wanted)]
+    others = [s for s in found[1:] if not wanted or any(w in s.name for w in wanted)]
+    return [replace(found[0], laps=1 + options.laps * len(others)), *others]
 
 
 def alike(model: str, folder: Path, options: argparse.Namespace) -> list[Spec]:
