@@ -27,7 +27,9 @@ from gen_msa.settings import load
 from gen_msa.types import Example, Opinion, Polarity
 
 SETTINGS = ["backend.dtype=bfloat16", "backend.batch_size=32"]
-LABEL_ONLY = ["max_new_tokens=1", "reask_prompt="]
+OTHERWISE = "adapter_settings=override"
+"""Captions of the split that is read, or no cue at all, are not what the adapter was saved with."""
+LABEL_ONLY = ["max_new_tokens=1", OTHERWISE]
 CAPTIONS = (
     "cues={{syntax: {{max_words: 16}}, context: {{max_words: 32, files: ["
     "{{path: $GEN_MSA_DATA/{0}/captions/{1}.json, lead: caption}}, "
@@ -49,19 +51,19 @@ class Job(NamedTuple):
 
 def jobs(split: str) -> dict[str, Job]:
     """The rows of one kind of split; MVSA-Single has no test split of its own here."""
-    twitter = ["aspects=given"]
+    twitter = ["aspects=given", OTHERWISE]
     found = {
         "twitter2015": Job(
             f"twitter2015:{split}", [*twitter, CAPTIONS.format("twitter2015", split)]
         ),
         "mams cue": Job(f"mams:{split}", ["aspects=given", SYNTAX, *LABEL_ONLY], ["cues={}"]),
-        "mams": Job(f"mams:{split}", ["aspects=given", SYNTAX, "limit=150"]),
+        "mams": Job(f"mams:{split}", ["aspects=given", SYNTAX, "limit=150", OTHERWISE]),
     }
     if split == "dev":
         found["twitter2017"] = Job(
             "twitter2017:dev", [*twitter, CAPTIONS.format("twitter2017", "dev")]
         )
-        overall = ["aspects=overall", "cues={}"]
+        overall = ["aspects=overall", "cues={}", OTHERWISE]
         found["mvsa picture"] = Job("mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"])
         found["mvsa"] = Job("mvsa_single:dev", [*overall, "limit=150"])
     return found

@@ -97,7 +97,9 @@ class Lesson:
             loss = self.losses(batch).total
             loss.backward()
             total += float(loss.detach())
-        return total, {n: p.grad.clone() for n, p in self.model.named_parameters() if p.grad is not None}
+        return total, {
+            n: p.grad.clone() for n, p in self.model.named_parameters() if p.grad is not None
+        }
 
 
 def norm(gradients):

@@ -14,8 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from gen_msa import settings
 from gen_msa.finetuning.recipe import Recipe
 from tests.backends.trained import saved

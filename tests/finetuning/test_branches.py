@@ -136,7 +136,9 @@ def test_rows_with_little_in_common_stay_apart():
 
 def test_the_shared_part_ends_before_any_answer_even_of_the_same_question():
     one = lesson("llama")
-    twice = [one.encoder.encode(one.row(0, p, LONG)) for p in (Polarity.POSITIVE, Polarity.NEGATIVE)]
+    twice = [
+        one.encoder.encode(one.row(0, p, LONG)) for p in (Polarity.POSITIVE, Polarity.NEGATIVE)
+    ]
     (line,) = joined(twice)
     assert line.segments.count(0) == twice[0].prompt_length - 1
     gradients = one.gradients(one.batch([line]))[1]

@@ -84,7 +84,9 @@ def test_a_disk_that_fills_up_at_20_writes_is_said_and_costs_nothing(llama, tmp_
         assert "cannot be written" in problem
         assert "No space left on device" in problem
         assert "mend: " in problem
-        stages.add(next(s for s in ("checkpoint", "adapter", "log.jsonl", "output_dir") if s in problem))
+        stages.add(
+            next(s for s in ("checkpoint", "adapter", "log.jsonl", "output_dir") if s in problem)
+        )
         now = fault["now"]
         assert now["broken"] == now["drafts"] == []
         assert now["adapter_whole"] == bool(now["adapter"])

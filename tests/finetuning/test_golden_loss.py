@@ -1,6 +1,6 @@
 """The loss of the first steps is what it was: of the recipe tiny_cpu, and of a tiny random model.
 
-    GEN_MSA_WRITE_GOLDEN=1 pytest tests/finetuning/test_golden_loss.py    # writes it anew
+GEN_MSA_WRITE_GOLDEN=1 pytest tests/finetuning/test_golden_loss.py    # writes it anew
 """
 
 import itertools

@@ -50,7 +50,9 @@ def test_label_loss_and_its_gradient_are_the_same_whatever_the_reasons_length():
         assert apart(a[1], b[1]) <= 1e-6
     # With one mean over all tokens the label drowns in a long reason.
     token = Loss(reduction="token")
-    share = [Weigher.of(token, ()).weights(r[0], Weigher.of(token, ()).totals(r)) for r in (short, long)]
+    share = [
+        Weigher.of(token, ()).weights(r[0], Weigher.of(token, ()).totals(r)) for r in (short, long)
+    ]
     assert share[0][0] > 2 * share[1][0]
 
 

@@ -25,8 +25,7 @@ REASON = 'It says "battery awful".'
 POLARITIES = st.sampled_from(Polarity)
 WORDS = st.lists(
     st.sampled_from(
-        'The battery is called "awful", isn\'t it? 40% (of the day) — 😀 ça va 电池 very; great\n not'
-        " \t good, bad. Why, negative: positive".split(" ")
+        ['The', 'battery', 'is', 'called', '"awful",', "isn't", 'it?', '40%', '(of', 'the', 'day)', '—', '😀', 'ça', 'va', '电池', 'very;', 'great\n', 'not', '\t', 'good,', 'bad.', 'Why,', 'negative:', 'positive']
     ),
     min_size=1,
     max_size=20,
