@@ -1,18 +1,18 @@
-"""Fine-tuning: rows a second of gen_msa and of TRL's SFTTrainer, side by side, and what each lever gives.
+"""Fine-tuning: rows a second of gen_msa and TRL's SFTTrainer side by side; what each lever gives.
 
-    GEN_MSA_DATA=... python eval/bench/finetune.py mams          # SmolLM2-135M, several aspects a post
-    GEN_MSA_DATA=... python eval/bench/finetune.py mvsa          # the builtin model, with pictures
-    GEN_MSA_DATA=... python eval/bench/finetune.py losses        # first 50 losses, same batches
-    python eval/bench/finetune.py --quick [--model FOLDER]       # a smoke test on shipped posts
+    GEN_MSA_DATA=... python eval/bench/finetune.py losses       # first 50 losses, same batches
+    GEN_MSA_DATA=... python eval/bench/finetune.py mams         # SmolLM2-135M, prompt reader/brief
+    GEN_MSA_DATA=... python eval/bench/finetune.py mams_full    # the same with prompt reader/full
+    GEN_MSA_DATA=... python eval/bench/finetune.py mvsa         # the builtin model, with pictures
+    python eval/bench/finetune.py --quick [--model FOLDER]      # a smoke test on shipped posts
 
-TRL is no dependency: `pip install trl==1.16.0 datasets`. Without it only our own rows are measured.
-Every contender is a process of its own with one thread. A lap is one pass over the same posts; laps
-take turns, so that a busy machine is busy for all. Process CPU time; the first lap is not counted.
-Speed is the median over laps; ratios are of laps of the same round, median and range.
+TRL is no dependency: `pip install trl==1.16.0`. Without it only our own rows are measured. Each
+contender is a process of one thread; two are loaded at a time. A lap is one pass over the same
+posts; laps take turns, so that a busy machine is busy for both. Process CPU time; the first lap is
+left out. Speed is the median over laps; ratios are of laps of the same round, median and range.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -34,9 +34,9 @@ def race(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], li
     with Contender(specs[0]) as ours:
         ours.lap()
         for spec in specs[1:]:
+            rounds: list[dict[Contender, Lap]] = []
             with Contender(spec) as other:
                 other.lap()
-                rounds = []
                 for number in range(laps):
                     order = (ours, other) if number % 2 else (other, ours)
                     rounds.append({one: one.lap() for one in order})
@@ -104,7 +104,7 @@ def machine() -> str:
 def main() -> None:
     """Print one JSON line a table, and the tables."""
     asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("trial", nargs="*", default=[], choices=[[], *trials.NAMES])
+    asked.add_argument("trial", nargs="*", help=f"of {', '.join(trials.NAMES)}; all without one")
     asked.add_argument("--quick", action="store_true", help="one lap over eight shipped posts")
     asked.add_argument("--model", default="", help="a folder in place of the trial's own model")
     asked.add_argument("--posts", type=int, default=32)
@@ -116,8 +116,8 @@ def main() -> None:
         print(f"TRL is left out: {theirs.missing()} has it measured", file=sys.stderr)
     if options.quick:
         options.posts, options.laps = 8, 1
-    print(f"{machine()}", flush=True)
-    for trial in options.trial or (["quick"] if options.quick else trials.NAMES):
+    print(machine(), flush=True)
+    for trial in ["quick"] if options.quick else options.trial or trials.NAMES:
         found = losses(options) if trial == "losses" else measure(trial, options)
         print(json.dumps(found), flush=True)
         if "contenders" in found:

@@ -43,6 +43,7 @@ class FrontMatter(Settings):
     labels: dict[Polarity, str]
     keys: dict[Role, str]
     max_new_tokens: int = Field(gt=0, le=8192)
+    quotes: Literal["free", "verbatim"] = "free"
 
     @field_validator("labels")
     @classmethod
@@ -80,6 +81,8 @@ class Prompt:
     keys: dict[str, str]
     """Names of the answer's lines by what they hold; in JSON they are in lower case."""
     max_new_tokens: int
+    quotes: Literal["free", "verbatim"]
+    """`verbatim`: what the answer puts in double quotes must be words of the post."""
     about: str
     takes_label: bool
     """True when the label is given and only its reason is asked (`render(..., label=)`)."""

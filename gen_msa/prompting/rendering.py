@@ -83,6 +83,7 @@ def render(
         max_new_tokens=prompt.max_new_tokens,
         choice=choice(prompt.task, tuple(prompt.keys.items()), said),
         json_schema=json_schema(prompt.task, tuple(prompt.keys.items()), said),
+        quotes=post.text if prompt.quotes == "verbatim" else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""The plan of an epoch loses no post, bucketing only decides who meets, and levers change no loss."""
+"""An epoch loses no post, bucketing only decides who meets, and levers change no loss."""
 
 import threading
 from collections import Counter

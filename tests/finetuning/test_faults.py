@@ -1,4 +1,4 @@
-"""Killed, out of disk, broken checkpoints, numbers that are none: what is kept, and what is said."""
+"""Kills, full disks, broken checkpoints, numbers that are none: what is kept and what is said."""
 
 import itertools
 import json
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_other_tensors_is_refused_by_name(llama, tmp_path):
     run = Run(recipe(llama, tmp_path))
     run._save()
     other = Run(recipe(llama, tmp_path / "other", lora_target=["q_proj"]))
-    with pytest.raises(UserError, match="made by another recipe: it differs in .*lora_A"):
+    with pytest.raises(UserError, match=r"made by another recipe: it differs in .*lora_A"):
         checkpoints.restore(
             tmp_path / "checkpoint-0", other.model, other.stepper.optimizer, other.stepper.scheduler
         )

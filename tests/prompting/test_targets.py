@@ -23,12 +23,10 @@ POST = Post(
 BATTERY = POST.aspects[0]
 REASON = 'It says "battery awful".'
 POLARITIES = st.sampled_from(Polarity)
+PIECES = """The battery is called "awful", isn't it? 40% (of the day) — 😀 ça va 电池 very;
+not good, bad. Why, negative: positive"""
 WORDS = st.lists(
-    st.sampled_from(
-        ['The', 'battery', 'is', 'called', '"awful",', "isn't", 'it?', '40%', '(of', 'the', 'day)', '—', '😀', 'ça', 'va', '电池', 'very;', 'great\n', 'not', '\t', 'good,', 'bad.', 'Why,', 'negative:', 'positive']
-    ),
-    min_size=1,
-    max_size=20,
+    st.sampled_from([*PIECES.split(), "great\n", "\t", ""]), min_size=1, max_size=20
 ).map(" ".join)
 
 

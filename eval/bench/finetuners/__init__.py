@@ -48,7 +48,7 @@ class Lap:
     losses: tuple[float, ...]
     """Of each optimiser step, where the contender tells them."""
     peak_mb: float
-    """Resident memory at its highest, MB of 1e6 bytes."""
+    """Resident memory at its highest, MB; 0 where the system does not tell."""
 
 
 class Meter:
@@ -65,10 +65,8 @@ class Meter:
 
     def lap(self, rows: int, updates: int, losses: tuple[float, ...] = ()) -> bool:
         """A lap is over; whether another is wanted."""
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        self._pipe.send(Lap(time.process_time() - self._began, rows, updates, losses, peak))
+        spent = time.process_time() - self._began
+        self._pipe.send(Lap(spent, rows, updates, losses, _peak_mb()))
         return self._wait()
 
     def _wait(self) -> bool:
@@ -96,12 +94,16 @@ class Contender:
         """Have it run one lap."""
         self._pipe.send(True)
         told = self._told()
-        assert isinstance(told, Lap), told
+        if not isinstance(told, Lap):
+            raise TypeError(f"{self.spec.name} says {told!r} in place of a lap")
         return told
 
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None
     ) -> None:
+        if kind is None and self._process.is_alive():
+            self._pipe.send(False)
+            self._process.join(60)
         self._process.terminate()
         self._process.join()
 
@@ -112,6 +114,13 @@ class Contender:
             return self._pipe.recv()
         except EOFError:
             raise RuntimeError(f"{self.spec.name} ended; its own error stands above") from None
+
+
+def _peak_mb() -> float:
+    """Of this program alone; `getrusage` would count the one that started it."""
+    told = Path("/proc/self/status")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((float(one.split()[1]) / 1e3 for one in lines if one.startswith("VmHWM")), 0.0)
 
 
 def _work(spec: Spec, pipe: Connection) -> None:
@@ -126,4 +135,3 @@ def _work(spec: Spec, pipe: Connection) -> None:
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     importlib.import_module(f"{__name__}.{spec.kind}").work(spec, Meter(pipe))
-

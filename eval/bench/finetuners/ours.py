@@ -1,12 +1,11 @@
 """gen_msa as a contender: the run of a recipe, step by step, without judging or saving.
 
-    work(Spec("gen_msa", "ours", ("model_name_or_path=builtin", ...)), meter)
+work(Spec("gen_msa", "ours", ("model_name_or_path=builtin", ...)), meter)
 """
 
 from contextlib import closing
 
 from finetuners import Meter, Spec
-
 from gen_msa import settings
 from gen_msa.backends.local import pictures
 from gen_msa.finetuning.feeding import ahead

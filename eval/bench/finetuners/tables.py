@@ -1,6 +1,6 @@
 """Laps to figures: medians, ranges, and ratios of laps that stood side by side.
 
-    print(table([line(spec, laps, ours)]))
+print(table([line(spec, laps, ours)]))
 """
 
 import statistics
@@ -33,7 +33,7 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """The lines in Markdown."""
-    rows = ["| | rows/s (range) | gen_msa is faster by | updates | peak MB |", "|---|---|---|---|---|"]
+    rows = ["| | rows/s (range) | gen_msa is faster by | updates | MB |", "|---|---|---|---|---|"]
     for one in lines:
         speed, ratio = (
             "{:.2f} ({:.2f} to {:.2f})".format(*one[k]) for k in ("rows_per_s", "speedup")

@@ -15,7 +15,6 @@ import tempfile
 from typing import Any
 
 from finetuners import Meter, Spec
-
 from gen_msa import settings
 from gen_msa.finetuning.encode import Encoded
 from gen_msa.finetuning.opening import open_model
@@ -91,7 +90,8 @@ def shown(rows: list[Encoded], prepared: Prepared) -> Any:
         {
             "prompt": prepared.encoder.layout.prompt(r.row.question.request.chat).text,
             "completion": decode(list(r.ids[r.prompt_length :])),
-            "images": [str(p.path) for p in r.asked.pictures] if r.asked else [],
+            "images": [p.path for p in r.asked.pictures] if r.asked else [],
+            "length": len(r.ids),
         }
         for r in rows
     ]
@@ -114,15 +114,18 @@ def adapter(model: Any, recipe: Recipe) -> Any:
 def arguments(
     recipe: Recipe, folder: str, rows: int, prepared: Prepared, *, laps: int, own: dict[str, Any]
 ) -> Any:
-    """Settings as like the recipe's as can be: as many updates an epoch, nothing saved or judged."""
+    """Settings like the recipe's: as many updates an epoch, nothing saved or judged."""
     from trl import SFTConfig
 
-    updates = Planner(recipe, prepared).epoch_steps
+    an_update = -(-rows // Planner(recipe, prepared).epoch_steps)
+    size = own.get("per_device_train_batch_size", an_update)
     chosen: dict[str, Any] = {
-        "per_device_train_batch_size": -(-rows // updates),
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": max(round(an_update / size), 1),
         "train_sampling_strategy": "group_by_length",
         "max_length": None,
         "logging_steps": 10,
+        "remove_unused_columns": False,  # else it cannot group posts with pictures by length
         **own,
     }
     return SFTConfig(

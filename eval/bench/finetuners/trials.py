@@ -1,6 +1,6 @@
 """What is raced: models, rows, our levers one by one, and TRL's own settings.
 
-    with models("mams", "") as model: specs("mams", model, options)
+with models("mams", "") as model: specs("mams", model, options)
 """
 
 import argparse
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from finetuners import Spec, theirs
-
 from gen_msa import builtin
 from gen_msa.data import open_source
 from gen_msa.types import Example
@@ -57,12 +56,22 @@ LEVERS = {
     ),
 }
 
-PADDED = {"TRL": {}}
-FLAT = {
-    "TRL, padding-free": {"padding_free": True},
-    "TRL, packed to 512": {"packing": True, "max_length": 512, "per_device_train_batch_size": 2},
+PADDED: dict[str, dict[str, Any]] = {
+    "TRL, padded": {},
+    "TRL, padded, 4 rows at a time": {"per_device_train_batch_size": 4},
+    "TRL, padded, head on answers as with Triton": {"head": "labelled"},
 }
-TRUTH = {"TRL, head on the answer (only with Triton)": {"head": "labelled"}}
+"""Rows of like length together, with as many updates a lap as ours."""
+FLAT: dict[str, dict[str, Any]] = {
+    "TRL, padding-free, 4 rows at a time": {"padding_free": True, "per_device_train_batch_size": 4},
+    "TRL, packed to 512 tokens": {
+        "packing": True,
+        "max_length": 512,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 2,
+    },
+}
+"""Not to be had with pictures."""
 
 
 @contextlib.contextmanager
@@ -118,10 +127,10 @@ def specs(trial: str, model: str, options: argparse.Namespace) -> list[Spec]:
         if not (pictured and name == "branches off"):  # one row a post
             found.append(Spec(f"{name}", "ours", (*shared, *cached, *changed), laps))
     wide = (*shared, "attn_implementation=sdpa")
-    peers = PADDED | TRUTH | ({} if pictured else FLAT)
+    peers = PADDED | ({} if pictured else FLAT)
     if not theirs.missing():
         found += [Spec(n, "theirs", shared, laps, dict(o)) for n, o in peers.items()]
-        found.append(Spec("TRL, sdpa", "theirs", wide, laps))
+        found.append(Spec("TRL, padded, sdpa", "theirs", wide, laps))
     wanted = [w for w in options.only.split("|") if w]
     others = [s for s in found[1:] if not wanted or any(w in s.name for w in wanted)]
     return [replace(found[0], laps=1 + options.laps * len(others)), *others]

@@ -77,8 +77,11 @@ class Layout:
         notes = {"form": "slot" if slot else "free", **prompt.notes}
         if request.temperature > 0:
             notes["temperature"] = "0 (this backend is greedy)"
+        if request.quotes:
+            notes["quotes"] = "verbatim"
         budget = request.max_new_tokens
-        return Row(index, tuple(ids), prompt.text, prompt.pictures, slot, budget, notes)
+        shown = prompt.text, prompt.pictures, slot, budget, notes, request.quotes
+        return Row(index, tuple(ids), *shown)
 
     def adds_special(self, text: str) -> bool:
         """Whether the tokenizer is to add its own BOS, by the rule of `apply_chat_template`."""

@@ -37,6 +37,8 @@ class Row:
     budget: int
     """Most tokens the model may add itself; the words after a slot's option are not counted."""
     notes: dict[str, str]
+    quotes: str = ""
+    """A text that whatever the answer quotes must stand in; "" for any."""
 
 
 @dataclass(frozen=True)

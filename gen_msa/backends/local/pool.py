@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from gen_msa.backends.local.engine import Engine
 from gen_msa.backends.local.past import State, merge, select
 from gen_msa.backends.local.plan import Row
+from gen_msa.backends.local.quoting import Quoter
 
 
 @dataclass
@@ -41,8 +44,9 @@ class Answer:
 class Pool:
     """The rows a model is answering together."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, quoter: Quoter | None = None) -> None:
         self.engine = engine
+        self._quoter = quoter
         self._state: State | None = None
         self._lines: list[Answer] = []
         """Which answer stands in each row of the state; one that has ended stays until swept."""
@@ -83,7 +87,7 @@ class Pool:
         """One more token for every row; returns the rows that ended with it."""
         if self._state is None:
             return []
-        best = self._state.logits.argmax(-1).tolist()
+        best = self._best(self._state.logits)
         going = [a.finish is None for a in self._lines]
         tokens = [[self._take(a, t)] for a, t in zip(self._lines, best, strict=True)]
         ended = [a for a, was in zip(self._lines, going, strict=True) if was and a.finish]
@@ -102,6 +106,16 @@ class Pool:
     def clear(self) -> None:
         """Forget every row."""
         self._state, self._lines = None, []
+
+    def _best(self, scores: torch.Tensor) -> list[int]:
+        """The likeliest token of every row, among those that keep its quotes verbatim."""
+        best: list[int] = scores.argmax(-1).tolist()
+        if self._quoter is not None:
+            for k, a in enumerate(self._lines):
+                if a.row.quotes and a.finish is None and a.fed == len(a.forced):
+                    said = a.ids, a.forced, a.row.quotes
+                    best[k] = self._quoter.choose(*said, scores[k], best[k])
+        return best
 
     def _take(self, answer: Answer, best: int) -> int:
         """The token a row goes on with; `best` is the model's own."""

@@ -22,6 +22,7 @@ from gen_msa.backends.local.layout import Layout
 from gen_msa.backends.local.pictures import Expander, Look
 from gen_msa.backends.local.plan import Group, Row
 from gen_msa.backends.local.pool import Answer, Pool
+from gen_msa.backends.local.quoting import Quoter
 from gen_msa.backends.local.reading import Batch, Reader
 from gen_msa.chat import Chat, Completion, Request
 from gen_msa.errors import UserError
@@ -85,7 +86,8 @@ class Session:
 
     def _answers(self, rows: list[Row], done: Done) -> Iterator[tuple[Answer, str]]:
         """Answers as they end, with a note on memory; rows that fail go straight to `done`."""
-        pool, most, memory = Pool(self.engine), self.options.batch_size, ""
+        quoter = Quoter(self.layout.decode)
+        pool, most, memory = Pool(self.engine, quoter), self.options.batch_size, ""
         instruction = () if self.plain else plan.instruction(rows, self.placeholders)
         queue = self._queue(rows, len(instruction), most)
         unanswered: dict[int, Row] = {}
