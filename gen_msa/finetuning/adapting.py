@@ -95,21 +95,23 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def save_adapter(model: Any, folder: Path, dtype: str = "float32") -> None:
+def save_adapter(
+    model: Any, folder: Path, dtype: str = "float32", state: dict[str, Any] | None = None
+) -> None:
     """Writes what was trained: peft's adapter files, or the whole model's safetensors for `full`.
 
     The projector, if trained, is in the adapter file, which is written in `dtype`. Nothing else is
-    written, and no card.
+    written, and no card. `state`: whole tensors, if those of the model are split.
     """
     if hasattr(model, "peft_config"):
         # "auto" would ask the hub whether the vocabulary grew; it never does here.
-        model.save_pretrained(folder, save_embedding_layers=False)
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
         (Path(folder) / "README.md").unlink(missing_ok=True)
         if dtype != "float32":
             _rounded(Path(folder) / "adapter_model.safetensors", getattr(torch, dtype))
     else:
         use_cache(model, True)
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
         use_cache(model, False)
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from gen_msa import manifest
 from gen_msa.errors import UserError
+from gen_msa.finetuning import sharding
 
 NOT_WRITTEN = (OSError, SafetensorError)
 """What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
@@ -50,12 +51,15 @@ class Progress:
 def save(
     folder: Path,
     trained: dict[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: dict[str, Any],
     scheduler: Any,
     progress: Progress,
 ) -> None:
-    """Write one checkpoint. Raises `UserError` when the disk will not take it; older ones stay."""
-    tensors, facts = _flat(optimizer.state_dict())
+    """Write one checkpoint of whole tensors; `optimizer` is its state.
+
+    Raises `UserError` when the disk will not take it; older ones stay.
+    """
+    tensors, facts = _flat(optimizer)
     told = {"progress": asdict(progress), "optimizer": facts, "scheduler": scheduler.state_dict()}
     try:
         with manifest.staged(folder) as draft:
@@ -81,10 +85,16 @@ def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, schedule
         raise UserError(f"{folder} was made by another recipe: it differs in {', '.join(odd)}")
     with torch.no_grad():
         for name, parameter in wanted.items():
-            parameter.copy_(trained[name])
+            parameter.copy_(sharding.like(trained[name], parameter))
     tensors = load_file(folder / _OPTIMISER)
     told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    optimizer.load_state_dict(_deep(tensors, told["optimizer"]))
+    state = _deep(tensors, told["optimizer"])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, facts in state["state"].items():
+        for name, value in facts.items():
+            if isinstance(value, torch.Tensor):
+                facts[name] = sharding.like(value, parameters[number])
+    optimizer.load_state_dict(state)
     scheduler.load_state_dict(told["scheduler"])
     return Progress(**told["progress"])
 

@@ -13,7 +13,7 @@ from typing import Any
 from gen_msa import manifest, prompting, settings
 from gen_msa.backends.local import adapters, probe, weights
 from gen_msa.errors import UserError
-from gen_msa.finetuning import card
+from gen_msa.finetuning import card, sharding
 from gen_msa.finetuning.adapting import precision, save_adapter, trainable
 from gen_msa.finetuning.checkpoints import NOT_WRITTEN
 from gen_msa.finetuning.judgement import Judgement
@@ -32,27 +32,25 @@ def keep(
     judgement: Judgement | None,
     *,
     step: int,
+    main: bool = True,
 ) -> None:
     """Write the adapter as it is now to `folder`, in place of what was there.
 
-    Raises `UserError` when the disk will not take it; what was there stays.
+    The processes of a split model do so together, and only the `main` one writes. Raises
+    `UserError` when the disk will not take it; what was there stays.
     """
+    with undisturbed(model), precision(model, recipe):
+        state = sharding.whole_state(model, main=main)
+        proof = probe.record(model.eval(), opened.processor)
+    if not main:
+        return
     try:
-        with undisturbed(model), precision(model, recipe), manifest.staged(folder) as draft:
-            save_adapter(model, draft, recipe.save_dtype)
+        with manifest.staged(folder) as draft:
+            save_adapter(model, draft, recipe.save_dtype, state)
             if recipe.finetuning_type == "full":
                 # A whole model is read by itself, so its words and eyes go with it.
                 opened.processor.save_pretrained(draft)
-            settings.save(recipe, draft / "recipe.yaml")
-            adapters.write(
-                draft,
-                base=recipe.model_name_or_path,
-                base_sha256=weights.base_hash(opened.folder),
-                processor=opened.processor,
-                prompts={d.prompt: prompting.load(d.prompt).digest for d in recipe.data},
-                reading=reading(recipe),
-                probe=probe.record(model.eval(), opened.processor),
-            )
+            _facts_of_reading(draft, recipe, opened, proof)
             card.write(draft, _facts(recipe, opened, model, prepared, judgement, step))
     except NOT_WRITTEN as e:
         raise UserError(
@@ -75,6 +73,20 @@ def reading(recipe: Recipe) -> dict[str, Any]:
         if not prompt.takes_label:
             found.setdefault(tasks[prompt.task], data.prompt)
     return found
+
+
+def _facts_of_reading(draft: Path, recipe: Recipe, opened: Opened, proof: probe.Probe) -> None:
+    """The recipe, and what reading with the adapter needs."""
+    settings.save(recipe, draft / "recipe.yaml")
+    adapters.write(
+        draft,
+        base=recipe.model_name_or_path,
+        base_sha256=weights.base_hash(opened.folder),
+        processor=opened.processor,
+        prompts={d.prompt: prompting.load(d.prompt).digest for d in recipe.data},
+        reading=reading(recipe),
+        probe=proof,
+    )
 
 
 def _facts(

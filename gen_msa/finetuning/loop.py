@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning import checkpoints, processes
+from gen_msa.finetuning import checkpoints, processes, sharding
 from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
@@ -65,7 +65,9 @@ class Run:
         self.devs = dev_posts(recipe)
         # First of all the process gets its device, or all would load onto the first one.
         self.accelerator = processes.begin(recipe)
-        self.opened = open_model(recipe)
+        split = sharding.wanted()
+        # Features are made before it is split, on its device.
+        self.opened = open_model(recipe, stay=split and not recipe.levers.feature_cache)
         positions, dtype = asked_for(self.opened.model, recipe)
         separate = why_separate(recipe, self.opened.model)
         # The new weights are the same in every process.
@@ -75,7 +77,9 @@ class Run:
         place = {"rank": self.accelerator.process_index, "processes": self._processes}
         self.planner = Planner(recipe, self.prepared, **place, positions=positions, dtype=dtype)
         processes.agree(self.accelerator, "rows", self.planner.fingerprint())
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe))
+        if split:
+            sharding.split(self.model, self.accelerator.device)
+        optimizer = torch.optim.AdamW(sharding.uniform(parameter_groups(self.model, recipe)))
         scheduler = get_scheduler(
             recipe.lr_scheduler_type,
             optimizer,
@@ -181,14 +185,15 @@ class Run:
         self.progress.history.append(told)
         if better:
             self.progress.best, self.progress.best_step = score, self.progress.step
-            if self.accelerator.is_main_process:
+            if self._takes_part:
                 parts = self.recipe, self.opened, self.model, self.prepared, judgement
-                keep(self.adapter, *parts, step=self.progress.step)
+                main = self.accelerator.is_main_process
+                keep(self.adapter, *parts, step=self.progress.step, main=main)
         self.accelerator.wait_for_everyone()
 
     def _judgement(self) -> Judgement | None:
-        """What the main process reads on the dev posts; None in the others, or without any."""
-        if not (self.devs and self.accelerator.is_main_process):
+        """What is read on the dev posts; None without any, or when only the main process reads."""
+        if not (self.devs and self._takes_part):
             return None
         with precision(self.model, self.recipe):
             found = judge_model(
@@ -201,17 +206,25 @@ class Run:
         self.teller.judged(found, samples=self.progress.step == self.steps)
         return found
 
+    @property
+    def _takes_part(self) -> bool:
+        """Whether this process judges and keeps: all do with a split model, the same at once."""
+        return self.stepper.split or bool(self.accelerator.is_main_process)
+
     def _tired(self) -> bool:
         patience = self.recipe.early_stopping_patience
         return bool(patience and self.recipe.dev and self.progress.worse >= patience)
 
     def _save(self) -> None:
-        if self.accelerator.is_main_process:
-            trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+        main = self.accelerator.is_main_process
+        trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+        trained = sharding.whole(trained, main=main)
+        optimizer = sharding.whole(self.stepper.optimizer.state_dict(), main=main)
+        if main:
             checkpoints.save(
                 self.folder / f"checkpoint-{self.progress.step}",
                 trained,
-                self.stepper.optimizer,
+                optimizer,
                 self.stepper.scheduler,
                 self.progress,
             )
@@ -230,5 +243,6 @@ class Run:
                 "save_total_limit": True,
             },
         )
-        text = json.dumps([told, self.opened.base_hash, self.accelerator.num_processes])
+        split = ["split"] if self.stepper.split else []
+        text = json.dumps([told, self.opened.base_hash, self._processes, *split])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

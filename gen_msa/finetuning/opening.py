@@ -23,8 +23,10 @@ class Opened(NamedTuple):
     """16 hex digits over weights, settings and vocabulary (`backends.local.weights.revision`)."""
 
 
-def open_model(recipe: Recipe) -> Opened:
+def open_model(recipe: Recipe, *, stay: bool = False) -> Opened:
     """The model of `model_name_or_path`, whole and unadapted, with `use_cache` off.
+
+    With `stay` it is left in the memory of the CPU, for whoever splits it among GPUs.
 
     Raises `UserError` when it cannot be found or loaded, and `MissingExtra` for a missing package.
     """
@@ -44,7 +46,7 @@ def open_model(recipe: Recipe) -> Opened:
         settings |= quantising.settings(recipe, device)
     model, processor = weights.read(folder, weights.dtype_of(recipe.dtype, device), **settings)
     if recipe.quantization == "none":
-        model = model.to(device)
+        model = model if stay else model.to(device)
     else:
         quantising.cure(model)
     use_cache(model, False)

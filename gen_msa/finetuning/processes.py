@@ -1,4 +1,4 @@
-"""The processes of a run: one, or several with a whole copy of the model each.
+"""The processes of a run: one, or several, each with a whole copy of the model or a part of it.
 
 A launcher (torchrun, `accelerate launch`) says how many; this file makes them meet, says no to what
 would not train right, and checks that all of them see the same. Knows nothing of rows or steps.
@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from gen_msa.errors import UserError
+from gen_msa.finetuning import sharding
 from gen_msa.finetuning.adapting import Trained
 from gen_msa.finetuning.recipe import Recipe
 
@@ -19,7 +20,6 @@ PATIENCE = timedelta(hours=12)
 """How long processes wait for one another: the main one reads the dev posts alone."""
 _WHOLE_COPIES = ("NO", "MULTI_")
 _SPLIT = {
-    "FSDP": "FSDP",
     "DEEPSPEED": "DeepSpeed",
     "MEGATRON_LM": "Megatron-LM",
     "PARALLELISM_CONFIG": "tensor or context parallelism",
@@ -36,17 +36,20 @@ def begin(recipe: Recipe) -> Any:
     for flag, name in _SPLIT.items():
         if os.environ.get(f"ACCELERATE_USE_{flag}", "").lower() == "true":
             raise _unsplit(name)
+    if sharding.wanted():
+        sharding.check(recipe)
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     from gen_msa.backends.local import weights
 
-    accelerator = Accelerator(
-        cpu=weights.device_of(recipe.device) == "cpu",
-        mixed_precision="no",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )
+    with sharding.unseen():
+        accelerator = Accelerator(
+            cpu=weights.device_of(recipe.device) == "cpu",
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
     kind = str(accelerator.distributed_type.value)
     if not kind.startswith(_WHOLE_COPIES):
         raise _unsplit(kind)
@@ -55,10 +58,10 @@ def begin(recipe: Recipe) -> Any:
 
 def _unsplit(name: str) -> UserError:
     return UserError(
-        f"{name} is not supported: the model is judged and saved from one process, and gradients "
-        "are checked before every update, for which each process needs a whole copy of it",
-        mend="start it with torchrun, or with accelerate launch --multi_gpu; a model too large for "
-        "one GPU may fit with quantization=nf4 or gradient_checkpointing=true",
+        f"{name} is not supported: gradients are checked before every update, and the model is "
+        "judged and saved whole, for which it keeps both out of reach",
+        mend="start it with torchrun, or with accelerate launch --multi_gpu; for a model too large "
+        "for one GPU with --config_file finetune/accelerate/fsdp2.yaml, or quantization=nf4",
     )
 
 

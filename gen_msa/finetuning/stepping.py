@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from gen_msa.errors import UserError
+from gen_msa.finetuning import sharding
 from gen_msa.finetuning.adapting import precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.gradients import check_gradients
@@ -62,8 +63,12 @@ class Stepper:
         self.bare = model
         self.memory = memory
         self.head = LabelledHead(model, on=recipe.levers.labelled_head)
-        share_gradients(accelerator, trainable(model))
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.split = sharding.is_split(model)
+        if self.split:
+            self.model, self.optimizer = sharding.bare(model), optimizer
+        else:
+            share_gradients(accelerator, trainable(model))
+            self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._unproven: list[str] | None = None
         """Trained tensors not seen to get a gradient yet; None before the first step."""
 
@@ -89,12 +94,16 @@ class Stepper:
         parts: list[Losses] = []
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1
-            waiting = nothing() if last else self.accelerator.no_sync(self.model)
+            # Gradients that wait would be whole ones, which a split model has no room for.
+            meet = last or self.split
+            waiting = nothing() if meet else self.accelerator.no_sync(self.model)
             with waiting:
                 losses = self.losses(batch)
                 # Processes average their gradients; the loss is a sum over all of them.
                 self.accelerator.backward(losses.total * self.accelerator.num_processes)
             parts.append(losses)
+        if self.split:
+            sharding.average_copies(self.model.parameters())
         done = self._summed(parts, batches)
         if not math.isfinite(done.loss):
             # Every process sees the sum and stops; only the one that had the rows can name them.
@@ -126,8 +135,8 @@ class Stepper:
         for group in self.optimizer.param_groups:
             parts.setdefault(group["name"].partition(",")[0], []).extend(group["params"])
         most = self.recipe.max_grad_norm
-        norms = [float(self.accelerator.clip_grad_norm_(p, most)) for p in parts.values()]
-        return math.hypot(*norms)
+        found = [self.accelerator.clip_grad_norm_(p, most) for p in parts.values()]
+        return math.hypot(*(sharding.number(n) for n in found))
 
     def _prove(self, *, pictures: bool) -> None:
         """Every trained tensor must once have got a gradient; some can only at a later step."""

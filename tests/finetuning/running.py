@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from gen_msa import settings
+from gen_msa.finetuning import sharding
 from gen_msa.finetuning.recipe import Recipe
 from tests.backends.trained import saved
 
@@ -61,8 +62,9 @@ def log(out, *names):
 
 
 def weights(run):
-    """A copy of what a run trains."""
-    return {n: p.detach().clone() for n, p in run.model.named_parameters() if p.requires_grad}
+    """A copy of what a run trains, whole if it is split."""
+    trained = {n: p.detach().clone() for n, p in run.model.named_parameters() if p.requires_grad}
+    return sharding.whole(trained, main=True)
 
 
 def start(*command, processes=1, timeout=280, **environment):
@@ -103,6 +105,7 @@ def _run(name):
     return {
         "processes": run.accelerator.num_processes,
         "kind": run.accelerator.distributed_type.value,
+        "split": run.stepper.split,
         "posts": len(run.prepared.lines),
         "empty": sum(not b.names for b in made),
         "pictured": ["pixel_values" in b.inputs for b in made],
