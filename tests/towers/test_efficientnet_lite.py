@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gen_msa import builtin
 from gen_msa.builtin import convert
-from gen_msa.towers.efficientnet_lite import Conv, Tower, TowerConfig, folded
 from gen_msa.errors import UserError
+from gen_msa.towers.efficientnet_lite import Conv, Tower, TowerConfig, folded
 from tests.builtin.tiny_parts import tiny_tower
 
 
