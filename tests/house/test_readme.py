@@ -14,7 +14,8 @@ from gen_msa.types import Example
 
 ROOT = Path(package.__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ gen-msa (.+)$", README, re.MULTILINE)
+EVERY = re.findall(r"^\$ gen-msa (.+)$", README, re.MULTILINE)
+COMMANDS = [c for c in EVERY if "adapters/" not in c and not c.startswith("finetune")]
 EXAMPLE = re.search(r"```json\n(.+?)\n```", README, re.DOTALL)
 
 
@@ -42,6 +43,13 @@ def test_a_command_of_the_readme_runs(command, folder, monkeypatch, capfd):
     assert code in (None, 0), capfd.readouterr().err
     for name in re.findall(r"\S+\.(?:html|csv)", command):
         assert (folder / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", [c for c in EVERY if c not in COMMANDS])
+def test_a_command_of_fine_tuning_is_one_of_the_page_that_is_run_whole(command):
+    # tests/house/test_finetuning_page.py runs every command of that page.
+    page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    assert f"$ gen-msa {command}\n" in page
 
 
 def test_the_example_is_one_post_with_its_aspects_found(folder):
