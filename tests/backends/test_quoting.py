@@ -17,14 +17,14 @@ POST = "The screen is great, but the battery is awful"
 
 
 def spelled(ids, context):
-    return "".join(map(chr, ids))
+    return "".join(map(chr, ids)).rstrip("\0")
 
 
 def chosen(said, wish, others, text=POST):
     scores = torch.full((256,), -9.0)
     for rank, letter in enumerate([wish, *others]):
         scores[ord(letter)] = -float(rank)
-    return chr(Quoter(spelled).choose([*map(ord, said)], (), text, scores, ord(wish)))
+    return chr(Quoter(spelled, {0}).choose([*map(ord, said)], (), text, scores, ord(wish)))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,10 @@ def chosen(said, wish, others, text=POST):
         ('It says "great', "!", 'x"', '"'),
         ('It says "great" and ', "z", "ab", "z"),
         ('It says "great" and "awf', "z", "au", "u"),
+        ('It says "', "r", "eag", "a"),
+        ('It says "grea', '"', "xt", "t"),
+        ('It says "gre', "\0", 'x"a', "a"),
+        ('It says "great', "\0", 'x"', '"'),
     ],
 )
 def test_within_quotes_only_the_text_goes_on(said, wish, others, taken):

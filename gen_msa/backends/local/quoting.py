@@ -1,14 +1,14 @@
 """Keeps what an answer quotes verbatim: within double quotes stand only words of a given text.
 
-Greedy decoding with one rule: whatever stands between quotation marks, finished or not yet, must
-stand in the text letter for letter. The likeliest token that keeps the rule is taken; where none of
-the likely ones does, the model's own is, and the quote can be seen not to be verbatim. Knows no
-model.
+Greedy decoding with one rule: whatever stands between quotation marks must be whole words of the
+text, letter for letter; a quote that is still open must be able to become so, and an answer does
+not end within one. The likeliest token that keeps the rule is taken; where none of the likely ones
+does, the model's own is, and the quote can be seen not to be verbatim. Knows no model.
 
-    Quoter(layout.decode).choose(answer_ids, forced, "Battery awful", scores, best)
+    Quoter(layout.decode, ends).choose(answer_ids, forced, "Battery awful", scores, best)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
@@ -19,10 +19,14 @@ Decode = Callable[[Sequence[int], Sequence[int]], str]
 
 
 class Quoter:
-    """Chooses tokens for answers that quote; `decode` gives the text of ids after a context."""
+    """Chooses tokens for answers that quote.
 
-    def __init__(self, decode: Decode) -> None:
+    `decode` gives the text of ids after a context; `ends` are the tokens that end an answer.
+    """
+
+    def __init__(self, decode: Decode, ends: Collection[int]) -> None:
         self._decode = decode
+        self._ends = ends
 
     def choose(
         self,
@@ -45,7 +49,28 @@ class Quoter:
 
     def _keeps(self, ids: Sequence[int], context: Sequence[int], text: str) -> bool:
         _, *parts = self._decode(ids, context).split('"')
+        open_ = len(parts) % 2 == 1
+        if open_ and ids[-1] in self._ends:
+            return False
         quoted = parts[::2]
-        # An odd number of marks: the last quote is still open, and may be empty yet.
-        closed = quoted[:-1] if len(parts) % 2 else quoted
-        return all(q in text for q in quoted) and all(q.strip() for q in closed)
+        closed = quoted[:-1] if open_ else quoted
+        whole = all(stands(q, text, whole=True) for q in closed)
+        return whole and (not open_ or stands(quoted[-1], text, whole=False))
+
+
+def stands(words: str, text: str, *, whole: bool) -> bool:
+    """Whether `words` stand in `text` from a word's beginning on, if `whole` to a word's end."""
+    if whole and not words.strip():
+        return False
+    at = text.find(words)
+    while at >= 0:
+        end = at + len(words)
+        if not _within(text, at) and not (whole and _within(text, end)):
+            return True
+        at = text.find(words, at + 1) if words else -1
+    return False
+
+
+def _within(text: str, at: int) -> bool:
+    """Whether a word goes on across place `at`."""
+    return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()

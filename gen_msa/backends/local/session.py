@@ -86,7 +86,7 @@ class Session:
 
     def _answers(self, rows: list[Row], done: Done) -> Iterator[tuple[Answer, str]]:
         """Answers as they end, with a note on memory; rows that fail go straight to `done`."""
-        quoter = Quoter(self.layout.decode)
+        quoter = Quoter(self.layout.decode, self.engine.ends)
         pool, most, memory = Pool(self.engine, quoter), self.options.batch_size, ""
         instruction = () if self.plain else plan.instruction(rows, self.placeholders)
         queue = self._queue(rows, len(instruction), most)
