@@ -17,7 +17,7 @@ POST = "The screen is great, but the battery is awful"
 
 
 def spelled(ids, context):
-    return "".join(map(chr, ids)).rstrip("\0")
+    return "".join(map(chr, ids)).rstrip("\0\1")
 
 
 def chosen(said, wish, others, text=POST):
@@ -49,6 +49,15 @@ def test_within_quotes_only_the_text_goes_on(said, wish, others, taken):
 
 def test_where_no_likely_token_fits_the_models_own_is_taken():
     assert chosen('"', "z", "", text="") == "z"
+
+
+def test_half_a_character_is_written_only_where_the_text_has_a_wide_one():
+    assert chosen('"awf', "\0", 'xu"') == "u"
+    assert chosen('"so ', "\1", 'xu"', text="so 😩") == "\1"
+
+
+def test_a_quote_that_is_broken_already_is_let_go_without_a_search():
+    assert chosen('"zzz', "q", "x") == "q"
 
 
 def test_a_quote_is_never_empty():
