@@ -97,6 +97,7 @@ def _padding(prepared: Prepared, recipe: Recipe) -> float:
     for step in batches.epoch(prepared.lengths, prepared.sources, recipe, 0):
         for part in batches.share(step, recipe, 0, 1):
             lengths = [len(line.ids) for post in part for line in prepared.lines[post]]
-            places += len(lengths) * max(lengths, default=0)
+            width = -(-max(lengths, default=0) // batches.EVEN) * batches.EVEN
+            places += len(lengths) * width
             filled += sum(lengths)
     return 1 - filled / places if places else 0.0
