@@ -1,12 +1,102 @@
 """Metrics: figures that compare what one reader said with what another did.
 
-A family is a file. Knows nothing of readers, posts or models; takes polarities that stand in the
-same order and gives numbers.
+A family is a file, and its name is the file's. What a family counts of each row adds up over rows,
+so that any sample of posts, drawn again and again, has its figures in one matrix product. Knows
+nothing of readers, prompts or models; takes `Pair`s and gives numbers.
 
-    scores = score([Polarity.NEGATIVE, Polarity.POSITIVE], [Polarity.NEGATIVE, None])
-    scores.accuracy, scores.macro_f1, scores.read_rate       # 0.5, 1/3, 0.5
+    family = metrics["labels"]()
+    rows = family.rows(pairs)                       # (pairs, k): what each row adds
+    family.values(rows.sum(axis=0))["macro_f1"]     # the figure, as a 0-d array
+
+`statistics/` has the intervals and tests over such rows.
 """
 
-from gen_msa.metrics.labels import Scores, f1, score, wilson
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-__all__ = ["Scores", "f1", "score", "wilson"]
+from gen_msa.metrics._pairs import Pair
+from gen_msa.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Array = NDArray[numpy.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one number of a family means, for whoever prints it."""
+
+    name: str
+    about: str
+    """One line: the definition, exact enough to recompute it by hand."""
+    unit: Literal["share", "score", "points", "nats", "words", "count"] = "share"
+    """`share`: 0..1, printed as percent. `score`: printed as it is."""
+    better: Literal["high", "low", ""] = "high"
+    """Which way is good; empty where neither is."""
+
+
+class Undefined(ValueError):
+    """A family has nothing to say of these rows; its message is printed in the figure's place."""
+
+
+class Metric(Protocol):
+    """A family of figures whose counts add up over rows."""
+
+    figures: tuple[Figure, ...]
+    """In the order printed; the first is the family's headline."""
+    signature: str
+    """Everything that decides the numbers besides the rows (versions, tokeniser, cuts)."""
+
+    def rows(self, pairs: "Sequence[Pair]") -> "Array":
+        """What each pair adds: float64, (len(pairs), k). Column 0 is 1 for a row the figures are
+        about and 0 for one they are not, whose other columns are then 0 too.
+
+        Raises `Undefined` when no row at all can be scored, with the reason.
+        """
+        ...
+
+    def values(self, sums: "Array") -> "dict[str, Array]":
+        """Every figure from sums of rows, (..., k) -> each (...,); NaN where it is undefined."""
+        ...
+
+
+class Whole(Protocol):
+    """A family whose figures are not sums over rows (distinct-n); it gets no interval."""
+
+    figures: tuple[Figure, ...]
+    signature: str
+
+    def measure(self, pairs: "Sequence[Pair]") -> "dict[str, float]":
+        """Every figure; NaN where undefined. Raises `Undefined` when no row can be scored."""
+        ...
+
+
+class MetricKind(Protocol):
+    """What a module of this room registers: its family, made with options from a suite."""
+
+    def __call__(self, **options: Any) -> "Metric | Whole":
+        """Make the family. Raises `UserError` for an unknown option or value."""
+        ...
+
+
+metrics: Registry[MetricKind] = Registry("metric", __name__, "gen_msa.metrics")
+
+# The door opens on the families that other rooms call by hand once the protocol stands.
+from gen_msa.metrics.labels import Scores, f1, score, wilson  # noqa: E402
+
+__all__ = [
+    "Figure",
+    "Metric",
+    "MetricKind",
+    "Pair",
+    "Scores",
+    "Undefined",
+    "Whole",
+    "f1",
+    "metrics",
+    "score",
+    "wilson",
+]

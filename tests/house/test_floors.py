@@ -7,7 +7,18 @@ import gen_msa
 
 PACKAGE = Path(gen_msa.__file__).parent
 FLOORS = [
-    {"errors", "types", "chat", "registry", "shipped", "settings", "jsonl", "ledger", "manifest"},
+    {
+        "errors",
+        "types",
+        "results",
+        "chat",
+        "registry",
+        "shipped",
+        "settings",
+        "jsonl",
+        "ledger",
+        "manifest",
+    },
     {"media", "towers"},
     {"cues", "metrics"},
     {"data", "prompting", "backends", "builtin", "report", "students", "corruption"},

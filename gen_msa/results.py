@@ -1,0 +1,183 @@
+"""The nouns of an evaluation: what `results.json` holds, and all that a report is drawn from.
+
+Frozen pydantic models, like `types`. Every printed figure carries its n, its interval and how that
+was had; seeds, prompt and data hashes stand with the reader. Knows nothing of metrics or readers.
+
+    Result.model_validate_json(Path("results.json").read_text()).readers[0].figures["labels"]
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from gen_msa.types import Noun
+
+
+class Value(Noun):
+    """One figure."""
+
+    value: float | None
+    """None: undefined, and `note` says why. Never NaN."""
+    n: int = Field(ge=0)
+    """Rows that it is about."""
+    low: float | None = None
+    high: float | None = None
+    """95 % interval."""
+    how: str = ""
+    """How the interval was had, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
+    note: str = ""
+    seeds: tuple[float, ...] = ()
+    """The same figure of each seed, where a reader was trained more than once."""
+
+
+class Definition(Noun):
+    """What a figure means and how it is printed."""
+
+    family: str
+    name: str
+    about: str
+    unit: str
+    better: Literal["high", "low", ""]
+    signature: str = ""
+
+
+class Level(Noun):
+    """The figures of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
+
+    slice: str
+    level: str
+    n: int
+    figures: dict[str, Value]
+
+
+class Bin(Noun):
+    """One bin of the calibration curve."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    """Mean probability of the chosen class."""
+    accuracy: float
+
+
+class Cost(Noun):
+    """What reading took."""
+
+    posts: int
+    seconds: float | None = None
+    """Wall clock; None when answers were on record already."""
+    cpu_seconds: float | None = None
+    megabytes: float | None = None
+    """Of weights on disk."""
+    machine: str = ""
+
+
+class Unread(Noun):
+    """An answer that could not be read, whole."""
+
+    post: str
+    aspect: str
+    status: str
+    raw: str
+
+
+class ReaderResult(Noun):
+    """One reader against gold."""
+
+    name: str
+    """As shown; unique within the result."""
+    reader: str
+    """As it would be named on the command line."""
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """Fingerprint of the reader: prompt@hash, settings, seed, revision."""
+    rows: int
+    """Gold opinions."""
+    posts: int
+    silent: int = 0
+    """Gold opinions that the reader said nothing about; each is wrong."""
+    beside: int = 0
+    """Opinions about aspects that gold has not."""
+    figures: dict[str, dict[str, Value]]
+    """Family -> figure -> value."""
+    confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Gold polarity -> read polarity (or `unread`) -> rows."""
+    calibration: tuple[Bin, ...] = ()
+    levels: tuple[Level, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    cost: Cost | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader of the report must know: families that could not be had, and why."""
+
+
+class Comparison(Noun):
+    """Reader `a` minus reader `b` on the same rows."""
+
+    a: str
+    b: str
+    family: str
+    figure: str
+    difference: float
+    low: float
+    high: float
+    how: str
+    test: str
+    """`McNemar, exact`, `permutation, 10000, seed 0`, …"""
+    p: float
+    p_adjusted: float
+    adjustment: str
+    """`Holm over 6` or `Benjamini-Hochberg over 6`."""
+
+
+class Published(Noun):
+    """A paper's printed figures, beside ours."""
+
+    name: str
+    figures: dict[str, float]
+    """`family.figure` -> value, in the unit of ours (shares in 0..1)."""
+    source: str
+    """Citation, with table number."""
+    protocol: str
+    """What makes it comparable or not: split, backbone, which F1, seeds, choice of checkpoint."""
+
+
+class Shown(Noun):
+    """One row that is shown: where to find it, and what each reader made of it."""
+
+    post: str
+    aspect: str
+    start: int | None = None
+    why: str = ""
+    """Why this row is shown."""
+
+
+class Result(Noun):
+    """One data set, one split, any number of readers."""
+
+    title: str
+    data: str
+    """`twitter2015:test`, or a file."""
+    data_sha256: str
+    against: str
+    """Whose opinions count as right: `gold`, or another reader's name."""
+    posts: int
+    rows: int
+    clusters: int
+    clustered_by: str
+    rejected: int = 0
+    """Rows of the source that could not be read from disk."""
+    seed: int
+    replicates: int
+    version: str
+    """Of gen_msa."""
+    definitions: tuple[Definition, ...]
+    readers: tuple[ReaderResult, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    published: tuple[Published, ...] = ()
+    disagreements: tuple[Shown, ...] = ()
+    best: tuple[Shown, ...] = ()
+    worst: tuple[Shown, ...] = ()
+    """Explanations, best and worst first."""
+    probes: dict[str, dict[str, dict[str, Value]]] = Field(default_factory=dict)
+    """Reader -> probe -> figure: what happens when its input is changed."""
+    notes: tuple[str, ...] = ()
