@@ -18,6 +18,7 @@ FLOORS = [
         "jsonl",
         "ledger",
         "manifest",
+        "spans",
     },
     {"media", "towers"},
     {"cues", "metrics"},

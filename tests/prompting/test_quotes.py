@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.prompting.answers._quotes import MAX_QUOTES, evidence, quotes
-from gen_msa.prompting.answers._spans import Spans, find_exact, fold
+from gen_msa.prompting.answers._quotes import evidence
+from gen_msa.spans import MAX_QUOTES, Spans, find_exact, fold, quotes
 from gen_msa.types import Evidence
 
 LETTERS = "aAsSßẞéE\u0301İıiσςΣﬁ\u1100\u1161각가\u0323\u0307Åå\u212b\u200bK\u212a 😀नि"

@@ -13,8 +13,8 @@ from gen_msa.prompting.answers._json import objects
 from gen_msa.prompting.answers._labels import label_of
 from gen_msa.prompting.answers._ladder import Reading, from_object, inner, one
 from gen_msa.prompting.answers._lines import fields, first_line, role_of
-from gen_msa.prompting.answers._spans import Spans, find_exact, fold
 from gen_msa.prompting.prompt import Prompt
+from gen_msa.spans import Spans, find_exact, fold
 from gen_msa.types import Aspect, Polarity
 
 MAX_ASPECTS = 64

@@ -1,33 +1,15 @@
 """The words an explanation quotes, and where they stand in the post.
 
-Knows nothing of labels. Quotes are the pairs “ ” " " ' ' « » „ “ 「 」 『 』; a quote that does not
-stand in the post is kept with `start=None`, never dropped.
+Knows nothing of labels. A quote that does not stand in the post is kept with `start=None`, never
+dropped.
 
     evidence('The word "awful" says it.', [], "Battery awful", aspect="Battery")
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
-from gen_msa.prompting.answers._spans import Spans, fold
+from gen_msa.spans import MAX_QUOTES, Spans, fold, quotes
 from gen_msa.types import Evidence
-
-MAX_CHARS = 8_000
-"""Of an explanation that are searched for quotes."""
-MAX_QUOTES = 16
-
-_QUOTED = re.compile(
-    '"([^"\n]{0,300})"|“([^“”\n]{0,300})”|„([^„“”\n]{0,300})[“”]|«([^«»\n]{0,300})»'
-    "|「([^「」\n]{0,300})」|『([^『』\n]{0,300})』|‘([^‘\n]{0,300}?)’(?!\\w)"
-    "|(?<!\\w)'([^\n]{0,300}?)'(?!\\w)"
-)
-
-
-def quotes(explanation: str) -> list[str]:
-    """What stands in quotation marks, in order, without repetitions and outer blanks."""
-    found = _QUOTED.finditer(explanation[:MAX_CHARS])
-    said = (m.group(m.lastindex or 0).strip() for m in found)
-    return list(dict.fromkeys(q for q in said if q))[:MAX_QUOTES]
 
 
 def evidence(

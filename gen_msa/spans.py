@@ -1,21 +1,47 @@
-"""Where words stand in a post, however their letters are composed or cased.
+"""Where words stand in a text, however their letters are composed or cased, and what it quotes.
 
-Knows nothing of answers. Text and words are compared after NFC and casefold, without the
+Knows nothing of posts or answers. Text and words are compared after NFC and casefold, without the
 zero-width spaces that break up control strings; the place found is one of the text as it is.
+Quotes are the pairs “ ” " " ' ' « » „ “ 「 」 『 』.
 
     Spans("Die Straße ist lang").find("STRASSE")     # (4, 10)
+    quotes('The word "awful" says it.')              # ['awful']
 """
 
+import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from gen_msa.prompting.sandbox import NONCHARACTER
-
-_DROPPED = "\u200b"
+NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
+"""Code points that no text may hold, so that prompting can mark places with them."""
 
 MAX_PLACES = 1_000
 """Occurrences that are looked at in search of one that stands as whole words."""
+MAX_CHARS = 8_000
+"""Of a text that are searched for quotes."""
+MAX_QUOTES = 16
+
+QUOTED = re.compile(
+    '"([^"\n]{0,300})"|“([^“”\n]{0,300})”|„([^„“”\n]{0,300})[“”]|«([^«»\n]{0,300})»'
+    "|「([^「」\n]{0,300})」|『([^『』\n]{0,300})』|‘([^‘\n]{0,300}?)’(?!\\w)"
+    "|(?<!\\w)'([^\n]{0,300}?)'(?!\\w)"
+)
+"""One quotation, marks and all; the only group that is not None holds what it quotes."""
+
+_DROPPED = "\u200b"
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
+"""Scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, kana, Han; and Hangul, which
+joins particles to them."""
+
+
+def quotes(text: str) -> list[str]:
+    """What stands in quotation marks, in order, without repetitions and outer blanks."""
+    found = QUOTED.finditer(text[:MAX_CHARS])
+    said = (m.group(m.lastindex or 0).strip() for m in found)
+    return list(dict.fromkeys(q for q in said if q))[:MAX_QUOTES]
 
 
 def fold(text: str) -> str:
@@ -42,6 +68,17 @@ class Spans:
         wanted = fold(words)
         spans = (self._span(at, at + len(wanted)) for at in _places(self._folded, wanted))
         return _best(self.text, (span for span in spans if span))
+
+    def whole(self, words: str) -> Iterator[tuple[int, int]]:
+        """Every place where `words` stand as whole words, in order.
+
+        Where a script puts no blanks between its words, any place is one of whole words.
+        """
+        wanted = fold(words)
+        for at in _places(self._folded, wanted):
+            span = self._span(at, at + len(wanted))
+            if span and _apart(self.text, *span):
+                yield span
 
     def _span(self, start: int, end: int) -> tuple[int, int] | None:
         """The characters behind a folded stretch; None when it begins or ends within one."""
@@ -96,10 +133,18 @@ def _best(text: str, spans: Iterator[tuple[int, int]]) -> tuple[int, int] | None
 
 
 def _whole(text: str, start: int, end: int) -> bool:
-    def joined(i: int) -> bool:
-        return 0 < i < len(text) and text[i - 1].isalnum() and text[i].isalnum()
+    return not _joined(text, start) and not _joined(text, end)
 
-    return not joined(start) and not joined(end)
+
+def _apart(text: str, start: int, end: int) -> bool:
+    """Like `_whole`, for scripts with and without blanks."""
+    return not any(
+        _joined(text, i) and not _UNSPACED.search(text, i - 1, i + 1) for i in (start, end)
+    )
+
+
+def _joined(text: str, i: int) -> bool:
+    return 0 < i < len(text) and text[i - 1].isalnum() and text[i].isalnum()
 
 
 def _fold(chunk: str) -> str:
