@@ -8,7 +8,7 @@ comes back. It knows nothing of tokens, devices or servers.
     opinion = read_opinion(prompt, completion, post, post.aspects[0], by="builtin")
 """
 
-from gen_msa.prompting.answers import read_aspects, read_opinion
+from gen_msa.prompting.answers import Verdict, read_aspects, read_opinion, read_verdict
 from gen_msa.prompting.prompt import Prompt, load, names
 from gen_msa.prompting.rendering import render
 from gen_msa.prompting.targets import Field, Piece, Target, target
@@ -18,10 +18,12 @@ __all__ = [
     "Piece",
     "Prompt",
     "Target",
+    "Verdict",
     "load",
     "names",
     "read_aspects",
     "read_opinion",
+    "read_verdict",
     "render",
     "target",
 ]

@@ -18,13 +18,14 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.prompting.sandbox import NONCHARACTER, inspect
+from gen_msa.prompting.sandbox import inspect
 from gen_msa.settings import Settings, build
 from gen_msa.shipped import folder, shipped
 from gen_msa.shipped import names as shipped_names
+from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Polarity
 
-Task = Literal["aspect", "aspects", "overall"]
+Task = Literal["aspect", "aspects", "overall", "judge"]
 Role = Literal["label", "explanation", "evidence", "aspect", "aspects"]
 
 SUFFIX = ".jinja"
@@ -40,7 +41,8 @@ class FrontMatter(Settings):
     about: str
     task: Task
     slots: tuple[str, ...] = ()
-    labels: dict[Polarity, str]
+    labels: dict[Polarity, str] = Field(default_factory=dict)
+    options: tuple[str, ...] = ()
     keys: dict[Role, str]
     max_new_tokens: int = Field(gt=0, le=8192)
     quotes: Literal["free", "verbatim"] = "free"
@@ -48,11 +50,22 @@ class FrontMatter(Settings):
     @field_validator("labels")
     @classmethod
     def _one_word_for_each(cls, labels: dict[Polarity, str]) -> dict[Polarity, str]:
-        if set(labels) != set(Polarity):
+        if labels and set(labels) != set(Polarity):
             raise ValueError("labels must give a word for negative, neutral and positive")
-        if len({w.strip().casefold() for w in labels.values()} - {""}) != len(Polarity):
+        if len({w.strip().casefold() for w in labels.values()} - {""}) != len(labels):
             raise ValueError("the three label words must differ and not be empty")
-        return {p: labels[p].strip() for p in Polarity}
+        return {p: labels[p].strip() for p in Polarity if labels}
+
+    @model_validator(mode="after")
+    def _has_the_words_of_its_task(self) -> Self:
+        judges = self.task == "judge"
+        if bool(self.labels) == judges:
+            needs = "takes options, not" if judges else "needs"
+            raise ValueError(f"task {self.task!r} {needs} labels")
+        options = {o.strip().casefold() for o in self.options} - {""}
+        if len(options) != len(self.options) or (len(options) > 1) != judges:
+            raise ValueError("options are for task 'judge': two or more, all different")
+        return self
 
     @model_validator(mode="after")
     def _has_what_its_task_needs(self) -> Self:
@@ -73,7 +86,8 @@ class Prompt:
     digest: str
     """sha256, in hex, of the file and all it includes."""
     task: Task
-    """`aspect`: asked once for each aspect; `aspects`: lists them; `overall`: the whole post."""
+    """`aspect`: asked once for each aspect; `aspects`: lists them; `overall`: the whole post;
+    `judge`: marks what another reader said, which its slots show."""
     slots: tuple[str, ...]
     """Names of the cues it has room for."""
     labels: dict[Polarity, str]
@@ -89,6 +103,8 @@ class Prompt:
     shows_pictures: bool
     sources: tuple[tuple[str, str], ...] = field(repr=False)
     """(name, template text) of the prompt, which comes first, and of everything it includes."""
+    options: tuple[str, ...] = ()
+    """The words a judge chooses from; empty for every other task."""
 
     @property
     def identity(self) -> str:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from gen_msa.chat import Chat, Picture, Request, Text, Turn
 from gen_msa.errors import UserError
 from gen_msa.prompting.prompt import Prompt
-from gen_msa.prompting.sandbox import NONCHARACTER, fill
+from gen_msa.prompting.sandbox import fill
 from gen_msa.prompting.schema import choice, json_schema
+from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Aspect, Cue, Polarity, Post
 
 Role = Literal["system", "user", "assistant"]
@@ -73,11 +74,12 @@ def render(
         "keys": dict(prompt.keys),
         "turn": _turn,
         "pictures": lambda: "\ufdd2pictures\ufdd3",
-        "mark": _marker(post.text),
+        "mark": _marker(_fenced(prompt, untrusted.values())),
     }
     turns = _split(fill(prompt.sources, values), pictures, prompt.name)
     _check_whole(turns, untrusted.values(), pictures, prompt.name)
-    said = tuple(prompt.labels[p] for p in Polarity if label in (None, p))
+    words = tuple(prompt.labels[p] for p in prompt.labels if label in (None, p))
+    said = prompt.options or words
     return Request(
         chat=Chat(turns=turns),
         max_new_tokens=prompt.max_new_tokens,
@@ -120,6 +122,12 @@ def _turn(role: str) -> str:
     if role not in ROLES:
         raise ValueError(f"no turn is called {role!r}; write one of {', '.join(ROLES)}")
     return f"\ufdd2{role}\ufdd3"
+
+
+def _fenced(prompt: Prompt, untrusted: Iterable[Untrusted]) -> str:
+    """What no fence may occur in: the post, and for a judge all that readers said of it too."""
+    texts = [value._text for value in untrusted]
+    return "\n".join(texts) if prompt.task == "judge" else texts[0]
 
 
 def _marker(text: str) -> Callable[[str], str]:

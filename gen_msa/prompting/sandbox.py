@@ -8,7 +8,6 @@ the template's name.
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,9 +17,6 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gen_msa.errors import UserError
-
-NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
-"""Code points that no text may hold, so that prompting can mark places with them."""
 
 _PLAIN = "capitalize default first join last length list lower replace sort title trim upper"
 FILTERS = frozenset(_PLAIN.split())

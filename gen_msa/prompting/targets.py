@@ -41,9 +41,11 @@ class Target(NamedTuple):
 def target(prompt: Prompt, opinions: Sequence[Opinion]) -> Target:
     """The answer to `prompt` that says `opinions`: one, or for the joint task all of a post.
 
-    Raises `UserError` for an opinion without polarity, and where a reason is needed before the
-    label but is not there.
+    Raises `UserError` for an opinion without polarity, where a reason is needed before the label
+    but is not there, and for a judge's prompt, whose answer is no opinion.
     """
+    if prompt.task == "judge":
+        raise UserError(f"prompt {prompt.name} is for judges", mend="choose one of reader/")
     for opinion in opinions:
         if opinion.polarity is None:
             raise UserError(f"{opinion.by} gives no polarity for {opinion.aspect.term!r}")

@@ -24,7 +24,8 @@ def rendering(name):
     prompt = load(name)
     post = Post(id="1", text="Screen is great but the battery is awful #newphone")
     cues = {slot: Cue(text=f"what {slot} says", source="test") for slot in prompt.slots}
-    aspect = None if prompt.task != "aspect" else Aspect(term="battery", start=24)
+    whole = prompt.task in ("aspects", "overall")
+    aspect = None if whole else Aspect(term="battery", start=24)
     picture = Picture(path="/phone.png", sha256="0" * 64, max_pixels=50176)
     label = Polarity.NEGATIVE if prompt.takes_label else None
     request = render(prompt, post, aspect, cues, [picture], label=label)

@@ -17,6 +17,14 @@ keys: {label: Verdict}
 max_new_tokens: 8
 ---
 """
+JUDGE = """---
+about: Ours.
+task: judge
+options: [1st, 2nd]
+keys: {label: Better}
+max_new_tokens: 8
+---
+"""
 BODY = '{{ turn("user") }}\nWhat of "{{ aspect }}" in {{ post }}?\n'
 
 
@@ -37,7 +45,8 @@ def test_every_shipped_prompt_loads_and_says_who_it_is(name):
     assert re.fullmatch(rf"{re.escape(name)}@[0-9a-f]{{8}}", prompt.identity)
     assert re.fullmatch("[0-9a-f]{64}", prompt.digest)
     assert prompt.about
-    assert list(prompt.labels) == list(Polarity)
+    assert list(prompt.labels) == ([] if prompt.task == "judge" else list(Polarity))
+    assert bool(prompt.options) == (prompt.task == "judge")
     assert prompt.shows_pictures
 
 
@@ -113,6 +122,10 @@ def test_a_link_does_not_lead_an_include_outside(own, tmp_path):
         (FRONT.replace(", positive: good", "") + BODY, "a word for negative, neutral and positive"),
         (FRONT.replace("label: Verdict", "explanation: Why") + BODY, "also needs keys: label"),
         (FRONT.replace("task: aspect", "task: aspects") + BODY, "also needs keys: aspect, aspects"),
+        (FRONT.replace("task: aspect", "task: judge") + BODY, "takes options, not labels"),
+        (FRONT.replace("keys", "options: [a, b]\nkeys") + BODY, "options are for task 'judge'"),
+        (JUDGE.replace("[1st, 2nd]", "[one]") + BODY, "two or more, all different"),
+        (JUDGE.replace("[1st, 2nd]", "[one, One]") + BODY, "two or more, all different"),
         (FRONT.replace("about", "slots: [post]\nabout") + BODY, "cannot be names of slots: post"),
         (FRONT.replace("about", "slots: [syntax]\nabout") + BODY, "never shows it"),
         (FRONT.replace("max_new_tokens: 8", "max_new_tokens: 0") + BODY, "max_new_tokens"),

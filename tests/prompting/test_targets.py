@@ -11,7 +11,7 @@ from gen_msa.errors import UserError
 from gen_msa.prompting import load, names, read_aspects, read_opinion, target
 from gen_msa.types import WHOLE_POST, Aspect, Opinion, Polarity, Post
 
-PROMPTS = [load(name) for name in names()]
+PROMPTS = [p for p in map(load, names()) if p.task != "judge"]
 ASKED = [p for p in PROMPTS if p.task != "aspects"]
 JOINT = [p for p in PROMPTS if p.task == "aspects"]
 REASONED = [p for p in ASKED if "explanation" in p.keys]

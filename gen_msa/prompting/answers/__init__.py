@@ -15,6 +15,7 @@ from gen_msa.prompting.answers._joint import said_aspects
 from gen_msa.prompting.answers._ladder import Reading, answer_of, blank, read, thinks
 from gen_msa.prompting.answers._quotes import evidence
 from gen_msa.prompting.answers._scores import probabilities
+from gen_msa.prompting.answers._verdicts import Verdict, read_verdict
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.prompting.rendering import replaced
 from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post, Status
@@ -119,4 +120,4 @@ def _status(completion: Completion, reading: Reading, answer: str) -> Status:
     return Status.OK if reading.label else Status.UNPARSED
 
 
-__all__ = ["read_aspects", "read_opinion"]
+__all__ = ["Verdict", "read_aspects", "read_opinion", "read_verdict"]

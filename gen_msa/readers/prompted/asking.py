@@ -3,9 +3,10 @@
 The second step of a prompted reader. Knows nothing of backends' answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from gen_msa import prompting
 from gen_msa.chat import Request
@@ -37,9 +38,16 @@ class Asker:
         self, prompt: str, settings: ReaderSettings, media_root: Path, *, sees_pictures: bool
     ) -> None:
         self.prompt = prompting.load(prompt)
+        if self.prompt.task == "judge":
+            raise UserError(f"prompt {prompt} is for judges", mend="choose one of reader/")
         self._limit = settings.max_new_tokens
         self._sees_pictures = sees_pictures
         self._sources = _sources(self.prompt, settings, media_root)
+
+    def recued(self, change: Callable[[CueSource], CueSource]) -> Self:
+        """The same asker with each cue source as `change` makes it."""
+        self._sources = [change(source) for source in self._sources]
+        return self
 
     def ask(self, seen: Sequence[Seen]) -> list[Question]:
         """The questions about each post, in order: one an aspect, or one for the joint task."""

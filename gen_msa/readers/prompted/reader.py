@@ -5,7 +5,7 @@
 Knows nothing of which model answers, or of what is done with the opinions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from gen_msa import prompting
 from gen_msa.backends import Backend
 from gen_msa.chat import Completion
+from gen_msa.cues import CueSource
 from gen_msa.readers import ReaderSettings, Reading, Shown
 from gen_msa.readers.prompted.asking import Asker, Question
 from gen_msa.readers.prompted.seeing import PostRefused, Seen, Task, see, with_aspects
@@ -39,6 +40,7 @@ class Prompted:
         self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
         self._root = media_root
         self._askers: dict[str, Asker] = {}
+        self._recue: Callable[[CueSource], CueSource] | None = None
 
     def read(self, posts: Sequence[Post]) -> list[Reading]:
         """One `Reading` for each post; aspects are found first where none are given."""
@@ -69,6 +71,12 @@ class Prompted:
         prompts: dict[str, JsonValue] = {n: dict(self._asker(n).fingerprint()) for n in names}
         settings = s.model_dump(mode="json", exclude={"backend": _HOW_FAST})
         return {"settings": settings, "revision": self._backend.revision, "prompts": prompts}
+
+    def recued(self, change: Callable[[CueSource], CueSource]) -> "Prompted":
+        """This reader with each cue source as `change` makes it: same model, nothing is loaded."""
+        twin = Prompted(self._backend, self._settings, self._root)
+        twin._recue = change
+        return twin
 
     def _questions(self, seen: Sequence[Seen]) -> list[Question]:
         """All questions, those of one post side by side and posts in order."""
@@ -126,7 +134,8 @@ class Prompted:
     def _asker(self, prompt: str) -> Asker:
         if prompt not in self._askers:
             sees = self._backend.sees_pictures and self._settings.pictures
-            self._askers[prompt] = Asker(prompt, self._settings, self._root, sees_pictures=sees)
+            asker = Asker(prompt, self._settings, self._root, sees_pictures=sees)
+            self._askers[prompt] = asker.recued(self._recue) if self._recue else asker
         return self._askers[prompt]
 
 
