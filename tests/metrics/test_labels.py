@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import config_context
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
 
-from gen_msa.metrics import f1, score, wilson
+from gen_msa.errors import UserError
+from gen_msa.metrics import Undefined, f1, metrics, score, wilson
 from gen_msa.types import Polarity
+from tests.metrics.saying import figures, pair
 
 NEG, NEU, POS = Polarity
 ORDER = {p: i for i, p in enumerate(Polarity)}
@@ -28,20 +34,61 @@ def random_case(number):
     return gold, said
 
 
+def labelled(gold, said):
+    both = enumerate(zip(gold, said, strict=True))
+    return [pair({"polarity": g}, {"polarity": s}, i) for i, (g, s) in both]
+
+
 @config_context(assume_finite=True, skip_parameter_validation=True)
 def test_a_thousand_random_cases_agree_with_scikit_learn():
+    family = metrics["labels"]()
     for number in range(1000):
         gold, said = random_case(number)
-        ours = score(gold, said)
+        scores, rows = score(gold, said), family.rows(labelled(gold, said))
+        ours = family.values(rows.sum(axis=0))
         y = numpy.array([ORDER[g] for g in gold])
         p = numpy.array([ORDER.get(s, UNREAD) for s in said])
-        f1s = f1_score(y, p, labels=[0, 1, 2], average=None, zero_division=0)
-        assert ours.accuracy == pytest.approx(accuracy_score(y, p), abs=1e-12)
-        assert ours.macro_f1 == pytest.approx(f1s.mean(), abs=1e-12)
-        assert [ours.f1[c] for c in Polarity] == pytest.approx(list(f1s), abs=1e-12)
-        table = confusion_matrix(y, p, labels=[0, 1, 2, UNREAD])[:3]
-        assert [list(ours.confusion[g].values()) for g in Polarity] == table.tolist()
-        assert ours.read_rate == sum(s is not None for s in said) / len(gold)
+        precision, recall, f1s, weight = precision_recall_fscore_support(
+            y, p, labels=[0, 1, 2], zero_division=0
+        )
+        accuracy = accuracy_score(y, p)
+        assert (scores.accuracy, ours["accuracy"]) == pytest.approx((accuracy, accuracy))
+        assert (scores.macro_f1, ours["macro_f1"]) == pytest.approx((f1s.mean(), f1s.mean()))
+        assert ours["weighted_f1"] == pytest.approx((f1s * weight).sum() / weight.sum(), abs=1e-12)
+        assert [scores.f1[c] for c in Polarity] == pytest.approx(list(f1s), abs=1e-12)
+        for name, theirs in (("f1", f1s), ("precision", precision), ("recall", recall)):
+            assert [ours[f"{name}_{c}"] for c in Polarity] == pytest.approx(theirs, abs=1e-12)
+        table = confusion_matrix(y, p, labels=[0, 1, 2, UNREAD])[:3].tolist()
+        assert [list(scores.confusion[g].values()) for g in Polarity] == table
+        assert rows.sum(axis=0)[1:].reshape(3, 4).tolist() == table
+        assert scores.read_rate == ours["read_rate"] == sum(s is not None for s in said) / len(gold)
+
+
+def test_a_family_case_computed_by_hand():
+    ours = figures(metrics["labels"](), labelled([NEG, NEG, NEU, POS], [NEG, NEU, NEU, None]))
+    assert (ours["accuracy"], ours["read_rate"]) == (0.5, 0.75)
+    assert (ours["precision_neutral"], ours["recall_neutral"]) == (0.5, 1.0)
+    assert ours["macro_f1"] == pytest.approx(4 / 9)
+    assert ours["weighted_f1"] == pytest.approx((2 * 2 / 3 + 2 / 3 + 0) / 4)
+
+
+def test_a_missing_answer_counts_like_an_unread_one_and_a_row_without_gold_not_at_all():
+    family = metrics["labels"]()
+    silent = [pair({"polarity": NEG}, {"polarity": NEG}, 1), pair({"polarity": POS}, None, 2)]
+    unread = [*silent[:1], pair({"polarity": POS}, {}, 2)]
+    beside = [pair(None, {"polarity": POS}, 3), pair({}, {"polarity": POS}, 4)]
+    assert figures(family, silent) == figures(family, unread) == figures(family, silent + beside)
+    assert family.rows(silent + beside)[:, 0].tolist() == [1, 1, 0, 0]
+    assert not family.rows(silent + beside)[2:].any()
+
+
+def test_the_family_says_why_it_has_nothing_to_say():
+    with pytest.raises(Undefined, match="no rows"):
+        metrics["labels"]().rows([])
+    with pytest.raises(Undefined, match="no gold opinion has a polarity"):
+        metrics["labels"]().rows([pair({}, {"polarity": POS})])
+    with pytest.raises(UserError, match="metric labels: unknown key 'classes'"):
+        metrics["labels"](classes=2)
 
 
 def test_a_case_computed_by_hand():
