@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gen_msa.report.album import Album, Frame
-from gen_msa.report.groups import READ, Group, by_aspect
+from gen_msa.report.groups import GOLD, READ, Group, by_aspect
 from gen_msa.report.highlight import Piece, Span, blend, pieces
 from gen_msa.report.visible import tone_of
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Status
@@ -81,17 +81,20 @@ class Card:
     pieces: tuple[Piece, ...]
     frames: tuple[Frame, ...]
     rows: tuple[Row, ...]
+    against: str
+    """The reader that stands beside each aspect, for the others to be held against."""
 
 
-def card_of(example: Example, number: int, album: Album) -> Card:
-    """The card for `example`; `number` (from 1) makes its anchors unique on the page."""
-    post, groups = example.post, by_aspect(example)
+def card_of(example: Example, number: int, album: Album, against: str = GOLD) -> Card:
+    """The card for `example`; `number` makes its anchors unique on the page."""
+    post, groups = example.post, by_aspect(example, against)
     return Card(
         number=number,
         id=post.id,
         pieces=tuple(pieces(post.text, _spans(post.text, groups))),
         frames=tuple(album.frame(m) for m in post.media),
         rows=tuple(_row(post.text, g) for g in groups),
+        against=against,
     )
 
 

@@ -1,7 +1,7 @@
 """The opinions of one example, put together by what they are about, with gold set beside them.
 
 Knows nothing of how they are shown. Gold is a reader like any other; it is kept apart here only so
-that others can be held against it.
+that others can be held against it, and another reader can stand in its place.
 
     for group in by_aspect(example):
         print(group.aspect.term, [group.verdict(o) for o in group.said])
@@ -25,6 +25,8 @@ class Group:
     """Everything said about one aspect of one post, in the order given."""
 
     aspect: Aspect
+    against: str = GOLD
+    """The reader that the others are held against."""
     gold: list[Opinion] = field(default_factory=list)
     said: list[Opinion] = field(default_factory=list)
     """By every reader but gold."""
@@ -41,12 +43,12 @@ class Group:
         An unread answer disagrees. An answer that only has a score is not compared.
         """
         scored = opinion.polarity is None and opinion.status in READ
-        if opinion.by == GOLD or self.reference is None or scored:
+        if opinion.by == self.against or self.reference is None or scored:
             return None
         return "agrees" if opinion.polarity == self.reference else "disagrees"
 
 
-def by_aspect(example: Example) -> list[Group]:
+def by_aspect(example: Example, against: str = GOLD) -> list[Group]:
     """One group an aspect: the post's own aspects first, then others as they turn up.
 
     A reader that names an aspect without its place joins the placed aspect of the same words, when
@@ -62,8 +64,8 @@ def by_aspect(example: Example) -> list[Group]:
     for aspect in aspects:
         same = placed[aspect.term.casefold()]
         own = same[0] if aspect.start is None and len(same) == 1 else aspect
-        home[aspect] = groups.setdefault(own, Group(own))
+        home[aspect] = groups.setdefault(own, Group(own, against))
     for opinion in example.opinions:
         group = home[opinion.aspect]
-        (group.gold if opinion.by == GOLD else group.said).append(opinion)
+        (group.gold if opinion.by == against else group.said).append(opinion)
     return list(groups.values())

@@ -8,26 +8,17 @@ so memory does not grow with the posts.
     write_html(examples, Path("report.html"), title="Phones", media_root=Path("posts"), facts={})
 """
 
-import base64
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from hashlib import sha256
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from gen_msa.jsonl import whole
 from gen_msa.report.album import Album, Draw
 from gen_msa.report.cards import card_of
 from gen_msa.report.groups import GOLD
 from gen_msa.report.summary import Summary
-from gen_msa.report.visible import counted
-from gen_msa.types import Example, Polarity
-
-_ASSETS = Path(__file__).parent / "page"
-_CHUNK = 1 << 16
+from gen_msa.report.templates import chunks, code, environment
+from gen_msa.types import Example
 
 
 def write_html(
@@ -48,7 +39,7 @@ def write_html(
     under its name only when it is complete.
     """
     summary, album = Summary(), Album(media_root, draw)
-    env = _environment()
+    env = environment()
     card = env.get_template("card.html.jinja")
     with TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as cards:
         for example in examples:
@@ -58,46 +49,15 @@ def write_html(
         cards.seek(0)
         shown = min(summary.posts, limit)
         page = env.get_template("page.html.jinja").generate(
-            cards=_chunks(cards), title=title, facts=facts, shown=shown, **_header(summary)
+            cards=chunks(cards),
+            title=title,
+            facts=facts,
+            shown=shown,
+            summary=summary,
+            gold=GOLD,
+            **code("page.css", "card.css", script="page.js"),
         )
         with whole(path) as out:
             for piece in page:
                 out.write(piece.encode("utf-8", "replace"))
     return shown
-
-
-@cache
-def _environment() -> Environment:
-    env = Environment(loader=FunctionLoader(_joined), autoescape=True, undefined=StrictUndefined)
-    env.filters["n"] = counted
-    env.globals["polarities"] = [p.value for p in Polarity]
-    return env
-
-
-def _joined(name: str) -> str:
-    """A template without its line breaks: each would be a node of its own in every card."""
-    return "".join(line.strip() for line in (_ASSETS / name).read_text("utf-8").splitlines())
-
-
-def _header(summary: Summary) -> dict[str, object]:
-    style = (_ASSETS / "page.css").read_text("utf-8") + (_ASSETS / "card.css").read_text("utf-8")
-    # A style attribute would need a laxer policy: the width of a bar is one class a percentage.
-    style += "".join(f".n{i}{{--n:{i}%}}.u{i}{{--u:{i}%}}" for i in range(101))
-    script = (_ASSETS / "page.js").read_text("utf-8")
-    return {
-        "summary": summary,
-        "gold": GOLD,
-        "style": style,
-        "style_hash": _hash(style),
-        "script": script,
-        "script_hash": _hash(script),
-    }
-
-
-def _hash(code: str) -> str:
-    """The source expression by which a content security policy allows exactly this code."""
-    return f"'sha256-{base64.b64encode(sha256(code.encode()).digest()).decode()}'"
-
-
-def _chunks(f: IO[str]) -> Iterator[str]:
-    return iter(lambda: f.read(_CHUNK), "")

@@ -8,9 +8,22 @@
   const plain = new Intl.NumberFormat("en");
   const counted = (n, noun) => `${plain.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 
+  // Cards that wait in templates cost little until they are unfolded: a batch at a time while the
+  // page is idle, so that a browser's own search finds them too, or all at once when they are asked for.
+  const waiting = [...main.querySelectorAll("template")];
+  const unfold = (batch) => {
+    const pictured = [...batch.content.querySelectorAll(".pictured")];
+    batch.replaceWith(batch.content);
+    pictured.forEach((card) => near.observe(card));
+  };
+  const unfoldAll = () => { while (waiting.length) unfold(waiting.shift()); };
+  const idle = globalThis.requestIdleCallback ?? ((then) => setTimeout(then, 50));
+  const unfoldLater = () => { if (waiting.length) { unfold(waiting.shift()); idle(unfoldLater); } };
+  const find = (id) => $(id) ?? (unfoldAll(), $(id));
+
   // A picture becomes an image only when it comes near the window.
   const show = (img) => {
-    const from = img.dataset.like ? $(img.dataset.like) : img;
+    const from = img.dataset.like ? find(img.dataset.like) : img;
     img.decoding = "async";
     img.src = from.dataset.src;
   };
@@ -18,31 +31,31 @@
   const near = new IntersectionObserver((seen) => {
     for (const { isIntersecting, target } of seen) if (isIntersecting) { reveal(target); near.unobserve(target); }
   }, { rootMargin: "800px" });
-  main.querySelectorAll(".pictured").forEach((card, at) => at < 4 ? reveal(card) : near.observe(card));
-  addEventListener("beforeprint", () => reveal(main));
+  document.querySelectorAll(".pictured").forEach((card, at) => at < 4 ? reveal(card) : near.observe(card));
+  addEventListener("beforeprint", () => reveal(document));
 
   // Read from the page on first use: opening a long report costs nothing.
   let cards = null;
-  const read = () => cards ??= [...main.querySelectorAll(".card")].map((el, at) => {
-    const ops = [...el.querySelectorAll("li")].map((op) => ({
-      el: op, t: op.dataset.t, s: op.dataset.s, by: op.dataset.by, g: op.dataset.g,
+  const read = () => cards ??= (unfoldAll(), [...main.querySelectorAll(".card")].map((el, at) => {
+    const ops = [...el.querySelectorAll("li[data-t]")].map((op) => ({
+      el: op, t: op.dataset.t, gold: op.parentElement.dataset.gold.split(" "), s: op.dataset.s, by: op.dataset.by, g: op.dataset.g,
       p: op.dataset.p === "" ? null : Number(op.dataset.p),
     }));
     const words = [...el.querySelectorAll(".id, .text, h3 > .to, h3 > bdi, .reason")].map((w) => w.textContent);
     const ps = ops.map((o) => o.p).filter((p) => p !== null);
     return { el, at, ops, words: words.join("\n").toLowerCase(), low: Math.min(...ps), high: Math.max(...ps) };
-  });
+  }));
 
   const state = () => {
     const f = new FormData(form);
     const one = (name) => f.get(name) ?? "";
     return {
-      q: one("q").trim().toLowerCase(), r: one("r"), s: one("s"), g: one("g"), o: one("o"),
+      q: one("q").trim().toLowerCase(), r: one("r"), s: one("s"), g: one("g"), t: one("t"), o: one("o"),
       p: new Set(f.getAll("p")), from: Number(one("from")), to: Number(one("to")),
     };
   };
-  const asks = (f) => f.r || f.s || f.g || f.p.size < boxes.length || f.from > 0 || f.to < 1;
-  const fits = (f, o) => f.p.has(o.t) && (!f.r || o.by === f.r) && (!f.s || o.s === f.s) && (!f.g || o.g === f.g)
+  const asks = (f) => f.r || f.s || f.g || f.t || f.p.size < boxes.length || f.from > 0 || f.to < 1;
+  const fits = (f, o) => f.p.has(o.t) && (!f.r || o.by === f.r) && (!f.s || o.s === f.s) && (!f.g || o.g === f.g) && (!f.t || o.gold.includes(f.t))
     && (o.p === null ? f.from === 0 && f.to === 1 : o.p >= f.from && o.p <= f.to);
 
   let order = "";
@@ -79,7 +92,7 @@
 
   const remember = () => {
     const f = state(), kept = new URLSearchParams();
-    for (const name of ["q", "r", "s", "g", "o"]) if (f[name]) kept.set(name, f[name]);
+    for (const name of ["q", "r", "s", "g", "t", "o"]) if (f[name]) kept.set(name, f[name]);
     if (f.p.size < boxes.length) kept.set("p", [...f.p].join(","));
     if (f.from > 0) kept.set("from", f.from);
     if (f.to < 1) kept.set("to", f.to);
@@ -105,14 +118,19 @@
   });
   form.querySelector("[type=reset]").addEventListener("click", () => setTimeout(() => { apply(); remember(); }));
   form.addEventListener("submit", (e) => e.preventDefault());
-  addEventListener("hashchange", () => { if (recall()) apply(); });
+  // An address may name a card that still waits.
+  const goTo = () => {
+    const id = location.hash.slice(1);
+    if (id && !$(id)) find(id)?.scrollIntoView();
+  };
+  addEventListener("hashchange", () => { if (recall()) apply(); else goTo(); });
   addEventListener("keydown", (e) => {
     if (e.key !== "/" || e.ctrlKey || e.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) return;
     e.preventDefault(); $("panel").open = true; form.elements.q.focus();
   });
 
   // A quote leads to its words without touching the filters in the address.
-  main.addEventListener("click", (e) => {
+  document.addEventListener("click", (e) => {
     const link = e.target.closest("a.to");
     const words = link && $(link.hash.slice(1));
     if (!words) return;
@@ -138,5 +156,6 @@
   button.hidden = $("panel").hidden = false;
   $("panel").open = matchMedia("(min-width: 60rem)").matches;
   $("range").textContent = "0.00 to 1.00";
-  if (recall()) apply();
+  if (recall()) apply(); else goTo();
+  addEventListener("load", () => idle(unfoldLater));
 })();

@@ -1,0 +1,44 @@
+"""Axes: the round numbers between which a set of figures lies.
+
+Knows nothing of drawing.
+
+    axis([0.712, 0.838]).ticks      # (0.7, 0.75, 0.8, 0.85)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From `low` to `high`, with marks at round numbers; `low < high`."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def at(self, x: float) -> float:
+        """Where `x` lies: 0 at the low end, 1 at the high one; never outside."""
+        return min(1.0, max(0.0, (x - self.low) / (self.high - self.low)))
+
+
+def axis(values: Iterable[float | None], *, marks: int = 4, zero: bool = False) -> Axis:
+    """The axis that holds all finite `values` (and 0 if asked), with about `marks` steps.
+
+    Without any value it is 0 to 1. Ends of a share never pass 0 or 1 because those are round.
+    """
+    known = [v for v in values if v is not None and isfinite(v)]
+    known += [0.0] if zero else [] if known else [0.0, 1.0]
+    low, high = min(known), max(known)
+    if not isfinite(high - low):
+        return Axis(low / 2, high / 2, (0.0,))
+    if high - low < 1e-6 * max(abs(high), abs(low), 1e-3):
+        room = max(abs(low) / 10, 0.05)
+        low, high = low - room, high + room
+    raw = (high - low) / marks
+    unit = 10.0 ** floor(log10(raw))
+    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    ticks = tuple(round(i * step, 12) for i in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], ticks)
