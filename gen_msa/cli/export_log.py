@@ -1,0 +1,40 @@
+"""`gen-msa export-log`: an evaluation's samples for other tools' viewers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[
+    Path,
+    typer.Argument(metavar="RESULTS", help="results.json; samples.jsonl is looked for beside it."),
+]
+To = Annotated[str, typer.Option("--to", help="lm-eval or inspect.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the logs.")]
+Readers = Annotated[
+    list[str] | None, typer.Option("--reader", "-r", help="Of this reader only; may be repeated.")
+]
+Samples = Annotated[
+    Path | None, typer.Option("--samples", help="Posts with opinions, if not beside RESULTS.")
+]
+
+
+def export_log(
+    results: Results,
+    to: To = "inspect",
+    out: Out = Path("logs"),
+    reader: Readers = None,
+    samples: Samples = None,
+) -> None:
+    """Write RESULTS' rows as sample logs of lm-evaluation-harness or inspect_ai.
+
+    View them with `inspect view --log-dir logs`. An answer that could not be read is `N` (inspect)
+    or `[invalid]` (lm-eval), apart from wrong ones.
+    """
+    from rich.console import Console
+
+    from gen_msa.evaluating.exporting import export
+
+    written = export(results, to, out, readers=reader or (), samples=samples)
+    for path in written:
+        Console(stderr=True).print(f"wrote {path}", highlight=False, soft_wrap=True)
