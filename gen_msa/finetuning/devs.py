@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen_msa import prompting
+from gen_msa.data._splits import is_test
 from gen_msa.errors import UserError
 from gen_msa.finetuning.recipe import Data, Recipe
 from gen_msa.finetuning.rows import examples, reading_of
@@ -45,7 +46,7 @@ def dev_posts(recipe: Recipe) -> tuple[Dev, ...]:
 
 
 def _dev(data: Data, recipe: Recipe) -> Dev:
-    if "test" in data.source.rpartition(":")[2].lower().rpartition("/")[2].split("."):
+    if is_test(data.source):
         raise UserError(f"{data.source}: a test split is never read while tuning")
     prompt = prompting.load(data.prompt)
     if prompt.takes_label:

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
+from gen_msa.data._splits import is_test
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
@@ -141,7 +142,7 @@ class Recipe(Settings):
     @classmethod
     def _never_a_test_split(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
         for one in found:
-            if "test" in one.source.rpartition(":")[2].lower().split("/")[-1].split("."):
+            if is_test(one.source):
                 raise ValueError(f"{one.source}: a test split is never read while tuning")
         return found
 

@@ -52,6 +52,7 @@ def test_ls_lists_prompts_and_datasets(site: Path) -> None:
     assert "twitter2015" in listed
     assert "tiny_cpu" in listed
     assert "fsdp2" in listed
+    assert "reason_reader" in listed
 
 
 def test_the_wheel_carries_every_recipe_config_and_launcher(site: Path) -> None:
@@ -66,6 +67,7 @@ def test_the_wheel_carries_every_recipe_config_and_launcher(site: Path) -> None:
     )
     assert carried == kept
     assert {"lora.py", "lora/tiny_cpu.yaml", "accelerate/fsdp2.yaml"} <= carried
+    assert {"distill.py", "distill/text.yaml", "distill/reason_reader.yaml"} <= carried
 
 
 def test_a_recipe_can_be_shown_copied_and_validated_from_the_wheel(
@@ -80,6 +82,11 @@ def test_a_recipe_can_be_shown_copied_and_validated_from_the_wheel(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=True
     )
     assert ran.stdout.strip() == b"8"
+
+
+def test_a_students_recipe_can_be_shown_and_validated_from_the_wheel(site: Path) -> None:
+    assert gen_msa_in(site, "show", "reason_reader").stdout.startswith("# A small reader of")
+    assert "mask_labels: true" in gen_msa_in(site, "show", "finetune/distill/reason_reader").stdout
 
 
 def test_explain_reads_the_shipped_posts_with_echo(site: Path, tmp_path: Path) -> None:

@@ -1,0 +1,11 @@
+"""The launcher beside `lora.py`: the same run as `gen-msa distill RECIPE key=value`.
+
+Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.distilling` instead.
+
+    python finetune/distill.py --recipe text learning_rate=3e-5
+"""
+
+from gen_msa.distilling.__main__ import main
+
+if __name__ == "__main__":
+    main()

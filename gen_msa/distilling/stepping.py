@@ -1,0 +1,125 @@
+"""One optimiser step: forward, loss, checks, update.
+
+A loss or a gradient that is not a number stops the run before anything has moved, and names the
+rows. Knows nothing of epochs, files or judging.
+
+    Stepper(student, recipe, steps=400, weights=None).step(batch)       # the loss
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gen_msa.distilling.recipe import Recipe
+from gen_msa.errors import UserError
+from gen_msa.students import CLASSES, Batch, Row, Student
+from gen_msa.types import Polarity
+
+
+class Diverged(UserError):
+    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
+
+    exit_code = 4
+
+
+class Stepper:
+    """Student, optimiser and schedule of a run."""
+
+    def __init__(
+        self, student: Student, recipe: Recipe, *, steps: int, rows: Sequence[Row], fresh: set[str]
+    ) -> None:
+        """`rows` are those learned, for class weights; `fresh` names tensors that began new."""
+        self._module: Any = student
+        self._recipe = recipe
+        self._weights = _class_weights(recipe.class_weights, rows)
+        self._optimizer = torch.optim.AdamW(_groups(self._module, recipe, fresh))
+        rising = math.ceil(recipe.warmup_ratio * steps)
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            lambda done: min((done + 1) / max(rising, 1), (steps - done) / max(steps - rising, 1)),
+        )
+
+    def step(self, batch: Batch) -> float:
+        """One update; the loss before it."""
+        loss = self.backward(batch)
+        self._optimizer.step()
+        self._scheduler.step()
+        return loss
+
+    def backward(self, batch: Batch) -> float:
+        """Gradients of a batch, clipped, with nothing moved. Raises `Diverged`.
+
+        Raises `UserError` when a trained tensor got no gradient: it would never learn.
+        """
+        self._module.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise _diverged("the loss", batch)
+        loss.backward()
+        named = [(n, p) for n, p in self._module.named_parameters() if p.requires_grad]
+        if idle := [n for n, p in named if p.grad is None]:
+            raise UserError(f"no gradient reaches {', '.join(idle[:5])} of this student")
+        norm = nn.utils.clip_grad_norm_([p for _, p in named], self._recipe.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise _diverged("a gradient", batch)
+        return float(loss.detach())
+
+    def check(self) -> None:
+        """Raise `Diverged` unless every weight is finite: a last step may have gone wild."""
+        wild = [n for n, p in self._module.named_parameters() if not torch.isfinite(p).all()]
+        if wild:
+            raise Diverged(f"{wild[0]} is not finite any more", mend="lower learning_rate")
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the labels (nats), and whatever the student itself adds to it."""
+        said = self._module(batch)
+        own = functional.cross_entropy(
+            said.logits,
+            batch.target,
+            weight=self._weights,
+            label_smoothing=self._recipe.label_smoothing,
+        )
+        return own + sum(said.losses.values())
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._scheduler.get_last_lr()[0])
+
+
+def _groups(module: Any, recipe: Recipe, fresh: set[str]) -> list[dict[str, Any]]:
+    """Parameters by rate and decay; biases and norms do not decay."""
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            rate = recipe.head_learning_rate if name in fresh else None
+            decay = recipe.weight_decay if p.ndim > 1 else 0.0
+            groups.setdefault((rate or recipe.learning_rate, decay), []).append(p)
+    return [{"params": ps, "lr": lr, "weight_decay": wd} for (lr, wd), ps in groups.items()]
+
+
+def _class_weights(
+    asked: Mapping[Polarity, float] | str, rows: Sequence[Row]
+) -> torch.Tensor | None:
+    if asked == "none":
+        return None
+    if not isinstance(asked, str):
+        return torch.tensor([asked.get(c, 1.0) for c in CLASSES])
+    counts = [sum(r.target is c for r in rows) for c in CLASSES]
+    # A class without a row is never a target; its weight only has to be a number.
+    return torch.tensor([len(rows) / (len(CLASSES) * n) if n else 1.0 for n in counts])
+
+
+def _diverged(what: str, batch: Batch) -> Diverged:
+    shown = ", ".join(batch.ids[:8]) + (
+        f" and {len(batch.ids) - 8} more" if len(batch.ids) > 8 else ""
+    )
+    return Diverged(
+        f"{what} is not a finite number; rows of the batch: {shown}",
+        mend="lower learning_rate, or look at these rows; the best student so far is kept",
+    )

@@ -1,0 +1,83 @@
+"""What a run says, on the terminal and in `log.jsonl`, one JSON object a line.
+
+Times are on the terminal alone. Knows nothing of tensors.
+
+    teller = Teller(folder, steps=400); teller.step(20, epoch=0.2, loss=0.9, rate=5e-5, rows=640)
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from gen_msa.distilling.recipe import Recipe
+from gen_msa.distilling.rows import Gathered
+
+
+class Teller:
+    """Says what a run does. The log begins anew with the first line that is written."""
+
+    def __init__(self, folder: Path, console: Console | None = None) -> None:
+        self._path = folder / "log.jsonl"
+        self._console = console or Console(stderr=True)
+        self._mode = "w"
+        self._mark = time.perf_counter()
+
+    def opening(
+        self, recipe: Recipe, sources: Sequence[Gathered], *, parameters: int, warm: str
+    ) -> None:
+        """What is trained, from what, and on which rows."""
+        began = warm or "new weights"
+        self._line(f"student {recipe.student}: {parameters:,} numbers, begun with {began}")
+        for g in sources:
+            out = "; ".join(f"{n:,} {reason}" for reason, n in g.left_out.items())
+            self._line(
+                f"{g.source}: {len(g.rows):,} rows by {g.labels}"
+                + (f"; left out: {out}" * bool(out))
+            )
+
+    def planned(self, steps: int, cut: int, probe: float) -> None:
+        """How much there is to do; `probe` is the loss of the longest batch before training."""
+        cutting = f", {cut:,} rows too long to be seen whole" if cut else ""
+        self._line(f"{steps:,} steps{cutting}; loss at the start {probe:.4f}")
+        self._mark = time.perf_counter()
+
+    def step(self, step: int, *, epoch: float, loss: float, rate: float, rows: int) -> None:
+        """One logged step; `loss` is the mean since the last one, `rows` those learned since."""
+        now = time.perf_counter()
+        speed = rows / (now - self._mark)
+        self._line(
+            f"step {step:,}  epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  lr {rate:.2e}"
+        )
+        self._write({"step": step, "epoch": epoch, "loss": loss, "learning_rate": rate})
+        self._mark = time.perf_counter()
+
+    def judged(self, step: int, told: Mapping[str, Any], *, best: bool) -> None:
+        """The figures of every dev source."""
+        for s in told["sources"]:
+            low, high = (100 * x for x in s["accuracy_95"])
+            line = (
+                f"dev {s['source']}  n {s['n']:,}  accuracy {100 * s['accuracy']:.1f} "
+                f"[{low:.1f}, {high:.1f}]  macro-F1 {100 * s['macro_f1']:.1f}"
+            )
+            self._line(line + ("  best so far" if best else ""), style="bold")
+        self._write({"step": step, "dev": told})
+        self._mark = time.perf_counter()
+
+    def end(self, folder: Path, step: int) -> None:
+        """Where the student lies."""
+        self._line(f"kept that of step {step:,}: {folder}")
+        self._line(f"read with it: gen-msa explain POSTS --reader student:{folder}")
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open(self._mode, encoding="utf-8") as f:
+            f.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        self._mode = "a"
