@@ -30,6 +30,12 @@ class MissingExtra(UserError):
         )
 
 
+class Diverged(UserError):
+    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
+
+    exit_code = 4
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence for an unknown `name`: the nearest known one, and the whole list (at most 30)."""
     names = sorted(known)

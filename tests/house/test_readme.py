@@ -15,7 +15,9 @@ from gen_msa.types import Example
 ROOT = Path(package.__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVERY = re.findall(r"^\$ gen-msa (.+)$", README, re.MULTILINE)
-COMMANDS = [c for c in EVERY if "adapters/" not in c and not c.startswith("finetune")]
+PAGES = {"finetune": "finetuning", "evaluate": "evaluation"}
+"""Commands that need more than a post; the tests of their pages run them whole."""
+COMMANDS = [c for c in EVERY if "adapters/" not in c and c.split()[0] not in PAGES]
 EXAMPLE = re.search(r"```json\n(.+?)\n```", README, re.DOTALL)
 
 
@@ -46,9 +48,10 @@ def test_a_command_of_the_readme_runs(command, folder, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("command", [c for c in EVERY if c not in COMMANDS])
-def test_a_command_of_fine_tuning_is_one_of_the_page_that_is_run_whole(command):
-    # tests/house/test_finetuning_page.py runs every command of that page.
-    page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+def test_a_command_that_needs_more_is_one_of_a_page_that_is_run_whole(command):
+    # tests/house/test_finetuning_page.py and test_evaluation_page.py run every command of theirs.
+    name = PAGES.get(command.split()[0], "finetuning")
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert f"$ gen-msa {command}\n" in page
 
 

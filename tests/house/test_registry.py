@@ -7,10 +7,22 @@ from gen_msa.cues import cues
 from gen_msa.data import datasets
 from gen_msa.data.formats import formats
 from gen_msa.errors import MissingExtra, UserError
+from gen_msa.evaluating.probing import probes
+from gen_msa.metrics import metrics
 from gen_msa.readers import readers
 from gen_msa.registry import Registry
+from gen_msa.students import students
 
-REGISTRIES: list[Registry] = [backends, cues, datasets, formats, readers]
+REGISTRIES: list[Registry] = [
+    backends,
+    cues,
+    datasets,
+    formats,
+    metrics,
+    probes,
+    readers,
+    students,
+]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.kind)

@@ -1,0 +1,126 @@
+"""A suite: everything that decides an evaluation, as frozen settings filled from one YAML.
+
+One data set, one split, whose opinions count as right, the readers that are held against them, and
+the families of figures. Knows nothing of how readers read.
+
+    load("twitter2015", ["data=twitter2015:test", "replicates=2000"])
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from gen_msa import settings, shipped
+from gen_msa.evaluating.judging.asking import JudgeSettings
+from gen_msa.settings import Settings
+
+FAMILIES = ("labels", "calibration", "naming", "quoting", "wording", "copying")
+SLICES = ("aspects", "length", "negation", "picture")
+
+
+class Entry(Settings):
+    """One reader of a suite."""
+
+    reader: str
+    """As on the command line: `builtin`, `file:opinions.jsonl#teacher`, `student:DIR`, …"""
+    name: str = ""
+    """As shown; empty: `reader`. Must not hold a slash."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the reader (`prompt`, `cues`, `backend`, …); over the suite's own `settings`."""
+    seeds: tuple[str, ...] = ()
+    """The same reader trained with other seeds, named as `reader` is: its figures are then the mean
+    over all, with every seed's beside it."""
+
+    @property
+    def shown(self) -> str:
+        """The name in tables and files."""
+        return self.name or self.reader
+
+
+class Suite(Settings):
+    """One evaluation."""
+
+    title: str = ""
+    data: str
+    """`DATASET:SPLIT` or a file of examples."""
+    against: str = "gold"
+    """Whose opinions count as right: `gold`, or any reader's name in the data."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first posts; printed as what it is."""
+    readers: tuple[Entry, ...] = ()
+    """None: everyone in the data but `against`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Given to every reader."""
+    metrics: tuple[str | dict[str, dict[str, Any]], ...] = FAMILIES
+    """Families by name, or `{rouge: {language: zh}}` with options."""
+    headline: tuple[str, ...] = ("labels.accuracy", "labels.macro_f1")
+    """What readers are compared by, as `family.figure`; each pair gets a paired test."""
+    slices: tuple[str, ...] = SLICES
+    published: tuple[str, ...] = ()
+    """Names in `eval/published/`: papers' printed figures, shown beside ours."""
+    probes: tuple[str | dict[str, dict[str, Any]], ...] = ()
+    """What is changed to see whether an explanation or a cue matters; each reads posts again."""
+    probe_limit: int = Field(default=200, ge=1)
+    """Posts that a probe reads."""
+    judge: JudgeSettings | None = None
+    """A model that marks explanations; another one than made them."""
+    judge_limit: int = Field(default=200, ge=1)
+    """Rows of each reader that it marks, spread evenly over the data."""
+    human: Path | None = None
+    """JSONL of people's marks; without, every figure of the judge is `uncalibrated`."""
+    shown: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What stands for a picture, for grounding: `{caption: {files: [captions.json]}}`, the options
+    of the cue source `context`."""
+    cluster: Literal["picture", "post"] = "picture"
+    """Rows that share it are drawn together: they are not independent."""
+    correction: Literal["holm", "bh"] = "holm"
+    replicates: int = Field(default=10_000, ge=100)
+    seed: int = 0
+
+    @field_validator("readers")
+    @classmethod
+    def _names_are_file_names(cls, found: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        names = [e.shown for e in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two readers are called {name!r}: give one of them a `name`")
+        return found
+
+    @model_validator(mode="after")
+    def _headlines_are_measured(self) -> Self:
+        for figure in self.headline:
+            family = figure.partition(".")[0]
+            if family not in self.families():
+                raise ValueError(f"headline {figure}: the family {family!r} is not in metrics")
+        return self
+
+    def families(self) -> dict[str, dict[str, Any]]:
+        """Every family with its options, in the order given."""
+        return _named(self.metrics)
+
+    def probed(self) -> dict[str, dict[str, Any]]:
+        """Every probe with its options, in the order given."""
+        return _named(self.probes)
+
+
+def _named(parts: Iterable[str | dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
+    for one in parts:
+        out |= {one: {}} if isinstance(one, str) else one
+    return out
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Suite:
+    """The suite called `name` in `eval/suites/`, or the user's own YAML, with overrides on top.
+
+    Raises `UserError` naming an unknown key and the nearest known one.
+    """
+    path = shipped.shipped("eval/suites", name, ".yaml")
+    return settings.load(Suite, path, overrides)
+
+
+def names() -> list[str]:
+    """Every shipped suite."""
+    return shipped.names("eval/suites", ".yaml")
