@@ -13,10 +13,7 @@ from gen_msa.distilling.loop import Run, distil  # noqa: E402
 from gen_msa.distilling.recipe import Data, Recipe  # noqa: E402
 from gen_msa.distilling.rows import gather  # noqa: E402
 from gen_msa.distilling.stepping import Stepper  # noqa: E402
-from gen_msa.errors import (
-    Diverged,
-    UserError,
-)
+from gen_msa.errors import Diverged, UserError  # noqa: E402
 from gen_msa.settings import load  # noqa: E402
 from gen_msa.students.common.keeping import open_student  # noqa: E402
 from gen_msa.types import Example, Opinion, Polarity  # noqa: E402
