@@ -17,6 +17,7 @@ from gen_msa.metrics.statistics.bootstrap import Draws
 from gen_msa.metrics.statistics.mcnemar import discordant, mcnemar
 from gen_msa.metrics.statistics.paired import paired
 from gen_msa.metrics.statistics.permutation import permutation
+from gen_msa.metrics.statistics.power import detectable
 from gen_msa.results import Comparison
 
 ACCURACY = "labels.accuracy"
@@ -43,6 +44,23 @@ def compare(
         c.model_copy(update={"p_adjusted": p, "adjustment": over})
         for c, p in zip(found, adjusted, strict=True)
     )
+
+
+def power_notes(boards: Mapping[str, Board]) -> list[str]:
+    """How small a difference of accuracy to the first reader these rows could have shown at all."""
+    names = list(boards)
+    notes = []
+    for other in names[1:]:
+        a, b = boards[names[0]].right(), boards[other].right()
+        parting = sum(discordant(a, b)) / len(a) if a else 0.0
+        if parting:
+            least = detectable(len(a), parting)
+            notes.append(
+                f"{names[0]} and {other} part in {parting:.1%} of {len(a):,} rows: a difference of "
+                f"accuracy below {100 * least:.1f} points would be missed more often than one time "
+                "in five, rows taken as independent"
+            )
+    return notes
 
 
 def _compared(

@@ -13,7 +13,7 @@ from gen_msa import __version__
 from gen_msa.errors import UserError
 from gen_msa.evaluating import probing, showing
 from gen_msa.evaluating.chance import chance
-from gen_msa.evaluating.comparing import compare
+from gen_msa.evaluating.comparing import compare, power_notes
 from gen_msa.evaluating.gathering import Answers, Gathered
 from gen_msa.evaluating.measuring import Board, Families, definitions
 from gen_msa.evaluating.pairing import Pairing, cluster
@@ -62,7 +62,7 @@ def evaluate(
             name: {**chance(board, plan.seed), **_plain((probes or {}).get(name, {}))}
             for name, board in own.items()
         },
-        notes=(*data.notes, *_conflicts(some)),
+        notes=(*data.notes, *_conflicts(some), *power_notes(own)),
     )
 
 

@@ -144,3 +144,19 @@ def test_nobody_to_compare_is_an_error():
         evaluate(plan(), gathered([example(0, "positive")]))
     with pytest.raises(UserError, match="'teacher' says nothing"):
         evaluate(plan(against="teacher"), gathered(drawn(3)))
+
+
+def test_what_the_rows_could_have_shown_is_said():
+    examples = drawn(200)
+    (note,) = evaluate(plan(), gathered(examples)).notes
+    apart = sum(
+        (e.said_by("good")[0].polarity == e.said_by("gold")[0].polarity)
+        != (e.said_by("bad")[0].polarity == e.said_by("gold")[0].polarity)
+        for e in examples
+    )
+    assert note.startswith(f"good and bad part in {apart / 200:.1%} of 200 rows: a difference")
+
+
+def test_readers_that_never_part_have_no_power_note():
+    examples = [example(i, "positive", a="positive", b="positive") for i in range(4)]
+    assert evaluate(plan(), gathered(examples)).notes == ()

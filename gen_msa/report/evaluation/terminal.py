@@ -46,6 +46,9 @@ class FiguresTable:
         yield Group(*(self._part(part, lines, first=part is parts[0]) for part in parts))
         for note in (*result.notes, *(f"{r.name}: {n}" for r in result.readers for n in r.notes)):
             yield Text("note: " + printable(note), style="dim")
+        if result.published:
+            said = "printed: copied from papers, not measured here; sources stand in the page"
+            yield Text(said, style="dim")
 
     def _part(self, columns: list[Definition], lines: box.Box | None, *, first: bool) -> Table:
         out = Table(box=lines, pad_edge=False, header_style="dim", expand=False)
@@ -54,7 +57,7 @@ class FiguresTable:
             out.add_column("unread", justify="right", overflow="fold")
         for d in columns:
             unit = f" ({symbol(d.unit)})" if symbol(d.unit) else ""
-            name = Text(printable(d.name.replace("_", " ") + unit))
+            name = Text(f"{printable(d.family)}\n{printable(d.name.replace('_', ' ') + unit)}")
             out.add_column(name, justify="right", overflow="fold")
         firsts = [best(self._result, d) for d in columns]
         for r in self._result.readers:
@@ -68,7 +71,7 @@ class FiguresTable:
             values = [printed(p, d) for d in columns]
             if any(v is not None for v in values):
                 shown = [number(v, d.unit) for v, d in zip(values, columns, strict=True)]
-                name = Text(printable(f"{p.name} (printed: {p.source})"))
+                name = Text(printable(f"{p.name}, printed"))
                 out.add_row(name, *[NONE] * first, *shown, style="dim italic")
         return out
 
