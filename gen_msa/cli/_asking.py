@@ -6,6 +6,7 @@ run that is stopped goes on.
     Asking(plan, source, folder, console).answers(fresh=False)
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -49,6 +50,8 @@ class Asking:
     def answers(self, *, fresh: bool) -> list[Answers]:
         """Every reader's opinions in a file each; what an earlier run knew is not asked again."""
         (self.folder / "readers").mkdir(parents=True, exist_ok=True)
+        if fresh:
+            (self.folder / "judge.ledger").unlink(missing_ok=True)
         return [
             self._read(entry, reader, seed, fresh=fresh)
             for entry in self.plan.readers
@@ -97,7 +100,7 @@ class Asking:
     def _read(self, entry: Entry, reader: str, seed: int, *, fresh: bool) -> Answers:
         name = f"{entry.shown} ({seed + 1}: {reader})" if seed else entry.shown
         self._say(f"{name} reads {self.source.name}")
-        job, file = self._job(entry, reader), self.folder / "readers" / f"{slug(name)}.jsonl"
+        job, file = self._job(entry, reader), self.folder / "readers" / f"{_file_name(name)}.jsonl"
         outcome, cost = self._job_done(job, file, fresh=fresh)
         return Answers(
             name=name,
@@ -150,12 +153,23 @@ class Asking:
         )
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def slug(name: str) -> str:
-    """A file name that tells what it is of; never a path."""
-    return re.sub(r"[^\w.@-]+", "_", name).strip("._") or "reader"
+    """A file name that tells what it is of; never a path, and at most 100 bytes."""
+    plain = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
+    return plain or "reader"
+
+
+def _file_name(name: str) -> str:
+    """The `slug` of a reader's name, marked where it is not the name itself: `a/b` and `a b` keep
+    their answers apart, and `a.rejected` is not what `a` refused.
+    """
+    plain = slug(name)
+    if plain == name and not name.endswith(".rejected"):
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

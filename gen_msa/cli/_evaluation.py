@@ -5,9 +5,11 @@ every post with all opinions; OUT/report.html, figures.md and figures.csv are dr
 OUT/suite.yaml has the merged settings.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,6 +20,7 @@ from gen_msa.errors import UserError
 from gen_msa.evaluating import (
     Gathered,
     carding,
+    check,
     evaluate,
     gather,
     load,
@@ -45,35 +48,46 @@ class Asked:
         if self.seeds and len(self.readers) != 1:
             raise UserError("--seeds needs exactly one --reader", mend="name the others in a suite")
         named = self.what in suite.names() or Path(self.what).suffix in (".yaml", ".yml")
-        keys = [*self.settings, *([f"against={self.against}"] if self.against else [])]
+        keys = [*self.settings, *([f"against={_quoted(self.against)}"] if self.against else [])]
         if named:
             found = suite.load(self.what, keys)
         else:
-            found = settings.load(Suite, None, [f"data={self.what}", *keys])
+            found = settings.load(Suite, None, [f"data={_quoted(self.what)}", *keys])
         if not self.readers:
             return found
-        # A reader that the suite knows keeps the suite's settings for it.
-        known = {e.reader: e.model_dump(exclude_unset=True) for e in found.readers}
-        given = [known.get(r, {}) | {"reader": r, "seeds": list(self.seeds)} for r in self.readers]
+        given = [one for reader in self.readers for one in self._entries(reader, found)]
         tree = found.model_dump(exclude_unset=True) | {"readers": given}
         return settings.build(Suite, tree, "the command line")
+
+    def _entries(self, reader: str, found: Suite) -> list[dict[str, Any]]:
+        """One --reader: as often as the suite has it, each with the suite's settings for it."""
+        known = [e.model_dump(exclude_unset=True) for e in found.readers if e.reader == reader]
+        seeds = {"seeds": list(self.seeds)} if self.seeds else {}
+        return [one | seeds for one in known or [{"reader": reader}]]
+
+
+def _quoted(text: str) -> str:
+    """As a YAML string, whatever is in it: `7`, `no` and `a #b.jsonl` are names here."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def run(asked: Asked, out: Path | None, card: Path | None, *, fresh: bool) -> int:
     """Read, compare, write; returns the exit code. `card` is a model card of the first reader."""
     plan = asked.suite()
-    folder = out or Path("evaluations") / slug(plan.title or plan.data)
-    folder.mkdir(parents=True, exist_ok=True)
     console, source = Console(stderr=True), open_source(plan.data)
+    # What can be wrong without a reader is said before any reads: that may take hours.
+    printed, base = published.load(plan.published), load(source, plan.limit)
+    check(plan, base)
+    folder = _folder(out or Path("evaluations") / slug(plan.title or plan.data))
     asking = Asking(plan, source, folder, console)
     read = asking.answers(fresh=fresh)
-    data = gather(load(source, plan.limit), read)
+    data = gather(base, read)
     answers = read or speakers(plan, data)
     result = evaluate(
         plan,
         data,
         answers,
-        published=published.load(plan.published),
+        published=printed,
         probes=_together(asking.probes(data), asking.judged(data, answers)),
     )
     _write(plan, result, data, folder)
@@ -82,8 +96,16 @@ def run(asked: Asked, out: Path | None, card: Path | None, *, fresh: bool) -> in
     Console().print(table(result))
     for path in (*(folder / n for n in ("report.html", "results.json", "samples.jsonl")), card):
         if path is not None:
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+            console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
     return 0
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{path} cannot be a folder: {e}", mend="name another one: --out") from e
+    return path
 
 
 def _together(one: Probes, other: Probes) -> Probes:

@@ -8,6 +8,6 @@ Knows nothing of how readers read; their answers lie in files.
 """
 
 from gen_msa.evaluating.gathering import Answers, Gathered, gather, load
-from gen_msa.evaluating.running import evaluate, speakers
+from gen_msa.evaluating.running import check, evaluate, speakers
 
-__all__ = ["Answers", "Gathered", "evaluate", "gather", "load", "speakers"]
+__all__ = ["Answers", "Gathered", "check", "evaluate", "gather", "load", "speakers"]

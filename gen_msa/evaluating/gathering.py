@@ -11,6 +11,7 @@ has not is counted and said. Knows nothing of figures.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -57,23 +58,26 @@ class Gathered:
 
 
 def load(source: Source, limit: int | None = None) -> Gathered:
-    """The examples of `source` in memory. Raises `UserError` when there is none, or an id twice."""
+    """The examples in the first `limit` rows of `source` (None: in all), in memory.
+
+    Raises `UserError` when there is none, or an id twice.
+    """
     digest, rejected = hashlib.sha256(), 0
     found: dict[str, Example] = {}
-    for row in source.rows():
+    rows = source.rows()
+    # Bad rows count, as they do where readers read: both are to see the same posts.
+    for row in islice(rows, limit):
         if isinstance(row, Rejected):
             rejected += 1
             continue
-        if limit is not None and len(found) == limit:
-            break
         _only_once(row.post.id, found, source.name)
         found[row.post.id] = row
         digest.update(row.model_dump_json().encode())
     if not found:
         raise UserError(f"{source.name} holds no post that can be read")
     notes = [f"{rejected:,} rows of {source.name} could not be read from disk"] * bool(rejected)
-    if len(found) == limit:
-        notes.append(f"only the first {limit:,} posts")
+    if limit is not None and next(rows, None) is not None:
+        notes.append(f"only the first {limit:,} rows")
     return Gathered(
         tuple(found.values()),
         source.media_root,
@@ -88,14 +92,19 @@ def gather(data: Gathered, answers: Sequence[Answers]) -> Gathered:
     """`data` with the opinions of each of `answers` under its name."""
     at = {e.post.id: i for i, e in enumerate(data.examples)}
     examples, notes = list(data.examples), list(data.notes)
+    taken = set(data.readers())
     for one in answers:
-        if one.name in data.readers():
+        if one.name in taken:
             raise UserError(
                 f"{one.name!r} speaks in {data.name} already", mend="give the reader another name"
             )
-        unknown, heard = 0, set[str]()
+        taken.add(one.name)
+        unknown, heard, broken = 0, set[str](), 0
         by = one.by or _speaker(one, data)
-        for example in _rows(one.file):
+        for example in open_source(str(one.file)).rows():
+            if isinstance(example, Rejected):
+                broken += 1
+                continue
             _only_once(example.post.id, heard, str(one.file))
             heard.add(example.post.id)
             if example.post.id not in at:
@@ -105,6 +114,7 @@ def gather(data: Gathered, answers: Sequence[Answers]) -> Gathered:
             place = at[example.post.id]
             examples[place] = examples[place].adding(*said)
         notes += _said_of(one, unknown, len(at.keys() - heard), data.name)
+        notes += [f"{one.name}: {broken:,} rows of {one.file.name} cannot be read"] * bool(broken)
     return replace(data, examples=tuple(examples), notes=tuple(notes))
 
 
@@ -112,7 +122,9 @@ def _said_of(one: Answers, unknown: int, missing: int, data: str) -> Iterator[st
     if unknown:
         yield f"{one.name}: {unknown:,} posts of {one.file.name} are not in {data}; left out"
     if missing:
-        yield f"{one.name}: silent about {missing:,} posts; their aspects count as wrong"
+        refused = one.file.with_suffix(".rejected.jsonl")
+        why = f" (why stands in {refused.name})" if refused.is_file() else ""
+        yield f"{one.name}: silent about {missing:,} posts{why}; their aspects count as wrong"
 
 
 def _only_once(post: str, known: object, where: str) -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gen_msa import __version__
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, did_you_mean
 from gen_msa.evaluating import probing, showing
 from gen_msa.evaluating.chance import chance
 from gen_msa.evaluating.comparing import compare, power_notes
 from gen_msa.evaluating.gathering import Answers, Gathered
-from gen_msa.evaluating.measuring import Board, Families, definitions
+from gen_msa.evaluating.measuring import Board, Families, adds_up, definitions
 from gen_msa.evaluating.pairing import Pairing, cluster
 from gen_msa.evaluating.seeding import mean_of
 from gen_msa.evaluating.suite import Suite
-from gen_msa.metrics import Undefined, metrics, score
+from gen_msa.metrics import Metric, Undefined, Whole, metrics, score
 from gen_msa.metrics.calibration import bins
 from gen_msa.metrics.statistics.bootstrap import Draws
 from gen_msa.results import Bin, Definition, Published, ReaderResult, Result, Shown, Unread, Value
@@ -39,10 +39,12 @@ def evaluate(
 ) -> Result:
     """Measure every reader of `answers` (none: every reader in the data) and compare them.
 
+    One that is called `plan.against` is what the others are held against, and is not measured.
     Raises `UserError` when nobody speaks, or `plan.against` says nothing.
     """
-    readers = list(answers) or speakers(plan, data)
-    families = {name: metrics[name](**options) for name, options in plan.families().items()}
+    held = [a for a in answers if plan.against not in (a.name, a.seed_of)]
+    readers = held or speakers(plan, data)
+    families = _families(plan)
     boards = _boards(plan, data, readers, families)
     draws = _draws(plan, boards)
     own = {a.name: boards[a.name] for a in readers if not a.seed_of}
@@ -64,6 +66,43 @@ def evaluate(
         },
         notes=(*data.notes, *_conflicts(some), *power_notes(own)),
     )
+
+
+def check(plan: Suite, data: Gathered) -> None:
+    """Raise what `evaluate` would of `data` before any of the suite's readers has read it."""
+    _families(plan)
+    taken = [e.shown for e in plan.readers if e.shown in data.readers()]
+    if taken:
+        raise UserError(f"{taken[0]!r} speaks in {data.name} already", mend="give it a `name`")
+    if plan.against not in (*data.readers(), *(e.shown for e in plan.readers)):
+        raise UserError(
+            f"{plan.against!r} says nothing in {data.name}; there: {_known(data)}",
+            mend="name one of them: --against NAME",
+        )
+    if not plan.readers:
+        speakers(plan, data)
+
+
+def _known(data: Gathered) -> str:
+    return ", ".join(data.readers()) or "nobody"
+
+
+def _families(plan: Suite) -> dict[str, Metric | Whole]:
+    """Every family of the suite. Raises `UserError` for a wrong option, or a headline that the
+    families do not measure row by row.
+    """
+    found = {name: metrics[name](**options) for name, options in plan.families().items()}
+    for title in plan.headline:
+        family, _, figure = title.partition(".")
+        known = [f.name for f in found[family].figures]
+        if figure not in known:
+            raise UserError(f"headline {title}: no such figure", mend=did_you_mean(figure, known))
+        if not adds_up(found[family]):
+            raise UserError(
+                f"headline {title}: {family} is no sum over rows, so that it cannot be tested",
+                mend="name a figure of another family",
+            )
+    return found
 
 
 def _head(plan: Suite, data: Gathered, board: Board) -> dict[str, Any]:
@@ -99,8 +138,7 @@ def _boards(
     plan: Suite, data: Gathered, readers: Sequence[Answers], families: Families
 ) -> dict[str, Board]:
     if plan.against not in data.readers():
-        known = ", ".join(data.readers()) or "nobody"
-        raise UserError(f"{plan.against!r} says nothing in {data.name}; there: {known}")
+        raise UserError(f"{plan.against!r} says nothing in {data.name}; there: {_known(data)}")
     rows = Pairing(plan, data)
     return {a.name: Board(rows.of(a.name), families) for a in readers}
 

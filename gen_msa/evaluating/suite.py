@@ -13,7 +13,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
+from gen_msa.errors import did_you_mean
 from gen_msa.evaluating.judging.asking import JudgeSettings
+from gen_msa.evaluating.probing import probes
+from gen_msa.evaluating.slicing import SLICES as KNOWN_SLICES
+from gen_msa.metrics import metrics
 from gen_msa.settings import Settings
 
 FAMILIES = ("labels", "calibration", "naming", "quoting", "wording", "copying")
@@ -26,7 +30,7 @@ class Entry(Settings):
     reader: str
     """As on the command line: `builtin`, `file:opinions.jsonl#teacher`, `student:DIR`, …"""
     name: str = ""
-    """As shown; empty: `reader`. Must not hold a slash."""
+    """As shown; empty: `reader`. Never `gold`, and in one line."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the reader (`prompt`, `cues`, `backend`, …); over the suite's own `settings`."""
     seeds: tuple[str, ...] = ()
@@ -38,17 +42,27 @@ class Entry(Settings):
         """The name in tables and files."""
         return self.name or self.reader
 
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> Self:
+        if self.shown == "gold" or not self.shown.isprintable() or not self.shown.strip():
+            raise ValueError(f"a reader cannot be called {self.shown!r}: give it another `name`")
+        for one in self.seeds:
+            if (self.reader, *self.seeds).count(one) > 1:
+                raise ValueError(f"{one!r} stands twice among the seeds of {self.shown!r}")
+        return self
+
 
 class Suite(Settings):
     """One evaluation."""
 
     title: str = ""
     data: str
-    """`DATASET:SPLIT` or a file of examples."""
+    """`DATASET:SPLIT` or a file of examples. This and every other path is relative to the folder
+    in which the command is run."""
     against: str = "gold"
     """Whose opinions count as right: `gold`, or any reader's name in the data."""
     limit: int | None = Field(default=None, ge=1)
-    """Only the first posts; printed as what it is."""
+    """Only the first rows; printed as what it is."""
     readers: tuple[Entry, ...] = ()
     """None: everyone in the data but `against`."""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -82,14 +96,26 @@ class Suite(Settings):
     @field_validator("readers")
     @classmethod
     def _names_are_file_names(cls, found: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        names = [e.shown for e in found]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two readers are called {name!r}: give one of them a `name`")
+        # Some file systems take `A` and `a` for one name.
+        names = [e.shown.casefold() for e in found]
+        for entry in found:
+            if names.count(entry.shown.casefold()) > 1:
+                raise ValueError(
+                    f"two readers are called {entry.shown!r}: give one of them a `name`"
+                )
         return found
 
     @model_validator(mode="after")
-    def _headlines_are_measured(self) -> Self:
+    def _parts_are_known(self) -> Self:
+        asked = (
+            ("metric", self.families(), metrics.names()),
+            ("slice", self.slices, KNOWN_SLICES),
+            ("probe", self.probed(), probes.names()),
+        )
+        for kind, names, known in asked:
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"no {kind} named {name!r}; {did_you_mean(name, known)}")
         for figure in self.headline:
             family = figure.partition(".")[0]
             if family not in self.families():
@@ -117,8 +143,10 @@ def load(name: str, overrides: Iterable[str] = ()) -> Suite:
 
     Raises `UserError` naming an unknown key and the nearest known one.
     """
-    path = shipped.shipped("eval/suites", name, ".yaml")
-    return settings.load(Suite, path, overrides)
+    own = Path(name)
+    if own.suffix not in (".yaml", ".yml") or not own.is_file():
+        own = shipped.shipped("eval/suites", name, ".yaml")
+    return settings.load(Suite, own, overrides)
 
 
 def names() -> list[str]:

@@ -7,6 +7,7 @@ own. Knows nothing of files.
     pair_up(example, "builtin")        # one Pair a gold opinion, then what was said besides
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from gen_msa.metrics._pairs import Pair
@@ -55,7 +56,8 @@ def _one_an_aspect(example: Example, by: str) -> dict[Aspect, Opinion]:
 
 def _contradicted(first: Opinion, second: Opinion) -> Opinion:
     raw = " / ".join(o.raw or str(o.polarity) for o in (first, second))
-    how = {**first.how, CONFLICT: f"{first.polarity} and {second.polarity}"}
+    said = first.how.get(CONFLICT, str(first.polarity))  # all of them, where they are three
+    how = {**first.how, CONFLICT: f"{said} and {second.polarity}"}
     changed = {"polarity": None, "score": None, "probs": None, "status": Status.UNPARSED}
     return first.model_copy(update={**changed, "raw": raw, "how": how})
 
@@ -66,18 +68,22 @@ def _partners(gold: Iterable[Aspect], said: Iterable[Aspect]) -> dict[Aspect, As
     found = {a: a for a in wanted if a in left}
     for same in found.values():
         del left[same]
+    alike: defaultdict[str, tuple[list[Aspect], list[Aspect]]] = defaultdict(lambda: ([], []))
+    for aspect in left:
+        alike[fold(aspect.term)][0].append(aspect)
     for aspect in wanted:
-        if aspect in found:
-            continue
-        fitting = [a for a in left if _may_be(a, aspect)]
-        rivals = [a for a in wanted if a not in found and any(_may_be(f, a) for f in fitting)]
-        if len(fitting) == 1 and len(rivals) == 1:
-            found[aspect] = fitting[0]
-            del left[fitting[0]]
+        if aspect not in found:
+            alike[fold(aspect.term)][1].append(aspect)
+    for several, asked in alike.values():
+        for aspect in asked:
+            fitting = [a for a in several if _may_be(a, aspect)]
+            rivals = [a for a in asked if a not in found and any(_may_be(f, a) for f in fitting)]
+            if len(fitting) == 1 and len(rivals) == 1:
+                found[aspect] = fitting[0]
+                several.remove(fitting[0])
     return found
 
 
 def _may_be(said: Aspect, gold: Aspect) -> bool:
-    """Whether two aspects have the same words, and not two different places."""
-    placed = said.start is not None and gold.start is not None
-    return fold(said.term) == fold(gold.term) and not placed
+    """Whether two aspects of the same words have not two different places."""
+    return said.start is None or gold.start is None

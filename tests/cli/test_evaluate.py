@@ -127,3 +127,58 @@ def test_a_judge_marks_explanations_and_is_called_uncalibrated(gen_msa, opinions
     assert found["focus"].n > 0
     assert "uncalibrated" in found["focus"].note
     assert (out / "judgements.jsonl").read_text("utf-8").count("\n") >= found["focus"].n
+
+
+def test_names_that_make_the_same_file_name_keep_their_answers_apart(gen_msa, opinions, tmp_path):
+    names = ["x/y", "x y", "x_y", "[/b]", "n" * 300, "x_y.rejected"]
+    readers = [{"name": n, "reader": f"file:{opinions}#{'ab'[i % 2]}"} for i, n in enumerate(names)]
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": readers}))
+    ran = gen_msa("evaluate", suite, "-o", tmp_path / "out", "replicates=100")
+    assert ran.code == 0, ran.err
+    assert "[/b] reads" in ran.err
+    found = result(tmp_path / "out").readers
+    assert [r.figures["labels"]["accuracy"].value == 1.0 for r in found] == [True, False] * 3
+    assert len(list((tmp_path / "out" / "readers").glob("*.jsonl"))) == len(names)
+
+
+def test_a_file_is_named_as_it_is_and_not_as_yaml(gen_msa, opinions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opinions.rename(tmp_path / "a #1.jsonl")
+    ran = gen_msa("evaluate", "a #1.jsonl", "-o", "out", "replicates=100")
+    assert ran.code == 0, ran.err
+    assert "'7' says nothing" in gen_msa("evaluate", "a #1.jsonl", "--against", "7").err
+
+
+def test_nothing_is_read_or_written_where_the_run_cannot_end_well(gen_msa, opinions, tmp_path):
+    for given in ("published=[nope]", "headline=[labels.f2]", "against=nobody"):
+        ran = gen_msa("evaluate", opinions, "-r", "echo", "-o", tmp_path / "out", given)
+        assert ran.code == 2, given
+        assert "reads" not in ran.err
+    assert not (tmp_path / "out").exists()
+    assert "cannot be a folder" in gen_msa("evaluate", opinions, "-o", opinions).err
+
+
+def test_a_reader_keeps_all_that_its_suite_says_of_it(gen_msa, opinions, tmp_path):
+    suite = tmp_path / "mine.yaml"
+    readers = [
+        {"reader": "echo", "name": "full", "seeds": ["echo:1"]},
+        {"reader": "echo", "name": "plain", "settings": {"prompt": "reader/plain"}},
+        {"reader": "echo:2"},
+    ]
+    suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": readers}))
+    ran = gen_msa("evaluate", suite, "-r", "echo", "-o", tmp_path / "out", "replicates=100")
+    assert ran.code == 0, ran.err
+    names = [r.name for r in result(tmp_path / "out").readers]
+    assert names == ["full", "full (2: echo:1)", "full, mean of 2 seeds", "plain"]
+
+
+def test_answers_of_other_settings_are_not_used_again(gen_msa, opinions, tmp_path):
+    suite, out = tmp_path / "mine.yaml", tmp_path / "out"
+    seen = []
+    for prompt in ("reader/full", "reader/plain", "reader/full"):
+        reader = {"name": "echo", "reader": "echo", "settings": {"prompt": prompt}}
+        suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": [reader]}))
+        assert gen_msa("evaluate", suite, "-o", out, "replicates=100").code == 0
+        seen.append((out / "readers" / "echo.jsonl").read_text("utf-8"))
+    assert seen[0] == seen[2] != seen[1]

@@ -61,7 +61,7 @@ def test_nothing_to_evaluate_is_an_error_and_a_limit_is_said(tmp_path):
         loaded(tmp_path, [])
     data = loaded(tmp_path, [example(i, "positive") for i in range(5)], limit=3)
     assert len(data.examples) == 3
-    assert data.notes == ("only the first 3 posts",)
+    assert data.notes == ("only the first 3 rows",)
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path):
@@ -70,3 +70,29 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path):
     data = load(open_source(str(path)))
     assert data.rejected == 1
     assert "1 rows" in data.notes[0]
+
+
+def test_a_limit_counts_bad_rows_as_readers_do(tmp_path):
+    path = save(tmp_path / "posts.jsonl", [example(i, "positive") for i in range(4)])
+    path.write_text("{broken\n" + path.read_text("utf-8"), encoding="utf-8")
+    source = open_source(str(path))
+    assert [e.post.id for e in load(source, 3).examples] == ["p0", "p1"]
+    assert load(source, 3).notes[-1] == "only the first 3 rows"
+    assert load(source, 5).notes == load(source).notes, "five rows are all there are"
+
+
+def test_answers_that_cannot_be_read_and_posts_that_were_refused_are_said(tmp_path):
+    data = loaded(tmp_path, [example(i, "positive") for i in range(2)])
+    file = save(tmp_path / "b.jsonl", [example(0, "", b="neutral")])
+    file.write_text(file.read_text("utf-8") + "{broken\n", encoding="utf-8")
+    (tmp_path / "b.rejected.jsonl").touch()
+    silent, broken = gather(data, [Answers("b", file)]).notes
+    assert "silent about 1 posts (why stands in b.rejected.jsonl)" in silent
+    assert broken == "b: 1 rows of b.jsonl cannot be read"
+
+
+def test_two_readers_of_one_name_are_refused(tmp_path):
+    data = loaded(tmp_path, [example(1, "positive")])
+    file = save(tmp_path / "b.jsonl", [example(1, "", b="neutral")])
+    with pytest.raises(UserError, match="'x' speaks in"):
+        gather(data, [Answers("x", file), Answers("x", file)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating import Answers, Gathered, evaluate
+from gen_msa.evaluating import Answers, Gathered, check, evaluate
 from gen_msa.evaluating.suite import Suite
 from gen_msa.types import Polarity
 from tests.evaluating.phones import example
@@ -160,3 +160,39 @@ def test_what_the_rows_could_have_shown_is_said():
 def test_readers_that_never_part_have_no_power_note():
     examples = [example(i, "positive", a="positive", b="positive") for i in range(4)]
     assert evaluate(plan(), gathered(examples)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "headline", "why"),
+    [
+        (["labels"], "labels.acuracy", "did you mean 'accuracy'"),
+        (["labels", "wording"], "wording.length", "is no sum over rows"),
+    ],
+)
+def test_a_headline_that_cannot_be_tested_is_an_error(metrics, headline, why):
+    with pytest.raises(UserError, match=why):
+        evaluate(plan(metrics=metrics, headline=[headline]), gathered(drawn(3)))
+
+
+def test_a_reader_that_stands_for_gold_is_not_held_against_itself():
+    answers = [Answers(name, Path("x"), by=name) for name in ("good", "bad")]
+    result = evaluate(plan(against="good"), gathered(drawn(10)), answers)
+    assert [r.name for r in result.readers] == ["bad"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"readers": [{"reader": "echo", "name": "good"}]}, "'good' speaks in"),
+        ({"against": "teacher", "readers": [{"reader": "echo"}]}, "'teacher' says nothing"),
+        ({"headline": ["labels.f2"]}, "no such figure"),
+    ],
+)
+def test_what_is_wrong_is_known_before_a_reader_reads(given, why):
+    with pytest.raises(UserError, match=why):
+        check(plan(**given), gathered(drawn(3)))
+
+
+def test_a_reader_of_the_suite_may_stand_for_gold_where_the_data_has_none():
+    readers = [{"reader": "echo", "name": "teacher"}, {"reader": "echo:1"}]
+    assert check(plan(against="teacher", readers=readers), gathered([example(0, "")])) is None

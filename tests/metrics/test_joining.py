@@ -101,3 +101,18 @@ def test_every_aspect_of_either_side_stands_in_exactly_one_row(opinions):
     for side, by in (("gold", "gold"), ("said", "r")):
         stood = [o.aspect for p in pairs if (o := getattr(p, side))]
         assert sorted(map(str, stood)) == sorted({str(o.aspect) for o in opinions if o.by == by})
+
+
+def test_three_answers_to_one_aspect_are_all_named():
+    said = (says("r", "screen", p, 6) for p in ("positive", "negative", "neutral"))
+    (pair,) = pair_up(example(says("gold", "screen", "positive", 6), *said), "r")
+    assert pair.answer is None
+    assert pair.said.how["conflict"] == "positive and negative and neutral"
+    assert pair.said.raw == "positive / negative / neutral"
+
+
+def test_a_post_of_thousands_of_unplaced_aspects_is_joined_at_once():
+    terms = [f"Thing {i}" for i in range(3000)]
+    gold = [says("gold", t, "positive") for t in terms]
+    said = [says("r", t.upper(), "positive") for t in terms]
+    assert all(p.answer for p in pair_up(example(*gold, *said), "r"))

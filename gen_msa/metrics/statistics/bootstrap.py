@@ -22,7 +22,7 @@ Values = Callable[[Array], Mapping[str, Array]]
 
 AT_ONCE = 1 << 20
 """Draws of a cluster held in memory at a time, 8 bytes each."""
-KEPT = 1 << 26
+KEPT = 1 << 28
 """Bytes of draws that are kept for the next reader; more than that is drawn anew, alike."""
 
 
