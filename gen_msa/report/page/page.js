@@ -18,7 +18,7 @@
   };
   const unfoldAll = () => { while (waiting.length) unfold(waiting.shift()); };
   const idle = globalThis.requestIdleCallback ?? ((then) => setTimeout(then, 50));
-  const unfoldLater = () => { if (waiting.length) { unfold(waiting.shift()); idle(unfoldLater); } };
+  const unfoldLater = () => { if (waiting.length) { unfold(waiting.shift()); idle(unfoldLater, { timeout: 300 }); } };
   const find = (id) => $(id) ?? (unfoldAll(), $(id));
 
   // A picture becomes an image only when it comes near the window.
@@ -157,5 +157,5 @@
   $("panel").open = matchMedia("(min-width: 60rem)").matches;
   $("range").textContent = "0.00 to 1.00";
   if (recall()) apply(); else goTo();
-  addEventListener("load", () => idle(unfoldLater));
+  addEventListener("load", () => idle(unfoldLater, { timeout: 300 }));
 })();

@@ -24,7 +24,7 @@ addEventListener("message", (e) => { document.title += e.data + ";"; });
 
 
 def dump(tmp_path, address: str) -> tuple[Seen, str]:
-    where = [f"--user-data-dir={tmp_path / 'user'}", "--virtual-time-budget=2000"]
+    where = [f"--user-data-dir={tmp_path / 'user'}", "--virtual-time-budget=10000"]
     command = [BROWSER, *QUIET, *where, "--enable-logging=stderr", "--dump-dom", address]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return Seen(ran.stdout), ran.stderr
