@@ -1,11 +1,13 @@
-"""The run: rows, student, probe, steps, judging, keeping the best.
+"""The run: rows, student, teacher, probe, steps, judging, keeping the best.
 
-Plain torch on the CPU; the same recipe gives the same bytes. Knows nothing of tokens and of what
-a student is made of.
+Plain torch on the CPU; the same recipe gives the same bytes, also after a kill. Knows nothing of
+tokens and of what a student is made of.
 
     distil(load("text", ["output_dir=students/text"]))      # Path of the student's folder
 """
 
+import hashlib
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +15,19 @@ from typing import Any
 
 import torch
 
-from gen_msa import manifest
-from gen_msa.distilling import card
+from gen_msa import __version__, manifest
+from gen_msa.distilling import card, crossfitting, resuming
+from gen_msa.distilling.filling import Asked
 from gen_msa.distilling.judging import judge
+from gen_msa.distilling.making import collate_for, made
 from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.rows import gather
+from gen_msa.distilling.rows import Gathered, gather
 from gen_msa.distilling.stepping import Stepper
+from gen_msa.distilling.teaching import Teacher
 from gen_msa.distilling.telling import Teller
 from gen_msa.errors import Diverged, UserError
-from gen_msa.students import Row, Sizes, Student, students
+from gen_msa.students import Output, Row
 from gen_msa.students.common import keeping, minilm
-from gen_msa.students.common.collating import Words
 
 __all__ = ["Diverged", "Run", "distil"]
 
@@ -35,42 +39,56 @@ def distil(recipe: Recipe, *, dry_run: bool = False, tokenizer: Path | None = No
     """Train a student by a recipe; the folder of the best one.
 
     `dry_run` plans, tries the longest batch and writes nothing. `tokenizer`: a `tokenizer.json`
-    other than the packaged one. Raises `UserError` for what cannot start, and `Diverged` (exit code
-    4) when a loss or gradient is not a number.
+    other than the packaged one. A run that was killed goes on where it last judged. Raises
+    `UserError` for what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a
+    number.
     """
     # The caller's random state is as before after it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        run = Run(recipe, tokenizer or minilm.tokenizer())
+        words = tokenizer or minilm.tokenizer()
+        run = Run(recipe, words)
         run.probe()
         if not dry_run:
             run.train()
+    if recipe.folds and not dry_run:
+        crossfitting.fit(recipe, run.learned, lambda one, rows: _helper(one, rows, words))
+    return run.kept
+
+
+def _helper(recipe: Recipe, rows: list[Gathered], tokenizer: Path) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        run = Run(recipe, tokenizer, learned=rows)
+        run.train()
     return run.kept
 
 
 class Run:
     """One training run of one process."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, tokenizer: Path, learned: list[Gathered] | None = None
+    ) -> None:
+        """`learned`: rows in place of those that the recipe names."""
         self.recipe = recipe
         self.kept = Path(recipe.output_dir) / "student"
-        self.learned = [gather(d, recipe) for d in recipe.data]
-        self.devs = [gather(d, recipe) for d in recipe.dev]
+        self.teacher = Teacher(Path(recipe.teacher)) if recipe.teacher else None
+        asked = _asked(recipe, self.teacher)
+        self.learned = learned or [gather(d, recipe, asked) for d in recipe.data]
+        self.devs = [gather(d, recipe, asked) for d in recipe.dev]
         self.rows = [r for g in self.learned for r in g.rows]
-        self.collate = Words(
-            tokenizer.read_text(encoding="utf-8"),
-            max_length=recipe.max_length,
-            mask_labels=recipe.mask_labels,
-        )
-        self.student, fresh, self.warm = _made(recipe, self.collate)
+        self.collate = collate_for(recipe, tokenizer, [*self.rows, *_all(self.devs)])
+        self.student, fresh, self.warm = made(recipe, self.collate)
         module: Any = self.student
+        self.module = module
         self.parameters = sum(p.numel() for p in module.parameters())
         size = recipe.per_device_train_batch_size
         self.epoch_steps = -(-len(self.rows) // size)
         self.steps = self.epoch_steps * recipe.num_train_epochs
         self.stepper = Stepper(self.student, recipe, steps=self.steps, rows=self.rows, fresh=fresh)
         self.lengths = [self.collate.length(r) for r in self.rows]
-        self.best, self.best_step = -1.0, 0
+        self.stand = resuming.Stand(self._key())
         self.teller = Teller(Path(recipe.output_dir))
         sources = [*self.learned, *self.devs]
         self.teller.opening(recipe, sources, parameters=self.parameters, warm=self.warm)
@@ -80,16 +98,22 @@ class Run:
         order = sorted(range(len(self.rows)), key=lambda i: -self.lengths[i])
         longest = [self.rows[i] for i in order[: self.recipe.per_device_train_batch_size]]
         with torch.random.fork_rng(devices=[]):
-            loss = self.stepper.backward(self.collate(longest))
+            loss = self.stepper.backward(self.collate(longest), self._taught(longest))
         cut = sum(map(self.collate.cut, self.rows))
         self.teller.planned(self.steps, cut, loss)
 
     def train(self) -> None:
-        """All steps; judged and kept as the recipe says."""
+        """All steps that are still to do; judged and kept as the recipe says."""
+        at = Path(self.recipe.output_dir) / "checkpoint"
+        stepper = self.stepper
+        self.stand = resuming.restore(at, self.stand.key, self.module, *stepper.state)
+        self.teller.going_on(self.stand.step)
         since, losses = 0, list[float]()
         for step, rows in enumerate(self._batches(), 1):
-            rate = self.stepper.rate
-            losses.append(self.stepper.step(self.collate(rows)))
+            if step <= self.stand.step:
+                continue
+            rate = stepper.rate
+            losses.append(stepper.step(self.collate(rows), self._taught(rows)))
             since += len(rows)
             if step % self.recipe.logging_steps == 0 or step == self.steps:
                 loss, epoch = sum(losses) / len(losses), step / self.epoch_steps
@@ -97,7 +121,22 @@ class Run:
                 since, losses = 0, []
             if step % (self.recipe.eval_steps or self.epoch_steps) == 0 or step == self.steps:
                 self._judge(step)
-        self.teller.end(self.kept, self.best_step)
+                self.stand.step = step
+                self._save(at)
+        if self.teacher:
+            self.teacher.check()
+        resuming.forget(at)
+        self.teller.end(self.kept, self.stand.best_step)
+
+    def _taught(self, rows: list[Row]) -> Output | None:
+        return self.teacher(rows)[1] if self.teacher else None
+
+    def _key(self) -> str:
+        """Over everything that decides the run: recipe, rows, first weights, our version."""
+        facts = [self.recipe.model_dump_json(), __version__, torch.__version__, self.warm]
+        facts += [g.sha256 for g in (*self.learned, *self.devs)]
+        facts += [self.teacher.opened.revision] if self.teacher else []
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _batches(self) -> Iterator[list[Row]]:
         """The rows of every step; each epoch has each row once, in an order of its own."""
@@ -118,11 +157,11 @@ class Run:
         self.stepper.check()
         told = judge(self.student, self.collate, self.devs) if self.devs else None
         score = told["score"] if told else float(step)
-        better = score > self.best
+        better = score > self.stand.best
         if told:
             self.teller.judged(step, told, best=better)
         if better:
-            self.best, self.best_step = score, step
+            self.stand.best, self.stand.best_step = score, step
             self._keep(step, told)
 
     def _keep(self, step: int, told: dict[str, Any] | None) -> None:
@@ -131,7 +170,12 @@ class Run:
         try:
             with manifest.staged(self.kept) as draft:
                 keeping.write(
-                    draft, self.student, self.collate, text=recipe.text, name=recipe.student
+                    draft,
+                    self.student,
+                    self.collate,
+                    text=recipe.text,
+                    name=recipe.student,
+                    cues=recipe.cues,
                 )
                 card.write(draft, facts)
         except OSError as e:
@@ -140,16 +184,30 @@ class Run:
                 mend="make room, or choose another output_dir",
             ) from None
 
+    def _save(self, folder: Path) -> None:
+        try:
+            resuming.save(folder, self.stand, self.module, *self.stepper.state)
+        except OSError as e:
+            raise UserError(
+                f"the checkpoint {folder} cannot be written: {e}",
+                mend="make room, then run again: it goes on from the last whole one",
+            ) from None
 
-def _made(recipe: Recipe, collate: Words) -> tuple[Student, set[str], str]:
-    """The student, the names of its tensors that began new, and what the others began with."""
-    sizes = Sizes(width={"text": collate.vocabulary})
-    try:
-        student = students[recipe.student](sizes, **recipe.numbers)
-    except (TypeError, ValueError) as e:
-        raise UserError(f"numbers: {e}", mend=f"see gen-msa show {recipe.student}") from None
-    module: Any = student
-    before = {n: p.detach().clone() for n, p in module.named_parameters()}
-    warm = student.warm_up() if recipe.warm else ""
-    fresh = {n for n, p in module.named_parameters() if torch.equal(before[n], p)}
-    return student, fresh if warm else set(), warm
+
+def _asked(recipe: Recipe, teacher: Teacher | None) -> Asked:
+    """What rows are to carry for the student, and for its teacher beside it."""
+    from gen_msa.students import students
+
+    kind: Any = students[recipe.student]
+    reads, cues = tuple(kind.reads), dict(recipe.cues)
+    if teacher:
+        reads += tuple(r for r in teacher.opened.student.reads if r not in reads)
+        theirs = teacher.opened.kept.cues
+        if cues and theirs and theirs != cues:
+            raise UserError("student and teacher have different cues", mend="give both the same")
+        cues = cues or theirs
+    return Asked(reads, cues)
+
+
+def _all(gathered: list[Gathered]) -> list[Row]:
+    return [r for g in gathered for r in g.rows]

@@ -7,9 +7,9 @@ The merged recipe is written beside the student (`recipe.yaml`).
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
 from gen_msa.data._splits import is_test
@@ -23,9 +23,30 @@ class Data(Settings):
     source: str
     """`DATASET:SPLIT` or a file of examples; a split named test is refused."""
     labels: str = "gold"
-    """Whose opinions are learned: `Opinion.by`."""
+    """Whose opinions are learned: `Opinion.by`; empty: nobody's, the teachers alone are."""
+    teachers: tuple[str, ...] = ()
+    """Files of opinions on these posts, `FILE.jsonl` or `FILE.jsonl#NAME`: an ensemble, whose
+    probabilities are averaged, each aspect's over those that speak of it."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much a row counts beside those of other sources."""
+    confidence: float = Field(default=0.0, ge=0)
+    """Rows count by the teachers' highest probability to this power; 0: all alike."""
     limit: int | None = Field(default=None, gt=0)
     """Take only this many rows, chosen by the seed."""
+
+
+class Losses(Settings):
+    """What is made small, as a weighted sum; each is the mean over rows (by `Row.weight`)."""
+
+    hard: float = Field(default=1.0, ge=0)
+    """Cross-entropy with the labels (nats)."""
+    soft: float = Field(default=0.0, ge=0)
+    """Kullback-Leibler divergence from the teachers' probabilities, times temperature squared
+    (Hinton et al. 2015)."""
+    temperature: float = Field(default=1.0, gt=0)
+    features: dict[str, float] = Field(default_factory=dict)
+    """Name of `Output.features` -> weight of its mean absolute difference from the teacher's:
+    attention maps, fused tokens. Needs `teacher`."""
 
 
 class Recipe(Settings):
@@ -41,6 +62,18 @@ class Recipe(Settings):
     data: tuple[Data, ...] = Field(min_length=1)
     dev: tuple[Data, ...] = ()
     """Read at every evaluation; the student that is kept is chosen by them."""
+
+    teacher: str = ""
+    """The folder of a student that teaches this one: its probabilities (where a row has none) and
+    its features. It reads the same rows, in eval mode, and is never changed."""
+    losses: Losses = Losses()
+    folds: int = Field(default=0, ge=0)
+    """Cross-fitting, from 2: as many helpers are trained, each without a share of the posts, and
+    what each says of the posts it has not seen is written to `crossfit.jsonl`: labels of a teacher
+    that has not learned them by heart."""
+    cues: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Cue sources that write the context of a row. A student that does not read `context` by itself
+    has it at the end of its text, in training and ever after."""
 
     text: Literal["post", "reason"] = "post"
     """What the student reads: the post, or the opinion's explanation alone."""
@@ -74,6 +107,21 @@ class Recipe(Settings):
             if is_test(one.source):
                 raise ValueError(f"{one.source}: a test split is never read while tuning")
         return found
+
+    @model_validator(mode="after")
+    def _has_something_to_learn(self) -> Self:
+        losses = self.losses
+        if losses.features and not self.teacher:
+            raise ValueError("losses.features: no `teacher` is named whose features are meant")
+        taught = bool(self.teacher or any(d.teachers for d in self.data))
+        if losses.soft and not taught:
+            raise ValueError("losses.soft: neither `teacher` nor `data.teachers` is named")
+        for one in self.data:
+            if not one.labels and not (losses.soft and (one.teachers or self.teacher)):
+                raise ValueError(f"{one.source}: without labels it needs teachers and losses.soft")
+        if self.folds == 1:
+            raise ValueError("folds: 0 for none, or 2 and more")
+        return self
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Recipe:

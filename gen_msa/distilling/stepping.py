@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
+from gen_msa.distilling import losses
 from gen_msa.distilling.recipe import Recipe
 from gen_msa.errors import Diverged, UserError
-from gen_msa.students import CLASSES, Batch, Row, Student
+from gen_msa.students import CLASSES, Batch, Output, Row, Student
 from gen_msa.types import Polarity
 
 
@@ -37,21 +37,21 @@ class Stepper:
             lambda done: min((done + 1) / max(rising, 1), (steps - done) / max(steps - rising, 1)),
         )
 
-    def step(self, batch: Batch) -> float:
+    def step(self, batch: Batch, taught: Output | None = None) -> float:
         """One update; the loss before it."""
-        loss = self.backward(batch)
+        loss = self.backward(batch, taught)
         self._optimizer.step()
         self._scheduler.step()
         return loss
 
-    def backward(self, batch: Batch) -> float:
+    def backward(self, batch: Batch, taught: Output | None = None) -> float:
         """Gradients of a batch, clipped, with nothing moved. Raises `Diverged`.
 
         Raises `UserError` when a trained tensor got no gradient: it would never learn.
         """
         self._module.train()
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
+        loss = self.loss(batch, taught)
         if not torch.isfinite(loss):
             raise _diverged("the loss", batch)
         loss.backward()
@@ -69,21 +69,50 @@ class Stepper:
         if wild:
             raise Diverged(f"{wild[0]} is not finite any more", mend="lower learning_rate")
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the labels (nats), and whatever the student itself adds to it."""
-        said = self._module(batch)
-        own = functional.cross_entropy(
-            said.logits,
-            batch.target,
-            weight=self._weights,
-            label_smoothing=self._recipe.label_smoothing,
-        )
-        return own + sum(said.losses.values())
+    def loss(self, batch: Batch, taught: Output | None = None) -> torch.Tensor:
+        """The recipe's losses of a batch, and whatever the student itself adds to them.
+
+        `taught`: what the teacher makes of the same rows.
+        """
+        said, asked = self._module(batch), self._recipe.losses
+        weight = torch.ones(len(batch.ids)) if batch.weight is None else batch.weight
+        total = sum(said.losses.values(), torch.zeros(()))
+        if asked.hard and batch.target is not None:
+            total = total + asked.hard * losses.hard(
+                said.logits,
+                batch.target,
+                weight,
+                by_class=self._weights,
+                smoothing=self._recipe.label_smoothing,
+            )
+        shares = _shares(batch, taught)
+        if asked.soft and shares is not None:
+            total = total + asked.soft * losses.soft(
+                said.logits, shares, weight, temperature=asked.temperature
+            )
+        if taught is not None:
+            total = total + losses.features(said.features, taught.features, asked.features)
+        return total
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        """Optimiser and schedule: what a checkpoint keeps besides the weights."""
+        return self._optimizer, self._scheduler
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
         return float(self._scheduler.get_last_lr()[0])
+
+
+def _shares(batch: Batch, taught: Output | None) -> torch.Tensor | None:
+    """Probabilities to learn: those of recorded teachers, else those of the one at hand."""
+    if taught is None:
+        return batch.soft
+    live = taught.logits.softmax(1)
+    if batch.soft is None:
+        return live
+    return torch.where(batch.soft.sum(1, keepdim=True) > 0, batch.soft, live)
 
 
 def _groups(module: Any, recipe: Recipe, fresh: set[str]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from gen_msa import jsonl
 from gen_msa.distilling.recipe import Recipe
 from gen_msa.distilling.rows import Gathered
 
@@ -45,6 +46,17 @@ class Teller:
         cutting = f", {cut:,} rows too long to be seen whole" if cut else ""
         self._line(f"{steps:,} steps{cutting}; loss at the start {probe:.4f}")
         self._mark = time.perf_counter()
+
+    def going_on(self, step: int) -> None:
+        """What was logged after `step` is taken back; from step 0 the log begins anew."""
+        if not step:
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        with jsonl.whole(self._path) as file:
+            file.writelines(line.encode() + b"\n" for line in kept)
+        self._mode = "a"
+        self._line(f"going on after step {step:,}")
 
     def step(self, step: int, *, epoch: float, loss: float, rate: float, rows: int) -> None:
         """One logged step; `loss` is the mean since the last one, `rows` those learned since."""

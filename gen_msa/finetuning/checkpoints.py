@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from gen_msa import manifest
+from gen_msa import manifest, states
 from gen_msa.errors import UserError
 from gen_msa.finetuning import sharding
 
@@ -59,7 +59,7 @@ def save(
 
     Raises `UserError` when the disk will not take it; older ones stay.
     """
-    tensors, facts = _flat(optimizer)
+    tensors, facts = states.flat(optimizer)
     told = {"progress": asdict(progress), "optimizer": facts, "scheduler": scheduler.state_dict()}
     try:
         with manifest.staged(folder) as draft:
@@ -88,7 +88,7 @@ def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, schedule
             parameter.copy_(sharding.like(trained[name], parameter))
     tensors = load_file(folder / _OPTIMISER)
     told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    state = _deep(tensors, told["optimizer"])
+    state = states.deep(tensors, told["optimizer"])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, facts in state["state"].items():
         for name, value in facts.items():
@@ -153,23 +153,3 @@ def _all(folder: Path) -> list[Path]:
 
 def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
-
-
-def _flat(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """An optimiser's state as tensors by `PARAMETER.NAME`, and the rest as JSON."""
-    tensors, rest = {}, {}
-    for number, facts in state["state"].items():
-        for name, value in facts.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{number}.{name}"] = value.contiguous()
-            else:
-                rest[f"{number}.{name}"] = value
-    return tensors, {"groups": state["param_groups"], "rest": rest}
-
-
-def _deep(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *facts["rest"].items()]:
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    return {"state": state, "param_groups": facts["groups"]}

@@ -31,6 +31,15 @@ class Row:
     text: str
     aspect: Aspect
     target: Polarity | None = None
+    """None: there is no label to learn; a teacher's probabilities may still be there."""
+    soft: tuple[float, ...] = ()
+    """The probability that teachers give each of `CLASSES`; empty when none spoke."""
+    weight: float = 1.0
+    """How much the row counts among those it is learned with; above 0."""
+    inputs: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """Modality -> (steps, width) of features; one that is missing is absent from the post."""
+    context: str = ""
+    """What is known besides the post. Only who `reads` it, or was trained to, is shown it."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,12 @@ class Batch:
     present: "Mapping[str, Tensor]"
     """Modality -> (rows,), False where the post has no such thing at all."""
     target: "Tensor | None"
-    """(rows,) index into `CLASSES`; None when there is nothing to learn from."""
+    """(rows,) index into `CLASSES`, -1 where a row has no label; None when no row has one."""
     raw_text: tuple[str, ...]
+    soft: "Tensor | None" = None
+    """(rows, classes) of teachers' probabilities, zeros where none spoke; None when no row has."""
+    weight: "Tensor | None" = None
+    """(rows,) how much each counts; None when all count alike."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Student(Protocol):
     numbers: Mapping[str, Any]
     """Every keyword that its constructor was given or assumed; plain JSON."""
     reads: tuple[str, ...]
-    """The modalities that it looks at."""
+    """The modalities that it looks at. Who reads `context` is a teacher, and never reads alone."""
 
     def __call__(self, batch: Batch) -> Output:
         """Logits for each row; the same for a row whatever its neighbours and its padding."""

@@ -19,6 +19,7 @@ FLOORS = [
         "ledger",
         "manifest",
         "spans",
+        "states",
     },
     {"media", "towers"},
     {"cues", "metrics"},

@@ -1,4 +1,5 @@
-"""Rows made into a batch: text and aspect as one pair of token sequences, padded to the longest.
+"""Rows made into a batch: text and aspect as one pair of token sequences, padded to the longest;
+features of other modalities, padded likewise; a context as a sequence of its own.
 
 Words of a post can never become control tokens: `[SEP]` in a text is five characters. Where both
 are too long the longer one, as a rule the text, loses its end; `Words.cut` says so. Knows nothing
@@ -9,7 +10,8 @@ of students.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -27,11 +29,21 @@ _LABELS = re.compile(
 class Words:
     """Collates text. Two of the same tokenizer and options make the same batches."""
 
-    def __init__(self, tokenizer: str, *, max_length: int = 128, mask_labels: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: str,
+        *,
+        max_length: int = 128,
+        mask_labels: bool = False,
+        widths: Mapping[str, int] = MappingProxyType({}),
+        joined: bool = False,
+    ) -> None:
         """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
 
         `mask_labels` hides the words positive, negative and neutral, in all their forms, before a
-        student sees the text. Raises `UserError` for text that is no tokenizer.
+        student sees the text. `widths`: the other modalities of a batch and their width; `context`
+        is tokens, as text is. `joined`: a context is read at the end of the text. Raises
+        `UserError` for text that is no tokenizer.
         """
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer)
@@ -42,6 +54,8 @@ class Words:
         self._tokenizer.encode_special_tokens = True
         self.max_length = max_length
         self.mask_labels = mask_labels
+        self.widths = dict(widths)
+        self.joined = joined
         self.source = tokenizer
 
     @property
@@ -50,25 +64,30 @@ class Words:
         return int(self._tokenizer.get_vocab_size())
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
-        """The rows in their order. Targets come when every row has one."""
+        """The rows in their order. Raises `UserError` for features of another width."""
         encoded = [self._encode(r) for r in rows]
-        longest = max(len(e.ids) for e in encoded)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        aspect = torch.zeros(len(rows), longest, dtype=torch.bool)
+        x, mask = {}, {}
+        x["text"], mask["text"] = _tokens(encoded)
+        mask["aspect"] = torch.zeros_like(mask["text"])
         for i, e in enumerate(encoded):
-            n = len(e.ids)
-            ids[i, :n] = torch.tensor(e.ids)
-            mask[i, :n] = True
-            aspect[i, :n] = torch.tensor([s == 1 for s in e.sequence_ids])
-        targets = [CLASSES.index(r.target) for r in rows if r.target is not None]
+            mask["aspect"][i, : len(e.ids)] = torch.tensor([s == 1 for s in e.sequence_ids])
+        present = {"text": torch.tensor([bool(r.text.strip()) for r in rows])}
+        for name, width in self.widths.items():
+            if name == "context":
+                x[name], mask[name] = _tokens([self._tokenizer.encode(r.context) for r in rows])
+                present[name] = torch.tensor([bool(r.context.strip()) for r in rows])
+            else:
+                x[name], mask[name] = _steps(rows, name, width)
+                present[name] = mask[name].any(1)
         return Batch(
             ids=tuple(r.id for r in rows),
-            x={"text": ids},
-            mask={"text": mask, "aspect": aspect},
-            present={"text": torch.tensor([bool(r.text.strip()) for r in rows])},
-            target=torch.tensor(targets) if len(targets) == len(rows) else None,
+            x=x,
+            mask=mask,
+            present=present,
+            target=_targets(rows),
             raw_text=tuple(self.seen(r.text) for r in rows),
+            soft=_soft(rows),
+            weight=torch.tensor([r.weight for r in rows]),
         )
 
     def seen(self, text: str) -> str:
@@ -84,4 +103,45 @@ class Words:
         return bool(self._encode(row).overflowing)
 
     def _encode(self, row: Row) -> Encoding:
-        return self._tokenizer.encode(self.seen(row.text), row.aspect.term)
+        text = f"{row.text}\n{row.context}" if self.joined and row.context else row.text
+        return self._tokenizer.encode(self.seen(text), row.aspect.term)
+
+
+def _tokens(encoded: Sequence[Encoding]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, steps) of token numbers, and where they are real."""
+    longest = max(len(e.ids) for e in encoded)
+    ids = torch.zeros(len(encoded), longest, dtype=torch.long)
+    mask = torch.zeros(len(encoded), longest, dtype=torch.bool)
+    for i, e in enumerate(encoded):
+        ids[i, : len(e.ids)] = torch.tensor(e.ids)
+        mask[i, : len(e.ids)] = True
+    return ids, mask
+
+
+def _steps(rows: Sequence[Row], name: str, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
+    found = [r.inputs.get(name) for r in rows]
+    longest = max([1, *(len(f) for f in found if f is not None)])
+    x = torch.zeros(len(rows), longest, width)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, (row, features) in enumerate(zip(rows, found, strict=True)):
+        if features is None:
+            continue
+        if features.ndim != 2 or features.shape[1] != width:
+            shape = " x ".join(map(str, features.shape))
+            raise UserError(f"{row.id}: {name} is {shape}, not steps x {width}")
+        x[i, : len(features)] = features
+        mask[i, : len(features)] = True
+    return x, mask
+
+
+def _targets(rows: Sequence[Row]) -> torch.Tensor | None:
+    if all(r.target is None for r in rows):
+        return None
+    return torch.tensor([-1 if r.target is None else CLASSES.index(r.target) for r in rows])
+
+
+def _soft(rows: Sequence[Row]) -> torch.Tensor | None:
+    if not any(r.soft for r in rows):
+        return None
+    return torch.tensor([r.soft or (0.0,) * len(CLASSES) for r in rows])

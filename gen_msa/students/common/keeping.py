@@ -11,8 +11,10 @@ Knows nothing of training. Nothing of the folder is run, and no pickle is read.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -36,6 +38,8 @@ class Kept(settings.Settings):
     """`reason`: the text it reads is somebody's explanation, alone."""
     max_length: int
     mask_labels: bool = False
+    cues: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Cue sources that write the context; shown at reading time too, as it was in training."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,15 @@ class Opened:
     """sha256 of the folder's manifest: of every byte of it."""
 
 
-def write(folder: Path, student: Student, collate: Words, *, text: str, name: str) -> None:
+def write(
+    folder: Path,
+    student: Student,
+    collate: Words,
+    *,
+    text: str,
+    name: str,
+    cues: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
     """Write the three files into `folder`; `name` is the student's in the registry."""
     from safetensors.torch import save_file
 
@@ -61,6 +73,7 @@ def write(folder: Path, student: Student, collate: Words, *, text: str, name: st
             "text": text,
             "max_length": collate.max_length,
             "mask_labels": collate.mask_labels,
+            "cues": {k: dict(v) for k, v in cues.items()},
         }
     )
     told = json.dumps(kept.model_dump(mode="json"), indent=2) + "\n"
@@ -85,9 +98,20 @@ def open_student(folder: Path) -> Opened:
         raise UserError(f"{folder} holds no student: {why}", mend=_MEND) from None
     if kept.classes != tuple(CLASSES):
         raise UserError(f"{folder}: its classes are {', '.join(kept.classes)}", mend=_MEND)
-    collate = Words(tokenizer, max_length=kept.max_length, mask_labels=kept.mask_labels)
+    collate = words(tokenizer, kept)
     student = _loaded(folder, kept)
     return Opened(student, collate, kept, manifest.sha256(folder / manifest.NAME))
+
+
+def words(tokenizer: str, kept: Kept) -> Words:
+    """The collate of a kept student."""
+    return Words(
+        tokenizer,
+        max_length=kept.max_length,
+        mask_labels=kept.mask_labels,
+        widths={m: n for m, n in kept.width.items() if m != "text"},
+        joined=bool(kept.cues) and "context" not in kept.width,
+    )
 
 
 def _loaded(folder: Path, kept: Kept) -> Student:

@@ -1,0 +1,35 @@
+"""An optimiser's state as flat tensors and JSON, so that a checkpoint needs no pickle.
+
+Knows nothing of files, models or runs.
+
+    tensors, facts = flat(optimizer.state_dict())
+    optimizer.load_state_dict(deep(tensors, facts))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def flat(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """A torch optimiser's state as tensors by `PARAMETER.NAME`, and the rest as JSON."""
+    from torch import Tensor
+
+    tensors, rest = {}, {}
+    for number, facts in state["state"].items():
+        for name, value in facts.items():
+            if isinstance(value, Tensor):
+                tensors[f"{number}.{name}"] = value.contiguous()
+            else:
+                rest[f"{number}.{name}"] = value
+    return tensors, {"groups": state["param_groups"], "rest": rest}
+
+
+def deep(tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> dict[str, Any]:
+    """What `flat` was given."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in [*tensors.items(), *facts["rest"].items()]:
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    return {"state": state, "param_groups": facts["groups"]}
