@@ -6,7 +6,6 @@ JSON object a fault: where, how the run ended, what it said, what is left, and h
     python -m tests.finetuning.faults killed RECIPE.yaml FOLDER 20
 """
 
-import errno
 import hashlib
 import itertools
 import json
@@ -14,70 +13,14 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 from gen_msa import manifest, settings
-from gen_msa.errors import UserError
 from gen_msa.finetuning.loop import Run, finetune
 from gen_msa.finetuning.recipe import Recipe
+from tests.fixtures.forks import full, in_child, spread, watch
 
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 CURVE = ("step", "loss", "grad_norm", "learning_rate")
-
-
-def in_child(work):
-    """Exit code (negative: the signal) and words of `work`, done in a fork."""
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(r)
-        os.dup2(w, 1)
-        os.dup2(w, 2)
-        code = 0
-        try:
-            work()
-        except UserError as e:
-            print("UserError:", e, file=sys.stderr)
-            code = e.exit_code
-        except BaseException:
-            traceback.print_exc()
-            code = 99
-        sys.stderr.flush()
-        os._exit(code)
-    os.close(w)
-    with os.fdopen(r, "rb") as f:
-        said = f.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
-
-
-def watch(where, act, *, after, writes, still=False):
-    """Call `act` at the `after`-th touch of a path that holds `where`; with `still` at all later.
-
-    `writes`: only when something is to be written. What is touched is counted into the returned
-    list. An audit hook sees every file that Python opens, makes, renames or removes.
-    """
-    seen = []
-
-    def hook(event, args):
-        if event not in ("open", *CHANGES) or where not in str(args[0]):
-            return
-        if event == "open" and not int(args[2] or 0) & WRITES and writes:
-            return
-        if writes and event not in ("open", "os.rename", "os.mkdir"):
-            return
-        seen.append(event)
-        # A full disk takes no new bytes, but what is there can still be renamed.
-        if len(seen) == after or (still and len(seen) > after and event != "os.rename"):
-            act()
-
-    sys.addaudithook(hook)
-    return seen
-
-
-def full():
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def left(out):
@@ -143,11 +86,6 @@ class Bench:
 
     def tell(self, **told):
         print(json.dumps(told), flush=True)
-
-
-def spread(total, points):
-    """`points` whole numbers from 1 to `total`, evenly apart."""
-    return sorted({1 + i * (total - 1) // max(points - 1, 1) for i in range(points)})
 
 
 def killed(bench, points):
