@@ -82,6 +82,9 @@ class Request(Noun):
     choice: Choice | None = None
     json_schema: dict[str, JsonValue] | None = None
     temperature: float = Field(default=0.0, ge=0.0)
+    seed: int = 0
+    """Which answer is drawn where the temperature is above 0; a greedy backend has no use for it.
+    """
     quotes: str = ""
     """A text that whatever the answer puts in double quotes is to stand in, verbatim; "" for any.
     A backend that holds the model to it says `verbatim` in `Completion.notes["quotes"]`."""

@@ -2,11 +2,25 @@
 
     outcome = annotate(open_source("posts.jsonl"), Path("opinions.jsonl"), JobSettings())
 
-Knows nothing of how a reader comes to its opinions, or of reports. Meets the other verbs in files
-only.
+With `AnnotateSettings` a teacher's answers must pass `gates/` to be written; `auditing` looks for
+labels where none may be. Knows nothing of how a reader comes to its opinions, or of reports. Meets
+the other verbs in files only.
 """
 
-from gen_msa.annotating._job import JobSettings, Outcome, annotate
+from gen_msa.annotating._job import Outcome, annotate, prepared
 from gen_msa.annotating._output import Counts
+from gen_msa.annotating._settings import AnnotateSettings, JobSettings, Prices
+from gen_msa.annotating.auditing import audit
+from gen_msa.annotating.summary import Summary
 
-__all__ = ["Counts", "JobSettings", "Outcome", "annotate"]
+__all__ = [
+    "AnnotateSettings",
+    "Counts",
+    "JobSettings",
+    "Outcome",
+    "Prices",
+    "Summary",
+    "annotate",
+    "audit",
+    "prepared",
+]

@@ -1,46 +1,34 @@
 """One job: a reader over a source, through the ledger, into a file.
 
-    rows -> chunks -> ledger? -> reader(s) -> ledger -> OUT.jsonl, OUT.rejected.jsonl
+    rows -> chunks -> ledger? -> teacher(s) -> ledger -> OUT.jsonl, OUT.rejected.jsonl
 
 Every good row appears in the output once, in the source's order, whatever crashed before and
 however many workers there were; every bad one in the rejected file with its line and reason.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
-from gen_msa import jsonl, media, readers
+from gen_msa import jsonl
 from gen_msa import settings as settings_files
+from gen_msa.annotating._guiding import refuse_unless_train
 from gen_msa.annotating._output import Counts, Output, Pending
 from gen_msa.annotating._pool import read_alone, read_together
-from gen_msa.annotating._rows import chunks
+from gen_msa.annotating._settings import AnnotateSettings, JobSettings
+from gen_msa.annotating._sieving import Sieve
+from gen_msa.annotating._teaching import Teacher, made_gates, make_teacher
+from gen_msa.annotating._working import work
+from gen_msa.annotating.gates import Bench, gates
+from gen_msa.annotating.summary import Summary, summarise
 from gen_msa.data import Source
 from gen_msa.errors import UserError
 from gen_msa.ledger import Ledger, key
-from gen_msa.readers import Reader, ReaderSettings, Reading
-from gen_msa.types import Post
-
-
-class JobSettings(ReaderSettings):
-    """A reader's settings and how the job is run."""
-
-    workers: int = Field(default=1, ge=1, le=256)
-    """Processes, each with a reader of its own."""
-    chunk: int = Field(default=64, ge=1, le=10_000)
-    """Posts handed to a reader at once."""
-    limit: int | None = Field(default=None, ge=1)
-    """Read only the first rows of the source."""
-    max_bad: float = Field(default=0.001, ge=0.0, le=1.0)
-    """Share of rows that may be rejected or unanswered before the exit code is 3."""
-
-    def of_reader(self) -> ReaderSettings:
-        """Only what decides the reader's answers; what was not given stays not given."""
-        given = self.model_fields_set & ReaderSettings.model_fields.keys()
-        return ReaderSettings.model_validate({name: getattr(self, name) for name in given})
+from gen_msa.readers import Reading
 
 
 @dataclass(frozen=True)
@@ -53,6 +41,8 @@ class Outcome:
     posts_sha256: str
     """Of all posts written, in order: which data this was."""
     rejected_file: Path | None
+    summary: Summary | None = None
+    """Of a job with gates."""
 
     def too_bad(self, settings: JobSettings) -> bool:
         """Whether more rows were rejected or left unanswered than `max_bad` allows."""
@@ -65,44 +55,96 @@ def annotate(
     settings: JobSettings,
     *,
     ledger_path: Path | None = None,
+    teacher: Teacher | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
 ) -> Outcome:
     """Let the reader of `settings` read `source`; write examples to `out` (JSONL).
 
-    `ledger_path` keeps answers for the next run (None: not kept). `on_progress` is called after
-    each chunk. Raises `UserError` when the job cannot start or a setting says to stop.
+    `ledger_path` keeps answers for the next run (None: not kept). `teacher` is one that `prepared`
+    has made with the same settings. `on_progress` is called after each chunk. Raises `UserError`
+    when the job cannot start or a setting says to stop.
+
+    With `AnnotateSettings` only what passed all gates is written to `out`, the rest goes whole to
+    OUT.rejected.jsonl, and a summary to OUT.summary.json.
     """
-    reader = readers.make(settings.of_reader(), source.media_root)
+    began = time.perf_counter()
+    sieve = _sieve(source, settings)
+    teacher = teacher or prepared(source, settings)
     rejects = out.with_suffix(".rejected.jsonl")
     with (
         Ledger(ledger_path) if ledger_path else nullcontext() as book,
         jsonl.whole(out) as good,
         jsonl.whole(rejects) as bad,
     ):
-        output = Output(source.name, good, bad, book)
-        for pending, readings in _read(source, settings, reader, book):
+        output = Output(source.name, good, bad, book, sieve)
+        for pending, readings in _read(source, settings, teacher, book):
             output.write(pending, readings)
             _stop_if_hopeless(output.counts, settings.chunk)
             on_progress(output.counts)
-    if not output.counts.rejected:
-        rejects.unlink()
     settings_files.save(settings, out.with_suffix(".settings.yaml"))
     return Outcome(
         counts=output.counts,
-        reader=reader.fingerprint(),
+        reader=teacher.fingerprint(),
         posts_sha256=output.posts.hexdigest(),
-        rejected_file=rejects if output.counts.rejected else None,
+        rejected_file=_kept_if(output.counts.rejected + output.counts.failed, rejects),
+        summary=_summary(source, settings, output, out, time.perf_counter() - began),
     )
 
 
+def _kept_if(lines: int, rejects: Path) -> Path | None:
+    """The rejected file; gone, where nothing stands in it."""
+    if lines:
+        return rejects
+    rejects.unlink()
+    return None
+
+
+def prepared(source: Source, settings: JobSettings) -> Teacher:
+    """The teacher of a job; loads its models.
+
+    Raises `UserError` where gold would guide it on rows that are not of a train split.
+    """
+    if isinstance(settings, AnnotateSettings) and settings.tells_label:
+        refuse_unless_train(source.name)
+    return make_teacher(settings, source.media_root)
+
+
+def _sieve(source: Source, settings: JobSettings) -> Sieve | None:
+    if not isinstance(settings, AnnotateSettings):
+        return None
+    late = {n: o for n, o in settings.gates.items() if gates[n].stage == "file"}
+    few = settings.model_copy(update={"gates": late})
+    return Sieve(made_gates(few, Bench(source.media_root)), settings.reader)
+
+
+def _summary(
+    source: Source, settings: JobSettings, output: Output, out: Path, seconds: float
+) -> Summary | None:
+    if not isinstance(settings, AnnotateSettings) or output.sieve is None:
+        return None
+    facts: dict[str, str | int | float] = {
+        "data": source.name,
+        "data_sha256": output.posts.hexdigest(),
+        "posts": output.counts.written,
+        "rejected_rows": output.counts.rejected,
+        "label_fields": output.label_fields,
+        "repeated_posts": output.counts.repeated,
+        "seconds": round(seconds, 3),
+    }
+    summary = summarise(settings, output.sieve.tally, facts)
+    with jsonl.whole(out.with_suffix(".summary.json")) as f:
+        f.write(summary.model_dump_json(indent=1).encode() + b"\n")
+    return summary
+
+
 def _read(
-    source: Source, settings: JobSettings, reader: Reader, book: Ledger | None
+    source: Source, settings: JobSettings, teacher: Teacher, book: Ledger | None
 ) -> Iterator[tuple[Pending, list[Reading]]]:
     """Every chunk with the readings of its posts that the ledger did not know."""
-    work = _work(source, settings, key(reader.fingerprint()), book)
+    todo = work(source, settings, key(teacher.fingerprint()), book)
     if settings.workers == 1:
-        return read_alone(reader, work)
-    return read_together(settings.of_reader(), source.media_root, settings.workers, work)
+        return read_alone(teacher, todo)
+    return read_together(settings, source.media_root, settings.workers, todo)
 
 
 def _stop_if_hopeless(counts: Counts, chunk: int) -> None:
@@ -112,24 +154,3 @@ def _stop_if_hopeless(counts: Counts, chunk: int) -> None:
             f"none of the first {counts.rows} posts could be asked: {counts.last_error}",
             mend="check the reader's address, key and model, and run again",
         )
-
-
-def _work(
-    source: Source, settings: JobSettings, reader: str, book: Ledger | None
-) -> Iterator[tuple[Pending, list[Post]]]:
-    """Each chunk with the posts that still have to be read."""
-    for chunk in chunks(source, settings.chunk, settings.limit, settings.reader):
-        posts = [e.post for e in chunk.examples]
-        if book is None:
-            yield Pending(chunk, [""] * len(posts), {}), posts
-            continue
-        keys = [_key(reader, p, source.media_root, settings) for p in posts]
-        known = book.get(keys)
-        unread = [p for p, k in zip(posts, keys, strict=True) if k not in known]
-        yield Pending(chunk, keys, known), unread
-
-
-def _key(reader: str, post: Post, root: Path, settings: JobSettings) -> str:
-    """Changes with the post, its pictures' bytes, and anything that shapes the reader's answer."""
-    pictures: list[JsonValue] = [media.digest(m, root, settings.picture) for m in post.media]
-    return key({"reader": reader, "post": post.model_dump_json(), "media": pictures})

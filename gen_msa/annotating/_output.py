@@ -11,9 +11,11 @@ from typing import IO
 from pydantic import JsonValue, TypeAdapter
 
 from gen_msa.annotating._rows import Chunk, refused
+from gen_msa.annotating._sieving import Failed, Sieve, failed_row
+from gen_msa.annotating.auditing import found_in
 from gen_msa.ledger import Ledger
 from gen_msa.readers import Reading
-from gen_msa.types import Example, Opinion, Status
+from gen_msa.types import Example, Opinion, Rejected, Status
 
 _OPINIONS = TypeAdapter(tuple[Opinion, ...])
 
@@ -41,6 +43,8 @@ class Counts:
     """Opinions without a polarity, those of `unanswered` posts included."""
     unanswered: int = 0
     """Posts with an opinion that could not be had; the next run asks again."""
+    failed: int = 0
+    """Answers that a gate refused; they stand in the rejected file, not in `opinions`."""
 
     last_error: str = ""
     """What the last unanswered post was told."""
@@ -53,7 +57,18 @@ class Counts:
 class Output:
     """The files of one job."""
 
-    def __init__(self, source: str, good: IO[bytes], bad: IO[bytes], book: Ledger | None) -> None:
+    def __init__(
+        self,
+        source: str,
+        good: IO[bytes],
+        bad: IO[bytes],
+        book: Ledger | None,
+        sieve: Sieve | None = None,
+    ) -> None:
+        """`sieve` parts what passed its gates from the rest; without one all is written."""
+        self.sieve = sieve
+        self.label_fields = 0
+        """Found by the audit in what a sieve let through."""
         self.counts = Counts()
         self.posts = hashlib.sha256()
         """Over every post written: names the data a figure was made on."""
@@ -73,41 +88,61 @@ class Output:
                 why, mend = reading.refused, reading.mend
                 rejected.append(refused(self._source, number, example, why, mend))
             else:
-                examples.append(example.adding(*reading.opinions))
-                self._count(reading.opinions)
+                examples.append(self._with(example, reading.opinions, number, rejected))
+                kept = examples[-1].opinions[len(example.opinions) :]
+                self._count(reading.opinions, kept)
         for e in examples:
             self.posts.update(e.post.model_dump_json().encode())
         self._good.writelines(e.model_dump_json().encode() + b"\n" for e in examples)
         self._bad.writelines(r.model_dump_json().encode() + b"\n" for r in rejected)
         self.counts.written += len(examples)
-        self.counts.rejected += len(rejected)
+        self.counts.rejected += sum(not isinstance(r, Failed) for r in rejected)
         self.counts.rows = self.counts.written + self.counts.rejected
 
     def _known_and_fresh(self, pending: Pending, fresh: Sequence[Reading]) -> list[Reading]:
         """The reading of each example, known or fresh; fresh ones go into the ledger first."""
         coming = iter(fresh)
         made: list[Reading] = []
-        new: dict[str, JsonValue] = {}
+        new: dict[str, Reading] = {}
         for key in pending.keys:
             if key in pending.known:
                 made.append(Reading(_OPINIONS.validate_python(pending.known[key])))
                 self.counts.repeated += 1
                 continue
             reading = next(coming)
-            if self._book is not None and not reading.refused and not _failed(reading.opinions):
-                new[key] = _OPINIONS.dump_python(reading.opinions, mode="json")
+            new[key] = reading
             made.append(reading)
-        if self._book is not None and new:
-            self._book.put(new)
+        if self._book is not None:
+            remember(self._book, new)
         return made
 
-    def _count(self, opinions: Sequence[Opinion]) -> None:
-        self.counts.opinions += len(opinions)
-        self.counts.unread += sum(o.polarity is None for o in opinions)
+    def _with(
+        self, example: Example, said: Sequence[Opinion], number: int, aside: list[Rejected]
+    ) -> Example:
+        """The example with what is kept of `said`; the rest is added to `aside`."""
+        if self.sieve is None:
+            return example.adding(*said)
+        kept, failed, lost = self.sieve(example, said)
+        aside += [failed_row(self._source, number, example, o, o.aspect in lost) for o in failed]
+        self.counts.failed += len(failed)
+        whole = example.adding(*kept)
+        self.label_fields += len(found_in(self._source, [whole]))
+        return whole
+
+    def _count(self, opinions: Sequence[Opinion], kept: Sequence[Opinion]) -> None:
+        self.counts.opinions += len(kept)
+        self.counts.unread += sum(o.polarity is None for o in kept)
         if _failed(opinions):
             self.counts.unanswered += 1
             errors = [o.how.get("error", "") for o in opinions if o.status is Status.ERROR]
             self.counts.last_error = errors[-1]
+
+
+def remember(book: Ledger, readings: Mapping[str, Reading]) -> None:
+    """Put readings into the ledger by key, but for those that the next run must ask for again."""
+    whole = {k: r for k, r in readings.items() if not r.refused and not _failed(r.opinions)}
+    if whole:
+        book.put({k: _OPINIONS.dump_python(r.opinions, mode="json") for k, r in whole.items()})
 
 
 def _failed(opinions: Sequence[Opinion]) -> bool:

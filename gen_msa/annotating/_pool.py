@@ -1,6 +1,6 @@
-"""Readers at work: chunks of posts go in, readings come out in the same order.
+"""Teachers at work: chunks of posts go in, readings come out in the same order.
 
-One reader in this process, or one in each of several worker processes. Knows nothing of ledgers or
+One teacher in this process, or one in each of several worker processes. Knows nothing of ledgers or
 files; holds at most two chunks a worker.
 """
 
@@ -12,34 +12,35 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from gen_msa import readers
+from gen_msa.annotating._settings import JobSettings
+from gen_msa.annotating._teaching import Teacher, make_teacher
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, ReaderSettings, Reading
-from gen_msa.types import Post
+from gen_msa.readers import Reading
+from gen_msa.types import Example
 
 W = TypeVar("W")
-Work = tuple[W, Sequence[Post]]
+Work = tuple[W, Sequence[Example]]
 
-_reader: Reader | None = None
-"""The worker process' own reader; None in the parent."""
+_teacher: Teacher | None = None
+"""The worker process' own teacher; None in the parent."""
 
 
-def read_alone(reader: Reader, work: Iterable[Work[W]]) -> Iterator[tuple[W, list[Reading]]]:
+def read_alone(teacher: Teacher, work: Iterable[Work[W]]) -> Iterator[tuple[W, list[Reading]]]:
     """Read every piece of work in this process. `W` is carried along untouched."""
-    for carried, posts in work:
-        yield carried, reader.read(posts) if posts else []
+    for carried, examples in work:
+        yield carried, teacher.read(examples) if examples else []
 
 
 def read_together(
-    settings: ReaderSettings, root: Path, workers: int, work: Iterable[Work[W]]
+    settings: JobSettings, root: Path, workers: int, work: Iterable[Work[W]]
 ) -> Iterator[tuple[W, list[Reading]]]:
     """Read every piece of work in `workers` processes; results come in the order of the work."""
     spawn = multiprocessing.get_context("spawn")
     waiting: deque[tuple[W, Future[list[Reading]] | None]] = deque()
     with ProcessPoolExecutor(workers, spawn, _start, (settings, root)) as pool:
         try:
-            for carried, posts in work:
-                waiting.append((carried, pool.submit(_read, posts) if posts else None))
+            for carried, examples in work:
+                waiting.append((carried, pool.submit(_read, examples) if examples else None))
                 if len(waiting) > 2 * workers:
                     yield _next(waiting)
             while waiting:
@@ -59,12 +60,12 @@ def _next(waiting: deque[tuple[W, Future[list[Reading]] | None]]) -> tuple[W, li
     return carried, future.result() if future else []
 
 
-def _start(settings: ReaderSettings, root: Path) -> None:
-    global _reader
-    _reader = readers.make(settings, root)
+def _start(settings: JobSettings, root: Path) -> None:
+    global _teacher
+    _teacher = make_teacher(settings, root)
 
 
-def _read(posts: Sequence[Post]) -> list[Reading]:
-    if _reader is None:
-        raise RuntimeError("worker started without a reader")
-    return _reader.read(posts)
+def _read(examples: Sequence[Example]) -> list[Reading]:
+    if _teacher is None:
+        raise RuntimeError("worker started without a teacher")
+    return _teacher.read(examples)

@@ -50,6 +50,8 @@ class Backend(Protocol):
     sees_pictures: bool
     lists_aspects: bool
     """Whether it is strong enough to be asked which aspects a post has."""
+    # One with `samples = True` draws answers by `Request.temperature` and `Request.seed`; others
+    # always say the likeliest.
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request."""

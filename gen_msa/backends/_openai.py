@@ -19,7 +19,6 @@ from gen_msa.backends._logprobs import Step, option_logprobs
 from gen_msa.backends._messages import PicturePart, messages
 from gen_msa.chat import Completion, Request
 
-SEED = 0
 TOP_LOGPROBS = 20
 _BOUNDS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "title", "default"})
 _BLAME = {
@@ -88,7 +87,7 @@ def body(
     if "temperature" not in without:
         sent["temperature"] = request.temperature
     if "seed" not in without:
-        sent["seed"] = SEED
+        sent["seed"] = request.seed
     if request.json_schema is not None and "response_format" not in without:
         schema: Any = request.json_schema
         schema = _unbounded(schema) if "bounds" in without else schema

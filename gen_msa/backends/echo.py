@@ -1,8 +1,9 @@
 """The fake that ships: answers at once, from the chat's own words, or from a script.
 
 Its labels come from a hash: it understands nothing, and its revision says `echo`. The same chat
-always gets the same answer, and another picture (by its sha256) or seed another one. A "token" of
-it is a stretch of text between blanks; a picture counts as one.
+always gets the same answer, and another picture (by its sha256) or seed another one; above
+temperature 0 another `Request.seed` does, too. A "token" of it is a stretch of text between blanks;
+a picture counts as one.
 
     gen-msa explain posts.jsonl --reader echo              # or echo:SEED
     gen-msa explain posts.jsonl --reader echo backend.script=answers.jsonl
@@ -74,6 +75,7 @@ class Echo:
 
     sees_pictures = True
     lists_aspects = True
+    samples = True
 
     def __init__(self, target: str, options: BackendOptions) -> None:
         say_ignored("echo", options, _HONOURED)
@@ -100,7 +102,9 @@ class Echo:
         for line in self._script:
             if line.answers(flat):
                 return _scripted(line, flat)
-        digest = hashlib.blake2b(self._seed + b"\0" + flat.encode(), digest_size=16).digest()
+        drawn = f"\0{request.seed}" if request.temperature > 0 else ""
+        asked = self._seed + b"\0" + f"{flat}{drawn}".encode()
+        digest = hashlib.blake2b(asked, digest_size=16).digest()
         post = _post(request.chat)
         logprobs = None
         if request.choice is not None and request.choice.options:

@@ -43,6 +43,7 @@ class Http:
 
     sees_pictures = True
     lists_aspects = True
+    samples = True
 
     def __init__(
         self,

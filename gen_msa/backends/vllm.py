@@ -20,7 +20,7 @@ from gen_msa.backends._calling import short
 from gen_msa.backends._logprobs import option_logprobs
 from gen_msa.backends._messages import messages
 from gen_msa.backends._options import say_ignored
-from gen_msa.backends._vllm_engine import MOST_PICTURES, SEED, Api, Asked, Engine, Said, load_api
+from gen_msa.backends._vllm_engine import MOST_PICTURES, Api, Asked, Engine, Said, load_api
 from gen_msa.chat import Chat, Choice, Completion, Picture, Request
 from gen_msa.errors import UserError
 
@@ -37,6 +37,8 @@ _log = logging.getLogger("gen_msa.backends")
 @backends.register
 class Vllm:
     """An engine in this process."""
+
+    samples = True
 
     def __init__(self, target: str, options: BackendOptions, *, api: Api | None = None) -> None:
         """Raises `MissingExtra` without vLLM, `UserError` for what is no model or adapter."""
@@ -85,7 +87,7 @@ class Vllm:
         parameters: dict[str, Any] = {
             "max_tokens": request.max_new_tokens,
             "temperature": request.temperature,
-            "seed": SEED,
+            "seed": request.seed,
         }
         form: dict[str, Any] = {}
         if request.choice is not None:

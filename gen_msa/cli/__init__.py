@@ -10,6 +10,7 @@ import typer
 
 from gen_msa import __version__
 from gen_msa.cli import (
+    annotate,
     convert,
     demo,
     distill,
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(explain.explain)
+app.command()(annotate.annotate)
 app.command()(preview.preview)
 app.command()(convert.convert)
 app.command()(finetune.finetune)

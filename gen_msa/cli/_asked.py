@@ -1,10 +1,10 @@
-"""What the user asked for, as settings and a source: shared by `explain` and `preview`."""
+"""What the user asked for, as settings and a source: shared by `explain`, `annotate`, `preview`."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +13,8 @@ from gen_msa.errors import UserError
 if TYPE_CHECKING:
     from gen_msa.annotating import JobSettings
     from gen_msa.data import Source
+
+J = TypeVar("J", bound="JobSettings")
 
 Posts = Annotated[
     list[str] | None,
@@ -60,13 +62,18 @@ class Asked:
     def settings(self, **more: Any) -> "JobSettings":
         """`JobSettings` from YAML, then `key=value`, then the options given (not None)."""
         from gen_msa.annotating import JobSettings
+
+        return self.settings_of(JobSettings, **more)
+
+    def settings_of(self, kind: type[J], **more: Any) -> J:
+        """The same for another kind of job."""
         from gen_msa.settings import build, load
 
-        base = load(JobSettings, self.config, self._split()[1]).model_dump(exclude_unset=True)
+        base = load(kind, self.config, self._split()[1]).model_dump(exclude_unset=True)
         aspects = "overall" if self.overall else None
         options = {"reader": self.reader, "prompt": self.prompt, "aspects": aspects, **more}
         given = {k: v for k, v in options.items() if v is not None}
-        return build(JobSettings, base | given, "the command line")
+        return build(kind, base | given, "the command line")
 
     def source(self) -> "Source":
         """A file, a corpus, or the one post given by `--text`."""

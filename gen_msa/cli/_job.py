@@ -44,7 +44,7 @@ def run(
         title = f"{source.name}: {settings.reader}"
         write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
     _show(lines, to_file=out is not None, always=always_table)
-    for line in _summary(outcome.counts, settings, outcome, [out, csv, html]):
+    for line in said(outcome.counts, settings, outcome, [out, csv, html]):
         err.print(line, highlight=False, soft_wrap=True)
     return 3 if outcome.too_bad(settings) else 0
 
@@ -82,19 +82,21 @@ def _prompt(outcome: Outcome) -> str:
     return str(settings.get("prompt", "")) if isinstance(settings, dict) else "none"
 
 
-def _summary(
+def said(
     counts: Counts, settings: JobSettings, outcome: Outcome, files: list[Path | None]
 ) -> list[str]:
+    """What a finished job tells, a line each."""
     head = (
         f"{counts.written:,} of {counts.rows:,} posts, {counts.opinions:,} opinions by "
         f"{settings.reader}; {counts.unread:,} could not be read"
     )
-    said = [head]
+    lines = [head]
     if counts.repeated:
-        said.append(f"{counts.repeated:,} posts answered from the ledger")
+        lines.append(f"{counts.repeated:,} posts answered from the ledger")
     if counts.unanswered:
-        said.append(f"{counts.unanswered:,} posts could not be asked; run again to ask only those")
-    if outcome.rejected_file:
-        said.append(f"{counts.rejected:,} rows set aside with reasons in {outcome.rejected_file}")
-    said += [f"wrote {path}" for path in files if path]
-    return said
+        lines.append(f"{counts.unanswered:,} posts could not be asked; run again to ask only those")
+    if counts.rejected:
+        lines.append(f"{counts.rejected:,} rows set aside with reasons in {outcome.rejected_file}")
+    if counts.failed:
+        lines.append(f"{counts.failed:,} refused answers, whole, in {outcome.rejected_file}")
+    return [*lines, *(f"wrote {path}" for path in files if path)]

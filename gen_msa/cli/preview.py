@@ -50,10 +50,11 @@ def _preview(asked: _asked.Asked, rows: int) -> None:
             some.append(row.post)
     if some:
         for question in readers.make(settings.of_reader(), source.media_root).preview(some):
-            _print(console, question)
+            show(console, question)
 
 
-def _print(console: "Console", q: "Shown") -> None:
+def show(console: "Console", q: "Shown") -> None:
+    """Print one question: its budget and cues, then every word of it."""
     from rich.panel import Panel
     from rich.text import Text
 

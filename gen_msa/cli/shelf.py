@@ -15,7 +15,7 @@ Kind = Annotated[
     str | None,
     typer.Argument(
         help="prompts, recipes, distill, accelerate, suites, published, datasets, formats, "
-        "readers, students, cues, metrics or probes."
+        "readers, students, cues, metrics, probes or gates."
     ),
 ]
 
@@ -137,6 +137,7 @@ def _kinds() -> dict[str, Callable[[], list[tuple[str, str]]]]:
         "cues": lambda: _parts("cues"),
         "metrics": lambda: _parts("metrics"),
         "probes": lambda: _parts("evaluating/probing", "probes"),
+        "gates": lambda: _parts("annotating/gates", "gates"),
     }
 
 

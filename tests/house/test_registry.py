@@ -2,6 +2,7 @@
 
 import pytest
 
+from gen_msa.annotating.gates import gates
 from gen_msa.backends import backends
 from gen_msa.cues import cues
 from gen_msa.data import datasets
@@ -18,6 +19,7 @@ REGISTRIES: list[Registry] = [
     cues,
     datasets,
     formats,
+    gates,
     metrics,
     probes,
     readers,

@@ -18,7 +18,6 @@ from typing import ClassVar
 from gen_msa.evaluating.probing import Bench, Probed, probes
 from gen_msa.evaluating.probing._figures import Ratio, minus, values
 from gen_msa.evaluating.probing._guessing import Taught, bags, packed
-from gen_msa.evaluating.probing._masking import masked
 from gen_msa.evaluating.probing._reasons import (
     Label,
     Told,
@@ -31,6 +30,7 @@ from gen_msa.evaluating.probing._reasons import (
     trials,
 )
 from gen_msa.metrics import Figure
+from gen_msa.metrics._masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 

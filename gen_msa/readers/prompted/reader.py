@@ -14,6 +14,7 @@ from gen_msa import prompting
 from gen_msa.backends import Backend
 from gen_msa.chat import Completion
 from gen_msa.cues import CueSource
+from gen_msa.errors import UserError
 from gen_msa.readers import ReaderSettings, Reading, Shown
 from gen_msa.readers.prompted.asking import Asker, Question
 from gen_msa.readers.prompted.seeing import PostRefused, Seen, Task, see, with_aspects
@@ -36,6 +37,11 @@ class Prompted:
         media_root: Path,
         prompt: str = "reader/full",
     ) -> None:
+        if not settings.reasons:
+            raise UserError(
+                "reasons=false is for students: what a prompted reader says is up to its prompt",
+                mend="use max_new_tokens=1 for labels alone",
+            )
         self._backend = backend
         self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
         self._root = media_root
@@ -63,6 +69,22 @@ class Prompted:
         """Every question about `posts`, with its token count where the backend can tell."""
         seen = [see(row, p, self._root, self._settings) for row, p in enumerate(posts)]
         return [self._shown(q) for q in self._questions(seen)]
+
+    @property
+    def backend(self) -> Backend:
+        """The model that answers."""
+        return self._backend
+
+    def over(self, backend: Backend) -> "Prompted":
+        """This reader with `backend`, which wraps its model, in its place: nothing is loaded."""
+        twin = Prompted(backend, self._settings, self._root)
+        twin._recue = self._recue
+        return twin
+
+    @property
+    def settings(self) -> ReaderSettings:
+        """What decides its answers, with what its model was trained with filled in."""
+        return self._settings
 
     def fingerprint(self) -> dict[str, JsonValue]:
         """Model revision, prompts, cues and every setting that shapes an answer."""

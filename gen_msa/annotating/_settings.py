@@ -1,0 +1,78 @@
+"""The settings of a job: whose answers, how the job is run, and what an answer must stand.
+
+    JobSettings(reader="echo", chunk=64)
+    AnnotateSettings(reader="http:…", prompt="teacher/rationale", gates={"naming": {}})
+
+Knows nothing of files or of what any gate looks at.
+"""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from gen_msa.readers import ReaderSettings
+from gen_msa.settings import Settings
+
+
+class JobSettings(ReaderSettings):
+    """A reader's settings and how the job is run."""
+
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes, each with a reader of its own."""
+    chunk: int = Field(default=64, ge=1, le=10_000)
+    """Posts handed to a reader at once."""
+    limit: int | None = Field(default=None, ge=1)
+    """Read only the first rows of the source."""
+    max_bad: float = Field(default=0.001, ge=0.0, le=1.0)
+    """Share of rows that may be rejected or unanswered before the exit code is 3."""
+
+    def of_reader(self) -> ReaderSettings:
+        """Only what decides the reader's answers; what was not given stays not given."""
+        given = self.model_fields_set & ReaderSettings.model_fields.keys()
+        return ReaderSettings.model_validate({name: getattr(self, name) for name in given})
+
+
+class Prices(Settings):
+    """Money for a million tokens, in whatever currency you think in."""
+
+    input: float = Field(ge=0.0)
+    output: float = Field(ge=0.0)
+
+    def of(self, read: float, written: float) -> float:
+        """What so many tokens of prompts and answers cost."""
+        return (read * self.input + written * self.output) / 1_000_000
+
+
+class AnnotateSettings(JobSettings):
+    """A job whose answers must pass gates. What fails is asked again, then left out."""
+
+    gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Gate -> its options, checked in this order. `{}`: only that an answer could be read whole."""
+    retries: int = Field(default=3, ge=0, le=20)
+    """How often a question is asked again after its answer failed, each time with another seed. A
+    reader that cannot draw answers (a file, a greedy model) is asked once."""
+    seed: int = 0
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    """Of the first answer."""
+    retry_temperature: float = Field(default=0.7, gt=0.0, le=2.0)
+    """Of the further ones."""
+    guided: bool = False
+    """Tell the teacher the gold label and ask for the reason only; rows of a train split alone."""
+    label_in_context: bool = False
+    """The same for `teacher/context`, whose words will then tell the label: off unless you mean
+    it, because no context of a new post can know it."""
+    prices: Prices | None = None
+
+    @model_validator(mode="after")
+    def _contexts_are_led_on_purpose(self) -> Self:
+        context = self.prompt.startswith("teacher/context")
+        if self.guided and context:
+            raise ValueError("contexts that know the label need label_in_context=true, not guided")
+        if self.label_in_context and not context:
+            raise ValueError("label_in_context is for the prompt teacher/context; see guided")
+        return self
+
+    @property
+    def tells_label(self) -> bool:
+        """Whether the teacher is shown gold labels."""
+        return self.guided or self.label_in_context

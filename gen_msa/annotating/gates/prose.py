@@ -1,0 +1,58 @@
+"""Prose: a reason is sentences about the post, not markup, links, or a form filled in.
+
+Weak teachers add pictures by address, headings, and the whole answer once more with its label
+field; a student would learn to write them. Refused are links and markup of any kind, label fields
+(as the audit finds them) and reasons of several paragraphs.
+
+    gates={prose: {}}
+"""
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from gen_msa.annotating.auditing import FIELD
+from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.settings import Settings
+
+_LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)
+_MARKUP = re.compile(r"</?\w+[^>\n]*>|```|\*\*|^\s*#+\s|^\s*\|.*\|\s*$|<\|", re.MULTILINE)
+
+
+class ProseOptions(Settings):
+    """How much form is let pass."""
+
+    paragraphs: int = Field(default=1, ge=1)
+    """Blocks of text with an empty line between them that a reason may have."""
+
+
+class Prose:
+    """Looks for what is no sentence."""
+
+    Options: ClassVar[type[Settings]] = ProseOptions
+    stage: ClassVar[Stage] = "words"
+
+    def __init__(self, options: ProseOptions, bench: Bench) -> None:
+        self._most = options.paragraphs
+
+    def check(self, rows: Sequence[Candidate]) -> list[str | None]:
+        """Refuses links, markup, label fields, and too many paragraphs."""
+        return [self._verdict(row.reason) for row in rows]
+
+    def fingerprint(self) -> JsonValue:
+        """The version of its rules."""
+        return 1
+
+    def _verdict(self, reason: str) -> str | None:
+        if not reason:
+            return NO_REASON
+        for what, pattern in (("a link", _LINK), ("markup", _MARKUP), ("a label field", FIELD)):
+            if found := pattern.search(reason):
+                return f"{what}: {found[0].strip()[:60]!r}"
+        blocks = len(re.findall(r"\n\s*\n", reason)) + 1
+        return f"{blocks} paragraphs, at most {self._most}" if blocks > self._most else None
+
+
+gates.register(Prose)

@@ -1,0 +1,65 @@
+"""The commands of the section Students of docs/distilling.md run; its table names every key."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+import gen_msa as package
+from gen_msa.cli import main
+from gen_msa.distilling import recipe
+from gen_msa.distilling.loop import distil
+from gen_msa.distilling.recipe import Data, Losses, Recipe
+from gen_msa.types import Opinion
+from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
+
+ROOT = Path(package.__file__).parent.parent
+PAGE = (ROOT / "docs" / "distilling.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("\n## Students\n")[2].partition("\n## ")[0]
+COMMANDS = re.findall(r"^\$ gen-msa (.+)$", SECTION, re.MULTILINE)
+
+
+def taught(i):
+    e = example(i)
+    said = [
+        Opinion(by="t", aspect=o.aspect, polarity=o.polarity, probs={o.polarity: 1.0})
+        for o in e.opinions
+    ]
+    return e.model_copy(update={"opinions": tuple(said)})
+
+
+def test_its_commands_train_a_student_from_a_teacher_alone_and_read_with_it(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path / "teacher.jsonl", [taught(i) for i in range(12)])
+    bare = [example(i).model_copy(update={"opinions": ()}) for i in range(12)]
+    write_examples(tmp_path / "posts.jsonl", bare)
+    plain, free, read = map(shlex.split, COMMANDS)
+    assert plain == ["distill", "text"]
+    assert recipe.load(plain[1]).student == "text"
+    # The same command, for a student of a few numbers and without the shipped dev split.
+    small = recipe.load(free[1], free[2:]).model_dump()
+    small |= {"numbers": TINY, "warm": False, "dev": (), "max_length": 48, "num_train_epochs": 2}
+    distil(Recipe.model_validate(small), tokenizer=write_tokenizer(tmp_path))
+    monkeypatch.setattr("sys.argv", ["gen-msa", *read])
+    with pytest.raises(SystemExit) as e:
+        main()
+    assert e.value.code == 0, capfd.readouterr().err
+    assert len((tmp_path / "opinions.jsonl").read_text().splitlines()) == 12
+
+
+def test_the_table_names_keys_that_are_there():
+    keys = {
+        k
+        for row in re.findall(r"^\| (`.+?) \|", SECTION, re.M)
+        for k in re.findall(r"`([\w.]+)`", row)
+    }
+    data = {f"data.N.{k}" for k in Data.model_fields}
+    assert keys <= data | set(Recipe.model_fields)
+    assert {"teacher", "losses", "cues", "folds", "data.N.teachers"} <= keys
+    assert all(f"`{k}`" in SECTION for k in Losses.model_fields)
