@@ -15,7 +15,12 @@ from gen_msa.types import Example
 ROOT = Path(package.__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVERY = re.findall(r"^\$ gen-msa (.+)$", README, re.MULTILINE)
-PAGES = {"finetune": "finetuning", "evaluate": "evaluation"}
+PAGES = {
+    "finetune": "finetuning",
+    "evaluate": "evaluation",
+    "annotate": "distilling",
+    "distill": "distilling",
+}
 """Commands that need more than a post; the tests of their pages run them whole."""
 COMMANDS = [c for c in EVERY if "adapters/" not in c and c.split()[0] not in PAGES]
 EXAMPLE = re.search(r"```json\n(.+?)\n```", README, re.DOTALL)
@@ -49,7 +54,7 @@ def test_a_command_of_the_readme_runs(command, folder, monkeypatch, capfd):
 
 @pytest.mark.parametrize("command", [c for c in EVERY if c not in COMMANDS])
 def test_a_command_that_needs_more_is_one_of_a_page_that_is_run_whole(command):
-    # tests/house/test_finetuning_page.py and test_evaluation_page.py run every command of theirs.
+    # tests/house/test_*_page.py run every command of theirs.
     name = PAGES.get(command.split()[0], "finetuning")
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert f"$ gen-msa {command}\n" in page
