@@ -23,7 +23,7 @@ from gen_msa.jsonl import whole as whole_file
 
 NAME = "MANIFEST.json"
 READ = frozenset(
-    {".safetensors", ".json", ".jinja", ".model", ".txt", ".yaml", ".gguf", ".py", ".so"}
+    {".safetensors", ".json", ".jinja", ".model", ".txt", ".yaml", ".gguf", ".onnx", ".py", ".so"}
     | {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 )
 """Suffixes of files that something may read: one of these that is not listed is an intruder.

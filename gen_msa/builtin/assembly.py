@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from gen_msa.towers.efficientnet_lite import Tower
+from gen_msa.towers.efficientnet_lite import Tower, image_processor
 
 VERSION = "1"
 """Raised when the same parts are to give another model."""
@@ -20,8 +20,6 @@ IMAGE_TOKEN = "<image>"  # noqa: S105
 SEED = 20
 _GELU_POWER = 0.425
 """Mean square of GELU over a standard normal."""
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
-"""The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
 
 CHAT = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
@@ -89,16 +87,8 @@ def _processor(tokenizer: Any, tower: Tower) -> Any:
     if side // (side // grid) != grid:
         raise ValueError(f"a grid of {grid} does not fit a picture of {side} pixels")
     tokenizer.chat_template = CHAT
-    images = hf.CLIPImageProcessorPil(
-        # The whole picture, squeezed to a square: a crop would lose what stands at the edges.
-        size={"height": side, "width": side},
-        do_center_crop=False,
-        crop_size={"height": side, "width": side},
-        image_mean=list(MEAN),
-        image_std=list(STD),
-    )
     return hf.LlavaProcessor(
-        images,
+        image_processor(tower.config),
         tokenizer,
         patch_size=side // grid,
         vision_feature_select_strategy="full",

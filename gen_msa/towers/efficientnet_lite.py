@@ -26,6 +26,8 @@ _LITE0 = (
     (1, 3, 1, 6, 320),
 )
 _NORM_EPSILON = 1e-3
+_MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3
+"""The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
 
 
 class TowerConfig(hf.PretrainedConfig):  # type: ignore[misc]
@@ -130,6 +132,19 @@ class Tower(hf.PreTrainedModel):  # type: ignore[misc]
         # Without this, projected pictures are many times larger than any word.
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
+
+
+def image_processor(config: TowerConfig) -> Any:
+    """Makes pixels of pictures as the tower is used to them; one of transformers' own."""
+    side = config.image_size
+    return hf.CLIPImageProcessorPil(
+        # The whole picture, squeezed to a square: a crop would lose what stands at the edges.
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        crop_size={"height": side, "width": side},
+        image_mean=list(_MEAN),
+        image_std=list(_STD),
+    )
 
 
 def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

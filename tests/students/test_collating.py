@@ -30,8 +30,18 @@ def test_padding_and_absence_are_different_facts():
     assert batch.present["text"].tolist() == [True, False]
 
 
-def test_a_target_comes_only_when_every_row_has_one():
-    assert words()([*rows(2), Row("x", "soup", SOUP)]).target is None
+def test_a_row_without_a_label_has_target_minus_one_and_a_batch_without_any_has_none():
+    some = words()([*rows(2), Row("x", "soup", SOUP)]).target
+    assert some[-1] == -1
+    assert (some[:2] >= 0).all()
+    assert words()([Row("x", "soup", SOUP)]).target is None
+
+
+def test_teachers_shares_and_weights_stand_beside_the_rows_they_are_of():
+    told = words()([Row("a", "soup", SOUP, soft=(0.5, 0.25, 0.25), weight=2.0), *rows(1)])
+    assert told.soft.tolist() == [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
+    assert told.weight.tolist() == [2.0, 1.0]
+    assert words()(rows(2)).soft is None
 
 
 def test_the_post_as_a_whole_marks_no_aspect():

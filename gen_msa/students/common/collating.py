@@ -1,33 +1,24 @@
-"""Rows made into a batch: text and aspect as one pair of token sequences, padded to the longest;
-features of other modalities, padded likewise; a context as a sequence of its own.
+"""Rows made into a batch of tensors: the arrays of `arrays`, and what is to be learned of them.
 
-Words of a post can never become control tokens: `[SEP]` in a text is five characters. Where both
-are too long the longer one, as a rule the text, loses its end; `Words.cut` says so. Knows nothing
-of students.
+Knows nothing of students. torch is loaded when the first batch is made.
 
     collate = Words(Path("tokenizer.json").read_text(), max_length=128)
     collate([Row("1/0", "The soup was good", Aspect(term="soup", start=4))]).x["text"]
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import Encoding, Tokenizer
-
-from gen_msa.errors import UserError
 from gen_msa.students import CLASSES, Batch, Row
+from gen_msa.students.common.arrays import Arranger
 
-MASK = "…"
-"""What stands for a label's word that is hidden."""
-_LABELS = re.compile(
-    r"(?<!\w)(?:non-?)?(?:positiv\w*|negativ\w*|neutral\w*|pos|neg|neu)(?!\w)", re.IGNORECASE
-)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Words:
-    """Collates text. Two of the same tokenizer and options make the same batches."""
+class Words(Arranger):
+    """Collates rows. Two of the same tokenizer and options make the same batches."""
 
     def __init__(
         self,
@@ -38,24 +29,11 @@ class Words:
         widths: Mapping[str, int] = MappingProxyType({}),
         joined: bool = False,
     ) -> None:
-        """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
-
-        `mask_labels` hides the words positive, negative and neutral, in all their forms, before a
-        student sees the text. `widths`: the other modalities of a batch and their width; `context`
-        is tokens, as text is. `joined`: a context is read at the end of the text. Raises
-        `UserError` for text that is no tokenizer.
-        """
-        try:
-            self._tokenizer = Tokenizer.from_str(tokenizer)
-        except Exception as e:  # the library raises nothing narrower
-            raise UserError(f"tokenizer.json cannot be read: {e}") from None
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
-        self._tokenizer.encode_special_tokens = True
+        """As `Arranger`."""
+        super().__init__(
+            tokenizer, max_length=max_length, mask_labels=mask_labels, widths=widths, joined=joined
+        )
         self.max_length = max_length
-        self.mask_labels = mask_labels
-        self.widths = dict(widths)
-        self.joined = joined
         self.source = tokenizer
 
     @property
@@ -65,83 +43,32 @@ class Words:
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """The rows in their order. Raises `UserError` for features of another width."""
-        encoded = [self._encode(r) for r in rows]
-        x, mask = {}, {}
-        x["text"], mask["text"] = _tokens(encoded)
-        mask["aspect"] = torch.zeros_like(mask["text"])
-        for i, e in enumerate(encoded):
-            mask["aspect"][i, : len(e.ids)] = torch.tensor([s == 1 for s in e.sequence_ids])
-        present = {"text": torch.tensor([bool(r.text.strip()) for r in rows])}
-        for name, width in self.widths.items():
-            if name == "context":
-                x[name], mask[name] = _tokens([self._tokenizer.encode(r.context) for r in rows])
-                present[name] = torch.tensor([bool(r.context.strip()) for r in rows])
-            else:
-                x[name], mask[name] = _steps(rows, name, width)
-                present[name] = mask[name].any(1)
+        import torch
+
+        made = self.arrays(rows)
         return Batch(
             ids=tuple(r.id for r in rows),
-            x=x,
-            mask=mask,
-            present=present,
+            x={k: torch.from_numpy(v) for k, v in made.x.items()},
+            mask={k: torch.from_numpy(v) for k, v in made.mask.items()},
+            present={k: torch.from_numpy(v) for k, v in made.present.items()},
             target=_targets(rows),
             raw_text=tuple(self.seen(r.text) for r in rows),
             soft=_soft(rows),
             weight=torch.tensor([r.weight for r in rows]),
         )
 
-    def seen(self, text: str) -> str:
-        """The text as the student is shown it."""
-        return _LABELS.sub(MASK, text) if self.mask_labels else text
 
-    def length(self, row: Row) -> int:
-        """Tokens of a row, cut ones not counted."""
-        return len(self._encode(row).ids)
+def _targets(rows: Sequence[Row]) -> "Tensor | None":
+    import torch
 
-    def cut(self, row: Row) -> bool:
-        """Whether the row's text is too long to be seen whole."""
-        return bool(self._encode(row).overflowing)
-
-    def _encode(self, row: Row) -> Encoding:
-        text = f"{row.text}\n{row.context}" if self.joined and row.context else row.text
-        return self._tokenizer.encode(self.seen(text), row.aspect.term)
-
-
-def _tokens(encoded: Sequence[Encoding]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, steps) of token numbers, and where they are real."""
-    longest = max(len(e.ids) for e in encoded)
-    ids = torch.zeros(len(encoded), longest, dtype=torch.long)
-    mask = torch.zeros(len(encoded), longest, dtype=torch.bool)
-    for i, e in enumerate(encoded):
-        ids[i, : len(e.ids)] = torch.tensor(e.ids)
-        mask[i, : len(e.ids)] = True
-    return ids, mask
-
-
-def _steps(rows: Sequence[Row], name: str, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
-    found = [r.inputs.get(name) for r in rows]
-    longest = max([1, *(len(f) for f in found if f is not None)])
-    x = torch.zeros(len(rows), longest, width)
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for i, (row, features) in enumerate(zip(rows, found, strict=True)):
-        if features is None:
-            continue
-        if features.ndim != 2 or features.shape[1] != width:
-            shape = " x ".join(map(str, features.shape))
-            raise UserError(f"{row.id}: {name} is {shape}, not steps x {width}")
-        x[i, : len(features)] = features
-        mask[i, : len(features)] = True
-    return x, mask
-
-
-def _targets(rows: Sequence[Row]) -> torch.Tensor | None:
     if all(r.target is None for r in rows):
         return None
     return torch.tensor([-1 if r.target is None else CLASSES.index(r.target) for r in rows])
 
 
-def _soft(rows: Sequence[Row]) -> torch.Tensor | None:
+def _soft(rows: Sequence[Row]) -> "Tensor | None":
+    import torch
+
     if not any(r.soft for r in rows):
         return None
     return torch.tensor([r.soft or (0.0,) * len(CLASSES) for r in rows])

@@ -1,0 +1,134 @@
+"""Rows as arrays of token numbers and features, made without torch: what an exported graph is fed.
+
+The same arrays as `collating.Words` makes tensors of. Words of a post can never become control
+tokens: `[SEP]` in a text is five characters. Where text and aspect are too long the longer one, as
+a rule the text, loses its end; `Arranger.cut` says so. Knows nothing of students.
+
+    arrange = Arranger(Path("tokenizer.json").read_text(), max_length=128)
+    arrange.arrays([Row("1/0", "The soup was good", Aspect(term="soup", start=4))]).x["text"]
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy
+from tokenizers import Encoding, Tokenizer
+
+from gen_msa.errors import UserError
+from gen_msa.students import Row
+
+MASK = "…"
+"""What stands for a label's word that is hidden."""
+_LABELS = re.compile(
+    r"(?<!\w)(?:non-?)?(?:positiv\w*|negativ\w*|neutral\w*|pos|neg|neu)(?!\w)", re.IGNORECASE
+)
+
+Array = numpy.ndarray[Any, Any]
+
+
+class Arrays(NamedTuple):
+    """As `Batch`: modality -> array."""
+
+    x: dict[str, Array]
+    """(rows, steps) int64 of token numbers, or (rows, steps, width) float32 of features."""
+    mask: dict[str, Array]
+    """(rows, steps), True where a step is real; `aspect` marks the aspect's steps of `text`."""
+    present: dict[str, Array]
+    """(rows,), False where the post has no such thing."""
+
+
+class Arranger:
+    """Arranges rows. Two of the same tokenizer and options make the same arrays."""
+
+    def __init__(
+        self,
+        tokenizer: str,
+        *,
+        max_length: int = 128,
+        mask_labels: bool = False,
+        widths: Mapping[str, int] = MappingProxyType({}),
+        joined: bool = False,
+    ) -> None:
+        """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
+
+        `mask_labels` hides the words positive, negative and neutral, in all their forms, before a
+        student sees the text. `widths`: the other modalities of a batch and their width; `context`
+        is tokens, as text is. `joined`: a context is read at the end of the text. Raises
+        `UserError` for text that is no tokenizer.
+        """
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer)
+        except Exception as e:  # the library raises nothing narrower
+            raise UserError(f"tokenizer.json cannot be read: {e}") from None
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._tokenizer.encode_special_tokens = True
+        self.mask_labels = mask_labels
+        self.widths = dict(widths)
+        self.joined = joined
+
+    def arrays(self, rows: Sequence[Row]) -> Arrays:
+        """The rows in their order. Raises `UserError` for features of another width."""
+        encoded = [self._encode(r) for r in rows]
+        x: dict[str, Array] = {}
+        mask: dict[str, Array] = {}
+        present: dict[str, Array] = {}
+        x["text"], mask["text"] = _tokens(encoded)
+        mask["aspect"] = numpy.zeros_like(mask["text"])
+        for i, e in enumerate(encoded):
+            mask["aspect"][i, : len(e.ids)] = [s == 1 for s in e.sequence_ids]
+        present["text"] = numpy.array([bool(r.text.strip()) for r in rows])
+        for name, width in self.widths.items():
+            if name == "context":
+                x[name], mask[name] = _tokens([self._tokenizer.encode(r.context) for r in rows])
+                present[name] = numpy.array([bool(r.context.strip()) for r in rows])
+            else:
+                x[name], mask[name] = _steps(rows, name, width)
+                present[name] = numpy.asarray(mask[name].any(1))
+        return Arrays(x, mask, present)
+
+    def seen(self, text: str) -> str:
+        """The text as the student is shown it."""
+        return _LABELS.sub(MASK, text) if self.mask_labels else text
+
+    def length(self, row: Row) -> int:
+        """Tokens of a row, cut ones not counted."""
+        return len(self._encode(row).ids)
+
+    def cut(self, row: Row) -> bool:
+        """Whether the row's text is too long to be seen whole."""
+        return bool(self._encode(row).overflowing)
+
+    def _encode(self, row: Row) -> Encoding:
+        text = f"{row.text}\n{row.context}" if self.joined and row.context else row.text
+        return self._tokenizer.encode(self.seen(text), row.aspect.term)
+
+
+def _tokens(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
+    """(rows, steps) of token numbers, and where they are real."""
+    longest = max(len(e.ids) for e in encoded)
+    ids = numpy.zeros((len(encoded), longest), numpy.int64)
+    mask = numpy.zeros((len(encoded), longest), bool)
+    for i, e in enumerate(encoded):
+        ids[i, : len(e.ids)] = e.ids
+        mask[i, : len(e.ids)] = True
+    return ids, mask
+
+
+def _steps(rows: Sequence[Row], name: str, width: int) -> tuple[Array, Array]:
+    """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
+    found = [r.inputs.get(name) for r in rows]
+    longest = max([1, *(len(f) for f in found if f is not None)])
+    x = numpy.zeros((len(rows), longest, width), numpy.float32)
+    mask = numpy.zeros((len(rows), longest), bool)
+    for i, (row, features) in enumerate(zip(rows, found, strict=True)):
+        if features is None:
+            continue
+        if features.ndim != 2 or features.shape[1] != width:
+            shape = " x ".join(map(str, features.shape))
+            raise UserError(f"{row.id}: {name} is {shape}, not steps x {width}")
+        x[i, : len(features)] = numpy.asarray(features)
+        mask[i, : len(features)] = True
+    return x, mask

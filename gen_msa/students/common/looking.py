@@ -1,0 +1,152 @@
+"""Pictures as a frozen EfficientNet-Lite0 sees them: 16 steps of 1280 numbers, kept on disk.
+
+A post's first picture is let in by `gen_msa.media` and shown to the tower once; from then on, in
+this run and the next, its features are read from `pictures/` in the cache folder, 41 kB each, and
+no pixel is decoded. They are rounded to float16 (3 digits) when made, so that they are the same
+whether made or read; each picture is shown alone, so that they are the same whatever stands beside
+it (and on a CPU that is faster than by the dozen). Knows nothing of students, labels or training.
+
+    look(posts, Path("pictures"), found)      # found[i].tensors["picture"]: (16, 1280), float32
+"""
+
+import functools
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load as loads
+from safetensors.torch import save as dumps
+
+from gen_msa import jsonl, ledger
+from gen_msa.chat import Picture
+from gen_msa.errors import UserError
+from gen_msa.media import PictureLimits, PictureProblem, admit, digest, load
+from gen_msa.students.common.inputs import Inputs
+from gen_msa.towers import packaged
+from gen_msa.types import Media, Post
+
+if TYPE_CHECKING:
+    from gen_msa.towers.efficientnet_lite import Tower
+
+NAME = "picture"
+GRID = 4
+"""A picture is GRID x GRID steps."""
+_LIMITS = PictureLimits()
+_log = logging.getLogger("gen_msa.students")
+
+
+def look(
+    posts: Sequence[Post], root: Path, found: Sequence[Inputs], eyes: "Eyes | None" = None
+) -> None:
+    """Add to `found[i]` the features of the first picture of `posts[i]`, if it has one.
+
+    A picture that is not let in, or cannot be read, is a problem of its post. `eyes`: others than
+    the packaged ones. Posts of one picture share one tensor. Raises `UserError` when the package
+    of weights is missing, or the cache folder cannot be written.
+    """
+    seen: dict[str, torch.Tensor] = {}
+    for post, into in zip(posts, found, strict=True):
+        media = next((m for m in post.media if m.kind == "image"), None)
+        if media is None:
+            continue
+        eyes = eyes or packaged_eyes(packaged.cache_folder())
+        try:
+            into.tensors[NAME] = eyes.see(media, root, seen)
+        except PictureProblem as problem:
+            into.problems[NAME] = str(problem)
+
+
+@functools.cache
+def packaged_eyes(cache: Path) -> "Eyes":
+    """The packaged tower, loaded once; what it sees is kept below `cache`."""
+    tower = packaged.efficientnet(packaged.VISION.needed(), GRID)
+    return Eyes(tower, cache / "pictures")
+
+
+class Eyes:
+    """A frozen tower and what it said, in a folder that several processes may share."""
+
+    def __init__(self, tower: "Tower", folder: Path) -> None:
+        """`tower`: in evaluation mode, as it stays; `folder` is made when first written to."""
+        from gen_msa.towers.efficientnet_lite import image_processor
+
+        self.folder = folder
+        self.made = 0
+        """Pictures that were shown to the tower, not recalled."""
+        self._tower = tower
+        self._pixels = image_processor(tower.config)
+        self._lock = threading.Lock()
+        weights = {k: v.contiguous() for k, v in tower.state_dict().items()}
+        self._base = {
+            "tower": hashlib.sha256(dumps(weights)).hexdigest(),
+            "settings": tower.config.to_json_string(),
+            "pixels": self._pixels.to_json_string(),
+            "limits": _LIMITS.model_dump_json(),
+            "transformers": transformers.__version__,
+        }
+
+    def see(self, media: Media, root: Path, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Features of a picture, (steps, width); `seen` holds, by hash, those at hand already.
+
+        Raises `PictureProblem`, and `UserError` when they cannot be kept.
+        """
+        with self._lock:
+            sha = digest(media, root, _LIMITS)
+            said = self._known(sha, seen)
+            if said is None:
+                picture = admit(media, root, _LIMITS)
+                # What comes by an address is known by its bytes only now.
+                sha = picture.sha256
+                said = self._known(sha, seen)
+                said = self._shown(picture) if said is None else said
+            seen[sha] = said
+            return said
+
+    def path(self, sha: str) -> Path:
+        """Where the features of a picture lie; `sha` is the hash of its file's bytes."""
+        key = ledger.key({**self._base, "picture": sha})
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def _known(self, sha: str, seen: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        return seen[sha] if sha in seen else self._recalled(sha)
+
+    def _recalled(self, sha: str) -> torch.Tensor | None:
+        path = self.path(sha)
+        try:
+            kept = loads(path.read_bytes())
+            features, told = kept[NAME], bytes(kept["sha256"].tolist())
+            if _hash(features) != told:
+                raise ValueError("its contents are not what was written")
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, KeyError, ValueError) as e:
+            _log.warning("%s is spoilt and made again: %s", path, e)
+            return None
+        return features.float()
+
+    def _shown(self, picture: Picture) -> torch.Tensor:
+        pixels = self._pixels(load(picture), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            said = self._tower(pixels).last_hidden_state[0].half().contiguous()
+        kept = {NAME: said, "sha256": torch.tensor(list(_hash(said)), dtype=torch.uint8)}
+        path = self.path(picture.sha256)
+        try:
+            with jsonl.whole(path) as f:
+                f.write(dumps(kept))
+        except OSError as e:
+            raise UserError(
+                f"features of pictures cannot be kept in {self.folder}: {e}",
+                mend="set GEN_MSA_CACHE to a folder that can be written",
+            ) from None
+        self.made += 1
+        return said.float()
+
+
+def _hash(features: torch.Tensor) -> bytes:
+    return hashlib.sha256(features.numpy().tobytes()).digest()
