@@ -116,7 +116,8 @@ def _verdict() -> list[tuple[str, str]]:
     from gen_msa.builtin import cache_folder
 
     cache = cache_folder()
-    state = "made at first use, 540 MB" if not cache.is_dir() else "ready"
+    made = any(cache.glob("builtin-*"))
+    state = "ready" if made else "made at first use, 540 MB"
     return [
         ("readers", ", ".join(runs)),
         ("weights of builtin", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),

@@ -1,12 +1,13 @@
 """The context cue: what is known of the picture in words, where it cannot be seen itself.
 
 Captions, descriptions, descriptions of faces, and the writing in the picture (OCR). Knows nothing
-of prompts, or of which reader is asked. A file is one of two kinds, told apart by its content:
+of prompts, or of which reader is asked. A file is one of three kinds, told apart by what it is:
 
 * a map `picture or post id -> text`;
 * a list of a teacher's rationales with `text` (`$T$` where the aspect stood), `target`, `ImageID`
   and `description`. Nothing else is read of it, least of all its `reason` or a label: a cue that
-  knew the answer would be no cue.
+  knew the answer would be no cue;
+* a `.jsonl` of one reader's opinions, as `annotate` writes it: the explanation of each aspect.
 
     ContextOptions(files=["captions.json", {"path": "faces.json", "lead": "faces"}])
 
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from gen_msa.cues import _files, cues
+from gen_msa.cues import _files, _opinions, cues
 from gen_msa.cues._digest import digest, digest_file
 from gen_msa.cues._pictures import ByPicture, images, look, stem
 from gen_msa.errors import UserError
@@ -145,18 +146,21 @@ def _text(value: Any) -> str:
 
 
 def _texts(file: ContextFile) -> Texts:
-    value = _files.load(file.path)
-    if isinstance(value, list):
-        find = _rationales(file.path, value)
-    else:
-        table = ByPicture(_files.strings(file.path, value))
-
-        def find(post: Post, aspect: Aspect) -> str:
-            return _text(table.find(post))
-
+    find = _found(file)
     if not file.only:
         return find
     return lambda post, aspect: ". ".join(m[0] for m in re.finditer(file.only, find(post, aspect)))
+
+
+def _found(file: ContextFile) -> Texts:
+    if file.path.suffix == ".jsonl":
+        said = _opinions.table(file.path)
+        return lambda post, aspect: said.get((post.id, aspect), "")
+    value = _files.load(file.path)
+    if isinstance(value, list):
+        return _rationales(file.path, value)
+    table = ByPicture(_files.strings(file.path, value))
+    return lambda post, aspect: _text(table.find(post))
 
 
 def _rationales(path: Path, rows: list[Any]) -> Texts:

@@ -55,21 +55,11 @@ class TextPicture(nn.Module):  # type: ignore[misc]
             raise ValueError("no post of the data has a picture; use the student `text`")
         super().__init__()
         self.sizes = sizes
-        words: dict[str, Any] = {
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "inner": inner,
-            "positions": positions,
-            "dropout": dropout,
-        }
-        self.numbers = {
-            **words,
-            "picture_width": picture_width,
-            "picture_heads": picture_heads,
-            "picture_dropout": picture_dropout,
-            "hidden_pictures": hidden_pictures,
-        }
+        words: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "inner": inner}
+        words |= {"positions": positions, "dropout": dropout}
+        sight = {"picture_width": picture_width, "picture_heads": picture_heads}
+        hiding = {"picture_dropout": picture_dropout, "hidden_pictures": hidden_pictures}
+        self.numbers: dict[str, Any] = {**words, **sight, **hiding}
         self.encoder = encoder.new(sizes.width["text"], **words)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, sizes.classes)

@@ -1,8 +1,8 @@
 """What a student reads of posts besides their words: a tensor of features for each modality.
 
 `picture` is a post's first picture as a frozen tower sees it (`looking`); any other modality is its
-media of kind `features` with the modality's name as key (`features`). Knows nothing of students,
-rows or training.
+media of kind `features` whose key is the modality's name or begins with it (`features`). Knows
+nothing of students, rows or training.
 
     inputs(posts, Path("pictures"), ("picture",))[0].tensors["picture"].shape      # (16, 1280)
 """
