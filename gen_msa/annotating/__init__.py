@@ -2,7 +2,7 @@
 
     outcome = annotate(open_source("posts.jsonl"), Path("opinions.jsonl"), JobSettings())
 
-With `AnnotateSettings` a teacher's answers must pass `gates/` to be written; `auditing` looks for
+With `AnnotateSettings` a teacher's answers must pass `gates/` to be written; `audit` looks for
 labels where none may be. Knows nothing of how a reader comes to its opinions, or of reports. Meets
 the other verbs in files only.
 """
@@ -10,8 +10,8 @@ the other verbs in files only.
 from gen_msa.annotating._job import Outcome, annotate, prepared
 from gen_msa.annotating._output import Counts
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings, Prices
-from gen_msa.annotating.auditing import audit
 from gen_msa.annotating.summary import Summary
+from gen_msa.data._auditing import audit
 
 __all__ = [
     "AnnotateSettings",

@@ -6,13 +6,13 @@ What it writes is no prediction: its label is gold's, and `how` says so. Knows n
     Guided(prompted, media_root).read(examples_with_gold)
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gen_msa import prompting
 from gen_msa.chat import Completion
-from gen_msa.data._splits import is_test
+from gen_msa.data._auditing import labels_of
+from gen_msa.data._splits import is_train
 from gen_msa.errors import UserError
 from gen_msa.readers import Reading, Shown
 from gen_msa.readers.prompted import Asker, PostRefused, Prompted, Question, Seen, see
@@ -20,14 +20,6 @@ from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
 GUIDED = "_guided"
 """Ends the name of a prompt that takes the label, beside the one that asks for it."""
-_KEPT = {"dev", "devel", "development", "val", "valid", "validation", "eval", "heldout"}
-
-
-def is_train(source: str) -> bool:
-    """Whether `DATASET:SPLIT` or a file's name says that it is a train split, and no other one."""
-    name = source.rpartition(":")[2].lower().replace("\\", "/").rpartition("/")[2]
-    said = set(re.split(r"[^a-z0-9]+", name))
-    return bool(said & {"train", "training"}) and not said & _KEPT and not is_test(source)
 
 
 def refuse_unless_train(source: str) -> None:
@@ -118,8 +110,3 @@ class Guided:
             return Opinion(by=by, aspect=q.aspect, status=Status.ERROR, how=how)
         said = prompting.read_opinion(q.prompt, completion, q.seen.post, q.aspect, by)
         return said.model_copy(update={"how": {**how, **said.how}})
-
-
-def labels_of(example: Example) -> dict[Aspect, Polarity]:
-    """Gold's polarity of each aspect that has one."""
-    return {o.aspect: o.polarity for o in example.said_by("gold") if o.polarity}

@@ -1,9 +1,11 @@
-"""Which sources are test splits: what tunes, trains or chooses never reads them.
+"""Which sources are test splits, which tuning never reads, and which are train splits.
 
 is_test("twitter2015:test"), is_test("mine/x_test.jsonl"), is_test("test/posts.jsonl")   # all True
 """
 
 import re
+
+_KEPT = {"dev", "devel", "development", "val", "valid", "validation", "eval", "heldout"}
 
 
 def is_test(source: str) -> bool:
@@ -13,3 +15,10 @@ def is_test(source: str) -> bool:
     """
     *folders, name = source.rpartition(":")[2].lower().replace("\\", "/").split("/")
     return "test" in folders or "test" in re.split(r"[^a-z0-9]+", name)
+
+
+def is_train(source: str) -> bool:
+    """Whether `DATASET:SPLIT` or a file's name says that it is a train split, and no other one."""
+    name = source.rpartition(":")[2].lower().replace("\\", "/").rpartition("/")[2]
+    said = set(re.split(r"[^a-z0-9]+", name))
+    return bool(said & {"train", "training"}) and not said & _KEPT and not is_test(source)

@@ -91,6 +91,9 @@ class Recipe(Settings):
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     """Share of all steps in which the rate rises; it falls in a line to 0 after that."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    bf16: bool = False
+    """Multiply in bfloat16 while training (weights, losses and reading stay 32-bit floats): two to
+    three times the rows/s on processors that know it, and other bytes than without."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: dict[Polarity, float] | Literal["balanced", "none"] = "none"
     """Weight of a row by its class; `balanced` = inverse frequency in the training rows."""

@@ -9,11 +9,12 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gen_msa.data import open_source
+from gen_msa.data._auditing import FIELD
 from gen_msa.distilling.filling import Asked, filled
 from gen_msa.distilling.recipe import Data, Recipe
 from gen_msa.distilling.teaching import Voices
@@ -52,7 +53,7 @@ def gather(data: Data, recipe: Recipe, asked: Asked | None = None) -> Gathered:
     """Every row of a source that can be learned, at most `data.limit`, always the same ones.
 
     `asked`: what rows carry besides words and labels; None: nothing. Raises `UserError` when there
-    is no row.
+    is no row, or when a dev row's context carries a label.
     """
     voices = Voices(data.teachers)
     left_out, source = voices.left_out, open_source(data.source)
@@ -76,7 +77,20 @@ def gather(data: Data, recipe: Recipe, asked: Asked | None = None) -> Gathered:
     if asked is not None:
         found = filled(found, [e.post for e in examples], source.media_root, asked, left_out)
     rows, places = zip(*found, strict=True)
+    if data in recipe.dev:
+        _audit(data, rows)
     return Gathered(data.source, data.labels, rows, left_out, tuple(examples), places)
+
+
+def _audit(data: Data, rows: Sequence[Row]) -> None:
+    """A student chosen by contexts that know the label would be chosen for reading labels."""
+    telling = [(r, m[0]) for r in rows if (m := FIELD.search(r.context))]
+    if telling:
+        row, field = telling[0]
+        raise UserError(
+            f"{data.source}: {len(telling)} contexts carry a label, first {row.id}: {field!r}",
+            mend="write the contexts of dev posts again, without the label in the question",
+        )
 
 
 def _rows(

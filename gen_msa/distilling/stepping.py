@@ -8,6 +8,7 @@ rows. Knows nothing of epochs, files or judging.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Stepper:
 
         `taught`: what the teacher makes of the same rows.
         """
-        said, asked = self._module(batch), self._recipe.losses
+        said, asked = self._said(batch), self._recipe.losses
         weight = torch.ones(len(batch.ids)) if batch.weight is None else batch.weight
         total = sum(said.losses.values(), torch.zeros(()))
         if asked.hard and batch.target is not None:
@@ -93,6 +94,13 @@ class Stepper:
         if taught is not None:
             total = total + losses.features(said.features, taught.features, asked.features)
         return total
+
+    def _said(self, batch: Batch) -> Output:
+        """The student's forward; its products in bfloat16 if asked, its answers in 32 bits."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._recipe.bf16):
+            said: Output = self._module(batch)
+        features = {name: value.float() for name, value in said.features.items()}
+        return replace(said, logits=said.logits.float(), features=features)
 
     @property
     def state(self) -> tuple[Any, Any]:

@@ -7,7 +7,6 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from gen_msa.annotating.auditing import audit  # noqa: E402
 from gen_msa.data import open_source  # noqa: E402
 from gen_msa.distilling import recipe  # noqa: E402
 from gen_msa.distilling.filling import Asked  # noqa: E402
@@ -88,21 +87,12 @@ def test_what_the_teacher_is_shown_of_dev_posts_carries_no_label(corpus):
     found = shipped("mmslf_teacher")
     asked = Asked(("text", "audio", "video", "context"), found.cues)
 
-    def shown():
-        rows = gather(found.dev[0], found, asked)
-        contexts = [r.context for r in rows.rows]
-        assert all(contexts)
-        return [
-            e.model_copy(update={"post": e.post.model_copy(update={"meta": {"context": c}})})
-            for e, c in zip((rows.examples[i] for i in rows.places), contexts, strict=True)
-        ]
-
-    audit("dev.jsonl", shown())
+    assert all(r.context for r in gather(found.dev[0], found, asked).rows)
     path = corpus / "contexts" / "mosi_dev.jsonl"
     leaking = [told(heard(i), "They smile. Label: positive") for i in range(18, 24)]
     write_examples(path, leaking)
-    with pytest.raises(UserError, match="label fields in contexts"):
-        audit("dev.jsonl", shown())
+    with pytest.raises(UserError, match="12 contexts carry a label, first dev"):
+        gather(found.dev[0], found, asked)
 
 
 def test_the_student_reads_posts_for_which_no_context_was_ever_made(corpus):

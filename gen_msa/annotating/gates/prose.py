@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.auditing import FIELD
 from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.data._auditing import FIELD
 from gen_msa.settings import Settings
 
 _LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)

@@ -11,9 +11,9 @@ all, and is shown to no student. Which split rows are of, the name of their sour
 import re
 from collections.abc import Iterable, Iterator
 
-from gen_msa.annotating._guiding import is_train, labels_of
+from gen_msa.data._splits import is_train
 from gen_msa.errors import UserError
-from gen_msa.types import Example, Noun
+from gen_msa.types import Aspect, Example, Noun, Polarity
 
 FIELD = re.compile(
     r"(?<!\w)(?:(?:gold|true|final)[ _]?)?(?:sentiment|label|polarity|annotation|gold|answer)"
@@ -33,6 +33,11 @@ class LabelField(Noun):
     found: str
     gold: bool
     """Whether it is the label that gold has."""
+
+
+def labels_of(example: Example) -> dict[Aspect, Polarity]:
+    """Gold's polarity of each aspect that has one."""
+    return {o.aspect: o.polarity for o in example.said_by("gold") if o.polarity}
 
 
 def label_fields(example: Example) -> Iterator[LabelField]:

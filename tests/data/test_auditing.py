@@ -2,9 +2,9 @@
 
 import pytest
 
-from gen_msa.annotating import audit
-from gen_msa.annotating._guiding import is_train, refuse_unless_train
-from gen_msa.annotating.auditing import label_fields
+from gen_msa.annotating._guiding import refuse_unless_train
+from gen_msa.data._auditing import audit, label_fields
+from gen_msa.data._splits import is_train
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
