@@ -84,7 +84,9 @@ def render(
         chat=Chat(turns=turns),
         max_new_tokens=prompt.max_new_tokens,
         choice=choice(prompt.task, tuple(prompt.keys.items()), said),
-        json_schema=json_schema(prompt.task, tuple(prompt.keys.items()), said),
+        json_schema=json_schema(
+            prompt.task, tuple(prompt.keys.items()), said, prompt.max_new_tokens
+        ),
         quotes=post.text if prompt.quotes == "verbatim" else "",
     )
 

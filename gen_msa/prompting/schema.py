@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 from gen_msa.chat import Choice
 
 MAX_EXPLANATION = 300
-"""Characters of a reason; about 70 tokens."""
+"""Characters of a reason; about 70 tokens. A longer answer has room for more."""
+CHARACTERS = 3
+"""Of a reason, for each token that its answer may have: fewer than a token has, so that the answer
+is closed before its tokens end."""
 MAX_QUOTES = 3
 MAX_QUOTE = 80
 MAX_ASPECTS = 32
@@ -39,14 +42,20 @@ def choice(task: str, keys: Keys, words: tuple[str, ...]) -> Choice | None:
 
 
 @functools.lru_cache(maxsize=256)
-def json_schema(task: str, keys: Keys, words: tuple[str, ...]) -> dict[str, JsonValue]:
-    """The JSON schema of an answer, in the order of `keys`, nothing optional, nothing added."""
+def json_schema(task: str, keys: Keys, words: tuple[str, ...], tokens: int) -> dict[str, JsonValue]:
+    """The JSON schema of an answer, in the order of `keys`, nothing optional, nothing added.
+
+    `tokens`: the most that the answer may have.
+    """
     names = {role: name.lower() for role, name in keys}
     label = Annotated[str, Field(json_schema_extra={"enum": list(words)})]
     quotes = Annotated[
         list[Annotated[str, Field(max_length=MAX_QUOTE)]], Field(max_length=MAX_QUOTES)
     ]
-    reason = Annotated[str, Field(max_length=MAX_EXPLANATION)]
+    most = MAX_EXPLANATION
+    if task != "aspects":
+        most = max(most, CHARACTERS * tokens)
+    reason = Annotated[str, Field(max_length=most)]
     aspect = Annotated[str, Field(min_length=1, max_length=MAX_ASPECT)]
     kinds = {"aspect": aspect, "label": label, "explanation": reason, "evidence": quotes}
     if task != "aspects":
