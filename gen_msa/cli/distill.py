@@ -4,23 +4,13 @@ from typing import Annotated
 
 import typer
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Settings on top of the recipe, e.g. data.0.source=posts.jsonl.",
-        show_default=False,
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
-]
+from gen_msa.cli import _recipe
 
 
 def distill(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls distill`), or your .yaml.")],
-    settings: Settings = None,
-    dry_run: DryRun = False,
+    settings: _recipe.Settings = None,
+    dry_run: _recipe.DryRun = False,
 ) -> None:
     """Train a student by RECIPE, in this one process, on the CPU.
 

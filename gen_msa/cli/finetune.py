@@ -4,17 +4,8 @@ from typing import Annotated
 
 import typer
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Settings on top of the recipe, e.g. data.0.source=posts.jsonl.",
-        show_default=False,
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
-]
+from gen_msa.cli import _recipe
+
 Resume = Annotated[
     bool | None,
     typer.Option(
@@ -27,8 +18,8 @@ Resume = Annotated[
 
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls recipes`), or your .yaml.")],
-    settings: Settings = None,
-    dry_run: DryRun = False,
+    settings: _recipe.Settings = None,
+    dry_run: _recipe.DryRun = False,
     resume: Resume = None,
 ) -> None:
     """Fine-tune a model by RECIPE, in this one process.

@@ -1,0 +1,17 @@
+"""What the two commands that train by a recipe are asked alike. Knows nothing of training."""
+
+from typing import Annotated
+
+import typer
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings on top of the recipe, e.g. data.0.source=posts.jsonl.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
+]
