@@ -22,7 +22,7 @@ class Value(Noun):
     """Rows that it is about."""
     low: float | None = None
     high: float | None = None
-    """95 % interval."""
+    """95 % interval; of a cost the least and the most of its laps."""
     how: str = ""
     """How the interval was had, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
     note: str = ""
@@ -62,15 +62,30 @@ class Bin(Noun):
 
 
 class Cost(Noun):
-    """What reading took."""
+    """What the reading took whose answers were measured."""
 
     posts: int
     seconds: float | None = None
     """Wall clock; None when answers were on record already."""
     cpu_seconds: float | None = None
-    megabytes: float | None = None
-    """Of weights on disk."""
     machine: str = ""
+
+
+class Costing(Noun):
+    """What reading costs: a few posts read afresh by a process of its own with one thread, in laps
+    that take turns with the other readers'.
+    """
+
+    figures: dict[str, Value] = Field(default_factory=dict)
+    """`posts_per_second` (wall clock), `cpu_seconds` and `joules` of 1,000 posts, `megabytes` to be
+    shipped, `peak_megabytes` of memory; n counts posts. Empty: `note` says why."""
+    reader_sha256: str = ""
+    """Of the `facts` of the reader that was timed: those of the one that was measured."""
+    posts: int = 0
+    """Of a lap."""
+    laps: int = 0
+    machine: str = ""
+    note: str = ""
 
 
 class Unread(Noun):
@@ -106,6 +121,8 @@ class ReaderResult(Noun):
     levels: tuple[Level, ...] = ()
     unread: tuple[Unread, ...] = ()
     cost: Cost | None = None
+    costing: Costing | None = None
+    """None: the suite did not ask for it, or this is another seed of a reader."""
     notes: tuple[str, ...] = ()
     """What a reader of the report must know: families that could not be had, and why."""
 

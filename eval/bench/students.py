@@ -13,18 +13,19 @@ and (`labels`) without.
 
 import argparse
 import json
-import multiprocessing
-import os
-import resource
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gen_msa import readers
+from gen_msa.errors import UserError
+from gen_msa.evaluating.costing import Lap, racing
+from gen_msa.evaluating.costing.shipping import megabytes
+from gen_msa.readers import Reader
 from gen_msa.types import Post, Rejected
 
 BASE = {"layers": 12, "width": 768, "heads": 12, "inner": 3072}
@@ -37,75 +38,28 @@ class Contender(NamedTuple):
 
     name: str
     settings: dict[str, Any]
-    folder: Path | None = None
     posts: int | None = None
 
-
-class Lap(NamedTuple):
-    posts: int
-    opinions: int
-    cpu: float
-    wall: float
-    peak_mb: float
+    def make(self) -> Callable[[], Reader]:
+        """What makes the reader, in its own process."""
+        return partial(readers.make, readers.ReaderSettings(**self.settings), Path())
 
 
-def child(pipe: Any, settings: dict[str, Any], posts: list[Post]) -> None:
-    """Make the reader, then read all posts whenever asked to."""
-    from gen_msa.readers import ReaderSettings, make
+def laps_of(contenders: list[Contender], posts: list[Post], laps: int) -> dict[str, list[Lap]]:
+    """Laps of each contender, in rounds; two are loaded at a time, the first beside each other.
 
-    reader = make(ReaderSettings(**settings), Path())
-    while pipe.recv() == "lap":
-        cpu, wall = time.process_time(), time.perf_counter()
-        opinions = sum(len(r.opinions) for r in reader.read(posts))
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        pipe.send(Lap(len(posts), opinions, cpu, wall, peak()))
-
-
-def peak() -> float:
-    """Most memory this process has held, in MB."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    # `ru_maxrss` would begin with what the process held that started this one.
-    held = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-    return int(held.split()[1]) / 1e3
-
-
-@contextmanager
-def started(one: Contender, posts: list[Post]) -> Iterator[Any]:
-    """A contender's process; ends with the block."""
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    process = context.Process(target=child, args=(theirs, one.settings, posts[: one.posts]))
-    process.start()
-    theirs.close()
-    try:
-        yield pipe
-    finally:
-        pipe.send("end")
-        process.join(10)
-        process.kill()
-
-
-def race(contenders: list[Contender], posts: list[Post], laps: int) -> dict[str, list[Lap]]:
-    """Laps of each contender, in rounds; two are loaded at a time, the first beside each other."""
+    Raises `UserError` when one of them fails.
+    """
     found: dict[str, list[Lap]] = {}
-    first, *others = contenders
-    with started(first, posts) as ours:
-        lap(ours)
-        for other in others:
-            with started(other, posts) as theirs:
-                lap(theirs)
-                for _ in range(laps):
-                    found.setdefault(first.name, []).append(lap(ours))
-                    found.setdefault(other.name, []).append(lap(theirs))
-            print(json.dumps(told(other, found[other.name], found)), flush=True)
-    return found
-
-
-def lap(pipe: Any) -> Lap:
-    pipe.send("lap")
-    found: Lap = pipe.recv()
+    first, *others = (
+        (c, racing.Contender(c.name, c.make(), posts[: c.posts], len(posts))) for c in contenders
+    )
+    for one, other in others:
+        for name, ran in racing.race([first[1], other], laps).items():
+            if ran.error:
+                raise UserError(f"{name}: {ran.error}")
+            found.setdefault(name, []).extend(ran.laps)
+        print(json.dumps(told(one, found[one.name], found)), flush=True)
     return found
 
 
@@ -113,7 +67,7 @@ def told(one: Contender, laps: list[Lap], found: dict[str, list[Lap]]) -> dict[s
     """What is printed of a contender; `first_is_faster_by`: median and range over rounds."""
     beside = next(iter(found.values()))[-len(laps) :]
     ratios = sorted(speed(a) / speed(b) for a, b in zip(beside, laps, strict=True))
-    size = sum(p.stat().st_size for p in one.folder.rglob("*")) / 1e6 if one.folder else None
+    size = megabytes(one.settings["reader"])
     return {
         "reader": one.name,
         "posts": laps[0].posts,
@@ -124,7 +78,7 @@ def told(one: Contender, laps: list[Lap], found: dict[str, list[Lap]]) -> dict[s
         "first_is_faster_by": [
             round(r, 2) for r in (statistics.median(ratios), *ratios[:: len(ratios) - 1 or 1])
         ],
-        "folder_mb": size and round(size, 1),
+        "megabytes": size and round(size, 1),
         "peak_mb": round(max(x.peak_mb for x in laps)),
     }
 
@@ -147,7 +101,7 @@ def contenders(asked: argparse.Namespace, home: Path) -> list[Contender]:
         export(base, home / "base-onnx")
         export(base, home / "base-int8", int8=True)
         folders |= {"base onnx": home / "base-onnx", "base int8": home / "base-int8"}
-    found = [Contender(k, plain(v), v) for k, v in folders.items()]
+    found = [Contender(k, plain(v)) for k, v in folders.items()]
     for name in ("onnx int8", "torch"):
         found.append(Contender(f"{name} + reasons", plain(folders[name], reasons=True)))
     if asked.builtin:
@@ -211,12 +165,11 @@ def main() -> None:
     parser.add_argument("--builtin", type=int, default=16, help="posts it reads in a lap; 0: none")
     parser.add_argument("--base-graphs", action="store_true", help="graphs of `base` too")
     asked = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
     home = Path(tempfile.mkdtemp(prefix="students-"))
     try:
         some = contenders(asked, home)
         posts = rows(asked.posts, asked.rows)
-        found = race(some, posts, asked.laps)
+        found = laps_of(some, posts, asked.laps)
         print(json.dumps(told(some[0], found[some[0].name], found)))
         print(json.dumps(marks(found)))
     finally:

@@ -12,8 +12,8 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from gen_msa.annotating import JobSettings, Outcome, annotate
 from gen_msa.cli._progress import bar
 from gen_msa.data import Source
 from gen_msa.errors import UserError
-from gen_msa.evaluating import Answers, Gathered
+from gen_msa.evaluating import Answers, Gathered, costing
 from gen_msa.evaluating.judging import Judge, figures, read_human, save, score
 from gen_msa.evaluating.pairing import Pairing
 from gen_msa.evaluating.probing import Probed, probe
 from gen_msa.evaluating.suite import Entry, Suite
 from gen_msa.ledger import Ledger
-from gen_msa.readers import Reading
+from gen_msa.readers import ReaderSettings, Reading
 from gen_msa.results import Cost, Value
 from gen_msa.settings import build
 
@@ -97,6 +97,21 @@ class Asking:
         save(judgements, self.folder / "judgements.jsonl")
         return found
 
+    def costed(self, data: Gathered, answers: Sequence[Answers]) -> list[Answers]:
+        """The answers with what reading costs, where the suite asks for that (`cost.posts`)."""
+        if not self.plan.cost.posts:
+            return list(answers)
+        if not self.plan.readers:
+            raise UserError("costs have posts read again", mend="name the readers in a suite")
+        jobs = {entry.shown: self._job(entry, entry.reader) for entry in self.plan.readers}
+        # Other seeds of a reader are as large and as fast as it is.
+        own = [(a, jobs[a.name]) for a in answers if not a.seed_of]
+        self._say(f"the cost of {len(own)} readers is measured")
+        asked = [costing.Asked(a.name, j.of_reader(), a.facts, j.chunk) for a, j in own]
+        posts = [e.post for e in data.examples]
+        found = costing.costs(self.plan.cost, asked, posts, data.media_root)
+        return [replace(a, costing=found.get(a.name)) for a in answers]
+
     def _read(self, entry: Entry, reader: str, seed: int, *, fresh: bool) -> Answers:
         name = f"{entry.shown} ({seed + 1}: {reader})" if seed else entry.shown
         self._say(f"{name} reads {self.source.name}")
@@ -137,7 +152,7 @@ class Asking:
 
     def _probed(self, entry: Entry, data: Gathered) -> dict[str, Probed]:
         self._say(f"{entry.shown} is probed")
-        settings = self._job(entry, entry.reader).of_reader()
+        settings = self.of_changed(entry)
         return probe(
             self.plan.probed(),
             readers.make(settings, data.media_root),
@@ -151,6 +166,14 @@ class Asking:
             limit=self.plan.probe_limit,
             replicates=self.plan.replicates,
         )
+
+    def of_changed(self, entry: Entry) -> ReaderSettings:
+        """How a reader is asked about changed posts: a student without its reasons, which cost it
+        most of its time and are in no probe's figure.
+        """
+        settings = self._job(entry, entry.reader).of_reader()
+        student = settings.reader.startswith("student:")
+        return settings.model_copy(update={"reasons": False}) if student else settings
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -83,13 +83,9 @@ def run(asked: Asked, out: Path | None, card: Path | None, *, fresh: bool) -> in
     read = asking.answers(fresh=fresh)
     data = gather(base, read)
     answers = read or speakers(plan, data)
-    result = evaluate(
-        plan,
-        data,
-        answers,
-        published=printed,
-        probes=_together(asking.probes(data), asking.judged(data, answers)),
-    )
+    probed = _together(asking.probes(data), asking.judged(data, answers))
+    answers = asking.costed(data, answers)
+    result = evaluate(plan, data, answers, published=printed, probes=probed)
     _write(plan, result, data, folder)
     if card is not None:
         carding.put(card, result, result.readers[0].name)

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from gen_msa.data import Source, open_source
 from gen_msa.errors import UserError
-from gen_msa.results import Cost
+from gen_msa.results import Cost, Costing
 from gen_msa.types import Example, Rejected
 
 
@@ -35,6 +35,7 @@ class Answers:
     """As on the command line."""
     facts: dict[str, JsonValue] = field(default_factory=dict)
     cost: Cost | None = None
+    costing: Costing | None = None
     seed_of: str = ""
     """Name of the reader that this one is another seed of; empty for a reader of its own."""
 

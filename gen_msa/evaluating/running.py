@@ -173,6 +173,7 @@ def _reader(plan: Suite, board: Board, answers: Answers, draws: Draws | None) ->
         ),
         unread=tuple(_unread(board)),
         cost=answers.cost,
+        costing=answers.costing,
         notes=tuple(f"{family}: {why}" for family, why in board.why.items()),
     )
 

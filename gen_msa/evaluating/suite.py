@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
 from gen_msa.errors import did_you_mean
+from gen_msa.evaluating.costing import CostSettings
 from gen_msa.evaluating.judging.asking import JudgeSettings
 from gen_msa.evaluating.probing import probes
 from gen_msa.evaluating.slicing import SLICES as KNOWN_SLICES
@@ -84,6 +85,8 @@ class Suite(Settings):
     """Rows of each reader that it marks, spread evenly over the data."""
     human: Path | None = None
     """JSONL of people's marks; without, every figure of the judge is `uncalibrated`."""
+    cost: CostSettings = CostSettings()
+    """What reading costs, measured apart from the figures; off until `cost.posts` is given."""
     shown: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """What stands for a picture, for grounding: `{caption: {files: [captions.json]}}`, the options
     of the cue source `context`."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from gen_msa.report.evaluation.columns import best, figure, headlines, printed
+from gen_msa.report.evaluation.costs import COSTS, costed, remarks
 from gen_msa.report.evaluation.words import NONE, bracketed, number, symbol, unread
 from gen_msa.report.visible import printable
 from gen_msa.results import Result
@@ -43,7 +44,20 @@ def markdown(result: Result) -> str:
     for p in result.published:
         shown = [number(printed(p, d), d.unit) for d in columns]
         lines.append(_line([f"*{safe(p.name)}*, printed", NONE, NONE, *shown]))
-    return "\n".join([*lines, "", *_under(result)]) + "\n"
+    return "\n".join([*lines, "", *_costs(result), *_under(result)]) + "\n"
+
+
+def _costs(result: Result) -> list[str]:
+    """What reading costs, each figure with the least and the most of its laps; nothing if none."""
+    rows = costed(result)
+    if not rows:
+        return []
+    heads = ["reader", "frontier", *COSTS.values()]
+    lines = [_line(heads), _line(["---"] * 2 + ["---:"] * len(COSTS))]
+    for c in rows:
+        cells = [safe(f"{said} ({note})" if note else said) for said, note in c.cells]
+        lines.append(_line([safe(c.reader), "yes" if c.frontier else NONE, *cells]))
+    return [*lines, "", *(f"- {safe(text)}" for text in remarks(rows))]
 
 
 def _line(cells: Iterable[str]) -> str:

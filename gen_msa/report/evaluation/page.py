@@ -13,16 +13,20 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from markupsafe import Markup
+
 from gen_msa.jsonl import whole
 from gen_msa.report.album import Album, Draw
 from gen_msa.report.cards import card_of
 from gen_msa.report.evaluation.columns import families, headlines
+from gen_msa.report.evaluation.costs import COSTS, costed, frontier, points, worth
+from gen_msa.report.evaluation.frontier import drawing
 from gen_msa.report.evaluation.grids import grid
 from gen_msa.report.evaluation.panels import classes, slices
 from gen_msa.report.evaluation.picks import KINDS, Picks
 from gen_msa.report.evaluation.plots import mark, tint
 from gen_msa.report.evaluation.reliability import reliability
-from gen_msa.report.evaluation.tables import COSTS, compared, confusions, costs, probes
+from gen_msa.report.evaluation.tables import TOOK, compared, confusions, costs, probes
 from gen_msa.report.summary import Summary
 from gen_msa.report.templates import chunks, code, environment
 from gen_msa.results import Result
@@ -110,11 +114,23 @@ def _figures(result: Result) -> dict[str, object]:
         "classes": classes(result),
         "slices": slices(result),
         "probes": probes(result),
-        "costs": costs(result),
-        "cost_heads": COSTS,
+        "costed": costed(result),
+        "cost_heads": tuple(COSTS.values()),
+        "worth": worth(result),
+        "frontier": _frontier(result),
+        "took": costs(result),
+        "took_heads": TOOK,
         "unread": [(r, at, Counter(u.status for u in r.unread)) for at, r in readers],
         "mark": mark,
     }
+
+
+def _frontier(result: Result) -> Markup | None:
+    """The plot of worth against speed; None where no reader has both."""
+    found, d = points(result), worth(result)
+    if not found or d is None:
+        return None
+    return drawing(found, frontier(found), d.name.replace("_", " "), d.unit)
 
 
 def _curve(name: str) -> str:

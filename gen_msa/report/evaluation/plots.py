@@ -74,8 +74,8 @@ def words(kind: str, x: float, y: float, text: str) -> Markup:
 
 def mark(reader: int) -> Markup:
     """The shape of a reader, in its colour, to stand beside its name."""
-    shape = _shape(reader, 0, 0)
-    return Markup('<svg class="mk" viewBox="-6 -6 12 12" aria-hidden="true">{}</svg>').format(shape)
+    drawn = shape(reader, 0, 0)
+    return Markup('<svg class="mk" viewBox="-6 -6 12 12" aria-hidden="true">{}</svg>').format(drawn)
 
 
 def tint(reader: int) -> str:
@@ -83,11 +83,12 @@ def tint(reader: int) -> str:
     return f"r{reader % len(SHAPES)}"
 
 
-def _shape(reader: int, x: float, y: float) -> Markup:
+def shape(reader: int, x: float, y: float) -> Markup:
+    """The shape of a reader, in its colour, at a place."""
     # A seventh reader has the first one's colour and the second one's shape.
-    shape = SHAPES[(reader + reader // len(SHAPES)) % len(SHAPES)]
+    outline = SHAPES[(reader + reader // len(SHAPES)) % len(SHAPES)]
     return Markup('<path class="{}" d="{}" transform="translate({:.4g} {:.4g})"/>').format(
-        tint(reader), shape, x, y
+        tint(reader), outline, x, y
     )
 
 
@@ -140,8 +141,8 @@ def _dot(d: Dot, x: Callable[[float], float], y: float) -> Markup:
     whisker = Markup("")
     if d.low is not None and d.high is not None:
         whisker = path(f"wh {tint(d.reader)}", f"M{x(d.low):.4g} {y:.4g}H{x(d.high):.4g}")
-    shape = _shape(d.reader, x(d.value), y)
-    return Markup("<g><title>{}</title>{}{}</g>").format(d.said, whisker, shape)
+    drawn = shape(d.reader, x(d.value), y)
+    return Markup("<g><title>{}</title>{}{}</g>").format(d.said, whisker, drawn)
 
 
 def cut(label: str, longest: int = 16) -> str:

@@ -42,3 +42,20 @@ def axis(values: Iterable[float | None], *, marks: int = 4, zero: bool = False) 
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     ticks = tuple(round(i * step, 12) for i in range(first, last + 1))
     return Axis(ticks[0], ticks[-1], ticks)
+
+
+def powers(values: Iterable[float], *, marks: int = 7) -> Axis:
+    """The logarithmic axis that holds all `values`, which are above 0; it counts in log10.
+
+    Marks stand at 1, 2 and 5 times a power of ten, or at powers alone where those are too many.
+    """
+    found = [log10(v) for v in values if isfinite(v) and v > 0] or [0.0]
+    room = max(0.08, 0.05 * (max(found) - min(found)))
+    low, high = min(found) - room, max(found) + room
+    decades = range(floor(low), ceil(high) + 1)
+    fine = [d + log10(m) for d in decades for m in (1, 2, 5)]
+    for ticks in (fine, [float(d) for d in decades], [float(d) for d in decades if d % 3 == 0]):
+        inside = tuple(t for t in ticks if low <= t <= high)
+        if len(inside) <= marks:
+            break
+    return Axis(low, high, inside)

@@ -12,7 +12,8 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from gen_msa.jsonl import whole
-from gen_msa.report.evaluation.columns import define, families, figure
+from gen_msa.report.evaluation.columns import define, families, figure, plain
+from gen_msa.report.evaluation.costs import COSTS
 from gen_msa.report.spreadsheet import Cell, safe
 from gen_msa.results import Definition, Result, Value
 
@@ -27,8 +28,9 @@ Row = tuple[Cell, ...]
 def write_figures(result: Result, path: Path) -> int:
     """Write one row a figure and return how many there are.
 
-    `kind` is `measured`, `slice`, `probe`, `compared` or `printed` (by a paper). An undefined
-    figure has an empty value and its reason under `note`.
+    `kind` is `measured`, `slice`, `probe`, `cost`, `compared` or `printed` (by a paper); low and
+    high of a cost are the least and the most of its laps. An undefined figure has an empty value
+    and its reason under `note`.
     """
     rows = 0
     with whole(path) as f:
@@ -57,7 +59,22 @@ def _rows(result: Result) -> Iterator[Row]:
             for name, value in figures.items():
                 d = define(result, name, (probe, "probes", "probing"))
                 yield _row(reader, "probe", d, value, probe)
+    yield from _costs(result)
     yield from _others(result)
+
+
+def _costs(result: Result) -> Iterator[Row]:
+    """A row a figure, or one with the reason why a reader has none."""
+    for r in result.readers:
+        if not r.costing:
+            continue
+        if not r.costing.figures:
+            empty = (None, None, None, None, "", "", r.costing.note, "")
+            yield (r.name, "cost", "cost", "", "", "", *empty)
+        for name, v in r.costing.figures.items():
+            how = "; ".join(part for part in (v.how, r.costing.machine) if part)
+            d = plain("cost", name).model_copy(update={"unit": COSTS.get(name, "")})
+            yield _row(r.name, "cost", d, v.model_copy(update={"how": how}))
 
 
 def _row(by: str, kind: str, d: Definition, v: Value, part: str = "", level: str = "") -> Row:

@@ -15,7 +15,7 @@ from gen_msa.report.evaluation.grids import NOTHING, Grid, table
 from gen_msa.report.evaluation.plots import bar
 from gen_msa.report.evaluation.scales import axis
 from gen_msa.report.evaluation.words import (
-    NONE,
+    amount,
     defined,
     number,
     probability,
@@ -141,7 +141,7 @@ def probes(result: Result) -> dict[str, Grid]:
 
 @dataclass(frozen=True)
 class Took:
-    """What reading cost one reader."""
+    """What reading took one reader in this run."""
 
     reader: str
     at: int
@@ -150,11 +150,11 @@ class Took:
     machine: str
 
 
-COSTS = ("posts", "seconds", "posts a second", "CPU seconds a post", "weights, MB")
+TOOK = ("posts", "seconds", "posts a second", "CPU seconds a post")
 
 
 def costs(result: Result) -> list[Took]:
-    """Cost and throughput of each reader that has them."""
+    """Time and throughput of each reader that has them."""
     return [
         Took(r.name, at, _took(r.cost), r.cost.machine)
         for at, r in enumerate(result.readers)
@@ -168,15 +168,7 @@ def _took(c: Cost) -> tuple[tuple[str, str], ...]:
     each = c.cpu_seconds / c.posts if c.cpu_seconds is not None and c.posts else None
     return (
         (f"{c.posts:,}", ""),
-        (_digits(c.seconds), recorded),
-        (_digits(rate), ""),
-        (_digits(each), "" if each is not None else "not measured"),
-        (_digits(c.megabytes), "" if c.megabytes is not None else "not known"),
+        (amount(c.seconds), recorded),
+        (amount(rate), ""),
+        (amount(each), "" if each is not None else "not measured"),
     )
-
-
-def _digits(x: float | None) -> str:
-    """Three significant digits, without exponents for what people count."""
-    if x is None or not defined(x):
-        return NONE
-    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"

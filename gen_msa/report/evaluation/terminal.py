@@ -6,12 +6,15 @@ Knows nothing of files.
     rich.print(table(result))
 """
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from gen_msa.report.evaluation.columns import best, figure, headlines, printed
+from gen_msa.report.evaluation.costs import COSTS, costed, remarks
 from gen_msa.report.evaluation.words import NONE, number, span, symbol, unread
 from gen_msa.report.visible import printable
 from gen_msa.results import Definition, Result, Value
@@ -44,6 +47,7 @@ class FiguresTable:
         lines = box.SIMPLE_HEAD if console.is_terminal else None
         parts = [columns[i : i + across] for i in range(0, len(columns), across)] or [[]]
         yield Group(*(self._part(part, lines, first=part is parts[0]) for part in parts))
+        yield from _costs(result, lines)
         for note in (*result.notes, *(f"{r.name}: {n}" for r in result.readers for n in r.notes)):
             yield Text("note: " + printable(note), style="dim")
         if result.published:
@@ -85,6 +89,26 @@ def _cell(value: Value | None, d: Definition, *, told: bool) -> Text:
         ends = f" [{number(value.low, d.unit)}, {number(value.high, d.unit)}]"
         out.append(ends, style="dim not bold")
     return out
+
+
+def _costs(result: Result, lines: box.Box | None) -> Iterator[Table | Text]:
+    """What reading costs, with the range over laps; then where it was measured, and what failed."""
+    rows = costed(result)
+    if not rows:
+        return
+    out = Table(box=lines, pad_edge=False, header_style="dim", expand=False)
+    out.add_column("cost", overflow="fold", max_width=2 * ROOM - 12)
+    for name in (*COSTS.values(), "frontier"):
+        out.add_column(Text(name), justify="right", overflow="fold")
+    for c in (c for c in rows if any(said != NONE for said, _ in c.cells)):
+        cells = [
+            Text(said).append(f"\n{note}" if note and said != NONE else "", "dim")
+            for said, note in c.cells
+        ]
+        out.add_row(Text(printable(c.reader)), *cells, Text("yes" if c.frontier else NONE))
+    yield out
+    for said in remarks(rows):
+        yield Text(printable(said), style="dim")
 
 
 def _scope(result: Result) -> str:

@@ -45,6 +45,13 @@ def number(x: float | None, unit: str, *, signed: bool = False) -> str:
     return said.replace("-", "−")
 
 
+def amount(x: float | None) -> str:
+    """Three significant digits, without exponents for what people count."""
+    if x is None or not isfinite(x):
+        return NONE
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
 def symbol(unit: str) -> str:
     """The unit as it stands in a table's head; empty for a plain score."""
     return _SYMBOL.get(unit, "")

@@ -149,7 +149,6 @@ def reader(name: str, at: int, rows: int = 900, **more) -> ReaderResult:
             posts=rows // 2,
             seconds=None if at == 2 else 41.5 + 100 * at,
             cpu_seconds=39.9 if at < 2 else None,
-            megabytes=(138.2, 22.7, 0.0)[at % 3],
             machine="2 cores, 8 GB",
         ),
         "notes": ("bleu: gold gives no reasons to compare with",),
