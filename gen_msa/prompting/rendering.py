@@ -79,14 +79,12 @@ def render(
     turns = _split(fill(prompt.sources, values), pictures, prompt.name)
     _check_whole(turns, untrusted.values(), pictures, prompt.name)
     words = tuple(prompt.labels[p] for p in prompt.labels if label in (None, p))
-    said = prompt.options or words
+    keys, said = tuple(prompt.keys.items()), prompt.options or words
     return Request(
         chat=Chat(turns=turns),
         max_new_tokens=prompt.max_new_tokens,
-        choice=choice(prompt.task, tuple(prompt.keys.items()), said),
-        json_schema=json_schema(
-            prompt.task, tuple(prompt.keys.items()), said, prompt.max_new_tokens
-        ),
+        choice=choice(prompt.task, keys, said),
+        json_schema=json_schema(prompt.task, keys, said, prompt.max_new_tokens),
         quotes=post.text if prompt.quotes == "verbatim" else "",
     )
 

@@ -215,6 +215,30 @@ def test_what_was_recorded_in_mixed_precision_holds_in_full_precision(root, tmp_
     assert weights.opened(f"{root / 'llama'}@{folder}", OPTIONS).notes == {}
 
 
+@pytest.mark.parametrize(
+    ("off", "now", "held"),
+    [(1.9, "float32", True), (2.1, "float32", False), (1.9, "bfloat16", False)],
+)
+def test_another_precision_may_move_what_was_trained_hard_by_a_share_of_it(off, now, held):
+    """The base's scores are 0, the adapter's 10 on one token: a fifth of that is rounding."""
+    asked = probe.Probe(
+        text="?",
+        pictured=False,
+        precision="bfloat16",
+        ids=(0,),
+        tokens=(0, 1),
+        base=(0.0, 0.0),
+        adapted=(-10.0, 0.0),
+    )
+    scores = torch.tensor([[-10.0 + off, 0.0]])
+    found = probe.Measured((0,), scores, torch.zeros(1, 2))
+    if held:
+        probe.check(asked, found, now)
+    else:
+        with pytest.raises(ValueError, match="the adapted model scores"):
+            probe.check(asked, found, now)
+
+
 def test_recording_leaves_the_model_in_its_mode(root):
     import peft
 
