@@ -15,9 +15,10 @@ import torch
 
 from gen_msa.finetuning.branches import Sequence
 from gen_msa.finetuning.encode import Encoded
-from gen_msa.finetuning.loss import FIELDS, Weigher
+from gen_msa.finetuning.loss import FIELDS, Totals, Weigher
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.vision import Recalled
+from gen_msa.types import Polarity
 
 EVEN = 8
 """Batches are padded to a multiple of so many tokens."""
@@ -81,6 +82,10 @@ class Batch:
     targets: torch.Tensor
     weights: torch.Tensor
     fields: torch.Tensor
+    soft_ids: torch.Tensor
+    """[answer tokens, 3]: tokens that a teacher holds possible there."""
+    soft_weights: torch.Tensor
+    """[answer tokens, 3]: weight x probability of each; 0 where it says nothing."""
     names: tuple[str, ...]
     """Rows of the batch, for errors."""
     tokens: int
@@ -103,7 +108,7 @@ def collate(
     lines: Many[Sequence],
     pictures: dict[str, torch.Tensor],
     weigher: Weigher,
-    totals: dict[str, float],
+    totals: Totals,
     *,
     pad: int,
     positions: bool,
@@ -157,24 +162,32 @@ def block_mask(
     return mask[:, None]
 
 
-def _answers(
-    lines: Many[Sequence], weigher: Weigher, totals: dict[str, float]
-) -> dict[str, torch.Tensor]:
+def _answers(lines: Many[Sequence], weigher: Weigher, totals: Totals) -> dict[str, torch.Tensor]:
     where: list[tuple[int, int, int]] = []
     weights: list[float] = []
     fields: list[int] = []
+    soft: list[tuple[int, tuple[tuple[int, float], ...], Encoded]] = []
     for i, line in enumerate(lines):
         for row, (start, end) in zip(line.rows, line.answers, strict=True):
+            soft += [(len(where) + at, one, row) for at, one in row.soft]
             where += [(i, at - 1, line.ids[at]) for at in range(start, end)]
             weights += weigher.weights(row, totals)
             fields += [FIELDS.index(f) for f in row.fields]
     table = torch.tensor(where)
+    soft_ids = torch.zeros((len(where), len(Polarity)), dtype=torch.long)
+    soft_weights = torch.zeros(soft_ids.shape)
+    for at, thought, row in soft:
+        for k, (token, mass) in enumerate(thought):
+            soft_ids[at, k] = token
+            soft_weights[at, k] = weigher.soft_weight(row, totals) * mass
     return {
         "lines": table[:, 0],
         "places": table[:, 1],
         "targets": table[:, 2],
         "weights": torch.tensor(weights),
         "fields": torch.tensor(fields),
+        "soft_ids": soft_ids,
+        "soft_weights": soft_weights,
     }
 
 

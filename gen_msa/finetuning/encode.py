@@ -7,6 +7,7 @@ Knows no model.
     encoder.encode(row).fields       # ['form', 'label', 'form', 'explanation', …, 'form']
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,9 @@ from gen_msa.backends.local.pictures import Expander
 from gen_msa.backends.local.plan import Row as Asked
 from gen_msa.errors import UserError
 from gen_msa.finetuning.rows import Row
+from gen_msa.finetuning.softening import Places, places
 from gen_msa.prompting import Field, Piece
+from gen_msa.types import Polarity
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Encoded:
     """Further facts a family wants for each token."""
     asked: Asked | None = None
     """What the expander takes to give the pixels again; None without pictures."""
+    soft: Places = ()
+    """A teacher's probabilities, at places counted from the first token of the answer."""
 
     @property
     def prompt_length(self) -> int:
@@ -69,11 +74,26 @@ class Encoder:
                 f"{len(ids)} tokens do not fit into max_length={self.max_length}",
                 mend="raise max_length, or lower reading.picture.max_pixels",
             )
-        return Encoded(row, tuple(ids), fields, aligned, asked if prompt.pictures else None)
+        soft = self._soft(prompt.text, row, ids[len(ids) - len(fields) :])
+        return Encoded(row, tuple(ids), fields, aligned, asked if prompt.pictures else None, soft)
 
     def tensors(self, encoded: Encoded) -> dict[str, torch.Tensor]:
         """The pixels of a row and what belongs to them."""
         return self.expander.expand(encoded.asked).tensors if encoded.asked else {}
+
+    def _soft(self, prompt: str, row: Row, own: Sequence[int]) -> Places:
+        """Where the answers with each label word part, and what the teacher thinks of them."""
+        if row.probs is None:
+            return ()
+        answers: dict[Polarity, Sequence[int]] = {}
+        for polarity, word in row.question.prompt.labels.items():
+            said = (
+                Piece(f" {word}", "label") if p.field == "label" else p for p in row.target.pieces
+            )
+            other = dataclasses.replace(row, target=row.target._replace(pieces=tuple(said)))
+            ids, fields = self._answered(prompt, other)
+            answers[polarity] = ids[len(ids) - len(fields) :]
+        return places(own, answers, row.probs)
 
     def _answered(self, prompt: str, row: Row) -> tuple[list[int], tuple[Field, ...]]:
         """Tokens of prompt and answer, and the fields of the answer's."""

@@ -83,7 +83,7 @@ def _facts_of_reading(draft: Path, recipe: Recipe, opened: Opened, proof: probe.
         base=recipe.model_name_or_path,
         base_sha256=weights.base_hash(opened.folder),
         processor=opened.processor,
-        prompts={d.prompt: prompting.load(d.prompt).digest for d in recipe.data},
+        prompts={p: prompting.load(p).digest for d in recipe.data for p in _asked(d)},
         reading=reading(recipe),
         probe=proof,
     )
@@ -104,7 +104,7 @@ def _facts(
     learned = [
         card.Learned(
             source=d.source,
-            prompt=prompting.load(d.prompt).identity,
+            prompt=", ".join(prompting.load(p).identity for p in _asked(d)),
             labels=d.labels,
             reasons=d.reasons,
             posts=posts[i],
@@ -122,6 +122,11 @@ def _facts(
         step=step,
         parameters=sum(t.count for t in trainable(model)),
     )
+
+
+def _asked(data: Data) -> list[str]:
+    """Every prompt a source is learned with."""
+    return [data.prompt, *(task.prompt for task in data.also)]
 
 
 def _left_out(data: Data, prepared: Prepared) -> int:

@@ -111,7 +111,7 @@ class Run:
             self.prepared,
             self.steps,
             parameters=size,
-            notes=[memory.summary()] if memory else [],
+            notes=[*self.prepared.notes, *([memory.summary()] if memory else [])],
         )
 
     def probe(self) -> None:

@@ -2,14 +2,14 @@
 
 loss = sum over answer tokens of weight x cross-entropy. A field's weights are such that the sum is
 the mean over rows of the mean over the row's tokens of that field: a long reason weighs no more
-than a short one, and none drowns the label. The sums run over a whole optimiser step, so batches,
-accumulation and processes change nothing.
+than a short one, and none drowns the label. Each task has means of its own, times its lambda. The
+sums run over a whole optimiser step, so batches, accumulation and processes change nothing.
 
     weigher = Weigher.of(recipe.loss, rows); weigher.weights(encoded, totals)
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,8 @@ from gen_msa.finetuning.rows import Row
 from gen_msa.types import Polarity
 
 FIELDS = ("label", "explanation", "aspect", "form")
+Totals = Mapping[tuple[int, str], float]
+"""(Task, field) -> weights of the rows of a step together."""
 
 
 class Weigher:
@@ -37,7 +39,7 @@ class Weigher:
         given = loss.class_weights
         if isinstance(given, dict):
             return cls(loss, {p: given.get(p, 1.0) for p in Polarity})
-        counts = Counter(r.polarity for r in rows if r.polarity is not None)
+        counts = Counter(r.polarity for r in rows if r.polarity and not r.task)
         if given == "none" or not counts:
             return cls(loss, dict.fromkeys(Polarity, 1.0))
         share = sum(counts.values()) / len(counts)
@@ -47,23 +49,40 @@ class Weigher:
         """Weight of a row among the others: its own times that of its class."""
         return row.weight * (self.classes[row.polarity] if row.polarity else 1.0)
 
-    def totals(self, rows: Sequence[Encoded]) -> dict[str, float]:
-        """What the rows of one optimiser step weigh together, by field (`token`: their tokens)."""
-        if self.loss.reduction == "token":
-            return {"token": float(sum(len(r.fields) for r in rows))}
-        found = dict.fromkeys(FIELDS, 0.0)
-        for r in rows:
-            for name in set(r.fields):
-                found[name] += self.row_weight(r.row)
-        return found
+    def totals(self, rows: Sequence[Encoded]) -> dict[tuple[int, str], float]:
+        """What the rows of one optimiser step weigh together, by task and field.
 
-    def weights(self, row: Encoded, totals: dict[str, float]) -> list[float]:
+        With `reduction: token` a task has one entry, `token`: its tokens.
+        """
+        found: dict[tuple[int, str], float] = defaultdict(float)
+        for r in rows:
+            names = [f for f in r.fields if f in r.row.learn]
+            if self.loss.reduction == "token":
+                found[r.row.task, "token"] += len(names)
+                continue
+            for name in (*set(names), *["soft"] * bool(r.soft)):
+                found[r.row.task, name] += self.row_weight(r.row)
+        return dict(found)
+
+    def weights(self, row: Encoded, totals: Totals) -> list[float]:
         """The weight of each answer token of a row, given the totals of its step."""
+        task, learn, factor = row.row.task, row.row.learn, row.row.factor
         if self.loss.reduction == "token":
-            return [1.0 / totals["token"]] * len(row.fields)
-        counts, own = Counter(row.fields), self.row_weight(row.row)
-        each = {f: self._fields[f] * own / totals[f] / n for f, n in counts.items()}
+            one = factor / max(totals[task, "token"], 1.0)
+            return [one if f in learn else 0.0 for f in row.fields]
+        own = factor * self.row_weight(row.row)
+        each = {
+            f: self._fields[f] * own / totals[task, f] / n if f in learn else 0.0
+            for f, n in Counter(row.fields).items()
+        }
         return [each[f] for f in row.fields]
+
+    def soft_weight(self, row: Encoded, totals: Totals) -> float:
+        """The weight of each place of a row where a teacher's probabilities are learned."""
+        if not row.soft:
+            return 0.0
+        own = self.row_weight(row.row) / totals[row.row.task, "soft"]
+        return self.loss.soft * own / len(row.soft)
 
 
 class Losses(NamedTuple):
@@ -75,11 +94,16 @@ class Losses(NamedTuple):
 
 
 def of_logits(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, fields: torch.Tensor
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    fields: torch.Tensor,
+    soft: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> Losses:
     """Losses of answer tokens.
 
-    `logits` [n, vocabulary], `targets`, `weights` and `fields` (indices into `FIELDS`) [n].
+    `logits` [n, vocabulary], `targets`, `weights` and `fields` (indices into `FIELDS`) [n]; `soft`
+    are tokens and weights [n, k]: cross-entropy to a distribution, told as field `soft`.
     """
     each = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
     parts: dict[str, tuple[float, float]] = {}
@@ -87,7 +111,14 @@ def of_logits(
         chosen = fields == i
         if bool(chosen.any()):
             parts[name] = float(each.detach()[chosen].sum()), float(weights[chosen].sum())
-    return Losses(each.sum(), parts)
+    total = each.sum()
+    if soft is not None and bool(soft[1].any()):
+        at = soft[1].any(dim=1)
+        ids, mass = soft[0][at], soft[1][at]
+        thought = -(mass * logits[at].float().log_softmax(-1).gather(1, ids)).sum()
+        parts["soft"] = float(thought.detach()), float(mass.sum())
+        total = total + thought
+    return Losses(total, parts)
 
 
 class LabelledHead:

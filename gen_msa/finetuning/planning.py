@@ -19,6 +19,7 @@ from gen_msa.backends.local.session import BAD_REQUEST
 from gen_msa.errors import UserError
 from gen_msa.finetuning import batches
 from gen_msa.finetuning.batches import Batch
+from gen_msa.finetuning.loss import Totals
 from gen_msa.finetuning.preparing import Prepared
 from gen_msa.finetuning.recipe import Recipe
 
@@ -98,7 +99,7 @@ class Planner:
             return self.recipe.max_steps
         return max(math.ceil(self.epoch_steps * self.recipe.num_train_epochs), 1)
 
-    def _batch(self, posts: list[int], totals: dict[str, float], *, real: bool) -> Batch:
+    def _batch(self, posts: list[int], totals: Totals, *, real: bool) -> Batch:
         """The posts as one batch; with `real` off it weighs nothing."""
         p = self.prepared
         lines = [line for i in posts for line in p.lines[i]]
@@ -122,5 +123,6 @@ class Planner:
         made.recalled = recalled
         if not real:
             made.weights.zero_()
+            made.soft_weights.zero_()
             made.names, made.tokens = (), 0
         return made

@@ -42,6 +42,8 @@ class Prepared:
     """For each post the tokens of its lines."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     without_reason: int = 0
+    notes: tuple[str, ...] = ()
+    """What is to be told of further tasks and of a teacher's probabilities."""
     separate: str = ""
     """Why rows are not joined into branches, or ""."""
     memory: Memory | None = None
@@ -72,6 +74,7 @@ def prepare(
         Weigher.of(recipe.loss, (r for s in gathered.samples for r in s.rows)),
         refused=gathered.refused,
         without_reason=gathered.without_reason,
+        notes=gathered.notes(softly=recipe.loss.soft > 0),
         separate=separate,
         memory=_memory(recipe, model, processor),
     )

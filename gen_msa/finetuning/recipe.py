@@ -18,6 +18,23 @@ from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
 
+class Task(Settings):
+    """A further question about the posts of a source, learned beside its first one.
+
+    Multi-task learning as in "Distilling step by step" (Hsieh et al., ACL Findings 2023):
+    L = L_label + weight x L_rationale, over one model; neither answer is shown to the other task.
+    """
+
+    prompt: str
+    """Of the same task as the source's own, and with no cue that it has not."""
+    weight: float = Field(default=1.0, ge=0)
+    """Lambda: what the task's loss weighs; the source's own prompt weighs 1."""
+    learn: tuple[Literal["label", "explanation", "aspect", "form"], ...] = Field(
+        default=("label", "explanation", "aspect", "form"), min_length=1
+    )
+    """Fields of its answer that are learned; the others are shown and weigh nothing."""
+
+
 class Data(Settings):
     """One source of examples, and what is asked of it. Its prompt decides the task."""
 
@@ -30,7 +47,13 @@ class Data(Settings):
     """Whose opinions are the labels: `Opinion.by`."""
     reasons: str = ""
     """Where the reasons to learn come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
-    `gen_msa.finetuning.reasons`, e.g. `cue` or `minigpt4`."""
+    `gen_msa.finetuning.reasons`, e.g. `cue`, `minigpt4` or `by:TEACHER` for another's opinions."""
+    also: tuple[Task, ...] = ()
+    """Further tasks over the same posts, each a branch of the post's one sequence."""
+    confidence: float = Field(default=0.0, ge=0)
+    """A row weighs its label's probability to this power; 0: all weigh the same."""
+    soft: str = ""
+    """Whose probabilities `loss.soft` learns: `Opinion.by`; `""` = those of `labels`."""
     weight: float = Field(default=1.0, gt=0)
     """Passes over this source in one epoch: 0.5 takes half of its posts, 2 takes each twice."""
     limit: int | None = Field(default=None, gt=0)
@@ -50,6 +73,8 @@ class Loss(Settings):
     """The names of aspects in a joint answer."""
     form: float = Field(default=0.2, ge=0)
     """Keys, quotes, line ends and the end of the answer."""
+    soft: float = Field(default=0.0, ge=0)
+    """Cross-entropy to a teacher's probabilities, where the words of the labels part."""
     reduction: Literal["field", "token"] = "field"
     """`token`: one mean over all answer tokens, as general tools do it; ignores the weights."""
     class_weights: dict[Polarity, float] | Literal["balanced", "none"] = "none"
@@ -144,6 +169,14 @@ class Recipe(Settings):
         for one in found:
             if is_test(one.source):
                 raise ValueError(f"{one.source}: a test split is never read while tuning")
+        return found
+
+    @field_validator("dev")
+    @classmethod
+    def _read_by_one_prompt(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
+        for one in found:
+            if one.also:
+                raise ValueError(f"{one.source}: a dev source is read by its prompt alone")
         return found
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from gen_msa.finetuning import sharding
 from gen_msa.finetuning.adapting import precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.gradients import check_gradients
-from gen_msa.finetuning.loss import LabelledHead, Losses, of_logits
+from gen_msa.finetuning.loss import FIELDS, LabelledHead, Losses, of_logits
 from gen_msa.finetuning.processes import share_gradients
 from gen_msa.finetuning.recipe import Recipe
 from gen_msa.finetuning.vision import Memory
@@ -111,7 +111,8 @@ class Stepper:
         self.head.at(batch.lines, batch.places)
         with precision(self.bare, self.recipe), self._seeing(batch):
             logits = self.model(**batch.inputs).logits
-        return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields)
+        soft = batch.soft_ids, batch.soft_weights
+        return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields, soft)
 
     def _seeing(self, batch: Batch) -> AbstractContextManager[None]:
         """Within it the vision tower says of the batch's pictures what it said before."""
@@ -139,7 +140,7 @@ class Stepper:
         self._unproven = [name for name in before if name in found]
 
     def _summed(self, parts: Sequence[Losses], batches: Sequence[Batch]) -> Stepped:
-        names = ("label", "explanation", "aspect", "form")
+        names = (*FIELDS, "soft")
         table = [sum(float(p.total.detach()) for p in parts)]
         for name in names:
             found = [p.by_field[name] for p in parts if name in p.by_field]

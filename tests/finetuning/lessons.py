@@ -51,7 +51,8 @@ class Lesson:
         question = Question(Seen(0, post, pictures), prompt, aspects[term], {}, request, {})
         answer = prompting.target(prompt, [said])
         weight = more.get("weight", 1.0)
-        return Row(f"here/{aspects[term].term}", question, answer, polarity, weight)
+        told = {k: more[k] for k in ("task", "factor", "learn", "probs") if k in more}
+        return Row(f"here/{aspects[term].term}", question, answer, polarity, weight, **told)
 
     def post(self, terms=(0, 1, 2), **more):
         """The rows of one post, encoded; each has a reason of another length."""
@@ -81,7 +82,8 @@ class Lesson:
         """The loss of a batch as the loop computes it."""
         self.head.at(batch.lines, batch.places)
         logits = self.head.taken(self.model(**batch.inputs, use_cache=False).logits)
-        return of_logits(logits, batch.targets, batch.weights, batch.fields)
+        soft = batch.soft_ids, batch.soft_weights
+        return of_logits(logits, batch.targets, batch.weights, batch.fields, soft)
 
     def logits(self, batch):
         """The scores of every answer token."""

@@ -24,6 +24,7 @@ FAMILY_OF = {
     "qwen3_vl_4b": "qwen3_vl",
     "qwen3_vl_8b": "qwen3_vl",
     "smollm2_135m_text": "llama",
+    "step_by_step": "llava",
     "smolvlm2_2b": "idefics3",  # SmolVLM's own processor needs torchvision
     "tiny_cpu": "llava",
 }

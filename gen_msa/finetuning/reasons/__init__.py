@@ -10,7 +10,7 @@ aspect and quotes nothing but what stands in the post. Knows nothing of prompts 
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gen_msa.errors import UserError
 from gen_msa.registry import Registry
@@ -32,10 +32,19 @@ class ReasonSource(Protocol):
         ...
 
 
+@runtime_checkable
+class Listening(Protocol):
+    """A source that is told what other readers said of the examples."""
+
+    def hearing(self, examples: Sequence[Example]) -> ReasonSource:
+        """The source for these examples, whole; it is then asked about them in this order."""
+        ...
+
+
 class ReasonKind(Protocol):
     """What a module of this room registers; `target` is what follows the colon, or ""."""
 
-    def __call__(self, target: str) -> ReasonSource:
+    def __call__(self, target: str) -> ReasonSource | Listening:
         """Make the source. Raises `UserError` for a target that it cannot use."""
         ...
 
@@ -48,14 +57,14 @@ _ONE = re.compile(r"(?P<name>\w+)(?::(?P<target>[^,*]*))?(?:\*(?P<share>[0-9.]+)
 class Reasons:
     """Sources in order, each with the share of labels that it is asked about."""
 
-    def __init__(self, sources: Sequence[tuple[str, ReasonSource, float]]) -> None:
+    def __init__(self, sources: Sequence[tuple[str, ReasonSource | Listening, float]]) -> None:
         self._sources = sources
 
     def reasoned(self, examples: Sequence[Example], labels: str) -> list[Example]:
         """The examples with the opinions of `labels` explained; without any source, as they are.
 
         `how["reason"]` names the source. An opinion that no source explains has no explanation.
-        The examples keep the other readers' opinions, which the sources do not see.
+        The examples keep the other readers' opinions, which only a `Listening` source sees.
         """
         if not self._sources:
             return list(examples)
@@ -64,7 +73,8 @@ class Reasons:
             for e in examples
         ]
         found: list[Known] = [{} for _ in asked]
-        for name, source, share in self._sources:
+        for name, kind, share in self._sources:
+            source = kind.hearing(examples) if isinstance(kind, Listening) else kind
             left = [_left(e, known, share) for e, known in zip(asked, found, strict=True)]
             for e, known, said in zip(left, found, source.reasons(left), strict=True):
                 for opinion, reason in zip(e.opinions, said, strict=True):
@@ -123,4 +133,4 @@ def _explained(example: Example, labels: str, known: Known) -> Example:
     return Example(post=example.post, opinions=tuple(map(told, example.opinions)))
 
 
-__all__ = ["ReasonKind", "ReasonSource", "Reasons", "draw", "find", "reasons"]
+__all__ = ["Listening", "ReasonKind", "ReasonSource", "Reasons", "draw", "find", "reasons"]

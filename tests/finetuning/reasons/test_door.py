@@ -87,4 +87,4 @@ def test_a_wrong_spec_is_refused(spec):
 
 
 def test_the_shipped_sources_are_there():
-    assert reasons.names() == ["cue", "minigpt4"]
+    assert reasons.names() == ["by", "cue", "minigpt4"]
