@@ -3,6 +3,7 @@
 Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.distilling` instead.
 
     python finetune/distill.py --recipe text learning_rate=3e-5
+    accelerate launch --multi_gpu --num_processes 2 finetune/distill.py --recipe text
 """
 
 from gen_msa.distilling.__main__ import main

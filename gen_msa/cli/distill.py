@@ -12,7 +12,7 @@ def distill(
     settings: _recipe.Settings = None,
     dry_run: _recipe.DryRun = False,
 ) -> None:
-    """Train a student by RECIPE, in this one process, on the CPU.
+    """Train a student by RECIPE, in this one process, on a GPU where there is one.
 
     gen-msa distill text output_dir=students/mine
     """

@@ -14,20 +14,16 @@ from pathlib import Path
 from gen_msa.distilling import recipe
 from gen_msa.errors import MissingExtra, UserError
 
-_HEAVY = ("torch", "transformers", "safetensors", "tokenizers")
+_HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
 
 
 def start(name: str, overrides: Sequence[str] = (), *, dry_run: bool = False) -> Path:
     """Train a student by the recipe called `name`; returns its folder.
 
-    `dry_run` plans, prints and tries the longest batch, and writes nothing. Raises `UserError`, by
-    name when a launcher starts several processes; its `exit_code` is 4 for a run that diverged.
+    `dry_run` plans, prints and tries the longest batch, and writes nothing. Raises `UserError`; its
+    `exit_code` is 4 for a run that diverged.
     """
     settings = recipe.load(name, overrides)
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError(
-            "students are trained in one process", mend="start it once: gen-msa distill RECIPE"
-        )
     try:
         from gen_msa.distilling.loop import distil
     except ModuleNotFoundError as e:
@@ -49,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         start(given.recipe, given.overrides, dry_run=given.dry_run)
+        from gen_msa.distilling.sharing import leave
+
+        leave()
     except UserError as e:
         sys.stderr.write(f"gen-msa: {e}\n")
         sys.exit(e.exit_code)

@@ -26,11 +26,12 @@ BY = "crossfit"
 Train = Callable[[Recipe, list[Gathered]], Path]
 
 
-def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train) -> Path:
+def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train, *, write: bool = True) -> Path:
     """Train `recipe.folds` helpers and write what they say of every row they have not seen.
 
     `train` trains a student on the rows given and returns its folder. A helper that is there whole
     from an earlier run is trained again all the same: only its recipe could tell whether it fits.
+    Without `write` helpers are trained, and another process writes.
     """
     said: dict[str, tuple[float, ...]] = {}
     for fold in range(recipe.folds):
@@ -43,9 +44,10 @@ def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train) -> Path:
         shares = probabilities(opened.student, opened.collate, unseen)
         said |= {r.id: tuple(s) for r, s in zip(unseen, shares, strict=True)}
     path = Path(recipe.output_dir) / f"{BY}.jsonl"
-    with jsonl.whole(path) as file:
-        for gathered in learned:
-            _write(file, gathered, said)
+    if write:
+        with jsonl.whole(path) as file:
+            for gathered in learned:
+                _write(file, gathered, said)
     return path
 
 

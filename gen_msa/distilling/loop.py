@@ -1,14 +1,14 @@
 """The run: rows, student, teacher, probe, steps, judging, keeping the best.
 
-Plain torch on the CPU; the same recipe gives the same bytes, also after a kill. Knows nothing of
-tokens and of what a student is made of.
+On a CPU the same recipe gives the same bytes, also after a kill. Several processes hold the same
+student and rows, and share each batch (`sharing`). Knows nothing of tokens and of what a student is
+made of.
 
     distil(load("text", ["output_dir=students/text"]))      # Path of the student's folder
 """
 
 import hashlib
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,20 @@ from typing import Any
 import torch
 
 from gen_msa import __version__, manifest
-from gen_msa.distilling import card, crossfitting, resuming
-from gen_msa.distilling.filling import Asked
+from gen_msa.distilling import card, crossfitting, ordering, resuming, sharing
 from gen_msa.distilling.judging import judge
-from gen_msa.distilling.making import collate_for, made
+from gen_msa.distilling.making import asked_for, collate_for, made
 from gen_msa.distilling.recipe import Recipe
 from gen_msa.distilling.rows import Gathered, gather
+from gen_msa.distilling.sharing import Crew
 from gen_msa.distilling.stepping import Stepper
 from gen_msa.distilling.teaching import Teacher
-from gen_msa.distilling.telling import Teller
+from gen_msa.distilling.telling import Silent, Teller
 from gen_msa.errors import Diverged, UserError
-from gen_msa.students import Output, Row
+from gen_msa.students import Output, Remembering, Row
 from gen_msa.students.common import keeping, minilm
 
 __all__ = ["Diverged", "Run", "distil"]
-
-_TOGETHER = 16
-"""Batches whose rows are sorted by length together, so that little is padding."""
 
 
 def distil(recipe: Recipe, *, dry_run: bool = False, tokenizer: Path | None = None) -> Path:
@@ -43,53 +40,72 @@ def distil(recipe: Recipe, *, dry_run: bool = False, tokenizer: Path | None = No
     `UserError` for what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a
     number.
     """
+    words = tokenizer or minilm.tokenizer()
+    crew = sharing.join()
+    run = _ran(recipe, words, crew, dry_run=dry_run)
+    if recipe.folds and not dry_run:
+        crossfitting.fit(
+            recipe,
+            run.learned,
+            lambda one, rows: _ran(one, words, crew, learned=rows).kept,
+            write=crew.main,
+        )
+    return run.kept
+
+
+def _ran(
+    recipe: Recipe,
+    tokenizer: Path,
+    crew: Crew,
+    *,
+    learned: list[Gathered] | None = None,
+    dry_run: bool = False,
+) -> "Run":
     # The caller's random state is as before after it.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[crew.device] if crew.device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        words = tokenizer or minilm.tokenizer()
-        run = Run(recipe, words)
-        run.probe()
+        run = Run(recipe, tokenizer, learned=learned, crew=crew)
+        if learned is None:
+            run.probe()
         if not dry_run:
             run.train()
-    if recipe.folds and not dry_run:
-        crossfitting.fit(recipe, run.learned, lambda one, rows: _helper(one, rows, words))
-    return run.kept
-
-
-def _helper(recipe: Recipe, rows: list[Gathered], tokenizer: Path) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        run = Run(recipe, tokenizer, learned=rows)
-        run.train()
-    return run.kept
+    return run
 
 
 class Run:
-    """One training run of one process."""
+    """One training run, as one process of it sees it."""
 
     def __init__(
-        self, recipe: Recipe, tokenizer: Path, learned: list[Gathered] | None = None
+        self,
+        recipe: Recipe,
+        tokenizer: Path,
+        learned: list[Gathered] | None = None,
+        crew: Crew | None = None,
     ) -> None:
-        """`learned`: rows in place of those that the recipe names."""
+        """`learned`: rows in place of those that the recipe names; `crew` None: this process."""
         self.recipe = recipe
+        self.crew = crew or sharing.join()
         self.kept = Path(recipe.output_dir) / "student"
-        self.teacher = Teacher(Path(recipe.teacher)) if recipe.teacher else None
-        asked = _asked(recipe, self.teacher)
+        self.teacher = _teacher(recipe, self.crew)
+        asked = asked_for(recipe, self.teacher)
         self.learned = learned or [gather(d, recipe, asked) for d in recipe.data]
         self.devs = [gather(d, recipe, asked) for d in recipe.dev]
         self.rows = [r for g in self.learned for r in g.rows]
         self.collate = collate_for(recipe, tokenizer, [*self.rows, *_all(self.devs)])
         self.student, fresh, self.warm = made(recipe, self.collate)
         module: Any = self.student
-        self.module = module
+        self.module = module.to(self.crew.device)
         self.parameters = sum(p.numel() for p in module.parameters())
         size = recipe.per_device_train_batch_size
         self.epoch_steps = -(-len(self.rows) // size)
         self.steps = self.epoch_steps * recipe.num_train_epochs
-        self.stepper = Stepper(self.student, recipe, steps=self.steps, rows=self.rows, fresh=fresh)
+        self.stepper = Stepper(
+            self.student, recipe, steps=self.steps, rows=self.rows, fresh=fresh, crew=self.crew
+        )
         self.lengths = [self.collate.length(r) for r in self.rows]
         self.stand = resuming.Stand(self._key())
-        self.teller = Teller(Path(recipe.output_dir))
+        self.crew.agree("rows", self.stand.key)
+        self.teller = (Teller if self.crew.main else Silent)(Path(recipe.output_dir))
         sources = [*self.learned, *self.devs]
         self.teller.opening(recipe, sources, parameters=self.parameters, warm=self.warm)
 
@@ -98,7 +114,7 @@ class Run:
         order = sorted(range(len(self.rows)), key=lambda i: -self.lengths[i])
         longest = [self.rows[i] for i in order[: self.recipe.per_device_train_batch_size]]
         with torch.random.fork_rng(devices=[]):
-            loss = self.stepper.backward(self.collate(longest), self._taught(longest))
+            loss = self.stepper.probe(self.collate(longest), self._taught(longest))
         cut = sum(map(self.collate.cut, self.rows))
         self.teller.planned(self.steps, cut, loss)
 
@@ -106,18 +122,19 @@ class Run:
         """All steps that are still to do; judged and kept as the recipe says."""
         at = Path(self.recipe.output_dir) / "checkpoint"
         stepper = self.stepper
-        self.stand = resuming.restore(at, self.stand.key, self.module, *stepper.state)
-        self.teller.going_on(self.stand.step)
+        self.crew.draw_apart(self.recipe.seed)
+        self._go_on(at)
         since, losses = 0, list[float]()
-        for step, rows in enumerate(self._batches(), 1):
+        for step, (epoch, rows) in enumerate(self._batches(), 1):
             if step <= self.stand.step:
                 continue
+            stepper.begin(epoch)
             rate = stepper.rate
             losses.append(stepper.step(self.collate(rows), self._taught(rows)))
             since += len(rows)
             if step % self.recipe.logging_steps == 0 or step == self.steps:
-                loss, epoch = sum(losses) / len(losses), step / self.epoch_steps
-                self.teller.step(step, epoch=epoch, loss=loss, rate=rate, rows=since)
+                loss, done = sum(losses) / len(losses), step / self.epoch_steps
+                self.teller.step(step, epoch=done, loss=loss, rate=rate, rows=since)
                 since, losses = 0, []
             if step % (self.recipe.eval_steps or self.epoch_steps) == 0 or step == self.steps:
                 self._judge(step)
@@ -125,7 +142,9 @@ class Run:
                 self._save(at)
         if self.teacher:
             self.teacher.check()
-        resuming.forget(at)
+        self.crew.wait()
+        if self.crew.main:
+            resuming.forget(at)
         self.teller.end(self.kept, self.stand.best_step)
 
     def _taught(self, rows: list[Row]) -> Output | None:
@@ -136,33 +155,28 @@ class Run:
         facts = [self.recipe.model_dump_json(), __version__, torch.__version__, self.warm]
         facts += [g.sha256 for g in (*self.learned, *self.devs)]
         facts += [self.teacher.opened.revision] if self.teacher else []
+        facts += [str(self.crew.size), self.crew.device.type]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def _batches(self) -> Iterator[list[Row]]:
-        """The rows of every step; each epoch has each row once, in an order of its own."""
-        size = self.recipe.per_device_train_batch_size
-        for epoch in range(self.recipe.num_train_epochs):
-            draw = random.Random(f"{self.recipe.seed}/{epoch}")
-            order = draw.sample(range(len(self.rows)), len(self.rows))
-            chunks = [
-                order[i : i + size * _TOGETHER] for i in range(0, len(order), size * _TOGETHER)
-            ]
-            order = [i for c in chunks for i in sorted(c, key=lambda i: self.lengths[i])]
-            batches = [order[i : i + size] for i in range(0, len(order), size)]
-            for batch in draw.sample(batches, len(batches)):
-                yield [self.rows[i] for i in batch]
+    def _batches(self) -> Iterator[tuple[int, list[Row]]]:
+        """The epoch and the rows of every step."""
+        size, epochs = self.recipe.per_device_train_batch_size, self.recipe.num_train_epochs
+        order = ordering.batches(self.lengths, size=size, epochs=epochs, seed=self.recipe.seed)
+        return ((epoch, [self.rows[i] for i in batch]) for epoch, batch in order)
 
     def _judge(self, step: int) -> None:
         """Read the dev rows; keep the student if it is the best so far, or if none are read."""
         self.stepper.check()
-        told = judge(self.student, self.collate, self.devs) if self.devs else None
-        score = told["score"] if told else float(step)
+        asked = self.devs and self.crew.main
+        told = judge(self.student, self.collate, self.devs) if asked else None
+        score = self.crew.from_main(told["score"] if told else float(step))
         better = score > self.stand.best
         if told:
             self.teller.judged(step, told, best=better)
         if better:
             self.stand.best, self.stand.best_step = score, step
-            self._keep(step, told)
+            if self.crew.main:
+                self._keep(step, told)
 
     def _keep(self, step: int, told: dict[str, Any] | None) -> None:
         facts = card.Facts(self.recipe, self.learned, told, step, self.parameters, self.warm)
@@ -184,9 +198,27 @@ class Run:
                 mend="make room, or choose another output_dir",
             ) from None
 
+    @property
+    def _parts(self) -> resuming.Parts:
+        memory = self.module.memory if isinstance(self.module, Remembering) else {}
+        return resuming.Parts(self.module, self.stepper.state, memory)
+
+    def _go_on(self, folder: Path) -> None:
+        """From the last whole checkpoint of this run; what a killed one left is cleared once."""
+        if self.crew.main:
+            manifest.restore(folder)
+        self.crew.wait()
+        self.stand, states = resuming.restore(folder, self.stand.key, self._parts)
+        self.crew.agree("checkpoint", f"{self.stand.step:016x}")
+        self.crew.go_on_from(states)
+        self.teller.going_on(self.stand.step)
+
     def _save(self, folder: Path) -> None:
+        states = self.crew.states()
+        if not self.crew.main:
+            return
         try:
-            resuming.save(folder, self.stand, self.module, *self.stepper.state)
+            resuming.save(folder, self.stand, self._parts, states)
         except OSError as e:
             raise UserError(
                 f"the checkpoint {folder} cannot be written: {e}",
@@ -194,19 +226,10 @@ class Run:
             ) from None
 
 
-def _asked(recipe: Recipe, teacher: Teacher | None) -> Asked:
-    """What rows are to carry for the student, and for its teacher beside it."""
-    from gen_msa.students import students
-
-    kind: Any = students[recipe.student]
-    reads, cues = tuple(kind.reads), dict(recipe.cues)
-    if teacher:
-        reads += tuple(r for r in teacher.opened.student.reads if r not in reads)
-        theirs = teacher.opened.kept.cues
-        if cues and theirs and theirs != cues:
-            raise UserError("student and teacher have different cues", mend="give both the same")
-        cues = cues or theirs
-    return Asked(reads, cues)
+def _teacher(recipe: Recipe, crew: Crew) -> Teacher | None:
+    if not recipe.teacher:
+        return None
+    return Teacher(Path(recipe.teacher), part=crew.part, device=crew.device)
 
 
 def _all(gathered: list[Gathered]) -> list[Row]:

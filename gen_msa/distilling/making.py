@@ -1,4 +1,4 @@
-"""A student and its collate, made as a recipe says.
+"""A student, its collate and what its rows carry, made as a recipe says.
 
 Knows nothing of training.
 
@@ -11,10 +11,28 @@ from typing import Any
 
 import torch
 
+from gen_msa.distilling.filling import Asked
 from gen_msa.distilling.recipe import Recipe
+from gen_msa.distilling.teaching import Teacher
 from gen_msa.errors import UserError
 from gen_msa.students import Row, Sizes, Student, students
 from gen_msa.students.common.collating import Words
+
+
+def asked_for(recipe: Recipe, teacher: Teacher | None) -> Asked:
+    """What rows are to carry for the student, and for its teacher beside it.
+
+    Raises `UserError` when the two were shown different cues.
+    """
+    kind: Any = students[recipe.student]
+    reads, cues = tuple(kind.reads), dict(recipe.cues)
+    if teacher:
+        reads += tuple(r for r in teacher.opened.student.reads if r not in reads)
+        theirs = teacher.opened.kept.cues
+        if cues and theirs and theirs != cues:
+            raise UserError("student and teacher have different cues", mend="give both the same")
+        cues = cues or theirs
+    return Asked(reads, cues)
 
 
 def collate_for(recipe: Recipe, tokenizer: Path, rows: Sequence[Row]) -> Words:

@@ -87,6 +87,9 @@ class Recipe(Settings):
     learning_rate: float = Field(default=5e-5, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     """Of the layers that begin new in a warm student; None: as all others."""
+    phase_learning_rates: dict[str, float] = Field(default_factory=dict)
+    """Of a student that trains in phases: name of a phase -> the rate of all that it moves, in
+    place of the two above."""
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     """Share of all steps in which the rate rises; it falls in a line to 0 after that."""

@@ -9,7 +9,7 @@ is counted with its reason and not used. Knows nothing of losses or steps.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +92,20 @@ def _shares(opinion: Opinion) -> tuple[float, ...] | None:
 class Teacher:
     """A kept student in eval mode; its weights are hashed, so that no change is unseen."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the folder. Raises `UserError` when it is not whole."""
+    def __init__(
+        self, folder: Path, part: Callable[[Batch], Batch] | None = None, device: Any = "cpu"
+    ) -> None:
+        """Open the folder. Raises `UserError` when it is not whole.
+
+        `part` takes of a batch the rows that are to be read here, and puts them on `device`.
+        """
         from gen_msa.students.common.keeping import open_student
 
         self.opened = open_student(folder)
         self._folder = folder
         module: Any = self.opened.student
-        self._module = module
+        self._module = module.to(device)
+        self._part = part
         for p in module.parameters():
             p.requires_grad_(False)
         self._before = self._digest()
@@ -109,6 +115,7 @@ class Teacher:
         import torch
 
         batch = self.opened.collate(rows)
+        batch = self._part(batch) if self._part else batch
         self._module.eval()
         with torch.no_grad():
             return batch, self.opened.student(batch)
@@ -124,5 +131,5 @@ class Teacher:
 
         total = hashlib.sha256()
         for name, p in sorted(self._module.state_dict().items()):
-            total.update(name.encode() + p.detach().contiguous().numpy().tobytes())
+            total.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()

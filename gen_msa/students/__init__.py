@@ -9,8 +9,8 @@ Knows nothing of posts' files, teachers or training.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gen_msa.registry import Registry
 from gen_msa.types import Aspect, Polarity
@@ -64,6 +64,22 @@ class Batch:
     weight: "Tensor | None" = None
     """(rows,) how much each counts; None when all count alike."""
 
+    def to(self, device: Any) -> "Batch":
+        """The same with every tensor on `device`."""
+
+        def there(named: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+            return {name: tensor.to(device) for name, tensor in named.items()}
+
+        return replace(
+            self,
+            x=there(self.x),
+            mask=there(self.mask),
+            present=there(self.present),
+            target=None if self.target is None else self.target.to(device),
+            soft=None if self.soft is None else self.soft.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
+        )
+
 
 @dataclass(frozen=True)
 class Output:
@@ -72,9 +88,12 @@ class Output:
     logits: "Tensor"
     """(rows, classes)."""
     features: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """What a teacher's or another student's may be held against, by name."""
+    """What a teacher's or another student's may be held against, by name; rows come first."""
     losses: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """Scalars, by name, that a system adds to the loss of its labels while it is trained."""
+    """Scalars, by name, that a system adds to the loss of its labels while it is trained.
+
+    Each is a mean over rows, so that several processes may share the rows of a batch.
+    """
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,47 @@ class Student(Protocol):
         """Take over pretrained weights that lie on this machine; says which, "" for none.
 
         Raises `UserError` when a package of weights is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update of a step: which tensors it moves, and what it makes small."""
+
+    name: str
+    """Has its own optimiser and schedule, and may have its own rate in a recipe."""
+    trains: tuple[str, ...] = ("",)
+    """How the names of the parameters begin that it moves; all others stand still."""
+    loss: str = ""
+    """A name of `Output.losses`, alone and in this phase only; "": the recipe's losses and
+    all of `Output.losses` that no phase has for itself."""
+
+
+@runtime_checkable
+class Phased(Protocol):
+    """A student that trains in stages, or with several optimisers in turn. Optional."""
+
+    def phases(self, epoch: int) -> Sequence[Phase]:
+        """The updates of every step of an epoch (from 0), in order; each has its own forward.
+
+        The same whenever it is asked. A parameter that no phase of a run moves is an error.
+        """
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A student that keeps something of each row from epoch to epoch. Optional."""
+
+    memory: "dict[str, Tensor]"
+    """`Batch.ids` -> what is known of the row. A checkpoint keeps it, a student's folder does not:
+    reading must not need it."""
+
+    def learned(self, batch: Batch, said: Output, epoch: int) -> None:
+        """Called after every step with all its rows, and what the last forward made of them.
+
+        `said` has no gradients and no `losses`. Nobody else is to change `memory`.
         """
         ...
 

@@ -70,10 +70,10 @@ class MmslfTeacher(Backbone):
         if least >= 1:
             return batch
         x = dict(batch.x)
-        kept = least + (1 - least) * torch.rand(len(batch.ids))
+        kept = least + (1 - least) * torch.rand(len(batch.ids), device=x["text"].device)
         for name in self.aligners:
             x[name] = x[name] * (torch.rand_like(x[name]) < kept[:, None, None])
-        hide = torch.rand(x["text"].shape) >= kept[:, None]
+        hide = torch.rand(x["text"].shape, device=kept.device) >= kept[:, None]
         hide &= batch.mask["text"] & ~batch.mask["aspect"]
         hide[:, 0] = False
         x["text"] = x["text"].masked_fill(hide, self._own.unknown)

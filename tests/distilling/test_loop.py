@@ -139,7 +139,7 @@ def test_a_tensor_that_gets_no_gradient_is_named(made):
 
 def test_every_epoch_has_each_row_once_in_another_order(made, tmp_path):
     run = Run(made(num_train_epochs=2), write_tokenizer(tmp_path))
-    ids = [tuple(r.id for r in batch) for batch in run._batches()]
+    ids = [tuple(r.id for r in batch) for _, batch in run._batches()]
     half = len(ids) // 2
     assert run.steps == len(ids) == 2 * half
     every = Counter(r.id for r in run.rows)
@@ -171,7 +171,7 @@ def test_balanced_weights_make_the_classes_count_alike(made):
 def test_only_new_layers_take_the_rate_of_the_head(made):
     recipe = made(head_learning_rate=0.5)
     stepper = Stepper(student(), recipe, steps=9, rows=rows(2), fresh={"head.weight", "head.bias"})
-    groups = stepper._optimizer.param_groups
+    groups = stepper._updates[0].optimizer.param_groups
     assert sorted({(g["initial_lr"], len(g["params"])) for g in groups})[-1] == (0.5, 1)
     assert {g["initial_lr"] for g in groups} == {0.5, 1e-2}
     assert all(g["weight_decay"] == 0 for g in groups for p in g["params"] if p.ndim == 1)
@@ -225,7 +225,9 @@ def test_minilm_is_warm_but_for_its_head(made, tmp_path):
     from gen_msa.students.common import minilm
 
     run = Run(made(numbers={}, warm=True, head_learning_rate=0.5), minilm.tokenizer())
-    groups = {g["initial_lr"]: len(g["params"]) for g in run.stepper._optimizer.param_groups}
+    groups = {
+        g["initial_lr"]: len(g["params"]) for g in run.stepper._updates[0].optimizer.param_groups
+    }
     assert run.warm
     assert run.parameters == 22_567_683
     assert groups[0.5] == 1

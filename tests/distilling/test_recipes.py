@@ -130,12 +130,6 @@ def test_the_launchers_say_what_is_wrong(door):
     assert "did you mean 'learning_rate'" in ran.stderr
 
 
-def test_several_processes_are_refused_by_name(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="trained in one process"):
-        start("text")
-
-
 def test_a_recipe_is_validated_without_loading_a_model_library():
     heavy = "('torch', 'transformers', 'spacy', 'PIL', 'pyarrow', 'numpy')"
     code = (

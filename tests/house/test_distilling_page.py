@@ -63,3 +63,35 @@ def test_the_table_names_keys_that_are_there():
     assert keys <= data | set(Recipe.model_fields)
     assert {"teacher", "losses", "cues", "folds", "data.N.teachers"} <= keys
     assert all(f"`{k}`" in SECTION for k in Losses.model_fields)
+
+
+STEPS = PAGE.partition("\n## A generative student, step by step\n")[2].partition("\n## ")[0]
+
+
+def test_the_commands_step_by_step_name_a_recipe_its_adapter_and_its_prompts():
+    from gen_msa.finetuning import recipe as tuning
+
+    made, tuned, read, reasoned, own = (
+        shlex.split(c) for c in re.findall(r"^\$ gen-msa (.+)$", STEPS, re.MULTILINE)
+    )
+    shipped = tuning.load(tuned[1])
+    (data,) = shipped.data
+    assert made[made.index("-o") + 1] == data.source
+    assert data.reasons == f"by:{made[made.index('--reader') + 1]}"
+    assert read[3] == reasoned[3] == f"builtin:{shipped.output_dir}/adapter"
+    assert "--prompt" not in read
+    assert reasoned[reasoned.index("--prompt") + 1] == data.also[0].prompt
+    mine = tuning.load(own[1], own[2:])
+    assert mine.data[0].also[0].weight == 0.5
+    assert mine.data[0].reasons == "by:echo"
+
+
+def test_the_table_step_by_step_names_every_key_of_tasks_and_teachers():
+    from gen_msa.finetuning import recipe as tuning
+
+    keys = set(re.findall(r"^\| `([\w.]+)` \|", STEPS, re.MULTILINE))
+    known = {f"data.N.{k}" for k in tuning.Data.model_fields}
+    known |= {f"loss.{k}" for k in tuning.Loss.model_fields}
+    assert keys <= known
+    assert {"data.N.also", "data.N.confidence", "data.N.soft", "loss.soft"} <= keys
+    assert all(f"`{k}`" in STEPS for k in tuning.Task.model_fields)

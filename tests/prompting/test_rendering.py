@@ -134,7 +134,8 @@ def test_the_form_of_the_answer_puts_the_label_first():
     assert request.json_schema["additionalProperties"] is False
     enum = request.json_schema["properties"]["sentiment"]["enum"]
     assert enum == ["negative", "neutral", "positive"]
-    assert request.json_schema["properties"]["explanation"]["maxLength"] == 3 * load("reader/full").max_new_tokens
+    room = 3 * load("reader/full").max_new_tokens
+    assert request.json_schema["properties"]["explanation"]["maxLength"] == room
 
 
 def test_a_joint_answer_is_a_list_and_has_no_slot():

@@ -79,7 +79,7 @@ def test_eight_bits_are_near_smaller_and_untouched_by_neighbours(home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["text_picture", "mmslf"])
+@pytest.mark.parametrize("name", ["text_picture", "mmslf", "self_mm"])
 def test_students_of_other_modalities_have_a_graph_too(name, tmp_path):
     facts = export(kept(tmp_path / "s", name), tmp_path / "onnx")
     opened, graph = keeping.open_student(tmp_path / "s"), graphs.open_graph(tmp_path / "onnx")

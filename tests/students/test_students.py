@@ -84,7 +84,7 @@ def test_with_any_modality_absent_logits_and_gradients_are_finite(name, collate,
         some = [Row(r.id, "", a) for r, a in zip(some, [WHOLE_POST, *TERMS], strict=True)]
     said = made(collate(shown(some) if absent == "text" else some))
     assert torch.isfinite(said.logits).all()
-    said.logits.sum().backward()
+    (said.logits.sum() + sum(said.losses.values())).backward()
     # An optimiser that sees no gradient at all would leave such a parameter out of its count.
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
 

@@ -24,6 +24,7 @@ def probabilities(
     """
     module: Any = student
     was_training = module.training
+    device = next(module.parameters()).device
     module.eval()
     try:
         lengths = [collate.length(r) for r in rows]
@@ -32,7 +33,7 @@ def probabilities(
         for at in range(0, len(order), together):
             some = order[at : at + together]
             with torch.no_grad():
-                logits = student(collate([rows[i] for i in some])).logits
+                logits = student(collate([rows[i] for i in some]).to(device)).logits
             for i, row in zip(some, logits.double().softmax(-1).tolist(), strict=True):
                 found[i] = row
         return found
