@@ -7,7 +7,7 @@ The merged recipe is written beside the student (`recipe.yaml`).
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,9 @@ class Data(Settings):
     """How much a row counts beside those of other sources."""
     confidence: float = Field(default=0.0, ge=0)
     """Rows count by the teachers' highest probability to this power; 0: all alike."""
+    gates: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """Gate -> weight of an answer by `labels` that it refused (several: the product; not named: 0),
+    from the `.rejected.jsonl` beside `source`. Empty: refused answers are not learned."""
     limit: int | None = Field(default=None, gt=0)
     """Take only this many rows, chosen by the seed."""
 

@@ -17,6 +17,7 @@ from gen_msa.data import open_source
 from gen_msa.data._auditing import FIELD
 from gen_msa.distilling.filling import Asked, filled
 from gen_msa.distilling.recipe import Data, Recipe
+from gen_msa.distilling.refusing import Refused
 from gen_msa.distilling.teaching import Voices
 from gen_msa.errors import UserError
 from gen_msa.students import Row
@@ -59,11 +60,14 @@ def gather(data: Data, recipe: Recipe, asked: Asked | None = None) -> Gathered:
     left_out, source = voices.left_out, open_source(data.source)
     examples: list[Example] = []
     found: list[tuple[Row, int]] = []
+    refused = Refused(data.source, data.labels, data.gates)
     for example in source.rows():
         if isinstance(example, Rejected):
             left_out["line could not be read"] += 1
             continue
-        found += [(row, len(examples)) for row in _rows(example, data, recipe, voices, left_out)]
+        said = _said(example, data, refused)
+        rows = _rows(example, said, data, recipe, voices, left_out)
+        found += [(row, len(examples)) for row in rows]
         examples.append(example)
     if data.limit is not None and data.limit < len(found):
         chosen = random.Random(f"{recipe.seed}/{data.source}").sample(range(len(found)), data.limit)
@@ -76,10 +80,10 @@ def gather(data: Data, recipe: Recipe, asked: Asked | None = None) -> Gathered:
         )
     if asked is not None:
         found = filled(found, [e.post for e in examples], source.media_root, asked, left_out)
-    rows, places = zip(*found, strict=True)
+    learned, places = zip(*found, strict=True)
     if data in recipe.dev:
-        _audit(data, rows)
-    return Gathered(data.source, data.labels, rows, left_out, tuple(examples), places)
+        _audit(data, learned)
+    return Gathered(data.source, data.labels, learned, left_out, tuple(examples), places)
 
 
 def _audit(data: Data, rows: Sequence[Row]) -> None:
@@ -93,16 +97,25 @@ def _audit(data: Data, rows: Sequence[Row]) -> None:
         )
 
 
-def _rows(
-    example: Example, data: Data, recipe: Recipe, voices: Voices, left_out: Counter[str]
-) -> Iterator[Row]:
+def _said(example: Example, data: Data, refused: Refused) -> list[tuple[Opinion, float]]:
+    """The opinions to be learned, each with its weight among them."""
     if not data.labels:
-        said = [Opinion(by="nobody", aspect=a) for a in example.post.aspects or (WHOLE_POST,)]
-    else:
-        said = list(example.said_by(data.labels))
+        aspects = example.post.aspects or (WHOLE_POST,)
+        return [(Opinion(by="nobody", aspect=a), 1.0) for a in aspects]
+    return [*((o, 1.0) for o in example.said_by(data.labels)), *refused.of(example)]
+
+
+def _rows(
+    example: Example,
+    said: Sequence[tuple[Opinion, float]],
+    data: Data,
+    recipe: Recipe,
+    voices: Voices,
+    left_out: Counter[str],
+) -> Iterator[Row]:
     if not said:
         left_out[f"post without an opinion by {data.labels}"] += 1
-    for opinion in said:
+    for opinion, weight in said:
         text = example.post.text if recipe.text == "post" else opinion.explanation
         soft = voices.soft(example.post, opinion.aspect)
         if opinion.polarity is None and not soft and not (recipe.teacher and not data.labels):
@@ -118,7 +131,7 @@ def _rows(
                 opinion.aspect,
                 opinion.polarity,
                 soft=soft,
-                weight=data.weight * (max(soft) ** data.confidence if soft else 1.0),
+                weight=data.weight * weight * (max(soft) ** data.confidence if soft else 1.0),
             )
 
 
