@@ -11,7 +11,8 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -35,7 +36,11 @@ def key(parts: Mapping[str, JsonValue]) -> str:
 class Ledger:
     """A durable map from key to JSON value. Safe for several processes on one machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: Sequence[Path] = ()) -> None:
+        """`known` are older ledgers, only read: what is asked for and found there is taken over.
+
+        Raises `UserError` for a file that is no ledger, and for a known one that does not exist.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         try:
@@ -47,6 +52,7 @@ class Ledger:
             raise UserError(
                 f"{path} cannot be used as a ledger: {e}", mend="name another file"
             ) from e
+        self._known = [_to_read(other) for other in known]
 
     def __enter__(self) -> Self:
         return self
@@ -56,12 +62,18 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; what was put is on disk."""
-        self._db.close()
+        for db in (*self._known, self._db):
+            db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, JsonValue]:
         """The values of those of `keys` that are known."""
-        rows = self._db.execute(_GET, [json.dumps(list(keys))])
-        return {k: json.loads(zlib.decompress(v)) for k, v in rows}
+        wanted = list(keys)
+        found = _found(self._db, wanted)
+        for db in self._known:
+            if older := _found(db, [k for k in wanted if k not in found]):
+                self.put(older)
+                found |= older
+        return found
 
     def put(self, values: Mapping[str, JsonValue]) -> None:
         """Add values in one transaction. The first value ever put under a key stays."""
@@ -77,6 +89,37 @@ class Ledger:
     def __len__(self) -> int:
         count: int = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
         return count
+
+
+def gather(parts: Sequence[Path], into: Path) -> int:
+    """Put all that ledgers know into one; returns how many answers it has now.
+
+    The first to know a key is believed. `into` is left without a WAL, so that many machines can
+    read it over a network at once. Raises `UserError` for a part that is no ledger.
+    """
+    with Ledger(into) as book:
+        for part in parts:
+            with closing(_to_read(part)) as db:
+                book._db.execute("BEGIN IMMEDIATE")
+                book._db.executemany(_PUT, db.execute("SELECT key, value FROM answers"))
+                book._db.execute("COMMIT")
+        count = len(book)
+        book._db.execute("PRAGMA journal_mode=DELETE")
+        return count
+
+
+def _to_read(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
+    except sqlite3.Error as e:
+        raise UserError(f"{path} is no ledger: {e}", mend="name the .ledger of a run") from e
+    return db
+
+
+def _found(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, JsonValue]:
+    rows = db.execute(_GET, [json.dumps(keys)])
+    return {k: json.loads(zlib.decompress(v)) for k, v in rows}
 
 
 def _pack(value: JsonValue) -> bytes:

@@ -7,9 +7,12 @@ labels where none may be. Knows nothing of how a reader comes to its opinions, o
 the other verbs in files only.
 """
 
-from gen_msa.annotating._job import Outcome, annotate, prepared
+from gen_msa.annotating._ending import Outcome
+from gen_msa.annotating._job import annotate, annotate_shard, prepared
 from gen_msa.annotating._output import Counts
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings, Prices
+from gen_msa.annotating.merging import merge
+from gen_msa.annotating.shards import Shard
 from gen_msa.annotating.summary import Summary
 from gen_msa.data._auditing import audit
 
@@ -19,8 +22,11 @@ __all__ = [
     "JobSettings",
     "Outcome",
     "Prices",
+    "Shard",
     "Summary",
     "annotate",
+    "annotate_shard",
     "audit",
+    "merge",
     "prepared",
 ]

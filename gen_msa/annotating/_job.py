@@ -3,50 +3,33 @@
     rows -> chunks -> ledger? -> teacher(s) -> ledger -> OUT.jsonl, OUT.rejected.jsonl
 
 Every good row appears in the output once, in the source's order, whatever crashed before and
-however many workers there were; every bad one in the rejected file with its line and reason.
+however many workers there were; every bad one in the rejected file with its line and reason. One
+of several shards writes a part instead, of which `merging` makes these files.
 """
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from pydantic import JsonValue
+from typing import Any
 
 from gen_msa import jsonl
-from gen_msa import settings as settings_files
+from gen_msa.annotating._ending import Outcome, ended, rejects_of, sieve_of
 from gen_msa.annotating._guiding import refuse_unless_train
-from gen_msa.annotating._output import Counts, Output, Pending
+from gen_msa.annotating._output import Counts, Output, Pending, settled
+from gen_msa.annotating._parts import part_file
 from gen_msa.annotating._pool import read_alone, read_together
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
-from gen_msa.annotating._sieving import Sieve
-from gen_msa.annotating._teaching import Teacher, made_gates, make_teacher
-from gen_msa.annotating._working import work
-from gen_msa.annotating.gates import Bench, gates
-from gen_msa.annotating.summary import Summary, summarise
-from gen_msa.data import Source
+from gen_msa.annotating._teaching import Teacher, make_teacher
+from gen_msa.annotating._working import WHOLE, work
+from gen_msa.annotating.shards import Shard
+from gen_msa.data import Rows, Source
 from gen_msa.errors import UserError
 from gen_msa.ledger import Ledger, key
 from gen_msa.readers import Reading
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished job has to say for itself."""
-
-    counts: Counts
-    reader: dict[str, JsonValue]
-    """The reader's fingerprint."""
-    posts_sha256: str
-    """Of all posts written, in order: which data this was."""
-    rejected_file: Path | None
-    summary: Summary | None = None
-    """Of a job with gates."""
-
-    def too_bad(self, settings: JobSettings) -> bool:
-        """Whether more rows were rejected or left unanswered than `max_bad` allows."""
-        return self.counts.bad_share() > settings.max_bad
+from gen_msa.types import Rejected
 
 
 def annotate(
@@ -55,93 +38,141 @@ def annotate(
     settings: JobSettings,
     *,
     ledger_path: Path | None = None,
+    known: Sequence[Path] = (),
     teacher: Teacher | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
 ) -> Outcome:
     """Let the reader of `settings` read `source`; write examples to `out` (JSONL).
 
-    `ledger_path` keeps answers for the next run (None: not kept). `teacher` is one that `prepared`
-    has made with the same settings. `on_progress` is called after each chunk. Raises `UserError`
-    when the job cannot start or a setting says to stop.
+    `ledger_path` keeps answers for the next run (None: not kept); `known` are ledgers of other
+    runs, whose answers are taken over. `teacher` is one that `prepared` has made with the same
+    settings. `on_progress` is called after each chunk. Raises `UserError` when the job cannot start
+    or a setting says to stop.
 
     With `AnnotateSettings` only what passed all gates is written to `out`, the rest goes whole to
     OUT.rejected.jsonl, and a summary to OUT.summary.json.
     """
     began = time.perf_counter()
-    sieve = _sieve(source, settings)
-    teacher = teacher or prepared(source, settings)
-    rejects = out.with_suffix(".rejected.jsonl")
+    sieve = sieve_of(settings, source.media_root)
     with (
-        Ledger(ledger_path) if ledger_path else nullcontext() as book,
+        _at_work(source, settings, teacher) as teacher,
+        _book(ledger_path, known) as book,
         jsonl.whole(out) as good,
-        jsonl.whole(rejects) as bad,
+        jsonl.whole(rejects_of(out)) as bad,
     ):
-        output = Output(source.name, good, bad, book, sieve)
-        for pending, readings in _read(source, settings, teacher, book):
-            output.write(pending, readings)
+        output = Output(source.name, good, bad, sieve)
+        for pending, fresh in _read(source, settings, teacher, book, WHOLE):
+            readings, repeated = settled(pending, fresh, book)
+            output.write(pending.chunk, readings)
+            output.counts.repeated += repeated
             _stop_if_hopeless(output.counts, settings.chunk)
             on_progress(output.counts)
-    settings_files.save(settings, out.with_suffix(".settings.yaml"))
-    return Outcome(
-        counts=output.counts,
-        reader=teacher.fingerprint(),
-        posts_sha256=output.posts.hexdigest(),
-        rejected_file=_kept_if(output.counts.rejected + output.counts.failed, rejects),
-        summary=_summary(source, settings, output, out, time.perf_counter() - began),
-    )
+        reader = teacher.fingerprint()
+    return ended(output, settings, out, source.name, reader, time.perf_counter() - began)
 
 
-def _kept_if(lines: int, rejects: Path) -> Path | None:
-    """The rejected file; gone, where nothing stands in it."""
-    if lines:
-        return rejects
-    rejects.unlink()
-    return None
+def annotate_shard(
+    source: Source,
+    part: Path,
+    shard: Shard,
+    settings: JobSettings,
+    *,
+    ledger_path: Path | None = None,
+    known: Sequence[Path] = (),
+    on_progress: Callable[[Counts], None] = lambda _: None,
+) -> Outcome:
+    """Do the share of `shard` in the job that `annotate` would do; write it to `part`.
+
+    Gates that look at the whole file wait until `merging.merge`. Raises as `annotate` does.
+    """
+    began = time.perf_counter()
+    seen = _Seen()
+    all_rows = replace(source, rows=lambda: seen.passing(source.rows()))
+    with (
+        _at_work(source, settings, None) as teacher,
+        _book(ledger_path, known) as book,
+        part_file(part) as file,
+    ):
+        for pending, fresh in _read(all_rows, settings, teacher, book, shard):
+            readings, repeated = settled(pending, fresh, book)
+            file.write(pending.chunk, readings)
+            file.counts.repeated += repeated
+            _stop_if_hopeless(file.counts, settings.chunk)
+            on_progress(file.counts)
+        reader = teacher.fingerprint()
+        file.close(
+            verb="annotate" if isinstance(settings, AnnotateSettings) else "explain",
+            shard=shard.index,
+            of=shard.of,
+            **seen.facts(source, settings),
+            reader=reader,
+            settings=settings.model_dump(mode="json"),
+            repeated=file.counts.repeated,
+            seconds=round(time.perf_counter() - began, 3),
+        )
+    return Outcome(file.counts, reader, file.posts.hexdigest(), rejected_file=None)
+
+
+@dataclass
+class _Seen:
+    """Every row that went by, this shard's or not."""
+
+    rows: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def passing(self, rows: Rows) -> Rows:
+        for row in rows:
+            self.rows += 1
+            # A bad row is known by its place and text: its file may be spelled in other ways.
+            told = f"{row.line} {row.raw}" if isinstance(row, Rejected) else row.model_dump_json()
+            self.digest.update(told.encode(errors="replace") + b"\n")
+            yield row
+
+    def facts(self, source: Source, settings: JobSettings) -> dict[str, Any]:
+        return {
+            "data": source.name,
+            "media_root": str(source.media_root),
+            "data_sha256": self.digest.hexdigest(),
+            "rows": self.rows,
+            "chunks": -(-self.rows // settings.chunk),
+        }
 
 
 def prepared(source: Source, settings: JobSettings) -> Teacher:
-    """The teacher of a job; loads its models.
+    """The teacher of a job; loads its models, with Ray on the cluster's machines.
 
     Raises `UserError` where gold would guide it on rows that are not of a train split.
     """
     if isinstance(settings, AnnotateSettings) and settings.tells_label:
         refuse_unless_train(source.name)
+    if settings.engine == "ray":
+        from gen_msa.annotating._crew import Crew
+
+        return Crew(settings, source.media_root)
     return make_teacher(settings, source.media_root)
 
 
-def _sieve(source: Source, settings: JobSettings) -> Sieve | None:
-    if not isinstance(settings, AnnotateSettings):
-        return None
-    late = {n: o for n, o in settings.gates.items() if gates[n].stage == "file"}
-    few = settings.model_copy(update={"gates": late})
-    return Sieve(made_gates(few, Bench(source.media_root)), settings.reader)
+def _at_work(
+    source: Source, settings: JobSettings, teacher: Teacher | None
+) -> AbstractContextManager[Teacher]:
+    """The teacher, and readers on other machines let go at the end."""
+    teacher = teacher or prepared(source, settings)
+    return teacher if isinstance(teacher, AbstractContextManager) else nullcontext(teacher)
 
 
-def _summary(
-    source: Source, settings: JobSettings, output: Output, out: Path, seconds: float
-) -> Summary | None:
-    if not isinstance(settings, AnnotateSettings) or output.sieve is None:
-        return None
-    facts: dict[str, str | int | float] = {
-        "data": source.name,
-        "data_sha256": output.posts.hexdigest(),
-        "posts": output.counts.written,
-        "rejected_rows": output.counts.rejected,
-        "label_fields": output.label_fields,
-        "repeated_posts": output.counts.repeated,
-        "seconds": round(seconds, 3),
-    }
-    summary = summarise(settings, output.sieve.tally, facts)
-    with jsonl.whole(out.with_suffix(".summary.json")) as f:
-        f.write(summary.model_dump_json(indent=1).encode() + b"\n")
-    return summary
+def _book(path: Path | None, known: Sequence[Path]) -> AbstractContextManager[Ledger | None]:
+    return Ledger(path, known) if path else nullcontext()
 
 
 def _read(
-    source: Source, settings: JobSettings, teacher: Teacher, book: Ledger | None
+    source: Source, settings: JobSettings, teacher: Teacher, book: Ledger | None, shard: Shard
 ) -> Iterator[tuple[Pending, list[Reading]]]:
     """Every chunk with the readings of its posts that the ledger did not know."""
-    todo = work(source, settings, key(teacher.fingerprint()), book)
+    todo = work(source, settings, key(teacher.fingerprint()), book, shard)
+    if settings.engine == "ray":
+        from gen_msa.annotating._crew import read_on_ray
+
+        return read_on_ray(teacher, todo)
     if settings.workers == 1:
         return read_alone(teacher, todo)
     return read_together(settings, source.media_root, settings.workers, todo)

@@ -53,6 +53,15 @@ class Counts:
         """Share of rows rejected or unanswered, 0 to 1."""
         return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
 
+    def add(self, said: Sequence[Opinion], kept: Sequence[Opinion]) -> None:
+        """Count all that was said about one post, and what of it is kept."""
+        self.opinions += len(kept)
+        self.unread += sum(o.polarity is None for o in kept)
+        if _failed(said):
+            self.unanswered += 1
+            errors = [o.how.get("error", "") for o in said if o.status is Status.ERROR]
+            self.last_error = errors[-1]
+
 
 class Output:
     """The files of one job."""
@@ -62,7 +71,6 @@ class Output:
         source: str,
         good: IO[bytes],
         bad: IO[bytes],
-        book: Ledger | None,
         sieve: Sieve | None = None,
     ) -> None:
         """`sieve` parts what passed its gates from the rest; without one all is written."""
@@ -75,22 +83,19 @@ class Output:
         self._source = source
         self._good = good
         self._bad = bad
-        self._book = book
 
-    def write(self, pending: Pending, readings: Sequence[Reading]) -> None:
-        """Write one chunk. `readings` are of its posts that the ledger did not know, in order."""
-        chunk = pending.chunk
+    def write(self, chunk: Chunk, readings: Sequence[Reading]) -> None:
+        """Write one chunk. `readings` are of its examples, in order."""
         examples: list[Example] = []
         rejected = list(chunk.rejected)
-        made = self._known_and_fresh(pending, readings)
-        for number, example, reading in zip(chunk.numbers, chunk.examples, made, strict=True):
+        for number, example, reading in zip(chunk.numbers, chunk.examples, readings, strict=True):
             if reading.refused:
                 why, mend = reading.refused, reading.mend
                 rejected.append(refused(self._source, number, example, why, mend))
             else:
                 examples.append(self._with(example, reading.opinions, number, rejected))
                 kept = examples[-1].opinions[len(example.opinions) :]
-                self._count(reading.opinions, kept)
+                self.counts.add(reading.opinions, kept)
         for e in examples:
             self.posts.update(e.post.model_dump_json().encode())
         self._good.writelines(e.model_dump_json().encode() + b"\n" for e in examples)
@@ -98,23 +103,6 @@ class Output:
         self.counts.written += len(examples)
         self.counts.rejected += sum(not isinstance(r, Failed) for r in rejected)
         self.counts.rows = self.counts.written + self.counts.rejected
-
-    def _known_and_fresh(self, pending: Pending, fresh: Sequence[Reading]) -> list[Reading]:
-        """The reading of each example, known or fresh; fresh ones go into the ledger first."""
-        coming = iter(fresh)
-        made: list[Reading] = []
-        new: dict[str, Reading] = {}
-        for key in pending.keys:
-            if key in pending.known:
-                made.append(Reading(_OPINIONS.validate_python(pending.known[key])))
-                self.counts.repeated += 1
-                continue
-            reading = next(coming)
-            new[key] = reading
-            made.append(reading)
-        if self._book is not None:
-            remember(self._book, new)
-        return made
 
     def _with(
         self, example: Example, said: Sequence[Opinion], number: int, aside: list[Rejected]
@@ -129,13 +117,26 @@ class Output:
         self.label_fields += len(found_in(self._source, [whole]))
         return whole
 
-    def _count(self, opinions: Sequence[Opinion], kept: Sequence[Opinion]) -> None:
-        self.counts.opinions += len(kept)
-        self.counts.unread += sum(o.polarity is None for o in kept)
-        if _failed(opinions):
-            self.counts.unanswered += 1
-            errors = [o.how.get("error", "") for o in opinions if o.status is Status.ERROR]
-            self.counts.last_error = errors[-1]
+
+def settled(
+    pending: Pending, fresh: Sequence[Reading], book: Ledger | None
+) -> tuple[list[Reading], int]:
+    """The reading of each example of a chunk, and how many of them the ledger knew.
+
+    `fresh` are of the examples it did not know, in order; they go into the ledger first.
+    """
+    coming = iter(fresh)
+    made: list[Reading] = []
+    new: dict[str, Reading] = {}
+    for key in pending.keys:
+        if key in pending.known:
+            made.append(Reading(_OPINIONS.validate_python(pending.known[key])))
+            continue
+        new[key] = next(coming)
+        made.append(new[key])
+    if book is not None:
+        remember(book, new)
+    return made, len(made) - len(fresh)
 
 
 def remember(book: Ledger, readings: Mapping[str, Reading]) -> None:

@@ -18,6 +18,8 @@ from gen_msa.types import Example, Rejected
 class Chunk:
     """Consecutive rows of the source: the good ones with their numbers, and those set aside."""
 
+    index: int = 0
+    """Which chunk of the source, from 0."""
     examples: list[Example] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     """1-based row of each example in the source."""
@@ -55,10 +57,10 @@ def chunks(source: Source, size: int, limit: int | None, reader: str) -> Iterato
     already have opinions by `reader`.
     """
     rows = islice(source.rows(), limit)
-    number = 0
+    number = index = 0
     with Ids() as ids:
         while some := list(islice(rows, size)):
-            chunk = Chunk()
+            chunk, index = Chunk(index), index + 1
             for item in some:
                 number += 1
                 if isinstance(item, Rejected):

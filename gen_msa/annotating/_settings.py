@@ -6,7 +6,7 @@
 Knows nothing of files or of what any gate looks at.
 """
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,11 +14,21 @@ from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 
 
+RUN = frozenset({"workers", "engine", "address", "gpus", "max_bad"})
+"""Settings that decide how a job is run, and nothing of what it writes."""
+
+
 class JobSettings(ReaderSettings):
     """A reader's settings and how the job is run."""
 
     workers: int = Field(default=1, ge=1, le=256)
     """Processes, each with a reader of its own."""
+    engine: Literal["local", "ray"] = "local"
+    """Who starts them: this process, on this machine; or Ray, on a cluster's."""
+    address: str = ""
+    """Of a running Ray cluster: HOST:PORT or auto; empty: one of its own on this machine."""
+    gpus: float = Field(default=0.0, ge=0.0, le=64.0)
+    """GPUs that Ray sets apart for each reader; 0.5 lets two share one."""
     chunk: int = Field(default=64, ge=1, le=10_000)
     """Posts handed to a reader at once."""
     limit: int | None = Field(default=None, ge=1)

@@ -20,6 +20,7 @@ PAGES = {
     "evaluate": "evaluation",
     "annotate": "distilling",
     "distill": "distilling",
+    "serve": "serving",
 }
 """Commands that need more than a post; the tests of their pages run them whole."""
 COMMANDS = [c for c in EVERY if "adapters/" not in c and c.split()[0] not in PAGES]
