@@ -62,10 +62,10 @@ def test_a_picture_is_what_the_tower_says_of_it_to_three_digits(eyes, root):
 
 def test_made_or_read_alone_or_among_others_it_is_the_same_to_the_last_bit(eyes, root):
     made = said(eyes, root, "a.png", "b.png", "c.png")
-    again = Eyes(tiny_tower(), eyes.folder)
+    again = Eyes(tiny_tower(), eyes.shelf.folder)
     assert torch.equal(said(again, root, "b.png")[0], made[1])
     assert again.made == 0
-    fresh = Eyes(tiny_tower(), eyes.folder.with_name("other"))
+    fresh = Eyes(tiny_tower(), eyes.shelf.folder.with_name("other"))
     assert torch.equal(said(fresh, root, "b.png")[0], made[1])
     assert not torch.equal(made[0], made[1])
 
@@ -88,10 +88,10 @@ def test_another_tower_has_features_of_its_own(eyes, root):
     other = tiny_tower()
     with torch.no_grad():
         other.head.bias += 0.1
-    second = Eyes(other, eyes.folder)
+    second = Eyes(other, eyes.shelf.folder)
     said(second, root, "a.png")
     assert second.made == 1
-    assert Eyes(tiny_tower(3), eyes.folder).path("0") != eyes.path("0") != second.path("0")
+    assert Eyes(tiny_tower(3), eyes.shelf.folder).name("0") != eyes.name("0") != second.name("0")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_first_picture_counts_and_other_media_are_no_picture(eyes, root):
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "other"])
 def test_spoilt_features_are_named_and_made_again(eyes, root, harm, caplog):
     first, other = said(eyes, root, "a.png", "b.png")
-    path, second = (eyes.path(_sha(root / f"{n}.png")) for n in "ab")
+    path, second = (eyes.shelf.path(eyes.name(_sha(root / f"{n}.png"))) for n in "ab")
     data = path.read_bytes()
     middle = bytes([data[-9] ^ 1])
     harmed = {
@@ -141,13 +141,13 @@ def test_spoilt_features_are_named_and_made_again(eyes, root, harm, caplog):
         "other": b"{}" * 40,
     }
     path.write_bytes(harmed[harm])
-    again = Eyes(tiny_tower(), eyes.folder)
+    again = Eyes(tiny_tower(), eyes.shelf.folder)
     assert torch.equal(said(again, root, "a.png")[0], first)
     assert again.made == 1
     assert str(path) in caplog.text
     assert path.read_bytes() == data
     assert str(second) not in caplog.text
-    assert not list(eyes.folder.rglob("*.part"))
+    assert not list(eyes.shelf.folder.rglob("*.part"))
     assert torch.equal(said(again, root, "b.png")[0], other)
 
 

@@ -188,5 +188,6 @@ def _forget(folder: Path) -> None:
     looking = sys.modules.get("gen_msa.students.common.looking")
     if looking is not None and looking.packaged_eyes.cache_info().currsize:
         from gen_msa.towers.packaged import cache_folder
+        from gen_msa.towers.shelf import Shelf, bound
 
-        looking.packaged_eyes(cache_folder()).folder = folder
+        looking.packaged_eyes(cache_folder()).shelf = Shelf(folder, bound())

@@ -2,9 +2,10 @@
 
 A post's first picture is let in by `gen_msa.media` and shown to the tower once; from then on, in
 this run and the next, its features are read from `pictures/` in the cache folder, 41 kB each, and
-no pixel is decoded. They are rounded to float16 (3 digits) when made, so that they are the same
-whether made or read; each picture is shown alone, so that they are the same whatever stands beside
-it (and on a CPU that is faster than by the dozen). Knows nothing of students, labels or training.
+no pixel is decoded; beyond `GEN_MSA_CACHE_GB` (10) those not looked at longest are made anew. They
+are rounded to float16 (3 digits) when made, so that they are the same whether made or read; each
+picture is shown alone, so that they are the same whatever stands beside it (and on a CPU that is
+faster than by the dozen). Knows nothing of students, labels or training.
 
     look(posts, Path("pictures"), found)      # found[i].tensors["picture"]: (16, 1280), float32
 """
@@ -23,12 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as loads
 from safetensors.torch import save as dumps
 
-from gen_msa import jsonl, ledger
+from gen_msa import ledger
 from gen_msa.chat import Picture
 from gen_msa.errors import UserError
 from gen_msa.media import PictureLimits, PictureProblem, admit, digest, load
 from gen_msa.students.common.inputs import Inputs
 from gen_msa.towers import packaged
+from gen_msa.towers.shelf import Shelf, bound
 from gen_msa.types import Media, Post
 
 if TYPE_CHECKING:
@@ -73,10 +75,13 @@ class Eyes:
     """A frozen tower and what it said, in a folder that several processes may share."""
 
     def __init__(self, tower: "Tower", folder: Path) -> None:
-        """`tower`: in evaluation mode, as it stays; `folder` is made when first written to."""
+        """`tower`: in evaluation mode, as it stays; `folder` is made when first written to.
+
+        Raises `UserError` where its bound is no number.
+        """
         from gen_msa.towers.efficientnet_lite import image_processor
 
-        self.folder = folder
+        self.shelf = Shelf(folder, bound())
         self.made = 0
         """Pictures that were shown to the tower, not recalled."""
         self._tower = tower
@@ -108,25 +113,25 @@ class Eyes:
             seen[sha] = said
             return said
 
-    def path(self, sha: str) -> Path:
-        """Where the features of a picture lie; `sha` is the hash of its file's bytes."""
-        key = ledger.key({**self._base, "picture": sha})
-        return self.folder / key[:2] / f"{key}.safetensors"
+    def name(self, sha: str) -> str:
+        """The file of a picture's features; `sha` is the hash of the picture's bytes."""
+        return f"{ledger.key({**self._base, 'picture': sha})}.safetensors"
 
     def _known(self, sha: str, seen: dict[str, torch.Tensor]) -> torch.Tensor | None:
         return seen[sha] if sha in seen else self._recalled(sha)
 
     def _recalled(self, sha: str) -> torch.Tensor | None:
-        path = self.path(sha)
+        name = self.name(sha)
         try:
-            kept = loads(path.read_bytes())
+            data = self.shelf.get(name)
+            if data is None:
+                return None
+            kept = loads(data)
             features, told = kept[NAME], bytes(kept["sha256"].tolist())
             if _hash(features) != told:
                 raise ValueError("its contents are not what was written")
-        except FileNotFoundError:
-            return None
         except (SafetensorError, OSError, KeyError, ValueError) as e:
-            _log.warning("%s is spoilt and made again: %s", path, e)
+            _log.warning("%s is spoilt and made again: %s", self.shelf.path(name), e)
             return None
         return features.float()
 
@@ -135,13 +140,11 @@ class Eyes:
         with torch.no_grad():
             said = self._tower(pixels).last_hidden_state[0].half().contiguous()
         kept = {NAME: said, "sha256": torch.tensor(list(_hash(said)), dtype=torch.uint8)}
-        path = self.path(picture.sha256)
         try:
-            with jsonl.whole(path) as f:
-                f.write(dumps(kept))
+            self.shelf.put(self.name(picture.sha256), dumps(kept))
         except OSError as e:
             raise UserError(
-                f"features of pictures cannot be kept in {self.folder}: {e}",
+                f"features of pictures cannot be kept in {self.shelf.folder}: {e}",
                 mend="set GEN_MSA_CACHE to a folder that can be written",
             ) from None
         self.made += 1
