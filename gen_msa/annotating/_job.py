@@ -79,6 +79,7 @@ def annotate_shard(
     *,
     ledger_path: Path | None = None,
     known: Sequence[Path] = (),
+    teacher: Teacher | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
 ) -> Outcome:
     """Do the share of `shard` in the job that `annotate` would do; write it to `part`.
@@ -87,30 +88,22 @@ def annotate_shard(
     """
     began = time.perf_counter()
     seen = _Seen()
-    all_rows = replace(source, rows=lambda: seen.passing(source.rows()))
+    every = replace(source, rows=lambda: seen.passing(source.rows()))
     with (
-        _at_work(source, settings, None) as teacher,
+        _at_work(source, settings, teacher) as teacher,
         _book(ledger_path, known) as book,
         part_file(part) as file,
     ):
-        for pending, fresh in _read(all_rows, settings, teacher, book, shard):
+        for pending, fresh in _read(every, settings, teacher, book, shard):
             readings, repeated = settled(pending, fresh, book)
             file.write(pending.chunk, readings)
             file.counts.repeated += repeated
             _stop_if_hopeless(file.counts, settings.chunk)
             on_progress(file.counts)
-        reader = teacher.fingerprint()
-        file.close(
-            verb="annotate" if isinstance(settings, AnnotateSettings) else "explain",
-            shard=shard.index,
-            of=shard.of,
-            **seen.facts(source, settings),
-            reader=reader,
-            settings=settings.model_dump(mode="json"),
-            repeated=file.counts.repeated,
-            seconds=round(time.perf_counter() - began, 3),
-        )
-    return Outcome(file.counts, reader, file.posts.hexdigest(), rejected_file=None)
+        reader, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
+        file.close(**seen.facts(source, settings, shard), reader=reader, seconds=seconds)
+    aside = part if file.counts.rejected else None
+    return Outcome(file.counts, reader, file.posts.hexdigest(), rejected_file=aside)
 
 
 @dataclass
@@ -128,13 +121,17 @@ class _Seen:
             self.digest.update(told.encode(errors="replace") + b"\n")
             yield row
 
-    def facts(self, source: Source, settings: JobSettings) -> dict[str, Any]:
+    def facts(self, source: Source, settings: JobSettings, shard: Shard) -> dict[str, Any]:
         return {
+            "verb": "annotate" if isinstance(settings, AnnotateSettings) else "explain",
+            "shard": shard.index,
+            "of": shard.of,
             "data": source.name,
             "media_root": str(source.media_root),
             "data_sha256": self.digest.hexdigest(),
             "rows": self.rows,
             "chunks": -(-self.rows // settings.chunk),
+            "settings": settings.model_dump(mode="json"),
         }
 
 

@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 
-
 RUN = frozenset({"workers", "engine", "address", "gpus", "max_bad"})
 """Settings that decide how a job is run, and nothing of what it writes."""
 
@@ -35,6 +34,12 @@ class JobSettings(ReaderSettings):
     """Read only the first rows of the source."""
     max_bad: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rows that may be rejected or unanswered before the exit code is 3."""
+
+    @model_validator(mode="after")
+    def _settings_of_ray_are_for_ray(self) -> Self:
+        if self.engine != "ray" and (self.address or self.gpus):
+            raise ValueError("address and gpus are Ray's: add engine=ray (--engine ray)")
+        return self
 
     def of_reader(self) -> ReaderSettings:
         """Only what decides the reader's answers; what was not given stays not given."""

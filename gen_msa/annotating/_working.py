@@ -20,7 +20,6 @@ from gen_msa.data import Source
 from gen_msa.ledger import Ledger, key
 from gen_msa.types import Example
 
-
 WHOLE = Shard()
 
 

@@ -8,6 +8,7 @@ needed them, and a longer batch is faster than a short one. Knows nothing of ter
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,25 +45,29 @@ class Estimate:
 
 
 def estimate(
-    source: Source, settings: AnnotateSettings, teacher: Teacher, ledger_path: Path | None
+    source: Source,
+    settings: AnnotateSettings,
+    teacher: Teacher,
+    ledger_path: Path | None,
+    known: Sequence[Path] = (),
 ) -> Estimate:
     """Count the source's questions, ask about its first `PROBE` posts, and multiply.
 
-    With `ledger_path` None nobody is asked.
+    With `ledger_path` None nobody is asked; what the `known` ledgers have is not asked again.
     """
     posts, questions, few = _counted(source, settings)
     shown = teacher.preview([shown_to(settings, e) for e in few])
     probed = _Probed()
     if ledger_path is not None:
-        with Ledger(ledger_path) as book:
+        with Ledger(ledger_path, known) as book:
             probed = _probe(source, settings, teacher, book)
     times = questions / probed.questions if probed.questions else 0.0
     tokens = None
     if probed.read:
         tokens = probed.read * times, probed.written * times
     elif shown and shown[0].tokens is not None:
-        known = [s.tokens for s in shown if s.tokens is not None]
-        tokens = sum(known) / len(known) * questions, 0.0
+        counts = [s.tokens for s in shown if s.tokens is not None]
+        tokens = sum(counts) / len(counts) * questions, 0.0
     prices = settings.prices
     return Estimate(
         posts=posts,

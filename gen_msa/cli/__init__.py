@@ -21,6 +21,7 @@ from gen_msa.cli import (
     export_log,
     finetune,
     leakage,
+    merge,
     preview,
     serve,
     shelf,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(explain.explain)
 app.command()(annotate.annotate)
+app.command()(merge.merge)
 app.command()(preview.preview)
 app.command()(convert.convert)
 app.command()(finetune.finetune)

@@ -4,14 +4,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from gen_msa.cli import _remote
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
-    from gen_msa.annotating import JobSettings
+    from gen_msa.annotating import JobSettings, Shard
     from gen_msa.data import Source
 
 J = TypeVar("J", bound="JobSettings")
@@ -42,6 +43,43 @@ FormatName = Annotated[str | None, typer.Option("--format", help="Format of POST
 MediaRoot = Annotated[
     Path | None, typer.Option("--media-root", help="Folder that picture paths are relative to.")
 ]
+
+ShardOf = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="i/n", help="Do share i of n; `gen-msa merge` joins them."),
+]
+Known = Annotated[
+    list[Path] | None,
+    typer.Option("--known", help="A ledger of other runs, whose answers are taken over."),
+]
+Engine = Annotated[
+    str | None, typer.Option("--engine", help="local, or ray: readers on a cluster's machines.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray's HOST:PORT or auto; default: a cluster of its own."),
+]
+
+
+class Spread(NamedTuple):
+    """How a job is spread over machines, as given."""
+
+    shard: str | None
+    known: Sequence[Path] | None
+    engine: str | None
+    address: str | None
+
+    def settings(self) -> dict[str, str | None]:
+        """What of this is a setting."""
+        return {"engine": self.engine, "address": self.address}
+
+    def share(self, *, kept: bool) -> "Shard | None":
+        """The shard that was asked for, if any. `kept`: there is an -o to put it beside."""
+        from gen_msa.annotating import Shard
+
+        if (self.shard or self.known) and not kept:
+            raise UserError("--shard and --known need -o FILE", mend="and --known no --fresh")
+        return Shard.parse(self.shard) if self.shard else None
 
 
 @dataclass(frozen=True)
@@ -83,6 +121,8 @@ class Asked:
         one = bool(self.text or self.image or self.aspect)
         if name is not None and one:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")
+        if name is not None and _remote.is_remote(name):
+            return _remote.source(name, format=self.format, media_root=self.media_root)
         if name is not None:
             return open_source(name, format=self.format, media_root=self.media_root)
         if not self.text and not self.image:

@@ -2,12 +2,12 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from gen_msa.annotating import Counts, JobSettings, Outcome, annotate
+from gen_msa.annotating import Counts, JobSettings, Outcome, Shard, annotate, annotate_shard
 from gen_msa.cli._progress import bar
 from gen_msa.data import Source
 from gen_msa.data.formats import formats
@@ -27,16 +27,17 @@ def run(
     csv: Path | None,
     html: Path | None,
     ledger: Path | None,
+    known: Sequence[Path] = (),
     always_table: bool = False,
 ) -> int:
     """Do the job and write what was asked for; returns 0, or 3: too many bad rows."""
     err = Console(stderr=True)
     with bar(source, settings.limit, err) as advance:
-        outcome = annotate(source, lines, settings, ledger_path=ledger, on_progress=advance)
-    if out is not None and out != lines:
-        formats["parquet"].write(out, _examples(lines))
-        lines.unlink()
-        lines = out
+        outcome = annotate(
+            source, lines, settings, ledger_path=ledger, known=known, on_progress=advance
+        )
+    if out is not None:
+        lines = as_asked(lines, out)
     if csv:
         write_csv(_examples(lines), csv)
     if html:
@@ -47,6 +48,36 @@ def run(
     for line in said(outcome.counts, settings, outcome, [out, csv, html]):
         err.print(line, highlight=False, soft_wrap=True)
     return 3 if outcome.too_bad(settings) else 0
+
+
+def run_shard(
+    source: Source,
+    settings: JobSettings,
+    shard: Shard,
+    out: Path,
+    *,
+    ledger: Path | None,
+    known: Sequence[Path] = (),
+) -> int:
+    """Do one shard of the job that would write `out`; returns 0, or 3: too many bad rows."""
+    err, part = Console(stderr=True), shard.beside(out, ".part")
+    with bar(source, settings.limit, err, shard.of) as advance:
+        outcome = annotate_shard(
+            source, part, shard, settings, ledger_path=ledger, known=known, on_progress=advance
+        )
+    lines = said(outcome.counts, settings, outcome, [part])
+    whole = shard.beside(out, ".part").name.replace(f".{shard.index}-of-", ".*-of-", 1)
+    for line in (f"shard {shard}", *lines, f"when all have ended: gen-msa merge {whole} -o {out}"):
+        err.print(line, highlight=False, soft_wrap=True)
+    return 3 if outcome.too_bad(settings) else 0
+
+
+def as_asked(lines: Path, out: Path) -> Path:
+    """The job's JSONL as what was asked for: itself, or a Parquet file in its place."""
+    if out != lines:
+        formats["parquet"].write(out, _examples(lines))
+        lines.unlink()
+    return out
 
 
 def _examples(path: Path) -> Iterator[Example]:

@@ -31,8 +31,13 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(source: Source, limit: int | None, console: Console) -> Iterator[Callable[[Counts], None]]:
-    """A progress bar on `console`; the function given is called with the job's counts."""
+def bar(
+    source: Source, limit: int | None, console: Console, shares: int = 1
+) -> Iterator[Callable[[Counts], None]]:
+    """A progress bar on `console`; the function given is called with the job's counts.
+
+    `shares`: among how many jobs the source is divided.
+    """
     if not console.is_terminal:
         yield lambda _: None
         return
@@ -46,7 +51,8 @@ def bar(source: Source, limit: int | None, console: Console) -> Iterator[Callabl
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reading", total=_total(source, limit))
+        total = _total(source, limit)
+        task = progress.add_task("reading", total=total and total // shares)
 
         def advance(counts: Counts) -> None:
             unread = f", {counts.unread} unread" if counts.unread else ""

@@ -1,22 +1,24 @@
 """`gen-msa annotate`: a teacher's labels, reasons and contexts, through gates, into a file."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gen_msa.cli import _asked
+from gen_msa.cli import _asked, _remote
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gen_msa.annotating import AnnotateSettings, Summary
+    from gen_msa.annotating import AnnotateSettings, JobSettings, Outcome, Summary
     from gen_msa.annotating.estimating import Estimate
     from gen_msa.annotating.summary import GoldAgreement
+    from gen_msa.data import Source
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")]
+Out = Annotated[str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")]
 MaxBad = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers.")]
 DryRun = Annotated[
@@ -35,6 +37,10 @@ def annotate(
     config: _asked.Config = None,
     format: _asked.FormatName = None,
     media_root: _asked.MediaRoot = None,
+    shard: _asked.ShardOf = None,
+    known: _asked.Known = None,
+    engine: _asked.Engine = None,
+    address: _asked.Address = None,
 ) -> None:
     """Have a teacher write labels, reasons or contexts, and keep what passes the gates.
 
@@ -43,35 +49,71 @@ def annotate(
     """
     shared = (posts, "", None, None, False, reader, prompt, config, format, media_root)
     asked = _asked.Asked(*shared)
-    if out.suffix != ".jsonl":
+    place = _remote.Place.of(out)
+    if place.here is None or place.here.suffix != ".jsonl":
         raise UserError(f"-o {out}: write .jsonl", mend="gen-msa convert makes .parquet of it")
-    sys.exit(_run(asked, out, max_bad, fresh=fresh, dry_run=dry_run))
+    spread = _asked.Spread(shard, known, engine, address)
+    given = _Files(place.here, fresh and not dry_run, dry_run)
+    code = _run(asked, given, spread, max_bad)
+    if mine := spread.share(kept=True):
+        place.send(mine.beside(place.here, ".part"))
+    elif not dry_run:
+        place.send_all()
+    sys.exit(code)
 
 
-def _run(
-    asked: _asked.Asked, out: Path, max_bad: float | None, *, fresh: bool, dry_run: bool
+class _Files(NamedTuple):
+    out: Path
+    fresh: bool
+    dry_run: bool
+
+
+def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: float | None) -> int:
+    from gen_msa.annotating import AnnotateSettings
+    from gen_msa.cli._job import run_shard
+
+    out, known = files.out, spread.known or ()
+    shard = spread.share(kept=not (known and files.fresh))
+    given = asked.settings_of(AnnotateSettings, max_bad=max_bad, **spread.settings())
+    settings, source = _tasked(given), asked.source()
+    ledger = shard.beside(out, ".ledger") if shard else out.with_suffix(".ledger")
+    if files.fresh:
+        ledger.unlink(missing_ok=True)
+    if shard and not files.dry_run:
+        return run_shard(source, settings, shard, out, ledger=ledger, known=known)
+    return _whole(source, settings, files, ledger, known)
+
+
+def _whole(
+    source: "Source",
+    settings: "AnnotateSettings",
+    files: _Files,
+    ledger: Path,
+    known: Sequence[Path],
 ) -> int:
+    """A job that is not shared: what it will cost, then its files."""
     from rich.console import Console
 
-    from gen_msa.annotating import AnnotateSettings, prepared
     from gen_msa.annotating import annotate as work
+    from gen_msa.annotating import prepared
     from gen_msa.annotating.estimating import estimate
-    from gen_msa.cli._job import said
     from gen_msa.cli._progress import bar
 
-    settings = _tasked(asked.settings_of(AnnotateSettings, max_bad=max_bad))
-    source, err = asked.source(), Console(stderr=True)
-    ledger = out.with_suffix(".ledger")
-    if fresh and not dry_run:
-        ledger.unlink(missing_ok=True)
-    teacher = prepared(source, settings)
-    _tell(err, estimate(source, settings, teacher, None if dry_run else ledger), settings)
-    if dry_run:
+    err, teacher = Console(stderr=True), prepared(source, settings)
+    kept: dict[str, Any] = {"ledger_path": ledger, "known": known}
+    book = None if files.dry_run else ledger
+    _tell(err, estimate(source, settings, teacher, book, known), settings)
+    if files.dry_run:
         return 0
     with bar(source, settings.limit, err) as advance:
-        outcome = work(
-            source, out, settings, ledger_path=ledger, teacher=teacher, on_progress=advance
-        )
+        outcome = work(source, files.out, settings, **kept, teacher=teacher, on_progress=advance)
+    return finished(err, outcome, settings, files.out)
+
+
+def finished(err: "Console", outcome: "Outcome", settings: "JobSettings", out: Path) -> int:
+    """Show what a job with gates came to; returns its exit code."""
+    from gen_msa.cli._job import said
+
     summary = outcome.summary
     if summary is None:
         raise RuntimeError("a job with gates has a summary")

@@ -7,11 +7,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from gen_msa.cli import _asked
+from gen_msa.cli import _asked, _remote
 from gen_msa.errors import UserError
 
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Write opinions here: .jsonl or .parquet.")
+    str | None, typer.Option("--out", "-o", help="Write opinions here: .jsonl or .parquet.")
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
@@ -37,6 +37,10 @@ def explain(
     config: _asked.Config = None,
     format: _asked.FormatName = None,
     media_root: _asked.MediaRoot = None,
+    shard: _asked.ShardOf = None,
+    known: _asked.Known = None,
+    engine: _asked.Engine = None,
+    address: _asked.Address = None,
 ) -> None:
     """Say what each post feels about each aspect, why, and in which words.
 
@@ -46,37 +50,51 @@ def explain(
     """
     shared = (posts, text, image, aspect, overall, reader, prompt, config, format, media_root)
     asked = _asked.Asked(*shared)
-    files = _Files(out, csv, html, fresh)
-    sys.exit(_run(asked, files, 0.0 if strict else max_bad))
+    files = _Files(_remote.Place.of(out), csv, html, fresh)
+    spread = _asked.Spread(shard, known, engine, address)
+    sys.exit(_run(asked, files, spread, 0.0 if strict else max_bad))
 
 
 class _Files(NamedTuple):
-    out: Path | None
+    place: _remote.Place
     csv: Path | None
     html: Path | None
     fresh: bool
 
 
-def _run(asked: _asked.Asked, files: _Files, max_bad: float | None) -> int:
-    settings, source = asked.settings(max_bad=max_bad), asked.source()
-    out = files.out
+def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: float | None) -> int:
+    settings, source = asked.settings(max_bad=max_bad, **spread.settings()), asked.source()
+    out, known = files.place.here, spread.known or ()
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet", mend="use --csv or --html for those")
-    from gen_msa.cli._job import run
+    shard = spread.share(kept=out is not None and not (known and files.fresh))
+    from gen_msa.cli._job import run, run_shard
 
+    if shard and out:
+        if files.csv or files.html:
+            raise UserError("--csv and --html are of whole jobs", mend="merge the shards first")
+        ledger = None if files.fresh else shard.beside(out, ".ledger")
+        code = run_shard(source, settings, shard, out, ledger=ledger, known=known)
+        files.place.send(shard.beside(out, ".part"))
+        return code
+    ledger = None if out is None or files.fresh else out.with_suffix(".ledger")
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
-        return run(
+        lines = lines_path(out, Path(scratch))
+        code = run(
             source,
             settings,
-            lines=_lines_path(out, Path(scratch)),
+            lines=lines,
             out=out,
             csv=files.csv,
             html=files.html,
-            ledger=None if out is None or files.fresh else out.with_suffix(".ledger"),
+            ledger=ledger,
+            known=known,
         )
+    files.place.send_all()
+    return code
 
 
-def _lines_path(out: Path | None, scratch: Path) -> Path:
+def lines_path(out: Path | None, scratch: Path) -> Path:
     """Where the job's JSONL goes: the output itself, or a place on the way to it."""
     if out is None:
         return scratch / "opinions.jsonl"
