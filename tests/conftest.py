@@ -1,0 +1,10 @@
+"""What all tests share: none fails for being slow. How long things take is measured in eval/bench."""
+
+from contextlib import suppress
+
+# The environment of the real vLLM has no Hypothesis, and its tests need none.
+with suppress(ModuleNotFoundError):
+    from hypothesis import settings
+
+    settings.register_profile("house", deadline=None)
+    settings.load_profile("house")
