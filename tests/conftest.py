@@ -1,4 +1,4 @@
-"""What all tests share: none fails for being slow. How long things take is measured in eval/bench."""
+"""What all tests share: none fails for being slow. Times are measured in eval/bench alone."""
 
 from contextlib import suppress
 
