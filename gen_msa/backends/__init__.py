@@ -24,13 +24,20 @@ class BackendOptions(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     share_prefix: bool = True
-    """Encode what requests have in common once (transformers)."""
+    """Encode what requests have in common once: in this process (transformers, vllm), or by asking
+    a post's first question before its others, so that a server has kept the rest (http)."""
     timeout: float = 120.0
     """Seconds for one call (http)."""
     retries: int = 5
     """Further tries of a call that failed for a passing reason (http)."""
     api_key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key (http); the key itself is never a setting."""
+    adapter: str = ""
+    """Folder of the adapter that the server wears, if it lies here too: its prompt, cues and
+    picture budget are then held to, as where this process holds the weights (http)."""
+    slots: bool | None = None
+    """Hold a vLLM server to the prompt's own form, a label in its slot, as adapters are trained;
+    other servers get a JSON schema. None: where `adapter` is given (http)."""
     script: str = ""
     """File of scripted answers (echo)."""
 

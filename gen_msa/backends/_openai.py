@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from gen_msa.backends._calling import Passing, Refused, short
 from gen_msa.backends._logprobs import Step, option_logprobs
 from gen_msa.backends._messages import PicturePart, messages
+from gen_msa.backends._slots import fills, slot_pattern
 from gen_msa.chat import Completion, Request
 
 TOP_LOGPROBS = 20
@@ -25,6 +26,7 @@ _BLAME = {
     "logprobs": re.compile("logprobs"),
     "bounds": re.compile("response_format|schema|Length|Items"),
     "response_format": re.compile("response_format|schema|structured|grammar"),
+    "structured_outputs": re.compile("structured_outputs|regex|grammar"),
     "seed": re.compile("seed"),
     "temperature": re.compile("temperature"),
     "max_tokens": re.compile("max_tokens"),
@@ -78,9 +80,17 @@ class _Logprobs(BaseModel):
 
 
 def body(
-    request: Request, model: str, without: Collection[str], show: PicturePart
+    request: Request,
+    model: str,
+    without: Collection[str],
+    show: PicturePart,
+    *,
+    slots: bool = False,
 ) -> tuple[dict[str, Any], int]:
-    """The JSON to send, and how many control strings were broken up in a post's words."""
+    """The JSON to send, and how many control strings were broken up in a post's words.
+
+    `slots`: a label slot is held to as vLLM does it, in place of the schema.
+    """
     turns, broken = messages(request.chat, show)
     limit = "max_completion_tokens" if "max_tokens" in without else "max_tokens"
     sent: dict[str, Any] = {"model": model, "messages": turns, limit: request.max_new_tokens}
@@ -88,7 +98,10 @@ def body(
         sent["temperature"] = request.temperature
     if "seed" not in without:
         sent["seed"] = request.seed
-    if request.json_schema is not None and "response_format" not in without:
+    slot = request.choice if slots and "structured_outputs" not in without else None
+    if slot is not None:
+        sent["structured_outputs"] = {"regex": slot_pattern(slot)}
+    elif request.json_schema is not None and "response_format" not in without:
         schema: Any = request.json_schema
         schema = _unbounded(schema) if "bounds" in without else schema
         shape = {"name": "answer", "schema": schema, "strict": True}
@@ -110,7 +123,7 @@ def blamed(said: str, sent: Mapping[str, Any], without: Collection[str]) -> set[
     named = {name for name in there - set(without) if _BLAME[name].search(said)}
     if "bounds" in named and "bounds" not in without:
         named.discard("response_format")  # perhaps it only minds minLength and its like
-    return named or (there & {"logprobs", "response_format"})
+    return named or (there & {"logprobs", "response_format", "structured_outputs"})
 
 
 def read(raw: bytes) -> Reply:
@@ -140,6 +153,10 @@ def completion(reply: Reply, request: Request, sent: Mapping[str, Any], model: s
     """A reply that `read` has passed, as a completion; `sent` is the body it answers."""
     answer = reply.choices[0]
     notes = {"form": "schema" if "response_format" in sent else "free"}
+    if "structured_outputs" in sent and request.choice is not None:
+        # A server that does not know the field passes over it without a word.
+        kept = fills(request.choice, answer.message.content or "")
+        notes["form"] = "slot" if kept else "free (the slot was passed over)"
     logprobs = None
     if request.choice is not None:
         logprobs, note = _scores(answer.logprobs, request, sent)
@@ -169,7 +186,8 @@ def _scores(
     steps = [
         Step(t.raw, t.logprob, tuple((o.raw, o.logprob) for o in t.top_logprobs)) for t in tokens
     ]
-    return option_logprobs(steps, request.choice, request.json_schema)
+    schema = None if "structured_outputs" in sent else request.json_schema
+    return option_logprobs(steps, request.choice, schema)
 
 
 def _count(usage: Any, name: str) -> int:

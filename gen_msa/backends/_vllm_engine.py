@@ -18,6 +18,8 @@ from typing import Any
 from gen_msa.backends._logprobs import Step
 from gen_msa.errors import MissingExtra, UserError
 
+WATCHED = 64
+"""Likeliest tokens that may be asked for; the probe of an adapter asks for all of them."""
 MOST_PICTURES = 4
 """Pictures in one chat; the engine sets room aside for them when it starts."""
 SEED = 0
@@ -93,6 +95,7 @@ class Engine:
                 load_format="safetensors",
                 seed=SEED,
                 limit_mm_per_prompt={"image": MOST_PICTURES},
+                max_logprobs=WATCHED,
                 # A setting of the engine: the one of a request is not looked at. Without it
                 # answers in JSON can go on with blanks until the token limit.
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
@@ -125,11 +128,22 @@ class Engine:
         )
         return [_said(output) for output in outputs]
 
-    def adapter_shows(self) -> bool:
-        """Whether the adapter changes anything about a short answer."""
-        hello = [{"role": "user", "content": "The soup was cold but the waiter was kind."}]
-        probe = [Asked(hello, {"max_tokens": 4, "temperature": 0.0, "seed": SEED, "logprobs": 5})]
-        return self.ask(probe) != self.ask(probe, adapted=False)
+    def scores(
+        self, text: str, picture: Any | None, *, adapted: bool
+    ) -> tuple[tuple[int, ...], dict[int, float]]:
+        """The prompt's tokens, and log-probabilities (nats) of the likeliest tokens after it."""
+        words = {"type": "text", "text": text}
+        shown = [{"type": "image_pil", "image_pil": picture}, words] if picture else text
+        once = {"max_tokens": 1, "temperature": 0.0, "seed": SEED, "logprobs": WATCHED}
+        (output,) = self._llm.chat(
+            [[{"role": "user", "content": shown}]],
+            [self._api.SamplingParams(**once)],
+            use_tqdm=False,
+            lora_request=self._adapter if adapted else None,
+        )
+        likely = output.outputs[0].logprobs[0]
+        found = {int(token): float(x.logprob) for token, x in likely.items()}
+        return tuple(output.prompt_token_ids or ()), found
 
     def _parameters(self, asked: Asked) -> Any:
         form = self._api.StructuredOutputsParams(**asked.form) if asked.form else None

@@ -1,7 +1,9 @@
 """A model behind an OpenAI-shaped server: `http:URL#MODEL`, asked at `URL/chat/completions`.
 
-The answer's JSON schema is sent as `response_format`, and label probabilities are read from the
-tokens' log-probabilities. What a server refuses is left out from then on, and `notes` says so.
+The answer's JSON schema is sent as `response_format` (to vLLM with an adapter its slot, as a
+regular expression), and label probabilities are read from the tokens' log-probabilities. What a
+server refuses is left out from then on, and `notes` says so. A post's first question is asked
+before its others, so that a server's prefix cache has what they share (`_ordering`).
 Failures that may pass are tried again (`_calling`); an error's text never becomes an answer.
 
 The key comes from the environment variable `api_key_variable`. It goes to the named host only (no
@@ -12,6 +14,7 @@ A proxy of the environment is used, except for this machine's own addresses.
 """
 
 import asyncio
+import functools
 import ipaddress
 import json
 import os
@@ -27,10 +30,16 @@ from gen_msa.backends import BackendOptions, backends
 from gen_msa.backends._calling import Passing, Patience, Refused, call
 from gen_msa.backends._openai import blamed, body, completion, read
 from gen_msa.backends._options import say_ignored
+from gen_msa.backends._ordering import Prefix, in_order
+from gen_msa.backends._trained import AsTold, as_told
 from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import UserError
 
-_HONOURED = {"batch_size", "timeout", "retries", "api_key_variable"}
+_HONOURED = {"batch_size", "timeout", "retries", "api_key_variable"} | {
+    "share_prefix",
+    "adapter",
+    "slots",
+}
 _DOOR = "/chat/completions"
 _UNWILLING = (400, 422)
 
@@ -60,13 +69,21 @@ class Http:
         self._url = f"{address}{_DOOR}"
         self._at_once = max(options.batch_size, 1)
         self._patience = Patience(options.timeout, max(options.retries, 0), sleep=sleep)
-        self._data_url = data_url
+        self._data_url = functools.lru_cache(maxsize=64)(data_url)
+        """A picture is encoded once for all questions about it."""
         self._without: frozenset[str] = frozenset()
         """What the server has shown that it does not take."""
         local = _is_loopback(address)
         self._trust_environment = not local
         self._tls: ssl.SSLContext | bool = True if local else ssl.create_default_context()
-        self.revision = f"{address}#{self._model}"
+        self._share = options.share_prefix
+        self._read: set[Prefix] = set()
+        """Instructions that the server has been shown."""
+        self.trained: AsTold | None = as_told(options.adapter) if options.adapter else None
+        """How the server's adapter was trained, if its folder was named."""
+        self._slots = options.slots if options.slots is not None else self.trained is not None
+        worn = f"@{self.trained.revision}" if self.trained else ""
+        self.revision = f"{address}#{self._model}{worn}"
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order, at most `batch_size` in flight."""
@@ -77,7 +94,6 @@ class Http:
 
     async def _all(self, requests: Sequence[Request]) -> list[Completion]:
         done: dict[int, Completion] = {}
-        todo = iter(enumerate(requests))
         limits = httpx.Limits(max_connections=self._at_once)
         async with httpx.AsyncClient(
             verify=self._tls,
@@ -87,13 +103,12 @@ class Http:
             trust_env=self._trust_environment,
         ) as client:
 
-            async def work() -> None:
-                for i, request in todo:
-                    done[i] = await self._one(client, request)
+            async def ask(i: int) -> None:
+                done[i] = await self._one(client, requests[i])
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._at_once, len(requests))):
-                    group.create_task(work())
+            await in_order(
+                requests, ask, at_once=self._at_once, known=self._read if self._share else None
+            )
         return [done[i] for i in range(len(requests))]
 
     async def _one(self, client: httpx.AsyncClient, request: Request) -> Completion:
@@ -110,7 +125,8 @@ class Http:
         while True:
             # In a thread: pictures are decoded here, and other answers need not wait for that.
             build = asyncio.to_thread if request.chat.pictures else _here
-            sent, broken = await build(body, request, self._model, without, self._picture)
+            make = functools.partial(body, slots=self._slots)
+            sent, broken = await build(make, request, self._model, without, self._picture)
             raw = json.dumps(sent).encode()
             try:
                 reply = await call(client, self._url, raw, self._headers, self._patience, read)

@@ -8,8 +8,6 @@ stand in `_vllm_engine`. Knows nothing of sentiment.
     gen-msa explain posts.jsonl --reader vllm:models/qwen3-vl-8b@runs/mabsa
 """
 
-import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from gen_msa.backends._calling import short
 from gen_msa.backends._logprobs import option_logprobs
 from gen_msa.backends._messages import messages
 from gen_msa.backends._options import say_ignored
+from gen_msa.backends._slots import slot_pattern
 from gen_msa.backends._vllm_engine import MOST_PICTURES, Api, Asked, Engine, Said, load_api
-from gen_msa.chat import Chat, Choice, Completion, Picture, Request
+from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import UserError
 
 TOP_LOGPROBS = 20
@@ -29,9 +28,6 @@ STRONG = 1_000_000_000
 """Bytes of weights from which on a model is asked to list a post's aspects itself."""
 _HONOURED = {"dtype", "share_prefix"}
 _ENDS = {"stop": "stop", "length": "length"}
-_SIGNS = re.compile(r"[\\^$.*+?{}\[\]()|]")
-
-_log = logging.getLogger("gen_msa.backends")
 
 
 @backends.register
@@ -44,12 +40,13 @@ class Vllm:
         """Raises `MissingExtra` without vLLM, `UserError` for what is no model or adapter."""
         say_ignored("vllm", options, _HONOURED)
         api = api or load_api()
-        from gen_msa.backends.local import weights
+        from gen_msa.backends.local import served, weights
 
         model, adapter = weights.find(target)
         weights.guard(model, "model")
         if adapter is not None:
             weights.guard(adapter, "adapter")
+        self.trained, self._notes = served.told(model, adapter)
         settings = {"dtype": options.dtype, "enable_prefix_caching": options.share_prefix}
         self._engine = Engine(api, model, adapter, settings)
         self._control = self._engine.control
@@ -57,10 +54,7 @@ class Vllm:
         self.lists_aspects = _bytes_of_weights(model) >= STRONG
         parts = [weights.revision(folder) for folder in (model, adapter) if folder]
         self.revision = f"vllm/{'+'.join(parts)}/{options.dtype}"
-        self._notes: dict[str, str] = {}
-        if adapter is not None and not self._engine.adapter_shows():
-            _log.warning("the adapter in %s changes nothing about a short answer", adapter)
-            self._notes = {"adapter": "changed nothing about a short answer"}
+        self._check(adapter or model, worn=adapter is not None, dtype=options.dtype)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request."""
@@ -79,6 +73,22 @@ class Vllm:
 
     def count_tokens(self, chat: Chat) -> None:
         """None: the engine lays a chat out only when it is asked."""
+
+    def _check(self, folder: Path, *, worn: bool, dtype: str) -> None:
+        """Refuse an engine that does not answer the adapter's probe as training did."""
+        from gen_msa.backends.local import served
+
+        recorded = self.trained.probe if self.trained else None
+        if not worn and recorded is None:
+            return
+        asked = served.question(recorded)
+        adapted = served.Heard(*self._engine.scores(*asked, adapted=True))
+        base = served.Heard(*self._engine.scores(*asked, adapted=False)) if worn else None
+        # What `auto` comes to is the engine's own affair; on no machine is it coarser than this.
+        now = "bfloat16" if dtype == "auto" else dtype
+        served.check(folder, recorded, adapted=adapted, base=base, now=now)
+        if recorded is None:
+            self._notes["adapter.probe"] = "its effect was seen; no recorded one to compare with"
 
     def _asked(self, request: Request) -> tuple[Asked, dict[str, str]]:
         if len(request.chat.pictures) > MOST_PICTURES:
@@ -108,18 +118,6 @@ class Vllm:
                 return [_failed(f"vLLM will not take it: {short(str(e))}")]
         half = len(asked) // 2
         return self._answers(asked[:half]) + self._answers(asked[half:])
-
-
-def slot_pattern(choice: Choice) -> str:
-    """A regular expression for the answer: lead, one option, then, and any words after that."""
-    options = "|".join(_escaped(o) for o in choice.options)
-    end = _escaped(choice.then) + r"[\s\S]*" if choice.then else ""
-    return f"{_escaped(choice.lead)}({options}){end}"
-
-
-def _escaped(text: str) -> str:
-    """Not `re.escape`: the engine's own reader of patterns knows fewer escapes."""
-    return _SIGNS.sub(lambda m: "\\" + m.group(), text)
 
 
 def _shown(picture: Picture) -> dict[str, Any]:

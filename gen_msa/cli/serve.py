@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.errors import MissingExtra
+from gen_msa.errors import MissingExtra, UserError
 
 _NEEDED = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 ReaderName = Annotated[
-    str, typer.Argument(metavar="READER", help="student:DIR, builtin, echo: any reader.")
+    str,
+    typer.Argument(
+        metavar="READER", help="student:DIR, builtin, echo: any reader; vllm:MODEL[@ADAPTER]."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -22,13 +25,25 @@ Settings = Annotated[
     ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
+Print = Annotated[
+    bool, typer.Option("--print", help="vllm: show the command that would be run, and stop.")
+]
 
 
-def serve(reader: ReaderName, settings: Settings = None, config: Config = None) -> None:
+def serve(
+    reader: ReaderName, settings: Settings = None, config: Config = None, show: Print = False
+) -> None:
     """Answer POST /v1/explain, one reader for all; /docs describes it. SIGTERM ends it well.
 
     gen-msa serve student:students/text/student port=8080 limits.posts=64
+
+    vllm:MODEL[@ADAPTER] starts vLLM's OpenAI-shaped server instead, for http: readers.
     """
+    if reader.startswith("vllm:"):
+        _vllm(reader, settings or [], config, show=show)
+        return
+    if show:
+        raise UserError("--print is for vllm:MODEL[@ADAPTER]", mend="leave it out")
     from gen_msa.serving.settings import ServeSettings, token_of
     from gen_msa.settings import build, load
 
@@ -45,3 +60,16 @@ def serve(reader: ReaderName, settings: Settings = None, config: Config = None) 
     from gen_msa.serving import running
 
     running.serve(merged, token)
+
+
+def _vllm(reader: str, given: list[str], config: Path | None, *, show: bool) -> None:
+    from gen_msa.serving.vllm import VllmSettings
+    from gen_msa.settings import load
+
+    merged = load(VllmSettings, config, [*given, f"reader={reader}"])
+    from gen_msa.serving.vllm import running
+
+    if show:
+        print(running.planned(merged)[0].shown())
+    else:
+        running.serve(merged)

@@ -12,8 +12,9 @@ import pytest
 
 from gen_msa.backends import BackendOptions
 from gen_msa.backends import vllm as room
+from gen_msa.backends._slots import slot_pattern
 from gen_msa.backends._vllm_engine import load_api, lora_rank
-from gen_msa.backends.vllm import Vllm, slot_pattern
+from gen_msa.backends.vllm import Vllm
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 from gen_msa.errors import MissingExtra, UserError
 from tests.fixtures.fake_vllm import API, FakeLLM
@@ -35,7 +36,8 @@ def model(tmp_path):
 
 def folder(path, **config):
     path.mkdir()
-    (path / "model.safetensors").write_bytes(b"\0" * 16)
+    weights = "adapter_model" if config else "model"
+    (path / f"{weights}.safetensors").write_bytes(b"\0" * 16)
     name = "adapter_config.json" if config else "config.json"
     (path / name).write_text(json.dumps(config))
     return path
@@ -137,17 +139,17 @@ def test_an_adapter_is_asked_for_with_the_rank_it_needs(tmp_path, model, caplog)
     assert (made.settings["enable_lora"], made.settings["max_lora_rank"]) == (True, 32)
     (done,) = backend.complete([ask("a")])
     assert made.calls[-1][2].given == ("lora", 1, str(adapter))
-    assert (done.text, "adapter" in done.notes) == ("adapted a", False)
+    assert (done.text, "not checked" in done.notes["adapter"]) == ("adapted a", True)
+    assert done.notes["adapter.probe"].startswith("its effect was seen")
     assert backend.revision != opened(model).revision
     assert not caplog.text
 
 
-def test_an_adapter_without_effect_is_said_in_every_answer(tmp_path, model, monkeypatch, caplog):
+def test_an_adapter_without_effect_is_refused(tmp_path, model, monkeypatch):
     monkeypatch.setattr(FakeLLM, "adapter_shows", False)
     adapter = folder(tmp_path / "lora", r=4)
-    (done,) = opened(f"{model}@{adapter}").complete([ask("a")])
-    assert "changed nothing" in done.notes["adapter"]
-    assert "changes nothing" in caplog.text
+    with pytest.raises(UserError, match="changes nothing"):
+        opened(f"{model}@{adapter}")
 
 
 @pytest.mark.parametrize("config", [{"r": 1000}, {"rank": 4}, {"r": "x"}])

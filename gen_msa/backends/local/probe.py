@@ -143,7 +143,7 @@ def _inputs(
 ) -> tuple[tuple[int, ...], dict[str, torch.Tensor]]:
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     layout = Layout(processor)
-    expander = Expander(layout, lambda _: _drawn(), family.picture_ids(inner, processor))
+    expander = Expander(layout, lambda _: drawn(), family.picture_ids(inner, processor))
     seen = (Picture(path="probe", sha256="0" * 64, max_pixels=224 * 224),) if pictured else ()
     chat = Chat(turns=(Turn(role="user", parts=(*seen, Text(text=text))),))
     row = expander.expand(layout.row(0, Request(chat=chat, max_new_tokens=1)))
@@ -164,7 +164,7 @@ def _at(scores: torch.Tensor | None, tokens: tuple[int, ...]) -> tuple[float, ..
     return () if scores is None else tuple(round(float(scores[-1, t]), 6) for t in tokens)
 
 
-def _drawn() -> Any:
+def drawn() -> Any:
     """A picture of 224 x 224: two ramps of colour and a dark square. The same everywhere."""
     from PIL import Image
 

@@ -24,6 +24,7 @@ from gen_msa.backends.local.scan import scan
 from gen_msa.errors import UserError
 
 _COUNTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_UNLOADABLE = (OSError, ValueError, ImportError, KeyError)
 _NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 
@@ -79,13 +80,32 @@ def read(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
         kind = hf.AutoModelForImageTextToText if pictures else hf.AutoModelForCausalLM
         safely = {"use_safetensors": True, "local_files_only": True}
         model = kind.from_pretrained(folder, config=config, dtype=dtype, **safely, **settings)
-        door = hf.AutoProcessor if pictures else hf.AutoTokenizer
-        return model, door.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError, KeyError) as e:
-        raise UserError(
-            f"{folder}: the model cannot be loaded: {e}",
-            mend="it needs config.json, *.safetensors and tokenizer files, and no code of its own",
-        ) from None
+        return model, _processor(folder, config)
+    except _UNLOADABLE as e:
+        raise _cannot(folder, e) from None
+
+
+def processor(folder: Path) -> Any:
+    """The processor alone (tokenizer if text-only), for a model that another engine holds.
+
+    Raises `UserError` as `read` does.
+    """
+    towers.register()
+    try:
+        return _processor(folder, hf.AutoConfig.from_pretrained(folder, local_files_only=True))
+    except _UNLOADABLE as e:
+        raise _cannot(folder, e) from None
+
+
+def _processor(folder: Path, config: Any) -> Any:
+    pictures = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    door = hf.AutoProcessor if pictures else hf.AutoTokenizer
+    return door.from_pretrained(folder, local_files_only=True)
+
+
+def _cannot(folder: Path, e: Exception) -> UserError:
+    mend = "it needs config.json, *.safetensors and tokenizer files, and no code of its own"
+    return UserError(f"{folder}: the model cannot be loaded: {e}", mend=mend)
 
 
 def guard(folder: Path, kind: Literal["model", "adapter"]) -> None:

@@ -1,0 +1,43 @@
+"""How an adapter wants to be read, from its folder alone: for one whose server holds the weights.
+
+Knows no model and loads none; what needs weights (base, template, probe) is checked where they are.
+
+    trained = as_told("runs/mabsa")
+    trained.prompts, trained.reading
+"""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from gen_msa import manifest
+from gen_msa.errors import UserError
+from gen_msa.jsonl import reason_of
+
+NAME = "reading.json"
+
+
+class AsTold(BaseModel):
+    """The part of `backends.local.adapters.AdapterFacts` that a client can hold to."""
+
+    prompts: dict[str, str]
+    reading: dict[str, JsonValue]
+    revision: str = ""
+    """16 hex digits over the folder's list of hashes."""
+
+
+def as_told(folder: str) -> AsTold:
+    """What `reading.json` says, the folder's seal checked. Raises `UserError` without one."""
+    path = Path(folder).expanduser()
+    try:
+        found = AsTold.model_validate_json((path / NAME).read_bytes())
+        manifest.check(path)
+        digest = hashlib.sha256((path / manifest.NAME).read_bytes()).hexdigest()
+    except OSError as e:
+        raise UserError(
+            f"backend.adapter={folder}: {e}", mend="name the folder that training left"
+        ) from None
+    except ValidationError as e:
+        raise UserError(f"{path / NAME}: {reason_of(e)}") from None
+    return found.model_copy(update={"revision": digest[:16]})

@@ -1,0 +1,65 @@
+"""Tiny models large enough for vLLM's attention kernels (heads of 32), adapters, and servers."""
+
+import importlib.util
+import os
+import re
+
+import pytest
+
+HAS_VLLM = importlib.util.find_spec("vllm") is not None
+REASON = "vLLM is not installed here: make test-vllm has an environment of its own"
+
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/vllm/" in item.path.as_posix():
+            item.add_marker(pytest.mark.vllm)
+            item.add_marker(pytest.mark.timeout(900))
+            if not HAS_VLLM:
+                item.add_marker(pytest.mark.skip(reason=REASON))
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory):
+    from tests.vllm.tiny import llama
+
+    return llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def seeing_model(tmp_path_factory):
+    from tests.vllm.tiny import idefics3
+
+    return idefics3(tmp_path_factory.mktemp("models") / "tiny-idefics3")
+
+
+@pytest.fixture(scope="session")
+def text_adapter(text_model, tmp_path_factory):
+    from tests.vllm.tiny import adapter
+
+    return adapter(text_model, tmp_path_factory.mktemp("adapters") / "mabsa")
+
+
+@pytest.fixture(scope="session")
+def seeing_adapter(seeing_model, tmp_path_factory):
+    from tests.vllm.tiny import adapter
+
+    text_side = r".*text_model.*\.(q_proj|v_proj)"
+    folder = tmp_path_factory.mktemp("adapters") / "mabsa"
+    return adapter(seeing_model, folder, target_modules=text_side)
+
+
+@pytest.fixture
+def counted():
+    """Reads `vllm:prefix_cache_{queries,hits}` of a server, in tokens."""
+    import httpx
+
+    def read(url):
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+        found = dict(re.findall(r"^vllm:prefix_cache_(\w+)_total\{[^}]*\} (\S+)$", text, re.M))
+        return float(found["queries"]), float(found["hits"])
+
+    return read

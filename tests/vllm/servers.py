@@ -1,0 +1,76 @@
+"""`gen-msa serve vllm:…` in a process of its own, for as long as a test needs it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import gen_msa
+
+ROOT = Path(gen_msa.__file__).parent.parent
+
+
+class Served:
+    """A server; `events` are the lines of our own log so far."""
+
+    def __init__(self, process, port, log):
+        self.process, self.port, self.log = process, port, log
+        self.url = f"http://127.0.0.1:{port}"
+
+    def events(self):
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(x) for x in lines if x.startswith('{"time"')]
+
+    def event(self, name):
+        return next((e for e in self.events() if e["event"] == name), None)
+
+    def wait(self, name, seconds=600):
+        until = time.monotonic() + seconds
+        while not (found := self.event(name)):
+            if self.process.poll() is not None or time.monotonic() > until:
+                tail = self.log.read_text(errors="replace")[-6000:]
+                raise AssertionError(f"{name} did not happen (code {self.process.poll()}):\n{tail}")
+            time.sleep(0.2)
+        return found
+
+    def kill(self):
+        """vLLM with all its processes, as a machine's memory guard would."""
+        os.killpg(self.event("starting")["pid"], signal.SIGKILL)
+        self.process.wait(60)
+
+
+def free_port():
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return door.getsockname()[1]
+
+
+def start(target, log, *settings, port=None, **environment):
+    port = port or free_port()
+    command = [sys.executable, "-m", "gen_msa", "serve", f"vllm:{target}", f"port={port}"]
+    given = ["backend.dtype=float32", "stop_seconds=20", *settings]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [*command, *given],
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
+            env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", **environment},
+        )
+    return Served(process, port, log)
+
+
+@contextmanager
+def serving(target, folder, *settings, **environment):
+    served = start(target, folder / "server.log", *settings, **environment)
+    try:
+        served.wait("ready")
+        yield served
+    finally:
+        served.process.terminate()
+        served.process.wait(90)
