@@ -98,7 +98,10 @@ def test_a_post_is_its_words_and_its_pictures():
 
 
 class Cache:
-    """A server's prefix cache at its worst: it has a prompt's blocks when that was answered."""
+    """A server's prefix cache at its worst: it has a prompt's blocks when that was answered.
+
+    An answer takes so long that all that are asked together have been, however busy the machine.
+    """
 
     def __init__(self, block=16):
         self.block, self.had, self.hits, self.prompts = block, set(), 0, []
@@ -110,7 +113,7 @@ class Cache:
         with self.lock:
             self.prompts.append(prompt)
             self.hits += self.block * sum(h in self.had for h in heads)
-        time.sleep(0.01)
+        time.sleep(0.3)
         with self.lock:
             self.had.update(heads)
         return plain(body)
