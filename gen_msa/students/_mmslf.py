@@ -10,7 +10,7 @@ Zhang et al. 2025, "MLLM-guided multimodal sentiment learning" (NeurIPS). Knows 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
@@ -20,32 +20,20 @@ from gen_msa.errors import UserError
 from gen_msa.students import Batch, Output, Sizes
 from gen_msa.students.common import encoder
 from gen_msa.students.common.attending import CrossAttention, CrossLayer, Leading, Seen
-
-SOURCES = ("audio", "video")
+from gen_msa.students.common.numbers import HearingNumbers
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(HearingNumbers):
     """The student's own numbers; defaults are the paper's, where it prints them."""
 
-    layers: int = 6
-    """Of the encoder, as are `width`, `heads`, `inner`, `positions` and `dropout`."""
-    width: int = 384
-    heads: int = 12
-    inner: int = 1536
-    positions: int = 512
-    dropout: float = 0.1
     frozen_text: bool = False
     """The encoder is not trained, and is never in training mode."""
 
-    sources: tuple[str, ...] = SOURCES
-    """What the text looks at; one that is left out is not looked at, though it be there."""
     d: int = 64
     """Width of everything after the encoder."""
     steps: int = 128
     """Most tokens of a text, as many as a recipe allows by default (the paper: 50)."""
-    source_steps: int = 512
-    """Most steps of audio and of video."""
     aligned_layers: int = 1
     aligned_heads: int = 4
     head_width: int = 32
@@ -56,10 +44,6 @@ class Numbers:
     fused_layers: int = 2
     fused_heads: int = 8
     fused_tokens: int = 4
-
-    def __post_init__(self) -> None:
-        if not self.sources or not set(self.sources) <= set(SOURCES):
-            raise ValueError(f"sources are one or both of {', '.join(SOURCES)}")
 
 
 @dataclass(frozen=True)
@@ -122,15 +106,12 @@ class Backbone(nn.Module):  # type: ignore[misc]
         self, sizes: Sizes, numbers: Numbers, attention: type[CrossAttention] = CrossAttention
     ) -> None:
         """New weights. Raises `ValueError` for data without audio or video."""
-        missing = [m for m in numbers.sources if m not in sizes.width]
-        if missing:
-            raise ValueError(f"no post of the data has {' or '.join(missing)}")
+        numbers.check(sizes)
         super().__init__()
         self.sizes, n = sizes, numbers
-        self.numbers: Mapping[str, Any] = {**asdict(numbers), "sources": list(numbers.sources)}
+        self.numbers: Mapping[str, Any] = numbers.plain()
         self._n = n
-        own = {k: self.numbers[k] for k in ("layers", "width", "heads", "inner", "positions")}
-        self.encoder = encoder.new(sizes.width["text"], **own, dropout=n.dropout)
+        self.encoder = n.encoder(sizes.width["text"])
         self.encoder.requires_grad_(not n.frozen_text)
         self.words = nn.Linear(n.width, n.d)
         self.sources = nn.ModuleDict({m: nn.Linear(sizes.width[m], n.d) for m in n.sources})

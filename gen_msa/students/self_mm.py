@@ -21,7 +21,7 @@ label; one rate for all new layers, and a batch is not accumulated over 4.
     students["self_mm"](Sizes(width={"text": 30522, "audio": 73, "video": 100}))
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,26 +32,13 @@ from gen_msa.students import Batch, Output, Sizes, students
 from gen_msa.students._self_mm import FUSED, Labels
 from gen_msa.students.common import encoder
 from gen_msa.students.common.attending import Leading
-
-SOURCES = ("audio", "video")
+from gen_msa.students.common.numbers import HearingNumbers
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(HearingNumbers):
     """The student's own numbers; widths of hidden layers are the released code's for MOSI."""
 
-    layers: int = 6
-    """Of the text's encoder, as are `width`, `heads`, `inner`, `positions` and `dropout`."""
-    width: int = 384
-    heads: int = 12
-    inner: int = 1536
-    positions: int = 512
-    dropout: float = 0.1
-
-    sources: tuple[str, ...] = SOURCES
-    """What is heard and seen beside the text."""
-    source_steps: int = 512
-    """Most steps of audio and of video."""
     source_width: int = 32
     """Of the summaries of audio and video, as are `source_heads` and `source_feed`."""
     source_heads: int = 4
@@ -65,10 +52,6 @@ class Numbers:
     """Dropout outside the encoder."""
     reach: float = 1.0
     """The largest own label; labels of the whole are -1, 0 and 1."""
-
-    def __post_init__(self) -> None:
-        if not self.sources or not set(self.sources) <= set(SOURCES):
-            raise ValueError(f"sources are one or both of {', '.join(SOURCES)}")
 
 
 class Summary(nn.Module):  # type: ignore[misc]
@@ -120,13 +103,11 @@ class SelfMm(nn.Module):  # type: ignore[misc]
         Raises `ValueError` for data without a source that it is to hear or see.
         """
         n = Numbers(**numbers)
-        if missing := [m for m in n.sources if m not in sizes.width]:
-            raise ValueError(f"no post of the data has {' or '.join(missing)}")
+        n.check(sizes)
         super().__init__()
         self.sizes, self._n = sizes, n
-        self.numbers: dict[str, Any] = {**asdict(n), "sources": list(n.sources)}
-        own = {k: self.numbers[k] for k in ("layers", "width", "heads", "inner", "positions")}
-        self.encoder = encoder.new(sizes.width["text"], **own, dropout=n.dropout)
+        self.numbers: dict[str, Any] = n.plain()
+        self.encoder = n.encoder(sizes.width["text"])
         self.sources = nn.ModuleDict({m: Summary(sizes.width[m], n) for m in n.sources})
         widths = {"text": 2 * n.width} | dict.fromkeys(n.sources, n.source_width)
         self.own = nn.ModuleDict(
