@@ -20,6 +20,7 @@ FLOORS = [
         "manifest",
         "spans",
         "states",
+        "launching",
     },
     {"media", "towers"},
     {"cues", "metrics"},

@@ -1,0 +1,67 @@
+"""What both launchers of training are as scripts: their arguments, their exit codes, their extras.
+
+Knows nothing of what is trained.
+
+    script("gen_msa.finetuning", start, stopped="whole checkpoints are kept", resumes=True)
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gen_msa.errors import MissingExtra, UserError
+
+INTERRUPTED = 130
+
+
+def script(
+    name: str,
+    start: Callable[..., Path],
+    arguments: Sequence[str] | None = None,
+    *,
+    stopped: str,
+    resumes: bool = False,
+) -> None:
+    """Call `start(recipe, overrides, dry_run=…)` as the command line says; with `resume=` too.
+
+    Exits with the `UserError`'s code, or 130 when interrupted, saying what `stopped` says.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=start.__doc__)
+    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or your .yaml")
+    parser.add_argument("--dry-run", action="store_true", help="plan and probe; write nothing")
+    if resumes:
+        action = argparse.BooleanOptionalAction
+        parser.add_argument("--resume", action=action, help="default: recipe's")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    given = vars(parser.parse_intermixed_args(arguments))
+    # Models and packages lie on this machine; no library is to ask the hub behind our back.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        start(given.pop("recipe"), given.pop("overrides"), **given)
+    except UserError as e:
+        sys.stderr.write(f"gen-msa{_process()}: {e}\n")
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"gen-msa{_process()}: stopped; {stopped}\n")
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def needing(extra: str, packages: Collection[str]) -> Iterator[None]:
+    """Inside, the lack of one of `packages` is a `MissingExtra` that names `extra`."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        package = (e.name or "").partition(".")[0]
+        if package not in packages:
+            raise
+        raise MissingExtra(package, extra) from None
+
+
+def _process() -> str:
+    """Which of several processes is speaking."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return f" (process {os.environ.get('RANK', '?')})" if several else ""
