@@ -19,7 +19,7 @@ from gen_msa import jsonl
 from gen_msa.annotating._ending import Outcome, ended, rejects_of, sieve_of
 from gen_msa.annotating._guiding import refuse_unless_train
 from gen_msa.annotating._output import Counts, Output, Pending, settled
-from gen_msa.annotating._parts import part_file
+from gen_msa.annotating._parts import PartFile, part_file
 from gen_msa.annotating._pool import read_alone, read_together
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
@@ -61,12 +61,7 @@ def annotate(
         jsonl.whole(rejects_of(out)) as bad,
     ):
         output = Output(source.name, good, bad, sieve)
-        for pending, fresh in _read(source, settings, teacher, book, WHOLE):
-            readings, repeated = settled(pending, fresh, book)
-            output.write(pending.chunk, readings)
-            output.counts.repeated += repeated
-            _stop_if_hopeless(output.counts, settings.chunk)
-            on_progress(output.counts)
+        _write(output, source, settings, teacher, book, WHOLE, on_progress)
         reader = teacher.fingerprint()
     return ended(output, settings, out, source.name, reader, time.perf_counter() - began)
 
@@ -94,12 +89,7 @@ def annotate_shard(
         _book(ledger_path, known) as book,
         part_file(part) as file,
     ):
-        for pending, fresh in _read(every, settings, teacher, book, shard):
-            readings, repeated = settled(pending, fresh, book)
-            file.write(pending.chunk, readings)
-            file.counts.repeated += repeated
-            _stop_if_hopeless(file.counts, settings.chunk)
-            on_progress(file.counts)
+        _write(file, every, settings, teacher, book, shard, on_progress)
         reader, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
         file.close(**seen.facts(source, settings, shard), reader=reader, seconds=seconds)
     aside = part if file.counts.rejected else None
@@ -159,6 +149,24 @@ def _at_work(
 
 def _book(path: Path | None, known: Sequence[Path]) -> AbstractContextManager[Ledger | None]:
     return Ledger(path, known) if path else nullcontext()
+
+
+def _write(
+    sink: Output | PartFile,
+    source: Source,
+    settings: JobSettings,
+    teacher: Teacher,
+    book: Ledger | None,
+    shard: Shard,
+    on_progress: Callable[[Counts], None],
+) -> None:
+    """Have every chunk of a shard read, and write it to `sink`."""
+    for pending, fresh in _read(source, settings, teacher, book, shard):
+        readings, repeated = settled(pending, fresh, book)
+        sink.write(pending.chunk, readings)
+        sink.counts.repeated += repeated
+        _stop_if_hopeless(sink.counts, settings.chunk)
+        on_progress(sink.counts)
 
 
 def _read(
