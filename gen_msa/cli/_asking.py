@@ -168,12 +168,8 @@ class Asking:
         )
 
     def of_changed(self, entry: Entry) -> ReaderSettings:
-        """How a reader is asked about changed posts: a student without its reasons, which cost it
-        most of its time and are in no probe's figure.
-        """
-        settings = self._job(entry, entry.reader).of_reader()
-        student = settings.reader.startswith("student:")
-        return settings.model_copy(update={"reasons": False}) if student else settings
+        """How a reader is asked about changed posts: reasons are in no probe's figure."""
+        return self._job(entry, entry.reader).of_reader().for_labels()
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field, JsonValue
 
@@ -54,6 +54,13 @@ class ReaderSettings(Settings):
     """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
     you give none. `keep`: giving others is an error; `override`: yours win."""
     backend: BackendOptions = BackendOptions()
+
+    def for_labels(self) -> Self:
+        """The same for who looks at labels alone: a student without its reasons, which cost it most
+        of its time and change no label.
+        """
+        student = self.reader.startswith("student:")
+        return self.model_copy(update={"reasons": False}) if student else self
 
 
 @dataclass(frozen=True)

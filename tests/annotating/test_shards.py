@@ -129,6 +129,7 @@ def test_what_does_not_belong_together_is_refused_by_name(path, tmp_path):
     refused([one, path], out, str(path), "not a whole part")
     refused([one, tmp_path / "none.part"], out, "none.part")
     refused([], out, "no parts")
+    assert not out.exists()
 
 
 def test_how_a_shard_was_run_is_nobodys_business(path):

@@ -235,6 +235,9 @@ def test_a_vocabulary_may_hold_any_word(llama, tmp_path):
     (folder / "vocab.json").write_text(json.dumps(words), "utf-8")
     put("tokenizer.json", model={"vocab": words})(folder)
     scan.scan(folder, "model")
+    put("config.json", auto_map=OWN)(folder)
+    with pytest.raises(UserError, match="auto_map"):
+        scan.scan(folder, "model")
 
 
 def test_settings_that_do_nothing_are_let_pass(llama, tmp_path):

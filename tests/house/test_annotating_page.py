@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import gen_msa as package
 from gen_msa import prompting
 from gen_msa.annotating.gates import gates
-from gen_msa.cli import main
+from tests.fixtures.commands import run
 from tests.fixtures.posts import post, write_posts
 
 ROOT = Path(package.__file__).parent.parent
@@ -25,16 +24,6 @@ def folder(tmp_path, monkeypatch):
     write_posts(tmp_path / "posts.jsonl", map(post, range(6)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(command, monkeypatch, capfd):
-    monkeypatch.setattr("sys.argv", ["gen-msa", *shlex.split(command)])
-    code = None
-    try:
-        main()
-    except SystemExit as e:
-        code = e.code
-    assert code in (None, 0), (command, capfd.readouterr().err)
 
 
 def test_the_commands_on_own_posts_run_one_after_the_other(folder, monkeypatch, capfd):

@@ -10,11 +10,11 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import gen_msa as package
-from gen_msa.cli import main
 from gen_msa.distilling import recipe
 from gen_msa.distilling.loop import distil
 from gen_msa.distilling.recipe import Data, Losses, Recipe
 from gen_msa.types import Opinion
+from tests.fixtures.commands import run
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
 
 ROOT = Path(package.__file__).parent.parent
@@ -39,17 +39,14 @@ def test_its_commands_train_a_student_from_a_teacher_alone_and_read_with_it(
     write_examples(tmp_path / "teacher.jsonl", [taught(i) for i in range(12)])
     bare = [example(i).model_copy(update={"opinions": ()}) for i in range(12)]
     write_examples(tmp_path / "posts.jsonl", bare)
-    plain, free, read = map(shlex.split, COMMANDS)
+    plain, free, _ = map(shlex.split, COMMANDS)
     assert plain == ["distill", "text"]
     assert recipe.load(plain[1]).student == "text"
     # The same command, for a student of a few numbers and without the shipped dev split.
     small = recipe.load(free[1], free[2:]).model_dump()
     small |= {"numbers": TINY, "warm": False, "dev": (), "max_length": 48, "num_train_epochs": 2}
     distil(Recipe.model_validate(small), tokenizer=write_tokenizer(tmp_path))
-    monkeypatch.setattr("sys.argv", ["gen-msa", *read])
-    with pytest.raises(SystemExit) as e:
-        main()
-    assert e.value.code == 0, capfd.readouterr().err
+    run(COMMANDS[2], monkeypatch, capfd)
     assert len((tmp_path / "opinions.jsonl").read_text().splitlines()) == 12
 
 

@@ -2,16 +2,15 @@
 
 import os
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 import gen_msa as package
-from gen_msa.cli import main
 from gen_msa.evaluating.probing import probes
 from gen_msa.metrics import metrics
 from tests.evaluating.phones import example, save
+from tests.fixtures.commands import run
 
 ROOT = Path(package.__file__).parent.parent
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -31,16 +30,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(suite, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(command, monkeypatch, capfd, *more):
-    monkeypatch.setattr("sys.argv", ["gen-msa", *shlex.split(command), *more])
-    code = None
-    try:
-        main()
-    except SystemExit as e:
-        code = e.code
-    assert code in (None, 0), (command, capfd.readouterr().err)
 
 
 def test_the_commands_on_own_posts_run_one_after_the_other(folder, monkeypatch, capfd):

@@ -8,10 +8,10 @@ import pytest
 
 import gen_msa as package
 from gen_msa import shipped
-from gen_msa.cli import main
 from gen_msa.data import open_source
 from gen_msa.finetuning import recipe
 from gen_msa.types import Example
+from tests.fixtures.commands import run
 from tests.fixtures.posts import write_picture
 
 ROOT = Path(package.__file__).parent.parent
@@ -64,18 +64,12 @@ def test_both_lines_are_posts_with_two_labels_each(folder):
 
 def test_the_commands_of_the_page_run_one_after_the_other(folder, model, monkeypatch, capfd):
     for command in COMMANDS:
-        words = shlex.split(command.replace(BASE, str(model)))
-        if words[0] == "finetune":
-            words += [f"model_name_or_path={model}", *QUICKLY]
-        if words[1] == "tiny_cpu":
-            words += ["data.0.limit=4", "dev.0.limit=2"]
-        monkeypatch.setattr("sys.argv", ["gen-msa", *words])
-        code = None
-        try:
-            main()
-        except SystemExit as e:
-            code = e.code
-        assert code in (None, 0), (command, capfd.readouterr().err)
+        more = []
+        if command.startswith("finetune"):
+            more += [f"model_name_or_path={model}", *QUICKLY]
+        if "tiny_cpu" in command:
+            more += ["data.0.limit=4", "dev.0.limit=2"]
+        run(command.replace(BASE, str(model)), monkeypatch, capfd, *more)
     for made in ("adapters/mine/adapter", "adapters/again/adapter", "adapters/both/adapter"):
         assert (folder / made / "adapter_model.safetensors").is_file(), made
     assert (folder / "opinions.jsonl").stat().st_size > 0

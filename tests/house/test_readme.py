@@ -1,16 +1,15 @@
 """The README's commands run, its example can be read, its Makefile targets exist."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 import gen_msa as package
-from gen_msa.cli import main
 from gen_msa.data import open_source
 from gen_msa.readers import names
 from gen_msa.types import Example
+from tests.fixtures.commands import run
 
 ROOT = Path(package.__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,13 +41,7 @@ def test_there_are_two_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command, folder, monkeypatch, capfd):
-    monkeypatch.setattr("sys.argv", ["gen-msa", *shlex.split(command), "--reader", "echo"])
-    code = None
-    try:
-        main()
-    except SystemExit as e:
-        code = e.code
-    assert code in (None, 0), capfd.readouterr().err
+    run(command, monkeypatch, capfd, "--reader", "echo")
     for name in re.findall(r"\S+\.(?:html|csv)", command):
         assert (folder / name).stat().st_size > 0
 

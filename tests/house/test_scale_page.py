@@ -12,9 +12,9 @@ import pytest
 import gen_msa as package
 from gen_msa import shipped
 from gen_msa.annotating import JobSettings
-from gen_msa.cli import main
 from gen_msa.finetuning import fitting, recipe
 from gen_msa.settings import load
+from tests.fixtures import commands
 from tests.fixtures.posts import post, write_posts
 
 ROOT = Path(package.__file__).parent.parent
@@ -33,25 +33,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(command, monkeypatch, capfd, more=()):
-    """As a shell would, with the shipped fake for the model."""
-    words = shlex.split(command.replace("builtin", "echo"))
-    words = [f for w in words for f in (sorted(map(str, Path().glob(w))) if "*" in w else [w])]
-    monkeypatch.setattr("sys.argv", ["gen-msa", *words, *more])
-    code = None
-    try:
-        main()
-    except SystemExit as e:
-        code = e.code
-    assert code in (None, 0), (command, capfd.readouterr().err)
+def run(command, monkeypatch, capfd, *more):
+    """With the shipped fake for the model."""
+    commands.run(command.replace("builtin", "echo"), monkeypatch, capfd, *more)
 
 
 def test_the_commands_of_the_page_run_one_after_the_other(folder, monkeypatch, capfd):
     assert len(HERE) == 7
     for command in HERE:
-        run(command, monkeypatch, capfd, () if command.startswith("merge") else QUICKLY)
+        run(command, monkeypatch, capfd, *([] if command.startswith("merge") else QUICKLY))
     assert "40 posts answered" not in capfd.readouterr().err
-    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, QUICKLY)
+    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
     assert (folder / "out/opinions.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
     assert (folder / "again/opinions.1-of-3.part").is_file()
     assert (folder / "out/teacher.summary.json").is_file()
@@ -83,7 +75,7 @@ def test_the_command_with_ray_writes_what_one_process_writes(folder, monkeypatch
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     whole = [sys.executable, "-m", "gen_msa", *words, *QUICKLY]
     subprocess.run(whole, env=environment, check=True, timeout=120)
-    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, QUICKLY)
+    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
     assert (folder / "ray/opinions.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
 
 

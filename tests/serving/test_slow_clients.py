@@ -101,6 +101,7 @@ def test_an_answer_that_nobody_takes(quick):
         connections = quick.running._server.server_state.connections
         wait_for(lambda: any(c.transport.get_write_buffer_size() for c in list(connections)))
         wait_for(lambda: not any(c.transport.get_write_buffer_size() for c in list(connections)), 4)
+    assert quick.explain({"text": "a"}).status_code == 200
 
 
 def test_a_busy_line_is_not_cut(quick):

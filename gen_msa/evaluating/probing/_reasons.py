@@ -73,7 +73,7 @@ def asked(row: Row, text: str) -> Post:
 
 def by_reader(settings: ReaderSettings, posts: Sequence[Post], media_root: Path) -> list[Label]:
     """What a named reader says of each post's one aspect; None where it says no label."""
-    reader = make(settings, media_root)
+    reader = make(settings.for_labels(), media_root)
     return [
         reading.opinions[0].polarity if reading.opinions else None for reading in reader.read(posts)
     ]
