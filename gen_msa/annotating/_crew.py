@@ -29,7 +29,7 @@ from gen_msa.annotating._teaching import Teacher
 from gen_msa.annotating._working import key_of
 from gen_msa.errors import UserError
 from gen_msa.ledger import key
-from gen_msa.readers import Reading, Shown
+from gen_msa.readers import Finish, Reading, Shown
 from gen_msa.types import Example
 
 W = TypeVar("W")
@@ -110,6 +110,10 @@ class Crew:
             self._wait()
         shown: list[Shown] = _said(self._ray.get(self._idle[0].preview.remote(examples)))
         return shown
+
+    def prepare(self, examples: Sequence[Example]) -> Finish:
+        """Nothing: each reader prepares where it works."""
+        return lambda: self.read(examples)
 
     def read(self, examples: Sequence[Example]) -> list[Reading]:
         """One reading an example, in order."""

@@ -12,10 +12,10 @@ from pydantic import JsonValue
 
 from gen_msa import jsonl
 from gen_msa import settings as settings_files
+from gen_msa.annotating._gated import made_gates
 from gen_msa.annotating._output import Counts, Output
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
 from gen_msa.annotating._sieving import Sieve
-from gen_msa.annotating._teaching import made_gates
 from gen_msa.annotating.gates import Bench, gates
 from gen_msa.annotating.summary import Summary, summarise
 

@@ -3,7 +3,7 @@
 What it writes is no prediction: its label is gold's, and `how` says so. Knows nothing of gates.
 
     refuse_unless_train("twitter2015:dev")          # UserError
-    Guided(prompted, media_root).read(examples_with_gold)
+    Guided(prompted, media_root).prepare(examples_with_gold)()
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from gen_msa.chat import Completion
 from gen_msa.data._auditing import labels_of
 from gen_msa.data._splits import is_train
 from gen_msa.errors import UserError
-from gen_msa.readers import Reading, Shown
+from gen_msa.readers import Finish, Reading, Shown
 from gen_msa.readers.prompted import Asker, PostRefused, Prompted, Question, Seen, see
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
@@ -57,7 +57,7 @@ class Guided:
         self._asker = Asker(name, self._settings, media_root, sees_pictures=sees)
         self.prompt = self._asker.prompt
 
-    def read(self, examples: Sequence[Example]) -> list[Reading]:
+    def prepare(self, examples: Sequence[Example]) -> Finish:
         """A reading for each example; aspects without a gold polarity are not asked about."""
         readings = [Reading()] * len(examples)
         questions: list[Question] = []
@@ -68,11 +68,15 @@ class Guided:
                 readings[row] = Reading(refused=e.reason, mend=e.mend)
             else:
                 questions += self._questions(seen, labels_of(example))
-        answers = self._backend.complete([q.request for q in questions])
-        for q, completion in zip(questions, answers, strict=True):
-            before = readings[q.seen.row].opinions
-            readings[q.seen.row] = Reading((*before, self._opinion(q, completion)))
-        return readings
+
+        def finish() -> list[Reading]:
+            answers = self._backend.complete([q.request for q in questions])
+            for q, completion in zip(questions, answers, strict=True):
+                before = readings[q.seen.row].opinions
+                readings[q.seen.row] = Reading((*before, self._opinion(q, completion)))
+            return readings
+
+        return finish
 
     def preview(self, examples: Sequence[Example]) -> list[Shown]:
         """The questions about the examples, unasked."""

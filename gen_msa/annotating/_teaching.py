@@ -1,38 +1,29 @@
-"""Who is asked: a plain reader, or a teacher whose answers go through gates and who is asked again.
+"""Who is asked: a plain reader, or one whose answers go through gates (`_gated`).
 
-    read -> answered whole? -> gates of words -> gates that ask -> passed, or asked with a new seed
+Knows nothing of files or ledgers.
 
-Every answer comes out, passed or not, with its way through the gates in `how`; gates that look at
-the whole file come later. Knows nothing of files or ledgers.
-
-    make_teacher(AnnotateSettings(reader="echo", gates={"length": {}}), root).read(examples)
+    make_teacher(JobSettings(reader="echo"), root).read(examples)
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import JsonValue
 
-from gen_msa import readers
-from gen_msa.annotating import _marks as marks
-from gen_msa.annotating._guiding import Guided
+from gen_msa import media, readers
+from gen_msa.annotating._gated import Gated
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
-from gen_msa.annotating._steering import TOKENS, Steered
-from gen_msa.annotating.gates import Bench, Candidate, Gate, gates
-from gen_msa.errors import UserError
-from gen_msa.readers import Reader, Reading, Shown
-from gen_msa.readers.prompted import Prompted
-from gen_msa.settings import build
-from gen_msa.types import Aspect, Example, Opinion, Post, Status
-
-_VOTES = 1_000
-"""Seeds of gates begin so far above those of answers."""
+from gen_msa.readers import Finish, Reader, Reading, Shown
+from gen_msa.types import Example
 
 
 class Teacher(Protocol):
     """Adds opinions to the posts of examples; of these it sees no opinion but gold it may see."""
+
+    def prepare(self, examples: Sequence[Example]) -> Finish:
+        """What can be done before a model is asked; may be called in another thread."""
+        ...
 
     def read(self, examples: Sequence[Example]) -> list[Reading]:
         """One `Reading` for each example, in order."""
@@ -53,9 +44,13 @@ class Plain:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    def prepare(self, examples: Sequence[Example]) -> Finish:
+        """All but asking the model, of a reader that knows the difference."""
+        return readers.prepare(self._reader, [e.post for e in examples])
+
     def read(self, examples: Sequence[Example]) -> list[Reading]:
         """What the reader says."""
-        return self._reader.read([e.post for e in examples])
+        return self.prepare(examples)()
 
     def preview(self, examples: Sequence[Example]) -> list[Shown]:
         """The reader's questions."""
@@ -66,131 +61,10 @@ class Plain:
         return self._reader.fingerprint()
 
 
-class Gated:
-    """A reader, the gates its answers must pass, and further tries for those that did not."""
-
-    def __init__(self, settings: AnnotateSettings, media_root: Path) -> None:
-        self._settings = settings
-        self._reader = readers.make(settings.of_reader(), media_root)
-        self._steered: Steered | None = None
-        self._guided: Guided | None = None
-        if isinstance(self._reader, Prompted):
-            self._steered = Steered(self._reader.backend)
-            self._reader = self._reader.over(self._steered)
-            self._guided = Guided(self._reader, media_root) if settings.tells_label else None
-        elif settings.tells_label:
-            raise UserError(f"{settings.reader} is asked nothing, so that nothing can guide it")
-        draws = self._steered is not None and self._steered.samples
-        self._tries = 1 + settings.retries if draws else 1
-        sample = self._sample if draws and not self._guided else None
-        made = made_gates(settings, Bench(media_root, sample))
-        self._gates = {name: gate for name, gate in made.items() if gate.stage != "file"}
-        facts = self._reader.fingerprint()
-        said = str(facts.get("revision") or facts.get("file") or settings.reader)
-        self._teacher = f"{settings.reader} {said[:80]}"
-        self._votes: Counter[tuple[str, Aspect, int]] = Counter()
-
-    def read(self, examples: Sequence[Example]) -> list[Reading]:
-        """Every answer about each example's post, failed ones before those that passed."""
-        done: list[list[Opinion]] = [[] for _ in examples]
-        refused: dict[int, Reading] = {}
-        open_: dict[int, frozenset[Aspect] | None] = dict.fromkeys(range(len(examples)))
-        for attempt in range(1, self._tries + 1):
-            asked = [_only(examples[row], aspects) for row, aspects in open_.items()]
-            readings = self._asked(asked, attempt)
-            refused |= {r: x for r, x in zip(open_, readings, strict=True) if x.refused}
-            wanted = _wanted(open_, readings)
-            judged = self._judged([Candidate(examples[r].post, o) for r, o in wanted], attempt)
-            failed: dict[int, set[Aspect]] = {}
-            for (row, _), opinion in zip(wanted, judged, strict=True):
-                done[row].append(opinion)
-                # What could not be asked at all is left for the next run.
-                if marks.failures(opinion) and opinion.status is not Status.ERROR:
-                    failed.setdefault(row, set()).add(opinion.aspect)
-            open_ = {row: frozenset(aspects) for row, aspects in failed.items()}
-            if not open_:
-                break
-        return [refused.get(row) or Reading(tuple(said)) for row, said in enumerate(done)]
-
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
-        """The teacher's first questions, as they would be asked the first time."""
-        if self._guided:
-            return self._guided.preview(examples)
-        return self._reader.preview([e.post for e in examples])
-
-    def fingerprint(self) -> dict[str, JsonValue]:
-        """The reader's, every gate's that answers are judged by on the way, and what draws."""
-        how = {"retries", "seed", "temperature", "retry_temperature", "guided", "label_in_context"}
-        own = {name: gate.fingerprint() for name, gate in self._gates.items()}
-        options: dict[str, JsonValue] = {n: self._settings.gates[n] for n in self._gates}
-        return {
-            "reader": self._reader.fingerprint(),
-            "gates": {"options": options, "own": own},
-            "prompt": self._guided.prompt.digest if self._guided else "",
-            "asked": self._settings.model_dump(mode="json", include=how),
-        }
-
-    def _asked(self, examples: Sequence[Example], attempt: int) -> list[Reading]:
-        s = self._settings
-        self._steer(s.temperature if attempt == 1 else s.retry_temperature, s.seed + attempt - 1)
-        if self._guided:
-            return self._guided.read(examples)
-        return self._reader.read([e.post for e in examples])
-
-    def _sample(self, posts: Sequence[Post], draw: int) -> list[Reading]:
-        """Further answers, for a gate; what they cost is added to the answer they are about."""
-        self._steer(self._settings.retry_temperature, self._settings.seed + _VOTES + draw)
-        readings = self._reader.read(posts)
-        for post, reading in zip(posts, readings, strict=True):
-            for o in reading.opinions:
-                for part, count in enumerate(marks.tokens(o) or ()):
-                    self._votes[post.id, o.aspect, part] += count
-        return readings
-
-    def _steer(self, temperature: float, seed: int) -> None:
-        if self._steered:
-            self._steered.temperature, self._steered.seed = temperature, seed
-
-    def _judged(self, rows: Sequence[Candidate], attempt: int) -> list[Opinion]:
-        verdicts = self._verdicts(rows)
-        out = []
-        for row, found in zip(rows, verdicts, strict=True):
-            said = marks.marked(row.said, found, attempt, self._teacher)
-            more = [self._votes.pop((row.post.id, said.aspect, part), 0) for part in (0, 1)]
-            if any(more):
-                read, written = marks.tokens(said) or (0, 0)
-                how = {**said.how, TOKENS: f"{read + more[0]}+{written + more[1]}"}
-                said = said.model_copy(update={"how": how})
-            out.append(said)
-        return out
-
-    def _verdicts(self, rows: Sequence[Candidate]) -> list[dict[str, str | None]]:
-        """Gate -> verdict of each row, for the gates that were shown it."""
-        unread = [marks.unread(row.said) for row in rows]
-        found: list[dict[str, str | None]] = [{marks.ANSWER: why} if why else {} for why in unread]
-        for stage in ("words", "asks"):
-            ready = [i for i, v in enumerate(found) if not any(v.values())]
-            if stage == "words":
-                ready = [i for i, why in enumerate(unread) if not why]
-            for name, gate in self._gates.items():
-                if gate.stage == stage and ready:
-                    some = gate.check([rows[i] for i in ready])
-                    for i, why in zip(ready, some, strict=True):
-                        found[i][name] = why
-        return found
-
-
-def made_gates(settings: AnnotateSettings, bench: Bench) -> dict[str, Gate]:
-    """Every gate of the settings, made. Raises `UserError` for an unknown gate or option."""
-    made = {}
-    for name, options in settings.gates.items():
-        kind = gates[name]
-        made[name] = kind(build(kind.Options, options or {}, f"gates.{name}"), bench)
-    return made
-
-
 def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
     """Who answers a job; loads its models."""
+    # The chunk that is being read and the one that is made ready, a picture a post.
+    media.make_room(2 * settings.chunk, settings.picture)
     if isinstance(settings, AnnotateSettings):
         return Gated(settings, media_root)
     return Plain(readers.make(settings.of_reader(), media_root))
@@ -200,35 +74,3 @@ def shown_to(settings: JobSettings, example: Example) -> Example:
     """What of an example its teacher is given: the post, and gold only where it may guide."""
     guided = isinstance(settings, AnnotateSettings) and settings.tells_label
     return Example(post=example.post, opinions=example.said_by("gold") if guided else ())
-
-
-def _only(example: Example, aspects: frozenset[Aspect] | None) -> Example:
-    """The example asked about these aspects alone; None: about all."""
-    if aspects is None:
-        return example
-    post = example.post
-    if post.aspects:
-        some = tuple(a for a in post.aspects if a in aspects) or post.aspects
-        post = post.model_copy(update={"aspects": some})
-    gold = tuple(o for o in example.opinions if o.aspect in aspects)
-    return Example(post=post, opinions=gold)
-
-
-def _wanted(
-    asked: dict[int, frozenset[Aspect] | None], readings: Sequence[Reading]
-) -> list[tuple[int, Opinion]]:
-    """Row and opinion of all that was asked for; a joint answer's tokens stand once."""
-    found = []
-    for (row, aspects), reading in zip(asked.items(), readings, strict=True):
-        counted = False
-        for o in reading.opinions:
-            joint = "span" in o.how
-            if joint and counted:
-                o = o.model_copy(update={"how": {k: v for k, v in o.how.items() if k != TOKENS}})
-            counted = counted or joint
-            if aspects is None or o.aspect in aspects:
-                found.append((row, o))
-    return found
-
-
-__all__ = ["Gated", "Plain", "Teacher", "made_gates", "make_teacher", "shown_to"]

@@ -10,7 +10,16 @@ fetched unless its host is allowed; size and shape are judged before a pixel is 
 """
 
 from gen_msa.media._digest import digest
-from gen_msa.media._gate import admit, data_url, load, notes
+from gen_msa.media._gate import admit, data_url, load, make_room, notes
 from gen_msa.media._problem import PictureLimits, PictureProblem
 
-__all__ = ["PictureLimits", "PictureProblem", "admit", "data_url", "digest", "load", "notes"]
+__all__ = [
+    "PictureLimits",
+    "PictureProblem",
+    "admit",
+    "data_url",
+    "digest",
+    "load",
+    "make_room",
+    "notes",
+]

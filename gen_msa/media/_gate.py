@@ -30,6 +30,7 @@ FETCHED = ".fetched"
 """Folder below the media root for pictures that came by URL, each named by its URL's SHA-256."""
 
 _JPEG_QUALITY = 90
+_MOST_ROOM = 1 << 30
 
 
 class _Cache:
@@ -49,6 +50,11 @@ class _Cache:
                 self._kept.move_to_end(key)
                 self.hits += 1
             return found
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
 
     def put(self, key: tuple[str, int], decoded: "Decoded") -> None:
         with self._lock:
@@ -83,6 +89,14 @@ def admit(media: Media, root: Path, limits: PictureLimits) -> Picture:
     sha = hashlib.sha256(data).hexdigest()
     _decoded(data, sha, media.path, limits.max_pixels)
     return Picture(path=str(real), sha256=sha, max_pixels=limits.max_pixels)
+
+
+def make_room(pictures: int, limits: PictureLimits) -> None:
+    """Have this process keep so many decoded pictures of this budget, at most a GiB of them.
+
+    Fewer than are looked at between `admit` and `load` would all be decoded twice.
+    """
+    cache.room = max(cache.room, min(pictures * limits.max_pixels * 4, _MOST_ROOM))
 
 
 def load(picture: Picture) -> "Image.Image":

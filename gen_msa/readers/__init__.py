@@ -7,10 +7,10 @@
     reader.read(posts)          # for each post a Reading: opinions, or why there are none
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import Field, JsonValue
 
@@ -100,6 +100,24 @@ class Reader(Protocol):
     def fingerprint(self) -> dict[str, JsonValue]:
         """Named parts that change whenever the reader's answers could; the ledger's key."""
         ...
+
+
+Finish = Callable[[], list[Reading]]
+"""What is left of a reading once it is prepared: its model is asked."""
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A reader that can do the first part of its work ahead, in another thread."""
+
+    def prepare(self, posts: Sequence[Post]) -> Finish:
+        """All of `read(posts)` that needs no model; what comes back does the rest."""
+        ...
+
+
+def prepare(reader: Reader, posts: Sequence[Post]) -> Finish:
+    """What `reader` can do of `read(posts)` ahead of its model; calling what comes back ends it."""
+    return reader.prepare(posts) if isinstance(reader, Preparing) else lambda: reader.read(posts)
 
 
 class ReaderKind(Protocol):

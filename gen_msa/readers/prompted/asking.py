@@ -3,6 +3,7 @@
 The second step of a prompted reader. Knows nothing of backends' answers.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Asker:
         self._limit = settings.max_new_tokens
         self._sees_pictures = sees_pictures
         self._sources = _sources(self.prompt, settings, media_root)
+        self._writing = threading.Lock()
+        """Detectors behind cues are not made for two threads; a job writes some ahead in one."""
 
     def recued(self, change: Callable[[CueSource], CueSource]) -> Self:
         """The same asker with each cue source as `change` makes it."""
@@ -61,7 +64,9 @@ class Asker:
 
     def hints(self, seen: Sequence[Seen]) -> list[list[dict[str, Cue]]]:
         """For each post, and each of its aspects, the cues by slot."""
-        written = [(source.slot, source.cues([s.post for s in seen])) for source in self._sources]
+        with self._writing:
+            posts = [s.post for s in seen]
+            written = [(source.slot, source.cues(posts)) for source in self._sources]
         return [
             [{slot: found[i][j] for slot, found in written} for j in range(len(s.post.aspects))]
             for i, s in enumerate(seen)

@@ -15,7 +15,7 @@ from gen_msa.backends import Backend
 from gen_msa.chat import Completion
 from gen_msa.cues import CueSource
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings, Reading, Shown
+from gen_msa.readers import Finish, ReaderSettings, Reading, Shown
 from gen_msa.readers.prompted.asking import Asker, Question
 from gen_msa.readers.prompted.seeing import PostRefused, Seen, Task, see, with_aspects
 from gen_msa.types import Opinion, Post, Status
@@ -50,6 +50,10 @@ class Prompted:
 
     def read(self, posts: Sequence[Post]) -> list[Reading]:
         """One `Reading` for each post; aspects are found first where none are given."""
+        return self.prepare(posts)()
+
+    def prepare(self, posts: Sequence[Post]) -> Finish:
+        """Pictures decoded, aspects found, cues and questions written; what is left is to ask."""
         readings = [Reading()] * len(posts)
         seen: list[Seen] = []
         for row, post in enumerate(posts):
@@ -57,13 +61,17 @@ class Prompted:
                 seen.append(see(row, post, self._root, self._settings))
             except PostRefused as e:
                 readings[row] = Reading(refused=e.reason, mend=e.mend)
-        said: dict[int, list[Opinion]] = {s.row: [] for s in seen}
         questions = self._questions(seen)
-        for question, opinions in zip(questions, self._answers(questions), strict=True):
-            said[question.seen.row].extend(opinions)
-        for row, opinions in said.items():
-            readings[row] = Reading(opinions=tuple(opinions))
-        return readings
+
+        def finish() -> list[Reading]:
+            said: dict[int, list[Opinion]] = {s.row: [] for s in seen}
+            for question, opinions in zip(questions, self._answers(questions), strict=True):
+                said[question.seen.row].extend(opinions)
+            for row, opinions in said.items():
+                readings[row] = Reading(opinions=tuple(opinions))
+            return readings
+
+        return finish
 
     def preview(self, posts: Sequence[Post]) -> list[Shown]:
         """Every question about `posts`, with its token count where the backend can tell."""

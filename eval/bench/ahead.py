@@ -1,0 +1,151 @@
+"""How long a model waits for its posts: pictures and questions made ready ahead, or one by one.
+
+    GEN_MSA_DATA=... python eval/bench/ahead.py                 # MVSA-Single, its own pictures
+    python eval/bench/ahead.py --side 4000 --engine-ms 150      # drawn photographs of 12 MP
+
+The model is a stand-in that sleeps as long as a GPU would take for each question, and leaves the
+processor alone; its pictures are loaded as a real backend loads them. `ahead` is what a job does:
+the next chunk is made ready in a thread meanwhile. `in turn` reads chunk after chunk with the same
+reader. Waiting is the share of the time from the first question to the last answer in which the
+model had nothing to do, the first chunk's own preparation left out. Laps are run in turn; answers
+must be the same. Exit code 1: they are not, or a lap with `ahead` waits more than 5 %.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gen_msa import media
+from gen_msa.annotating._pool import read_alone
+from gen_msa.annotating._teaching import Plain
+from gen_msa.backends import BackendOptions
+from gen_msa.backends.echo import Echo
+from gen_msa.chat import Completion, Request
+from gen_msa.data import open_source
+from gen_msa.readers import ReaderSettings
+from gen_msa.readers.prompted import Prompted
+from gen_msa.types import Aspect, Example, Media, Post
+
+WORDS = ("harbour", "lantern", "orchard", "carriage")
+
+
+class Engine(Echo):
+    """Echo's answers, after as long as a GPU would have taken; it remembers when it was asked."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("", BackendOptions())
+        self.seconds = seconds
+        self.times: list[tuple[float, float]] = []
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Load every picture, as a backend does, and sleep."""
+        began = time.perf_counter()
+        for request in requests:
+            for picture in request.chat.pictures:
+                media.load(picture)
+        left = self.seconds * len(requests) - (time.perf_counter() - began)
+        time.sleep(max(0.0, left))
+        self.times.append((began, time.perf_counter()))
+        return super().complete(requests)
+
+    def waited(self) -> float:
+        """Share of the time in which it had nothing to do."""
+        busy = sum(end - start for start, end in self.times)
+        return 1 - busy / (self.times[-1][1] - self.times[0][0])
+
+
+def drawn(folder: Path, n: int, side: int) -> Iterator[Example]:
+    """Posts with a photograph each: noise, which no decoder can hurry through."""
+    for i in range(n):
+        noise = Image.effect_noise((side // 4, side * 3 // 16), 60 + i % 40)
+        noise.resize((side, side * 3 // 4)).convert("RGB").save(folder / f"{i}.jpg", quality=90)
+        word = WORDS[i % len(WORDS)]
+        text = f"What a {word} this is, number {i}, with the whole town in front of it"
+        post = Post(id=str(i), text=text, media=(Media(kind="image", path=f"{i}.jpg"),))
+        yield Example(post=post.model_copy(update={"aspects": (Aspect(term=word, start=7),)}))
+
+
+def real(n: int) -> tuple[list[Example], Path]:
+    """The first posts of MVSA-Single dev and where their pictures lie."""
+    source = open_source("mvsa_single:dev")
+    rows = (r for r in source.rows() if isinstance(r, Example))
+    return [Example(post=r.post) for r in islice(rows, n)], source.media_root
+
+
+def lap(
+    examples: list[Example], root: Path, chunk: int, seconds: float, *, ahead: bool
+) -> tuple[float, float, list[Any]]:
+    """Posts a second, the share of time waited, and the answers; pictures are decoded anew."""
+    media._gate.cache.clear()
+    engine = Engine(seconds)
+    teacher = Plain(Prompted(engine, ReaderSettings(reader="echo"), root))
+    pieces = [(None, examples[i : i + chunk]) for i in range(0, len(examples), chunk)]
+    began = time.perf_counter()
+    if ahead:
+        readings = [r for _, some in read_alone(teacher, pieces) for r in some]
+    else:
+        readings = [r for _, some in pieces for r in teacher.read(some)]
+    return len(examples) / (time.perf_counter() - began), engine.waited(), readings
+
+
+def main() -> int:
+    """Run the laps and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name, default in (("posts", 256), ("chunk", 64), ("laps", 5), ("side", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--engine-ms", type=float, default=20.0, help="a question")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        if asked.side:
+            examples = list(drawn(root, asked.posts, asked.side))
+        else:
+            examples, root = real(asked.posts)
+        media.make_room(2 * asked.chunk, media.PictureLimits())
+        runs: dict[str, list[tuple[float, float]]] = {"in turn": [], "ahead": []}
+        answers = []
+        lap(examples[: asked.chunk], root, asked.chunk, 0.0, ahead=False)  # the parser is loaded
+        for _ in range(asked.laps):
+            for name, run in runs.items():
+                seconds = asked.engine_ms / 1000
+                rate, waited, said = lap(
+                    examples, root, asked.chunk, seconds, ahead=name == "ahead"
+                )
+                run.append((rate, waited))
+                answers.append(said)
+    same = all(said == answers[0] for said in answers)
+    report: dict[str, Any] = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        **vars(asked),
+        **{name: _told(run) for name, run in runs.items()},
+        "times_as_many_posts": _spread(
+            [a / b for (a, _), (b, _) in zip(runs["ahead"], runs["in turn"], strict=True)]
+        ),
+        "same_answers": same,
+    }
+    print(json.dumps(report, indent=1))
+    return 0 if same and max(waited for _, waited in runs["ahead"]) <= 0.05 else 1
+
+
+def _told(run: list[tuple[float, float]]) -> dict[str, str]:
+    rates, waits = zip(*run, strict=True)
+    return {"posts_per_second": _spread(rates), "waited": _spread(waits)}
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""What a large job takes: time, processors and disk for 1 M, 100 M and 10 G posts.
+
+    python eval/bench/capacity.py measure student:students/int8 [reasons=false] > rates.json
+    python eval/bench/capacity.py plan                        # the tables of docs/capacity.md
+    python eval/bench/capacity.py plan --rate 40 --price 2.5  # posts/s, price an hour: your own
+
+`measure` runs the shipped commands over two files of posts, a small and a large one, on one thread
+each, and takes the difference, so that starting costs nothing; CPU seconds, median of `--laps`.
+`plan` multiplies what was measured, `capacity.json` beside this file, and knows no machine.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RATES = Path(__file__).with_suffix(".json")
+SIZES = {"1 M": 1e6, "100 M": 1e8, "10 G": 1e10}
+HOUSE = ["echo", "cues={}", "prompt=reader/plain"]
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of one core and one post with two aspects: CPU seconds and bytes."""
+
+    readers: dict[str, float]
+    """Seconds of a whole job for each post, by reader."""
+    house: float
+    """Seconds of that which are the job's own: reading, ledger, writing, no model."""
+    pass_by: float
+    """Seconds to read past a post that another shard owns."""
+    merge: float
+    ray_driver: float
+    posts_bytes: float
+    out_bytes: float
+    ledger_bytes: float
+
+
+def plan(rates: Rates) -> str:
+    """The tables as Markdown."""
+    return "\n\n".join([_readers(rates), _house(rates)])
+
+
+def _readers(rates: Rates) -> str:
+    head = ["reader", "posts an hour on one core", *(f"{n} posts, core-hours" for n in SIZES)]
+    head += ["cores for 10 G posts in 30 days"]
+    lines = [head, ["---"] * len(head)]
+    for name, seconds in rates.readers.items():
+        hours = [posts * seconds / HOUR for posts in SIZES.values()]
+        cores = hours[-1] / (30 * 24)
+        lines.append([name, _n(HOUR / seconds), *map(_n, hours), _n(cores)])
+    return _markdown(lines)
+
+
+def _house(rates: Rates) -> str:
+    lines = [["what is one", *SIZES], ["---"] * (1 + len(SIZES))]
+    rows: dict[str, Callable[[float], str]] = {
+        "posts, GB": lambda n: _n(n * rates.posts_bytes / 1e9),
+        "opinions as JSONL, GB": lambda n: _n(n * rates.out_bytes / 1e9),
+        "ledger, GB": lambda n: _n(n * rates.ledger_bytes / 1e9),
+        "one process that reads, keeps and writes, hours": lambda n: _n(n * rates.house / HOUR),
+        "a shard that reads past all others' posts, hours": lambda n: _n(n * rates.pass_by / HOUR),
+        "`gen-msa merge` in one go, hours": lambda n: _n(n * rates.merge / HOUR),
+        "Ray's driver, hours": lambda n: _n(n * rates.ray_driver / HOUR),
+    }
+    lines += [[name, *(row(n) for n in SIZES.values())] for name, row in rows.items()]
+    return _markdown(lines)
+
+
+def own(rate: float, price: float) -> str:
+    """Hours and money for a reader of `rate` posts/s at `price` an hour."""
+    lines = [["posts", "machine-hours", "price"], ["---"] * 3]
+    for name, posts in SIZES.items():
+        hours = posts / rate / HOUR
+        lines.append([name, _n(hours), _n(hours * price)])
+    return _markdown(lines)
+
+
+def measure(reader: str, settings: list[str], sizes: tuple[int, int], laps: int) -> dict[str, Any]:
+    """CPU seconds and bytes a post, by the difference between two jobs."""
+    asked = [reader, *settings]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = [_posts(folder / f"{n}.jsonl", n) for n in sizes]
+
+        def each(work: Callable[[Path, Path], None]) -> float:
+            found = []
+            for lap in range(laps):
+                used = []
+                for file in files:
+                    before = _cpu()
+                    work(file, folder / f"{file.stem}-{lap}-{len(list(folder.iterdir()))}")
+                    used.append(_cpu() - before)
+                found.append((used[1] - used[0]) / (sizes[1] - sizes[0]))
+            return statistics.median(found)
+
+        seconds = each(lambda file, out: _explain(file, out, asked))
+        whole = sorted(folder.glob(f"{sizes[1]}-*.jsonl"))[0]
+        ledger = sorted(folder.glob(f"{sizes[1]}-*.ledger"))[0]
+        told = {
+            "reader": " ".join(asked),
+            "seconds": seconds,
+            "posts_bytes": files[1].stat().st_size / sizes[1],
+            "out_bytes": whole.stat().st_size / sizes[1],
+            "ledger_bytes": ledger.stat().st_size / sizes[1],
+        }
+        if asked[0] != "echo":
+            return told
+        told["pass_by"] = each(lambda f, out: _explain(f, out, [*asked, "--shard", "1000/1000"]))
+        for file in files:
+            for i in (1, 2):
+                _explain(file, folder / f"{file.stem}-parts", [*asked, "--shard", f"{i}/2"])
+        told["merge"] = each(lambda file, out: _merge(folder, file, out))
+        return told
+
+
+def _posts(path: Path, n: int) -> Path:
+    from service import post
+
+    path.write_text("".join(json.dumps({"post": post(i)}) + "\n" for i in range(n)), "utf-8")
+    return path
+
+
+def _explain(file: Path, out: Path, asked: list[str]) -> None:
+    reader, *more = asked
+    _run(["explain", str(file), "-r", reader, "-o", f"{out}.jsonl", *more])
+
+
+def _merge(folder: Path, file: Path, out: Path) -> None:
+    parts = sorted(map(str, folder.glob(f"{file.stem}-parts.*.part")))
+    _run(["merge", *parts, "-o", f"{out}-merged.jsonl"])
+
+
+def _run(words: list[str]) -> None:
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = [sys.executable, "-m", "gen_msa", *words]
+    done = subprocess.run(whole, env=one, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr[-2000:]}")
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _n(value: float) -> str:
+    """Two digits that mean something."""
+    if value >= 100:
+        digits = len(str(int(value))) - 2
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def known() -> Rates:
+    """The rates that were measured."""
+    return Rates(**json.loads(RATES.read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Measure or plan."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("verb", choices=["measure", "plan"])
+    parser.add_argument("reader", nargs="?", default=HOUSE[0])
+    parser.add_argument("settings", nargs="*", help="key=value of the reader")
+    parser.add_argument("--sizes", type=int, nargs=2, default=(1000, 9000), help="posts")
+    parser.add_argument("--laps", type=int, default=5)
+    parser.add_argument("--rate", type=float, help="posts a second of a reader of your own")
+    parser.add_argument("--price", type=float, default=1.0, help="of an hour of its machine")
+    asked = parser.parse_intermixed_args()
+    if asked.verb == "plan":
+        print(own(asked.rate, asked.price) if asked.rate else plan(known()))
+        return
+    settings = asked.settings or (HOUSE[1:] if asked.reader == HOUSE[0] else [])
+    print(json.dumps(measure(asked.reader, settings, tuple(asked.sizes), asked.laps), indent=1))
+
+
+if __name__ == "__main__":
+    main()
