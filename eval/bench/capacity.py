@@ -45,24 +45,21 @@ class Rates:
     ledger_bytes: float
 
 
-def plan(rates: Rates) -> str:
-    """The tables as Markdown."""
-    return "\n\n".join([_readers(rates), _house(rates)])
-
-
-def _readers(rates: Rates) -> str:
-    head = ["reader", "posts an hour on one core", *(f"{n} posts, core-hours" for n in SIZES)]
-    head += ["cores for 10 G posts in 30 days"]
+def by_reader(rates: Rates, price: float) -> str:
+    """Core-hours, and money at `price` a core-hour, of each reader."""
+    head = ["reader", "posts an hour on one core", *(f"{n}: core-hours, price" for n in SIZES)]
+    head += ["cores for 10 G in 30 days"]
     lines = [head, ["---"] * len(head)]
     for name, seconds in rates.readers.items():
         hours = [posts * seconds / HOUR for posts in SIZES.values()]
-        cores = hours[-1] / (30 * 24)
-        lines.append([name, _n(HOUR / seconds), *map(_n, hours), _n(cores)])
+        costs = [f"{_n(h)}, {_n(h * price)}" for h in hours]
+        lines.append([name, _n(HOUR / seconds), *costs, _n(hours[-1] / (30 * 24))])
     return _markdown(lines)
 
 
-def _house(rates: Rates) -> str:
-    lines = [["what is one", *SIZES], ["---"] * (1 + len(SIZES))]
+def house(rates: Rates) -> str:
+    """What a job takes beside its model."""
+    lines = [["what there is of one", *SIZES], ["---"] * (1 + len(SIZES))]
     rows: dict[str, Callable[[float], str]] = {
         "posts, GB": lambda n: _n(n * rates.posts_bytes / 1e9),
         "opinions as JSONL, GB": lambda n: _n(n * rates.out_bytes / 1e9),
@@ -173,16 +170,17 @@ def known() -> Rates:
 def main() -> None:
     """Measure or plan."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("verb", choices=["measure", "plan"])
+    parser.add_argument("verb", nargs="?", default="plan", choices=["measure", "plan"])
     parser.add_argument("reader", nargs="?", default=HOUSE[0])
     parser.add_argument("settings", nargs="*", help="key=value of the reader")
     parser.add_argument("--sizes", type=int, nargs=2, default=(1000, 9000), help="posts")
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--rate", type=float, help="posts a second of a reader of your own")
-    parser.add_argument("--price", type=float, default=1.0, help="of an hour of its machine")
+    parser.add_argument("--price", type=float, default=0.05, help="of an hour of core or machine")
     asked = parser.parse_intermixed_args()
     if asked.verb == "plan":
-        print(own(asked.rate, asked.price) if asked.rate else plan(known()))
+        tables = [by_reader(known(), asked.price), house(known())]
+        print(own(asked.rate, asked.price) if asked.rate else "\n\n".join(tables))
         return
     settings = asked.settings or (HOUSE[1:] if asked.reader == HOUSE[0] else [])
     print(json.dumps(measure(asked.reader, settings, tuple(asked.sizes), asked.laps), indent=1))

@@ -118,18 +118,18 @@ def shareable(prompts: Sequence[Sequence[int]], block: int) -> int:
 
 def tokens(model: str, requests: Sequence[Request]) -> list[list[int]]:
     """The prompts as the server lays them out; a picture's tokens are numbers of its own."""
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, AutoTokenizer
 
+    chats = [messages(r.chat, lambda _: {"type": "image"})[0] for r in requests]
+    if not any(r.chat.pictures for r in requests):
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        found = [tokenizer.apply_chat_template(c, add_generation_prompt=True) for c in chats]
+        return [list(x["input_ids"]) for x in found]
     processor = AutoProcessor.from_pretrained(model, local_files_only=True)
     known: dict[str, int] = {}
     laid = []
-    for request in requests:
-        chat = messages(request.chat, lambda _: {"type": "image"})[0]
+    for request, chat in zip(requests, chats, strict=True):
         pictures = request.chat.pictures
-        if not pictures:
-            found = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=True)
-            laid.append(list(found["input_ids"]))
-            continue
         for turn in chat:  # as the server does it: such templates know parts alone
             if isinstance(turn["content"], str):
                 turn["content"] = [{"type": "text", "text": turn["content"]}]
