@@ -183,7 +183,7 @@ def _outside(folder):
         (_other_names, "the graph of something else"),
         (_outside, "cannot be opened as a graph"),
         (lambda f: (f / "onnx.json").write_text("{}"), "holds no exported student"),
-        (lambda f: (f / "student.json").unlink(), "holds no exported student"),
+        (lambda f: (f / "student.json").unlink(), "holds no student"),
     ],
 )
 def test_a_folder_of_another_making_is_refused_even_if_sealed(home, tmp_path, change, why):

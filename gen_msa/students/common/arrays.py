@@ -62,6 +62,8 @@ class Arranger:
             self._tokenizer = Tokenizer.from_str(tokenizer)
         except Exception as e:  # the library raises nothing narrower
             raise UserError(f"tokenizer.json cannot be read: {e}") from None
+        self.source = tokenizer
+        self.max_length = max_length
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._tokenizer.encode_special_tokens = True

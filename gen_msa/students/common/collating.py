@@ -6,8 +6,7 @@ Knows nothing of students. torch is loaded when the first batch is made.
     collate([Row("1/0", "The soup was good", Aspect(term="soup", start=4))]).x["text"]
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gen_msa.students import CLASSES, Batch, Row
@@ -19,22 +18,6 @@ if TYPE_CHECKING:
 
 class Words(Arranger):
     """Collates rows. Two of the same tokenizer and options make the same batches."""
-
-    def __init__(
-        self,
-        tokenizer: str,
-        *,
-        max_length: int = 128,
-        mask_labels: bool = False,
-        widths: Mapping[str, int] = MappingProxyType({}),
-        joined: bool = False,
-    ) -> None:
-        """As `Arranger`."""
-        super().__init__(
-            tokenizer, max_length=max_length, mask_labels=mask_labels, widths=widths, joined=joined
-        )
-        self.max_length = max_length
-        self.source = tokenizer
 
     @property
     def vocabulary(self) -> int:

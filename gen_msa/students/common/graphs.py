@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.students import CLASSES, Row
+from gen_msa.students import Row
 from gen_msa.students.common.arrays import Arranger, Array
-from gen_msa.students.common.keeping import Kept
+from gen_msa.students.common.keeping import Kept, sealed
 
 NAME = "onnx.json"
 GRAPH = "model.onnx"
@@ -102,16 +102,12 @@ def open_graph(folder: Path) -> Graph:
     Raises `UserError` for a folder that is not as it was sealed or holds another thing, and
     `MissingExtra` without onnxruntime.
     """
-    manifest.check(folder)
+    kept, tokenizer = sealed(folder, _MEND)
     try:
         facts = Facts.model_validate_json((folder / NAME).read_bytes())
-        kept = Kept.model_validate_json((folder / "student.json").read_bytes())
-        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValidationError) as e:
         why = jsonl.reason_of(e) if isinstance(e, ValidationError) else e
         raise UserError(f"{folder} holds no exported student: {why}", mend=_MEND) from None
-    if kept.classes != tuple(CLASSES):
-        raise UserError(f"{folder}: its classes are {', '.join(kept.classes)}", mend=_MEND)
     arranger = arranged(tokenizer, kept)
     session = open_session(folder / GRAPH)
     _check_names(folder, session, arranger)

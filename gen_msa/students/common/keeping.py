@@ -84,10 +84,11 @@ def write(
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, _weights(folder))
 
 
-def open_student(folder: Path) -> Opened:
-    """The student of a sealed folder.
+def sealed(folder: Path, mend: str = _MEND) -> tuple[Kept, str]:
+    """What a sealed folder says of its student, and its tokenizer's JSON.
 
-    Raises `UserError` for a folder that is not as it was sealed, and for one of another making.
+    Raises `UserError` for a folder that is not as it was sealed, and for one of another making;
+    `mend` tells what to do about the latter.
     """
     manifest.check(folder)
     try:
@@ -95,9 +96,15 @@ def open_student(folder: Path) -> Opened:
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValidationError) as e:
         why = jsonl.reason_of(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} holds no student: {why}", mend=_MEND) from None
+        raise UserError(f"{folder} holds no student: {why}", mend=mend) from None
     if kept.classes != tuple(CLASSES):
-        raise UserError(f"{folder}: its classes are {', '.join(kept.classes)}", mend=_MEND)
+        raise UserError(f"{folder}: its classes are {', '.join(kept.classes)}", mend=mend)
+    return kept, tokenizer
+
+
+def open_student(folder: Path) -> Opened:
+    """The student of a sealed folder. Raises `UserError` as `sealed` does."""
+    kept, tokenizer = sealed(folder)
     collate = words(tokenizer, kept)
     student = _loaded(folder, kept)
     return Opened(student, collate, kept, manifest.sha256(folder / manifest.NAME))
