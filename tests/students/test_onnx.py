@@ -100,7 +100,7 @@ def test_a_graph_of_another_student_is_seen_to_be_one(home, tmp_path):
     assert compare(other, graph, probe_rows(other.kept)).logits_off > 1e-2
 
 
-texts = st.text(st.sampled_from("soup great [SEP]é\n.") | st.characters(), max_size=80)
+texts = st.text(st.sampled_from("soup great [SEP]é\n.") | st.characters(codec="utf-8"), max_size=80)
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4), st.booleans())
