@@ -8,9 +8,28 @@ the stages. They know nothing of files, models or metrics.
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise ValueError(f"character {e.start} is half a character; save it as UTF-8") from None
+    return text
+
+
+Words = Annotated[str, AfterValidator(_whole)]
+"""Text that a file, a parser and a tokenizer can take: no lone surrogates."""
 
 
 class Noun(BaseModel):
@@ -31,7 +50,7 @@ class Media(Noun):
     """A picture, sound, film or feature tensor, by reference: the bytes stay on disk."""
 
     kind: Literal["image", "audio", "video", "features"]
-    path: str = Field(min_length=1)
+    path: Words = Field(min_length=1)
     """Relative to the job's media root; `media` refuses anything outside it."""
     key: str | None = None
     """Name of the tensor inside a safetensors file; only for `kind="features"`."""
@@ -40,7 +59,7 @@ class Media(Noun):
 class Aspect(Noun):
     """What an opinion is about. `term=""` is the post as a whole."""
 
-    term: str
+    term: Words
     start: int | None = Field(default=None, ge=0)
     """Character offset of `term` in the post's text; None when it does not stand there."""
 
@@ -78,8 +97,8 @@ class Parse(Noun):
 class Post(Noun):
     """One post as its readers see it. Never carries a label."""
 
-    id: str = Field(min_length=1)
-    text: str
+    id: Words = Field(min_length=1)
+    text: Words
     media: tuple[Media, ...] = ()
     aspects: tuple[Aspect, ...] = ()
     parse: Parse | None = None

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
+from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post
 
 POST = Post(id="1", text="Screen great", aspects=(Aspect(term="Screen", start=0),))
 
@@ -19,6 +19,21 @@ def test_an_aspect_must_stand_where_it_says():
 def test_one_aspect_cannot_be_listed_twice_at_one_place():
     with pytest.raises(ValidationError, match="twice"):
         Post(id="1", text="a", aspects=(Aspect(term="a", start=0), Aspect(term="a", start=0)))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda half: Post(id="1", text=half),
+        lambda half: Post(id=half, text="a"),
+        lambda half: Aspect(term=half),
+        lambda half: Media(kind="image", path=half),
+    ],
+)
+def test_half_a_character_is_refused_by_its_place(made):
+    with pytest.raises(ValidationError, match="character 3 is half a character"):
+        made("caf\udce9")
+    assert made("café 🙂")
 
 
 @pytest.mark.parametrize("probs", [{"negative": 0.5}, {"negative": 1.2, "positive": -0.2}])

@@ -142,12 +142,19 @@ class Asked:
 
 
 def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> "Source":
+    from pydantic import ValidationError
+
+    from gen_msa import jsonl
     from gen_msa.data import Source
     from gen_msa.data.formats import locate
     from gen_msa.types import Example, Media, Post
 
     absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  links stay links
     root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
-    media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
-    post = Post(id="post", text=text, media=tuple(media), aspects=locate(text, aspects))
+    try:
+        media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
+        post = Post(id="post", text=text, media=tuple(media), aspects=locate(text, aspects))
+    except ValidationError as e:
+        mend = "have the shell pass UTF-8, or put the post into a file"
+        raise UserError(f"the post cannot be taken: {jsonl.reason_of(e)}", mend=mend) from None
     return Source("--text", root, lambda: iter([Example(post=post)]))

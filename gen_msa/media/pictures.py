@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from gen_msa.media import _costs
 from gen_msa.media._problem import Kind, PictureLimits, PictureProblem
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -42,8 +43,10 @@ _TURNS = {
 _ORIENTATION = 0x0112
 _BAND = 1 << 22
 """Pixels that are converted at a time, so that a large source is never held twice."""
-_COUNTED = 4 << 20
-"""Bytes of a file whose frames are counted; counting walks the whole file."""
+_COUNTED = {"TIFF": 256 << 10}
+_COUNTED_ELSE = 4 << 20
+"""Bytes of a file whose frames are counted; counting walks the whole file, TIFF's again and again.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,34 @@ class Decoded:
 
 
 def check(data: bytes, path: str, limits: PictureLimits) -> None:
-    """Judge size and shape from the header alone; no pixel is decoded.
+    """Judge size, shape and what decoding would cost; no pixel is decoded.
 
     Raises `PictureProblem`: not_a_picture, corrupt, unsupported, too_large, too_small.
     """
+    if reason := _costs.too_laborious(data):
+        raise _problem("too_large", path, reason, "save it again as a JPEG or PNG")
     with _open(data, path) as image:
         wide, high = image.size
     short, long = sorted((wide, high))
+    _check_area(data, path, (wide, high), limits.max_source_pixels)
     size = f"{wide} x {high} pixels"
-    if wide * high > limits.max_source_pixels:
-        reason = f"{size} is over the limit of {limits.max_source_pixels}"
-        raise _problem("too_large", path, reason, "shrink it, or raise max_source_pixels")
     if short < limits.min_side:
         reason = f"{size} has a side under {limits.min_side}"
         raise _problem("too_small", path, reason, "use a larger picture")
     if long > limits.max_ratio * short:
         reason = f"{size} is more than {limits.max_ratio:g} times as long as it is wide"
         raise _problem("too_small", path, reason, "crop it, or raise max_ratio")
+
+
+def _check_area(data: bytes, path: str, size: tuple[int, int], most: int) -> None:
+    try:
+        tile = _costs.tile(data)
+    except ValueError as e:
+        raise _corrupt(path, str(e)) from None
+    for (w, h), what in ((size, "pixels"), (tile, "pixels in a tile")):
+        if w * h > most:
+            reason = f"{w} x {h} {what} is over the limit of {most}"
+            raise _problem("too_large", path, reason, "shrink it, or raise max_source_pixels")
 
 
 def decode(data: bytes, path: str, max_pixels: int) -> Decoded:
@@ -131,7 +145,8 @@ def _unopened(data: bytes, path: str, error: Exception) -> PictureProblem:
 def _notes(image: Image.Image, size: int) -> dict[str, str]:
     notes = {}
     if getattr(image, "is_animated", False):
-        count = f"of {getattr(image, 'n_frames', 1)} frames" if size < _COUNTED else "frame"
+        counted = size < _COUNTED.get(image.format or "", _COUNTED_ELSE)
+        count = f"of {getattr(image, 'n_frames', 1)} frames" if counted else "frame"
         notes["frames"] = f"animated: first {count}"
     if image.mode == "CMYK":
         notes["colour"] = "cmyk converted"

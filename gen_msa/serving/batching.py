@@ -24,9 +24,9 @@ from gen_msa.serving.figures import Figures
 from gen_msa.serving.logs import Log
 from gen_msa.serving.problems import Refusal
 from gen_msa.serving.settings import ServeSettings
-from gen_msa.types import WHOLE_POST, Post
+from gen_msa.types import Aspect, Post
 
-_PROBE = Post(id="probe", text="It was fine", aspects=(WHOLE_POST,))
+_PROBE = Post(id="probe", text="It was fine", aspects=(Aspect(term="It", start=0),))
 FAILED = "the reader failed on this post"
 
 

@@ -113,19 +113,21 @@ class Service:
         if not pending:
             return []
         limits = self.settings.limits
-        whole = asyncio.gather(*pending)
+        whole = asyncio.ensure_future(asyncio.wait(pending))
         left = asyncio.ensure_future(_left(request))
         try:
             both: set[asyncio.Future[Any]] = {whole, left}
             first = asyncio.FIRST_COMPLETED
             done, _ = await asyncio.wait(both, timeout=limits.seconds, return_when=first)
             if whole in done:
-                return list(whole.result())
+                return [one.result() for one in pending]
             if left in done:
                 raise ClientDisconnect
             why = f"there was no answer within {limits.seconds:g} seconds"
             raise Refusal(503, why, "send fewer posts, or later", retry=limits.retry_seconds)
         finally:
+            for one in pending:
+                one.cancel()
             whole.cancel()
             left.cancel()
 

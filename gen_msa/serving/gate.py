@@ -59,7 +59,10 @@ class Gate:
             self._note(scope, line, time.perf_counter() - began)
 
     def _admit(self, scope: Scope) -> None:
-        """Raises `Refusal`: 401 without the token, 421 for a foreign host name."""
+        """Raises `Refusal`: 401 without the token, 421 for a foreign host, 400 for two lengths."""
+        if _header(scope, b"content-length") and _header(scope, b"transfer-encoding"):
+            # A proxy that obeys the other one would take the body's rest for somebody's request.
+            raise Refusal(400, "the body's length is said in two ways", "send Content-Length alone")
         if not self._token:
             # A page elsewhere may give its own name our address; its requests carry that name.
             host = _header(scope, b"host").decode("latin-1")

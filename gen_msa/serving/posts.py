@@ -25,7 +25,7 @@ _MEND = "send an object with text and perhaps id, aspects, pictures, meta; see /
 class AskedPost(BaseModel):
     """One post to be read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     text: str
     id: str | None = Field(default=None, min_length=1, max_length=200)
@@ -87,14 +87,20 @@ def _within(raw: Any, limits: Limits) -> None:
     """Count before anything is made of it."""
     if not isinstance(raw, dict):
         raise BadPost("a post must be a JSON object", _MEND)
-    for key, most, what in (
-        ("text", limits.characters, "characters"),
-        ("aspects", limits.aspects, "aspects"),
-        ("pictures", limits.pictures, "pictures"),
+    asked, shown = _listed(raw, "aspects"), _listed(raw, "pictures")
+    words = [raw.get("text"), *(a.get("term") if isinstance(a, dict) else a for a in asked)]
+    for found, most, what in (
+        (len(asked), limits.aspects, "aspects"),
+        (len(shown), limits.pictures, "pictures"),
+        (sum(len(w) for w in words if isinstance(w, str)), limits.characters, "characters"),
     ):
-        found = raw.get(key, "")
-        if isinstance(found, str | list) and len(found) > most:
-            raise BadPost(f"{len(found):,} {what}, over the limit of {most:,}", "send fewer")
+        if found > most:
+            raise BadPost(f"{found:,} {what}, over the limit of {most:,}", "send fewer")
+
+
+def _listed(raw: dict[str, Any], key: str) -> list[Any]:
+    found = raw.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _placed(asked: AskedPost) -> tuple[Aspect, ...]:

@@ -36,7 +36,7 @@ class Limits(Settings):
     aspects: int = Field(default=64, ge=1)
     """Aspects of one post."""
     characters: int = Field(default=20_000, ge=1)
-    """Characters of a post's text."""
+    """Characters of a post's text and its aspects together: each may become part of a question."""
     pictures: int = Field(default=4, ge=0)
     """Pictures of one post; their bytes and pixels are limited by `picture`."""
     requests: int = Field(default=128, ge=1)

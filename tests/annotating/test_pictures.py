@@ -1,12 +1,18 @@
 """Every kind of picture a post may carry, through a whole job: read, or refused by name."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from gen_msa.annotating import JobSettings, annotate
 from gen_msa.data import open_source
+from gen_msa.report import write_html
+from gen_msa.types import Example
+from tests.fixtures.paths import linked, opened, vectors
 from tests.fixtures.posts import post, write_picture, write_posts
 
 
@@ -53,3 +59,70 @@ def test_a_picture_is_shown_or_its_absence_is_said(tmp_path, name, said):
     else:
         assert "picture" not in how
         assert set(said) <= set(how)
+
+
+def read_all(path, names, root, **settings):
+    """How each post, with one of the pictures named, was read by a job with a ledger."""
+    write_posts(path, [post(i, pictures=[name]) for i, name in enumerate(names)])
+    settings = JobSettings(reader="echo", cues={}, **settings)
+    source = open_source(str(path), media_root=root)
+    out, ledger = path.with_suffix(".out.jsonl"), path.with_suffix(".ledger")
+    outcome = annotate(source, out, settings, ledger_path=ledger)
+    rows = [Example.model_validate_json(x) for x in out.read_text("utf-8").splitlines()]
+    assert outcome.counts.written == len(rows) == len(names)
+    return rows, [r.opinions[0].how.get("picture", "") for r in rows]
+
+
+def test_200_vectors_open_nothing_outside_the_root_from_ledger_to_report(tmp_path):
+    """Fault 5 on the batch path: the reader, the ledger's keys and the page draw on one gate."""
+    write_picture(tmp_path / "a.png")
+    root, outside = linked(tmp_path, (tmp_path / "a.png").read_bytes())
+    names = vectors(outside)
+    assert len(names) >= 200
+    page = tmp_path / "page.html"
+    with opened() as found:
+        rows, said = read_all(tmp_path / "posts.jsonl", [*names, "img/good.png"], root)
+        write_html(rows, page, title="posts", media_root=root, facts={})
+    assert [
+        n for n, how in zip(names, said, strict=False) if not how.endswith("read from text")
+    ] == []
+    assert said[-1] == ""
+    assert page.read_text("utf-8").count("data:image/jpeg;base64,") == 1
+    real = {str(Path(p).resolve()) for p in found if "\0" not in p and len(p) < 4000}
+    assert str(root.resolve() / "img" / "good.png") in real
+    assert [p for p in real if p.startswith(str(outside.resolve()))] == []
+    assert [p for p in real if p.startswith(("/etc/passwd", "/proc/self/environ", "/dev/"))] == []
+
+
+class _Trap(BaseHTTPRequestHandler):
+    """Counts whoever comes."""
+
+    def do_GET(self):
+        self.server.hits.append(self.path)
+        self.send_response(302)
+        self.send_header("location", f"http://127.0.0.1:{self.server.server_port}/again.png")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+HOSTS = """127.0.0.1 localhost [::1] 2130706433 0x7f.0.0.1 0177.0.0.1 127.1 [::ffff:127.0.0.1]
+    0.0.0.0 127.0.0.2 LOCALHOST user@127.0.0.1"""
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_12_addresses_of_this_machine_are_not_fetched(tmp_path, allowed):
+    """Fault 6 on the batch path, also where somebody has put them on the list of hosts."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Trap) as trap:
+        trap.hits = []
+        threading.Thread(target=trap.serve_forever, args=(0.01,), daemon=True).start()
+        hosts = [f"{h}:{trap.server_port}" for h in HOSTS.split()]
+        assert len(hosts) == 12
+        names = [f"http://{h}/a.png" for h in hosts]
+        picture = {"allowed_hosts": hosts} if allowed else {}
+        _, said = read_all(tmp_path / "posts.jsonl", names, tmp_path, picture=picture)
+        trap.shutdown()
+        assert trap.hits == []
+    assert all(how.endswith("read from text") for how in said)
+    assert not (tmp_path / ".fetched").exists()

@@ -13,6 +13,13 @@ def rows(text):
     return [json.loads(line) for line in text.split("\n") if line]
 
 
+def test_text_that_is_no_unicode_is_refused_plainly(gen_msa):
+    ran = gen_msa("explain", "--text", "caf\udce9 was great", "--reader", "echo")
+    assert ran.code == 2
+    assert "text: character 3 is half a character" in ran.err.replace("\n", " ")
+    assert "UTF-8" in ran.err
+
+
 def test_one_post_from_the_command_line(gen_msa, tmp_path):
     picture = write_picture(tmp_path / "a.jpg")
     text = "Battery died, but the screen is lovely"
