@@ -77,7 +77,10 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE) -> Iterator[M | Reje
 def reason_of(error: ValidationError) -> str:
     """A validation error in one line: `post.text: Field required; …` (at most three)."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    said = [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in found[:3]]
+    said = [
+        f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg'].removeprefix('Value error, ')}"
+        for e in found[:3]
+    ]
     return "; ".join(said) + ("; …" if len(found) > 3 else "")
 
 

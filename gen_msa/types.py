@@ -7,6 +7,7 @@ the stages. They know nothing of files, models or metrics.
     Opinion(by="gold", aspect=post.aspects[0], polarity=Polarity.NEGATIVE)
 """
 
+import json
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -28,14 +29,22 @@ def _whole(text: str) -> str:
     return text
 
 
+def _finite(facts: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        json.dumps(facts, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds a number that is not finite, which JSON cannot say") from None
+    return facts
+
+
 Words = Annotated[str, AfterValidator(_whole)]
 """Text that a file, a parser and a tokenizer can take: no lone surrogates."""
 
 
 class Noun(BaseModel):
-    """Base of every noun: immutable, and an unknown field is an error."""
+    """Base of every noun: immutable; an unknown field is an error, and so is what JSON cannot say."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Polarity(StrEnum):
@@ -102,7 +111,7 @@ class Post(Noun):
     media: tuple[Media, ...] = ()
     aspects: tuple[Aspect, ...] = ()
     parse: Parse | None = None
-    meta: dict[str, JsonValue] = Field(default_factory=dict)
+    meta: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = Field(default_factory=dict)
     """Facts of the source (speaker, time, picture id) that no stage of the house interprets."""
 
     @model_validator(mode="after")

@@ -36,6 +36,12 @@ def test_half_a_character_is_refused_by_its_place(made):
     assert made("café 🙂")
 
 
+@pytest.mark.parametrize("meta", ['{"a": 1e999}', '{"a": [{"b": -1e999}]}'])
+def test_facts_that_json_cannot_say_are_refused_and_do_not_become_null(meta):
+    with pytest.raises(ValidationError, match="not finite"):
+        Post.model_validate_json('{"id": "1", "text": "a", "meta": %s}' % meta)  # noqa: UP031
+
+
 @pytest.mark.parametrize("probs", [{"negative": 0.5}, {"negative": 1.2, "positive": -0.2}])
 def test_probabilities_must_be_probabilities(probs):
     with pytest.raises(ValidationError, match="sum to 1"):
