@@ -42,7 +42,7 @@ Words = Annotated[str, AfterValidator(_whole)]
 
 
 class Noun(BaseModel):
-    """Base of every noun: immutable; an unknown field is an error, and so is what JSON cannot say."""
+    """Base of every noun: immutable. An unknown field, or what JSON cannot say, is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
