@@ -57,8 +57,8 @@ class Decoded:
     notes: dict[str, str]
 
 
-def check(data: bytes, path: str, limits: PictureLimits) -> None:
-    """Judge size, shape and what decoding would cost; no pixel is decoded.
+def check(data: bytes, path: str, limits: PictureLimits) -> int:
+    """Judge size, shape and what decoding would cost; returns its pixels, none of them decoded.
 
     Raises `PictureProblem`: not_a_picture, corrupt, unsupported, too_large, too_small.
     """
@@ -75,6 +75,7 @@ def check(data: bytes, path: str, limits: PictureLimits) -> None:
     if long > limits.max_ratio * short:
         reason = f"{size} is more than {limits.max_ratio:g} times as long as it is wide"
         raise _problem("too_small", path, reason, "crop it, or raise max_ratio")
+    return wide * high
 
 
 def _check_area(data: bytes, path: str, size: tuple[int, int], most: int) -> None:

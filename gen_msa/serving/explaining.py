@@ -93,7 +93,8 @@ class Service:
         def work() -> list[Taken | Problem]:
             parcel = bodies.opened(body, kind, self.settings.limits)
             judged = self.settings.bad_picture != "text-only"
-            pictures = Folder(self._root, parcel.uploads, self.settings.picture, judged=judged)
+            limits, pixels = self.settings.picture, self.settings.limits.pixels
+            pictures = Folder(self._root, parcel.uploads, limits, pixels=pixels, judged=judged)
             folder = stack.enter_context(pictures)
             rows = _rows(parcel.posts, self.settings, folder, facts.id)
             unused = sorted(parcel.uploads.keys() - folder.used)

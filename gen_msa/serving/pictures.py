@@ -4,7 +4,7 @@ They lie in a folder of their request's own, below the reader's media root, unde
 make, until the request is answered. No address is fetched and no file of the server can be named:
 a name that was not uploaded is refused, whatever it looks like. Knows nothing of requests.
 
-    with Folder(root, uploads, limits) as folder:
+    with Folder(root, uploads, limits, pixels=160_000_000) as folder:
         kept = folder.keep("data:image/png;base64,iVBORw0…")
 """
 
@@ -41,11 +41,15 @@ class Folder:
         uploads: Mapping[str, bytes],
         limits: PictureLimits,
         *,
+        pixels: int,
         judged: bool = True,
     ) -> None:
-        """`judged`: refuse here what is no picture by its header; else leave that to the reader."""
+        """`pixels`: of all pictures together, as their headers say.
+
+        `judged`: refuse here what is no picture by its header; else leave that to the reader.
+        """
         self._root, self._uploads, self._limits = root, uploads, limits
-        self._judged = judged
+        self._judged, self._pixels = judged, pixels
         self._name = uuid.uuid4().hex
         self._count = 0
         self.used: set[str] = set()
@@ -62,10 +66,7 @@ class Folder:
         """The picture a post names. Raises `BadPost`: not sent, not a picture, or over a limit."""
         try:
             data, told = self._bytes(name)
-            if self._judged:
-                from gen_msa.media import pictures
-
-                pictures.check(data, told, self._limits)
+            self._count_pixels(data, told)
         except PictureProblem as problem:
             mend = _MEND if problem.kind == "url_refused" else problem.mend
             raise BadPost(f"picture {problem.path[:60]}: {problem.reason}", mend) from None
@@ -74,6 +75,20 @@ class Folder:
         (self._root / self._name).mkdir(mode=0o700, exist_ok=True)
         (self._root / path).write_bytes(data)
         return Kept(path, told)
+
+    def _count_pixels(self, data: bytes, told: str) -> None:
+        from gen_msa.media import pictures
+
+        try:
+            pixels = pictures.check(data, told, self._limits)
+        except PictureProblem:
+            if self._judged:
+                raise
+            return
+        if pixels > self._pixels:
+            why = "the pictures of this request have too many pixels together"
+            raise BadPost(f"picture {told[:60]}: {why}", "send fewer at once, or smaller ones")
+        self._pixels -= pixels
 
     def _bytes(self, name: str) -> tuple[bytes, str]:
         if name in self._uploads:

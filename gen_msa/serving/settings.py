@@ -39,6 +39,8 @@ class Limits(Settings):
     """Characters of a post's text and its aspects together: each may become part of a question."""
     pictures: int = Field(default=4, ge=0)
     """Pictures of one post; their bytes and pixels are limited by `picture`."""
+    pixels: int = Field(default=160_000_000, ge=1)
+    """Pixels of all pictures of a request, as their headers say: each takes time to decode."""
     requests: int = Field(default=128, ge=1)
     """Requests to explain at once; the next is answered 429."""
     queue_rows: int = Field(default=4096, ge=1)

@@ -232,3 +232,16 @@ def test_no_address_and_no_file_of_the_server_is_ever_opened(service, tmp_path):
     assert _Trap.hits == 0
     assert len(service.reader.batches) == before
     assert str(inner) not in json.dumps(service.logged())
+
+
+@pytest.mark.parametrize("bad", ["drop", "text-only"])
+def test_pictures_of_a_request_have_room_for_so_many_pixels_together(bad):
+    def look(i, size):
+        return {"id": str(i), "text": "look", "pictures": [url(png(size=size))]}
+
+    posts = [look(0, (40, 20)), look(1, (40, 20)), look(2, (16, 12)), look(3, (16, 12))]
+    with served("limits.pixels=1000", f"bad_picture={bad}") as it:
+        for _ in range(2):  # what one request used is not missing to the next
+            answers = it.client.post("/v1/explain", json=posts).json()["answers"]
+            assert ["example" in a for a in answers] == [True, False, True, False]
+            assert "too many pixels together" in answers[1]["error"]["reason"]
