@@ -42,9 +42,9 @@ Words = Annotated[str, AfterValidator(_whole)]
 
 
 class Noun(BaseModel):
-    """Base of every noun: immutable. An unknown field, or what JSON cannot say, is an error."""
+    """Base of every noun: immutable, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Polarity(StrEnum):

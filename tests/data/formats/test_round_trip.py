@@ -128,6 +128,7 @@ def test_a_post_too_long_to_be_read_again_is_not_written(name: str) -> None:
     ("name", "opinion", "field"),
     [
         ("csv", Opinion(by="gold", raw=""), "opinions.raw"),
+        ("jsonl", Opinion(by="gold", score=float("inf")), "opinions.score"),
         ("parquet", Opinion(by="gold", evidence=(Evidence(quote="a", start=2**70),)), "a value"),
     ],
 )
