@@ -1,10 +1,11 @@
 """Readers on the machines of a Ray cluster, as one teacher.
 
-The driver deals out chunks of posts, one a reader at a time, and takes the readings back in the
-order of the source; ledger and files are its own, so a row is written once whatever dies. A reader
-that dies, alone or with its machine, is replaced as soon as Ray has room, and its posts go to
-whoever is free: a cluster that shrinks to one reader still ends. Posts on which readers die three
-times are asked one by one; the one that kills is set aside.
+The driver deals out chunks of posts, two a reader: one that its model is asked about, one that it
+makes ready. Readings come back in the order of the source; ledger and files are the driver's own,
+so a row is written once whatever dies. A reader that dies, alone or with its machine, is replaced
+as soon as Ray has room, and its posts go to whoever is free: a cluster that shrinks to one reader
+still ends. What a dead reader had in hand is read by one that has nothing else; posts on which
+readers die three times are asked one by one, and the one that kills is set aside.
 
 Ray's plain actors, not Ray Data: that knows neither lines that cannot be read nor their numbers,
 and begins again at the first row when its driver dies.
@@ -15,13 +16,13 @@ and begins again at the first row when its driver dies.
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import JsonValue
 
 from gen_msa.annotating._cluster import deaths, joined
+from gen_msa.annotating._dealing import DEATHS, HANDS, Chunk, Turn, Worker, deal, take_back
 from gen_msa.annotating._desk import Desk, Stop
 from gen_msa.annotating._output import Pending
 from gen_msa.annotating._settings import JobSettings
@@ -37,32 +38,7 @@ AHEAD = 4
 """Chunks a reader that are dealt out or done before the first of them is written."""
 PATIENCE = 600.0
 """Seconds without any reader before the job gives up."""
-DEATHS = 3
-"""Of readers on the same posts."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Chunk:
-    """Posts to be read, and the readings that are there."""
-
-    examples: Sequence[Example]
-    keys: Sequence[str]
-    made: dict[int, Reading] = field(default_factory=dict)
-
-    @property
-    def whole(self) -> bool:
-        return len(self.made) == len(self.examples)
-
-
-@dataclass
-class _Turn:
-    """Posts `first` to `last` of a chunk, in one reader's hands or waiting for one."""
-
-    chunk: _Chunk
-    first: int
-    last: int
-    deaths: int = 0
 
 
 class Crew:
@@ -78,12 +54,16 @@ class Crew:
         # Replaced here and not restarted by Ray: a restart waits for its own machine's room, and
         # the posts in its hands would wait with it.
         self._desk = self._ray.remote(desk).options(
-            num_cpus=1, num_gpus=settings.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+            num_cpus=1,
+            num_gpus=settings.gpus,
+            max_restarts=0,
+            max_concurrency=HANDS,
+            scheduling_strategy="SPREAD",
         )
         self._facts: dict[str, JsonValue] | None = None
-        self._todo: deque[_Turn] = deque()
-        self._busy: dict[Any, tuple[Any, _Turn | None]] = {}
-        self._idle: deque[Any] = deque()
+        self._todo: deque[Turn] = deque()
+        self._workers: list[Worker] = []
+        self._busy: dict[Any, tuple[Worker, Turn | None]] = {}
         self._stillborn = 0
         for _ in range(settings.workers):
             self._hire()
@@ -93,8 +73,8 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         """Let all readers go; a cluster of our own ends."""
-        for desk in (*self._idle, *(desk for desk, _ in self._busy.values())):
-            self._ray.kill(desk)
+        for worker in self._workers:
+            self._ray.kill(worker.desk)
         if self._own:
             self._ray.shutdown()
 
@@ -106,9 +86,9 @@ class Crew:
 
     def preview(self, examples: Sequence[Example]) -> list[Shown]:
         """One reader's questions."""
-        while not self._idle:
-            self._wait()
-        shown: list[Shown] = _said(self._ray.get(self._idle[0].preview.remote(examples)))
+        self.fingerprint()  # so that there is one
+        first = next(w for w in self._workers if w.open)
+        shown: list[Shown] = _said(self._ray.get(first.desk.preview.remote(examples)))
         return shown
 
     def prepare(self, examples: Sequence[Example]) -> Finish:
@@ -126,19 +106,19 @@ class Crew:
         self, work: Iterable[tuple[W, Sequence[Example], Sequence[str]]]
     ) -> Iterator[tuple[W, list[Reading]]]:
         """Read every piece of work, whoever dies; results come in the order of the work."""
-        waiting: deque[tuple[W, _Chunk]] = deque()
+        waiting: deque[tuple[W, Chunk]] = deque()
         for carried, examples, keys in work:
-            chunk = _Chunk(examples, keys)
+            chunk = Chunk(examples, keys)
             waiting.append((carried, chunk))
             if examples:
-                self._todo.append(_Turn(chunk, 0, len(examples)))
+                self._todo.append(Turn(chunk, 0, len(examples)))
             self._deal()
             while len(waiting) > AHEAD * self._settings.workers:
                 yield self._next(waiting)
         while waiting:
             yield self._next(waiting)
 
-    def _next(self, waiting: deque[tuple[W, _Chunk]]) -> tuple[W, list[Reading]]:
+    def _next(self, waiting: deque[tuple[W, Chunk]]) -> tuple[W, list[Reading]]:
         carried, chunk = waiting.popleft()
         while not chunk.whole:
             self._deal()
@@ -146,35 +126,36 @@ class Crew:
         return carried, [chunk.made[i] for i in range(len(chunk.examples))]
 
     def _hire(self) -> None:
-        desk = self._desk.remote(self._settings, self._root, Path.cwd())
-        self._busy[desk.open.remote()] = (desk, None)
+        worker = Worker(self._desk.remote(self._settings, self._root, Path.cwd()))
+        self._workers.append(worker)
+        self._busy[worker.desk.open.remote()] = (worker, None)
 
     def _deal(self) -> None:
-        while self._todo and self._idle:
-            desk, turn = self._idle.popleft(), self._todo.popleft()
+        for worker, turn in deal(self._todo, self._workers):
             part = slice(turn.first, turn.last)
-            ref = desk.read.remote(turn.chunk.examples[part], turn.chunk.keys[part])
-            self._busy[ref] = (desk, turn)
+            ref = worker.desk.read.remote(turn.chunk.examples[part], turn.chunk.keys[part])
+            self._busy[ref] = (worker, turn)
 
     def _wait(self) -> None:
         """Until somebody has something to say."""
         ready, _ = self._ray.wait(list(self._busy), num_returns=1, timeout=PATIENCE)
-        if not ready and not self._idle and all(turn is None for _, turn in self._busy.values()):
+        if not ready and not any(worker.open for worker in self._workers):
             raise UserError(
                 f"no reader could start within {PATIENCE:.0f} s",
                 mend="Ray has no room for one: see `ray status`, or ask for fewer workers or gpus",
             )
         for ref in ready:
-            desk, turn = self._busy.pop(ref)
+            worker, turn = self._busy.pop(ref)
             try:
                 said = _said(self._ray.get(ref))
             except deaths(self._ray) as e:
-                self._lost(desk, turn, e)
+                self._lost(worker, e)
                 continue
-            self._idle.append(desk)
             if turn is None:
                 self._opened(said)
+                worker.open = True
             else:
+                worker.turns.remove(turn)
                 turn.chunk.made |= dict(zip(range(turn.first, turn.last), said, strict=True))
 
     def _opened(self, facts: dict[str, JsonValue]) -> None:
@@ -186,35 +167,22 @@ class Crew:
             )
         self._facts = facts
 
-    def _lost(self, desk: Any, turn: _Turn | None, why: Exception) -> None:
+    def _lost(self, worker: Worker, why: Exception) -> None:
         """A reader is gone: hire another, and have its posts read by somebody."""
-        self._ray.kill(desk)
+        self._ray.kill(worker.desk)
+        self._workers.remove(worker)
+        self._busy = {ref: held for ref, held in self._busy.items() if held[0] is not worker}
         self.lost += 1
-        told = "its posts are asked again" if turn else "it had not begun"
+        told = "its posts are asked again" if worker.turns else "it had not begun"
         _log.warning("a reader was lost (%s): %s", type(why).__name__, told)
-        self._stillborn += turn is None
+        self._stillborn += not worker.open
         if self._stillborn > DEATHS * self._settings.workers:
             raise UserError(
                 f"readers die while they load: {why}",
                 mend="give each more memory, or ask for fewer workers a machine",
             )
         self._hire()
-        if turn is not None:
-            self._todo.extendleft(reversed(_again(turn)))
-
-
-def _again(turn: _Turn) -> list[_Turn]:
-    """What becomes of posts whose reader died."""
-    turn.deaths += 1
-    if turn.deaths < DEATHS:
-        return [turn]
-    if turn.last - turn.first > 1:
-        return [_Turn(turn.chunk, i, i + 1) for i in range(turn.first, turn.last)]
-    turn.chunk.made[turn.first] = Reading(
-        refused=f"{DEATHS} readers died while they read it",
-        mend="see the reader's log; run again to ask only this post",
-    )
-    return []
+        take_back(worker, self._todo)
 
 
 def read_on_ray(

@@ -9,6 +9,7 @@ comes back as `Stop`, not as Ray's traceback. Imports no Ray.
 
 import os
 import platform
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +46,7 @@ class Desk:
         self._folder = folder
         self._teacher: Teacher | None = None
         self._key = ""
+        self._asking = threading.Lock()
 
     def open(self) -> dict[str, JsonValue] | Stop:
         """Load the models; returns the reader's fingerprint."""
@@ -60,7 +62,10 @@ class Desk:
         return facts
 
     def read(self, examples: Sequence[Example], keys: Sequence[str]) -> list[Reading] | Stop:
-        """One reading an example. `keys` are the driver's."""
+        """One reading an example. `keys` are the driver's.
+
+        Called in two threads: while one asks the model, the other makes its posts ready.
+        """
         for example, wanted in zip(examples, keys, strict=True):
             if key_of(self._key, example, self._root, self._settings) != wanted:
                 return Stop(
@@ -69,7 +74,9 @@ class Desk:
                     "put the pictures on a path that all machines share: --media-root",
                 )
         try:
-            return self._at_work().read(examples)
+            finish = self._at_work().prepare(examples)
+            with self._asking:
+                return finish()
         except UserError as e:
             return Stop(e.problem, e.mend)
 
