@@ -10,6 +10,7 @@ answer. A killed job loses at most the rows in flight. Knows nothing of what a v
 import hashlib
 import json
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -34,7 +35,7 @@ def key(parts: Mapping[str, JsonValue]) -> str:
 
 
 class Ledger:
-    """A durable map from key to JSON value. Safe for several processes on one machine."""
+    """A durable map from key to JSON value. Safe for threads, and processes of one machine."""
 
     def __init__(self, path: Path, known: Sequence[Path] = ()) -> None:
         """`known` are older ledgers, only read: what is asked for and found there is taken over.
@@ -44,7 +45,9 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         try:
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=False
+            )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_MADE)
@@ -53,6 +56,7 @@ class Ledger:
                 f"{path} cannot be used as a ledger: {e}", mend="name another file"
             ) from e
         self._known = [_to_read(other) for other in known]
+        self._one = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -62,29 +66,32 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; what was put is on disk."""
-        for db in (*self._known, self._db):
-            db.close()
+        with self._one:
+            for db in (*self._known, self._db):
+                db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, JsonValue]:
         """The values of those of `keys` that are known."""
         wanted = list(keys)
-        found = _found(self._db, wanted)
-        for db in self._known:
-            if older := _found(db, [k for k in wanted if k not in found]):
-                self.put(older)
-                found |= older
+        with self._one:
+            found = _found(self._db, wanted)
+            for db in self._known:
+                if older := _found(db, [k for k in wanted if k not in found]):
+                    self.put(older)
+                    found |= older
         return found
 
     def put(self, values: Mapping[str, JsonValue]) -> None:
         """Add values in one transaction. The first value ever put under a key stays."""
         rows = [(k, _pack(v)) for k, v in values.items()]
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany(_PUT, rows)
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with self._one:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_PUT, rows)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     def __len__(self) -> int:
         count: int = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
@@ -110,7 +117,8 @@ def gather(parts: Sequence[Path], into: Path) -> int:
 
 def _to_read(path: Path) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(address, uri=True, timeout=60, check_same_thread=False)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
     except sqlite3.Error as e:
         raise UserError(f"{path} is no ledger: {e}", mend="name the .ledger of a run") from e

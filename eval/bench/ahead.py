@@ -112,7 +112,7 @@ def main() -> int:
             examples = list(drawn(root, asked.posts, asked.side))
         else:
             examples, root = real(asked.posts)
-        media.make_room(2 * asked.chunk, media.PictureLimits())
+        media.make_room(3 * asked.chunk, media.PictureLimits())
         runs: dict[str, list[tuple[float, float]]] = {"in turn": [], "ahead": []}
         answers = []
         lap(examples[: asked.chunk], root, asked.chunk, 0.0, ahead=False)  # the parser is loaded

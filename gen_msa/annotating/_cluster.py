@@ -25,7 +25,9 @@ _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 def deaths(ray: Any) -> tuple[type[Exception], ...]:
     """What Ray raises when an answer is gone with its process or machine."""
     e = ray.exceptions
-    return (e.RayActorError, e.ObjectLostError, e.NodeDiedError, e.WorkerCrashedError)
+    gone = (e.RayActorError, e.ObjectLostError, e.NodeDiedError, e.WorkerCrashedError)
+    # Ray's guard of a machine's memory kills whoever is largest; it is no child of the others.
+    return (*gone, e.OutOfMemoryError, e.LocalRayletDiedError)
 
 
 def _alone() -> dict[str, str]:
@@ -66,12 +68,21 @@ def joined(settings: JobSettings) -> tuple[Any, bool]:
             ray.init(address="local", num_cpus=settings.workers, **own, **quiet)
     except ImportError:
         raise MissingExtra("ray", "ray") from None
-    except (OSError, ValueError, RuntimeError) as e:
+    except Exception as e:
+        if not isinstance(e, OSError | ValueError | RuntimeError) and not _of_ray(e):
+            raise
         raise UserError(
             f"no way to Ray at {settings.address or 'this machine'}: {e}",
-            mend="see `ray status` there; --address HOST:PORT is that of `ray start --head`",
+            mend="see `ray status` there; --address HOST:PORT is that of `ray start --head`, and "
+            "with RAY_AUTH_MODE=token its token must lie here too",
         ) from e
     return ray, True
+
+
+def _of_ray(error: Exception) -> bool:
+    """Whether it is one of Ray's own errors, such as that of a missing token."""
+    ray = sys.modules.get("ray")
+    return ray is not None and isinstance(error, ray.exceptions.RayError)
 
 
 def _knock(address: str) -> None:

@@ -36,8 +36,8 @@ from gen_msa.types import Example
 W = TypeVar("W")
 AHEAD = 4
 """Chunks a reader that are dealt out or done before the first of them is written."""
-PATIENCE = 600.0
-"""Seconds without any reader before the job gives up."""
+PATIENCE = 1800.0
+"""Seconds without any reader before the job gives up; a large model takes long to load."""
 _log = logging.getLogger(__name__)
 
 
@@ -142,7 +142,8 @@ class Crew:
         if not ready and not any(worker.open for worker in self._workers):
             raise UserError(
                 f"no reader could start within {PATIENCE:.0f} s",
-                mend="Ray has no room for one: see `ray status`, or ask for fewer workers or gpus",
+                mend="either Ray has no room for one (see `ray status`; ask for fewer workers or "
+                "gpus), or the model still loads: put it on a faster disk",
             )
         for ref in ready:
             worker, turn = self._busy.pop(ref)

@@ -40,14 +40,16 @@ def annotate(
     ledger_path: Path | None = None,
     known: Sequence[Path] = (),
     teacher: Teacher | None = None,
+    lines: Path | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
 ) -> Outcome:
     """Let the reader of `settings` read `source`; write examples to `out` (JSONL).
 
-    `ledger_path` keeps answers for the next run (None: not kept); `known` are ledgers of other
-    runs, whose answers are taken over. `teacher` is one that `prepared` has made with the same
-    settings. `on_progress` is called after each chunk. Raises `UserError` when the job cannot start
-    or a setting says to stop.
+    `lines` takes the examples where `out` is to become another format; what lies beside an output
+    lies beside `out`. `ledger_path` keeps answers for the next run (None: not kept); `known` are
+    ledgers of other runs, whose answers are taken over. `teacher` is one that `prepared` has made
+    with the same settings. `on_progress` is called after each chunk. Raises `UserError` when the
+    job cannot start or a setting says to stop.
 
     With `AnnotateSettings` only what passed all gates is written to `out`, the rest goes whole to
     OUT.rejected.jsonl, and a summary to OUT.summary.json.
@@ -57,7 +59,7 @@ def annotate(
     with (
         _at_work(source, settings, teacher) as teacher,
         _book(ledger_path, known) as book,
-        jsonl.whole(out) as good,
+        jsonl.whole(lines or out) as good,
         jsonl.whole(rejects_of(out)) as bad,
     ):
         output = Output(source.name, good, bad, sieve)

@@ -7,7 +7,7 @@ files; holds at most two chunks a worker.
 import multiprocessing
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,8 @@ from typing import TypeVar
 from gen_msa.annotating._settings import JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
 from gen_msa.errors import UserError
-from gen_msa.readers import Finish, Reading
+from gen_msa.feeding import ahead
+from gen_msa.readers import Reading
 from gen_msa.types import Example
 
 W = TypeVar("W")
@@ -28,22 +29,12 @@ _teacher: Teacher | None = None
 def read_alone(teacher: Teacher, work: Iterable[Work[W]]) -> Iterator[tuple[W, list[Reading]]]:
     """Read every piece of work in this process. `W` is carried along untouched.
 
-    While the model is asked about one piece, the next one's pictures are decoded and its questions
-    written in a thread: a model on a GPU or a server need not wait for that.
+    While the model is asked about one piece, a thread takes up the next two, decodes their pictures
+    and writes their questions: a model on a GPU or a server need not wait for that.
     """
-    waiting: deque[tuple[W, Future[Finish] | None]] = deque()
-    with ThreadPoolExecutor(1, "ahead") as ahead:
-        for carried, examples in work:
-            waiting.append((carried, ahead.submit(teacher.prepare, examples) if examples else None))
-            if len(waiting) > 1:
-                yield _finished(waiting)
-        while waiting:
-            yield _finished(waiting)
-
-
-def _finished(waiting: deque[tuple[W, Future[Finish] | None]]) -> tuple[W, list[Reading]]:
-    carried, ready = waiting.popleft()
-    return carried, ready.result()() if ready else []
+    ready = ((c, teacher.prepare(examples) if examples else None) for c, examples in work)
+    for carried, finish in ahead(ready, ready=1):
+        yield carried, finish() if finish else []
 
 
 def read_together(

@@ -63,8 +63,8 @@ class Plain:
 
 def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
     """Who answers a job; loads its models."""
-    # The chunk that is being read and the one that is made ready, a picture a post.
-    media.make_room(2 * settings.chunk, settings.picture)
+    # The chunk that is being read and the two that are made ready, a picture a post.
+    media.make_room(3 * settings.chunk, settings.picture)
     if isinstance(settings, AnnotateSettings):
         return Gated(settings, media_root)
     return Plain(readers.make(settings.of_reader(), media_root))

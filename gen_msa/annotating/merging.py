@@ -30,17 +30,19 @@ def merge(
     paths: Sequence[Path],
     out: Path,
     *,
+    lines: Path | None = None,
     on_progress: Callable[[Counts], None] = lambda _: None,
 ) -> tuple[Outcome, JobSettings]:
     """Write `out` (JSONL) of the parts of every shard, in any order; also the job's settings.
 
+    `lines` takes the examples where `out` is to become another format.
     Raises `UserError` before anything is written when the parts do not make up one job.
     """
     parts = _together(paths)
     path, first = parts[0]
     settings = settings_files.build(_KINDS[first.verb], first.settings, str(path))
     sieve = sieve_of(settings, Path(first.media_root))
-    with jsonl.whole(out) as good, jsonl.whole(rejects_of(out)) as bad:
+    with jsonl.whole(lines or out) as good, jsonl.whole(rejects_of(out)) as bad:
         output = Output(first.data, good, bad, sieve)
         for chunk, readings in _in_order(parts):
             output.write(chunk, readings)

@@ -113,11 +113,14 @@ class Asked:
         given = {k: v for k, v in options.items() if v is not None}
         return build(kind, base | given, "the command line")
 
-    def source(self) -> "Source":
-        """A file, a corpus, or the one post given by `--text`."""
+    def source(self, *outs: Path | None) -> "Source":
+        """A file, a corpus, or the one post given by `--text`; `outs` are not to be that file."""
         from gen_msa.data import open_source
 
         name = self._split()[0]
+        there = [out for out in outs if out and out.exists()]
+        if name and Path(name).is_file() and any(out.samefile(name) for out in there):
+            raise UserError(f"{name} would be read and written over", mend="name another file: -o")
         one = bool(self.text or self.image or self.aspect)
         if name is not None and one:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")

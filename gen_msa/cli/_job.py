@@ -34,7 +34,13 @@ def run(
     err = Console(stderr=True)
     with bar(source, settings.limit, err) as advance:
         outcome = annotate(
-            source, lines, settings, ledger_path=ledger, known=known, on_progress=advance
+            source,
+            out or lines,
+            settings,
+            ledger_path=ledger,
+            known=known,
+            lines=lines,
+            on_progress=advance,
         )
     if out is not None:
         lines = as_asked(lines, out)
@@ -76,7 +82,7 @@ def as_asked(lines: Path, out: Path) -> Path:
     """The job's JSONL as what was asked for: itself, or a Parquet file in its place."""
     if out != lines:
         formats["parquet"].write(out, _examples(lines))
-        lines.unlink()
+        lines.unlink()  # ours alone: see `lines_path`
     return out
 
 

@@ -56,10 +56,17 @@ class Place(NamedTuple):
                 print(f"sent {system.unstrip_protocol(target)}", file=sys.stderr)
 
     def send_all(self) -> None:
-        """Send the output and what lies beside it; of a shard its part."""
-        if self.here is not None:
-            beside = (self.here.with_suffix(s) if s else self.here for s in _FILES)
-            self.send(*beside)
+        """Send the output and what lies beside it; what no longer does is removed there."""
+        if self.here is None or self.url is None:
+            return
+        beside = [self.here.with_suffix(s) if s else self.here for s in _FILES]
+        self.send(*beside)
+        system, path = _opened(self.url)
+        for file in beside:
+            old = f"{path.rpartition('/')[0]}/{file.name}"
+            if not file.is_file() and system.exists(old):
+                system.rm_file(old)
+                print(f"removed {system.unstrip_protocol(old)}", file=sys.stderr)
 
 
 def is_remote(name: str) -> bool:
@@ -96,7 +103,9 @@ def fetched(names: Sequence[str], folder: Path) -> list[Path]:
         try:
             paths = sorted(system.glob(path)) if "*" in path else [path]
             for one in paths:
-                found.append(folder / PurePosixPath(one).name)
+                # In a folder of its own: files of one name may come from two addresses.
+                found.append(folder / str(len(found)) / PurePosixPath(one).name)
+                found[-1].parent.mkdir()
                 system.get_file(one, str(found[-1]))
         except Exception as e:  # every store has errors of its own
             raise UserError(f"{name} cannot be fetched: {e}", mend="check address and keys") from e

@@ -75,7 +75,7 @@ def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: flo
     out, known = files.out, spread.known or ()
     shard = spread.share(kept=not (known and files.fresh))
     given = asked.settings_of(AnnotateSettings, max_bad=max_bad, **spread.settings())
-    settings, source = _tasked(given), asked.source()
+    settings, source = _tasked(given), asked.source(out)
     ledger = shard.beside(out, ".ledger") if shard else out.with_suffix(".ledger")
     if files.fresh:
         ledger.unlink(missing_ok=True)

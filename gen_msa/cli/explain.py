@@ -63,8 +63,9 @@ class _Files(NamedTuple):
 
 
 def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: float | None) -> int:
-    settings, source = asked.settings(max_bad=max_bad, **spread.settings()), asked.source()
     out, known = files.place.here, spread.known or ()
+    settings = asked.settings(max_bad=max_bad, **spread.settings())
+    source = asked.source(out, files.csv, files.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet", mend="use --csv or --html for those")
     shard = spread.share(kept=out is not None and not (known and files.fresh))
@@ -95,7 +96,10 @@ def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: flo
 
 
 def lines_path(out: Path | None, scratch: Path) -> Path:
-    """Where the job's JSONL goes: the output itself, or a place on the way to it."""
+    """Where the job's JSONL goes: the output itself, or a file on the way to it that is ours alone.
+
+    That lies beside the output, where there is room for it.
+    """
     if out is None:
         return scratch / "opinions.jsonl"
-    return out if out.suffix == ".jsonl" else out.with_suffix(".jsonl")
+    return out if out.suffix == ".jsonl" else out.with_name(f".{out.name}.lines")

@@ -29,7 +29,9 @@ def merge(parts: Parts, out: Out) -> None:
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
         files = _remote.fetched(parts, Path(scratch))
         if here.suffix == ".ledger":
-            sys.exit(_ledgers(files, here))
+            code = _ledgers(files, here)
+            place.send(here)
+            sys.exit(code)
         code = _parts(files, here)
     place.send_all()
     sys.exit(code)
@@ -57,7 +59,7 @@ def _parts(files: list[Path], out: Path) -> int:
     if out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet, or .ledger of ledgers")
     err, lines = Console(stderr=True), lines_path(out, out.parent)
-    outcome, settings = join(files, lines)
+    outcome, settings = join(files, out, lines=lines)
     as_asked(lines, out)
     if isinstance(settings, AnnotateSettings):
         return finished(err, outcome, settings, out)

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from gen_msa.errors import Diverged, UserError
+from gen_msa.feeding import ahead
 from gen_msa.finetuning import checkpoints, processes, sharding
 from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
 from gen_msa.finetuning.devs import dev_posts
-from gen_msa.finetuning.feeding import ahead
 from gen_msa.finetuning.judgement import Judgement
 from gen_msa.finetuning.judging import judge_model
 from gen_msa.finetuning.keeping import keep

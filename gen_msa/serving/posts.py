@@ -56,7 +56,7 @@ class Taken:
 
     def named(self, words: str) -> str:
         """A message in which pictures have the names that the client knows."""
-        for kept in self.pictures:
+        for kept in reversed(self.pictures):  # …/10 before …/1, of which it would be made
             words = words.replace(kept.path, kept.told)
         return words
 

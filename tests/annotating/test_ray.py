@@ -14,6 +14,7 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AU
 pytest.importorskip("ray", reason="ray is not installed")
 
 from gen_msa.annotating import AnnotateSettings, JobSettings, annotate
+from gen_msa.annotating._cluster import deaths
 from gen_msa.annotating._crew import Crew
 from gen_msa.annotating._desk import Desk, Stop
 from gen_msa.annotating._working import key_of
@@ -76,6 +77,15 @@ def test_a_machine_that_is_killed_again_and_again_changes_no_byte(tmp_path, clus
     assert outcome.counts.rows == 241
     assert written == sorted(written)
     cluster.wait_for_nodes()
+
+
+def test_whatever_takes_a_reader_away_is_its_death_and_no_fault_of_the_job():
+    import ray
+
+    gone = ray.exceptions
+    for name in ("OutOfMemoryError", "LocalRayletDiedError", "ActorDiedError", "NodeDiedError"):
+        assert issubclass(getattr(gone, name), deaths(ray)), name
+    assert not issubclass(gone.RayTaskError, deaths(ray))
 
 
 def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster):

@@ -79,6 +79,30 @@ def test_settings_come_from_yaml_and_key_value(gen_msa, tmp_path):
     assert len(out.read_text("utf-8").splitlines()) == 3
 
 
+def test_parquet_leaves_every_file_that_is_not_its_own(gen_msa, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_posts(tmp_path / "posts.jsonl", map(post, range(3)))
+    kept = {"posts.jsonl": (tmp_path / "posts.jsonl").read_bytes(), "keep.jsonl": b"mine"}
+    (tmp_path / "keep.jsonl").write_bytes(kept["keep.jsonl"])
+    for out in ("posts.parquet", "keep.parquet"):
+        assert gen_msa("explain", "posts.jsonl", "-r", "echo", "-o", out).code == 0
+        assert len(list(formats["parquet"].read(tmp_path / out))) == 3
+    assert {n: (tmp_path / n).read_bytes() for n in kept} == kept
+    assert not list(tmp_path.glob(".*"))
+    assert (tmp_path / "keep.settings.yaml").is_file()
+
+
+@pytest.mark.parametrize("option", ["-o", "--csv"])
+def test_posts_are_not_written_over_while_they_are_read(gen_msa, tmp_path, option):
+    path = write_posts(tmp_path / "posts.jsonl", [post(0)])
+    before = path.read_bytes()
+    (tmp_path / "x").mkdir()
+    ran = gen_msa("explain", path, "-r", "echo", option, tmp_path / "x" / ".." / "posts.jsonl")
+    assert ran.code == 2
+    assert "would be read and written over" in ran.err
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -136,3 +136,29 @@ def test_shards_meet_in_a_store(gen_msa, folder, store):
     merged = gen_msa("merge", "memory://out/o.*.part", "-o", "memory://out/o.jsonl")
     assert merged.code == 0, merged.err
     assert len(store.cat("/out/o.jsonl").splitlines()) == 10
+
+
+def test_ledgers_of_one_name_from_two_addresses_are_both_gathered_and_sent(gen_msa, folder, store):
+    for half in (0, 1):
+        write_posts(folder / "half.jsonl", map(post, range(10 * half, 10 * half + 10)))
+        job = ("explain", "half.jsonl", *PLAIN, "-o", f"{half}/o.jsonl")
+        assert gen_msa(*job).code == 0
+        store.put_file(str(folder / f"{half}/o.ledger"), f"/{half}/o.ledger")
+    two = ("memory://0/o.ledger", "memory://1/o.ledger")
+    ran = gen_msa("merge", *two, "-o", "memory://gathered/all.ledger")
+    assert ran.code == 0, ran.err
+    assert "20 answers" in ran.err
+    assert store.exists("/gathered/all.ledger")
+
+
+def test_what_no_longer_lies_beside_an_output_is_removed_elsewhere_too(gen_msa, folder, store):
+    job = ("explain", "memory://in/posts.jsonl", *PLAIN, "-o", "memory://out/o.jsonl")
+    assert gen_msa(*job, "--max-bad", "0.5").code == 0
+    assert store.exists("/out/o.rejected.jsonl")
+    store.pipe("/in/posts.jsonl", store.cat("/in/posts.jsonl").replace(b"{bad\n", b""))
+    store.pipe("/out/o.else.jsonl", b"not ours")
+    ran = gen_msa(*job)
+    assert ran.code == 0
+    assert "removed memory://" in ran.err
+    assert not store.exists("/out/o.rejected.jsonl")
+    assert store.exists("/out/o.else.jsonl")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.errors import UserError
+from gen_msa.feeding import ahead
 from gen_msa.finetuning import batches
-from gen_msa.finetuning.feeding import ahead
 from gen_msa.finetuning.loop import Run
 from gen_msa.finetuning.recipe import Recipe
 from tests.finetuning.running import base, recipe
@@ -153,7 +153,7 @@ def test_prefetching_makes_batches_in_a_thread_of_its_own_and_changes_none():
             names.append(threading.current_thread().name)
             yield i
 
-    for ready, thread in ((0, "MainThread"), (2, "batches")):
+    for ready, thread in ((0, "MainThread"), (2, "ahead")):
         names = []
         assert list(ahead(made(names), ready)) == list(range(5))
         assert set(names) == {thread}

@@ -21,6 +21,7 @@ FLOORS = [
         "spans",
         "states",
         "launching",
+        "feeding",
     },
     {"media", "towers"},
     {"cues", "metrics"},

@@ -46,7 +46,7 @@ class Command:
     """Variables that are set for the server, its key left out."""
     secret: str = field(default="", repr=False)
     secret_from: str = TOKEN
-    """The variable, or the file, the secret came from."""
+    """The variable, `TOKEN` or `KEY`, or the file, the secret came from."""
 
     def whole(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The environment the server gets: that of this process, with ours over it."""
@@ -56,19 +56,24 @@ class Command:
     def shown(self) -> str:
         """The command for a shell; it says where the key is to be had, not what it is."""
         variables = [f"{k}={shlex.quote(v)}" for k, v in self.environment.items()]
-        if self.secret and self.secret_from == TOKEN:
-            variables.append(f'{KEY}="${TOKEN}"')
-        elif self.secret:
-            variables.append(f'{KEY}="$(cat {shlex.quote(self.secret_from)})"')
-        return " \\\n  ".join(["env", *variables, shlex.join(self.argv)])
+        whole = " \\\n  ".join(["env", *variables, shlex.join(self.argv)])
+        if not self.secret:
+            return whole
+        # vLLM takes an empty key for none, and would let everybody in: `:?` stops the shell.
+        if self.secret_from in (TOKEN, KEY):
+            return f'{KEY}="${{{self.secret_from}:?}}" {whole}'
+        read = f'{KEY}="$(cat {shlex.quote(self.secret_from)})"'
+        return f'{read} && export {KEY}="${{{KEY}:?}}" && \\\n{whole}'
 
 
-def command(settings: VllmSettings, found: Found, token: str = "") -> Command:
+def command(
+    settings: VllmSettings, found: Found, token: str = "", token_from: str = TOKEN
+) -> Command:
     """The command for what was found. Raises `UserError` for a media root that cannot be one."""
     argv = [settings.python, "-m", MODULE]
     for name, value in _flags(settings, found).items():
         argv += [name, *([value] if isinstance(value, str) else value)]
-    return Command(tuple(argv), CLOSED, token, settings.token_file or TOKEN)
+    return Command(tuple(argv), CLOSED, token, token_from)
 
 
 def _flags(settings: VllmSettings, found: Found) -> dict[str, str | list[str]]:

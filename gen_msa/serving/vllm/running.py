@@ -21,7 +21,7 @@ import httpx
 
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.serving.logs import Log
-from gen_msa.serving.settings import ServeSettings, token_of
+from gen_msa.serving.settings import TOKEN, ServeSettings, token_of
 from gen_msa.serving.vllm.command import KEY, Command, command
 from gen_msa.serving.vllm.finding import find
 from gen_msa.serving.vllm.probing import probe
@@ -35,7 +35,8 @@ _LOOKS = 0.2
 def planned(settings: VllmSettings) -> tuple[Command, Check]:
     """The command, and the check of what it starts, files checked. Raises `UserError`."""
     asked = ServeSettings(host=settings.host, token_file=settings.token_file)
-    token = token_of(asked, {**os.environ, "GEN_MSA_TOKEN": _token()})
+    variable = TOKEN if os.environ.get(TOKEN) else KEY
+    token = token_of(asked, {**os.environ, TOKEN: os.environ.get(variable, "")})
     found = find(settings)
     dtype = settings.backend.dtype
     now = "bfloat16" if dtype == "auto" else dtype
@@ -44,7 +45,7 @@ def planned(settings: VllmSettings) -> tuple[Command, Check]:
         shown = {"models": ", ".join(found.names), **found.notes}
         return shown | probe(client, found, now=now)
 
-    return command(settings, found, token), check
+    return command(settings, found, token, settings.token_file or variable), check
 
 
 def serve(settings: VllmSettings) -> None:
@@ -77,9 +78,13 @@ class Running:
                 signal.signal(number, lambda *_: self.stop())
         self._unused()
         # In a group of its own: Ctrl-C reaches it through us alone, and once.
-        child = subprocess.Popen(  # noqa: S603  our own arguments, no shell
-            self._plan.argv, env=self._plan.whole(os.environ), start_new_session=True
-        )
+        try:
+            child = subprocess.Popen(  # noqa: S603  our own arguments, no shell
+                self._plan.argv, env=self._plan.whole(os.environ), start_new_session=True
+            )
+        except OSError as e:
+            mend = "python=PATH names the interpreter of the environment that has vLLM"
+            raise UserError(f"{self._settings.python} cannot be started: {e}", mend=mend) from None
         self._log.write("starting", url=self.url, pid=child.pid)
         try:
             self._serve(child)
@@ -153,8 +158,3 @@ class Running:
         except ProcessLookupError:
             return
         child.wait()
-
-
-def _token() -> str:
-    """The token of the environment, under our name or vLLM's."""
-    return os.environ.get("GEN_MSA_TOKEN") or os.environ.get(KEY, "")

@@ -66,7 +66,7 @@ def test_whatever_is_set_no_secret_is_shown_and_nothing_is_opened(made, key, wor
     plan = command(made, found(adapter=worn, rank=rank), key)
     everything = " ".join(plan.argv) + plan.shown() + repr(plan)
     assert key not in everything
-    assert f'{KEY}="$GEN_MSA_TOKEN"' in plan.shown()
+    assert plan.shown().startswith(f'{KEY}="${{GEN_MSA_TOKEN:?}}" env ')
     assert plan.whole({"PATH": "/bin", "GEN_MSA_TOKEN": key})[KEY] == key
     assert "GEN_MSA_TOKEN" not in plan.whole({"GEN_MSA_TOKEN": key})
     assert "--trust-remote-code" not in plan.argv
@@ -122,10 +122,26 @@ def test_a_media_root_is_a_resolved_folder_and_never_the_whole_disk(tmp_path):
 def test_a_token_from_a_file_is_read_where_the_command_runs(tmp_path):
     key = "a-token-of-sixteen-or-more"
     (tmp_path / "to ken").write_text(key)
-    plan = command(settings(f"token_file={tmp_path / 'to ken'}"), found(), key)
+    plan = command(settings(), found(), key, str(tmp_path / "to ken"))
     line = plan.shown().rsplit(" \\\n", 1)[0] + f' sh -c "echo \\${KEY}"'
     ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == key
+
+
+@pytest.mark.parametrize("token_from", ["GEN_MSA_TOKEN", "VLLM_API_KEY", "{}/gone", "{}/empty"])
+def test_without_its_token_the_shown_command_starts_nothing(tmp_path, token_from):
+    """vLLM takes an empty key for none, and lets everybody in."""
+    (tmp_path / "empty").write_text("\n")
+    where = token_from.format(tmp_path)
+    plan = command(settings(), found(), "a-token-of-sixteen-or-more", where)
+    line = plan.shown().rsplit(" \\\n", 1)[0] + " sh -c 'echo started'"
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env={"PATH": "/bin"})
+    assert ran.returncode != 0
+    assert "started" not in ran.stdout
+    if where in ("GEN_MSA_TOKEN", "VLLM_API_KEY"):
+        there = {"PATH": "/bin:/usr/bin", where: "x"}
+        ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=there)
+        assert ran.stdout == "started\n"
 
 
 @pytest.mark.parametrize(

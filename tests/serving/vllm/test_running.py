@@ -250,7 +250,7 @@ def test_print_shows_the_command_without_the_key_and_starts_nothing(
     code, out, err = said(monkeypatch, capsys, "serve", f"vllm:{base}@{worn}", "--print")
     assert code == 0
     assert "-m vllm.entrypoints.openai.api_server" in out
-    assert 'VLLM_API_KEY="$GEN_MSA_TOKEN"' in out
+    assert 'VLLM_API_KEY="${GEN_MSA_TOKEN:?}"' in out
     assert KEY not in out + err
 
 
@@ -322,3 +322,14 @@ def test_a_host_that_others_reach_demands_a_token(base, worn, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     plan, _ = planned(settings(base, worn, "host=0.0.0.0"))
     assert plan.secret == KEY
+    assert plan.secret_from == "VLLM_API_KEY"
+    (base.parent / "token").write_text(KEY)
+    plan, _ = planned(settings(base, worn, f"token_file={base.parent / 'token'}"))
+    assert plan.secret_from == str(base.parent / "token")
+
+
+def test_an_interpreter_that_is_not_there_is_named(base, worn):
+    asked = settings(base, worn, "python=/no/such/python", "port=18923")
+    running = Running(*planned(asked), asked, log=Log(io.StringIO()))
+    with pytest.raises(UserError, match="/no/such/python cannot be started"):
+        running.run()

@@ -1,6 +1,7 @@
-"""Batches made ready ahead of the model by one thread: pictures decoded, tensors built.
+"""Things made ready ahead of a model by one thread: pictures decoded, questions written, batches.
 
-Knows nothing of training. An error of the thread is raised where the batch is taken.
+Knows nothing of models. An error of the thread is raised where its item is taken; who stops taking
+does not wait for what is being made.
 
     for step in ahead(make(step) for step in steps): ...
 """
@@ -39,7 +40,7 @@ def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
         except BaseException as e:  # handed to the taker, whatever it is
             put("error", e)
 
-    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread = threading.Thread(target=work, name="ahead", daemon=True)
     thread.start()
     try:
         while True:
