@@ -88,7 +88,7 @@ def test_whatever_takes_a_reader_away_is_its_death_and_no_fault_of_the_job():
     assert not issubclass(gone.RayTaskError, deaths(ray))
 
 
-def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster):
+def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster, caplog):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(18)))
     settings = on(cluster, workers=1)
     crew = Crew(settings, tmp_path, desk=ray_doubles.Mortal)
@@ -97,6 +97,7 @@ def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster):
     assert row["line"] == 12
     assert "3 readers died" in row["reason"]
     assert outcome.counts.written == 17
+    assert "a reader was lost (ActorDiedError): its posts are asked again" in caplog.text
 
 
 def test_gates_work_there_as_here(tmp_path, cluster):

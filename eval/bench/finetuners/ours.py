@@ -8,7 +8,7 @@ from contextlib import closing
 from finetuners import Meter, Spec
 from gen_msa import settings
 from gen_msa.backends.local import pictures
-from gen_msa.finetuning.feeding import ahead
+from gen_msa.feeding import ahead
 from gen_msa.finetuning.loop import Run
 from gen_msa.finetuning.recipe import Recipe
 
