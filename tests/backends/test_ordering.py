@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from gen_msa.backends._ordering import groups, in_order, instruction, through_post
 from gen_msa.chat import Chat, Picture, Request, Text, Turn
+from tests.fixtures.benches import bench
 from tests.fixtures.fake_openai import FakeOpenAI, plain
 from tests.fixtures.http_client import client
-from tests.fixtures.shared_prefix import shareable
+
+shareable = bench("vllm_prefix").shareable
 
 RULES = "Say how the post feels about one thing. " * 12
 

@@ -1,26 +1,20 @@
 """The tables of docs/capacity.md are what was measured, multiplied; measuring works."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 import gen_msa as package
+from tests.fixtures.benches import BENCH, bench
 
 ROOT = Path(package.__file__).parent.parent
-BENCH = ROOT / "eval" / "bench"
 PAGE = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def capacity():
-    spec = importlib.util.spec_from_file_location("capacity", BENCH / "capacity.py")
-    made = importlib.util.module_from_spec(spec)
-    sys.modules["capacity"] = made
-    spec.loader.exec_module(made)
-    return made
+    return bench("capacity")
 
 
 def test_its_tables_are_what_is_computed(capacity):

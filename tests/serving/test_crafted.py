@@ -35,27 +35,33 @@ class UntilReady(Log):
     """Ends the service as soon as it could read."""
 
     running: Running
+    ready = False
 
     def write(self, event, **facts):
         if event == "ready":
+            self.ready = True
             self.running.stop()
 
 
 def serve(reader):
-    """`gen-msa serve READER`, until it is ready or has ended by itself."""
+    """`gen-msa serve READER`, until it is ready or has ended by itself; whether it was."""
     settings = load(ServeSettings, overrides=[f"reader={reader}", "port=0", "cues={}"])
     log = UntilReady()
     log.running = Running(settings, "", log=log)
     log.running.run()
+    return log.ready
 
 
 def explain(reader):
+    """Whether a post was read."""
     source = open_source(str(write_posts(Path("posts.jsonl"), [post(0)])))
-    annotate(source, Path("out.jsonl"), JobSettings(reader=reader, cues={}))
+    return annotate(source, Path("out.jsonl"), JobSettings(reader=reader, cues={})).counts.written
 
 
 def serve_vllm(reader):
-    find(load(VllmSettings, overrides=[f"reader=vllm:{reader.partition(':')[2]}"]))
+    """Whether the folder is one that would be served."""
+    folder = reader.partition(":")[2]
+    return find(load(VllmSettings, overrides=[f"reader=vllm:{folder}"])).model == Path(folder)
 
 
 WAYS = {"serve": serve, "explain": explain, "serve vllm": serve_vllm}
@@ -64,7 +70,7 @@ WAYS = {"serve": serve, "explain": explain, "serve vllm": serve_vllm}
 @pytest.mark.parametrize("way", WAYS)
 def test_the_good_folder_is_let_in(model, tmp_path, monkeypatch, way):
     monkeypatch.chdir(tmp_path)
-    WAYS[way](f"transformers:{model}")
+    assert WAYS[way](f"transformers:{model}")
 
 
 @pytest.mark.parametrize("way", WAYS)

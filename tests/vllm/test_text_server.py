@@ -15,8 +15,10 @@ from gen_msa import manifest
 from gen_msa.backends import BackendOptions
 from gen_msa.backends._messages import messages
 from gen_msa.chat import Chat, Choice, Request, Text, Turn
-from tests.fixtures.shared_prefix import shareable
+from tests.fixtures.benches import bench
 from tests.vllm.servers import ROOT, serving, start
+
+shareable = bench("vllm_prefix").shareable
 
 CHOICE = Choice(lead="Sentiment:", options=(" bad", " fine", " good"), then="\nExplanation:")
 SCHEMA = {
