@@ -30,7 +30,7 @@ def test_twenty_kills_leave_both_files_of_an_undisturbed_run(tmp_path):
     out, ledger = tmp_path / "killed.jsonl", tmp_path / "killed.ledger"
     for i in range(KILLS):
         job = start(out.name)
-        while answered(ledger) < POSTS * i // (KILLS + 1) and job.poll() is None:
+        while answered(ledger) < POSTS * i // (2 * KILLS) and job.poll() is None:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.02))
         job.send_signal(signal.SIGKILL)

@@ -23,7 +23,7 @@ def quick():
         yield it
 
 
-def drip(connection, piece, seconds=6):
+def drip(connection, piece, seconds=10):
     """Send `piece` again and again; what came back, and after how long the line was cut."""
     began, came = time.monotonic(), b""
     connection.settimeout(0.05)
@@ -49,7 +49,7 @@ def test_headers_that_come_byte_by_byte(quick, start):
     with quick.raw() as line:
         line.sendall(start)
         came, seconds = drip(line, b"x" if not start else b"a: b\r\n")
-        assert seconds < 3
+        assert seconds < 5
         assert b"200" not in came
     assert quick.client.get("/healthz").status_code == 200
 
@@ -58,7 +58,7 @@ def test_a_line_on_which_nothing_comes(quick):
     with quick.raw() as line:
         began = time.monotonic()
         assert line.recv(100) == b""
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
 
 
 def test_the_headers_of_a_second_request_on_the_same_line(quick):
@@ -66,12 +66,12 @@ def test_the_headers_of_a_second_request_on_the_same_line(quick):
         line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         came, seconds = drip(line, b"")
         assert came.startswith(b"HTTP/1.1 200")
-        assert seconds < 3
+        assert seconds < 5
     with quick.raw() as line:
         line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /he")
         came, seconds = drip(line, b"a")
         assert came.count(b"HTTP/1.1 ") <= 2
-        assert seconds < 3
+        assert seconds < 5
 
 
 def test_a_body_that_comes_byte_by_byte_is_408(quick):
@@ -79,7 +79,7 @@ def test_a_body_that_comes_byte_by_byte_is_408(quick):
         line.sendall(HEAD + b"content-length: 1000\r\n\r\n")
         came, seconds = drip(line, b" ")
         assert came.startswith(b"HTTP/1.1 408")
-        assert seconds < 4
+        assert seconds < 5
     assert quick.explain({"text": "a"}).status_code == 200
     assert quick.running.service._flying == 0
 
@@ -89,7 +89,7 @@ def test_chunks_that_trickle_after_a_refusal_do_not_hold_the_line(quick):
         line.sendall(HEAD + b"content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n")
         came, seconds = drip(line, b"1\r\n \r\n")
         assert came.startswith(b"HTTP/1.1 415")
-        assert seconds < 4
+        assert seconds < 5
 
 
 def test_an_answer_that_nobody_takes(quick):

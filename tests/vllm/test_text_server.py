@@ -1,12 +1,7 @@
 """The real server with a text model and its adapter, asked through `http:`."""
 
 import json
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import httpx
 import pytest
@@ -16,7 +11,7 @@ from gen_msa.backends import BackendOptions
 from gen_msa.backends._messages import messages
 from gen_msa.chat import Chat, Choice, Request, Text, Turn
 from tests.fixtures.benches import bench
-from tests.vllm.servers import ROOT, serving, start
+from tests.vllm.servers import serving, start
 
 shareable = bench("vllm_prefix").shareable
 
@@ -156,73 +151,6 @@ def tokens_of(request):
 
     tokenizer = tiny_tokenizer("llama")
     return tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
-
-
-def posts(folder, n):
-    path = folder / "posts.jsonl"
-    rows = [
-        {
-            "post": {
-                "id": f"p{i}",
-                "text": f"The soup {i} was cold but the waiter kind",
-                "aspects": [{"term": "soup", "start": 4}, {"term": "waiter"}],
-            }
-        }
-        for i in range(n)
-    ]
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
-
-
-def explain(source, out, server, adapter):
-    command = [sys.executable, "-m", "gen_msa", "explain", str(source), "-o", str(out)]
-    given = [f"backend.adapter={adapter}", "backend.api_key_variable=", "backend.retries=1"]
-    given += ["chunk=8", "aspects=given", "reask_prompt=", "max_bad=1.0"]
-    return [*command, "--reader", f"http:{server.url}/v1#mabsa", *given]
-
-
-def test_a_server_killed_in_the_middle_loses_no_row_and_doubles_none(
-    text_model, text_adapter, tmp_path
-):
-    source, out = posts(tmp_path, 120), tmp_path / "out.jsonl"
-    target, log = f"{text_model}@{text_adapter}", tmp_path / "server.log"
-    server = start(target, log)
-    server.wait("ready")
-    job = subprocess.Popen(
-        explain(source, out, server, text_adapter), cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        until = time.monotonic() + 120
-        counted = f"{server.url}/metrics"
-        done = 0
-        while done < 40 and time.monotonic() < until:
-            text = httpx.get(counted, trust_env=False).text
-            lines = [x for x in text.splitlines() if x.startswith("vllm:request_success_total{")]
-            done = sum(float(x.rpartition(" ")[2]) for x in lines)
-            time.sleep(0.02)
-        server.kill()
-        assert server.process.returncode == 2
-        said = job.communicate(timeout=300)[1]
-    finally:
-        job.kill()
-    lost = re.search(r"(\d+) posts could not be asked; run again", said)
-    assert lost, said
-    assert 0 < int(lost[1]) < 120
-    again = start(target, tmp_path / "again.log", port=server.port)
-    try:
-        again.wait("ready")
-        ran = subprocess.run(
-            explain(source, out, again, text_adapter), cwd=ROOT, capture_output=True, text=True
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert f"{120 - int(lost[1])} posts answered from the ledger" in ran.stderr
-    finally:
-        again.process.send_signal(signal.SIGTERM)
-        assert again.process.wait(90) == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [r["post"]["id"] for r in rows] == [f"p{i}" for i in range(120)]
-    assert {len(r["opinions"]) for r in rows} == {2}
-    assert not [o for r in rows for o in r["opinions"] if o["status"] == "error"]
 
 
 def test_an_adapter_that_answers_otherwise_than_in_training_is_not_served(
