@@ -1,14 +1,18 @@
-"""Things made ready ahead of a model by one thread: pictures decoded, questions written, batches.
+"""Work done ahead of who needs it, in threads: pictures decoded, questions written, batches made.
 
-Knows nothing of models. An error of the thread is raised where its item is taken; who stops taking
+Knows nothing of models. An error of a thread is raised where its item is taken; who stops taking
 does not wait for what is being made.
 
-    for step in ahead(make(step) for step in steps): ...
+    for step in ahead((make(step) for step in steps), ready=1): ...
+    for made in at_once((partial(make, step) for step in steps), 2): ...
 """
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -53,3 +57,48 @@ def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
     finally:
         stop.set()
         thread.join(timeout=5)
+
+
+def at_once(works: Iterator[Callable[[], T]], most: int) -> Generator[T, None, None]:
+    """What each of `works` returns, in their order, while at most `most` are done; 1: no thread.
+
+    For who stops taking, the works begun are `given_up`.
+    """
+    if most == 1:
+        yield from (work() for work in works)
+        return
+    over = threading.Event()
+    begun: deque[Future[T]] = deque()
+    try:
+        for work in works:
+            begun.append(_begun(work, over))
+            if len(begun) == most:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        over.set()
+
+
+def given_up() -> bool:
+    """Whether nobody takes any more what this thread works at: it may as well stop."""
+    over = _over.get()
+    return over is not None and over.is_set()
+
+
+_over: ContextVar[threading.Event | None] = ContextVar("nobody waits", default=None)
+
+
+def _begun(work: Callable[[], T], over: threading.Event) -> Future[T]:
+    """`work` in a thread of its own, for which the process does not wait at its end."""
+    told: Future[T] = Future()
+
+    def run() -> None:
+        _over.set(over)
+        try:
+            told.set_result(work())
+        except BaseException as e:  # handed to the taker, whatever it is
+            told.set_exception(e)
+
+    threading.Thread(target=run, name="at once", daemon=True).start()
+    return told

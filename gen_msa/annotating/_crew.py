@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 class Crew:
     """As many readers as `settings.workers`, each an actor of Ray's. A `Teacher`."""
 
+    overlaps = False
+    """Each reader asks as it can, where it works."""
+
     def __init__(self, settings: JobSettings, root: Path, desk: type[Desk] = Desk) -> None:
         """Join or start a cluster and hire. Raises `UserError` when there is no way to it."""
         self.lost = 0

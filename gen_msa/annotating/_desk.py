@@ -11,6 +11,7 @@ import os
 import platform
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ class Desk:
     def read(self, examples: Sequence[Example], keys: Sequence[str]) -> list[Reading] | Stop:
         """One reading an example. `keys` are the driver's.
 
-        Called in two threads: while one asks the model, the other makes its posts ready.
+        Called in two threads: while one asks the model, the other makes its posts ready, or asks
+        too where the model is a server's.
         """
         for example, wanted in zip(examples, keys, strict=True):
             if key_of(self._key, example, self._root, self._settings) != wanted:
@@ -74,8 +76,9 @@ class Desk:
                     "put the pictures on a path that all machines share: --media-root",
                 )
         try:
-            finish = self._at_work().prepare(examples)
-            with self._asking:
+            teacher = self._at_work()
+            finish = teacher.prepare(examples)
+            with nullcontext() if teacher.overlaps else self._asking:
                 return finish()
         except UserError as e:
             return Stop(e.problem, e.mend)

@@ -8,6 +8,7 @@ the whole file come later. Knows nothing of files or ledgers.
     Gated(AnnotateSettings(reader="echo", gates={"length": {}}), root).read(examples)
 """
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from gen_msa import readers
 from gen_msa.annotating import _marks as marks
 from gen_msa.annotating._guiding import Guided
 from gen_msa.annotating._settings import AnnotateSettings
-from gen_msa.annotating._steering import TOKENS, Steered
+from gen_msa.annotating._steering import TOKENS, Steered, drawing
 from gen_msa.annotating.gates import Bench, Candidate, Gate, gates
 from gen_msa.errors import UserError
 from gen_msa.readers import Finish, Reading, Shown
@@ -36,15 +37,15 @@ class Gated:
     def __init__(self, settings: AnnotateSettings, media_root: Path) -> None:
         self._settings = settings
         self._reader = readers.make(settings.of_reader(), media_root)
-        self._steered: Steered | None = None
         self._guided: Guided | None = None
+        draws = False
         if isinstance(self._reader, Prompted):
-            self._steered = Steered(self._reader.backend)
-            self._reader = self._reader.over(self._steered)
+            steered = Steered(self._reader.backend)
+            draws = steered.samples
+            self._reader = self._reader.over(steered)
             self._guided = Guided(self._reader, media_root) if settings.tells_label else None
         elif settings.tells_label:
             raise UserError(f"{settings.reader} is asked nothing, so that nothing can guide it")
-        draws = self._steered is not None and self._steered.samples
         self._tries = 1 + settings.retries if draws else 1
         sample = self._sample if draws and not self._guided else None
         made = made_gates(settings, Bench(media_root, sample))
@@ -53,6 +54,9 @@ class Gated:
         said = str(facts.get("revision") or facts.get("file") or settings.reader)
         self._teacher = f"{settings.reader} {said[:80]}"
         self._votes: Counter[tuple[str, Aspect, int]] = Counter()
+        self.overlaps = readers.overlaps(self._reader)
+        self._judging = threading.Lock()
+        """Gates and their models are not made for two threads; asking is."""
 
     def prepare(self, examples: Sequence[Example]) -> Finish:
         """The first questions; what is left is to ask them, to judge, and to ask again."""
@@ -73,7 +77,8 @@ class Gated:
             readings = self._asked(finish, attempt)
             refused |= {r: x for r, x in zip(open_, readings, strict=True) if x.refused}
             wanted = _wanted(open_, readings)
-            judged = self._judged([Candidate(examples[r].post, o) for r, o in wanted], attempt)
+            with self._judging:
+                judged = self._judged([Candidate(examples[r].post, o) for r, o in wanted], attempt)
             failed: dict[int, set[Aspect]] = {}
             for (row, _), opinion in zip(wanted, judged, strict=True):
                 done[row].append(opinion)
@@ -110,22 +115,20 @@ class Gated:
 
     def _asked(self, finish: Finish, attempt: int) -> list[Reading]:
         s = self._settings
-        self._steer(s.temperature if attempt == 1 else s.retry_temperature, s.seed + attempt - 1)
-        return finish()
+        temperature = s.temperature if attempt == 1 else s.retry_temperature
+        with drawing(temperature=temperature, seed=s.seed + attempt - 1):
+            return finish()
 
     def _sample(self, posts: Sequence[Post], draw: int) -> list[Reading]:
         """Further answers, for a gate; what they cost is added to the answer they are about."""
-        self._steer(self._settings.retry_temperature, self._settings.seed + _VOTES + draw)
-        readings = self._reader.read(posts)
+        s = self._settings
+        with drawing(temperature=s.retry_temperature, seed=s.seed + _VOTES + draw):
+            readings = self._reader.read(posts)
         for post, reading in zip(posts, readings, strict=True):
             for o in reading.opinions:
                 for part, count in enumerate(marks.tokens(o) or ()):
                     self._votes[post.id, o.aspect, part] += count
         return readings
-
-    def _steer(self, temperature: float, seed: int) -> None:
-        if self._steered:
-            self._steered.temperature, self._steered.seed = temperature, seed
 
     def _judged(self, rows: Sequence[Candidate], attempt: int) -> list[Opinion]:
         verdicts = self._verdicts(rows)

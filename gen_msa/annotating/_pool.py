@@ -9,15 +9,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from gen_msa.annotating._settings import JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
 from gen_msa.errors import UserError
-from gen_msa.feeding import ahead
-from gen_msa.readers import Reading
+from gen_msa.feeding import ahead, at_once
+from gen_msa.readers import Finish, Reading
 from gen_msa.types import Example
+
+TOGETHER = 2
+"""Pieces that a server is asked about at once."""
 
 W = TypeVar("W")
 Work = tuple[W, Sequence[Example]]
@@ -30,11 +34,17 @@ def read_alone(teacher: Teacher, work: Iterable[Work[W]]) -> Iterator[tuple[W, l
     """Read every piece of work in this process. `W` is carried along untouched.
 
     While the model is asked about one piece, a thread takes up the next two, decodes their pictures
-    and writes their questions: a model on a GPU or a server need not wait for that.
+    and writes their questions: a model on a GPU or a server need not wait for that. A server that
+    takes questions from all sides is asked about two pieces together, or it would have ever less to
+    do towards the end of each.
     """
     ready = ((c, teacher.prepare(examples) if examples else None) for c, examples in work)
-    for carried, finish in ahead(ready, ready=1):
-        yield carried, finish() if finish else []
+    asking = (partial(_asked, *piece) for piece in ahead(ready, ready=1))
+    yield from at_once(asking, TOGETHER if teacher.overlaps else 1)
+
+
+def _asked(carried: W, finish: Finish | None) -> tuple[W, list[Reading]]:
+    return carried, finish() if finish else []
 
 
 def read_together(

@@ -4,10 +4,12 @@ Stands between a prompted reader and its model, so that a question can be asked 
 answered differently, and so that tokens are known whatever becomes of the answer. Knows nothing of
 gates.
 
-    steered = Steered(backend); steered.seed, steered.temperature = 2, 0.7
+    with drawing(temperature=0.7, seed=2): Steered(backend).complete(requests)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from gen_msa.backends import Backend, TokenCount
 from gen_msa.chat import Chat, Completion, Request
@@ -16,22 +18,35 @@ TOKENS = "tokens"
 """Key of `Opinion.how`: `PROMPT+ANSWER`, both numbers."""
 
 
+_now: ContextVar[tuple[float, int]] = ContextVar("temperature and seed", default=(0.0, 0))
+
+
+@contextmanager
+def drawing(*, temperature: float, seed: int) -> Iterator[None]:
+    """What this thread asks meanwhile is asked with this temperature and seed."""
+    before = _now.set((temperature, seed))
+    try:
+        yield
+    finally:
+        _now.reset(before)
+
+
 class Steered:
-    """`backend`, with the temperature and seed that are set now."""
+    """`backend`, with the temperature and seed that `drawing` sets for this thread."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.samples = bool(getattr(backend, "samples", False))
         """Whether another seed can give another answer."""
-        self.temperature = 0.0
-        self.seed = 0
+        self.overlaps = bool(getattr(backend, "overlaps", False))
         self.revision = backend.revision
         self.sees_pictures = backend.sees_pictures
         self.lists_aspects = backend.lists_aspects
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order; `notes` gain tokens, seed, temperature."""
-        how = {"temperature": self.temperature, "seed": self.seed}
+        temperature, seed = _now.get()
+        how = {"temperature": temperature, "seed": seed}
         asked = [r.model_copy(update=how) for r in requests] if self.samples else requests
         notes = {k: str(v) for k, v in how.items()} if self.samples else {}
         return [_noted(c, notes) for c in self._backend.complete(asked)]

@@ -21,6 +21,11 @@ from gen_msa.types import Example
 class Teacher(Protocol):
     """Adds opinions to the posts of examples; of these it sees no opinion but gold it may see."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether it may read in several threads at once, and gains by it."""
+        ...
+
     def prepare(self, examples: Sequence[Example]) -> Finish:
         """What can be done before a model is asked; may be called in another thread."""
         ...
@@ -43,6 +48,7 @@ class Plain:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self.overlaps = readers.overlaps(reader)
 
     def prepare(self, examples: Sequence[Example]) -> Finish:
         """All but asking the model, of a reader that knows the difference."""
@@ -63,8 +69,8 @@ class Plain:
 
 def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
     """Who answers a job; loads its models."""
-    # The chunk that is being read and the two that are made ready, a picture a post.
-    media.make_room(3 * settings.chunk, settings.picture)
+    # The chunks that are being read and the two that are made ready, a picture a post.
+    media.make_room(4 * settings.chunk, settings.picture)
     if isinstance(settings, AnnotateSettings):
         return Gated(settings, media_root)
     return Plain(readers.make(settings.of_reader(), media_root))

@@ -58,7 +58,8 @@ class Backend(Protocol):
     lists_aspects: bool
     """Whether it is strong enough to be asked which aspects a post has."""
     # One with `samples = True` draws answers by `Request.temperature` and `Request.seed`; others
-    # always say the likeliest.
+    # always say the likeliest. One with `overlaps = True` may be asked by several threads at once,
+    # keeps to its own limits for all of them together, and gains by it.
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request."""

@@ -7,11 +7,14 @@ instruction goes alone. Nothing is ever held back but for a leader that is on it
 
 Knows no server. What is shared is told by the chat's parts: up to the post's own words.
 
-    await in_order(requests, ask, at_once=16, known=set())
+    line = Line(at_once=16); await line.through(requests, ask)
 """
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from gen_msa.chat import Chat, Picture, Request, Text
 
@@ -46,47 +49,100 @@ def groups(requests: Sequence[Request]) -> list[list[int]]:
     return list(found.values())
 
 
-async def in_order(
-    requests: Sequence[Request],
-    ask: Callable[[int], Awaitable[None]],
-    *,
-    at_once: int,
-    known: set[Prefix] | None,
-) -> None:
-    """`ask` each request by its number, at most `at_once` together, leaders first.
+Ask = Callable[[int], Awaitable[None]]
 
-    `known` holds instructions that have been read before, and is added to; None asks in the order
-    given and holds nothing back. What `ask` raises ends all.
+
+class Line:
+    """Where the requests of all callers stand: an earlier caller's before a later one's.
+
+    So a caller's last requests, which leave a server ever less to do, are filled up with the next
+    caller's first. All callers are in one event loop.
     """
-    place = {i: i for i in range(len(requests))}
-    behind: dict[int, list[int]] = {}
-    if known is not None:
-        behind, place = _behind(requests, known)
-    held = {i for free in behind.values() for i in free}
-    queue: asyncio.PriorityQueue[tuple[int, int]] = asyncio.PriorityQueue()
-    for i in range(len(requests)):
-        if i not in held:
-            queue.put_nowait((place[i], i))
 
-    async def work() -> None:
-        while True:
-            _, i = await queue.get()
-            await ask(i)
-            for free in behind.get(i, ()):
-                queue.put_nowait((place[free], free))
-            queue.task_done()
+    def __init__(self, at_once: int, *, share: bool = True) -> None:
+        """At most `at_once` are asked together, of all callers; without `share` none leads."""
+        self._free = at_once
+        self._share = share
+        self._waiting: list[tuple[int, int, int, _Call]] = []
+        self._calls = itertools.count()
+        self.known: set[Prefix] = set()
+        """Instructions that have been read."""
 
-    async with asyncio.TaskGroup() as group:
-        workers = [group.create_task(work()) for _ in range(min(at_once, len(requests)))]
-        await queue.join()
-        for worker in workers:
-            worker.cancel()
+    async def through(self, requests: Sequence[Request], ask: Ask) -> None:
+        """`ask` each request by its number, leaders first; the first that raises ends the call."""
+        if not requests:
+            return
+        order = _order(requests, self.known if self._share else None)
+        async with asyncio.TaskGroup() as group:
+            call = _Call(next(self._calls), ask, order, group, left=len(requests))
+            try:
+                for i in order.free:
+                    self._put(call, i)
+                self._fill()
+                await call.done.wait()
+            finally:
+                call.ended = True
+
+    def _put(self, call: "_Call", i: int) -> None:
+        heapq.heappush(self._waiting, (call.number, call.order.place[i], i, call))
+
+    def _fill(self) -> None:
+        while self._free and self._waiting:
+            _, _, i, call = heapq.heappop(self._waiting)
+            if not call.ended:
+                self._free -= 1
+                call.group.create_task(self._one(call, i)).add_done_callback(self._freed)
+
+    def _freed(self, _: asyncio.Task[None]) -> None:
+        # Not in the task itself: one that is cancelled before its first step runs none of it.
+        self._free += 1
+        self._fill()
+
+    async def _one(self, call: "_Call", i: int) -> None:
+        try:
+            await call.ask(i)
+        except BaseException:
+            call.ended = True
+            raise
+        self.known.update(call.order.tells.get(i, ()))
+        for follower in call.order.behind.get(i, ()):
+            self._put(call, follower)
+        call.left -= 1
+        if not call.left:
+            call.done.set()
 
 
-def _behind(
-    requests: Sequence[Request], known: set[Prefix]
-) -> tuple[dict[int, list[int]], dict[int, int]]:
-    """Which requests wait for which, and each one's place in the line."""
+@dataclass(frozen=True)
+class _Order:
+    """Which requests wait for which, each one's place in the line, and what is read with it."""
+
+    behind: dict[int, list[int]]
+    place: dict[int, int]
+    tells: dict[int, list[Prefix]]
+
+    @property
+    def free(self) -> list[int]:
+        held = {i for followers in self.behind.values() for i in followers}
+        return [i for i in self.place if i not in held]
+
+
+@dataclass(eq=False)
+class _Call:
+    """One caller's requests."""
+
+    number: int
+    ask: Ask
+    order: _Order
+    group: asyncio.TaskGroup
+    left: int
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+
+
+def _order(requests: Sequence[Request], known: set[Prefix] | None) -> _Order:
+    """Leaders and who waits for them; None for `known`: the order given, and none waits."""
+    if known is None:
+        return _Order({}, {i: i for i in range(len(requests))}, {})
     posts = groups(requests)
     behind = {members[0]: members[1:] for members in posts}
     place = {i: n for n, i in enumerate(i for members in posts for i in members)}
@@ -98,8 +154,7 @@ def _behind(
         if told in first:
             behind[first[told]].append(leader)
         first.setdefault(told, leader)
-    known.update(first)
-    return behind, place
+    return _Order(behind, place, {i: [told] for told, i in first.items()})
 
 
 def _parts(chat: Chat) -> Prefix:

@@ -19,8 +19,7 @@ import ipaddress
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -30,7 +29,8 @@ from gen_msa.backends import BackendOptions, backends
 from gen_msa.backends._calling import Passing, Patience, Refused, call
 from gen_msa.backends._openai import blamed, body, completion, read
 from gen_msa.backends._options import say_ignored
-from gen_msa.backends._ordering import Prefix, in_order
+from gen_msa.backends._ordering import Line
+from gen_msa.backends._sharing import SharedLoop
 from gen_msa.backends._trained import AsTold, as_told
 from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import UserError
@@ -53,6 +53,7 @@ class Http:
     sees_pictures = True
     lists_aspects = True
     samples = True
+    overlaps = True
 
     def __init__(
         self,
@@ -76,9 +77,8 @@ class Http:
         local = _is_loopback(address)
         self._trust_environment = not local
         self._tls: ssl.SSLContext | bool = True if local else ssl.create_default_context()
-        self._share = options.share_prefix
-        self._read: set[Prefix] = set()
-        """Instructions that the server has been shown."""
+        self._loop = SharedLoop()
+        self._line = Line(self._at_once, share=options.share_prefix)
         self.trained: AsTold | None = as_told(options.adapter) if options.adapter else None
         """How the server's adapter was trained, if its folder was named."""
         self._slots = options.slots if options.slots is not None else self.trained is not None
@@ -86,8 +86,12 @@ class Http:
         self.revision = f"{address}#{self._model}{worn}"
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order, at most `batch_size` in flight."""
-        return _run(self._all(requests))
+        """One completion for each request, in order.
+
+        Callers in other threads may ask meanwhile: of all together at most `batch_size` requests
+        are in flight, an earlier call's first.
+        """
+        return self._loop.run(self._all(requests))
 
     def count_tokens(self, chat: Chat) -> None:
         """None: only the server knows."""
@@ -106,9 +110,7 @@ class Http:
             async def ask(i: int) -> None:
                 done[i] = await self._one(client, requests[i])
 
-            await in_order(
-                requests, ask, at_once=self._at_once, known=self._read if self._share else None
-            )
+            await self._line.through(requests, ask)
         return [done[i] for i in range(len(requests))]
 
     async def _one(self, client: httpx.AsyncClient, request: Request) -> Completion:
@@ -153,16 +155,6 @@ def _failed(reason: str) -> Completion:
 
 async def _here(function: Callable[..., T], *arguments: Any) -> T:
     return function(*arguments)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, in a thread of its own where a loop already runs in this one (notebooks)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
 
 
 def _address(target: str) -> tuple[str, str]:

@@ -120,6 +120,11 @@ def prepare(reader: Reader, posts: Sequence[Post]) -> Finish:
     return reader.prepare(posts) if isinstance(reader, Preparing) else lambda: reader.read(posts)
 
 
+def overlaps(reader: Reader) -> bool:
+    """Whether `reader` may read in several threads at once, and gains by it: who asks a server."""
+    return bool(getattr(reader, "overlaps", False))
+
+
 class ReaderKind(Protocol):
     """What a module of this room registers; `target` is what follows the colon."""
 

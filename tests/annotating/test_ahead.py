@@ -126,13 +126,13 @@ def test_each_picture_of_a_job_is_decoded_once_though_many_posts_show_it(
     assert len(decoded) == len(set(decoded)) == 6
 
 
-def test_room_is_made_for_three_chunks_and_never_taken_away(monkeypatch, tmp_path):
+def test_room_is_made_for_four_chunks_and_never_taken_away(monkeypatch, tmp_path):
     monkeypatch.setattr(media._gate.cache, "room", 64 << 20)
     budget = media.PictureLimits(max_pixels=1_000_000)
     make_teacher(JobSettings(reader="echo", chunk=32, picture=budget), tmp_path)
-    assert media._gate.cache.room == 3 * 32 * 4_000_000
+    assert media._gate.cache.room == 4 * 32 * 4_000_000
     make_teacher(JobSettings(reader="echo", chunk=1), tmp_path)
-    assert media._gate.cache.room == 3 * 32 * 4_000_000
+    assert media._gate.cache.room == 4 * 32 * 4_000_000
     media.make_room(10_000, budget)
     assert media._gate.cache.room == 1 << 30
 

@@ -1,6 +1,7 @@
 """In which order a server is asked: each once, leaders first, and what is shared is had free."""
 
 import asyncio
+import functools
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.backends._ordering import groups, in_order, instruction, through_post
+from gen_msa.backends._ordering import Line, groups, instruction, through_post
 from gen_msa.chat import Chat, Picture, Request, Text, Turn
 from tests.fixtures.benches import bench
 from tests.fixtures.fake_openai import FakeOpenAI, plain
@@ -47,8 +48,8 @@ def test_each_is_asked_once_few_at_once_and_none_before_its_leader(requests, at_
         running.remove(i)
         ended.append(i)
 
-    known = set() if share else None
-    asyncio.run(in_order(requests, asked, at_once=at_once, known=known))
+    line = Line(at_once, share=share)
+    asyncio.run(line.through(requests, asked))
     assert sorted(ended) == list(range(len(requests)))
     assert most[0] <= at_once
     if not share:
@@ -58,7 +59,7 @@ def test_each_is_asked_once_few_at_once_and_none_before_its_leader(requests, at_
     for leader, *others in groups(requests):
         assert all(leader in before[i] for i in others)
     told = {instruction(r.chat) for r in requests}
-    assert told == known
+    assert told == line.known
     for prefix in told:
         same = [i for i, _ in begun if instruction(requests[i].chat) == prefix]
         assert all(same[0] in before[i] for i in same[1:])
@@ -74,8 +75,9 @@ def test_an_instruction_that_is_known_holds_nobody_back():
             gate.set()
         await asyncio.wait_for(gate.wait(), 5)
 
-    known = {instruction(requests[0].chat)}
-    asyncio.run(in_order(requests, asked, at_once=4, known=known))
+    line = Line(4)
+    line.known.add(instruction(requests[0].chat))
+    asyncio.run(line.through(requests, asked))
     assert sorted(begun) == [0, 1, 2, 3]
 
 
@@ -87,7 +89,79 @@ def test_what_goes_wrong_ends_all():
 
     requests = [ask(f"post {i}", "soup") for i in range(5)]
     with pytest.raises(ExceptionGroup):
-        asyncio.run(in_order(requests, asked, at_once=2, known=set()))
+        asyncio.run(Line(2).through(requests, asked))
+
+
+@given(jobs(), jobs(), st.integers(1, 4))
+def test_two_callers_share_the_line_and_the_earlier_goes_first(first, second, at_once):
+    line, begun, running, most = Line(at_once, share=False), [], [0], [0]
+
+    async def asked(caller, i):
+        begun.append((caller, i))
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(0)
+        running[0] -= 1
+
+    async def both():
+        async with asyncio.TaskGroup() as group:
+            for caller, requests in enumerate((first, second)):
+                group.create_task(line.through(requests, functools.partial(asked, caller)))
+
+    asyncio.run(both())
+    assert begun == [(0, i) for i in range(len(first))] + [(1, i) for i in range(len(second))]
+    assert most[0] <= at_once
+
+
+def test_while_one_caller_waits_for_a_leader_the_next_is_asked():
+    line, gate, begun = Line(4), asyncio.Event(), []
+
+    async def slow(i):
+        begun.append(f"slow {i}")
+        await asyncio.wait_for(gate.wait(), 5)
+
+    async def quick(i):
+        begun.append(f"quick {i}")
+        gate.set()
+
+    async def both():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(line.through([ask("one post", a) for a in ("a", "b")], slow))
+            group.create_task(line.through([ask("another", "a", rules="R")], quick))
+
+    asyncio.run(both())
+    assert begun == ["slow 0", "quick 0", "slow 1"]
+
+
+def test_a_caller_who_leaves_or_fails_gives_its_places_back():
+    line = Line(2)
+
+    async def stuck(i):
+        await asyncio.Event().wait()
+
+    async def broken(i):
+        raise RuntimeError("no")
+
+    async def leave():
+        requests = [ask(f"post {i}", "a", rules="") for i in range(5)]
+        for moment in range(4):
+            call = asyncio.create_task(line.through(requests, stuck))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+        with pytest.raises(ExceptionGroup):
+            await line.through(requests, broken)
+        done = []
+
+        async def well(i):
+            done.append(i)
+
+        await asyncio.wait_for(line.through(requests, well), 5)
+        return done
+
+    assert asyncio.run(leave()) == [0, 1, 2, 3, 4]
 
 
 def test_a_post_is_its_words_and_its_pictures():

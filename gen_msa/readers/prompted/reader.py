@@ -5,6 +5,7 @@
 Knows nothing of which model answers, or of what is done with the opinions.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Prompted:
         self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
         self._root = media_root
         self._askers: dict[str, Asker] = {}
+        self._making = threading.Lock()
         self._recue: Callable[[CueSource], CueSource] | None = None
 
     def read(self, posts: Sequence[Post]) -> list[Reading]:
@@ -77,6 +79,11 @@ class Prompted:
         """Every question about `posts`, with its token count where the backend can tell."""
         seen = [see(row, p, self._root, self._settings) for row, p in enumerate(posts)]
         return [self._shown(q) for q in self._questions(seen)]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether its backend gains by questions from several threads."""
+        return bool(getattr(self._backend, "overlaps", False))
 
     @property
     def backend(self) -> Backend:
@@ -162,11 +169,12 @@ class Prompted:
         )
 
     def _asker(self, prompt: str) -> Asker:
-        if prompt not in self._askers:
-            sees = self._backend.sees_pictures and self._settings.pictures
-            asker = Asker(prompt, self._settings, self._root, sees_pictures=sees)
-            self._askers[prompt] = asker.recued(self._recue) if self._recue else asker
-        return self._askers[prompt]
+        with self._making:
+            if prompt not in self._askers:
+                sees = self._backend.sees_pictures and self._settings.pictures
+                asker = Asker(prompt, self._settings, self._root, sees_pictures=sees)
+                self._askers[prompt] = asker.recued(self._recue) if self._recue else asker
+            return self._askers[prompt]
 
 
 def _worth_reasking(question: Question, said: list[Opinion]) -> bool:

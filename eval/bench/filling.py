@@ -1,0 +1,169 @@
+"""How much of a server is left idle by a job: two chunks asked together, or one after the other.
+
+    python eval/bench/filling.py
+    python eval/bench/filling.py --chunk 16
+
+The server is a stand-in in a process of its own that sleeps over each question, for a time between
+50 and 350 ms that the question decides, as a GPU takes for answers of different lengths; it answers
+whoever asks, and counts. The job is a real one, over HTTP, with its `batch_size` in flight. `idle`
+is the share of these places that stood empty between the first question and the last answer. Laps
+are run in turn; the files must be the same. Exit code 1: they are not, or asked together a lap
+leaves more idle than one by one.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gen_msa.annotating import JobSettings, _pool, annotate
+from gen_msa.data import open_source
+
+SECONDS = (0.05, 0.35)
+
+
+class Door(BaseHTTPRequestHandler):
+    """Answers after a while; its server keeps when."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: "Server"
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def do_POST(self) -> None:
+        """Sleep over the question, and say the same to all."""
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        began = time.perf_counter()
+        time.sleep(random.Random(zlib.crc32(raw)).uniform(*SECONDS))
+        said = '{"sentiment": "positive", "explanation": "It is so."}'
+        answer = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        content = json.dumps({"model": "m", "choices": [answer]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.server.times.append((began, time.perf_counter()))
+
+
+class Server(ThreadingHTTPServer):
+    """`times` are the beginnings and ends of its answers."""
+
+    daemon_threads = True
+    request_queue_size = 128
+    times: list[tuple[float, float]]
+
+
+def serve(pipe: Connection) -> None:
+    """Serve until told; answer every word with the times since the last."""
+    server = Server(("127.0.0.1", 0), Door)
+    server.times = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pipe.send(server.server_address[1])
+    while pipe.recv():
+        pipe.send(server.times)
+        server.times = []
+
+
+def written(path: Path, n: int) -> str:
+    """Posts with two aspects each, as JSONL."""
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(n):
+            text = f"The soup {i} was cold but the waiter kind"
+            aspects = [{"term": "soup", "start": 4}, {"term": "waiter"}]
+            post = {"id": f"p{i}", "text": text, "aspects": aspects}
+            file.write(json.dumps({"post": post}) + "\n")
+    return str(path)
+
+
+def lap(source: str, out: Path, settings: JobSettings, together: int) -> tuple[float, str]:
+    """Posts a second of one job, and its file."""
+    _pool.TOGETHER = together
+    began = time.perf_counter()
+    counts = annotate(open_source(source), out, settings, ledger_path=None).counts
+    return counts.written / (time.perf_counter() - began), out.read_text(encoding="utf-8")
+
+
+def idle(times: Sequence[tuple[float, float]], places: int) -> float:
+    """Share of `places` that stood empty."""
+    whole = max(end for _, end in times) - min(start for start, _ in times)
+    return 1 - sum(end - start for start, end in times) / whole / places
+
+
+def main() -> int:
+    """Run the laps and print one JSON object."""
+    asked = _arguments()
+    near, far = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(far,), daemon=True)
+    server.start()
+    options = {"api_key_variable": "", "retries": 0, "batch_size": asked.batch_size}
+    given = {"chunk": asked.chunk, "aspects": "given", "backend": options}
+    settings = JobSettings.model_validate(
+        {"reader": f"http:http://127.0.0.1:{near.recv()}/v1#m", **given}
+    )
+    runs: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
+    files = set()
+    with tempfile.TemporaryDirectory() as scratch:
+        source = written(Path(scratch) / "posts.jsonl", asked.posts)
+        few = written(Path(scratch) / "few.jsonl", 8)
+        lap(few, Path(scratch) / "out.jsonl", settings, 1)  # the parser is loaded
+        for _ in range(asked.laps):
+            for together, run in enumerate(runs.values(), 1):
+                near.send(True)
+                near.recv()
+                rate, file = lap(source, Path(scratch) / "out.jsonl", settings, together)
+                near.send(True)
+                run.append((rate, idle(near.recv(), asked.batch_size)))
+                files.add(file)
+    near.send(False)
+    print(json.dumps(_report(asked, runs, len(files) == 1), indent=1))
+    worse = [b > a for (_, a), (_, b) in zip(runs["one"], runs["two"], strict=True)]
+    return 0 if len(files) == 1 and not any(worse) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    sizes = {"posts": 512, "chunk": 64, "laps": 5, "batch-size": 16}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
+
+
+def _report(
+    asked: argparse.Namespace, runs: dict[str, list[tuple[float, float]]], same: bool
+) -> dict[str, Any]:
+    pairs = zip(runs["two"], runs["one"], strict=True)
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        **vars(asked),
+        **{f"{name} at once": _told(run) for name, run in runs.items()},
+        "times_as_many_posts": _spread([a / b for (a, _), (b, _) in pairs]),
+        "same_files": same,
+    }
+
+
+def _told(run: Sequence[tuple[float, float]]) -> dict[str, str]:
+    rates, empty = zip(*run, strict=True)
+    return {"posts_per_second": _spread(rates), "idle": _spread(empty)}
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
