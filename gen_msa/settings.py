@@ -25,11 +25,13 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load(kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
+def load(
+    kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = (), **fixed: Any
+) -> S:
     """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
 
-    An entry of a list is named by its number: `data.0.source=posts.jsonl`. Raises `UserError`
-    naming the key, the file and the nearest known key.
+    An entry of a list is named by its number: `data.0.source=posts.jsonl`. `fixed` are taken as
+    they stand, not as YAML. Raises `UserError` naming the key, the file and the nearest known key.
     """
     tree: dict[str, Any] = {}
     if path is not None:
@@ -39,7 +41,7 @@ def load(kind: type[S], path: str | Path | None = None, overrides: Iterable[str]
         if not equals:
             raise UserError(f"{item!r} is not key=value", mend="write e.g. workers=2")
         _set(tree, key.strip().split("."), _scalar(value), item)
-    return build(kind, tree, str(path or "the command line"))
+    return build(kind, {**tree, **fixed}, str(path or "the command line"))
 
 
 def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
@@ -111,6 +113,8 @@ def _place(at: Any, key: str, where: str) -> Any:
 def _explain(kind: type[BaseModel], err: Any, where: str) -> str:
     path = [str(p) for p in err["loc"]]
     dotted = ".".join(path)
+    if err["type"] == "value_error":  # what a check of ours says; pydantic puts its own word before
+        return ": ".join(filter(None, (where, dotted, str(err["ctx"]["error"]))))
     if err["type"] != "extra_forbidden":
         return f"{where}: {dotted}: {err['msg']} (got {err['input']!r})"
     known = _fields_at(kind, path[:-1])

@@ -37,6 +37,10 @@ class Outcome:
         """Whether more rows were rejected or left unanswered than `max_bad` allows."""
         return self.counts.bad_share() > settings.max_bad
 
+    def worth_another_run(self, settings: JobSettings) -> bool:
+        """Whether more rows could not be asked than `max_bad` allows: the same again may do."""
+        return self.counts.unanswered > settings.max_bad * self.counts.rows
+
 
 def sieve_of(settings: JobSettings, media_root: Path) -> Sieve | None:
     """The gates that look at the whole file; None for a job without gates."""

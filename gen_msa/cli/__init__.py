@@ -4,7 +4,11 @@ gen-msa --help
 """
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -69,18 +73,36 @@ def _options(
 ) -> None: ...
 
 
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a command in order, also as a container's first process: 130, 143.
+
+    What is only there while it runs (fetched posts, half a file) is cleared away.
+    """
+
+    def end(number: int, _: object) -> None:
+        print("gen-msa: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(128 + number)
+
+    mine = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, end) for n in (signal.SIGINT, signal.SIGTERM) if mine}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main() -> None:
     """The `gen-msa` command. A `UserError` is printed plainly and exits with its code."""
     # Models and packages lie on this machine; no library is to ask the hub behind our back.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        app()
+        with _told_to_stop():
+            app()
     except UserError as e:
         print(f"gen-msa: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        print("gen-msa: stopped; finished rows are kept", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; that is not our failure.
         sys.stderr.close()

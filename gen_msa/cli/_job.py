@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -53,7 +54,19 @@ def run(
     _show(lines, to_file=out is not None, always=always_table)
     for line in said(outcome.counts, settings, outcome, [out, csv, html]):
         err.print(line, highlight=False, soft_wrap=True)
+    for line in _set_aside(outcome) if out is None else ():
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
     return 3 if outcome.too_bad(settings) else 0
+
+
+def _set_aside(outcome: Outcome) -> Iterator[str]:
+    """The rows set aside, where no file keeps them."""
+    if outcome.rejected_file is None:
+        return
+    with outcome.rejected_file.open(encoding="utf-8") as file:
+        for line in islice(file, SHOWN):
+            row = Rejected.model_validate_json(line)
+            yield f"{row.file}, line {row.line}: {row.reason}; mend: {row.mend}"
 
 
 def run_shard(
@@ -65,7 +78,10 @@ def run_shard(
     ledger: Path | None,
     known: Sequence[Path] = (),
 ) -> int:
-    """Do one shard of the job that would write `out`; returns 0, or 3: too many bad rows."""
+    """Do one shard of the job that would write `out`; returns 0, or 3: run it again.
+
+    Rows that no further run can mend are the whole job's to judge, when its parts are merged.
+    """
     err, part = Console(stderr=True), shard.beside(out, ".part")
     with bar(source, settings.limit, err, shard.of) as advance:
         outcome = annotate_shard(
@@ -75,7 +91,7 @@ def run_shard(
     whole = shard.beside(out, ".part").name.replace(f".{shard.index}-of-", ".*-of-", 1)
     for line in (f"shard {shard}", *lines, f"when all have ended: gen-msa merge {whole} -o {out}"):
         err.print(line, highlight=False, soft_wrap=True)
-    return 3 if outcome.too_bad(settings) else 0
+    return 3 if outcome.worth_another_run(settings) else 0
 
 
 def as_asked(lines: Path, out: Path) -> Path:
@@ -133,7 +149,9 @@ def said(
     if counts.unanswered:
         lines.append(f"{counts.unanswered:,} posts could not be asked; run again to ask only those")
     if counts.rejected:
-        lines.append(f"{counts.rejected:,} rows set aside with reasons in {outcome.rejected_file}")
+        kept = f"set aside with reasons in {outcome.rejected_file}"
+        shown = f"set aside, the first {SHOWN} below; -o OUT.jsonl keeps them"
+        lines.append(f"{counts.rejected:,} rows {kept if files[0] else shown}")
     if counts.failed:
         lines.append(f"{counts.failed:,} refused answers, whole, in {outcome.rejected_file}")
     return [*lines, *(f"wrote {path}" for path in files if path)]

@@ -2,12 +2,16 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from gen_msa.errors import MissingExtra, UserError
 
+if TYPE_CHECKING:
+    from gen_msa.settings import Settings as AnySettings
+
+S = TypeVar("S", bound="AnySettings")
 _NEEDED = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 ReaderName = Annotated[
@@ -45,10 +49,8 @@ def serve(
     if show:
         raise UserError("--print is for vllm:MODEL[@ADAPTER]", mend="leave it out")
     from gen_msa.serving.settings import ServeSettings, token_of
-    from gen_msa.settings import build, load
 
-    given = load(ServeSettings, config, settings or ()).model_dump(exclude_unset=True)
-    merged = build(ServeSettings, given | {"reader": reader}, "the command line")
+    merged = _merged(ServeSettings, reader, settings or [], config)
     token = token_of(merged)
     try:
         for needed in _NEEDED:
@@ -64,12 +66,19 @@ def serve(
 
 def _vllm(reader: str, given: list[str], config: Path | None, *, show: bool) -> None:
     from gen_msa.serving.vllm import VllmSettings
-    from gen_msa.settings import load
 
-    merged = load(VllmSettings, config, [*given, f"reader={reader}"])
+    merged = _merged(VllmSettings, reader, given, config)
     from gen_msa.serving.vllm import running
 
     if show:
         print(running.planned(merged)[0].shown())
     else:
         running.serve(merged)
+
+
+def _merged(kind: type[S], reader: str, given: list[str], config: Path | None) -> S:
+    from gen_msa.settings import load
+
+    if any(item.partition("=")[0].strip() == "reader" for item in given):
+        raise UserError(f"the reader is named twice: {reader} and reader=…", mend="name it once")
+    return load(kind, config, given, reader=reader)

@@ -24,9 +24,10 @@ from gen_msa.serving.figures import Figures
 from gen_msa.serving.logs import Log
 from gen_msa.serving.problems import Refusal
 from gen_msa.serving.settings import ServeSettings
-from gen_msa.types import Aspect, Post
+from gen_msa.types import Aspect, Post, Status
 
 _PROBE = Post(id="probe", text="It was fine", aspects=(Aspect(term="It", start=0),))
+_BARE = Post(id="probe", text="The soup was fine")
 FAILED = "the reader failed on this post"
 
 
@@ -129,7 +130,8 @@ class Desk:
     def _work(self, on_end: Callable[[], None]) -> None:
         try:
             reader = self._load()
-            reader.read([_PROBE])  # what loads on first use is loaded before the first client
+            if not self._proven(reader):
+                return
             self.revision = ledger.key(reader.fingerprint())
             self._figures.ready.set(1)
             self._log.write("ready", revision=self.revision)
@@ -144,6 +146,27 @@ class Desk:
             ended = Reading(refused="the reader has ended", mend="send it again later")
             self._tell(_deliver, left, [ended] * len(left))
             self._tell(on_end)
+
+    def _proven(self, reader: Reader) -> bool:
+        """Whether it answers; asked until it does. What loads on first use is loaded then.
+
+        False: closed meanwhile. Who cannot find aspects says so, and reads what comes with them.
+        """
+        while not self._closed:
+            readings = reader.read([_PROBE])
+            try:
+                readings += reader.read([_BARE])
+            except UserError as e:
+                readings.append(Reading(refused=e.problem, mend=e.mend))
+            said = [o for r in readings for o in r.opinions if o.status is Status.ERROR]
+            if not said:
+                for r in (r for r in readings if r.refused):
+                    self._log.write("limited", reason=r.refused, mend=r.mend)
+                return True
+            self._log.write("not ready", reason=said[0].how.get("error", ""))
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, self._limits.retry_seconds)
+        return False
 
     def _next(self) -> list[_Ticket] | None:
         """The posts of the next reading; None once closed."""

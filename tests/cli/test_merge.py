@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gen_msa.data.formats import formats
+from tests.fixtures.fake_openai import FakeOpenAI
 from tests.fixtures.posts import post, write_posts
 
 PLAIN = ("-r", "echo", "cues={}", "chunk=4")
@@ -64,16 +65,28 @@ def test_a_teacher_in_shards_leaves_its_summary(gen_msa, folder):
     }
 
 
-def test_too_many_bad_rows_of_any_shard_exit_with_3(gen_msa, folder):
+def test_bad_rows_are_the_whole_job_s_to_judge_and_no_shard_is_run_again_for_them(gen_msa, folder):
     with (folder / "posts.jsonl").open("a") as f:
         f.write("{\n")
-    codes = [
-        gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", "--shard", f"{i}/2").code
-        for i in (1, 2)
-    ]
-    assert sorted(codes) == [0, 3]
+    for i in (1, 2):
+        job = ("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", "--shard", f"{i}/2")
+        assert gen_msa(*job).code == 0
     assert gen_msa("merge", *map(str, folder.glob("*.part")), "-o", "o.jsonl").code == 3
     assert json.loads((folder / "o.rejected.jsonl").read_text())["line"] == 21
+
+
+def test_a_shard_that_could_not_ask_exits_with_3_and_is_mended_by_another_run(gen_msa, folder):
+    quick = ("cues={}", "chunk=4", "backend.retries=0", "backend.api_key_variable=")
+    job = ("explain", "posts.jsonl", *quick, "-o", "o.jsonl", "--shard", "1/1")
+    with FakeOpenAI(
+        plan=lambda words, attempt: "500" if not attempt and "#7" in words else ""
+    ) as s:
+        reader = ("-r", f"http:{s.url}#m")
+        first = gen_msa(*job, *reader)
+        assert first.code == 3
+        assert "run again to ask only those" in first.err
+        assert gen_msa(*job, *reader).code == 0
+    assert gen_msa("merge", "o.1-of-1.part", "-o", "o.jsonl").code == 0
 
 
 def test_ledgers_merge_and_are_known_to_another_sharding(gen_msa, folder):

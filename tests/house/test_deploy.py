@@ -1,6 +1,6 @@
 """What `deploy/` starts is what gen_msa takes: commands, ports, images, probes; closed and bounded.
 
-Dry: nothing is built and no cluster is asked.
+Dry: nothing is built and no cluster is asked; manifests are held to Kubernetes' own schemas.
 """
 
 import json
@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -30,7 +31,9 @@ WORKLOADS = {
     for d in DOCUMENTS
     if d["kind"] in ("Deployment", "Job")
 }
-SERVERS = [n for n in WORKLOADS if n != "gen-msa-explain"]
+JOBS = {d["metadata"]["name"]: d["spec"] for d in DOCUMENTS if d["kind"] == "Job"}
+SERVERS = [n for n in WORKLOADS if n not in JOBS]
+MERGED = "{}.*-of-4.part"
 LEAK = re.compile(r"(token|key|password|secret)\w*\s*[:=]\s*[\"']?[\w-]{16,}", re.IGNORECASE)
 STAGES = re.findall(r"^FROM \S+ AS (\w+)$", DOCKERFILE, re.MULTILINE)
 
@@ -85,8 +88,11 @@ def test_a_service_of_the_compose_file_is_closed_and_healthy_on_its_own_port(nam
     assert service["build"]["target"] in STAGES
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     assert service["ports"] == [f"127.0.0.1:{made.port}:{made.port}"]
-    path = "/health'" if name == "vllm" else "/healthz'"
-    assert f":{made.port}{path}" in service["healthcheck"]["test"][-1]
+    asked = service["healthcheck"]["test"]
+    if name == "vllm":
+        assert asked == ["CMD", "test", "-f", made.ready_file]
+    else:
+        assert f":{made.port}/healthz'" in asked[-1]
     assert made.token_file == f"/run/secrets/{service['secrets'][0]}"
     assert service["read_only"] is True
     assert not service["user"].startswith("0")
@@ -109,26 +115,56 @@ def test_a_server_s_port_is_that_of_its_container_its_service_and_its_probes(nam
         if d["kind"] == "Deployment" and d["metadata"]["name"] == name
     )
     assert service["spec"]["selector"].items() <= labels.items()
-    path = "/health" if it["image"] == "gen-msa:cuda" else "/healthz"
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert it[probe]["httpGet"] == {"path": path, "port": "http"}
+    vllm = it["image"] == "gen-msa:cuda"
+    assert it["livenessProbe"]["httpGet"]["path"] == ("/health" if vllm else "/healthz")
+    for probe in ("startupProbe", "readinessProbe"):
+        if vllm:
+            assert it[probe]["exec"]["command"] == ["test", "-f", made.ready_file]
+        else:
+            assert it[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
     mounted = {m["mountPath"] for m in it["volumeMounts"]}
     assert str(Path(made.token_file).parent) in mounted
-    stop = made.stop_seconds if path == "/health" else made.limits.stop_seconds
-    assert WORKLOADS[name]["terminationGracePeriodSeconds"] > stop
+    stop = made.stop_seconds if vllm else made.limits.stop_seconds
+    sleep, seconds = it["lifecycle"]["preStop"]["exec"]["command"]
+    assert sleep == "sleep"
+    assert WORKLOADS[name]["terminationGracePeriodSeconds"] > stop + int(seconds)
 
 
 def test_the_job_s_shards_are_as_many_as_its_pods_and_counted_from_one(monkeypatch):
-    job = next(d for d in DOCUMENTS if d["kind"] == "Job")
+    job = JOBS["gen-msa-explain"]
     words = shlex.split(container("gen-msa-explain")["args"][0])
     assert words[:3] == ["exec", "gen-msa", "explain"]
     told = words[words.index("--shard") + 1]
     shards = [
         Shard.parse(told.replace("$((JOB_COMPLETION_INDEX + 1))", str(i + 1)))
-        for i in range(job["spec"]["completions"])
+        for i in range(job["completions"])
     ]
     assert [(s.index, s.of) for s in shards] == [(i + 1, 4) for i in range(4)]
-    assert job["spec"]["completionMode"] == "Indexed"
+    assert job["completionMode"] == "Indexed"
+    # No shard's end is another's.
+    assert "backoffLimit" not in job
+    assert job["backoffLimitPerIndex"] > 0
+    (merge,) = container("gen-msa-merge")["args"]
+    out = words[words.index("-o") + 1]
+    assert shlex.split(merge) == ["exec", "gen-msa", "merge", MERGED.format(out[:-6]), "-o", out]
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.37"])
+def test_every_manifest_is_one_of_kubernetes_own_schema(version):
+    assert len(DOCUMENTS) >= 7
+    for document in DOCUMENTS:
+        assert kubernetes_validate.validate(document, version, strict=True) == version
+    wrong = {**DOCUMENTS[0], "spec": {**DOCUMENTS[0]["spec"], "parallelizm": 4}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, version, strict=True)
+
+
+def test_what_a_page_says_to_put_into_the_folder_is_never_committed():
+    told = (DEPLOY / "compose.yaml").read_text()
+    ignored = (ROOT / ".gitignore").read_text().split()
+    for path in ("deploy/token", "deploy/models"):
+        assert path in told
+        assert {f"/{path}", f"/{path}/"} & set(ignored)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -53,6 +53,7 @@ def find(settings: VllmSettings) -> Found:
     target = settings.reader.removeprefix(PREFIX)
     model, adapter = weights.find(target)
     weights.guard(model, "model")
+    _is_model(model)
     if adapter is not None:
         weights.guard(adapter, "adapter")
     facts, notes = served.told(model, adapter)
@@ -66,6 +67,16 @@ def find(settings: VllmSettings) -> Found:
         facts=facts,
         notes=notes,
     )
+
+
+def _is_model(folder: Path) -> None:
+    """Or vLLM would say so after minutes, and `--print` never."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} is no model's folder: it has no config.json, or no weights (*.safetensors)",
+            mend="name a folder as transformers saves it; a student is served by "
+            "`gen-msa serve student:DIR`",
+        )
 
 
 def _names(settings: VllmSettings, target: str, adapter: Path | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -64,6 +65,7 @@ class Running:
         """Starts nothing yet."""
         self._plan, self._check, self._settings, self._log = plan, check, settings, log
         self._told = threading.Event()
+        self._sign = Path(settings.ready_file) if settings.ready_file else None
         host = settings.host.strip("[]")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
@@ -77,6 +79,7 @@ class Running:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop())
         self._unused()
+        self._unsigned()
         # In a group of its own: Ctrl-C reaches it through us alone, and once.
         try:
             child = subprocess.Popen(  # noqa: S603  our own arguments, no shell
@@ -89,12 +92,23 @@ class Running:
         try:
             self._serve(child)
         finally:
+            self._unsigned()
             self._end(child)
             self._log.write("stopped", code=child.returncode)
 
     def stop(self) -> None:
         """Return from `run`, the server ended first."""
         self._told.set()
+
+    def _unsigned(self) -> None:
+        """No word of an earlier server is taken for that of this one."""
+        if self._sign:
+            try:
+                self._sign.unlink(missing_ok=True)
+                self._sign.parent.stat()
+            except OSError as e:
+                mend = "name a file in a folder that can be written to"
+                raise UserError(f"ready_file={self._sign} cannot be used: {e}", mend=mend) from None
 
     def _unused(self) -> None:
         """Or another server's health would be taken for that of ours."""
@@ -116,6 +130,8 @@ class Running:
             if not self._wait(child, client):
                 return
             facts: dict[str, Any] = self._check(client)
+        if self._sign:
+            self._sign.touch()
         self._log.write("ready", url=f"{self.url}/v1", **facts)
         while not self._told.wait(_LOOKS):
             self._alive(child)

@@ -37,6 +37,9 @@ class VllmSettings(ReaderSettings):
     """In which the server must be ready: reading a large model takes long."""
     stop_seconds: float = Field(default=30.0, gt=0)
     """In which it must end, once told to; then it is killed."""
+    ready_file: str = ""
+    """A file that is there while the server is ready and its adapter proven: what a container's
+    probe can look for, since vLLM answers before that."""
     python: str = sys.executable
     """The interpreter of the environment that has vLLM."""
     tensor_parallel_size: int = Field(default=1, ge=1)
