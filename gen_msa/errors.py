@@ -36,6 +36,12 @@ class Diverged(UserError):
     exit_code = 4
 
 
+class Unanswered(UserError):
+    """A model behind a server answers no more; the same command goes on later. Exit code 3."""
+
+    exit_code = 3
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence for an unknown `name`: the nearest known one, and the whole list (at most 30)."""
     names = sorted(known)

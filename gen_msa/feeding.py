@@ -69,13 +69,21 @@ def at_once(works: Iterator[Callable[[], T]], most: int) -> Generator[T, None, N
         return
     over = threading.Event()
     begun: deque[Future[T]] = deque()
+    error: Exception | None = None
     try:
-        for work in works:
-            begun.append(_begun(work, over))
+        while error is None:
+            try:
+                begun.append(_begun(next(works), over))
+            except StopIteration:
+                break
+            except Exception as e:  # raised in its turn: what is begun before it comes first
+                error = e
             if len(begun) == most:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+        if error is not None:
+            raise error
     finally:
         over.set()
 

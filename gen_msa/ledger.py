@@ -9,11 +9,12 @@ answer. A killed job loses at most the rows in flight. Knows nothing of what a v
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -73,7 +74,7 @@ class Ledger:
     def get(self, keys: Iterable[str]) -> dict[str, JsonValue]:
         """The values of those of `keys` that are known."""
         wanted = list(keys)
-        with self._one:
+        with self._one, _said_of(self.path):
             found = _found(self._db, wanted)
             for db in self._known:
                 if older := _found(db, [k for k in wanted if k not in found]):
@@ -84,14 +85,15 @@ class Ledger:
     def put(self, values: Mapping[str, JsonValue]) -> None:
         """Add values in one transaction. The first value ever put under a key stays."""
         rows = [(k, _pack(v)) for k, v in values.items()]
-        with self._one:
+        with self._one, _said_of(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany(_PUT, rows)
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it itself where the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def __len__(self) -> int:
         count: int = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
@@ -115,9 +117,25 @@ def gather(parts: Sequence[Path], into: Path) -> int:
         return count
 
 
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """What goes wrong with the file, as a user can mend it."""
+    try:
+        yield
+    except sqlite3.Error as e:
+        mend = "make room on the disk, or let it be written; what was answered before is kept"
+        raise UserError(f"the ledger {path} cannot be used: {e}", mend=mend) from e
+    except (zlib.error, ValueError) as e:
+        mend = "remove it, or name another file, and run again"
+        raise UserError(f"the ledger {path} is damaged: {e}", mend=mend) from e
+
+
 def _to_read(path: Path) -> sqlite3.Connection:
     try:
         address = f"{path.absolute().as_uri()}?mode=ro"
+        if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+            # SQLite would want to write beside it. Whole as it is: nobody who writes is there.
+            address += "&immutable=1"
         db = sqlite3.connect(address, uri=True, timeout=60, check_same_thread=False)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
     except sqlite3.Error as e:

@@ -30,6 +30,26 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path):
         Ledger(tmp_path / "x")
 
 
+def test_a_damaged_answer_is_said_with_its_file(tmp_path):
+    path = tmp_path / "a.ledger"
+    with Ledger(path) as book:
+        book.put({"k": 1})
+        book._db.execute("UPDATE answers SET value = x'00ff'")
+        with pytest.raises(UserError, match=r"a\.ledger is damaged"):
+            book.get(["k"])
+
+
+def test_a_known_ledger_may_lie_where_nothing_can_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "old.ledger"
+    with Ledger(path) as book:
+        book.put({"k": 1})
+    monkeypatch.setattr("gen_msa.ledger.os.access", lambda *_: False)
+    before = sorted(tmp_path.iterdir())
+    with Ledger(tmp_path / "new" / "a.ledger", [path]) as book:
+        assert book.get(["k"]) == {"k": 1}
+        assert sorted(p for p in tmp_path.iterdir() if p.name != "new") == before
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gen_msa import jsonl
 from gen_msa.annotating._ending import Outcome, ended, rejects_of, sieve_of
 from gen_msa.annotating._guiding import refuse_unless_train
-from gen_msa.annotating._output import Counts, Output, Pending, settled
+from gen_msa.annotating._output import Counts, Output, Pending, failed, keep, settled
 from gen_msa.annotating._parts import PartFile, part_file
 from gen_msa.annotating._pool import read_alone, read_together
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
@@ -26,10 +27,13 @@ from gen_msa.annotating._teaching import Teacher, make_teacher
 from gen_msa.annotating._working import WHOLE, work
 from gen_msa.annotating.shards import Shard
 from gen_msa.data import Rows, Source
-from gen_msa.errors import UserError
+from gen_msa.errors import Unanswered, UserError
 from gen_msa.ledger import Ledger, key
 from gen_msa.readers import Reading
 from gen_msa.types import Rejected
+
+LOST = 256
+"""Posts in a row that cannot be asked before a job stops; a server's restart takes fewer."""
 
 
 def annotate(
@@ -163,11 +167,14 @@ def _write(
     on_progress: Callable[[Counts], None],
 ) -> None:
     """Have every chunk of a shard read, and write it to `sink`."""
+    lost = 0
     for pending, fresh in _read(source, settings, teacher, book, shard):
         readings, repeated = settled(pending, fresh, book)
         sink.write(pending.chunk, readings)
         sink.counts.repeated += repeated
-        _stop_if_hopeless(sink.counts, settings.chunk)
+        asked = [r.opinions for r in fresh if not r.refused]
+        lost = lost + len(asked) if all(map(failed, asked)) else 0
+        _stop_if_hopeless(sink.counts, settings.chunk, lost)
         on_progress(sink.counts)
 
 
@@ -180,13 +187,25 @@ def _read(
         from gen_msa.annotating._crew import read_on_ray
 
         return read_on_ray(teacher, todo)
+    kept = partial(keep, book) if book is not None else _nothing
     if settings.workers == 1:
-        return read_alone(teacher, todo)
-    return read_together(settings, source.media_root, settings.workers, todo)
+        return read_alone(teacher, todo, kept)
+    return read_together(settings, source.media_root, settings.workers, todo, kept)
 
 
-def _stop_if_hopeless(counts: Counts, chunk: int) -> None:
-    """A wrong key or address fails for every post alike: say so once, not a million times."""
+def _nothing(pending: Pending, fresh: Sequence[Reading]) -> None: ...
+
+
+def _stop_if_hopeless(counts: Counts, chunk: int, lost: int) -> None:
+    """A wrong key or address fails for every post alike: say so once, not a million times.
+
+    `lost` are posts asked in a row, up to now, none of which could be asked.
+    """
+    if lost >= max(4 * chunk, LOST):
+        raise Unanswered(
+            f"none of the last {lost} posts could be asked: {counts.last_error}",
+            mend="see to the reader's server or key, and run again: what was answered is kept",
+        )
     if counts.rows >= chunk > 1 and counts.unanswered == counts.written > 0:
         raise UserError(
             f"none of the first {counts.rows} posts could be asked: {counts.last_error}",

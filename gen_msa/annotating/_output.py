@@ -27,6 +27,8 @@ class Pending:
     chunk: Chunk
     keys: Sequence[str]
     known: Mapping[str, JsonValue]
+    kept: bool = False
+    """Whether the answers that were not known are in the ledger already."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Counts:
         """Count all that was said about one post, and what of it is kept."""
         self.opinions += len(kept)
         self.unread += sum(o.polarity is None for o in kept)
-        if _failed(said):
+        if failed(said):
             self.unanswered += 1
             errors = [o.how.get("error", "") for o in said if o.status is Status.ERROR]
             self.last_error = errors[-1]
@@ -134,17 +136,25 @@ def settled(
             continue
         new[key] = next(coming)
         made.append(new[key])
-    if book is not None:
+    if book is not None and not pending.kept:
         remember(book, new)
     return made, len(made) - len(fresh)
 
 
+def keep(book: Ledger, pending: Pending, fresh: Sequence[Reading]) -> None:
+    """Put fresh answers into the ledger before their chunk's turn has come; from any thread."""
+    new = [key for key in pending.keys if key not in pending.known]
+    remember(book, dict(zip(new, fresh, strict=True)))
+    pending.kept = True
+
+
 def remember(book: Ledger, readings: Mapping[str, Reading]) -> None:
     """Put readings into the ledger by key, but for those that the next run must ask for again."""
-    whole = {k: r for k, r in readings.items() if not r.refused and not _failed(r.opinions)}
+    whole = {k: r for k, r in readings.items() if not r.refused and not failed(r.opinions)}
     if whole:
         book.put({k: _OPINIONS.dump_python(r.opinions, mode="json") for k, r in whole.items()})
 
 
-def _failed(opinions: Sequence[Opinion]) -> bool:
+def failed(opinions: Sequence[Opinion]) -> bool:
+    """Whether something could not be asked."""
     return any(o.status is Status.ERROR for o in opinions)

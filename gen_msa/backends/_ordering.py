@@ -82,6 +82,8 @@ class Line:
                 await call.done.wait()
             finally:
                 call.ended = True
+            if call.left:  # one was cancelled by itself, which a group does not count as a failure
+                raise asyncio.CancelledError
 
     def _put(self, call: "_Call", i: int) -> None:
         heapq.heappush(self._waiting, (call.number, call.order.place[i], i, call))
@@ -103,6 +105,7 @@ class Line:
             await call.ask(i)
         except BaseException:
             call.ended = True
+            call.done.set()
             raise
         self.known.update(call.order.tells.get(i, ()))
         for follower in call.order.behind.get(i, ()):

@@ -10,7 +10,7 @@ their own, are callers like others. The work of who is interrupted or given up i
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, TypeVar
 
 from gen_msa.feeding import given_up
@@ -31,7 +31,13 @@ class SharedLoop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns or raises; it runs beside the work of other callers."""
-        future = asyncio.run_coroutine_threadsafe(work, self._enter())
+        loop = self._enter()
+        try:
+            return self._waited(asyncio.run_coroutine_threadsafe(work, loop))
+        finally:
+            self._leave()
+
+    def _waited(self, future: Future[T]) -> T:
         try:
             while not wait([future], _LOOK).done:
                 if given_up():
@@ -40,8 +46,6 @@ class SharedLoop:
         except BaseException:
             future.cancel()  # nothing is asked any more for one who was interrupted
             raise
-        finally:
-            self._leave()
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -53,8 +57,9 @@ class SharedLoop:
         with self._lock:
             self._callers -= 1
             if self._running and not self._callers:
-                self._running.end()
-                self._running = None
+                # Forgotten first: whoever is interrupted here must not leave an ended loop behind.
+                ending, self._running = self._running, None
+                ending.end()
 
 
 class _Running:

@@ -3,6 +3,7 @@
 gen-msa --help
 """
 
+import errno
 import os
 import signal
 import sys
@@ -31,6 +32,9 @@ from gen_msa.cli import (
     shelf,
 )
 from gen_msa.errors import UserError
+
+_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Disks that take no more."""
 
 app = typer.Typer(
     name="gen-msa",
@@ -107,3 +111,9 @@ def main() -> None:
         # The reader of our output (head, less) has gone; that is not our failure.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as e:
+        if e.errno not in _ROOM:
+            raise
+        print(f"gen-msa: {e.filename or 'a file'} cannot be written: {e.strerror}", file=sys.stderr)
+        print("  mend: make room, and run again: what was answered is kept", file=sys.stderr)
+        sys.exit(2)

@@ -118,9 +118,7 @@ class Asked:
         from gen_msa.data import open_source
 
         name = self._split()[0]
-        there = [out for out in outs if out and out.exists()]
-        if name and Path(name).is_file() and any(out.samefile(name) for out in there):
-            raise UserError(f"{name} would be read and written over", mend="name another file: -o")
+        _apart(Path(name) if name else None, *outs)
         one = bool(self.text or self.image or self.aspect)
         if name is not None and one:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")
@@ -142,6 +140,25 @@ class Asked:
         if len(posts) > 1:
             raise UserError(f"more than one POSTS: {', '.join(posts)}", mend="give one file a run")
         return (posts[0] if posts else None), settings
+
+
+_BESIDE = (".rejected.jsonl", ".settings.yaml", ".summary.json", ".ledger")
+"""Endings of what a job writes beside its first output."""
+
+
+def _apart(posts: Path | None, *outs: Path | None) -> None:
+    """Nothing that is read is written over, nor one output by another; no folder is a file."""
+    first = outs[0] if outs else None
+    beside = [first.with_suffix(ending) for ending in _BESIDE] if first else []
+    written: set[Path] = set()
+    for out in filter(None, (*outs, *beside)):
+        if out.is_dir():
+            raise UserError(f"{out} is a folder", mend="name a file in it: -o")
+        if posts and posts.is_file() and out.exists() and out.samefile(posts):
+            raise UserError(f"{posts} would be read and written over", mend="name another file: -o")
+        if out.resolve() in written:
+            raise UserError(f"{out} would be written twice", mend="give each output its own name")
+        written.add(out.resolve())
 
 
 def _one_post(text: str, images: Sequence[Path], aspects: Sequence[str]) -> "Source":

@@ -82,16 +82,23 @@ def _contexts(
     return contexts(posts, asked_cues, root)
 
 
+def _not_looked_at(post: Post, names: Sequence[str]) -> dict[str, str]:
+    """What of a post the student was made without."""
+    told = {"image": "picture"}
+    kinds = {told.get(m.kind, m.key if m.kind == "features" else m.kind) for m in post.media}
+    return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
+
+
 def _features(
     posts: Sequence[Post], kept: "Kept", settings: ReaderSettings, root: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[int, Reading]]:
     """For each post its tensors and what must be said of them; the posts that are set aside."""
     names = [m for m in kept.width if m not in ("text", "context")]
-    how: list[dict[str, str]] = [{} for _ in posts]
+    how = [_not_looked_at(post, names) for post in posts]
     refused: dict[int, Reading] = {}
     if "picture" in names and not settings.pictures:
         names.remove("picture")
-        how = [{"picture": "not shown"} for _ in posts]
+        how = [{**said, "picture": "not shown"} for said in how]
     if not names:
         return [{} for _ in posts], how, refused
     from gen_msa.students.common.inputs import inputs

@@ -9,15 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gen_msa.annotating import AnnotateSettings, JobSettings, _pool, annotate
+from gen_msa.annotating import AnnotateSettings, JobSettings, _job, _pool, annotate
 from gen_msa.annotating._desk import Desk
 from gen_msa.annotating._working import key_of
 from gen_msa.data import open_source
-from gen_msa.errors import UserError
+from gen_msa.errors import Unanswered, UserError
 from gen_msa.feeding import at_once
 from gen_msa.ledger import key
 from gen_msa.settings import load
 from gen_msa.types import Example, Status
+from tests.annotating.test_kill import answered
 from tests.fixtures.fake_openai import FakeOpenAI, reply, words_of
 from tests.fixtures.posts import post, write_posts
 
@@ -136,10 +137,55 @@ def test_two_hands_of_one_desk_ask_together(tmp_path, source):
     assert [r.opinions[0].status is not Status.ERROR for (r,) in read] == [True, True]
 
 
+def test_what_is_answered_is_kept_though_an_earlier_chunk_still_waits(tmp_path, source):
+    """The first chunk's last question is answered once the second chunk is in the ledger."""
+    book, waited = tmp_path / "out.ledger", []
+
+    def answer(body):
+        if "#3\n" in words_of(body):
+            until = time.monotonic() + PATIENCE
+            while not answered(book) and time.monotonic() < until:
+                time.sleep(0.01)
+            waited.append(answered(book))
+        return said(body)
+
+    with FakeOpenAI(answer=answer) as server:
+        annotate(source, tmp_path / "out.jsonl", settings(server), ledger_path=book)
+    assert waited[0] == 4
+    assert answered(book) == 40
+
+
+@pytest.mark.parametrize("known", [0, 8])
+def test_a_server_that_is_lost_on_the_way_stops_the_job(tmp_path, monkeypatch, source, known):
+    monkeypatch.setattr(_job, "LOST", 16)
+    with FakeOpenAI(plan=lambda words, attempt: "" if attempt == 0 else "401") as server:
+        job, book = settings(server, limit=known or None, reask_prompt=""), tmp_path / "o.ledger"
+        if known:
+            annotate(source, tmp_path / "o.jsonl", job, ledger_path=book)
+        server.plan = lambda words, attempt: "401" if known or len(server.seen) > 20 else ""
+        job = settings(server, reask_prompt="")
+        with pytest.raises(Unanswered, match=r"none of the last 16 posts could be asked: .*401"):
+            annotate(source, tmp_path / "o.jsonl", job, ledger_path=book)
+        asked = len(server.seen)
+    assert asked < 80 - 4
+    assert not (tmp_path / "o.jsonl").exists() or known
+    assert 4 <= answered(book) < 40
+
+
 def test_results_come_in_order_errors_in_their_turn_and_one_at_a_time_needs_no_thread():
     def fail():
         raise ValueError("third")
 
+    def unmade():
+        yield lambda: 1
+        yield lambda: 2
+        raise ValueError("third")
+
+    for most in (1, 2, 3):
+        going = at_once(unmade(), most)
+        assert [next(going), next(going)] == [1, 2]
+        with pytest.raises(ValueError, match="third"):
+            next(going)
     works = [lambda: 1, lambda: 2, fail, lambda: 4]
     for most in (1, 2, 3):
         going = at_once(iter(works), most)

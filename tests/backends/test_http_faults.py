@@ -79,4 +79,6 @@ def test_waits_grow_are_capped_and_follow_the_server():
     assert _asked_wait("-3") == 0
     assert _asked_wait("nan") is None
     assert _asked_wait("soon") is None
+    assert _asked_wait("Fri, 01 Jan 99999999999999999999 00:00:00 GMT") is None
+    assert _asked_wait("Fri, 01 Jan 2100 00:00:00 +99999999999999") is None
     assert _asked_wait("Thu, 01 Jan 1970 00:00:00 GMT") == 0

@@ -164,6 +164,17 @@ def test_a_caller_who_leaves_or_fails_gives_its_places_back():
     assert asyncio.run(leave()) == [0, 1, 2, 3, 4]
 
 
+def test_a_question_that_is_cancelled_by_itself_ends_its_call():
+    async def cancelled(i):
+        raise asyncio.CancelledError
+
+    async def call():
+        await asyncio.wait_for(Line(2).through([ask("post", "a"), ask("post", "b")], cancelled), 5)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(call())
+
+
 def test_a_post_is_its_words_and_its_pictures():
     one, two = ask("soup", "a"), ask("soup", "b")
     assert through_post(one.chat) == through_post(two.chat)

@@ -205,6 +205,14 @@ def test_no_posts_and_posts_without_aspects_are_read(folder):
     assert made.preview([post(0)]) == []
 
 
+def test_a_student_of_words_says_of_a_picture_that_it_did_not_look(folder):
+    made = reader(folder())
+    pictured, plain = made.read([post(0, pictures=["gone.png"]), post(0)])
+    assert {o.how.get("picture") for o in pictured.opinions} == {"not looked at by this student"}
+    assert not [o for o in plain.opinions if "picture" in o.how]
+    assert [o.probs for o in pictured.opinions] == [o.probs for o in plain.opinions]
+
+
 def test_what_was_cut_and_what_is_read_as_a_reason_is_said(folder):
     made = reader(folder("reason", max_length=8, mask_labels=True))
     said = [o.how for o in made.read([post(0)])[0].opinions]

@@ -1,0 +1,46 @@
+"""Worker processes end with the job that started them, however that ends."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.fixtures.fake_openai import FakeOpenAI
+from tests.fixtures.posts import post, write_posts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_a_killed_job(tmp_path, word):
+    posts = write_posts(tmp_path / "posts.jsonl", map(post, range(400)))
+    with FakeOpenAI(slow=0.05) as server:
+        given = [f"http:{server.url}#m", "cues={}", "chunk=2", "workers=2"]
+        given += ["backend.api_key_variable=", "reask_prompt="]
+        job = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "gen_msa",
+                "explain",
+                posts,
+                "-o",
+                tmp_path / "o.jsonl",
+                "-r",
+                *given,
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 60
+        while len(server.seen) < 8:
+            assert job.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        workers = psutil.Process(job.pid).children(recursive=True)
+        assert len(workers) >= 2
+        job.send_signal(word)
+        job.wait(30)
+        _, alive = psutil.wait_procs(workers, timeout=15)
+        assert alive == []
