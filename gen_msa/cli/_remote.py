@@ -47,7 +47,7 @@ class Place(NamedTuple):
             if file.is_file():
                 target = f"{path.rpartition('/')[0]}/{file.name}"
                 try:
-                    system.put_file(str(file), target)
+                    _put(system, file, target)
                 except Exception as e:  # every store has errors of its own
                     raise UserError(
                         f"{file} could not be sent to {self.url}: {e}",
@@ -67,6 +67,14 @@ class Place(NamedTuple):
             if not file.is_file() and system.exists(old):
                 system.rm_file(old)
                 print(f"removed {system.unstrip_protocol(old)}", file=sys.stderr)
+
+
+def _put(system: Any, file: Path, target: str) -> None:
+    try:
+        system.put_file(str(file), target)
+    except FileNotFoundError:  # a store with folders, and this one is not there yet
+        system.makedirs(target.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(file), target)
 
 
 def is_remote(name: str) -> bool:

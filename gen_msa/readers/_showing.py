@@ -84,8 +84,7 @@ def _contexts(
 
 def _not_looked_at(post: Post, names: Sequence[str]) -> dict[str, str]:
     """What of a post the student was made without."""
-    told = {"image": "picture"}
-    kinds = {told.get(m.kind, m.key if m.kind == "features" else m.kind) for m in post.media}
+    kinds = {"picture" if m.kind == "image" else m.key or m.kind for m in post.media}
     return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
 
 

@@ -30,6 +30,14 @@ def store():
     system.rm("/", recursive=True)
 
 
+def test_a_folder_elsewhere_is_made_when_it_is_not_there(gen_msa, folder):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    there = folder / "new" / "deep" / "sent.jsonl"
+    ran = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", there.as_uri())
+    assert ran.code == 0, ran.err
+    assert there.read_bytes() == (folder / "sent.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_shards_merge_into_what_one_job_writes(gen_msa, folder, suffix):
     alone, out = f"alone{suffix}", f"o{suffix}"

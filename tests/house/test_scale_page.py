@@ -111,6 +111,18 @@ def test_accelerate_knows_the_options_of_a_launch():
         assert int(known.machine_rank or 0) < int(known.num_machines or 1)
 
 
+def test_what_a_recipe_says_of_its_memory_is_what_the_house_computes():
+    told = (ROOT / "finetune/lora/qwen3_vl_8b.yaml").read_text(encoding="utf-8")
+    told = " ".join(line.lstrip("# ") for line in told.splitlines())
+    shape = fitting.SHAPES["Qwen3-VL 8B"]
+    one, two = (
+        fitting.lora(shape, n, tokens=2048, answers=135).total / 1e9  # a row of 1,024, two a batch
+        for n in (1, 2)
+    )
+    assert f"Together {one:.1f} GB on one GPU" in told
+    assert f"= {two:.1f} GB each" in told
+
+
 def test_the_table_is_what_the_house_computes():
     assert fitting.table() in PAGE
     weights = {name: shape.total / 1e9 for name, shape in fitting.SHAPES.items()}

@@ -20,10 +20,12 @@ pytest.importorskip("prometheus_client", reason="prometheus_client is not instal
 
 from gen_msa.cli.serve import serve
 from gen_msa.errors import MissingExtra, UserError
+from gen_msa.readers import Reading
 from gen_msa.serving.logs import Log
 from gen_msa.serving.running import Running
 from gen_msa.serving.settings import ServeSettings
-from tests.serving.doubles import Mirror, served, wait_for
+from gen_msa.types import Opinion, Status
+from tests.serving.doubles import Mirror, opinion, served, wait_for
 
 PLAIN = ["echo", "port=0", "prompt=reader/plain", "cues={}"]
 SLOW = """
@@ -145,6 +147,49 @@ def test_health_is_503_and_posts_are_refused_until_the_reader_is_loaded():
         loaded.set()
         wait_for(lambda: it.client.get("/healthz").status_code == 200)
         assert it.explain({"text": "a"}).status_code == 200
+
+
+class Late(Mirror):
+    """Its model's server answers from the third question on; it cannot find aspects."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.asked = 0
+
+    def read(self, posts):
+        if posts[0].id != "probe":
+            return super().read(posts)
+        self.asked += 1
+        if not posts[0].aspects:
+            raise UserError("no parser", mend="get one")
+        if self.asked < 5:
+            about = posts[0].aspects[0]
+            lost = Opinion(by="x", aspect=about, status=Status.ERROR, how={"error": "no server"})
+            return [Reading((lost,))]
+        return [Reading((opinion("fine", posts[0].aspects[0]),))]
+
+
+def test_it_is_ready_once_its_model_answers_and_says_what_it_cannot_do():
+    with served(reader=Late, ready=False) as it:
+        wait_for(lambda: it.logged("not ready"))
+        assert it.client.get("/healthz").json()["status"] == "loading"
+        wait_for(lambda: it.client.get("/healthz").status_code == 200)
+        assert {x["reason"] for x in it.logged("not ready")} == {"no server"}
+        assert [(x["reason"], x["mend"]) for x in it.logged("limited")] == [
+            ("no parser", "get one")
+        ]
+        assert it.explain({"text": "a", "aspects": ["a"]}).status_code == 200
+
+
+def test_it_stops_while_its_model_does_not_answer():
+    class Never(Late):
+        def read(self, posts):
+            self.asked = 0
+            return super().read(posts)
+
+    with served(reader=Never, ready=False) as it:
+        wait_for(lambda: it.logged("not ready"))
+    assert it.logged("ready") == []
 
 
 def test_a_reader_that_cannot_be_loaded_ends_the_service_with_its_reason():

@@ -1,0 +1,21 @@
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("peft", reason="peft is not installed")
+
+from gen_msa import prompting
+from tests.backends import trained
+from tests.serving.vllm.making import PROMPT
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return trained.saved("llama", tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="module")
+def worn(base, tmp_path_factory):
+    reading = {"prompt": PROMPT, "cues": {}, "picture": {"max_pixels": 2000}}
+    digest = prompting.load(PROMPT).digest
+    folder = tmp_path_factory.mktemp("adapters") / "mabsa"
+    return trained.train(base, folder, prompts={PROMPT: digest}, reading=reading)
