@@ -187,13 +187,10 @@ def _read(
         from gen_msa.annotating._crew import read_on_ray
 
         return read_on_ray(teacher, todo)
-    kept = partial(keep, book) if book is not None else _nothing
+    kept = [] if book is None else [partial(keep, book)]
     if settings.workers == 1:
-        return read_alone(teacher, todo, kept)
-    return read_together(settings, source.media_root, settings.workers, todo, kept)
-
-
-def _nothing(pending: Pending, fresh: Sequence[Reading]) -> None: ...
+        return read_alone(teacher, todo, *kept)
+    return read_together(settings, source.media_root, settings.workers, todo, *kept)
 
 
 def _stop_if_hopeless(counts: Counts, chunk: int, lost: int) -> None:
