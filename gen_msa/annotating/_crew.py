@@ -195,7 +195,7 @@ def read_on_ray(
     """Every chunk with the readings of its unread posts, in order."""
     if not isinstance(crew, Crew):
         raise TypeError("engine: ray needs the teacher that `prepared` makes")
-    return crew.read_all((p, unread, [k for k in p.keys if k not in p.known]) for p, unread in work)
+    return crew.read_all((p, unread, p.new) for p, unread in work)
 
 
 def _said(answer: Any) -> Any:

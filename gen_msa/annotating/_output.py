@@ -30,6 +30,11 @@ class Pending:
     kept: bool = False
     """Whether the answers that were not known are in the ledger already."""
 
+    @property
+    def new(self) -> list[str]:
+        """The keys that the ledger did not know."""
+        return [key for key in self.keys if key not in self.known]
+
 
 @dataclass
 class Counts:
@@ -127,24 +132,19 @@ def settled(
 
     `fresh` are of the examples it did not know, in order; they go into the ledger first.
     """
-    coming = iter(fresh)
-    made: list[Reading] = []
-    new: dict[str, Reading] = {}
-    for key in pending.keys:
-        if key in pending.known:
-            made.append(Reading(_OPINIONS.validate_python(pending.known[key])))
-            continue
-        new[key] = next(coming)
-        made.append(new[key])
     if book is not None and not pending.kept:
-        remember(book, new)
+        keep(book, pending, fresh)
+    coming = iter(fresh)
+    made = [
+        Reading(_OPINIONS.validate_python(pending.known[k])) if k in pending.known else next(coming)
+        for k in pending.keys
+    ]
     return made, len(made) - len(fresh)
 
 
 def keep(book: Ledger, pending: Pending, fresh: Sequence[Reading]) -> None:
-    """Put fresh answers into the ledger before their chunk's turn has come; from any thread."""
-    new = [key for key in pending.keys if key not in pending.known]
-    remember(book, dict(zip(new, fresh, strict=True)))
+    """Put fresh answers into the ledger, perhaps before their chunk's turn; from any thread."""
+    remember(book, dict(zip(pending.new, fresh, strict=True)))
     pending.kept = True
 
 

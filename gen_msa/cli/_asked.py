@@ -142,14 +142,10 @@ class Asked:
         return (posts[0] if posts else None), settings
 
 
-_BESIDE = (".rejected.jsonl", ".settings.yaml", ".summary.json", ".ledger")
-"""Endings of what a job writes beside its first output."""
-
-
 def _apart(posts: Path | None, *outs: Path | None) -> None:
     """Nothing that is read is written over, nor one output by another; no folder is a file."""
     first = outs[0] if outs else None
-    beside = [first.with_suffix(ending) for ending in _BESIDE] if first else []
+    beside = [first.with_suffix(s) for s in (*_remote.BESIDE, ".ledger")] if first else []
     written: set[Path] = set()
     for out in filter(None, (*outs, *beside)):
         if out.is_dir():

@@ -21,8 +21,8 @@ from gen_msa.errors import MissingExtra, UserError
 if TYPE_CHECKING:
     from gen_msa.data import Source
 
-_FILES = ("", ".rejected.jsonl", ".settings.yaml", ".summary.json")
-"""What lies beside a job's output, by suffix; the first is the output."""
+BESIDE = (".rejected.jsonl", ".settings.yaml", ".summary.json")
+"""What lies beside a job's output, by suffix."""
 
 
 class Place(NamedTuple):
@@ -59,7 +59,7 @@ class Place(NamedTuple):
         """Send the output and what lies beside it; what no longer does is removed there."""
         if self.here is None or self.url is None:
             return
-        beside = [self.here.with_suffix(s) if s else self.here for s in _FILES]
+        beside = [self.here, *(self.here.with_suffix(s) for s in BESIDE)]
         self.send(*beside)
         system, path = _opened(self.url)
         for file in beside:
