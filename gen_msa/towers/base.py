@@ -8,11 +8,10 @@ known to the Auto classes.
 
 import importlib
 import pkgutil
-
-from gen_msa import towers
+from pathlib import Path
 
 
 def register() -> None:
     """Make every tower here known to the Auto classes."""
-    for found in pkgutil.iter_modules(towers.__path__):
-        importlib.import_module(f"{towers.__name__}.{found.name}")
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"gen_msa.towers.{found.name}")
