@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics._explained import (
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics._stopwords import DIGEST, STOP, stem
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import (
     MAX_WORDS,
     claim,
     explanation,
@@ -29,9 +32,6 @@ from gen_msa.metrics._explained import (
     terms,
     words,
 )
-from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._stopwords import DIGEST, STOP, stem
-from gen_msa.metrics.base import Figure, Undefined, metrics
 from gen_msa.spans import Spans
 
 if TYPE_CHECKING:

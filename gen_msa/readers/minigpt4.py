@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa import manifest
-from gen_msa.data._minigpt4 import (
+from gen_msa.data.minigpt4 import (
     LEAD,
     Key,
     declared,

@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 
 from gen_msa import readers
 from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._masking import masked
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post

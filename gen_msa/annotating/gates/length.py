@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from pydantic import Field, JsonValue, model_validator
 
 from gen_msa.annotating.gates.base import Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import words
+from gen_msa.metrics.explained import words
 from gen_msa.settings import Settings
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import words
+from gen_msa.metrics.explained import words
 from gen_msa.settings import Settings
 
 _RUN = 3

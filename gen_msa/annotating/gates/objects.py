@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue
 from gen_msa.annotating.gates._pairing import paired, seen_by, sources_of
 from gen_msa.annotating.gates._things import CLAIMS, SHOWS
 from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import words
+from gen_msa.metrics.explained import words
 from gen_msa.metrics.grounding import claims
 from gen_msa.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.data._auditing import FIELD
+from gen_msa.data.label_leak import FIELD
 from gen_msa.settings import Settings
 
 _LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from gen_msa.annotating.gates._pairing import paired
 from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import explanation, quoted, stands, terms
+from gen_msa.metrics.explained import explanation, quoted, stands, terms
 from gen_msa.settings import Settings
 from gen_msa.spans import Spans
 

@@ -31,7 +31,7 @@ from gen_msa.evaluating.probing._reasons import (
 )
 from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure
-from gen_msa.metrics._masking import masked
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 
