@@ -22,7 +22,7 @@ from typing import NamedTuple
 from gen_msa.annotating import JobSettings, annotate
 from gen_msa.data import open_source
 from gen_msa.finetuning.judging import explained
-from gen_msa.metrics import score
+from gen_msa.metrics.labels import score
 from gen_msa.settings import load
 from gen_msa.types import Example, Opinion, Polarity
 

@@ -14,7 +14,7 @@ from gen_msa.annotating._settings import AnnotateSettings, JobSettings, Prices
 from gen_msa.annotating.merging import merge
 from gen_msa.annotating.shards import Shard
 from gen_msa.annotating.summary import Summary
-from gen_msa.data._auditing import audit
+from gen_msa.data.label_leak import audit
 
 __all__ = [
     "AnnotateSettings",

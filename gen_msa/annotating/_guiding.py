@@ -11,8 +11,8 @@ from pathlib import Path
 
 from gen_msa import prompting
 from gen_msa.chat import Completion
-from gen_msa.data._auditing import labels_of
-from gen_msa.data._splits import is_train
+from gen_msa.data.label_leak import labels_of
+from gen_msa.data.splits import is_train
 from gen_msa.errors import UserError
 from gen_msa.readers import Finish, Reading, Shown
 from gen_msa.readers.prompted import Asker, PostRefused, Prompted, Question, Seen, see

@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from gen_msa.annotating._rows import Chunk, refused
 from gen_msa.annotating._sieving import Failed, Sieve, failed_row
-from gen_msa.data._auditing import found_in
+from gen_msa.data.label_leak import found_in
 from gen_msa.ledger import Ledger
 from gen_msa.readers import Reading
 from gen_msa.types import Example, Opinion, Rejected, Status

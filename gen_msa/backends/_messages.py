@@ -9,7 +9,7 @@ side become one, because some chat templates put a line break between two.
 from collections.abc import Callable, Collection
 from typing import Any
 
-from gen_msa.backends._neutral import joined, neutralise
+from gen_msa.backends.neutral import joined, neutralise
 from gen_msa.chat import Chat, Picture, Text, Turn
 
 PicturePart = Callable[[Picture], dict[str, Any]]

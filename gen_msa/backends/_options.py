@@ -8,7 +8,7 @@ Knows no backend. A setting left at its default was not asked for, and is passed
 import logging
 from collections.abc import Collection
 
-from gen_msa.backends import BackendOptions
+from gen_msa.backends.base import BackendOptions
 
 _log = logging.getLogger("gen_msa.backends")
 

@@ -27,9 +27,9 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 
 from gen_msa import jsonl
-from gen_msa.backends import BackendOptions, TokenCount, backends
 from gen_msa.backends._filling import Filling, because
 from gen_msa.backends._options import say_ignored
+from gen_msa.backends.base import BackendOptions, TokenCount, backends
 from gen_msa.chat import Chat, Choice, Completion, Request, Text
 from gen_msa.errors import UserError
 from gen_msa.types import Noun, Rejected
@@ -70,6 +70,7 @@ class Line(Noun):
         return re.search(self.regex, chat) is not None if self.regex else self.match in chat
 
 
+@backends.register
 class Echo:
     """A backend without a model."""
 
@@ -194,6 +195,3 @@ def _scripted(line: Line, flat: str) -> Completion:
         error=line.error,
         notes={"form": line.form},
     )
-
-
-backends.register(Echo)

@@ -25,13 +25,13 @@ from typing import Any, TypeVar
 import httpx
 
 from gen_msa import media
-from gen_msa.backends import BackendOptions, backends
 from gen_msa.backends._calling import Passing, Patience, Refused, call
 from gen_msa.backends._openai import blamed, body, completion, read
 from gen_msa.backends._options import say_ignored
 from gen_msa.backends._ordering import Line
 from gen_msa.backends._sharing import SharedLoop
 from gen_msa.backends._trained import AsTold, as_told
+from gen_msa.backends.base import BackendOptions, backends
 from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import UserError
 

@@ -11,7 +11,7 @@ instruction, then each post with its picture) is read once where the family's po
 from collections.abc import Sequence
 from typing import Any, Self
 
-from gen_msa.backends import BackendOptions, TokenCount, backends
+from gen_msa.backends.base import BackendOptions, TokenCount, backends
 from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import MissingExtra
 

@@ -3,7 +3,7 @@
 MODEL and ADAPTER are folders, or hub names that already lie in the local cache. A label slot is
 enforced as a regular expression, so that answers read as they do in training; a request without
 one gets its JSON schema enforced. vLLM is imported only when a reader names it; all calls to it
-stand in `_vllm_engine`. Knows nothing of sentiment.
+stand in `vllm_engine`. Knows nothing of sentiment.
 
     gen-msa explain posts.jsonl --reader vllm:models/qwen3-vl-8b@runs/mabsa
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gen_msa import media
-from gen_msa.backends import BackendOptions, backends
 from gen_msa.backends._calling import short
 from gen_msa.backends._logprobs import option_logprobs
 from gen_msa.backends._messages import messages
 from gen_msa.backends._options import say_ignored
 from gen_msa.backends._slots import slot_pattern
-from gen_msa.backends._vllm_engine import MOST_PICTURES, Api, Asked, Engine, Said, load_api
+from gen_msa.backends.base import BackendOptions, backends
+from gen_msa.backends.vllm_engine import MOST_PICTURES, Api, Asked, Engine, Said, load_api
 from gen_msa.chat import Chat, Completion, Picture, Request
 from gen_msa.errors import UserError
 

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from gen_msa.cues import _files, _opinions, cues
+from gen_msa.cues import _files, _opinions
 from gen_msa.cues._digest import digest, digest_file
 from gen_msa.cues._pictures import ByPicture, images, look, stem
+from gen_msa.cues.base import cues
 from gen_msa.errors import UserError
 from gen_msa.media import PictureProblem
 from gen_msa.settings import Settings
@@ -76,6 +77,7 @@ class ContextOptions(Settings):
     max_words: int = Field(default=120, ge=1)
 
 
+@cues.register
 class Context:
     """Fills the slot `context`."""
 
@@ -186,6 +188,3 @@ def _rationales(path: Path, rows: list[Any]) -> Texts:
 
 def _plain(text: str) -> str:
     return " ".join(text.split())
-
-
-cues.register(Context)

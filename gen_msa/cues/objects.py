@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues import _files, cues
+from gen_msa.cues import _files
 from gen_msa.cues._digest import digest, digest_file
 from gen_msa.cues._pictures import ByPicture, images, look
+from gen_msa.cues.base import cues
 from gen_msa.errors import UserError
 from gen_msa.media import PictureProblem
 from gen_msa.settings import Settings
@@ -51,6 +52,7 @@ class ObjectsOptions(Settings):
     """The least score for the policy `threshold`, and for a detector's answer to count at all."""
 
 
+@cues.register
 class Objects:
     """Fills the slot `objects`; all aspects of a post get the same cue."""
 
@@ -154,6 +156,3 @@ def _named(entry: Any) -> list[Found] | None:
             case _:
                 return None
     return found
-
-
-cues.register(Objects)

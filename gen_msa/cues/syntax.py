@@ -20,8 +20,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues import cues
 from gen_msa.cues._digest import digest
+from gen_msa.cues.base import cues
 from gen_msa.cues.parsing import english
 from gen_msa.cues.parsing.pruning import Pruning, predicates, prune
 from gen_msa.cues.parsing.tree import Tree, from_parse, usable
@@ -56,6 +56,7 @@ class SyntaxOptions(Settings):
     """Words on either side where the window stands in."""
 
 
+@cues.register
 class Syntax:
     """Fills the slot `syntax` from dependency trees."""
 
@@ -143,6 +144,3 @@ def _unreadable(term: str, source: str) -> bool:
 def _stuck(tree: Tree, first: int, last: int, term: str) -> bool:
     """Whether the parser saw the term only as a part of something far longer, a URL say."""
     return tree.ends[last - 1] - tree.starts[first] > len(term) + LONGEST_WORD
-
-
-cues.register(Syntax)

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.cues import cues
 from gen_msa.cues._digest import digest
+from gen_msa.cues.base import cues
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
@@ -30,6 +30,7 @@ class WindowOptions(Settings):
     """Words on either side of the aspect."""
 
 
+@cues.register
 class Window:
     """Fills the slot `syntax` with up to `words` words on either side of the aspect."""
 
@@ -64,6 +65,3 @@ class Window:
     def fingerprint(self) -> str:
         """Of the options; nothing else shapes a window."""
         return digest("window 1", self._options.model_dump_json())
-
-
-cues.register(Window)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen_msa.data import Source
+from gen_msa.data.base import Source
 from gen_msa.data.formats import format_of
 from gen_msa.jsonl import whole
 from gen_msa.types import Example

@@ -12,14 +12,15 @@ says whether the quotes stood there.
 from collections.abc import Iterator
 from pathlib import Path
 
-from gen_msa.data import Rows, datasets
 from gen_msa.data._disk import on_disk
+from gen_msa.data.base import Rows, datasets
 from gen_msa.jsonl import lines
 from gen_msa.types import Example, Opinion, Post, Rejected, Status
 
 _FILES = {"train": "train_df.tsv", "dev": "val_df.tsv", "test": "test_df.tsv"}
 
 
+@datasets.register
 class MoreSarcasm:
     """Train, dev and test of MORE, text only."""
 
@@ -57,6 +58,3 @@ def _example(post_id: str, caption: str, explanation: str) -> Example:
     post = Post(id=post_id, text=text, meta={"quoted": quoted})
     said = Opinion(by="gold", explanation=explanation, status=Status.UNPARSED)
     return Example(post=post, opinions=(said,))
-
-
-datasets.register(MoreSarcasm())

@@ -28,8 +28,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat
 
 from gen_msa import jsonl, manifest
-from gen_msa.data import Rows, _steps, datasets
+from gen_msa.data import _steps
 from gen_msa.data._disk import on_disk
+from gen_msa.data.base import Rows, datasets
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
 _LABELS = {0: Polarity.NEGATIVE, 1: Polarity.POSITIVE}
@@ -83,6 +84,7 @@ def split_of(video: str) -> str:
     return "train" if int(digest[:8], 16) % 5 else "dev"
 
 
+@datasets.register
 class Mosi:
     """Train, dev and test of CMU-MOSI; train and dev share a file, and no video."""
 
@@ -133,6 +135,3 @@ def _kept(path: Path, learned: Path) -> str:
 def _measured(path: Path) -> list[_steps.Utterance]:
     rows = jsonl.read(path, _Utterance)
     return [row.measured() for row in rows if isinstance(row, _Utterance)]
-
-
-datasets.register(Mosi())

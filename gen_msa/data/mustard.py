@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from gen_msa.data import Rows, datasets
 from gen_msa.data._disk import on_disk
+from gen_msa.data.base import Rows, datasets
 from gen_msa.errors import UserError
 from gen_msa.jsonl import reason_of
 from gen_msa.types import Example, Opinion, Post, Status
@@ -54,6 +54,7 @@ class _Utterance(BaseModel):
 _FILE = TypeAdapter(dict[str, _Utterance])
 
 
+@datasets.register
 class Mustard:
     """All of MUStARD, text only."""
 
@@ -77,6 +78,3 @@ def _examples(path: Path) -> Iterator[Example]:
         raise UserError(f"{path}: {reason_of(e)}", mend="fetch the file anew") from None
     for post_id, row in found.items():
         yield row.example(post_id)
-
-
-datasets.register(Mustard())

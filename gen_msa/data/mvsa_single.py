@@ -19,8 +19,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gen_msa import jsonl
-from gen_msa.data import Rows, datasets
 from gen_msa.data._disk import on_disk
+from gen_msa.data.base import Rows, datasets
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
 
@@ -55,6 +55,7 @@ def split_of(post_id: str) -> str:
     return "train" if int(digest[:8], 16) % 10 else "dev"
 
 
+@datasets.register
 class MvsaSingle:
     """Train and dev of MVSA-Single, split by a hash of the id."""
 
@@ -77,6 +78,3 @@ def _split(path: Path, split: str) -> Iterator[Example | Rejected]:
             yield row
         elif split_of(row.id) == split:
             yield row.example()
-
-
-datasets.register(MvsaSingle())

@@ -12,12 +12,13 @@ evidence. Too small to train or to compare systems on.
 from pathlib import Path
 
 from gen_msa import jsonl
-from gen_msa.data import Rows, datasets
+from gen_msa.data.base import Rows, datasets
 from gen_msa.types import Example
 
 FOLDER = Path(__file__).parent / "_tiny"
 
 
+@datasets.register
 class Tiny:
     """All 40 posts in one split."""
 
@@ -32,6 +33,3 @@ class Tiny:
     def read(self, root: Path, split: str) -> Rows:
         """The posts in the order they were written; `root` is not looked at."""
         return jsonl.read(FOLDER / "posts.jsonl", Example)
-
-
-datasets.register(Tiny())

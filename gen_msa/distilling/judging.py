@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gen_msa.distilling.rows import Gathered
-from gen_msa.metrics import Scores, score
+from gen_msa.metrics.labels import Scores, score
 from gen_msa.students import CLASSES, Student
 from gen_msa.students.common.collating import Words
 from gen_msa.students.common.reading import probabilities

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gen_msa.data import open_source
-from gen_msa.data._auditing import FIELD
+from gen_msa.data.label_leak import FIELD
 from gen_msa.distilling.filling import Asked, filled
 from gen_msa.distilling.recipe import Data, Recipe
 from gen_msa.distilling.refusing import Refused

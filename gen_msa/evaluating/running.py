@@ -19,8 +19,9 @@ from gen_msa.evaluating.measuring import Board, Families, adds_up, definitions
 from gen_msa.evaluating.pairing import Pairing, cluster
 from gen_msa.evaluating.seeding import mean_of
 from gen_msa.evaluating.suite import Suite
-from gen_msa.metrics import Metric, Undefined, Whole, metrics, score
+from gen_msa.metrics import Metric, Undefined, Whole, metrics
 from gen_msa.metrics.calibration import bins
+from gen_msa.metrics.labels import score
 from gen_msa.metrics.statistics.bootstrap import Draws
 from gen_msa.results import Bin, Definition, Published, ReaderResult, Result, Shown, Unread, Value
 from gen_msa.types import Status

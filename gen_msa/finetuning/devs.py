@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen_msa import prompting
-from gen_msa.data._splits import is_test
+from gen_msa.data.splits import is_test
 from gen_msa.errors import UserError
 from gen_msa.finetuning.recipe import Data, Recipe
 from gen_msa.finetuning.rows import examples, reading_of

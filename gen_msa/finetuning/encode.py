@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from gen_msa.backends._neutral import neutralise
 from gen_msa.backends.local.layout import Layout
 from gen_msa.backends.local.pictures import Expander
 from gen_msa.backends.local.plan import Row as Asked
+from gen_msa.backends.neutral import neutralise
 from gen_msa.errors import UserError
 from gen_msa.finetuning.rows import Row
 from gen_msa.finetuning.softening import Places, places

@@ -9,7 +9,7 @@ do, so they are printed and never written beside an adapter.
 from dataclasses import dataclass
 from typing import Any
 
-from gen_msa.metrics import Scores
+from gen_msa.metrics.labels import Scores
 from gen_msa.types import Polarity, Status
 
 

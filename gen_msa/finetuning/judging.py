@@ -17,7 +17,7 @@ from gen_msa.backends import Backend
 from gen_msa.errors import UserError
 from gen_msa.finetuning.devs import Dev, dev_posts
 from gen_msa.finetuning.judgement import Explained, Judged, Judgement, Sample
-from gen_msa.metrics import f1, score
+from gen_msa.metrics.labels import f1, score
 from gen_msa.readers import Reading
 from gen_msa.readers.prompted import Prompted
 from gen_msa.spans import Spans, fold

@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
-from gen_msa.data._splits import is_test
+from gen_msa.data.splits import is_test
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity

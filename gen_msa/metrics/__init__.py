@@ -11,96 +11,19 @@ nothing of readers, prompts or models; takes `Pair`s and gives numbers.
 `statistics/` has the intervals and tests over such rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
 from gen_msa.metrics._joining import pair_up
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._permuting import permuted
-from gen_msa.registry import Registry
-
-if TYPE_CHECKING:
-    import numpy
-    from numpy.typing import NDArray
-
-    Array = NDArray[numpy.float64]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What one number of a family means, for whoever prints it."""
-
-    name: str
-    about: str
-    """One line: the definition, exact enough to recompute it by hand."""
-    unit: Literal["share", "score", "points", "nats", "words", "count"] = "share"
-    """`share`: 0..1, printed as percent. `score`: printed as it is."""
-    better: Literal["high", "low", ""] = "high"
-    """Which way is good; empty where neither is."""
-
-
-class Undefined(ValueError):
-    """A family has nothing to say of these rows; its message is printed in the figure's place."""
-
-
-class Metric(Protocol):
-    """A family of figures whose counts add up over rows."""
-
-    figures: tuple[Figure, ...]
-    """In the order printed; the first is the family's headline."""
-    signature: str
-    """Everything that decides the numbers besides the rows (versions, tokeniser, cuts)."""
-
-    def rows(self, pairs: "Sequence[Pair]") -> "Array":
-        """What each pair adds: float64, (len(pairs), k). Column 0 is 1 for a row the figures are
-        about and 0 for one they are not, whose other columns are then 0 too.
-
-        Raises `Undefined` when no row at all can be scored, with the reason.
-        """
-        ...
-
-    def values(self, sums: "Array") -> "dict[str, Array]":
-        """Every figure from sums of rows, (..., k) -> each (...,); NaN where it is undefined."""
-        ...
-
-
-class Whole(Protocol):
-    """A family whose figures are not sums over rows (distinct-n); it gets no interval."""
-
-    figures: tuple[Figure, ...]
-    signature: str
-
-    def measure(self, pairs: "Sequence[Pair]") -> "dict[str, float]":
-        """Every figure; NaN where undefined. Raises `Undefined` when no row can be scored."""
-        ...
-
-
-class MetricKind(Protocol):
-    """What a module of this room registers: its family, made with options from a suite."""
-
-    def __call__(self, **options: Any) -> "Metric | Whole":
-        """Make the family. Raises `UserError` for an unknown option or value."""
-        ...
-
-
-metrics: Registry[MetricKind] = Registry("metric", __name__, "gen_msa.metrics")
-
-# The door opens on the families that other rooms call by hand once the protocol stands.
-from gen_msa.metrics.labels import Scores, f1, score, wilson  # noqa: E402
+from gen_msa.metrics.base import Figure, Metric, MetricKind, Undefined, Whole, metrics
 
 __all__ = [
     "Figure",
     "Metric",
     "MetricKind",
     "Pair",
-    "Scores",
     "Undefined",
     "Whole",
-    "f1",
     "metrics",
     "pair_up",
     "permuted",
-    "score",
-    "wilson",
 ]

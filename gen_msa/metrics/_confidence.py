@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen_msa.metrics import Pair, Undefined
 from gen_msa.metrics._confusion import UNLABELLED, Array, answers, truths
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Undefined
 from gen_msa.types import Opinion, Polarity
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen_msa.metrics import Pair, Undefined
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Undefined
 from gen_msa.types import Polarity
 
 Array = NDArray[np.float64]

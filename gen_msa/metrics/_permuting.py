@@ -12,6 +12,7 @@ from dataclasses import replace
 from random import Random
 
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Undefined
 
 
 def permuted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
@@ -21,8 +22,6 @@ def permuted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     notes that belong to an explanation (`evidence`, `how["explanation"]`) are not kept. Raises
     `Undefined` when one post has more than half of all explanations, as they cannot all move.
     """
-    from gen_msa.metrics import Undefined
-
     rng = Random(seed)
     rows = [i for i, p in enumerate(pairs) if p.explanation]
     if not rows:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.errors import MissingExtra
-from gen_msa.metrics import Pair, Undefined
 from gen_msa.metrics._cuts import ratio
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Undefined
 
 Array = NDArray[np.float64]
 Texts = tuple[str, str]

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from gen_msa.metrics import Undefined
+from gen_msa.metrics.base import Undefined
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my"})
 CODE = "^[a-z]{2,3}$"

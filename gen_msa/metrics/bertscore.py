@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import Field
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
 from gen_msa.metrics._encoder import Encoder
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
 from gen_msa.metrics._words import CODE, check_language
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 MINILM = "all-MiniLM-L6-v2"
@@ -37,6 +38,7 @@ class BertscoreOptions(Settings):
     batch: int = Field(default=64, ge=1)
 
 
+@metrics.register
 class Bertscore:
     """Mean F1, precision and recall over rows; cosines, so -1..1."""
 
@@ -83,6 +85,3 @@ class Bertscore:
             total = precision + recall
             found[pair] = (2 * precision * recall / total if total else 0.0, precision, recall)
         return [found[t] for t in texts]
-
-
-metrics.register(Bertscore)

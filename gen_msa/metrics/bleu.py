@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array, ratio
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
 from gen_msa.metrics._words import CODE, UNSPACED, check_language
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 ORDERS = 4
@@ -31,6 +32,7 @@ class BleuOptions(Settings):
     lowercase: bool = False
 
 
+@metrics.register
 class Bleu:
     """Corpus BLEU and the mean of sentence BLEU, both 0..100."""
 
@@ -87,6 +89,3 @@ def corpus_bleu(said: Array, gold: Array, matched: Array, total: Array) -> Array
         brevity = np.where(said < gold, np.exp(1 - gold / said), 1.0)
     score = 100 * brevity * np.exp(np.log(precision).mean(axis=-1))
     return np.where(zero, 0.0, score)
-
-
-metrics.register(Bleu)

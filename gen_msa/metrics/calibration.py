@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics._confidence import beliefs
 from gen_msa.metrics._confusion import Array, share
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.results import Bin
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
@@ -34,6 +35,7 @@ class CalibrationOptions(Settings):
     """A smaller probability of gold's class counts as this much in `nll`, which is then finite."""
 
 
+@metrics.register
 class Calibration:
     """Expected calibration error, Brier score, negative log likelihood, mean confidence."""
 
@@ -110,6 +112,3 @@ def bins(pairs: Sequence[Pair], n: int = BINS) -> tuple[Bin, ...]:
 def _bin(confidence: Array, n: int) -> NDArray[np.intp]:
     """Which of `n` right-closed bins each confidence lies in; 0 lies in the first."""
     return np.digitize(confidence, np.linspace(0.0, 1.0, n + 1)[1:-1], right=True)
-
-
-metrics.register(Calibration)

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array, ratio
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 ORDERS = 6
@@ -29,6 +30,7 @@ class ChrfOptions(Settings):
     lowercase: bool = False
 
 
+@metrics.register
 class Chrf:
     """Corpus chrF and the mean of sentence chrF, both 0..100."""
 
@@ -96,5 +98,3 @@ def _grams(text: str) -> list[Counter[str]]:
 
 _known = lru_cache(maxsize=1 << 12)(_grams)
 """N-grams of a reference, which several readers are held against."""
-
-metrics.register(Chrf)

@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
-from gen_msa.metrics import Figure, Pair, Undefined, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
 from gen_msa.metrics._words import CODE, check_language, words
+from gen_msa.metrics.base import Figure, Undefined, metrics
 from gen_msa.settings import Settings, build
 
 ORDERS = 4
@@ -34,6 +35,7 @@ class CiderOptions(Settings):
     language: str = Field(default="en", pattern=CODE)
 
 
+@metrics.register
 class Cider:
     """Mean CIDEr-D over rows, 0..10."""
 
@@ -99,6 +101,3 @@ class Weigher:
 def _grams(text: Sequence[str]) -> Grams:
     lengths = range(1, ORDERS + 1)
     return [Counter(zip(*(text[i:] for i in range(n)), strict=False)) for n in lengths]
-
-
-metrics.register(Cider)

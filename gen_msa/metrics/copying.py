@@ -10,12 +10,12 @@ what stands in both counts as the post's. Knows nothing of quotation marks.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics import Figure, Undefined, metrics
-from gen_msa.metrics._explained import MAX_WORDS, ratio, table, take_none, words
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import MAX_WORDS, ratio, table, take_none, words
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 N = 4
 """Words of a copied piece."""

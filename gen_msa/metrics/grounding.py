@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics import Figure, Undefined, metrics
-from gen_msa.metrics._explained import (
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics._stopwords import DIGEST, STOP, stem
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import (
     MAX_WORDS,
     claim,
     explanation,
@@ -30,12 +32,10 @@ from gen_msa.metrics._explained import (
     terms,
     words,
 )
-from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._stopwords import DIGEST, STOP, stem
 from gen_msa.spans import Spans
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 PICTURE = ("caption", "objects", "context")
 """Names in `Pair.shown` under which the picture stands in words."""

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Figure, Pair, Undefined, metrics
 from gen_msa.metrics._cuts import (
     SIMS_3,
     SIMS_5,
@@ -29,6 +28,8 @@ from gen_msa.metrics._cuts import (
     two_classes,
     weighted_f1_of_two,
 )
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
 from gen_msa.settings import Settings, build
 
 SPREAD = 1e-12
@@ -46,6 +47,7 @@ class IntensityOptions(Settings):
     """Error and correlation over rows whose gold score is not 0, as some published code has it."""
 
 
+@metrics.register
 class Intensity:
     """MAE, Pearson's r, and the accuracies and weighted F1 of the cut scale."""
 
@@ -176,6 +178,3 @@ def _figures(sims: bool, nonzero_only: bool) -> tuple[Figure, ...]:
     whole = "equal after clipping to ±{} and rounding half to even; no score is wrong"
     accuracies = (Figure(f"acc{2 * m + 1}", whole.format(m)) for m in (1, 2, 3))
     return (mae, pearson, *halves, *accuracies, read)
-
-
-metrics.register(Intensity)

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics import Figure, Pair, Undefined, metrics
 from gen_msa.metrics._aligning import Match, Span, align, place, spans
 from gen_msa.metrics._confusion import CLASSES, CODE, Array, share
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
 from gen_msa.settings import Settings, build
 
 SCORED, GOLD, SAID, TRUE, SPANS_GOLD, SPANS_SAID, SPANS_TRUE, RIGHT, FOLDED = range(9)
@@ -46,6 +47,7 @@ def _figures() -> tuple[Figure, ...]:
     )
 
 
+@metrics.register
 class Joint:
     """JMASA, MATE and MASC over sets of aspects."""
 
@@ -153,6 +155,3 @@ def _legacy(sums: Array) -> Array:
     recall = share(share(true, true + missed, empty=0.0).sum(axis=-1), seen, empty=float("nan"))
     mean = share(2 * precision * recall, precision + recall, empty=0.0)
     return np.where(seen > 0, mean, np.nan)
-
-
-metrics.register(Joint)

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics import Figure, Pair, metrics
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.metrics.statistics.wilson import Z95, wilson
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 __all__ = ["Z95", "Labels", "Scores", "f1", "score", "wilson"]
 
@@ -109,6 +110,7 @@ def _figures() -> tuple[Figure, ...]:
     return (*means, *classes)
 
 
+@metrics.register
 class Labels:
     """Polarity against polarity; rows without gold's polarity are not scored."""
 
@@ -150,6 +152,3 @@ class Labels:
             for i, c in enumerate(Polarity):
                 found[f"{kind}_{c}"] = values[..., i] * of_rows
         return found
-
-
-metrics.register(Labels)

@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic import Field
 
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
 from gen_msa.metrics._words import CODE, check_language, words
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
@@ -31,6 +32,7 @@ class MeteorOptions(Settings):
     language: str = Field(default="en", pattern=CODE)
 
 
+@metrics.register
 class Meteor:
     """Mean METEOR over rows, 0..1."""
 
@@ -95,6 +97,3 @@ def _take(ours: list[tuple[int, str]], theirs: list[tuple[int, str]]) -> Matches
     ours[:] = [o for o in ours if o[0] not in mine]
     theirs[:] = [t for t in theirs if t[0] not in others]
     return matches
-
-
-metrics.register(Meteor)

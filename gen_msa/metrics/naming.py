@@ -12,13 +12,13 @@ the aspect ("the handset") is not seen.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics import Figure, Undefined, metrics
-from gen_msa.metrics._explained import claim, explanation, ratio, table, take_none, terms
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import claim, explanation, ratio, table, take_none, terms
 from gen_msa.spans import Spans
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 
 @metrics.register

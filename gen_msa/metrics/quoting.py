@@ -10,13 +10,13 @@ count. Knows nothing of pictures, nor of which of the post's aspects the quoted 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gen_msa.metrics import Figure, Undefined, metrics
-from gen_msa.metrics._explained import explanation, quoted, ratio, stands, table, take_none, terms
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import explanation, quoted, ratio, stands, table, take_none, terms
 from gen_msa.spans import Spans
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 
 @metrics.register

@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import Field
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
+from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._references import Texts
 from gen_msa.metrics._words import CODE, UNSPACED, check_language, words
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 Words = tuple[str, ...]
@@ -34,6 +35,7 @@ class RougeOptions(Settings):
     """Porter's, for English words of more than three letters. None: on for English."""
 
 
+@metrics.register
 class Rouge:
     """Mean F1 over rows, each 0..1."""
 
@@ -126,6 +128,3 @@ class CachedStemmer:
 @cache
 def _porter() -> Any:
     return references.need("nltk.stem.porter", "nltk", "eval").PorterStemmer()
-
-
-metrics.register(Rouge)

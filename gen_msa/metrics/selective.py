@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics import Figure, Pair, metrics
 from gen_msa.metrics._confidence import beliefs
 from gen_msa.metrics._confusion import Array
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 COVERAGES = (50, 80, 90)
@@ -26,6 +27,7 @@ class SelectiveOptions(Settings):
     """None."""
 
 
+@metrics.register
 class Selective:
     """Accuracy of the surest answers, and the area under the risk-coverage curve."""
 
@@ -59,6 +61,3 @@ def _right_of_surest(confidence: Array, right: Any) -> Array:
     of_group = np.bincount(group, weights=right) / np.bincount(group)
     found: Array = np.cumsum(of_group[np.sort(group)])
     return found
-
-
-metrics.register(Selective)

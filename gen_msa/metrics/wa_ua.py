@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics import Figure, Pair, Undefined, metrics
 from gen_msa.metrics._cuts import Array, ratio
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
@@ -21,6 +22,7 @@ class WaUaOptions(Settings):
     """There is nothing to choose."""
 
 
+@metrics.register
 class WaUa:
     """Accuracy and mean recall over gold's polarities."""
 
@@ -56,6 +58,3 @@ class WaUa:
             "ua": ratio(recall.sum(axis=-1), present),
             "wa": ratio(right.sum(axis=-1), sums[..., 0]),
         }
-
-
-metrics.register(WaUa)

@@ -13,9 +13,9 @@ from math import nan
 from statistics import fmean, stdev
 from typing import Any
 
-from gen_msa.metrics import Figure, Undefined, metrics
-from gen_msa.metrics._explained import claim, explanation, take_none, terms, words
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.explained import claim, explanation, take_none, terms, words
 from gen_msa.spans import Spans
 
 _HOLE = "\u2026"

@@ -7,153 +7,31 @@
     reader.read(posts)          # for each post a Reading: opinions, or why there are none
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from gen_msa.readers.base import (
+    Finish,
+    Preparing,
+    Reader,
+    ReaderKind,
+    ReaderSettings,
+    Reading,
+    Shown,
+    overlaps,
+    prepare,
+    readers,
+)
+from gen_msa.readers.factory import make, names
 
-from pydantic import Field, JsonValue
-
-from gen_msa.backends import BackendOptions, backends
-from gen_msa.errors import UserError, did_you_mean
-from gen_msa.media import PictureLimits
-from gen_msa.registry import Registry
-from gen_msa.settings import Settings
-from gen_msa.types import Opinion, Post
-
-
-class ReaderSettings(Settings):
-    """Everything that decides what a reader says."""
-
-    reader: str = "builtin"
-    """`builtin`, `echo`, `file:PATH`, or `BACKEND:TARGET`."""
-    prompt: str = ""
-    """A shipped prompt's name or the path of your own `.jinja`. Empty: the reader's own choice,
-    `reader/shots` for `builtin` and `reader/full` for the others."""
-    aspects: Literal["auto", "given", "reader", "parse", "overall"] = "auto"
-    """Where aspects come from. `auto`: those given; else the reader's own list, or candidates from
-    the parse when the reader is too weak for that."""
-    aspects_prompt: str = "reader/aspects"
-    overall_prompt: str = "reader/overall"
-    reask_prompt: str = "reader/reask"
-    """Asked once when an answer could not be read; empty for never."""
-    cues: dict[str, dict[str, Any]] | None = None
-    """Cue source -> its options. None: every source whose slot the prompt has, with its defaults;
-    `{}`: no cue at all."""
-    max_new_tokens: int | None = Field(default=None, gt=0)
-    """Overrides the prompt's own limit."""
-    reasons: bool = True
-    """A student says which words carry its answer, and a reason made of them. Without, it says
-    polarity and probabilities alone, some fifteen times as fast."""
-    bad_picture: Literal["text-only", "drop", "fail"] = "text-only"
-    """What to do with a post whose picture is missing, broken or refused."""
-    pictures: bool = True
-    """Show pictures to a reader that sees them; without, it reads text and cues alone."""
-    picture: PictureLimits = PictureLimits()
-    adapter_settings: Literal["keep", "override"] = "keep"
-    """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
-    you give none. `keep`: giving others is an error; `override`: yours win."""
-    backend: BackendOptions = BackendOptions()
-
-    def for_labels(self) -> Self:
-        """The same for who looks at labels alone: a student without its reasons, which cost it most
-        of its time and change no label.
-        """
-        student = self.reader.startswith("student:")
-        return self.model_copy(update={"reasons": False}) if student else self
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a reader made of one post: its opinions, or the reason the post was set aside."""
-
-    opinions: tuple[Opinion, ...] = ()
-    refused: str = ""
-    mend: str = ""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One question as it would be asked, before anything is spent."""
-
-    post: Post
-    aspect: str
-    pictures: tuple[str, ...]
-    cues: dict[str, str]
-    prompt: str
-    tokens: int | None
-    picture_tokens: int | None
-    how: dict[str, str]
-
-
-class Reader(Protocol):
-    """Adds opinions to posts."""
-
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
-        """One `Reading` for each post, in order. A post it cannot read does not stop the others."""
-        ...
-
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
-        """The questions `read` would ask first, unasked."""
-        ...
-
-    def fingerprint(self) -> dict[str, JsonValue]:
-        """Named parts that change whenever the reader's answers could; the ledger's key."""
-        ...
-
-
-Finish = Callable[[], list[Reading]]
-"""What is left of a reading once it is prepared: its model is asked."""
-
-
-@runtime_checkable
-class Preparing(Protocol):
-    """A reader that can do the first part of its work ahead, in another thread."""
-
-    def prepare(self, posts: Sequence[Post]) -> Finish:
-        """All of `read(posts)` that needs no model; what comes back does the rest."""
-        ...
-
-
-def prepare(reader: Reader, posts: Sequence[Post]) -> Finish:
-    """What `reader` can do of `read(posts)` ahead of its model; calling what comes back ends it."""
-    return reader.prepare(posts) if isinstance(reader, Preparing) else lambda: reader.read(posts)
-
-
-def overlaps(reader: Reader) -> bool:
-    """Whether `reader` may read in several threads at once, and gains by it: who asks a server."""
-    return bool(getattr(reader, "overlaps", False))
-
-
-class ReaderKind(Protocol):
-    """What a module of this room registers; `target` is what follows the colon."""
-
-    def __call__(self, target: str, settings: ReaderSettings, media_root: Path) -> Reader:
-        """Make the reader; loads its model."""
-        ...
-
-
-readers: Registry[ReaderKind] = Registry("reader", __name__, "gen_msa.readers")
-
-
-def names() -> list[str]:
-    """Every reader and backend that can be named before the colon."""
-    return sorted({*readers.names(), *backends.names()})
-
-
-def make(settings: ReaderSettings, media_root: Path) -> Reader:
-    """The reader that `settings.reader` names; loads its model.
-
-    Raises `UserError` for an unknown name and `MissingExtra` when its package is absent.
-    """
-    name, _, target = settings.reader.partition(":")
-    if name in readers:
-        return readers[name](target, settings, media_root)
-    if name not in backends:
-        raise UserError(f"no reader named {name!r}", mend=did_you_mean(name, names()))
-    from gen_msa.readers.prompted import Prompted, as_trained
-
-    backend = backends[name](target, settings.backend)
-    # Only a backend that holds the weights can know how they were trained.
-    settings = as_trained(settings, getattr(backend, "trained", None))
-    return Prompted(backend, settings, media_root)
+__all__ = [
+    "Finish",
+    "Preparing",
+    "Reader",
+    "ReaderKind",
+    "ReaderSettings",
+    "Reading",
+    "Shown",
+    "make",
+    "names",
+    "overlaps",
+    "prepare",
+    "readers",
+]

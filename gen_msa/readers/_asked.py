@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers.base import ReaderSettings
 from gen_msa.readers.prompted.seeing import Seen, with_aspects
 from gen_msa.types import Aspect, Post
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings, Reading
 from gen_msa.readers._asked import asked
+from gen_msa.readers.base import ReaderSettings, Reading
 from gen_msa.students import Row
 from gen_msa.types import Post
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from gen_msa import builtin
 from gen_msa.backends.local import weights
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.readers import Reader, ReaderSettings, readers
+from gen_msa.readers.base import Reader, ReaderSettings, readers
 from gen_msa.readers.prompted import Prompted, as_trained
 
 

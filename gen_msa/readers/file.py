@@ -15,7 +15,7 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, ReaderSettings, Reading, Shown, readers
+from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Post, Status
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa.data import open_source
-from gen_msa.data._splits import is_test
+from gen_msa.data.splits import is_test
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.readers._asked import Asked, asked
+from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.types import Example, Opinion, Polarity, Post
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa import manifest
-from gen_msa.data._minigpt4 import (
+from gen_msa.data.minigpt4 import (
     LEAD,
     Key,
     declared,
@@ -27,7 +27,7 @@ from gen_msa.data._minigpt4 import (
     untranslated,
 )
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, ReaderSettings, Reading, Shown, readers
+from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post, Status
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.readers._reasoning import TEMPLATE, Nearby, evidence, nearby, reason
 from gen_msa.readers._showing import Shown as Seen
 from gen_msa.readers._showing import cues, show
 from gen_msa.readers._student import Mind, open_mind
+from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
 from gen_msa.students import CLASSES, Row
 from gen_msa.students.common.occluding import Carried, carriers
 from gen_msa.types import Opinion, Polarity, Post, Status

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gen_msa.errors import UserError
-from gen_msa.students import Batch, Output, Sizes
+from gen_msa.students.base import Batch, Output, Sizes
 from gen_msa.students.common import encoder
 from gen_msa.students.common.attending import CrossAttention, CrossLayer, Leading, Seen
 from gen_msa.students.common.numbers import HearingNumbers

@@ -15,8 +15,8 @@ the paper does not say.
 
 from typing import Any
 
-from gen_msa.students import Batch, Output, Sizes, students
 from gen_msa.students._mmslf import Backbone, Numbers
+from gen_msa.students.base import Batch, Output, Sizes, students
 
 
 @students.register

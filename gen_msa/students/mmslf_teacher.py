@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen_msa.students import Batch, Output, Sizes, students
 from gen_msa.students._mmslf import Backbone, TeacherNumbers
+from gen_msa.students.base import Batch, Output, Sizes, students
 from gen_msa.students.common.attending import ConditionalAttention, Leading
 
 

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from gen_msa.errors import UserError
-from gen_msa.students import Batch, Output, Sizes, students
 from gen_msa.students._self_mm import FUSED, Labels
+from gen_msa.students.base import Batch, Output, Sizes, students
 from gen_msa.students.common import encoder
 from gen_msa.students.common.attending import Leading
 from gen_msa.students.common.numbers import HearingNumbers

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen_msa.students import Batch, Output, Sizes, students
+from gen_msa.students.base import Batch, Output, Sizes, students
 from gen_msa.students.common import encoder
 
 

@@ -7,7 +7,7 @@
 The gate is one number a row, decided by text and picture together; without a picture it is 0, and
 what is left is exactly the text's own logits. It is no published system: attention of words over a
 picture's regions and a gate on what is seen are in many (Yu and Jiang 2019, TomBERT; Arevalo et al.
-2017, gated units), with other encoders. Knows nothing of files; `common/looking` does.
+2017, gated units), with other encoders. Knows nothing of files; `common/inputs` does.
 
     students["text_picture"](Sizes(width={"text": 30522, "picture": 1280})).warm_up()
 """
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen_msa.students import Batch, Output, Sizes, students
+from gen_msa.students.base import Batch, Output, Sizes, students
 from gen_msa.students.common import encoder
 
 _LOOKS_AT_FIRST = -1.0

@@ -7,11 +7,6 @@ the weights that come in packages.
     register(); AutoModelForImageTextToText.from_pretrained(folder)
 """
 
-import importlib
-import pkgutil
+from gen_msa.towers.base import register
 
-
-def register() -> None:
-    """Make every tower here known to the Auto classes."""
-    for found in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{found.name}")
+__all__ = ["register"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.backends._neutral import BREAK, joined, neutralise
+from gen_msa.backends.neutral import BREAK, joined, neutralise
 from gen_msa.chat import Picture, Text
 
 CONTROL = ["<|im_end|>", "<image>", "<video>", "<audio>", "[INST]", "[/INST]", "<s>", "</s>"]

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.backends._neutral import BREAK
 from gen_msa.backends.local.layout import Layout
 from gen_msa.backends.local.pictures import Expander
+from gen_msa.backends.neutral import BREAK
 from gen_msa.chat import Chat, Choice, Request, Text, Turn
 from tests.backends.chats import ask, look
 from tests.fixtures.tiny_models import PICTURED, tiny_model

@@ -13,8 +13,8 @@ import pytest
 from gen_msa.backends import BackendOptions
 from gen_msa.backends import vllm as room
 from gen_msa.backends._slots import slot_pattern
-from gen_msa.backends._vllm_engine import load_api, lora_rank
 from gen_msa.backends.vllm import Vllm
+from gen_msa.backends.vllm_engine import load_api, lora_rank
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 from gen_msa.errors import MissingExtra, UserError
 from tests.fixtures.fake_vllm import API, FakeLLM

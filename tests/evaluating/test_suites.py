@@ -7,7 +7,7 @@ import pytest
 from gen_msa import readers, shipped
 from gen_msa.annotating import JobSettings
 from gen_msa.data import datasets
-from gen_msa.data._splits import is_test
+from gen_msa.data.splits import is_test
 from gen_msa.evaluating import published, suite
 from gen_msa.evaluating.probing import probes
 from gen_msa.evaluating.slicing import SLICES

@@ -12,7 +12,7 @@ from gen_msa.finetuning import card
 from gen_msa.finetuning.card import Facts, Learned
 from gen_msa.finetuning.judgement import Explained, Judged, Judgement
 from gen_msa.finetuning.recipe import Data, Recipe
-from gen_msa.metrics import score
+from gen_msa.metrics.labels import score
 from gen_msa.types import Polarity
 
 NEG, NEU, POS = Polarity

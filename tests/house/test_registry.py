@@ -1,20 +1,26 @@
-"""A name is a file: every registered name imports, and what is wrong is said."""
+"""A name is a file, or a row of the catalog: every one gives a part, and what is wrong is said."""
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gen_msa.annotating.gates import gates
 from gen_msa.backends import backends
 from gen_msa.cues import cues
-from gen_msa.data import datasets
+from gen_msa.data import catalog, datasets
 from gen_msa.data.formats import formats
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.evaluating.probing import probes
+from gen_msa.finetuning.reasons import reasons
 from gen_msa.metrics import metrics
 from gen_msa.readers import readers
-from gen_msa.registry import Registry
+from gen_msa.registry import BaseRegistry, InstanceRegistry, Registry
 from gen_msa.students import students
 
-REGISTRIES: list[Registry] = [
+REGISTRIES: list[BaseRegistry] = [
     backends,
     cues,
     datasets,
@@ -23,12 +29,13 @@ REGISTRIES: list[Registry] = [
     metrics,
     probes,
     readers,
+    reasons,
     students,
 ]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.kind)
-def test_every_name_of_a_registry_gives_a_part(registry: Registry) -> None:
+def test_every_name_of_a_registry_gives_a_part(registry: BaseRegistry) -> None:
     assert registry.names()
     for name in registry.names():
         assert registry[name] is registry[name]
@@ -50,6 +57,71 @@ def test_two_parts_in_one_module_are_refused() -> None:
     registry.register(One)
     with pytest.raises(TypeError, match="registers two"):
         registry.register(Two)
+
+
+def test_every_row_of_the_catalog_is_a_data_set_and_none_hides_behind_a_file() -> None:
+    files = {path.stem for path in Path(catalog.__file__).parent.glob("*.py")}
+    assert not files & set(catalog.PARTS)
+    assert set(catalog.PARTS) <= set(datasets.names())
+    assert all(datasets[name] is part for name, part in catalog.PARTS.items())
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty package `soups` with a registry of instances in its `base`."""
+    folder = tmp_path / "soups"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "base.py").write_text(
+        "from gen_msa.registry import InstanceRegistry\n"
+        'soups = InstanceRegistry("soup", "soups", "test.soups", catalog="catalog")\n'
+    )
+    (folder / "catalog.py").write_text('PARTS = {"leek": "leek soup"}\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [n for n in sys.modules if n.partition(".")[0] == "soups"]:
+        del sys.modules[name]
+
+
+def soups() -> InstanceRegistry[Any]:
+    from soups.base import soups
+
+    return soups
+
+
+def test_one_new_file_adds_a_part_and_a_module_without_the_decorator_adds_none(package) -> None:
+    part = "from soups.base import soups\n\n\n@soups.register\nclass Onion:\n    hot = True\n"
+    (package / "onion.py").write_text(part)
+    (package / "helper.py").write_text("# write `@soups.register` above a class\n")
+    (package / "broken.py").write_text("from soups.base import soups\n@soups.register\nnonsense")
+    (package / "deeper").mkdir()
+    (package / "deeper" / "__init__.py").write_text(part)
+    assert soups().names() == ["broken", "leek", "onion"]
+    assert soups()["onion"].hot
+    assert soups()["onion"] is soups()["onion"]
+    assert soups()["leek"] == "leek soup"
+    with pytest.raises(UserError, match="no soup named 'helper'"):
+        soups()["helper"]
+
+
+@pytest.mark.parametrize("target", ["Cold", "cold"])
+def test_an_entry_point_may_name_a_class_or_its_instance(package, target, monkeypatch) -> None:
+    (package.parent / "theirs.py").write_text("class Cold:\n    hot = False\n\n\ncold = Cold()\n")
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    entry = EntryPoint("gazpacho", f"theirs:{target}", "test.soups")
+    monkeypatch.setattr("gen_msa.registry.entry_points", lambda group: [entry])
+    assert soups().names() == ["gazpacho", "leek"]
+    assert soups()["gazpacho"].hot is False
+    assert soups()["gazpacho"] is soups()["gazpacho"]
+
+
+def test_a_part_of_another_package_may_use_the_decorator(package, monkeypatch) -> None:
+    part = "from soups.base import soups\n@soups.register\nclass Miso:\n    hot = True\n"
+    (package.parent / "miso.py").write_text(part)
+    monkeypatch.delitem(sys.modules, "miso", raising=False)
+    entry = EntryPoint("miso", "miso:Miso", "test.soups")
+    monkeypatch.setattr("gen_msa.registry.entry_points", lambda group: [entry])
+    assert soups()["miso"].hot
 
 
 def test_a_missing_extra_says_how_to_get_it() -> None:

@@ -1,4 +1,4 @@
-"""Files and functions stay readable: at most 250 lines a file, 40 a function, p90 at most 25."""
+"""Files and functions stay readable: at most 600 lines a file, 60 a function, p90 at most 25."""
 
 import ast
 from pathlib import Path
@@ -21,14 +21,14 @@ def functions(path: Path) -> list[tuple[str, int]]:
     return [(f"{path.name}:{n.name}", (n.end_lineno or 0) - n.lineno + 1) for n in found]
 
 
-def test_no_file_is_longer_than_250_lines() -> None:
-    long = {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 250}
+def test_no_file_is_longer_than_600_lines() -> None:
+    long = {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 600}
     assert long == {}
 
 
-def test_no_function_is_longer_than_40_lines_and_most_are_short() -> None:
+def test_no_function_is_longer_than_60_lines_and_most_are_short() -> None:
     sizes = sorted((n, name) for p in FILES for name, n in functions(p))
-    assert [name for n, name in sizes if n > 40] == []
+    assert [name for n, name in sizes if n > 60] == []
     assert sizes[int(0.9 * (len(sizes) - 1))][0] <= 25
 
 

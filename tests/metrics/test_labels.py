@@ -14,7 +14,9 @@ from sklearn.metrics import (
 )
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Undefined, f1, metrics, score, wilson
+from gen_msa.metrics import Undefined, metrics
+from gen_msa.metrics.labels import f1, score
+from gen_msa.metrics.statistics.wilson import wilson
 from gen_msa.types import Polarity
 from tests.metrics.saying import figures, pair
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.data import ROOT_VARIABLE, open_source
-from gen_msa.data._minigpt4 import declared
+from gen_msa.data.minigpt4 import declared
 from gen_msa.errors import UserError
 from gen_msa.readers import ReaderSettings, make
 from gen_msa.types import Aspect, Example, Media, Polarity, Post, Status

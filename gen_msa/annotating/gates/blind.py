@@ -13,8 +13,8 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from gen_msa import readers
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._masking import masked
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post
@@ -27,6 +27,7 @@ class BlindOptions(ReaderSettings):
     """Probability that it must give the label, where it gives probabilities."""
 
 
+@gates.register
 class Blind:
     """Has reasons read in place of posts."""
 
@@ -71,6 +72,3 @@ def _alone(row: Candidate) -> Post:
     start = text.find(term) if term else -1
     aspect = Aspect(term=term, start=start if start >= 0 else None) if term else WHOLE_POST
     return Post(id=row.post.id, text=text, aspects=(aspect,))
-
-
-gates.register(Blind)

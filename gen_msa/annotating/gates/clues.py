@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.annotating.gates._pairing import paired, seen_by, sources_of
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.metrics.grounding import claims
 from gen_msa.settings import Settings
 
@@ -27,6 +27,7 @@ class CluesOptions(Settings):
     """Cue sources (`objects`, `context`) with their options."""
 
 
+@gates.register
 class Clues:
     """Counts claims that have a source."""
 
@@ -53,6 +54,3 @@ class Clues:
         if len(found) >= self._least:
             return None
         return f"{len(found)} clues of the post, at least {self._least}"
-
-
-gates.register(Clues)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.settings import Settings
 from gen_msa.spans import QUOTED, fold
 from gen_msa.types import Polarity
@@ -37,6 +37,7 @@ class ContradictionOptions(Settings):
     """None: there is one way to look."""
 
 
+@gates.register
 class Contradiction:
     """Reads label words clause by clause."""
 
@@ -82,6 +83,3 @@ def _asserted(clause: str) -> set[Polarity]:
         for m in _LABEL.finditer(clause)
         if not _DENIES.search(clause, 0, m.start())
     }
-
-
-gates.register(Contradiction)

@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from gen_msa.annotating.gates import Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import words
+from gen_msa.annotating.gates.base import Bench, Candidate, Stage, gates
+from gen_msa.metrics.explained import words
 from gen_msa.settings import Settings
 
 
@@ -28,6 +28,7 @@ class LengthOptions(Settings):
         return self
 
 
+@gates.register
 class Length:
     """Counts words."""
 
@@ -51,6 +52,3 @@ class Length:
         if count > self._options.max_words:
             return f"{count} words, at most {self._options.max_words}"
         return None
-
-
-gates.register(Length)

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.annotating.gates._pairing import paired_by_name
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.metrics import Undefined
 from gen_msa.metrics.naming import Naming as Metric
 from gen_msa.settings import Settings
@@ -26,6 +26,7 @@ class NamingOptions(Settings):
     """Let a reason pass that names its aspect, but another aspect of the post before it."""
 
 
+@gates.register
 class Naming:
     """Asks the metric about each reason."""
 
@@ -56,6 +57,3 @@ class Naming:
         if rival and not self._options.rival_first:
             return f"it speaks of another aspect before {row.said.aspect.term!r}"
         return None
-
-
-gates.register(Naming)

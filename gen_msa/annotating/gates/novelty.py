@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics._explained import words
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.metrics.explained import words
 from gen_msa.settings import Settings
 
 _RUN = 3
@@ -29,6 +29,7 @@ class NoveltyOptions(Settings):
     """Share of runs of words from which on two reasons are the same."""
 
 
+@gates.register
 class Novelty:
     """Remembers the reasons it let pass, as hashes."""
 
@@ -73,6 +74,3 @@ def _runs(reason: str, term: str) -> frozenset[int]:
         return frozenset()
     starts = range(max(len(said) - _RUN, 0) + 1)
     return frozenset(zlib.crc32(" ".join(said[i : i + _RUN]).encode()) for i in starts)
-
-
-gates.register(Novelty)

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.annotating.gates._pairing import paired, seen_by, sources_of
 from gen_msa.annotating.gates._things import CLAIMS, SHOWS
-from gen_msa.metrics._explained import words
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.metrics.explained import words
 from gen_msa.metrics.grounding import claims
 from gen_msa.settings import Settings
 
@@ -34,6 +34,7 @@ class ObjectsOptions(Settings):
     """Things that may be named and are not there."""
 
 
+@gates.register
 class Objects:
     """Holds the things of a reason against those of cues."""
 
@@ -67,6 +68,3 @@ class Objects:
 
 def _things(text: str) -> set[str]:
     return set().union(*(SHOWS.get(w, set()) for w in words(text)))
-
-
-gates.register(Objects)

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.data._auditing import FIELD
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.data.label_leak import FIELD
 from gen_msa.settings import Settings
 
 _LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)
@@ -28,6 +28,7 @@ class ProseOptions(Settings):
     """Blocks of text with an empty line between them that a reason may have."""
 
 
+@gates.register
 class Prose:
     """Looks for what is no sentence."""
 
@@ -53,6 +54,3 @@ class Prose:
                 return f"{what}: {found[0].strip()[:60]!r}"
         blocks = len(re.findall(r"\n\s*\n", reason)) + 1
         return f"{blocks} paragraphs, at most {self._most}" if blocks > self._most else None
-
-
-gates.register(Prose)

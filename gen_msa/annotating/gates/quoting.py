@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates import NO_REASON, Bench, Candidate, Stage, gates
 from gen_msa.annotating.gates._pairing import paired
-from gen_msa.metrics._explained import explanation, quoted, stands, terms
+from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.metrics.explained import explanation, quoted, stands, terms
 from gen_msa.settings import Settings
 from gen_msa.spans import Spans
 
@@ -25,6 +25,7 @@ class QuotingOptions(Settings):
     """Quotes a reason must have."""
 
 
+@gates.register
 class Quoting:
     """Looks every quote up in the post."""
 
@@ -55,6 +56,3 @@ class Quoting:
         if len(found) < self._least:
             return f"{len(found)} quotes, at least {self._least}"
         return None
-
-
-gates.register(Quoting)

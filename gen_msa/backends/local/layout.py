@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from gen_msa.backends._neutral import joined, neutralise
 from gen_msa.backends.local.plan import Row, Slot, common
+from gen_msa.backends.neutral import joined, neutralise
 from gen_msa.chat import Chat, Choice, Picture, Request, Text, Turn
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
-from gen_msa.backends import BackendOptions, TokenCount
+from gen_msa.backends.base import BackendOptions, TokenCount
 from gen_msa.backends.local import family, plan
 from gen_msa.backends.local.engine import Engine
 from gen_msa.backends.local.layout import Layout

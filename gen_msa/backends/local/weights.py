@@ -17,7 +17,7 @@ import transformers as hf
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from gen_msa import manifest, towers
-from gen_msa.backends import BackendOptions
+from gen_msa.backends.base import BackendOptions
 from gen_msa.backends.local import adapters
 from gen_msa.backends.local.adapters import AdapterFacts
 from gen_msa.backends.local.scan import scan

@@ -20,15 +20,16 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._cells import COLUMNS, cells_of
 from gen_msa.data.formats._joined import Joined
 from gen_msa.data.formats._rows import Rows, checked, no_room
 from gen_msa.data.formats._table import record_bytes, records
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import MAX_LINE, whole
 from gen_msa.types import Example
 
 
+@formats.register
 class Csv:
     """Reads and writes CSV, and TSV by the suffix `.tsv`."""
 
@@ -58,6 +59,3 @@ class Csv:
             f.write(header)
             for rows in checked("csv", examples, dump, parse, joins=True):
                 f.writelines(rows)
-
-
-formats.register(Csv())

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._array import parsed, records, write_array
 from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold, images, no_room
 from gen_msa.data.formats._words import Span, place, span_of, starts_of
+from gen_msa.data.formats.base import formats
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
 
 _LABELS = {"NEG": Polarity.NEGATIVE, "NEU": Polarity.NEUTRAL, "POS": Polarity.POSITIVE}
@@ -59,6 +59,7 @@ class _Record(BaseModel):
         return Example(post=post, opinions=tuple(gold(a, p) for a, p in found))
 
 
+@formats.register
 class JointJson:
     """Reads and writes the joint-extraction JSON."""
 
@@ -110,6 +111,3 @@ def _labelled(example: Example, words: list[str], opinion: Opinion) -> dict[str,
     begin, end = span
     label = _NAMES[opinion.polarity]
     return {"from": begin, "to": end, "polarity": label, "term": words[begin:end]}
-
-
-formats.register(JointJson())

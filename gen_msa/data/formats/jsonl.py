@@ -14,9 +14,9 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._own import OwnRow
 from gen_msa.data.formats._rows import Line, Rows, checked, no_room, rejected
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import MAX_LINE, lines, reason_of, whole
 from gen_msa.types import Example, Rejected
 
@@ -35,6 +35,7 @@ _EITHER: TypeAdapter[Example | OwnRow] = TypeAdapter(
 )
 
 
+@formats.register
 class Jsonl:
     """Reads and writes JSON lines."""
 
@@ -78,6 +79,3 @@ def _example(path: Path, number: int, line: bytes) -> Example | Rejected:
         return row if isinstance(row, Example) else row.example(f"{path.stem}-{number}")
     except ValidationError as e:
         return rejected(path, number, reason_of(e), line, _MEND)
-
-
-formats.register(Jsonl())

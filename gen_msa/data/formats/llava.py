@@ -14,14 +14,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._array import records, write_array
 from gen_msa.data.formats._chat import dump, parse
 from gen_msa.data.formats._rows import Rows, checked
 from gen_msa.data.formats._turns import PLACEHOLDER
+from gen_msa.data.formats.base import formats
 from gen_msa.types import Example
 
 
+@formats.register
 class Llava:
     """Reads and writes LLaVA's JSON."""
 
@@ -51,6 +52,3 @@ def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, An
         turns.append({"from": "gpt", "value": answer})
     image = {"image": images[0] if len(images) == 1 else images} if images else {}
     return {**image, "conversations": turns}
-
-
-formats.register(Llava())

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._rows import GOLD, Rows, checked, gold, no_room, polarity_of, rejected
 from gen_msa.data.formats._table import Record, record_bytes, records
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import MAX_LINE, reason_of, whole
 from gen_msa.types import WHOLE_POST, Example, Post, Rejected
 
@@ -30,6 +30,7 @@ _OWN = ("Utterance", "Emotion", "Sentiment", "id")
 _NEED = ("Utterance", "Sentiment", "Dialogue_ID", "Utterance_ID")
 
 
+@formats.register
 class MeldCsv:
     """Reads and writes MELD's CSV."""
 
@@ -98,6 +99,3 @@ def _cells(example: Example) -> list[object]:
     own = {"Utterance": post.text, "id": post.id, "Sentiment": opinion.polarity}
     own["Emotion"] = opinion.how.get("emotion", "")
     return [own[c] if c in own else post.meta.get(c) for c in _COLUMNS]
-
-
-formats.register(MeldCsv())

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._own import OwnRow
 from gen_msa.data.formats._rows import Rows, lost, rejected
+from gen_msa.data.formats.base import formats
 from gen_msa.errors import UserError
 from gen_msa.jsonl import reason_of, whole
 from gen_msa.types import Example, Polarity, Rejected
@@ -60,6 +60,7 @@ SCHEMA = pa.schema(
 _ANY = TypeAdapter(Any)
 
 
+@formats.register
 class Parquet:
     """Reads and writes Parquet."""
 
@@ -164,6 +165,3 @@ def _own(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
         return rejected(path, number, reason_of(e), repr(row), "give the row a text")
     except ValueError as e:
         return rejected(path, number, str(e), repr(row), "leave out columns that are not text")
-
-
-formats.register(Parquet())

@@ -20,8 +20,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 from pydantic import ValidationError
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._rows import GOLD, Rows, checked, gold_word, no_room, rejected
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import MAX_LINE, reason_of, whole
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
@@ -30,6 +30,7 @@ _HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<sentences>\n'
 _TAIL = b"</sentences>\n"
 
 
+@formats.register
 class SemevalXml:
     """Reads and writes SemEval-2014 and MAMS XML."""
 
@@ -145,6 +146,3 @@ def _word(example: Example, opinion: Opinion) -> str:
     if word is None:
         raise no_room("semeval_xml", example, "opinions.polarity", "a gold label without a word")
     return word
-
-
-formats.register(SemevalXml())

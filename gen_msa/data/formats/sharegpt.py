@@ -15,14 +15,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._array import records, write_array
 from gen_msa.data.formats._chat import dump, parse
 from gen_msa.data.formats._rows import Rows, checked
 from gen_msa.data.formats._turns import PLACEHOLDER
+from gen_msa.data.formats.base import formats
 from gen_msa.types import Example
 
 
+@formats.register
 class Sharegpt:
     """Reads and writes ShareGPT JSON with pictures."""
 
@@ -51,6 +52,3 @@ def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, An
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
     return {"messages": messages, "images": images}
-
-
-formats.register(Sharegpt())

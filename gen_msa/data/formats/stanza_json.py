@@ -21,7 +21,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_json
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._array import parsed, records, write_array
 from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold_word, no_room
 from gen_msa.data.formats._sentences import (
@@ -31,6 +30,7 @@ from gen_msa.data.formats._sentences import (
     sentences_of,
 )
 from gen_msa.data.formats._words import Span, aspect_at, nearest, span_of, starts_of
+from gen_msa.data.formats.base import formats
 from gen_msa.types import Aspect, Example, Opinion, Parse, Post, Rejected, Token
 
 
@@ -82,6 +82,7 @@ def _placed(
     return aspect_at(words, starts, *found) if found else Aspect(term=" ".join(given.term))
 
 
+@formats.register
 class StanzaJson:
     """Reads and writes SemEval with a dependency parse."""
 
@@ -139,6 +140,3 @@ def _labelled(example: Example, words: list[str], opinion: Opinion) -> dict[str,
         raise no_room("stanza_json", example, "post.aspects", "whole words only")
     begin, end = span
     return {"term": words[begin:end], "from": begin, "to": end, "polarity": label}
-
-
-formats.register(StanzaJson())

@@ -11,9 +11,9 @@ Knows nothing of where the files lie.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._rows import Line, Rows, checked, rejected
 from gen_msa.data.formats._twitter import Row, id_of, marked_rows, posts, row_of
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import lines, whole
 from gen_msa.types import Example, Polarity, Rejected
 
@@ -23,6 +23,7 @@ _NUMBERS = {p: label for label, p in _LABELS.items()}
 _MEND = "five cells: index, label 0, 1 or 2, picture, text with one $T$, aspect"
 
 
+@formats.register
 class TombertTsv:
     """Reads and writes TomBERT's TSV."""
 
@@ -83,6 +84,3 @@ def _row(number: int, line: bytes) -> Row:
         raise ValueError(f"label {label!r} is none of 0, 1, 2")
     own = index.removeprefix("id=") if index.startswith("id=") else ""
     return row_of(text, term, _LABELS[label], picture, line=number, raw=line, id=own)
-
-
-formats.register(TombertTsv())

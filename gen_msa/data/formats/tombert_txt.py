@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats import formats
 from gen_msa.data.formats._rows import Line, Rows, checked, no_room, rejected
 from gen_msa.data.formats._twitter import MARK, Row, id_of, marked_rows, posts, row_of
+from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import lines, whole
 from gen_msa.types import Example, Polarity, Rejected
 
@@ -25,6 +25,7 @@ _PICTURE = re.compile(rb"\s*\S+\.\w{1,5}\s*")
 _MEND = "four lines: text with one $T$, aspect, label -1, 0 or 1, picture"
 
 
+@formats.register
 class TombertTxt:
     """Reads and writes the 4-line text."""
 
@@ -109,6 +110,3 @@ def _row(path: Path, window: list[Line]) -> Row | Rejected:
         return row_of(text, term, _LABELS[label.strip()], picture, line=number, raw=raw)
     except ValueError as e:
         return rejected(path, number, str(e), raw, _MEND)
-
-
-formats.register(TombertTxt())

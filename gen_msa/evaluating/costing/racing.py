@@ -185,9 +185,9 @@ def _lap(reader: "Reader", one: Contender, meter: Meter) -> Lap:
 
 def _forget(folder: Path) -> None:
     """Let no picture's features be read that an earlier lap or run left on disk."""
-    looking = sys.modules.get("gen_msa.students.common.looking")
-    if looking is not None and looking.packaged_eyes.cache_info().currsize:
+    features = sys.modules.get("gen_msa.students.common.inputs")
+    if features is not None and features.packaged_eyes.cache_info().currsize:
         from gen_msa.towers.packaged import cache_folder
         from gen_msa.towers.shelf import Shelf, bound
 
-        looking.packaged_eyes(cache_folder()).shelf = Shelf(folder, bound())
+        features.packaged_eyes(cache_folder()).shelf = Shelf(folder, bound())

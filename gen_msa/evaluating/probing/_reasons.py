@@ -17,7 +17,7 @@ from gen_msa.errors import UserError
 from gen_msa.evaluating.probing._bench import Bench, Row, Trial
 from gen_msa.evaluating.probing._guessing import Bags, Taught
 from gen_msa.metrics import Undefined
-from gen_msa.metrics._masking import masked
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings, make
 from gen_msa.results import Value
 from gen_msa.types import Aspect, Polarity, Post

@@ -14,10 +14,10 @@ is at most 1/2, and its `followed` and `pull` are 0.
 from collections import defaultdict
 from typing import ClassVar, Literal
 
-from gen_msa.evaluating.probing import Bench, Probed, Row, Trial, probes
-from gen_msa.evaluating.probing._bench import Change
+from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
 from gen_msa.evaluating.probing._figures import Ratio, values
 from gen_msa.evaluating.probing._naming import renamed
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure, Undefined
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
@@ -30,6 +30,7 @@ class AspectSwapOptions(Settings):
     """`opposite`: one positive, one negative. `different`: any two unlike labels."""
 
 
+@probes.register
 class AspectSwap:
     """Compares the answers about two aspects, and reads posts whose aspect has another name."""
 
@@ -122,6 +123,3 @@ def _renamings(bench: Bench) -> list[Change]:
             changes.append(Change(row, "renamed", post, aspect, aspect.term))
     chosen = {id(r) for r in bench.some([c.row for c in changes])}
     return [c for c in changes if id(c.row) in chosen]
-
-
-probes.register(AspectSwap)

@@ -15,7 +15,7 @@ a reason is true.
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from gen_msa.evaluating.probing import Bench, Probed, probes
+from gen_msa.evaluating.probing._bench import Bench
 from gen_msa.evaluating.probing._figures import Ratio, minus, values
 from gen_msa.evaluating.probing._guessing import Taught, bags, packed
 from gen_msa.evaluating.probing._reasons import (
@@ -29,8 +29,9 @@ from gen_msa.evaluating.probing._reasons import (
     told,
     trials,
 )
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure
-from gen_msa.metrics._masking import masked
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.settings import Settings
 
@@ -47,6 +48,7 @@ class ConsistencyOptions(Settings):
     """A reader; None: the model that is built in."""
 
 
+@probes.register
 class Consistency:
     """Reads the label off each reason."""
 
@@ -104,6 +106,3 @@ def _by_gold(bench: Bench) -> Taught | None:
     texts = [masked(why) for _, why, _ in fit]
     found = bags(texts, [r.aspect.term for r, _, _ in fit])
     return Taught(found, [y for _, _, y in fit], [r.cluster for r, _, _ in fit])
-
-
-probes.register(Consistency)

@@ -14,9 +14,9 @@ from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 from gen_msa.cues import CueSource
-from gen_msa.evaluating.probing import Bench, Probed, Row, Trial, probes
-from gen_msa.evaluating.probing._bench import Change
+from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
 from gen_msa.evaluating.probing._figures import Ratio, values
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure, Undefined
 from gen_msa.readers import Reader, Shown
 from gen_msa.results import Value
@@ -77,6 +77,7 @@ class CueSwapOptions(Settings):
     """There is nothing to choose."""
 
 
+@probes.register
 class CueSwap:
     """Reads posts with hints that were made for others."""
 
@@ -154,6 +155,3 @@ def _values(
     columns = {"flip_rate": [t.flipped for t in said], "dp": [t.dp for t in said]}
     ratios = {f"{variant}_{k}": Ratio(v, note="; ".join(notes)) for k, v in columns.items()}
     return values(ratios, [c.row.cluster for c in changes], bench)
-
-
-probes.register(CueSwap)

@@ -15,10 +15,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.evaluating.probing import Bench, Probed, Row, Trial, probes
-from gen_msa.evaluating.probing._bench import Change
+from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
 from gen_msa.evaluating.probing._cutting import Words
 from gen_msa.evaluating.probing._figures import Ratio, mean, minus, values
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure, Undefined
 from gen_msa.settings import Settings
 
@@ -30,6 +30,7 @@ class ErasureOptions(Settings):
     """Random deletions for each row; fewer where the text has not so many words."""
 
 
+@probes.register
 class Erasure:
     """Reads each post without its evidence, with nothing else, and the same with other words."""
 
@@ -106,6 +107,3 @@ def _columns(by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
         "sufficiency_random": drops["kept_random"],
         "sufficiency_gain": minus(drops["kept_random"], drops["kept"]),
     }
-
-
-probes.register(Erasure)

@@ -14,10 +14,10 @@ a reader looks.
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-from gen_msa.evaluating.probing import Bench, Probed, Row, Trial, probes
-from gen_msa.evaluating.probing._bench import Change
+from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
 from gen_msa.evaluating.probing._figures import Ratio, values
 from gen_msa.evaluating.probing._grey import Greys
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure, Undefined
 from gen_msa.settings import Settings
 from gen_msa.types import Media, Post
@@ -47,6 +47,7 @@ def _figures() -> Iterator[Figure]:
         yield Figure(f"{variant}_dp", f"p(c|x) - p(c|x {about})", "score", "")
 
 
+@probes.register
 class PictureAblation:
     """Reads posts with something else in their picture's place."""
 
@@ -161,6 +162,3 @@ def _shortcut(said: list[Trial | None] | None, rows: list[Row], notes: Sequence[
     alone = [float(t.after is t.gold) if t and t.lost is not None else None for t in said]
     full = [float(r.label is r.truth) for r in rows]
     return Ratio(alone, full, "; ".join(notes))
-
-
-probes.register(PictureAblation)

@@ -15,7 +15,7 @@ range of `chance` is where 95 % of the deals of reasons to other rows lie. Knows
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gen_msa.evaluating.probing import Bench, Probed, Row, probes
+from gen_msa.evaluating.probing._bench import Bench, Row
 from gen_msa.evaluating.probing._figures import Ratio, minus, values
 from gen_msa.evaluating.probing._guessing import bags, packed
 from gen_msa.evaluating.probing._reasons import (
@@ -29,6 +29,7 @@ from gen_msa.evaluating.probing._reasons import (
     told,
     trials,
 )
+from gen_msa.evaluating.probing.base import Probed, probes
 from gen_msa.metrics import Figure
 from gen_msa.readers import ReaderSettings
 from gen_msa.results import Value
@@ -42,6 +43,7 @@ class SimulatabilityOptions(Settings):
     """A reader; None: the model that is built in."""
 
 
+@probes.register
 class Simulatability:
     """Guesses labels from explanations and from posts."""
 
@@ -113,6 +115,3 @@ class Simulatability:
 def quoted(row: Row) -> str:
     """The words of the post that the reader quotes; "" where it quotes none."""
     return " ... ".join(e.quote for e in row.said.evidence if e.start is not None)
-
-
-probes.register(Simulatability)

@@ -10,7 +10,7 @@ nothing of prompts.
 from collections.abc import Sequence
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons import reasons
+from gen_msa.finetuning.reasons.base import reasons
 from gen_msa.types import Aspect, Example, Polarity
 
 

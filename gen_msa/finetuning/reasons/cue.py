@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from gen_msa.cues.parsing import Kept, Pruning, Tree, english, from_parse, prune
 from gen_msa.cues.parsing.tree import usable
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.finetuning.reasons import draw, reasons
 from gen_msa.finetuning.reasons._picking import Picker
 from gen_msa.finetuning.reasons._wording import BARE, QUOTING, TONE, WHOLE, fill
+from gen_msa.finetuning.reasons.base import reasons
+from gen_msa.finetuning.reasons.sources import draw
 from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Polarity, Post
 
 _WANTED = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}

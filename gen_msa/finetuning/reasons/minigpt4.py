@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gen_msa.data._minigpt4 import LEAD, SAID, Key, folder_of, rationale, rationales, untranslated
+from gen_msa.data.minigpt4 import LEAD, SAID, Key, folder_of, rationale, rationales, untranslated
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons import reasons
 from gen_msa.finetuning.reasons._quoting import WELL_CUT, quoted
+from gen_msa.finetuning.reasons.base import reasons
 from gen_msa.types import Example, Opinion, Polarity, Post
 
 SPLITS = ("train", "dev")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen_msa.metrics import Undefined
+from gen_msa.metrics.base import Undefined
 from gen_msa.metrics.statistics._quantiles import Array, Method, limits
 
 Values = Callable[[Array], Mapping[str, Array]]

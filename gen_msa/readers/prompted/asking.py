@@ -14,7 +14,7 @@ from gen_msa.chat import Request
 from gen_msa.cues import CueSource, cues
 from gen_msa.errors import UserError
 from gen_msa.prompting import Prompt
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers.base import ReaderSettings
 from gen_msa.readers.prompted.seeing import Seen
 from gen_msa.settings import build
 from gen_msa.types import WHOLE_POST, Aspect, Cue, Polarity

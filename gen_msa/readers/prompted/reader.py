@@ -16,7 +16,7 @@ from gen_msa.backends import Backend
 from gen_msa.chat import Completion
 from gen_msa.cues import CueSource
 from gen_msa.errors import UserError
-from gen_msa.readers import Finish, ReaderSettings, Reading, Shown
+from gen_msa.readers.base import Finish, ReaderSettings, Reading, Shown
 from gen_msa.readers.prompted.asking import Asker, Question
 from gen_msa.readers.prompted.seeing import PostRefused, Seen, Task, see, with_aspects
 from gen_msa.types import Opinion, Post, Status

@@ -11,7 +11,7 @@ from typing import Literal
 from gen_msa import media
 from gen_msa.chat import Picture
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers.base import ReaderSettings
 from gen_msa.types import WHOLE_POST, Aspect, Post
 
 Task = Literal["aspect", "aspects", "overall"]

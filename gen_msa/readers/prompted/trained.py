@@ -16,7 +16,7 @@ from gen_msa import prompting
 from gen_msa.errors import UserError
 from gen_msa.media import PictureLimits
 from gen_msa.prompting import Prompt
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers.base import ReaderSettings
 
 _TASKS = {"prompt": "aspect", "aspects_prompt": "aspects", "overall_prompt": "overall"}
 _TAKEN = ("cues", "max_new_tokens", "reask_prompt")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.backends._vllm_engine import SEED, WATCHED
+from gen_msa.backends.vllm_engine import SEED, WATCHED
 from gen_msa.errors import UserError
 from gen_msa.serving.settings import TOKEN
 from gen_msa.serving.vllm.finding import Found

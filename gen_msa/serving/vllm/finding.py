@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from gen_msa import prompting
-from gen_msa.backends._vllm_engine import lora_rank
+from gen_msa.backends.vllm_engine import lora_rank
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.readers import ReaderSettings
 from gen_msa.readers.prompted import as_trained

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from gen_msa.backends._vllm_engine import SEED, WATCHED
+from gen_msa.backends.vllm_engine import SEED, WATCHED
 from gen_msa.errors import UserError
 from gen_msa.serving.vllm.finding import Found
 

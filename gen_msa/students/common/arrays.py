@@ -17,7 +17,7 @@ import numpy
 from tokenizers import Encoding, Tokenizer
 
 from gen_msa.errors import UserError
-from gen_msa.students import Row
+from gen_msa.students.base import Row
 
 MASK = "…"
 """What stands for a label's word that is hidden."""

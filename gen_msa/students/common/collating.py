@@ -9,7 +9,7 @@ Knows nothing of students. torch is loaded when the first batch is made.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gen_msa.students import CLASSES, Batch, Row
+from gen_msa.students.base import CLASSES, Batch, Row
 from gen_msa.students.common.arrays import Arranger
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.students import Batch
+from gen_msa.students.base import Batch
 from gen_msa.students.common import minilm
 
 _NEVER_USED = ("pooler.", "embeddings.position_ids")

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.students import Row
+from gen_msa.students.base import Row
 from gen_msa.students.common.arrays import Arranger, Array
 from gen_msa.students.common.keeping import Kept, sealed
 

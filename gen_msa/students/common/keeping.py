@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import UserError
-from gen_msa.students import CLASSES, Sizes, Student, students
+from gen_msa.students.base import CLASSES, Sizes, Student, students
 from gen_msa.students.common.collating import Words
 
 _MEND = "train it again, or use a student made by this version of gen_msa"

@@ -8,7 +8,7 @@ Knows nothing of what a student makes of them; its own numbers are added by inhe
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gen_msa.students import Sizes
+from gen_msa.students.base import Sizes
 from gen_msa.students.common import encoder
 
 SOURCES = ("audio", "video")

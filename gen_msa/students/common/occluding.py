@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gen_msa.spans import Spans
-from gen_msa.students import Row
+from gen_msa.students.base import Row
 
 Span = tuple[int, int]
 Ask = Callable[[Sequence[Row]], Sequence[Sequence[float]]]

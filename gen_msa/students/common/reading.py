@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gen_msa.students import Row, Student
+from gen_msa.students.base import Row, Student
 from gen_msa.students.common.collating import Words
 
 

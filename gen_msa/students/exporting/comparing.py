@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from gen_msa.students import Row
+from gen_msa.students.base import Row
 from gen_msa.students.common.graphs import Graph, softmax
 from gen_msa.students.common.keeping import Kept, Opened
 from gen_msa.types import WHOLE_POST, Aspect

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.students import Batch, Student
+from gen_msa.students.base import Batch, Student
 
 OPSET = 18
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gen_msa import jsonl, manifest
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.students import Row
+from gen_msa.students.base import Row
 from gen_msa.students.common import graphs
 from gen_msa.students.common.keeping import Opened, open_student
 from gen_msa.students.exporting.comparing import Compared, compare, probe_rows

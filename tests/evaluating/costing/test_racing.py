@@ -76,8 +76,7 @@ def test_one_that_fails_is_named_with_its_error_and_the_others_go_on(tmp_path):
 @pytest.mark.models
 def test_no_lap_takes_a_pictures_features_from_an_earlier_one(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
-    from gen_msa.students.common import looking
-    from gen_msa.students.common.inputs import inputs
+    from gen_msa.students.common.inputs import inputs, packaged_eyes
     from gen_msa.towers.packaged import VISION
     from tests.builtin.tiny_parts import picture
 
@@ -88,7 +87,7 @@ def test_no_lap_takes_a_pictures_features_from_an_earlier_one(tmp_path, monkeypa
     picture().save(tmp_path / "a.png")
     post = example(0, "neutral", picture="a.png").post
     inputs([post], tmp_path, ["picture"])
-    eyes = looking.packaged_eyes(tmp_path / "cache")
+    eyes = packaged_eyes(tmp_path / "cache")
     for lap in range(3):
         racing._forget(tmp_path / str(lap))
         inputs([post], tmp_path, ["picture"])

@@ -14,7 +14,7 @@ from gen_msa.evaluating.probing._bench import Bench
 from gen_msa.evaluating.probing._guessing import FOLDS, Taught, bags, folds
 from gen_msa.evaluating.probing._reasons import dealt
 from gen_msa.metrics import Undefined
-from gen_msa.metrics._masking import masked
+from gen_msa.metrics.masking import masked
 from gen_msa.readers import ReaderSettings
 from gen_msa.types import Polarity, Post
 from tests.evaluating.probing.doubles import NEG, NEU, POS, Double, gold, run, sentence

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from gen_msa.students.common import features  # noqa: E402
+from gen_msa.students.common import inputs as features  # noqa: E402
 from gen_msa.students.common.inputs import inputs  # noqa: E402
 from gen_msa.types import Media, Post  # noqa: E402
 

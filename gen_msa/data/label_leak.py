@@ -11,7 +11,7 @@ all, and is shown to no student. Which split rows are of, the name of their sour
 import re
 from collections.abc import Iterable, Iterator
 
-from gen_msa.data._splits import is_train
+from gen_msa.data.splits import is_train
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Noun, Polarity
 

@@ -3,8 +3,8 @@
 import pytest
 
 from gen_msa.annotating._guiding import refuse_unless_train
-from gen_msa.data._auditing import audit, label_fields
-from gen_msa.data._splits import is_train
+from gen_msa.data.label_leak import audit, label_fields
+from gen_msa.data.splits import is_train
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 

@@ -16,7 +16,7 @@ from gen_msa.metrics._pairs import Pair
 from gen_msa.spans import MAX_CHARS, QUOTED, Spans, fold
 
 if TYPE_CHECKING:
-    from gen_msa.metrics import Array
+    from gen_msa.metrics.base import Array
 
 MAX_WORDS = 1_000
 """Words of one explanation that are looked at; a looping model writes more."""

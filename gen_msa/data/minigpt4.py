@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gen_msa.data import data_root
+from gen_msa.data.sources import data_root
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Polarity, Post
 
