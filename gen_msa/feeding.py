@@ -5,17 +5,20 @@ does not wait for what is being made.
 
     for step in ahead((make(step) for step in steps), ready=1): ...
     for made in at_once((partial(make, step) for step in steps), 2): ...
+    answer = awaited(portal.start_task_soon(ask))
 """
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, wait
 from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
+_LOOK = 0.2
+"""Seconds between looks whether a result is still wanted."""
 
 
 def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
@@ -92,6 +95,21 @@ def given_up() -> bool:
     """Whether nobody takes any more what this thread works at: it may as well stop."""
     over = _over.get()
     return over is not None and over.is_set()
+
+
+def awaited(future: Future[T]) -> T:
+    """Wait for the result of work in another thread, and cancel it where it is not wanted any more.
+
+    Raises what the work raised, `CancelledError` when this thread's work is `given_up`.
+    """
+    try:
+        while not wait([future], _LOOK).done:
+            if given_up():
+                raise CancelledError
+        return future.result()
+    except BaseException:
+        future.cancel()  # also where this thread is interrupted
+        raise
 
 
 _over: ContextVar[threading.Event | None] = ContextVar("nobody waits", default=None)

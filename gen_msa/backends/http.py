@@ -23,13 +23,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
+from anyio.from_thread import BlockingPortalProvider
 
-from gen_msa import media
+from gen_msa import feeding, media
 from gen_msa.backends._calling import Passing, Patience, Refused, call
 from gen_msa.backends._openai import blamed, body, completion, read
 from gen_msa.backends._options import say_ignored
 from gen_msa.backends._ordering import Line
-from gen_msa.backends._sharing import SharedLoop
 from gen_msa.backends._trained import AsTold, as_told
 from gen_msa.backends.base import BackendOptions, backends
 from gen_msa.chat import Chat, Completion, Picture, Request
@@ -77,7 +77,8 @@ class Http:
         self._trust_environment = not _is_loopback(address)
         # One for all calls, also where none is needed: a client would make its own, in 18 ms.
         self._tls = ssl.create_default_context()
-        self._loop = SharedLoop()
+        # One event loop in a thread while somebody asks: calls meet in it without locks.
+        self._portal = BlockingPortalProvider()
         self._line = Line(self._at_once, share=options.share_prefix)
         self.trained: AsTold | None = as_told(options.adapter) if options.adapter else None
         """How the server's adapter was trained, if its folder was named."""
@@ -91,7 +92,8 @@ class Http:
         Callers in other threads may ask meanwhile: of all together at most `batch_size` requests
         are in flight, an earlier call's first.
         """
-        return self._loop.run(self._all(requests))
+        with self._portal as portal:
+            return feeding.awaited(portal.start_task_soon(self._all, requests))
 
     def count_tokens(self, chat: Chat) -> None:
         """None: only the server knows."""

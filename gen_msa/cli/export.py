@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(help="Of an adapter, a fine-tuned model or a student.")]
 Merge = Annotated[bool, typer.Option("--merge", help="Write base and adapter as one model.")]
 Bf16 = Annotated[bool, typer.Option("--bf16", help="In bfloat16, not in the base's own dtype.")]
-Gguf = Annotated[bool, typer.Option("--gguf", help="As GGUF; text-only Llama models.")]
-Kind = Annotated[str, typer.Option("--type", help="Of GGUF's matrices: f32, f16 or q8_0.")]
 Onnx = Annotated[bool, typer.Option("--onnx", help="A student as one ONNX graph.")]
 Int8 = Annotated[bool, typer.Option("--int8", help="With --onnx: its matrices in 8 bits.")]
 Posts = Annotated[str, typer.Option("--posts", help="With --onnx: compared on these posts too.")]
@@ -30,8 +28,6 @@ def export(
     folder: Folder,
     merge: Merge = False,
     bf16: Bf16 = False,
-    gguf: Gguf = False,
-    type_: Kind = "f16",
     onnx: Onnx = False,
     int8: Int8 = False,
     posts: Posts = "tiny",
@@ -45,25 +41,16 @@ def export(
     gen-msa export students/text/student --onnx --int8
     """
     if onnx or int8 or (folder / "student.json").is_file():
-        if merge or bf16 or gguf or base:
+        if merge or bf16 or base:
             raise UserError("a student has no base and no adapter", mend="use --onnx [--int8]")
         _graph(folder, out, onnx=onnx, int8=int8, posts=posts)
         return
-    if not (merge or gguf or bf16):
-        raise UserError("say what to export", mend="add --merge, and --bf16 or --gguf")
-    if bf16 and gguf:
-        raise UserError("--bf16 and --gguf exclude each other", mend="with --gguf use --type")
+    if not (merge or bf16):
+        raise UserError("say what to export", mend="add --merge, and perhaps --bf16")
     from gen_msa.finetuning import exporting
 
-    if gguf:
-        if type_ not in ("f32", "f16", "q8_0"):
-            raise UserError(f"--type {type_}: use f32, f16 or q8_0")
-        target = out or folder.with_name(f"{folder.name}-gguf")
-        kind: exporting.Kind = type_  # type: ignore[assignment]  # just checked
-        _say(exporting.to_gguf(folder, target, kind, base=base))
-    else:
-        target = out or folder.with_name(f"{folder.name}-merged")
-        _say(exporting.merge(folder, target, base=base, bf16=bf16))
+    target = out or folder.with_name(f"{folder.name}-merged")
+    _say(exporting.merge(folder, target, base=base, bf16=bf16))
 
 
 def _say(done: "Exported") -> None:

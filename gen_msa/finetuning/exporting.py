@@ -3,8 +3,7 @@
 Nothing is left behind that does not answer as the adapted model did: the copy is loaded from what
 was written and its scores compared before the folder gets its name. Knows nothing of training.
 
-    merge(Path("adapters/mabsa"), Path("mabsa-merged"))         # safetensors, in the base's dtype
-    to_gguf(Path("adapters/mabsa"), Path("mabsa-gguf"), "q8_0")  # text-only Llama models
+    merge(Path("adapters/mabsa"), Path("mabsa-merged"))  # safetensors, in the base's dtype
 """
 
 import json
@@ -12,13 +11,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from gen_msa import manifest
 from gen_msa.errors import UserError
 
-Kind = Literal["f32", "f16", "q8_0"]
-"""Of a GGUF file's matrices."""
 _COPIED = (".json", ".jinja", ".model", ".txt")
 _OURS = ("README.md", "recipe.yaml", "figures.json")
 
@@ -77,33 +74,6 @@ def merge(adapter: Path, out: Path, *, base: str = "", bf16: bool = False) -> Ex
             facts = source.facts.model_copy(update={"probe": recorded})
             (draft / adapters.NAME).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
     return Exported(out, off, allowed, name, source.notes)
-
-
-def to_gguf(adapter: Path, out: Path, kind: Kind = "f16", *, base: str = "") -> Exported:
-    """Write adapter and base as `out/model-KIND.gguf`, for llama.cpp and its kin.
-
-    Text-only models of Llama's architecture with a byte-level tokenizer; others are refused with
-    `UserError` before anything is written, and so is a file that does not answer as the model did.
-    """
-    import torch
-    import transformers as hf
-
-    from gen_msa.finetuning import packing
-
-    folder, _ = _folders(adapter, base)
-    config = json.loads((folder / "config.json").read_bytes())
-    packing.refuse(config)
-    source = _open(adapter, base)
-    with _staged(out) as draft:
-        path = draft / f"model-{kind}.gguf"
-        notes = packing.write(source.model, source.processor, path, kind)
-        _copy_named(adapter, draft, _OURS)
-        where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
-        model = hf.AutoModelForCausalLM.from_pretrained(draft, dtype=torch.float32, **where)
-        tokenizer = hf.AutoTokenizer.from_pretrained(draft, **where)
-        off = _off(source, model.eval(), tokenizer)
-        allowed = _judge(off, kind, out)
-    return Exported(out, off, allowed, kind, {**source.notes, **notes})
 
 
 def _open(adapter: Path, base: str) -> _Source:
@@ -184,14 +154,14 @@ def _off(source: _Source, model: Any, processor: Any) -> float:
     return float((found.adapted[:, :width] - source.scores).abs().max())
 
 
-def _judge(off: float, kind: str, out: Path) -> float:
+def _judge(off: float, dtype: str, out: Path) -> float:
     """The tolerance of a dtype in nats. Raises `UserError` when the copy is farther off."""
     from gen_msa.backends.local import probe
 
-    allowed = {"f32": 0.01, "f16": 0.1, "q8_0": 1.0, **probe.TOLERANCE}[kind]
+    allowed = probe.TOLERANCE[dtype]
     if not off <= allowed:
         raise UserError(
-            f"{out} was not written: read back as {kind}, it scores the probe otherwise than the "
+            f"{out} was not written: read back as {dtype}, it scores the probe otherwise than the "
             f"adapted model, by {off:.3g} nats; {allowed:g} are allowed",
             mend="export in a finer dtype",
         )

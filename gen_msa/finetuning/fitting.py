@@ -110,7 +110,7 @@ def qlora(shape: Shape, tokens: int = 4_096, answers: int = 270) -> Need:
 
 
 def full(shape: Shape, gpus: int, tokens: int = 4_096, answers: int = 270) -> Need:
-    """Every weight trained, all of it split (FSDP2, ZeRO stage 3); not a recipe of this house.
+    """Every weight trained, all of it split (FSDP2); no recipe here does this.
 
     16 bytes a weight: 2 itself and 2 its gradient in 16 bits, 12 its float32 copy and moments.
     """

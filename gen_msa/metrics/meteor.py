@@ -1,4 +1,4 @@
-"""METEOR of explanations against gold's, with exact and stem matches only, and named so.
+"""METEOR of explanations against gold's, by nltk, with exact and stem matches only, and named so.
 
 The full METEOR also matches synonyms (WordNet), which this one does not have: do not set its
 figures beside those of the full one. For languages other than English there is no stemmer either,
@@ -7,9 +7,8 @@ and the figure is called `meteor_exact`. Parameters of Lavie and Agarwal (2007).
     metrics["meteor"]().rows(pairs)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from pydantic import Field
@@ -23,7 +22,6 @@ from gen_msa.metrics.base import Figure, metrics
 from gen_msa.settings import Settings, build
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
-Matches = list[tuple[int, int]]
 
 
 class MeteorOptions(Settings):
@@ -39,10 +37,9 @@ class Meteor:
     def __init__(self, **options: Any) -> None:
         self.options = build(MeteorOptions, options, "metric meteor")
         english = self.options.language == "en"
-        self._stem: Any = None
-        if english:
-            porter = references.need("nltk.stem.porter", "rouge-score", "eval")
-            self._stem = lru_cache(maxsize=1 << 16)(porter.PorterStemmer().stem)
+        nltk = references.need("nltk.translate.meteor_score", "nltk", "eval")
+        self._score = nltk.single_meteor_score
+        self._stemmer = _Stemmer(nltk.PorterStemmer().stem if english else str)
         name = "meteor_exact_stem" if english else "meteor_exact"
         about = "mean of (1 - 0.5 (chunks/matches)^3) PR / (0.9 P + 0.1 R); missing is 0"
         self.figures: tuple[Figure, ...] = (Figure(name, about),)
@@ -67,33 +64,29 @@ class Meteor:
 
     def of(self, said: Sequence[str], gold: Sequence[str]) -> float:
         """METEOR of two lists of words; 0 when no word matches."""
-        matches = self._aligned(said, gold)
-        if not matches:
-            return 0.0
-        precision, recall = len(matches) / len(said), len(matches) / len(gold)
-        mean = precision * recall / (ALPHA * precision + (1 - ALPHA) * recall)
-        steps = pairwise(matches)
-        chunks = 1 + sum((j[0] - i[0], j[1] - i[1]) != (1, 1) for i, j in steps)
-        return float((1 - GAMMA * (chunks / len(matches)) ** BETA) * mean)
-
-    def _aligned(self, said: Sequence[str], gold: Sequence[str]) -> Matches:
-        """Places in both of the words that match, exact ones first; each word at most once."""
-        ours, theirs = list(enumerate(said)), list(enumerate(gold))
-        matches = _take(ours, theirs)
-        if self._stem:
-            ours = [(i, self._stem(w)) for i, w in ours]
-            theirs = [(i, self._stem(w)) for i, w in theirs]
-            matches += _take(ours, theirs)
-        return sorted(matches)
+        score = self._score(
+            gold,
+            said,
+            preprocess=str,
+            stemmer=self._stemmer,
+            wordnet=_NoSynonyms(),
+            alpha=ALPHA,
+            beta=BETA,
+            gamma=GAMMA,
+        )
+        return float(score)
 
 
-def _take(ours: list[tuple[int, str]], theirs: list[tuple[int, str]]) -> Matches:
-    """Match equal words from the end, each to the last free one; both lists lose the matched."""
-    free: dict[str, list[int]] = {}
-    for place, word in theirs:
-        free.setdefault(word, []).append(place)
-    matches = [(place, free[word].pop()) for place, word in reversed(ours) if free.get(word)]
-    mine, others = {i for i, _ in matches}, {j for _, j in matches}
-    ours[:] = [o for o in ours if o[0] not in mine]
-    theirs[:] = [t for t in theirs if t[0] not in others]
-    return matches
+class _Stemmer:
+    """What nltk takes for a stemmer; each word is stemmed once."""
+
+    def __init__(self, stem: Callable[[str], str]) -> None:
+        self.stem = lru_cache(maxsize=1 << 16)(stem)
+
+
+class _NoSynonyms:
+    """What nltk takes for WordNet, whose data is not installed with it."""
+
+    def synsets(self, word: str) -> tuple[()]:
+        """None."""
+        return ()

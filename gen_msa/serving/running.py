@@ -6,17 +6,19 @@ routes.
     serve(settings, token_of(settings))
 """
 
+import asyncio
+import math
 import signal
 import socket
 import threading
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gen_msa.errors import UserError
 from gen_msa.serving.app import application
 from gen_msa.serving.explaining import Load, Service
 from gen_msa.serving.logs import Log
-from gen_msa.serving.patience import patient
 from gen_msa.serving.settings import ServeSettings
 
 
@@ -43,14 +45,15 @@ class Running:
         limits = settings.limits
         config = uvicorn.Config(
             application(self.service, token, self.stop),
-            http=patient(limits),
+            http=_Connection,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=max(1, int(limits.header_seconds / 2)),
+            timeout_keep_alive=math.ceil(limits.header_seconds),
+            limit_concurrency=limits.connections + 1,
             timeout_graceful_shutdown=max(1, round(limits.stop_seconds)),
         )
         self._server = uvicorn.Server(config)
@@ -80,12 +83,37 @@ class Running:
         self._server.should_exit = True
 
 
+class _Connection(H11Protocol):
+    """A connection of uvicorn whose keep-alive timer also bounds the time for a request's headers.
+
+    uvicorn starts that timer after an answer only and stops it at the next byte, so a client that
+    sends nothing at first, or its headers byte by byte, would be waited for without end; it has
+    no other timeout for this, and ASGI middleware runs once the headers are there. Here the timer
+    runs from the start, and uvicorn stops it when the headers are whole.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the timer."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Read `data` as uvicorn does, without stopping the timer."""
+        self.conn.receive_data(data)
+        self.handle_events()
+
+
 def _listening(settings: ServeSettings) -> socket.socket:
     host, port = settings.host.strip("[]"), settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Without its protocol's number asyncio would not switch off Nagle's wait: 40 ms an answer.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+        milliseconds = math.ceil(1000 * settings.limits.write_seconds)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listening.bind((host, port))
         listening.listen(1024)

@@ -46,15 +46,15 @@ class Limits(Settings):
     queue_rows: int = Field(default=4096, ge=1)
     """Rows (aspects of posts) that may wait for the reader; over it a request is answered 503."""
     connections: int = Field(default=1024, ge=1)
-    """Open connections; the next is answered 503 and closed."""
+    """Open connections; over it a request is answered 503 and its connection closed."""
     header_seconds: float = Field(default=10.0, gt=0)
-    """From a connection's start, or its last answer, to a request's whole headers."""
+    """From a connection's start, or its last answer, to a request's headers; in whole seconds."""
     body_seconds: float = Field(default=30.0, gt=0)
     """From a request's headers to its whole body."""
     seconds: float = Field(default=60.0, gt=0)
     """From a request's whole body to its answer."""
     write_seconds: float = Field(default=30.0, gt=0)
-    """In which a client takes its answer."""
+    """How long a client may take none of its answer; bounded on Linux only (TCP_USER_TIMEOUT)."""
     stop_seconds: float = Field(default=30.0, gt=0)
     """In which requests in flight may end once the service is told to stop."""
     retry_seconds: int = Field(default=1, ge=1)

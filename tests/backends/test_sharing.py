@@ -1,21 +1,32 @@
-"""One loop for callers in many threads: there while somebody asks, and gone with the last."""
+"""Calls of many threads meet in one event loop; whose caller is gone is cancelled."""
 
 import asyncio
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
+from anyio.from_thread import BlockingPortalProvider
 
-from gen_msa.backends._sharing import SharedLoop
-from gen_msa.feeding import at_once
+from gen_msa.feeding import at_once, awaited
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name == "shared-loop"]
+    return [t for t in threading.enumerate() if t.name.startswith("asyncio-portal")]
+
+
+class Shared:
+    """As the http backend calls it."""
+
+    def __init__(self):
+        self.provider = BlockingPortalProvider()
+
+    def run(self, work, *arguments):
+        with self.provider as portal:
+            return awaited(portal.start_task_soon(work, *arguments))
 
 
 def test_callers_of_all_threads_meet_in_one_loop_and_it_ends_with_the_last():
-    shared, meeting, loops = SharedLoop(), [], set()
+    shared, meeting, loops = Shared(), [], set()
 
     async def meet(i):
         loops.add(id(asyncio.get_running_loop()))
@@ -25,15 +36,15 @@ def test_callers_of_all_threads_meet_in_one_loop_and_it_ends_with_the_last():
         return i
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda i: shared.run(meet(i)), range(8), timeout=20)) == [*range(8)]
+        assert list(pool.map(lambda i: shared.run(meet, i), range(8), timeout=20)) == [*range(8)]
     assert len(loops) == 1
     assert threads() == []
-    assert shared.run(meet(8)) == 8
+    assert shared.run(meet, 8) == 8
     assert threads() == []
 
 
 def test_what_fails_is_its_caller_s_alone():
-    shared, begun = SharedLoop(), threading.Event()
+    shared, begun = Shared(), threading.Event()
 
     async def fail():
         begun.set()
@@ -45,16 +56,16 @@ def test_what_fails_is_its_caller_s_alone():
         return "well"
 
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(shared.run, well())
+        other = pool.submit(shared.run, well)
         with pytest.raises(RuntimeError, match="no"):
-            shared.run(fail())
+            shared.run(fail)
         assert other.result(20) == "well"
     assert threads() == []
 
 
 def test_the_work_of_who_is_given_up_is_cancelled():
     """A job that stops leaves no paid questions behind."""
-    shared, begun, ended = SharedLoop(), threading.Event(), threading.Event()
+    shared, begun, ended = Shared(), threading.Event(), threading.Event()
 
     async def forever():
         begun.set()
@@ -67,7 +78,7 @@ def test_the_work_of_who_is_given_up_is_cancelled():
         while not begun.is_set():
             await asyncio.sleep(0.001)
 
-    works = [lambda: shared.run(soon()), lambda: shared.run(forever()), lambda: None]
+    works = [lambda: shared.run(soon), lambda: shared.run(forever), lambda: None]
     going = at_once(iter(works), 2)
     next(going)
     assert begun.wait(20)
@@ -77,7 +88,7 @@ def test_the_work_of_who_is_given_up_is_cancelled():
 
 
 def test_an_interrupted_caller_takes_its_work_back(monkeypatch):
-    shared, ended = SharedLoop(), threading.Event()
+    shared, ended = Shared(), threading.Event()
 
     async def forever():
         try:
@@ -88,9 +99,9 @@ def test_an_interrupted_caller_takes_its_work_back(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gen_msa.backends._sharing.wait", interrupted)
+    monkeypatch.setattr("gen_msa.feeding.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        shared.run(forever())
+        shared.run(forever)
     assert threads() == []
 
 
@@ -99,4 +110,4 @@ def test_cancelled_work_says_so():
         raise asyncio.CancelledError
 
     with pytest.raises(CancelledError):
-        SharedLoop().run(cancelled())
+        Shared().run(cancelled)

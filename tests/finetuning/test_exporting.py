@@ -19,11 +19,9 @@ from gen_msa.backends.local import probe, weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.cli.export import export
 from gen_msa.errors import UserError
-from gen_msa.finetuning import exporting, packing
+from gen_msa.finetuning import exporting
 from tests.backends.chats import asked
 from tests.backends.trained import OPTIONS, saved, train
-from tests.fixtures.tiny_models import tiny_model
-from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 
 FAMILIES = ("llama", "qwen2", "llava", "idefics3")
 
@@ -82,64 +80,34 @@ def test_bfloat16_is_written_as_such_and_within_its_tolerance(root, tmp_path, fa
     weights.opened(str(done.folder), OPTIONS)
 
 
-@pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
-def test_gguf_of_a_llama_reads_back_with_the_same_scores_words_and_template(root, tmp_path, kind):
-    done = exporting.to_gguf(root / "llama-adapter", tmp_path / "out", kind)
-    assert done.off <= {"f32": 1e-4, "f16": 0.02, "q8_0": 0.5}[kind]
-    manifest.check(done.folder)
-    name = f"model-{kind}.gguf"
-    tokenizer = transformers.AutoTokenizer.from_pretrained(done.folder, gguf_file=name)
-    assert tokenizer.chat_template == tiny_tokenizer("llama").chat_template
-    for text in ("isn't it cold? 😀 ça va", "<|eot_id|>hi", "12345 fine"):
-        assert tokenizer(text)["input_ids"] == tiny_tokenizer("llama")(text)["input_ids"]
-    assert ("f16 in place of q8_0" in done.notes) == (kind == "q8_0")
-
-
-@pytest.mark.parametrize(
-    ("family", "said"),
-    [("qwen2", "not 'qwen2'"), ("llava", "llava sees pictures"), ("idefics3", "sees pictures")],
-)
-def test_what_gguf_is_not_written_for_is_refused_and_nothing_is_written(
-    root, tmp_path, family, said
-):
-    with pytest.raises(UserError, match=said):
-        exporting.to_gguf(root / f"{family}-adapter", tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
-        {"rope_scaling": {"type": "linear", "factor": 2.0}},
-        {"attention_bias": True},
-        {"hidden_act": "gelu"},
-    ],
-)
-def test_llamas_of_another_kind_are_refused(change):
-    with pytest.raises(UserError, match="GGUF is not written for"):
-        packing.refuse({"model_type": "llama", **change})
-
-
-def test_a_tokenizer_that_splits_otherwise_is_refused(tmp_path):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Metaspace()
-    odd = PreTrainedTokenizerFast(tokenizer_object=core)
-    with pytest.raises(UserError, match="splits words otherwise"):
-        packing.write(tiny_model("llama").model, odd, tmp_path / "a.gguf", "f16")
-
-
 def test_a_copy_that_answers_otherwise_is_not_kept(root, tmp_path, monkeypatch):
-    def wrong(data, heads):
-        return data
+    read = weights.read
 
-    monkeypatch.setattr(packing, "_halves_paired", wrong)
+    def damaged(folder, dtype):
+        model, processor = read(folder, dtype)
+        if folder != root / "llama":
+            with torch.no_grad():
+                model.lm_head.weight.mul_(2)
+        return model, processor
+
+    monkeypatch.setattr(weights, "read", damaged)
     with pytest.raises(UserError, match="scores the probe otherwise than the adapted"):
-        exporting.to_gguf(root / "llama-adapter", tmp_path / "out", "f32")
+        exporting.merge(root / "llama-adapter", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_folder_has_the_files_that_other_tools_read(root, tmp_path, family):
+    """Those of a model on the hub: llama.cpp's `convert_hf_to_gguf.py` needs no more."""
+    folder = exporting.merge(root / f"{family}-adapter", tmp_path / "out").folder
+    config = json.loads((folder / "config.json").read_bytes())
+    base = json.loads((root / family / "config.json").read_bytes())
+    assert config["architectures"] == base["architectures"]
+    assert (folder / "model.safetensors").is_file()
+    assert not (folder / "adapter_config.json").exists()
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (folder / name).read_bytes() == (root / family / name).read_bytes()
+    assert (folder / "processor_config.json").is_file() == (family in ("llava", "idefics3"))
 
 
 @contextmanager
@@ -163,9 +131,6 @@ def test_a_full_disk_leaves_what_stood_there(root, tmp_path, size):
     with no_room_for(size), pytest.raises(UserError, match="cannot be written"):
         exporting.merge(root / "llama-adapter", done.folder)
     manifest.check(done.folder)
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    with no_room_for(size), pytest.raises(UserError, match="cannot be written"):
-        exporting.to_gguf(root / "llama-adapter", tmp_path / "gguf")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -195,5 +160,3 @@ def test_the_command_says_how_near_the_copy_is(root, tmp_path, capsys):
     assert "nats of the adapted model's (0.01 allowed)" in capsys.readouterr().out
     with pytest.raises(UserError, match="what to export"):
         export(root / "llama-adapter")
-    with pytest.raises(UserError, match="exclude"):
-        export(root / "llama-adapter", bf16=True, gguf=True)

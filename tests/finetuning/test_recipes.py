@@ -46,7 +46,7 @@ def overrides(words: list[str]) -> list[str]:
 def test_every_yaml_is_a_recipe_or_an_accelerate_config():
     students = set((ROOT / "distill").rglob("*.yaml"))  # tests/distilling has them
     assert {*RECIPES, *CONFIGS} == set(ROOT.rglob("*.yaml")) - students
-    assert {p.stem for p in CONFIGS} == {"cpu", "one_gpu", "fsdp2", "zero2", "zero3"}
+    assert {p.stem for p in CONFIGS} == {"cpu", "one_gpu", "fsdp2"}
     assert recipe.names() == [p.stem for p in RECIPES]
 
 
@@ -121,22 +121,6 @@ def test_fsdp2_config_makes_the_plugin_it_means(monkeypatch):
     assert plugin.reshard_after_forward is True
     assert plugin.state_dict_type.name == "FULL_STATE_DICT"
     assert plugin.activation_checkpointing is False
-
-
-@pytest.mark.parametrize(("name", "stage"), [("zero2", 2), ("zero3", 3)])
-def test_zero_configs_make_the_plugin_they_mean(name, stage, monkeypatch):
-    accelerate = pytest.importorskip("accelerate", reason="accelerate is absent")
-    from accelerate.utils.launch import prepare_deepspeed_cmd_env
-
-    asked = _launched(name)
-    asked.deepspeed_fields_from_accelerate_config = "zero_stage"
-    for key, value in prepare_deepspeed_cmd_env(asked)[1].items():
-        monkeypatch.setenv(key, value)
-    plugin = accelerate.DeepSpeedPlugin()
-    assert plugin.zero_stage == stage
-    # Accumulation and clipping are the recipe's.
-    assert plugin.deepspeed_config["gradient_accumulation_steps"] == "auto"
-    assert plugin.gradient_clipping == "auto"
 
 
 def _launched(config: str):

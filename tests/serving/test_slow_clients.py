@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.serving.doubles import served, wait_for
+from tests.serving.doubles import Mirror, served, wait_for
 
 LIMITS = (
     "limits.header_seconds=0.6",
@@ -119,12 +119,24 @@ def test_a_busy_line_is_not_cut(quick):
     line.close()
 
 
+def test_an_answer_that_takes_longer_than_headers_may_is_waited_for():
+    body = b'{"text": "SLOW"}'
+    ask = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    with served(*LIMITS, reader=lambda root: Mirror(root, slow=1.5)) as it, it.raw() as line:
+        line.sendall(ask + ask)  # the second waits for the first on the same connection
+        came, _ = drip(line, b"")
+        assert came.count(b"HTTP/1.1 200") == 2
+
+
 def test_more_lines_than_allowed_are_turned_away():
     with served("limits.connections=3", "limits.header_seconds=5") as it:
         lines = [it.raw() for _ in range(3)]
         wait_for(lambda: len(it.running._server.server_state.connections) == 3)
         with it.raw() as extra:
-            assert b"503" in extra.recv(1000)
+            extra.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            came, seconds = drip(extra, b"")
+            assert came.startswith(b"HTTP/1.1 503")
+            assert seconds < 4
         for line in lines:
             line.close()
         wait_for(lambda: not it.running._server.server_state.connections)

@@ -1,4 +1,4 @@
-"""A small model that guesses a label from words: naive Bayes on hashed words and pairs of words.
+"""A small model that guesses a label from words: scikit-learn's naive Bayes on words and pairs.
 
 The stand-in for a person who reads an explanation. It never guesses about a row that it has seen
 anything of: rows of one cluster (picture, post) are in one fold, and each fold is guessed by a
@@ -8,44 +8,45 @@ model of the others. Knows nothing of readers.
 """
 
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gen_msa.errors import MissingExtra
 from gen_msa.evaluating.probing._bench import order
 from gen_msa.metrics import Undefined
 from gen_msa.types import Polarity
 
 FOLDS = 5
-_FEATURES = 1 << 13
-"""Places that words and pairs are hashed to; some share one, which costs little here."""
+_FEATURES = 1 << 20
+"""Places that words and pairs are hashed to: so many that hardly two share one."""
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _CLASSES = tuple(Polarity)
 
-Bags = NDArray[np.float32]
-"""(texts, features): 1 where a text has the word or pair."""
+Bags = Any
+"""A sparse matrix (texts, features): 1 where a text has the word or pair."""
 
 
 def bags(texts: Sequence[str], terms: Sequence[str]) -> Bags:
-    """What words and pairs of neighbours each text has; its aspect's term is one word, `aspect`."""
-    found = np.zeros((len(texts), _FEATURES), dtype=np.float32)
-    for row, (text, term) in enumerate(zip(texts, terms, strict=True)):
-        if term:
-            text = re.sub(re.escape(term), " aspectword ", text, flags=re.IGNORECASE)
-        words = _WORD.findall(text.lower())
-        for said in [*words, *(f"{a} {b}" for a, b in pairwise(words))]:
-            found[row, zlib.crc32(said.encode("utf-8", "surrogatepass")) % _FEATURES] = 1
-    return found
+    """What words and pairs of neighbours each text has; its aspect's term is one word, `aspect`.
+
+    Raises `MissingExtra` without scikit-learn.
+    """
+    named = [
+        re.sub(re.escape(term), " aspectword ", text, flags=re.IGNORECASE) if term else text
+        for text, term in zip(texts, terms, strict=True)
+    ]
+    # Half a surrogate pair cannot be hashed.
+    return _vectorizer().transform(t.encode("utf-8", "replace").decode() for t in named)
 
 
 def packed(found: Bags) -> Bags:
     """Without the features that no text has: the same guesses, sooner."""
-    return found[:, found.any(axis=0)]
+    return found[:, np.unique(found.indices)]
 
 
 def folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
@@ -75,25 +76,40 @@ class Taught:
         fold = folds(clusters, seed)
         mine = np.array([fold[c] for c in clusters])
         theirs = np.array([fold.get(c, -1) for c in self.clusters])
-        said = np.array([[y is c for c in _CLASSES] for y in self.labels], dtype=np.float32)
-        counts, prior = said.T @ self.bags, said.sum(axis=0)
+        labels = np.array([_CLASSES.index(y) for y in self.labels])
         best = np.zeros(len(clusters), dtype=np.int64)
         for f in np.unique(mine):
-            own = theirs == f
-            left = counts - said[own].T @ self.bags[own], prior - said[own].sum(axis=0)
-            best[mine == f] = _likeliest(asked[mine == f], *left)
+            rest = theirs != f
+            if not rest.any():
+                raise Undefined("there is nothing to learn from in any other fold")
+            taught = self.bags[rest]
+            known = np.unique(taught.indices)  # a word that training lacks is no sign
+            model = _fitted(taught[:, known], labels[rest])
+            best[mine == f] = model.predict(asked[mine == f][:, known])
         return [_CLASSES[i] for i in best]
 
 
-def _likeliest(asked: Bags, counts: Bags, prior: Bags) -> NDArray[np.int64]:
-    """The class of each row; add-one over the features of training, others are no sign."""
-    if not prior.any():
-        raise Undefined("there is nothing to learn from in any other fold")
-    known = counts.any(axis=0)
-    total = np.maximum(counts.sum(axis=1, keepdims=True) + known.sum(), 1)
-    smooth = (counts + 1) / total
-    loglike = np.where(known, np.log(smooth, where=known, out=np.zeros_like(smooth)), 0)
-    with np.errstate(divide="ignore"):  # a class that training lacks is never guessed
-        scores = asked @ loglike.T + np.log(prior / prior.sum())
-    found: NDArray[np.int64] = scores.argmax(axis=1)
-    return found
+@cache
+def _vectorizer() -> Any:
+    try:
+        from sklearn.feature_extraction.text import HashingVectorizer
+    except ImportError:
+        raise MissingExtra("scikit-learn", "eval") from None
+    return HashingVectorizer(
+        tokenizer=_WORD.findall,
+        token_pattern=None,
+        ngram_range=(1, 2),
+        n_features=_FEATURES,
+        binary=True,
+        norm=None,
+        alternate_sign=False,
+    )
+
+
+def _fitted(found: Bags, labels: Any) -> Any:
+    """Naive Bayes with add-one smoothing; the labels' frequency where no text has a word."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.naive_bayes import MultinomialNB
+
+    model = MultinomialNB(alpha=1.0) if found.shape[1] else DummyClassifier(strategy="prior")
+    return model.fit(found, labels)
