@@ -49,7 +49,7 @@ def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
     if not dry_run:
         run.resume()
         run.train()
-    run.accelerator.end_training()
+    processes.leave(run.accelerator, run.stepper.release)
     return run.adapter
 
 
