@@ -2,7 +2,7 @@
 
 Knows nothing of what is trained.
 
-    script("gen_msa.finetuning", start, stopped="whole checkpoints are kept", resumes=True)
+    script("gen_msa.finetuning", start, stopped="whole checkpoints are kept")
 """
 
 import argparse
@@ -23,18 +23,19 @@ def script(
     arguments: Sequence[str] | None = None,
     *,
     stopped: str,
-    resumes: bool = False,
 ) -> None:
-    """Call `start(recipe, overrides, dry_run=…)` as the command line says; with `resume=` too.
+    """Call `start(recipe, overrides, dry_run=…, resume=…)` as the command line says.
 
     Exits with the `UserError`'s code, or 130 when interrupted, saying what `stopped` says.
     """
     parser = argparse.ArgumentParser(prog=name, description=start.__doc__)
     parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or your .yaml")
     parser.add_argument("--dry-run", action="store_true", help="plan and probe; write nothing")
-    if resumes:
-        action = argparse.BooleanOptionalAction
-        parser.add_argument("--resume", action=action, help="default: recipe's")
+    action = argparse.BooleanOptionalAction
+    parser.add_argument("--resume", action=action, help="default: recipe's")
+    parser.add_argument(
+        "--fresh", dest="resume", action="store_false", default=None, help="as --no-resume"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     given = vars(parser.parse_intermixed_args(arguments))
     # Models and packages lie on this machine; no library is to ask the hub behind our back.

@@ -6,6 +6,7 @@ back at inference (`load`).
     load(ExplainSettings, "explain.yaml", ["prompt=reader/full", "picture.max_pixels=50176"])
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -23,6 +24,7 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+_NONE = object()
 
 
 def load(
@@ -56,6 +58,38 @@ def save(settings: Settings, path: Path) -> None:
     """Write the merged settings as YAML that `load` reads back to an equal object."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
+
+
+def flat(tree: Any, above: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted key -> plain value, the keys as `load` takes them.
+
+    An empty mapping or list is a value.
+    """
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if isinstance(value, Mapping | list) and value:
+            found |= flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: VALUE then, VALUE now` for each key of two flat trees whose values are not the same."""
+    return [
+        f"{key}: {_shown(then, key)} then, {_shown(now, key)} now"
+        for key in {**now, **then}
+        if then.get(key, _NONE) != now.get(key, _NONE)
+    ]
+
+
+def _shown(tree: Mapping[str, Any], key: str) -> str:
+    """A value as it is given, or what says that there is none."""
+    if key not in tree:
+        return "not set"
+    value = tree[key]
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -33,3 +33,19 @@ def deep(tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> dict[str, Any]:
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = value
     return {"state": state, "param_groups": facts["groups"]}
+
+
+def resume_schedule(scheduler: Any, facts: dict[str, Any]) -> None:
+    """Load a `LambdaLR`'s state, with the next step's learning rates by its own schedule.
+
+    A saved state holds the rates of the schedule that it was saved under, which a run of more steps
+    does not follow; with the same schedule they are the same numbers.
+    """
+    scheduler.load_state_dict(facts)
+    rates = [
+        base * rate(scheduler.last_epoch)
+        for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates

@@ -2,7 +2,7 @@ import pytest
 
 from gen_msa.errors import UserError
 from gen_msa.readers import ReaderSettings
-from gen_msa.settings import Settings, load, save
+from gen_msa.settings import Settings, differences, flat, load, save
 
 
 class Inner(Settings):
@@ -89,6 +89,30 @@ def test_what_is_wrong_inside_a_list_is_named(tmp_path, override, said):
     path.write_text("parts: [{source: a}]\n")
     with pytest.raises(UserError, match=said):
         load(Whole, path, [override])
+
+
+def test_a_flat_tree_has_the_keys_that_overrides_take(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("parts: [{source: a}, {source: b}]\n")
+    found = flat(load(Whole, path).model_dump(mode="json"))
+    assert found["parts.0.source"] == "a"
+    again = load(Whole, path, [f"{k}={v}" for k, v in found.items() if k.startswith("parts")])
+    assert flat(again.model_dump(mode="json")) == found
+    assert flat({"none": [], "deep": {"none": {}, "x": [1, [2]]}}) == {
+        "none": [], "deep.none": {}, "deep.x.0": 1, "deep.x.1.0": 2,
+    }  # fmt: skip
+
+
+def test_differences_name_each_key_with_both_values():
+    then = {"a": 1, "b": "x", "c": None, "d": ""}
+    now = {"a": 2, "b": "x", "d": "y", "e": 0.5}
+    assert differences(then, now) == [
+        "a: 1 then, 2 now",
+        'd: "" then, y now',
+        "e: not set then, 0.5 now",
+        "c: null then, not set now",
+    ]
+    assert differences(then, dict(then)) == []
 
 
 def test_an_override_changes_only_one_of_two_places_that_share_an_anchor(tmp_path):

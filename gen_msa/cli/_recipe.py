@@ -12,6 +12,14 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--fresh",
+        help="Go on from the last whole checkpoint, or begin anew. Default: as the recipe says.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
 ]

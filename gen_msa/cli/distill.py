@@ -11,6 +11,7 @@ def distill(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls distill`), or your .yaml.")],
     settings: _recipe.Settings = None,
     dry_run: _recipe.DryRun = False,
+    resume: _recipe.Resume = None,
 ) -> None:
     """Train a student by RECIPE, in this one process, on a GPU where there is one.
 
@@ -18,4 +19,4 @@ def distill(
     """
     from gen_msa.distilling.__main__ import start
 
-    start(recipe, settings or (), dry_run=dry_run)
+    start(recipe, settings or (), dry_run=dry_run, resume=resume)

@@ -6,21 +6,12 @@ import typer
 
 from gen_msa.cli import _recipe
 
-Resume = Annotated[
-    bool | None,
-    typer.Option(
-        "--resume/--fresh",
-        help="Go on from the last whole checkpoint, or begin anew. Default: as the recipe says.",
-        show_default=False,
-    ),
-]
-
 
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls recipes`), or your .yaml.")],
     settings: _recipe.Settings = None,
     dry_run: _recipe.DryRun = False,
-    resume: Resume = None,
+    resume: _recipe.Resume = None,
 ) -> None:
     """Fine-tune a model by RECIPE, in this one process.
 

@@ -14,13 +14,20 @@ from gen_msa.launching import needing, script
 _HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
 
 
-def start(name: str, overrides: Sequence[str] = (), *, dry_run: bool = False) -> Path:
+def start(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    resume: bool | None = None,
+) -> Path:
     """Train a student by the recipe called `name`; returns its folder.
 
-    `dry_run` plans, prints and tries the longest batch, and writes nothing. Raises `UserError`; its
-    `exit_code` is 4 for a run that diverged.
+    `resume=None` leaves it to the recipe. `dry_run` plans, prints and tries the longest batch, and
+    writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that diverged.
     """
-    settings = recipe.load(name, overrides)
+    said = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
+    settings = recipe.load(name, said)
     with needing("train", _HEAVY):
         from gen_msa.distilling.loop import distil
     return distil(settings, dry_run=dry_run)

@@ -41,7 +41,7 @@ class Facts:
 def write(folder: Path, facts: Facts) -> None:
     """Write the three files into `folder`. Raises `OSError` when the disk will not take them."""
     told = figures(facts)
-    recipe = _public(facts.recipe.model_dump(mode="json"))
+    recipe = _public(facts.recipe.model_dump(mode="json", exclude={"resume"}))
     for name, text in {
         "recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
         "figures.json": json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n",

@@ -35,7 +35,7 @@ def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train, *, write: boo
     """
     said: dict[str, tuple[float, ...]] = {}
     for fold in range(recipe.folds):
-        out = Path(recipe.output_dir) / f"fold-{fold}"
+        out = folder(recipe, fold)
         one = recipe.model_copy(update={"output_dir": str(out), "folds": 0})
         opened = open_student(
             train(one, [_part(g, fold, recipe.folds, out=False) for g in learned])
@@ -49,6 +49,11 @@ def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train, *, write: boo
             for gathered in learned:
                 _write(file, gathered, said)
     return path
+
+
+def folder(recipe: Recipe, fold: int) -> Path:
+    """Where the helper trains that does not see share `fold`."""
+    return Path(recipe.output_dir) / f"fold-{fold}"
 
 
 def fold_of(post: str, folds: int) -> int:

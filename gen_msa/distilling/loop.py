@@ -7,9 +7,9 @@ made of.
     distil(load("text", ["output_dir=students/text"]))      # Path of the student's folder
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def distil(recipe: Recipe, *, dry_run: bool = False, tokenizer: Path | None = No
 
     `dry_run` plans, tries the longest batch and writes nothing. `tokenizer`: a `tokenizer.json`
     other than the packaged one. A run that was killed goes on where it last judged. Raises
-    `UserError` for what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a
-    number.
+    `UserError` for what cannot start, another run's checkpoint in `output_dir` among it, and
+    `Diverged` (exit code 4) when a loss or gradient is not a number.
     """
     words = tokenizer or minilm.tokenizer()
     crew = sharing.join()
@@ -103,8 +103,8 @@ class Run:
             self.student, recipe, steps=self.steps, rows=self.rows, fresh=fresh, crew=self.crew
         )
         self.lengths = [self.collate.length(r) for r in self.rows]
-        self.stand = resuming.Stand(self._key())
-        self.crew.agree("rows", self.stand.key)
+        self.stand = resuming.Stand(self._deciding())
+        self.crew.agree("rows", sha256(json.dumps(self.stand.settings).encode()).hexdigest())
         self.teller = (Teller if self.crew.main else Silent)(Path(recipe.output_dir))
         sources = [*self.learned, *self.devs]
         self.teller.opening(recipe, sources, parameters=self.parameters, warm=self.warm)
@@ -150,13 +150,20 @@ class Run:
     def _taught(self, rows: list[Row]) -> Output | None:
         return self.teacher(rows)[1] if self.teacher else None
 
-    def _key(self) -> str:
-        """Over everything that decides the run: recipe, rows, first weights, our version."""
-        facts = [self.recipe.model_dump_json(), __version__, torch.__version__, self.warm]
-        facts += [g.sha256 for g in (*self.learned, *self.devs)]
-        facts += [self.teacher.opened.revision] if self.teacher else []
-        facts += [str(self.crew.size), self.crew.device.type]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    def _deciding(self) -> dict[str, Any]:
+        """Everything that decides the run, flat: recipe, rows, first weights, our version."""
+        return {
+            **self.recipe.deciding(),
+            "teacher (sha256)": self.teacher.opened.revision if self.teacher else "",
+            resuming.DATA: " ".join(g.sha256[:16] for g in self.learned),
+            "dev (sha256)": " ".join(g.sha256[:16] for g in self.devs),
+            "first weights": self.warm,
+            "gen_msa": __version__,
+            "torch": str(torch.__version__),
+            "device": self.crew.device.type,
+            "processes": self.crew.size,
+            resuming.STEPS: self.steps,
+        }
 
     def _batches(self) -> Iterator[tuple[int, list[Row]]]:
         """The epoch and the rows of every step."""
@@ -179,8 +186,8 @@ class Run:
                 self._keep(step, told)
 
     def _keep(self, step: int, told: dict[str, Any] | None) -> None:
-        facts = card.Facts(self.recipe, self.learned, told, step, self.parameters, self.warm)
         recipe = self.recipe
+        facts = card.Facts(recipe, self.learned, told, step, self.parameters, self.warm)
         try:
             with manifest.staged(self.kept) as draft:
                 keeping.write(
@@ -204,14 +211,21 @@ class Run:
         return resuming.Parts(self.module, self.stepper.state, memory)
 
     def _go_on(self, folder: Path) -> None:
-        """From the last whole checkpoint of this run; what a killed one left is cleared once."""
+        """From the last whole checkpoint of this run; one of another raises `UserError`."""
         if self.crew.main:
             manifest.restore(folder)
         self.crew.wait()
-        self.stand, states = resuming.restore(folder, self.stand.key, self._parts)
+        if not self.recipe.resume:
+            return self.teller.replacing(folder)
+        now = self.stand.settings
+        for fold in range(self.recipe.folds):
+            # Trained after the student, with fewer rows.
+            helper = crossfitting.folder(self.recipe, fold) / folder.name
+            resuming.check(helper, now, besides=(resuming.DATA, resuming.STEPS))
+        self.stand, states, changed = resuming.restore(folder, now, self._parts)
         self.crew.agree("checkpoint", f"{self.stand.step:016x}")
         self.crew.go_on_from(states)
-        self.teller.going_on(self.stand.step)
+        self.teller.going_on(self.stand.step, changed)
 
     def _save(self, folder: Path) -> None:
         states = self.crew.states()

@@ -108,6 +108,8 @@ class Recipe(Settings):
     logging_steps: int = Field(default=20, gt=0)
     eval_steps: int = Field(default=0, ge=0)
     """Optimiser steps between evaluations; 0 for once an epoch."""
+    resume: bool = True
+    """Go on from the checkpoint that a killed run left in `output_dir`."""
 
     @field_validator("data", "dev")
     @classmethod
@@ -131,6 +133,11 @@ class Recipe(Settings):
         if self.folds == 1:
             raise ValueError("folds: 0 for none, or 2 and more")
         return self
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide what is trained so far, flat: without places, looks, length."""
+        free = {"output_dir", "resume", "logging_steps", "eval_steps", "num_train_epochs", "folds"}
+        return settings.flat(self.model_dump(mode="json", exclude=free))
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Recipe:

@@ -108,11 +108,12 @@ class Crew:
         return {name: self._stacked(state) for name, state in found.items()}
 
     def go_on_from(self, states: Mapping[str, Tensor]) -> None:
-        """Put back this process' own of `states`, where it is there."""
-        if "torch" in states:
-            torch.set_rng_state(states["torch"][self.rank].clone())
-        if "cuda" in states and self.device.type == "cuda":
-            torch.cuda.set_rng_state(states["cuda"][self.rank].clone(), self.device)
+        """Put back this process' own of `states`; one that was not there then draws as before."""
+        mine = {name: state[self.rank] for name, state in states.items() if self.rank < len(state)}
+        if "torch" in mine:
+            torch.set_rng_state(mine["torch"].clone())
+        if "cuda" in mine and self.device.type == "cuda":
+            torch.cuda.set_rng_state(mine["cuda"].clone(), self.device)
 
     def from_main(self, value: float) -> float:
         """The main process' value, in all processes."""

@@ -47,8 +47,16 @@ class Teller:
         self._line(f"{steps:,} steps{cutting}; loss at the start {probe:.4f}")
         self._mark = time.perf_counter()
 
-    def going_on(self, step: int) -> None:
-        """What was logged after `step` is taken back; from step 0 the log begins anew."""
+    def replacing(self, checkpoint: Path) -> None:
+        """That the run begins anew in place of one that was stopped, if there is one."""
+        if checkpoint.exists():
+            self._line(f"note: begins anew; its first checkpoint replaces {checkpoint}")
+
+    def going_on(self, step: int, changed: Sequence[str] = ()) -> None:
+        """What was logged after `step` is taken back; from step 0 the log begins anew.
+
+        `changed`: settings that are not as they were in the run that was stopped.
+        """
         if not step:
             return
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
@@ -57,6 +65,8 @@ class Teller:
             file.writelines(line.encode() + b"\n" for line in kept)
         self._mode = "a"
         self._line(f"going on after step {step:,}")
+        for one in changed:
+            self._line(f"note: {one}")
 
     def step(self, step: int, *, epoch: float, loss: float, rate: float, rows: int) -> None:
         """One logged step; `loss` is the mean since the last one, `rows` those learned since."""
@@ -98,7 +108,7 @@ class Teller:
 class Silent(Teller):
     """Says and writes nothing: of several processes one speaks."""
 
-    def going_on(self, step: int) -> None:
+    def going_on(self, step: int, changed: Sequence[str] = ()) -> None:
         """Leave the log to the one that speaks."""
 
     def _line(self, text: str, style: str = "") -> None:

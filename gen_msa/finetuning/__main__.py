@@ -36,8 +36,7 @@ def start(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a script. Exits with the `UserError`'s code, 130 when interrupted."""
-    kept = "whole checkpoints are kept"
-    script("gen_msa.finetuning", start, arguments, stopped=kept, resumes=True)
+    script("gen_msa.finetuning", start, arguments, stopped="whole checkpoints are kept")
 
 
 if __name__ == "__main__":

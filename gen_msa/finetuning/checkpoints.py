@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from gen_msa import manifest, states
 from gen_msa.errors import UserError
-from gen_msa.finetuning import sharding
+from gen_msa.finetuning import resuming, sharding
 
 NOT_WRITTEN = (OSError, SafetensorError)
 """What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
@@ -44,8 +44,8 @@ class Progress:
     """Evaluations since the best."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Evaluations: step and figures."""
-    recipe: str = ""
-    """Hash of what decides the run; a checkpoint of another recipe is not gone on from."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What decides what is trained (`resuming.deciding`): those of another run are refused."""
 
 
 def save(
@@ -95,34 +95,45 @@ def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, schedule
             if isinstance(value, torch.Tensor):
                 facts[name] = sharding.like(value, parameters[number])
     optimizer.load_state_dict(state)
-    scheduler.load_state_dict(told["scheduler"])
+    # Saved by processes that split the model, or read by such.
+    sharding.uniform(optimizer.param_groups)
+    states.resume_schedule(scheduler, told["scheduler"])
     return Progress(**told["progress"])
 
 
-def latest(folder: Path, recipe: str) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of this recipe, and what was passed over and why."""
+def latest(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint, and what was passed over and why.
+
+    Raises `UserError` naming what differs if any checkpoint of the folder is of a run that has not
+    trained what these `settings` would have: going on, or beginning anew, would replace it.
+    """
+    found = sorted(_all(folder), key=_step, reverse=True)
+    for path in found:
+        if (then := _settings_of(path)) is not None:
+            resuming.check(path, then, settings)
     passed: list[str] = []
-    for path in sorted(_all(folder), key=_step, reverse=True):
-        if not manifest.whole(path):
-            passed.append(f"{path.name}: not whole")
-            continue
-        if _recipe_of(path) != recipe:
-            passed.append(f"{path.name}: made by another recipe")
-            continue
-        return path, passed
+    for path in found:
+        if manifest.whole(path):
+            return path, passed
+        passed.append(f"{path.name}: not whole")
     return None, passed
 
 
 def prune(folder: Path, keep: int, progress: Progress) -> None:
-    """Remove this recipe's checkpoints but the newest `keep`, and any from beyond where it stands.
+    """Remove all checkpoints but this run's newest `keep`.
 
-    Those come from an earlier run that was not gone on from. Other recipes' are left alone.
+    Others are not whole, or of a run in place of which this one was begun anew, as it was asked to:
+    `latest` refuses them otherwise.
     """
-    own = [p for p in _all(folder) if _recipe_of(p) == progress.recipe]
-    now = [p for p in own if _step(p) <= progress.step]
-    kept = sorted(now, key=_step, reverse=True)[:keep]
-    for path in set(own) - set(kept):
+    own = [p for p in _all(folder) if _step(p) <= progress.step and _own(p, progress.settings)]
+    kept = sorted(own, key=_step, reverse=True)[:keep]
+    for path in set(_all(folder)) - set(kept):
         shutil.rmtree(path)
+
+
+def names(folder: Path) -> list[str]:
+    """All checkpoints of a folder, the oldest first."""
+    return [path.name for path in sorted(_all(folder), key=_step)]
 
 
 def check_place(folder: Path) -> None:
@@ -138,13 +149,18 @@ def check_place(folder: Path) -> None:
         ) from None
 
 
-def _recipe_of(path: Path) -> str:
-    """The recipe a checkpoint was made by; "" for a folder that does not say."""
+def _settings_of(path: Path) -> dict[str, Any] | None:
+    """The settings a checkpoint was made by, {} if it has none; None if it cannot be read."""
     try:
         told = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-        return str(told["progress"]["recipe"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
+        return dict(told["progress"].get("settings", {}))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _own(path: Path, settings: dict[str, Any]) -> bool:
+    then = _settings_of(path)
+    return then is not None and not resuming.other(then, settings)
 
 
 def _all(folder: Path) -> list[Path]:

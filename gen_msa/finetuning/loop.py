@@ -6,18 +6,17 @@ tokens or tensors.
     finetune(load("tiny_cpu", ["output_dir=adapters/tiny"]))     # Path of the adapter
 """
 
-import hashlib
-import json
 import math
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gen_msa.errors import Diverged, UserError
 from gen_msa.feeding import ahead
-from gen_msa.finetuning import checkpoints, processes, sharding
+from gen_msa.finetuning import checkpoints, processes, resuming, sharding
 from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
 from gen_msa.finetuning.batches import Batch
 from gen_msa.finetuning.checkpoints import Progress
@@ -39,7 +38,8 @@ def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
     """Run a recipe; the folder of the best adapter.
 
     `dry_run` plans, prints and probes the longest batch, and writes nothing. Raises `UserError` for
-    what cannot start, and `Diverged` (exit code 4) when a loss or gradient is not a number.
+    what cannot start, checkpoints of another run in `output_dir` among it, and `Diverged` (exit
+    code 4) when a loss or gradient is not a number.
     """
     if not dry_run:
         checkpoints.check_place(Path(recipe.output_dir))
@@ -49,7 +49,7 @@ def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
     if not dry_run:
         run.resume()
         run.train()
-    run.accelerator.end_training()
+    processes.leave(run.accelerator, run.stepper.release)
     return run.adapter
 
 
@@ -89,7 +89,7 @@ class Run:
         self.stepper = Stepper(
             self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.memory
         )
-        self.progress = Progress(recipe=self._identity())
+        self.progress = Progress(settings=self._deciding())
         main = self.accelerator.is_main_process
         self.teller = Teller(recipe, self.folder, main=main, processes=self._processes)
 
@@ -135,16 +135,24 @@ class Run:
         self.teller.probed(done, time.perf_counter() - started, self.prepared, self.steps)
 
     def resume(self) -> None:
-        """Go on from the last whole checkpoint of this recipe, if there is one and it is wanted."""
-        found, passed = None, list[str]()
-        if self.recipe.resume:
-            found, passed = checkpoints.latest(self.folder, self.progress.recipe)
-            processes.agree(self.accelerator, "checkpoint", found.name if found else "")
-        if found is not None:
-            self.progress = checkpoints.restore(
-                found, self.model, self.stepper.optimizer, self.stepper.scheduler
-            )
-        self.teller.resumed(found, passed)
+        """Go on from the last whole checkpoint of this run, if there is one and it is wanted.
+
+        Raises `UserError`, before anything is written, when there are those of another run.
+        """
+        if not self.recipe.resume:
+            return self.teller.resumed(None, [], replaced=checkpoints.names(self.folder))
+        now = self.progress.settings
+        found, passed = checkpoints.latest(self.folder, now)
+        processes.agree(self.accelerator, "checkpoint", found.name if found else "")
+        if found is None:
+            return self.teller.resumed(None, passed)
+        self.progress = checkpoints.restore(
+            found, self.model, self.stepper.optimizer, self.stepper.scheduler
+        )
+        then, self.progress.settings = self.progress.settings, now
+        self.teller.resumed(found, passed, changed=resuming.changes(then, now))
+        if self.progress.step == then["steps"] < self.steps:
+            self._judge()  # The last checkpoint of a run is saved before it is judged.
 
     def train(self) -> None:
         """All steps that are left; judged and kept as the recipe says."""
@@ -231,18 +239,12 @@ class Run:
             checkpoints.prune(self.folder, self.recipe.save_total_limit, self.progress)
         self.accelerator.wait_for_everyone()
 
-    def _identity(self) -> str:
-        """Hash of what decides the numbers of a run."""
-        told = self.recipe.model_dump(
-            mode="json",
-            exclude={
-                "output_dir": True,
-                "resume": True,
-                "report_to": True,
-                "logging_steps": True,
-                "save_total_limit": True,
-            },
-        )
-        split = ["split"] if self.stepper.split else []
-        text = json.dumps([told, self.opened.base_hash, self._processes, *split])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _deciding(self) -> dict[str, Any]:
+        """What decides what is trained, to be compared with what a checkpoint was made by."""
+        hashes = {
+            "base model": self.opened.base_hash,
+            "data": self.planner.fingerprint(),
+            "dev": " ".join(dev.sha256[:16] for dev in self.devs),
+        }
+        ways = {"processes": self._processes, "fsdp": self.stepper.split, "steps": self.steps}
+        return resuming.deciding(self.recipe, hashes, ways)

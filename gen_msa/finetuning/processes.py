@@ -6,8 +6,9 @@ would not train right, and checks that all of them see the same. Knows nothing o
     accelerator = begin(recipe); agree(accelerator, "rows", planner.fingerprint())
 """
 
+import gc
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -93,6 +94,21 @@ def agree(accelerator: Any, what: str, value: str) -> None:
             f"the processes do not see the same {what} ({said})",
             mend="data, cache and output_dir must lie where every process can read them",
         )
+
+
+def leave(accelerator: Any, release: Callable[[], None]) -> None:
+    """Part from the other processes, in all of them after their last step.
+
+    `release` deletes the caller's references to what `accelerator.prepare` returned. DDP's reducer
+    holds the process group, too: if it is the last that does, it ends gloo's threads while it holds
+    the interpreter's lock, and waits for ever for a thread that needs the lock to end.
+    """
+    accelerator.wait_for_everyone()
+    release()
+    accelerator.free_memory()
+    # Wrapped models are in cycles; those of accelerate are let go only after it has collected.
+    gc.collect()
+    accelerator.end_training()
 
 
 def from_main(accelerator: Any, value: float) -> float:

@@ -140,8 +140,8 @@ def number(value: Any) -> float:
 def uniform(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Optimiser groups; one that mixes split and whole weights is updated one by one."""
     for group in groups:
-        if len({_parted(p) for p in group["params"]}) > 1:
-            group["foreach"] = False
+        mixed = len({_parted(p) for p in group["params"]}) > 1
+        group["foreach"] = False if mixed else None
     return groups
 
 

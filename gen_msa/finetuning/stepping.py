@@ -66,6 +66,10 @@ class Stepper:
         self._unproven: list[str] | None = None
         """Trained tensors not seen to get a gradient yet; None before the first step."""
 
+    def release(self) -> None:
+        """Delete the references to the wrapped model and optimiser; no step can follow."""
+        del self.model, self.optimizer
+
     def step(self, batches: Sequence[Batch], number: int = 0) -> Stepped:
         """One update from this process's batches of step `number`; the others do theirs."""
         # Each step and process draws its own dropout: a run that is gone on from draws the same.

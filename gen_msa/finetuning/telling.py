@@ -84,12 +84,27 @@ class Teller:
         self._printer.planned(steps, tokens * seconds / max(done.tokens, 1))
         self._mark = time.perf_counter()
 
-    def resumed(self, found: Path | None, passed: Iterable[str], step: int = 0) -> None:
-        """Which checkpoint is gone on from, and which could not be."""
+    def resumed(
+        self,
+        found: Path | None,
+        passed: Iterable[str],
+        step: int = 0,
+        *,
+        changed: Sequence[str] = (),
+        replaced: Sequence[str] = (),
+    ) -> None:
+        """Which checkpoint is gone on from, with which settings changed, and which are not.
+
+        `passed` cannot be gone on from; in place of `replaced` the run is begun anew.
+        """
         for why in passed:
             self._printer.note(f"passed over {why}")
+        if replaced:
+            self._printer.note(f"begins anew; its first checkpoint replaces {', '.join(replaced)}")
         if found is not None:
             self._printer.note(f"going on from {found.name}")
+            for one in changed:
+                self._printer.note(one)
             step = step or int(found.name.rpartition("-")[2])
         if self._main:
             self._book.resume(step)

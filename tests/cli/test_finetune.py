@@ -62,6 +62,16 @@ def test_options_reach_the_run(gen_msa, monkeypatch, given, resume, dry_run):
     assert asked == [(("tiny_cpu", ["seed=1"]), {"dry_run": dry_run, "resume": resume})]
 
 
+@pytest.mark.parametrize(
+    ("given", "resume"), [([], None), (["--fresh"], False), (["--resume"], True)]
+)
+def test_distilling_takes_the_same_options(gen_msa, monkeypatch, given, resume):
+    asked = []
+    monkeypatch.setattr("gen_msa.distilling.__main__.start", lambda *a, **k: asked.append((a, k)))
+    assert gen_msa("distill", "text", "seed=1", *given).code == 0
+    assert asked == [(("text", ["seed=1"]), {"dry_run": False, "resume": resume})]
+
+
 def test_the_script_takes_overrides_before_and_after_its_options(monkeypatch):
     asked = []
     monkeypatch.setattr("gen_msa.finetuning.__main__.start", lambda *a, **k: asked.append((a, k)))

@@ -20,6 +20,7 @@ from gen_msa.distilling.loop import distil  # noqa: E402
 from gen_msa.distilling.sharing import Crew  # noqa: E402
 from gen_msa.students import students  # noqa: E402
 from tests.distilling import faults, together  # noqa: E402
+from tests.distilling.doubles import stopping  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
     TINY,
     rows,
@@ -38,6 +39,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     tokenizer = faults.write_rows(folder, together.POSTS, odd=True)
     distil(faults.recipe(folder, folder / "teacher"), tokenizer=tokenizer)
+    stopping.Stopping.at = 1
+    with pytest.raises(stopping.Stopped):
+        distil(together.moved_recipe(folder, "moved"), tokenizer=tokenizer)
     launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m"
     command = [sys.executable, "-m", *launch.split(), "tests.distilling.together", str(folder)]
     # Without a GPU, whatever this machine has, the launcher's processes meet over gloo.
@@ -89,6 +93,32 @@ def test_what_was_stopped_ends_as_what_was_not_with_the_dropout_of_each_process(
     )
     assert straight == stopped
     assert "going on after step" in (folder / "said").read_text("utf-8")
+
+
+def test_what_one_process_began_two_go_on_with(folder):
+    said = (folder / "said").read_text("utf-8")
+    assert "note: processes: 1 then, 2 now" in said
+    whole = distil(together.moved_recipe(folder, "unmoved"), tokenizer=folder / "words.json")
+    one, two = (load_file(f / "model.safetensors") for f in (whole, folder / "moved" / "student"))
+    for key, tensor in one.items():
+        off = (tensor - two[key]).abs()
+        if key.endswith("in_proj_bias"):
+            off = torch.cat([*off.chunk(3)[::2]])
+        assert key.endswith("key.bias") or off.max() <= 1e-5, key
+
+
+def test_a_process_that_was_not_there_keeps_its_own_random_state():
+    there = {"torch": torch.get_rng_state().roll(1)[None]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        before = torch.get_rng_state()
+        Both(1).go_on_from(there)
+        assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        state = torch.get_rng_state()
+        torch.manual_seed(8)
+        Both(0).go_on_from({"torch": state[None]})
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 class Both(Crew):

@@ -46,6 +46,13 @@ def stopping_recipe(folder, name):
     return told.model_copy(update={"numbers": {**TINY, "sources": ["audio"]}, **changed})
 
 
+def moved_recipe(folder, name):
+    """The same without anything drawn: stopped in one process, it goes on in two."""
+    told = stopping_recipe(folder, name)
+    numbers = {**told.numbers, "dropout": 0.0, "drop": 0.0}
+    return told.model_copy(update={"numbers": numbers, "learning_rate": 1e-3})
+
+
 def main(folder):
     words = folder / "words.json"
     for told in recipes(folder, "two").values():
@@ -57,6 +64,7 @@ def main(folder):
         distil(again, tokenizer=words)
     except stopping.Stopped:
         distil(again, tokenizer=words)
+    distil(moved_recipe(folder, "moved"), tokenizer=words)
     sharing.leave()
 
 

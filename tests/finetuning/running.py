@@ -7,11 +7,13 @@ their second checkpoint on, and each process writes down what it saw.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from gen_msa import settings
@@ -59,6 +61,35 @@ def log(out, *names):
     rows = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
     steps = [r for r in rows if "loss" in r]
     return [tuple(r[n] for n in names) if len(names) > 1 else r[names[0]] for r in steps]
+
+
+class Stopped(Exception):
+    """The plug was pulled."""
+
+
+def interrupted(said, *, after):
+    """A run that is cut off before step `after + 1` has ended."""
+    from gen_msa.finetuning.loop import Run
+
+    run = Run(said)
+    real, count = run.stepper.optimizer.step, itertools.count(1)
+
+    def step():
+        if next(count) > after:
+            raise Stopped
+        real()
+
+    run.stepper.optimizer.step = step
+    run.tell()
+    run.resume()
+    with suppress(Stopped):
+        run.train()
+        raise AssertionError("it was not stopped")
+
+
+def checkpoints(out):
+    """The steps of which there is a checkpoint."""
+    return sorted(int(p.name.rpartition("-")[2]) for p in Path(out).glob("checkpoint-*"))
 
 
 def weights(run):

@@ -1,8 +1,6 @@
 """Whole runs of a tiny model: going on, stopping, keeping, and the same bytes for the same seed."""
 
 import hashlib
-import itertools
-import json
 
 import pytest
 
@@ -10,7 +8,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
 from gen_msa.finetuning.loop import Run, finetune
-from tests.finetuning.running import base, log, recipe
+from tests.finetuning.running import base, checkpoints, interrupted, log, recipe
 
 DEV = [{"source": "tiny", "prompt": "reader/brief", "limit": 3}]
 CURVE = ("step", "epoch", "loss", "loss_label", "learning_rate", "grad_norm")
@@ -19,31 +17,6 @@ CURVE = ("step", "epoch", "loss", "loss_label", "learning_rate", "grad_norm")
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     return base(tmp_path_factory.mktemp("models") / "llama")
-
-
-class Stopped(Exception):
-    """The plug was pulled."""
-
-
-def interrupted(said, *, after):
-    """A run that is cut off before step `after + 1` has ended."""
-    run = Run(said)
-    real, count = run.stepper.optimizer.step, itertools.count(1)
-
-    def step():
-        if next(count) > after:
-            raise Stopped
-        real()
-
-    run.stepper.optimizer.step = step
-    run.tell()
-    run.resume()
-    with pytest.raises(Stopped):
-        run.train()
-
-
-def checkpoints(out):
-    return sorted(int(p.name.rpartition("-")[2]) for p in out.glob("checkpoint-*"))
 
 
 def adapter_hash(out):
@@ -84,43 +57,6 @@ def test_levers_change_no_step_of_a_run(llama, tmp_path, levers):
     assert len(set(on)) == 4
     if "prefetch" in levers:
         assert on == off
-
-
-def test_checkpoints_of_another_recipe_are_passed_over_said_and_kept(llama, tmp_path, capsys):
-    finetune(recipe(llama, tmp_path))
-    capsys.readouterr()
-    finetune(recipe(llama, tmp_path, max_steps=2, learning_rate=0.02, save_total_limit=1))
-    said = capsys.readouterr().err
-    for step in (4, 3, 2, 1):
-        assert f"passed over checkpoint-{step}: made by another recipe" in said
-    assert "going on" not in said
-    # Its own newest is there although an older run got further; only same names were replaced.
-    assert checkpoints(tmp_path) == [2, 3, 4]
-    state = json.loads((tmp_path / "checkpoint-2/state.json").read_text())
-    assert state["progress"]["rows"] < 10
-    assert log(tmp_path, "step") == [1, 2]
-
-
-def test_more_steps_are_another_recipe_because_the_rate_falls_otherwise(llama, tmp_path, capsys):
-    finetune(recipe(llama, tmp_path, max_steps=2))
-    finetune(recipe(llama, tmp_path, max_steps=4))
-    assert "passed over checkpoint-2: made by another recipe" in capsys.readouterr().err
-    finetune(recipe(llama, tmp_path / "fresh", max_steps=4))
-    assert log(tmp_path, *CURVE) == log(tmp_path / "fresh", *CURVE)
-
-
-def test_what_decides_no_number_may_change_when_going_on(llama, tmp_path, capsys):
-    interrupted(recipe(llama, tmp_path), after=2)
-    finetune(recipe(llama, tmp_path, logging_steps=2, save_total_limit=1))
-    assert "going on from checkpoint-2" in capsys.readouterr().err
-    assert checkpoints(tmp_path) == [4]
-
-
-def test_without_resume_it_begins_anew_and_old_checkpoints_and_lines_go(llama, tmp_path):
-    finetune(recipe(llama, tmp_path))
-    interrupted(recipe(llama, tmp_path, resume=False), after=1)
-    assert checkpoints(tmp_path) == [1]
-    assert log(tmp_path, "step") == [1]
 
 
 def test_a_finished_run_that_is_started_again_changes_nothing(llama, tmp_path):
