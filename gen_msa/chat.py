@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from gen_msa.types import Noun
+from gen_msa.types import FrozenModel
 
 
-class Text(Noun):
+class TextInput(FrozenModel):
     """Words of a turn. `untrusted` words come from a post and never become control tokens."""
 
     text: str
@@ -24,7 +24,7 @@ class Text(Noun):
         return self.text
 
 
-class Picture(Noun):
+class ImageInput(FrozenModel):
     """A picture admitted by `gen_msa.media`: inside the root, whole, within limits."""
 
     path: str
@@ -38,22 +38,22 @@ class Picture(Noun):
         return f"[picture {self.sha256[:12]}]"
 
 
-class Turn(Noun):
+class Turn(FrozenModel):
     """One turn of a chat."""
 
     role: Literal["system", "user", "assistant"]
-    parts: tuple[Text | Picture, ...]
+    parts: tuple[TextInput | ImageInput, ...]
 
 
-class Chat(Noun):
+class Chat(FrozenModel):
     """What a model is shown: turns of text and pictures, ending where the model should go on."""
 
     turns: tuple[Turn, ...]
 
     @property
-    def pictures(self) -> tuple[Picture, ...]:
+    def images(self) -> tuple[ImageInput, ...]:
         """All pictures, in order."""
-        return tuple(p for t in self.turns for p in t.parts if isinstance(p, Picture))
+        return tuple(p for t in self.turns for p in t.parts if isinstance(p, ImageInput))
 
     def as_text(self) -> str:
         """The chat for a person to read; a picture is `[picture SHA12]`. No model is shown this."""
@@ -62,35 +62,35 @@ class Chat(Noun):
         )
 
 
-class Choice(Noun):
+class ChoiceSlot(FrozenModel):
     """A slot in the answer that takes one of a closed set of words, then goes on freely.
 
     The answer reads `lead + option + then + free text`; a backend that can score words fills the
     slot with the likeliest option and reports the log-probability of each.
     """
 
-    lead: str
+    prefix: str
     options: tuple[str, ...]
-    then: str
+    suffix: str
 
 
-class Request(Noun):
+class Request(FrozenModel):
     """One question to a backend, which knows nothing of sentiment."""
 
     chat: Chat
     max_new_tokens: int = Field(gt=0)
-    choice: Choice | None = None
+    choice: ChoiceSlot | None = None
     json_schema: dict[str, JsonValue] | None = None
     temperature: float = Field(default=0.0, ge=0.0)
     seed: int = 0
     """Which answer is drawn where the temperature is above 0; a greedy backend has no use for it.
     """
-    quotes: str = ""
+    quote_source: str = ""
     """A text that whatever the answer puts in double quotes is to stand in, verbatim; "" for any.
     A backend that holds the model to it says `verbatim` in `Completion.notes["quotes"]`."""
 
 
-class Completion(Noun):
+class Completion(FrozenModel):
     """A backend's answer to one `Request`."""
 
     text: str

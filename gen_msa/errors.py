@@ -15,10 +15,10 @@ class UserError(Exception):
 
     exit_code = 2
 
-    def __init__(self, problem: str, *, mend: str = "") -> None:
-        super().__init__(f"{problem}\n  mend: {mend}" if mend else problem)
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{problem}\n  mend: {hint}" if hint else problem)
         self.problem = problem
-        self.mend = mend
+        self.hint = hint
 
 
 class MissingExtra(UserError):
@@ -26,7 +26,7 @@ class MissingExtra(UserError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed", mend=f"pip install 'gen-msa[{extra}]' and try again"
+            f"{package} is not installed", hint=f"pip install 'gen-msa[{extra}]' and try again"
         )
 
 
@@ -36,15 +36,15 @@ class Diverged(UserError):
     exit_code = 4
 
 
-class Unanswered(UserError):
+class BackendUnavailable(UserError):
     """A model behind a server answers no more; the same command goes on later. Exit code 3."""
 
     exit_code = 3
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """A sentence for an unknown `name`: the nearest known one, and the whole list (at most 30)."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    return f"{guess}known: {', '.join(names[:30]) or 'none'}{' …' if len(names) > 30 else ''}"
+    names = sorted(choices)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    suggestion = f"did you mean {matches[0]!r}? " if matches else ""
+    return f"{suggestion}known: {', '.join(names[:30]) or 'none'}{' …' if len(names) > 30 else ''}"

@@ -21,23 +21,23 @@ _LOOK = 0.2
 """Seconds between looks whether a result is still wanted."""
 
 
-def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
+def prefetch(source: Iterator[T], buffer_size: int) -> Generator[T, None, None]:
     """The items of `source`, at most `ready` of them made before they are taken; 0: no thread."""
-    if ready == 0:
+    if buffer_size == 0:
         yield from source
         return
-    room: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(ready)
+    buffer: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(buffer_size)
     stop = threading.Event()
 
     def put(kind: str, item: T | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                room.put((kind, item), timeout=0.1)
+                buffer.put((kind, item), timeout=0.1)
                 return
             except queue.Full:
                 continue
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in source:
                 put("item", item)
@@ -47,11 +47,11 @@ def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
         except BaseException as e:  # handed to the taker, whatever it is
             put("error", e)
 
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread = threading.Thread(target=produce, name="ahead", daemon=True)
     thread.start()
     try:
         while True:
-            kind, item = room.get()
+            kind, item = buffer.get()
             if kind == "end":
                 return
             if kind == "error":
@@ -62,39 +62,39 @@ def ahead(source: Iterator[T], ready: int) -> Generator[T, None, None]:
         thread.join(timeout=5)
 
 
-def at_once(works: Iterator[Callable[[], T]], most: int) -> Generator[T, None, None]:
+def ordered_concurrent_map(calls: Iterator[Callable[[], T]], max_concurrent: int) -> Generator[T, None, None]:
     """What each of `works` returns, in their order, while at most `most` are done; 1: no thread.
 
     For who stops taking, the works begun are `given_up`.
     """
-    if most == 1:
-        yield from (work() for work in works)
+    if max_concurrent == 1:
+        yield from (call() for call in calls)
         return
-    over = threading.Event()
-    begun: deque[Future[T]] = deque()
+    cancel = threading.Event()
+    futures: deque[Future[T]] = deque()
     error: Exception | None = None
     try:
         while error is None:
             try:
-                begun.append(_begun(next(works), over))
+                futures.append(_start_thread(next(calls), cancel))
             except StopIteration:
                 break
             except Exception as e:  # raised in its turn: what is begun before it comes first
                 error = e
-            if len(begun) == most:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            if len(futures) == max_concurrent:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
         if error is not None:
             raise error
     finally:
-        over.set()
+        cancel.set()
 
 
-def given_up() -> bool:
+def is_cancelled() -> bool:
     """Whether nobody takes any more what this thread works at: it may as well stop."""
-    over = _over.get()
-    return over is not None and over.is_set()
+    cancel = _cancel_event.get()
+    return cancel is not None and cancel.is_set()
 
 
 def awaited(future: Future[T]) -> T:
@@ -104,7 +104,7 @@ def awaited(future: Future[T]) -> T:
     """
     try:
         while not wait([future], _LOOK).done:
-            if given_up():
+            if is_cancelled():
                 raise CancelledError
         return future.result()
     except BaseException:
@@ -112,19 +112,19 @@ def awaited(future: Future[T]) -> T:
         raise
 
 
-_over: ContextVar[threading.Event | None] = ContextVar("nobody waits", default=None)
+_cancel_event: ContextVar[threading.Event | None] = ContextVar("nobody waits", default=None)
 
 
-def _begun(work: Callable[[], T], over: threading.Event) -> Future[T]:
+def _start_thread(call: Callable[[], T], cancel: threading.Event) -> Future[T]:
     """`work` in a thread of its own, for which the process does not wait at its end."""
-    told: Future[T] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
-        _over.set(over)
+        _cancel_event.set(cancel)
         try:
-            told.set_result(work())
+            future.set_result(call())
         except BaseException as e:  # handed to the taker, whatever it is
-            told.set_exception(e)
+            future.set_exception(e)
 
     threading.Thread(target=run, name="at once", daemon=True).start()
-    return told
+    return future

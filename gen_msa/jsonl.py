@@ -18,32 +18,32 @@ from pydantic import BaseModel, ValidationError
 
 from gen_msa.types import Rejected
 
-MAX_LINE = 1 << 20
+MAX_LINE_BYTES = 1 << 20
 """Bytes. The longest line that is parsed; a post of 100 kB fits ten times over."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def lines(path: Path, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes] | Rejected]:
+def read_lines(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes] | Rejected]:
     """The non-blank lines of a file with their 1-based numbers; an overlong one is `Rejected`.
 
     Reads at most `limit` bytes at a time, so a 100 MB line costs no more memory than a short one.
     """
     with path.open("rb") as f:
-        number = 0
+        line_number = 0
         while chunk := f.readline(limit + 1):
-            number += 1
+            line_number += 1
             if len(chunk) > limit and not chunk.endswith(b"\n"):
                 size = len(chunk) + _skip_line(f, limit)
                 yield Rejected(
                     file=str(path),
-                    line=number,
+                    line=line_number,
                     reason=f"line of {size} bytes is over the limit of {limit}",
-                    mend="split the post, or keep long fields out of the row",
+                    hint="split the post, or keep long fields out of the row",
                     raw=chunk[:500].decode("utf-8", "replace"),
                 )
             elif chunk.strip():
-                yield number, chunk.rstrip(b"\r\n")
+                yield line_number, chunk.rstrip(b"\r\n")
 
 
 def _skip_line(f: IO[bytes], limit: int) -> int:
@@ -55,58 +55,58 @@ def _skip_line(f: IO[bytes], limit: int) -> int:
     return skipped
 
 
-def read(path: Path, model: type[M], limit: int = MAX_LINE) -> Iterator[M | Rejected]:
+def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M | Rejected]:
     """Every line of `path` as a `model`, or as a `Rejected` that says what was wrong with it."""
-    for item in lines(path, limit):
+    for item in read_lines(path, limit):
         if isinstance(item, Rejected):
             yield item
             continue
-        number, line = item
+        line_number, line = item
         try:
             yield model.model_validate_json(line)
         except ValidationError as e:
             yield Rejected(
                 file=str(path),
-                line=number,
-                reason=reason_of(e),
-                mend=f"each line must be one JSON {model.__name__}",
+                line=line_number,
+                reason=format_validation_error(e),
+                hint=f"each line must be one JSON {model.__name__}",
                 raw=line[:500].decode("utf-8", "replace"),
             )
 
 
-def reason_of(error: ValidationError) -> str:
+def format_validation_error(error: ValidationError) -> str:
     """A validation error in one line: `post.text: Field required; …` (at most three)."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    said = [
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    messages = [
         f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg'].removeprefix('Value error, ')}"
-        for e in found[:3]
+        for e in errors[:3]
     ]
-    return "; ".join(said) + ("; …" if len(found) > 3 else "")
+    return "; ".join(messages) + ("; …" if len(errors) > 3 else "")
 
 
 @contextmanager
-def whole(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     """Write a file that appears under its name only when it is complete.
 
     On any error the half-written file is removed and what stood there before is untouched; what a
     killed process left half-written is removed by the next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not is_running(left.name.split(".")[-2]):
-            left.unlink(missing_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not is_process_running(stale.name.split(".")[-2]):
+            stale.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open(mode) as f:
+        with draft.open(mode) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
-        part.replace(path)
+        draft.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
-def is_running(pid: str) -> bool:
+def is_process_running(pid: str) -> bool:
     """Whether a process of this machine has that number."""
     try:
         os.kill(int(pid), 0)

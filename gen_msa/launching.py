@@ -2,7 +2,7 @@
 
 Knows nothing of what is trained.
 
-    script("gen_msa.finetuning", start, stopped="whole checkpoints are kept")
+    run_recipe_script("gen_msa.finetuning", start, interrupt_message="whole checkpoints are kept")
 """
 
 import argparse
@@ -17,12 +17,12 @@ from gen_msa.errors import MissingExtra, UserError
 INTERRUPTED = 130
 
 
-def script(
+def run_recipe_script(
     name: str,
     start: Callable[..., Path],
     arguments: Sequence[str] | None = None,
     *,
-    stopped: str,
+    interrupt_message: str,
 ) -> None:
     """Call `start(recipe, overrides, dry_run=…, resume=…)` as the command line says.
 
@@ -37,21 +37,21 @@ def script(
         "--fresh", dest="resume", action="store_false", default=None, help="as --no-resume"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    given = vars(parser.parse_intermixed_args(arguments))
+    options = vars(parser.parse_intermixed_args(arguments))
     # Models and packages lie on this machine; no library is to ask the hub behind our back.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        start(given.pop("recipe"), given.pop("overrides"), **given)
+        start(options.pop("recipe"), options.pop("overrides"), **options)
     except UserError as e:
-        sys.stderr.write(f"gen-msa{_process()}: {e}\n")
+        sys.stderr.write(f"gen-msa{_rank_label()}: {e}\n")
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write(f"gen-msa{_process()}: stopped; {stopped}\n")
+        sys.stderr.write(f"gen-msa{_rank_label()}: stopped; {interrupt_message}\n")
         sys.exit(INTERRUPTED)
 
 
 @contextmanager
-def needing(extra: str, packages: Collection[str]) -> Iterator[None]:
+def require_extra(extra: str, packages: Collection[str]) -> Iterator[None]:
     """Inside, the lack of one of `packages` is a `MissingExtra` that names `extra`."""
     try:
         yield
@@ -62,7 +62,7 @@ def needing(extra: str, packages: Collection[str]) -> Iterator[None]:
         raise MissingExtra(package, extra) from None
 
 
-def _process() -> str:
+def _rank_label() -> str:
     """Which of several processes is speaking."""
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
-    return f" (process {os.environ.get('RANK', '?')})" if several else ""
+    is_distributed = os.environ.get("WORLD_SIZE", "1") != "1"
+    return f" (process {os.environ.get('RANK', '?')})" if is_distributed else ""

@@ -62,7 +62,7 @@ class BaseRegistry(Generic[T]):
         elif name in entries:
             self._parts.setdefault(name, self._loaded(entries[name].load()))
         else:
-            raise UserError(f"no {self.kind} named {name!r}", mend=did_you_mean(name, self.names()))
+            raise UserError(f"no {self.kind} named {name!r}", hint=did_you_mean(name, self.names()))
 
     def _loaded(self, target: Any) -> T:
         """The part that an entry point names."""

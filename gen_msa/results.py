@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from gen_msa.types import Noun
+from gen_msa.types import FrozenModel
 
 
-class Value(Noun):
+class MetricValue(FrozenModel):
     """One figure."""
 
     value: float | None
@@ -23,14 +23,14 @@ class Value(Noun):
     low: float | None = None
     high: float | None = None
     """95 % interval; of a cost the least and the most of its laps."""
-    how: str = ""
+    method: str = ""
     """How the interval was had, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
     note: str = ""
     seeds: tuple[float, ...] = ()
     """The same figure of each seed, where a reader was trained more than once."""
 
 
-class Definition(Noun):
+class MetricDefinition(FrozenModel):
     """What a figure means and how it is printed."""
 
     family: str
@@ -41,16 +41,16 @@ class Definition(Noun):
     signature: str = ""
 
 
-class Level(Noun):
+class SliceMetrics(FrozenModel):
     """The figures of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
 
     slice: str
     level: str
     n: int
-    figures: dict[str, Value]
+    metrics: dict[str, MetricValue]
 
 
-class Bin(Noun):
+class CalibrationBin(FrozenModel):
     """One bin of the calibration curve."""
 
     low: float
@@ -61,7 +61,7 @@ class Bin(Noun):
     accuracy: float
 
 
-class Cost(Noun):
+class RunCost(FrozenModel):
     """What the reading took whose answers were measured."""
 
     posts: int
@@ -71,15 +71,15 @@ class Cost(Noun):
     machine: str = ""
 
 
-class Costing(Noun):
+class CostBenchmark(FrozenModel):
     """What reading costs: a few posts read afresh by a process of its own with one thread, in laps
     that take turns with the other readers'.
     """
 
-    figures: dict[str, Value] = Field(default_factory=dict)
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """`posts_per_second` (wall clock), `cpu_seconds` and `joules` of 1,000 posts, `megabytes` to be
     shipped, `peak_megabytes` of memory; n counts posts. Empty: `note` says why."""
-    reader_sha256: str = ""
+    fingerprint_sha256: str = ""
     """Of the `facts` of the reader that was timed: those of the one that was measured."""
     posts: int = 0
     """Of a lap."""
@@ -88,7 +88,7 @@ class Costing(Noun):
     note: str = ""
 
 
-class Unread(Noun):
+class UnparsedAnswer(FrozenModel):
     """An answer that could not be read, whole."""
 
     post: str
@@ -97,47 +97,47 @@ class Unread(Noun):
     raw: str
 
 
-class ReaderResult(Noun):
+class SystemResult(FrozenModel):
     """One reader against gold."""
 
     name: str
     """As shown; unique within the result."""
-    reader: str
+    model: str
     """As it would be named on the command line."""
-    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
     """Fingerprint of the reader: prompt@hash, settings, seed, revision."""
     rows: int
     """Gold opinions."""
     posts: int
-    silent: int = 0
+    n_missing: int = 0
     """Gold opinions that the reader said nothing about; each is wrong."""
-    beside: int = 0
+    n_spurious: int = 0
     """Opinions about aspects that gold has not."""
-    figures: dict[str, dict[str, Value]]
+    metrics: dict[str, dict[str, MetricValue]]
     """Family -> figure -> value."""
     confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Gold polarity -> read polarity (or `unread`) -> rows."""
-    calibration: tuple[Bin, ...] = ()
-    levels: tuple[Level, ...] = ()
-    unread: tuple[Unread, ...] = ()
-    cost: Cost | None = None
-    costing: Costing | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    slices: tuple[SliceMetrics, ...] = ()
+    unparsed: tuple[UnparsedAnswer, ...] = ()
+    cost: RunCost | None = None
+    cost_benchmark: CostBenchmark | None = None
     """None: the suite did not ask for it, or this is another seed of a reader."""
     notes: tuple[str, ...] = ()
     """What a reader of the report must know: families that could not be had, and why."""
 
 
-class Comparison(Noun):
+class PairedComparison(FrozenModel):
     """Reader `a` minus reader `b` on the same rows."""
 
     a: str
     b: str
     family: str
-    figure: str
+    metric: str
     difference: float
     low: float
     high: float
-    how: str
+    method: str
     test: str
     """`McNemar, exact`, `permutation, 10000, seed 0`, …"""
     p: float
@@ -146,11 +146,11 @@ class Comparison(Noun):
     """`Holm over 6` or `Benjamini-Hochberg over 6`."""
 
 
-class Published(Noun):
+class PublishedResult(FrozenModel):
     """A paper's printed figures, beside ours."""
 
     name: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """`family.figure` -> value, in the unit of ours (shares in 0..1)."""
     source: str
     """Citation, with table number."""
@@ -158,24 +158,24 @@ class Published(Noun):
     """What makes it comparable or not: split, backbone, which F1, seeds, choice of checkpoint."""
 
 
-class Shown(Noun):
+class SelectedRow(FrozenModel):
     """One row that is shown: where to find it, and what each reader made of it."""
 
     post: str
     aspect: str
     start: int | None = None
-    why: str = ""
+    reason: str = ""
     """Why this row is shown."""
 
 
-class Result(Noun):
+class EvaluationResult(FrozenModel):
     """One data set, one split, any number of readers."""
 
     title: str
     data: str
     """`twitter2015:test`, or a file."""
     data_sha256: str
-    against: str
+    reference: str
     """Whose opinions count as right: `gold`, or another reader's name."""
     posts: int
     rows: int
@@ -187,14 +187,14 @@ class Result(Noun):
     replicates: int
     version: str
     """Of gen_msa."""
-    definitions: tuple[Definition, ...]
-    readers: tuple[ReaderResult, ...]
-    comparisons: tuple[Comparison, ...] = ()
-    published: tuple[Published, ...] = ()
-    disagreements: tuple[Shown, ...] = ()
-    best: tuple[Shown, ...] = ()
-    worst: tuple[Shown, ...] = ()
+    definitions: tuple[MetricDefinition, ...]
+    systems: tuple[SystemResult, ...]
+    comparisons: tuple[PairedComparison, ...] = ()
+    published: tuple[PublishedResult, ...] = ()
+    disagreements: tuple[SelectedRow, ...] = ()
+    best: tuple[SelectedRow, ...] = ()
+    worst: tuple[SelectedRow, ...] = ()
     """Explanations, best and worst first."""
-    probes: dict[str, dict[str, dict[str, Value]]] = Field(default_factory=dict)
+    probes: dict[str, dict[str, dict[str, MetricValue]]] = Field(default_factory=dict)
     """Reader -> probe -> figure: what happens when its input is changed."""
     notes: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ _NONE = object()
 
 
 def load(
-    kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = (), **fixed: Any
+    kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = (), **values: Any
 ) -> S:
     """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
 
@@ -37,13 +37,13 @@ def load(
     """
     tree: dict[str, Any] = {}
     if path is not None:
-        tree = _read(Path(path))
+        tree = _read_yaml(Path(path))
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:
-            raise UserError(f"{item!r} is not key=value", mend="write e.g. workers=2")
+            raise UserError(f"{item!r} is not key=value", hint="write e.g. workers=2")
         _set(tree, key.strip().split("."), _scalar(value), item)
-    return build(kind, {**tree, **fixed}, str(path or "the command line"))
+    return build(kind, {**tree, **values}, str(path or "the command line"))
 
 
 def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
@@ -51,7 +51,7 @@ def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
     try:
         return kind.model_validate(tree)
     except ValidationError as e:
-        raise UserError("\n".join(_explain(kind, err, where) for err in e.errors())) from None
+        raise UserError("\n".join(_format_error(kind, err, where) for err in e.errors())) from None
 
 
 def save(settings: Settings, path: Path) -> None:
@@ -92,7 +92,7 @@ def _shown(tree: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
@@ -100,15 +100,15 @@ def _read(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold a mapping of settings", mend="write key: value lines")
-    return {str(key): _apart(value) for key, value in tree.items()}
+        raise UserError(f"{path} must hold a mapping of settings", hint="write key: value lines")
+    return {str(key): _copy_tree(value) for key, value in tree.items()}
 
 
-def _apart(value: Any) -> Any:
+def _copy_tree(value: Any) -> Any:
     """A copy in which `&anchor` and `*anchor` are two things, so that an override changes one."""
     if isinstance(value, dict):
-        return {k: _apart(v) for k, v in value.items()}
-    return [_apart(v) for v in value] if isinstance(value, list) else value
+        return {k: _copy_tree(v) for k, v in value.items()}
+    return [_copy_tree(v) for v in value] if isinstance(value, list) else value
 
 
 def _scalar(text: str) -> Any:
@@ -119,40 +119,40 @@ def _scalar(text: str) -> Any:
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
-    at: Any = tree
+    node: Any = tree
     for depth, key in enumerate(keys):
-        place = _place(at, key, f"{item!r}: {'.'.join(keys[:depth])!r}")
+        key_or_index = _resolve_key(node, key, f"{item!r}: {'.'.join(keys[:depth])!r}")
         if depth == len(keys) - 1:
-            at[place] = value
-        at = at[place]
+            node[key_or_index] = value
+        node = node[key_or_index]
 
 
-def _place(at: Any, key: str, where: str) -> Any:
+def _resolve_key(node: Any, key: str, where: str) -> Any:
     """Where `key` lies in a mapping or list, made if it is not there yet."""
-    if isinstance(at, dict):
-        at.setdefault(key, {})
+    if isinstance(node, dict):
+        node.setdefault(key, {})
         return key
-    if not isinstance(at, list):
+    if not isinstance(node, list):
         raise UserError(f"{where} has no keys below it")
-    if not key.isdecimal() or int(key) > len(at):
+    if not key.isdecimal() or int(key) > len(node):
         raise UserError(
-            f"{where} is a list of {len(at)}, which has no {key!r}",
-            mend="number its entries from 0; the next free number adds one",
+            f"{where} is a list of {len(node)}, which has no {key!r}",
+            hint="number its entries from 0; the next free number adds one",
         )
-    if int(key) == len(at):
-        at.append({})
+    if int(key) == len(node):
+        node.append({})
     return int(key)
 
 
-def _explain(kind: type[BaseModel], err: Any, where: str) -> str:
+def _format_error(kind: type[BaseModel], err: Any, where: str) -> str:
     path = [str(p) for p in err["loc"]]
     dotted = ".".join(path)
     if err["type"] == "value_error":  # what a check of ours says; pydantic puts its own word before
         return ": ".join(filter(None, (where, dotted, str(err["ctx"]["error"]))))
     if err["type"] != "extra_forbidden":
         return f"{where}: {dotted}: {err['msg']} (got {err['input']!r})"
-    known = _fields_at(kind, path[:-1])
-    return f"{where}: unknown key {dotted!r}: {did_you_mean(path[-1], known)}"
+    field_names = _fields_at(kind, path[:-1])
+    return f"{where}: unknown key {dotted!r}: {did_you_mean(path[-1], field_names)}"
 
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:

@@ -15,30 +15,30 @@ _PACKAGE = Path(__file__).parent
 _IN_CHECKOUT = (_PACKAGE.parent / "pyproject.toml").is_file()
 
 
-def folder(name: str) -> Path:
+def resource_folder(folder_name: str) -> Path:
     """The shipped folder `name`: the checkout's copy, or the wheel's."""
-    path = (_PACKAGE.parent if _IN_CHECKOUT else _PACKAGE / "_shipped") / name
+    path = (_PACKAGE.parent if _IN_CHECKOUT else _PACKAGE / "_shipped") / folder_name
     if not path.is_dir():
-        raise UserError(f"the shipped folder {name!r} is missing", mend="reinstall gen-msa")
+        raise UserError(f"the shipped folder {folder_name!r} is missing", hint="reinstall gen-msa")
     return path
 
 
-def names(name: str, suffix: str) -> list[str]:
+def resource_names(folder_name: str, suffix: str) -> list[str]:
     """Every shipped file of one kind in folder `name`, without its suffix: `reader/full`, …"""
-    root = folder(name)
-    found = (p.relative_to(root).as_posix() for p in root.rglob(f"*{suffix}"))
-    return sorted(p.removesuffix(suffix) for p in found)
+    root = resource_folder(folder_name)
+    files = (p.relative_to(root).as_posix() for p in root.rglob(f"*{suffix}"))
+    return sorted(p.removesuffix(suffix) for p in files)
 
 
-def shipped(name: str, part: str, suffix: str) -> Path:
+def find_resource(folder_name: str, resource_name: str, suffix: str) -> Path:
     """The file called `part` in folder `name`: the user's own path, else the shipped one.
 
     Raises `UserError` with a suggestion when there is neither.
     """
-    own = Path(part)
-    if own.suffix == suffix and own.is_file():
-        return own
-    known = names(name, suffix)
-    if part not in known:
-        raise UserError(f"no {suffix} named {part!r} in {name}/", mend=did_you_mean(part, known))
-    return folder(name) / f"{part}{suffix}"
+    user_path = Path(resource_name)
+    if user_path.suffix == suffix and user_path.is_file():
+        return user_path
+    available = resource_names(folder_name, suffix)
+    if resource_name not in available:
+        raise UserError(f"no {suffix} named {resource_name!r} in {folder_name}/", hint=did_you_mean(resource_name, available))
+    return resource_folder(folder_name) / f"{resource_name}{suffix}"

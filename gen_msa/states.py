@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def flat(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """A torch optimiser's state as tensors by `PARAMETER.NAME`, and the rest as JSON."""
     from torch import Tensor
 
-    tensors, rest = {}, {}
-    for number, facts in state["state"].items():
-        for name, value in facts.items():
+    tensors, scalars = {}, {}
+    for param_index, param_state in state["state"].items():
+        for name, value in param_state.items():
             if isinstance(value, Tensor):
-                tensors[f"{number}.{name}"] = value.contiguous()
+                tensors[f"{param_index}.{name}"] = value.contiguous()
             else:
-                rest[f"{number}.{name}"] = value
-    return tensors, {"groups": state["param_groups"], "rest": rest}
+                scalars[f"{param_index}.{name}"] = value
+    return tensors, {"groups": state["param_groups"], "rest": scalars}
 
 
-def deep(tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> dict[str, Any]:
+def unflatten(tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> dict[str, Any]:
     """What `flat` was given."""
     state: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *facts["rest"].items()]:
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    return {"state": state, "param_groups": facts["groups"]}
+    for key, value in [*tensors.items(), *metadata["rest"].items()]:
+        param_index, _, name = key.partition(".")
+        state.setdefault(int(param_index), {})[name] = value
+    return {"state": state, "param_groups": metadata["groups"]}
 
 
 def resume_schedule(scheduler: Any, facts: dict[str, Any]) -> None:

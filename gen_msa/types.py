@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 
-def _whole(text: str) -> str:
+def _require_utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as e:
@@ -29,19 +29,19 @@ def _whole(text: str) -> str:
     return text
 
 
-def _finite(facts: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _require_finite(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     try:
-        json.dumps(facts, allow_nan=False)
+        json.dumps(metadata, allow_nan=False)
     except ValueError:
         raise ValueError("holds a number that is not finite, which JSON cannot say") from None
-    return facts
+    return metadata
 
 
-Words = Annotated[str, AfterValidator(_whole)]
+Utf8Str = Annotated[str, AfterValidator(_require_utf8)]
 """Text that a file, a parser and a tokenizer can take: no lone surrogates."""
 
 
-class Noun(BaseModel):
+class FrozenModel(BaseModel):
     """Base of every noun: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,20 +55,20 @@ class Polarity(StrEnum):
     POSITIVE = "positive"
 
 
-class Media(Noun):
+class Media(FrozenModel):
     """A picture, sound, film or feature tensor, by reference: the bytes stay on disk."""
 
     kind: Literal["image", "audio", "video", "features"]
-    path: Words = Field(min_length=1)
+    path: Utf8Str = Field(min_length=1)
     """Relative to the job's media root; `media` refuses anything outside it."""
     key: str | None = None
     """Name of the tensor inside a safetensors file; only for `kind="features"`."""
 
 
-class Aspect(Noun):
+class Aspect(FrozenModel):
     """What an opinion is about. `term=""` is the post as a whole."""
 
-    term: Words
+    term: Utf8Str
     start: int | None = Field(default=None, ge=0)
     """Character offset of `term` in the post's text; None when it does not stand there."""
 
@@ -78,10 +78,10 @@ class Aspect(Noun):
         return None if self.start is None else self.start + len(self.term)
 
 
-WHOLE_POST = Aspect(term="")
+OVERALL_ASPECT = Aspect(term="")
 
 
-class Token(Noun):
+class Token(FrozenModel):
     """One word of a dependency parse."""
 
     text: str
@@ -95,37 +95,37 @@ class Token(Noun):
     """Part of speech: a universal tag (VERB) or a Penn tag (VBZ)."""
 
 
-class Parse(Noun):
+class Parse(FrozenModel):
     """A dependency parse that came with the data, so that no parser is needed."""
 
     tokens: tuple[Token, ...]
-    by: str
+    parser: str
     """Which parser made it, e.g. `stanza`."""
 
 
-class Post(Noun):
+class Post(FrozenModel):
     """One post as its readers see it. Never carries a label."""
 
-    id: Words = Field(min_length=1)
-    text: Words
+    id: Utf8Str = Field(min_length=1)
+    text: Utf8Str
     media: tuple[Media, ...] = ()
     aspects: tuple[Aspect, ...] = ()
     parse: Parse | None = None
-    meta: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = Field(default_factory=dict)
+    meta: Annotated[dict[str, JsonValue], AfterValidator(_require_finite)] = Field(default_factory=dict)
     """Facts of the source (speaker, time, picture id) that no stage of the house interprets."""
 
     @model_validator(mode="after")
-    def _aspects_stand_where_they_say(self) -> Self:
+    def _check_aspect_offsets(self) -> Self:
         for a in self.aspects:
             if a.start is not None and self.text[a.start : a.start + len(a.term)] != a.term:
-                found = self.text[a.start : a.start + len(a.term)]
-                raise ValueError(f"aspect {a.term!r} is not at {a.start}: the text has {found!r}")
+                actual = self.text[a.start : a.start + len(a.term)]
+                raise ValueError(f"aspect {a.term!r} is not at {a.start}: the text has {actual!r}")
         if len(set(self.aspects)) != len(self.aspects):
             raise ValueError("the same aspect is listed twice at the same place")
         return self
 
 
-class Evidence(Noun):
+class Evidence(FrozenModel):
     """A piece of the post (or of what stands for its picture) that carries an opinion."""
 
     quote: str
@@ -149,11 +149,11 @@ class Status(StrEnum):
     """The reader could not be asked (network, server, picture policy); retryable."""
 
 
-class Opinion(Noun):
+class Opinion(FrozenModel):
     """What one reader (`by`) says about one aspect of a post. Gold, teacher and student alike."""
 
-    by: str = Field(min_length=1)
-    aspect: Aspect = WHOLE_POST
+    annotator: str = Field(min_length=1)
+    aspect: Aspect = OVERALL_ASPECT
     polarity: Polarity | None = None
     score: float | None = None
     """Sentiment intensity on the data set's own scale (MOSI: -3 to 3); not a probability."""
@@ -164,11 +164,11 @@ class Opinion(Noun):
     raw: str | None = None
     """The reader's own words, kept whole."""
     status: Status = Status.OK
-    how: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, str] = Field(default_factory=dict)
     """Provenance a reader must not hide: prompt@hash, cue_source, aspect_source, picture, …"""
 
     @model_validator(mode="after")
-    def _probabilities_are_probabilities(self) -> Self:
+    def _check_probs(self) -> Self:
         if self.probs is not None:
             values = list(self.probs.values())
             if any(not 0.0 <= p <= 1.0 for p in values) or abs(sum(values) - 1.0) > 1e-3:
@@ -183,34 +183,34 @@ class Opinion(Noun):
         return self.probs.get(self.polarity)
 
 
-class Example(Noun):
+class Example(FrozenModel):
     """A post and everything readers have said about it: one line of JSONL between two stages."""
 
     post: Post
     opinions: tuple[Opinion, ...] = ()
 
-    def said_by(self, reader: str) -> tuple[Opinion, ...]:
+    def opinions_by(self, annotator: str) -> tuple[Opinion, ...]:
         """The opinions of one reader, in the order given."""
-        return tuple(o for o in self.opinions if o.by == reader)
+        return tuple(o for o in self.opinions if o.annotator == annotator)
 
-    def adding(self, *opinions: Opinion) -> "Example":
+    def with_opinions(self, *opinions: Opinion) -> "Example":
         """This example with more opinions; nothing already said is changed."""
         return Example(post=self.post, opinions=(*self.opinions, *opinions))
 
 
-class Rejected(Noun):
+class Rejected(FrozenModel):
     """A row that could not be read: where it stood, why, and what would mend it."""
 
     file: str
     line: int = Field(ge=0)
     """1-based line (JSONL, CSV, TSV) or record number; 0 when the file as a whole is meant."""
     reason: str
-    mend: str = ""
+    hint: str = ""
     raw: str = ""
     """The first 500 characters of the row."""
 
 
-class Cue(Noun):
+class Cue(FrozenModel):
     """A hint for one prompt slot, and where it came from (`spacy`, `window`, `file:…`)."""
 
     text: str

@@ -6,5 +6,5 @@ from contextlib import suppress
 with suppress(ModuleNotFoundError):
     from hypothesis import settings
 
-    settings.register_profile("house", deadline=None)
-    settings.load_profile("house")
+    settings.register_profile("project", deadline=None)
+    settings.load_profile("project")

@@ -27,20 +27,20 @@ from typing import Any
 from PIL import Image
 
 from gen_msa import media
-from gen_msa.annotating._pool import read_alone
-from gen_msa.annotating._teaching import Plain
+from gen_msa.annotating._pool import predict_in_process
+from gen_msa.annotating._teaching import PredictorTeacher
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.echo import Echo
+from gen_msa.backends.echo import EchoBackend
 from gen_msa.chat import Completion, Request
-from gen_msa.data import open_source
-from gen_msa.readers import ReaderSettings
-from gen_msa.readers.prompted import Prompted
+from gen_msa.data import open_examples
+from gen_msa.readers import PredictorSettings
+from gen_msa.readers.prompted import PromptedPredictor
 from gen_msa.types import Aspect, Example, Media, Post
 
 WORDS = ("harbour", "lantern", "orchard", "carriage")
 
 
-class Engine(Echo):
+class SleepingBackend(EchoBackend):
     """Echo's answers, after as long as a GPU would have taken; it remembers when it was asked."""
 
     def __init__(self, seconds: float) -> None:
@@ -52,20 +52,20 @@ class Engine(Echo):
         """Load every picture, as a backend does, and sleep."""
         began = time.perf_counter()
         for request in requests:
-            for picture in request.chat.pictures:
-                media.load(picture)
-        left = self.seconds * len(requests) - (time.perf_counter() - began)
-        time.sleep(max(0.0, left))
+            for image in request.chat.images:
+                media.load_image(image)
+        remaining = self.seconds * len(requests) - (time.perf_counter() - began)
+        time.sleep(max(0.0, remaining))
         self.times.append((began, time.perf_counter()))
         return super().complete(requests)
 
-    def waited(self) -> float:
+    def idle_share(self) -> float:
         """Share of the time in which it had nothing to do."""
         busy = sum(end - start for start, end in self.times)
         return 1 - busy / (self.times[-1][1] - self.times[0][0])
 
 
-def drawn(folder: Path, n: int, side: int) -> Iterator[Example]:
+def synthetic_examples(folder: Path, n: int, side: int) -> Iterator[Example]:
     """Posts with a photograph each: noise, which no decoder can hurry through."""
     for i in range(n):
         noise = Image.effect_noise((side // 4, side * 3 // 16), 60 + i % 40)
@@ -76,27 +76,27 @@ def drawn(folder: Path, n: int, side: int) -> Iterator[Example]:
         yield Example(post=post.model_copy(update={"aspects": (Aspect(term=word, start=7),)}))
 
 
-def real(n: int) -> tuple[list[Example], Path]:
+def mvsa_examples(n: int) -> tuple[list[Example], Path]:
     """The first posts of MVSA-Single dev and where their pictures lie."""
-    source = open_source("mvsa_single:dev")
+    source = open_examples("mvsa_single:dev")
     rows = (r for r in source.rows() if isinstance(r, Example))
     return [Example(post=r.post) for r in islice(rows, n)], source.media_root
 
 
-def lap(
-    examples: list[Example], root: Path, chunk: int, seconds: float, *, ahead: bool
+def run_lap(
+    examples: list[Example], root: Path, chunk: int, seconds: float, *, with_prefetch: bool
 ) -> tuple[float, float, list[Any]]:
     """Posts a second, the share of time waited, and the answers; pictures are decoded anew."""
     media._gate.cache.clear()
-    engine = Engine(seconds)
-    teacher = Plain(Prompted(engine, ReaderSettings(reader="echo"), root))
-    pieces = [(None, examples[i : i + chunk]) for i in range(0, len(examples), chunk)]
+    engine = SleepingBackend(seconds)
+    teacher = PredictorTeacher(PromptedPredictor(engine, PredictorSettings(model="echo"), root))
+    batches = [(None, examples[i : i + chunk]) for i in range(0, len(examples), chunk)]
     began = time.perf_counter()
-    if ahead:
-        readings = [r for _, some in read_alone(teacher, pieces) for r in some]
+    if with_prefetch:
+        predictions = [prediction for _, batch in predict_in_process(teacher, batches) for prediction in batch]
     else:
-        readings = [r for _, some in pieces for r in teacher.read(some)]
-    return len(examples) / (time.perf_counter() - began), engine.waited(), readings
+        predictions = [prediction for _, batch in batches for prediction in teacher.predict(batch)]
+    return len(examples) / (time.perf_counter() - began), engine.idle_share(), predictions
 
 
 def main() -> int:
@@ -105,42 +105,42 @@ def main() -> int:
     for name, default in (("posts", 256), ("chunk", 64), ("laps", 5), ("side", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--engine-ms", type=float, default=20.0, help="a question")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        if asked.side:
-            examples = list(drawn(root, asked.posts, asked.side))
+        if options.side:
+            examples = list(synthetic_examples(root, options.posts, options.side))
         else:
-            examples, root = real(asked.posts)
-        media.make_room(3 * asked.chunk, media.PictureLimits())
+            examples, root = mvsa_examples(options.posts)
+        media.resize_cache(3 * options.chunk, media.ImageLimits())
         runs: dict[str, list[tuple[float, float]]] = {"in turn": [], "ahead": []}
         answers = []
-        lap(examples[: asked.chunk], root, asked.chunk, 0.0, ahead=False)  # the parser is loaded
-        for _ in range(asked.laps):
+        run_lap(examples[: options.chunk], root, options.chunk, 0.0, with_prefetch=False)  # the parser is loaded
+        for _ in range(options.laps):
             for name, run in runs.items():
-                seconds = asked.engine_ms / 1000
-                rate, waited, said = lap(
-                    examples, root, asked.chunk, seconds, ahead=name == "ahead"
+                seconds = options.engine_ms / 1000
+                rate, idle, predictions = run_lap(
+                    examples, root, options.chunk, seconds, with_prefetch=name == "ahead"
                 )
-                run.append((rate, waited))
-                answers.append(said)
-    same = all(said == answers[0] for said in answers)
+                run.append((rate, idle))
+                answers.append(predictions)
+    same_answers = all(predictions == answers[0] for predictions in answers)
     report: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        **vars(asked),
-        **{name: _told(run) for name, run in runs.items()},
+        **vars(options),
+        **{name: _summarize_runs(run) for name, run in runs.items()},
         "times_as_many_posts": _spread(
             [a / b for (a, _), (b, _) in zip(runs["ahead"], runs["in turn"], strict=True)]
         ),
-        "same_answers": same,
+        "same_answers": same_answers,
     }
     print(json.dumps(report, indent=1))
-    return 0 if same and max(waited for _, waited in runs["ahead"]) <= 0.05 else 1
+    return 0 if same_answers and max(idle for _, idle in runs["ahead"]) <= 0.05 else 1
 
 
-def _told(run: list[tuple[float, float]]) -> dict[str, str]:
-    rates, waits = zip(*run, strict=True)
-    return {"posts_per_second": _spread(rates), "waited": _spread(waits)}
+def _summarize_runs(run: list[tuple[float, float]]) -> dict[str, str]:
+    rates, idle_shares = zip(*run, strict=True)
+    return {"posts_per_second": _spread(rates), "waited": _spread(idle_shares)}
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gen_msa.annotating import JobSettings, annotate
-from gen_msa.data import open_source
-from gen_msa.finetuning.judging import explained
-from gen_msa.metrics.labels import score
+from gen_msa.data import open_examples
+from gen_msa.finetuning.judging import explanation_scores
+from gen_msa.metrics.labels import score_labels
 from gen_msa.settings import load
 from gen_msa.types import Example, Opinion, Polarity
 
 SETTINGS = ["backend.dtype=bfloat16", "backend.batch_size=32"]
-OTHERWISE = "adapter_settings=override"
+OVERRIDE_ADAPTER = "adapter_settings=override"
 """Captions of the split that is read, or no cue at all, are not what the adapter was saved with."""
-LABEL_ONLY = ["max_new_tokens=1", OTHERWISE]
+LABEL_ONLY = ["max_new_tokens=1", OVERRIDE_ADAPTER]
 CAPTIONS = (
     "cues={{syntax: {{max_words: 16}}, context: {{max_words: 32, files: ["
     "{{path: $GEN_MSA_DATA/{0}/captions/{1}.json, lead: caption}}, "
@@ -51,35 +51,35 @@ class Job(NamedTuple):
 
 def jobs(split: str) -> dict[str, Job]:
     """The rows of one kind of split; MVSA-Single has no test split of its own here."""
-    twitter = ["aspects=given", OTHERWISE]
-    found = {
+    twitter = ["aspects=given", OVERRIDE_ADAPTER]
+    jobs_by_name = {
         "twitter2015": Job(
             f"twitter2015:{split}", [*twitter, CAPTIONS.format("twitter2015", split)]
         ),
         "mams cue": Job(f"mams:{split}", ["aspects=given", SYNTAX, *LABEL_ONLY], ["cues={}"]),
-        "mams": Job(f"mams:{split}", ["aspects=given", SYNTAX, "limit=150", OTHERWISE]),
+        "mams": Job(f"mams:{split}", ["aspects=given", SYNTAX, "limit=150", OVERRIDE_ADAPTER]),
     }
     if split == "dev":
-        found["twitter2017"] = Job(
+        jobs_by_name["twitter2017"] = Job(
             "twitter2017:dev", [*twitter, CAPTIONS.format("twitter2017", "dev")]
         )
-        overall = ["aspects=overall", "cues={}", OTHERWISE]
-        found["mvsa picture"] = Job("mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"])
-        found["mvsa"] = Job("mvsa_single:dev", [*overall, "limit=150"])
-    return found
+        overall = ["aspects=overall", "cues={}", OVERRIDE_ADAPTER]
+        jobs_by_name["mvsa picture"] = Job("mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"])
+        jobs_by_name["mvsa"] = Job("mvsa_single:dev", [*overall, "limit=150"])
+    return jobs_by_name
 
 
 Pair = tuple[str, Polarity, Opinion | None]
 """Post, gold label, and what the reader said of the same aspect."""
 
 
-def read(job: Job, changed: list[str], reader: str, folder: Path) -> tuple[list[Pair], dict]:
+def run_job(job: Job, overrides: list[str], model: str, folder: Path) -> tuple[list[Pair], dict]:
     """Run one job; every aspect that has gold, and facts of the run."""
-    settings = load(JobSettings, None, [f"reader={reader}", *SETTINGS, *job.settings, *changed])
+    settings = load(JobSettings, None, [f"reader={model}", *SETTINGS, *job.settings, *overrides])
     out = folder / "opinions.jsonl"
     began, cpu = time.perf_counter(), time.process_time()
-    ledger = Path(os.environ["LEDGER"]) if "LEDGER" in os.environ else None
-    outcome = annotate(open_source(job.source), out, settings, ledger_path=ledger)
+    cache_path = Path(os.environ["LEDGER"]) if "LEDGER" in os.environ else None
+    outcome = annotate(open_examples(job.source), out, settings, cache_path=cache_path)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     facts = {
         "posts": outcome.counts.written,
@@ -89,46 +89,46 @@ def read(job: Job, changed: list[str], reader: str, folder: Path) -> tuple[list[
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
         "data_sha256": outcome.posts_sha256[:12],
     }
-    return pairs(out, reader), facts
+    return load_pairs(out, model), facts
 
 
-def pairs(path: Path, reader: str) -> list[Pair]:
+def load_pairs(path: Path, annotator: str) -> list[Pair]:
     """Gold and answer of every aspect that has gold."""
-    found: list[Pair] = []
+    gold_answer_pairs: list[Pair] = []
     for line in path.read_text("utf-8").splitlines():
         example = Example.model_validate_json(line)
-        said = {o.aspect: o for o in example.said_by(reader)}
-        for gold in example.said_by("gold"):
+        answers = {o.aspect: o for o in example.opinions_by(annotator)}
+        for gold in example.opinions_by("gold"):
             if gold.polarity is not None:
-                found.append((example.post.id, gold.polarity, said.get(gold.aspect)))
-    return found
+                gold_answer_pairs.append((example.post.id, gold.polarity, answers.get(gold.aspect)))
+    return gold_answer_pairs
 
 
-def figures(found: list[Pair], facts: dict, *, reasons: bool) -> dict[str, object]:
+def metrics_of_run(gold_answer_pairs: list[Pair], facts: dict, *, explanations: bool) -> dict[str, object]:
     """What is printed of one run."""
-    gold = [g for _, g, _ in found]
-    s = score(gold, [o.polarity if o else None for _, _, o in found])
-    low, high = s.interval
-    told: dict[str, object] = {
-        "scored": s.n,
-        "read": round(s.read_rate, 4),
-        "accuracy": round(100 * s.accuracy, 1),
+    gold = [g for _, g, _ in gold_answer_pairs]
+    label_scores = score_labels(gold, [o.polarity if o else None for _, _, o in gold_answer_pairs])
+    low, high = label_scores.interval
+    report: dict[str, object] = {
+        "scored": label_scores.n,
+        "read": round(label_scores.read_rate, 4),
+        "accuracy": round(100 * label_scores.accuracy, 1),
         "accuracy_95": [round(100 * low, 1), round(100 * high, 1)],
-        "macro_f1": round(100 * s.macro_f1, 1),
-        "f1": {str(p): round(100 * v, 1) for p, v in s.f1.items()},
-        "majority": round(100 * max(gold.count(p) for p in Polarity) / s.n, 1),
+        "macro_f1": round(100 * label_scores.macro_f1, 1),
+        "f1": {str(p): round(100 * v, 1) for p, v in label_scores.f1.items()},
+        "majority": round(100 * max(gold.count(p) for p in Polarity) / label_scores.n, 1),
         **facts,
     }
-    if reasons:
-        e = explained([o for _, _, o in found])
-        told |= {
-            "reasons_read": round(e.read_rate, 4),
-            "aspect_named": e.named_rate and round(e.named_rate, 4),
-            "quoting": e.quoting,
-            "quotes": e.quotes,
-            "quotes_verbatim": e.verbatim_rate and round(e.verbatim_rate, 4),
+    if explanations:
+        text_scores = explanation_scores([o for _, _, o in gold_answer_pairs])
+        report |= {
+            "reasons_read": round(text_scores.read_rate, 4),
+            "aspect_named": text_scores.named_rate and round(text_scores.named_rate, 4),
+            "quoting": text_scores.with_quotes,
+            "quotes": text_scores.quotes,
+            "quotes_verbatim": text_scores.verbatim_rate and round(text_scores.verbatim_rate, 4),
         }
-    return told
+    return report
 
 
 def difference(with_: list[Pair], without: list[Pair]) -> dict[str, object]:
@@ -137,20 +137,20 @@ def difference(with_: list[Pair], without: list[Pair]) -> dict[str, object]:
     for (post, gold, a), (other, _, b) in zip(with_, without, strict=True):
         if post != other:
             raise SystemExit(f"the two runs differ in their posts: {post} and {other}")
-        right = (a is not None and a.polarity == gold) - (b is not None and b.polarity == gold)
-        by_post.setdefault(post, []).append(int(right))
+        correct_difference = (a is not None and a.polarity == gold) - (b is not None and b.polarity == gold)
+        by_post.setdefault(post, []).append(int(correct_difference))
     groups = [(sum(v), len(v)) for v in by_post.values()]
     rng = random.Random(0)
-    drawn = sorted(
-        100 * sum(d for d, _ in some) / sum(n for _, n in some)
-        for some in (rng.choices(groups, k=len(groups)) for _ in range(REPLICATES))
+    resampled = sorted(
+        100 * sum(d for d, _ in sampled_groups) / sum(n for _, n in sampled_groups)
+        for sampled_groups in (rng.choices(groups, k=len(groups)) for _ in range(REPLICATES))
     )
     total = 100 * sum(d for d, _ in groups) / sum(n for _, n in groups)
     return {
         "points": round(total, 1),
         "points_95": [
-            round(drawn[int(0.025 * REPLICATES)], 1),
-            round(drawn[int(0.975 * REPLICATES)], 1),
+            round(resampled[int(0.025 * REPLICATES)], 1),
+            round(resampled[int(0.975 * REPLICATES)], 1),
         ],
     }
 
@@ -161,21 +161,21 @@ def main() -> None:
     parser.add_argument("--test", action="store_true")
     parser.add_argument("--reader", default="builtin")
     parser.add_argument("--only", nargs="*", default=None)
-    asked = parser.parse_args()
-    for name, job in jobs("test" if asked.test else "dev").items():
-        if asked.only is not None and name not in asked.only:
+    options = parser.parse_args()
+    for name, job in jobs("test" if options.test else "dev").items():
+        if options.only is not None and name not in options.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            found, facts = read(job, [], asked.reader, Path(folder))
-            reasons = "max_new_tokens=1" not in job.settings
-            told = {"row": name, "data": job.source, "reader": asked.reader}
-            print(json.dumps(told | figures(found, facts, reasons=reasons)), flush=True)
+            answer_pairs, facts = run_job(job, [], options.reader, Path(folder))
+            has_explanations = "max_new_tokens=1" not in job.settings
+            header = {"row": name, "data": job.source, "reader": options.reader}
+            print(json.dumps(header | metrics_of_run(answer_pairs, facts, explanations=has_explanations)), flush=True)
             if job.without is None:
                 continue
-            other, facts = read(job, job.without, asked.reader, Path(folder))
-            told["row"] = f"{name}, without ({' '.join(job.without)})"
-            print(json.dumps(told | figures(other, facts, reasons=False)), flush=True)
-            print(json.dumps({"row": f"{name}, with - without"} | difference(found, other)))
+            other, facts = run_job(job, job.without, options.reader, Path(folder))
+            header["row"] = f"{name}, without ({' '.join(job.without)})"
+            print(json.dumps(header | metrics_of_run(other, facts, explanations=False)), flush=True)
+            print(json.dumps({"row": f"{name}, with - without"} | difference(answer_pairs, other)))
 
 
 if __name__ == "__main__":

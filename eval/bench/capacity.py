@@ -24,7 +24,7 @@ from typing import Any
 
 RATES = Path(__file__).with_suffix(".json")
 SIZES = {"1 M": 1e6, "100 M": 1e8, "10 G": 1e10}
-HOUSE = ["echo", "cues={}", "prompt=reader/plain"]
+BASELINE = ["echo", "cues={}", "prompt=reader/plain"]
 HOUR = 3600.0
 
 
@@ -32,40 +32,40 @@ HOUR = 3600.0
 class Rates:
     """Of one core and one post with two aspects: CPU seconds and bytes."""
 
-    readers: dict[str, float]
+    models: dict[str, float]
     """Seconds of a whole job for each post, by reader."""
-    house: float
+    overhead: float
     """Seconds of that which are the job's own: reading, ledger, writing, no model."""
-    pass_by: float
+    skip: float
     """Seconds to read past a post that another shard owns."""
     merge: float
     ray_driver: float
     posts_bytes: float
     out_bytes: float
-    ledger_bytes: float
+    cache_bytes: float
 
 
-def by_reader(rates: Rates, price: float) -> str:
+def model_table(rates: Rates, price: float) -> str:
     """Core-hours, and money at `price` a core-hour, of each reader."""
     head = ["reader", "posts an hour on one core", *(f"{n}: core-hours, price" for n in SIZES)]
     head += ["cores for 10 G in 30 days"]
     lines = [head, ["---"] * len(head)]
-    for name, seconds in rates.readers.items():
+    for name, seconds in rates.models.items():
         hours = [posts * seconds / HOUR for posts in SIZES.values()]
         costs = [f"{_n(h)}, {_n(h * price)}" for h in hours]
         lines.append([name, _n(HOUR / seconds), *costs, _n(hours[-1] / (30 * 24))])
     return _markdown(lines)
 
 
-def house(rates: Rates) -> str:
+def overhead_table(rates: Rates) -> str:
     """What a job takes beside its model."""
     lines = [["what there is of one", *SIZES], ["---"] * (1 + len(SIZES))]
     rows: dict[str, Callable[[float], str]] = {
         "posts, GB": lambda n: _n(n * rates.posts_bytes / 1e9),
         "opinions as JSONL, GB": lambda n: _n(n * rates.out_bytes / 1e9),
-        "ledger, GB": lambda n: _n(n * rates.ledger_bytes / 1e9),
-        "one process that reads, keeps and writes, hours": lambda n: _n(n * rates.house / HOUR),
-        "a shard that reads past all others' posts, hours": lambda n: _n(n * rates.pass_by / HOUR),
+        "ledger, GB": lambda n: _n(n * rates.cache_bytes / 1e9),
+        "one process that reads, keeps and writes, hours": lambda n: _n(n * rates.overhead / HOUR),
+        "a shard that reads past all others' posts, hours": lambda n: _n(n * rates.skip / HOUR),
         "`gen-msa merge` in one go, hours": lambda n: _n(n * rates.merge / HOUR),
         "Ray's driver, hours": lambda n: _n(n * rates.ray_driver / HOUR),
     }
@@ -73,7 +73,7 @@ def house(rates: Rates) -> str:
     return _markdown(lines)
 
 
-def own(rate: float, price: float) -> str:
+def custom_rate_table(rate: float, price: float) -> str:
     """Hours and money for a reader of `rate` posts/s at `price` an hour."""
     lines = [["posts", "machine-hours", "price"], ["---"] * 3]
     for name, posts in SIZES.items():
@@ -82,42 +82,42 @@ def own(rate: float, price: float) -> str:
     return _markdown(lines)
 
 
-def measure(reader: str, settings: list[str], sizes: tuple[int, int], laps: int) -> dict[str, Any]:
+def measure(model: str, settings: list[str], sizes: tuple[int, int], laps: int) -> dict[str, Any]:
     """CPU seconds and bytes a post, by the difference between two jobs."""
-    asked = [reader, *settings]
+    arguments = [model, *settings]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = [_posts(folder / f"{n}.jsonl", n) for n in sizes]
 
-        def each(work: Callable[[Path, Path], None]) -> float:
-            found = []
+        def per_post(command: Callable[[Path, Path], None]) -> float:
+            per_post_seconds = []
             for lap in range(laps):
-                used = []
+                cpu_seconds = []
                 for file in files:
                     before = _cpu()
-                    work(file, folder / f"{file.stem}-{lap}-{len(list(folder.iterdir()))}")
-                    used.append(_cpu() - before)
-                found.append((used[1] - used[0]) / (sizes[1] - sizes[0]))
-            return statistics.median(found)
+                    command(file, folder / f"{file.stem}-{lap}-{len(list(folder.iterdir()))}")
+                    cpu_seconds.append(_cpu() - before)
+                per_post_seconds.append((cpu_seconds[1] - cpu_seconds[0]) / (sizes[1] - sizes[0]))
+            return statistics.median(per_post_seconds)
 
-        seconds = each(lambda file, out: _explain(file, out, asked))
-        whole = sorted(folder.glob(f"{sizes[1]}-*.jsonl"))[0]
-        ledger = sorted(folder.glob(f"{sizes[1]}-*.ledger"))[0]
-        told = {
-            "reader": " ".join(asked),
+        seconds = per_post(lambda file, out: _explain(file, out, arguments))
+        output_file = sorted(folder.glob(f"{sizes[1]}-*.jsonl"))[0]
+        cache_file = sorted(folder.glob(f"{sizes[1]}-*.ledger"))[0]
+        report = {
+            "reader": " ".join(arguments),
             "seconds": seconds,
             "posts_bytes": files[1].stat().st_size / sizes[1],
-            "out_bytes": whole.stat().st_size / sizes[1],
-            "ledger_bytes": ledger.stat().st_size / sizes[1],
+            "out_bytes": output_file.stat().st_size / sizes[1],
+            "ledger_bytes": cache_file.stat().st_size / sizes[1],
         }
-        if asked[0] != "echo":
-            return told
-        told["pass_by"] = each(lambda f, out: _explain(f, out, [*asked, "--shard", "1000/1000"]))
+        if arguments[0] != "echo":
+            return report
+        report["pass_by"] = per_post(lambda f, out: _explain(f, out, [*arguments, "--shard", "1000/1000"]))
         for file in files:
             for i in (1, 2):
-                _explain(file, folder / f"{file.stem}-parts", [*asked, "--shard", f"{i}/2"])
-        told["merge"] = each(lambda file, out: _merge(folder, file, out))
-        return told
+                _explain(file, folder / f"{file.stem}-parts", [*arguments, "--shard", f"{i}/2"])
+        report["merge"] = per_post(lambda file, out: _merge(folder, file, out))
+        return report
 
 
 def _posts(path: Path, n: int) -> Path:
@@ -127,9 +127,9 @@ def _posts(path: Path, n: int) -> Path:
     return path
 
 
-def _explain(file: Path, out: Path, asked: list[str]) -> None:
-    reader, *more = asked
-    _run(["explain", str(file), "-r", reader, "-o", f"{out}.jsonl", *more])
+def _explain(file: Path, out: Path, arguments: list[str]) -> None:
+    model, *extra = arguments
+    _run(["explain", str(file), "-r", model, "-o", f"{out}.jsonl", *extra])
 
 
 def _merge(folder: Path, file: Path, out: Path) -> None:
@@ -137,17 +137,17 @@ def _merge(folder: Path, file: Path, out: Path) -> None:
     _run(["merge", *parts, "-o", f"{out}-merged.jsonl"])
 
 
-def _run(words: list[str]) -> None:
-    one = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole = [sys.executable, "-m", "gen_msa", *words]
-    done = subprocess.run(whole, env=one, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr[-2000:]}")
+def _run(arguments: list[str]) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gen_msa", *arguments]
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if completed.returncode:
+        raise SystemExit(f"{' '.join(arguments)}: {completed.stderr[-2000:]}")
 
 
 def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _n(value: float) -> str:
@@ -162,7 +162,7 @@ def _markdown(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def known() -> Rates:
+def load_rates() -> Rates:
     """The rates that were measured."""
     return Rates(**json.loads(RATES.read_text(encoding="utf-8")))
 
@@ -171,19 +171,19 @@ def main() -> None:
     """Measure or plan."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("verb", nargs="?", default="plan", choices=["measure", "plan"])
-    parser.add_argument("reader", nargs="?", default=HOUSE[0])
+    parser.add_argument("reader", nargs="?", default=BASELINE[0])
     parser.add_argument("settings", nargs="*", help="key=value of the reader")
     parser.add_argument("--sizes", type=int, nargs=2, default=(1000, 9000), help="posts")
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--rate", type=float, help="posts a second of a reader of your own")
     parser.add_argument("--price", type=float, default=0.05, help="of an hour of core or machine")
-    asked = parser.parse_intermixed_args()
-    if asked.verb == "plan":
-        tables = [by_reader(known(), asked.price), house(known())]
-        print(own(asked.rate, asked.price) if asked.rate else "\n\n".join(tables))
+    options = parser.parse_intermixed_args()
+    if options.verb == "plan":
+        tables = [model_table(load_rates(), options.price), overhead_table(load_rates())]
+        print(custom_rate_table(options.rate, options.price) if options.rate else "\n\n".join(tables))
         return
-    settings = asked.settings or (HOUSE[1:] if asked.reader == HOUSE[0] else [])
-    print(json.dumps(measure(asked.reader, settings, tuple(asked.sizes), asked.laps), indent=1))
+    settings = options.settings or (BASELINE[1:] if options.reader == BASELINE[0] else [])
+    print(json.dumps(measure(options.reader, settings, tuple(options.sizes), options.laps), indent=1))
 
 
 if __name__ == "__main__":

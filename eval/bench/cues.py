@@ -22,91 +22,91 @@ from itertools import chain, cycle, islice, product
 from typing import Any
 
 from gen_msa.cues.parsing import english
-from gen_msa.cues.syntax import Syntax, SyntaxOptions
-from gen_msa.data import open_source
+from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
+from gen_msa.data import open_examples
 from gen_msa.types import Aspect, Cue, Example, Polarity, Post
 
 CHUNK = 256
 SPEED = ("mams:train", "mams:dev")
-APART = (*SPEED, "semeval14_laptops:train", "semeval14_restaurants:train")
+CONTRAST_CORPORA = (*SPEED, "semeval14_laptops:train", "semeval14_restaurants:train")
 
 
 def examples(name: str) -> Iterator[Example]:
     """The examples of a corpus; its rejected rows are left out."""
-    return (row for row in open_source(name).rows() if isinstance(row, Example))
+    return (row for row in open_examples(name).rows() if isinstance(row, Example))
 
 
 def speed(sentences: int, runs: int) -> dict[str, Any]:
     """Sentences a second of CPU time, both ways, and their ratio."""
-    stock = [e.post for e in chain.from_iterable(map(examples, SPEED))]
-    posts = list(islice(cycle(stock), sentences))
-    nlp = english.pipeline(english.MODEL)
-    source = Syntax(SyntaxOptions())
+    corpus_posts = [e.post for e in chain.from_iterable(map(examples, SPEED))]
+    posts = list(islice(cycle(corpus_posts), sentences))
+    nlp = english.load_pipeline(english.MODEL)
+    source = SyntaxCues(SyntaxOptions())
 
     def bare(chunk: Sequence[Post], size: int | None = None) -> None:
-        for _ in nlp.pipe([p.text for p in chunk], disable=english.UNUSED, batch_size=size):
+        for _ in nlp.pipe([p.text for p in chunk], disable=english.DISABLED_COMPONENTS, batch_size=size):
             pass
 
-    ways: dict[str, Callable[[Sequence[Post]], object]] = {
+    methods: dict[str, Callable[[Sequence[Post]], object]] = {
         "bare": bare,
-        "same_batch": lambda chunk: bare(chunk, english.BATCH),
+        "same_batch": lambda chunk: bare(chunk, english.BATCH_SIZE),
         "cues": source.cues,
     }
-    race(posts[:CHUNK], ways)
-    times = [race(posts, ways) for _ in range(runs)]
-    per_s = {w: round(len(posts) / statistics.median(t[w] for t in times)) for w in ways}
+    cpu_seconds(posts[:CHUNK], methods)
+    times = [cpu_seconds(posts, methods) for _ in range(runs)]
+    per_s = {method: round(len(posts) / statistics.median(t[method] for t in times)) for method in methods}
     ratios = [t["bare"] / t["cues"] for t in times]
-    same = [t["same_batch"] / t["cues"] for t in times]
+    same_batch_ratios = [t["same_batch"] / t["cues"] for t in times]
     return {
         "sentences": len(posts),
         "cues": sum(len(p.aspects) for p in posts),
         "runs": runs,
-        "components": [c for c in nlp.pipe_names if c not in english.UNUSED],
+        "components": [c for c in nlp.pipe_names if c not in english.DISABLED_COMPONENTS],
         "per_s": per_s,
         "throughput": round(statistics.median(ratios), 4),
-        "throughput_same_batch": round(statistics.median(same), 4),
+        "throughput_same_batch": round(statistics.median(same_batch_ratios), 4),
         "throughput_runs": [round(r, 4) for r in ratios],
     }
 
 
-def race(
-    posts: Sequence[Post], ways: dict[str, Callable[[Sequence[Post]], object]]
+def cpu_seconds(
+    posts: Sequence[Post], methods: dict[str, Callable[[Sequence[Post]], object]]
 ) -> dict[str, float]:
     """CPU seconds of each way over all chunks; who goes first takes turns."""
-    spent = dict.fromkeys(ways, 0.0)
-    for turn, at in enumerate(range(0, len(posts), CHUNK)):
-        for way in islice(cycle(ways), turn % len(ways), turn % len(ways) + len(ways)):
+    spent = dict.fromkeys(methods, 0.0)
+    for round_index, offset in enumerate(range(0, len(posts), CHUNK)):
+        for method in islice(cycle(methods), round_index % len(methods), round_index % len(methods) + len(methods)):
             began = time.process_time()
-            ways[way](posts[at : at + CHUNK])
-            spent[way] += time.process_time() - began
+            methods[method](posts[offset : offset + CHUNK])
+            spent[method] += time.process_time() - began
     return spent
 
 
-def apart(name: str, options: SyntaxOptions) -> dict[str, Any]:
+def contrast(name: str, options: SyntaxOptions) -> dict[str, Any]:
     """In how many contrastive sentences the cues of opposite aspects differ."""
-    found = [(e, pairs) for e in examples(name) if (pairs := opposites(e))]
-    written = Syntax(options).cues([e.post for e, _ in found])
+    contrastive = [(e, pairs) for e in examples(name) if (pairs := opposites(e))]
+    cue_rows = SyntaxCues(options).cues([e.post for e, _ in contrastive])
     differ = content = 0
     sources: set[str] = set()
-    for (example, pairs), cues in zip(found, written, strict=True):
+    for (example, pairs), cues in zip(contrastive, cue_rows, strict=True):
         by_aspect = dict(zip(example.post.aspects, cues, strict=True))
         sources |= {c.source for c in cues}
         differ += all(by_aspect[a].text != by_aspect[b].text for a, b in pairs)
-        content += all(said(by_aspect[a], a, b) != said(by_aspect[b], a, b) for a, b in pairs)
-    n = len(found)
+        content += all(content_words(by_aspect[a], a, b) != content_words(by_aspect[b], a, b) for a, b in pairs)
+    n = len(contrastive)
     rates = {"differ": round(differ / n, 4), "differ_without_terms": round(content / n, 4)}
     return {"corpus": name, "form": options.form, "sentences": n, "by": sorted(sources), **rates}
 
 
 def opposites(example: Example) -> list[tuple[Aspect, Aspect]]:
     """Every pair of a negative and a positive aspect, by gold."""
-    gold = {o.aspect: o.polarity for o in example.said_by("gold")}
+    gold = {o.aspect: o.polarity for o in example.opinions_by("gold")}
     negative = [a for a, p in gold.items() if p is Polarity.NEGATIVE]
     positive = [a for a, p in gold.items() if p is Polarity.POSITIVE]
     return list(product(negative, positive))
 
 
-def said(cue: Cue, *aspects: Aspect) -> list[str]:
+def content_words(cue: Cue, *aspects: Aspect) -> list[str]:
     """The words of a cue without those of the aspects."""
     terms = {w for a in aspects for w in a.term.lower().split()} | {"..."}
     return [w for w in cue.text.lower().replace(",", " ").split() if w not in terms]
@@ -114,20 +114,20 @@ def said(cue: Cue, *aspects: Aspect) -> list[str]:
 
 def main() -> None:
     """Print one JSON line and a table."""
-    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("--sentences", type=int, default=5000)
-    asked.add_argument("--runs", type=int, default=7)
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sentences", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    fast = speed(options.sentences, options.runs)
-    differing = [apart(name, SyntaxOptions()) for name in APART]
-    versions = english.version(english.MODEL)
-    print(json.dumps({"machine": machine, "parser": versions, "speed": fast, "apart": differing}))
+    speed_report = speed(options.sentences, options.runs)
+    contrast_reports = [contrast(name, SyntaxOptions()) for name in CONTRAST_CORPORA]
+    versions = english.parser_version(english.MODEL)
+    print(json.dumps({"machine": machine, "parser": versions, "speed": speed_report, "apart": contrast_reports}))
     print(f"\n{machine}; {versions}")
-    print(f"sentences a second of CPU time: {fast['per_s']}, {fast['runs']} runs")
-    print(f"cues reach {fast['throughput']:.1%} of nlp.pipe, ", end="")
-    print(f"{fast['throughput_same_batch']:.1%} of nlp.pipe with batches of {english.BATCH}")
-    for row in differing:
+    print(f"sentences a second of CPU time: {speed_report['per_s']}, {speed_report['runs']} runs")
+    print(f"cues reach {speed_report['throughput']:.1%} of nlp.pipe, ", end="")
+    print(f"{speed_report['throughput_same_batch']:.1%} of nlp.pipe with batches of {english.BATCH_SIZE}")
+    for row in contrast_reports:
         print(f"{row['corpus']:28} {', '.join(row['by']):24} n={row['sentences']:<5}", end="")
         print(f" differ {row['differ']:.1%}, without the terms {row['differ_without_terms']:.1%}")
 

@@ -14,38 +14,38 @@ from collections import Counter
 from pathlib import Path
 
 from gen_msa.annotating import JobSettings, annotate
-from gen_msa.data import datasets, open_source
+from gen_msa.data import datasets, open_examples
 from gen_msa.errors import UserError
 from gen_msa.types import Example
 
 
-def one(ref: str, folder: Path) -> tuple[dict[str, object], bool]:
+def check_split(ref: str, folder: Path) -> tuple[dict[str, object], bool]:
     """The counts of one split, and whether they add up."""
-    source = open_source(ref)
+    source = open_examples(ref)
     expected = Counter(r.post.id for r in source.rows() if isinstance(r, Example))
     out = folder / "opinions.jsonl"
-    settings = JobSettings(reader="echo", prompt="reader/plain")
+    settings = JobSettings(model="echo", prompt="reader/plain")
     counts = annotate(source, out, settings).counts
     with out.open("rb") as lines:
-        found = [Example.model_validate_json(line) for line in lines]
-    said = sum(len(e.said_by("echo")) for e in found)
+        written_examples = [Example.model_validate_json(line) for line in lines]
+    n_opinions = sum(len(e.opinions_by("echo")) for e in written_examples)
     adds_up = (
-        Counter(e.post.id for e in found) == expected
-        and counts.written == len(found)
+        Counter(e.post.id for e in written_examples) == expected
+        and counts.written == len(written_examples)
         and counts.rows == counts.written + counts.rejected
-        and counts.opinions == said
-        and all(e.said_by("echo") for e in found)
+        and counts.opinions == n_opinions
+        and all(e.opinions_by("echo") for e in written_examples)
     )
-    figures = {
+    report = {
         "data": ref,
         "rows": counts.rows,
         "written": counts.written,
         "rejected": counts.rejected,
-        "opinions": said,
+        "opinions": n_opinions,
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
         "adds_up": adds_up,
     }
-    return figures, adds_up
+    return report, adds_up
 
 
 def main() -> int:
@@ -55,12 +55,12 @@ def main() -> int:
         for name in datasets.names():
             for split in datasets[name].splits:
                 try:
-                    figures, adds_up = one(f"{name}:{split}", Path(folder))
+                    report, adds_up = check_split(f"{name}:{split}", Path(folder))
                 except UserError as e:
                     print(json.dumps({"data": f"{name}:{split}", "not on disk": e.problem[-60:]}))
                     continue
                 good = good and adds_up
-                print(json.dumps(figures), flush=True)
+                print(json.dumps(report), flush=True)
     return 0 if good else 1
 
 

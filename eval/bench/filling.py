@@ -30,17 +30,17 @@ from pathlib import Path
 from typing import Any
 
 from gen_msa.annotating import JobSettings, _pool, annotate
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 
 SECONDS = (0.05, 0.35)
 
 
-class Door(BaseHTTPRequestHandler):
+class SlowHandler(BaseHTTPRequestHandler):
     """Answers after a while; its server keeps when."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: "Server"
+    server: "CountingServer"
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -50,8 +50,8 @@ class Door(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         began = time.perf_counter()
         time.sleep(random.Random(zlib.crc32(raw)).uniform(*SECONDS))
-        said = '{"sentiment": "positive", "explanation": "It is so."}'
-        answer = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        answer_text = '{"sentiment": "positive", "explanation": "It is so."}'
+        answer = {"message": {"role": "assistant", "content": answer_text}, "finish_reason": "stop"}
         content = json.dumps({"model": "m", "choices": [answer]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -60,7 +60,7 @@ class Door(BaseHTTPRequestHandler):
         self.server.times.append((began, time.perf_counter()))
 
 
-class Server(ThreadingHTTPServer):
+class CountingServer(ThreadingHTTPServer):
     """`times` are the beginnings and ends of its answers."""
 
     daemon_threads = True
@@ -70,7 +70,7 @@ class Server(ThreadingHTTPServer):
 
 def serve(pipe: Connection) -> None:
     """Serve until told; answer every word with the times since the last."""
-    server = Server(("127.0.0.1", 0), Door)
+    server = CountingServer(("127.0.0.1", 0), SlowHandler)
     server.times = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(server.server_address[1])
@@ -79,7 +79,7 @@ def serve(pipe: Connection) -> None:
         server.times = []
 
 
-def written(path: Path, n: int) -> str:
+def write_posts(path: Path, n: int) -> str:
     """Posts with two aspects each, as JSONL."""
     with path.open("w", encoding="utf-8") as file:
         for i in range(n):
@@ -90,47 +90,47 @@ def written(path: Path, n: int) -> str:
     return str(path)
 
 
-def lap(source: str, out: Path, settings: JobSettings, together: int) -> tuple[float, str]:
+def run_lap(source: str, out: Path, settings: JobSettings, concurrent_chunks: int) -> tuple[float, str]:
     """Posts a second of one job, and its file."""
-    _pool.TOGETHER = together
+    _pool.CONCURRENT_CHUNKS = concurrent_chunks
     began = time.perf_counter()
-    counts = annotate(open_source(source), out, settings, ledger_path=None).counts
+    counts = annotate(open_examples(source), out, settings, cache_path=None).counts
     return counts.written / (time.perf_counter() - began), out.read_text(encoding="utf-8")
 
 
-def idle(times: Sequence[tuple[float, float]], places: int) -> float:
+def idle_share(times: Sequence[tuple[float, float]], n_slots: int) -> float:
     """Share of `places` that stood empty."""
-    whole = max(end for _, end in times) - min(start for start, _ in times)
-    return 1 - sum(end - start for start, end in times) / whole / places
+    duration = max(end for _, end in times) - min(start for start, _ in times)
+    return 1 - sum(end - start for start, end in times) / duration / n_slots
 
 
 def main() -> int:
     """Run the laps and print one JSON object."""
-    asked = _arguments()
+    arguments = _arguments()
     near, far = multiprocessing.get_context("spawn").Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(far,), daemon=True)
     server.start()
-    options = {"api_key_variable": "", "retries": 0, "batch_size": asked.batch_size}
-    given = {"chunk": asked.chunk, "aspects": "given", "backend": options}
+    options = {"api_key_variable": "", "retries": 0, "batch_size": arguments.batch_size}
+    job_fields = {"chunk": arguments.chunk, "aspects": "given", "backend": options}
     settings = JobSettings.model_validate(
-        {"reader": f"http:http://127.0.0.1:{near.recv()}/v1#m", **given}
+        {"reader": f"http:http://127.0.0.1:{near.recv()}/v1#m", **job_fields}
     )
     runs: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
     files = set()
     with tempfile.TemporaryDirectory() as scratch:
-        source = written(Path(scratch) / "posts.jsonl", asked.posts)
-        few = written(Path(scratch) / "few.jsonl", 8)
-        lap(few, Path(scratch) / "out.jsonl", settings, 1)  # the parser is loaded
-        for _ in range(asked.laps):
-            for together, run in enumerate(runs.values(), 1):
+        source = write_posts(Path(scratch) / "posts.jsonl", arguments.posts)
+        warm_up_file = write_posts(Path(scratch) / "few.jsonl", 8)
+        run_lap(warm_up_file, Path(scratch) / "out.jsonl", settings, 1)  # the parser is loaded
+        for _ in range(arguments.laps):
+            for concurrent_chunks, run in enumerate(runs.values(), 1):
                 near.send(True)
                 near.recv()
-                rate, file = lap(source, Path(scratch) / "out.jsonl", settings, together)
+                rate, file = run_lap(source, Path(scratch) / "out.jsonl", settings, concurrent_chunks)
                 near.send(True)
-                run.append((rate, idle(near.recv(), asked.batch_size)))
+                run.append((rate, idle_share(near.recv(), arguments.batch_size)))
                 files.add(file)
     near.send(False)
-    print(json.dumps(_report(asked, runs, len(files) == 1), indent=1))
+    print(json.dumps(_report(arguments, runs, len(files) == 1), indent=1))
     worse = [b > a for (_, a), (_, b) in zip(runs["one"], runs["two"], strict=True)]
     return 0 if len(files) == 1 and not any(worse) else 1
 
@@ -144,21 +144,21 @@ def _arguments() -> argparse.Namespace:
 
 
 def _report(
-    asked: argparse.Namespace, runs: dict[str, list[tuple[float, float]]], same: bool
+    arguments: argparse.Namespace, runs: dict[str, list[tuple[float, float]]], same: bool
 ) -> dict[str, Any]:
     pairs = zip(runs["two"], runs["one"], strict=True)
     return {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        **vars(asked),
-        **{f"{name} at once": _told(run) for name, run in runs.items()},
+        **vars(arguments),
+        **{f"{name} at once": _summarize_runs(run) for name, run in runs.items()},
         "times_as_many_posts": _spread([a / b for (a, _), (b, _) in pairs]),
         "same_files": same,
     }
 
 
-def _told(run: Sequence[tuple[float, float]]) -> dict[str, str]:
-    rates, empty = zip(*run, strict=True)
-    return {"posts_per_second": _spread(rates), "idle": _spread(empty)}
+def _summarize_runs(run: Sequence[tuple[float, float]]) -> dict[str, str]:
+    rates, idle_shares = zip(*run, strict=True)
+    return {"posts_per_second": _spread(rates), "idle": _spread(idle_shares)}
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 from finetuners import Contender, Lap, Spec, tables, theirs, trials
 
 
-def race(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], list[Lap]]]:
+def run_rounds(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], list[Lap]]]:
     """Each contender in turn beside the first: its laps and those of the first in the same rounds.
 
     Two are loaded at a time, and who goes first takes turns. The first lap of each is left out.
@@ -39,7 +39,7 @@ def race(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], li
                 other.lap()
                 for number in range(laps):
                     order = (ours, other) if number % 2 else (other, ours)
-                    rounds.append({one: one.lap() for one in order})
+                    rounds.append({contender: contender.lap() for contender in order})
             yield spec, [r[other] for r in rounds], [r[ours] for r in rounds]
 
 
@@ -48,7 +48,7 @@ def measure(trial: str, options: argparse.Namespace) -> dict[str, Any]:
     lines, ours = [], []
     with trials.models(trial, options.model) as model:
         specs = trials.specs(trial, model, options)
-        for spec, theirs_laps, ours_laps in race(specs, options.laps):
+        for spec, theirs_laps, ours_laps in run_rounds(specs, options.laps):
             ours += ours_laps
             lines.append(tables.line(spec, theirs_laps, ours_laps))
             print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
@@ -66,19 +66,19 @@ def losses(options: argparse.Namespace) -> dict[str, Any]:
     """Losses of the first steps where both learn the same batches, and how far they are apart."""
     with trials.models("losses", options.model) as model, tempfile.TemporaryDirectory() as folder:
         specs = trials.alike(model, Path(folder), options)
-        told = []
+        loss_curves = []
         for spec in specs:
-            with Contender(spec) as one:
-                told.append(one.lap().losses)
-    apart = [abs(a - b) / abs(b) for a, b in zip(*told, strict=True)]
+            with Contender(spec) as contender:
+                loss_curves.append(contender.lap().losses)
+    differences = [abs(a - b) / abs(b) for a, b in zip(*loss_curves, strict=True)]
     return {
         "trial": "losses",
-        "steps": len(apart),
+        "steps": len(differences),
         "seed": options.seed,
-        "first": told[0][0],
-        "last": told[0][-1],
-        "largest_relative_difference": max(apart),
-        "median_relative_difference": statistics.median(apart),
+        "first": loss_curves[0][0],
+        "last": loss_curves[0][-1],
+        "largest_relative_difference": max(differences),
+        "median_relative_difference": statistics.median(differences),
     }
 
 
@@ -103,25 +103,25 @@ def machine() -> str:
 
 def main() -> None:
     """Print one JSON line a table, and the tables."""
-    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("trial", nargs="*", help=f"of {', '.join(trials.NAMES)}; all without one")
-    asked.add_argument("--quick", action="store_true", help="one lap over eight shipped posts")
-    asked.add_argument("--model", default="", help="a folder in place of the trial's own model")
-    asked.add_argument("--posts", type=int, default=32)
-    asked.add_argument("--laps", type=int, default=5)
-    asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--only", default="", help="contenders whose names have one of these: a|b")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("trial", nargs="*", help=f"of {', '.join(trials.NAMES)}; all without one")
+    parser.add_argument("--quick", action="store_true", help="one lap over eight shipped posts")
+    parser.add_argument("--model", default="", help="a folder in place of the trial's own model")
+    parser.add_argument("--posts", type=int, default=32)
+    parser.add_argument("--laps", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="contenders whose names have one of these: a|b")
+    options = parser.parse_args()
     if theirs.missing():
         print(f"TRL is left out: {theirs.missing()} has it measured", file=sys.stderr)
     if options.quick:
         options.posts, options.laps = 8, 1
     print(machine(), flush=True)
     for trial in ["quick"] if options.quick else options.trial or trials.NAMES:
-        found = losses(options) if trial == "losses" else measure(trial, options)
-        print(json.dumps(found), flush=True)
-        if "contenders" in found:
-            print(tables.table(found["contenders"]))
+        report = losses(options) if trial == "losses" else measure(trial, options)
+        print(json.dumps(report), flush=True)
+        if "contenders" in report:
+            print(tables.table(report["contenders"]))
 
 
 if __name__ == "__main__":

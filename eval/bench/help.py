@@ -27,13 +27,13 @@ def main(runs: int) -> None:
         bare.append(seconds("-c", "pass"))
         ours.append(seconds("-m", "gen_msa", "--help"))
     median = statistics.median(ours)
-    figures = {
+    report = {
         "runs": runs,
         "help_seconds": round(median, 3),
         "python_seconds": round(statistics.median(bare), 3),
         "within_0.4_s": median <= 0.4,
     }
-    print(json.dumps(figures))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

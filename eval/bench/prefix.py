@@ -26,7 +26,7 @@ from gen_msa.backends import BackendOptions
 from gen_msa.backends.local import weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import Completion, Request
-from gen_msa.prompting import load, render
+from gen_msa.prompting import load_prompt, render
 from gen_msa.types import Aspect, Post
 
 
@@ -42,31 +42,31 @@ def sentences(root: Path, n: int) -> list[Post]:
 
 def requests(posts: Sequence[Post], new: int) -> list[Request]:
     """One request an aspect, those of a sentence adjacent."""
-    prompt = load("reader/full")
-    found = [render(prompt, p, a, cues={}, pictures=()) for p in posts for a in p.aspects]
-    return [r.model_copy(update={"max_new_tokens": new}) for r in found]
+    prompt = load_prompt("reader/full")
+    rendered = [render(prompt, p, a, cues={}, images=()) for p in posts for a in p.aspects]
+    return [r.model_copy(update={"max_new_tokens": new}) for r in rendered]
 
 
-def timed(
-    backend: TransformersBackend, asked: list[Request]
+def time_completion(
+    backend: TransformersBackend, requests_: list[Request]
 ) -> tuple[list[Completion], float, float]:
     """Completions, process CPU seconds, wall seconds."""
     cpu, wall = time.process_time(), time.perf_counter()
-    said = backend.complete(asked)
-    return said, time.process_time() - cpu, time.perf_counter() - wall
+    completions = backend.complete(requests_)
+    return completions, time.process_time() - cpu, time.perf_counter() - wall
 
 
 def gap(backend: TransformersBackend, request: Request, a: str, b: str) -> float:
     """Log-probability between the two tokens at which two answers part, read without any cache."""
-    layout, model = backend.session.layout, backend.session.engine.model
-    prompt = layout.prompt(request.chat).text
-    one, two = layout.ids(prompt + a, prompt), layout.ids(prompt + b, prompt)
-    at = next((i for i, (x, y) in enumerate(zip(one, two, strict=False)) if x != y), None)
-    if at is None:
+    layout, model = backend.generator.chat_tokenizer, backend.generator.engine.model
+    prompt = layout.render_prompt(request.chat).text
+    first_ids, second_ids = layout.tokenize(prompt + a, prompt), layout.tokenize(prompt + b, prompt)
+    split_index = next((i for i, (x, y) in enumerate(zip(first_ids, second_ids, strict=False)) if x != y), None)
+    if split_index is None:
         return 0.0
     with torch.inference_mode():
-        logp = model(torch.tensor([one[:at]])).logits[0, -1].log_softmax(-1)
-    return float(logp[one[at]] - logp[two[at]])
+        logp = model(torch.tensor([first_ids[:split_index]])).logits[0, -1].log_softmax(-1)
+    return float(logp[first_ids[split_index]] - logp[second_ids[split_index]])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -77,33 +77,33 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def measured(
-    ways: dict[str, TransformersBackend], asked: list[Request], rounds: int
+def measure_rounds(
+    backends: dict[str, TransformersBackend], batch: list[Request], rounds: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[Completion]]]:
     """CPU and wall seconds of every round of each way, and what it said in the last."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    said: dict[str, list[Completion]] = {}
-    for way in ways.values():
-        way.complete(asked[:4])
-    for turn in range(rounds):
-        for name in sorted(ways, reverse=bool(turn % 2)):
-            said[name], cpu, wall = timed(ways[name], asked)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in backends}
+    completions: dict[str, list[Completion]] = {}
+    for backend in backends.values():
+        backend.complete(batch[:4])
+    for round_index in range(rounds):
+        for name in sorted(backends, reverse=bool(round_index % 2)):
+            completions[name], cpu, wall = time_completion(backends[name], batch)
             times[name].append((cpu, wall))
-            print(f"round {turn} {name}: cpu {cpu:.1f} s, wall {wall:.1f} s", file=sys.stderr)
-    return times, said
+            print(f"round {round_index} {name}: cpu {cpu:.1f} s, wall {wall:.1f} s", file=sys.stderr)
+    return times, completions
 
 
-def compared(
+def compare_rates(
     times: dict[str, list[tuple[float, float]]], n: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Posts a second of each way, and their ratio round by round."""
-    out = {}
+    report = {}
     for k, unit in enumerate(("CPU", "wall")):
-        rates = {name: [n / t[k] for t in found] for name, found in times.items()}
+        rates = {name: [n / t[k] for t in round_times] for name, round_times in times.items()}
         ratios = [s / p for s, p in zip(rates["shared"], rates["plain"], strict=True)]
-        out[f"posts/s, {unit}"] = {name: spread(r) for name, r in rates.items()}
-        out[f"posts/s, {unit}"]["ratio"] = spread(ratios)
-    return out
+        report[f"posts/s, {unit}"] = {name: spread(r) for name, r in rates.items()}
+        report[f"posts/s, {unit}"]["ratio"] = spread(ratios)
+    return report
 
 
 def main() -> int:
@@ -115,29 +115,29 @@ def main() -> int:
     args = options.parse_args()
     torch.set_num_threads(args.threads)
     posts = sentences(Path(os.environ["GEN_MSA_DATA"]), args.sentences)
-    asked = requests(posts, args.new)
-    model, processor, revision = weights.load(str(builtin.folder()), BackendOptions())
-    ways = {}
+    batch = requests(posts, args.new)
+    model, processor, revision = weights.load_model_and_processor(str(builtin.model_folder()), BackendOptions())
+    backends = {}
     for name in ("plain", "shared"):
         settings = BackendOptions(batch_size=args.batch, share_prefix=name == "shared")
-        ways[name] = TransformersBackend.of(model, processor.tokenizer, settings, revision)
-    times, said = measured(ways, asked, args.rounds)
-    pairs = list(zip(asked, said["shared"], said["plain"], strict=True))
-    parted = [(r, s.text, p.text) for r, s, p in pairs if s.text != p.text]
-    figures = compared(times, len(posts))
+        backends[name] = TransformersBackend.from_model(model, processor.tokenizer, settings, revision)
+    times, completions = measure_rounds(backends, batch, args.rounds)
+    pairs = list(zip(batch, completions["shared"], completions["plain"], strict=True))
+    differing = [(r, s.text, p.text) for r, s, p in pairs if s.text != p.text]
+    rates = compare_rates(times, len(posts))
     report = {
         **vars(args),
-        "requests": len(asked),
+        "requests": len(batch),
         "revision": revision,
-        "prompt": load("reader/full").identity,
-        "mean prompt tokens": round(statistics.mean(c.prompt_tokens for c in said["plain"]), 1),
-        "mean new tokens": round(statistics.mean(c.new_tokens for c in said["plain"]), 1),
-        **figures,
-        "answers that differ": len(parted),
-        "gaps (nats)": [round(gap(ways["plain"], *each), 6) for each in parted],
+        "prompt": load_prompt("reader/full").identity,
+        "mean prompt tokens": round(statistics.mean(c.prompt_tokens for c in completions["plain"]), 1),
+        "mean new tokens": round(statistics.mean(c.new_tokens for c in completions["plain"]), 1),
+        **rates,
+        "answers that differ": len(differing),
+        "gaps (nats)": [round(gap(backends["plain"], *each), 6) for each in differing],
     }
     print(json.dumps(report, indent=1))
-    return 0 if not parted and figures["posts/s, CPU"]["ratio"]["median"] >= 1.5 else 1
+    return 0 if not differing and rates["posts/s, CPU"]["ratio"]["median"] >= 1.5 else 1
 
 
 if __name__ == "__main__":

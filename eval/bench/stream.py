@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gen_msa.annotating import Counts, JobSettings, annotate
-from gen_msa.data import open_source
+from gen_msa.annotating import JobCounts, JobSettings, annotate
+from gen_msa.data import open_examples
 
 WORDS = ["screen", "battery", "soup", "waiter", "train", "beach", "song", "lens", "coffee", "queue"]
 FEELINGS = ["great", "awful", "fine", "slow", "lovely", "cold", "loud", "sharp", "dull", "endless"]
@@ -38,33 +38,33 @@ def write(path: Path, posts: int) -> None:
 
 def main(posts: int) -> None:
     """Stream, and print one JSON line."""
-    settings = JobSettings(reader="echo", chunk=512, prompt="reader/plain")
-    marks: list[float] = []
+    settings = JobSettings(model="echo", chunk=512, prompt="reader/plain")
+    resident_marks: list[float] = []
 
-    def note(counts: Counts) -> None:
-        if counts.rows >= posts * len(marks) / 20:
-            marks.append(resident())
+    def note(counts: JobCounts) -> None:
+        if counts.rows >= posts * len(resident_marks) / 20:
+            resident_marks.append(resident())
 
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "posts.jsonl"), Path(folder, "opinions.jsonl")
         write(path, posts)
         began = time.perf_counter()
-        ledger = Path(folder, "opinions.ledger")
+        cache_path = Path(folder, "opinions.ledger")
         outcome = annotate(
-            open_source(str(path)), out, settings, ledger_path=ledger, on_progress=note
+            open_examples(str(path)), out, settings, cache_path=cache_path, on_progress=note
         )
         seconds = time.perf_counter() - began
-    figures = {
+    report = {
         "posts": outcome.counts.rows,
         "opinions": outcome.counts.opinions,
         "posts_per_second": round(posts / seconds),
-        "resident_mb_after_5_percent": round(marks[1]),
+        "resident_mb_after_5_percent": round(resident_marks[1]),
         "resident_mb_at_end": round(resident()),
-        "growth_mb": round(resident() - marks[1]),
+        "growth_mb": round(resident() - resident_marks[1]),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
-        "within_200_mb": resident() - marks[1] < 200,
+        "within_200_mb": resident() - resident_marks[1] < 200,
     }
-    print(json.dumps(figures))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

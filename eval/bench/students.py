@@ -23,58 +23,58 @@ from typing import Any, NamedTuple
 
 from gen_msa import readers
 from gen_msa.errors import UserError
-from gen_msa.evaluating.costing import Lap, racing
-from gen_msa.evaluating.costing.shipping import megabytes
-from gen_msa.readers import Reader
+from gen_msa.evaluating.costing import Measurement, racing
+from gen_msa.evaluating.costing.shipping import model_size_mb
+from gen_msa.readers import Predictor
 from gen_msa.types import Post, Rejected
 
 BASE = {"layers": 12, "width": 768, "heads": 12, "inner": 3072}
-FASTER, KEPT = 3.0, 200.0
+BASE_SPEEDUP, BUILTIN_SPEEDUP = 3.0, 200.0
 """The marks: int8 against `base`, and a student against `builtin`."""
 
 
-class Contender(NamedTuple):
+class BenchmarkEntry(NamedTuple):
     """A reader and how it is asked."""
 
     name: str
     settings: dict[str, Any]
     posts: int | None = None
 
-    def make(self) -> Callable[[], Reader]:
+    def make(self) -> Callable[[], Predictor]:
         """What makes the reader, in its own process."""
-        return partial(readers.make, readers.ReaderSettings(**self.settings), Path())
+        return partial(readers.make, readers.PredictorSettings(**self.settings), Path())
 
 
-def laps_of(contenders: list[Contender], posts: list[Post], laps: int) -> dict[str, list[Lap]]:
+def measure_laps(entries: list[BenchmarkEntry], posts: list[Post], laps: int) -> dict[str, list[Measurement]]:
     """Laps of each contender, in rounds; two are loaded at a time, the first beside each other.
 
     Raises `UserError` when one of them fails.
     """
-    found: dict[str, list[Lap]] = {}
+    laps_by_name: dict[str, list[Measurement]] = {}
     first, *others = (
-        (c, racing.Contender(c.name, c.make(), posts[: c.posts], len(posts))) for c in contenders
+        (c, racing.BenchmarkTask(c.name, c.make(), posts[: c.posts], len(posts))) for c in entries
     )
-    for one, other in others:
-        for name, ran in racing.race([first[1], other], laps).items():
-            if ran.error:
-                raise UserError(f"{name}: {ran.error}")
-            found.setdefault(name, []).extend(ran.laps)
-        print(json.dumps(told(one, found[one.name], found)), flush=True)
-    return found
+    for entry, other in others:
+        for name, race_result in racing.benchmark([first[1], other], laps).items():
+            if race_result.error:
+                raise UserError(f"{name}: {race_result.error}")
+            laps_by_name.setdefault(name, []).extend(race_result.measurements)
+        print(json.dumps(describe_entry(entry, laps_by_name[entry.name], laps_by_name)), flush=True)
+    return laps_by_name
 
 
-def told(one: Contender, laps: list[Lap], found: dict[str, list[Lap]]) -> dict[str, Any]:
+def describe_entry(entry: BenchmarkEntry, laps: list[Measurement], laps_by_name: dict[str, list[Measurement]]) -> dict[str, Any]:
     """What is printed of a contender; `first_is_faster_by`: median and range over rounds."""
-    beside = next(iter(found.values()))[-len(laps) :]
-    ratios = sorted(speed(a) / speed(b) for a, b in zip(beside, laps, strict=True))
-    size = megabytes(one.settings["reader"])
+    first_entry_laps = next(iter(laps_by_name.values()))[-len(laps) :]
+    ratios = sorted(speed(a) / speed(b) for a, b in zip(first_entry_laps, laps, strict=True))
+    size = model_size_mb(entry.settings["reader"])
     return {
-        "reader": one.name,
-        "posts": laps[0].posts,
-        "opinions": laps[0].opinions,
+        "reader": entry.name,
+        "posts": laps[0].n_posts,
+        "opinions": laps[0].n_opinions,
         "posts_per_cpu_second": round(statistics.median(map(speed, laps)), 2),
         "cpu_seconds_per_1000_posts": round(1e3 / statistics.median(map(speed, laps)), 1),
-        "posts_per_second": round(statistics.median(x.posts / x.wall for x in laps), 2),
+        "posts_per_second": round(statistics.median(x.n_posts / x.wall_seconds for x in laps), 2),
         "first_is_faster_by": [
             round(r, 2) for r in (statistics.median(ratios), *ratios[:: len(ratios) - 1 or 1])
         ],
@@ -83,28 +83,28 @@ def told(one: Contender, laps: list[Lap], found: dict[str, list[Lap]]) -> dict[s
     }
 
 
-def speed(one: Lap) -> float:
+def speed(measurement: Measurement) -> float:
     """Posts a second of CPU time."""
-    return one.posts / one.cpu
+    return measurement.n_posts / measurement.cpu_seconds
 
 
-def contenders(asked: argparse.Namespace, home: Path) -> list[Contender]:
+def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntry]:
     """The graph in 8 bits first: it is what all others are held against."""
-    from gen_msa.students.exporting.writing import export
+    from gen_msa.students.exporting.writing import export_student
 
-    student = Path(asked.student) if asked.student else new(home / "student", {})
-    base = new(home / "base", BASE)
-    export(student, home / "onnx")
-    export(student, home / "int8", int8=True)
+    student = Path(options.student) if options.student else new_student(home / "student", {})
+    base = new_student(home / "base", BASE)
+    export_student(student, home / "onnx")
+    export_student(student, home / "int8", int8=True)
     folders = {"onnx int8": home / "int8", "torch": student, "onnx": home / "onnx", "base": base}
-    if asked.base_graphs:
-        export(base, home / "base-onnx")
-        export(base, home / "base-int8", int8=True)
+    if options.base_graphs:
+        export_student(base, home / "base-onnx")
+        export_student(base, home / "base-int8", int8=True)
         folders |= {"base onnx": home / "base-onnx", "base int8": home / "base-int8"}
-    found = [Contender(k, plain(v)) for k, v in folders.items()]
+    entries = [BenchmarkEntry(k, student_settings(v)) for k, v in folders.items()]
     for name in ("onnx int8", "torch"):
-        found.append(Contender(f"{name} + reasons", plain(folders[name], reasons=True)))
-    if asked.builtin:
+        entries.append(BenchmarkEntry(f"{name} + reasons", student_settings(folders[name], explanations=True)))
+    if options.builtin:
         shared: dict[str, Any] = {
             "reader": "builtin",
             "aspects": "given",
@@ -112,48 +112,48 @@ def contenders(asked: argparse.Namespace, home: Path) -> list[Contender]:
         }
         shared["backend"] = {"dtype": "bfloat16", "batch_size": 32}
         labels = {**shared, "max_new_tokens": 1}
-        found.append(Contender("builtin labels", labels, posts=asked.builtin))
-        found.append(Contender("builtin", shared, posts=asked.builtin))
-    return found
+        entries.append(BenchmarkEntry("builtin labels", labels, posts=options.builtin))
+        entries.append(BenchmarkEntry("builtin", shared, posts=options.builtin))
+    return entries
 
 
-def plain(folder: Path, *, reasons: bool = False) -> dict[str, Any]:
-    return {"reader": f"student:{folder}", "aspects": "given", "reasons": reasons}
+def student_settings(folder: Path, *, explanations: bool = False) -> dict[str, Any]:
+    return {"reader": f"student:{folder}", "aspects": "given", "reasons": explanations}
 
 
-def new(folder: Path, numbers: dict[str, int]) -> Path:
+def new_student(folder: Path, config: dict[str, int]) -> Path:
     """A student with new weights and MiniLM's tokenizer."""
     from gen_msa import manifest
-    from gen_msa.students import Sizes, students
+    from gen_msa.students import InputDims, models
     from gen_msa.students.common import keeping, minilm
-    from gen_msa.students.common.collating import Words
+    from gen_msa.students.common.collating import Collator
 
-    made = students["text"](Sizes(width={"text": 30522}), **numbers)
-    with manifest.staged(folder) as draft:
-        collate = Words(minilm.tokenizer().read_text("utf-8"))
-        keeping.write(draft, made, collate, text="post", name="text")
+    student = models["text"](InputDims(width={"text": 30522}), **config)
+    with manifest.atomic_directory(folder) as draft:
+        collate = Collator(minilm.tokenizer_path().read_text("utf-8"))
+        keeping.save_student(draft, student, collate, text="post", name="text")
     return folder
 
 
-def rows(source: str, most: int) -> list[Post]:
-    from gen_msa.data import open_source
+def load_posts(source: str, max_posts: int) -> list[Post]:
+    from gen_msa.data import open_examples
 
-    found = (e.post for e in open_source(source).rows() if not isinstance(e, Rejected))
-    return [p for p, _ in zip(found, range(most), strict=False)]
+    posts = (e.post for e in open_examples(source).rows() if not isinstance(e, Rejected))
+    return [p for p, _ in zip(posts, range(max_posts), strict=False)]
 
 
-def marks(found: dict[str, list[Lap]]) -> dict[str, Any]:
+def check_targets(laps_by_name: dict[str, list[Measurement]]) -> dict[str, Any]:
     """Whether the marks are met, of medians."""
-    by = {k: statistics.median(map(speed, v)) for k, v in found.items()}
-    told = {"int8_over_base": round(by["onnx int8"] / by["base"], 2)}
-    told["int8_over_base_mark"] = told["int8_over_base"] >= FASTER
+    speed_by_name = {k: statistics.median(map(speed, v)) for k, v in laps_by_name.items()}
+    report = {"int8_over_base": round(speed_by_name["onnx int8"] / speed_by_name["base"], 2)}
+    report["int8_over_base_mark"] = report["int8_over_base"] >= BASE_SPEEDUP
     for name in ("onnx int8", "onnx", "torch"):
         for other in ("builtin", "builtin labels"):
-            if other in by:
-                told[f"{name}_over_{other}"] = round(by[name] / by[other], 1)
-    if "builtin" in by:
-        told["student_over_builtin_mark"] = by["onnx int8"] >= KEPT * by["builtin"]
-    return told
+            if other in speed_by_name:
+                report[f"{name}_over_{other}"] = round(speed_by_name[name] / speed_by_name[other], 1)
+    if "builtin" in speed_by_name:
+        report["student_over_builtin_mark"] = speed_by_name["onnx int8"] >= BUILTIN_SPEEDUP * speed_by_name["builtin"]
+    return report
 
 
 def main() -> None:
@@ -164,14 +164,14 @@ def main() -> None:
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--builtin", type=int, default=16, help="posts it reads in a lap; 0: none")
     parser.add_argument("--base-graphs", action="store_true", help="graphs of `base` too")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="students-"))
     try:
-        some = contenders(asked, home)
-        posts = rows(asked.posts, asked.rows)
-        found = laps_of(some, posts, asked.laps)
-        print(json.dumps(told(some[0], found[some[0].name], found)))
-        print(json.dumps(marks(found)))
+        entries = build_entries(options, home)
+        posts = load_posts(options.posts, options.rows)
+        laps_by_name = measure_laps(entries, posts, options.laps)
+        print(json.dumps(describe_entry(entries[0], laps_by_name[entries[0].name], laps_by_name)))
+        print(json.dumps(check_targets(laps_by_name)))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -32,15 +32,15 @@ from defusedxml.ElementTree import parse
 
 from gen_msa import media
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._messages import messages
-from gen_msa.backends.http import Http
-from gen_msa.chat import Chat, Completion, Picture, Request, Text, Turn
-from gen_msa.data import open_source
-from gen_msa.prompting import load, render
+from gen_msa.backends._messages import build_messages
+from gen_msa.backends.http import HttpBackend
+from gen_msa.chat import Chat, Completion, ImageInput, Request, TextInput, Turn
+from gen_msa.data import open_examples
+from gen_msa.prompting import load_prompt, render
 from gen_msa.types import Aspect, Example, Post
 
 
-def sentences(n: int) -> Iterator[tuple[Post, tuple[Picture, ...]]]:
+def sentences(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
     """The first `n` sentences of the MAMS dev split."""
     file = Path(os.environ["GEN_MSA_DATA"]) / "mams_atsa" / "val.xml"
     for i, node in enumerate(islice(parse(file).iter("sentence"), n)):
@@ -49,46 +49,46 @@ def sentences(n: int) -> Iterator[tuple[Post, tuple[Picture, ...]]]:
         yield Post(id=f"mams-{i}", text=node.findtext("text"), aspects=aspects), ()
 
 
-def seen(n: int) -> Iterator[tuple[Post, tuple[Picture, ...]]]:
+def mvsa_posts(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
     """The first `n` posts of MVSA-Single dev with two or more aspects, and their pictures."""
-    from gen_msa.cues.parsing import candidates
+    from gen_msa.cues.parsing import aspect_candidates
 
-    source = open_source("mvsa_single:dev")
+    source = open_examples("mvsa_single:dev")
     posts = [r.post for r in islice(source.rows(), 4 * n) if isinstance(r, Example)]
-    pairs = zip(posts, candidates(posts), strict=True)
+    pairs = zip(posts, aspect_candidates(posts), strict=True)
     for post, aspects in islice(((p, a) for p, a in pairs if len(a) > 1), n):
-        limits = media.PictureLimits()
-        pictures = tuple(media.admit(m, source.media_root, limits) for m in post.media)
-        yield post.model_copy(update={"aspects": aspects[:4]}), pictures
+        limits = media.ImageLimits()
+        images = tuple(media.open_image(m, source.media_root, limits) for m in post.media)
+        yield post.model_copy(update={"aspects": aspects[:4]}), images
 
 
-def asked(posts: Iterable[tuple[Post, tuple[Picture, ...]]], new: int) -> list[Request]:
+def build_requests(posts: Iterable[tuple[Post, tuple[ImageInput, ...]]], new: int) -> list[Request]:
     """One request an aspect, in file order."""
-    prompt = load("reader/full")
-    found = [
-        render(prompt, post, a, cues={}, pictures=pictures)
-        for post, pictures in posts
+    prompt = load_prompt("reader/full")
+    rendered = [
+        render(prompt, post, a, cues={}, images=images)
+        for post, images in posts
         for a in post.aspects
     ]
-    return [r.model_copy(update={"max_new_tokens": new}) for r in found]
+    return [r.model_copy(update={"max_new_tokens": new}) for r in rendered]
 
 
 @contextmanager
-def served(model: str, python: str, settings: Sequence[str]) -> Iterator[str]:
+def start_server(model: str, python: str, settings: Sequence[str]) -> Iterator[str]:
     """A server with an empty cache; gives its address."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
+    with socket.socket() as probe_socket:
+        probe_socket.bind(("127.0.0.1", 0))
+        port = probe_socket.getsockname()[1]
     command = [sys.executable, "-m", "gen_msa", "serve", f"vllm:{model}", f"port={port}"]
-    given = [f"python={python}", "name=model", "stop_seconds=5", *settings]
+    overrides = [f"python={python}", "name=model", "stop_seconds=5", *settings]
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen([*command, *given], stdout=out, stderr=out)
+            process = subprocess.Popen([*command, *overrides], stdout=out, stderr=out)
         try:
-            while '"event": "ready"' not in (said := log.read_text(errors="replace")):
+            while '"event": "ready"' not in (log_text := log.read_text(errors="replace")):
                 if process.poll() is not None:
-                    sys.exit(f"the server did not start:\n{said[-3000:]}")
+                    sys.exit(f"the server did not start:\n{log_text[-3000:]}")
                 time.sleep(0.2)
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -100,67 +100,67 @@ def counters(url: str) -> dict[str, float]:
     """Tokens asked for and had by the prefix cache, and its block's size."""
     text = httpx.get(f"{url}/metrics", trust_env=False).text
     pattern = r"^vllm:prefix_cache_(queries|hits)_total\{[^}]*\} (\S+)$"
-    found = {name: float(value) for name, value in re.findall(pattern, text, re.MULTILINE)}
+    counts = {name: float(value) for name, value in re.findall(pattern, text, re.MULTILINE)}
     block = re.search(r'vllm:cache_config_info\{[^}]*\bblock_size="(\d+)"', text)
-    return found | {"block": float(block[1]) if block else 16.0}
+    return counts | {"block": float(block[1]) if block else 16.0}
 
 
 def shareable(prompts: Sequence[Sequence[int]], block: int) -> int:
     """Tokens in whole blocks at the head of an earlier prompt; a prompt's last is read anew."""
-    seen: set[tuple[int, ...]] = set()
-    found = 0
+    seen_prefixes: set[tuple[int, ...]] = set()
+    n_shared = 0
     for prompt in prompts:
         heads = [tuple(prompt[:end]) for end in range(block, len(prompt) + 1, block)]
-        found += block * sum(h in seen for h in heads if len(h) < len(prompt))
-        seen.update(heads)
-    return found
+        n_shared += block * sum(h in seen_prefixes for h in heads if len(h) < len(prompt))
+        seen_prefixes.update(heads)
+    return n_shared
 
 
 def tokens(model: str, requests: Sequence[Request]) -> list[list[int]]:
     """The prompts as the server lays them out; a picture's tokens are numbers of its own."""
     from transformers import AutoProcessor, AutoTokenizer
 
-    chats = [messages(r.chat, lambda _: {"type": "image"})[0] for r in requests]
-    if not any(r.chat.pictures for r in requests):
+    chats = [build_messages(r.chat, lambda _: {"type": "image"})[0] for r in requests]
+    if not any(r.chat.images for r in requests):
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        found = [tokenizer.apply_chat_template(c, add_generation_prompt=True) for c in chats]
-        return [list(x["input_ids"]) for x in found]
+        encoded = [tokenizer.apply_chat_template(c, add_generation_prompt=True) for c in chats]
+        return [list(x["input_ids"]) for x in encoded]
     processor = AutoProcessor.from_pretrained(model, local_files_only=True)
-    known: dict[str, int] = {}
-    laid = []
+    image_ids: dict[str, int] = {}
+    prompt_ids = []
     for request, chat in zip(requests, chats, strict=True):
-        pictures = request.chat.pictures
+        image_inputs = request.chat.images
         for turn in chat:  # as the server does it: such templates know parts alone
             if isinstance(turn["content"], str):
                 turn["content"] = [{"type": "text", "text": turn["content"]}]
         text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        images = [media.load(p) for p in pictures]
+        images = [media.load_image(p) for p in image_inputs]
         (ids,) = processor(text=[text], images=[images], add_special_tokens=False)["input_ids"]
-        own = -1 - 10_000 * known.setdefault(",".join(p.sha256 for p in pictures), len(known))
-        places = (i for i, t in enumerate(ids) if t == processor.image_token_id)
-        laid.append(list(ids))
-        for nth, place in enumerate(places):
-            laid[-1][place] = own - nth
-    return laid
+        placeholder_id = -1 - 10_000 * image_ids.setdefault(",".join(p.sha256 for p in image_inputs), len(image_ids))
+        image_positions = (i for i, t in enumerate(ids) if t == processor.image_token_id)
+        prompt_ids.append(list(ids))
+        for image_index, image_position in enumerate(image_positions):
+            prompt_ids[-1][image_position] = placeholder_id - image_index
+    return prompt_ids
 
 
-def measured(args: argparse.Namespace, way: dict[str, Any], requests: list[Request]) -> Any:
+def measure_way(args: argparse.Namespace, mode_options: dict[str, Any], requests: list[Request]) -> Any:
     """Seconds, counters and answers of one way."""
-    with served(args.model, args.python, args.settings) as url:
-        options = BackendOptions(api_key_variable="", retries=0, timeout=600, **way)
-        backend = Http(f"{url}/v1#model", options)
+    with start_server(args.model, args.python, args.settings) as url:
+        options = BackendOptions(api_key_variable="", retries=0, timeout=600, **mode_options)
+        backend = HttpBackend(f"{url}/v1#model", options)
         # A server's first answer takes longer than any other; it shares nothing with the rest.
-        hello = Chat(turns=(Turn(role="user", parts=(Text(text="Hello"),)),))
+        hello = Chat(turns=(Turn(role="user", parts=(TextInput(text="Hello"),)),))
         backend.complete([Request(chat=hello, max_new_tokens=2)])
         before, start = counters(url), time.perf_counter()
-        said = backend.complete(requests)
+        completions = backend.complete(requests)
         seconds, after = time.perf_counter() - start, counters(url)
         for name in ("queries", "hits"):
             after[name] -= before[name]
-        return seconds, after, said
+        return seconds, after, completions
 
 
-WAYS: dict[str, dict[str, Any]] = {
+MODES: dict[str, dict[str, Any]] = {
     "ours": {},
     "together": {"share_prefix": False},
     "one by one": {"share_prefix": False, "batch_size": 1},
@@ -169,18 +169,18 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def main() -> int:
     args = arguments()
-    requests = asked((seen if args.pictures else sentences)(args.sentences), args.new)
+    requests = build_requests((mvsa_posts if args.pictures else sentences)(args.sentences), args.new)
     prompts = tokens(args.model, requests)
     report: dict[str, Any] = {**vars(args), "requests": len(requests)}
     texts: dict[str, list[str]] = {}
-    rates: dict[str, list[float]] = {name: [] for name in WAYS}
+    rates: dict[str, list[float]] = {name: [] for name in MODES}
     shares = []
     for lap in range(args.laps):
-        for name, way in sorted(WAYS.items(), key=lambda x: x[0], reverse=lap % 2 > 0):
-            seconds, found, said = measured(args, {"batch_size": args.batch, **way}, requests)
-            texts.setdefault(name, [answer(c) for c in said])
+        for name, mode_options in sorted(MODES.items(), key=lambda x: x[0], reverse=lap % 2 > 0):
+            seconds, counters_after, completions = measure_way(args, {"batch_size": args.batch, **mode_options}, requests)
+            texts.setdefault(name, [answer(c) for c in completions])
             rates[name].append(args.sentences / seconds)
-            report[name] = {"posts/s": spread(rates[name]), **hits(found, prompts)}
+            report[name] = {"posts/s": spread(rates[name]), **hits(counters_after, prompts)}
             shares.append(report[name]["of shareable in whole blocks"] if name == "ours" else 1.0)
             print(json.dumps({name: report[name]}), file=sys.stderr)
     report["answers that differ"] = {
@@ -208,22 +208,22 @@ def arguments() -> argparse.Namespace:
     return options.parse_intermixed_args()
 
 
-def hits(found: dict[str, float], prompts: list[list[int]]) -> dict[str, Any]:
+def hits(cache_counters: dict[str, float], prompts: list[list[int]]) -> dict[str, Any]:
     """The server's figures of a way, and what share of the shareable tokens they are."""
-    block = int(found["block"])
+    block = int(cache_counters["block"])
     return {
-        "prompt tokens": int(found["queries"]),
-        "hits": int(found["hits"]),
+        "prompt tokens": int(cache_counters["queries"]),
+        "hits": int(cache_counters["hits"]),
         "block": block,
-        "of shareable in whole blocks": round(found["hits"] / shareable(prompts, block), 4),
-        "of shareable tokens": round(found["hits"] / shareable(prompts, 1), 4),
+        "of shareable in whole blocks": round(cache_counters["hits"] / shareable(prompts, block), 4),
+        "of shareable tokens": round(cache_counters["hits"] / shareable(prompts, 1), 4),
         "blocks of 16 could have": round(shareable(prompts, 16) / shareable(prompts, 1), 4),
     }
 
 
-def answer(said: Completion) -> str:
+def answer(completion: Completion) -> str:
     """Words, or what went wrong: a failure is no answer and must not pass for one."""
-    return said.text if said.finish_reason != "error" else f"error: {said.error}"
+    return completion.text if completion.finish_reason != "error" else f"error: {completion.error}"
 
 
 if __name__ == "__main__":

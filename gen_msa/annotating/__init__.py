@@ -7,26 +7,26 @@ labels where none may be. Knows nothing of how a reader comes to its opinions, o
 the other verbs in files only.
 """
 
-from gen_msa.annotating._ending import Outcome
-from gen_msa.annotating._job import annotate, annotate_shard, prepared
-from gen_msa.annotating._output import Counts
+from gen_msa.annotating._ending import JobResult
+from gen_msa.annotating._job import annotate, annotate_shard, make_job_teacher
+from gen_msa.annotating._output import JobCounts
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings, Prices
-from gen_msa.annotating.merging import merge
+from gen_msa.annotating.merging import merge_shards
 from gen_msa.annotating.shards import Shard
-from gen_msa.annotating.summary import Summary
-from gen_msa.data.label_leak import audit
+from gen_msa.annotating.summary import AnnotationSummary
+from gen_msa.data.label_leak import check_no_label_leak
 
 __all__ = [
     "AnnotateSettings",
-    "Counts",
+    "JobCounts",
     "JobSettings",
-    "Outcome",
+    "JobResult",
     "Prices",
     "Shard",
-    "Summary",
+    "AnnotationSummary",
     "annotate",
     "annotate_shard",
-    "audit",
-    "merge",
-    "prepared",
+    "check_no_label_leak",
+    "merge_shards",
+    "make_job_teacher",
 ]

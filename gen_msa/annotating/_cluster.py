@@ -58,7 +58,7 @@ def joined(settings: JobSettings) -> tuple[Any, bool]:
         if early and not settings.address and os.environ.get(_LOOPBACK) != "0":
             raise UserError(
                 "ray was imported before it could be told to listen on this machine only",
-                mend="call ray.init() yourself, give an address, or import ray later",
+                hint="call ray.init() yourself, give an address, or import ray later",
             )
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if settings.address:
@@ -73,7 +73,7 @@ def joined(settings: JobSettings) -> tuple[Any, bool]:
             raise
         raise UserError(
             f"no way to Ray at {settings.address or 'this machine'}: {e}",
-            mend="see `ray status` there; --address HOST:PORT is that of `ray start --head`, and "
+            hint="see `ray status` there; --address HOST:PORT is that of `ray start --head`, and "
             "with RAY_AUTH_MODE=token its token must lie here too",
         ) from e
     return ray, True

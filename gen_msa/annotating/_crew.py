@@ -24,13 +24,13 @@ from pydantic import JsonValue
 from gen_msa.annotating._cluster import deaths, joined
 from gen_msa.annotating._dealing import DEATHS, HANDS, Chunk, Turn, Worker, deal, take_back
 from gen_msa.annotating._desk import Desk, Stop
-from gen_msa.annotating._output import Pending
+from gen_msa.annotating._output import PendingChunk
 from gen_msa.annotating._settings import JobSettings
 from gen_msa.annotating._teaching import Teacher
-from gen_msa.annotating._working import key_of
+from gen_msa.annotating._working import cache_key
 from gen_msa.errors import UserError
-from gen_msa.ledger import key
-from gen_msa.readers import Finish, Reading, Shown
+from gen_msa.ledger import hash_key
+from gen_msa.readers import Continuation, Prediction, Shown
 from gen_msa.types import Example
 
 W = TypeVar("W")
@@ -94,20 +94,20 @@ class Crew:
         shown: list[Shown] = _said(self._ray.get(first.desk.preview.remote(examples)))
         return shown
 
-    def prepare(self, examples: Sequence[Example]) -> Finish:
+    def prepare(self, examples: Sequence[Example]) -> Continuation:
         """Nothing: each reader prepares where it works."""
-        return lambda: self.read(examples)
+        return lambda: self.predict(examples)
 
-    def read(self, examples: Sequence[Example]) -> list[Reading]:
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One reading an example, in order."""
-        reader = key(self.fingerprint())
-        keys = [key_of(reader, e, self._root, self._settings) for e in examples]
+        reader = hash_key(self.fingerprint())
+        keys = [cache_key(reader, e, self._root, self._settings) for e in examples]
         ((_, readings),) = self.read_all([(None, examples, keys)])
         return readings
 
     def read_all(
         self, work: Iterable[tuple[W, Sequence[Example], Sequence[str]]]
-    ) -> Iterator[tuple[W, list[Reading]]]:
+    ) -> Iterator[tuple[W, list[Prediction]]]:
         """Read every piece of work, whoever dies; results come in the order of the work."""
         waiting: deque[tuple[W, Chunk]] = deque()
         for carried, examples, keys in work:
@@ -121,7 +121,7 @@ class Crew:
         while waiting:
             yield self._next(waiting)
 
-    def _next(self, waiting: deque[tuple[W, Chunk]]) -> tuple[W, list[Reading]]:
+    def _next(self, waiting: deque[tuple[W, Chunk]]) -> tuple[W, list[Prediction]]:
         carried, chunk = waiting.popleft()
         while not chunk.whole:
             self._deal()
@@ -145,7 +145,7 @@ class Crew:
         if not ready and not any(worker.open for worker in self._workers):
             raise UserError(
                 f"no reader could start within {PATIENCE:.0f} s",
-                mend="either Ray has no room for one (see `ray status`; ask for fewer workers or "
+                hint="either Ray has no room for one (see `ray status`; ask for fewer workers or "
                 "gpus), or the model still loads: put it on a faster disk",
             )
         for ref in ready:
@@ -167,7 +167,7 @@ class Crew:
         if self._facts not in (None, facts):
             raise UserError(
                 "two machines have different readers: model, prompt or version is another",
-                mend="install the same gen-msa and put models and prompts on shared paths",
+                hint="install the same gen-msa and put models and prompts on shared paths",
             )
         self._facts = facts
 
@@ -183,19 +183,19 @@ class Crew:
         if self._stillborn > DEATHS * self._settings.workers:
             raise UserError(
                 f"readers die while they load: {why}",
-                mend="give each more memory, or ask for fewer workers a machine",
+                hint="give each more memory, or ask for fewer workers a machine",
             )
         self._hire()
         take_back(worker, self._todo)
 
 
 def read_on_ray(
-    crew: Teacher, work: Iterable[tuple[Pending, Sequence[Example]]]
-) -> Iterator[tuple[Pending, list[Reading]]]:
+    crew: Teacher, work: Iterable[tuple[PendingChunk, Sequence[Example]]]
+) -> Iterator[tuple[PendingChunk, list[Prediction]]]:
     """Every chunk with the readings of its unread posts, in order."""
     if not isinstance(crew, Crew):
         raise TypeError("engine: ray needs the teacher that `prepared` makes")
-    return crew.read_all((p, unread, p.new) for p, unread in work)
+    return crew.read_all((p, unread, p.new_keys) for p, unread in work)
 
 
 def _said(answer: Any) -> Any:

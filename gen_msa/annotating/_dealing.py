@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gen_msa.readers import Reading
+from gen_msa.readers import Prediction
 from gen_msa.types import Example
 
 HANDS = 2
@@ -26,7 +26,7 @@ class Chunk:
 
     examples: Sequence[Example]
     keys: Sequence[str]
-    made: dict[int, Reading] = field(default_factory=dict)
+    made: dict[int, Prediction] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -82,8 +82,8 @@ def again(turn: Turn) -> list[Turn]:
         return [turn]
     if turn.last - turn.first > 1:
         return [Turn(turn.chunk, i, i + 1) for i in range(turn.first, turn.last)]
-    turn.chunk.made[turn.first] = Reading(
-        refused=f"{DEATHS} readers died while they read it",
-        mend="see the reader's log; run again to ask only this post",
+    turn.chunk.made[turn.first] = Prediction(
+        rejection=f"{DEATHS} readers died while they read it",
+        hint="see the reader's log; run again to ask only this post",
     )
     return []

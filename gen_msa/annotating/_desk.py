@@ -19,10 +19,10 @@ from pydantic import JsonValue
 
 from gen_msa.annotating._settings import JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
-from gen_msa.annotating._working import key_of
+from gen_msa.annotating._working import cache_key
 from gen_msa.errors import UserError
-from gen_msa.ledger import key
-from gen_msa.readers import Reading, Shown
+from gen_msa.ledger import hash_key
+from gen_msa.readers import Prediction, Shown
 from gen_msa.types import Example
 
 
@@ -34,7 +34,7 @@ class Stop(NamedTuple):
 
     def error(self) -> UserError:
         """The error, to be raised by the driver."""
-        return UserError(self.problem, mend=self.mend)
+        return UserError(self.problem, hint=self.mend)
 
 
 class Desk:
@@ -58,18 +58,18 @@ class Desk:
             self._teacher = make_teacher(self._settings, self._root)
             facts = self._teacher.fingerprint()
         except UserError as e:
-            return Stop(f"on {platform.node()}: {e.problem}", e.mend)
-        self._key = key(facts)
+            return Stop(f"on {platform.node()}: {e.problem}", e.hint)
+        self._key = hash_key(facts)
         return facts
 
-    def read(self, examples: Sequence[Example], keys: Sequence[str]) -> list[Reading] | Stop:
+    def read(self, examples: Sequence[Example], keys: Sequence[str]) -> list[Prediction] | Stop:
         """One reading an example. `keys` are the driver's.
 
         Called in two threads: while one asks the model, the other makes its posts ready, or asks
         too where the model is a server's.
         """
         for example, wanted in zip(examples, keys, strict=True):
-            if key_of(self._key, example, self._root, self._settings) != wanted:
+            if cache_key(self._key, example, self._root, self._settings) != wanted:
                 return Stop(
                     f"post {example.post.id!r} is not on {platform.node()} what it is here: its "
                     "pictures are others or missing",
@@ -78,17 +78,17 @@ class Desk:
         try:
             teacher = self._at_work()
             finish = teacher.prepare(examples)
-            with nullcontext() if teacher.overlaps else self._asking:
+            with nullcontext() if teacher.is_concurrent else self._asking:
                 return finish()
         except UserError as e:
-            return Stop(e.problem, e.mend)
+            return Stop(e.problem, e.hint)
 
     def preview(self, examples: Sequence[Example]) -> list[Shown] | Stop:
         """The questions about the examples, unasked."""
         try:
             return self._at_work().preview(examples)
         except UserError as e:
-            return Stop(e.problem, e.mend)
+            return Stop(e.problem, e.hint)
 
     def _at_work(self) -> Teacher:
         if self._teacher is None:

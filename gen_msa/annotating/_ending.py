@@ -12,92 +12,92 @@ from pydantic import JsonValue
 
 from gen_msa import jsonl
 from gen_msa import settings as settings_files
-from gen_msa.annotating._gated import made_gates
-from gen_msa.annotating._output import Counts, Output
+from gen_msa.annotating._gated import build_filters
+from gen_msa.annotating._output import JobCounts, JobOutput
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
-from gen_msa.annotating._sieving import Sieve
-from gen_msa.annotating.gates import Bench, gates
-from gen_msa.annotating.summary import Summary, summarise
+from gen_msa.annotating._sieving import FilterSplitter
+from gen_msa.annotating.gates import FilterContext, filters
+from gen_msa.annotating.summary import AnnotationSummary, summarise
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What a finished job has to say for itself."""
 
-    counts: Counts
-    reader: dict[str, JsonValue]
+    counts: JobCounts
+    fingerprint: dict[str, JsonValue]
     """The reader's fingerprint."""
     posts_sha256: str
     """Of all posts written, in order: which data this was."""
     rejected_file: Path | None
-    summary: Summary | None = None
+    summary: AnnotationSummary | None = None
     """Of a job with gates."""
 
-    def too_bad(self, settings: JobSettings) -> bool:
+    def exceeds_error_rate(self, settings: JobSettings) -> bool:
         """Whether more rows were rejected or left unanswered than `max_bad` allows."""
-        return self.counts.bad_share() > settings.max_bad
+        return self.counts.error_rate() > settings.max_error_rate
 
-    def worth_another_run(self, settings: JobSettings) -> bool:
+    def should_rerun(self, settings: JobSettings) -> bool:
         """Whether more rows could not be asked than `max_bad` allows: the same again may do."""
-        return self.counts.unanswered > settings.max_bad * self.counts.rows
+        return self.counts.unanswered > settings.max_error_rate * self.counts.rows
 
 
-def sieve_of(settings: JobSettings, media_root: Path) -> Sieve | None:
+def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | None:
     """The gates that look at the whole file; None for a job without gates."""
     if not isinstance(settings, AnnotateSettings):
         return None
-    late = {n: o for n, o in settings.gates.items() if gates[n].stage == "file"}
-    few = settings.model_copy(update={"gates": late})
-    return Sieve(made_gates(few, Bench(media_root)), settings.reader)
+    file_stage = {n: o for n, o in settings.filters.items() if filters[n].stage == "file"}
+    file_settings = settings.model_copy(update={"gates": file_stage})
+    return FilterSplitter(build_filters(file_settings, FilterContext(media_root)), settings.model)
 
 
-def rejects_of(out: Path) -> Path:
+def rejected_path(out: Path) -> Path:
     """Where the rows that are not in `out` stand."""
     return out.with_suffix(".rejected.jsonl")
 
 
-def ended(
-    output: Output,
+def finalize(
+    output: JobOutput,
     settings: JobSettings,
     out: Path,
     source: str,
-    reader: dict[str, JsonValue],
+    fingerprint: dict[str, JsonValue],
     seconds: float,
-) -> Outcome:
+) -> JobResult:
     """Write what lies beside a whole `out`: settings, and a summary where there are gates."""
     settings_files.save(settings, out.with_suffix(".settings.yaml"))
-    return Outcome(
+    return JobResult(
         counts=output.counts,
-        reader=reader,
+        fingerprint=fingerprint,
         posts_sha256=output.posts.hexdigest(),
-        rejected_file=_kept_if(output.counts.rejected + output.counts.failed, rejects_of(out)),
-        summary=_summary(source, settings, output, out, seconds),
+        rejected_file=_keep_if_written(output.counts.rejected + output.counts.filtered_out, rejected_path(out)),
+        summary=_write_summary(source, settings, output, out, seconds),
     )
 
 
-def _kept_if(lines: int, rejects: Path) -> Path | None:
+def _keep_if_written(n_lines: int, rejected_file: Path) -> Path | None:
     """The rejected file; gone, where nothing stands in it."""
-    if lines:
-        return rejects
-    rejects.unlink()
+    if n_lines:
+        return rejected_file
+    rejected_file.unlink()
     return None
 
 
-def _summary(
-    source: str, settings: JobSettings, output: Output, out: Path, seconds: float
-) -> Summary | None:
-    if not isinstance(settings, AnnotateSettings) or output.sieve is None:
+def _write_summary(
+    source: str, settings: JobSettings, output: JobOutput, out: Path, seconds: float
+) -> AnnotationSummary | None:
+    if not isinstance(settings, AnnotateSettings) or output.splitter is None:
         return None
-    facts: dict[str, str | int | float] = {
+    job_facts: dict[str, str | int | float] = {
         "data": source,
         "data_sha256": output.posts.hexdigest(),
         "posts": output.counts.written,
         "rejected_rows": output.counts.rejected,
         "label_fields": output.label_fields,
-        "repeated_posts": output.counts.repeated,
+        "repeated_posts": output.counts.from_cache,
         "seconds": round(seconds, 3),
     }
-    summary = summarise(settings, output.sieve.tally, facts)
-    with jsonl.whole(out.with_suffix(".summary.json")) as f:
+    summary = summarise(settings, output.splitter.tally, job_facts)
+    with jsonl.atomic_write(out.with_suffix(".summary.json")) as f:
         f.write(summary.model_dump_json(indent=1).encode() + b"\n")
     return summary

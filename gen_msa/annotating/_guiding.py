@@ -11,106 +11,106 @@ from pathlib import Path
 
 from gen_msa import prompting
 from gen_msa.chat import Completion
-from gen_msa.data.label_leak import labels_of
-from gen_msa.data.splits import is_train
+from gen_msa.data.label_leak import gold_labels
+from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
-from gen_msa.readers import Finish, Reading, Shown
-from gen_msa.readers.prompted import Asker, PostRefused, Prompted, Question, Seen, see
+from gen_msa.readers import Continuation, Prediction, Shown
+from gen_msa.readers.prompted import RequestBuilder, PostRejected, PromptedPredictor, PromptRequest, StudentInputs, load_inputs
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
-GUIDED = "_guided"
+LABEL_SUFFIX = "_guided"
 """Ends the name of a prompt that takes the label, beside the one that asks for it."""
 
 
-def refuse_unless_train(source: str) -> None:
+def require_train_split(source: str) -> None:
     """Raise `UserError` for every source that does not say it is a train split."""
-    if not is_train(source):
+    if not is_train_split(source):
         raise UserError(
             f"{source} is not named as a train split, and gold may guide a teacher on train only",
-            mend="use DATASET:train, call your file e.g. posts.train.jsonl, or leave out guided",
+            hint="use DATASET:train, call your file e.g. posts.train.jsonl, or leave out guided",
         )
 
 
-def guided_prompt(name: str) -> str:
+def label_conditioned_prompt(name: str) -> str:
     """The prompt that takes the label: `name` itself, or the one beside it.
 
     Raises `UserError` when there is none.
     """
-    if prompting.load(name).takes_label:
+    if prompting.load_prompt(name).takes_label:
         return name
-    if name + GUIDED in prompting.names():
-        return name + GUIDED
+    if name + LABEL_SUFFIX in prompting.prompt_names():
+        return name + LABEL_SUFFIX
     raise UserError(
-        f"prompt {name} does not take a label", mend="guided needs e.g. teacher/rationale"
+        f"prompt {name} does not take a label", hint="guided needs e.g. teacher/rationale"
     )
 
 
-class Guided:
+class LabelConditionedTeacher:
     """Asks `prompted`'s model why the gold label is what it is."""
 
-    def __init__(self, prompted: Prompted, media_root: Path) -> None:
-        self._settings = prompted.settings
-        self._backend = prompted.backend
+    def __init__(self, predictor: PromptedPredictor, media_root: Path) -> None:
+        self._settings = predictor.settings
+        self._backend = predictor.backend
         self._root = media_root
-        sees = self._backend.sees_pictures and self._settings.pictures
-        name = guided_prompt(self._settings.prompt)
-        self._asker = Asker(name, self._settings, media_root, sees_pictures=sees)
-        self.prompt = self._asker.prompt
+        supports_images = self._backend.supports_images and self._settings.images
+        name = label_conditioned_prompt(self._settings.prompt)
+        self._builder = RequestBuilder(name, self._settings, media_root, supports_images=supports_images)
+        self.prompt = self._builder.prompt
 
-    def prepare(self, examples: Sequence[Example]) -> Finish:
+    def prepare(self, examples: Sequence[Example]) -> Continuation:
         """A reading for each example; aspects without a gold polarity are not asked about."""
-        readings = [Reading()] * len(examples)
-        questions: list[Question] = []
+        predictions = [Prediction()] * len(examples)
+        requests: list[PromptRequest] = []
         for row, example in enumerate(examples):
             try:
-                seen = see(row, example.post, self._root, self._settings)
-            except PostRefused as e:
-                readings[row] = Reading(refused=e.reason, mend=e.mend)
+                inputs = load_inputs(row, example.post, self._root, self._settings)
+            except PostRejected as e:
+                predictions[row] = Prediction(rejection=e.reason, hint=e.hint)
             else:
-                questions += self._questions(seen, labels_of(example))
+                requests += self._build_requests(inputs, gold_labels(example))
 
-        def finish() -> list[Reading]:
-            answers = self._backend.complete([q.request for q in questions])
-            for q, completion in zip(questions, answers, strict=True):
-                before = readings[q.seen.row].opinions
-                readings[q.seen.row] = Reading((*before, self._opinion(q, completion)))
-            return readings
+        def finish() -> list[Prediction]:
+            completions = self._backend.complete([request.request for request in requests])
+            for request, completion in zip(requests, completions, strict=True):
+                earlier_opinions = predictions[request.inputs.row].opinions
+                predictions[request.inputs.row] = Prediction((*earlier_opinions, self._parse(request, completion)))
+            return predictions
 
         return finish
 
     def preview(self, examples: Sequence[Example]) -> list[Shown]:
         """The questions about the examples, unasked."""
-        seen = [see(i, e.post, self._root, self._settings) for i, e in enumerate(examples)]
-        pairs = zip(seen, examples, strict=True)
-        return [self._shown(q) for s, e in pairs for q in self._questions(s, labels_of(e))]
+        inputs = [load_inputs(i, example.post, self._root, self._settings) for i, example in enumerate(examples)]
+        input_pairs = zip(inputs, examples, strict=True)
+        return [self._preview(request) for post_inputs, example in input_pairs for request in self._build_requests(post_inputs, gold_labels(example))]
 
-    def _shown(self, q: Question) -> Shown:
-        count = self._backend.count_tokens(q.request.chat)
+    def _preview(self, request: PromptRequest) -> Shown:
+        count = self._backend.count_tokens(request.request.chat)
         return Shown(
-            post=q.seen.post,
-            aspect=q.aspect.term,
-            pictures=tuple(p.path for p in q.request.chat.pictures),
-            cues={slot: f"{cue.text} [{cue.source}]" for slot, cue in q.cues.items()},
-            prompt=q.request.chat.as_text(),
+            post=request.inputs.post,
+            aspect=request.aspect.term,
+            images=tuple(p.path for p in request.request.chat.images),
+            cues={slot: f"{cue.text} [{cue.source}]" for slot, cue in request.cues.items()},
+            prompt=request.request.chat.as_text(),
             tokens=count.total if count else None,
-            picture_tokens=count.picture if count else None,
-            how=dict(q.how),
+            image_tokens=count.image if count else None,
+            how=dict(request.provenance),
         )
 
-    def _questions(self, seen: Seen, labels: Mapping[Aspect, Polarity]) -> list[Question]:
-        post = seen.post.model_copy(update={"aspects": tuple(labels)})
-        told = Seen(seen.row, post, seen.pictures, seen.task, seen.how)
-        (hints,) = self._asker.hints([told])
+    def _build_requests(self, inputs: StudentInputs, labels: Mapping[Aspect, Polarity]) -> list[PromptRequest]:
+        post = inputs.post.model_copy(update={"aspects": tuple(labels)})
+        labelled_inputs = StudentInputs(inputs.row, post, inputs.images, inputs.task, inputs.provenance)
+        (cues_by_aspect,) = self._builder.write_cues([labelled_inputs])
         return [
-            self._asker.question(told, aspect, cues, label)
-            for (aspect, label), cues in zip(labels.items(), hints, strict=True)
+            self._builder.build_one(labelled_inputs, aspect, cues, label)
+            for (aspect, label), cues in zip(labels.items(), cues_by_aspect, strict=True)
         ]
 
-    def _opinion(self, q: Question, completion: Completion) -> Opinion:
-        by = self._settings.reader
-        how = {**q.how, **completion.notes, "guided": "gold gave the label"}
+    def _parse(self, request: PromptRequest, completion: Completion) -> Opinion:
+        annotator = self._settings.model
+        provenance = {**request.provenance, **completion.notes, "guided": "gold gave the label"}
         if completion.finish_reason == "error":
-            how["error"] = completion.error
-            return Opinion(by=by, aspect=q.aspect, status=Status.ERROR, how=how)
-        said = prompting.read_opinion(q.prompt, completion, q.seen.post, q.aspect, by)
-        return said.model_copy(update={"how": {**how, **said.how}})
+            provenance["error"] = completion.error
+            return Opinion(annotator=annotator, aspect=request.aspect, status=Status.ERROR, provenance=provenance)
+        opinion = prompting.parse_opinion(request.prompt, completion, request.inputs.post, request.aspect, annotator)
+        return opinion.model_copy(update={"how": {**provenance, **opinion.provenance}})

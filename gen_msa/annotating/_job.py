@@ -17,36 +17,36 @@ from pathlib import Path
 from typing import Any
 
 from gen_msa import jsonl
-from gen_msa.annotating._ending import Outcome, ended, rejects_of, sieve_of
-from gen_msa.annotating._guiding import refuse_unless_train
-from gen_msa.annotating._output import Counts, Output, Pending, failed, keep, settled
-from gen_msa.annotating._parts import PartFile, part_file
-from gen_msa.annotating._pool import read_alone, read_together
+from gen_msa.annotating._ending import JobResult, finalize, rejected_path, file_filters
+from gen_msa.annotating._guiding import require_train_split
+from gen_msa.annotating._output import JobCounts, JobOutput, PendingChunk, has_error, cache_answers, merge_cached
+from gen_msa.annotating._parts import ShardWriter, open_shard_writer
+from gen_msa.annotating._pool import predict_in_process, predict_in_workers
 from gen_msa.annotating._settings import AnnotateSettings, JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
-from gen_msa.annotating._working import WHOLE, work
+from gen_msa.annotating._working import FULL_SOURCE, pending_chunks
 from gen_msa.annotating.shards import Shard
-from gen_msa.data import Rows, Source
-from gen_msa.errors import Unanswered, UserError
-from gen_msa.ledger import Ledger, key
-from gen_msa.readers import Reading
+from gen_msa.data import Rows, ExampleSource
+from gen_msa.errors import BackendUnavailable, UserError
+from gen_msa.ledger import AnswerCache, hash_key
+from gen_msa.readers import Prediction
 from gen_msa.types import Rejected
 
-LOST = 256
+MAX_CONSECUTIVE_FAILURES = 256
 """Posts in a row that cannot be asked before a job stops; a server's restart takes fewer."""
 
 
 def annotate(
-    source: Source,
+    source: ExampleSource,
     out: Path,
     settings: JobSettings,
     *,
-    ledger_path: Path | None = None,
-    known: Sequence[Path] = (),
+    cache_path: Path | None = None,
+    reuse_cache: Sequence[Path] = (),
     teacher: Teacher | None = None,
     lines: Path | None = None,
-    on_progress: Callable[[Counts], None] = lambda _: None,
-) -> Outcome:
+    on_progress: Callable[[JobCounts], None] = lambda _: None,
+) -> JobResult:
     """Let the reader of `settings` read `source`; write examples to `out` (JSONL).
 
     `lines` takes the examples where `out` is to become another format; what lies beside an output
@@ -59,69 +59,69 @@ def annotate(
     OUT.rejected.jsonl, and a summary to OUT.summary.json.
     """
     began = time.perf_counter()
-    sieve = sieve_of(settings, source.media_root)
+    file_filter_splitter = file_filters(settings, source.media_root)
     with (
-        _at_work(source, settings, teacher) as teacher,
-        _book(ledger_path, known) as book,
-        jsonl.whole(lines or out) as good,
-        jsonl.whole(rejects_of(out)) as bad,
+        _open_teacher(source, settings, teacher) as teacher,
+        _open_cache(cache_path, reuse_cache) as cache,
+        jsonl.atomic_write(lines or out) as accepted_file,
+        jsonl.atomic_write(rejected_path(out)) as rejected_file,
     ):
-        output = Output(source.name, good, bad, sieve)
-        _write(output, source, settings, teacher, book, WHOLE, on_progress)
-        reader = teacher.fingerprint()
-    return ended(output, settings, out, source.name, reader, time.perf_counter() - began)
+        output = JobOutput(source.name, accepted_file, rejected_file, file_filter_splitter)
+        _write_chunks(output, source, settings, teacher, cache, FULL_SOURCE, on_progress)
+        fingerprint = teacher.fingerprint()
+    return finalize(output, settings, out, source.name, fingerprint, time.perf_counter() - began)
 
 
 def annotate_shard(
-    source: Source,
-    part: Path,
+    source: ExampleSource,
+    shard_path: Path,
     shard: Shard,
     settings: JobSettings,
     *,
-    ledger_path: Path | None = None,
-    known: Sequence[Path] = (),
+    cache_path: Path | None = None,
+    reuse_cache: Sequence[Path] = (),
     teacher: Teacher | None = None,
-    on_progress: Callable[[Counts], None] = lambda _: None,
-) -> Outcome:
+    on_progress: Callable[[JobCounts], None] = lambda _: None,
+) -> JobResult:
     """Do the share of `shard` in the job that `annotate` would do; write it to `part`.
 
     Gates that look at the whole file wait until `merging.merge`. Raises as `annotate` does.
     """
     began = time.perf_counter()
-    seen = _Seen()
-    every = replace(source, rows=lambda: seen.passing(source.rows()))
+    source_hasher = _SourceHasher()
+    hashed_source = replace(source, rows=lambda: source_hasher.hash_rows(source.rows()))
     with (
-        _at_work(source, settings, teacher) as teacher,
-        _book(ledger_path, known) as book,
-        part_file(part) as file,
+        _open_teacher(source, settings, teacher) as teacher,
+        _open_cache(cache_path, reuse_cache) as cache,
+        open_shard_writer(shard_path) as shard_writer,
     ):
-        _write(file, every, settings, teacher, book, shard, on_progress)
-        reader, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
-        file.close(**seen.facts(source, settings, shard), reader=reader, seconds=seconds)
-    aside = part if file.counts.rejected else None
-    return Outcome(file.counts, reader, file.posts.hexdigest(), rejected_file=aside)
+        _write_chunks(shard_writer, hashed_source, settings, teacher, cache, shard, on_progress)
+        fingerprint, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
+        shard_writer.close(**source_hasher.footer_facts(source, settings, shard), reader=fingerprint, seconds=seconds)
+    rejected_file = shard_path if shard_writer.counts.rejected else None
+    return JobResult(shard_writer.counts, fingerprint, shard_writer.posts.hexdigest(), rejected_file=rejected_file)
 
 
 @dataclass
-class _Seen:
+class _SourceHasher:
     """Every row that went by, this shard's or not."""
 
     rows: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def passing(self, rows: Rows) -> Rows:
+    def hash_rows(self, rows: Rows) -> Rows:
         for row in rows:
             self.rows += 1
             # A bad row is known by its place and text: its file may be spelled in other ways.
-            told = f"{row.line} {row.raw}" if isinstance(row, Rejected) else row.model_dump_json()
-            self.digest.update(told.encode(errors="replace") + b"\n")
+            row_text = f"{row.line} {row.raw}" if isinstance(row, Rejected) else row.model_dump_json()
+            self.digest.update(row_text.encode(errors="replace") + b"\n")
             yield row
 
-    def facts(self, source: Source, settings: JobSettings, shard: Shard) -> dict[str, Any]:
+    def footer_facts(self, source: ExampleSource, settings: JobSettings, shard: Shard) -> dict[str, Any]:
         return {
             "verb": "annotate" if isinstance(settings, AnnotateSettings) else "explain",
             "shard": shard.index,
-            "of": shard.of,
+            "of": shard.n_shards,
             "data": source.name,
             "media_root": str(source.media_root),
             "data_sha256": self.digest.hexdigest(),
@@ -131,13 +131,13 @@ class _Seen:
         }
 
 
-def prepared(source: Source, settings: JobSettings) -> Teacher:
+def make_job_teacher(source: ExampleSource, settings: JobSettings) -> Teacher:
     """The teacher of a job; loads its models, with Ray on the cluster's machines.
 
     Raises `UserError` where gold would guide it on rows that are not of a train split.
     """
-    if isinstance(settings, AnnotateSettings) and settings.tells_label:
-        refuse_unless_train(source.name)
+    if isinstance(settings, AnnotateSettings) and settings.reveals_label:
+        require_train_split(source.name)
     if settings.engine == "ray":
         from gen_msa.annotating._crew import Crew
 
@@ -145,66 +145,66 @@ def prepared(source: Source, settings: JobSettings) -> Teacher:
     return make_teacher(settings, source.media_root)
 
 
-def _at_work(
-    source: Source, settings: JobSettings, teacher: Teacher | None
+def _open_teacher(
+    source: ExampleSource, settings: JobSettings, teacher: Teacher | None
 ) -> AbstractContextManager[Teacher]:
     """The teacher, and readers on other machines let go at the end."""
-    teacher = teacher or prepared(source, settings)
+    teacher = teacher or make_job_teacher(source, settings)
     return teacher if isinstance(teacher, AbstractContextManager) else nullcontext(teacher)
 
 
-def _book(path: Path | None, known: Sequence[Path]) -> AbstractContextManager[Ledger | None]:
-    return Ledger(path, known) if path else nullcontext()
+def _open_cache(path: Path | None, reuse_cache: Sequence[Path]) -> AbstractContextManager[AnswerCache | None]:
+    return AnswerCache(path, reuse_cache) if path else nullcontext()
 
 
-def _write(
-    sink: Output | PartFile,
-    source: Source,
+def _write_chunks(
+    sink: JobOutput | ShardWriter,
+    source: ExampleSource,
     settings: JobSettings,
     teacher: Teacher,
-    book: Ledger | None,
+    cache: AnswerCache | None,
     shard: Shard,
-    on_progress: Callable[[Counts], None],
+    on_progress: Callable[[JobCounts], None],
 ) -> None:
     """Have every chunk of a shard read, and write it to `sink`."""
-    lost = 0
-    for pending, fresh in _read(source, settings, teacher, book, shard):
-        readings, repeated = settled(pending, fresh, book)
-        sink.write(pending.chunk, readings)
-        sink.counts.repeated += repeated
-        asked = [r.opinions for r in fresh if not r.refused]
-        lost = lost + len(asked) if all(map(failed, asked)) else 0
-        _stop_if_hopeless(sink.counts, settings.chunk, lost)
+    consecutive_failures = 0
+    for pending, new_predictions in _predict_chunks(source, settings, teacher, cache, shard):
+        predictions, n_cached = merge_cached(pending, new_predictions, cache)
+        sink.write(pending.chunk, predictions)
+        sink.counts.from_cache += n_cached
+        attempted = [r.opinions for r in new_predictions if not r.rejection]
+        consecutive_failures = consecutive_failures + len(attempted) if all(map(has_error, attempted)) else 0
+        _stop_if_unavailable(sink.counts, settings.chunk, consecutive_failures)
         on_progress(sink.counts)
 
 
-def _read(
-    source: Source, settings: JobSettings, teacher: Teacher, book: Ledger | None, shard: Shard
-) -> Iterator[tuple[Pending, list[Reading]]]:
+def _predict_chunks(
+    source: ExampleSource, settings: JobSettings, teacher: Teacher, cache: AnswerCache | None, shard: Shard
+) -> Iterator[tuple[PendingChunk, list[Prediction]]]:
     """Every chunk with the readings of its posts that the ledger did not know."""
-    todo = work(source, settings, key(teacher.fingerprint()), book, shard)
+    pending_work = pending_chunks(source, settings, hash_key(teacher.fingerprint()), cache, shard)
     if settings.engine == "ray":
         from gen_msa.annotating._crew import read_on_ray
 
-        return read_on_ray(teacher, todo)
-    kept = [] if book is None else [partial(keep, book)]
+        return read_on_ray(teacher, pending_work)
+    on_answer = [] if cache is None else [partial(cache_answers, cache)]
     if settings.workers == 1:
-        return read_alone(teacher, todo, *kept)
-    return read_together(settings, source.media_root, settings.workers, todo, *kept)
+        return predict_in_process(teacher, pending_work, *on_answer)
+    return predict_in_workers(settings, source.media_root, settings.workers, pending_work, *on_answer)
 
 
-def _stop_if_hopeless(counts: Counts, chunk: int, lost: int) -> None:
+def _stop_if_unavailable(counts: JobCounts, chunk: int, consecutive_failures: int) -> None:
     """A wrong key or address fails for every post alike: say so once, not a million times.
 
     `lost` are posts asked in a row, up to now, none of which could be asked.
     """
-    if lost >= max(4 * chunk, LOST):
-        raise Unanswered(
-            f"none of the last {lost} posts could be asked: {counts.last_error}",
-            mend="see to the reader's server or key, and run again: what was answered is kept",
+    if consecutive_failures >= max(4 * chunk, MAX_CONSECUTIVE_FAILURES):
+        raise BackendUnavailable(
+            f"none of the last {consecutive_failures} posts could be asked: {counts.last_error}",
+            hint="see to the reader's server or key, and run again: what was answered is kept",
         )
     if counts.rows >= chunk > 1 and counts.unanswered == counts.written > 0:
         raise UserError(
             f"none of the first {counts.rows} posts could be asked: {counts.last_error}",
-            mend="check the reader's address, key and model, and run again",
+            hint="check the reader's address, key and model, and run again",
         )

@@ -18,23 +18,23 @@ from typing import IO, Any, Literal
 from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
-from gen_msa.annotating._output import Counts
+from gen_msa.annotating._output import JobCounts
 from gen_msa.annotating._rows import Chunk
 from gen_msa.errors import UserError
-from gen_msa.readers import Reading
-from gen_msa.types import Example, Noun, Opinion, Rejected
+from gen_msa.readers import Prediction
+from gen_msa.types import Example, FrozenModel, Opinion, Rejected
 
-LONGEST = 1 << 28
+MAX_SHARD_LINE_BYTES = 1 << 28
 """Bytes of a line: a post with every answer that was ever given to it."""
 
 
-class Footer(Noun):
+class ShardFooter(FrozenModel):
     """The last line of a part: what it belongs to."""
 
     part: Literal["gen_msa part, version 1"] = "gen_msa part, version 1"
     verb: Literal["explain", "annotate"]
     shard: int
-    of: int
+    n_shards: int
     data: str
     media_root: str
     data_sha256: str
@@ -43,117 +43,117 @@ class Footer(Noun):
     """Of the whole source."""
     chunks: int
     """Of the whole source."""
-    reader: dict[str, JsonValue]
+    fingerprint: dict[str, JsonValue]
     """The fingerprint."""
     settings: dict[str, Any]
-    repeated: int
+    from_cache: int
     seconds: float
     sha256: str
     """Of every line before this one."""
 
 
-class _Row(Noun):
+class _ShardRow(FrozenModel):
     """One row of the source: a post and what was read of it, or why it was set aside."""
 
     chunk: int
     number: int = 0
     example: Example | None = None
     opinions: tuple[Opinion, ...] = ()
-    refused: str = ""
-    mend: str = ""
+    rejection: str = ""
+    hint: str = ""
     rejected: Rejected | None = None
 
 
-class PartFile:
+class ShardWriter:
     """A part that is being written."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.counts = Counts()
+        self.counts = JobCounts()
         """Before the gates' last look, which is taken when parts are merged."""
         self.posts = hashlib.sha256()
         self._file = file
-        self._lines = hashlib.sha256()
+        self._lines_hash = hashlib.sha256()
 
-    def write(self, chunk: Chunk, readings: Sequence[Reading]) -> None:
+    def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
         """Add one chunk. `readings` are of its examples, in order."""
         for row in chunk.rejected:
-            self._put(_Row(chunk=chunk.index, rejected=row))
+            self._write_row(_ShardRow(chunk=chunk.index, rejected=row))
         self.counts.rejected += len(chunk.rejected)
-        for number, e, r in zip(chunk.numbers, chunk.examples, readings, strict=True):
-            said = {"opinions": r.opinions, "refused": r.refused, "mend": r.mend}
-            self._put(_Row(chunk=chunk.index, number=number, example=e, **said))
-            if r.refused:
+        for number, example, prediction in zip(chunk.row_numbers, chunk.examples, predictions, strict=True):
+            prediction_fields = {"opinions": prediction.opinions, "refused": prediction.rejection, "mend": prediction.hint}
+            self._write_row(_ShardRow(chunk=chunk.index, number=number, example=example, **prediction_fields))
+            if prediction.rejection:
                 self.counts.rejected += 1
             else:
                 self.counts.written += 1
-                self.counts.add(r.opinions, r.opinions)
-                self.posts.update(e.post.model_dump_json().encode())
+                self.counts.add(prediction.opinions, prediction.opinions)
+                self.posts.update(example.post.model_dump_json().encode())
         self.counts.rows = self.counts.written + self.counts.rejected
 
     def close(self, **facts: Any) -> None:
         """Write the footer; `facts` are its fields but for the hash and the counts."""
-        own = {"repeated": self.counts.repeated, "sha256": self._lines.hexdigest()}
-        footer = Footer(**facts, **own)
+        computed = {"repeated": self.counts.from_cache, "sha256": self._lines_hash.hexdigest()}
+        footer = ShardFooter(**facts, **computed)
         self._file.write(footer.model_dump_json().encode() + b"\n")
 
-    def _put(self, row: _Row) -> None:
+    def _write_row(self, row: _ShardRow) -> None:
         line = row.model_dump_json(exclude_defaults=True).encode() + b"\n"
-        self._lines.update(line)
+        self._lines_hash.update(line)
         self._file.write(line)
 
 
 @contextmanager
-def part_file(path: Path) -> Iterator[PartFile]:
+def open_shard_writer(path: Path) -> Iterator[ShardWriter]:
     """A part at `path`, there when the block ends well."""
-    with jsonl.whole(path) as file:
-        yield PartFile(file)
+    with jsonl.atomic_write(path) as file:
+        yield ShardWriter(file)
 
 
-def footer_of(path: Path) -> Footer:
+def read_footer(path: Path) -> ShardFooter:
     """The footer of a part whose lines are as they were written; reads the whole file.
 
     Raises `UserError` for what is no part, was cut, or was altered.
     """
-    hashed, last = hashlib.sha256(), b""
+    lines_hash, last = hashlib.sha256(), b""
     try:
         with path.open("rb") as f:
-            while line := f.readline(LONGEST):
-                hashed.update(last)
+            while line := f.readline(MAX_SHARD_LINE_BYTES):
+                lines_hash.update(last)
                 last = line
-        footer = Footer.model_validate_json(last)
+        footer = ShardFooter.model_validate_json(last)
     except OSError as e:
-        raise UserError(f"{path} cannot be read: {e}", mend="name the parts of every shard") from e
+        raise UserError(f"{path} cannot be read: {e}", hint="name the parts of every shard") from e
     except ValidationError:
         raise UserError(
             f"{path} is not a whole part: its last line is no footer",
-            mend="copy it again, or run its shard again: what was answered is kept in its ledger",
+            hint="copy it again, or run its shard again: what was answered is kept in its ledger",
         ) from None
-    if hashed.hexdigest() != footer.sha256:
+    if lines_hash.hexdigest() != footer.sha256:
         raise UserError(
             f"{path} was altered: its lines are not those its footer was made for",
-            mend=f"copy it again, or run --shard {footer.shard}/{footer.of} again",
+            hint=f"copy it again, or run --shard {footer.shard}/{footer.n_shards} again",
         )
     return footer
 
 
-def chunks_of(path: Path) -> Iterator[tuple[int, Chunk, list[Reading]]]:
+def read_chunks(path: Path) -> Iterator[tuple[int, Chunk, list[Prediction]]]:
     """Each chunk of a checked part with its number and its readings, in order."""
-    rows = (r for item in jsonl.lines(path, LONGEST) if (r := _row(item)) is not None)
-    for number, group in groupby(rows, key=lambda r: r.chunk):
-        chunk, readings = Chunk(index=number), []
+    rows = (r for item in jsonl.read_lines(path, MAX_SHARD_LINE_BYTES) if (r := _parse_row(item)) is not None)
+    for chunk_index, group in groupby(rows, key=lambda r: r.chunk):
+        chunk, predictions = Chunk(index=chunk_index), []
         for row in group:
             if row.rejected is not None:
                 chunk.rejected.append(row.rejected)
             elif row.example is not None:
                 chunk.examples.append(row.example)
-                chunk.numbers.append(row.number)
-                readings.append(Reading(row.opinions, row.refused, row.mend))
-        yield number, chunk, readings
+                chunk.row_numbers.append(row.number)
+                predictions.append(Prediction(row.opinions, row.rejection, row.hint))
+        yield chunk_index, chunk, predictions
 
 
-def _row(item: tuple[int, bytes] | Rejected) -> _Row | None:
+def _parse_row(item: tuple[int, bytes] | Rejected) -> _ShardRow | None:
     """A line as a row; None for the footer."""
     if isinstance(item, Rejected):
         raise UserError(f"{item.file}: {item.reason}")
     line = item[1]
-    return _Row.model_validate_json(line) if line.startswith(b'{"chunk"') else None
+    return _ShardRow.model_validate_json(line) if line.startswith(b'{"chunk"') else None

@@ -19,19 +19,19 @@ from typing import TypeVar
 from gen_msa.annotating._settings import JobSettings
 from gen_msa.annotating._teaching import Teacher, make_teacher
 from gen_msa.errors import UserError
-from gen_msa.feeding import ahead, at_once
-from gen_msa.readers import Finish, Reading
+from gen_msa.feeding import prefetch, ordered_concurrent_map
+from gen_msa.readers import Continuation, Prediction
 from gen_msa.types import Example
 
-TOGETHER = 2
+CONCURRENT_CHUNKS = 2
 """Pieces that a server is asked about at once."""
 
 W = TypeVar("W")
 Work = tuple[W, Sequence[Example]]
-Keep = Callable[[W, list[Reading]], None]
+OnAnswer = Callable[[W, list[Prediction]], None]
 
 
-def _forget(carried: object, readings: list[Reading]) -> None:
+def _no_cache(item: object, predictions: list[Prediction]) -> None:
     """Keeps nothing before its turn."""
 
 
@@ -39,9 +39,9 @@ _teacher: Teacher | None = None
 """The worker process' own teacher; None in the parent."""
 
 
-def read_alone(
-    teacher: Teacher, work: Iterable[Work[W]], keep: Keep[W] = _forget
-) -> Iterator[tuple[W, list[Reading]]]:
+def predict_in_process(
+    teacher: Teacher, work: Iterable[Work[W]], on_answer: OnAnswer[W] = _no_cache
+) -> Iterator[tuple[W, list[Prediction]]]:
     """Read every piece of work in this process. `W` is carried along untouched.
 
     `keep` is called with each as soon as it is read, in any thread; results come in order.
@@ -51,69 +51,69 @@ def read_alone(
     takes questions from all sides is asked about two pieces together, or it would have ever less to
     do towards the end of each.
     """
-    ready = ((c, teacher.prepare(examples) if examples else None) for c, examples in work)
-    with closing(ahead(ready, ready=1)) as pieces:
-        asking = (partial(_asked, keep, *piece) for piece in pieces)
-        yield from at_once(asking, TOGETHER if teacher.overlaps else 1)
+    prepared_chunks = ((item, teacher.prepare(examples) if examples else None) for item, examples in work)
+    with closing(prefetch(prepared_chunks, buffer_size=1)) as chunk_stream:
+        calls = (partial(_finish_chunk, on_answer, *chunk) for chunk in chunk_stream)
+        yield from ordered_concurrent_map(calls, CONCURRENT_CHUNKS if teacher.is_concurrent else 1)
 
 
-def _asked(keep: Keep[W], carried: W, finish: Finish | None) -> tuple[W, list[Reading]]:
-    readings = finish() if finish else []
-    keep(carried, readings)
-    return carried, readings
+def _finish_chunk(on_answer: OnAnswer[W], item: W, continuation: Continuation | None) -> tuple[W, list[Prediction]]:
+    predictions = continuation() if continuation else []
+    on_answer(item, predictions)
+    return item, predictions
 
 
-def read_together(
+def predict_in_workers(
     settings: JobSettings,
     root: Path,
     workers: int,
     work: Iterable[Work[W]],
-    keep: Keep[W] = _forget,
-) -> Iterator[tuple[W, list[Reading]]]:
+    on_answer: OnAnswer[W] = _no_cache,
+) -> Iterator[tuple[W, list[Prediction]]]:
     """Read every piece of work in `workers` processes; results come in the order of the work.
 
     `keep` as for `read_alone`.
     """
     spawn = multiprocessing.get_context("spawn")
-    waiting: deque[tuple[W, Future[list[Reading]] | None]] = deque()
-    with ProcessPoolExecutor(workers, spawn, _start, (settings, root)) as pool:
+    pending: deque[tuple[W, Future[list[Prediction]] | None]] = deque()
+    with ProcessPoolExecutor(workers, spawn, _init_worker, (settings, root)) as pool:
         try:
-            for carried, examples in work:
-                future = pool.submit(_read, examples) if examples else None
+            for item, examples in work:
+                future = pool.submit(_predict_in_worker, examples) if examples else None
                 if future:
-                    future.add_done_callback(partial(_kept, keep, carried))
-                waiting.append((carried, future))
-                if len(waiting) > 2 * workers:
-                    yield _next(waiting)
-            while waiting:
-                yield _next(waiting)
+                    future.add_done_callback(partial(_cache_result, on_answer, item))
+                pending.append((item, future))
+                if len(pending) > 2 * workers:
+                    yield _next_result(pending)
+            while pending:
+                yield _next_result(pending)
         except BrokenProcessPool as e:
             raise UserError(
                 "a worker process died",
-                mend="run the same command again: finished rows are kept; use fewer workers if "
+                hint="run the same command again: finished rows are kept; use fewer workers if "
                 "memory ran out",
             ) from e
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _next(waiting: deque[tuple[W, Future[list[Reading]] | None]]) -> tuple[W, list[Reading]]:
-    carried, future = waiting.popleft()
-    return carried, future.result() if future else []
+def _next_result(pending: deque[tuple[W, Future[list[Prediction]] | None]]) -> tuple[W, list[Prediction]]:
+    item, future = pending.popleft()
+    return item, future.result() if future else []
 
 
-def _kept(keep: Keep[W], carried: W, future: Future[list[Reading]]) -> None:
+def _cache_result(on_answer: OnAnswer[W], item: W, future: Future[list[Prediction]]) -> None:
     if not future.cancelled() and future.exception() is None:
-        keep(carried, future.result())
+        on_answer(item, future.result())
 
 
-def _start(settings: JobSettings, root: Path) -> None:
+def _init_worker(settings: JobSettings, root: Path) -> None:
     global _teacher
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _teacher = make_teacher(settings, root)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """A worker whose job was killed would keep its model in memory, and wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -121,7 +121,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read(examples: Sequence[Example]) -> list[Reading]:
+def _predict_in_worker(examples: Sequence[Example]) -> list[Prediction]:
     if _teacher is None:
         raise RuntimeError("worker started without a teacher")
-    return _teacher.read(examples)
+    return _teacher.predict(examples)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Self
 
-from gen_msa.data import Source
+from gen_msa.data import ExampleSource
 from gen_msa.types import Example, Rejected
 
 
@@ -21,12 +21,12 @@ class Chunk:
     index: int = 0
     """Which chunk of the source, from 0."""
     examples: list[Example] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    row_numbers: list[int] = field(default_factory=list)
     """1-based row of each example in the source."""
     rejected: list[Rejected] = field(default_factory=list)
 
 
-class Ids:
+class SeenIds:
     """Which ids have been met, on disk once they are many: a million cost no memory to speak of."""
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Ids:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def first_met(self, post_id: str, row: int) -> int:
+    def first_row(self, post_id: str, row: int) -> int:
         """The row that had this id first: `row` itself when it is new."""
         added = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (post_id, row))
         if added.rowcount:
             return row
-        found = self._db.execute("SELECT row FROM ids WHERE id = ?", (post_id,))
-        return int(found.fetchone()[0])
+        existing = self._db.execute("SELECT row FROM ids WHERE id = ?", (post_id,))
+        return int(existing.fetchone()[0])
 
 
-def chunks(source: Source, size: int, limit: int | None, reader: str) -> Iterator[Chunk]:
+def chunks(source: ExampleSource, size: int, limit: int | None, annotator: str) -> Iterator[Chunk]:
     """The source's rows in chunks of `size`; at most `limit` rows in all.
 
     Set aside are rows that could not be read, a second row with an id already met, and rows that
@@ -59,28 +59,28 @@ def chunks(source: Source, size: int, limit: int | None, reader: str) -> Iterato
     """
     rows = islice(source.rows(), limit)
     number = index = 0
-    with Ids() as ids:
-        while some := list(islice(rows, size)):
+    with SeenIds() as ids:
+        while batch := list(islice(rows, size)):
             chunk, index = Chunk(index), index + 1
-            for item in some:
+            for item in batch:
                 number += 1
                 if isinstance(item, Rejected):
                     chunk.rejected.append(item)
-                elif (first := ids.first_met(item.post.id, number)) != number:
-                    why = f"id {item.post.id!r} already stands in row {first}"
-                    mend = "give every post an id of its own"
-                    chunk.rejected.append(refused(source.name, number, item, why, mend))
-                elif item.said_by(reader):
-                    why = f"post {item.post.id!r} already has opinions by {reader!r}"
-                    mend = "start from the file without them"
-                    chunk.rejected.append(refused(source.name, number, item, why, mend))
+                elif (first_row := ids.first_row(item.post.id, number)) != number:
+                    reason = f"id {item.post.id!r} already stands in row {first_row}"
+                    hint = "give every post an id of its own"
+                    chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
+                elif item.opinions_by(annotator):
+                    reason = f"post {item.post.id!r} already has opinions by {annotator!r}"
+                    hint = "start from the file without them"
+                    chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
                 else:
                     chunk.examples.append(item)
-                    chunk.numbers.append(number)
+                    chunk.row_numbers.append(number)
             yield chunk
 
 
-def refused(file: str, number: int, example: Example, why: str, mend: str) -> Rejected:
+def as_rejected(file: str, number: int, example: Example, reason: str, hint: str) -> Rejected:
     """A good row that the job sets aside all the same."""
     raw = example.post.text[:500]
-    return Rejected(file=file, line=number, reason=why, mend=mend, raw=raw)
+    return Rejected(file=file, line=number, reason=reason, hint=hint, raw=raw)

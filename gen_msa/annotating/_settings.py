@@ -10,14 +10,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers import PredictorSettings
 from gen_msa.settings import Settings
 
-RUN = frozenset({"workers", "engine", "address", "gpus", "max_bad"})
+RUN_SETTINGS = frozenset({"workers", "engine", "address", "gpus", "max_bad"})
 """Settings that decide how a job is run, and nothing of what it writes."""
 
 
-class JobSettings(ReaderSettings):
+class JobSettings(PredictorSettings):
     """A reader's settings and how the job is run."""
 
     workers: int = Field(default=1, ge=1, le=256)
@@ -32,19 +32,19 @@ class JobSettings(ReaderSettings):
     """Posts handed to a reader at once."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows of the source."""
-    max_bad: float = Field(default=0.001, ge=0.0, le=1.0)
+    max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rows that may be rejected or unanswered before the exit code is 3."""
 
     @model_validator(mode="after")
-    def _settings_of_ray_are_for_ray(self) -> Self:
+    def _check_ray_settings(self) -> Self:
         if self.engine != "ray" and (self.address or self.gpus):
             raise ValueError("address and gpus are Ray's: add engine=ray (--engine ray)")
         return self
 
-    def of_reader(self) -> ReaderSettings:
+    def predictor_settings(self) -> PredictorSettings:
         """Only what decides the reader's answers; what was not given stays not given."""
-        given = self.model_fields_set & ReaderSettings.model_fields.keys()
-        return ReaderSettings.model_validate({name: getattr(self, name) for name in given})
+        explicit = self.model_fields_set & PredictorSettings.model_fields.keys()
+        return PredictorSettings.model_validate({name: getattr(self, name) for name in explicit})
 
 
 class Prices(Settings):
@@ -53,15 +53,15 @@ class Prices(Settings):
     input: float = Field(ge=0.0)
     output: float = Field(ge=0.0)
 
-    def of(self, read: float, written: float) -> float:
+    def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
         """What so many tokens of prompts and answers cost."""
-        return (read * self.input + written * self.output) / 1_000_000
+        return (prompt_tokens * self.input + answer_tokens * self.output) / 1_000_000
 
 
 class AnnotateSettings(JobSettings):
     """A job whose answers must pass gates. What fails is asked again, then left out."""
 
-    gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    filters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Gate -> its options, checked in this order. `{}`: only that an answer could be read whole."""
     retries: int = Field(default=3, ge=0, le=20)
     """How often a question is asked again after its answer failed, each time with another seed. A
@@ -79,15 +79,15 @@ class AnnotateSettings(JobSettings):
     prices: Prices | None = None
 
     @model_validator(mode="after")
-    def _contexts_are_led_on_purpose(self) -> Self:
-        context = self.prompt.startswith("teacher/context")
-        if self.guided and context:
+    def _check_label_in_context(self) -> Self:
+        is_context = self.prompt.startswith("teacher/context")
+        if self.guided and is_context:
             raise ValueError("contexts that know the label need label_in_context=true, not guided")
-        if self.label_in_context and not context:
+        if self.label_in_context and not is_context:
             raise ValueError("label_in_context is for the prompt teacher/context; see guided")
         return self
 
     @property
-    def tells_label(self) -> bool:
+    def reveals_label(self) -> bool:
         """Whether the teacher is shown gold labels."""
         return self.guided or self.label_in_context

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gen_msa.annotating import _marks as marks
-from gen_msa.annotating.gates import Candidate, Gate
+from gen_msa.annotating.gates import Candidate, Filter
 from gen_msa.metrics import pair_up
 from gen_msa.types import Example, Opinion, Polarity, Rejected, Status
 
-Cells = Counter[tuple[Polarity, Polarity]]
+LabelPairCounts = Counter[tuple[Polarity, Polarity]]
 """(gold, said) -> rows in which both have a label."""
 
 
-class Failed(Rejected):
+class FilteredAnswer(Rejected):
     """A line of the rejected file: an answer that a gate refused, whole."""
 
     post: str
@@ -29,17 +29,17 @@ class Failed(Rejected):
     """Nothing that was said to the same question was accepted."""
 
 
-class Sieved(NamedTuple):
+class FilterResult(NamedTuple):
     """The answers about one post."""
 
-    kept: tuple[Opinion, ...]
+    accepted: tuple[Opinion, ...]
     failed: tuple[Opinion, ...]
     excluded: frozenset[object]
     """Aspects without any answer that was kept."""
 
 
 @dataclass
-class Tally:
+class FilterCounts:
     """The counts of a gated job; they add up over posts, whenever these were asked."""
 
     questions: int = 0
@@ -49,93 +49,93 @@ class Tally:
     """Questions that could not be asked; the next run asks them again."""
     answers: int = 0
     """All of them, further tries included."""
-    shown: Counter[str] = field(default_factory=Counter)
+    checked: Counter[str] = field(default_factory=Counter)
     """Gate -> answers it looked at."""
-    refused: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     """Questions whose accepted answer was not the first."""
-    counted: int = 0
+    with_token_counts: int = 0
     """Answers whose tokens are known."""
-    read: int = 0
+    prompt_tokens: int = 0
     """Tokens of prompts."""
-    written: int = 0
+    answer_tokens: int = 0
     """Tokens of answers."""
-    first: Cells = field(default_factory=Counter)
+    first_labels: LabelPairCounts = field(default_factory=Counter)
     """Gold against first answers, kept or not."""
-    kept: Cells = field(default_factory=Counter)
+    accepted_labels: LabelPairCounts = field(default_factory=Counter)
     """Gold against accepted answers."""
 
-    def add(self, example: Example, sieved: Sieved, by: str) -> None:
+    def add(self, example: Example, result: FilterResult, annotator: str) -> None:
         """Count the answers about one post."""
-        every = (*sieved.kept, *sieved.failed)
-        broken = {o.aspect for o in every if o.status is Status.ERROR} & sieved.excluded
-        self.questions += len({o.aspect for o in every})
-        self.accepted += len(sieved.kept)
-        self.unanswered += len(broken)
-        self.excluded += len(sieved.excluded) - len(broken)
-        self.answers += len(every)
-        self.retried += sum(marks.attempt(o) > 1 for o in sieved.kept)
-        for o in every:
-            self._gates(o)
-            if found := marks.tokens(o):
-                self.counted, self.read = self.counted + 1, self.read + found[0]
-                self.written += found[1]
-        firsts = [o for o in every if marks.attempt(o) == 1]
-        self.first += _cells(example, firsts, by)
-        self.kept += _cells(example, sieved.kept, by)
+        all_opinions = (*result.accepted, *result.failed)
+        unavailable_aspects = {opinion.aspect for opinion in all_opinions if opinion.status is Status.ERROR} & result.excluded
+        self.questions += len({opinion.aspect for opinion in all_opinions})
+        self.accepted += len(result.accepted)
+        self.unanswered += len(unavailable_aspects)
+        self.excluded += len(result.excluded) - len(unavailable_aspects)
+        self.answers += len(all_opinions)
+        self.retried += sum(marks.attempt_number(opinion) > 1 for opinion in result.accepted)
+        for opinion in all_opinions:
+            self._count_filters(opinion)
+            if counts := marks.token_counts(opinion):
+                self.with_token_counts, self.prompt_tokens = self.with_token_counts + 1, self.prompt_tokens + counts[0]
+                self.answer_tokens += counts[1]
+        first_opinions = [opinion for opinion in all_opinions if marks.attempt_number(opinion) == 1]
+        self.first_labels += _count_label_pairs(example, first_opinions, annotator)
+        self.accepted_labels += _count_label_pairs(example, result.accepted, annotator)
 
-    def _gates(self, opinion: Opinion) -> None:
-        why = marks.failures(opinion)
-        self.shown.update({marks.ANSWER, *why, *marks.passes(opinion)})
-        self.refused.update(list(why))
+    def _count_filters(self, opinion: Opinion) -> None:
+        failures = marks.failed_filters(opinion)
+        self.checked.update({marks.ANSWER_FILTER, *failures, *marks.passed_filters(opinion)})
+        self.rejected.update(list(failures))
 
 
-class Sieve:
+class FilterSplitter:
     """Parts the answers of one job, and counts them."""
 
-    def __init__(self, late: Mapping[str, Gate], by: str) -> None:
+    def __init__(self, file_filters: Mapping[str, Filter], annotator: str) -> None:
         """`late`: gates of the stage `file`; `by`: whose opinions these are."""
-        self.tally = Tally()
-        self._late = late
-        self._by = by
+        self.tally = FilterCounts()
+        self._filters = file_filters
+        self._annotator = annotator
 
-    def __call__(self, example: Example, opinions: Sequence[Opinion]) -> Sieved:
+    def __call__(self, example: Example, opinions: Sequence[Opinion]) -> FilterResult:
         """Part the answers about one post; every one of them comes out once."""
-        judged = [self._judged(example, o) for o in opinions]
-        asked = list(dict.fromkeys(o.aspect for o in opinions))
-        passed = (o for o in judged if not marks.failures(o))
-        kept = tuple(sorted(passed, key=lambda o: asked.index(o.aspect)))
-        failed = tuple(o for o in judged if marks.failures(o))
-        lost = frozenset(o.aspect for o in failed) - {o.aspect for o in kept}
-        sieved = Sieved(kept, failed, lost)
-        self.tally.add(example, sieved, self._by)
-        return sieved
+        checked = [self._apply_file_filters(example, opinion) for opinion in opinions]
+        aspects = list(dict.fromkeys(opinion.aspect for opinion in opinions))
+        passed = (opinion for opinion in checked if not marks.failed_filters(opinion))
+        accepted = tuple(sorted(passed, key=lambda opinion: aspects.index(opinion.aspect)))
+        failed = tuple(opinion for opinion in checked if marks.failed_filters(opinion))
+        excluded = frozenset(opinion.aspect for opinion in failed) - {opinion.aspect for opinion in accepted}
+        result = FilterResult(accepted, failed, excluded)
+        self.tally.add(example, result, self._annotator)
+        return result
 
-    def _judged(self, example: Example, opinion: Opinion) -> Opinion:
-        if marks.failures(opinion) or not self._late:
+    def _apply_file_filters(self, example: Example, opinion: Opinion) -> Opinion:
+        if marks.failed_filters(opinion) or not self._filters:
             return opinion
         row = [Candidate(example.post, opinion)]
         verdicts: dict[str, str | None] = {}
-        for name, gate in self._late.items():
-            (verdicts[name],) = gate.check(row)
-        return marks.refused_later(opinion, verdicts)
+        for name, answer_filter in self._filters.items():
+            (verdicts[name],) = answer_filter.check(row)
+        return marks.with_file_verdicts(opinion, verdicts)
 
 
-def failed_row(source: str, line: int, example: Example, said: Opinion, lost: bool) -> Failed:
+def filtered_answer_row(source: str, line: int, example: Example, opinion: Opinion, is_excluded: bool) -> FilteredAnswer:
     """The line that tells of one refused answer."""
-    why = "; ".join(f"{name}: {w}" for name, w in marks.failures(said).items())
-    return Failed(
+    reason = "; ".join(f"{name}: {detail}" for name, detail in marks.failed_filters(opinion).items())
+    return FilteredAnswer(
         file=source,
         line=line,
-        reason=why,
-        raw=(said.raw or said.explanation or "")[:500],
+        reason=reason,
+        raw=(opinion.raw or opinion.explanation or "")[:500],
         post=example.post.id,
-        opinion=said,
-        excluded=lost,
+        opinion=opinion,
+        excluded=is_excluded,
     )
 
 
-def _cells(example: Example, said: Sequence[Opinion], by: str) -> Cells:
-    gold = example.said_by("gold")
-    pairs = pair_up(Example(post=example.post, opinions=(*gold, *said)), by) if gold else []
-    return Counter((p.truth, p.answer) for p in pairs if p.truth and p.answer)
+def _count_label_pairs(example: Example, opinions: Sequence[Opinion], annotator: str) -> LabelPairCounts:
+    gold = example.opinions_by("gold")
+    pairs = pair_up(Example(post=example.post, opinions=(*gold, *opinions)), annotator) if gold else []
+    return Counter((p.label, p.predicted_label) for p in pairs if p.label and p.predicted_label)

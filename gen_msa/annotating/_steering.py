@@ -18,46 +18,46 @@ TOKENS = "tokens"
 """Key of `Opinion.how`: `PROMPT+ANSWER`, both numbers."""
 
 
-_now: ContextVar[tuple[float, int]] = ContextVar("temperature and seed", default=(0.0, 0))
+_sampling_params: ContextVar[tuple[float, int]] = ContextVar("temperature and seed", default=(0.0, 0))
 
 
 @contextmanager
-def drawing(*, temperature: float, seed: int) -> Iterator[None]:
+def sampling(*, temperature: float, seed: int) -> Iterator[None]:
     """What this thread asks meanwhile is asked with this temperature and seed."""
-    before = _now.set((temperature, seed))
+    token = _sampling_params.set((temperature, seed))
     try:
         yield
     finally:
-        _now.reset(before)
+        _sampling_params.reset(token)
 
 
-class Steered:
+class SamplingBackend:
     """`backend`, with the temperature and seed that `drawing` sets for this thread."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.samples = bool(getattr(backend, "samples", False))
         """Whether another seed can give another answer."""
-        self.overlaps = bool(getattr(backend, "overlaps", False))
+        self.is_concurrent = bool(getattr(backend, "overlaps", False))
         self.revision = backend.revision
-        self.sees_pictures = backend.sees_pictures
-        self.lists_aspects = backend.lists_aspects
+        self.supports_images = backend.supports_images
+        self.can_list_aspects = backend.can_list_aspects
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order; `notes` gain tokens, seed, temperature."""
-        temperature, seed = _now.get()
-        how = {"temperature": temperature, "seed": seed}
-        asked = [r.model_copy(update=how) for r in requests] if self.samples else requests
-        notes = {k: str(v) for k, v in how.items()} if self.samples else {}
-        return [_noted(c, notes) for c in self._backend.complete(asked)]
+        temperature, seed = _sampling_params.get()
+        sampling_params = {"temperature": temperature, "seed": seed}
+        sampled_requests = [r.model_copy(update=sampling_params) for r in requests] if self.samples else requests
+        notes = {k: str(v) for k, v in sampling_params.items()} if self.samples else {}
+        return [_with_token_notes(c, notes) for c in self._backend.complete(sampled_requests)]
 
     def count_tokens(self, chat: Chat) -> TokenCount | None:
         """What the backend says."""
         return self._backend.count_tokens(chat)
 
 
-def _noted(completion: Completion, notes: dict[str, str]) -> Completion:
-    read, written = completion.prompt_tokens, completion.new_tokens
-    if read or written:
-        notes = {**notes, TOKENS: f"{read}+{written}"}
+def _with_token_notes(completion: Completion, notes: dict[str, str]) -> Completion:
+    prompt_tokens, new_tokens = completion.prompt_tokens, completion.new_tokens
+    if prompt_tokens or new_tokens:
+        notes = {**notes, TOKENS: f"{prompt_tokens}+{new_tokens}"}
     return completion.model_copy(update={"notes": {**completion.notes, **notes}})

@@ -14,108 +14,108 @@ from itertools import islice
 from pathlib import Path
 
 from gen_msa.annotating import _marks as marks
-from gen_msa.annotating._output import remember
+from gen_msa.annotating._output import put_answers
 from gen_msa.annotating._settings import AnnotateSettings
-from gen_msa.annotating._teaching import Teacher, shown_to
-from gen_msa.annotating._working import work
-from gen_msa.data import Source
-from gen_msa.ledger import Ledger, key
+from gen_msa.annotating._teaching import Teacher, visible_to_teacher
+from gen_msa.annotating._working import pending_chunks
+from gen_msa.data import ExampleSource
+from gen_msa.ledger import AnswerCache, hash_key
 from gen_msa.readers import Shown
 from gen_msa.types import Example
 
-PROBE = 3
+PROBE_POSTS = 3
 """Posts that are asked about."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """A job that lies ahead. None: not to be known beforehand."""
 
     posts: int
-    questions: int
+    requests: int
     """An aspect each; a post whose aspects are not given counts as one."""
-    first: Shown | None
+    first_request: Shown | None
     """The first question."""
     tokens: tuple[float, float] | None
     """Of all prompts, and of all answers."""
     seconds: float | None
-    money: float | None
+    cost: float | None
     probed: int
     """Posts asked about for this; 0: all of the first had been answered."""
 
 
-def estimate(
-    source: Source,
+def estimate_cost(
+    source: ExampleSource,
     settings: AnnotateSettings,
     teacher: Teacher,
-    ledger_path: Path | None,
-    known: Sequence[Path] = (),
-) -> Estimate:
+    cache_path: Path | None,
+    reuse_cache: Sequence[Path] = (),
+) -> CostEstimate:
     """Count the source's questions, ask about its first `PROBE` posts, and multiply.
 
     With `ledger_path` None nobody is asked; what the `known` ledgers have is not asked again.
     """
-    posts, questions, few = _counted(source, settings)
-    shown = teacher.preview([shown_to(settings, e) for e in few])
-    probed = _Probed()
-    if ledger_path is not None:
-        with Ledger(ledger_path, known) as book:
-            probed = _probe(source, settings, teacher, book)
-    times = questions / probed.questions if probed.questions else 0.0
+    posts, requests, sample = _count_questions(source, settings)
+    previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])
+    probe = _ProbeResult()
+    if cache_path is not None:
+        with AnswerCache(cache_path, reuse_cache) as cache:
+            probe = _run_probe(source, settings, teacher, cache)
+    scale = requests / probe.requests if probe.requests else 0.0
     tokens = None
-    if probed.read:
-        tokens = probed.read * times, probed.written * times
-    elif shown and shown[0].tokens is not None:
-        counts = [s.tokens for s in shown if s.tokens is not None]
-        tokens = sum(counts) / len(counts) * questions, 0.0
+    if probe.prompt_tokens:
+        tokens = probe.prompt_tokens * scale, probe.answer_tokens * scale
+    elif previews and previews[0].tokens is not None:
+        counts = [s.tokens for s in previews if s.tokens is not None]
+        tokens = sum(counts) / len(counts) * requests, 0.0
     prices = settings.prices
-    return Estimate(
+    return CostEstimate(
         posts=posts,
-        questions=questions,
-        first=shown[0] if shown else None,
+        requests=requests,
+        first_request=previews[0] if previews else None,
         tokens=tokens,
-        seconds=probed.seconds * times / settings.workers if times else None,
-        money=prices.of(*tokens) if prices and tokens and probed.read else None,
-        probed=probed.posts,
+        seconds=probe.seconds * scale / settings.workers if scale else None,
+        cost=prices.cost(*tokens) if prices and tokens and probe.prompt_tokens else None,
+        probed=probe.posts,
     )
 
 
 @dataclass
-class _Probed:
+class _ProbeResult:
     posts: int = 0
-    questions: int = 0
-    read: int = 0
-    written: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
     seconds: float = 0.0
 
 
-def _counted(source: Source, settings: AnnotateSettings) -> tuple[int, int, list[Example]]:
+def _count_questions(source: ExampleSource, settings: AnnotateSettings) -> tuple[int, int, list[Example]]:
     """Posts, questions, and the first posts of the source."""
-    posts = questions = 0
-    few: list[Example] = []
+    posts = requests = 0
+    sample: list[Example] = []
     for row in islice(source.rows(), settings.limit):
         if isinstance(row, Example):
-            given = settings.aspects in ("auto", "given")
-            posts, questions = posts + 1, questions + max(len(row.post.aspects) * given, 1)
-            few += [row] if len(few) < PROBE else []
-    return posts, questions, few
+            has_given_aspects = settings.aspects in ("auto", "given")
+            posts, requests = posts + 1, requests + max(len(row.post.aspects) * has_given_aspects, 1)
+            sample += [row] if len(sample) < PROBE_POSTS else []
+    return posts, requests, sample
 
 
-def _probe(source: Source, settings: AnnotateSettings, teacher: Teacher, book: Ledger) -> _Probed:
+def _run_probe(source: ExampleSource, settings: AnnotateSettings, teacher: Teacher, cache: AnswerCache) -> _ProbeResult:
     """Have the first posts read that no earlier run has had read."""
-    found = _Probed()
-    first = settings.model_copy(update={"limit": min(PROBE, settings.limit or PROBE)})
-    for pending, unread in work(source, first, key(teacher.fingerprint()), book):
-        if not unread:
+    probe = _ProbeResult()
+    probe_settings = settings.model_copy(update={"limit": min(PROBE_POSTS, settings.limit or PROBE_POSTS)})
+    for pending, unanswered in pending_chunks(source, probe_settings, hash_key(teacher.fingerprint()), cache):
+        if not unanswered:
             continue
         began = time.perf_counter()
-        readings = teacher.read(unread)
-        found.seconds += time.perf_counter() - began
-        fresh = [k for k in pending.keys if k not in pending.known]
-        remember(book, dict(zip(fresh, readings, strict=True)))
-        found.posts += len(unread)
-        for reading in readings:
-            found.questions += len({o.aspect for o in reading.opinions})
-            for read, written in filter(None, map(marks.tokens, reading.opinions)):
-                found.read, found.written = found.read + read, found.written + written
-    return found
+        predictions = teacher.predict(unanswered)
+        probe.seconds += time.perf_counter() - began
+        new_keys = [k for k in pending.keys if k not in pending.cached]
+        put_answers(cache, dict(zip(new_keys, predictions, strict=True)))
+        probe.posts += len(unanswered)
+        for prediction in predictions:
+            probe.requests += len({o.aspect for o in prediction.opinions})
+            for prompt_tokens, answer_tokens in filter(None, map(marks.token_counts, prediction.opinions)):
+                probe.prompt_tokens, probe.answer_tokens = probe.prompt_tokens + prompt_tokens, probe.answer_tokens + answer_tokens
+    return probe

@@ -14,112 +14,112 @@ from typing import Any
 
 from gen_msa import jsonl
 from gen_msa import settings as settings_files
-from gen_msa.annotating._ending import Outcome, ended, rejects_of, sieve_of
-from gen_msa.annotating._output import Counts, Output
-from gen_msa.annotating._parts import Footer, chunks_of, footer_of
+from gen_msa.annotating._ending import JobResult, finalize, rejected_path, file_filters
+from gen_msa.annotating._output import JobCounts, JobOutput
+from gen_msa.annotating._parts import ShardFooter, read_chunks, read_footer
 from gen_msa.annotating._rows import Chunk
-from gen_msa.annotating._settings import RUN, AnnotateSettings, JobSettings
+from gen_msa.annotating._settings import RUN_SETTINGS, AnnotateSettings, JobSettings
 from gen_msa.errors import UserError
-from gen_msa.readers import Reading
+from gen_msa.readers import Prediction
 
-Part = tuple[Path, Footer]
-_KINDS: dict[str, type[JobSettings]] = {"explain": JobSettings, "annotate": AnnotateSettings}
+ShardPart = tuple[Path, ShardFooter]
+_SETTINGS_TYPES: dict[str, type[JobSettings]] = {"explain": JobSettings, "annotate": AnnotateSettings}
 
 
-def merge(
+def merge_shards(
     paths: Sequence[Path],
     out: Path,
     *,
     lines: Path | None = None,
-    on_progress: Callable[[Counts], None] = lambda _: None,
-) -> tuple[Outcome, JobSettings]:
+    on_progress: Callable[[JobCounts], None] = lambda _: None,
+) -> tuple[JobResult, JobSettings]:
     """Write `out` (JSONL) of the parts of every shard, in any order; also the job's settings.
 
     `lines` takes the examples where `out` is to become another format.
     Raises `UserError` before anything is written when the parts do not make up one job.
     """
-    parts = _together(paths)
+    parts = _load_parts(paths)
     path, first = parts[0]
-    settings = settings_files.build(_KINDS[first.verb], first.settings, str(path))
-    sieve = sieve_of(settings, Path(first.media_root))
-    with jsonl.whole(lines or out) as good, jsonl.whole(rejects_of(out)) as bad:
-        output = Output(first.data, good, bad, sieve)
-        for chunk, readings in _in_order(parts):
-            output.write(chunk, readings)
+    settings = settings_files.build(_SETTINGS_TYPES[first.verb], first.settings, str(path))
+    splitter = file_filters(settings, Path(first.media_root))
+    with jsonl.atomic_write(lines or out) as accepted_file, jsonl.atomic_write(rejected_path(out)) as rejected_file:
+        output = JobOutput(first.data, accepted_file, rejected_file, splitter)
+        for chunk, predictions in _merge_chunks(parts):
+            output.write(chunk, predictions)
             on_progress(output.counts)
-    output.counts.repeated = sum(f.repeated for _, f in parts)
-    seconds = sum(f.seconds for _, f in parts)
-    return ended(output, settings, out, first.data, first.reader, seconds), settings
+    output.counts.from_cache = sum(footer.from_cache for _, footer in parts)
+    seconds = sum(footer.seconds for _, footer in parts)
+    return finalize(output, settings, out, first.data, first.fingerprint, seconds), settings
 
 
-def _together(paths: Sequence[Path]) -> list[Part]:
+def _load_parts(paths: Sequence[Path]) -> list[ShardPart]:
     """The parts by shard. Raises `UserError` unless they are all parts of one job, each once."""
     if not paths:
-        raise UserError("no parts to merge", mend="name the files that --shard wrote: OUT.*.part")
-    first, *others = parts = [(p, footer_of(p)) for p in paths]
+        raise UserError("no parts to merge", hint="name the files that --shard wrote: OUT.*.part")
+    first, *others = parts = [(p, read_footer(p)) for p in paths]
     for other in others:
-        _same_job(first, other)
-    found: dict[int, Path] = {}
+        _require_same_job(first, other)
+    paths_by_shard: dict[int, Path] = {}
     for path, footer in parts:
-        if footer.shard in found:
+        if footer.shard in paths_by_shard:
             raise UserError(
-                f"{found[footer.shard]} and {path} are both shard {footer.shard}/{footer.of}",
-                mend="name the part of each shard once",
+                f"{paths_by_shard[footer.shard]} and {path} are both shard {footer.shard}/{footer.n_shards}",
+                hint="name the part of each shard once",
             )
-        found[footer.shard] = path
-    of = first[1].of
-    if missing := [i for i in range(1, of + 1) if i not in found]:
-        which = ", ".join(f"{i}/{of}" for i in missing[:10])
+        paths_by_shard[footer.shard] = path
+    n_shards = first[1].n_shards
+    if missing := [i for i in range(1, n_shards + 1) if i not in paths_by_shard]:
+        missing_shards = ", ".join(f"{i}/{n_shards}" for i in missing[:10])
         raise UserError(
-            f"no part of shard {which}{' …' if len(missing) > 10 else ''}",
-            mend="a shard writes its part when it has finished: name it, or run the same command "
-            f"with --shard {missing[0]}/{of} again; what it answered is kept in its ledger",
+            f"no part of shard {missing_shards}{' …' if len(missing) > 10 else ''}",
+            hint="a shard writes its part when it has finished: name it, or run the same command "
+            f"with --shard {missing[0]}/{n_shards} again; what it answered is kept in its ledger",
         )
     return sorted(parts, key=lambda part: part[1].shard)
 
 
-def _same_job(first: Part, other: Part) -> None:
+def _require_same_job(first: ShardPart, other: ShardPart) -> None:
     """Raise `UserError` naming what two parts do not share."""
     (a, x), (b, y) = first, other
-    of = (x.of, y.of, f"{x.of} shards and {y.of}", "answers pass to another sharding by --known")
+    shards = (x.n_shards, y.n_shards, f"{x.n_shards} shards and {y.n_shards}", "answers pass to another sharding by --known")
     data = (
         (x.data_sha256, x.rows, x.chunks),
         (y.data_sha256, y.rows, y.chunks),
         f"other posts, of {x.data} and of {y.data}",
         "run the shards of the older posts again",
     )
-    mine, yours = _deciding(x), _deciding(y)
-    where = ", ".join(_differing(mine, yours))
-    asked = (mine, yours, f"other answers: {where}", "run the older shards again as the newer")
-    for left, right, what, mend in (of, data, asked):
-        if left != right:
-            raise UserError(f"{a} and {b} are not of one job: {what}", mend=mend)
+    first_settings, other_settings = _answer_settings(x), _answer_settings(y)
+    differences = ", ".join(_differing_keys(first_settings, other_settings))
+    answers = (first_settings, other_settings, f"other answers: {differences}", "run the older shards again as the newer")
+    for first_value, other_value, problem, hint in (shards, data, answers):
+        if first_value != other_value:
+            raise UserError(f"{a} and {b} are not of one job: {problem}", hint=hint)
 
 
-def _deciding(footer: Footer) -> dict[str, Any]:
+def _answer_settings(footer: ShardFooter) -> dict[str, Any]:
     """What decides the answers and which of them are kept."""
-    settings = {k: v for k, v in footer.settings.items() if k not in RUN}
-    return {"verb": footer.verb, "reader": footer.reader, "settings": settings}
+    settings = {k: v for k, v in footer.settings.items() if k not in RUN_SETTINGS}
+    return {"verb": footer.verb, "reader": footer.fingerprint, "settings": settings}
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> Iterator[str]:
+def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """The dotted names under which two trees differ."""
     for name in sorted({*a, *b}):
-        left, right = a.get(name), b.get(name)
-        if isinstance(left, dict) and isinstance(right, dict):
-            yield from _differing(left, right, f"{at}{name}.")
-        elif left != right:
-            yield f"{at}{name}"
+        a_value, b_value = a.get(name), b.get(name)
+        if isinstance(a_value, dict) and isinstance(b_value, dict):
+            yield from _differing_keys(a_value, b_value, f"{prefix}{name}.")
+        elif a_value != b_value:
+            yield f"{prefix}{name}"
 
 
-def _in_order(parts: Sequence[Part]) -> Iterator[tuple[Chunk, list[Reading]]]:
+def _merge_chunks(parts: Sequence[ShardPart]) -> Iterator[tuple[Chunk, list[Prediction]]]:
     """Every chunk of the source, in its order."""
-    streams = [chunks_of(path) for path, _ in parts]
+    streams = [read_chunks(path) for path, _ in parts]
     expected = 0
-    for number, chunk, readings in heapq.merge(*streams, key=lambda item: item[0]):
-        if number != expected:
-            raise UserError(f"chunk {expected} of the posts is in no part", mend="run all shards")
+    for chunk_index, chunk, predictions in heapq.merge(*streams, key=lambda item: item[0]):
+        if chunk_index != expected:
+            raise UserError(f"chunk {expected} of the posts is in no part", hint="run all shards")
         expected += 1
-        yield chunk, readings
+        yield chunk, predictions
     if expected != parts[0][1].chunks:
-        raise UserError(f"chunk {expected} of the posts is in no part", mend="run all shards")
+        raise UserError(f"chunk {expected} of the posts is in no part", hint="run all shards")

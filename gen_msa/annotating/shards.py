@@ -15,7 +15,7 @@ from typing import Self
 
 from gen_msa.errors import UserError
 
-MOST = 1_000
+MAX_SHARDS = 1_000
 """Shards: `merge` has all their parts open at once, and Slurm's arrays end there too."""
 
 
@@ -24,26 +24,26 @@ class Shard:
     """Shard `index` (from 1) of `of`; the default is the whole source."""
 
     index: int = 1
-    of: int = 1
+    n_shards: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Of `i/n`. Raises `UserError` unless 1 <= i <= n <= `MOST`."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), re.ASCII)
-        index, of = (int(found[1]), int(found[2])) if found else (0, 0)
-        if not 1 <= index <= of <= MOST:
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), re.ASCII)
+        index, n_shards = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= index <= n_shards <= MAX_SHARDS:
             raise UserError(
-                f"--shard {text}: not a shard", mend="write i/n with 1 <= i <= n, e.g. 2/4"
+                f"--shard {text}: not a shard", hint="write i/n with 1 <= i <= n, e.g. 2/4"
             )
-        return cls(index, of)
+        return cls(index, n_shards)
 
     def owns(self, chunk: int) -> bool:
         """Whether chunk number `chunk`, from 0, is one of this shard's."""
-        return chunk % self.of == self.index - 1
+        return chunk % self.n_shards == self.index - 1
 
-    def beside(self, out: Path, suffix: str) -> Path:
+    def path_beside(self, out: Path, suffix: str) -> Path:
         """This shard's own file beside `out`: its part, its ledger."""
-        return out.with_name(f"{out.stem}.{self.index}-of-{self.of}{suffix}")
+        return out.with_name(f"{out.stem}.{self.index}-of-{self.n_shards}{suffix}")
 
     def __str__(self) -> str:
-        return f"{self.index}/{self.of}"
+        return f"{self.index}/{self.n_shards}"

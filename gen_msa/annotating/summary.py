@@ -10,21 +10,21 @@ of how a summary is shown.
 from collections.abc import Mapping
 
 from gen_msa.annotating._settings import AnnotateSettings
-from gen_msa.annotating._sieving import Cells, Tally
-from gen_msa.types import Noun, Polarity
+from gen_msa.annotating._sieving import LabelPairCounts, FilterCounts
+from gen_msa.types import FrozenModel, Polarity
 
 
-class GateCount(Noun):
+class FilterCount(FrozenModel):
     """One gate's work."""
 
-    shown: int
+    checked: int
     """Answers it looked at; gates that ask or look at the file see what the others let pass."""
-    refused: int
+    rejected: int
     acceptance: float | None
     """1 - refused / shown; None where it was shown nothing."""
 
 
-class GoldAgreement(Noun):
+class GoldAgreement(FrozenModel):
     """Labels against gold, where both have one."""
 
     n: int
@@ -35,12 +35,12 @@ class GoldAgreement(Noun):
     """Gold -> said -> rows."""
 
 
-class Summary(Noun):
+class AnnotationSummary(FrozenModel):
     """A gated job in figures."""
 
     data: str
     data_sha256: str
-    reader: str
+    model: str
     posts: int
     rejected_rows: int
     """Rows of the source that could not be read at all."""
@@ -52,7 +52,7 @@ class Summary(Noun):
     answers: int
     retried: int
     """Questions accepted at a further try."""
-    gates: dict[str, GateCount]
+    filters: dict[str, FilterCount]
     first_answers: GoldAgreement | None
     """Before gates and retries; None without gold."""
     accepted_answers: GoldAgreement | None
@@ -63,12 +63,12 @@ class Summary(Noun):
     prompt_tokens: int | None
     """None: this reader does not count."""
     answer_tokens: int | None
-    tokens_known_of: int
+    answers_with_token_counts: int
     """Answers that the tokens are of."""
     seconds: float
-    repeated_posts: int
+    cached_posts: int
     """Posts whose answers lay in the ledger: of an earlier run, or of the estimate."""
-    money: float | None
+    cost: float | None
     """None without prices or tokens."""
 
     @property
@@ -77,52 +77,52 @@ class Summary(Noun):
         return self.accepted / self.questions if self.questions else 0.0
 
 
-def agreement(cells: Cells) -> GoldAgreement | None:
+def gold_agreement(cells: LabelPairCounts) -> GoldAgreement | None:
     """Figures of gold against said labels; None for no row."""
     n = sum(cells.values())
     if not n:
         return None
     accuracy = sum(cells[p, p] for p in Polarity) / n
     gold = {p: sum(cells[p, q] for q in Polarity) / n for p in Polarity}
-    said = {p: sum(cells[q, p] for q in Polarity) / n for p in Polarity}
-    chance = sum(gold[p] * said[p] for p in Polarity)
+    predicted = {p: sum(cells[q, p] for q in Polarity) / n for p in Polarity}
+    chance = sum(gold[p] * predicted[p] for p in Polarity)
     table = {str(p): {str(q): cells[p, q] for q in Polarity} for p in Polarity}
     kappa = (accuracy - chance) / (1 - chance) if chance < 1 else None
     return GoldAgreement(n=n, accuracy=accuracy, kappa=kappa, confusion=table)
 
 
-def gate_counts(tally: Tally, names: list[str]) -> dict[str, GateCount]:
+def count_by_filter(tally: FilterCounts, names: list[str]) -> dict[str, FilterCount]:
     """The work of each gate in `names`, in that order."""
     return {
-        name: GateCount(
-            shown=tally.shown[name],
-            refused=tally.refused[name],
-            acceptance=1 - tally.refused[name] / tally.shown[name] if tally.shown[name] else None,
+        name: FilterCount(
+            checked=tally.checked[name],
+            rejected=tally.rejected[name],
+            acceptance=1 - tally.rejected[name] / tally.checked[name] if tally.checked[name] else None,
         )
         for name in names
     }
 
 
 def summarise(
-    settings: AnnotateSettings, tally: Tally, facts: Mapping[str, str | int | float]
-) -> Summary:
+    settings: AnnotateSettings, tally: FilterCounts, job_facts: Mapping[str, str | int | float]
+) -> AnnotationSummary:
     """The summary of a job; `facts` are the fields of `Summary` that no tally knows."""
-    known = tally.counted > 0
-    money = settings.prices.of(tally.read, tally.written) if settings.prices and known else None
-    return Summary.model_validate(
+    has_token_counts = tally.with_token_counts > 0
+    cost = settings.prices.cost(tally.prompt_tokens, tally.answer_tokens) if settings.prices and has_token_counts else None
+    return AnnotationSummary.model_validate(
         {
-            **facts,
-            "reader": settings.reader,
+            **job_facts,
+            "reader": settings.model,
             **{k: getattr(tally, k) for k in ("questions", "accepted", "excluded", "unanswered")},
             "answers": tally.answers,
             "retried": tally.retried,
-            "gates": gate_counts(tally, ["answer", *settings.gates]),
-            "first_answers": agreement(tally.first),
-            "accepted_answers": agreement(tally.kept),
-            "guided": settings.tells_label,
-            "prompt_tokens": tally.read if known else None,
-            "answer_tokens": tally.written if known else None,
-            "tokens_known_of": tally.counted,
-            "money": money,
+            "gates": count_by_filter(tally, ["answer", *settings.filters]),
+            "first_answers": gold_agreement(tally.first_labels),
+            "accepted_answers": gold_agreement(tally.accepted_labels),
+            "guided": settings.reveals_label,
+            "prompt_tokens": tally.prompt_tokens if has_token_counts else None,
+            "answer_tokens": tally.answer_tokens if has_token_counts else None,
+            "tokens_known_of": tally.with_token_counts,
+            "money": cost,
         }
     )

@@ -8,6 +8,6 @@ the one it can enforce and says which in `Completion.notes["form"]` (`slot`, `sc
     backend.complete([request])
 """
 
-from gen_msa.backends.base import Backend, BackendKind, BackendOptions, TokenCount, backends
+from gen_msa.backends.base import Backend, BackendFactory, BackendOptions, TokenCount, backends
 
-__all__ = ["Backend", "BackendKind", "BackendOptions", "TokenCount", "backends"]
+__all__ = ["Backend", "BackendFactory", "BackendOptions", "TokenCount", "backends"]

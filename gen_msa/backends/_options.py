@@ -13,13 +13,13 @@ from gen_msa.backends.base import BackendOptions
 _log = logging.getLogger("gen_msa.backends")
 
 
-def ignored(options: BackendOptions, honoured: Collection[str]) -> list[str]:
+def ignored_options(options: BackendOptions, supported: Collection[str]) -> list[str]:
     """The options that were set away from their default and are not in `honoured`, sorted."""
-    asked = options.model_dump(exclude_defaults=True)
-    return sorted(set(asked) - set(honoured))
+    changed = options.model_dump(exclude_defaults=True)
+    return sorted(set(changed) - set(supported))
 
 
-def say_ignored(backend: str, options: BackendOptions, honoured: Collection[str]) -> None:
+def warn_ignored(backend: str, options: BackendOptions, supported: Collection[str]) -> None:
     """Log a warning that names every option `backend` was given and cannot honour."""
-    for name in ignored(options, honoured):
+    for name in ignored_options(options, supported):
         _log.warning("%s has no use for backend.%s; it is ignored", backend, name)

@@ -16,149 +16,149 @@ import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from gen_msa.chat import Chat, Picture, Request, Text
+from gen_msa.chat import Chat, ImageInput, Request, TextInput
 
-Prefix = tuple[tuple[str, Text | Picture], ...]
+Prefix = tuple[tuple[str, TextInput | ImageInput], ...]
 
 
-def instruction(chat: Chat) -> Prefix:
+def instruction_prefix(chat: Chat) -> Prefix:
     """The turns before the one in which the post stands: pictures, or untrusted words."""
-    found: list[tuple[str, Text | Picture]] = []
+    prefix: list[tuple[str, TextInput | ImageInput]] = []
     for turn in chat.turns:
-        if any(isinstance(p, Picture) or p.untrusted for p in turn.parts):
-            return tuple(found)
-        found += [(turn.role, part) for part in turn.parts]
+        if any(isinstance(p, ImageInput) or p.untrusted for p in turn.parts):
+            return tuple(prefix)
+        prefix += [(turn.role, part) for part in turn.parts]
     return ()
 
 
-def through_post(chat: Chat) -> Prefix:
+def post_prefix(chat: Chat) -> Prefix:
     """All up to the first untrusted words, with pictures: equal for all questions about one post.
 
     The whole chat where nothing is untrusted.
     """
-    parts = _parts(chat)
-    at = next((i for i, (_, p) in enumerate(parts) if isinstance(p, Text) and p.untrusted), None)
+    parts = _chat_parts(chat)
+    at = next((i for i, (_, p) in enumerate(parts) if isinstance(p, TextInput) and p.untrusted), None)
     return parts if at is None else parts[: at + 1]
 
 
-def groups(requests: Sequence[Request]) -> list[list[int]]:
+def group_by_post(requests: Sequence[Request]) -> list[list[int]]:
     """Numbers of the requests, those about one post together; by the first of each group."""
-    found: dict[Prefix, list[int]] = {}
+    grouped: dict[Prefix, list[int]] = {}
     for i, request in enumerate(requests):
-        found.setdefault(through_post(request.chat), []).append(i)
-    return list(found.values())
+        grouped.setdefault(post_prefix(request.chat), []).append(i)
+    return list(grouped.values())
 
 
-Ask = Callable[[int], Awaitable[None]]
+SendRequest = Callable[[int], Awaitable[None]]
 
 
-class Line:
+class PrefixScheduler:
     """Where the requests of all callers stand: an earlier caller's before a later one's.
 
     So a caller's last requests, which leave a server ever less to do, are filled up with the next
     caller's first. All callers are in one event loop.
     """
 
-    def __init__(self, at_once: int, *, share: bool = True) -> None:
+    def __init__(self, max_in_flight: int, *, share: bool = True) -> None:
         """At most `at_once` are asked together, of all callers; without `share` none leads."""
-        self._free = at_once
+        self._free_slots = max_in_flight
         self._share = share
-        self._waiting: list[tuple[int, int, int, _Call]] = []
+        self._queue: list[tuple[int, int, int, _CallState]] = []
         self._calls = itertools.count()
-        self.known: set[Prefix] = set()
+        self.read_instructions: set[Prefix] = set()
         """Instructions that have been read."""
 
-    async def through(self, requests: Sequence[Request], ask: Ask) -> None:
+    async def run(self, requests: Sequence[Request], send: SendRequest) -> None:
         """`ask` each request by its number, leaders first; the first that raises ends the call."""
         if not requests:
             return
-        order = _order(requests, self.known if self._share else None)
+        schedule = _build_schedule(requests, self.read_instructions if self._share else None)
         async with asyncio.TaskGroup() as group:
-            call = _Call(next(self._calls), ask, order, group, left=len(requests))
+            call = _CallState(next(self._calls), send, schedule, group, remaining=len(requests))
             try:
-                for i in order.free:
-                    self._put(call, i)
-                self._fill()
+                for i in schedule.leaders:
+                    self._enqueue(call, i)
+                self._start_requests()
                 await call.done.wait()
             finally:
-                call.ended = True
-            if call.left:  # one was cancelled by itself, which a group does not count as a failure
+                call.is_ended = True
+            if call.remaining:  # one was cancelled by itself, which a group does not count as a failure
                 raise asyncio.CancelledError
 
-    def _put(self, call: "_Call", i: int) -> None:
-        heapq.heappush(self._waiting, (call.number, call.order.place[i], i, call))
+    def _enqueue(self, call: "_CallState", i: int) -> None:
+        heapq.heappush(self._queue, (call.number, call.schedule.rank[i], i, call))
 
-    def _fill(self) -> None:
-        while self._free and self._waiting:
-            _, _, i, call = heapq.heappop(self._waiting)
-            if not call.ended:
-                self._free -= 1
-                call.group.create_task(self._one(call, i)).add_done_callback(self._freed)
+    def _start_requests(self) -> None:
+        while self._free_slots and self._queue:
+            _, _, i, call = heapq.heappop(self._queue)
+            if not call.is_ended:
+                self._free_slots -= 1
+                call.group.create_task(self._run_request(call, i)).add_done_callback(self._on_request_done)
 
-    def _freed(self, _: asyncio.Task[None]) -> None:
+    def _on_request_done(self, _: asyncio.Task[None]) -> None:
         # Not in the task itself: one that is cancelled before its first step runs none of it.
-        self._free += 1
-        self._fill()
+        self._free_slots += 1
+        self._start_requests()
 
-    async def _one(self, call: "_Call", i: int) -> None:
+    async def _run_request(self, call: "_CallState", i: int) -> None:
         try:
-            await call.ask(i)
+            await call.send(i)
         except BaseException:
-            call.ended = True
+            call.is_ended = True
             call.done.set()
             raise
-        self.known.update(call.order.tells.get(i, ()))
-        for follower in call.order.behind.get(i, ()):
-            self._put(call, follower)
-        call.left -= 1
-        if not call.left:
+        self.read_instructions.update(call.schedule.instructions.get(i, ()))
+        for follower in call.schedule.followers.get(i, ()):
+            self._enqueue(call, follower)
+        call.remaining -= 1
+        if not call.remaining:
             call.done.set()
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Schedule:
     """Which requests wait for which, each one's place in the line, and what is read with it."""
 
-    behind: dict[int, list[int]]
-    place: dict[int, int]
-    tells: dict[int, list[Prefix]]
+    followers: dict[int, list[int]]
+    rank: dict[int, int]
+    instructions: dict[int, list[Prefix]]
 
     @property
-    def free(self) -> list[int]:
-        held = {i for followers in self.behind.values() for i in followers}
-        return [i for i in self.place if i not in held]
+    def leaders(self) -> list[int]:
+        waiting = {i for followers in self.followers.values() for i in followers}
+        return [i for i in self.rank if i not in waiting]
 
 
 @dataclass(eq=False)
-class _Call:
+class _CallState:
     """One caller's requests."""
 
     number: int
-    ask: Ask
-    order: _Order
+    send: SendRequest
+    schedule: _Schedule
     group: asyncio.TaskGroup
-    left: int
+    remaining: int
     done: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: bool = False
+    is_ended: bool = False
 
 
-def _order(requests: Sequence[Request], known: set[Prefix] | None) -> _Order:
+def _build_schedule(requests: Sequence[Request], read_instructions: set[Prefix] | None) -> _Schedule:
     """Leaders and who waits for them; None for `known`: the order given, and none waits."""
-    if known is None:
-        return _Order({}, {i: i for i in range(len(requests))}, {})
-    posts = groups(requests)
-    behind = {members[0]: members[1:] for members in posts}
-    place = {i: n for n, i in enumerate(i for members in posts for i in members)}
-    first: dict[Prefix, int] = {}
-    for leader, *_ in posts:
-        told = instruction(requests[leader].chat)
-        if told in known or not told:
+    if read_instructions is None:
+        return _Schedule({}, {i: i for i in range(len(requests))}, {})
+    post_groups = group_by_post(requests)
+    followers = {members[0]: members[1:] for members in post_groups}
+    rank = {i: n for n, i in enumerate(i for members in post_groups for i in members)}
+    first_leader: dict[Prefix, int] = {}
+    for leader, *_ in post_groups:
+        prefix = instruction_prefix(requests[leader].chat)
+        if prefix in read_instructions or not prefix:
             continue
-        if told in first:
-            behind[first[told]].append(leader)
-        first.setdefault(told, leader)
-    return _Order(behind, place, {i: [told] for told, i in first.items()})
+        if prefix in first_leader:
+            followers[first_leader[prefix]].append(leader)
+        first_leader.setdefault(prefix, leader)
+    return _Schedule(followers, rank, {i: [prefix] for prefix, i in first_leader.items()})
 
 
-def _parts(chat: Chat) -> Prefix:
+def _chat_parts(chat: Chat) -> Prefix:
     return tuple((turn.role, part) for turn in chat.turns for part in turn.parts)

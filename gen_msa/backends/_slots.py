@@ -7,23 +7,23 @@ Knows no engine. Written for those that know few escapes (vLLM's xgrammar).
 
 import re
 
-from gen_msa.chat import Choice
+from gen_msa.chat import ChoiceSlot
 
-_SIGNS = re.compile(r"[\\^$.*+?{}\[\]()|]")
+_SPECIAL_CHARS = re.compile(r"[\\^$.*+?{}\[\]()|]")
 
 
-def slot_pattern(choice: Choice) -> str:
+def slot_pattern(choice: ChoiceSlot) -> str:
     """A regular expression for the answer: lead, one option, then, and any words after that."""
-    options = "|".join(_escaped(o) for o in choice.options)
-    end = _escaped(choice.then) + r"[\s\S]*" if choice.then else ""
-    return f"{_escaped(choice.lead)}({options}){end}"
+    options = "|".join(_escape(o) for o in choice.options)
+    end = _escape(choice.suffix) + r"[\s\S]*" if choice.suffix else ""
+    return f"{_escape(choice.prefix)}({options}){end}"
 
 
-def fills(choice: Choice, text: str) -> bool:
+def matches_slot(choice: ChoiceSlot, text: str) -> bool:
     """Whether `text` begins with the lead and one of the options."""
-    return text.startswith(tuple(choice.lead + option for option in choice.options))
+    return text.startswith(tuple(choice.prefix + option for option in choice.options))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Not `re.escape`: the engine's own reader of patterns knows fewer escapes."""
-    return _SIGNS.sub(lambda m: "\\" + m.group(), text)
+    return _SPECIAL_CHARS.sub(lambda m: "\\" + m.group(), text)

@@ -13,31 +13,31 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from gen_msa import manifest
 from gen_msa.errors import UserError
-from gen_msa.jsonl import reason_of
+from gen_msa.jsonl import format_validation_error
 
-NAME = "reading.json"
+ADAPTER_SETTINGS_FILE = "reading.json"
 
 
-class AsTold(BaseModel):
+class AdapterSettings(BaseModel):
     """The part of `backends.local.adapters.AdapterFacts` that a client can hold to."""
 
     prompts: dict[str, str]
-    reading: dict[str, JsonValue]
+    inference: dict[str, JsonValue]
     revision: str = ""
     """16 hex digits over the folder's list of hashes."""
 
 
-def as_told(folder: str) -> AsTold:
+def load_adapter_settings(folder: str) -> AdapterSettings:
     """What `reading.json` says, the folder's seal checked. Raises `UserError` without one."""
     path = Path(folder).expanduser()
     try:
-        found = AsTold.model_validate_json((path / NAME).read_bytes())
-        manifest.check(path)
-        digest = hashlib.sha256((path / manifest.NAME).read_bytes()).hexdigest()
+        settings = AdapterSettings.model_validate_json((path / ADAPTER_SETTINGS_FILE).read_bytes())
+        manifest.verify(path)
+        digest = hashlib.sha256((path / manifest.MANIFEST_NAME).read_bytes()).hexdigest()
     except OSError as e:
         raise UserError(
-            f"backend.adapter={folder}: {e}", mend="name the folder that training left"
+            f"backend.adapter={folder}: {e}", hint="name the folder that training left"
         ) from None
     except ValidationError as e:
-        raise UserError(f"{path / NAME}: {reason_of(e)}") from None
-    return found.model_copy(update={"revision": digest[:16]})
+        raise UserError(f"{path / ADAPTER_SETTINGS_FILE}: {format_validation_error(e)}") from None
+    return settings.model_copy(update={"revision": digest[:16]})

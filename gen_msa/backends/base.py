@@ -43,7 +43,7 @@ class TokenCount(NamedTuple):
     """Tokens of a chat as the model would be shown it."""
 
     total: int
-    picture: int
+    image: int
 
 
 class Backend(Protocol):
@@ -51,8 +51,8 @@ class Backend(Protocol):
 
     revision: str
     """Changes whenever its answers could: hash of weights and adapter, or the server's name."""
-    sees_pictures: bool
-    lists_aspects: bool
+    supports_images: bool
+    can_list_aspects: bool
     """Whether it is strong enough to be asked which aspects a post has."""
     # One with `samples = True` draws answers by `Request.temperature` and `Request.seed`; others
     # always say the likeliest. One with `overlaps = True` may be asked by several threads at once,
@@ -67,7 +67,7 @@ class Backend(Protocol):
         ...
 
 
-class BackendKind(Protocol):
+class BackendFactory(Protocol):
     """What a module of this room registers; `target` is what follows the colon."""
 
     def __call__(self, target: str, options: BackendOptions) -> Backend:
@@ -75,4 +75,4 @@ class BackendKind(Protocol):
         ...
 
 
-backends: Registry[BackendKind] = Registry("backend", "gen_msa.backends", "gen_msa.backends")
+backends: Registry[BackendFactory] = Registry("backend", "gen_msa.backends", "gen_msa.backends")

@@ -27,18 +27,18 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 
 from gen_msa import jsonl
-from gen_msa.backends._filling import Filling, because
-from gen_msa.backends._options import say_ignored
+from gen_msa.backends._filling import SchemaFiller, quote_sentence
+from gen_msa.backends._options import warn_ignored
 from gen_msa.backends.base import BackendOptions, TokenCount, backends
-from gen_msa.chat import Chat, Choice, Completion, Request, Text
+from gen_msa.chat import Chat, ChoiceSlot, Completion, Request, TextInput
 from gen_msa.errors import UserError
-from gen_msa.types import Noun, Rejected
+from gen_msa.types import FrozenModel, Rejected
 
-_HONOURED = {"script", "batch_size"}
-_JSON = json.JSONEncoder(ensure_ascii=False)
+_SUPPORTED_OPTIONS = {"script", "batch_size"}
+_JSON_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
-class Line(Noun):
+class ScriptedAnswer(FrozenModel):
     """One scripted answer. With neither `match` nor `regex` it answers every chat."""
 
     match: str = ""
@@ -52,7 +52,7 @@ class Line(Noun):
 
     @field_validator("regex")
     @classmethod
-    def _compiles(cls, pattern: str) -> str:
+    def _check_regex(cls, pattern: str) -> str:
         try:
             re.compile(pattern)
         except re.error as e:
@@ -60,138 +60,138 @@ class Line(Noun):
         return pattern
 
     @model_validator(mode="after")
-    def _one_condition(self) -> Self:
+    def _check_single_condition(self) -> Self:
         if self.match and self.regex:
             raise ValueError("give match or regex, not both")
         return self
 
-    def answers(self, chat: str) -> bool:
+    def matches(self, chat: str) -> bool:
         """Whether this line is for `chat`."""
         return re.search(self.regex, chat) is not None if self.regex else self.match in chat
 
 
 @backends.register
-class Echo:
+class EchoBackend:
     """A backend without a model."""
 
-    sees_pictures = True
-    lists_aspects = True
+    supports_images = True
+    can_list_aspects = True
     samples = True
 
     def __init__(self, target: str, options: BackendOptions) -> None:
-        say_ignored("echo", options, _HONOURED)
+        warn_ignored("echo", options, _SUPPORTED_OPTIONS)
         self._seed = target.encode()
-        self._script, digest = _load(options.script)
+        self._script, digest = _load_script(options.script)
         self.revision = f"echo-1:{target}" + (f":script-{digest}" if digest else "")
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order."""
-        return [self._safely(request) for request in requests]
+        return [self._complete_safely(request) for request in requests]
 
     def count_tokens(self, chat: Chat) -> TokenCount:
         """Stretches between blanks, and one for a picture."""
-        return TokenCount(_tokens(_flat(chat)), len(chat.pictures))
+        return TokenCount(_count_tokens(_flatten_chat(chat)), len(chat.images))
 
-    def _safely(self, request: Request) -> Completion:
+    def _complete_safely(self, request: Request) -> Completion:
         try:
-            return self._one(request)
+            return self._complete_one(request)
         except UserError as e:  # a schema that names what it does not hold
             return Completion(text="", finish_reason="error", error=str(e), notes={"form": "free"})
 
-    def _one(self, request: Request) -> Completion:
-        flat = _flat(request.chat)
-        for line in self._script:
-            if line.answers(flat):
-                return _scripted(line, flat)
-        drawn = f"\0{request.seed}" if request.temperature > 0 else ""
-        asked = self._seed + b"\0" + f"{flat}{drawn}".encode()
-        digest = hashlib.blake2b(asked, digest_size=16).digest()
-        post = _post(request.chat)
+    def _complete_one(self, request: Request) -> Completion:
+        chat_text = _flatten_chat(request.chat)
+        for scripted in self._script:
+            if scripted.matches(chat_text):
+                return _scripted_completion(scripted, chat_text)
+        seed_suffix = f"\0{request.seed}" if request.temperature > 0 else ""
+        hash_input = self._seed + b"\0" + f"{chat_text}{seed_suffix}".encode()
+        digest = hashlib.blake2b(hash_input, digest_size=16).digest()
+        post_text = _post_text(request.chat)
         logprobs = None
         if request.choice is not None and request.choice.options:
-            form, (text, logprobs) = "slot", _slot(request.choice, post, digest)
+            form, (text, logprobs) = "slot", _fill_slot(request.choice, post_text, digest)
         elif request.json_schema is not None:
-            value = Filling(request.json_schema, post, digest).value()
-            form, text = "schema", _JSON.encode(value)
+            value = SchemaFiller(request.json_schema, post_text, digest).build()
+            form, text = "schema", _JSON_ENCODER.encode(value)
         else:
-            form, text = "free", because(post, _place(digest))
-        text, cut = _within(text, request.max_new_tokens)
+            form, text = "free", quote_sentence(post_text, _quote_position(digest))
+        text, is_cut = _truncate(text, request.max_new_tokens)
         return Completion(
             text=text,
-            finish_reason="length" if cut else "stop",
+            finish_reason="length" if is_cut else "stop",
             option_logprobs=logprobs,
-            prompt_tokens=_tokens(flat),
-            new_tokens=_tokens(text),
+            prompt_tokens=_count_tokens(chat_text),
+            new_tokens=_count_tokens(text),
             notes={"form": form, "script": "no match"} if self._script else {"form": form},
         )
 
 
-def _load(path: str) -> tuple[list[Line], str]:
+def _load_script(path: str) -> tuple[list[ScriptedAnswer], str]:
     """The script's lines and the first 12 digits of its sha256; nothing for no script."""
     if not path:
         return [], ""
-    script: list[Line] = []
+    script: list[ScriptedAnswer] = []
     try:
-        for row in jsonl.read(Path(path), Line):
+        for row in jsonl.read(Path(path), ScriptedAnswer):
             if isinstance(row, Rejected):
-                raise UserError(f"{row.file}:{row.line}: {row.reason}", mend=row.mend)
+                raise UserError(f"{row.file}:{row.line}: {row.reason}", hint=row.hint)
             script.append(row)
         return script, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
     except OSError as e:
-        raise UserError(f"the script cannot be read: {e}", mend="see backend.script") from None
+        raise UserError(f"the script cannot be read: {e}", hint="see backend.script") from None
 
 
-def _flat(chat: Chat) -> str:
+def _flatten_chat(chat: Chat) -> str:
     return "\n".join(
-        "".join(p.text if isinstance(p, Text) else f"[picture {p.sha256[:12]}]" for p in turn.parts)
+        "".join(p.text if isinstance(p, TextInput) else f"[picture {p.sha256[:12]}]" for p in turn.parts)
         for turn in chat.turns
     )
 
 
-def _post(chat: Chat) -> str:
+def _post_text(chat: Chat) -> str:
     """The words a quote is taken from: the first untrusted ones, else the chat's last ones."""
-    last = ""
+    last_text = ""
     for turn in chat.turns:
         for part in turn.parts:
-            if isinstance(part, Text) and part.text.strip():
+            if isinstance(part, TextInput) and part.text.strip():
                 if part.untrusted:
                     return part.text
-                last = part.text
-    return last
+                last_text = part.text
+    return last_text
 
 
-def _slot(choice: Choice, post: str, digest: bytes) -> tuple[str, dict[str, float]]:
+def _fill_slot(choice: ChoiceSlot, post_text: str, digest: bytes) -> tuple[str, dict[str, float]]:
     weights = [1 + digest[i % len(digest)] ** 2 for i in range(len(choice.options))]
     best = choice.options[weights.index(max(weights))]
     total = math.log(sum(weights))
     logprobs = {o: math.log(w) - total for o, w in zip(choice.options, weights, strict=True)}
     # Without a `then` the answer is the label alone.
-    reason = f"{choice.then} {because(post, _place(digest))}" if choice.then else ""
-    return f"{choice.lead}{best}{reason}", logprobs
+    sentence = f"{choice.suffix} {quote_sentence(post_text, _quote_position(digest))}" if choice.suffix else ""
+    return f"{choice.prefix}{best}{sentence}", logprobs
 
 
-def _place(digest: bytes) -> int:
+def _quote_position(digest: bytes) -> int:
     return int.from_bytes(digest[-2:], "big")
 
 
-def _within(text: str, tokens: int) -> tuple[str, bool]:
+def _truncate(text: str, tokens: int) -> tuple[str, bool]:
     """`text` cut after `tokens` stretches, and whether anything was cut."""
-    if _tokens(text) <= tokens:
+    if _count_tokens(text) <= tokens:
         return text, False
     return " ".join(text.split(" ")[:tokens]), True
 
 
-def _tokens(text: str) -> int:
+def _count_tokens(text: str) -> int:
     return text.count(" ") + 1 if text else 0
 
 
-def _scripted(line: Line, flat: str) -> Completion:
+def _scripted_completion(scripted: ScriptedAnswer, chat_text: str) -> Completion:
     return Completion(
-        text="" if line.error else line.text,
-        finish_reason="error" if line.error else line.finish_reason,
-        option_logprobs=line.option_logprobs,
-        prompt_tokens=_tokens(flat),
-        new_tokens=0 if line.error else _tokens(line.text),
-        error=line.error,
-        notes={"form": line.form},
+        text="" if scripted.error else scripted.text,
+        finish_reason="error" if scripted.error else scripted.finish_reason,
+        option_logprobs=scripted.option_logprobs,
+        prompt_tokens=_count_tokens(chat_text),
+        new_tokens=0 if scripted.error else _count_tokens(scripted.text),
+        error=scripted.error,
+        notes={"form": scripted.form},
     )

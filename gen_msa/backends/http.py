@@ -26,34 +26,34 @@ import httpx
 from anyio.from_thread import BlockingPortalProvider
 
 from gen_msa import feeding, media
-from gen_msa.backends._calling import Passing, Patience, Refused, call
-from gen_msa.backends._openai import blamed, body, completion, read
-from gen_msa.backends._options import say_ignored
-from gen_msa.backends._ordering import Line
-from gen_msa.backends._trained import AsTold, as_told
+from gen_msa.backends._calling import TransientError, RetryPolicy, PermanentError, post_with_retries
+from gen_msa.backends._openai import unsupported_params, build_body, to_completion, parse_reply
+from gen_msa.backends._options import warn_ignored
+from gen_msa.backends._ordering import PrefixScheduler
+from gen_msa.backends._trained import AdapterSettings, load_adapter_settings
 from gen_msa.backends.base import BackendOptions, backends
-from gen_msa.chat import Chat, Completion, Picture, Request
+from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import UserError
 
-_HONOURED = {"batch_size", "timeout", "retries", "api_key_variable"} | {
+_SUPPORTED_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable"} | {
     "share_prefix",
     "adapter",
     "slots",
 }
-_DOOR = "/chat/completions"
-_UNWILLING = (400, 422)
+_ENDPOINT = "/chat/completions"
+_BAD_REQUEST = (400, 422)
 
 T = TypeVar("T")
 
 
 @backends.register
-class Http:
+class HttpBackend:
     """A client of one model on one server. What pictures it can see, only the server knows."""
 
-    sees_pictures = True
-    lists_aspects = True
+    supports_images = True
+    can_list_aspects = True
     samples = True
-    overlaps = True
+    is_concurrent = True
 
     def __init__(
         self,
@@ -61,30 +61,30 @@ class Http:
         options: BackendOptions,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        data_url: Callable[[Picture], str] = media.data_url,
+        data_url: Callable[[ImageInput], str] = media.data_url,
     ) -> None:
         """Raises `UserError` for a target or key that cannot be used. Asks the server nothing."""
-        say_ignored("http", options, _HONOURED)
-        address, self._model = _address(target)
+        warn_ignored("http", options, _SUPPORTED_OPTIONS)
+        address, self._model = _parse_target(target)
         self._headers = _headers(address, options.api_key_variable)
-        self._url = f"{address}{_DOOR}"
-        self._at_once = max(options.batch_size, 1)
-        self._patience = Patience(options.timeout, max(options.retries, 0), sleep=sleep)
+        self._url = f"{address}{_ENDPOINT}"
+        self._max_in_flight = max(options.batch_size, 1)
+        self._retry_policy = RetryPolicy(options.timeout, max(options.retries, 0), sleep=sleep)
         self._data_url = functools.lru_cache(maxsize=64)(data_url)
         """A picture is encoded once for all questions about it."""
-        self._without: frozenset[str] = frozenset()
+        self._unsupported: frozenset[str] = frozenset()
         """What the server has shown that it does not take."""
         self._trust_environment = not _is_loopback(address)
         # One for all calls, also where none is needed: a client would make its own, in 18 ms.
         self._tls = ssl.create_default_context()
         # One event loop in a thread while somebody asks: calls meet in it without locks.
         self._portal = BlockingPortalProvider()
-        self._line = Line(self._at_once, share=options.share_prefix)
-        self.trained: AsTold | None = as_told(options.adapter) if options.adapter else None
+        self._scheduler = PrefixScheduler(self._max_in_flight, share=options.share_prefix)
+        self.training_metadata: AdapterSettings | None = load_adapter_settings(options.adapter) if options.adapter else None
         """How the server's adapter was trained, if its folder was named."""
-        self._slots = options.slots if options.slots is not None else self.trained is not None
-        worn = f"@{self.trained.revision}" if self.trained else ""
-        self.revision = f"{address}#{self._model}{worn}"
+        self._slots = options.slots if options.slots is not None else self.training_metadata is not None
+        adapter_suffix = f"@{self.training_metadata.revision}" if self.training_metadata else ""
+        self.revision = f"{address}#{self._model}{adapter_suffix}"
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order.
@@ -93,91 +93,91 @@ class Http:
         are in flight, an earlier call's first.
         """
         with self._portal as portal:
-            return feeding.awaited(portal.start_task_soon(self._all, requests))
+            return feeding.awaited(portal.start_task_soon(self._complete_all, requests))
 
     def count_tokens(self, chat: Chat) -> None:
         """None: only the server knows."""
 
-    async def _all(self, requests: Sequence[Request]) -> list[Completion]:
-        done: dict[int, Completion] = {}
-        limits = httpx.Limits(max_connections=self._at_once)
+    async def _complete_all(self, requests: Sequence[Request]) -> list[Completion]:
+        completions: dict[int, Completion] = {}
+        limits = httpx.Limits(max_connections=self._max_in_flight)
         async with httpx.AsyncClient(
             verify=self._tls,
-            timeout=self._patience.timeout,
+            timeout=self._retry_policy.timeout,
             limits=limits,
             follow_redirects=False,
             trust_env=self._trust_environment,
         ) as client:
 
-            async def ask(i: int) -> None:
-                done[i] = await self._one(client, requests[i])
+            async def send(i: int) -> None:
+                completions[i] = await self._complete_one(client, requests[i])
 
-            await self._line.through(requests, ask)
-        return [done[i] for i in range(len(requests))]
+            await self._scheduler.run(requests, send)
+        return [completions[i] for i in range(len(requests))]
 
-    async def _one(self, client: httpx.AsyncClient, request: Request) -> Completion:
+    async def _complete_one(self, client: httpx.AsyncClient, request: Request) -> Completion:
         try:
-            return await self._asked(client, request)
-        except Passing as e:
-            return _failed(f"{e} (tried {self._patience.retries + 1} times)")
-        except (Refused, media.PictureProblem, OSError, ValueError) as e:
-            return _failed(str(e) or type(e).__name__)
+            return await self._send_request(client, request)
+        except TransientError as e:
+            return _error_completion(f"{e} (tried {self._retry_policy.retries + 1} times)")
+        except (PermanentError, media.ImageError, OSError, ValueError) as e:
+            return _error_completion(str(e) or type(e).__name__)
 
-    async def _asked(self, client: httpx.AsyncClient, request: Request) -> Completion:
+    async def _send_request(self, client: httpx.AsyncClient, request: Request) -> Completion:
         """Ask, and ask again without what the server refuses; learn that only if it helped."""
-        without = self._without
+        omitted = self._unsupported
         while True:
             # In a thread: pictures are decoded here, and other answers need not wait for that.
-            build = asyncio.to_thread if request.chat.pictures else _here
-            make = functools.partial(body, slots=self._slots)
-            sent, broken = await build(make, request, self._model, without, self._picture)
-            raw = json.dumps(sent).encode()
+            run = asyncio.to_thread if request.chat.images else _run_inline
+            build_payload = functools.partial(build_body, slots=self._slots)
+            payload, n_escaped = await run(build_payload, request, self._model, omitted, self._image_part)
+            raw = json.dumps(payload).encode()
             try:
-                reply = await call(client, self._url, raw, self._headers, self._patience, read)
-            except Refused as e:
-                fewer = blamed(e.said, sent, without) if e.status in _UNWILLING else set()
-                if not fewer:
+                reply = await post_with_retries(client, self._url, raw, self._headers, self._retry_policy, parse_reply)
+            except PermanentError as e:
+                unsupported = unsupported_params(e.body, payload, omitted) if e.status in _BAD_REQUEST else set()
+                if not unsupported:
                     raise
-                without |= fewer
+                omitted |= unsupported
                 continue
-            self._without |= without
-            done = completion(reply, request, sent, self._model)
-            notes = {"neutralised": str(broken)} if broken else {}
-            if without:
-                notes["server_without"] = ", ".join(sorted(without))
+            self._unsupported |= omitted
+            done = to_completion(reply, request, payload, self._model)
+            notes = {"neutralised": str(n_escaped)} if n_escaped else {}
+            if omitted:
+                notes["server_without"] = ", ".join(sorted(omitted))
             return done.model_copy(update={"notes": done.notes | notes})
 
-    def _picture(self, picture: Picture) -> dict[str, Any]:
-        return {"type": "image_url", "image_url": {"url": self._data_url(picture)}}
+    def _image_part(self, image: ImageInput) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": self._data_url(image)}}
 
 
-def _failed(reason: str) -> Completion:
+def _error_completion(reason: str) -> Completion:
     return Completion(text="", finish_reason="error", error=reason, notes={"form": "free"})
 
 
-async def _here(function: Callable[..., T], *arguments: Any) -> T:
+async def _run_inline(function: Callable[..., T], *arguments: Any) -> T:
     return function(*arguments)
 
 
-def _address(target: str) -> tuple[str, str]:
+def _parse_target(target: str) -> tuple[str, str]:
     """URL without a slash at the end, and model. Raises `UserError`."""
     text, _, model = target.partition("#")
-    mend = "write http:URL#MODEL, e.g. http:http://127.0.0.1:8000/v1#my-model"
+    hint = "write http:URL#MODEL, e.g. http:http://127.0.0.1:8000/v1#my-model"
     if not model:
-        raise UserError("the http reader names no model", mend=mend)
+        raise UserError("the http reader names no model", hint=hint)
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as e:
-        raise UserError(f"the http reader's URL cannot be read: {e}", mend=mend) from None
+        raise UserError(f"the http reader's URL cannot be read: {e}", hint=hint) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"{text!r} is no http or https URL", mend=mend)
+        raise UserError(f"{text!r} is no http or https URL", hint=hint)
     if url.userinfo or url.query:
         # Not shown: what stands there is likely a secret, and the URL becomes part of the revision.
         raise UserError(
             f"the URL of {url.host} holds a password or a query",
-            mend="put the key into the environment variable named by backend.api_key_variable",
+            hint="put the key into the environment variable named by backend.api_key_variable",
         )
-    return text.rstrip("/").removesuffix(_DOOR), model
+    return text.rstrip("/").removesuffix(_ENDPOINT), model
 
 
 def _headers(address: str, variable: str) -> dict[str, str]:
@@ -190,7 +190,7 @@ def _headers(address: str, variable: str) -> dict[str, str]:
     if httpx.URL(address).scheme == "http" and not _is_loopback(address):
         raise UserError(
             f"the key in {variable} would cross the network in clear text",
-            mend="use https, or set backend.api_key_variable= (empty) for a server without a key",
+            hint="use https, or set backend.api_key_variable= (empty) for a server without a key",
         )
     return headers | {"Authorization": f"Bearer {key}"}
 

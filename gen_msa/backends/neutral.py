@@ -12,11 +12,11 @@ import functools
 import re
 from collections.abc import Collection, Iterable
 
-from gen_msa.chat import Picture, Text
+from gen_msa.chat import ImageInput, TextInput
 
-BREAK = "\u200b"
+ZERO_WIDTH_SPACE = "\u200b"
 
-_FAMILIES = (
+_FAMILY_PATTERNS = (
     r"<[|｜][^|｜\n]{0,80}[|｜]>",  # <|im_end|>, <|eot_id|>, <|image_1|>, <｜User｜>
     (
         r"</?(?:image|images|img|video|audio|speech|box|ref|quad|point|patch|think|tool_call"
@@ -36,31 +36,31 @@ _FAMILIES = (
 )
 
 
-def neutralise(text: str, extra: Collection[str] = ()) -> tuple[str, int]:
+def escape_control_tokens(text: str, extra_tokens: Collection[str] = ()) -> tuple[str, int]:
     """`text` with every control string broken up, and how many were.
 
     `extra` holds a tokenizer's own control strings; those of one character cannot be broken and are
     passed over. Linear in the length of `text`, and the same on text that is already neutral.
     """
-    return _pattern(frozenset(extra)).subn(lambda m: m.group(0) + BREAK, text)
+    return _control_pattern(frozenset(extra_tokens)).subn(lambda m: m.group(0) + ZERO_WIDTH_SPACE, text)
 
 
-def joined(parts: Iterable[Text | Picture]) -> list[Text | Picture]:
+def merge_adjacent_texts(parts: Iterable[TextInput | ImageInput]) -> list[TextInput | ImageInput]:
     """The same parts with neighbouring texts of equal trust made one; empty texts fall away."""
-    out: list[Text | Picture] = []
+    merged: list[TextInput | ImageInput] = []
     for part in parts:
-        last = out[-1] if out else None
-        if isinstance(part, Text) and isinstance(last, Text) and last.untrusted == part.untrusted:
-            out[-1] = Text(text=last.text + part.text, untrusted=part.untrusted)
-        elif not (isinstance(part, Text) and not part.text):
-            out.append(part)
-    return out
+        previous = merged[-1] if merged else None
+        if isinstance(part, TextInput) and isinstance(previous, TextInput) and previous.untrusted == part.untrusted:
+            merged[-1] = TextInput(text=previous.text + part.text, untrusted=part.untrusted)
+        elif not (isinstance(part, TextInput) and not part.text):
+            merged.append(part)
+    return merged
 
 
 @functools.lru_cache(maxsize=64)
-def _pattern(extra: frozenset[str]) -> re.Pattern[str]:
+def _control_pattern(extra_tokens: frozenset[str]) -> re.Pattern[str]:
     """One character that opens a control string; the look-ahead also finds those that overlap."""
-    own = [re.escape(s) for s in sorted(extra) if len(s) > 1]
-    families = "|".join(_FAMILIES)
-    named = "|" + "|".join(own) if own else ""
-    return re.compile(f"(?=(?i:{families}){named})(?:.)", re.DOTALL)
+    escaped_tokens = [re.escape(s) for s in sorted(extra_tokens) if len(s) > 1]
+    families = "|".join(_FAMILY_PATTERNS)
+    extra_alternatives = "|" + "|".join(escaped_tokens) if escaped_tokens else ""
+    return re.compile(f"(?=(?i:{families}){extra_alternatives})(?:.)", re.DOTALL)

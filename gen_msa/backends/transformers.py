@@ -12,26 +12,26 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from gen_msa.backends.base import BackendOptions, TokenCount, backends
-from gen_msa.chat import Chat, Completion, Picture, Request
+from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import MissingExtra
 
 try:
     from gen_msa.backends.local import weights
-    from gen_msa.backends.local.pictures import Look
-    from gen_msa.backends.local.session import Session
+    from gen_msa.backends.local.pictures import ImageLoader
+    from gen_msa.backends.local.session import TextGenerator
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
         raise
     raise MissingExtra(str(e.name), "train") from None
 
-STRONG = 1_000_000_000
+LISTS_ASPECTS_MIN_PARAMS = 1_000_000_000
 """Parameters from which on a model is asked to list a post's aspects itself."""
 
 
-def _from_disk(picture: Picture) -> Any:
+def _load_image(image: ImageInput) -> Any:
     from gen_msa import media
 
-    return media.load(picture)
+    return media.load_image(image)
 
 
 @backends.register
@@ -39,16 +39,16 @@ class TransformersBackend:
     """A causal language model, with or without eyes."""
 
     def __init__(self, target: str, options: BackendOptions) -> None:
-        self._take(weights.opened(target, options), options, _from_disk)
+        self._init(weights.load_inference_model(target, options), options, _load_image)
 
     @classmethod
-    def of(
+    def from_model(
         cls,
         model: Any,
         processor: Any,
         options: BackendOptions,
         revision: str,
-        look: Look = _from_disk,
+        load_image: ImageLoader = _load_image,
     ) -> Self:
         """A backend of a model at hand; `processor` is its tokenizer if it sees no pictures.
 
@@ -56,29 +56,29 @@ class TransformersBackend:
         driven (an encoder-decoder, or one without a cache of keys and values).
         """
         backend = cls.__new__(cls)
-        found = weights.Opened(model, processor, revision, None, {})
-        backend._take(found, options, look)
+        loaded = weights.InferenceModel(model, processor, revision, None, {})
+        backend._init(loaded, options, load_image)
         return backend
 
-    def _take(self, found: weights.Opened, options: BackendOptions, look: Look) -> None:
-        self.revision = found.revision
-        self.trained = found.facts
+    def _init(self, loaded: weights.InferenceModel, options: BackendOptions, load_image: ImageLoader) -> None:
+        self.revision = loaded.revision
+        self.training_metadata = loaded.metadata
         """How the model was fine-tuned, if its folder says so: readers ask as training did."""
-        self._notes = found.notes
-        self.session = Session(found.model.eval(), found.processor, options, look)
-        self.sees_pictures = self.session.layout.sees_pictures
-        self.lists_aspects = sum(p.numel() for p in found.model.parameters()) >= STRONG
+        self._notes = loaded.notes
+        self.generator = TextGenerator(loaded.model.eval(), loaded.processor, options, load_image)
+        self.supports_images = self.generator.chat_tokenizer.supports_images
+        self.can_list_aspects = sum(p.numel() for p in loaded.model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request.
 
         Give the requests of one post next to one another: what they share is then read once.
         """
-        said: list[Completion] = self.session.complete(requests)
+        completions: list[Completion] = self.generator.complete(requests)
         if self._notes:
-            return [c.model_copy(update={"notes": {**c.notes, **self._notes}}) for c in said]
-        return said
+            return [c.model_copy(update={"notes": {**c.notes, **self._notes}}) for c in completions]
+        return completions
 
     def count_tokens(self, chat: Chat) -> TokenCount:
         """Tokens the chat costs, and those of its pictures with the marks around them."""
-        return self.session.count(chat)
+        return self.generator.count_tokens(chat)

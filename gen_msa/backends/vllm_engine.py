@@ -15,51 +15,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gen_msa.backends._logprobs import Step
+from gen_msa.backends._logprobs import TokenLogprobs
 from gen_msa.errors import MissingExtra, UserError
 
-WATCHED = 64
+MAX_LOGPROBS = 64
 """Likeliest tokens that may be asked for; the probe of an adapter asks for all of them."""
-MOST_PICTURES = 4
+MAX_IMAGES = 4
 """Pictures in one chat; the engine sets room aside for them when it starts."""
 SEED = 0
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What the engine takes as `max_lora_rank`."""
 
 
 @dataclass(frozen=True)
-class Api:
+class VllmApi:
     """The names of vLLM that are used; a test puts its own in their place."""
 
     LLM: Any
     SamplingParams: Any
     StructuredOutputsParams: Any
     LoRARequest: Any
-    refusals: tuple[type[Exception], ...] = (ValueError, TypeError, OverflowError)
+    rejection_errors: tuple[type[Exception], ...] = (ValueError, TypeError, OverflowError)
     """What vLLM raises for a request it will not take; anything else is its own trouble."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class EngineRequest:
     """One chat. `parameters` are those of `SamplingParams`; `form` of `StructuredOutputsParams`."""
 
     messages: list[dict[str, Any]]
-    parameters: dict[str, Any]
-    form: dict[str, Any] = field(default_factory=dict)
+    sampling_params: dict[str, Any]
+    structured_outputs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Said:
+class EngineOutput:
     """One answer; `finish` is vLLM's word (`stop`, `length`, `abort` …)."""
 
     text: str
-    finish: str | None
+    finish_reason: str | None
     prompt_tokens: int
     new_tokens: int
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TokenLogprobs, ...] = ()
 
 
-def load_api() -> Api:
+def load_vllm_api() -> VllmApi:
     """Import vLLM. Raises `MissingExtra` where it is not installed."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
@@ -70,16 +70,16 @@ def load_api() -> Api:
         if (e.name or "").partition(".")[0] != "vllm":
             raise
         raise MissingExtra("vllm", "vllm") from None
-    own = getattr(getattr(vllm, "exceptions", None), "VLLMClientError", ValueError)
-    refusals = (ValueError, TypeError, OverflowError, own)
-    return Api(vllm.LLM, SamplingParams, StructuredOutputsParams, LoRARequest, refusals)
+    client_error = getattr(getattr(vllm, "exceptions", None), "VLLMClientError", ValueError)
+    rejection_errors = (ValueError, TypeError, OverflowError, client_error)
+    return VllmApi(vllm.LLM, SamplingParams, StructuredOutputsParams, LoRARequest, rejection_errors)
 
 
-class Engine:
+class VllmEngine:
     """An engine with one model and at most one adapter."""
 
     def __init__(
-        self, api: Api, model: Path, adapter: Path | None, settings: dict[str, Any]
+        self, api: VllmApi, model: Path, adapter: Path | None, settings: dict[str, Any]
     ) -> None:
         """`settings` go to `LLM` as they are. Raises `UserError` for what vLLM cannot load."""
         self._api = api
@@ -94,8 +94,8 @@ class Engine:
                 trust_remote_code=False,
                 load_format="safetensors",
                 seed=SEED,
-                limit_mm_per_prompt={"image": MOST_PICTURES},
-                max_logprobs=WATCHED,
+                limit_mm_per_prompt={"image": MAX_IMAGES},
+                max_logprobs=MAX_LOGPROBS,
                 # A setting of the engine: the one of a request is not looked at. Without it
                 # answers in JSON can go on with blanks until the token limit.
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
@@ -103,51 +103,51 @@ class Engine:
                 **settings,
             )
         except (ValueError, RuntimeError, OSError) as e:
-            raise UserError(f"vLLM cannot load {model}: {e}", mend="see its log above") from None
-        self.refusals = api.refusals
+            raise UserError(f"vLLM cannot load {model}: {e}", hint="see its log above") from None
+        self.rejection_errors = api.rejection_errors
 
     @property
-    def sees_pictures(self) -> bool:
+    def supports_images(self) -> bool:
         """Whether the model takes anything but text."""
         return bool(self._llm.model_config.is_multimodal_model)
 
     @property
-    def control(self) -> frozenset[str]:
+    def control_tokens(self) -> frozenset[str]:
         """The tokenizer's special and added tokens."""
         tokenizer = self._llm.get_tokenizer()
-        found = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()}
-        return frozenset(s for s in found if s.strip())
+        tokens = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()}
+        return frozenset(s for s in tokens if s.strip())
 
-    def ask(self, asked: Sequence[Asked], *, adapted: bool = True) -> list[Said]:
+    def generate(self, requests: Sequence[EngineRequest], *, use_adapter: bool = True) -> list[EngineOutput]:
         """One answer for each, in order. Raises one of `refusals` if any of them is not taken."""
         outputs = self._llm.chat(
-            [a.messages for a in asked],
-            [self._parameters(a) for a in asked],
+            [a.messages for a in requests],
+            [self._sampling_params(a) for a in requests],
             use_tqdm=False,
-            lora_request=self._adapter if adapted else None,
+            lora_request=self._adapter if use_adapter else None,
         )
-        return [_said(output) for output in outputs]
+        return [_to_engine_output(output) for output in outputs]
 
-    def scores(
-        self, text: str, picture: Any | None, *, adapted: bool
+    def next_token_scores(
+        self, text: str, image: Any | None, *, use_adapter: bool
     ) -> tuple[tuple[int, ...], dict[int, float]]:
         """The prompt's tokens, and log-probabilities (nats) of the likeliest tokens after it."""
-        words = {"type": "text", "text": text}
-        shown = [{"type": "image_pil", "image_pil": picture}, words] if picture else text
-        once = {"max_tokens": 1, "temperature": 0.0, "seed": SEED, "logprobs": WATCHED}
+        text_part = {"type": "text", "text": text}
+        content = [{"type": "image_pil", "image_pil": image}, text_part] if image else text
+        sampling = {"max_tokens": 1, "temperature": 0.0, "seed": SEED, "logprobs": MAX_LOGPROBS}
         (output,) = self._llm.chat(
-            [[{"role": "user", "content": shown}]],
-            [self._api.SamplingParams(**once)],
+            [[{"role": "user", "content": content}]],
+            [self._api.SamplingParams(**sampling)],
             use_tqdm=False,
-            lora_request=self._adapter if adapted else None,
+            lora_request=self._adapter if use_adapter else None,
         )
-        likely = output.outputs[0].logprobs[0]
-        found = {int(token): float(x.logprob) for token, x in likely.items()}
-        return tuple(output.prompt_token_ids or ()), found
+        top_logprobs = output.outputs[0].logprobs[0]
+        scores = {int(token): float(x.logprob) for token, x in top_logprobs.items()}
+        return tuple(output.prompt_token_ids or ()), scores
 
-    def _parameters(self, asked: Asked) -> Any:
-        form = self._api.StructuredOutputsParams(**asked.form) if asked.form else None
-        return self._api.SamplingParams(**asked.parameters, structured_outputs=form)
+    def _sampling_params(self, request: EngineRequest) -> Any:
+        structured_outputs = self._api.StructuredOutputsParams(**request.structured_outputs) if request.structured_outputs else None
+        return self._api.SamplingParams(**request.sampling_params, structured_outputs=structured_outputs)
 
 
 def lora_rank(adapter: Path) -> int:
@@ -159,23 +159,23 @@ def lora_rank(adapter: Path) -> int:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
-        return next(r for r in _RANKS if r >= rank)
+        return next(r for r in _LORA_RANKS if r >= rank)
     except StopIteration:
-        raise UserError(f"{path}: vLLM takes ranks up to {_RANKS[-1]}, not {rank}") from None
+        raise UserError(f"{path}: vLLM takes ranks up to {_LORA_RANKS[-1]}, not {rank}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"{path} cannot be read: {e}", mend="name a peft adapter") from None
+        raise UserError(f"{path} cannot be read: {e}", hint="name a peft adapter") from None
 
 
-def _said(output: Any) -> Said:
+def _to_engine_output(output: Any) -> EngineOutput:
     answer = output.outputs[0]
     steps = []
-    for token, likely in zip(answer.token_ids, answer.logprobs or (), strict=False):
-        top = tuple(((x.decoded_token or "").encode(), x.logprob) for x in likely.values())
-        own = likely[token]
-        steps.append(Step((own.decoded_token or "").encode(), own.logprob, top))
-    return Said(
+    for token, candidates in zip(answer.token_ids, answer.logprobs or (), strict=False):
+        top = tuple(((x.decoded_token or "").encode(), x.logprob) for x in candidates.values())
+        chosen = candidates[token]
+        steps.append(TokenLogprobs((chosen.decoded_token or "").encode(), chosen.logprob, top))
+    return EngineOutput(
         text=answer.text,
-        finish=answer.finish_reason,
+        finish_reason=answer.finish_reason,
         prompt_tokens=len(output.prompt_token_ids or ()),
         new_tokens=len(answer.token_ids),
         steps=tuple(steps),

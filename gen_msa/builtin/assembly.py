@@ -12,16 +12,16 @@ from typing import Any
 import torch
 import transformers as hf
 
-from gen_msa.towers.efficientnet_lite import Tower, image_processor
+from gen_msa.towers.efficientnet_lite import EfficientNetLite, image_processor
 
-VERSION = "1"
+ASSEMBLY_VERSION = "1"
 """Raised when the same parts are to give another model."""
 IMAGE_TOKEN = "<image>"  # noqa: S105
-SEED = 20
+PROJECTOR_SEED = 20
 _GELU_POWER = 0.425
 """Mean square of GELU over a standard normal."""
 
-CHAT = """\
+CHAT_TEMPLATE = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
 {% if message['content'] is string %}{{ message['content'] }}\
 {% else %}{% for part in message['content'] %}\
@@ -31,68 +31,68 @@ CHAT = """\
 """SmolLM2's own, with pictures, and without the system turn it puts in where none is given."""
 
 
-def assembled(language: Any, tokenizer: Any, tower: Tower) -> tuple[Any, Any]:
+def build_llava(language: Any, tokenizer: Any, vision_encoder: EfficientNetLite) -> tuple[Any, Any]:
     """Model (float32, evaluation mode) and processor; the same parts give the same weights.
 
     `language` is a causal model whose embeddings are tied, `tokenizer` a ChatML one of its size.
     """
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
-    image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    facts = {k: v for k, v in language.config.to_dict().items() if not k.startswith("_")}
-    text = type(language.config)(**{**facts, "vocab_size": len(tokenizer)})
+    image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    text_options = {k: v for k, v in language.config.to_dict().items() if not k.startswith("_")}
+    text_config = type(language.config)(**{**text_options, "vocab_size": len(tokenizer)})
     config = hf.LlavaConfig(
-        text_config=text,
-        vision_config=tower.config,
-        image_token_id=image,
-        image_seq_length=tower.config.grid**2,
+        text_config=text_config,
+        vision_config=vision_encoder.config,
+        image_token_id=image_token_id,
+        image_seq_length=vision_encoder.config.grid**2,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
     )
     with torch.random.fork_rng(devices=[]):
         model = hf.LlavaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
-    words = _with_image_row(language.model.state_dict())
-    model.model.language_model.load_state_dict(words)
+    model.model.vision_tower.load_state_dict(vision_encoder.state_dict())
+    language_state = _add_image_embedding(language.model.state_dict())
+    model.model.language_model.load_state_dict(language_state)
     model.tie_weights()
-    _start(model.model.multi_modal_projector, words["embed_tokens.weight"])
+    _init_projector(model.model.multi_modal_projector, language_state["embed_tokens.weight"])
     model.generation_config = language.generation_config
-    return model.float().eval(), _processor(tokenizer, tower)
+    return model.float().eval(), _build_processor(tokenizer, vision_encoder)
 
 
-def _with_image_row(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _add_image_embedding(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The placeholder's row is the mean of all, so its score never is the highest."""
     name = "embed_tokens.weight"
     row = state[name].double().mean(0, keepdim=True).to(state[name].dtype)
     return {**state, name: torch.cat([state[name], row])}
 
 
-def _start(projector: Any, embeddings: torch.Tensor) -> None:
+def _init_projector(projector: Any, embeddings: torch.Tensor) -> None:
     """Noise under which tokens of variance 1 come out with the mean square of word embeddings."""
-    noise = torch.Generator().manual_seed(SEED)
-    size = float(embeddings.double().square().mean().sqrt())
+    generator = torch.Generator().manual_seed(PROJECTOR_SEED)
+    rms = float(embeddings.double().square().mean().sqrt())
     first, second = projector.linear_1, projector.linear_2
     with torch.no_grad():
-        first.weight.normal_(0, first.in_features**-0.5, generator=noise)
-        spread = size / (second.in_features * _GELU_POWER) ** 0.5
-        second.weight.normal_(0, spread, generator=noise)
+        first.weight.normal_(0, first.in_features**-0.5, generator=generator)
+        std = rms / (second.in_features * _GELU_POWER) ** 0.5
+        second.weight.normal_(0, std, generator=generator)
         first.bias.zero_()
         second.bias.zero_()
 
 
-def _processor(tokenizer: Any, tower: Tower) -> Any:
-    side, grid = tower.config.image_size, tower.config.grid
+def _build_processor(tokenizer: Any, vision_encoder: EfficientNetLite) -> Any:
+    image_size, grid = vision_encoder.config.image_size, vision_encoder.config.grid
     # LlavaProcessor counts whole patches along a side.
-    if side // (side // grid) != grid:
-        raise ValueError(f"a grid of {grid} does not fit a picture of {side} pixels")
-    tokenizer.chat_template = CHAT
+    if image_size // (image_size // grid) != grid:
+        raise ValueError(f"a grid of {grid} does not fit a picture of {image_size} pixels")
+    tokenizer.chat_template = CHAT_TEMPLATE
     return hf.LlavaProcessor(
-        image_processor(tower.config),
+        image_processor(vision_encoder.config),
         tokenizer,
-        patch_size=side // grid,
+        patch_size=image_size // grid,
         vision_feature_select_strategy="full",
         num_additional_image_tokens=0,
         image_token=IMAGE_TOKEN,
-        chat_template=CHAT,
+        chat_template=CHAT_TEMPLATE,
     )

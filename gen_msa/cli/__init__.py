@@ -33,7 +33,7 @@ from gen_msa.cli import (
 )
 from gen_msa.errors import UserError
 
-_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Disks that take no more."""
 
 app = typer.Typer(
@@ -63,37 +63,37 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def _options(
+def _root_options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None: ...
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
+def _handle_signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM end a command in order, also as a container's first process: 130, 143.
 
     What is only there while it runs (fetched posts, half a file) is cleared away.
     """
 
-    def end(number: int, _: object) -> None:
+    def on_signal(number: int, _: object) -> None:
         print("gen-msa: stopped; what was finished is kept", file=sys.stderr)
         sys.exit(128 + number)
 
-    mine = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, end) for n in (signal.SIGINT, signal.SIGTERM) if mine}
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    previous_handlers = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM) if is_main_thread}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     # Models and packages lie on this machine; no library is to ask the hub behind our back.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        with _told_to_stop():
+        with _handle_signals():
             app()
     except UserError as e:
         print(f"gen-msa: {e}", file=sys.stderr)
@@ -112,7 +112,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as e:
-        if e.errno not in _ROOM:
+        if e.errno not in _DISK_FULL_ERRNOS:
             raise
         print(f"gen-msa: {e.filename or 'a file'} cannot be written: {e.strerror}", file=sys.stderr)
         print("  mend: make room, and run again: what was answered is kept", file=sys.stderr)

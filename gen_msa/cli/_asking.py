@@ -20,178 +20,178 @@ from typing import Any
 from rich.console import Console
 
 from gen_msa import jsonl, readers
-from gen_msa.annotating import JobSettings, Outcome, annotate
-from gen_msa.cli._progress import bar
-from gen_msa.data import Source
+from gen_msa.annotating import JobSettings, JobResult, annotate
+from gen_msa.cli._progress import progress_bar
+from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
-from gen_msa.evaluating import Answers, Gathered, costing
-from gen_msa.evaluating.judging import Judge, figures, read_human, save, score
-from gen_msa.evaluating.pairing import Pairing
-from gen_msa.evaluating.probing import Probed, probe
-from gen_msa.evaluating.suite import Entry, Suite
-from gen_msa.ledger import Ledger
-from gen_msa.readers import ReaderSettings, Reading
-from gen_msa.results import Cost, Value
+from gen_msa.evaluating import SystemOutput, EvaluationData, costing
+from gen_msa.evaluating.judging import Judge, pointwise_metrics, read_human_ratings, save_judgements, judge_pointwise
+from gen_msa.evaluating.pairing import PairBuilder
+from gen_msa.evaluating.probing import ProbeResult, run_probes
+from gen_msa.evaluating.suite import ModelEntry, Suite
+from gen_msa.ledger import AnswerCache
+from gen_msa.readers import PredictorSettings, Prediction
+from gen_msa.results import RunCost, MetricValue
 from gen_msa.settings import build
 
-Probes = dict[str, dict[str, dict[str, Value]]]
+ProbeMetrics = dict[str, dict[str, dict[str, MetricValue]]]
 """Reader -> probe -> figure."""
 
 
 @dataclass(frozen=True)
-class Asking:
+class ModelRunner:
     """One suite's models, and where what they say is kept."""
 
-    plan: Suite
-    source: Source
+    suite: Suite
+    source: ExampleSource
     folder: Path
     console: Console
 
-    def answers(self, *, fresh: bool) -> list[Answers]:
+    def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
         """Every reader's opinions in a file each; what an earlier run knew is not asked again."""
         (self.folder / "readers").mkdir(parents=True, exist_ok=True)
-        if fresh:
+        if no_cache:
             (self.folder / "judge.ledger").unlink(missing_ok=True)
         return [
-            self._read(entry, reader, seed, fresh=fresh)
-            for entry in self.plan.readers
-            for seed, reader in enumerate((entry.reader, *entry.seeds))
+            self._run_model(entry, model, seed, no_cache=no_cache)
+            for entry in self.suite.models
+            for seed, model in enumerate((entry.model, *entry.seeds))
         ]
 
-    def probes(self, data: Gathered) -> Probes:
+    def run_probes(self, data: EvaluationData) -> ProbeMetrics:
         """What became of every reader's answers when posts were changed; rows in probes.jsonl."""
-        if not self.plan.probes:
+        if not self.suite.probes:
             return {}
-        if not self.plan.readers:
-            raise UserError("probes have posts read again", mend="name the readers in a suite")
-        found = {entry.shown: self._probed(entry, data) for entry in self.plan.readers}
-        _write(
+        if not self.suite.models:
+            raise UserError("probes have posts read again", hint="name the readers in a suite")
+        probed_by_system = {entry.display_name: self._run_probe(entry, data) for entry in self.suite.models}
+        _write_jsonl(
             self.folder / "probes.jsonl",
             (
-                {"reader": reader, "probe": name, **trial.model_dump(mode="json")}
-                for reader, probed in found.items()
-                for name, one in probed.items()
-                for trial in one.trials
+                {"reader": system, "probe": name, **trial.model_dump(mode="json")}
+                for system, probe_results in probed_by_system.items()
+                for name, probe_result in probe_results.items()
+                for trial in probe_result.trials
             ),
         )
-        return {r: {name: one.figures for name, one in of.items()} for r, of in found.items()}
+        return {system_name: {name: probe_result.metrics for name, probe_result in results_by_name.items()} for system_name, results_by_name in probed_by_system.items()}
 
-    def judged(self, data: Gathered, answers: Iterable[Answers]) -> Probes:
+    def run_judge(self, data: EvaluationData, outputs: Iterable[SystemOutput]) -> ProbeMetrics:
         """The judge's marks of every reader that explains; its answers in judgements.jsonl."""
-        if self.plan.judge is None:
+        if self.suite.judge is None:
             return {}
-        human = read_human(self.plan.human) if self.plan.human else []
-        rows, found = Pairing(self.plan, data), {}
-        self._say(f"{self.plan.judge.judge} judges")
-        with Ledger(self.folder / "judge.ledger") as known:
-            judge = Judge.open(self.plan.judge, data.media_root, known)
+        human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
+        pairing, judge_metrics = PairBuilder(self.suite, data), {}
+        self._print(f"{self.suite.judge.model} judges")
+        with AnswerCache(self.folder / "judge.ledger") as cache:
+            judge = Judge.open(self.suite.judge, data.media_root, cache)
             judgements = []
-            for one in answers:
-                pairs = [p for p in rows.of(one.name) if p.explanation]
-                step = max(1, len(pairs) // self.plan.judge_limit)
-                some = pairs[::step][: self.plan.judge_limit]
-                if some:
-                    marks = score(judge, some, maker=one.facts)
-                    judgements += marks
-                    found[one.name] = {"judge": figures(marks, human)}
-        save(judgements, self.folder / "judgements.jsonl")
-        return found
+            for output in outputs:
+                pairs = [p for p in pairing.pairs_of(output.name) if p.explanation]
+                stride = max(1, len(pairs) // self.suite.judge_limit)
+                sampled_pairs = pairs[::stride][: self.suite.judge_limit]
+                if sampled_pairs:
+                    ratings = judge_pointwise(judge, sampled_pairs, author=output.fingerprint)
+                    judgements += ratings
+                    judge_metrics[output.name] = {"judge": pointwise_metrics(ratings, human)}
+        save_judgements(judgements, self.folder / "judgements.jsonl")
+        return judge_metrics
 
-    def costed(self, data: Gathered, answers: Sequence[Answers]) -> list[Answers]:
+    def add_costs(self, data: EvaluationData, outputs: Sequence[SystemOutput]) -> list[SystemOutput]:
         """The answers with what reading costs, where the suite asks for that (`cost.posts`)."""
-        if not self.plan.cost.posts:
-            return list(answers)
-        if not self.plan.readers:
-            raise UserError("costs have posts read again", mend="name the readers in a suite")
-        jobs = {entry.shown: self._job(entry, entry.reader) for entry in self.plan.readers}
+        if not self.suite.cost.posts:
+            return list(outputs)
+        if not self.suite.models:
+            raise UserError("costs have posts read again", hint="name the readers in a suite")
+        jobs = {entry.display_name: self._job_settings(entry, entry.model) for entry in self.suite.models}
         # Other seeds of a reader are as large and as fast as it is.
-        own = [(a, jobs[a.name]) for a in answers if not a.seed_of]
-        self._say(f"the cost of {len(own)} readers is measured")
-        asked = [costing.Asked(a.name, j.of_reader(), a.facts, j.chunk) for a, j in own]
+        first_seed_jobs = [(output, jobs[output.name]) for output in outputs if not output.seed_of]
+        self._print(f"the cost of {len(first_seed_jobs)} readers is measured")
+        cost_requests = [costing.CostTarget(output.name, job.predictor_settings(), output.fingerprint, job.chunk) for output, job in first_seed_jobs]
         posts = [e.post for e in data.examples]
-        found = costing.costs(self.plan.cost, asked, posts, data.media_root)
-        return [replace(a, costing=found.get(a.name)) for a in answers]
+        costs_by_name = costing.measure_costs(self.suite.cost, cost_requests, posts, data.media_root)
+        return [replace(output, costing=costs_by_name.get(output.name)) for output in outputs]
 
-    def _read(self, entry: Entry, reader: str, seed: int, *, fresh: bool) -> Answers:
-        name = f"{entry.shown} ({seed + 1}: {reader})" if seed else entry.shown
-        self._say(f"{name} reads {self.source.name}")
-        job, file = self._job(entry, reader), self.folder / "readers" / f"{_file_name(name)}.jsonl"
-        outcome, cost = self._job_done(job, file, fresh=fresh)
-        return Answers(
+    def _run_model(self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool) -> SystemOutput:
+        name = f"{entry.display_name} ({seed + 1}: {model})" if seed else entry.display_name
+        self._print(f"{name} reads {self.source.name}")
+        job, out_file = self._job_settings(entry, model), self.folder / "readers" / f"{_file_name(name)}.jsonl"
+        outcome, cost = self._run_job(job, out_file, no_cache=no_cache)
+        return SystemOutput(
             name=name,
-            file=file,
-            by=job.reader,
-            reader=reader,
-            facts=outcome.reader,
+            file=out_file,
+            annotator=job.model,
+            model=model,
+            fingerprint=outcome.fingerprint,
             cost=cost,
-            seed_of=entry.shown if seed else "",
+            seed_of=entry.display_name if seed else "",
         )
 
-    def _job(self, entry: Entry, reader: str) -> JobSettings:
-        tree = {**self.plan.settings, **entry.settings, "reader": reader}
-        if self.plan.limit is not None:
-            tree["limit"] = self.plan.limit
-        return build(JobSettings, tree, f"the suite's reader {entry.shown!r}")
+    def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
+        fields = {**self.suite.settings, **entry.settings, "reader": model}
+        if self.suite.limit is not None:
+            fields["limit"] = self.suite.limit
+        return build(JobSettings, fields, f"the suite's reader {entry.display_name!r}")
 
-    def _job_done(self, job: JobSettings, file: Path, *, fresh: bool) -> tuple[Outcome, Cost]:
-        ledger = file.with_suffix(".ledger")
-        if fresh:
-            ledger.unlink(missing_ok=True)
-        began, cpu = time.perf_counter(), time.process_time()
-        with bar(self.source, job.limit, self.console) as advance:
-            outcome = annotate(self.source, file, job, ledger_path=ledger, on_progress=advance)
-        cost = Cost(posts=outcome.counts.written)
-        if not outcome.counts.repeated:
-            took = {
-                "seconds": time.perf_counter() - began,
-                "cpu_seconds": time.process_time() - cpu,
+    def _run_job(self, job: JobSettings, file: Path, *, no_cache: bool) -> tuple[JobResult, RunCost]:
+        cache_path = file.with_suffix(".ledger")
+        if no_cache:
+            cache_path.unlink(missing_ok=True)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        with progress_bar(self.source, job.limit, self.console) as on_progress:
+            outcome = annotate(self.source, file, job, cache_path=cache_path, on_progress=on_progress)
+        cost = RunCost(posts=outcome.counts.written)
+        if not outcome.counts.from_cache:
+            timing = {
+                "seconds": time.perf_counter() - started,
+                "cpu_seconds": time.process_time() - cpu_started,
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             }
-            cost = cost.model_copy(update=took)
+            cost = cost.model_copy(update=timing)
         return outcome, cost
 
-    def _probed(self, entry: Entry, data: Gathered) -> dict[str, Probed]:
-        self._say(f"{entry.shown} is probed")
-        settings = self.of_changed(entry)
-        return probe(
-            self.plan.probed(),
+    def _run_probe(self, entry: ModelEntry, data: EvaluationData) -> dict[str, ProbeResult]:
+        self._print(f"{entry.display_name} is probed")
+        settings = self.probe_settings(entry)
+        return run_probes(
+            self.suite.probe_options(),
             readers.make(settings, data.media_root),
             settings,
             data.examples,
-            [Reading(e.said_by(entry.shown)) for e in data.examples],
+            [Prediction(e.opinions_by(entry.display_name)) for e in data.examples],
             data.media_root,
-            against=self.plan.against,
-            cluster=self.plan.cluster,
-            seed=self.plan.seed,
-            limit=self.plan.probe_limit,
-            replicates=self.plan.replicates,
+            reference=self.suite.reference,
+            cluster=self.suite.cluster,
+            seed=self.suite.seed,
+            limit=self.suite.probe_limit,
+            replicates=self.suite.replicates,
         )
 
-    def of_changed(self, entry: Entry) -> ReaderSettings:
+    def probe_settings(self, entry: ModelEntry) -> PredictorSettings:
         """How a reader is asked about changed posts: reasons are in no probe's figure."""
-        return self._job(entry, entry.reader).of_reader().for_labels()
+        return self._job_settings(entry, entry.model).predictor_settings().labels_only()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def slug(name: str) -> str:
+def file_slug(name: str) -> str:
     """A file name that tells what it is of; never a path, and at most 100 bytes."""
-    plain = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
-    return plain or "reader"
+    cleaned = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
+    return cleaned or "reader"
 
 
 def _file_name(name: str) -> str:
     """The `slug` of a reader's name, marked where it is not the name itself: `a/b` and `a b` keep
     their answers apart, and `a.rejected` is not what `a` refused.
     """
-    plain = slug(name)
-    if plain == name and not name.endswith(".rejected"):
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    cleaned = file_slug(name)
+    if cleaned == name and not name.endswith(".rejected"):
+        return cleaned
+    return f"{cleaned}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with jsonl.whole(path) as f:
+def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with jsonl.atomic_write(path) as f:
         for row in rows:
             f.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

@@ -14,107 +14,107 @@ from typing import Any
 from rich.console import Console
 
 from gen_msa import jsonl, settings
-from gen_msa.cli._asking import Asking, Probes, slug
-from gen_msa.data import open_source
+from gen_msa.cli._asking import ModelRunner, ProbeMetrics, file_slug
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
 from gen_msa.evaluating import (
-    Gathered,
+    EvaluationData,
     carding,
-    check,
+    check_suite,
     evaluate,
-    gather,
-    load,
+    add_system_outputs,
+    load_examples,
     published,
-    speakers,
+    systems_in_data,
     suite,
 )
 from gen_msa.evaluating.suite import Suite
-from gen_msa.report.evaluation import markdown, table, write_evaluation, write_figures
-from gen_msa.results import Result
+from gen_msa.report.evaluation import markdown_table, metrics_table, write_evaluation, write_metrics_csv
+from gen_msa.results import EvaluationResult
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluateOptions:
     """The options of `evaluate`, as given."""
 
-    what: str
+    target: str
     settings: Sequence[str]
-    readers: Sequence[str]
+    models: Sequence[str]
     seeds: Sequence[str]
-    against: str | None
+    reference: str | None
 
     def suite(self) -> Suite:
         """The suite that is named, or one made for the posts that are."""
-        if self.seeds and len(self.readers) != 1:
-            raise UserError("--seeds needs exactly one --reader", mend="name the others in a suite")
-        named = self.what in suite.names() or Path(self.what).suffix in (".yaml", ".yml")
-        keys = [*self.settings, *([f"against={_quoted(self.against)}"] if self.against else [])]
-        if named:
-            found = suite.load(self.what, keys)
+        if self.seeds and len(self.models) != 1:
+            raise UserError("--seeds needs exactly one --reader", hint="name the others in a suite")
+        is_suite = self.target in suite.names() or Path(self.target).suffix in (".yaml", ".yml")
+        overrides = [*self.settings, *([f"against={_yaml_string(self.reference)}"] if self.reference else [])]
+        if is_suite:
+            loaded_suite = suite.load(self.target, overrides)
         else:
-            found = settings.load(Suite, None, [f"data={_quoted(self.what)}", *keys])
-        if not self.readers:
-            return found
-        given = [one for reader in self.readers for one in self._entries(reader, found)]
-        tree = found.model_dump(exclude_unset=True) | {"readers": given}
-        return settings.build(Suite, tree, "the command line")
+            loaded_suite = settings.load(Suite, None, [f"data={_yaml_string(self.target)}", *overrides])
+        if not self.models:
+            return loaded_suite
+        entries = [entry for model in self.models for entry in self._entries(model, loaded_suite)]
+        fields = loaded_suite.model_dump(exclude_unset=True) | {"readers": entries}
+        return settings.build(Suite, fields, "the command line")
 
-    def _entries(self, reader: str, found: Suite) -> list[dict[str, Any]]:
+    def _entries(self, model: str, loaded_suite: Suite) -> list[dict[str, Any]]:
         """One --reader: as often as the suite has it, each with the suite's settings for it."""
-        known = [e.model_dump(exclude_unset=True) for e in found.readers if e.reader == reader]
+        suite_entries = [e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model]
         seeds = {"seeds": list(self.seeds)} if self.seeds else {}
-        return [one | seeds for one in known or [{"reader": reader}]]
+        return [entry | seeds for entry in suite_entries or [{"reader": model}]]
 
 
-def _quoted(text: str) -> str:
+def _yaml_string(text: str) -> str:
     """As a YAML string, whatever is in it: `7`, `no` and `a #b.jsonl` are names here."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def run(asked: Asked, out: Path | None, card: Path | None, *, fresh: bool) -> int:
+def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cache: bool) -> int:
     """Read, compare, write; returns the exit code. `card` is a model card of the first reader."""
-    plan = asked.suite()
-    console, source = Console(stderr=True), open_source(plan.data)
+    evaluation_suite = options.suite()
+    console, source = Console(stderr=True), open_examples(evaluation_suite.data)
     # What can be wrong without a reader is said before any reads: that may take hours.
-    printed, base = published.load(plan.published), load(source, plan.limit)
-    check(plan, base)
-    folder = _folder(out or Path("evaluations") / slug(plan.title or plan.data))
-    asking = Asking(plan, source, folder, console)
-    read = asking.answers(fresh=fresh)
-    data = gather(base, read)
-    answers = read or speakers(plan, data)
-    probed = _together(asking.probes(data), asking.judged(data, answers))
-    answers = asking.costed(data, answers)
-    result = evaluate(plan, data, answers, published=printed, probes=probed)
-    _write(plan, result, data, folder)
+    published_results, base_data = published.load(evaluation_suite.published), load_examples(source, evaluation_suite.limit)
+    check_suite(evaluation_suite, base_data)
+    folder = _make_folder(out or Path("evaluations") / file_slug(evaluation_suite.title or evaluation_suite.data))
+    runner = ModelRunner(evaluation_suite, source, folder, console)
+    model_outputs = runner.run_models(no_cache=no_cache)
+    data = add_system_outputs(base_data, model_outputs)
+    outputs = model_outputs or systems_in_data(evaluation_suite, data)
+    probe_metrics = _merge_probes(runner.run_probes(data), runner.run_judge(data, outputs))
+    outputs = runner.add_costs(data, outputs)
+    result = evaluate(evaluation_suite, data, outputs, published=published_results, probes=probe_metrics)
+    _write_outputs(evaluation_suite, result, data, folder)
     if card is not None:
-        carding.put(card, result, result.readers[0].name)
-    Console().print(table(result))
+        carding.update_model_card(card, result, result.systems[0].name)
+    Console().print(metrics_table(result))
     for path in (*(folder / n for n in ("report.html", "results.json", "samples.jsonl")), card):
         if path is not None:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
     return 0
 
 
-def _folder(path: Path) -> Path:
+def _make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"{path} cannot be a folder: {e}", mend="name another one: --out") from e
+        raise UserError(f"{path} cannot be a folder: {e}", hint="name another one: --out") from e
     return path
 
 
-def _together(one: Probes, other: Probes) -> Probes:
-    return {name: one.get(name, {}) | other.get(name, {}) for name in {**one, **other}}
+def _merge_probes(first: ProbeMetrics, second: ProbeMetrics) -> ProbeMetrics:
+    return {name: first.get(name, {}) | second.get(name, {}) for name in {**first, **second}}
 
 
-def _write(plan: Suite, result: Result, data: Gathered, folder: Path) -> None:
-    settings.save(plan, folder / "suite.yaml")
-    with jsonl.whole(folder / "samples.jsonl") as f:
+def _write_outputs(evaluation_suite: Suite, result: EvaluationResult, data: EvaluationData, folder: Path) -> None:
+    settings.save(evaluation_suite, folder / "suite.yaml")
+    with jsonl.atomic_write(folder / "samples.jsonl") as f:
         for example in data.examples:
             f.write(example.model_dump_json().encode() + b"\n")
-    with jsonl.whole(folder / "results.json") as f:
+    with jsonl.atomic_write(folder / "results.json") as f:
         f.write(result.model_dump_json(indent=1).encode() + b"\n")
-    (folder / "figures.md").write_text(markdown(result), encoding="utf-8")
-    write_figures(result, folder / "figures.csv")
+    (folder / "figures.md").write_text(markdown_table(result), encoding="utf-8")
+    write_metrics_csv(result, folder / "figures.csv")
     write_evaluation(result, data.examples, folder / "report.html", data.media_root)

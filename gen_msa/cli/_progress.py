@@ -18,22 +18,22 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gen_msa.annotating import Counts
-from gen_msa.data import Source
+from gen_msa.annotating import JobCounts
+from gen_msa.data import ExampleSource
 
-_COUNTED = 200_000
+_MAX_COUNTED_ROWS = 200_000
 """Rows counted ahead for the time left; a longer source shows its rate only."""
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f} posts/s" if task.speed else "")
 
 
 @contextmanager
-def bar(
-    source: Source, limit: int | None, console: Console, shares: int = 1
-) -> Iterator[Callable[[Counts], None]]:
+def progress_bar(
+    source: ExampleSource, limit: int | None, console: Console, n_shards: int = 1
+) -> Iterator[Callable[[JobCounts], None]]:
     """A progress bar on `console`; the function given is called with the job's counts.
 
     `shares`: among how many jobs the source is divided.
@@ -46,22 +46,22 @@ def bar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        _RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        total = _total(source, limit)
-        task = progress.add_task("reading", total=total and total // shares)
+        total = _count_rows(source, limit)
+        task = progress.add_task("reading", total=total and total // n_shards)
 
-        def advance(counts: Counts) -> None:
-            unread = f", {counts.unread} unread" if counts.unread else ""
-            progress.update(task, completed=counts.rows, description=f"reading{unread}")
+        def advance(counts: JobCounts) -> None:
+            unparsed = f", {counts.unparsed} unread" if counts.unparsed else ""
+            progress.update(task, completed=counts.rows, description=f"reading{unparsed}")
 
         yield advance
 
 
-def _total(source: Source, limit: int | None) -> int | None:
-    most = min(limit or _COUNTED, _COUNTED)
-    count = sum(1 for _ in islice(source.rows(), most))
-    return count if count < _COUNTED else None
+def _count_rows(source: ExampleSource, limit: int | None) -> int | None:
+    max_rows = min(limit or _MAX_COUNTED_ROWS, _MAX_COUNTED_ROWS)
+    count = sum(1 for _ in islice(source.rows(), max_rows))
+    return count if count < _MAX_COUNTED_ROWS else None

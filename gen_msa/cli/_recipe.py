@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-Settings = Annotated[
+SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
@@ -20,6 +20,6 @@ Resume = Annotated[
         show_default=False,
     ),
 ]
-DryRun = Annotated[
+DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
 ]

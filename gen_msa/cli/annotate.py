@@ -13,207 +13,207 @@ from gen_msa.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gen_msa.annotating import AnnotateSettings, JobSettings, Outcome, Summary
-    from gen_msa.annotating.estimating import Estimate
+    from gen_msa.annotating import AnnotateSettings, JobSettings, JobResult, AnnotationSummary
+    from gen_msa.annotating.estimating import CostEstimate
     from gen_msa.annotating.summary import GoldAgreement
-    from gen_msa.data import Source
+    from gen_msa.data import ExampleSource
 
-Out = Annotated[str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")]
-MaxBad = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers.")]
-DryRun = Annotated[
+OutOption = Annotated[str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")]
+MaxErrorRateOption = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
+NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers.")]
+DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the first question and count; ask nothing.")
 ]
 
 
 def annotate(
-    out: Out,
-    posts: _asked.Posts = None,
-    reader: _asked.ReaderName = None,
-    prompt: _asked.PromptName = None,
-    max_bad: MaxBad = None,
-    fresh: Fresh = False,
-    dry_run: DryRun = False,
-    config: _asked.Config = None,
-    format: _asked.FormatName = None,
-    media_root: _asked.MediaRoot = None,
-    shard: _asked.ShardOf = None,
-    known: _asked.Known = None,
-    engine: _asked.Engine = None,
-    address: _asked.Address = None,
+    out: OutOption,
+    posts: _asked.PostsArgument = None,
+    model: _asked.ModelOption = None,
+    prompt: _asked.PromptOption = None,
+    max_error_rate: MaxErrorRateOption = None,
+    no_cache: NoCacheOption = False,
+    dry_run: DryRunOption = False,
+    config: _asked.ConfigOption = None,
+    format: _asked.FormatOption = None,
+    media_root: _asked.MediaRootOption = None,
+    shard: _asked.ShardOption = None,
+    reuse_cache: _asked.ReuseCacheOption = None,
+    engine: _asked.EngineOption = None,
+    address: _asked.AddressOption = None,
 ) -> None:
     """Have a teacher write labels, reasons or contexts, and keep what passes the gates.
 
     gen-msa annotate posts.jsonl -r http:URL#MODEL -p teacher/rationale -o teacher.jsonl
     'gates={naming: {}, length: {max_words: 60}}'
     """
-    shared = (posts, "", None, None, False, reader, prompt, config, format, media_root)
-    asked = _asked.Asked(*shared)
-    place = _remote.Place.of(out)
-    if place.here is None or place.here.suffix != ".jsonl":
-        raise UserError(f"-o {out}: write .jsonl", mend="gen-msa convert makes .parquet of it")
-    spread = _asked.Spread(shard, known, engine, address)
-    given = _Files(place.here, fresh and not dry_run, dry_run)
-    code = _run(asked, given, spread, max_bad)
-    if mine := spread.share(kept=True):
-        place.send(mine.beside(place.here, ".part"))
+    job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
+    options = _asked.JobOptions(*job_options)
+    location = _remote.OutputLocation.of(out)
+    if location.local_path is None or location.local_path.suffix != ".jsonl":
+        raise UserError(f"-o {out}: write .jsonl", hint="gen-msa convert makes .parquet of it")
+    parallel = _asked.ParallelOptions(shard, reuse_cache, engine, address)
+    outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run)
+    code = _run(options, outputs, parallel, max_error_rate)
+    if shard_spec := parallel.parse_shard(has_output=True):
+        location.send(shard_spec.path_beside(location.local_path, ".part"))
     elif not dry_run:
-        place.send_all()
+        location.send_all()
     sys.exit(code)
 
 
-class _Files(NamedTuple):
+class _AnnotateOutputs(NamedTuple):
     out: Path
-    fresh: bool
+    no_cache: bool
     dry_run: bool
 
 
-def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: float | None) -> int:
+def _run(options: _asked.JobOptions, outputs: _AnnotateOutputs, parallel: _asked.ParallelOptions, max_error_rate: float | None) -> int:
     from gen_msa.annotating import AnnotateSettings
     from gen_msa.cli._job import run_shard
 
-    out, known = files.out, spread.known or ()
-    shard = spread.share(kept=not (known and files.fresh))
-    given = asked.settings_of(AnnotateSettings, max_bad=max_bad, **spread.settings())
-    settings, source = _tasked(given), asked.source(out)
-    ledger = shard.beside(out, ".ledger") if shard else out.with_suffix(".ledger")
-    if files.fresh:
-        ledger.unlink(missing_ok=True)
-    if shard and not files.dry_run:
-        return run_shard(source, settings, shard, out, ledger=ledger, known=known)
-    return _whole(source, settings, files, ledger, known)
+    out, reuse_cache = outputs.out, parallel.reuse_cache or ()
+    shard = parallel.parse_shard(has_output=not (reuse_cache and outputs.no_cache))
+    base_settings = options.settings_of(AnnotateSettings, max_bad=max_error_rate, **parallel.settings())
+    settings, source = _with_task(base_settings), options.source(out)
+    cache_path = shard.path_beside(out, ".ledger") if shard else out.with_suffix(".ledger")
+    if outputs.no_cache:
+        cache_path.unlink(missing_ok=True)
+    if shard and not outputs.dry_run:
+        return run_shard(source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache)
+    return _run_unsharded(source, settings, outputs, cache_path, reuse_cache)
 
 
-def _whole(
-    source: "Source",
+def _run_unsharded(
+    source: "ExampleSource",
     settings: "AnnotateSettings",
-    files: _Files,
-    ledger: Path,
-    known: Sequence[Path],
+    outputs: _AnnotateOutputs,
+    cache_path: Path,
+    reuse_cache: Sequence[Path],
 ) -> int:
     """A job that is not shared: what it will cost, then its files."""
     from rich.console import Console
 
     from gen_msa.annotating import annotate as work
-    from gen_msa.annotating import prepared
-    from gen_msa.annotating.estimating import estimate
-    from gen_msa.cli._progress import bar
+    from gen_msa.annotating import make_job_teacher
+    from gen_msa.annotating.estimating import estimate_cost
+    from gen_msa.cli._progress import progress_bar
 
-    err, teacher = Console(stderr=True), prepared(source, settings)
-    kept: dict[str, Any] = {"ledger_path": ledger, "known": known}
-    book = None if files.dry_run else ledger
-    _tell(err, estimate(source, settings, teacher, book, known), settings)
-    if files.dry_run:
+    console, teacher = Console(stderr=True), make_job_teacher(source, settings)
+    cache_options: dict[str, Any] = {"ledger_path": cache_path, "known": reuse_cache}
+    probe_cache = None if outputs.dry_run else cache_path
+    _print_estimate(console, estimate_cost(source, settings, teacher, probe_cache, reuse_cache), settings)
+    if outputs.dry_run:
         return 0
-    with bar(source, settings.limit, err) as advance:
-        outcome = work(source, files.out, settings, **kept, teacher=teacher, on_progress=advance)
-    return finished(err, outcome, settings, files.out)
+    with progress_bar(source, settings.limit, console) as on_progress:
+        outcome = work(source, outputs.out, settings, **cache_options, teacher=teacher, on_progress=on_progress)
+    return finish_filtered(console, outcome, settings, outputs.out)
 
 
-def finished(err: "Console", outcome: "Outcome", settings: "JobSettings", out: Path) -> int:
+def finish_filtered(console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path) -> int:
     """Show what a job with gates came to; returns its exit code."""
-    from gen_msa.cli._job import said
+    from gen_msa.cli._job import result_lines
 
     summary = outcome.summary
     if summary is None:
         raise RuntimeError("a job with gates has a summary")
-    show(err, summary)
+    show_summary(console, summary)
     files = [out, out.with_suffix(".summary.json")]
-    _print(err, said(outcome.counts, settings, outcome, [*files]))
-    return 3 if outcome.too_bad(settings) or summary.label_fields else 0
+    _print_lines(console, result_lines(outcome.counts, settings, outcome, [*files]))
+    return 3 if outcome.exceeds_error_rate(settings) or summary.label_fields else 0
 
 
-def _tasked(settings: "AnnotateSettings") -> "AnnotateSettings":
+def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":
     """The prompt in the place of its task; `teacher/rationale` for a reader that brings none."""
     from gen_msa import prompting
     from gen_msa.backends import backends
 
     if not settings.prompt:
-        if settings.reader.partition(":")[0] not in backends:
+        if settings.model.partition(":")[0] not in backends:
             return settings
         return settings.model_copy(update={"prompt": "teacher/rationale"})
-    task = prompting.load(settings.prompt).task
+    task = prompting.load_prompt(settings.prompt).task
     if settings.aspects == "auto" and task == "overall":
-        more = {"aspects": "overall", "overall_prompt": settings.prompt}
-        return settings.model_copy(update=more)
+        update = {"aspects": "overall", "overall_prompt": settings.prompt}
+        return settings.model_copy(update=update)
     if settings.aspects == "auto" and task == "aspects":
-        more = {"aspects": "reader", "aspects_prompt": settings.prompt}
-        return settings.model_copy(update=more)
+        update = {"aspects": "reader", "aspects_prompt": settings.prompt}
+        return settings.model_copy(update=update)
     return settings
 
 
-def _tell(console: "Console", ahead: "Estimate", settings: "AnnotateSettings") -> None:
+def _print_estimate(console: "Console", cost_estimate: "CostEstimate", settings: "AnnotateSettings") -> None:
     """What lies ahead: the first question whole, then the counts."""
-    from gen_msa.cli.preview import show as show_question
+    from gen_msa.cli.preview import show_request as show_question
 
-    if ahead.first:
-        show_question(console, ahead.first)
-    lines = [f"ahead: {ahead.posts:,} posts, {ahead.questions:,} questions to {settings.reader}"]
-    if ahead.tokens:
-        read, written = ahead.tokens
-        answers = f", {written:,.0f} of answers" if ahead.probed else ""
-        lines.append(f"about {read:,.0f} tokens of prompts{answers}")
-    if ahead.seconds is not None:
-        lines.append(f"about {_clock(ahead.seconds)}, by the first {ahead.probed} posts")
+    if cost_estimate.first_request:
+        show_question(console, cost_estimate.first_request)
+    lines = [f"ahead: {cost_estimate.posts:,} posts, {cost_estimate.requests:,} questions to {settings.model}"]
+    if cost_estimate.tokens:
+        prompt_tokens, answer_tokens = cost_estimate.tokens
+        answers_note = f", {answer_tokens:,.0f} of answers" if cost_estimate.probed else ""
+        lines.append(f"about {prompt_tokens:,.0f} tokens of prompts{answers_note}")
+    if cost_estimate.seconds is not None:
+        lines.append(f"about {_format_duration(cost_estimate.seconds)}, by the first {cost_estimate.probed} posts")
     if settings.prices:
-        cost = "not to be known beforehand" if ahead.money is None else f"{ahead.money:,.2f}"
-        lines.append(f"about {cost} in money")
-    if not settings.gates:
+        cost_note = "not to be known beforehand" if cost_estimate.cost is None else f"{cost_estimate.cost:,.2f}"
+        lines.append(f"about {cost_note} in money")
+    if not settings.filters:
         lines.append("no gates: every answer that can be read whole is kept")
-    _print(console, lines)
+    _print_lines(console, lines)
 
 
-def show(console: "Console", summary: "Summary") -> None:
+def show_summary(console: "Console", summary: "AnnotationSummary") -> None:
     """Print a summary: a table of gates, then agreement with gold, tokens, time and money."""
     from rich.table import Table
 
     table = Table("gate", "answers shown", "refused", "accepted")
-    for name, count in summary.gates.items():
-        share = "" if count.acceptance is None else f"{count.acceptance:.1%}"
-        table.add_row(name, f"{count.shown:,}", f"{count.refused:,}", share)
+    for name, count in summary.filters.items():
+        share_text = "" if count.acceptance is None else f"{count.acceptance:.1%}"
+        table.add_row(name, f"{count.checked:,}", f"{count.rejected:,}", share_text)
     console.print(table)
-    s = summary
-    share = f"accepted {s.accepted:,} of {s.questions:,} questions ({s.acceptance:.1%})"
+    counts = summary
+    share_text = f"accepted {counts.accepted:,} of {counts.questions:,} questions ({counts.acceptance:.1%})"
     lines = [
-        f"{share}, {s.retried:,} at a further try; {s.excluded:,} excluded",
-        f"{s.unanswered:,} could not be asked" if s.unanswered else "",
-        _agreement("first answers", s.first_answers),
-        _agreement("accepted answers", s.accepted_answers),
-        "gold was told to the teacher: agreement with it says nothing" if s.guided else "",
-        _spent(s),
-        f"{s.label_fields} label fields in contexts or reasons of rows kept apart"
-        if s.label_fields
+        f"{share_text}, {counts.retried:,} at a further try; {counts.excluded:,} excluded",
+        f"{counts.unanswered:,} could not be asked" if counts.unanswered else "",
+        _agreement_line("first answers", counts.first_answers),
+        _agreement_line("accepted answers", counts.accepted_answers),
+        "gold was told to the teacher: agreement with it says nothing" if counts.guided else "",
+        _cost_line(counts),
+        f"{counts.label_fields} label fields in contexts or reasons of rows kept apart"
+        if counts.label_fields
         else "",
     ]
-    _print(console, [line for line in lines if line])
+    _print_lines(console, [line for line in lines if line])
 
 
-def _agreement(what: str, found: "GoldAgreement | None") -> str:
-    if found is None:
-        return f"{what}: no gold to hold them against"
-    kappa = "undefined" if found.kappa is None else f"{found.kappa:.3f}"
+def _agreement_line(label: str, gold_agreement: "GoldAgreement | None") -> str:
+    if gold_agreement is None:
+        return f"{label}: no gold to hold them against"
+    kappa = "undefined" if gold_agreement.kappa is None else f"{gold_agreement.kappa:.3f}"
     cells = "; ".join(
-        f"{gold} as {', '.join(f'{said} {n:,}' for said, n in row.items())}"
-        for gold, row in found.confusion.items()
+        f"{gold} as {', '.join(f'{predicted} {n:,}' for predicted, n in row.items())}"
+        for gold, row in gold_agreement.confusion.items()
     )
-    figures = f"kappa {kappa}, accuracy {found.accuracy:.1%}, n {found.n:,}"
-    return f"{what} against gold: {figures} ({cells})"
+    metrics_text = f"kappa {kappa}, accuracy {gold_agreement.accuracy:.1%}, n {gold_agreement.n:,}"
+    return f"{label} against gold: {metrics_text} ({cells})"
 
 
-def _spent(s: "Summary") -> str:
+def _cost_line(summary: "AnnotationSummary") -> str:
     tokens = "tokens not counted"
-    if s.prompt_tokens is not None and s.answer_tokens is not None:
-        tokens = f"{s.prompt_tokens:,} tokens of prompts, {s.answer_tokens:,} of answers"
-    money = "" if s.money is None else f", {s.money:,.2f} in money"
-    return f"{tokens}{money}; this run took {_clock(s.seconds)}"
+    if summary.prompt_tokens is not None and summary.answer_tokens is not None:
+        tokens = f"{summary.prompt_tokens:,} tokens of prompts, {summary.answer_tokens:,} of answers"
+    cost = "" if summary.cost is None else f", {summary.cost:,.2f} in money"
+    return f"{tokens}{cost}; this run took {_format_duration(summary.seconds)}"
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _print(console: "Console", lines: list[str]) -> None:
+def _print_lines(console: "Console", lines: list[str]) -> None:
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)

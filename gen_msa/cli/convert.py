@@ -5,24 +5,24 @@ from typing import Annotated
 
 import typer
 
-From = Annotated[str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")]
-To = Annotated[str | None, typer.Option("--to", help="Format of TARGET; default: its suffix.")]
+FromOption = Annotated[str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")]
+ToOption = Annotated[str | None, typer.Option("--to", help="Format of TARGET; default: its suffix.")]
 
 
 def convert(
     source: Annotated[str, typer.Argument(help="A file, or DATASET:SPLIT.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
-    from_: From = None,
-    to: To = None,
+    from_format: FromOption = None,
+    to_format: ToOption = None,
 ) -> None:
     """Write SOURCE's examples, labels included, as TARGET. What cannot be kept is an error."""
     from rich.console import Console
 
     from gen_msa.data import convert as write
-    from gen_msa.data import open_source
+    from gen_msa.data import open_examples
 
-    counts = write(open_source(source, format=from_), target, to)
-    err = Console(stderr=True)
-    err.print(f"wrote {counts.written:,} examples to {target}", highlight=False)
+    counts = write(open_examples(source, format=from_format), target, to_format)
+    console = Console(stderr=True)
+    console.print(f"wrote {counts.written:,} examples to {target}", highlight=False)
     if counts.rejected:
-        err.print(f"{counts.rejected:,} rows set aside in {counts.rejected_file}", highlight=False)
+        console.print(f"{counts.rejected:,} rows set aside in {counts.rejected_file}", highlight=False)

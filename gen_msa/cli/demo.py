@@ -5,24 +5,24 @@ from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path, typer.Option("--out", "-o", help="Where opinions and report go.")]
-ReaderName = Annotated[str, typer.Option("--reader", "-r", help="Who reads.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where opinions and report go.")]
+ModelOption = Annotated[str, typer.Option("--reader", "-r", help="Who reads.")]
 
 
-def demo(out: Folder = Path("demo"), reader: ReaderName = "builtin") -> None:
+def demo(out: OutOption = Path("demo"), model: ModelOption = "builtin") -> None:
     """Explain the shipped posts with their pictures: a table, opinions.jsonl and report.html."""
     from gen_msa.annotating import JobSettings
     from gen_msa.cli._job import run
-    from gen_msa.data import open_source
+    from gen_msa.data import open_examples
 
     lines = out / "opinions.jsonl"
     run(
-        open_source("tiny"),
-        JobSettings(reader=reader),
+        open_examples("tiny"),
+        JobSettings(model=model),
         lines=lines,
         out=lines,
         csv=None,
         html=out / "report.html",
-        ledger=out / "opinions.ledger",
+        cache_path=out / "opinions.ledger",
         always_table=True,
     )

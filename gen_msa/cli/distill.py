@@ -9,8 +9,8 @@ from gen_msa.cli import _recipe
 
 def distill(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls distill`), or your .yaml.")],
-    settings: _recipe.Settings = None,
-    dry_run: _recipe.DryRun = False,
+    settings: _recipe.SettingsArgument = None,
+    dry_run: _recipe.DryRunOption = False,
     resume: _recipe.Resume = None,
 ) -> None:
     """Train a student by RECIPE, in this one process, on a GPU where there is one.

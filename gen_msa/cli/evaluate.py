@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-What = Annotated[
+TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="SUITE|POSTS",
         help="A suite (`gen-msa ls suites`, or your .yaml), a file of opinions, or DATASET:SPLIT.",
     ),
 ]
-Settings = Annotated[
+SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
@@ -21,36 +21,36 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
-Readers = Annotated[
+ModelsOption = Annotated[
     list[str] | None,
     typer.Option("--reader", "-r", help="Instead of the suite's readers; may be repeated."),
 ]
-Seeds = Annotated[
+SeedsOption = Annotated[
     list[str] | None,
     typer.Option("--seeds", help="The one --reader, trained with another seed; may be repeated."),
 ]
-Against = Annotated[
+ReferenceOption = Annotated[
     str | None, typer.Option("--against", help="Whose opinions count as right. Default: gold.")
 ]
-Out = Annotated[
+OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for report.html and results.json.")
 ]
-Card = Annotated[
+CardOption = Annotated[
     Path | None,
     typer.Option("--card", help="Put the first reader's figures into this model card."),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget answers of earlier runs.")]
+NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget answers of earlier runs.")]
 
 
 def evaluate(
-    what: What,
-    settings: Settings = None,
-    reader: Readers = None,
-    seeds: Seeds = None,
-    against: Against = None,
-    out: Out = None,
-    card: Card = None,
-    fresh: Fresh = False,
+    target: TargetArgument,
+    settings: SettingsArgument = None,
+    model: ModelsOption = None,
+    seeds: SeedsOption = None,
+    reference: ReferenceOption = None,
+    out: OutOption = None,
+    card: CardOption = None,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Compare readers on labels and explanations, with intervals and paired tests.
 
@@ -60,5 +60,5 @@ def evaluate(
     """
     from gen_msa.cli import _evaluation
 
-    asked = _evaluation.Asked(what, settings or (), reader or (), seeds or (), against)
-    sys.exit(_evaluation.run(asked, out, card, fresh=fresh))
+    options = _evaluation.EvaluateOptions(target, settings or (), model or (), seeds or (), reference)
+    sys.exit(_evaluation.run(options, out, card, no_cache=no_cache))

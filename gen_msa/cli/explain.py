@@ -10,37 +10,37 @@ import typer
 from gen_msa.cli import _asked, _remote
 from gen_msa.errors import UserError
 
-Out = Annotated[
+OutOption = Annotated[
     str | None, typer.Option("--out", "-o", help="Write opinions here: .jsonl or .parquet.")
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")]
-Html = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
-MaxBad = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
-Strict = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-bad 0.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers; keep none.")]
+CsvOption = Annotated[Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
+MaxErrorRateOption = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-bad 0.")]
+NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers; keep none.")]
 
 
 def explain(
-    posts: _asked.Posts = None,
-    text: _asked.Text = "",
-    image: _asked.Image = None,
-    aspect: _asked.AspectTerm = None,
-    overall: _asked.Overall = False,
-    reader: _asked.ReaderName = None,
-    prompt: _asked.PromptName = None,
-    out: Out = None,
-    csv: Csv = None,
-    html: Html = None,
-    max_bad: MaxBad = None,
-    strict: Strict = False,
-    fresh: Fresh = False,
-    config: _asked.Config = None,
-    format: _asked.FormatName = None,
-    media_root: _asked.MediaRoot = None,
-    shard: _asked.ShardOf = None,
-    known: _asked.Known = None,
-    engine: _asked.Engine = None,
-    address: _asked.Address = None,
+    posts: _asked.PostsArgument = None,
+    text: _asked.TextOption = "",
+    image: _asked.ImageOption = None,
+    aspect: _asked.AspectOption = None,
+    overall: _asked.OverallOption = False,
+    model: _asked.ModelOption = None,
+    prompt: _asked.PromptOption = None,
+    out: OutOption = None,
+    csv: CsvOption = None,
+    html: HtmlOption = None,
+    max_error_rate: MaxErrorRateOption = None,
+    strict: StrictOption = False,
+    no_cache: NoCacheOption = False,
+    config: _asked.ConfigOption = None,
+    format: _asked.FormatOption = None,
+    media_root: _asked.MediaRootOption = None,
+    shard: _asked.ShardOption = None,
+    reuse_cache: _asked.ReuseCacheOption = None,
+    engine: _asked.EngineOption = None,
+    address: _asked.AddressOption = None,
 ) -> None:
     """Say what each post feels about each aspect, why, and in which words.
 
@@ -48,37 +48,37 @@ def explain(
 
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
-    shared = (posts, text, image, aspect, overall, reader, prompt, config, format, media_root)
-    asked = _asked.Asked(*shared)
-    files = _Files(_remote.Place.of(out), csv, html, fresh)
-    spread = _asked.Spread(shard, known, engine, address)
-    sys.exit(_run(asked, files, spread, 0.0 if strict else max_bad))
+    job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
+    options = _asked.JobOptions(*job_options)
+    outputs = _ExplainOutputs(_remote.OutputLocation.of(out), csv, html, no_cache)
+    parallel = _asked.ParallelOptions(shard, reuse_cache, engine, address)
+    sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
 
 
-class _Files(NamedTuple):
-    place: _remote.Place
+class _ExplainOutputs(NamedTuple):
+    location: _remote.OutputLocation
     csv: Path | None
     html: Path | None
-    fresh: bool
+    no_cache: bool
 
 
-def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: float | None) -> int:
-    out, known = files.place.here, spread.known or ()
-    settings = asked.settings(max_bad=max_bad, **spread.settings())
-    source = asked.source(out, files.csv, files.html)
+def _run(options: _asked.JobOptions, outputs: _ExplainOutputs, parallel: _asked.ParallelOptions, max_error_rate: float | None) -> int:
+    out, reuse_cache = outputs.location.local_path, parallel.reuse_cache or ()
+    settings = options.settings(max_bad=max_error_rate, **parallel.settings())
+    source = options.source(out, outputs.csv, outputs.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"-o {out}: write .jsonl or .parquet", mend="use --csv or --html for those")
-    shard = spread.share(kept=out is not None and not (known and files.fresh))
+        raise UserError(f"-o {out}: write .jsonl or .parquet", hint="use --csv or --html for those")
+    shard = parallel.parse_shard(has_output=out is not None and not (reuse_cache and outputs.no_cache))
     from gen_msa.cli._job import run, run_shard
 
     if shard and out:
-        if files.csv or files.html:
-            raise UserError("--csv and --html are of whole jobs", mend="merge the shards first")
-        ledger = None if files.fresh else shard.beside(out, ".ledger")
-        code = run_shard(source, settings, shard, out, ledger=ledger, known=known)
-        files.place.send(shard.beside(out, ".part"))
+        if outputs.csv or outputs.html:
+            raise UserError("--csv and --html are of whole jobs", hint="merge the shards first")
+        cache_path = None if outputs.no_cache else shard.path_beside(out, ".ledger")
+        code = run_shard(source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache)
+        outputs.location.send(shard.path_beside(out, ".part"))
         return code
-    ledger = None if out is None or files.fresh else out.with_suffix(".ledger")
+    cache_path = None if out is None or outputs.no_cache else out.with_suffix(".ledger")
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
         lines = lines_path(out, Path(scratch))
         code = run(
@@ -86,12 +86,12 @@ def _run(asked: _asked.Asked, files: _Files, spread: _asked.Spread, max_bad: flo
             settings,
             lines=lines,
             out=out,
-            csv=files.csv,
-            html=files.html,
-            ledger=ledger,
-            known=known,
+            csv=outputs.csv,
+            html=outputs.html,
+            cache_path=cache_path,
+            reuse_cache=reuse_cache,
         )
-    files.place.send_all()
+    outputs.location.send_all()
     return code
 
 

@@ -5,26 +5,26 @@ from typing import Annotated
 
 import typer
 
-Results = Annotated[
+ResultsArgument = Annotated[
     Path,
     typer.Argument(metavar="RESULTS", help="results.json; samples.jsonl is looked for beside it."),
 ]
-To = Annotated[str, typer.Option("--to", help="lm-eval or inspect.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the logs.")]
-Readers = Annotated[
+FormatOption = Annotated[str, typer.Option("--to", help="lm-eval or inspect.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the logs.")]
+ModelsOption = Annotated[
     list[str] | None, typer.Option("--reader", "-r", help="Of this reader only; may be repeated.")
 ]
-Samples = Annotated[
+SamplesOption = Annotated[
     Path | None, typer.Option("--samples", help="Posts with opinions, if not beside RESULTS.")
 ]
 
 
 def export_log(
-    results: Results,
-    to: To = "inspect",
-    out: Out = Path("logs"),
-    reader: Readers = None,
-    samples: Samples = None,
+    results: ResultsArgument,
+    log_format: FormatOption = "inspect",
+    out: OutOption = Path("logs"),
+    model: ModelsOption = None,
+    samples: SamplesOption = None,
 ) -> None:
     """Write RESULTS' rows as sample logs of lm-evaluation-harness or inspect_ai.
 
@@ -33,8 +33,8 @@ def export_log(
     """
     from rich.console import Console
 
-    from gen_msa.evaluating.exporting import export
+    from gen_msa.evaluating.exporting import export_logs
 
-    written = export(results, to, out, readers=reader or (), samples=samples)
+    written = export_logs(results, log_format, out, systems=model or (), samples=samples)
     for path in written:
         Console(stderr=True).print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -9,9 +9,9 @@ from gen_msa.cli import _recipe
 
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls recipes`), or your .yaml.")],
-    settings: _recipe.Settings = None,
-    dry_run: _recipe.DryRun = False,
-    resume: _recipe.Resume = None,
+    settings: _recipe.SettingsArgument = None,
+    dry_run: _recipe.DryRunOption = False,
+    resume: _recipe.ResumeOption = None,
 ) -> None:
     """Fine-tune a model by RECIPE, in this one process.
 

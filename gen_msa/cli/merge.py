@@ -10,59 +10,59 @@ import typer
 from gen_msa.cli import _remote
 from gen_msa.errors import UserError
 
-Parts = Annotated[
+PartsArgument = Annotated[
     list[str],
     typer.Argument(metavar="PART...", help="What --shard wrote, of every shard; or .ledger files."),
 ]
-Out = Annotated[str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .ledger.")]
+OutOption = Annotated[str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .ledger.")]
 
 
-def merge(parts: Parts, out: Out) -> None:
+def merge(parts: PartsArgument, out: OutOption) -> None:
     """Join the parts of all shards into the files that one job would have written.
 
     gen-msa merge opinions.*-of-4.part -o opinions.jsonl
 
     gen-msa merge opinions.*.ledger -o all.ledger       answers for --known of another sharding
     """
-    place = _remote.Place.of(out)
-    here = place.here or Path(out)
+    location = _remote.OutputLocation.of(out)
+    local_path = location.local_path or Path(out)
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
-        files = _remote.fetched(parts, Path(scratch))
-        if here.suffix == ".ledger":
-            code = _ledgers(files, here)
-            place.send(here)
+        files = _remote.fetch_files(parts, Path(scratch))
+        if local_path.suffix == ".ledger":
+            code = _merge_caches(files, local_path)
+            location.send(local_path)
             sys.exit(code)
-        code = _parts(files, here)
-    place.send_all()
+        code = _merge_parts(files, local_path)
+    location.send_all()
     sys.exit(code)
 
 
-def _ledgers(files: list[Path], out: Path) -> int:
-    from gen_msa.ledger import gather
+def _merge_caches(files: list[Path], out: Path) -> int:
+    from gen_msa.ledger import merge_caches
 
     if out in files:
-        raise UserError(f"{out} is one of the ledgers", mend="name another file: -o")
-    count = gather(files, out)
+        raise UserError(f"{out} is one of the ledgers", hint="name another file: -o")
+    count = merge_caches(files, out)
     print(f"{count:,} answers in {out}", file=sys.stderr)
     return 0
 
 
-def _parts(files: list[Path], out: Path) -> int:
+def _merge_parts(files: list[Path], out: Path) -> int:
     from rich.console import Console
 
     from gen_msa.annotating import AnnotateSettings
-    from gen_msa.annotating import merge as join
-    from gen_msa.cli._job import as_asked, said
-    from gen_msa.cli.annotate import finished
+    from gen_msa.annotating import merge_shards as join
+    from gen_msa.cli._job import to_output_format, result_lines
+    from gen_msa.cli.annotate import finish_filtered
     from gen_msa.cli.explain import lines_path
 
     if out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet, or .ledger of ledgers")
-    err, lines = Console(stderr=True), lines_path(out, out.parent)
+    console, lines = Console(stderr=True), lines_path(out, out.parent)
     outcome, settings = join(files, out, lines=lines)
-    as_asked(lines, out)
+    to_output_format(lines, out)
     if isinstance(settings, AnnotateSettings):
-        return finished(err, outcome, settings, out)
-    for line in said(outcome.counts, settings, outcome, [out]):
-        err.print(line, highlight=False, soft_wrap=True)
-    return 3 if outcome.too_bad(settings) else 0
+        return finish_filtered(console, outcome, settings, out)
+    for line in result_lines(outcome.counts, settings, outcome, [out]):
+        console.print(line, highlight=False, soft_wrap=True)
+    return 3 if outcome.exceeds_error_rate(settings) else 0

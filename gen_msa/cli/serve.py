@@ -11,16 +11,16 @@ from gen_msa.errors import MissingExtra, UserError
 if TYPE_CHECKING:
     from gen_msa.settings import Settings as AnySettings
 
-S = TypeVar("S", bound="AnySettings")
-_NEEDED = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
+SettingsT = TypeVar("S", bound="AnySettings")
+_REQUIRED_PACKAGES = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
-ReaderName = Annotated[
+ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="READER", help="student:DIR, builtin, echo: any reader; vllm:MODEL[@ADAPTER]."
     ),
 ]
-Settings = Annotated[
+SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
@@ -28,14 +28,14 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
-Print = Annotated[
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
+PrintOption = Annotated[
     bool, typer.Option("--print", help="vllm: show the command that would be run, and stop.")
 ]
 
 
 def serve(
-    reader: ReaderName, settings: Settings = None, config: Config = None, show: Print = False
+    model: ModelArgument, settings: SettingsArgument = None, config: ConfigOption = None, print_command: PrintOption = False
 ) -> None:
     """Answer POST /v1/explain, one reader for all; /docs describes it. SIGTERM ends it well.
 
@@ -43,42 +43,42 @@ def serve(
 
     vllm:MODEL[@ADAPTER] starts vLLM's OpenAI-shaped server instead, for http: readers.
     """
-    if reader.startswith("vllm:"):
-        _vllm(reader, settings or [], config, show=show)
+    if model.startswith("vllm:"):
+        _vllm(model, settings or [], config, print_command=print_command)
         return
-    if show:
-        raise UserError("--print is for vllm:MODEL[@ADAPTER]", mend="leave it out")
-    from gen_msa.serving.settings import ServeSettings, token_of
+    if print_command:
+        raise UserError("--print is for vllm:MODEL[@ADAPTER]", hint="leave it out")
+    from gen_msa.serving.settings import ServeSettings, load_token
 
-    merged = _merged(ServeSettings, reader, settings or [], config)
-    token = token_of(merged)
+    serve_settings = _load_settings(ServeSettings, model, settings or [], config)
+    token = load_token(serve_settings)
     try:
-        for needed in _NEEDED:
-            import_module(needed)
+        for package in _REQUIRED_PACKAGES:
+            import_module(package)
     except ModuleNotFoundError as e:
-        if e.name not in _NEEDED:
+        if e.name not in _REQUIRED_PACKAGES:
             raise
         raise MissingExtra(e.name, "serve") from None
     from gen_msa.serving import running
 
-    running.serve(merged, token)
+    running.serve(serve_settings, token)
 
 
-def _vllm(reader: str, given: list[str], config: Path | None, *, show: bool) -> None:
+def _vllm(model: str, overrides: list[str], config: Path | None, *, print_command: bool) -> None:
     from gen_msa.serving.vllm import VllmSettings
 
-    merged = _merged(VllmSettings, reader, given, config)
+    vllm_settings = _load_settings(VllmSettings, model, overrides, config)
     from gen_msa.serving.vllm import running
 
-    if show:
-        print(running.planned(merged)[0].shown())
+    if print_command:
+        print(running.plan_server(vllm_settings)[0].shell_text())
     else:
-        running.serve(merged)
+        running.serve(vllm_settings)
 
 
-def _merged(kind: type[S], reader: str, given: list[str], config: Path | None) -> S:
+def _load_settings(settings_type: type[SettingsT], model: str, overrides: list[str], config: Path | None) -> SettingsT:
     from gen_msa.settings import load
 
-    if any(item.partition("=")[0].strip() == "reader" for item in given):
-        raise UserError(f"the reader is named twice: {reader} and reader=…", mend="name it once")
-    return load(kind, config, given, reader=reader)
+    if any(item.partition("=")[0].strip() == "reader" for item in overrides):
+        raise UserError(f"the reader is named twice: {model} and reader=…", hint="name it once")
+    return load(settings_type, config, overrides, reader=model)

@@ -8,6 +8,6 @@ source that stands in for another (window for syntax) fills the same slot and sa
     source.cues(posts)          # for each post, one Cue for each of its aspects
 """
 
-from gen_msa.cues.base import CueKind, CueSource, cues
+from gen_msa.cues.base import CueFactory, CueSource, cue_sources
 
-__all__ = ["CueKind", "CueSource", "cues"]
+__all__ = ["CueFactory", "CueSource", "cue_sources"]

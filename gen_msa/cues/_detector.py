@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def pipeline(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, float]]]]:
+def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, float]]]]:
     """A detector by the name or folder of its weights: safetensors only, no code of its own."""
     try:
         import transformers
@@ -29,10 +29,10 @@ def pipeline(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, f
             model_kwargs={"use_safetensors": True},
         )
     except (OSError, ValueError) as e:
-        raise UserError(f"no object detector {model!r}: {e}", mend="name one, or a file") from None
+        raise UserError(f"no object detector {model!r}: {e}", hint="name one, or a file") from None
 
-    def detect(pictures: Sequence["Image"]) -> list[list[tuple[str, float]]]:
-        answers = detector(list(pictures), batch_size=8)
-        return [[(str(o["label"]), float(o["score"])) for o in answer] for answer in answers]
+    def detect(images: Sequence["Image"]) -> list[list[tuple[str, float]]]:
+        results = detector(list(images), batch_size=8)
+        return [[(str(o["label"]), float(o["score"])) for o in detections] for detections in results]
 
     return detect

@@ -11,11 +11,11 @@ from pathlib import Path
 
 def digest(*parts: str) -> str:
     """SHA-256 over the parts, each with its length, so that no two lists collide."""
-    h = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        h.update(f"{len(data)}:".encode() + data)
-    return h.hexdigest()
+        hasher.update(f"{len(data)}:".encode() + data)
+    return hasher.hexdigest()
 
 
 def digest_file(path: Path) -> str:

@@ -14,21 +14,21 @@ from gen_msa.errors import MissingExtra
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LEAST = 0.5
+MIN_CONFIDENCE = 0.5
 """Lines the recogniser is less sure of are noise more often than writing."""
 
 
-def scanner() -> Callable[["Image"], str]:
+def load_ocr() -> Callable[["Image"], str]:
     """A function from an RGB picture to its writing. Raises `MissingExtra`."""
     try:
         import numpy as np
         from rapidocr_onnxruntime import RapidOCR
     except ImportError:
         raise MissingExtra("rapidocr-onnxruntime", "ocr") from None
-    read = RapidOCR()
+    engine = RapidOCR()
 
-    def scan(picture: "Image") -> str:
-        lines, _ = read(np.asarray(picture)[:, :, ::-1])  # rapidocr takes BGR
-        return " ".join(text for _, text, score in lines or () if float(score) >= LEAST)
+    def read_text(image: "Image") -> str:
+        lines, _ = engine(np.asarray(image)[:, :, ::-1])  # rapidocr takes BGR
+        return " ".join(text for _, text, score in lines or () if float(score) >= MIN_CONFIDENCE)
 
-    return scan
+    return read_text

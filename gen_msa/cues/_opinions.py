@@ -12,28 +12,28 @@ from gen_msa import jsonl
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Rejected
 
-Table = dict[tuple[str, Aspect], str]
+ExplanationTable = dict[tuple[str, Aspect], str]
 
 
-def table(path: Path) -> Table:
+def load_explanations(path: Path) -> ExplanationTable:
     """(post id, aspect) -> explanation.
 
     Raises `UserError` for a file that cannot be read, holds a line that is no example, or has more
     than one reader besides gold.
     """
-    told: Table = {}
-    readers: set[str] = set()
+    explanations: ExplanationTable = {}
+    annotators: set[str] = set()
     try:
         for row in jsonl.read(path, Example):
             if isinstance(row, Rejected):
-                raise UserError(f"{path}, line {row.line}: {row.reason}", mend=row.mend)
+                raise UserError(f"{path}, line {row.line}: {row.reason}", hint=row.hint)
             for opinion in row.opinions:
-                if opinion.by != "gold":
-                    readers.add(opinion.by)
-                    told[row.post.id, opinion.aspect] = (opinion.explanation or "").strip()
+                if opinion.annotator != "gold":
+                    annotators.add(opinion.annotator)
+                    explanations[row.post.id, opinion.aspect] = (opinion.explanation or "").strip()
     except OSError as e:
-        raise UserError(f"{path} cannot be read: {e}", mend="check the path") from None
-    if len(readers) > 1:
-        known = ", ".join(sorted(readers))
-        raise UserError(f"{path} holds opinions by {known}", mend="keep one reader's in a file")
-    return told
+        raise UserError(f"{path} cannot be read: {e}", hint="check the path") from None
+    if len(annotators) > 1:
+        names = ", ".join(sorted(annotators))
+        raise UserError(f"{path} holds opinions by {names}", hint="keep one reader's in a file")
+    return explanations

@@ -19,47 +19,47 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-_LIMITS = media.PictureLimits(max_pixels=2048 * 2048)
+_IMAGE_LIMITS = media.ImageLimits(max_pixels=2048 * 2048)
 """Large enough for small print; a reader's own picture budget is another matter."""
 
 _SUFFIX = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
 
 
-def stem(name: str) -> str:
+def image_stem(name: str) -> str:
     """A picture's name without folders and without an image suffix: `17` of `img/17.jpg`."""
     return _SUFFIX.sub("", PurePosixPath(name.replace("\\", "/")).name)
 
 
-def images(post: Post) -> list[Media]:
+def post_images(post: Post) -> list[Media]:
     """A post's pictures, in order."""
     return [m for m in post.media if m.kind == "image"]
 
 
-class ByPicture(Generic[V]):
+class ImageTable(Generic[V]):
     """What a file says of each picture or post, found by path, then by name, then by post id."""
 
     def __init__(self, table: Mapping[str, V]) -> None:
         self._exact = dict(table)
         self._stems: dict[str, V] = {}
-        twice: set[str] = set()
+        ambiguous: set[str] = set()
         for key, value in table.items():
-            name = stem(key)
+            name = image_stem(key)
             if name in self._stems and self._stems[name] != value:
-                twice.add(name)  # a/1.jpg and b/1.jpg: only the whole path tells them apart
+                ambiguous.add(name)  # a/1.jpg and b/1.jpg: only the whole path tells them apart
             self._stems[name] = value
-        for name in twice:
+        for name in ambiguous:
             del self._stems[name]
 
     def find(self, post: Post) -> V | None:
         """The entry of the post's first picture that has one, else of the post's own id."""
-        for path in (m.path for m in images(post)):
+        for path in (m.path for m in post_images(post)):
             if path in self._exact:
                 return self._exact[path]
-            if stem(path) in self._stems:
-                return self._stems[stem(path)]
+            if image_stem(path) in self._stems:
+                return self._stems[image_stem(path)]
         return self._exact.get(post.id)
 
 
-def look(medium: Media, root: Path) -> "Image":
+def load_image(media_item: Media, root: Path) -> "Image":
     """The picture below `root`, RGB and upright. Raises `PictureProblem`."""
-    return media.load(media.admit(medium, root, _LIMITS))
+    return media.load_image(media.open_image(media_item, root, _IMAGE_LIMITS))

@@ -31,7 +31,7 @@ class CueSource(Protocol):
         ...
 
 
-class CueKind(Protocol):
+class CueFactory(Protocol):
     """What a module of this room registers: a class with its options."""
 
     Options: type[Settings]
@@ -41,4 +41,4 @@ class CueKind(Protocol):
         ...
 
 
-cues: Registry[CueKind] = Registry("cue", "gen_msa.cues", "gen_msa.cues")
+cue_sources: Registry[CueFactory] = Registry("cue", "gen_msa.cues", "gen_msa.cues")

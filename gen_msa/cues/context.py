@@ -24,20 +24,20 @@ from pydantic import Field, field_validator
 
 from gen_msa.cues import _files, _opinions
 from gen_msa.cues._digest import digest, digest_file
-from gen_msa.cues._pictures import ByPicture, images, look, stem
-from gen_msa.cues.base import cues
+from gen_msa.cues._pictures import ImageTable, post_images, load_image, image_stem
+from gen_msa.cues.base import cue_sources
 from gen_msa.errors import UserError
-from gen_msa.media import PictureProblem
+from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Scan = Callable[["Image"], str]
+OcrFunction = Callable[["Image"], str]
 """The writing in an RGB picture; `""` when there is none."""
 
-Texts = Callable[[Post, Aspect], str]
+TextLookup = Callable[[Post, Aspect], str]
 
 
 class ContextFile(Settings):
@@ -45,23 +45,23 @@ class ContextFile(Settings):
 
     path: Path
     """`$NAME` and `~` in it are filled in: `$GEN_MSA_DATA/twitter2015/captions/train.json`."""
-    lead: str = "picture"
-    only: str = ""
+    prefix: str = "picture"
+    pattern: str = ""
     """A regular expression: of each text only what it matches is taken, joined by `. `."""
 
     @field_validator("path")
     @classmethod
-    def _filled_in(cls, path: Path) -> Path:
+    def _expand_path(cls, path: Path) -> Path:
         return Path(os.path.expandvars(path)).expanduser()
 
     @field_validator("only")
     @classmethod
-    def _is_an_expression(cls, only: str) -> str:
+    def _check_regex(cls, pattern: str) -> str:
         try:
-            re.compile(only)
+            re.compile(pattern)
         except re.error as e:
-            raise ValueError(f"{only!r} is not a regular expression: {e}") from None
-        return only
+            raise ValueError(f"{pattern!r} is not a regular expression: {e}") from None
+        return pattern
 
 
 class ContextOptions(Settings):
@@ -77,114 +77,114 @@ class ContextOptions(Settings):
     max_words: int = Field(default=120, ge=1)
 
 
-@cues.register
-class Context:
+@cue_sources.register
+class ContextCues:
     """Fills the slot `context`."""
 
     Options: ClassVar[type[Settings]] = ContextOptions
     slot = "context"
 
-    def __init__(self, options: ContextOptions, scan: Scan | None = None) -> None:
+    def __init__(self, options: ContextOptions, ocr: OcrFunction | None = None) -> None:
         """`scan` stands in for rapidocr when `options.ocr` is set."""
         self._options = options
         self._files = [
             f if isinstance(f, ContextFile) else ContextFile(path=f) for f in options.files
         ]
-        self._scan = scan
-        self._tables: list[tuple[str, str, Texts]] | None = None
+        self._ocr = ocr
+        self._lookups: list[tuple[str, str, TextLookup]] | None = None
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
         """One cue an aspect. Raises `UserError` for a file that cannot be read."""
-        if self._tables is None:
-            self._tables = [(f"file:{f.path.name}", f.lead, _texts(f)) for f in self._files]
-        return [self._of(p, self._tables) for p in posts]
+        if self._lookups is None:
+            self._lookups = [(f"file:{f.path.name}", f.prefix, _build_lookup(f)) for f in self._files]
+        return [self._post_cues(p, self._lookups) for p in posts]
 
     def fingerprint(self) -> str:
         """Of the options and the files' bytes."""
         files = [digest_file(f.path) for f in self._files]
         return digest("context 1", self._options.model_dump_json(), *files)
 
-    def _of(self, post: Post, tables: list[tuple[str, str, Texts]]) -> tuple[Cue, ...]:
+    def _post_cues(self, post: Post, lookups: list[tuple[str, str, TextLookup]]) -> tuple[Cue, ...]:
         if not post.aspects:
             return ()
-        shared = [(f"meta:{k}", k, _text(post.meta.get(k))) for k in self._options.meta]
+        shared = [(f"meta:{k}", k, _stripped(post.meta.get(k))) for k in self._options.meta]
         if self._options.ocr:
-            shared += self._written(post)
+            shared += self._ocr_texts(post)
         return tuple(
-            self._cue([*((name, lead, of(post, a)) for name, lead, of in tables), *shared])
+            self._cue([*((name, prefix, lookup(post, a)) for name, prefix, lookup in lookups), *shared])
             for a in post.aspects
         )
 
-    def _written(self, post: Post) -> list[tuple[str, str, str]]:
-        if self._scan is None:
-            from gen_msa.cues._ocr import scanner
+    def _ocr_texts(self, post: Post) -> list[tuple[str, str, str]]:
+        if self._ocr is None:
+            from gen_msa.cues._ocr import load_ocr
 
-            self._scan = scanner()
-        found = []
-        for medium in images(post):
+            self._ocr = load_ocr()
+        texts = []
+        for media_item in post_images(post):
             try:
-                picture = look(medium, self._options.media_root)
-            except PictureProblem as e:
-                found.append((f"ocr: picture {e.kind}", "", ""))
+                image = load_image(media_item, self._options.media_root)
+            except ImageError as e:
+                texts.append((f"ocr: picture {e.kind}", "", ""))
             else:
-                found.append(("ocr", "written in the picture", self._scan(picture)))
-        return found
+                texts.append(("ocr", "written in the picture", self._ocr(image)))
+        return texts
 
-    def _cue(self, found: list[tuple[str, str, str]]) -> Cue:
+    def _cue(self, texts: list[tuple[str, str, str]]) -> Cue:
         """The texts that are there, each after its lead word, and the names of their sources."""
-        said = [(name, lead, text) for name, lead, text in found if text]
-        if not said:
-            looked = "+".join(name for name, _, _ in found) or "none"
-            return Cue(text="", source=f"{looked}: no entry")
-        text = " ".join(f"{lead}: {text}" if lead else text for _, lead, text in said)
+        present = [(name, prefix, text) for name, prefix, text in texts if text]
+        if not present:
+            source_names = "+".join(name for name, _, _ in texts) or "none"
+            return Cue(text="", source=f"{source_names}: no entry")
+        text = " ".join(f"{prefix}: {text}" if prefix else text for _, prefix, text in present)
         words = text.split()
         cut = " ..." if len(words) > self._options.max_words else ""
-        source = "+".join(name for name, _, _ in said)
+        source = "+".join(name for name, _, _ in present)
         return Cue(text=" ".join(words[: self._options.max_words]) + cut, source=source)
 
 
-def _text(value: Any) -> str:
+def _stripped(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _texts(file: ContextFile) -> Texts:
-    find = _found(file)
-    if not file.only:
-        return find
-    return lambda post, aspect: ". ".join(m[0] for m in re.finditer(file.only, find(post, aspect)))
+def _build_lookup(file: ContextFile) -> TextLookup:
+    lookup = _load_lookup(file)
+    if not file.pattern:
+        return lookup
+    return lambda post, aspect: ". ".join(m[0] for m in re.finditer(file.pattern, lookup(post, aspect)))
 
 
-def _found(file: ContextFile) -> Texts:
+def _load_lookup(file: ContextFile) -> TextLookup:
     if file.path.suffix == ".jsonl":
-        said = _opinions.table(file.path)
-        return lambda post, aspect: said.get((post.id, aspect), "")
-    value = _files.load(file.path)
+        explanations = _opinions.load_explanations(file.path)
+        return lambda post, aspect: explanations.get((post.id, aspect), "")
+    value = _files.load_json(file.path)
     if isinstance(value, list):
-        return _rationales(file.path, value)
-    table = ByPicture(_files.strings(file.path, value))
-    return lambda post, aspect: _text(table.find(post))
+        return _rationale_lookup(file.path, value)
+    table = ImageTable(_files.check_string_map(file.path, value))
+    return lambda post, aspect: _stripped(table.find(post))
 
 
-def _rationales(path: Path, rows: list[Any]) -> Texts:
+def _rationale_lookup(path: Path, rows: list[Any]) -> TextLookup:
     table: dict[tuple[str, str, str], str] = {}
     for i, row in enumerate(rows):
         try:
-            key = (_plain(row["text"]), _plain(row["target"]), stem(str(row["ImageID"])))
-            table[key] = _text(row["description"])
+            key = (_collapse_whitespace(row["text"]), _collapse_whitespace(row["target"]), image_stem(str(row["ImageID"])))
+            table[key] = _stripped(row["description"])
         except (KeyError, TypeError, AttributeError):
-            need = "text, target, ImageID and description"
-            raise UserError(f"{path}: entry {i} is no rationale", mend=f"give it {need}") from None
+            required = "text, target, ImageID and description"
+            raise UserError(f"{path}: entry {i} is no rationale", hint=f"give it {required}") from None
 
     def find(post: Post, aspect: Aspect) -> str:
         if aspect.start is None:
             return ""
         end = aspect.start + len(aspect.term)
-        text = _plain(f"{post.text[: aspect.start]}$T${post.text[end:]}")
-        keys = ((text, _plain(aspect.term), stem(m.path)) for m in images(post))
+        text = _collapse_whitespace(f"{post.text[: aspect.start]}$T${post.text[end:]}")
+        keys = ((text, _collapse_whitespace(aspect.term), image_stem(m.path)) for m in post_images(post))
         return next((table[k] for k in keys if k in table), "")
 
     return find
 
 
-def _plain(text: str) -> str:
+def _collapse_whitespace(text: str) -> str:
     return " ".join(text.split())

@@ -21,19 +21,19 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from gen_msa.cues._digest import digest
-from gen_msa.cues.base import cues
+from gen_msa.cues.base import cue_sources
 from gen_msa.cues.parsing import english
-from gen_msa.cues.parsing.pruning import Pruning, predicates, prune
-from gen_msa.cues.parsing.tree import Tree, from_parse, usable
+from gen_msa.cues.parsing.pruning import PruningRules, predicate_subtree, prune
+from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse, is_usable
 from gen_msa.cues.parsing.wording import FORMS
-from gen_msa.cues.parsing.words import DROP, LONGEST_WORD
-from gen_msa.cues.window import Window, WindowOptions
+from gen_msa.cues.parsing.words import DROPPED_RELATIONS, LONGEST_WORD
+from gen_msa.cues.window import WindowCues, WindowOptions
 from gen_msa.errors import MissingExtra
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufdff\ufe70-\ufefc]")
-_WORDING = "syntax 1"
+_FORMAT_VERSION = "syntax 1"
 """Raise the number when the same tree gives other bytes."""
 
 
@@ -44,7 +44,7 @@ class SyntaxOptions(Settings):
     """Edges from the aspect; Small function words are no step: "great" is one from "screen"."""
     rival_cut: bool = True
     """Cut what belongs to another aspect of the same post."""
-    drop: tuple[str, ...] = tuple(sorted(DROP))
+    drop: tuple[str, ...] = tuple(sorted(DROPPED_RELATIONS))
     """Relations whose words are left out unless they carry sentiment ("no", "!!", emoji)."""
     max_words: int = Field(default=60, ge=1)
     form: Literal["phrase", "paths", "triples"] = "phrase"
@@ -56,8 +56,8 @@ class SyntaxOptions(Settings):
     """Words on either side where the window stands in."""
 
 
-@cues.register
-class Syntax:
+@cue_sources.register
+class SyntaxCues:
     """Fills the slot `syntax` from dependency trees."""
 
     Options: ClassVar[type[Settings]] = SyntaxOptions
@@ -65,82 +65,82 @@ class Syntax:
 
     def __init__(self, options: SyntaxOptions) -> None:
         self._options = options
-        self._rules = Pruning(options.k, options.rival_cut, frozenset(options.drop))
-        self._window = Window(WindowOptions(words=options.window))
+        self._pruning_rules = PruningRules(options.k, options.rival_cut, frozenset(options.drop))
+        self._window = WindowCues(WindowOptions(words=options.window))
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
         """One cue an aspect, all aspects of a post from one tree.
 
         Raises `MissingExtra` when spaCy is asked for by name and is not installed.
         """
-        spacy = english.installed(self._options.model)
-        found = [self._unparsed(p, spacy=spacy) for p in posts]
-        left = [i for i, cues in enumerate(found) if cues is None]
-        if left:
-            texts = [posts[i].text for i in left]
+        has_spacy = english.is_installed(self._options.model)
+        cues_by_post = [self._cues_without_spacy(p, has_spacy=has_spacy) for p in posts]
+        to_parse = [i for i, post_cues in enumerate(cues_by_post) if post_cues is None]
+        if to_parse:
+            texts = [posts[i].text for i in to_parse]
             model = self._options.model
-            parsed = english.each_tree(
-                texts, model, lambda i, tree: self._write(posts[left[i]].aspects, tree, "spacy")
+            parsed_cues = english.map_trees(
+                texts, model, lambda i, tree: self._write_cues(posts[to_parse[i]].aspects, tree, "spacy")
             )
-            for i, written in zip(left, parsed, strict=True):
-                found[i] = written
-        return [written or () for written in found]
+            for i, entry in zip(to_parse, parsed_cues, strict=True):
+                cues_by_post[i] = entry
+        return [entry or () for entry in cues_by_post]
 
     def fingerprint(self) -> str:
         """Of the options and, unless no parser is used, the versions of parser and model."""
-        o = self._options
-        by = "none"
-        if o.parser in ("auto", "spacy") and english.installed(o.model):
-            by = english.version(o.model)
-        return digest(_WORDING, o.model_dump_json(), by, self._window.fingerprint())
+        options = self._options
+        parser = "none"
+        if options.parser in ("auto", "spacy") and english.is_installed(options.model):
+            parser = english.parser_version(options.model)
+        return digest(_FORMAT_VERSION, options.model_dump_json(), parser, self._window.fingerprint())
 
-    def _unparsed(self, post: Post, *, spacy: bool) -> tuple[Cue, ...] | None:
+    def _cues_without_spacy(self, post: Post, *, has_spacy: bool) -> tuple[Cue, ...] | None:
         """The cues of a post that spaCy need not read; None when it must."""
-        asked = self._options.parser
+        parser = self._options.parser
         if not post.aspects:
             return ()
-        if asked in ("auto", "heads") and post.parse and usable(post.text, post.parse):
-            tree = from_parse(post.text, post.parse)
-            return self._write(post.aspects, tree, f"heads:{post.parse.by}")
-        if asked == "heads":
+        if parser in ("auto", "heads") and post.parse and is_usable(post.text, post.parse):
+            tree = tree_from_parse(post.text, post.parse)
+            return self._write_cues(post.aspects, tree, f"heads:{post.parse.parser}")
+        if parser == "heads":
             return tuple(
                 Cue(text="", source="heads: none came with the post") for _ in post.aspects
             )
-        if asked == "spacy" and not spacy:
+        if parser == "spacy" and not has_spacy:
             raise MissingExtra(self._options.model.replace("_", "-"), "builtin")
-        if asked != "window" and spacy and len(post.text) <= english.MOST_CHARS:
+        if parser != "window" and has_spacy and len(post.text) <= english.MAX_CHARS:
             return None
         return tuple(self._window.cue(post.text, a) for a in post.aspects)
 
-    def _write(self, aspects: tuple[Aspect, ...], tree: Tree, source: str) -> tuple[Cue, ...]:
-        form, most = FORMS[self._options.form], self._options.max_words
+    def _write_cues(self, aspects: tuple[Aspect, ...], tree: DependencyTree, source: str) -> tuple[Cue, ...]:
+        linearize, max_words = FORMS[self._options.form], self._options.max_words
         spans = [_span(tree, a) for a in aspects]
-        written = []
-        for a, kept in zip(aspects, prune(tree, spans, self._rules), strict=True):
-            first, last = kept.span
+        aspect_cues = []
+        for a, subtree in zip(aspects, prune(tree, spans, self._pruning_rules), strict=True):
+            first, last = subtree.span
             if first == last:
-                text = form(tree, predicates(tree, self._rules), a.term, most)
-                written.append(Cue(text=text, source=f"{source}:predicates"))
-            elif _unreadable(a.term, source) or _stuck(tree, first, last, a.term):
-                written.append(self._window.cue(tree.text, a))
-            elif len(kept.near) <= last - first:
-                written.append(Cue(text="", source=source))
+                text = linearize(tree, predicate_subtree(tree, self._pruning_rules), a.term, max_words)
+                aspect_cues.append(Cue(text=text, source=f"{source}:predicates"))
+            elif _is_unreadable_script(a.term, source) or _is_merged_token(tree, first, last, a.term):
+                aspect_cues.append(self._window.cue(tree.text, a))
+            elif len(subtree.distance_keys) <= last - first:
+                aspect_cues.append(Cue(text="", source=source))
             else:
-                written.append(Cue(text=form(tree, kept, a.term, most), source=source))
-        return tuple(written)
+                aspect_cues.append(Cue(text=linearize(tree, subtree, a.term, max_words), source=source))
+        return tuple(aspect_cues)
 
 
-def _span(tree: Tree, aspect: Aspect) -> tuple[int, int]:
+def _span(tree: DependencyTree, aspect: Aspect) -> tuple[int, int]:
     if aspect.start is None or not aspect.term:
         return 0, 0
-    return tree.span(aspect.start, aspect.start + len(aspect.term))
+    return tree.token_span(aspect.start, aspect.start + len(aspect.term))
 
 
-def _unreadable(term: str, source: str) -> bool:
+def _is_unreadable_script(term: str, source: str) -> bool:
     """Whether the term is in a script that the English parser takes for one word or for noise."""
     return source == "spacy" and not term.isascii() and _OTHER_SCRIPT.search(term) is not None
 
 
-def _stuck(tree: Tree, first: int, last: int, term: str) -> bool:
+def _is_merged_token(tree: DependencyTree, first: int, last: int, term: str) -> bool:
     """Whether the parser saw the term only as a part of something far longer, a URL say."""
     return tree.ends[last - 1] - tree.starts[first] > len(term) + LONGEST_WORD

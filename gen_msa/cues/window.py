@@ -13,13 +13,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from gen_msa.cues._digest import digest
-from gen_msa.cues.base import cues
+from gen_msa.cues.base import cue_sources
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-_LONGEST = 40
+_MAX_WORD_CHARS = 40
 """Characters. Where a longer word stands, it is cut: a window is short whatever the text is."""
 
 
@@ -30,8 +30,8 @@ class WindowOptions(Settings):
     """Words on either side of the aspect."""
 
 
-@cues.register
-class Window:
+@cue_sources.register
+class WindowCues:
     """Fills the slot `syntax` with up to `words` words on either side of the aspect."""
 
     Options: ClassVar[type[Settings]] = WindowOptions
@@ -49,18 +49,18 @@ class Window:
         if aspect.start is None or aspect.end is None or not aspect.term:
             return Cue(text="", source="window")
         n = self._options.words
-        reach = n * (_LONGEST + 1)
-        left = text[max(0, aspect.start - reach) : aspect.start]
-        right = text[aspect.end : aspect.end + reach]
-        before = list(_WORD.finditer(left))[-n:]
-        after = list(_WORD.finditer(right))[:n]
-        begin = aspect.start - len(left) + (before[0].start() if before else len(left))
-        end = aspect.end + (after[-1].end() if after else 0)
-        if not before and not after:
+        max_chars = n * (_MAX_WORD_CHARS + 1)
+        text_before = text[max(0, aspect.start - max_chars) : aspect.start]
+        text_after = text[aspect.end : aspect.end + max_chars]
+        words_before = list(_WORD.finditer(text_before))[-n:]
+        words_after = list(_WORD.finditer(text_after))[:n]
+        begin = aspect.start - len(text_before) + (words_before[0].start() if words_before else len(text_before))
+        end = aspect.end + (words_after[-1].end() if words_after else 0)
+        if not words_before and not words_after:
             return Cue(text="", source="window")
         words = " ".join(text[begin:end].split())
-        lead = "... " if text[:begin].strip() else ""
-        return Cue(text=lead + words + (" ..." if text[end:].strip() else ""), source="window")
+        prefix = "... " if text[:begin].strip() else ""
+        return Cue(text=prefix + words + (" ..." if text[end:].strip() else ""), source="window")
 
     def fingerprint(self) -> str:
         """Of the options; nothing else shapes a window."""

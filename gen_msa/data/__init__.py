@@ -9,16 +9,16 @@ or metrics.
 """
 
 from gen_msa.data._convert import convert
-from gen_msa.data.base import Dataset, Rows, Source, datasets
-from gen_msa.data.sources import ROOT_VARIABLE, data_root, open_source
+from gen_msa.data.base import Dataset, Rows, ExampleSource, datasets
+from gen_msa.data.sources import DATA_ROOT_ENV_VAR, data_root, open_examples
 
 __all__ = [
-    "ROOT_VARIABLE",
+    "DATA_ROOT_ENV_VAR",
     "Dataset",
     "Rows",
-    "Source",
+    "ExampleSource",
     "convert",
     "data_root",
     "datasets",
-    "open_source",
+    "open_examples",
 ]

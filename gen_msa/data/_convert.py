@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen_msa.data.base import Source
+from gen_msa.data.base import ExampleSource
 from gen_msa.data.formats import format_of
-from gen_msa.jsonl import whole
+from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
 
 
 @dataclass
-class Counts:
+class ConversionCounts:
     """Posts written and rows set aside."""
 
     written: int = 0
@@ -27,32 +27,32 @@ class Counts:
     """JSON lines of `Rejected`; None when nothing was set aside."""
 
 
-def convert(source: Source, target: Path, format: str | None = None) -> Counts:
+def convert(source: ExampleSource, target: Path, format: str | None = None) -> ConversionCounts:
     """Write the examples of `source` as `target`, in `format` or the one its suffix tells.
 
     Rejected rows go to `TARGET.rejected.jsonl`; when there are none, one left by an earlier run is
     removed. Raises `UserError` naming the field when an example does not fit; then neither file is
     written.
     """
-    kind = format_of(target, format)
-    aside = target.with_name(f"{target.name}.rejected.jsonl")
-    counts = Counts()
+    file_format = format_of(target, format)
+    rejected_path = target.with_name(f"{target.name}.rejected.jsonl")
+    counts = ConversionCounts()
     with ExitStack() as files:
-        kind.write(target, _good(source, aside, counts, files))
+        file_format.write(target, _accepted_rows(source, rejected_path, counts, files))
     if not counts.rejected:
-        aside.unlink(missing_ok=True)
+        rejected_path.unlink(missing_ok=True)
     return counts
 
 
-def _good(source: Source, aside: Path, counts: Counts, files: ExitStack) -> Iterator[Example]:
-    bad = None
+def _accepted_rows(source: ExampleSource, rejected_path: Path, counts: ConversionCounts, files: ExitStack) -> Iterator[Example]:
+    rejected_out = None
     for row in source.rows():
         if isinstance(row, Example):
             counts.written += 1
             yield row
             continue
-        if bad is None:
-            bad = files.enter_context(whole(aside))
-            counts.rejected_file = aside
+        if rejected_out is None:
+            rejected_out = files.enter_context(atomic_write(rejected_path))
+            counts.rejected_file = rejected_path
         counts.rejected += 1
-        bad.write(row.model_dump_json().encode() + b"\n")
+        rejected_out.write(row.model_dump_json().encode() + b"\n")

@@ -10,12 +10,12 @@ from pathlib import Path
 from gen_msa.errors import UserError
 
 
-def on_disk(root: Path, name: str) -> Path:
+def require_file(root: Path, name: str) -> Path:
     """The file `name` below `root`. Raises `UserError` when it is not there."""
     path = root / name
     if not path.is_file():
         raise UserError(
             f"{name} is not below {root}",
-            mend="put it there (CONTRIBUTING.md describes the layout), or use another split",
+            hint="put it there (CONTRIBUTING.md describes the layout), or use another split",
         )
     return path

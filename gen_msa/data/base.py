@@ -22,7 +22,7 @@ class Dataset(Protocol):
     about: str
     """One line: what it is and whom to cite."""
     splits: tuple[str, ...]
-    shipped: bool
+    is_packaged: bool
     """True when the corpus comes with the package and needs no `GEN_MSA_DATA`."""
 
     def media_root(self, root: Path) -> Path:
@@ -40,7 +40,7 @@ datasets: InstanceRegistry[Dataset] = InstanceRegistry(
 
 
 @dataclass(frozen=True)
-class Source:
+class ExampleSource:
     """Examples to be read, possibly more than once, and where their pictures lie."""
 
     name: str

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.data._disk import on_disk
+from gen_msa.data._disk import require_file
 from gen_msa.data.base import Dataset, Rows
 from gen_msa.data.formats import formats
 
@@ -32,7 +32,7 @@ class Corpus:
     """Split -> its file, below the data root."""
     splits: tuple[str, ...] = field(init=False)
     """In the order of `files`."""
-    shipped: bool = field(default=False, init=False)
+    is_packaged: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.splits = tuple(self.files)
@@ -43,7 +43,7 @@ class Corpus:
 
     def read(self, root: Path, split: str) -> Rows:
         """Every row of one split, in the order of the file."""
-        return formats[self.format].read(on_disk(root, self.files[split]))
+        return formats[self.format].read(require_file(root, self.files[split]))
 
 
 def _files(pattern: str, *splits: str) -> dict[str, str]:

@@ -11,11 +11,11 @@ all, and is shown to no student. Which split rows are of, the name of their sour
 import re
 from collections.abc import Iterable, Iterator
 
-from gen_msa.data.splits import is_train
+from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
-from gen_msa.types import Aspect, Example, Noun, Polarity
+from gen_msa.types import Aspect, Example, FrozenModel, Polarity
 
-FIELD = re.compile(
+LABEL_FIELD_PATTERN = re.compile(
     r"(?<!\w)(?:(?:gold|true|final)[ _]?)?(?:sentiment|label|polarity|annotation|gold|answer)"
     r"(?:[ _](?:label|polarity|class))?[\"'*_`\s]{0,4}[:=][\"'*_`\s]{0,4}"
     r"(?P<label>positive|negative|neutral|pos|neg|neu|[-+]?[012](?:\.0)?)(?!\w)",
@@ -24,54 +24,54 @@ FIELD = re.compile(
 """A label field: its name, a colon or equals sign, and a label."""
 
 
-class LabelField(Noun):
+class LeakedLabel(FrozenModel):
     """A label field where none may be."""
 
     post: str
-    where: str
+    location: str
     """`explanation by NAME` or `meta.KEY`."""
-    found: str
-    gold: bool
+    matched_text: str
+    is_gold: bool
     """Whether it is the label that gold has."""
 
 
-def labels_of(example: Example) -> dict[Aspect, Polarity]:
+def gold_labels(example: Example) -> dict[Aspect, Polarity]:
     """Gold's polarity of each aspect that has one."""
-    return {o.aspect: o.polarity for o in example.said_by("gold") if o.polarity}
+    return {o.aspect: o.polarity for o in example.opinions_by("gold") if o.polarity}
 
 
-def label_fields(example: Example) -> Iterator[LabelField]:
+def find_label_fields(example: Example) -> Iterator[LeakedLabel]:
     """Every label field in the contexts and reasons of one row."""
-    labels = labels_of(example)
-    every = {str(p) for p in labels.values()}
+    labels = gold_labels(example)
+    all_labels = {str(p) for p in labels.values()}
     texts = [
-        (f"explanation by {o.by}", o.explanation or "", {str(labels.get(o.aspect))})
+        (f"explanation by {o.annotator}", o.explanation or "", {str(labels.get(o.aspect))})
         for o in example.opinions
-        if o.by != "gold"
+        if o.annotator != "gold"
     ]
-    texts += [(f"meta.{k}", v, every) for k, v in example.post.meta.items() if isinstance(v, str)]
-    for where, text, gold in texts:
-        for m in FIELD.finditer(text):
-            same = any(g.startswith(m["label"].lower()) for g in gold)
-            yield LabelField(post=example.post.id, where=where, found=m[0], gold=same)
+    texts += [(f"meta.{k}", v, all_labels) for k, v in example.post.meta.items() if isinstance(v, str)]
+    for location, text, expected in texts:
+        for m in LABEL_FIELD_PATTERN.finditer(text):
+            is_gold = any(g.startswith(m["label"].lower()) for g in expected)
+            yield LeakedLabel(post=example.post.id, location=location, matched_text=m[0], is_gold=is_gold)
 
 
-def found_in(source: str, examples: Iterable[Example]) -> list[LabelField]:
+def find_label_leaks(source: str, examples: Iterable[Example]) -> list[LeakedLabel]:
     """Every label field of a source that is not a train split; none is looked for in a train split.
 
     A file that does not say which split it is counts as kept apart.
     """
-    if is_train(source):
+    if is_train_split(source):
         return []
-    return [field for example in examples for field in label_fields(example)]
+    return [leak for example in examples for leak in find_label_fields(example)]
 
 
-def audit(source: str, examples: Iterable[Example]) -> None:
+def check_no_label_leak(source: str, examples: Iterable[Example]) -> None:
     """Raise `UserError` when a row that is not of a train split carries a label field."""
-    found = found_in(source, examples)
-    if found:
+    leaks = find_label_leaks(source, examples)
+    if leaks:
         raise UserError(
-            f"{source}: {len(found)} label fields in contexts or reasons, first in post "
-            f"{found[0].post!r}, {found[0].where}: {found[0].found!r}",
-            mend="write them again without the label in the question, or take the fields out",
+            f"{source}: {len(leaks)} label fields in contexts or reasons, first in post "
+            f"{leaks[0].post!r}, {leaks[0].location}: {leaks[0].matched_text!r}",
+            hint="write them again without the label in the question, or take the fields out",
         )

@@ -12,9 +12,9 @@ says whether the quotes stood there.
 from collections.abc import Iterator
 from pathlib import Path
 
-from gen_msa.data._disk import on_disk
+from gen_msa.data._disk import require_file
 from gen_msa.data.base import Rows, datasets
-from gen_msa.jsonl import lines
+from gen_msa.jsonl import read_lines
 from gen_msa.types import Example, Opinion, Post, Rejected, Status
 
 _FILES = {"train": "train_df.tsv", "dev": "val_df.tsv", "test": "test_df.tsv"}
@@ -26,7 +26,7 @@ class MoreSarcasm:
 
     about = "MORE, explained sarcastic captions (Desai et al. 2022), 2983/175/352, text only."
     splits: tuple[str, ...] = tuple(_FILES)
-    shipped = False
+    is_packaged = False
 
     def media_root(self, root: Path) -> Path:
         """The folder of the corpus; its pictures are not there."""
@@ -34,11 +34,11 @@ class MoreSarcasm:
 
     def read(self, root: Path, split: str) -> Rows:
         """The captions of a split."""
-        return _examples(on_disk(root, f"more_sarcasm_explanations/{_FILES[split]}"))
+        return _examples(require_file(root, f"more_sarcasm_explanations/{_FILES[split]}"))
 
 
 def _examples(path: Path) -> Iterator[Example | Rejected]:
-    for item in lines(path):
+    for item in read_lines(path):
         if isinstance(item, Rejected):
             yield item
             continue
@@ -56,5 +56,5 @@ def _example(post_id: str, caption: str, explanation: str) -> Example:
     quoted = len(caption) > 1 and caption[0] == caption[-1] == "'"
     text = caption[1:-1].strip() if quoted else caption
     post = Post(id=post_id, text=text, meta={"quoted": quoted})
-    said = Opinion(by="gold", explanation=explanation, status=Status.UNPARSED)
-    return Example(post=post, opinions=(said,))
+    opinion = Opinion(annotator="gold", explanation=explanation, status=Status.UNPARSED)
+    return Example(post=post, opinions=(opinion,))

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat
 
 from gen_msa import jsonl, manifest
 from gen_msa.data import _steps
-from gen_msa.data._disk import on_disk
+from gen_msa.data._disk import require_file
 from gen_msa.data.base import Rows, datasets
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
@@ -37,32 +37,32 @@ _LABELS = {0: Polarity.NEGATIVE, 1: Polarity.POSITIVE}
 WIDTHS = {"audio": 73, "video": 100}
 
 
-def _wide(width: int) -> AfterValidator:
-    def check(vector: tuple[float, ...]) -> tuple[float, ...]:
+def _has_width(width: int) -> AfterValidator:
+    def check_width(vector: tuple[float, ...]) -> tuple[float, ...]:
         if vector and len(vector) != width:
             raise ValueError(f"{len(vector)} numbers, not {width}")
         return vector
 
-    return AfterValidator(check)
+    return AfterValidator(check_width)
 
 
-class _Utterance(BaseModel):
+class _MosiRow(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: str
     transcript: str
     label: Literal[0, 1]
-    audio: Annotated[tuple[FiniteFloat, ...], _wide(WIDTHS["audio"])] = ()
-    video: Annotated[tuple[FiniteFloat, ...], _wide(WIDTHS["video"])] = ()
+    audio: Annotated[tuple[FiniteFloat, ...], _has_width(WIDTHS["audio"])] = ()
+    video: Annotated[tuple[FiniteFloat, ...], _has_width(WIDTHS["video"])] = ()
 
     @property
-    def place(self) -> tuple[str, str]:
+    def video_and_index(self) -> tuple[str, str]:
         """Video and utterance."""
         video, _, number = self.id.rpartition("_")
         return video, number
 
-    def example(self, path: str) -> Example:
-        video, number = self.place
+    def to_example(self, path: str) -> Example:
+        video, number = self.video_and_index
         media = tuple(
             Media(kind="features", path=path, key=f"{name}/{self.id}")
             for name in WIDTHS
@@ -70,12 +70,12 @@ class _Utterance(BaseModel):
         )
         meta = {"video": video, "utterance": number}
         post = Post(id=self.id, text=self.transcript, media=media, meta=dict(meta))
-        return Example(post=post, opinions=(Opinion(by="gold", polarity=_LABELS[self.label]),))
+        return Example(post=post, opinions=(Opinion(annotator="gold", polarity=_LABELS[self.label]),))
 
-    def measured(self) -> _steps.Utterance:
-        video, number = self.place
+    def to_features(self) -> _steps.UtteranceFeatures:
+        video, number = self.video_and_index
         vectors = {name: getattr(self, name) for name in WIDTHS}
-        return _steps.Utterance(self.id, video, int(number) if number.isdigit() else 0, vectors)
+        return _steps.UtteranceFeatures(self.id, video, int(number) if number.isdigit() else 0, vectors)
 
 
 def split_of(video: str) -> str:
@@ -93,45 +93,45 @@ class Mosi:
         "the film's vectors know the labels of train and dev."
     )
     splits: tuple[str, ...] = ("train", "dev", "test")
-    shipped = False
+    is_packaged = False
 
     def media_root(self, root: Path) -> Path:
         """The folder in the cache in which sound and film are kept."""
-        return _steps.home("mosi")
+        return _steps.dataset_cache_folder("mosi")
 
     def read(self, root: Path, split: str) -> Rows:
         """The utterances of a split. Rejected rows belong to train and dev alike.
 
         Raises `UserError` when the cache folder cannot be written.
         """
-        learned = on_disk(root, "mosi/train.jsonl")
-        own = on_disk(root, "mosi/test.jsonl") if split == "test" else learned
-        return _examples(own, learned, split)
+        train_path = require_file(root, "mosi/train.jsonl")
+        source_path = require_file(root, "mosi/test.jsonl") if split == "test" else train_path
+        return _examples(source_path, train_path, split)
 
 
-def _examples(path: Path, learned: Path, split: str) -> Iterator[Example | Rejected]:
-    name = _kept(path, learned)
-    for row in jsonl.read(path, _Utterance):
+def _examples(path: Path, train_path: Path, split: str) -> Iterator[Example | Rejected]:
+    folder_name = _ensure_features(path, train_path)
+    for row in jsonl.read(path, _MosiRow):
         if isinstance(row, Rejected):
             yield row
-        elif split == "test" or split_of(row.place[0]) == split:
-            yield row.example(f"{name}/{_steps.FILE}")
+        elif split == "test" or split_of(row.video_and_index[0]) == split:
+            yield row.to_example(f"{folder_name}/{_steps.FEATURES_FILE}")
 
 
-def _kept(path: Path, learned: Path) -> str:
+def _ensure_features(path: Path, train_path: Path) -> str:
     """Have the vectors of a file in the cache; the name of their folder there."""
-    facts = [_steps.VERSION, str(_steps.STEPS), *(manifest.sha256(p) for p in (path, learned))]
-    name = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:16]
+    key_parts = [_steps.FEATURES_VERSION, str(_steps.MAX_STEPS), *(manifest.sha256(p) for p in (path, train_path))]
+    folder_name = hashlib.sha256(" ".join(key_parts).encode()).hexdigest()[:16]
 
-    def measured() -> tuple[list[_steps.Utterance], list[_steps.Utterance]]:
-        own = _measured(path)
-        known = own if path == learned else _measured(learned)
-        return own, [u for u in known if split_of(u.video) == "train"]
+    def build_utterances() -> tuple[list[_steps.UtteranceFeatures], list[_steps.UtteranceFeatures]]:
+        utterances = _read_features(path)
+        train_utterances = utterances if path == train_path else _read_features(train_path)
+        return utterances, [u for u in train_utterances if split_of(u.video) == "train"]
 
-    _steps.cached(_steps.home("mosi") / name, measured)
-    return name
+    _steps.ensure_cached(_steps.dataset_cache_folder("mosi") / folder_name, build_utterances)
+    return folder_name
 
 
-def _measured(path: Path) -> list[_steps.Utterance]:
-    rows = jsonl.read(path, _Utterance)
-    return [row.measured() for row in rows if isinstance(row, _Utterance)]
+def _read_features(path: Path) -> list[_steps.UtteranceFeatures]:
+    rows = jsonl.read(path, _MosiRow)
+    return [row.to_features() for row in rows if isinstance(row, _MosiRow)]

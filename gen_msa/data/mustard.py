@@ -12,14 +12,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from gen_msa.data._disk import on_disk
+from gen_msa.data._disk import require_file
 from gen_msa.data.base import Rows, datasets
 from gen_msa.errors import UserError
-from gen_msa.jsonl import reason_of
+from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Example, Opinion, Post, Status
 
 
-class _Utterance(BaseModel):
+class _MustardRow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     utterance: str
@@ -29,8 +29,8 @@ class _Utterance(BaseModel):
     show: str
     sarcasm: bool
 
-    def example(self, post_id: str) -> Example:
-        lines = zip(self.context_speakers, self.context, strict=False)
+    def to_example(self, post_id: str) -> Example:
+        context_lines = zip(self.context_speakers, self.context, strict=False)
         return Example(
             post=Post(
                 id=post_id,
@@ -38,12 +38,12 @@ class _Utterance(BaseModel):
                 meta={
                     "speaker": self.speaker,
                     "show": self.show,
-                    "context": [{"speaker": who, "text": said} for who, said in lines],
+                    "context": [{"speaker": line_speaker, "text": line_text} for line_speaker, line_text in context_lines],
                 },
             ),
             opinions=(
                 Opinion(
-                    by="gold",
+                    annotator="gold",
                     raw="sarcastic" if self.sarcasm else "not sarcastic",
                     status=Status.UNPARSED,
                 ),
@@ -51,7 +51,7 @@ class _Utterance(BaseModel):
         )
 
 
-_FILE = TypeAdapter(dict[str, _Utterance])
+_FILE_ADAPTER = TypeAdapter(dict[str, _MustardRow])
 
 
 @datasets.register
@@ -60,7 +60,7 @@ class Mustard:
 
     about = "MUStARD, sarcasm in dialogue (Castro et al. 2019), 690 utterances, text only."
     splits: tuple[str, ...] = ("all",)
-    shipped = False
+    is_packaged = False
 
     def media_root(self, root: Path) -> Path:
         """The folder of the corpus; its film is not there."""
@@ -68,13 +68,13 @@ class Mustard:
 
     def read(self, root: Path, split: str) -> Rows:
         """Every utterance. Raises `UserError` when the file, one JSON object, cannot be read."""
-        return _examples(on_disk(root, "mustard/sarcasm_data.json"))
+        return _examples(require_file(root, "mustard/sarcasm_data.json"))
 
 
 def _examples(path: Path) -> Iterator[Example]:
     try:
-        found = _FILE.validate_json(path.read_bytes())
+        utterances = _FILE_ADAPTER.validate_json(path.read_bytes())
     except ValidationError as e:
-        raise UserError(f"{path}: {reason_of(e)}", mend="fetch the file anew") from None
-    for post_id, row in found.items():
-        yield row.example(post_id)
+        raise UserError(f"{path}: {format_validation_error(e)}", hint="fetch the file anew") from None
+    for post_id, row in utterances.items():
+        yield row.to_example(post_id)

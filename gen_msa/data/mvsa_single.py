@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gen_msa import jsonl
-from gen_msa.data._disk import on_disk
+from gen_msa.data._disk import require_file
 from gen_msa.data.base import Rows, datasets
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
@@ -35,17 +35,17 @@ class _Item(BaseModel):
     label: Polarity | None
     minigpt4_description: str | None = None
 
-    def example(self) -> Example:
-        told = self.minigpt4_description
+    def to_example(self) -> Example:
+        description = self.minigpt4_description
         labels = {"gold": self.label, "gold_text": self.text_label, "gold_image": self.image_label}
         return Example(
             post=Post(
                 id=self.id,
                 text=self.text,
                 media=(Media(kind="image", path=self.image),),
-                meta={} if told is None else {"minigpt4_description": told},
+                meta={} if description is None else {"minigpt4_description": description},
             ),
-            opinions=tuple(Opinion(by=who, polarity=p) for who, p in labels.items() if p),
+            opinions=tuple(Opinion(annotator=annotator, polarity=p) for annotator, p in labels.items() if p),
         )
 
 
@@ -61,7 +61,7 @@ class MvsaSingle:
 
     about = "MVSA-Single, posts with pictures and post-level labels (Niu et al. 2016), 4358 posts."
     splits: tuple[str, ...] = ("train", "dev")
-    shipped = False
+    is_packaged = False
 
     def media_root(self, root: Path) -> Path:
         """The folder that holds `images/`."""
@@ -69,12 +69,12 @@ class MvsaSingle:
 
     def read(self, root: Path, split: str) -> Rows:
         """The posts of a split. Rejected rows belong to every split: their id is not known."""
-        return _split(on_disk(root, "mvsa_single/items.jsonl"), split)
+        return _rows_in_split(require_file(root, "mvsa_single/items.jsonl"), split)
 
 
-def _split(path: Path, split: str) -> Iterator[Example | Rejected]:
+def _rows_in_split(path: Path, split: str) -> Iterator[Example | Rejected]:
     for row in jsonl.read(path, _Item):
         if isinstance(row, Rejected):
             yield row
         elif split_of(row.id) == split:
-            yield row.example()
+            yield row.to_example()

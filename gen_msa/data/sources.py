@@ -8,14 +8,14 @@ Knows nothing of what lies in the files.
 import os
 from pathlib import Path
 
-from gen_msa.data.base import Dataset, Source, datasets
+from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import format_of
 from gen_msa.errors import UserError, did_you_mean
 
-ROOT_VARIABLE = "GEN_MSA_DATA"
+DATA_ROOT_ENV_VAR = "GEN_MSA_DATA"
 
 
-def open_source(ref: str, *, format: str | None = None, media_root: Path | None = None) -> Source:
+def open_examples(ref: str, *, format: str | None = None, media_root: Path | None = None) -> ExampleSource:
     """The examples behind `PATH` or `DATASET[:SPLIT]`.
 
     `format` names the file format when the suffix does not tell; `media_root` overrides where
@@ -23,32 +23,32 @@ def open_source(ref: str, *, format: str | None = None, media_root: Path | None 
     """
     path = Path(ref)
     if path.exists():
-        kind = format_of(path, format)
-        return Source(ref, media_root or path.parent, lambda: kind.read(path))
+        file_format = format_of(path, format)
+        return ExampleSource(ref, media_root or path.parent, lambda: file_format.read(path))
     name, _, split = ref.partition(":")
     if name not in datasets:
-        known = did_you_mean(name, datasets.names())
-        raise UserError(f"{ref!r} is neither a file nor a dataset", mend=known)
-    return _corpus(datasets[name], name, split, media_root)
+        suggestion = did_you_mean(name, datasets.names())
+        raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
+    return _dataset_source(datasets[name], name, split, media_root)
 
 
-def _corpus(dataset: Dataset, name: str, split: str, media_root: Path | None) -> Source:
+def _dataset_source(dataset: Dataset, name: str, split: str, media_root: Path | None) -> ExampleSource:
     if not split and len(dataset.splits) == 1:
         split = dataset.splits[0]
     if split not in dataset.splits:
-        known = ", ".join(f"{name}:{s}" for s in dataset.splits)
-        raise UserError(f"{name} has no split {split!r}", mend=f"write one of {known}")
-    root = Path() if dataset.shipped else data_root()
-    own = dataset.media_root(root)
-    return Source(f"{name}:{split}", media_root or own, lambda: dataset.read(root, split))
+        choices = ", ".join(f"{name}:{s}" for s in dataset.splits)
+        raise UserError(f"{name} has no split {split!r}", hint=f"write one of {choices}")
+    root = Path() if dataset.is_packaged else data_root()
+    default_root = dataset.media_root(root)
+    return ExampleSource(f"{name}:{split}", media_root or default_root, lambda: dataset.read(root, split))
 
 
 def data_root() -> Path:
     """The folder of research data, from the environment variable `GEN_MSA_DATA`."""
-    value = os.environ.get(ROOT_VARIABLE, "")
+    value = os.environ.get(DATA_ROOT_ENV_VAR, "")
     if not value or not Path(value).is_dir():
         raise UserError(
-            f"{ROOT_VARIABLE} {'is not set' if not value else f'names no folder: {value}'}",
-            mend=f"export {ROOT_VARIABLE}=FOLDER (its layout is described in CONTRIBUTING.md)",
+            f"{DATA_ROOT_ENV_VAR} {'is not set' if not value else f'names no folder: {value}'}",
+            hint=f"export {DATA_ROOT_ENV_VAR}=FOLDER (its layout is described in CONTRIBUTING.md)",
         )
     return Path(value)

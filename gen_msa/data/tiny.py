@@ -24,7 +24,7 @@ class Tiny:
 
     about = "40 posts and pictures of our own, made for trying things out; shipped, no citation."
     splits: tuple[str, ...] = ("all",)
-    shipped = True
+    is_packaged = True
 
     def media_root(self, root: Path) -> Path:
         """The folder inside the package; `root` is not looked at."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_msa.distilling import recipe
-from gen_msa.launching import needing, script
+from gen_msa.launching import require_extra, run_recipe_script
 
 _HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
 
@@ -27,18 +27,18 @@ def start(
     writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that diverged.
     """
     said = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
-    settings = recipe.load(name, said)
-    with needing("train", _HEAVY):
-        from gen_msa.distilling.loop import distil
-    return distil(settings, dry_run=dry_run)
+    settings = recipe.load_recipe(name, said)
+    with require_extra("train", _HEAVY):
+        from gen_msa.distilling.loop import distill
+    return distill(settings, dry_run=dry_run)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a script. Exits with the `UserError`'s code, 130 when interrupted."""
-    script("gen_msa.distilling", start, arguments, stopped="the best student so far is kept")
-    from gen_msa.distilling.sharing import leave
+    run_recipe_script("gen_msa.distilling", start, arguments, interrupt_message="the best student so far is kept")
+    from gen_msa.distilling.sharing import destroy_process_group
 
-    leave()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

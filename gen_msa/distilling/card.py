@@ -17,65 +17,65 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from gen_msa import __version__
-from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.rows import Gathered
+from gen_msa.distilling.recipe import DistillRecipe
+from gen_msa.distilling.rows import DistillDataset
 
 _TEMPLATE = Path(__file__).with_suffix(".jinja")
-_FOLDERS = re.compile(r"[^:\s]*[/\\]")
+_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
 
 
 @dataclass(frozen=True)
-class Facts:
+class StudentCard:
     """What a card is made of."""
 
-    recipe: Recipe
-    learned: Sequence[Gathered]
-    judged: Mapping[str, Any] | None
+    recipe: DistillRecipe
+    train_sets: Sequence[DistillDataset]
+    metrics: Mapping[str, Any] | None
     """`judging.judge` of the student that is kept; None without a dev source."""
     step: int
-    parameters: int
-    warm: str
+    num_params: int
+    pretrained_from: str
     """The package of weights it began with; "" for none."""
 
 
-def write(folder: Path, facts: Facts) -> None:
+def write_card(folder: Path, card: StudentCard) -> None:
     """Write the three files into `folder`. Raises `OSError` when the disk will not take them."""
-    told = figures(facts)
-    recipe = _public(facts.recipe.model_dump(mode="json", exclude={"resume"}))
+    metrics = card_metrics(card)
+    recipe = _without_paths(card.recipe.model_dump(mode="json", exclude={"resume"}))
     for name, text in {
         "recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-        "figures.json": json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "README.md": _card(told, recipe),
+        "figures.json": json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "README.md": _render_card(metrics, recipe),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def figures(facts: Facts) -> dict[str, Any]:
+def card_metrics(card: StudentCard) -> dict[str, Any]:
     """Every figure with n, interval, seed and data hash."""
-    learned = [
+    train_sources = [
         {
-            "source": g.source,
-            "labels": g.labels,
-            "rows": len(g.rows),
-            "left_out": dict(g.left_out),
-            "data_sha256": g.sha256,
+            "source": dataset.source,
+            "labels": dataset.labels,
+            "rows": len(dataset.rows),
+            "left_out": dict(dataset.left_out),
+            "data_sha256": dataset.sha256,
         }
-        for g in facts.learned
+        for dataset in card.train_sets
     ]
-    told = {
+    metrics = {
         "gen_msa": __version__,
-        "student": facts.recipe.student,
-        "parameters": facts.parameters,
-        "began_with": facts.warm,
-        "seed": facts.recipe.seed,
-        "step": facts.step,
-        "learned": learned,
-        "dev": facts.judged and dict(facts.judged),
+        "student": card.recipe.student,
+        "parameters": card.num_params,
+        "began_with": card.pretrained_from,
+        "seed": card.recipe.seed,
+        "step": card.step,
+        "learned": train_sources,
+        "dev": card.metrics and dict(card.metrics),
     }
-    return dict(_public(told))
+    return dict(_without_paths(metrics))
 
 
-def _card(told: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+def _render_card(metrics: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     env = Environment(
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -87,16 +87,16 @@ def _card(told: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     env.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     settings = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     template = env.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(**told, name=recipe["output_dir"], recipe=recipe, settings=settings)
+    return template.render(**metrics, name=recipe["output_dir"], recipe=recipe, settings=settings)
 
 
-def _public(tree: Any) -> Any:
+def _without_paths(tree: Any) -> Any:
     """The same without any folder: `DATASET:SPLIT` as it is, of a path only its last part."""
     if isinstance(tree, dict):
         return {
-            k: _FOLDERS.sub("", v.rstrip("/\\"))
+            k: _FOLDER_PREFIX.sub("", v.rstrip("/\\"))
             if k in ("source", "output_dir", "labels") and isinstance(v, str)
-            else _public(v)
+            else _without_paths(v)
             for k, v in tree.items()
         }
-    return [_public(v) for v in tree] if isinstance(tree, list | tuple) else tree
+    return [_without_paths(v) for v in tree] if isinstance(tree, list | tuple) else tree

@@ -14,44 +14,44 @@ from pathlib import Path
 from typing import IO
 
 from gen_msa import jsonl
-from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.rows import Gathered
-from gen_msa.students import CLASSES, Row
-from gen_msa.students.common.keeping import open_student
-from gen_msa.students.common.reading import probabilities
+from gen_msa.distilling.recipe import DistillRecipe
+from gen_msa.distilling.rows import DistillDataset
+from gen_msa.students import CLASSES, AspectExample
+from gen_msa.students.common.keeping import load_student
+from gen_msa.students.common.reading import predict_probabilities
 from gen_msa.types import Opinion, Polarity
 
-BY = "crossfit"
+ANNOTATOR = "crossfit"
 """Whose opinions stand in the file."""
-Train = Callable[[Recipe, list[Gathered]], Path]
+TrainFn = Callable[[DistillRecipe, list[DistillDataset]], Path]
 
 
-def fit(recipe: Recipe, learned: Sequence[Gathered], train: Train, *, write: bool = True) -> Path:
+def cross_fit(recipe: DistillRecipe, train_sets: Sequence[DistillDataset], train: TrainFn, *, write: bool = True) -> Path:
     """Train `recipe.folds` helpers and write what they say of every row they have not seen.
 
     `train` trains a student on the rows given and returns its folder. A helper that is there whole
     from an earlier run is trained again all the same: only its recipe could tell whether it fits.
     Without `write` helpers are trained, and another process writes.
     """
-    said: dict[str, tuple[float, ...]] = {}
-    for fold in range(recipe.folds):
+    probs_by_row: dict[str, tuple[float, ...]] = {}
+    for fold in range(recipe.cross_fit_folds):
         out = folder(recipe, fold)
-        one = recipe.model_copy(update={"output_dir": str(out), "folds": 0})
-        opened = open_student(
-            train(one, [_part(g, fold, recipe.folds, out=False) for g in learned])
+        fold_recipe = recipe.model_copy(update={"output_dir": str(fold_folder), "folds": 0})
+        loaded = load_student(
+            train(fold_recipe, [_split_fold(g, fold, recipe.cross_fit_folds, held_out=False) for g in train_sets])
         )
-        unseen = [r for g in learned for r in _part(g, fold, recipe.folds, out=True).rows]
-        shares = probabilities(opened.student, opened.collate, unseen)
-        said |= {r.id: tuple(s) for r, s in zip(unseen, shares, strict=True)}
-    path = Path(recipe.output_dir) / f"{BY}.jsonl"
+        held_out_rows = [r for g in train_sets for r in _split_fold(g, fold, recipe.cross_fit_folds, held_out=True).rows]
+        row_probs = predict_probabilities(loaded.student, loaded.collator, held_out_rows)
+        probs_by_row |= {r.id: tuple(s) for r, s in zip(held_out_rows, row_probs, strict=True)}
+    path = Path(recipe.output_dir) / f"{ANNOTATOR}.jsonl"
     if write:
-        with jsonl.whole(path) as file:
-            for gathered in learned:
-                _write(file, gathered, said)
+        with jsonl.atomic_write(path) as file:
+            for dataset in train_sets:
+                _write_opinions(file, dataset, probs_by_row)
     return path
 
 
-def folder(recipe: Recipe, fold: int) -> Path:
+def folder(recipe: DistillRecipe, fold: int) -> Path:
     """Where the helper trains that does not see share `fold`."""
     return Path(recipe.output_dir) / f"fold-{fold}"
 
@@ -61,26 +61,26 @@ def fold_of(post: str, folds: int) -> int:
     return int(hashlib.sha256(post.encode()).hexdigest(), 16) % folds
 
 
-def _part(gathered: Gathered, fold: int, folds: int, *, out: bool) -> Gathered:
-    kept = [
-        (row, place)
-        for row, place in zip(gathered.rows, gathered.places, strict=True)
-        if (fold_of(gathered.examples[place].post.id, folds) == fold) is out
+def _split_fold(dataset: DistillDataset, fold: int, folds: int, *, held_out: bool) -> DistillDataset:
+    selected = [
+        (row, post_index)
+        for row, post_index in zip(dataset.rows, dataset.post_indices, strict=True)
+        if (fold_of(dataset.examples[post_index].post.id, folds) == fold) is held_out
     ]
-    return replace(gathered, rows=tuple(r for r, _ in kept), places=tuple(p for _, p in kept))
+    return replace(dataset, rows=tuple(r for r, _ in selected), places=tuple(p for _, p in selected))
 
 
-def _write(file: IO[bytes], gathered: Gathered, said: dict[str, tuple[float, ...]]) -> None:
-    rows: dict[int, list[Row]] = {}
-    for row, place in zip(gathered.rows, gathered.places, strict=True):
-        rows.setdefault(place, []).append(row)
-    for place, own in rows.items():
-        opinions = [_opinion(row, said[row.id]) for row in own]
-        example = gathered.examples[place].model_copy(update={"opinions": tuple(opinions)})
+def _write_opinions(file: IO[bytes], dataset: DistillDataset, probs_by_row: dict[str, tuple[float, ...]]) -> None:
+    rows: dict[int, list[AspectExample]] = {}
+    for row, post_index in zip(dataset.rows, dataset.post_indices, strict=True):
+        rows.setdefault(post_index, []).append(row)
+    for post_index, post_rows in rows.items():
+        opinions = [_fold_opinion(row, probs_by_row[row.id]) for row in post_rows]
+        example = dataset.examples[post_index].model_copy(update={"opinions": tuple(opinions)})
         file.write(example.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
 
-def _opinion(row: Row, shares: tuple[float, ...]) -> Opinion:
-    probs: dict[Polarity, float] = dict(zip(CLASSES, shares, strict=True))
-    says = max(CLASSES, key=lambda c: probs[c])
-    return Opinion(by=BY, aspect=row.aspect, polarity=says, probs=probs)
+def _fold_opinion(row: AspectExample, row_probs: tuple[float, ...]) -> Opinion:
+    probs: dict[Polarity, float] = dict(zip(CLASSES, row_probs, strict=True))
+    polarity = max(CLASSES, key=lambda c: probs[c])
+    return Opinion(annotator=ANNOTATOR, aspect=row.aspect, polarity=polarity, probs=probs)

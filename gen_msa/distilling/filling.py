@@ -11,54 +11,54 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gen_msa.students import Row
-from gen_msa.students.common.contexts import contexts
-from gen_msa.students.common.inputs import inputs
+from gen_msa.students import AspectExample
+from gen_msa.students.common.contexts import build_contexts
+from gen_msa.students.common.inputs import load_modalities
 from gen_msa.types import Aspect, Post
 
-Placed = tuple[Row, int]
+IndexedRow = tuple[AspectExample, int]
 """A row and the number of its post."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequiredInputs:
     """What a student, and its teacher, want to be shown."""
 
-    reads: tuple[str, ...] = ("text",)
+    modalities: tuple[str, ...] = ("text",)
     """Modalities."""
     cues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Cue sources that write the context."""
 
 
-def filled(
-    rows: Sequence[Placed], posts: Sequence[Post], root: Path, asked: Asked, told: Counter[str]
-) -> list[Placed]:
+def add_inputs(
+    rows: Sequence[IndexedRow], posts: Sequence[Post], root: Path, required: RequiredInputs, problems: Counter[str]
+) -> list[IndexedRow]:
     """The rows with what `asked` wants; `told` counts what could not be read."""
-    wanted = sorted({place for _, place in rows})
-    found = inputs([posts[i] for i in wanted], root, asked.reads)
-    for one in found:
-        told.update(f"{name} that cannot be read" for name in one.problems)
-    by_place = dict(zip(wanted, found, strict=True))
-    texts = _contexts(rows, posts, root, asked)
+    post_indices = sorted({post_index for _, post_index in rows})
+    post_inputs = load_modalities([posts[i] for i in post_indices], root, required.modalities)
+    for item in post_inputs:
+        problems.update(f"{name} that cannot be read" for name in item.problems)
+    by_post = dict(zip(post_indices, post_inputs, strict=True))
+    texts = _contexts(rows, posts, root, required)
     return [
-        (replace(r, inputs=by_place[i].tensors, context=texts.get((i, r.aspect), "")), i)
+        (replace(r, inputs=by_post[i].tensors, context=texts.get((i, r.aspect), "")), i)
         for r, i in rows
     ]
 
 
 def _contexts(
-    rows: Sequence[Placed], posts: Sequence[Post], root: Path, asked: Asked
+    rows: Sequence[IndexedRow], posts: Sequence[Post], root: Path, required: RequiredInputs
 ) -> dict[tuple[int, Aspect], str]:
-    if not asked.cues:
+    if not required.cues:
         return {}
-    about: dict[int, dict[Aspect, None]] = {}
-    for row, place in rows:
-        about.setdefault(place, {})[row.aspect] = None
-    shown = [posts[i].model_copy(update={"aspects": tuple(a)}) for i, a in about.items()]
+    aspects_by_post: dict[int, dict[Aspect, None]] = {}
+    for row, post_index in rows:
+        aspects_by_post.setdefault(post_index, {})[row.aspect] = None
+    posts_with_aspects = [posts[i].model_copy(update={"aspects": tuple(a)}) for i, a in aspects_by_post.items()]
     return {
-        (place, aspect): text
-        for (place, aspects), lines in zip(
-            about.items(), contexts(shown, asked.cues, root), strict=True
+        (post_index, aspect): text
+        for (post_index, aspects), lines in zip(
+            aspects_by_post.items(), build_contexts(posts_with_aspects, required.cues, root), strict=True
         )
         for aspect, text in zip(aspects, lines, strict=True)
     }

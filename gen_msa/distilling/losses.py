@@ -15,29 +15,29 @@ from torch.nn import functional
 
 from gen_msa.errors import UserError
 
-Over = Callable[[Tensor], Tensor]
+SumFn = Callable[[Tensor], Tensor]
 """Sum of a scalar over all processes that share a batch."""
 
 
-def alone(counted: Tensor) -> Tensor:
+def sum_local(value: Tensor) -> Tensor:
     """`over` of one process: its own rows are all there are."""
-    return counted
+    return value
 
 
-def hard(
+def label_cross_entropy(
     logits: Tensor,
     target: Tensor,
     weight: Tensor,
     *,
     by_class: Tensor | None = None,
     smoothing: float = 0.0,
-    over: Over = alone,
+    reduce_sum: SumFn = sum_local,
 ) -> Tensor:
     """Cross-entropy of (rows, classes) with (rows,) labels, in nats; -1 is no label.
 
     `by_class` weighs a row by its label; `smoothing` is the share given to all classes alike.
     """
-    each = functional.cross_entropy(
+    row_losses = functional.cross_entropy(
         logits,
         target,
         weight=by_class,
@@ -45,40 +45,40 @@ def hard(
         label_smoothing=smoothing,
         reduction="none",
     )
-    share = weight * (target >= 0)
+    row_weights = weight * (target >= 0)
     if by_class is not None:
-        share = share * by_class[target.clamp(min=0)]
-        return (each * weight).sum() / over(share.sum()).clamp(min=_LEAST)
-    return (each * share).sum() / over(share.sum()).clamp(min=_LEAST)
+        row_weights = row_weights * by_class[target.clamp(min=0)]
+        return (row_losses * weight).sum() / reduce_sum(row_weights.sum()).clamp(min=_EPSILON)
+    return (row_losses * row_weights).sum() / reduce_sum(row_weights.sum()).clamp(min=_EPSILON)
 
 
-_LEAST = 1e-12
+_EPSILON = 1e-12
 """Under a sum of weights: a batch in which nobody counts has loss 0."""
 
 
-def soft(
+def distillation_kl(
     logits: Tensor,
-    shares: Tensor,
+    teacher_probs: Tensor,
     weight: Tensor,
     *,
     temperature: float = 1.0,
-    over: Over = alone,
+    reduce_sum: SumFn = sum_local,
 ) -> Tensor:
     """Divergence KL(teacher || student) at a temperature, times its square; >= 0, nats.
 
     `shares`: (rows, classes) of probabilities, a row of zeros where no teacher spoke.
     """
-    spoke = weight * (shares.sum(1) > 0)
+    taught_weight = weight * (teacher_probs.sum(1) > 0)
     # p^(1/T), normalised, is the softmax of the teacher's logits divided by T.
-    cooled = shares.clamp(min=1e-8).pow(1 / temperature)
-    cooled = cooled / cooled.sum(1, keepdim=True)
-    said = functional.log_softmax(logits / temperature, dim=1)
-    each = (cooled * (cooled.log() - said)).sum(1)
-    return temperature**2 * (each * spoke).sum() / over(spoke.sum()).clamp(min=_LEAST)
+    tempered_probs = teacher_probs.clamp(min=1e-8).pow(1 / temperature)
+    tempered_probs = tempered_probs / tempered_probs.sum(1, keepdim=True)
+    log_probs = functional.log_softmax(logits / temperature, dim=1)
+    row_losses = (tempered_probs * (tempered_probs.log() - log_probs)).sum(1)
+    return temperature**2 * (row_losses * taught_weight).sum() / reduce_sum(taught_weight.sum()).clamp(min=_EPSILON)
 
 
-def features(
-    own: Mapping[str, Tensor], taught: Mapping[str, Tensor], weights: Mapping[str, float]
+def feature_l1(
+    student_features: Mapping[str, Tensor], teacher_features: Mapping[str, Tensor], weights: Mapping[str, float]
 ) -> Tensor:
     """The weighted sum, by name, of mean absolute differences between features of equal shape.
 
@@ -87,12 +87,12 @@ def features(
     """
     total = torch.zeros(())
     for name, weight in weights.items():
-        for who, has in (("the student", own), ("the teacher", taught)):
-            if name not in has:
-                known = ", ".join(has) or "none"
-                raise UserError(f"losses.features: {who} has no {name}; it has {known}")
-        if own[name].shape != taught[name].shape:
-            shapes = " and ".join(str(tuple(t.shape)) for t in (own[name], taught[name]))
+        for owner, available in (("the student", student_features), ("the teacher", teacher_features)):
+            if name not in available:
+                names = ", ".join(available) or "none"
+                raise UserError(f"losses.features: {owner} has no {name}; it has {names}")
+        if student_features[name].shape != teacher_features[name].shape:
+            shapes = " and ".join(str(tuple(t.shape)) for t in (student_features[name], teacher_features[name]))
             raise UserError(f"losses.features: {name} is {shapes} in student and teacher")
-        total = total + weight * (own[name] - taught[name]).abs().mean()
+        total = total + weight * (student_features[name] - teacher_features[name]).abs().mean()
     return total

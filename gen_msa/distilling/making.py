@@ -11,66 +11,66 @@ from typing import Any
 
 import torch
 
-from gen_msa.distilling.filling import Asked
-from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.teaching import Teacher
+from gen_msa.distilling.filling import RequiredInputs
+from gen_msa.distilling.recipe import DistillRecipe
+from gen_msa.distilling.teaching import FrozenTeacher
 from gen_msa.errors import UserError
-from gen_msa.students import Row, Sizes, Student, students
-from gen_msa.students.common.collating import Words
+from gen_msa.students import AspectExample, InputDims, Model, models
+from gen_msa.students.common.collating import Collator
 
 
-def asked_for(recipe: Recipe, teacher: Teacher | None) -> Asked:
+def required_inputs(recipe: DistillRecipe, teacher: FrozenTeacher | None) -> RequiredInputs:
     """What rows are to carry for the student, and for its teacher beside it.
 
     Raises `UserError` when the two were shown different cues.
     """
-    kind: Any = students[recipe.student]
-    reads, cues = tuple(kind.reads), dict(recipe.cues)
+    model_class: Any = models[recipe.student]
+    modalities, cues = tuple(model_class.reads), dict(recipe.cues)
     if teacher:
-        reads += tuple(r for r in teacher.opened.student.reads if r not in reads)
-        theirs = teacher.opened.kept.cues
-        if cues and theirs and theirs != cues:
-            raise UserError("student and teacher have different cues", mend="give both the same")
-        cues = cues or theirs
-    return Asked(reads, cues)
+        modalities += tuple(r for r in teacher.loaded.student.modalities if r not in modalities)
+        teacher_cues = teacher.loaded.config.cues
+        if cues and teacher_cues and teacher_cues != cues:
+            raise UserError("student and teacher have different cues", hint="give both the same")
+        cues = cues or teacher_cues
+    return RequiredInputs(modalities, cues)
 
 
-def collate_for(recipe: Recipe, tokenizer: Path, rows: Sequence[Row]) -> Words:
+def build_collator(recipe: DistillRecipe, tokenizer: Path, rows: Sequence[AspectExample]) -> Collator:
     """What makes batches of `rows`: every modality that the student reads, as wide as they have it.
 
     Raises `UserError` for a modality that no row has.
     """
-    kind: Any = students[recipe.student]
+    model_class: Any = models[recipe.student]
     widths: dict[str, int] = {}
     source = tokenizer.read_text(encoding="utf-8")
-    for name in kind.reads:
+    for name in model_class.reads:
         if name == "text":
             continue
         if name == "context":
-            widths[name] = Words(source).vocabulary
+            widths[name] = Collator(source).vocab_size
             continue
         shapes = (r.inputs[name].shape for r in rows if name in r.inputs)
         if (shape := next(shapes, None)) is None:
             raise UserError(f"{recipe.student} reads {name}, and no row has any")
         widths[name] = int(shape[1])
-    return Words(
+    return Collator(
         source,
         max_length=recipe.max_length,
         mask_labels=recipe.mask_labels,
         widths=widths,
-        joined=bool(recipe.cues) and "context" not in kind.reads,
+        append_context=bool(recipe.cues) and "context" not in model_class.reads,
     )
 
 
-def made(recipe: Recipe, collate: Words) -> tuple[Student, set[str], str]:
+def build_student(recipe: DistillRecipe, collator: Collator) -> tuple[Model, set[str], str]:
     """The student, the names of its tensors that began new, and what the others began with."""
-    sizes = Sizes(width={"text": collate.vocabulary, **collate.widths})
+    input_dims = InputDims(width={"text": collator.vocab_size, **collator.widths})
     try:
-        student = students[recipe.student](sizes, **recipe.numbers)
+        student = models[recipe.student](input_dims, **recipe.config)
     except (TypeError, ValueError) as e:
-        raise UserError(f"numbers: {e}", mend=f"see gen-msa show {recipe.student}") from None
+        raise UserError(f"numbers: {e}", hint=f"see gen-msa show {recipe.student}") from None
     module: Any = student
-    before = {n: p.detach().clone() for n, p in module.named_parameters()}
-    warm = student.warm_up() if recipe.warm else ""
-    fresh = {n for n, p in module.named_parameters() if torch.equal(before[n], p)}
-    return student, fresh if warm else set(), warm
+    initial = {n: p.detach().clone() for n, p in module.named_parameters()}
+    pretrained_from = student.load_pretrained() if recipe.pretrained else ""
+    new_params = {n for n, p in module.named_parameters() if torch.equal(initial[n], p)}
+    return student, new_params if pretrained_from else set(), pretrained_from

@@ -8,20 +8,20 @@ Knows nothing of what rows say; it is told how long they are.
 import random
 from collections.abc import Iterator, Sequence
 
-_TOGETHER = 16
+_BUCKET_BATCHES = 16
 """Batches whose rows are sorted by length together, so that little is padding."""
 
 
-def batches(
+def epoch_batches(
     lengths: Sequence[int], *, size: int, epochs: int, seed: int
 ) -> Iterator[tuple[int, list[int]]]:
     """The epoch (from 0) and the rows of every step; the last batch of an epoch may be smaller."""
     for epoch in range(epochs):
-        draw = random.Random(f"{seed}/{epoch}")
-        order = draw.sample(range(len(lengths)), len(lengths))
-        chunk = size * _TOGETHER
+        rng = random.Random(f"{seed}/{epoch}")
+        order = rng.sample(range(len(lengths)), len(lengths))
+        chunk = size * _BUCKET_BATCHES
         chunks = [order[i : i + chunk] for i in range(0, len(order), chunk)]
         order = [i for c in chunks for i in sorted(c, key=lambda i: lengths[i])]
-        made = [order[i : i + size] for i in range(0, len(order), size)]
-        for batch in draw.sample(made, len(made)):
+        shuffled_batches = [order[i : i + size] for i in range(0, len(order), size)]
+        for batch in rng.sample(shuffled_batches, len(shuffled_batches)):
             yield epoch, batch

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen_msa.distilling.recipe import Recipe
+from gen_msa.distilling.recipe import DistillRecipe
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.students import Phase, Phased, Student
+from gen_msa.students import Phase, MultiPhase, Model
 
-WHOLE = Phase("all")
+SINGLE_PHASE = Phase("all")
 """The one phase of a student that is not `Phased`."""
 
 
 @dataclass(frozen=True)
-class Update:
+class PhaseOptimizer:
     """A phase, and what moves its tensors."""
 
     phase: Phase
@@ -39,77 +39,77 @@ class Update:
         self.scheduler.step()
 
     @property
-    def rate(self) -> float:
+    def learning_rate(self) -> float:
         """The learning rate of its next step."""
         return float(self.scheduler.get_last_lr()[0])
 
 
-def plan(
-    student: Student, recipe: Recipe, *, steps: int, fresh: set[str]
-) -> list[tuple[Update, ...]]:
+def plan_updates(
+    student: Model, recipe: DistillRecipe, *, steps: int, new_params: set[str]
+) -> list[tuple[PhaseOptimizer, ...]]:
     """For each epoch the updates of its steps; a phase is the same object wherever it is.
 
     `steps` are those of all epochs, `fresh` the tensors that began new. Raises `UserError` for an
     epoch without a phase, two phases of one name, a tensor that none moves, a rate for none.
     """
     epochs = recipe.num_train_epochs
-    told = [
-        tuple(student.phases(e)) if isinstance(student, Phased) else (WHOLE,) for e in range(epochs)
+    phases_by_epoch = [
+        tuple(student.phases(e)) if isinstance(student, MultiPhase) else (SINGLE_PHASE,) for e in range(epochs)
     ]
-    phases = list(dict.fromkeys(p for some in told for p in some))
+    phases = list(dict.fromkeys(p for epoch_phases in phases_by_epoch for p in epoch_phases))
     module: Any = student
-    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    _check(told, phases, named, recipe)
-    made = {}
+    params = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    _check_phases(phases_by_epoch, phases, params, recipe)
+    updates = {}
     for phase in phases:
-        own = {n: p for n, p in named.items() if n.startswith(phase.trains)}
-        optimizer = torch.optim.AdamW(_groups(own, phase, recipe, fresh))
-        count = steps * sum(phase in some for some in told) // epochs
-        made[phase] = Update(phase, own, optimizer, _schedule(optimizer, recipe, count))
-    return [tuple(made[p] for p in some) for some in told]
+        phase_params = {n: p for n, p in params.items() if n.startswith(phase.param_prefixes)}
+        optimizer = torch.optim.AdamW(_param_groups(phase_params, phase, recipe, new_params))
+        num_steps = steps * sum(phase in epoch_phases for epoch_phases in phases_by_epoch) // epochs
+        updates[phase] = PhaseOptimizer(phase, phase_params, optimizer, _lr_schedule(optimizer, recipe, num_steps))
+    return [tuple(updates[p] for p in epoch_phases) for epoch_phases in phases_by_epoch]
 
 
-def _check(
-    told: list[tuple[Phase, ...]],
+def _check_phases(
+    phases_by_epoch: list[tuple[Phase, ...]],
     phases: list[Phase],
-    named: Mapping[str, nn.Parameter],
-    recipe: Recipe,
+    params: Mapping[str, nn.Parameter],
+    recipe: DistillRecipe,
 ) -> None:
     names = [p.name for p in phases]
-    if not all(told):
-        raise UserError(f"{recipe.student} has no phase in epoch {told.index(())}")
-    if twice := {n for n in names if names.count(n) > 1}:
-        raise UserError(f"{recipe.student} has different phases named {', '.join(sorted(twice))}")
+    if not all(phases_by_epoch):
+        raise UserError(f"{recipe.student} has no phase in epoch {phases_by_epoch.index(())}")
+    if duplicates := {n for n in names if names.count(n) > 1}:
+        raise UserError(f"{recipe.student} has different phases named {', '.join(sorted(duplicates))}")
     for name in recipe.phase_learning_rates:
         if name not in names:
             raise UserError(
                 f"phase_learning_rates: no phase {name!r}; there are {', '.join(names)}",
-                mend=did_you_mean(name, names),
+                hint=did_you_mean(name, names),
             )
     for phase in phases:
-        if not any(n.startswith(phase.trains) for n in named):
+        if not any(n.startswith(phase.param_prefixes) for n in params):
             raise UserError(f"phase {phase.name} of {recipe.student} moves no tensor")
-    if idle := [n for n in named if not any(n.startswith(p.trains) for p in phases)]:
-        raise UserError(f"no phase of this run moves {', '.join(idle[:5])} of {recipe.student}")
+    if unmoved := [n for n in params if not any(n.startswith(p.param_prefixes) for p in phases)]:
+        raise UserError(f"no phase of this run moves {', '.join(unmoved[:5])} of {recipe.student}")
 
 
-def _groups(
-    named: Mapping[str, nn.Parameter], phase: Phase, recipe: Recipe, fresh: set[str]
+def _param_groups(
+    params: Mapping[str, nn.Parameter], phase: Phase, recipe: DistillRecipe, new_params: set[str]
 ) -> list[dict[str, Any]]:
     """Parameters by rate and decay; biases and norms do not decay."""
-    own = recipe.phase_learning_rates.get(phase.name)
+    phase_rate = recipe.phase_learning_rates.get(phase.name)
     groups: dict[tuple[float, float], list[Any]] = {}
-    for name, p in named.items():
-        rate = recipe.head_learning_rate if name in fresh else None
+    for name, p in params.items():
+        rate = recipe.head_learning_rate if name in new_params else None
         decay = recipe.weight_decay if p.ndim > 1 else 0.0
-        groups.setdefault((own or rate or recipe.learning_rate, decay), []).append(p)
+        groups.setdefault((phase_rate or rate or recipe.learning_rate, decay), []).append(p)
     return [{"params": ps, "lr": lr, "weight_decay": wd} for (lr, wd), ps in groups.items()]
 
 
-def _schedule(optimizer: Any, recipe: Recipe, steps: int) -> Any:
+def _lr_schedule(optimizer: Any, recipe: DistillRecipe, steps: int) -> Any:
     """The rate rises to its height, and falls in a line to 0."""
-    rising = math.ceil(recipe.warmup_ratio * steps)
+    warmup_steps = math.ceil(recipe.warmup_ratio * steps)
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda done: min((done + 1) / max(rising, 1), (steps - done) / max(steps - rising, 1)),
+        lambda step: min((step + 1) / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1)),
     )

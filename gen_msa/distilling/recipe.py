@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
-from gen_msa.data.splits import is_test
+from gen_msa.data.splits import is_test_split
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
 
-class Data(Settings):
+class DistillData(Settings):
     """One source of examples, and whose word is to be learned."""
 
     source: str
@@ -31,46 +31,46 @@ class Data(Settings):
     """How much a row counts beside those of other sources."""
     confidence: float = Field(default=0.0, ge=0)
     """Rows count by the teachers' highest probability to this power; 0: all alike."""
-    gates: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    filters: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """Gate -> weight of an answer by `labels` that it refused (several: the product; not named: 0),
     from the `.rejected.jsonl` beside `source`. Empty: refused answers are not learned."""
     limit: int | None = Field(default=None, gt=0)
     """Take only this many rows, chosen by the seed."""
 
 
-class Losses(Settings):
+class DistillLossConfig(Settings):
     """What is made small, as a weighted sum; each is the mean over rows (by `Row.weight`)."""
 
-    hard: float = Field(default=1.0, ge=0)
+    label: float = Field(default=1.0, ge=0)
     """Cross-entropy with the labels (nats)."""
-    soft: float = Field(default=0.0, ge=0)
+    distill_kl: float = Field(default=0.0, ge=0)
     """Kullback-Leibler divergence from the teachers' probabilities, times temperature squared
     (Hinton et al. 2015)."""
     temperature: float = Field(default=1.0, gt=0)
-    features: dict[str, float] = Field(default_factory=dict)
+    feature_l1: dict[str, float] = Field(default_factory=dict)
     """Name of `Output.features` -> weight of its mean absolute difference from the teacher's:
     attention maps, fused tokens. Needs `teacher`."""
 
 
-class Recipe(Settings):
+class DistillRecipe(Settings):
     """The training of one student."""
 
     student: str = "text"
     """A name of `gen_msa.students`."""
-    numbers: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
     """The student's own, where they are not to be its defaults."""
-    warm: bool = True
+    pretrained: bool = True
     """Begin with the pretrained weights that the student knows of; else with new ones."""
     output_dir: str
-    data: tuple[Data, ...] = Field(min_length=1)
-    dev: tuple[Data, ...] = ()
+    data: tuple[DistillData, ...] = Field(min_length=1)
+    dev: tuple[DistillData, ...] = ()
     """Read at every evaluation; the student that is kept is chosen by them."""
 
     teacher: str = ""
     """The folder of a student that teaches this one: its probabilities (where a row has none) and
     its features. It reads the same rows, in eval mode, and is never changed."""
-    losses: Losses = Losses()
-    folds: int = Field(default=0, ge=0)
+    losses: DistillLossConfig = DistillLossConfig()
+    cross_fit_folds: int = Field(default=0, ge=0)
     """Cross-fitting, from 2: as many helpers are trained, each without a share of the posts, and
     what each says of the posts it has not seen is written to `crossfit.jsonl`: labels of a teacher
     that has not learned them by heart."""
@@ -113,42 +113,42 @@ class Recipe(Settings):
 
     @field_validator("data", "dev")
     @classmethod
-    def _never_a_test_split(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
-        for one in found:
-            if is_test(one.source):
-                raise ValueError(f"{one.source}: a test split is never read while tuning")
-        return found
+    def _reject_test_splits(cls, value: tuple[DistillData, ...]) -> tuple[DistillData, ...]:
+        for data in value:
+            if is_test_split(data.source):
+                raise ValueError(f"{data.source}: a test split is never read while tuning")
+        return value
 
     @model_validator(mode="after")
-    def _has_something_to_learn(self) -> Self:
+    def _check_losses(self) -> Self:
         losses = self.losses
-        if losses.features and not self.teacher:
+        if losses.feature_l1 and not self.teacher:
             raise ValueError("losses.features: no `teacher` is named whose features are meant")
-        taught = bool(self.teacher or any(d.teachers for d in self.data))
-        if losses.soft and not taught:
+        has_teacher = bool(self.teacher or any(d.teachers for d in self.data))
+        if losses.distill_kl and not has_teacher:
             raise ValueError("losses.soft: neither `teacher` nor `data.teachers` is named")
-        for one in self.data:
-            if not one.labels and not (losses.soft and (one.teachers or self.teacher)):
-                raise ValueError(f"{one.source}: without labels it needs teachers and losses.soft")
-        if self.folds == 1:
+        for data in self.data:
+            if not data.labels and not (losses.distill_kl and (data.teachers or self.teacher)):
+                raise ValueError(f"{data.source}: without labels it needs teachers and losses.soft")
+        if self.cross_fit_folds == 1:
             raise ValueError("folds: 0 for none, or 2 and more")
         return self
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide what is trained so far, flat: without places, looks, length."""
-        free = {"output_dir", "resume", "logging_steps", "eval_steps", "num_train_epochs", "folds"}
+        free = {"output_dir", "resume", "logging_steps", "eval_steps", "num_train_epochs", "cross_fit_folds"}
         return settings.flat(self.model_dump(mode="json", exclude=free))
 
 
-def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> DistillRecipe:
     """The recipe called `name` in `finetune/distill/`, or your own YAML, with overrides on top.
 
     Raises `UserError` naming an unknown key and the nearest known one.
     """
-    path = shipped.shipped("finetune/distill", name, ".yaml")
-    return settings.load(Recipe, path, overrides)
+    path = shipped.find_resource("finetune/distill", name, ".yaml")
+    return settings.load(DistillRecipe, path, overrides)
 
 
-def names() -> list[str]:
+def recipe_names() -> list[str]:
     """Every shipped recipe."""
-    return shipped.names("finetune/distill", ".yaml")
+    return shipped.resource_names("finetune/distill", ".yaml")

@@ -13,128 +13,128 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gen_msa.data import open_source
-from gen_msa.data.label_leak import FIELD
-from gen_msa.distilling.filling import Asked, filled
-from gen_msa.distilling.recipe import Data, Recipe
-from gen_msa.distilling.refusing import Refused
-from gen_msa.distilling.teaching import Voices
+from gen_msa.data import open_examples
+from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
+from gen_msa.distilling.filling import RequiredInputs, add_inputs
+from gen_msa.distilling.recipe import DistillData, DistillRecipe
+from gen_msa.distilling.refusing import RejectedAnswers
+from gen_msa.distilling.teaching import RecordedTeachers
 from gen_msa.errors import UserError
-from gen_msa.students import Row
-from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Rejected
+from gen_msa.students import AspectExample
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Rejected
 
 
 @dataclass(frozen=True)
-class Gathered:
+class DistillDataset:
     """The rows of one source."""
 
     source: str
     labels: str
-    rows: tuple[Row, ...]
+    rows: tuple[AspectExample, ...]
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> how many rows or lines could not be used, wholly or in part."""
     examples: tuple[Example, ...] = ()
     """The posts that the rows are of; row `n` is of `examples[places[n]]`."""
-    places: tuple[int, ...] = ()
+    post_indices: tuple[int, ...] = ()
 
     @property
     def sha256(self) -> str:
         """Over texts, aspects, labels and all else that is learned: which data this was."""
-        total = hashlib.sha256()
+        digest = hashlib.sha256()
         for r in self.rows:
-            told: list[Any] = [r.text, r.aspect.term, r.aspect.start, r.target]
-            told += [x for x in (r.soft, r.context) if x] + [r.weight] * (r.weight != 1.0)
-            total.update(json.dumps(told).encode() + b"\n")
+            fields: list[Any] = [r.text, r.aspect.term, r.aspect.start, r.target]
+            fields += [x for x in (r.teacher_probs, r.context) if x] + [r.weight] * (r.weight != 1.0)
+            digest.update(json.dumps(fields).encode() + b"\n")
             for name in sorted(r.inputs):
-                total.update(name.encode() + r.inputs[name].numpy().tobytes())
-        return total.hexdigest()
+                digest.update(name.encode() + r.inputs[name].numpy().tobytes())
+        return digest.hexdigest()
 
 
-def gather(data: Data, recipe: Recipe, asked: Asked | None = None) -> Gathered:
+def build_dataset(data: DistillData, recipe: DistillRecipe, required: RequiredInputs | None = None) -> DistillDataset:
     """Every row of a source that can be learned, at most `data.limit`, always the same ones.
 
     `asked`: what rows carry besides words and labels; None: nothing. Raises `UserError` when there
     is no row, or when a dev row's context carries a label.
     """
-    voices = Voices(data.teachers)
-    left_out, source = voices.left_out, open_source(data.source)
+    teachers = RecordedTeachers(data.teachers)
+    left_out, source = teachers.left_out, open_examples(data.source)
     examples: list[Example] = []
-    found: list[tuple[Row, int]] = []
-    refused = Refused(data.source, data.labels, data.gates)
+    indexed_rows: list[tuple[AspectExample, int]] = []
+    rejected_answers = RejectedAnswers(data.source, data.labels, data.filters)
     for example in source.rows():
         if isinstance(example, Rejected):
             left_out["line could not be read"] += 1
             continue
-        said = _said(example, data, refused)
-        rows = _rows(example, said, data, recipe, voices, left_out)
-        found += [(row, len(examples)) for row in rows]
+        opinions = _opinions_to_learn(example, data, rejected_answers)
+        rows = _make_rows(example, opinions, data, recipe, teachers, left_out)
+        indexed_rows += [(row, len(examples)) for row in rows]
         examples.append(example)
-    if data.limit is not None and data.limit < len(found):
-        chosen = random.Random(f"{recipe.seed}/{data.source}").sample(range(len(found)), data.limit)
-        found = [found[i] for i in sorted(chosen)]
-    if not found:
-        why = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
+    if data.limit is not None and data.limit < len(indexed_rows):
+        indices = random.Random(f"{recipe.seed}/{data.source}").sample(range(len(indexed_rows)), data.limit)
+        indexed_rows = [indexed_rows[i] for i in sorted(indices)]
+    if not indexed_rows:
+        details = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
         raise UserError(
-            f"{data.source} has no row to learn from ({why or 'it is empty'})",
-            mend="`labels` names whose opinions are learned",
+            f"{data.source} has no row to learn from ({details or 'it is empty'})",
+            hint="`labels` names whose opinions are learned",
         )
-    if asked is not None:
-        found = filled(found, [e.post for e in examples], source.media_root, asked, left_out)
-    learned, places = zip(*found, strict=True)
+    if required is not None:
+        indexed_rows = add_inputs(indexed_rows, [e.post for e in examples], source.media_root, required, left_out)
+    kept_rows, post_indices = zip(*indexed_rows, strict=True)
     if data in recipe.dev:
-        _audit(data, learned)
-    return Gathered(data.source, data.labels, learned, left_out, tuple(examples), places)
+        _check_label_leak(data, kept_rows)
+    return DistillDataset(data.source, data.labels, kept_rows, left_out, tuple(examples), post_indices)
 
 
-def _audit(data: Data, rows: Sequence[Row]) -> None:
+def _check_label_leak(data: DistillData, rows: Sequence[AspectExample]) -> None:
     """A student chosen by contexts that know the label would be chosen for reading labels."""
-    telling = [(r, m[0]) for r in rows if (m := FIELD.search(r.context))]
-    if telling:
-        row, field = telling[0]
+    leaks = [(r, m[0]) for r in rows if (m := LABEL_FIELD_PATTERN.search(r.context))]
+    if leaks:
+        row, matched = leaks[0]
         raise UserError(
-            f"{data.source}: {len(telling)} contexts carry a label, first {row.id}: {field!r}",
-            mend="write the contexts of dev posts again, without the label in the question",
+            f"{data.source}: {len(leaks)} contexts carry a label, first {row.id}: {matched!r}",
+            hint="write the contexts of dev posts again, without the label in the question",
         )
 
 
-def _said(example: Example, data: Data, refused: Refused) -> list[tuple[Opinion, float]]:
+def _opinions_to_learn(example: Example, data: DistillData, rejected_answers: RejectedAnswers) -> list[tuple[Opinion, float]]:
     """The opinions to be learned, each with its weight among them."""
     if not data.labels:
-        aspects = example.post.aspects or (WHOLE_POST,)
-        return [(Opinion(by="nobody", aspect=a), 1.0) for a in aspects]
-    return [*((o, 1.0) for o in example.said_by(data.labels)), *refused.of(example)]
+        aspects = example.post.aspects or (OVERALL_ASPECT,)
+        return [(Opinion(annotator="nobody", aspect=a), 1.0) for a in aspects]
+    return [*((o, 1.0) for o in example.opinions_by(data.labels)), *rejected_answers.for_example(example)]
 
 
-def _rows(
+def _make_rows(
     example: Example,
-    said: Sequence[tuple[Opinion, float]],
-    data: Data,
-    recipe: Recipe,
-    voices: Voices,
+    opinions: Sequence[tuple[Opinion, float]],
+    data: DistillData,
+    recipe: DistillRecipe,
+    teachers: RecordedTeachers,
     left_out: Counter[str],
-) -> Iterator[Row]:
-    if not said:
+) -> Iterator[AspectExample]:
+    if not opinions:
         left_out[f"post without an opinion by {data.labels}"] += 1
-    for opinion, weight in said:
+    for opinion, weight in opinions:
         text = example.post.text if recipe.text == "post" else opinion.explanation
-        soft = voices.soft(example.post, opinion.aspect)
-        if opinion.polarity is None and not soft and not (recipe.teacher and not data.labels):
+        teacher_probs = teachers.mean_probs(example.post, opinion.aspect)
+        if opinion.polarity is None and not teacher_probs and not (recipe.teacher and not data.labels):
             left_out["opinion without a polarity"] += 1
         elif not (text or "").strip():
             left_out[f"opinion without a {recipe.text} to read"] += 1
         else:
-            if data.teachers and not soft:
+            if data.teachers and not teacher_probs:
                 left_out["row that no teacher speaks of; learned from its label alone"] += 1
-            yield Row(
-                _name(example, data, opinion.aspect),
+            yield AspectExample(
+                _row_name(example, data, opinion.aspect),
                 text or "",
                 opinion.aspect,
                 opinion.polarity,
-                soft=soft,
-                weight=data.weight * weight * (max(soft) ** data.confidence if soft else 1.0),
+                teacher_probs=teacher_probs,
+                weight=data.weight * weight * (max(teacher_probs) ** data.confidence if teacher_probs else 1.0),
             )
 
 
-def _name(example: Example, data: Data, aspect: Aspect) -> str:
-    place = aspect.term if aspect.start is None else f"{aspect.term}@{aspect.start}"
-    return f"{data.source}/{example.post.id}/{place or 'whole post'}"
+def _row_name(example: Example, data: DistillData, aspect: Aspect) -> str:
+    aspect_name = aspect.term if aspect.start is None else f"{aspect.term}@{aspect.start}"
+    return f"{data.source}/{example.post.id}/{aspect_name or 'whole post'}"

@@ -14,26 +14,26 @@ import torch
 from torch import nn
 
 from gen_msa.distilling import losses, phasing
-from gen_msa.distilling.phasing import Update
-from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.sharing import Crew
+from gen_msa.distilling.phasing import PhaseOptimizer
+from gen_msa.distilling.recipe import DistillRecipe
+from gen_msa.distilling.sharing import ProcessGroup
 from gen_msa.errors import Diverged, UserError
-from gen_msa.students import CLASSES, Batch, Output, Phase, Remembering, Row, Student
+from gen_msa.students import CLASSES, Batch, Output, Phase, HasRowMemory, AspectExample, Model
 from gen_msa.types import Polarity
 
 
-class Stepper:
+class StudentTrainStep:
     """Student, optimisers and schedules of a run."""
 
     def __init__(
         self,
-        student: Student,
-        recipe: Recipe,
+        student: Model,
+        recipe: DistillRecipe,
         *,
         steps: int,
-        rows: Sequence[Row],
-        fresh: set[str],
-        crew: Crew | None = None,
+        rows: Sequence[AspectExample],
+        new_params: set[str],
+        group: ProcessGroup | None = None,
     ) -> None:
         """`rows` are those learned, for class weights; `fresh` names tensors that began new.
 
@@ -42,169 +42,169 @@ class Stepper:
         self._student = student
         self._module: Any = cast(Any, student)
         self._recipe = recipe
-        self._crew = crew or Crew()
+        self._group = group or ProcessGroup()
         weights = _class_weights(recipe.class_weights, rows)
-        self._weights = None if weights is None else weights.to(self._crew.device)
-        self._plan = phasing.plan(student, recipe, steps=steps, fresh=fresh)
-        self._updates = list({u.phase: u for some in self._plan for u in some}.values())
-        self._named = {k for u in self._updates if (k := u.phase.loss)}
-        self._trained = [p for p in self._module.parameters() if p.requires_grad]
+        self._weights = None if weights is None else weights.to(self._group.device)
+        self._plan = phasing.plan_updates(student, recipe, steps=steps, new_params=new_params)
+        self._updates = list({u.phase: u for step_updates in self._plan for u in step_updates}.values())
+        self._phase_losses = {k for u in self._updates if (k := u.phase.loss)}
+        self._params = [p for p in self._module.parameters() if p.requires_grad]
         self._epoch = 0
 
-    def begin(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int) -> None:
         """The next steps are those of this epoch, from 0."""
         self._epoch = epoch
 
-    def step(self, batch: Batch, taught: Output | None = None) -> float:
+    def run(self, batch: Batch, teacher_output: Output | None = None) -> float:
         """The updates of a step, one after the other; the last one's loss, before it.
 
         `batch` has the rows of all processes, `taught` what a teacher makes of this one's.
         """
-        loss, said = 0.0, None
+        loss, output = 0.0, None
         for update in self._plan[self._epoch]:
-            loss, said = self._backward(update, batch, taught)
+            loss, output = self._backward(update, batch, teacher_output)
             update.step()
-        if said and isinstance(self._student, Remembering):
-            whole = self._crew.whole(said, len(batch.ids))
-            self._student.learned(batch, whole, self._epoch)
+        if output and isinstance(self._student, HasRowMemory):
+            gathered = self._group.all_gather(output, len(batch.ids))
+            self._student.on_step_end(batch, gathered, self._epoch)
         return loss
 
-    def probe(self, batch: Batch, taught: Output | None = None) -> float:
+    def probe(self, batch: Batch, teacher_output: Output | None = None) -> float:
         """Gradients of every phase of the run, with nothing moved; the first one's loss.
 
         Raises as `step` does.
         """
-        found = [self._backward(u, batch, taught)[0] for u in self._updates]
-        return found[0]
+        losses_and_outputs = [self._backward(u, batch, teacher_output)[0] for u in self._updates]
+        return losses_and_outputs[0]
 
     def _backward(
-        self, update: Update, batch: Batch, taught: Output | None
+        self, update: PhaseOptimizer, batch: Batch, teacher_output: Output | None
     ) -> tuple[float, Output]:
         """Gradients of a phase, clipped, with nothing moved. Raises `Diverged`.
 
         Raises `UserError` when a tensor that it moves got no gradient: it would never learn.
         """
-        named = update.parameters
+        params = update.parameters
         if len(self._updates) > 1:
-            own = set(named.values())
-            for p in self._trained:
-                p.requires_grad_(p in own)
+            phase_params = set(params.values())
+            for p in self._params:
+                p.requires_grad_(p in phase_params)
         self._module.train()
         update.optimizer.zero_grad(set_to_none=True)
-        loss, said = self.loss(batch, taught, update.phase)
-        value = self._crew.sum(loss.detach())
+        loss, output = self.compute_loss(batch, teacher_output, update.phase)
+        value = self._group.all_reduce_sum(loss.detach())
         if not torch.isfinite(value):
-            raise _diverged("the loss", batch)
+            raise _diverged_error("the loss", batch)
         if loss.requires_grad:
             loss.backward()
-        if idle := [n for n, p in named.items() if p.grad is None]:
-            raise UserError(f"no gradient reaches {', '.join(idle[:5])} of this student")
-        self._crew.add_gradients(named.values())
-        norm = nn.utils.clip_grad_norm_(list(named.values()), self._recipe.max_grad_norm)
+        if without_grad := [n for n, p in params.items() if p.grad is None]:
+            raise UserError(f"no gradient reaches {', '.join(without_grad[:5])} of this student")
+        self._group.all_reduce_gradients(params.values())
+        norm = nn.utils.clip_grad_norm_(list(params.values()), self._recipe.max_grad_norm)
         if not torch.isfinite(norm):
-            raise _diverged("a gradient", batch)
-        return float(value), said
+            raise _diverged_error("a gradient", batch)
+        return float(value), output
 
-    def check(self) -> None:
+    def check_weights(self) -> None:
         """Raise `Diverged` unless every weight is finite: a last step may have gone wild."""
-        wild = [n for n, p in self._module.named_parameters() if not torch.isfinite(p).all()]
-        if wild:
-            raise Diverged(f"{wild[0]} is not finite any more", mend="lower learning_rate")
+        non_finite = [n for n, p in self._module.named_parameters() if not torch.isfinite(p).all()]
+        if non_finite:
+            raise Diverged(f"{non_finite[0]} is not finite any more", hint="lower learning_rate")
 
-    def loss(
-        self, batch: Batch, taught: Output | None = None, phase: Phase = phasing.WHOLE
+    def compute_loss(
+        self, batch: Batch, teacher_output: Output | None = None, phase: Phase = phasing.SINGLE_PHASE
     ) -> tuple[torch.Tensor, Output]:
         """A phase's loss of this process' rows, and the student's forward.
 
         Summed over all processes it is the recipe's losses of the batch, and whatever the student
         itself adds to them; or the one loss that the phase has for itself.
         """
-        share, batch = self._crew.share(batch), self._crew.part(batch)
-        said = self._said(batch)
+        fraction, batch = self._group.local_fraction(batch), self._group.local_rows(batch)
+        output = self._forward(batch)
         if phase.loss:
-            if phase.loss not in said.losses:
-                known = ", ".join(said.losses) or "none"
-                raise UserError(f"phase {phase.name}: no loss {phase.loss}; there are {known}")
-            return said.losses[phase.loss] * share, said
-        added = [loss for name, loss in said.losses.items() if name not in self._named]
-        total = sum(added, torch.zeros((), device=self._crew.device)) * share
-        return total + self._asked(batch, said, taught, share), said
+            if phase.loss not in output.losses:
+                names = ", ".join(output.losses) or "none"
+                raise UserError(f"phase {phase.name}: no loss {phase.loss}; there are {names}")
+            return output.losses[phase.loss] * fraction, output
+        model_losses = [loss for name, loss in output.losses.items() if name not in self._phase_losses]
+        total = sum(model_losses, torch.zeros((), device=self._group.device)) * fraction
+        return total + self._recipe_losses(batch, output, teacher_output, fraction), output
 
-    def _asked(
-        self, batch: Batch, said: Output, taught: Output | None, share: float
+    def _recipe_losses(
+        self, batch: Batch, output: Output, teacher_output: Output | None, fraction: float
     ) -> torch.Tensor:
         """The losses that the recipe asks for."""
-        asked, over = self._recipe.losses, self._crew.sum
-        total = torch.zeros((), device=self._crew.device)
+        config, reduce_sum = self._recipe.losses, self._group.all_reduce_sum
+        total = torch.zeros((), device=self._group.device)
         weight = batch.weight
         if weight is None:
-            weight = torch.ones(len(batch.ids), device=self._crew.device)
-        if asked.hard and batch.target is not None:
-            total = total + asked.hard * losses.hard(
-                said.logits,
+            weight = torch.ones(len(batch.ids), device=self._group.device)
+        if config.label and batch.target is not None:
+            total = total + config.label * losses.label_cross_entropy(
+                output.logits,
                 batch.target,
                 weight,
                 by_class=self._weights,
                 smoothing=self._recipe.label_smoothing,
-                over=over,
+                reduce_sum=reduce_sum,
             )
-        shares = _shares(batch, taught)
-        if asked.soft and shares is not None:
-            total = total + asked.soft * losses.soft(
-                said.logits, shares, weight, temperature=asked.temperature, over=over
+        target_probs = _target_probs(batch, teacher_output)
+        if config.distill_kl and target_probs is not None:
+            total = total + config.distill_kl * losses.distillation_kl(
+                output.logits, target_probs, weight, temperature=config.temperature, reduce_sum=reduce_sum
             )
-        if taught is not None:
-            found = losses.features(said.features, taught.features, asked.features)
-            total = total + found * share
+        if teacher_output is not None:
+            feature_loss = losses.feature_l1(output.features, teacher_output.features, config.feature_l1)
+            total = total + feature_loss * fraction
         return total
 
-    def _said(self, batch: Batch) -> Output:
+    def _forward(self, batch: Batch) -> Output:
         """The student's forward; its products in bfloat16 if asked, its answers in 32 bits."""
-        kind = self._crew.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self._recipe.bf16):
-            said: Output = self._module(batch)
-        features = {name: value.float() for name, value in said.features.items()}
-        own = {name: value.float() for name, value in said.losses.items()}
-        return replace(said, logits=said.logits.float(), features=features, losses=own)
+        device_type = self._group.device.type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16):
+            output: Output = self._module(batch)
+        features = {name: value.float() for name, value in output.features.items()}
+        model_losses = {name: value.float() for name, value in output.losses.items()}
+        return replace(output, logits=output.logits.float(), features=features, losses=model_losses)
 
     @property
-    def state(self) -> list[tuple[Any, Any]]:
+    def optimizers(self) -> list[tuple[Any, Any]]:
         """Optimiser and schedule of each phase: what a checkpoint keeps besides the weights."""
         return [(u.optimizer, u.scheduler) for u in self._updates]
 
     @property
-    def rate(self) -> float:
+    def learning_rate(self) -> float:
         """The learning rate of the next step, of its last phase."""
-        return self._plan[self._epoch][-1].rate
+        return self._plan[self._epoch][-1].learning_rate
 
 
-def _shares(batch: Batch, taught: Output | None) -> torch.Tensor | None:
+def _target_probs(batch: Batch, teacher_output: Output | None) -> torch.Tensor | None:
     """Probabilities to learn: those of recorded teachers, else those of the one at hand."""
-    if taught is None:
-        return batch.soft
-    live = taught.logits.softmax(1)
-    if batch.soft is None:
-        return live
-    return torch.where(batch.soft.sum(1, keepdim=True) > 0, batch.soft, live)
+    if teacher_output is None:
+        return batch.teacher_probs
+    teacher_probs = teacher_output.logits.softmax(1)
+    if batch.teacher_probs is None:
+        return teacher_probs
+    return torch.where(batch.teacher_probs.sum(1, keepdim=True) > 0, batch.teacher_probs, teacher_probs)
 
 
 def _class_weights(
-    asked: Mapping[Polarity, float] | str, rows: Sequence[Row]
+    setting: Mapping[Polarity, float] | str, rows: Sequence[AspectExample]
 ) -> torch.Tensor | None:
-    if asked == "none":
+    if setting == "none":
         return None
-    if not isinstance(asked, str):
-        return torch.tensor([asked.get(c, 1.0) for c in CLASSES])
+    if not isinstance(setting, str):
+        return torch.tensor([setting.get(c, 1.0) for c in CLASSES])
     counts = [sum(r.target is c for r in rows) for c in CLASSES]
     # A class without a row is never a target; its weight only has to be a number.
     return torch.tensor([len(rows) / (len(CLASSES) * n) if n else 1.0 for n in counts])
 
 
-def _diverged(what: str, batch: Batch) -> Diverged:
-    shown = ", ".join(batch.ids[:8]) + (
+def _diverged_error(quantity: str, batch: Batch) -> Diverged:
+    listing = ", ".join(batch.ids[:8]) + (
         f" and {len(batch.ids) - 8} more" if len(batch.ids) > 8 else ""
     )
     return Diverged(
-        f"{what} is not a finite number; rows of the batch: {shown}",
-        mend="lower learning_rate, or look at these rows; the best student so far is kept",
+        f"{quantity} is not a finite number; rows of the batch: {listing}",
+        hint="lower learning_rate, or look at these rows; the best student so far is kept",
     )

@@ -7,7 +7,7 @@ Knows nothing of how readers read; their answers lie in files.
     result = evaluate(suite.load("twitter2015"), data, answers)
 """
 
-from gen_msa.evaluating.gathering import Answers, Gathered, gather, load
-from gen_msa.evaluating.running import check, evaluate, speakers
+from gen_msa.evaluating.gathering import SystemOutput, EvaluationData, add_system_outputs, load_examples
+from gen_msa.evaluating.running import check_suite, evaluate, systems_in_data
 
-__all__ = ["Answers", "Gathered", "check", "evaluate", "gather", "load", "speakers"]
+__all__ = ["SystemOutput", "EvaluationData", "check_suite", "evaluate", "add_system_outputs", "load_examples", "systems_in_data"]

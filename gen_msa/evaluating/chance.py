@@ -6,34 +6,34 @@ nothing of any one family.
     chance(board, seed=0)["permuted explanations"]["naming.named"].value
 """
 
-from gen_msa.evaluating.measuring import Board, adds_up
-from gen_msa.metrics import Undefined, permuted
-from gen_msa.results import Value
+from gen_msa.evaluating.measuring import SystemScores, is_additive
+from gen_msa.metrics import UndefinedMetric, shuffle_explanations
+from gen_msa.results import MetricValue
 
-NAME = "permuted explanations"
-FAMILIES = ("naming", "quoting", "copying", "grounding", "bleu", "rouge", "chrf")
+SHUFFLED_BASELINE = "permuted explanations"
+EXPLANATION_FAMILIES = ("naming", "quoting", "copying", "grounding", "bleu", "rouge", "chrf")
 """Families that are about explanations and add up over rows."""
 
 
-def chance(board: Board, seed: int) -> dict[str, dict[str, Value]]:
+def shuffled_baseline(scores: SystemScores, seed: int) -> dict[str, dict[str, MetricValue]]:
     """The headline figure of every family about explanations, after one shuffle.
 
     Empty for a reader that does not explain.
     """
     try:
-        shuffled = permuted(board.pairs, seed)
-    except Undefined:
+        shuffled_pairs = shuffle_explanations(scores.pairs, seed)
+    except UndefinedMetric:
         return {}
-    asked = {f: m for f, m in board.families.items() if f in FAMILIES and adds_up(m)}
-    other = Board(shuffled, asked)
-    found: dict[str, Value] = {}
-    for family, rows in other.rows.items():
-        figure = asked[family].figures[0].name
-        value = other.values(family)[figure]
-        known = value == value  # NaN is not
-        found[f"{family}.{figure}"] = Value(
-            value=value if known else None,
+    families = {f: m for f, m in scores.families.items() if f in EXPLANATION_FAMILIES and is_additive(m)}
+    shuffled_scores = SystemScores(shuffled_pairs, families)
+    values: dict[str, MetricValue] = {}
+    for family, rows in shuffled_scores.row_statistics.items():
+        metric_name = families[family].specs[0].name
+        value = shuffled_scores.compute(family)[metric_name]
+        is_known = value == value  # NaN is not
+        values[f"{family}.{metric_name}"] = MetricValue(
+            value=value if is_known else None,
             n=int(rows[:, 0].sum()),
-            note="each explanation beside another post" if known else "undefined",
+            note="each explanation beside another post" if is_known else "undefined",
         )
-    return {NAME: found} if found else {}
+    return {SHUFFLED_BASELINE: values} if values else {}

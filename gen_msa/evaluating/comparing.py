@@ -11,81 +11,81 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import isnan
 
-from gen_msa.evaluating.measuring import Board
+from gen_msa.evaluating.measuring import SystemScores
 from gen_msa.metrics.statistics.adjusting import benjamini_hochberg, holm
-from gen_msa.metrics.statistics.bootstrap import Draws
-from gen_msa.metrics.statistics.mcnemar import discordant, mcnemar
-from gen_msa.metrics.statistics.paired import paired
-from gen_msa.metrics.statistics.permutation import permutation
-from gen_msa.metrics.statistics.power import detectable
-from gen_msa.results import Comparison
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
+from gen_msa.metrics.statistics.mcnemar import discordant_counts, mcnemar_test
+from gen_msa.metrics.statistics.paired import paired_differences
+from gen_msa.metrics.statistics.permutation import permutation_test
+from gen_msa.metrics.statistics.power import detectable_difference
+from gen_msa.results import PairedComparison
 
 ACCURACY = "labels.accuracy"
-NAMES = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
+CORRECTION_NAMES = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
 
 
-def compare(
-    boards: Mapping[str, Board],
+def compare_systems(
+    systems: Mapping[str, SystemScores],
     headline: Sequence[str],
-    draws: Draws,
+    resamples: BootstrapResamples,
     correction: str = "holm",
-) -> tuple[Comparison, ...]:
+) -> tuple[PairedComparison, ...]:
     """Every pair of readers by every headline figure (`family.figure`) that both have."""
-    found = [
-        one
-        for title in headline
-        for a, b in combinations(boards, 2)
-        if (one := _compared(boards, a, b, title, draws)) is not None
+    comparisons = [
+        comparison
+        for metric in headline
+        for a, b in combinations(systems, 2)
+        if (comparison := _compare_pair(systems, a, b, metric, resamples)) is not None
     ]
     adjust = holm if correction == "holm" else benjamini_hochberg
-    adjusted = adjust([c.p for c in found])
-    over = f"{NAMES[correction]} over {len(found)}"
+    adjusted_p = adjust([c.p for c in comparisons])
+    adjustment = f"{CORRECTION_NAMES[correction]} over {len(comparisons)}"
     return tuple(
-        c.model_copy(update={"p_adjusted": p, "adjustment": over})
-        for c, p in zip(found, adjusted, strict=True)
+        c.model_copy(update={"p_adjusted": p, "adjustment": adjustment})
+        for c, p in zip(comparisons, adjusted_p, strict=True)
     )
 
 
-def power_notes(boards: Mapping[str, Board]) -> list[str]:
+def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
     """How small a difference of accuracy to the first reader these rows could have shown at all."""
-    names = list(boards)
+    names = list(systems)
     notes = []
     for other in names[1:]:
-        a, b = boards[names[0]].right(), boards[other].right()
-        parting = sum(discordant(a, b)) / len(a) if a else 0.0
-        if parting:
-            least = detectable(len(a), parting)
+        a, b = systems[names[0]].correct(), systems[other].correct()
+        discordance = sum(discordant_counts(a, b)) / len(a) if a else 0.0
+        if discordance:
+            min_difference = detectable_difference(len(a), discordance)
             notes.append(
-                f"{names[0]} and {other} part in {parting:.1%} of {len(a):,} rows: a difference of "
-                f"accuracy below {100 * least:.1f} points would be missed more often than one time "
+                f"{names[0]} and {other} part in {discordance:.1%} of {len(a):,} rows: a difference of "
+                f"accuracy below {100 * min_difference:.1f} points would be missed more often than one time "
                 "in five, rows taken as independent"
             )
     return notes
 
 
-def _compared(
-    boards: Mapping[str, Board], a: str, b: str, title: str, draws: Draws
-) -> Comparison | None:
+def _compare_pair(
+    systems: Mapping[str, SystemScores], a: str, b: str, metric: str, resamples: BootstrapResamples
+) -> PairedComparison | None:
     """The comparison, its p not yet adjusted; None where one of the two has no such figure."""
-    family, _, figure = title.partition(".")
-    one, other = boards[a], boards[b]
-    if family not in one.rows or family not in other.rows:
+    family, _, metric_name = metric.partition(".")
+    first, second = systems[a], systems[b]
+    if family not in first.row_statistics or family not in second.row_statistics:
         return None
-    values = one.metric(family).values
-    rows = one.rows[family], other.rows[family]
-    apart = paired(*rows, one.clusters, values, clusters_b=other.clusters, draws=draws)[figure]
-    test, p = _test(one, other, title, draws)
-    if isnan(apart.value) or isnan(apart.low) or isnan(p):
+    compute = first.metric(family).compute
+    rows = first.row_statistics[family], second.row_statistics[family]
+    difference = paired_differences(*rows, first.clusters, compute, clusters_b=second.clusters, resamples=resamples)[metric_name]
+    test, p = _run_test(first, second, metric, resamples)
+    if isnan(difference.value) or isnan(difference.low) or isnan(p):
         return None
-    return Comparison(
+    return PairedComparison(
         a=a,
         b=b,
         family=family,
-        figure=figure,
-        difference=apart.value,
-        low=apart.low,
-        high=apart.high,
-        how=f"paired {draws.how}",
+        metric=metric_name,
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
+        method=f"paired {resamples.description}",
         test=test,
         p=p,
         p_adjusted=p,
@@ -93,17 +93,17 @@ def _compared(
     )
 
 
-def _test(one: Board, other: Board, title: str, draws: Draws) -> tuple[str, float]:
-    family, _, figure = title.partition(".")
-    if title == ACCURACY and one.alone and other.alone:
-        return "McNemar, exact", mcnemar(*discordant(one.right(), other.right()))
-    tested = permutation(
-        one.rows[family],
-        other.rows[family],
-        one.clusters,
-        one.metric(family).values,
-        clusters_b=other.clusters,
-        replicates=draws.replicates,
-        seed=draws.seed,
+def _run_test(first: SystemScores, second: SystemScores, metric: str, resamples: BootstrapResamples) -> tuple[str, float]:
+    family, _, metric_name = metric.partition(".")
+    if metric == ACCURACY and first.rows_independent and second.rows_independent:
+        return "McNemar, exact", mcnemar_test(*discordant_counts(first.correct(), second.correct()))
+    result = permutation_test(
+        first.row_statistics[family],
+        second.row_statistics[family],
+        first.clusters,
+        first.metric(family).compute,
+        clusters_b=second.clusters,
+        replicates=resamples.replicates,
+        seed=resamples.seed,
     )
-    return tested.how, tested.p[figure]
+    return result.description, result.p[metric_name]

@@ -16,32 +16,32 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from gen_msa.data import Source, open_source
+from gen_msa.data import ExampleSource, open_examples
 from gen_msa.errors import UserError
-from gen_msa.results import Cost, Costing
+from gen_msa.results import RunCost, CostBenchmark
 from gen_msa.types import Example, Rejected
 
 
 @dataclass(frozen=True)
-class Answers:
+class SystemOutput:
     """What one reader said, in a file."""
 
     name: str
     """As shown."""
     file: Path
-    by: str = ""
+    annotator: str = ""
     """Its `Opinion.by` in the file; empty: the only one there besides those already in the data."""
-    reader: str = ""
+    model: str = ""
     """As on the command line."""
-    facts: dict[str, JsonValue] = field(default_factory=dict)
-    cost: Cost | None = None
-    costing: Costing | None = None
+    fingerprint: dict[str, JsonValue] = field(default_factory=dict)
+    cost: RunCost | None = None
+    cost_benchmark: CostBenchmark | None = None
     seed_of: str = ""
     """Name of the reader that this one is another seed of; empty for a reader of its own."""
 
 
 @dataclass(frozen=True)
-class Gathered:
+class EvaluationData:
     """The posts of an evaluation with everything said about them."""
 
     examples: tuple[Example, ...]
@@ -53,34 +53,34 @@ class Gathered:
     """Rows that could not be read from disk."""
     notes: tuple[str, ...] = ()
 
-    def readers(self) -> list[str]:
+    def annotators(self) -> list[str]:
         """Every name an opinion is by, in order of appearance."""
-        return list(dict.fromkeys(o.by for e in self.examples for o in e.opinions))
+        return list(dict.fromkeys(o.annotator for e in self.examples for o in e.opinions))
 
 
-def load(source: Source, limit: int | None = None) -> Gathered:
+def load_examples(source: ExampleSource, limit: int | None = None) -> EvaluationData:
     """The examples in the first `limit` rows of `source` (None: in all), in memory.
 
     Raises `UserError` when there is none, or an id twice.
     """
     digest, rejected = hashlib.sha256(), 0
-    found: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     rows = source.rows()
     # Bad rows count, as they do where readers read: both are to see the same posts.
     for row in islice(rows, limit):
         if isinstance(row, Rejected):
             rejected += 1
             continue
-        _only_once(row.post.id, found, source.name)
-        found[row.post.id] = row
+        _check_unique(row.post.id, examples, source.name)
+        examples[row.post.id] = row
         digest.update(row.model_dump_json().encode())
-    if not found:
+    if not examples:
         raise UserError(f"{source.name} holds no post that can be read")
     notes = [f"{rejected:,} rows of {source.name} could not be read from disk"] * bool(rejected)
     if limit is not None and next(rows, None) is not None:
         notes.append(f"only the first {limit:,} rows")
-    return Gathered(
-        tuple(found.values()),
+    return EvaluationData(
+        tuple(examples.values()),
         source.media_root,
         source.name,
         digest.hexdigest(),
@@ -89,61 +89,61 @@ def load(source: Source, limit: int | None = None) -> Gathered:
     )
 
 
-def gather(data: Gathered, answers: Sequence[Answers]) -> Gathered:
+def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) -> EvaluationData:
     """`data` with the opinions of each of `answers` under its name."""
-    at = {e.post.id: i for i, e in enumerate(data.examples)}
+    index_by_id = {e.post.id: i for i, e in enumerate(data.examples)}
     examples, notes = list(data.examples), list(data.notes)
-    taken = set(data.readers())
-    for one in answers:
-        if one.name in taken:
+    used_names = set(data.annotators())
+    for output in outputs:
+        if output.name in used_names:
             raise UserError(
-                f"{one.name!r} speaks in {data.name} already", mend="give the reader another name"
+                f"{output.name!r} speaks in {data.name} already", hint="give the reader another name"
             )
-        taken.add(one.name)
-        unknown, heard, broken = 0, set[str](), 0
-        by = one.by or _speaker(one, data)
-        for example in open_source(str(one.file)).rows():
+        used_names.add(output.name)
+        n_unknown, seen_ids, n_rejected = 0, set[str](), 0
+        annotator = output.annotator or _sole_annotator(output, data)
+        for example in open_examples(str(output.file)).rows():
             if isinstance(example, Rejected):
-                broken += 1
+                n_rejected += 1
                 continue
-            _only_once(example.post.id, heard, str(one.file))
-            heard.add(example.post.id)
-            if example.post.id not in at:
-                unknown += 1
+            _check_unique(example.post.id, seen_ids, str(output.file))
+            seen_ids.add(example.post.id)
+            if example.post.id not in index_by_id:
+                n_unknown += 1
                 continue
-            said = (o.model_copy(update={"by": one.name}) for o in example.said_by(by))
-            place = at[example.post.id]
-            examples[place] = examples[place].adding(*said)
-        notes += _said_of(one, unknown, len(at.keys() - heard), data.name)
-        notes += [f"{one.name}: {broken:,} rows of {one.file.name} cannot be read"] * bool(broken)
+            opinions = (o.model_copy(update={"by": output.name}) for o in example.opinions_by(annotator))
+            index = index_by_id[example.post.id]
+            examples[index] = examples[index].with_opinions(*opinions)
+        notes += _coverage_notes(output, n_unknown, len(index_by_id.keys() - seen_ids), data.name)
+        notes += [f"{output.name}: {n_rejected:,} rows of {output.file.name} cannot be read"] * bool(n_rejected)
     return replace(data, examples=tuple(examples), notes=tuple(notes))
 
 
-def _said_of(one: Answers, unknown: int, missing: int, data: str) -> Iterator[str]:
-    if unknown:
-        yield f"{one.name}: {unknown:,} posts of {one.file.name} are not in {data}; left out"
-    if missing:
-        refused = one.file.with_suffix(".rejected.jsonl")
-        why = f" (why stands in {refused.name})" if refused.is_file() else ""
-        yield f"{one.name}: silent about {missing:,} posts{why}; their aspects count as wrong"
+def _coverage_notes(output: SystemOutput, n_unknown: int, n_missing: int, data: str) -> Iterator[str]:
+    if n_unknown:
+        yield f"{output.name}: {n_unknown:,} posts of {output.file.name} are not in {data}; left out"
+    if n_missing:
+        rejected_file = output.file.with_suffix(".rejected.jsonl")
+        note = f" (why stands in {rejected_file.name})" if rejected_file.is_file() else ""
+        yield f"{output.name}: silent about {n_missing:,} posts{note}; their aspects count as wrong"
 
 
-def _only_once(post: str, known: object, where: str) -> None:
-    if post in known:  # type: ignore[operator]
+def _check_unique(post: str, seen: object, location: str) -> None:
+    if post in seen:  # type: ignore[operator]
         raise UserError(
-            f"{where}: the post id {post!r} stands there twice",
-            mend="rows are joined by id: give each post its own",
+            f"{location}: the post id {post!r} stands there twice",
+            hint="rows are joined by id: give each post its own",
         )
 
 
-def _speaker(one: Answers, data: Gathered) -> str:
-    known = set(data.readers())
-    speakers = {o.by for e in _rows(one.file) for o in e.opinions} - known
-    if len(speakers) != 1:
-        found = ", ".join(sorted(speakers)) or "nobody"
-        raise UserError(f"{one.file}: whose opinions? it holds {found}", mend="name one: FILE#NAME")
-    return speakers.pop()
+def _sole_annotator(output: SystemOutput, data: EvaluationData) -> str:
+    data_annotators = set(data.annotators())
+    annotators = {o.annotator for e in _read_examples(output.file) for o in e.opinions} - data_annotators
+    if len(annotators) != 1:
+        names = ", ".join(sorted(annotators)) or "nobody"
+        raise UserError(f"{output.file}: whose opinions? it holds {names}", hint="name one: FILE#NAME")
+    return annotators.pop()
 
 
-def _rows(path: Path) -> Iterator[Example]:
-    return (r for r in open_source(str(path)).rows() if isinstance(r, Example))
+def _read_examples(path: Path) -> Iterator[Example]:
+    return (r for r in open_examples(str(path)).rows() if isinstance(r, Example))

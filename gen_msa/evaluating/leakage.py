@@ -15,16 +15,16 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from gen_msa.data import Source
+from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
 from gen_msa.evaluating.twins import pictures, texts
 from gen_msa.settings import Settings
-from gen_msa.types import Noun, Post, Rejected
+from gen_msa.types import FrozenModel, Post, Rejected
 
-Kind = Literal["text", "near text", "picture", "near picture", "picture name"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+DuplicateKind = Literal["text", "near text", "picture", "near picture", "picture name"]
+DUPLICATE_KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 
-_SHOWN = 80
+_MAX_EXCERPT_CHARS = 80
 
 
 class LeakageSettings(Settings):
@@ -32,207 +32,207 @@ class LeakageSettings(Settings):
 
     near_text: float | None = Field(default=0.5, gt=0, le=1)
     """Least Jaccard index of word trigrams; None: equal texts only."""
-    near_picture: int | None = Field(default=8, ge=0, le=32)
+    near_image: int | None = Field(default=8, ge=0, le=32)
     """Most bits by which two 64-bit difference hashes differ; None: equal bytes only."""
 
 
-class Side(Noun):
+class SplitSummary(FrozenModel):
     """One split, and what could be compared of it."""
 
     name: str
     posts: int
     rejected: int
-    wordless: int
+    without_words: int
     """Posts of nothing but mentions and URLs; their texts equal nothing."""
-    short: int
+    short_texts: int
     """Posts of fewer than six words of their own; only equal texts are looked for."""
-    pictures: int
-    nameless: int
+    images: int
+    images_without_bytes: int
     """Pictures without bytes, known by name alone."""
-    flat: int
+    images_without_hash: int
     """Pictures that could not be decoded or have no contrast; they have no near picture."""
 
 
-class Twin(Noun):
+class DuplicatePair(FrozenModel):
     """A post of the later split that an earlier one has too."""
 
-    kind: Kind
-    first: str
+    kind: DuplicateKind
+    earlier_split: str
     """The earlier split."""
-    first_post: str
-    second: str
-    second_post: str
+    earlier_post: str
+    later_split: str
+    later_post: str
     score: float
     """1 for equal things; Jaccard index, or share of equal bits."""
-    more: int = 0
+    n_more: int = 0
     """Further posts of the earlier split that are the same by this kind (near pictures: 0)."""
-    what: str
+    excerpt: str
     """The later post's words, folded and cut, or its picture."""
 
 
-class Leakage(Noun):
+class LeakageReport(FrozenModel):
     """What splits have in common."""
 
-    splits: tuple[Side, ...]
+    splits: tuple[SplitSummary, ...]
     settings: LeakageSettings
-    folding: str
+    normalization: str
     """What texts were freed of before they were compared."""
-    twins: tuple[Twin, ...]
+    duplicates: tuple[DuplicatePair, ...]
     posts: int
     """Posts of a later split, each counted once, that an earlier one has in any way."""
-    counts: dict[Kind, int]
+    counts: dict[DuplicateKind, int]
     """Rows of each kind."""
 
 
 @dataclass(frozen=True)
-class _Split:
-    side: Side
+class _SplitIndex:
+    summary: SplitSummary
     ids: tuple[str, ...]
-    folded: tuple[str, ...]
+    normalized_texts: tuple[str, ...]
     """Empty where the text has no word of its own."""
     shingles: tuple[texts.Shingles, ...]
-    prints: tuple[pictures.Print, ...]
-    owner: tuple[int, ...]
+    fingerprints: tuple[pictures.ImageFingerprint, ...]
+    post_index: tuple[int, ...]
     """Which post has each print."""
 
 
-_Found = tuple[Kind, int, int, float, int, str]
+_Duplicate = tuple[DuplicateKind, int, int, float, int, str]
 """kind, post of the later split, post of the earlier one, score, further posts, what"""
 
 
-def leakage(
-    sources: Sequence[Source],
+def find_leakage(
+    sources: Sequence[ExampleSource],
     settings: LeakageSettings | None = None,
     *,
     on_post: Callable[[], object] = lambda: None,
-) -> Leakage:
+) -> LeakageReport:
     """What each of `sources` has in common with those before it; `on_post` is called for each read.
 
     Raises `UserError` for fewer than two sources, or one that is named twice.
     """
     names = [s.name for s in sources]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UserError("leakage is between two or more different splits", mend="name train first")
-    chosen = settings or LeakageSettings()
-    splits = [_read(s, chosen, on_post) for s in sources]
-    twins = [
-        _twin(found, first, second)
-        for at, second in enumerate(splits)
-        for first in splits[:at]
-        for found in _between(first, second, chosen)
+        raise UserError("leakage is between two or more different splits", hint="name train first")
+    active_settings = settings or LeakageSettings()
+    splits = [_index_split(s, active_settings, on_post) for s in sources]
+    duplicates = [
+        _duplicate_pair(duplicate, earlier, later)
+        for index, later in enumerate(splits)
+        for earlier in splits[:index]
+        for duplicate in _duplicates_between(earlier, later, active_settings)
     ]
-    kinds = Counter(t.kind for _, t in twins)
-    return Leakage(
-        splits=tuple(s.side for s in splits),
-        settings=chosen,
-        folding=texts.FOLDING,
-        twins=tuple(t for _, t in twins),
-        posts=len({(t.second, at) for at, t in twins}),
-        counts={k: kinds[k] for k in KINDS},
+    kinds = Counter(t.kind for _, t in duplicates)
+    return LeakageReport(
+        splits=tuple(s.summary for s in splits),
+        settings=active_settings,
+        normalization=texts.NORMALIZATION,
+        duplicates=tuple(t for _, t in duplicates),
+        posts=len({(t.later_split, index) for index, t in duplicates}),
+        counts={k: kinds[k] for k in DUPLICATE_KINDS},
     )
 
 
-def _read(source: Source, settings: LeakageSettings, on_post: Callable[[], object]) -> _Split:
+def _index_split(source: ExampleSource, settings: LeakageSettings, on_post: Callable[[], object]) -> _SplitIndex:
     posts: list[Post] = []
-    prints: list[tuple[int, pictures.Print]] = []
+    fingerprints: list[tuple[int, pictures.ImageFingerprint]] = []
     rejected = 0
-    look = settings.near_picture is not None
+    with_hash = settings.near_image is not None
     for row in source.rows():
         on_post()
         if isinstance(row, Rejected):
             rejected += 1
             continue
-        shown = [m for m in row.post.media if m.kind == "image"]
-        prints += ((len(posts), pictures.print_of(m, source.media_root, look=look)) for m in shown)
+        images = [m for m in row.post.media if m.kind == "image"]
+        fingerprints += ((len(posts), pictures.fingerprint_image(m, source.media_root, with_hash=with_hash)) for m in images)
         posts.append(row.post)
-    folded = [texts.fold(p.text) for p in posts]
-    said = tuple(f if texts.says_something(f) else "" for f in folded)
-    sets = tuple(texts.shingles(f) for f in said)
-    side = Side(
+    normalized = [texts.normalize(p.text) for p in posts]
+    comparable_texts = tuple(f if texts.has_own_words(f) else "" for f in normalized)
+    shingle_sets = tuple(texts.shingles(f) for f in comparable_texts)
+    summary = SplitSummary(
         name=source.name,
         posts=len(posts),
         rejected=rejected,
-        wordless=said.count(""),
-        short=sum(not s for s in sets),
-        pictures=len(prints),
-        nameless=sum(not p.sha256 for _, p in prints),
-        flat=sum(bool(p.sha256) and p.look is None for _, p in prints) if look else 0,
+        without_words=comparable_texts.count(""),
+        short_texts=sum(not s for s in shingle_sets),
+        images=len(fingerprints),
+        images_without_bytes=sum(not p.sha256 for _, p in fingerprints),
+        images_without_hash=sum(bool(p.sha256) and p.dhash is None for _, p in fingerprints) if with_hash else 0,
     )
     ids = tuple(p.id for p in posts)
-    owner, own = tuple(at for at, _ in prints), tuple(p for _, p in prints)
-    return _Split(side, ids, said, sets, own, owner)
+    post_index, image_fingerprints = tuple(index for index, _ in fingerprints), tuple(p for _, p in fingerprints)
+    return _SplitIndex(summary, ids, comparable_texts, shingle_sets, image_fingerprints, post_index)
 
 
-def _between(first: _Split, second: _Split, settings: LeakageSettings) -> Iterator[_Found]:
-    yield from _same("text", first.folded, second.folded, second.folded)
+def _duplicates_between(earlier: _SplitIndex, later: _SplitIndex, settings: LeakageSettings) -> Iterator[_Duplicate]:
+    yield from _equal_keys("text", earlier.normalized_texts, later.normalized_texts, later.normalized_texts)
     if settings.near_text is not None:
-        yield from _near_texts(first, second, settings.near_text)
-    yield from _same_prints("picture", first, second, lambda p: p.sha256)
-    if settings.near_picture is not None:
-        yield from _near_pictures(first, second, settings.near_picture)
-    yield from _same_prints("picture name", first, second, lambda p: "" if p.sha256 else p.name)
+        yield from _near_texts(earlier, later, settings.near_text)
+    yield from _equal_images("picture", earlier, later, lambda p: p.sha256)
+    if settings.near_image is not None:
+        yield from _near_images(earlier, later, settings.near_image)
+    yield from _equal_images("picture name", earlier, later, lambda p: "" if p.sha256 else p.name)
 
 
-def _same(
-    kind: Kind, first: Sequence[Hashable], second: Sequence[Hashable], what: Sequence[str]
-) -> Iterator[_Found]:
+def _equal_keys(
+    kind: DuplicateKind, earlier_keys: Sequence[Hashable], later_keys: Sequence[Hashable], excerpts: Sequence[str]
+) -> Iterator[_Duplicate]:
     """Equal keys; an empty one equals nothing."""
-    held: dict[Hashable, list[int]] = defaultdict(list)
-    for at, key in enumerate(first):
-        held[key].append(at)
-    for at, key in enumerate(second):
-        if key and key in held:
-            yield kind, at, held[key][0], 1.0, len(held[key]) - 1, what[at]
+    index_by_key: dict[Hashable, list[int]] = defaultdict(list)
+    for index, key in enumerate(earlier_keys):
+        index_by_key[key].append(index)
+    for index, key in enumerate(later_keys):
+        if key and key in index_by_key:
+            yield kind, index, index_by_key[key][0], 1.0, len(index_by_key[key]) - 1, excerpts[index]
 
 
-def _same_prints(
-    kind: Kind, first: _Split, second: _Split, key: Callable[[pictures.Print], str]
-) -> Iterator[_Found]:
-    keys = [[key(p) for p in split.prints] for split in (first, second)]
-    names = [p.name for p in second.prints]
-    yield from _by_post(_same(kind, keys[0], keys[1], names), first, second)
+def _equal_images(
+    kind: DuplicateKind, earlier: _SplitIndex, later: _SplitIndex, key: Callable[[pictures.ImageFingerprint], str]
+) -> Iterator[_Duplicate]:
+    keys = [[key(p) for p in split.fingerprints] for split in (earlier, later)]
+    names = [p.name for p in later.fingerprints]
+    yield from _first_per_post(_equal_keys(kind, keys[0], keys[1], names), earlier, later)
 
 
-def _near_texts(first: _Split, second: _Split, least: float) -> Iterator[_Found]:
-    index = texts.Index(first.shingles, least)
-    equal: dict[str, list[int]] = defaultdict(list)
-    for at, folded in enumerate(first.folded):
-        equal[folded].append(at)
-    for at, asked in enumerate(second.shingles):
-        found = index.nearest(asked, besides=equal.get(second.folded[at], ()))
-        if found:
-            what = second.folded[at]
-            yield "near text", at, found.at, found.jaccard, found.among - 1, what
+def _near_texts(earlier: _SplitIndex, later: _SplitIndex, threshold: float) -> Iterator[_Duplicate]:
+    index = texts.ShingleIndex(earlier.shingles, threshold)
+    index_by_text: dict[str, list[int]] = defaultdict(list)
+    for position, text in enumerate(earlier.normalized_texts):
+        index_by_text[text].append(position)
+    for position, shingle_set in enumerate(later.shingles):
+        nearest = index.nearest(shingle_set, excluded=index_by_text.get(later.normalized_texts[position], ()))
+        if nearest:
+            excerpt = later.normalized_texts[position]
+            yield "near text", position, nearest.position, nearest.jaccard, nearest.n_similar - 1, excerpt
 
 
-def _near_pictures(first: _Split, second: _Split, most_bits: int) -> Iterator[_Found]:
-    near = pictures.nearest(first.prints, second.prints, most_bits)
-    found: Iterator[_Found] = (
-        ("near picture", j, i, 1 - bits / 64, 0, second.prints[j].name) for j, i, bits in near
+def _near_images(earlier: _SplitIndex, later: _SplitIndex, max_bits: int) -> Iterator[_Duplicate]:
+    neighbours = pictures.nearest_images(earlier.fingerprints, later.fingerprints, max_bits)
+    duplicates: Iterator[_Duplicate] = (
+        ("near picture", j, i, 1 - bits / 64, 0, later.fingerprints[j].name) for j, i, bits in neighbours
     )
-    yield from _by_post(found, first, second)
+    yield from _first_per_post(duplicates, earlier, later)
 
 
-def _by_post(found: Iterator[_Found], first: _Split, second: _Split) -> Iterator[_Found]:
+def _first_per_post(duplicates: Iterator[_Duplicate], earlier: _SplitIndex, later: _SplitIndex) -> Iterator[_Duplicate]:
     """Prints turned into the posts that have them; of a post with several, the first."""
-    seen: set[int] = set()
-    for kind, at, other, score, more, what in found:
-        post = second.owner[at]
-        if post not in seen:
-            seen.add(post)
-            yield kind, post, first.owner[other], score, more, what
+    seen_posts: set[int] = set()
+    for kind, image, earlier_image, score, n_more, excerpt in duplicates:
+        post = later.post_index[image]
+        if post not in seen_posts:
+            seen_posts.add(post)
+            yield kind, post, earlier.post_index[earlier_image], score, n_more, excerpt
 
 
-def _twin(found: _Found, first: _Split, second: _Split) -> tuple[int, Twin]:
-    kind, at, other, score, more, what = found
-    twin = Twin(
+def _duplicate_pair(duplicate: _Duplicate, earlier: _SplitIndex, later: _SplitIndex) -> tuple[int, DuplicatePair]:
+    kind, post, earlier_post, score, n_more, excerpt = duplicate
+    pair = DuplicatePair(
         kind=kind,
-        first=first.side.name,
-        first_post=first.ids[other],
-        second=second.side.name,
-        second_post=second.ids[at],
+        earlier_split=earlier.summary.name,
+        earlier_post=earlier.ids[earlier_post],
+        later_split=later.summary.name,
+        later_post=later.ids[post],
         score=round(score, 4),
-        more=more,
-        what=what if len(what) <= _SHOWN else f"{what[: _SHOWN - 1]}…",
+        n_more=n_more,
+        excerpt=excerpt if len(excerpt) <= _MAX_EXCERPT_CHARS else f"{excerpt[: _MAX_EXCERPT_CHARS - 1]}…",
     )
-    return at, twin
+    return post, pair

@@ -15,120 +15,120 @@ from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
 from gen_msa.evaluating import slicing
-from gen_msa.metrics import Metric, Pair, Undefined, Whole
-from gen_msa.metrics.statistics.bootstrap import Draws, Interval
-from gen_msa.results import Definition, Level, Value
+from gen_msa.metrics import Metric, Pair, UndefinedMetric, CorpusMetric
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
+from gen_msa.results import MetricDefinition, SliceMetrics, MetricValue
 
 Array = NDArray[np.float64]
-Families = Mapping[str, Metric | Whole]
+Families = Mapping[str, Metric | CorpusMetric]
 
 NO_ROW = "undefined: no row decides it"
 NO_INTERVAL = "no interval: not a sum over rows"
 ONE_CLUSTER = "no interval: fewer than two clusters"
 
 
-class Board:
+class SystemScores:
     """A reader's rows, counted once by every family."""
 
     def __init__(self, pairs: Sequence[Pair], families: Families) -> None:
         self.pairs = tuple(pairs)
         self.clusters = [p.cluster for p in pairs]
         self.families = families
-        self.rows: dict[str, Array] = {}
+        self.row_statistics: dict[str, Array] = {}
         """Family -> (rows, k); only those whose counts add up."""
-        self.why: dict[str, str] = {}
+        self.undefined_reasons: dict[str, str] = {}
         """Families that have nothing to say of these rows, and the reason."""
-        self._whole: dict[str, dict[str, float]] = {}
+        self._corpus_values: dict[str, dict[str, float]] = {}
         for name, family in families.items():
             try:
-                if adds_up(family):
-                    self.rows[name] = family.rows(self.pairs)
+                if is_additive(family):
+                    self.row_statistics[name] = family.row_statistics(self.pairs)
                 else:
-                    self._whole[name] = family.measure(self.pairs)
-            except Undefined as e:
-                self.why[name] = str(e)
+                    self._corpus_values[name] = family.measure(self.pairs)
+            except UndefinedMetric as e:
+                self.undefined_reasons[name] = str(e)
 
     @property
-    def alone(self) -> bool:
+    def rows_independent(self) -> bool:
         """Whether no two of the rows that gold decides share a cluster."""
-        decided = [p.cluster for p in self.pairs if p.truth is not None]
-        return len(set(decided)) == len(decided)
+        labelled_clusters = [p.cluster for p in self.pairs if p.label is not None]
+        return len(set(labelled_clusters)) == len(labelled_clusters)
 
-    def right(self) -> list[bool]:
+    def correct(self) -> list[bool]:
         """Of every row that gold decides, whether the reader has it right; in gold's order."""
-        return [p.answer == p.truth for p in self.pairs if p.truth is not None]
+        return [p.predicted_label == p.label for p in self.pairs if p.label is not None]
 
     def metric(self, name: str) -> Metric:
         """The additive family `name`."""
         family = self.families[name]
-        if not adds_up(family):
+        if not is_additive(family):
             raise TypeError(f"{name} is no sum over rows")
         return family
 
-    def values(self, family: str, places: Sequence[int] | None = None) -> dict[str, float]:
+    def compute(self, family: str, indices: Sequence[int] | None = None) -> dict[str, float]:
         """Every figure of an additive family over all rows, or those at `places`."""
-        rows = self.rows[family] if places is None else self.rows[family][list(places)]
-        found = self.metric(family).values(rows.sum(axis=0))
-        return {name: float(v) for name, v in found.items()}
+        rows = self.row_statistics[family] if indices is None else self.row_statistics[family][list(indices)]
+        values = self.metric(family).compute(rows.sum(axis=0))
+        return {name: float(v) for name, v in values.items()}
 
-    def marks(self, family: str) -> Array:
+    def per_row_scores(self, family: str) -> Array:
         """The headline figure of each row alone; NaN for a row it is not about."""
-        rows = self.rows[family]
+        rows = self.row_statistics[family]
         metric = self.metric(family)
-        found = np.asarray(metric.values(rows)[metric.figures[0].name], dtype=float)
-        return np.where(rows[:, 0] > 0, found, np.nan)
+        scores = np.asarray(metric.compute(rows)[metric.specs[0].name], dtype=float)
+        return np.where(rows[:, 0] > 0, scores, np.nan)
 
-    def figures(self, draws: Draws | None) -> dict[str, dict[str, Value]]:
+    def metric_values(self, resamples: BootstrapResamples | None) -> dict[str, dict[str, MetricValue]]:
         """Family -> figure -> value, in the order of the families."""
-        return {name: self._family(name, draws) for name in self.families}
+        return {name: self._family_values(name, resamples) for name in self.families}
 
-    def levels(self, name: str, headline: Sequence[str], draws: Draws | None) -> list[Level]:
+    def slice_scores(self, name: str, headline: Sequence[str], resamples: BootstrapResamples | None) -> list[SliceMetrics]:
         """The headline figures (`family.figure`) of each level of one slice."""
-        families = dict.fromkeys(title.partition(".")[0] for title in headline)
-        found = []
-        for level, places in slicing.levels(name, self.pairs).items():
-            known = {f: self._additive(f, draws, places) for f in families if f in self.rows}
-            figures = {
-                title: known[family][figure]
-                for title in headline
-                for family, _, figure in [title.partition(".")]
-                if family in known
+        families = dict.fromkeys(full_name.partition(".")[0] for full_name in headline)
+        levels = []
+        for level, indices in slicing.slice_rows(name, self.pairs).items():
+            values_by_family = {f: self._additive_values(f, resamples, indices) for f in families if f in self.row_statistics}
+            metrics = {
+                full_name: values_by_family[family][metric_name]
+                for full_name in headline
+                for family, _, metric_name in [full_name.partition(".")]
+                if family in values_by_family
             }
-            found.append(Level(slice=name, level=level, n=len(places), figures=figures))
-        return found
+            levels.append(SliceMetrics(slice=name, level=level, n=len(indices), metrics=metrics))
+        return levels
 
-    def _family(self, name: str, draws: Draws | None) -> dict[str, Value]:
-        if name in self.why:
-            empty = Value(value=None, n=0, note=self.why[name])
-            return {f.name: empty for f in self.families[name].figures}
-        if name in self.rows:
-            return self._additive(name, draws, None)
+    def _family_values(self, name: str, resamples: BootstrapResamples | None) -> dict[str, MetricValue]:
+        if name in self.undefined_reasons:
+            empty = MetricValue(value=None, n=0, note=self.undefined_reasons[name])
+            return {f.name: empty for f in self.families[name].specs}
+        if name in self.row_statistics:
+            return self._additive_values(name, resamples, None)
         n = len(self.pairs)
-        return {k: _value(v, n, note=NO_INTERVAL) for k, v in self._whole[name].items()}
+        return {k: _metric_value(v, n, note=NO_INTERVAL) for k, v in self._corpus_values[name].items()}
 
-    def _additive(
-        self, name: str, draws: Draws | None, places: Sequence[int] | None
-    ) -> dict[str, Value]:
-        rows, clusters = self.rows[name], self.clusters
-        if places is not None:
-            rows, clusters = rows[list(places)], [clusters[i] for i in places]
+    def _additive_values(
+        self, name: str, resamples: BootstrapResamples | None, indices: Sequence[int] | None
+    ) -> dict[str, MetricValue]:
+        rows, clusters = self.row_statistics[name], self.clusters
+        if indices is not None:
+            rows, clusters = rows[list(indices)], [clusters[i] for i in indices]
         n = int(rows[:, 0].sum())
-        found = self.values(name, places)
-        if draws is None or not n:
-            return {figure: _value(v, n, note=ONE_CLUSTER * bool(n)) for figure, v in found.items()}
-        limits = draws.intervals(rows, clusters, self.metric(name).values)
-        return {f: _value(v, n, limits[f], draws.how) for f, v in found.items()}
+        values = self.compute(name, indices)
+        if resamples is None or not n:
+            return {metric_name: _metric_value(v, n, note=ONE_CLUSTER * bool(n)) for metric_name, v in values.items()}
+        intervals = resamples.intervals(rows, clusters, self.metric(name).compute)
+        return {f: _metric_value(v, n, intervals[f], resamples.description) for f, v in values.items()}
 
 
-def adds_up(family: Metric | Whole) -> TypeIs[Metric]:
+def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
     """Whether a family's counts add up over rows."""
     return hasattr(family, "rows")
 
 
-def definitions(families: Families) -> tuple[Definition, ...]:
+def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
     """What every figure means, for whoever prints it."""
     return tuple(
-        Definition(
+        MetricDefinition(
             family=name,
             name=f.name,
             about=f.about,
@@ -137,15 +137,15 @@ def definitions(families: Families) -> tuple[Definition, ...]:
             signature=family.signature,
         )
         for name, family in families.items()
-        for f in family.figures
+        for f in family.specs
     )
 
 
-def _value(
-    value: float, n: int, limits: Interval | None = None, how: str = "", note: str = ""
-) -> Value:
+def _metric_value(
+    value: float, n: int, interval: Interval | None = None, method: str = "", note: str = ""
+) -> MetricValue:
     if isnan(value):
-        return Value(value=None, n=n, note=NO_ROW)
-    if limits is None or isnan(limits.low):
-        return Value(value=value, n=n, note=note)
-    return Value(value=value, n=n, low=limits.low, high=limits.high, how=how, note=note)
+        return MetricValue(value=None, n=n, note=NO_ROW)
+    if interval is None or isnan(interval.low):
+        return MetricValue(value=value, n=n, note=note)
+    return MetricValue(value=value, n=n, low=interval.low, high=interval.high, method=method, note=note)

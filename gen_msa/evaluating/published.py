@@ -17,13 +17,13 @@ from pydantic import Field, model_validator
 
 from gen_msa import settings, shipped
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.results import Published
+from gen_msa.results import PublishedResult
 from gen_msa.settings import Settings
 
 FOLDER = "eval/published"
 
 
-class Row(Settings):
+class PublishedRow(Settings):
     """One system."""
 
     name: str = Field(min_length=1)
@@ -37,9 +37,9 @@ class Row(Settings):
     """What holds of this row besides the file's."""
 
     @model_validator(mode="after")
-    def _figures_are_named_once_and_in_range(self) -> Self:
-        both = self.percent.keys() & self.plain.keys()
-        if both or not (self.percent or self.plain):
+    def _check_metrics(self) -> Self:
+        duplicates = self.percent.keys() & self.plain.keys()
+        if duplicates or not (self.percent or self.plain):
             raise ValueError(f"{self.name}: give each figure once, under percent or plain")
         for name, value in (self.percent | self.plain).items():
             if not all(name.partition(".")):
@@ -49,7 +49,7 @@ class Row(Settings):
         return self
 
 
-class Table(Settings):
+class PublishedTable(Settings):
     """One file: the systems of one task on one split."""
 
     data: str = Field(min_length=1)
@@ -59,37 +59,37 @@ class Table(Settings):
     """Citation, with its table."""
     protocol: str = Field(min_length=1)
     """Split, classes, which F1, pictures, seeds, choice of checkpoint: what all rows share."""
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[PublishedRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _check_unique_names(self) -> Self:
         names = [r.name for r in self.rows]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"rows named twice: {', '.join(twice)}")
+        duplicates = sorted({n for n in names if names.count(n) > 1})
+        if duplicates:
+            raise ValueError(f"rows named twice: {', '.join(duplicates)}")
         return self
 
-    def published(self) -> tuple[Published, ...]:
+    def to_published(self) -> tuple[PublishedResult, ...]:
         """The rows as results hold them."""
-        return tuple(self._published(r) for r in self.rows)
+        return tuple(self._row_to_published(r) for r in self.rows)
 
-    def _published(self, row: Row) -> Published:
+    def _row_to_published(self, row: PublishedRow) -> PublishedResult:
         shares = {name: round(value / 100, 8) for name, value in row.percent.items()}
         protocol = f"{self.data}:{self.split}. {row.protocol}. {self.protocol}"
-        return Published(
+        return PublishedResult(
             name=row.name,
-            figures=shares | row.plain,
+            metrics=shares | row.plain,
             source=row.source or self.source,
             protocol=protocol if row.protocol else f"{self.data}:{self.split}. {self.protocol}",
         )
 
 
-def table(name: str) -> Table:
+def load_table(name: str) -> PublishedTable:
     """The file called `name`, or the user's own. Raises `UserError` as `settings.load` does."""
-    return settings.load(Table, shipped.shipped(FOLDER, name, ".yaml"))
+    return settings.load(PublishedTable, shipped.find_resource(FOLDER, name, ".yaml"))
 
 
-def load(names: Iterable[str]) -> tuple[Published, ...]:
+def load(names: Iterable[str]) -> tuple[PublishedResult, ...]:
     """The rows of each file, or one row of a file by `FILE#ROW`, in the order asked for.
 
     Raises `UserError` for an unknown file or row, with the nearest known one.
@@ -99,22 +99,22 @@ def load(names: Iterable[str]) -> tuple[Published, ...]:
 
 def names() -> list[str]:
     """Every shipped file."""
-    return shipped.names(FOLDER, ".yaml")
+    return shipped.resource_names(FOLDER, ".yaml")
 
 
-def about(data: str) -> list[str]:
+def tables_for(data: str) -> list[str]:
     """The shipped files about `DATASET:SPLIT`; of any split when only the data set is named."""
-    wanted, _, split = data.partition(":")
-    found = {name: table(name) for name in names()}
-    return [n for n, t in found.items() if t.data == wanted and split in ("", t.split)]
+    dataset, _, split = data.partition(":")
+    tables = {name: load_table(name) for name in names()}
+    return [n for n, t in tables.items() if t.data == dataset and split in ("", t.split)]
 
 
-def _rows(name: str) -> tuple[Published, ...]:
+def _rows(name: str) -> tuple[PublishedResult, ...]:
     file, _, row = name.partition("#")
-    rows = table(file).published()
+    rows = load_table(file).to_published()
     if not row:
         return rows
-    found = tuple(r for r in rows if r.name == row)
-    if not found:
-        raise UserError(f"no row {row!r} in {file}", mend=did_you_mean(row, [r.name for r in rows]))
-    return found
+    matching = tuple(r for r in rows if r.name == row)
+    if not matching:
+        raise UserError(f"no row {row!r} in {file}", hint=did_you_mean(row, [r.name for r in rows]))
+    return matching

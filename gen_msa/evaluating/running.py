@@ -12,238 +12,238 @@ from typing import Any
 from gen_msa import __version__
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.evaluating import probing, showing
-from gen_msa.evaluating.chance import chance
-from gen_msa.evaluating.comparing import compare, power_notes
-from gen_msa.evaluating.gathering import Answers, Gathered
-from gen_msa.evaluating.measuring import Board, Families, adds_up, definitions
-from gen_msa.evaluating.pairing import Pairing, cluster
-from gen_msa.evaluating.seeding import mean_of
+from gen_msa.evaluating.chance import shuffled_baseline
+from gen_msa.evaluating.comparing import compare_systems, power_notes
+from gen_msa.evaluating.gathering import SystemOutput, EvaluationData
+from gen_msa.evaluating.measuring import SystemScores, Families, is_additive, metric_definitions
+from gen_msa.evaluating.pairing import PairBuilder, cluster_id
+from gen_msa.evaluating.seeding import mean_over_seeds
 from gen_msa.evaluating.suite import Suite
-from gen_msa.metrics import Metric, Undefined, Whole, metrics
-from gen_msa.metrics.calibration import bins
-from gen_msa.metrics.labels import score
-from gen_msa.metrics.statistics.bootstrap import Draws
-from gen_msa.results import Bin, Definition, Published, ReaderResult, Result, Shown, Unread, Value
+from gen_msa.metrics import Metric, UndefinedMetric, CorpusMetric, metrics
+from gen_msa.metrics.calibration import calibration_curve
+from gen_msa.metrics.labels import score_labels
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
+from gen_msa.results import CalibrationBin, MetricDefinition, PublishedResult, SystemResult, EvaluationResult, SelectedRow, UnparsedAnswer, MetricValue
 from gen_msa.types import Status
 
-Probes = Mapping[str, Mapping[str, Mapping[str, Value]]]
+ProbeValues = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 """Reader -> probe -> figure."""
 
 
 def evaluate(
-    plan: Suite,
-    data: Gathered,
-    answers: Sequence[Answers] = (),
+    suite: Suite,
+    data: EvaluationData,
+    outputs: Sequence[SystemOutput] = (),
     *,
-    published: Sequence[Published] = (),
-    probes: Probes | None = None,
-) -> Result:
+    published: Sequence[PublishedResult] = (),
+    probes: ProbeValues | None = None,
+) -> EvaluationResult:
     """Measure every reader of `answers` (none: every reader in the data) and compare them.
 
     One that is called `plan.against` is what the others are held against, and is not measured.
     Raises `UserError` when nobody speaks, or `plan.against` says nothing.
     """
-    held = [a for a in answers if plan.against not in (a.name, a.seed_of)]
-    readers = held or speakers(plan, data)
-    families = _families(plan)
-    boards = _boards(plan, data, readers, families)
-    draws = _draws(plan, boards)
-    own = {a.name: boards[a.name] for a in readers if not a.seed_of}
-    some = next(iter(boards.values()))
-    measured = [_reader(plan, boards[a.name], a, draws) for a in readers]
-    best, worst = _explanations(own)
-    return Result(
-        **_head(plan, data, some),
-        definitions=(*definitions(families), *_of_probes(plan)),
-        readers=tuple(_with_means(measured, readers)),
-        comparisons=compare(own, plan.headline, draws, plan.correction) if draws else (),
+    candidates = [a for a in outputs if suite.reference not in (a.name, a.seed_of)]
+    systems = candidates or systems_in_data(suite, data)
+    families = _build_families(suite)
+    scores = _score_systems(suite, data, systems, families)
+    resamples = _resamples(suite, scores)
+    main_scores = {a.name: scores[a.name] for a in systems if not a.seed_of}
+    first_scores = next(iter(scores.values()))
+    system_results = [_system_result(suite, scores[a.name], a, resamples) for a in systems]
+    best, worst = _best_and_worst(main_scores)
+    return EvaluationResult(
+        **_result_header(suite, data, first_scores),
+        definitions=(*metric_definitions(families), *_probe_definitions(suite)),
+        systems=tuple(_with_seed_means(system_results, systems)),
+        comparisons=compare_systems(main_scores, suite.headline, resamples, suite.correction) if resamples else (),
         published=tuple(published),
-        disagreements=showing.disagreements({n: b.pairs for n, b in own.items()}),
+        disagreements=showing.find_disagreements({n: b.pairs for n, b in main_scores.items()}),
         best=best,
         worst=worst,
         probes={
-            name: {**chance(board, plan.seed), **_plain((probes or {}).get(name, {}))}
-            for name, board in own.items()
+            name: {**shuffled_baseline(system_scores, suite.seed), **_as_dicts((probes or {}).get(name, {}))}
+            for name, system_scores in main_scores.items()
         },
-        notes=(*data.notes, *_conflicts(some), *power_notes(own)),
+        notes=(*data.notes, *_conflict_notes(first_scores), *power_notes(main_scores)),
     )
 
 
-def check(plan: Suite, data: Gathered) -> None:
+def check_suite(suite: Suite, data: EvaluationData) -> None:
     """Raise what `evaluate` would of `data` before any of the suite's readers has read it."""
-    _families(plan)
-    taken = [e.shown for e in plan.readers if e.shown in data.readers()]
-    if taken:
-        raise UserError(f"{taken[0]!r} speaks in {data.name} already", mend="give it a `name`")
-    if plan.against not in (*data.readers(), *(e.shown for e in plan.readers)):
+    _build_families(suite)
+    name_clashes = [e.display_name for e in suite.models if e.display_name in data.annotators()]
+    if name_clashes:
+        raise UserError(f"{name_clashes[0]!r} speaks in {data.name} already", hint="give it a `name`")
+    if suite.reference not in (*data.annotators(), *(e.display_name for e in suite.models)):
         raise UserError(
-            f"{plan.against!r} says nothing in {data.name}; there: {_known(data)}",
-            mend="name one of them: --against NAME",
+            f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}",
+            hint="name one of them: --against NAME",
         )
-    if not plan.readers:
-        speakers(plan, data)
+    if not suite.models:
+        systems_in_data(suite, data)
 
 
-def _known(data: Gathered) -> str:
-    return ", ".join(data.readers()) or "nobody"
+def _annotator_list(data: EvaluationData) -> str:
+    return ", ".join(data.annotators()) or "nobody"
 
 
-def _families(plan: Suite) -> dict[str, Metric | Whole]:
+def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
     """Every family of the suite. Raises `UserError` for a wrong option, or a headline that the
     families do not measure row by row.
     """
-    found = {name: metrics[name](**options) for name, options in plan.families().items()}
-    for title in plan.headline:
-        family, _, figure = title.partition(".")
-        known = [f.name for f in found[family].figures]
-        if figure not in known:
-            raise UserError(f"headline {title}: no such figure", mend=did_you_mean(figure, known))
-        if not adds_up(found[family]):
+    families = {name: metrics[name](**options) for name, options in suite.metric_options().items()}
+    for full_name in suite.headline:
+        family, _, metric_name = full_name.partition(".")
+        names = [f.name for f in families[family].specs]
+        if metric_name not in names:
+            raise UserError(f"headline {full_name}: no such figure", hint=did_you_mean(metric_name, names))
+        if not is_additive(families[family]):
             raise UserError(
-                f"headline {title}: {family} is no sum over rows, so that it cannot be tested",
-                mend="name a figure of another family",
+                f"headline {full_name}: {family} is no sum over rows, so that it cannot be tested",
+                hint="name a figure of another family",
             )
-    return found
+    return families
 
 
-def _head(plan: Suite, data: Gathered, board: Board) -> dict[str, Any]:
+def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> dict[str, Any]:
     """What the figures are about, and all they were drawn with."""
     return {
-        "title": plan.title or data.name,
+        "title": suite.title or data.name,
         "data": data.name,
         "data_sha256": data.sha256,
-        "against": plan.against,
+        "against": suite.reference,
         "posts": len(data.examples),
-        "rows": sum(p.gold is not None for p in board.pairs),
-        "clusters": len({cluster(plan, e) for e in data.examples}),
-        "clustered_by": plan.cluster,
+        "rows": sum(p.gold is not None for p in scores.pairs),
+        "clusters": len({cluster_id(suite, e) for e in data.examples}),
+        "clustered_by": suite.cluster,
         "rejected": data.rejected,
-        "seed": plan.seed,
-        "replicates": plan.replicates,
+        "seed": suite.seed,
+        "replicates": suite.replicates,
         "version": __version__,
     }
 
 
-def speakers(plan: Suite, data: Gathered) -> list[Answers]:
+def systems_in_data(suite: Suite, data: EvaluationData) -> list[SystemOutput]:
     """Everyone in the data but `plan.against`. Raises `UserError` when that is nobody."""
-    found = [name for name in data.readers() if name != plan.against]
-    if not found:
+    names = [name for name in data.annotators() if name != suite.reference]
+    if not names:
         raise UserError(
-            f"{data.name} holds nobody's opinions to hold against {plan.against!r}",
-            mend="name a reader: --reader builtin",
+            f"{data.name} holds nobody's opinions to hold against {suite.reference!r}",
+            hint="name a reader: --reader builtin",
         )
-    return [Answers(name=n, file=Path(data.name), by=n, reader=n) for n in found]
+    return [SystemOutput(name=n, file=Path(data.name), annotator=n, model=n) for n in names]
 
 
-def _boards(
-    plan: Suite, data: Gathered, readers: Sequence[Answers], families: Families
-) -> dict[str, Board]:
-    if plan.against not in data.readers():
-        raise UserError(f"{plan.against!r} says nothing in {data.name}; there: {_known(data)}")
-    rows = Pairing(plan, data)
-    return {a.name: Board(rows.of(a.name), families) for a in readers}
+def _score_systems(
+    suite: Suite, data: EvaluationData, systems: Sequence[SystemOutput], families: Families
+) -> dict[str, SystemScores]:
+    if suite.reference not in data.annotators():
+        raise UserError(f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}")
+    pair_builder = PairBuilder(suite, data)
+    return {a.name: SystemScores(pair_builder.pairs_of(a.name), families) for a in systems}
 
 
-def _draws(plan: Suite, boards: Mapping[str, Board]) -> Draws | None:
+def _resamples(suite: Suite, scores: Mapping[str, SystemScores]) -> BootstrapResamples | None:
     try:
-        clusters = [b.clusters for b in boards.values()]
-        return Draws(clusters, replicates=plan.replicates, seed=plan.seed)
-    except Undefined:
+        clusters = [b.clusters for b in scores.values()]
+        return BootstrapResamples(clusters, replicates=suite.replicates, seed=suite.seed)
+    except UndefinedMetric:
         return None
 
 
-def _reader(plan: Suite, board: Board, answers: Answers, draws: Draws | None) -> ReaderResult:
-    rows = [p for p in board.pairs if p.gold is not None]
-    decided = [(p.truth, p.answer) for p in rows if p.truth is not None]
-    confusion = score([g for g, _ in decided], [a for _, a in decided]).confusion if decided else {}
-    return ReaderResult(
-        name=answers.name,
-        reader=answers.reader or answers.name,
-        facts=answers.facts,
+def _system_result(suite: Suite, scores: SystemScores, output: SystemOutput, resamples: BootstrapResamples | None) -> SystemResult:
+    rows = [p for p in scores.pairs if p.gold is not None]
+    labelled = [(p.label, p.predicted_label) for p in rows if p.label is not None]
+    confusion = score_labels([g for g, _ in labelled], [a for _, a in labelled]).confusion if labelled else {}
+    return SystemResult(
+        name=output.name,
+        model=output.model or output.name,
+        fingerprint=output.fingerprint,
         rows=len(rows),
         posts=len({p.post.id for p in rows}),
-        silent=sum(p.said is None for p in rows),
-        beside=len(board.pairs) - len(rows),
-        figures=board.figures(draws),
+        n_missing=sum(p.prediction is None for p in rows),
+        n_spurious=len(scores.pairs) - len(rows),
+        metrics=scores.metric_values(resamples),
         confusion={
             str(g): {str(a or "unread"): n for a, n in row.items()} for g, row in confusion.items()
         },
-        calibration=_curve(board),
-        levels=tuple(
-            level for name in plan.slices for level in board.levels(name, plan.headline, draws)
+        calibration=_curve_bins(scores),
+        slices=tuple(
+            level for name in suite.slices for level in scores.slice_scores(name, suite.headline, resamples)
         ),
-        unread=tuple(_unread(board)),
-        cost=answers.cost,
-        costing=answers.costing,
-        notes=tuple(f"{family}: {why}" for family, why in board.why.items()),
+        unparsed=tuple(_unparsed_answers(scores)),
+        cost=output.cost,
+        cost_benchmark=output.cost_benchmark,
+        notes=tuple(f"{family}: {reason}" for family, reason in scores.undefined_reasons.items()),
     )
 
 
-def _curve(board: Board) -> tuple[Bin, ...]:
+def _curve_bins(scores: SystemScores) -> tuple[CalibrationBin, ...]:
     """The calibration curve; nothing for a reader without probabilities."""
     try:
-        return tuple(b for b in bins(board.pairs) if b.n)
-    except Undefined:
+        return tuple(b for b in calibration_curve(scores.pairs) if b.n)
+    except UndefinedMetric:
         return ()
 
 
-def _unread(board: Board) -> list[Unread]:
+def _unparsed_answers(scores: SystemScores) -> list[UnparsedAnswer]:
     """Answers without a polarity where gold has one, whole."""
-    found = []
-    for pair in board.pairs:
-        if pair.truth is None or pair.answer is not None or pair.gold is None:
+    unparsed = []
+    for pair in scores.pairs:
+        if pair.label is None or pair.predicted_label is not None or pair.gold is None:
             continue
-        said = pair.said
-        status = str(said.status) if said else "silent"
-        found.append(
-            Unread(
+        prediction = pair.prediction
+        status = str(prediction.status) if prediction else "silent"
+        unparsed.append(
+            UnparsedAnswer(
                 post=pair.post.id,
                 aspect=pair.gold.aspect.term,
                 status=str(Status.EMPTY) if status == Status.OK else status,
-                raw=(said.raw if said else "") or "",
+                raw=(prediction.raw if prediction else "") or "",
             )
         )
-    return found
+    return unparsed
 
 
-def _explanations(
-    boards: Mapping[str, Board],
-) -> tuple[tuple[Shown, ...], tuple[Shown, ...]]:
-    best: list[Shown] = []
-    worst: list[Shown] = []
-    for name, board in boards.items():
-        marks = {f: board.marks(f) for f in showing.SIGNS if f in board.rows}
-        good, bad = showing.explanations(name, board.pairs, marks)
-        best += good
-        worst += bad
+def _best_and_worst(
+    scores: Mapping[str, SystemScores],
+) -> tuple[tuple[SelectedRow, ...], tuple[SelectedRow, ...]]:
+    best: list[SelectedRow] = []
+    worst: list[SelectedRow] = []
+    for name, system_scores in scores.items():
+        per_row_scores = {f: system_scores.per_row_scores(f) for f in showing.RANKING_FAMILIES if f in system_scores.row_statistics}
+        system_best, system_worst = showing.rank_explanations(name, system_scores.pairs, per_row_scores)
+        best += system_best
+        worst += system_worst
     return tuple(best), tuple(worst)
 
 
-def _with_means(results: Sequence[ReaderResult], readers: Sequence[Answers]) -> list[ReaderResult]:
+def _with_seed_means(results: Sequence[SystemResult], systems: Sequence[SystemOutput]) -> list[SystemResult]:
     """Each reader, its other seeds after it, and the mean of them all where there are any."""
-    found: list[ReaderResult] = []
-    for one, asked in zip(results, readers, strict=True):
-        if asked.seed_of:
+    with_means: list[SystemResult] = []
+    for result, system in zip(results, systems, strict=True):
+        if system.seed_of:
             continue
-        of_it = [r for r, a in zip(results, readers, strict=True) if a.seed_of == one.name]
-        found += [one, *of_it]
-        if of_it:
-            found.append(mean_of(one.name, [one, *of_it]))
-    return found
+        other_seeds = [r for r, a in zip(results, systems, strict=True) if a.seed_of == result.name]
+        with_means += [result, *other_seeds]
+        if other_seeds:
+            with_means.append(mean_over_seeds(result.name, [result, *other_seeds]))
+    return with_means
 
 
-def _of_probes(plan: Suite) -> list[Definition]:
+def _probe_definitions(suite: Suite) -> list[MetricDefinition]:
     return [
-        Definition(family=name, name=f.name, about=f.about, unit=f.unit, better=f.better)
-        for name in plan.probed()
-        for f in probing.probes[name].figures
+        MetricDefinition(family=name, name=f.name, about=f.about, unit=f.unit, better=f.better)
+        for name in suite.probe_options()
+        for f in probing.probes[name].specs
     ]
 
 
-def _plain(probes: Mapping[str, Mapping[str, Value]]) -> dict[str, dict[str, Value]]:
-    return {name: dict(figures) for name, figures in probes.items()}
+def _as_dicts(probes: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict[str, MetricValue]]:
+    return {name: dict(values) for name, values in probes.items()}
 
 
-def _conflicts(board: Board) -> list[str]:
-    n = sum(p.gold is not None and p.truth is None and p.gold.score is None for p in board.pairs)
+def _conflict_notes(scores: SystemScores) -> list[str]:
+    n = sum(p.gold is not None and p.label is None and p.gold.score is None for p in scores.pairs)
     return [f"{n:,} rows have no gold polarity and are in no figure of labels"] * bool(n)

@@ -7,32 +7,32 @@ The figures of one seed all come from its one checkpoint; the mean row says how 
 
 from collections.abc import Sequence
 
-from gen_msa.metrics.statistics.seeds import spread
-from gen_msa.results import ReaderResult, Value
+from gen_msa.metrics.statistics.seeds import seed_spread
+from gen_msa.results import SystemResult, MetricValue
 
 
-def mean_of(name: str, seeds: Sequence[ReaderResult]) -> ReaderResult:
+def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:
     """Mean and standard deviation of every figure over `seeds`, each seed's value beside it."""
     first = seeds[0]
-    figures = {
-        family: {figure: _mean([s.figures[family][figure] for s in seeds]) for figure in of_family}
-        for family, of_family in first.figures.items()
+    mean_metrics = {
+        family: {metric_name: _mean_value([s.metrics[family][metric_name] for s in seeds]) for metric_name in family_metrics}
+        for family, family_metrics in first.metrics.items()
     }
-    return ReaderResult(
+    return SystemResult(
         name=f"{name}, mean of {len(seeds)} seeds",
-        reader=first.reader,
+        model=first.model,
         rows=first.rows,
         posts=first.posts,
-        figures=figures,
+        metrics=mean_metrics,
         notes=(f"each seed is one checkpoint: {', '.join(s.name for s in seeds)}",),
     )
 
 
-def _mean(values: Sequence[Value]) -> Value:
-    known = [v.value for v in values if v.value is not None]
-    if len(known) < len(values):
-        note = f"undefined for {len(values) - len(known)} of {len(values)} seeds"
-        return Value(value=None, n=values[0].n, note=note, seeds=tuple(known))
-    found = spread(known)
-    note = f"sd {found.sd:.4f} over {found.n} seeds" if found.sd is not None else ""
-    return Value(value=found.mean, n=values[0].n, note=note, seeds=tuple(known))
+def _mean_value(values: Sequence[MetricValue]) -> MetricValue:
+    defined = [v.value for v in values if v.value is not None]
+    if len(defined) < len(values):
+        note = f"undefined for {len(values) - len(defined)} of {len(values)} seeds"
+        return MetricValue(value=None, n=values[0].n, note=note, seeds=tuple(defined))
+    found = seed_spread(defined)
+    note = f"sd {found.std:.4f} over {found.n} seeds" if found.std is not None else ""
+    return MetricValue(value=found.mean, n=values[0].n, note=note, seeds=tuple(defined))

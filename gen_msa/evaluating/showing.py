@@ -12,66 +12,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.metrics import Pair
-from gen_msa.results import Shown
+from gen_msa.results import SelectedRow
 
-PER_READER = 10
-MOST = 200
-SIGNS = ("naming", "quoting", "grounding", "chrf")
+EXAMPLES_PER_SYSTEM = 10
+MAX_DISAGREEMENTS = 200
+RANKING_FAMILIES = ("naming", "quoting", "grounding", "chrf")
 """Families whose headline speaks for an explanation, row by row."""
 
-Marks = Mapping[str, NDArray[np.float64]]
+PerRowScores = Mapping[str, NDArray[np.float64]]
 """Family -> its headline figure of every row, NaN where the row is in no figure."""
 
 
-def disagreements(said: Mapping[str, Sequence[Pair]], limit: int = MOST) -> tuple[Shown, ...]:
+def find_disagreements(pairs_by_system: Mapping[str, Sequence[Pair]], limit: int = MAX_DISAGREEMENTS) -> tuple[SelectedRow, ...]:
     """Gold's rows that readers give different polarities, most divided first.
 
     Every reader's pairs begin with gold's rows in the same order; what it said besides is left out.
     """
-    if len(said) < 2:
+    if len(pairs_by_system) < 2:
         return ()
-    rows = [[p for p in pairs if p.gold is not None] for pairs in said.values()]
-    found: list[tuple[int, Shown]] = []
-    for together in zip(*rows, strict=True):
-        answers = [p.answer for p in together]
-        if len(set(answers)) > 1:
-            wrong = sum(a != together[0].truth for a in answers)
-            told = ", ".join(f"{n}: {a or 'unread'}" for n, a in zip(said, answers, strict=True))
+    rows = [[p for p in pairs if p.gold is not None] for pairs in pairs_by_system.values()]
+    divided: list[tuple[int, SelectedRow]] = []
+    for row_pairs in zip(*rows, strict=True):
+        labels = [p.answer for p in row_pairs]
+        if len(set(labels)) > 1:
+            n_wrong = sum(a != row_pairs[0].truth for a in labels)
+            reason = ", ".join(f"{n}: {a or 'unread'}" for n, a in zip(pairs_by_system, labels, strict=True))
             # Half right and half wrong says more than one reader alone in error.
-            even = abs(2 * wrong - len(answers))
-            found.append((even, _row(together[0], told)))
-    found.sort(key=lambda item: item[0])
-    return tuple(row for _, row in found[:limit])
+            imbalance = abs(2 * n_wrong - len(labels))
+            divided.append((imbalance, _shown_row(row_pairs[0], reason)))
+    divided.sort(key=lambda item: item[0])
+    return tuple(row for _, row in divided[:limit])
 
 
-def explanations(
-    name: str, pairs: Sequence[Pair], marks: Marks
-) -> tuple[tuple[Shown, ...], tuple[Shown, ...]]:
+def rank_explanations(
+    name: str, pairs: Sequence[Pair], per_row_scores: PerRowScores
+) -> tuple[tuple[SelectedRow, ...], tuple[SelectedRow, ...]]:
     """One reader's best and worst explanations: right or wrong, then what the families say.
 
     Each is scored by the mean of its marks (0..1) plus 1 for the right polarity; among equals the
     more confident one is the better when right and the worse when wrong.
     """
-    used = [f for f in SIGNS if f in marks]
-    scored: list[tuple[float, float, Shown]] = []
+    families = [f for f in RANKING_FAMILIES if f in per_row_scores]
+    scored: list[tuple[float, float, SelectedRow]] = []
     for i, pair in enumerate(pairs):
-        if not pair.explanation or pair.truth is None:
+        if not pair.explanation or pair.label is None:
             continue
-        signs = {f: float(marks[f][i]) for f in used if not np.isnan(marks[f][i])}
-        right = pair.answer == pair.truth
-        sure = (pair.said.probability if pair.said else None) or 0.0
-        mark = float(np.mean(list(signs.values()))) if signs else 0.0
-        told = [f"{name}: {'right' if right else f'wrong, gold is {pair.truth}'}"]
-        told += [f"{f} {v:.2f}" for f, v in signs.items()] + [f"probability {sure:.2f}"]
-        scored.append((right + mark, sure if right else -sure, _row(pair, ", ".join(told))))
+        row_scores = {f: float(per_row_scores[f][i]) for f in families if not np.isnan(per_row_scores[f][i])}
+        is_correct = pair.predicted_label == pair.label
+        confidence = (pair.prediction.probability if pair.prediction else None) or 0.0
+        mean_score = float(np.mean(list(row_scores.values()))) if row_scores else 0.0
+        reasons = [f"{name}: {'right' if is_correct else f'wrong, gold is {pair.label}'}"]
+        reasons += [f"{f} {v:.2f}" for f, v in row_scores.items()] + [f"probability {confidence:.2f}"]
+        scored.append((is_correct + mean_score, confidence if is_correct else -confidence, _shown_row(pair, ", ".join(reasons))))
     scored.sort(key=lambda item: item[:2])
-    worst = tuple(row for _, _, row in scored[:PER_READER])
-    best = tuple(row for _, _, row in reversed(scored[-PER_READER:]))
-    return best, worst if len(scored) >= 2 * PER_READER else worst[: len(scored) // 2]
+    worst = tuple(row for _, _, row in scored[:EXAMPLES_PER_SYSTEM])
+    best = tuple(row for _, _, row in reversed(scored[-EXAMPLES_PER_SYSTEM:]))
+    return best, worst if len(scored) >= 2 * EXAMPLES_PER_SYSTEM else worst[: len(scored) // 2]
 
 
-def _row(pair: Pair, why: str) -> Shown:
-    opinion = pair.gold or pair.said
+def _shown_row(pair: Pair, reason: str) -> SelectedRow:
+    opinion = pair.gold or pair.prediction
     assert opinion is not None  # noqa: S101  a pair has one of the two
     aspect = opinion.aspect
-    return Shown(post=pair.post.id, aspect=aspect.term, start=aspect.start, why=why)
+    return SelectedRow(post=pair.post.id, aspect=aspect.term, start=aspect.start, reason=reason)

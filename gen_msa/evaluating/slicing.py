@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.metrics import Pair
-from gen_msa.spans import Spans
+from gen_msa.spans import SearchableText
 
 _NEGATION = re.compile(
     r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|hardly|barely)\b|n['’]t\b",
@@ -34,40 +34,40 @@ def _negation(pair: Pair) -> str:
     return "yes" if _NEGATION.search(pair.post.text) else "no"
 
 
-def _picture(pair: Pair) -> str:
+def _image(pair: Pair) -> str:
     return "with" if any(m.kind == "image" for m in pair.post.media) else "without"
 
 
 def _visible(pair: Pair) -> str:
     """Whether the aspect is named in what stands for the picture; no level where nothing does."""
-    opinion = pair.gold or pair.said
-    told = " ".join(pair.shown.get(name, "") for name in ("caption", "objects"))
-    if opinion is None or not opinion.aspect.term or not told.strip():
+    opinion = pair.gold or pair.prediction
+    image_text = " ".join(pair.extra_inputs.get(name, "") for name in ("caption", "objects"))
+    if opinion is None or not opinion.aspect.term or not image_text.strip():
         return ""
-    return "named in it" if Spans(told).find(opinion.aspect.term) else "not named in it"
+    return "named in it" if SearchableText(image_text).find(opinion.aspect.term) else "not named in it"
 
 
 def _gold(pair: Pair) -> str:
-    return str(pair.truth or "")
+    return str(pair.label or "")
 
 
 SLICES: Mapping[str, Callable[[Pair], str]] = {
     "aspects": _aspects,
     "length": _length,
     "negation": _negation,
-    "picture": _picture,
+    "picture": _image,
     "visible": _visible,
     "gold": _gold,
 }
 
 
-def levels(name: str, pairs: Sequence[Pair]) -> dict[str, list[int]]:
+def slice_rows(name: str, pairs: Sequence[Pair]) -> dict[str, list[int]]:
     """Level -> places of its rows, levels in sorted order. Raises `UserError` for no such slice."""
     if name not in SLICES:
-        raise UserError(f"no slice named {name!r}", mend=did_you_mean(name, SLICES))
-    found: dict[str, list[int]] = {}
+        raise UserError(f"no slice named {name!r}", hint=did_you_mean(name, SLICES))
+    indices_by_level: dict[str, list[int]] = {}
     for i, pair in enumerate(pairs):
         level = SLICES[name](pair)
         if level:
-            found.setdefault(level, []).append(i)
-    return dict(sorted(found.items()))
+            indices_by_level.setdefault(level, []).append(i)
+    return dict(sorted(indices_by_level.items()))

@@ -21,14 +21,14 @@ from gen_msa.evaluating.slicing import SLICES as KNOWN_SLICES
 from gen_msa.metrics import metrics
 from gen_msa.settings import Settings
 
-FAMILIES = ("labels", "calibration", "naming", "quoting", "wording", "copying")
-SLICES = ("aspects", "length", "negation", "picture")
+DEFAULT_METRICS = ("labels", "calibration", "naming", "quoting", "wording", "copying")
+DEFAULT_SLICES = ("aspects", "length", "negation", "picture")
 
 
-class Entry(Settings):
+class ModelEntry(Settings):
     """One reader of a suite."""
 
-    reader: str
+    model: str
     """As on the command line: `builtin`, `file:opinions.jsonl#teacher`, `student:DIR`, …"""
     name: str = ""
     """As shown; empty: `reader`. Never `gold`, and in one line."""
@@ -39,17 +39,17 @@ class Entry(Settings):
     over all, with every seed's beside it."""
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """The name in tables and files."""
-        return self.name or self.reader
+        return self.name or self.model
 
     @model_validator(mode="after")
-    def _can_be_told_apart(self) -> Self:
-        if self.shown == "gold" or not self.shown.isprintable() or not self.shown.strip():
-            raise ValueError(f"a reader cannot be called {self.shown!r}: give it another `name`")
-        for one in self.seeds:
-            if (self.reader, *self.seeds).count(one) > 1:
-                raise ValueError(f"{one!r} stands twice among the seeds of {self.shown!r}")
+    def _check_names(self) -> Self:
+        if self.display_name == "gold" or not self.display_name.isprintable() or not self.display_name.strip():
+            raise ValueError(f"a reader cannot be called {self.display_name!r}: give it another `name`")
+        for seed in self.seeds:
+            if (self.model, *self.seeds).count(seed) > 1:
+                raise ValueError(f"{seed!r} stands twice among the seeds of {self.display_name!r}")
         return self
 
 
@@ -60,19 +60,19 @@ class Suite(Settings):
     data: str
     """`DATASET:SPLIT` or a file of examples. This and every other path is relative to the folder
     in which the command is run."""
-    against: str = "gold"
+    reference: str = "gold"
     """Whose opinions count as right: `gold`, or any reader's name in the data."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first rows; printed as what it is."""
-    readers: tuple[Entry, ...] = ()
+    models: tuple[ModelEntry, ...] = ()
     """None: everyone in the data but `against`."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Given to every reader."""
-    metrics: tuple[str | dict[str, dict[str, Any]], ...] = FAMILIES
+    metrics: tuple[str | dict[str, dict[str, Any]], ...] = DEFAULT_METRICS
     """Families by name, or `{rouge: {language: zh}}` with options."""
     headline: tuple[str, ...] = ("labels.accuracy", "labels.macro_f1")
     """What readers are compared by, as `family.figure`; each pair gets a paired test."""
-    slices: tuple[str, ...] = SLICES
+    slices: tuple[str, ...] = DEFAULT_SLICES
     published: tuple[str, ...] = ()
     """Names in `eval/published/`: papers' printed figures, shown beside ours."""
     probes: tuple[str | dict[str, dict[str, Any]], ...] = ()
@@ -83,11 +83,11 @@ class Suite(Settings):
     """A model that marks explanations; another one than made them."""
     judge_limit: int = Field(default=200, ge=1)
     """Rows of each reader that it marks, spread evenly over the data."""
-    human: Path | None = None
+    human_ratings: Path | None = None
     """JSONL of people's marks; without, every figure of the judge is `uncalibrated`."""
     cost: CostSettings = CostSettings()
     """What reading costs, measured apart from the figures; off until `cost.posts` is given."""
-    shown: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    image_text: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """What stands for a picture, for grounding: `{caption: {files: [captions.json]}}`, the options
     of the cue source `context`."""
     cluster: Literal["picture", "post"] = "picture"
@@ -98,46 +98,46 @@ class Suite(Settings):
 
     @field_validator("readers")
     @classmethod
-    def _names_are_file_names(cls, found: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    def _check_unique_names(cls, models: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
         # Some file systems take `A` and `a` for one name.
-        names = [e.shown.casefold() for e in found]
-        for entry in found:
-            if names.count(entry.shown.casefold()) > 1:
+        names = [e.display_name.casefold() for e in models]
+        for entry in models:
+            if names.count(entry.display_name.casefold()) > 1:
                 raise ValueError(
-                    f"two readers are called {entry.shown!r}: give one of them a `name`"
+                    f"two readers are called {entry.display_name!r}: give one of them a `name`"
                 )
-        return found
+        return models
 
     @model_validator(mode="after")
-    def _parts_are_known(self) -> Self:
-        asked = (
-            ("metric", self.families(), metrics.names()),
+    def _check_parts(self) -> Self:
+        requested = (
+            ("metric", self.metric_options(), metrics.names()),
             ("slice", self.slices, KNOWN_SLICES),
-            ("probe", self.probed(), probes.names()),
+            ("probe", self.probe_options(), probes.names()),
         )
-        for kind, names, known in asked:
+        for kind, names, available in requested:
             for name in names:
-                if name not in known:
-                    raise ValueError(f"no {kind} named {name!r}; {did_you_mean(name, known)}")
-        for figure in self.headline:
-            family = figure.partition(".")[0]
-            if family not in self.families():
-                raise ValueError(f"headline {figure}: the family {family!r} is not in metrics")
+                if name not in available:
+                    raise ValueError(f"no {kind} named {name!r}; {did_you_mean(name, available)}")
+        for metric in self.headline:
+            family = metric.partition(".")[0]
+            if family not in self.metric_options():
+                raise ValueError(f"headline {metric}: the family {family!r} is not in metrics")
         return self
 
-    def families(self) -> dict[str, dict[str, Any]]:
+    def metric_options(self) -> dict[str, dict[str, Any]]:
         """Every family with its options, in the order given."""
-        return _named(self.metrics)
+        return _options_by_name(self.metrics)
 
-    def probed(self) -> dict[str, dict[str, Any]]:
+    def probe_options(self) -> dict[str, dict[str, Any]]:
         """Every probe with its options, in the order given."""
-        return _named(self.probes)
+        return _options_by_name(self.probes)
 
 
-def _named(parts: Iterable[str | dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def _options_by_name(parts: Iterable[str | dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {}
-    for one in parts:
-        out |= {one: {}} if isinstance(one, str) else one
+    for part in parts:
+        out |= {part: {}} if isinstance(part, str) else part
     return out
 
 
@@ -146,12 +146,12 @@ def load(name: str, overrides: Iterable[str] = ()) -> Suite:
 
     Raises `UserError` naming an unknown key and the nearest known one.
     """
-    own = Path(name)
-    if own.suffix not in (".yaml", ".yml") or not own.is_file():
-        own = shipped.shipped("eval/suites", name, ".yaml")
-    return settings.load(Suite, own, overrides)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        path = shipped.find_resource("eval/suites", name, ".yaml")
+    return settings.load(Suite, path, overrides)
 
 
 def names() -> list[str]:
     """Every shipped suite."""
-    return shipped.names("eval/suites", ".yaml")
+    return shipped.resource_names("eval/suites", ".yaml")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_msa.finetuning import recipe
-from gen_msa.launching import needing, script
+from gen_msa.launching import require_extra, run_recipe_script
 
 _HEAVY = ("torch", "transformers", "accelerate", "peft")
 
@@ -27,16 +27,16 @@ def start(
     longest batch, and writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that
     diverged.
     """
-    said = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
-    settings = recipe.load(name, said)
-    with needing("train", _HEAVY):
+    all_overrides = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
+    settings = recipe.load_recipe(name, all_overrides)
+    with require_extra("train", _HEAVY):
         from gen_msa.finetuning.loop import finetune
     return finetune(settings, dry_run=dry_run)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a script. Exits with the `UserError`'s code, 130 when interrupted."""
-    script("gen_msa.finetuning", start, arguments, stopped="whole checkpoints are kept")
+    run_recipe_script("gen_msa.finetuning", start, arguments, interrupt_message="whole checkpoints are stop_message")
 
 
 if __name__ == "__main__":

@@ -20,82 +20,82 @@ import torch
 from torch import nn
 
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.finetuning.opening import use_cache
-from gen_msa.finetuning.parts import Kind, Parts, inside, kind_of, parts_of, unused
-from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.targeting import targets
+from gen_msa.finetuning.opening import set_use_cache
+from gen_msa.finetuning.parts import ParamKind, ModelParts, is_inside, param_kind, find_model_parts, unused_vision_paths
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.targeting import lora_targets
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainableParam:
     """One tensor that is trained."""
 
-    kind: Kind
+    kind: ParamKind
     name: str
     """As in the wrapped model."""
     shape: tuple[int, ...]
-    count: int
+    numel: int
     """Numbers in it."""
 
 
-def adapt(model: Any, recipe: Recipe) -> Any:
+def wrap_with_peft(model: Any, recipe: FinetuneRecipe) -> Any:
     """`model` (changed in place) ready to train: wrapped by peft for LoRA, itself for `full`.
 
     `full` trains the decoder with its embeddings and head; the projector if `train_projector`, the
     vision tower if `train_vision`; what lies beside them (an `image_newline`) never. Raises
     `UserError` when a named part does not exist.
     """
-    parts = parts_of(model)
-    for wanted, found, name in (
+    parts = find_model_parts(model)
+    for requested, modules, name in (
         (recipe.train_vision, parts.vision, "train_vision"),
         (recipe.train_projector, parts.projector, "train_projector"),
     ):
-        if wanted and not found:
-            raise UserError(f"{name}: this model has no such part", mend=f"set {name}: false")
-    change = _full if recipe.finetuning_type == "full" else _lora
-    adapted = change(model, recipe, parts)
-    for weight in adapted.parameters():
+        if requested and not modules:
+            raise UserError(f"{name}: this model has no such part", hint=f"set {name}: false")
+    wrap = _train_full if recipe.finetuning_type == "full" else _add_lora
+    wrapped = wrap(model, recipe, parts)
+    for weight in wrapped.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
-    for module in _still(model, recipe, parts):
-        _hold(module)
+    for module in _eval_only_modules(model, recipe, parts):
+        _keep_in_eval_mode(module)
     if recipe.gradient_checkpointing:
-        tuners = _tuners(adapted)
-        again = {"use_reentrant": False, "context_fn": lambda: _recomputed(tuners)}
-        model.gradient_checkpointing_enable(again)
-    adapted.train()
-    return adapted
+        peft_layers = _peft_layers(wrapped)
+        checkpointing_options = {"use_reentrant": False, "context_fn": lambda: _recompute_contexts(peft_layers)}
+        model.gradient_checkpointing_enable(checkpointing_options)
+    wrapped.train()
+    return wrapped
 
 
-def trainable(model: Any) -> list[Trained]:
+def trainable_params(model: Any) -> list[TrainableParam]:
     """Every tensor that is trained, in the order of the model."""
-    parts = parts_of(_inner(model))
+    parts = find_model_parts(_base_model(model))
     return [
-        Trained(kind_of(_plain(name), parts), name, tuple(weight.shape), weight.numel())
+        TrainableParam(param_kind(_strip_peft_prefixes(name), parts), name, tuple(weight.shape), weight.numel())
         for name, weight in model.named_parameters()
         if weight.requires_grad
     ]
 
 
-def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(model: Any, recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     """Groups for an optimiser: the projector at its own rate; no decay of vectors (norms, biases).
 
     Each has `params`, `lr`, `weight_decay` and `name`; empty ones are left out.
     """
-    named = dict(model.named_parameters())
+    params_by_name = dict(model.named_parameters())
     groups: dict[str, dict[str, Any]] = {}
-    for one in trainable(model):
-        projector = one.kind == "projector"
-        own = recipe.projector_learning_rate if projector else None
-        rate = recipe.learning_rate if own is None else own
-        decay = recipe.weight_decay if len(one.shape) > 1 else 0.0
+    for param in trainable_params(model):
+        projector = param.kind == "projector"
+        projector_rate = recipe.projector_learning_rate if projector else None
+        rate = recipe.learning_rate if projector_rate is None else projector_rate
+        decay = recipe.weight_decay if len(param.shape) > 1 else 0.0
         name = ("projector" if projector else "model") + ("" if decay else ", no decay")
-        empty: dict[str, Any] = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
-        groups.setdefault(name, empty)["params"].append(named[one.name])
+        new_group: dict[str, Any] = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
+        groups.setdefault(name, new_group)["params"].append(params_by_name[param.name])
     return list(groups.values())
 
 
-def save_adapter(
+def write_adapter_weights(
     model: Any, folder: Path, dtype: str = "float32", state: dict[str, Any] | None = None
 ) -> None:
     """Writes what was trained: peft's adapter files, or the whole model's safetensors for `full`.
@@ -108,14 +108,14 @@ def save_adapter(
         model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
         (Path(folder) / "README.md").unlink(missing_ok=True)
         if dtype != "float32":
-            _rounded(Path(folder) / "adapter_model.safetensors", getattr(torch, dtype))
+            _cast_adapter_file(Path(folder) / "adapter_model.safetensors", getattr(torch, dtype))
     else:
-        use_cache(model, True)
+        set_use_cache(model, True)
         model.save_pretrained(folder, state_dict=state)
-        use_cache(model, False)
+        set_use_cache(model, False)
 
 
-def _rounded(path: Path, dtype: torch.dtype) -> None:
+def _cast_adapter_file(path: Path, dtype: torch.dtype) -> None:
     """The same tensors in a shorter form."""
     from safetensors.torch import load_file, save_file
 
@@ -124,7 +124,7 @@ def _rounded(path: Path, dtype: torch.dtype) -> None:
 
 
 @contextmanager
-def precision(model: Any, recipe: Recipe) -> Iterator[None]:
+def mixed_precision(model: Any, recipe: FinetuneRecipe) -> Iterator[None]:
     """Around every forward: matrix products in bfloat16 if the recipe or frozen weights say so.
 
     LoRA weights stay in float32; autocast rounds them, so their inputs need no widening, which is
@@ -134,11 +134,11 @@ def precision(model: Any, recipe: Recipe) -> Iterator[None]:
         yield
         return
     device = next(model.parameters()).device.type
-    with torch.autocast(device, dtype=torch.bfloat16), _narrow(_tuners(model)):
+    with torch.autocast(device, dtype=torch.bfloat16), _disable_input_casting(_peft_layers(model)):
         yield
 
 
-def _tuners(model: Any) -> list[Any]:
+def _peft_layers(model: Any) -> list[Any]:
     """The layers that peft put in."""
     if not hasattr(model, "peft_config"):
         return []
@@ -148,43 +148,43 @@ def _tuners(model: Any) -> list[Any]:
 
 
 @contextmanager
-def _narrow(tuners: list[Any]) -> Iterator[None]:
+def _disable_input_casting(peft_layers: list[Any]) -> Iterator[None]:
     """As `peft.helpers.disable_input_dtype_casting`, without walking the model each time."""
-    before = [layer.cast_input_dtype_enabled for layer in tuners]
-    for layer in tuners:
+    previous = [layer.cast_input_dtype_enabled for layer in peft_layers]
+    for layer in peft_layers:
         layer.cast_input_dtype_enabled = False
     try:
         yield
     finally:
-        for layer, was in zip(tuners, before, strict=True):
-            layer.cast_input_dtype_enabled = was
+        for layer, value in zip(peft_layers, previous, strict=True):
+            layer.cast_input_dtype_enabled = value
 
 
-def _recomputed(tuners: list[Any]) -> tuple[AbstractContextManager[None], ...]:
+def _recompute_contexts(peft_layers: list[Any]) -> tuple[AbstractContextManager[None], ...]:
     """Contexts of a checkpointed layer: recomputed in backward as it was computed in forward.
 
     Backward runs outside `precision`; torch itself brings autocast back, but not peft's casting.
     """
-    narrow = any(not layer.cast_input_dtype_enabled for layer in tuners[:1])
-    return nullcontext(), _narrow(tuners) if narrow else nullcontext()
+    casting_disabled = any(not layer.cast_input_dtype_enabled for layer in peft_layers[:1])
+    return nullcontext(), _disable_input_casting(peft_layers) if casting_disabled else nullcontext()
 
 
-def _full(model: Any, recipe: Recipe, parts: Parts) -> Any:
-    idle, head = unused(model, parts), model.get_output_embeddings()
+def _train_full(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
+    unused_paths, head = unused_vision_paths(model, parts), model.get_output_embeddings()
     for name, weight in model.named_parameters():
-        if inside(name, parts.projector):
-            trains = recipe.train_projector
-        elif inside(name, parts.vision):
-            trains = recipe.train_vision and not inside(name, idle)
+        if is_inside(name, parts.projector):
+            is_trained = recipe.train_projector
+        elif is_inside(name, parts.vision):
+            is_trained = recipe.train_vision and not is_inside(name, unused_paths)
         else:
-            trains = inside(name, (parts.language,))
-        weight.requires_grad_(trains)
+            is_trained = is_inside(name, (parts.language,))
+        weight.requires_grad_(is_trained)
     if head is not None:
         head.requires_grad_(True)
     return model
 
 
-def _lora(model: Any, recipe: Recipe, parts: Parts) -> Any:
+def _add_lora(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
@@ -193,7 +193,7 @@ def _lora(model: Any, recipe: Recipe, parts: Parts) -> Any:
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,  # a fraction will do, whatever peft's hint says
         lora_dropout=recipe.lora_dropout,
-        target_modules=targets(model, recipe, parts),
+        target_modules=lora_targets(model, recipe, parts),
         modules_to_save=list(parts.projector) if recipe.train_projector else None,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
@@ -204,22 +204,22 @@ def _lora(model: Any, recipe: Recipe, parts: Parts) -> Any:
     return get_peft_model(model, config)
 
 
-def _still(model: Any, recipe: Recipe, parts: Parts) -> Iterator[nn.Module]:
+def _eval_only_modules(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Iterator[nn.Module]:
     """Modules that `train()` must not change: frozen parts, and every BatchNorm.
 
     The running means of a BatchNorm are no part of an adapter, and a batch of a few posts is too
     small to make them.
     """
     for name, module in model.named_modules():
-        if inside(name, parts.projector):
+        if is_inside(name, parts.projector):
             frozen = not recipe.train_projector
         else:
-            frozen = inside(name, parts.vision) and not recipe.train_vision
+            frozen = is_inside(name, parts.vision) and not recipe.train_vision
         if frozen or isinstance(module, nn.modules.batchnorm._BatchNorm):
             yield module
 
 
-def _hold(module: Any) -> None:
+def _keep_in_eval_mode(module: Any) -> None:
     """Keeps one module as in evaluation; what lies within it may still train."""
 
     def train(mode: bool = True) -> Any:
@@ -231,11 +231,11 @@ def _hold(module: Any) -> None:
     module.train = train
 
 
-def _inner(model: Any) -> Any:
+def _base_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _plain(name: str) -> str:
+def _strip_peft_prefixes(name: str) -> str:
     """A tensor's name without what peft wraps around it."""
     name = name.removeprefix("base_model.model.")
     return re.sub(r"\.(base_layer|modules_to_save\.default|original_module)\b", "", name)

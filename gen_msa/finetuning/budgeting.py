@@ -10,94 +10,94 @@ from statistics import median
 from typing import Any
 
 from gen_msa.finetuning import batches
-from gen_msa.finetuning.encode import Encoded
-from gen_msa.finetuning.facts import Budget, Shown
-from gen_msa.finetuning.preparing import Prepared
-from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.encode import TokenizedExample
+from gen_msa.finetuning.facts import EpochStats, TokenPreview
+from gen_msa.finetuning.preparing import PreparedRun
+from gen_msa.finetuning.recipe import FinetuneRecipe
 
-CONSIDERED = 50
+PREVIEW_POSTS = 50
 """Posts from which the row that is shown is taken: the shortest with a whole answer."""
 
 
-def budget(prepared: Prepared, recipe: Recipe) -> Budget:
+def epoch_stats(prepared: PreparedRun, recipe: FinetuneRecipe) -> EpochStats:
     """What an epoch of these posts costs."""
-    lines = [line for post in prepared.lines for line in post]
-    rows = [row for line in lines for row in line.rows]
-    tokens = sum(len(line.ids) for line in lines)
-    marks = prepared.encoder.expander.placeholders
-    return Budget(
-        posts=len(prepared.lines),
+    sequences = [sequence for post in prepared.sequences for sequence in post]
+    rows = [row for sequence in sequences for row in sequence.rows]
+    tokens = sum(len(sequence.ids) for sequence in sequences)
+    placeholder_ids = prepared.example_tokenizer.expander.placeholders
+    return EpochStats(
+        posts=len(prepared.sequences),
         rows=len(rows),
         tokens=tokens,
         longest=max(prepared.lengths),
         median=int(median(prepared.lengths)),
-        limit=prepared.encoder.max_length,
-        picture_tokens=sum(token in marks for line in lines for token in line.ids),
-        padding=_padding(prepared, recipe),
-        shared=1 - tokens / sum(len(row.ids) for row in rows),
-        without_reason=prepared.without_reason,
-        left_out=tuple(prepared.refused),
+        max_length=prepared.example_tokenizer.max_length,
+        image_tokens=sum(token in placeholder_ids for sequence in sequences for token in sequence.ids),
+        padding_share=_padding_share(prepared, recipe),
+        saved_share=1 - tokens / sum(len(row.ids) for row in rows),
+        without_rationale=prepared.without_rationale,
+        left_out=tuple(prepared.skipped),
     )
 
 
-def tokens_of_an_epoch(prepared: Prepared, recipe: Recipe) -> float:
+def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
     """Tokens fed in an epoch, each source as often as its weight says."""
     return sum(
-        recipe.data[s].weight * len(line.ids)
-        for s, lines in zip(prepared.sources, prepared.lines, strict=True)
-        for line in lines
+        recipe.data[s].weight * len(sequence.ids)
+        for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
+        for sequence in sequences
     )
 
 
-def rows_of_an_epoch(prepared: Prepared, recipe: Recipe) -> float:
+def rows_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
     """Rows learned in an epoch, each source as often as its weight says."""
     return sum(
-        recipe.data[s].weight * len(line.rows)
-        for s, lines in zip(prepared.sources, prepared.lines, strict=True)
-        for line in lines
+        recipe.data[s].weight * len(sequence.rows)
+        for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
+        for sequence in sequences
     )
 
 
-def shown(prepared: Prepared) -> Shown:
+def token_preview(prepared: PreparedRun) -> TokenPreview:
     """A short row with a whole answer, token by token."""
-    rows = [r for post in prepared.lines[:CONSIDERED] for line in post for r in line.rows]
-    whole = [r for r in rows if r.row.target.complete] or rows
-    row = min(whole, key=lambda r: len(r.ids))
-    weights = prepared.weigher.weights(row, prepared.weigher.totals([row]))
-    silent = row.prompt_length
-    return Shown(
-        name=row.row.name,
-        tokens=words(row, prepared.encoder.layout.tokenizer),
-        fields=[*[None] * silent, *row.fields],
-        weights=[*[0.0] * silent, *weights],
+    rows = [r for post in prepared.sequences[:PREVIEW_POSTS] for sequence in post for r in sequence.rows]
+    complete = [r for r in rows if r.example.target.complete] or rows
+    row = min(complete, key=lambda r: len(r.ids))
+    weights = prepared.loss_weights.token_weights(row, prepared.loss_weights.step_totals([row]))
+    prompt_length = row.prompt_length
+    return TokenPreview(
+        name=row.example.name,
+        tokens=token_texts(row, prepared.example_tokenizer.layout.tokenizer),
+        fields=[*[None] * prompt_length, *row.fields],
+        weights=[*[0.0] * prompt_length, *weights],
     )
 
 
-def words(row: Encoded, tokenizer: Any) -> list[str]:
+def token_texts(row: TokenizedExample, tokenizer: Any) -> list[str]:
     """Each token's own share of the text; a letter of several tokens stands at its last one."""
-    out: list[str] = []
-    start, told = 0, ""
+    texts: list[str] = []
+    start, decoded = 0, ""
     for i in range(len(row.ids)):
-        text = _decoded(tokenizer, row.ids[start : i + 1])
-        whole = not text.endswith("\ufffd")
-        out.append(text[len(told) :] if whole else "")
-        if whole:
+        text = _decode(tokenizer, row.ids[start : i + 1])
+        is_complete = not text.endswith("\ufffd")
+        texts.append(text[len(decoded) :] if is_complete else "")
+        if is_complete:
             # One token is kept as context: some tokenizers drop a blank at the very beginning.
-            start, told = i, _decoded(tokenizer, row.ids[i : i + 1])
-    return out
+            start, decoded = i, _decode(tokenizer, row.ids[i : i + 1])
+    return texts
 
 
-def _decoded(tokenizer: Any, ids: Many[int]) -> str:
+def _decode(tokenizer: Any, ids: Many[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _padding(prepared: Prepared, recipe: Recipe) -> float:
+def _padding_share(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
     """Share of padding in the batches of the first epoch, as one process makes them."""
-    places = filled = 0
-    for step in batches.epoch(prepared.lengths, prepared.sources, recipe, 0):
-        for part in batches.share(step, recipe, 0, 1):
-            lengths = [len(line.ids) for post in part for line in prepared.lines[post]]
-            width = -(-max(lengths, default=0) // batches.EVEN) * batches.EVEN
-            places += len(lengths) * width
-            filled += sum(lengths)
-    return 1 - filled / places if places else 0.0
+    capacity = used = 0
+    for step in batches.epoch_steps(prepared.lengths, prepared.sources, recipe, 0):
+        for part in batches.rank_batches(step, recipe, 0, 1):
+            lengths = [len(sequence.ids) for post in part for sequence in prepared.sequences[post]]
+            width = -(-max(lengths, default=0) // batches.PAD_MULTIPLE) * batches.PAD_MULTIPLE
+            capacity += len(lengths) * width
+            used += sum(lengths)
+    return 1 - used / capacity if capacity else 0.0

@@ -19,27 +19,27 @@ from jinja2 import Environment, StrictUndefined
 
 from gen_msa import __version__, jsonl
 from gen_msa.errors import UserError
-from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.recipe import FinetuneRecipe
 
 _TEMPLATE = Path(__file__).with_suffix(".jinja")
-_ELSEWHERE = {"model_name_or_path", "output_dir", "data", "dev", "reading", "report_to"} | {
+_HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "reading", "report_to"} | {
     "resume",
     "device",
 }
 """Settings that the card does not repeat: said in words, in `reading.json`, or of the machine."""
 _TAGS = ["gen_msa", "sentiment-analysis", "aspect-based-sentiment-analysis", "explanations"]
-_FOLDERS = re.compile(r"[^:\s]*[/\\]")
+_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainSource:
     """One training source as it was learned."""
 
     source: str
     prompt: str
     """`name@hash`."""
     labels: str
-    reasons: str
+    rationales: str
     """Where the reasons came from; `""`: they are those of the label's own opinion."""
     posts: int
     rows: int
@@ -47,103 +47,103 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Facts:
+class AdapterCard:
     """What a card is made of."""
 
-    recipe: Recipe
+    recipe: FinetuneRecipe
     base: str
     """The base model: a hub name, `builtin`, or a folder, of which only the last name is said."""
     base_hash: str
-    learned: Sequence[Learned]
-    figures: Mapping[str, Any] | None
+    train_sources: Sequence[TrainSource]
+    metrics: Mapping[str, Any] | None
     """`Judgement.as_json` of the checkpoint that was kept; None when there was no dev source."""
     step: int
     """Optimiser steps that made what was kept."""
-    parameters: int
+    trained_params: int
     """Numbers that were trained."""
     license: str = ""
     """SPDX name in lower case; empty: not said in the front matter."""
-    more: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """Goes into figures.json as it is."""
 
 
-def write(folder: Path, facts: Facts) -> None:
+def write_card(folder: Path, facts: AdapterCard) -> None:
     """Write `README.md` and `figures.json`; each appears whole or not at all.
 
     Raises `UserError` when they cannot be written.
     """
-    for name, text in (("figures.json", figures(facts)), ("README.md", card(facts))):
+    for name, text in (("figures.json", metrics_json(facts)), ("README.md", render_card(facts))):
         try:
-            with jsonl.whole(folder / name) as f:
+            with jsonl.atomic_write(folder / name) as f:
                 f.write(text.encode())
         except OSError as e:
             raise UserError(
                 f"{folder / name} cannot be written: {e.strerror or e}",
-                mend="make room, or choose another output_dir",
+                hint="make room, or choose another output_dir",
             ) from None
 
 
-def figures(facts: Facts) -> str:
+def metrics_json(card: AdapterCard) -> str:
     """`figures.json`: every figure with n, interval, seed, prompt hash and data hash."""
-    facts = _public(facts)
-    told = {
+    card = _without_paths(card)
+    metrics = {
         "gen_msa": __version__,
-        "base": facts.base,
-        "base_hash": facts.base_hash,
-        "seed": facts.recipe.seed,
-        "step": facts.step,
-        "learned": [asdict(s) for s in facts.learned],
-        "dev": facts.figures,
-        **facts.more,
+        "base": card.base,
+        "base_hash": card.base_hash,
+        "seed": card.recipe.seed,
+        "step": card.step,
+        "learned": [asdict(s) for s in card.train_sources],
+        "dev": card.metrics,
+        **card.extra,
     }
-    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def card(facts: Facts) -> str:
+def render_card(card: AdapterCard) -> str:
     """The card as Markdown with YAML front matter, called as the run's output folder."""
-    facts = _public(facts)
-    r, judged = facts.recipe, facts.figures or {}
+    card = _without_paths(card)
+    r, metrics = card.recipe, card.metrics or {}
     name = Path(r.output_dir).name
     quantised = "" if r.quantization == "none" else f" (base quantised to {r.quantization})"
-    eyes = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
-    known = "/" in facts.base
+    vision_parts = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
+    on_hub = "/" in card.base
     return str(
         _template().render(
-            front=_front(facts, name),
+            front=_front_matter(card, name),
             name=name,
             kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
             + quantised,
-            base=facts.base,
+            base=card.base,
             reader="builtin:DIR"
-            if facts.base == "builtin"
-            else f"transformers:{facts.base if known else 'BASE'}@DIR",
-            base_hash=facts.base_hash,
+            if card.base == "builtin"
+            else f"transformers:{card.base if on_hub else 'BASE'}@DIR",
+            base_hash=card.base_hash,
             version=__version__,
-            step=facts.step,
-            parameters=facts.parameters,
-            trained=", ".join(["language model", *eyes]),
+            step=card.step,
+            parameters=card.trained_params,
+            trained=", ".join(["language model", *vision_parts]),
             seed=r.seed,
-            learned=facts.learned,
-            sources=judged.get("sources", ()),
-            figures_step=f"{judged.get('step', 0):,}",
-            figures_seed=judged.get("seed"),
-            borrowed=any(s.reasons for s in facts.learned),
-            frozen_eyes=not eyes,
-            settings=_settings(r),
+            learned=card.train_sources,
+            sources=metrics.get("sources", ()),
+            figures_step=f"{metrics.get('step', 0):,}",
+            figures_seed=metrics.get("seed"),
+            borrowed=any(s.rationales for s in card.train_sources),
+            frozen_eyes=not vision_parts,
+            settings=_card_settings(r),
         )
     )
 
 
-def _front(facts: Facts, name: str) -> str:
+def _front_matter(card: AdapterCard, name: str) -> str:
     """The front matter as the hub knows it. A base that only lies in a folder is not named."""
     from huggingface_hub import ModelCardData
 
-    lora = facts.recipe.finetuning_type == "lora"
-    results = _results(facts)
+    lora = card.recipe.finetuning_type == "lora"
+    results = _eval_results(card)
     data = ModelCardData(
-        base_model=facts.base if "/" in facts.base else None,
+        base_model=card.base if "/" in card.base else None,
         library_name="peft" if lora else "transformers",
-        license=facts.license or None,
+        license=card.license or None,
         model_name=name if results else None,
         eval_results=results or None,
         tags=[*_TAGS, *(["lora"] if lora else [])],
@@ -151,7 +151,7 @@ def _front(facts: Facts, name: str) -> str:
     return str(data.to_yaml())
 
 
-def _results(facts: Facts) -> list[Any]:
+def _eval_results(card: AdapterCard) -> list[Any]:
     from huggingface_hub import EvalResult
 
     return [
@@ -165,7 +165,7 @@ def _results(facts: Facts) -> list[Any]:
             metric_value=round(s[key], 4),
             metric_args=options,
         )
-        for s in (facts.figures or {}).get("sources", ())
+        for s in (card.metrics or {}).get("sources", ())
         for metric, key, options in (
             ("accuracy", "accuracy", None),
             ("f1", "macro_f1", {"average": "macro"}),
@@ -173,28 +173,28 @@ def _results(facts: Facts) -> list[Any]:
     ]
 
 
-def _settings(recipe: Recipe) -> str:
-    tree = recipe.model_dump(mode="json", exclude=_ELSEWHERE)
+def _card_settings(recipe: FinetuneRecipe) -> str:
+    tree = recipe.model_dump(mode="json", exclude=_HIDDEN_SETTINGS)
     tree["levers"]["feature_cache"] = bool(tree["levers"]["feature_cache"])
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def _public(facts: Facts) -> Facts:
+def _without_paths(card: AdapterCard) -> AdapterCard:
     """The facts without any folder of this machine."""
-    base = facts.base
+    base = card.base
     owner, slash, _ = base.partition("/")
     hub = base.count("/") == 1 and owner.strip(".~") and slash and not Path(base).exists()
-    learned = [replace(s, source=_bare(s.source), reasons=_bare(s.reasons)) for s in facts.learned]
-    judged = facts.figures
-    if judged is not None:
-        sources = [{**s, "source": _bare(s["source"])} for s in judged.get("sources", ())]
-        judged = {**judged, "sources": sources}
-    return replace(facts, base=base if hub else _bare(base), learned=learned, figures=judged)
+    train_sources = [replace(s, source=_last_part(s.source), reasons=_last_part(s.rationales)) for s in card.train_sources]
+    metrics = card.metrics
+    if metrics is not None:
+        sources = [{**s, "source": _last_part(s["source"])} for s in metrics.get("sources", ())]
+        metrics = {**metrics, "sources": sources}
+    return replace(card, base=base if hub else _last_part(base), learned=train_sources, figures=metrics)
 
 
-def _bare(name: str) -> str:
+def _last_part(name: str) -> str:
     """`DATASET:SPLIT` as it is; of a path only its last part."""
-    return _FOLDERS.sub("", name.rstrip("/\\"))
+    return _FOLDER_PREFIX.sub("", name.rstrip("/\\"))
 
 
 def _template() -> Any:

@@ -23,24 +23,24 @@ from gen_msa import manifest, states
 from gen_msa.errors import UserError
 from gen_msa.finetuning import resuming, sharding
 
-NOT_WRITTEN = (OSError, SafetensorError)
+WRITE_ERRORS = (OSError, SafetensorError)
 """What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
 _NAME = re.compile(r"checkpoint-(\d+)")
-_TRAINED, _OPTIMISER, _FACTS = "trained.safetensors", "optimizer.safetensors", "state.json"
+_WEIGHTS_FILE, _OPTIMIZER_FILE, _STATE_FILE = "trained.safetensors", "optimizer.safetensors", "state.json"
 
 
 @dataclass
-class Progress:
+class TrainState:
     """Where a run stands."""
 
     step: int = 0
     """Optimiser steps done."""
     rows: int = 0
     tokens: int = 0
-    best: float = -1.0
+    best_score: float = -1.0
     """Best dev macro-F1 so far; -1 before the first evaluation."""
     best_step: int = 0
-    worse: int = 0
+    evals_since_best: int = 0
     """Evaluations since the best."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Evaluations: step and figures."""
@@ -48,95 +48,95 @@ class Progress:
     """What decides what is trained (`resuming.deciding`): those of another run are refused."""
 
 
-def save(
+def save_checkpoint(
     folder: Path,
-    trained: dict[str, torch.Tensor],
+    weights: dict[str, torch.Tensor],
     optimizer: dict[str, Any],
     scheduler: Any,
-    progress: Progress,
+    train_state: TrainState,
 ) -> None:
     """Write one checkpoint of whole tensors; `optimizer` is its state.
 
     Raises `UserError` when the disk will not take it; older ones stay.
     """
-    tensors, facts = states.flat(optimizer)
-    told = {"progress": asdict(progress), "optimizer": facts, "scheduler": scheduler.state_dict()}
+    tensors, optimizer_scalars = states.flatten(optimizer)
+    content = {"progress": asdict(train_state), "optimizer": optimizer_scalars, "scheduler": scheduler.state_dict()}
     try:
-        with manifest.staged(folder) as draft:
-            save_file({k: v.contiguous() for k, v in trained.items()}, draft / _TRAINED)
-            save_file(tensors, draft / _OPTIMISER)
-            (draft / _FACTS).write_text(json.dumps(told), encoding="utf-8")
-    except NOT_WRITTEN as e:
+        with manifest.atomic_directory(folder) as staging:
+            save_file({k: v.contiguous() for k, v in weights.items()}, staging / _WEIGHTS_FILE)
+            save_file(tensors, staging / _OPTIMIZER_FILE)
+            (staging / _STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    except WRITE_ERRORS as e:
         raise UserError(
             f"the checkpoint {folder} cannot be written: {e}",
-            mend="make room, then run again: it goes on from the last whole checkpoint",
+            hint="make room, then run again: it goes on from the last whole checkpoint",
         ) from None
 
 
-def restore(folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any) -> Progress:
+def restore_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any) -> TrainState:
     """Put a checkpoint's state into model, optimiser and schedule; where the run stood.
 
     Raises `UserError` when other tensors are trained than were then.
     """
-    trained = load_file(folder / _TRAINED)
-    wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if set(trained) != set(wanted):
-        odd = sorted(set(trained) ^ set(wanted))[:3]
-        raise UserError(f"{folder} was made by another recipe: it differs in {', '.join(odd)}")
+    weights = load_file(folder / _WEIGHTS_FILE)
+    params = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if set(weights) != set(params):
+        differing = sorted(set(weights) ^ set(params))[:3]
+        raise UserError(f"{folder} was made by another recipe: it differs in {', '.join(differing)}")
     with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(sharding.like(trained[name], parameter))
-    tensors = load_file(folder / _OPTIMISER)
-    told = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    state = states.deep(tensors, told["optimizer"])
+        for name, parameter in params.items():
+            parameter.copy_(sharding.shard_like(weights[name], parameter))
+    tensors = load_file(folder / _OPTIMIZER_FILE)
+    content = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+    state = states.unflatten(tensors, content["optimizer"])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for number, facts in state["state"].items():
-        for name, value in facts.items():
+    for number, param_state in state["state"].items():
+        for name, value in param_state.items():
             if isinstance(value, torch.Tensor):
-                facts[name] = sharding.like(value, parameters[number])
+                param_state[name] = sharding.shard_like(value, parameters[number])
     optimizer.load_state_dict(state)
     # Saved by processes that split the model, or read by such.
     sharding.uniform(optimizer.param_groups)
-    states.resume_schedule(scheduler, told["scheduler"])
-    return Progress(**told["progress"])
+    states.resume_schedule(scheduler, content["scheduler"])
+    return TrainState(**content["progress"])
 
 
-def latest(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, list[str]]:
+def latest_checkpoint(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint, and what was passed over and why.
 
     Raises `UserError` naming what differs if any checkpoint of the folder is of a run that has not
-    trained what these `settings` would have: going on, or beginning anew, would replace it.
+    weights what these `settings` would have: going on, or beginning anew, would replace it.
     """
-    found = sorted(_all(folder), key=_step, reverse=True)
+    found = sorted(_checkpoint_folders(folder), key=_step_of, reverse=True)
     for path in found:
         if (then := _settings_of(path)) is not None:
             resuming.check(path, then, settings)
-    passed: list[str] = []
+    skipped: list[str] = []
     for path in found:
-        if manifest.whole(path):
-            return path, passed
-        passed.append(f"{path.name}: not whole")
-    return None, passed
+        if manifest.is_intact(path):
+            return path, skipped
+        skipped.append(f"{path.name}: not is_intact")
+    return None, skipped
 
 
-def prune(folder: Path, keep: int, progress: Progress) -> None:
+def prune_checkpoints(folder: Path, limit: int, train_state: TrainState) -> None:
     """Remove all checkpoints but this run's newest `keep`.
 
-    Others are not whole, or of a run in place of which this one was begun anew, as it was asked to:
-    `latest` refuses them otherwise.
+    Others are not is_intact, or of a run in place of which this one was begun anew, as it was asked to:
+    `latest_checkpoint` refuses them otherwise.
     """
-    own = [p for p in _all(folder) if _step(p) <= progress.step and _own(p, progress.settings)]
-    kept = sorted(own, key=_step, reverse=True)[:keep]
-    for path in set(_all(folder)) - set(kept):
+    checkpoints = [p for p in _checkpoint_folders(folder) if _step_of(p) <= train_state.step and _own(p, train_state.settings)]
+    newest = sorted(checkpoints, key=_step_of, reverse=True)[:limit]
+    for path in set(_checkpoint_folders(folder)) - set(newest):
         shutil.rmtree(path)
 
 
 def names(folder: Path) -> list[str]:
     """All checkpoints of a folder, the oldest first."""
-    return [path.name for path in sorted(_all(folder), key=_step)]
+    return [path.name for path in sorted(_checkpoint_folders(folder), key=_step_of)]
 
 
-def check_place(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise `UserError` unless files can be written to `folder`, which is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,15 +145,15 @@ def check_place(folder: Path) -> None:
     except OSError as e:
         raise UserError(
             f"output_dir {folder} cannot be written to: {e.strerror or e}",
-            mend="choose another output_dir, or make room",
+            hint="choose another output_dir, or make room",
         ) from None
 
 
 def _settings_of(path: Path) -> dict[str, Any] | None:
     """The settings a checkpoint was made by, {} if it has none; None if it cannot be read."""
     try:
-        told = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-        return dict(told["progress"].get("settings", {}))
+        content = json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
+        return dict(content["train_state"].get("settings", {}))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -163,9 +163,9 @@ def _own(path: Path, settings: dict[str, Any]) -> bool:
     return then is not None and not resuming.other(then, settings)
 
 
-def _all(folder: Path) -> list[Path]:
+def _checkpoint_folders(folder: Path) -> list[Path]:
     return [p for p in folder.glob("checkpoint-*") if _NAME.fullmatch(p.name)]
 
 
-def _step(path: Path) -> int:
+def _step_of(path: Path) -> int:
     return int(path.name.rpartition("-")[2])

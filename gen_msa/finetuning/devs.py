@@ -11,63 +11,63 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen_msa import prompting
-from gen_msa.data.splits import is_test
+from gen_msa.data.splits import is_test_split
 from gen_msa.errors import UserError
-from gen_msa.finetuning.recipe import Data, Recipe
-from gen_msa.finetuning.rows import examples, reading_of
+from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
+from gen_msa.finetuning.rows import load_examples, inference_for_source
 from gen_msa.prompting import Prompt
-from gen_msa.readers import ReaderSettings
-from gen_msa.types import WHOLE_POST, Example
+from gen_msa.readers import PredictorSettings
+from gen_msa.types import OVERALL_ASPECT, Example
 
 
 @dataclass(frozen=True)
-class Dev:
+class DevSet:
     """One dev source, read from disk and ready to be asked about."""
 
-    data: Data
+    data: FinetuneData
     prompt: Prompt
-    reading: ReaderSettings
+    inference: PredictorSettings
     media_root: Path
     examples: tuple[Example, ...]
     """Each with the gold opinions that the prompt can be compared with, and no others."""
-    rejected: int
+    rejected_rows: int
     """Rows of the source that could not be read."""
     sha256: str
     """Over posts and gold labels: which data a figure was made on."""
 
 
-def dev_posts(recipe: Recipe) -> tuple[Dev, ...]:
+def load_dev_sets(recipe: FinetuneRecipe) -> tuple[DevSet, ...]:
     """The recipe's dev sources, of each at most `dev_limit` posts, always the same ones.
 
     Raises `UserError` for a test split, a prompt that gives the label away, and a source without a
     label to compare with.
     """
-    return tuple(_dev(data, recipe) for data in recipe.dev)
+    return tuple(_load_dev_set(data, recipe) for data in recipe.dev)
 
 
-def _dev(data: Data, recipe: Recipe) -> Dev:
-    if is_test(data.source):
+def _load_dev_set(data: FinetuneData, recipe: FinetuneRecipe) -> DevSet:
+    if is_test_split(data.source):
         raise UserError(f"{data.source}: a test split is never read while tuning")
-    prompt = prompting.load(data.prompt)
+    prompt = prompting.load_prompt(data.prompt)
     if prompt.takes_label:
         raise UserError(
             f"dev source {data.source}: {data.prompt} is given the label, so it cannot be judged",
-            mend="use reader/full there; it is judged by label and reason",
+            hint="use reader/full there; it is judged by label and reason",
         )
     limits = [n for n in (data.limit, recipe.dev_limit) if n is not None]
-    limited = data.model_copy(update={"limit": min(limits, default=None)})
-    found, bad, root = examples(limited, recipe.seed)
-    labelled = tuple(e for e in (_labelled(x, data.labels, prompt) for x in found) if e.opinions)
-    if not labelled:
+    limited_data = data.model_copy(update={"limit": min(limits, default=None)})
+    candidates, rejected, media_root = load_examples(limited_data, recipe.seed)
+    labeled_examples = tuple(e for e in (_with_gold(x, data.labels, prompt) for x in candidates) if e.opinions)
+    if not labeled_examples:
         raise UserError(
             f"dev source {data.source}: no label by {data.labels} to compare {data.prompt} with",
-            mend="posts labelled as a whole are asked with reader/overall",
+            hint="posts labelled as a whole are asked with reader/overall",
         )
-    settings = reading_of(data, recipe).model_copy(update=_asked_by(prompt, data.prompt))
-    return Dev(data, prompt, settings, root, labelled, len(bad), _digest(labelled))
+    settings = inference_for_source(data, recipe).model_copy(update=_prompt_settings(prompt, data.prompt))
+    return DevSet(data, prompt, settings, media_root, labeled_examples, len(rejected), _data_sha256(labeled_examples))
 
 
-def _asked_by(prompt: Prompt, name: str) -> dict[str, str]:
+def _prompt_settings(prompt: Prompt, name: str) -> dict[str, str]:
     """The reader's settings that ask `prompt` and nothing else."""
     return {
         "aspect": {"aspects": "given", "prompt": name},
@@ -76,20 +76,20 @@ def _asked_by(prompt: Prompt, name: str) -> dict[str, str]:
     }[prompt.task]
 
 
-def _labelled(example: Example, by: str, prompt: Prompt) -> Example:
+def _with_gold(example: Example, annotator: str, prompt: Prompt) -> Example:
     """The example with the opinions of `by` on what `prompt` is asked about."""
-    whole = prompt.task == "overall"
-    said = [o for o in example.said_by(by) if o.polarity and (o.aspect == WHOLE_POST) == whole]
+    whole_post = prompt.task == "overall"
+    gold_opinions = [o for o in example.opinions_by(annotator) if o.polarity and (o.aspect == OVERALL_ASPECT) == whole_post]
     if prompt.task == "aspect":
-        said = [o for o in said if o.aspect in example.post.aspects]
-    return Example(post=example.post, opinions=tuple(said))
+        gold_opinions = [o for o in gold_opinions if o.aspect in example.post.aspects]
+    return Example(post=example.post, opinions=tuple(gold_opinions))
 
 
-def _digest(found: Sequence[Example]) -> str:
-    total = hashlib.sha256()
-    for e in found:
-        total.update(e.post.model_dump_json().encode())
-        total.update(
+def _data_sha256(labeled_examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for e in labeled_examples:
+        digest.update(e.post.model_dump_json().encode())
+        digest.update(
             str([(o.aspect.term, o.aspect.start, o.polarity) for o in e.opinions]).encode()
         )
-    return total.hexdigest()
+    return digest.hexdigest()

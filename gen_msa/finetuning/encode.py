@@ -14,30 +14,30 @@ from typing import Any
 
 import torch
 
-from gen_msa.backends.local.layout import Layout
-from gen_msa.backends.local.pictures import Expander
-from gen_msa.backends.local.plan import Row as Asked
-from gen_msa.backends.neutral import neutralise
+from gen_msa.backends.local.layout import ChatTokenizer
+from gen_msa.backends.local.pictures import ImageExpander
+from gen_msa.backends.local.plan import TokenizedRequest as Asked
+from gen_msa.backends.neutral import escape_control_tokens
 from gen_msa.errors import UserError
-from gen_msa.finetuning.rows import Row
-from gen_msa.finetuning.softening import Places, places
-from gen_msa.prompting import Field, Piece
+from gen_msa.finetuning.rows import TrainingExample
+from gen_msa.finetuning.softening import SoftTargets, soft_targets
+from gen_msa.prompting import TargetField, TargetSegment
 from gen_msa.types import Polarity
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenizedExample:
     """A row as the model takes it; its pixels are fetched again when its batch is made."""
 
-    row: Row
+    example: TrainingExample
     ids: tuple[int, ...]
-    fields: tuple[Field, ...]
+    fields: tuple[TargetField, ...]
     """Of the last `len(fields)` tokens of `ids`: the answer."""
     aligned: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Further facts a family wants for each token."""
-    asked: Asked | None = None
+    expander_row: Asked | None = None
     """What the expander takes to give the pixels again; None without pictures."""
-    soft: Places = ()
+    soft_targets: SoftTargets = ()
     """A teacher's probabilities, at places counted from the first token of the answer."""
 
     @property
@@ -46,102 +46,102 @@ class Encoded:
         return len(self.ids) - len(self.fields)
 
 
-class Encoder:
+class ExampleTokenizer:
     """Encodes rows for one model."""
 
-    def __init__(self, layout: Layout, expander: Expander, max_length: int) -> None:
+    def __init__(self, layout: ChatTokenizer, expander: ImageExpander, max_length: int) -> None:
         self.layout = layout
         self.expander = expander
         self.max_length = max_length
-        self._end = closing_token(layout)
+        self._eos = eos_token(layout)
         pad = layout.tokenizer.pad_token_id
-        self.pad: int = self._end if pad is None else pad
+        self.pad: int = self._eos if pad is None else pad
 
-    def encode(self, row: Row) -> Encoded:
+    def tokenize(self, row: TrainingExample) -> TokenizedExample:
         """The row in tokens.
 
         Raises `UserError` for a row that needs more than `max_length` tokens, and what the picture
         loader or the processor raises.
         """
-        prompt = self.layout.prompt(row.question.request.chat)
-        ids, fields = self._answered(prompt.text, row)
-        asked = Asked(0, tuple(ids), prompt.text, prompt.pictures, None, 1, {})
+        prompt = self.layout.render_prompt(row.question.request.chat)
+        ids, fields = self._tokenize_answer(prompt.text, row)
+        expander_row = Asked(0, tuple(ids), prompt.text, prompt.images, None, 1, {})
         # Without pictures too: a family's facts of tokens (PaliGemma) say which are the answer.
-        full = self.expander.expand(asked)
-        ids, aligned = full.ids, {k: tuple(v) for k, v in full.aligned.items()}
+        expanded = self.expander.expand(expander_row)
+        ids, aligned = expanded.ids, {k: tuple(v) for k, v in expanded.per_token.items()}
         if len(ids) > self.max_length:
             raise UserError(
                 f"{len(ids)} tokens do not fit into max_length={self.max_length}",
-                mend="raise max_length, or lower reading.picture.max_pixels",
+                hint="raise max_length, or lower reading.picture.max_pixels",
             )
-        soft = self._soft(prompt.text, row, ids[len(ids) - len(fields) :])
-        return Encoded(row, tuple(ids), fields, aligned, asked if prompt.pictures else None, soft)
+        targets = self._soft_targets(prompt.text, row, ids[len(ids) - len(fields) :])
+        return TokenizedExample(row, tuple(ids), fields, aligned, expander_row if prompt.images else None, targets)
 
-    def tensors(self, encoded: Encoded) -> dict[str, torch.Tensor]:
+    def pixel_inputs(self, tokenized: TokenizedExample) -> dict[str, torch.Tensor]:
         """The pixels of a row and what belongs to them."""
-        return self.expander.expand(encoded.asked).tensors if encoded.asked else {}
+        return self.expander.expand(tokenized.expander_row).tensors if tokenized.expander_row else {}
 
-    def _soft(self, prompt: str, row: Row, own: Sequence[int]) -> Places:
+    def _soft_targets(self, prompt: str, row: TrainingExample, answer_ids: Sequence[int]) -> SoftTargets:
         """Where the answers with each label word part, and what the teacher thinks of them."""
         if row.probs is None:
             return ()
         answers: dict[Polarity, Sequence[int]] = {}
-        for polarity, word in row.question.prompt.labels.items():
-            said = (
-                Piece(f" {word}", "label") if p.field == "label" else p for p in row.target.pieces
+        for polarity, label_word in row.question.prompt.labels.items():
+            label_pieces = (
+                TargetSegment(f" {label_word}", "label") if p.field == "label" else p for p in row.target.segments
             )
-            other = dataclasses.replace(row, target=row.target._replace(pieces=tuple(said)))
-            ids, fields = self._answered(prompt, other)
+            variant = dataclasses.replace(row, target=row.target._replace(pieces=tuple(label_pieces)))
+            ids, fields = self._tokenize_answer(prompt, variant)
             answers[polarity] = ids[len(ids) - len(fields) :]
-        return places(own, answers, row.probs)
+        return soft_targets(answer_ids, answers, row.probs)
 
-    def _answered(self, prompt: str, row: Row) -> tuple[list[int], tuple[Field, ...]]:
+    def _tokenize_answer(self, prompt: str, row: TrainingExample) -> tuple[list[int], tuple[TargetField, ...]]:
         """Tokens of prompt and answer, and the fields of the answer's."""
-        pieces = [self._plain(p) for p in row.target.pieces]
+        pieces = [self._escape_piece(p) for p in row.target.segments]
         text = prompt + "".join(p.text for p in pieces)
-        out: Any = self.layout.tokenizer(
+        encoding: Any = self.layout.tokenizer(
             text,
             add_special_tokens=self.layout.adds_special(prompt),
             return_offsets_mapping=True,
         )
-        ids: list[int] = out["input_ids"]
-        fields = _fields(out["offset_mapping"], len(prompt), pieces)
+        ids: list[int] = encoding["input_ids"]
+        fields = _token_fields(encoding["offset_mapping"], len(prompt), pieces)
         if row.target.complete:
-            ids, fields = [*ids, self._end], [*fields, "form"]
+            ids, fields = [*ids, self._eos], [*fields, "form"]
         return ids, tuple(fields)
 
-    def _plain(self, piece: Piece) -> Piece:
+    def _escape_piece(self, piece: TargetSegment) -> TargetSegment:
         """Control strings in words that came from a post or a teacher are broken up."""
         if piece.field == "form":
             return piece
-        return Piece(neutralise(piece.text, self.layout.control)[0], piece.field)
+        return TargetSegment(escape_control_tokens(piece.text, self.layout.control_tokens)[0], piece.field)
 
 
-def closing_token(layout: Layout) -> int:
+def eos_token(layout: ChatTokenizer) -> int:
     """The token that ends an answer: what the template puts there, else the tokenizer's EOS."""
-    ends = layout.ends()
+    ends = layout.end_ids()
     eos: int | None = layout.tokenizer.eos_token_id
-    closing = sorted(ends - {eos}) if eos is not None else sorted(ends)
-    if closing:
-        return closing[0]
+    template_ends = sorted(ends - {eos}) if eos is not None else sorted(ends)
+    if template_ends:
+        return template_ends[0]
     if eos is None:
-        raise UserError("the tokenizer names no token that ends an answer", mend="set eos_token")
+        raise UserError("the tokenizer names no token that ends an answer", hint="set eos_token")
     return eos
 
 
-def _fields(offsets: Sequence[tuple[int, int]], start: int, pieces: Sequence[Piece]) -> list[Field]:
+def _token_fields(offsets: Sequence[tuple[int, int]], start: int, pieces: Sequence[TargetSegment]) -> list[TargetField]:
     """The field of each token whose text ends behind `start`: that of its last character."""
     ends: list[int] = []
-    at = start
+    position = start
     for piece in pieces:
-        at += len(piece.text)
-        ends.append(at)
-    found: list[Field] = []
+        position += len(piece.text)
+        ends.append(position)
+    fields: list[TargetField] = []
     k = 0
     for _, end in offsets:
         if end <= start:
             continue
         while ends[k] < end:
             k += 1
-        found.append(pieces[k].field)
-    return found
+        fields.append(pieces[k].field)
+    return fields

@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Part:
+class ParamGroupCount:
     """What is trained of one kind: attention, mlp, projector, vision, …"""
 
     kind: str
     tensors: int
-    numbers: int
+    params: int
 
 
-def parts(tensors: Iterable[tuple[str, int]]) -> tuple[Part, ...]:
+def count_params_by_kind(tensors: Iterable[tuple[str, int]]) -> tuple[ParamGroupCount, ...]:
     """Trained tensors, each a (kind, count of numbers), counted by kind, largest first."""
-    found: dict[str, list[int]] = {}
+    counts_by_kind: dict[str, list[int]] = {}
     for kind, count in tensors:
-        found.setdefault(kind, []).append(count)
+        counts_by_kind.setdefault(kind, []).append(count)
     return tuple(
-        sorted((Part(k, len(c), sum(c)) for k, c in found.items()), key=lambda p: -p.numbers)
+        sorted((ParamGroupCount(k, len(c), sum(c)) for k, c in counts_by_kind.items()), key=lambda p: -p.params)
     )
 
 
 @dataclass(frozen=True)
-class Shown:
+class TokenPreview:
     """One row as the model is trained on it: three lists of the same length."""
 
     name: str
@@ -39,7 +39,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Budget:
+class EpochStats:
     """What an epoch costs."""
 
     posts: int
@@ -48,35 +48,35 @@ class Budget:
     """As the model is fed, shared prefixes once, padding not counted."""
     longest: int
     median: int
-    limit: int
+    max_length: int
     """Tokens of the longest row that is allowed."""
-    picture_tokens: int = 0
-    padding: float = 0.0
+    image_tokens: int = 0
+    padding_share: float = 0.0
     """Share of all places that is padding, 0..1."""
-    shared: float = 0.0
+    saved_share: float = 0.0
     """Share of tokens saved by reading a post once for all its aspects, 0..1."""
-    without_reason: int = 0
+    without_rationale: int = 0
     """Rows whose label alone is learned."""
     left_out: Sequence[tuple[str, str]] = ()
     """(row, reason) of all that cannot be used."""
 
 
 @dataclass(frozen=True)
-class Opening:
+class RunHeader:
     """Everything that is said before the first step."""
 
     model: str
-    parameters: int
+    total_params: int
     """Numbers in the whole model, adapter included; 0 when not known."""
-    parts: Sequence[Part]
-    shown: Shown
-    budget: Budget
+    param_groups: Sequence[ParamGroupCount]
+    preview: TokenPreview
+    stats: EpochStats
     notes: Sequence[str] = ()
     """What is not as asked: a lever that cannot be used, a run that is gone on with."""
 
 
 @dataclass(frozen=True)
-class Step:
+class StepLog:
     """One logged optimiser step; figures are means since the last one."""
 
     step: int
@@ -88,5 +88,5 @@ class Step:
     tokens_per_second: float
     learning_rate: float
     grad_norm: float | None
-    more: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
     """Anything else to be logged and not printed, such as memory."""

@@ -19,15 +19,15 @@ NF4 = 0.56
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A vision-language model by the numbers of its config."""
 
     layers: int
     hidden: int
     intermediate: int
-    keys: int
+    kv_width: int
     """Width of keys and of values: key heads times the width of one."""
-    vocabulary: int
+    vocab_size: int
     tied: bool
     """Embeddings and head are one matrix."""
     vision: float
@@ -36,35 +36,35 @@ class Shape:
     @property
     def layer(self) -> int:
         """Weights of one decoder layer."""
-        attention = 2 * self.hidden * (self.hidden + self.keys)
+        attention = 2 * self.hidden * (self.hidden + self.kv_width)
         return attention + 3 * self.hidden * self.intermediate
 
     @property
-    def words(self) -> int:
+    def embeddings(self) -> int:
         """Weights of embeddings and head."""
-        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.vocab_size * self.hidden * (1 if self.tied else 2)
 
     @property
     def total(self) -> float:
         """All weights."""
-        return self.layers * self.layer + self.words + self.vision
+        return self.layers * self.layer + self.embeddings + self.vision
 
     @property
     def lora(self) -> int:
         """Weights of a LoRA of rank `RANK` on every matrix of the decoder layers."""
         mlp = 3 * (self.hidden + self.intermediate)
-        return RANK * self.layers * (4 * self.hidden + 2 * (self.hidden + self.keys) + mlp)
+        return RANK * self.layers * (4 * self.hidden + 2 * (self.hidden + self.kv_width) + mlp)
 
 
 SHAPES = {
-    "Qwen2.5-VL 3B": Shape(36, 2_048, 11_008, 256, 151_936, True, 0.669e9),
-    "Qwen3-VL 8B": Shape(36, 4_096, 12_288, 1_024, 151_936, False, 0.576e9),
-    "Qwen2.5-VL 72B": Shape(80, 8_192, 29_568, 1_024, 152_064, False, 0.7e9),
+    "Qwen2.5-VL 3B": ModelShape(36, 2_048, 11_008, 256, 151_936, True, 0.669e9),
+    "Qwen3-VL 8B": ModelShape(36, 4_096, 12_288, 1_024, 151_936, False, 0.576e9),
+    "Qwen2.5-VL 72B": ModelShape(80, 8_192, 29_568, 1_024, 152_064, False, 0.7e9),
 }
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """Bytes on each GPU."""
 
     weights: float
@@ -82,14 +82,14 @@ class Need:
         return float(sum(astuple(self))) + OVERHEAD
 
 
-def lora(shape: Shape, gpus: int, tokens: int = 4_096, answers: int = 270) -> Need:
+def lora(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
     """LoRA over 16-bit weights. `tokens` and `answers` are of one GPU's batch.
 
     16 bytes a trained weight: itself, its gradient and Adam's two moments, in float32.
     """
-    split = shape.total - shape.vision
-    return Need(
-        weights=2 * (split / gpus + shape.vision),
+    shardable = shape.total - shape.vision
+    return MemoryNeed(
+        weights=2 * (shardable / gpus + shape.vision),
         trained=16 * shape.lora / gpus,
         gathered=_gathered(shape, gpus),
         activations=_activations(shape, tokens),
@@ -97,11 +97,11 @@ def lora(shape: Shape, gpus: int, tokens: int = 4_096, answers: int = 270) -> Ne
     )
 
 
-def qlora(shape: Shape, tokens: int = 4_096, answers: int = 270) -> Need:
+def qlora(shape: ModelShape, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
     """LoRA over 4-bit decoder layers; on one GPU, or whole on each."""
-    packed = shape.layers * shape.layer
-    return Need(
-        weights=NF4 * packed + 2 * (shape.total - packed),
+    quantized = shape.layers * shape.layer
+    return MemoryNeed(
+        weights=NF4 * quantized + 2 * (shape.total - quantized),
         trained=16 * shape.lora,
         gathered=2 * shape.layer,  # unpacked while it is used
         activations=_activations(shape, tokens),
@@ -109,12 +109,12 @@ def qlora(shape: Shape, tokens: int = 4_096, answers: int = 270) -> Need:
     )
 
 
-def full(shape: Shape, gpus: int, tokens: int = 4_096, answers: int = 270) -> Need:
+def full(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
     """Every weight trained, all of it split (FSDP2); no recipe here does this.
 
     16 bytes a weight: 2 itself and 2 its gradient in 16 bits, 12 its float32 copy and moments.
     """
-    return Need(
+    return MemoryNeed(
         weights=2 * shape.total / gpus,
         trained=14 * shape.total / gpus,
         gathered=_gathered(shape, gpus),
@@ -123,20 +123,20 @@ def full(shape: Shape, gpus: int, tokens: int = 4_096, answers: int = 270) -> Ne
     )
 
 
-def _gathered(shape: Shape, gpus: int) -> float:
+def _gathered(shape: ModelShape, gpus: int) -> float:
     """One layer, and embeddings and head, which stay gathered through a step."""
-    return 2.0 * (shape.layer + shape.words) if gpus > 1 else 0.0
+    return 2.0 * (shape.layer + shape.embeddings) if gpus > 1 else 0.0
 
 
-def _activations(shape: Shape, tokens: int) -> float:
-    kept = tokens * shape.layers * shape.hidden * 2
-    again = tokens * (24 * shape.hidden + 8 * shape.intermediate) * 2
-    return float(kept + again)
+def _activations(shape: ModelShape, tokens: int) -> float:
+    checkpointed = tokens * shape.layers * shape.hidden * 2
+    recomputed = tokens * (24 * shape.hidden + 8 * shape.intermediate) * 2
+    return float(checkpointed + recomputed)
 
 
-def _logits(shape: Shape, answers: int) -> float:
+def _logits(shape: ModelShape, answers: int) -> float:
     """Of answer tokens alone: 16-bit, float32, and the gradient."""
-    return 12.0 * answers * shape.vocabulary
+    return 12.0 * answers * shape.vocab_size
 
 
 def table(cards: tuple[int, ...] = (80, 141), counts: tuple[int, ...] = (1, 8, 64)) -> str:
@@ -144,13 +144,13 @@ def table(cards: tuple[int, ...] = (80, 141), counts: tuple[int, ...] = (1, 8, 6
     head = ["model", "trained", *(f"{n} GPU{'s' * (n > 1)}" for n in counts)]
     lines = [head, ["---"] * len(head)]
     for name, shape in SHAPES.items():
-        ways = {
+        methods = {
             "LoRA": [lora(shape, n) for n in counts],
             "QLoRA, whole on each": [qlora(shape)] * len(counts),
             "every weight": [full(shape, n) for n in counts],
         }
-        for way, needs in ways.items():
-            lines.append([name, way, *(_cell(need.total, cards) for need in needs)])
+        for method, needs in methods.items():
+            lines.append([name, method, *(_cell(need.total, cards) for need in needs)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from gen_msa.errors import UserError
 from gen_msa.finetuning import sharding
-from gen_msa.finetuning.adapting import Trained, trainable
+from gen_msa.finetuning.adapting import TrainableParam, trainable_params
 
 
-def check_gradients(model: Any, *, pictures: bool = True) -> list[str]:
+def check_gradients(model: Any, *, has_images: bool = True) -> list[str]:
     """Names of trained tensors that this backward could not prove; check again at a later step.
 
     Those are: `lora_A` while its `lora_B` is all zero (as it begins, so A's gradient is exactly
@@ -21,37 +21,37 @@ def check_gradients(model: Any, *, pictures: bool = True) -> list[str]:
     `UserError` naming every other tensor whose gradient is missing or exactly zero. `model` is the
     adapted one, not a data-parallel wrapper; if it is split, all processes check together.
     """
-    named = dict(model.named_parameters())
-    waiting: list[str] = []
-    silent: list[str] = []
-    trained = trainable(model)
-    got = sharding.nonzero([named[one.name].grad for one in trained])
-    begun = {one.name for one, some in zip(trained, _moved(trained, named), strict=True) if some}
-    for one, some in zip(trained, got, strict=True):
-        if not some:
-            (waiting if _excused(one, begun, pictures) else silent).append(one.name)
-    if silent:
-        shown = "\n    ".join(silent[:12]) + ("\n    …" if len(silent) > 12 else "")
+    params_by_name = dict(model.named_parameters())
+    unconfirmed: list[str] = []
+    missing: list[str] = []
+    params = trainable_params(model)
+    has_grad = sharding.any_nonzero([params_by_name[param.name].grad for param in params])
+    started = {param.name for param, nonzero in zip(params, _lora_b_nonzero(params, params_by_name), strict=True) if nonzero}
+    for param, nonzero in zip(params, has_grad, strict=True):
+        if not nonzero:
+            (unconfirmed if _may_lack_gradient(param, started, has_images) else missing).append(param.name)
+    if missing:
+        listing = "\n    ".join(missing[:12]) + ("\n    …" if len(missing) > 12 else "")
         raise UserError(
-            f"{len(silent)} of the tensors to be trained got no gradient:\n    {shown}",
-            mend="leave them out (lora_target, train_vision, train_projector); if they are most of "
+            f"{len(missing)} of the tensors to be trained got no gradient:\n    {listing}",
+            hint="leave them out (lora_target, train_vision, train_projector); if they are most of "
             "the model, set quantization: none and report it",
         )
-    return waiting
+    return unconfirmed
 
 
-def _moved(trained: list[Trained], named: dict[str, Any]) -> list[bool]:
+def _lora_b_nonzero(params: list[TrainableParam], params_by_name: dict[str, Any]) -> list[bool]:
     """Of each `lora_A` whether its `lora_B` is no more all zero; False for other tensors."""
-    pairs = [one.name.replace(".lora_A.", ".lora_B.") for one in trained]
-    return sharding.nonzero(
-        [named[b] if b != one.name else None for one, b in zip(trained, pairs, strict=True)]
+    pairs = [param.name.replace(".lora_A.", ".lora_B.") for param in params]
+    return sharding.any_nonzero(
+        [params_by_name[b] if b != param.name else None for param, b in zip(params, pairs, strict=True)]
     )
 
 
-def _excused(one: Trained, begun: set[str], pictures: bool) -> bool:
-    if one.kind in ("projector", "vision") and not pictures:
+def _may_lack_gradient(param: TrainableParam, started: set[str], has_images: bool) -> bool:
+    if param.kind in ("projector", "vision") and not has_images:
         return True
-    if ".lora_A." in one.name:
-        return one.name not in begun
+    if ".lora_A." in param.name:
+        return param.name not in started
     # An expert that the router chose for no token of the batch.
-    return ".experts." in one.name
+    return ".experts." in param.name

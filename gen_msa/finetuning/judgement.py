@@ -14,7 +14,7 @@ from gen_msa.types import Polarity, Status
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplanationScores:
     """Figures of `n` explanations that were asked for."""
 
     n: int
@@ -22,12 +22,12 @@ class Explained:
     """Not empty and not cut at the token limit."""
     of_aspect: int
     """Explanations about an aspect, not about the post as a whole."""
-    named: int
+    naming_aspect: int
     """Of those, how many hold the aspect's words (casefold and NFC)."""
-    quoting: int
+    with_quotes: int
     """Explanations that quote anything besides the aspect's own words."""
     quotes: int
-    verbatim: int
+    verbatim_quotes: int
     """Quotes that stand in the post (casefold and NFC)."""
 
     @property
@@ -38,16 +38,16 @@ class Explained:
     @property
     def named_rate(self) -> float | None:
         """Share that name their aspect; None when none is about an aspect."""
-        return self.named / self.of_aspect if self.of_aspect else None
+        return self.naming_aspect / self.of_aspect if self.of_aspect else None
 
     @property
     def verbatim_rate(self) -> float | None:
         """Share of quotes that are verbatim; None without a quote."""
-        return self.verbatim / self.quotes if self.quotes else None
+        return self.verbatim_quotes / self.quotes if self.quotes else None
 
 
 @dataclass(frozen=True)
-class Judged:
+class SourceScores:
     """One dev source."""
 
     source: str
@@ -55,16 +55,16 @@ class Judged:
     """`name@hash`."""
     data_sha256: str
     posts: int
-    rejected: int
+    rejected_rows: int
     """Rows of the source that could not be read from disk; in no figure."""
-    refused: int
+    refused_posts: int
     """Posts set aside by the reader; their aspects count as wrong."""
     reasked: int
     """Answers read only after a second, constrained question."""
     scores: Scores
     joint_f1: float | None = None
     """Micro-F1 of (place, polarity) over all posts; only where aspects had to be found."""
-    explained: Explained | None = None
+    explanations: ExplanationScores | None = None
 
     @property
     def score(self) -> float:
@@ -73,7 +73,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Sample:
+class AnswerSample:
     """One answer beside what gold says, to be looked at."""
 
     source: str
@@ -81,21 +81,21 @@ class Sample:
     text: str
     aspect: str
     gold: Polarity | None
-    said: Polarity | None
+    predicted: Polarity | None
     status: Status
     explanation: str
     raw: str
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationResult:
     """All dev sources at one step."""
 
-    sources: tuple[Judged, ...]
+    sources: tuple[SourceScores, ...]
     seed: int
     step: int
     revision: str
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[AnswerSample, ...] = ()
 
     @property
     def score(self) -> float:
@@ -104,51 +104,51 @@ class Judgement:
 
     def as_json(self) -> dict[str, Any]:
         """Every figure with n, interval, seed, prompt hash and data hash; shares in 0..1."""
-        sources = [_figures(s) for s in self.sources]
+        sources = [_source_metrics(s) for s in self.sources]
         return {"step": self.step, "seed": self.seed, "score": self.score, "sources": sources}
 
-    def flat(self) -> dict[str, float]:
+    def tracker_metrics(self) -> dict[str, float]:
         """The figures a tracker draws: `dev/SOURCE/accuracy`, …"""
         out = {"dev/score": self.score}
         for s in self.sources:
-            known = {k: v for k, v in _figures(s).items() if k in _DRAWN and v is not None}
-            out |= {f"dev/{s.source}/{k}": float(v) for k, v in known.items()}
+            values = {k: v for k, v in _source_metrics(s).items() if k in _TRACKED_METRICS and v is not None}
+            out |= {f"dev/{s.source}/{k}": float(v) for k, v in values.items()}
         return out
 
 
-_DRAWN = ("read_rate", "accuracy", "macro_f1", "joint_f1")
+_TRACKED_METRICS = ("read_rate", "accuracy", "macro_f1", "joint_f1")
 
 
-def _figures(s: Judged) -> dict[str, Any]:
-    c, e = s.scores, s.explained
-    low, high = c.interval
-    reasons = e and {
-        "n": e.n,
-        "read_rate": e.read_rate,
-        "aspect_named": e.named_rate,
-        "aspect_named_n": e.of_aspect,
-        "quoting": e.quoting,
-        "quotes": e.quotes,
-        "quotes_verbatim": e.verbatim_rate,
+def _source_metrics(source: SourceScores) -> dict[str, Any]:
+    scores, explanations = source.scores, source.explanations
+    low, high = scores.interval
+    explanation_metrics = explanations and {
+        "n": explanations.n,
+        "read_rate": explanations.read_rate,
+        "aspect_named": explanations.named_rate,
+        "aspect_named_n": explanations.of_aspect,
+        "quoting": explanations.with_quotes,
+        "quotes": explanations.quotes,
+        "quotes_verbatim": explanations.verbatim_rate,
     }
     return {
-        "source": s.source,
-        "prompt": s.prompt,
-        "data_sha256": s.data_sha256,
-        "posts": s.posts,
-        "rejected_rows": s.rejected,
-        "refused_posts": s.refused,
-        "n": c.n,
-        "read_rate": c.read_rate,
-        "reasked": s.reasked,
-        "accuracy": c.accuracy,
+        "source": source.source,
+        "prompt": source.prompt,
+        "data_sha256": source.data_sha256,
+        "posts": source.posts,
+        "rejected_rows": source.rejected_rows,
+        "refused_posts": source.refused_posts,
+        "n": scores.n,
+        "read_rate": scores.read_rate,
+        "reasked": source.reasked,
+        "accuracy": scores.accuracy,
         "accuracy_95": [low, high],
-        "macro_f1": c.macro_f1,
-        "f1": {str(p): v for p, v in c.f1.items()},
+        "macro_f1": scores.macro_f1,
+        "f1": {str(p): v for p, v in scores.f1.items()},
         "confusion": {
             str(g): {str(a or "unread"): n for a, n in row.items()}
-            for g, row in c.confusion.items()
+            for g, row in scores.confusion.items()
         },
-        "joint_f1": s.joint_f1,
-        "explanations": reasons,
+        "joint_f1": source.joint_f1,
+        "explanations": explanation_metrics,
     }

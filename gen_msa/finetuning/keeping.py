@@ -14,120 +14,120 @@ from gen_msa import manifest, prompting, settings
 from gen_msa.backends.local import adapters, probe, weights
 from gen_msa.errors import UserError
 from gen_msa.finetuning import card, sharding
-from gen_msa.finetuning.adapting import precision, save_adapter, trainable
-from gen_msa.finetuning.checkpoints import NOT_WRITTEN
-from gen_msa.finetuning.judgement import Judgement
-from gen_msa.finetuning.judging import undisturbed
-from gen_msa.finetuning.opening import Opened
-from gen_msa.finetuning.preparing import Prepared
-from gen_msa.finetuning.recipe import Data, Recipe
+from gen_msa.finetuning.adapting import mixed_precision, write_adapter_weights, trainable_params
+from gen_msa.finetuning.checkpoints import WRITE_ERRORS
+from gen_msa.finetuning.judgement import ValidationResult
+from gen_msa.finetuning.judging import preserve_rng_and_mode
+from gen_msa.finetuning.opening import LoadedModel
+from gen_msa.finetuning.preparing import PreparedRun
+from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
 
 
-def keep(
+def save_best_adapter(
     folder: Path,
-    recipe: Recipe,
-    opened: Opened,
+    recipe: FinetuneRecipe,
+    loaded: LoadedModel,
     model: Any,
-    prepared: Prepared,
-    judgement: Judgement | None,
+    prepared: PreparedRun,
+    validation: ValidationResult | None,
     *,
     step: int,
-    main: bool = True,
+    is_main: bool = True,
 ) -> None:
     """Write the adapter as it is now to `folder`, in place of what was there.
 
     The processes of a split model do so together, and only the `main` one writes. Raises
     `UserError` when the disk will not take it; what was there stays.
     """
-    with undisturbed(model), precision(model, recipe):
-        state = sharding.whole_state(model, main=main)
-        proof = probe.record(model.eval(), opened.processor)
-    if not main:
+    with preserve_rng_and_mode(model), mixed_precision(model, recipe):
+        state = sharding.gather_state_dict(model, is_main=is_main)
+        probe_record = probe.record_probe(model.eval(), loaded.processor)
+    if not is_main:
         return
     try:
-        with manifest.staged(folder) as draft:
-            save_adapter(model, draft, recipe.save_dtype, state)
+        with manifest.atomic_directory(folder) as staging:
+            write_adapter_weights(model, staging, recipe.save_dtype, state)
             if recipe.finetuning_type == "full":
                 # A whole model is read by itself, so its words and eyes go with it.
-                opened.processor.save_pretrained(draft)
-            _facts_of_reading(draft, recipe, opened, proof)
-            card.write(draft, _facts(recipe, opened, model, prepared, judgement, step))
-    except NOT_WRITTEN as e:
+                loaded.processor.save_pretrained(staging)
+            _write_inference_files(staging, recipe, loaded, probe_record)
+            card.write_card(staging, _card_data(recipe, loaded, model, prepared, validation, step))
+    except WRITE_ERRORS as e:
         raise UserError(
             f"the adapter {folder} cannot be written: {e}",
-            mend="make room, then run again: it goes on from the last whole checkpoint",
+            hint="make room, then run again: it goes on from the last whole checkpoint",
         ) from None
 
 
-def reading(recipe: Recipe) -> dict[str, Any]:
+def inference_settings(recipe: FinetuneRecipe) -> dict[str, Any]:
     """The reader's settings that show posts as training did: the first prompt of each task.
 
     Cues that name files of this run's own corpora are left to whoever reads.
     """
     tasks = {"aspect": "prompt", "aspects": "aspects_prompt", "overall": "overall_prompt"}
-    found: dict[str, Any] = recipe.reading.model_dump(
+    inference: dict[str, Any] = recipe.inference.model_dump(
         mode="json", include={"cues", "picture", "max_new_tokens", "reask_prompt"}
     )
     for data in recipe.data:
-        prompt = prompting.load(data.prompt)
+        prompt = prompting.load_prompt(data.prompt)
         if not prompt.takes_label:
-            found.setdefault(tasks[prompt.task], data.prompt)
-    return found
+            inference.setdefault(tasks[prompt.task], data.prompt)
+    return inference
 
 
-def _facts_of_reading(draft: Path, recipe: Recipe, opened: Opened, proof: probe.Probe) -> None:
+def _write_inference_files(staging: Path, recipe: FinetuneRecipe, loaded: LoadedModel, probe_record: probe.AdapterProbe) -> None:
     """The recipe, and what reading with the adapter needs."""
-    settings.save(recipe, draft / "recipe.yaml")
-    adapters.write(
-        draft,
+    settings.save(recipe, staging / "recipe.yaml")
+    adapters.write_metadata(
+        staging,
         base=recipe.model_name_or_path,
-        base_sha256=weights.base_hash(opened.folder),
-        processor=opened.processor,
-        prompts={p: prompting.load(p).digest for d in recipe.data for p in _asked(d)},
-        reading=reading(recipe),
-        probe=proof,
+        base_sha256=weights.base_hash(loaded.folder),
+        processor=loaded.processor,
+        prompts={p: prompting.load_prompt(p).digest for d in recipe.data for p in _prompts(d)},
+        inference=inference_settings(recipe),
+        probe=probe_record,
     )
 
 
-def _facts(
-    recipe: Recipe,
-    opened: Opened,
+def _card_data(
+    recipe: FinetuneRecipe,
+    loaded: LoadedModel,
     model: Any,
-    prepared: Prepared,
-    judgement: Judgement | None,
+    prepared: PreparedRun,
+    validation: ValidationResult | None,
     step: int,
-) -> card.Facts:
+) -> card.AdapterCard:
     posts = Counter(prepared.sources)
     rows: Counter[int] = Counter()
-    for source, lines in zip(prepared.sources, prepared.lines, strict=True):
-        rows[source] += sum(len(line.rows) for line in lines)
-    learned = [
-        card.Learned(
+    for source, sequences in zip(prepared.sources, prepared.sequences, strict=True):
+        rows[source] += sum(len(sequence.rows) for sequence in sequences)
+    train_sources = [
+        card.TrainSource(
             source=d.source,
-            prompt=", ".join(prompting.load(p).identity for p in _asked(d)),
+            prompt=", ".join(prompting.load_prompt(p).identity for p in _prompts(d)),
             labels=d.labels,
-            reasons=d.reasons,
+            rationales=d.rationales,
             posts=posts[i],
             rows=rows[i],
-            left_out=_left_out(d, prepared),
+            left_out=_count_left_out(d, prepared),
         )
         for i, d in enumerate(recipe.data)
     ]
-    return card.Facts(
+    return card.AdapterCard(
         recipe=recipe,
         base=recipe.model_name_or_path,
-        base_hash=opened.base_hash,
-        learned=learned,
-        figures=judgement.as_json() if judgement else None,
+        base_hash=loaded.base_hash,
+        train_sources=train_sources,
+        metrics=validation.as_json() if validation else None,
         step=step,
-        parameters=sum(t.count for t in trainable(model)),
+        trained_params=sum(t.numel for t in trainable_params(model)),
     )
 
 
-def _asked(data: Data) -> list[str]:
+def _prompts(data: FinetuneData) -> list[str]:
     """Every prompt a source is learned with."""
-    return [data.prompt, *(task.prompt for task in data.also)]
+    return [data.prompt, *(task.prompt for task in data.extra_tasks)]
 
 
-def _left_out(data: Data, prepared: Prepared) -> int:
-    return sum(name.startswith(f"{data.source}/") for name, _ in prepared.refused)
+def _count_left_out(data: FinetuneData, prepared: PreparedRun) -> int:
+    return sum(name.startswith(f"{data.source}/") for name, _ in prepared.skipped)

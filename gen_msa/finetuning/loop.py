@@ -15,103 +15,103 @@ from typing import Any
 import torch
 
 from gen_msa.errors import Diverged, UserError
-from gen_msa.feeding import ahead
+from gen_msa.feeding import prefetch
 from gen_msa.finetuning import checkpoints, processes, resuming, sharding
-from gen_msa.finetuning.adapting import adapt, parameter_groups, precision, trainable
-from gen_msa.finetuning.batches import Batch
-from gen_msa.finetuning.checkpoints import Progress
-from gen_msa.finetuning.devs import dev_posts
-from gen_msa.finetuning.judgement import Judgement
-from gen_msa.finetuning.judging import judge_model
-from gen_msa.finetuning.keeping import keep
-from gen_msa.finetuning.opening import open_model
-from gen_msa.finetuning.planning import Planner
-from gen_msa.finetuning.preparing import asked_for, prepare, why_separate
-from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.stepping import Stepped, Stepper
-from gen_msa.finetuning.telling import Teller
+from gen_msa.finetuning.adapting import wrap_with_peft, parameter_groups, mixed_precision, trainable_params
+from gen_msa.finetuning.batches import TrainingBatch
+from gen_msa.finetuning.checkpoints import TrainState
+from gen_msa.finetuning.devs import load_dev_sets
+from gen_msa.finetuning.judgement import ValidationResult
+from gen_msa.finetuning.judging import validate_model
+from gen_msa.finetuning.keeping import save_best_adapter
+from gen_msa.finetuning.opening import load_model
+from gen_msa.finetuning.planning import EpochSampler
+from gen_msa.finetuning.preparing import attention_inputs, prepare, packing_unsupported_reason
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.stepping import StepResult, TrainStep
+from gen_msa.finetuning.telling import RunLogger
 
-__all__ = ["Diverged", "Run", "finetune"]
+__all__ = ["Diverged", "FinetuneRun", "finetune"]
 
 
-def finetune(recipe: Recipe, *, dry_run: bool = False) -> Path:
+def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
     """Run a recipe; the folder of the best adapter.
 
     `dry_run` plans, prints and probes the longest batch, and writes nothing. Raises `UserError` for
-    what cannot start, checkpoints of another run in `output_dir` among it, and `Diverged` (exit
+    what cannot log_start, checkpoints of another run in `output_dir` among it, and `Diverged` (exit
     code 4) when a loss or gradient is not a number.
     """
     if not dry_run:
-        checkpoints.check_place(Path(recipe.output_dir))
-    run = Run(recipe)
-    run.tell()
+        checkpoints.check_writable(Path(recipe.output_dir))
+    run = FinetuneRun(recipe)
+    run.log_start()
     run.probe()
     if not dry_run:
         run.resume()
         run.train()
-    processes.leave(run.accelerator, run.stepper.release)
-    return run.adapter
+    processes.leave(run.accelerator, run.train_step.release)
+    return run.adapter_folder
 
 
-class Run:
+class FinetuneRun:
     """One fine-tuning run of one process; every process of it holds the same plan."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: FinetuneRecipe) -> None:
         from transformers import get_scheduler
 
         self.recipe = recipe
         self.folder = Path(recipe.output_dir)
-        self.adapter = self.folder / "adapter"
-        self.devs = dev_posts(recipe)
+        self.adapter_folder = self.folder / "adapter"
+        self.dev_sets = load_dev_sets(recipe)
         # First of all the process gets its device, or all would load onto the first one.
-        self.accelerator = processes.begin(recipe)
-        split = sharding.wanted()
+        self.accelerator = processes.create_accelerator(recipe)
+        sharded = sharding.fsdp_requested()
         # Features are made before it is split, on its device.
-        self.opened = open_model(recipe, stay=split and not recipe.levers.feature_cache)
-        positions, dtype = asked_for(self.opened.model, recipe)
-        separate = why_separate(recipe, self.opened.model)
+        self.loaded = load_model(recipe, keep_on_cpu=sharded and not recipe.optimizations.feature_cache)
+        positions, dtype = attention_inputs(self.loaded.model, recipe)
+        unpacked_reason = packing_unsupported_reason(recipe, self.loaded.model)
         # The new weights are the same in every process.
         torch.manual_seed(recipe.seed)
-        self.model = adapt(self.opened.model, recipe)
-        self.prepared = prepare(recipe, self.opened.model, self.opened.processor, separate=separate)
-        place = {"rank": self.accelerator.process_index, "processes": self._processes}
-        self.planner = Planner(recipe, self.prepared, **place, positions=positions, dtype=dtype)
-        processes.agree(self.accelerator, "rows", self.planner.fingerprint())
-        if split:
-            sharding.split(self.model, self.accelerator.device)
-        optimizer = torch.optim.AdamW(sharding.uniform(parameter_groups(self.model, recipe)))
+        self.model = wrap_with_peft(self.loaded.model, recipe)
+        self.prepared = prepare(recipe, self.loaded.model, self.loaded.processor, unpacked_reason=unpacked_reason)
+        rank_options = {"rank": self.accelerator.process_index, "processes": self._world_size}
+        self.sampler = EpochSampler(recipe, self.prepared, **rank_options, positions=positions, dtype=dtype)
+        processes.assert_equal_across_ranks(self.accelerator, "rows", self.sampler.fingerprint())
+        if sharded:
+            sharding.shard_model(self.model, self.accelerator.device)
+        optimizer = torch.optim.AdamW(sharding.disable_foreach_if_mixed(parameter_groups(self.model, recipe)))
         scheduler = get_scheduler(
             recipe.lr_scheduler_type,
             optimizer,
             num_warmup_steps=math.ceil(recipe.warmup_ratio * self.steps),
             num_training_steps=self.steps,
         )
-        self.stepper = Stepper(
-            self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.memory
+        self.train_step = TrainStep(
+            self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.feature_cache
         )
-        self.progress = Progress(settings=self._deciding())
-        main = self.accelerator.is_main_process
-        self.teller = Teller(recipe, self.folder, main=main, processes=self._processes)
+        self.state = TrainState(settings=self._deciding())
+        is_main = self.accelerator.is_main_process
+        self.logger = RunLogger(recipe, self.folder, is_main=is_main, processes=self._world_size)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        return self.planner.steps
+        return self.sampler.steps
 
     @property
-    def _processes(self) -> int:
+    def _world_size(self) -> int:
         return int(self.accelerator.num_processes)
 
-    def tell(self) -> None:
+    def log_start(self) -> None:
         """What is trained, on what, and what was left out."""
-        size = sum(p.numel() for p in self.model.parameters())
-        memory = self.prepared.memory
-        self.teller.start(
-            trainable(self.model),
+        num_params = sum(p.numel() for p in self.model.parameters())
+        cache = self.prepared.feature_cache
+        self.logger.log_start(
+            trainable_params(self.model),
             self.prepared,
             self.steps,
-            parameters=size,
-            notes=[*self.prepared.notes, *([memory.summary()] if memory else [])],
+            total_params=num_params,
+            notes=[*self.prepared.notes, *([cache.summary()] if cache else [])],
         )
 
     def probe(self) -> None:
@@ -119,132 +119,132 @@ class Run:
 
         Twice: the first time makes kernels and is no measure of the others.
         """
-        made = self.planner.batches(self.planner.longest())
+        batches = self.sampler.step_batches(self.sampler.longest_batch())
         try:
-            self.stepper.backward(made)
-            started = time.perf_counter()
-            done = self.stepper.backward(made)
+            self.train_step.backward(batches)
+            started_at = time.perf_counter()
+            result = self.train_step.backward(batches)
         except (MemoryError, RuntimeError) as e:
             if "memory" not in str(e).lower():
                 raise
             raise UserError(
                 f"the longest batch does not fit into memory: {e}",
-                mend="lower per_device_train_batch_size, max_length or the picture budget",
+                hint="lower per_device_train_batch_size, max_length or the picture budget",
             ) from None
-        self.stepper.optimizer.zero_grad(set_to_none=True)
-        self.teller.probed(done, time.perf_counter() - started, self.prepared, self.steps)
+        self.train_step.optimizer.zero_grad(set_to_none=True)
+        self.logger.log_probe(result, time.perf_counter() - started_at, self.prepared, self.steps)
 
     def resume(self) -> None:
         """Go on from the last whole checkpoint of this run, if there is one and it is wanted.
 
         Raises `UserError`, before anything is written, when there are those of another run.
         """
-        if not self.recipe.resume:
-            return self.teller.resumed(None, [], replaced=checkpoints.names(self.folder))
-        now = self.progress.settings
-        found, passed = checkpoints.latest(self.folder, now)
-        processes.agree(self.accelerator, "checkpoint", found.name if found else "")
+        if not self.recipe_hash.resume:
+            return self.logger.log_resume(None, [], replaced=checkpoints.names(self.folder))
+        now = self.state.settings
+        found, skipped = checkpoints.latest_checkpoint(self.folder, now)
+        processes.assert_equal_across_ranks(self.accelerator, "checkpoint", found.name if found else "")
         if found is None:
-            return self.teller.resumed(None, passed)
-        self.progress = checkpoints.restore(
-            found, self.model, self.stepper.optimizer, self.stepper.scheduler
+            return self.logger.log_resume(None, skipped)
+        self.state = checkpoints.restore_checkpoint(
+            found, self.model, self.train_step.optimizer, self.train_step.scheduler
         )
-        then, self.progress.settings = self.progress.settings, now
-        self.teller.resumed(found, passed, changed=resuming.changes(then, now))
-        if self.progress.step == then["steps"] < self.steps:
-            self._judge()  # The last checkpoint of a run is saved before it is judged.
+        then, self.state.settings = self.state.settings, now
+        self.logger.log_resume(found, skipped, changed=resuming.changes(then, now))
+        if self.state.step == then["steps"] < self.steps:
+            self._validate()  # The last checkpoint of a run is saved before it is log_validation.
 
     def train(self) -> None:
         """All steps that are left; judged and kept as the recipe says."""
-        made = (self.planner.batches(step) for step in self.planner.left(self.progress.step))
-        with closing(ahead(made, self.recipe.levers.prefetch)) as feed:
+        batch_lists = (self.sampler.step_batches(step) for step in self.sampler.remaining_steps(self.state.step))
+        with closing(prefetch(batch_lists, self.recipe.optimizations.prefetch)) as feed:
             # Looked at before a step: what is gone on from may have been tired already.
-            while not self._tired() and (ready := next(feed, None)) is not None:
-                self._after(self._step(ready))
-        if self._tired() and self.progress.step < self.steps:
-            self.teller.stopped_early(self.progress)
-        if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
-            self._judge()
-        self.teller.end(self.progress, self.adapter)
+            while not self._should_stop_early() and (batches := next(feed, None)) is not None:
+                self._on_step_end(self._run_step(batches))
+        if self._should_stop_early() and self.state.step < self.steps:
+            self.logger.log_early_stop(self.state)
+        if not self.state.history or self.state.history[-1]["step"] != self.state.step:
+            self._validate()
+        self.logger.log_end(self.state, self.adapter_folder)
 
-    def _step(self, made: list[Batch]) -> Stepped:
-        done = self.stepper.step(made, self.progress.step)
-        self.progress.step += 1
-        self.progress.rows += done.rows
-        self.progress.tokens += done.tokens
-        return done
+    def _run_step(self, batches: list[TrainingBatch]) -> StepResult:
+        result = self.train_step.run(batches, self.state.step)
+        self.state.step += 1
+        self.state.rows += result.rows
+        self.state.tokens += result.tokens
+        return result
 
-    def _after(self, done: Stepped) -> None:
-        step, recipe = self.progress.step, self.recipe
-        self.teller.step(self.progress, done, self.stepper.scheduler.get_last_lr()[0], self.steps)
-        an_epoch = self.planner.epoch_steps
-        if step % (recipe.eval_steps or an_epoch) == 0 and step != self.steps:
-            self._judge()
-        if step % (recipe.save_steps or an_epoch) == 0 or step == self.steps:
-            self._save()
+    def _on_step_end(self, result: StepResult) -> None:
+        step, recipe = self.state.step, self.recipe
+        self.logger.log_step(self.state, result, self.train_step.scheduler.get_last_lr()[0], self.steps)
+        epoch_steps = self.sampler.epoch_steps
+        if step % (recipe.eval_steps or epoch_steps) == 0 and step != self.steps:
+            self._validate()
+        if step % (recipe.save_steps or epoch_steps) == 0 or step == self.steps:
+            self._save_checkpoint()
 
-    def _judge(self) -> None:
+    def _validate(self) -> None:
         """Read the dev posts; keep the adapter if it is the best so far, or if none are read."""
-        judgement = self._judgement()
-        told = judgement.as_json() if judgement else {"step": self.progress.step}
-        score = processes.from_main(self.accelerator, told.get("score", float(self.progress.step)))
-        better = score > self.progress.best
-        self.progress.worse = 0 if better else self.progress.worse + 1
-        self.progress.history.append(told)
+        result = self._run_validation()
+        metrics = result.as_json() if result else {"step": self.state.step}
+        score = processes.broadcast(self.accelerator, metrics.get("score", float(self.state.step)))
+        better = score > self.state.best_score
+        self.state.evals_since_best = 0 if better else self.state.evals_since_best + 1
+        self.state.history.append(metrics)
         if better:
-            self.progress.best, self.progress.best_step = score, self.progress.step
-            if self._takes_part:
-                parts = self.recipe, self.opened, self.model, self.prepared, judgement
-                main = self.accelerator.is_main_process
-                keep(self.adapter, *parts, step=self.progress.step, main=main)
+            self.state.best_score, self.state.best_step = score, self.state.step
+            if self._runs_validation:
+                adapter_inputs = self.recipe, self.loaded, self.model, self.prepared, result
+                is_main = self.accelerator.is_main_process
+                save_best_adapter(self.adapter_folder, *adapter_inputs, step=self.state.step, is_main=is_main)
         self.accelerator.wait_for_everyone()
 
-    def _judgement(self) -> Judgement | None:
+    def _run_validation(self) -> ValidationResult | None:
         """What is read on the dev posts; None without any, or when only the main process reads."""
-        if not (self.devs and self._takes_part):
+        if not (self.dev_sets and self._runs_validation):
             return None
-        with precision(self.model, self.recipe):
-            found = judge_model(
+        with mixed_precision(self.model, self.recipe):
+            result = validate_model(
                 self.model,
-                self.opened.processor,
-                self.devs,
+                self.loaded.processor,
+                self.dev_sets,
                 seed=self.recipe.seed,
-                step=self.progress.step,
+                step=self.state.step,
             )
-        self.teller.judged(found, samples=self.progress.step == self.steps)
-        return found
+        self.logger.log_validation(result, samples=self.state.step == self.steps)
+        return result
 
     @property
-    def _takes_part(self) -> bool:
+    def _runs_validation(self) -> bool:
         """Whether this process judges and keeps: all do with a split model, the same at once."""
-        return self.stepper.split or bool(self.accelerator.is_main_process)
+        return self.train_step.sharded or bool(self.accelerator.is_main_process)
 
-    def _tired(self) -> bool:
+    def _should_stop_early(self) -> bool:
         patience = self.recipe.early_stopping_patience
-        return bool(patience and self.recipe.dev and self.progress.worse >= patience)
+        return bool(patience and self.recipe.dev and self.state.evals_since_best >= patience)
 
-    def _save(self) -> None:
-        main = self.accelerator.is_main_process
-        trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
-        trained = sharding.whole(trained, main=main)
-        optimizer = sharding.whole(self.stepper.optimizer.state_dict(), main=main)
-        if main:
-            checkpoints.save(
-                self.folder / f"checkpoint-{self.progress.step}",
-                trained,
+    def _save_checkpoint(self) -> None:
+        is_main = self.accelerator.is_main_process
+        weights = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+        weights = sharding.gather_full(weights, is_main=is_main)
+        optimizer = sharding.gather_full(self.train_step.optimizer.state_dict(), is_main=is_main)
+        if is_main:
+            checkpoints.save_checkpoint(
+                self.folder / f"checkpoint-{self.state.step}",
+                weights,
                 optimizer,
-                self.stepper.scheduler,
-                self.progress,
+                self.train_step.scheduler,
+                self.state,
             )
-            checkpoints.prune(self.folder, self.recipe.save_total_limit, self.progress)
+            checkpoints.prune_checkpoints(self.folder, self.recipe.save_total_limit, self.state)
         self.accelerator.wait_for_everyone()
 
     def _deciding(self) -> dict[str, Any]:
         """What decides what is trained, to be compared with what a checkpoint was made by."""
         hashes = {
-            "base model": self.opened.base_hash,
-            "data": self.planner.fingerprint(),
-            "dev": " ".join(dev.sha256[:16] for dev in self.devs),
+            "base model": self.loaded.base_hash,
+            "data": self.sampler.fingerprint(),
+            "dev": " ".join(dev.sha256[:16] for dev in self.dev_sets),
         }
-        ways = {"processes": self._processes, "fsdp": self.stepper.split, "steps": self.steps}
-        return resuming.deciding(self.recipe, hashes, ways)
+        ways = {"processes": self._world_size, "fsdp": self.train_step.sharded, "steps": self.steps}
+        return resuming.deciding(self.recipe_hash, hashes, ways)

@@ -15,77 +15,77 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from gen_msa.finetuning.encode import Encoded
-from gen_msa.finetuning.recipe import Loss
-from gen_msa.finetuning.rows import Row
+from gen_msa.finetuning.encode import TokenizedExample
+from gen_msa.finetuning.recipe import LossConfig
+from gen_msa.finetuning.rows import TrainingExample
 from gen_msa.types import Polarity
 
 FIELDS = ("label", "explanation", "aspect", "form")
-Totals = Mapping[tuple[int, str], float]
+StepTotals = Mapping[tuple[int, str], float]
 """(Task, field) -> weights of the rows of a step together."""
 
 
-class Weigher:
+class LossWeights:
     """Weights of tokens under one recipe."""
 
-    def __init__(self, loss: Loss, classes: dict[Polarity, float]) -> None:
+    def __init__(self, loss: LossConfig, classes: dict[Polarity, float]) -> None:
         self.loss = loss
         self.classes = classes
         self._fields = {name: float(getattr(loss, name)) for name in FIELDS}
 
     @classmethod
-    def of(cls, loss: Loss, rows: Iterable[Row]) -> "Weigher":
+    def from_rows(cls, loss: LossConfig, rows: Iterable[TrainingExample]) -> "LossWeights":
         """The weigher of a run; balanced class weights are counted over `rows`."""
-        given = loss.class_weights
-        if isinstance(given, dict):
-            return cls(loss, {p: given.get(p, 1.0) for p in Polarity})
+        class_weights = loss.class_weights
+        if isinstance(class_weights, dict):
+            return cls(loss, {p: class_weights.get(p, 1.0) for p in Polarity})
         counts = Counter(r.polarity for r in rows if r.polarity and not r.task)
-        if given == "none" or not counts:
+        if class_weights == "none" or not counts:
             return cls(loss, dict.fromkeys(Polarity, 1.0))
-        share = sum(counts.values()) / len(counts)
-        return cls(loss, {p: share / counts[p] if counts[p] else 1.0 for p in Polarity})
+        mean_count = sum(counts.values()) / len(counts)
+        return cls(loss, {p: mean_count / counts[p] if counts[p] else 1.0 for p in Polarity})
 
-    def row_weight(self, row: Row) -> float:
+    def row_weight(self, row: TrainingExample) -> float:
         """Weight of a row among the others: its own times that of its class."""
         return row.weight * (self.classes[row.polarity] if row.polarity else 1.0)
 
-    def totals(self, rows: Sequence[Encoded]) -> dict[tuple[int, str], float]:
+    def step_totals(self, rows: Sequence[TokenizedExample]) -> dict[tuple[int, str], float]:
         """What the rows of one optimiser step weigh together, by task and field.
 
         With `reduction: token` a task has one entry, `token`: its tokens.
         """
-        found: dict[tuple[int, str], float] = defaultdict(float)
+        sums: dict[tuple[int, str], float] = defaultdict(float)
         for r in rows:
-            names = [f for f in r.fields if f in r.row.learn]
+            names = [f for f in r.fields if f in r.example.learn]
             if self.loss.reduction == "token":
-                found[r.row.task, "token"] += len(names)
+                sums[r.example.task, "token"] += len(names)
                 continue
-            for name in (*set(names), *["soft"] * bool(r.soft)):
-                found[r.row.task, name] += self.row_weight(r.row)
-        return dict(found)
+            for name in (*set(names), *["soft"] * bool(r.soft_targets)):
+                sums[r.example.task, name] += self.row_weight(r.example)
+        return dict(sums)
 
-    def weights(self, row: Encoded, totals: Totals) -> list[float]:
+    def token_weights(self, row: TokenizedExample, totals: StepTotals) -> list[float]:
         """The weight of each answer token of a row, given the totals of its step."""
-        task, learn, factor = row.row.task, row.row.learn, row.row.factor
+        task, learn, factor = row.example.task, row.example.learn, row.example.task_weight
         if self.loss.reduction == "token":
-            one = factor / max(totals[task, "token"], 1.0)
-            return [one if f in learn else 0.0 for f in row.fields]
-        own = factor * self.row_weight(row.row)
-        each = {
-            f: self._fields[f] * own / totals[task, f] / n if f in learn else 0.0
+            token_weight = factor / max(totals[task, "token"], 1.0)
+            return [token_weight if f in learn else 0.0 for f in row.fields]
+        row_weight = factor * self.row_weight(row.example)
+        field_weights = {
+            f: self._fields[f] * row_weight / totals[task, f] / n if f in learn else 0.0
             for f, n in Counter(row.fields).items()
         }
-        return [each[f] for f in row.fields]
+        return [field_weights[f] for f in row.fields]
 
-    def soft_weight(self, row: Encoded, totals: Totals) -> float:
+    def soft_weight(self, row: TokenizedExample, totals: StepTotals) -> float:
         """The weight of each place of a row where a teacher's probabilities are learned."""
-        if not row.soft:
+        if not row.soft_targets:
             return 0.0
-        own = self.row_weight(row.row) / totals[row.row.task, "soft"]
-        return self.loss.soft * own / len(row.soft)
+        row_weight = self.row_weight(row.example) / totals[row.example.task, "soft"]
+        return self.loss.soft * row_weight / len(row.soft_targets)
 
 
-class Losses(NamedTuple):
+class BatchLoss(NamedTuple):
     """The loss of a batch, to be summed over the batches of a step."""
 
     total: torch.Tensor
@@ -93,59 +93,59 @@ class Losses(NamedTuple):
     """Field -> (weight x cross-entropy summed, weights summed): their ratio is the field's mean."""
 
 
-def of_logits(
+def loss_from_logits(
     logits: torch.Tensor,
     targets: torch.Tensor,
     weights: torch.Tensor,
     fields: torch.Tensor,
     soft: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> Losses:
+) -> BatchLoss:
     """Losses of answer tokens.
 
     `logits` [n, vocabulary], `targets`, `weights` and `fields` (indices into `FIELDS`) [n]; `soft`
     are tokens and weights [n, k]: cross-entropy to a distribution, told as field `soft`.
     """
-    each = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
+    token_losses = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
     parts: dict[str, tuple[float, float]] = {}
     for i, name in enumerate(FIELDS):
-        chosen = fields == i
-        if bool(chosen.any()):
-            parts[name] = float(each.detach()[chosen].sum()), float(weights[chosen].sum())
-    total = each.sum()
+        in_field = fields == i
+        if bool(in_field.any()):
+            parts[name] = float(token_losses.detach()[in_field].sum()), float(weights[in_field].sum())
+    total = token_losses.sum()
     if soft is not None and bool(soft[1].any()):
-        at = soft[1].any(dim=1)
-        ids, mass = soft[0][at], soft[1][at]
-        thought = -(mass * logits[at].float().log_softmax(-1).gather(1, ids)).sum()
-        parts["soft"] = float(thought.detach()), float(mass.sum())
-        total = total + thought
-    return Losses(total, parts)
+        has_soft = soft[1].any(dim=1)
+        ids, mass = soft[0][has_soft], soft[1][has_soft]
+        soft_loss = -(mass * logits[has_soft].float().log_softmax(-1).gather(1, ids)).sum()
+        parts["soft"] = float(soft_loss.detach()), float(mass.sum())
+        total = total + soft_loss
+    return BatchLoss(total, parts)
 
 
-class LabelledHead:
+class AnswerOnlyLMHead:
     """Lets the language head see only some places: a switch on the model's output embedding.
 
     With it off, the same places are taken from the whole logits, so the loss is the same.
     """
 
-    def __init__(self, model: Any, *, on: bool) -> None:
-        self.on = on
-        self._places: tuple[torch.Tensor, torch.Tensor] | None = None
-        if on:
-            model.get_output_embeddings().register_forward_pre_hook(self._choose)
+    def __init__(self, model: Any, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self._positions: tuple[torch.Tensor, torch.Tensor] | None = None
+        if enabled:
+            model.get_output_embeddings().register_forward_pre_hook(self._select_positions)
 
-    def at(self, lines: torch.Tensor, places: torch.Tensor) -> None:
+    def select(self, sequences: torch.Tensor, positions: torch.Tensor) -> None:
         """The places of the coming batch: token `places[i]` of line `lines[i]`."""
-        self._places = lines, places
+        self._positions = sequences, positions
 
-    def taken(self, logits: torch.Tensor) -> torch.Tensor:
+    def answer_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits of those places: [n, vocabulary]."""
-        if self._places is None:
+        if self._positions is None:
             raise RuntimeError("LabelledHead.at was not called for this batch")
-        found = logits[0] if self.on else logits[self._places]
-        self._places = None
-        return found
+        selected = logits[0] if self.enabled else logits[self._positions]
+        self._positions = None
+        return selected
 
-    def _choose(self, module: Any, args: tuple[torch.Tensor, ...]) -> Any:
-        if self._places is None:  # generating, or judging
+    def _select_positions(self, module: Any, args: tuple[torch.Tensor, ...]) -> Any:
+        if self._positions is None:  # generating, or judging
             return None
-        return (args[0][self._places][None], *args[1:])
+        return (args[0][self._positions][None], *args[1:])

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-Kind = Literal["attention", "mlp", "projector", "vision", "embedding", "other"]
+ParamKind = Literal["attention", "mlp", "projector", "vision", "embedding", "other"]
 
-TOWERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "image_tower")
-PROJECTORS = (
+VISION_TOWER_NAMES = ("vision_tower", "visual", "vision_model", "vision_encoder", "image_tower")
+PROJECTOR_NAMES = (
     "multi_modal_projector",
     "mm_projector",
     "connector",
@@ -25,11 +25,11 @@ PROJECTORS = (
     "aligner",
     "embed_vision",
 )
-_ATTENTION = re.compile(r"(^|\.)(\w*attn|\w*attention)\.|\.(q|k|v|o|qkv|out)_proj\b")
-_MLP = re.compile(r"\.(mlp|feed_forward|experts|block_sparse_moe)\b|\.(gate|up|down)_proj\b")
+_ATTENTION_PATTERN = re.compile(r"(^|\.)(\w*attn|\w*attention)\.|\.(q|k|v|o|qkv|out)_proj\b")
+_MLP_PATTERN = re.compile(r"\.(mlp|feed_forward|experts|block_sparse_moe)\b|\.(gate|up|down)_proj\b")
 
 
-class Parts(NamedTuple):
+class ModelParts(NamedTuple):
     """Module paths; all empty but `language` for a model without eyes."""
 
     vision: tuple[str, ...]
@@ -39,74 +39,74 @@ class Parts(NamedTuple):
     """Path of the decoder, without its head; `""` when the model is nothing else."""
 
 
-def parts_of(model: Any) -> Parts:
+def find_model_parts(model: Any) -> ModelParts:
     """The parts of a transformers model that is not wrapped yet."""
     names = dict(model.named_modules())
-    vision = _outermost(n for n in names if n.rpartition(".")[2] in TOWERS)
-    found = _outermost(n for n in names if n.rpartition(".")[2] in PROJECTORS)
+    vision = _outermost_paths(n for n in names if n.rpartition(".")[2] in VISION_TOWER_NAMES)
+    projector_paths = _outermost_paths(n for n in names if n.rpartition(".")[2] in PROJECTOR_NAMES)
     decoder = model.get_decoder()
     language = next(name for name, module in names.items() if module is decoder)
     if not vision:
-        return Parts((), (), language)
+        return ModelParts((), (), language)
     # A list of modules is no module that runs: its members are.
     projector = [
-        f"{name}.{i}" if listed else name
-        for name in found
-        for listed in [isinstance(names[name], nn.ModuleList)]
-        for i in range(len(names[name]) if listed else 1)
+        f"{name}.{i}" if is_list else name
+        for name in projector_paths
+        for is_list in [isinstance(names[name], nn.ModuleList)]
+        for i in range(len(names[name]) if is_list else 1)
     ]
-    return Parts(tuple(vision), tuple(projector), language)
+    return ModelParts(tuple(vision), tuple(projector), language)
 
 
-def inside(name: str, paths: tuple[str, ...]) -> bool:
+def is_inside(name: str, paths: tuple[str, ...]) -> bool:
     """Whether module or tensor `name` is one of `paths` or lies within one."""
     return any(name == path or name.startswith(f"{path}.") or not path for path in paths)
 
 
-def kind_of(name: str, parts: Parts) -> Kind:
+def param_kind(name: str, parts: ModelParts) -> ParamKind:
     """What the tensor `name` of the model (not of a wrapper) belongs to."""
-    if inside(name, parts.projector):
+    if is_inside(name, parts.projector):
         return "projector"
-    if inside(name, parts.vision):
+    if is_inside(name, parts.vision):
         return "vision"
-    if _ATTENTION.search(name):
+    if _ATTENTION_PATTERN.search(name):
         return "attention"
-    if _MLP.search(name):
+    if _MLP_PATTERN.search(name):
         return "mlp"
     return "embedding" if re.search(r"embed|lm_head|\bwte\b", name) else "other"
 
 
-def unused(model: Any, parts: Parts) -> tuple[str, ...]:
+def unused_vision_paths(model: Any, parts: ModelParts) -> tuple[str, ...]:
     """Paths in the vision tower that have no say in what the language model is shown.
 
     The pooling head; and in models that read the tower at `vision_feature_layer`, the layers after
     that one and the last norm.
     """
-    found: list[str] = []
+    unused_paths: list[str] = []
     for path in parts.vision:
         tower = model.get_submodule(path)
-        named = dict(tower.named_modules())
-        found += [f"{path}.{name}" for name in named if name.rpartition(".")[2] == "head"]
-        read_at = getattr(model.config, "vision_feature_layer", None)
-        if read_at is None:
+        modules_by_name = dict(tower.named_modules())
+        unused_paths += [f"{path}.{name}" for name in modules_by_name if name.rpartition(".")[2] == "head"]
+        feature_layer = getattr(model.config, "vision_feature_layer", None)
+        if feature_layer is None:
             continue
-        found += [f"{path}.{name}" for name in named if name.endswith("post_layernorm")]
+        unused_paths += [f"{path}.{name}" for name in modules_by_name if name.endswith("post_layernorm")]
         stacks = (
-            n for n, m in named.items() if n.endswith("layers") and isinstance(m, nn.ModuleList)
+            n for n, m in modules_by_name.items() if n.endswith("layers") and isinstance(m, nn.ModuleList)
         )
         for name in stacks:
-            count = len(named[name])
-            taken = [read_at] if isinstance(read_at, int) else read_at
+            count = len(modules_by_name[name])
+            feature_layers = [feature_layer] if isinstance(feature_layer, int) else feature_layer
             # 0 is what goes into the first layer, `count` (or -1) what comes out of the last.
-            last = max(at if at >= 0 else count + 1 + at for at in taken)
-            found += [f"{path}.{name}.{i}" for i in range(last, count)]
-    return tuple(found)
+            last_layer = max(index if index >= 0 else count + 1 + index for index in feature_layers)
+            unused_paths += [f"{path}.{name}.{i}" for i in range(last_layer, count)]
+    return tuple(unused_paths)
 
 
-def _outermost(names: Any) -> list[str]:
+def _outermost_paths(names: Any) -> list[str]:
     """Paths that lie within no other of the paths."""
-    kept: list[str] = []
+    outermost: list[str] = []
     for name in sorted(names, key=lambda n: n.count(".")):
-        if not inside(name, tuple(kept)):
-            kept.append(name)
-    return kept
+        if not is_inside(name, tuple(outermost)):
+            outermost.append(name)
+    return outermost

@@ -15,22 +15,22 @@ from collections.abc import Iterator
 import torch
 
 from gen_msa import media
-from gen_msa.backends.local.session import BAD_REQUEST
+from gen_msa.backends.local.session import REQUEST_ERRORS
 from gen_msa.errors import UserError
 from gen_msa.finetuning import batches
-from gen_msa.finetuning.batches import Batch
-from gen_msa.finetuning.loss import Totals
-from gen_msa.finetuning.preparing import Prepared
-from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.batches import TrainingBatch
+from gen_msa.finetuning.loss import StepTotals
+from gen_msa.finetuning.preparing import PreparedRun
+from gen_msa.finetuning.recipe import FinetuneRecipe
 
 
-class Planner:
+class EpochSampler:
     """The plan of a run, seen from one of its processes."""
 
     def __init__(
         self,
-        recipe: Recipe,
-        prepared: Prepared,
+        recipe: FinetuneRecipe,
+        prepared: PreparedRun,
         *,
         rank: int = 0,
         processes: int = 1,
@@ -47,82 +47,82 @@ class Planner:
         self.processes = processes
         self._positions = positions
         self._dtype = dtype
-        self.epoch_steps = len(self._epoch(0))
+        self.epoch_steps = len(self._epoch_steps(0))
         """Optimiser steps of an epoch; the same in every epoch."""
         if not self.epoch_steps:
             raise UserError(
                 "the weights of the sources leave no post to learn from",
-                mend="raise data.0.weight: 1 takes each post once an epoch",
+                hint="raise data.0.weight: 1 takes each post once an epoch",
             )
-        self.steps = self._count()
+        self.steps = self._total_steps()
         """Optimiser steps of the run."""
 
-    def left(self, done: int) -> Iterator[list[int]]:
+    def remaining_steps(self, steps_done: int) -> Iterator[list[int]]:
         """The steps that are left after `done` of them, each a list of posts."""
-        epochs = (self._epoch(n) for n in itertools.count(done // self.epoch_steps))
-        whole = itertools.chain.from_iterable(epochs)
-        yield from itertools.islice(whole, done % self.epoch_steps, self._after(done))
+        epochs = (self._epoch_steps(n) for n in itertools.count(steps_done // self.epoch_steps))
+        all_steps = itertools.chain.from_iterable(epochs)
+        yield from itertools.islice(all_steps, steps_done % self.epoch_steps, self._end_step(steps_done))
 
-    def longest(self) -> list[int]:
+    def longest_batch(self) -> list[int]:
         """The posts of the longest batch that every process could meet at once."""
         lengths = self.prepared.lengths
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         return order[: self.recipe.per_device_train_batch_size * self.processes]
 
-    def batches(self, step: list[int]) -> list[Batch]:
+    def step_batches(self, step: list[int]) -> list[TrainingBatch]:
         """This process's batches of a step, weighed against the whole of it.
 
         A process that has no post left makes a batch that weighs nothing, to keep step.
         """
         p = self.prepared
-        totals = p.weigher.totals([r for i in step for line in p.lines[i] for r in line.rows])
-        parts = batches.share(step, self.recipe, self.rank, self.processes)
-        return [self._batch(part or step[:1], totals, real=bool(part)) for part in parts]
+        totals = p.loss_weights.step_totals([r for i in step for sequence in p.sequences[i] for r in sequence.rows])
+        rank_posts = batches.rank_batches(step, self.recipe, self.rank, self.processes)
+        return [self._make_batch(posts or step[:1], totals, real=bool(posts)) for posts in rank_posts]
 
     def fingerprint(self) -> str:
         """Hash of what every process must have alike: the rows, in order, and their lengths."""
         p = self.prepared
-        rows = [[r.row.name, len(r.ids)] for post in p.lines for s in post for r in s.rows]
-        told = json.dumps([rows, p.sources, p.lengths, sorted(p.refused)])
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        rows = [[r.example.name, len(r.ids)] for post in p.sequences for s in post for r in s.rows]
+        text = json.dumps([rows, p.sources, p.lengths, sorted(p.skipped)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _epoch(self, number: int) -> list[list[int]]:
+    def _epoch_steps(self, epoch_index: int) -> list[list[int]]:
         p = self.prepared
-        return batches.epoch(p.lengths, p.sources, self.recipe, number, self.processes)
+        return batches.epoch_steps(p.lengths, p.sources, self.recipe, epoch_index, self.processes)
 
-    def _after(self, done: int) -> int:
+    def _end_step(self, steps_done: int) -> int:
         """Where the run ends, in steps counted from the epoch that `done` falls into."""
-        return self.steps - done // self.epoch_steps * self.epoch_steps
+        return self.steps - steps_done // self.epoch_steps * self.epoch_steps
 
-    def _count(self) -> int:
+    def _total_steps(self) -> int:
         if self.recipe.max_steps > 0:
             return self.recipe.max_steps
         return max(math.ceil(self.epoch_steps * self.recipe.num_train_epochs), 1)
 
-    def _batch(self, posts: list[int], totals: Totals, *, real: bool) -> Batch:
+    def _make_batch(self, posts: list[int], totals: StepTotals, *, real: bool) -> TrainingBatch:
         """The posts as one batch; with `real` off it weighs nothing."""
         p = self.prepared
-        lines = [line for i in posts for line in p.lines[i]]
+        sequences = [sequence for i in posts for sequence in p.sequences[i]]
         try:
-            pictures, recalled = p.pictures(lines)
-        except (*BAD_REQUEST, media.PictureProblem, OSError) as e:
-            names = ", ".join(r.row.name for r in batches.rows_of(lines)[:8])
+            images, cached = p.image_inputs(sequences)
+        except (*REQUEST_ERRORS, media.ImageError, OSError) as e:
+            names = ", ".join(r.example.name for r in batches.rows_in(sequences)[:8])
             raise UserError(
                 f"a picture that was there at the start cannot be read any more: {e} ({names})",
-                mend="put it back and run again: it goes on from the last checkpoint",
+                hint="put it back and run again: it goes on from the last checkpoint",
             ) from None
-        made = batches.collate(
-            lines,
-            pictures,
-            p.weigher,
+        batch = batches.collate(
+            sequences,
+            images,
+            p.loss_weights,
             totals,
-            pad=p.encoder.pad,
+            pad=p.example_tokenizer.pad,
             positions=self._positions,
             dtype=self._dtype,
         )
-        made.recalled = recalled
+        batch.cached_features = cached
         if not real:
-            made.weights.zero_()
-            made.soft_weights.zero_()
-            made.names, made.tokens = (), 0
-        return made
+            batch.weights.zero_()
+            batch.soft_weights.zero_()
+            batch.names, batch.tokens = (), 0
+        return batch

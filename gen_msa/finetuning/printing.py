@@ -15,122 +15,122 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gen_msa.finetuning.facts import Budget, Opening, Part, Shown, Step
-from gen_msa.finetuning.judgement import Judgement
-from gen_msa.report.visible import MARK, STYLE, printable, tone_of
+from gen_msa.finetuning.facts import EpochStats, RunHeader, ParamGroupCount, TokenPreview, StepLog
+from gen_msa.finetuning.judgement import ValidationResult
+from gen_msa.report.visible import TONE_SYMBOLS, TONE_STYLES, printable, tone_of
 
-STYLES = {"label": "bold green", "explanation": "cyan", "aspect": "magenta", "form": "yellow"}
+FIELD_STYLES = {"label": "bold green", "explanation": "cyan", "aspect": "magenta", "form": "yellow"}
 """How the tokens of each field look; the prompt, which has no loss, is dim."""
 
-NAMED = 5
+MAX_LISTED = 5
 """Rows that are left out and named; the others are counted."""
-REPEATED = 4
+MIN_REPEATS = 4
 """A run of this many equal tokens (a picture's) is shown as one with its count."""
 
 
-class Printer:
+class ConsoleReporter:
     """Prints to a console. Words from posts can neither colour nor move the cursor."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def opening(self, o: Opening) -> None:
+    def print_header(self, header: RunHeader) -> None:
         """What is trained, on what, for how long."""
-        self._head("trained", f"of {o.model}")
-        self._print(_trained(o))
-        self._head("one row", o.shown.name)
-        self._line(masked(o.shown, coloured=self._console.color_system is not None))
-        self._line(_legend(o.shown))
-        self._head("an epoch")
-        self._print(_budget(o.budget))
-        left = o.budget.left_out
-        for name, reason in left[:NAMED]:
-            self._line(Text(f"left out: {printable(name)}: {printable(reason)}", style="yellow"))
-        if len(left) > NAMED:
-            self._line(Text(f"left out: {len(left) - NAMED:,} more", style="yellow"))
-        for note in o.notes:
-            self.note(note)
+        self._print_heading("trained", f"of {header.model}")
+        self._print_table(_params_table(header))
+        self._print_heading("one row", header.preview.name)
+        self._print_line(render_masked_tokens(header.preview, coloured=self._console.color_system is not None))
+        self._print_line(_field_legend(header.preview))
+        self._print_heading("an epoch")
+        self._print_table(_stats_table(header.stats))
+        left_out = header.stats.left_out
+        for name, reason in left_out[:MAX_LISTED]:
+            self._print_line(Text(f"left out: {printable(name)}: {printable(reason)}", style="yellow"))
+        if len(left_out) > MAX_LISTED:
+            self._print_line(Text(f"left out: {len(left_out) - MAX_LISTED:,} more", style="yellow"))
+        for note in header.notes:
+            self.print_note(note)
 
-    def planned(self, steps: int, seconds: float) -> None:
+    def print_plan(self, steps: int, seconds: float) -> None:
         """How long it will take, by the probe step."""
-        self._head("training", f"{steps:,} steps, about {duration(seconds)}")
+        self._print_heading("training", f"{steps:,} steps, about {format_duration(seconds)}")
 
-    def step(self, s: Step) -> None:
+    def print_step(self, entry: StepLog) -> None:
         """One line a logged step."""
-        width = len(f"{s.steps:,}")
-        told = [
-            f"step {s.step:>{width},}/{s.steps:,}",
-            f"epoch {s.epoch:.2f}",
-            f"loss {s.loss:.4f}",
+        width = len(f"{entry.steps:,}")
+        parts = [
+            f"step {entry.step:>{width},}/{entry.steps:,}",
+            f"epoch {entry.epoch:.2f}",
+            f"loss {entry.loss:.4f}",
         ]
-        told += [f"{name} {value:.4f}" for name, value in s.fields.items()]
-        told += [f"{s.tokens_per_second:,.0f} tokens/s", f"lr {s.learning_rate:.2e}"]
-        told += [] if s.grad_norm is None else [f"grad {s.grad_norm:.3f}"]
-        self._line(Text("  ".join(told)))
+        parts += [f"{name} {value:.4f}" for name, value in entry.fields.items()]
+        parts += [f"{entry.tokens_per_second:,.0f} tokens/s", f"lr {entry.learning_rate:.2e}"]
+        parts += [] if entry.grad_norm is None else [f"grad {entry.grad_norm:.3f}"]
+        self._print_line(Text("  ".join(parts)))
 
-    def figures(self, told: Mapping[str, Any]) -> None:
+    def print_metrics(self, metrics: Mapping[str, Any]) -> None:
         """The figures of every dev source (`Judgement.as_json`), each with n and interval."""
-        for source in told["sources"]:
-            self._line(Text(_judged(source), style="bold"))
+        for source in metrics["sources"]:
+            self._print_line(Text(_dev_line(source), style="bold"))
 
-    def samples(self, j: Judgement) -> None:
+    def print_samples(self, result: ValidationResult) -> None:
         """Answers beside what gold says."""
-        for s in j.samples:
-            gold, said = tone_of(s.gold), tone_of(s.said)
-            line = Text(f"{MARK[said]} {s.said or s.status}", style=STYLE.get(said, "yellow"))
-            line.append(f"  (gold {gold})" if s.said != s.gold else "", style="dim")
-            line.append(f"  {printable(s.aspect) or '(whole post)'}: ", style="bold")
-            line.append(printable(s.explanation or (s.raw if s.said is None else "")))
-            self._line(line)
-            self._line(Text(f"    {printable(s.text)}", style="dim"))
+        for sample in result.samples:
+            gold, predicted = tone_of(sample.gold), tone_of(sample.predicted)
+            line = Text(f"{TONE_SYMBOLS[predicted]} {sample.predicted or sample.status}", style=TONE_STYLES.get(predicted, "yellow"))
+            line.append(f"  (gold {gold})" if sample.predicted != sample.gold else "", style="dim")
+            line.append(f"  {printable(sample.aspect) or '(whole post)'}: ", style="bold")
+            line.append(printable(sample.explanation or (sample.raw if sample.predicted is None else "")))
+            self._print_line(line)
+            self._print_line(Text(f"    {printable(sample.text)}", style="dim"))
 
-    def closing(
-        self, kept: Mapping[str, Any] | None, *, steps: int, seconds: float, folder: str
+    def print_summary(
+        self, best: Mapping[str, Any] | None, *, steps: int, seconds: float, folder: str
     ) -> None:
         """The figures of the checkpoint that was kept, with all that a figure is printed with."""
-        self._head("done", f"{steps:,} steps in {duration(seconds)}; adapter in {folder}")
-        if not kept or "sources" not in kept:
-            self._line(Text("no dev source was judged: the last step is kept"))
+        self._print_heading("done", f"{steps:,} steps in {format_duration(seconds)}; adapter in {folder}")
+        if not best or "sources" not in best:
+            self._print_line(Text("no dev source was judged: the last step is kept"))
             return
-        score, seed = _percent(kept["score"]), kept["seed"]
-        self._line(Text(f"kept: step {kept['step']:,}, dev score {score}, seed {seed}"))
-        self.figures(kept)
-        for s in kept["sources"]:
-            told = f"{s['source']}: prompt {s['prompt']}, data {s['data_sha256'][:12]}"
-            self._line(Text(printable(told), style="dim"))
+        score, seed = _format_percent(best["score"]), best["seed"]
+        self._print_line(Text(f"kept: step {best['step']:,}, dev score {score}, seed {seed}"))
+        self.print_metrics(best)
+        for s in best["sources"]:
+            details = f"{s['source']}: prompt {s['prompt']}, data {s['data_sha256'][:12]}"
+            self._print_line(Text(printable(details), style="dim"))
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Something that is not as asked."""
-        self._line(Text(f"note: {printable(text)}", style="yellow"))
+        self._print_line(Text(f"note: {printable(text)}", style="yellow"))
 
-    def _head(self, title: str, rest: str = "") -> None:
-        self._line(
-            Text(title, style="bold").append(f" {printable(rest)}" if rest else "", "not bold")
+    def _print_heading(self, title: str, subtitle: str = "") -> None:
+        self._print_line(
+            Text(title, style="bold").append(f" {printable(subtitle)}" if subtitle else "", "not bold")
         )
 
-    def _line(self, text: Text) -> None:
+    def _print_line(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)
 
-    def _print(self, table: Table) -> None:
+    def _print_table(self, table: Table) -> None:
         self._console.print(table, highlight=False)
 
 
-def masked(shown: Shown, *, coloured: bool) -> Text:
+def render_masked_tokens(preview: TokenPreview, *, coloured: bool) -> Text:
     """A row with its fields in colours, or in marks: `[label| positive]`."""
     out = Text()
-    pairs = zip(shown.tokens, shown.fields, strict=True)
+    pairs = zip(preview.tokens, preview.fields, strict=True)
     for name, run in groupby(pairs, key=lambda pair: pair[1]):
-        text = _collapsed([token for token, _ in run])
+        text = _collapse_repeats([token for token, _ in run])
         if name is None:
             lines = "\n".join(printable(line) for line in text.split("\n"))
             out.append(lines, style="dim")
             continue
-        told = printable(text.replace("\n", "⏎"))
-        out.append(told if coloured else f"[{name}|{told}]", style=STYLES.get(name, "red"))
+        field_text = printable(text.replace("\n", "⏎"))
+        out.append(field_text if coloured else f"[{name}|{field_text}]", style=FIELD_STYLES.get(name, "red"))
     return out
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -138,67 +138,67 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _collapsed(tokens: Iterable[str]) -> str:
+def _collapse_repeats(tokens: Iterable[str]) -> str:
     out = []
     for token, run in groupby(tokens):
         n = sum(1 for _ in run)
-        many = n >= REPEATED and token.strip()
-        out.append(f"{token}×{n} " if many else token * n)
+        is_repeated = n >= MIN_REPEATS and token.strip()
+        out.append(f"{token}×{n} " if is_repeated else token * n)
     return "".join(out)
 
 
-def _legend(shown: Shown) -> Text:
+def _field_legend(preview: TokenPreview) -> Text:
     """Each field's tokens and what they weigh together; `prompt` weighs nothing."""
-    out = Text(f"prompt {sum(f is None for f in shown.fields)} tokens", style="dim")
-    for name in dict.fromkeys(f for f in shown.fields if f is not None):
-        weights = [w for w, f in zip(shown.weights, shown.fields, strict=True) if f == name]
+    out = Text(f"prompt {sum(f is None for f in preview.fields)} tokens", style="dim")
+    for name in dict.fromkeys(f for f in preview.fields if f is not None):
+        weights = [w for w, f in zip(preview.weights, preview.fields, strict=True) if f == name]
         out.append(
-            f"  {name} {len(weights)} × {sum(weights) / len(weights):.3g}", STYLES.get(name, "red")
+            f"  {name} {len(weights)} × {sum(weights) / len(weights):.3g}", FIELD_STYLES.get(name, "red")
         )
     return out
 
 
-def _trained(o: Opening) -> Table:
+def _params_table(header: RunHeader) -> Table:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "right", "right"):
         table.add_column(justify=justify)
     table.add_row("part", "tensors", "numbers", "of the model", style="dim")
-    total = Part("in all", sum(p.tensors for p in o.parts), sum(p.numbers for p in o.parts))
-    for p in (*o.parts, total):
-        share = f"{p.numbers / o.parameters:.2%}" if o.parameters else "?"
-        table.add_row(p.kind, f"{p.tensors:,}", f"{p.numbers:,}", share)
+    total = ParamGroupCount("in all", sum(p.tensors for p in header.param_groups), sum(p.params for p in header.param_groups))
+    for p in (*header.param_groups, total):
+        share = f"{p.params / header.total_params:.2%}" if header.total_params else "?"
+        table.add_row(p.kind, f"{p.tensors:,}", f"{p.params:,}", share)
     return table
 
 
-def _budget(b: Budget) -> Table:
+def _stats_table(stats: EpochStats) -> Table:
     table = Table.grid(padding=(0, 2))
-    size = f"longest {b.longest:,}, median {b.median:,}; at most {b.limit:,} a row"
+    size = f"longest {stats.longest:,}, median {stats.median:,}; at most {stats.max_length:,} a row"
     rows = [
-        ("posts, rows", f"{b.posts:,}, {b.rows:,}"),
-        ("tokens", f"{b.tokens:,} (a post: {size})"),
-        ("of pictures", f"{b.picture_tokens:,}" if b.picture_tokens else "none"),
-        ("padding", _percent(b.padding)),
-        ("saved by sharing", _percent(b.shared)),
-        ("without a reason", f"{b.without_reason:,} rows" if b.without_reason else "none"),
-        ("left out", f"{len(b.left_out):,} rows" if b.left_out else "none"),
+        ("posts, rows", f"{stats.posts:,}, {stats.rows:,}"),
+        ("tokens", f"{stats.tokens:,} (a post: {size})"),
+        ("of pictures", f"{stats.image_tokens:,}" if stats.image_tokens else "none"),
+        ("padding", _format_percent(stats.padding_share)),
+        ("saved by sharing", _format_percent(stats.saved_share)),
+        ("without a reason", f"{stats.without_rationale:,} rows" if stats.without_rationale else "none"),
+        ("left out", f"{len(stats.left_out):,} rows" if stats.left_out else "none"),
     ]
     for name, value in rows:
         table.add_row(Text(name, style="dim"), value)
     return table
 
 
-def _judged(s: Mapping[str, Any]) -> str:
-    low, high = s["accuracy_95"]
-    told = [f"dev {printable(s['source'])}", f"n {s['n']:,}", f"read {_percent(s['read_rate'])}"]
-    told += [f"accuracy {_percent(s['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"]
-    told += [f"macro-F1 {_percent(s['macro_f1'])}"]
-    told += [] if s["joint_f1"] is None else [f"joint F1 {_percent(s['joint_f1'])}"]
-    if e := s["explanations"]:
-        told += [f"reasons read {_percent(e['read_rate'])}"]
-        told += [f"aspect named {_percent(e['aspect_named'])}"]
-        told += [f"{e['quotes']:,} quotes, verbatim {_percent(e['quotes_verbatim'])}"]
-    return "  ".join(told)
+def _dev_line(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["accuracy_95"]
+    parts = [f"dev {printable(metrics['source'])}", f"n {metrics['n']:,}", f"read {_format_percent(metrics['read_rate'])}"]
+    parts += [f"accuracy {_format_percent(metrics['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"]
+    parts += [f"macro-F1 {_format_percent(metrics['macro_f1'])}"]
+    parts += [] if metrics["joint_f1"] is None else [f"joint F1 {_format_percent(metrics['joint_f1'])}"]
+    if explanations := metrics["explanations"]:
+        parts += [f"reasons read {_format_percent(explanations['read_rate'])}"]
+        parts += [f"aspect named {_format_percent(explanations['aspect_named'])}"]
+        parts += [f"{explanations['quotes']:,} quotes, verbatim {_format_percent(explanations['quotes_verbatim'])}"]
+    return "  ".join(parts)
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}%"

@@ -14,13 +14,13 @@ from typing import Any
 
 from gen_msa.errors import UserError
 from gen_msa.finetuning import sharding
-from gen_msa.finetuning.adapting import Trained
-from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.adapting import TrainableParam
+from gen_msa.finetuning.recipe import FinetuneRecipe
 
-PATIENCE = timedelta(hours=12)
+PROCESS_TIMEOUT = timedelta(hours=12)
 """How long processes wait for one another: the main one reads the dev posts alone."""
-_WHOLE_COPIES = ("NO", "MULTI_")
-_SPLIT = {
+_REPLICATED_TYPES = ("NO", "MULTI_")
+_UNSUPPORTED = {
     "DEEPSPEED": "DeepSpeed",
     "MEGATRON_LM": "Megatron-LM",
     "PARALLELISM_CONFIG": "tensor or context parallelism",
@@ -28,45 +28,45 @@ _SPLIT = {
 """What a launcher sets as `ACCELERATE_USE_…`; on a CPU accelerate drops some without a word."""
 
 
-def begin(recipe: Recipe) -> Any:
+def create_accelerator(recipe: FinetuneRecipe) -> Any:
     """The accelerator of this process, on its own device.
 
     Precision and accumulation are the recipe's, whatever a launcher's file says of them. Raises
     `UserError` for ways of splitting a model that this loop cannot train right.
     """
-    for flag, name in _SPLIT.items():
+    for flag, name in _UNSUPPORTED.items():
         if os.environ.get(f"ACCELERATE_USE_{flag}", "").lower() == "true":
-            raise _unsplit(name)
-    if sharding.wanted():
-        sharding.check(recipe)
+            raise _unsupported_sharding(name)
+    if sharding.fsdp_requested():
+        sharding.check_fsdp_settings(recipe)
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     from gen_msa.backends.local import weights
 
-    with sharding.unseen():
+    with sharding.hide_fsdp_env():
         accelerator = Accelerator(
-            cpu=weights.device_of(recipe.device) == "cpu",
+            cpu=weights.resolve_device(recipe.device) == "cpu",
             mixed_precision="no",
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
         )
     kind = str(accelerator.distributed_type.value)
-    if not kind.startswith(_WHOLE_COPIES):
-        raise _unsplit(kind)
+    if not kind.startswith(_REPLICATED_TYPES):
+        raise _unsupported_sharding(kind)
     return accelerator
 
 
-def _unsplit(name: str) -> UserError:
+def _unsupported_sharding(name: str) -> UserError:
     return UserError(
         f"{name} is not supported: gradients are checked before every update, and the model is "
         "judged and saved whole, for which it keeps both out of reach",
-        mend="start it with torchrun, or with accelerate launch --multi_gpu; for a model too large "
+        hint="start it with torchrun, or with accelerate launch --multi_gpu; for a model too large "
         "for one GPU with --config_file finetune/accelerate/fsdp2.yaml, or quantization=nf4",
     )
 
 
-def share_gradients(accelerator: Any, trained: Iterable[Trained]) -> None:
+def configure_ddp(accelerator: Any, params: Iterable[TrainableParam]) -> None:
     """Set how processes add up their gradients; before `accelerator.prepare`.
 
     A batch without a picture gives projector and tower no gradient, and one expert may be chosen by
@@ -74,32 +74,32 @@ def share_gradients(accelerator: Any, trained: Iterable[Trained]) -> None:
     """
     from accelerate.utils import DistributedDataParallelKwargs
 
-    partly = any(t.kind in ("projector", "vision") or ".experts." in t.name for t in trained)
+    find_unused = any(t.kind in ("projector", "vision") or ".experts." in t.name for t in params)
     # No buffer is trained, so none has to be sent around.
     accelerator.ddp_handler = DistributedDataParallelKwargs(
-        find_unused_parameters=partly, broadcast_buffers=False
+        find_unused_parameters=find_unused, broadcast_buffers=False
     )
 
 
-def agree(accelerator: Any, what: str, value: str) -> None:
+def assert_equal_across_ranks(accelerator: Any, name: str, value: str) -> None:
     """Raise `UserError` in every process unless all of them hold the same `value`."""
     if accelerator.num_processes == 1:
         return
     from accelerate.utils import gather_object
 
-    found = gather_object([value])
-    if len(set(found)) > 1:
-        said = ", ".join(f"process {i}: {v or 'none'}" for i, v in enumerate(found))
+    values = gather_object([value])
+    if len(set(values)) > 1:
+        listing = ", ".join(f"process {i}: {v or 'none'}" for i, v in enumerate(values))
         raise UserError(
-            f"the processes do not see the same {what} ({said})",
-            mend="data, cache and output_dir must lie where every process can read them",
+            f"the processes do not see the same {name} ({listing})",
+            hint="data, cache and output_dir must lie where every process can read them",
         )
 
 
 def leave(accelerator: Any, release: Callable[[], None]) -> None:
     """Part from the other processes, in all of them after their last step.
 
-    `release` deletes the caller's references to what `accelerator.prepare` returned. DDP's reducer
+    `release` deletes the caller's references to name `accelerator.prepare` returned. DDP's reducer
     holds the process group, too: if it is the last that does, it ends gloo's threads while it holds
     the interpreter's lock, and waits for ever for a thread that needs the lock to end.
     """
@@ -111,7 +111,7 @@ def leave(accelerator: Any, release: Callable[[], None]) -> None:
     accelerator.end_training()
 
 
-def from_main(accelerator: Any, value: float) -> float:
+def broadcast(accelerator: Any, value: float) -> float:
     """The main process' value, in all processes."""
     if accelerator.num_processes == 1:
         return value

@@ -12,13 +12,13 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import settings, shipped
-from gen_msa.data.splits import is_test
-from gen_msa.readers import ReaderSettings
+from gen_msa.data.splits import is_test_split
+from gen_msa.readers import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
 
-class Task(Settings):
+class ExtraTask(Settings):
     """A further question about the posts of a source, learned beside its first one.
 
     Multi-task learning as in "Distilling step by step" (Hsieh et al., ACL Findings 2023):
@@ -35,7 +35,7 @@ class Task(Settings):
     """Fields of its answer that are learned; the others are shown and weigh nothing."""
 
 
-class Data(Settings):
+class FinetuneData(Settings):
     """One source of examples, and what is asked of it. Its prompt decides the task."""
 
     source: str
@@ -45,26 +45,26 @@ class Data(Settings):
     (`reader/label`), the reason of a given label (`reader/explain`), or your own file."""
     labels: str = "gold"
     """Whose opinions are the labels: `Opinion.by`."""
-    reasons: str = ""
+    rationales: str = ""
     """Where the reasons to learn come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
     `gen_msa.finetuning.reasons`, e.g. `cue`, `minigpt4` or `by:TEACHER` for another's opinions."""
-    also: tuple[Task, ...] = ()
+    extra_tasks: tuple[ExtraTask, ...] = ()
     """Further tasks over the same posts, each a branch of the post's one sequence."""
     confidence: float = Field(default=0.0, ge=0)
     """A row weighs its label's probability to this power; 0: all weigh the same."""
-    soft: str = ""
+    soft_labels: str = ""
     """Whose probabilities `loss.soft` learns: `Opinion.by`; `""` = those of `labels`."""
     weight: float = Field(default=1.0, gt=0)
     """Passes over this source in one epoch: 0.5 takes half of its posts, 2 takes each twice."""
     limit: int | None = Field(default=None, gt=0)
     """Take only this many posts, chosen by the seed."""
-    pictures: bool = True
+    images: bool = True
     """Show the posts' pictures to a model that sees them."""
     cues: dict[str, dict[str, object]] | None = None
     """Overrides the recipe's `reading.cues` for this source."""
 
 
-class Loss(Settings):
+class LossConfig(Settings):
     """What a token weighs. Each field is averaged over its own tokens, so none drowns another."""
 
     label: float = Field(default=1.0, ge=0)
@@ -81,12 +81,12 @@ class Loss(Settings):
     """Weight of a row by its gold class; `balanced` = inverse frequency in the training rows."""
 
 
-class Levers(Settings):
+class Optimizations(Settings):
     """What makes it fast. Each can be switched off; none changes the loss of a batch."""
 
-    labelled_head: bool = True
+    answer_only_head: bool = True
     """Language head on answer tokens only."""
-    branches: bool = True
+    prefix_packing: bool = True
     """One sequence a post: its aspects are branches that see the post and not each other."""
     bucketing: bool = True
     """Posts of like length in one batch. (This one changes which posts meet in a batch.)"""
@@ -96,18 +96,18 @@ class Levers(Settings):
     """Batches made ready ahead by a thread."""
 
 
-class Recipe(Settings):
+class FinetuneRecipe(Settings):
     """One fine-tuning run."""
 
     model_name_or_path: str
     """A folder, a hub name in the local cache, or `builtin`."""
     output_dir: str
-    data: tuple[Data, ...] = Field(min_length=1)
-    dev: tuple[Data, ...] = ()
+    data: tuple[FinetuneData, ...] = Field(min_length=1)
+    dev: tuple[FinetuneData, ...] = ()
     """Read, generated and parsed at every evaluation; the best checkpoint is chosen by it."""
     dev_limit: int | None = Field(default=None, gt=0)
     """Posts of each dev source that are read at an evaluation while training."""
-    reading: ReaderSettings = ReaderSettings(bad_picture="text-only")
+    inference: PredictorSettings = PredictorSettings(bad_image="text-only")
     """How posts are shown (cues, picture budget); the adapter is read with the same."""
 
     finetuning_type: Literal["lora", "full"] = "lora"
@@ -148,8 +148,8 @@ class Recipe(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     seed: int = 0
 
-    loss: Loss = Loss()
-    levers: Levers = Levers()
+    loss: LossConfig = LossConfig()
+    optimizations: Optimizations = Optimizations()
     logging_steps: int = Field(default=10, gt=0)
     eval_steps: int = 0
     """Optimiser steps between evaluations; 0 for once an epoch."""
@@ -165,40 +165,40 @@ class Recipe(Settings):
 
     @field_validator("data", "dev")
     @classmethod
-    def _never_a_test_split(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
-        for one in found:
-            if is_test(one.source):
-                raise ValueError(f"{one.source}: a test split is never read while tuning")
-        return found
+    def _reject_test_splits(cls, value: tuple[FinetuneData, ...]) -> tuple[FinetuneData, ...]:
+        for data in value:
+            if is_test_split(data.source):
+                raise ValueError(f"{data.source}: a test split is never read while tuning")
+        return value
 
     @field_validator("dev")
     @classmethod
-    def _read_by_one_prompt(cls, found: tuple[Data, ...]) -> tuple[Data, ...]:
-        for one in found:
-            if one.also:
-                raise ValueError(f"{one.source}: a dev source is read by its prompt alone")
-        return found
+    def _reject_dev_extra_tasks(cls, value: tuple[FinetuneData, ...]) -> tuple[FinetuneData, ...]:
+        for data in value:
+            if data.extra_tasks:
+                raise ValueError(f"{data.source}: a dev source is read by its prompt alone")
+        return value
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.finetuning_type == "full" and self.quantization != "none":
             raise ValueError("quantised weights are only for finetuning_type: lora")
-        if self.levers.feature_cache and (self.train_vision):
+        if self.optimizations.feature_cache and (self.train_vision):
             raise ValueError(
                 "levers.feature_cache needs a frozen vision tower: train_vision: false"
             )
         return self
 
 
-def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> FinetuneRecipe:
     """The recipe called `name` in `finetune/lora/`, or the user's own YAML, with overrides on top.
 
     Raises `UserError` naming an unknown key and the nearest known one.
     """
-    path = shipped.shipped("finetune/lora", name, ".yaml")
-    return settings.load(Recipe, path, overrides)
+    path = shipped.find_resource("finetune/lora", name, ".yaml")
+    return settings.load(FinetuneRecipe, path, overrides)
 
 
-def names() -> list[str]:
+def recipe_names() -> list[str]:
     """Every shipped recipe."""
-    return shipped.names("finetune/lora", ".yaml")
+    return shipped.resource_names("finetune/lora", ".yaml")

@@ -11,155 +11,155 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
 from gen_msa.finetuning import reasons
-from gen_msa.finetuning.learning import Gathered, Row, Sample
-from gen_msa.finetuning.recipe import Data, Recipe, Task
-from gen_msa.prompting import target
-from gen_msa.readers import ReaderSettings
-from gen_msa.readers.prompted import Asker, PostRefused, Question, Seen, see
-from gen_msa.types import WHOLE_POST, Aspect, Cue, Example, Opinion, Polarity, Rejected
+from gen_msa.finetuning.learning import TrainingSet, TrainingExample, PostExamples
+from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe, ExtraTask
+from gen_msa.prompting import build_target
+from gen_msa.readers import PredictorSettings
+from gen_msa.readers.prompted import RequestBuilder, PostRejected, PromptRequest, StudentInputs, load_inputs
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Example, Opinion, Polarity, Rejected
 
-TOGETHER = 256
+CHUNK_POSTS = 256
 """Posts whose cues are written at a time."""
 
 
-def gather(recipe: Recipe, *, sees_pictures: bool) -> Gathered:
+def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingSet:
     """Every sample of the recipe's training sources, in their order."""
-    found = Gathered()
+    dataset = TrainingSet()
     for i, data in enumerate(recipe.data):
-        _Source(i, data, recipe, found, sees_pictures=sees_pictures).gather()
-    if not found.samples:
+        _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images).build()
+    if not dataset.samples:
         raise UserError(
             "no row to learn from: no post has a label by "
             + ", ".join(d.labels for d in recipe.data),
-            mend=f"look at {recipe.data[0].source} with gen-msa preview",
+            hint=f"look at {recipe.data[0].source} with gen-msa preview",
         )
-    return found
+    return dataset
 
 
-def examples(data: Data, seed: int) -> tuple[list[Example], list[Rejected], Path]:
+def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Rejected], Path]:
     """The readable examples of a source, at most `data.limit`, its bad rows and media root."""
-    source = open_source(data.source)
-    good: list[Example] = []
-    bad: list[Rejected] = []
+    source = open_examples(data.source)
+    accepted: list[Example] = []
+    rejected: list[Rejected] = []
     for row in source.rows():
         if isinstance(row, Rejected):
-            bad.append(row)
-        elif row.said_by(data.labels):
-            good.append(row)
-    if data.limit is not None and data.limit < len(good):
-        keep = sorted(random.Random(f"{seed}/{data.source}").sample(range(len(good)), data.limit))
-        good = [good[i] for i in keep]
-    return good, bad, source.media_root
+            rejected.append(row)
+        elif row.opinions_by(data.labels):
+            accepted.append(row)
+    if data.limit is not None and data.limit < len(accepted):
+        indices = sorted(random.Random(f"{seed}/{data.source}").sample(range(len(accepted)), data.limit))
+        accepted = [accepted[i] for i in indices]
+    return accepted, rejected, source.media_root
 
 
-def reading_of(data: Data, recipe: Recipe) -> ReaderSettings:
+def inference_for_source(data: FinetuneData, recipe: FinetuneRecipe) -> PredictorSettings:
     """How the posts of a source are shown."""
-    cues = recipe.reading.cues if data.cues is None else data.cues
-    return recipe.reading.model_copy(update={"prompt": data.prompt, "cues": cues})
+    cues = recipe.inference.cues if data.cues is None else data.cues
+    return recipe.inference.model_copy(update={"prompt": data.prompt, "cues": cues})
 
 
-class _Source:
+class _SourceBuilder:
     """One source on its way to samples."""
 
     def __init__(
-        self, number: int, data: Data, recipe: Recipe, into: Gathered, *, sees_pictures: bool
+        self, index: int, data: FinetuneData, recipe: FinetuneRecipe, dataset: TrainingSet, *, supports_images: bool
     ) -> None:
-        self.number = number
+        self.index = index
         self.data = data
-        self.into = into
-        self.settings = reading_of(data, recipe)
-        self.softly = recipe.loss.soft > 0
-        self.examples, bad, self.root = examples(data, recipe.seed)
-        into.refused += [(f"{r.file}:{r.line}", r.reason) for r in bad]
-        shown = sees_pictures and data.pictures
-        self.asker = Asker(data.prompt, self.settings, self.root, sees_pictures=shown)
-        self.also = [(task, self._beside(task, shown)) for task in data.also]
-        self.reasons = reasons.find(data.reasons)
+        self.dataset = dataset
+        self.settings = inference_for_source(data, recipe)
+        self.uses_soft_labels = recipe.loss.soft > 0
+        self.examples, rejected, self.media_root = load_examples(data, recipe.seed)
+        dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in rejected]
+        show_images = supports_images and data.images
+        self.asker = RequestBuilder(data.prompt, self.settings, self.media_root, supports_images=show_images)
+        self.extra_tasks = [(task, self._extra_task_asker(task, show_images)) for task in data.extra_tasks]
+        self.rationales = reasons.find_sources(data.rationales)
 
-    def gather(self) -> None:
-        for at in range(0, len(self.examples), TOGETHER):
-            part = [self._chosen(e) for e in self.examples[at : at + TOGETHER]]
-            told = self.reasons.reasoned([e for e in part if e], self.data.labels)
-            self._add(told)
+    def build(self) -> None:
+        for start in range(0, len(self.examples), CHUNK_POSTS):
+            chunk = [self._select_opinions(e) for e in self.examples[start : start + CHUNK_POSTS]]
+            explained = self.rationales.explain([e for e in chunk if e], self.data.labels)
+            self._add_posts(explained)
 
-    def _beside(self, task: Task, shown: bool) -> Asker:
+    def _extra_task_asker(self, task: ExtraTask, show_images: bool) -> RequestBuilder:
         """Who asks a further task; it shows what the first prompt shows, and nothing else."""
         settings = self.settings.model_copy(update={"prompt": task.prompt})
-        asker = Asker(task.prompt, settings, self.root, sees_pictures=shown)
-        own, more = self.asker.prompt, asker.prompt
-        wrong = ""
-        if more.task != own.task or own.task == "aspects":
-            wrong = f"is of task {more.task!r}, {own.name} of {own.task!r}"
-        elif more.takes_label:
-            wrong = "is given the label, which no further task may see"
-        elif extra := sorted(set(more.slots) - set(own.slots)):
-            wrong = f"shows {', '.join(extra)}, which {own.name} does not"
-        if wrong:
-            raise UserError(f"also: {more.name} {wrong}", mend="make it a source of its own")
+        asker = RequestBuilder(task.prompt, settings, self.media_root, supports_images=show_images)
+        main_prompt, task_prompt = self.asker.prompt, asker.prompt
+        problem = ""
+        if task_prompt.task != main_prompt.task or main_prompt.task == "aspects":
+            problem = f"is of task {task_prompt.task!r}, {main_prompt.name} of {main_prompt.task!r}"
+        elif task_prompt.takes_label:
+            problem = "is given the label, which no further task may see"
+        elif extra := sorted(set(task_prompt.slots) - set(main_prompt.slots)):
+            problem = f"shows {', '.join(extra)}, which {main_prompt.name} does not"
+        if problem:
+            raise UserError(f"also: {task_prompt.name} {problem}", hint="make it a source of its own")
         return asker
 
-    def _chosen(self, example: Example) -> Example | None:
+    def _select_opinions(self, example: Example) -> Example | None:
         """The example with the label reader's opinions that this prompt can ask about."""
-        joint, whole = (self.asker.prompt.task == t for t in ("aspects", "overall"))
-        said = [o for o in example.said_by(self.data.labels) if o.polarity is not None]
-        said = [o for o in said if (o.aspect == WHOLE_POST) == whole]
-        listed = set(example.post.aspects)
-        if not whole and not joint:
-            said = [o for o in said if o.aspect in listed]
-        if not said:
-            self._refuse(
-                self._name(example.post.id),
+        is_joint, is_overall = (self.asker.prompt.task == t for t in ("aspects", "overall"))
+        opinions = [o for o in example.opinions_by(self.data.labels) if o.polarity is not None]
+        opinions = [o for o in opinions if (o.aspect == OVERALL_ASPECT) == is_overall]
+        listed_aspects = set(example.post.aspects)
+        if not is_overall and not is_joint:
+            opinions = [o for o in opinions if o.aspect in listed_aspects]
+        if not opinions:
+            self._skip(
+                self._row_name(example.post.id),
                 f"no label by {self.data.labels} for {self.data.prompt}",
             )
             return None
-        others = (o for o in example.opinions if o.by != self.data.labels)
-        return Example(post=example.post, opinions=(*said, *others))
+        others = (o for o in example.opinions if o.annotator != self.data.labels)
+        return Example(post=example.post, opinions=(*opinions, *others))
 
-    def _add(self, told: Sequence[Example]) -> None:
-        seen: list[tuple[Seen, Example]] = []
-        for example in told:
+    def _add_posts(self, examples: Sequence[Example]) -> None:
+        post_inputs: list[tuple[StudentInputs, Example]] = []
+        for example in examples:
             post = example.post
             if self.asker.prompt.task == "overall":
-                post = post.model_copy(update={"aspects": (WHOLE_POST,)})
+                post = post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
             try:
-                seen.append((see(len(seen), post, self.root, self.settings), example))
-            except PostRefused as e:
-                self._refuse(self._name(post.id), e.reason)
-        hints = self.asker.hints([s for s, _ in seen])
-        for (one, example), written in zip(seen, hints, strict=True):
-            rows = tuple(self._rows(one, example, written))
+                post_inputs.append((load_inputs(len(post_inputs), post, self.media_root, self.settings), example))
+            except PostRejected as e:
+                self._skip(self._row_name(post.id), e.reason)
+        cue_lists = self.asker.write_cues([s for s, _ in post_inputs])
+        for (inputs, example), cues in zip(post_inputs, cue_lists, strict=True):
+            rows = tuple(self._post_rows(inputs, example, cues))
             if rows:
-                self.into.samples.append(Sample(self._name(one.post.id), self.number, rows))
+                self.dataset.samples.append(PostExamples(self._row_name(inputs.post.id), self.index, rows))
 
-    def _rows(self, seen: Seen, example: Example, hints: list) -> Iterator[Row]:  # type: ignore[type-arg]
-        prompt, by_aspect = self.asker.prompt, dict(zip(seen.post.aspects, hints, strict=True))
-        said = example.said_by(self.data.labels)
+    def _post_rows(self, inputs: StudentInputs, example: Example, cue_list: list) -> Iterator[TrainingExample]:  # type: ignore[type-arg]
+        prompt, by_aspect = self.asker.prompt, dict(zip(inputs.post.aspects, cue_list, strict=True))
+        opinions = example.opinions_by(self.data.labels)
         if prompt.task == "aspects":
-            yield from self._row(self.asker.question(seen, WHOLE_POST, {}), said)
+            yield from self._make_rows(self.asker.build_one(inputs, OVERALL_ASPECT, {}), opinions)
             return
-        for opinion in said:
+        for opinion in opinions:
             label = opinion.polarity if prompt.takes_label else None
             if prompt.takes_label and not opinion.explanation:
-                self._refuse(self._name(seen.post.id, opinion.aspect), "no reason to learn")
+                self._skip(self._row_name(inputs.post.id, opinion.aspect), "no reason to learn")
                 continue
-            hint = by_aspect[opinion.aspect]
-            question = self.asker.question(seen, opinion.aspect, hint, label)
-            probs = self._probs(example, opinion.aspect)
-            for row in self._row(question, (opinion,)):
+            cues = by_aspect[opinion.aspect]
+            question = self.asker.build_one(inputs, opinion.aspect, cues, label)
+            probs = self._teacher_probs(example, opinion.aspect)
+            for row in self._make_rows(question, (opinion,)):
                 yield dataclasses.replace(row, probs=probs)
-                yield from self._further(seen, opinion, hint)
+                yield from self._extra_task_rows(inputs, opinion, cues)
 
-    def _further(self, seen: Seen, opinion: Opinion, hint: Mapping[str, Cue]) -> Iterator[Row]:
+    def _extra_task_rows(self, inputs: StudentInputs, opinion: Opinion, cues: Mapping[str, Cue]) -> Iterator[TrainingExample]:
         """The same post and aspect asked by the further tasks; none is told the label."""
-        for k, (task, asker) in enumerate(self.also, start=1):
+        for k, (task, asker) in enumerate(self.extra_tasks, start=1):
             if "explanation" in asker.prompt.keys and not opinion.explanation:
-                self.into.bare[task.prompt] += 1
+                self.dataset.missing_rationales[task.prompt] += 1
                 continue
-            for row in self._row(asker.question(seen, opinion.aspect, hint), (opinion,)):
-                self.into.tasks[task.prompt] += 1
+            for row in self._make_rows(asker.build_one(inputs, opinion.aspect, cues), (opinion,)):
+                self.dataset.rows_per_task[task.prompt] += 1
                 yield dataclasses.replace(
                     row,
                     name=f"{row.name} ({task.prompt})",
@@ -168,52 +168,52 @@ class _Source:
                     learn=frozenset(task.learn),
                 )
 
-    def _row(self, question: Question, said: Sequence[Opinion]) -> Iterator[Row]:
-        name = self._name(question.seen.post.id, said[0].aspect if len(said) == 1 else None)
+    def _make_rows(self, question: PromptRequest, opinions: Sequence[Opinion]) -> Iterator[TrainingExample]:
+        name = self._row_name(question.inputs.post.id, opinions[0].aspect if len(opinions) == 1 else None)
         try:
-            answer = target(question.prompt, said)
-            weight = weight_of(said, self.data.confidence)
+            answer = build_target(question.prompt, opinions)
+            weight = opinion_weight(opinions, self.data.confidence)
         except (UserError, ValueError) as e:
-            self._refuse(name, str(e))
+            self._skip(name, str(e))
             return
-        self.into.without_reason += not answer.complete
-        joint = question.prompt.task == "aspects"
-        yield Row(name, question, answer, None if joint else said[0].polarity, weight)
+        self.dataset.without_rationale += not answer.complete
+        is_joint = question.prompt.task == "aspects"
+        yield TrainingExample(name, question, answer, None if is_joint else opinions[0].polarity, weight)
 
-    def _probs(self, example: Example, aspect: Aspect) -> dict[Polarity, float] | None:
+    def _teacher_probs(self, example: Example, aspect: Aspect) -> dict[Polarity, float] | None:
         """What `data.soft` thinks of the aspect, averaged if it said it more than once."""
-        said = example.said_by(self.data.soft or self.data.labels)
-        if not self.softly:
+        opinions = example.opinions_by(self.data.soft_labels or self.data.labels)
+        if not self.uses_soft_labels:
             return None
-        found = [o.probs for o in said if o.aspect == aspect and o.probs]
-        if not found:
+        distributions = [o.probs for o in opinions if o.aspect == aspect and o.probs]
+        if not distributions:
             return None
-        return {p: sum(f.get(p, 0.0) for f in found) / len(found) for p in Polarity}
+        return {p: sum(f.get(p, 0.0) for f in distributions) / len(distributions) for p in Polarity}
 
-    def _name(self, post: str, aspect: Aspect | None = None) -> str:
+    def _row_name(self, post: str, aspect: Aspect | None = None) -> str:
         base = f"{self.data.source}/{post}"
         return f"{base}/{aspect.term or 'whole post'}" if aspect else base
 
-    def _refuse(self, name: str, reason: str) -> None:
-        self.into.refused.append((name, reason))
+    def _skip(self, name: str, reason: str) -> None:
+        self.dataset.skipped.append((name, reason))
 
 
-def weight_of(said: Sequence[Opinion], confidence: float = 0.0) -> float:
+def opinion_weight(opinions: Sequence[Opinion], confidence: float = 0.0) -> float:
     """Mean of the opinions' own weights (`how["weight"]`, a number > 0; 1 where none is given).
 
     Each is multiplied by the probability of its polarity to the power `confidence`. Raises
     ValueError for a weight that is not a positive number, and where a probability is missing.
     """
-    sure = [o.probability if confidence else 1.0 for o in said]
-    if None in sure:
+    probabilities = [o.probability if confidence else 1.0 for o in opinions]
+    if None in probabilities:
         raise ValueError("no probability of the label to weigh it by (data.N.confidence)")
-    found: list[float] = [
-        float(o.how.get("weight", 1)) * (p or 0.0) ** confidence
-        for o, p in zip(said, sure, strict=True)
+    weights: list[float] = [
+        float(o.provenance.get("weight", 1)) * (p or 0.0) ** confidence
+        for o, p in zip(opinions, probabilities, strict=True)
     ]
-    if not all(0 < w < float("inf") for w in found):
-        raise ValueError(f"weight must be a positive number, not {found}")
-    return sum(found) / len(found)
+    if not all(0 < w < float("inf") for w in weights):
+        raise ValueError(f"weight must be a positive number, not {weights}")
+    return sum(weights) / len(weights)
 
 
-__all__ = ["Gathered", "Row", "Sample", "examples", "gather", "reading_of", "weight_of"]
+__all__ = ["TrainingSet", "TrainingExample", "PostExamples", "load_examples", "build_dataset", "inference_for_source", "opinion_weight"]

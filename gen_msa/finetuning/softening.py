@@ -14,28 +14,28 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 K = TypeVar("K", bound=Hashable)
-Places = tuple[tuple[int, tuple[tuple[int, float], ...]], ...]
+SoftTargets = tuple[tuple[int, tuple[tuple[int, float], ...]], ...]
 """(Index of the answer's token, its tokens with their probabilities, which sum to 1)."""
 
 
-def places(
-    own: Sequence[int], answers: Mapping[K, Sequence[int]], probs: Mapping[K, float]
-) -> Places:
+def soft_targets(
+    answer_ids: Sequence[int], answers: Mapping[K, Sequence[int]], probs: Mapping[K, float]
+) -> SoftTargets:
     """Where the tokens of `answers` part, as long as they go along with the learned answer `own`.
 
     `probs` [0..1] of each answer. A place none of whose answers has any probability is left out.
     """
-    found = []
-    left = dict(answers)
-    for i, token in enumerate(own):
-        going = {k: ids[i] for k, ids in left.items() if i < len(ids)}
-        if len(left) < 2:
+    targets = []
+    remaining = dict(answers)
+    for i, token in enumerate(answer_ids):
+        next_tokens = {k: ids[i] for k, ids in remaining.items() if i < len(ids)}
+        if len(remaining) < 2:
             break
         mass: dict[int, float] = defaultdict(float)
-        for k, following in going.items():
-            mass[following] += probs.get(k, 0.0)
+        for k, next_token in next_tokens.items():
+            mass[next_token] += probs.get(k, 0.0)
         total = sum(mass.values())
         if len(mass) > 1 and total > 0:
-            found.append((i, tuple((t, m / total) for t, m in mass.items())))
-        left = {k: left[k] for k, following in going.items() if following == token}
-    return tuple(found)
+            targets.append((i, tuple((t, m / total) for t, m in mass.items())))
+        remaining = {k: remaining[k] for k, next_token in next_tokens.items() if next_token == token}
+    return tuple(targets)

@@ -18,28 +18,28 @@ import torch
 
 from gen_msa.errors import Diverged
 from gen_msa.finetuning import sharding
-from gen_msa.finetuning.adapting import precision, trainable
-from gen_msa.finetuning.batches import Batch
+from gen_msa.finetuning.adapting import mixed_precision, trainable_params
+from gen_msa.finetuning.batches import TrainingBatch
 from gen_msa.finetuning.gradients import check_gradients
-from gen_msa.finetuning.loss import FIELDS, LabelledHead, Losses, of_logits
-from gen_msa.finetuning.processes import share_gradients
-from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.vision import Memory
+from gen_msa.finetuning.loss import FIELDS, AnswerOnlyLMHead, BatchLoss, loss_from_logits
+from gen_msa.finetuning.processes import configure_ddp
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.vision import VisionFeatureCache
 
 
 @dataclass
-class Stepped:
+class StepResult:
     """What one optimiser step was."""
 
     loss: float
     by_field: dict[str, float] = field(default_factory=dict)
     """Field -> mean cross-entropy (nats) of its tokens, weighted as in the loss."""
-    norm: float = 0.0
+    grad_norm: float = 0.0
     tokens: int = 0
     rows: int = 0
 
 
-class Stepper:
+class TrainStep:
     """Model, optimiser and schedule of a run."""
 
     def __init__(
@@ -48,122 +48,122 @@ class Stepper:
         model: Any,
         optimizer: Any,
         scheduler: Any,
-        recipe: Recipe,
-        memory: Memory | None = None,
+        recipe: FinetuneRecipe,
+        feature_cache: VisionFeatureCache | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.recipe = recipe
         self.scheduler = scheduler
-        self.bare = model
-        self.memory = memory
-        self.head = LabelledHead(model, on=recipe.levers.labelled_head)
-        self.split = sharding.is_split(model)
-        if self.split:
-            self.model, self.optimizer = sharding.bare(model), optimizer
+        self.base_model = model
+        self.feature_cache = feature_cache
+        self.answer_head = AnswerOnlyLMHead(model, enabled=recipe.optimizations.answer_only_head)
+        self.sharded = sharding.is_sharded(model)
+        if self.sharded:
+            self.model, self.optimizer = sharding.unwrap_peft(model), optimizer
         else:
-            share_gradients(accelerator, trainable(model))
+            configure_ddp(accelerator, trainable_params(model))
             self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self._unproven: list[str] | None = None
+        self._params_without_grad: list[str] | None = None
         """Trained tensors not seen to get a gradient yet; None before the first step."""
 
     def release(self) -> None:
         """Delete the references to the wrapped model and optimiser; no step can follow."""
         del self.model, self.optimizer
 
-    def step(self, batches: Sequence[Batch], number: int = 0) -> Stepped:
+    def run(self, batches: Sequence[TrainingBatch], step_index: int = 0) -> StepResult:
         """One update from this process's batches of step `number`; the others do theirs."""
         # Each step and process draws its own dropout: a run that is gone on from draws the same.
-        drawn = f"{self.recipe.seed}/{number}/{self.accelerator.process_index}"
-        torch.manual_seed(random.Random(drawn).getrandbits(63))
-        done = self.backward(batches)
-        if self._unproven is None or self._unproven:
-            self._prove(pictures=any("pixel_values" in b.inputs for b in batches))
-        done.norm = self._clipped()
-        if not math.isfinite(done.norm):
+        seed_key = f"{self.recipe.seed}/{step_index}/{self.accelerator.process_index}"
+        torch.manual_seed(random.Random(seed_key).getrandbits(63))
+        result = self.backward(batches)
+        if self._params_without_grad is None or self._params_without_grad:
+            self._check_gradients(has_images=any("pixel_values" in b.inputs for b in batches))
+        result.grad_norm = self._clip_gradients()
+        if not math.isfinite(result.grad_norm):
             names = [n for b in batches for n in b.names]
-            raise _diverged("the gradient", names)
+            raise _diverged_error("the gradient", names)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return done
+        return result
 
-    def backward(self, batches: Sequence[Batch]) -> Stepped:
+    def backward(self, batches: Sequence[TrainingBatch]) -> StepResult:
         """Losses and gradients of a step, added up over its batches and processes."""
-        parts: list[Losses] = []
+        parts: list[BatchLoss] = []
         for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
+            is_last = i == len(batches) - 1
             # Gradients that wait would be whole ones, which a split model has no room for.
-            meet = last or self.split
-            waiting = nothing() if meet else self.accelerator.no_sync(self.model)
-            with waiting:
-                losses = self.losses(batch)
+            sync = is_last or self.sharded
+            sync_context = nothing() if sync else self.accelerator.no_sync(self.model)
+            with sync_context:
+                loss = self.compute_loss(batch)
                 # Processes average their gradients; the loss is a sum over all of them.
-                self.accelerator.backward(losses.total * self.accelerator.num_processes)
-            parts.append(losses)
-        if self.split:
-            sharding.average_copies(self.model.parameters())
-        done = self._summed(parts, batches)
-        if not math.isfinite(done.loss):
+                self.accelerator.backward(loss.total * self.accelerator.num_processes)
+            parts.append(loss)
+        if self.sharded:
+            sharding.average_replicated_grads(self.model.parameters())
+        result = self._reduce_losses(parts, batches)
+        if not math.isfinite(result.loss):
             # Every process sees the sum and stops; only the one that had the rows can name them.
-            bad = [i for i, p in enumerate(parts) if not bool(torch.isfinite(p.total.detach()))]
-            raise _diverged("the loss", [n for i in bad for n in batches[i].names])
-        return done
+            diverged = [i for i, p in enumerate(parts) if not bool(torch.isfinite(p.total.detach()))]
+            raise _diverged_error("the loss", [n for i in diverged for n in batches[i].names])
+        return result
 
-    def losses(self, batch: Batch) -> Losses:
+    def compute_loss(self, batch: TrainingBatch) -> BatchLoss:
         """The forward pass and the loss of one batch."""
         batch = batch.to(self.accelerator.device)
-        self.head.at(batch.lines, batch.places)
-        with precision(self.bare, self.recipe), self._seeing(batch):
+        self.answer_head.select(batch.sequences, batch.label_positions)
+        with mixed_precision(self.base_model, self.recipe), self._cached_vision(batch):
             logits = self.model(**batch.inputs).logits
         soft = batch.soft_ids, batch.soft_weights
-        return of_logits(self.head.taken(logits), batch.targets, batch.weights, batch.fields, soft)
+        return loss_from_logits(self.answer_head.answer_logits(logits), batch.targets, batch.weights, batch.fields, soft)
 
-    def _seeing(self, batch: Batch) -> AbstractContextManager[None]:
+    def _cached_vision(self, batch: TrainingBatch) -> AbstractContextManager[None]:
         """Within it the vision tower says of the batch's pictures what it said before."""
-        if self.memory is None or batch.recalled is None:
+        if self.feature_cache is None or batch.cached_features is None:
             return nothing()
-        return self.memory.recalling(batch.recalled)
+        return self.feature_cache.use_cached(batch.cached_features)
 
-    def _clipped(self) -> float:
+    def _clip_gradients(self) -> float:
         """Norm of the gradient before clipping.
 
         The projector is clipped alone: a fresh one's gradient is a hundred times that of LoRA,
         which would stand still beside it.
         """
-        parts: dict[str, list[Any]] = {}
+        params_by_group: dict[str, list[Any]] = {}
         for group in self.optimizer.param_groups:
-            parts.setdefault(group["name"].partition(",")[0], []).extend(group["params"])
-        most = self.recipe.max_grad_norm
-        found = [self.accelerator.clip_grad_norm_(p, most) for p in parts.values()]
-        return math.hypot(*(sharding.number(n) for n in found))
+            params_by_group.setdefault(group["name"].partition(",")[0], []).extend(group["params"])
+        max_norm = self.recipe.max_grad_norm
+        norms = [self.accelerator.clip_grad_norm_(p, max_norm) for p in params_by_group.values()]
+        return math.hypot(*(sharding.to_float(n) for n in norms))
 
-    def _prove(self, *, pictures: bool) -> None:
+    def _check_gradients(self, *, has_images: bool) -> None:
         """Every trained tensor must once have got a gradient; some can only at a later step."""
-        found = set(check_gradients(self.bare, pictures=pictures))
-        before = found if self._unproven is None else self._unproven
-        self._unproven = [name for name in before if name in found]
+        unconfirmed = set(check_gradients(self.base_model, has_images=has_images))
+        previous = unconfirmed if self._params_without_grad is None else self._params_without_grad
+        self._params_without_grad = [name for name in previous if name in unconfirmed]
 
-    def _summed(self, parts: Sequence[Losses], batches: Sequence[Batch]) -> Stepped:
+    def _reduce_losses(self, parts: Sequence[BatchLoss], batches: Sequence[TrainingBatch]) -> StepResult:
         names = (*FIELDS, "soft")
         table = [sum(float(p.total.detach()) for p in parts)]
         for name in names:
-            found = [p.by_field[name] for p in parts if name in p.by_field]
-            table += [sum(a for a, _ in found), sum(b for _, b in found)]
+            sums = [p.by_field[name] for p in parts if name in p.by_field]
+            table += [sum(a for a, _ in sums), sum(b for _, b in sums)]
         table += [sum(b.tokens for b in batches), sum(len(b.names) for b in batches)]
         total = torch.tensor(table, dtype=torch.float64, device=self.accelerator.device)
         if self.accelerator.num_processes > 1:
             total = self.accelerator.reduce(total, reduction="sum")
-        loss, *rest = total.tolist()
-        pairs = zip(names, rest[0:-2:2], rest[1:-2:2], strict=True)
-        fields = {name: above / below for name, above, below in pairs if below > 0}
-        return Stepped(loss, fields, tokens=int(rest[-2]), rows=int(rest[-1]))
+        loss, *totals = total.tolist()
+        pairs = zip(names, totals[0:-2:2], totals[1:-2:2], strict=True)
+        fields = {name: weighted / weight for name, weighted, weight in pairs if weight > 0}
+        return StepResult(loss, fields, tokens=int(totals[-2]), rows=int(totals[-1]))
 
 
-def _diverged(what: str, names: Sequence[str]) -> Diverged:
-    shown = ", ".join(names[:8] or ["those of another process"]) + (
+def _diverged_error(quantity: str, names: Sequence[str]) -> Diverged:
+    listing = ", ".join(names[:8] or ["those of another process"]) + (
         f" and {len(names) - 8} more" if len(names) > 8 else ""
     )
     return Diverged(
-        f"{what} is not a finite number; rows of the batch: {shown}",
-        mend="lower learning_rate, or look at these rows; going on starts at the last checkpoint",
+        f"{quantity} is not a finite number; rows of the batch: {listing}",
+        hint="lower learning_rate, or look at these rows; going on starts at the last checkpoint",
     )

@@ -12,59 +12,59 @@ from typing import Any
 from torch import nn
 
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.finetuning.parts import Parts, inside, unused
-from gen_msa.finetuning.recipe import Recipe
+from gen_msa.finetuning.parts import ModelParts, is_inside, unused_vision_paths
+from gen_msa.finetuning.recipe import FinetuneRecipe
 
 
-def targets(model: Any, recipe: Recipe, parts: Parts) -> str:
+def lora_targets(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> str:
     """A pattern over whole paths, so that a tower's layers of the same name are left alone."""
     language, vision = linear_layers(model, parts)
     if not language:
         raise UserError(
             f"{type(model).__name__}: the language model has no linear layers for LoRA",
-            mend="set finetuning_type: full",
+            hint="set finetuning_type: full",
         )
-    chosen = list(language)
+    selected = list(language)
     if recipe.lora_target != "all":
-        known = {name.rpartition(".")[2] for name in language}
+        layer_names = {name.rpartition(".")[2] for name in language}
         for name in recipe.lora_target:
-            if name not in known:
+            if name not in layer_names:
                 raise UserError(
-                    f"lora_target: no linear layer {name!r}", mend=did_you_mean(name, known)
+                    f"lora_target: no linear layer {name!r}", hint=did_you_mean(name, layer_names)
                 )
-        chosen = [name for name in language if name.rpartition(".")[2] in recipe.lora_target]
+        selected = [name for name in language if name.rpartition(".")[2] in recipe.lora_target]
     if recipe.train_vision:
         if not vision:
             raise UserError(
                 "train_vision: the vision tower has no linear layer for LoRA",
-                mend="set train_vision: false, or finetuning_type: full",
+                hint="set train_vision: false, or finetuning_type: full",
             )
-        chosen += list(vision)
-    return _pattern(chosen, (name for name, _ in model.named_modules()))
+        selected += list(vision)
+    return _module_pattern(selected, (name for name, _ in model.named_modules()))
 
 
-def _pattern(paths: list[str], known: Iterable[str]) -> str:
+def _module_pattern(paths: list[str], all_paths: Iterable[str]) -> str:
     r"""A regular expression for `paths` and no other of `known`; `\d+` for numbers if it can."""
-    shapes = {re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path) for path in paths}
-    short = "|".join(re.escape(shape).replace(r"\#", r"\d+") for shape in sorted(shapes))
-    if {name for name in known if re.fullmatch(short, name)} == set(paths):
-        return short
+    templates = {re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path) for path in paths}
+    pattern = "|".join(re.escape(template).replace(r"\#", r"\d+") for template in sorted(templates))
+    if {name for name in all_paths if re.fullmatch(pattern, name)} == set(paths):
+        return pattern
     return "|".join(re.escape(path) for path in paths)
 
 
-def linear_layers(model: Any, parts: Parts) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+def linear_layers(model: Any, parts: ModelParts) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
     """Linear layers by path: those of the language model, and those of the vision tower.
 
     The head (it lies outside the decoder), the projector and what is never used are in neither.
     """
     language: dict[str, nn.Module] = {}
     vision: dict[str, nn.Module] = {}
-    left_out = (*parts.projector, *unused(model, parts))
+    excluded = (*parts.projector, *unused_vision_paths(model, parts))
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear) or inside(name, left_out):
+        if not isinstance(module, nn.Linear) or is_inside(name, excluded):
             continue
-        if inside(name, parts.vision):
+        if is_inside(name, parts.vision):
             vision[name] = module
-        elif inside(name, (parts.language,)):
+        elif is_inside(name, (parts.language,)):
             language[name] = module
     return language, vision

@@ -14,80 +14,80 @@ from pathlib import Path
 from rich.console import Console
 
 from gen_msa.finetuning import budgeting
-from gen_msa.finetuning.adapting import Trained
-from gen_msa.finetuning.checkpoints import Progress
-from gen_msa.finetuning.facts import Opening, Step, parts
-from gen_msa.finetuning.judgement import Judgement
-from gen_msa.finetuning.logbook import Logbook
-from gen_msa.finetuning.preparing import Prepared
-from gen_msa.finetuning.printing import Printer
-from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.stepping import Stepped
+from gen_msa.finetuning.adapting import TrainableParam
+from gen_msa.finetuning.checkpoints import TrainState
+from gen_msa.finetuning.facts import RunHeader, StepLog, count_params_by_kind
+from gen_msa.finetuning.judgement import ValidationResult
+from gen_msa.finetuning.logbook import TrackerLog
+from gen_msa.finetuning.preparing import PreparedRun
+from gen_msa.finetuning.printing import ConsoleReporter
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.stepping import StepResult
 
 
-class Teller:
+class RunLogger:
     """Says what a run does. `processes` is how many train together."""
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: FinetuneRecipe,
         folder: Path,
         *,
-        main: bool = True,
+        is_main: bool = True,
         processes: int = 1,
         console: Console | None = None,
     ) -> None:
         self._recipe = recipe
-        self._main = main
+        self._is_main = is_main
         self._processes = processes
-        self._printer = Printer(console or Console(stderr=True, quiet=not main))
-        self._book = Logbook(folder, recipe)
-        self._rows = 1.0
-        self._since: list[Stepped] = []
-        self._began = self._mark = time.perf_counter()
-        self._spent = 0.0
+        self._reporter = ConsoleReporter(console or Console(stderr=True, quiet=not is_main))
+        self._tracker_log = TrackerLog(folder, recipe)
+        self._rows_per_epoch = 1.0
+        self._recent: list[StepResult] = []
+        self._started_at = self._last_time = time.perf_counter()
+        self._train_seconds = 0.0
 
-    def start(
+    def log_start(
         self,
-        trained: Iterable[Trained],
-        prepared: Prepared,
+        params: Iterable[TrainableParam],
+        prepared: PreparedRun,
         steps: int,
         *,
-        parameters: int = 0,
+        total_params: int = 0,
         notes: Sequence[str] = (),
     ) -> None:
         """What is trained, on what; `parameters` counts the whole model."""
-        self._rows = budgeting.rows_of_an_epoch(prepared, self._recipe)
-        if not self._main:
+        self._rows_per_epoch = budgeting.rows_per_epoch(prepared, self._recipe)
+        if not self._is_main:
             return
-        apart = f"the aspects of a post are read separately: {prepared.separate}"
-        self._printer.opening(
-            Opening(
+        packing_note = f"the aspects of a post are read separately: {prepared.unpacked_reason}"
+        self._reporter.print_header(
+            RunHeader(
                 # The last name: a path would say more of the machine than of the run.
                 model=Path(self._recipe.model_name_or_path).name,
-                parameters=parameters,
-                parts=parts((t.kind, t.count) for t in trained),
-                shown=budgeting.shown(prepared),
-                budget=budgeting.budget(prepared, self._recipe),
-                notes=[*notes, *([apart] if prepared.separate else [])],
+                total_params=total_params,
+                param_groups=count_params_by_kind((t.kind, t.numel) for t in params),
+                preview=budgeting.token_preview(prepared),
+                stats=budgeting.epoch_stats(prepared, self._recipe),
+                notes=[*notes, *([packing_note] if prepared.unpacked_reason else [])],
             )
         )
 
-    def probed(self, done: Stepped, seconds: float, prepared: Prepared, steps: int) -> None:
+    def log_probe(self, result: StepResult, seconds: float, prepared: PreparedRun, steps: int) -> None:
         """How long it will take, from `seconds` for the tokens of the longest batch."""
-        r, posts = self._recipe, len(prepared.lines)
-        mean = sum(len(line.ids) for lines in prepared.lines for line in lines) / posts
-        size = r.per_device_train_batch_size * r.gradient_accumulation_steps * self._processes
-        tokens = mean * size * steps
-        if r.max_steps <= 0:
-            tokens = budgeting.tokens_of_an_epoch(prepared, r) * r.num_train_epochs
-        self._printer.planned(steps, tokens * seconds / max(done.tokens, 1))
-        self._mark = time.perf_counter()
+        recipe, posts = self._recipe, len(prepared.sequences)
+        mean_tokens = sum(len(sequence.ids) for sequences in prepared.sequences for sequence in sequences) / posts
+        size = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * self._processes
+        tokens = mean_tokens * size * steps
+        if recipe.max_steps <= 0:
+            tokens = budgeting.tokens_per_epoch(prepared, recipe) * recipe.num_train_epochs
+        self._reporter.print_plan(steps, tokens * seconds / max(result.tokens, 1))
+        self._last_time = time.perf_counter()
 
-    def resumed(
+    def log_resume(
         self,
         found: Path | None,
-        passed: Iterable[str],
+        skipped: Iterable[str],
         step: int = 0,
         *,
         changed: Sequence[str] = (),
@@ -95,81 +95,81 @@ class Teller:
     ) -> None:
         """Which checkpoint is gone on from, with which settings changed, and which are not.
 
-        `passed` cannot be gone on from; in place of `replaced` the run is begun anew.
+        `skipped` cannot be gone on from; in place of `replaced` the run is begun anew.
         """
-        for why in passed:
-            self._printer.note(f"passed over {why}")
+        for reason in skipped:
+            self._reporter.print_note(f"passed over {reason}")
         if replaced:
-            self._printer.note(f"begins anew; its first checkpoint replaces {', '.join(replaced)}")
-        if found is not None:
-            self._printer.note(f"going on from {found.name}")
+            self._reporter.print_note(f"begins anew; its first checkpoint replaces {', '.join(replaced)}")
+        if checkpoint is not None:
+            self._reporter.print_note(f"going on from {checkpoint.name}")
             for one in changed:
-                self._printer.note(one)
-            step = step or int(found.name.rpartition("-")[2])
-        if self._main:
-            self._book.resume(step)
-        self._mark = time.perf_counter()
+                self._reporter.print_note(one)
+            step = step or int(checkpoint.name.rpartition("-")[2])
+        if self._is_main:
+            self._tracker_log.resume(step)
+        self._last_time = time.perf_counter()
 
-    def step(self, progress: Progress, done: Stepped, rate: float, steps: int) -> None:
+    def log_step(self, state: TrainState, result: StepResult, learning_rate: float, steps: int) -> None:
         """Called after every step; says something after each `logging_steps`, and at the last."""
-        if not self._main:
+        if not self._is_main:
             return
         now = time.perf_counter()
-        self._spent += now - self._mark
-        self._mark = now
-        self._since.append(done)
-        if progress.step % self._recipe.logging_steps and progress.step < steps:
+        self._train_seconds += now - self._last_time
+        self._last_time = now
+        self._recent.append(result)
+        if state.step % self._recipe.logging_steps and state.step < steps:
             return
-        told = self._told(progress, rate, steps)
-        self._printer.step(told)
-        self._book.write(
+        entry = self._mean_metrics(state, learning_rate, steps)
+        self._reporter.print_step(entry)
+        self._tracker_log.write(
             {
-                "step": told.step,
-                "epoch": told.epoch,
-                "loss": told.loss,
-                **{f"loss_{name}": value for name, value in told.fields.items()},
-                "tokens_per_second": told.tokens_per_second,
-                "learning_rate": told.learning_rate,
-                "grad_norm": told.grad_norm,
+                "step": entry.step,
+                "epoch": entry.epoch,
+                "loss": entry.loss,
+                **{f"loss_{name}": value for name, value in entry.fields.items()},
+                "tokens_per_second": entry.tokens_per_second,
+                "learning_rate": entry.learning_rate,
+                "grad_norm": entry.grad_norm,
             }
         )
-        self._since, self._spent = [], 0.0
+        self._recent, self._train_seconds = [], 0.0
 
-    def judged(self, judgement: Judgement, *, samples: bool = False) -> None:
+    def log_validation(self, result: ValidationResult, *, samples: bool = False) -> None:
         """The figures of the dev sources; with `samples` twenty answers beside what gold says."""
-        if self._main:
-            told = judgement.as_json()
-            self._printer.figures(told)
+        if self._is_main:
+            metrics = result.as_json()
+            self._reporter.print_metrics(metrics)
             if samples:
-                self._printer.samples(judgement)
-            self._book.write({"step": judgement.step, "dev": told}, judgement.flat())
-        self._mark = time.perf_counter()
+                self._reporter.print_samples(result)
+            self._tracker_log.write({"step": result.step, "dev": metrics}, result.tracker_metrics())
+        self._last_time = time.perf_counter()
 
-    def stopped_early(self, progress: Progress) -> None:
+    def log_early_stop(self, state: TrainState) -> None:
         """That it did not get better any more."""
-        since = f"{progress.worse} judgements without a better dev score"
-        self._printer.note(f"stopped at step {progress.step:,}: {since}")
+        message = f"{state.evals_since_best} judgements without a better dev score"
+        self._reporter.print_note(f"stopped at step {state.step:,}: {message}")
 
-    def end(self, progress: Progress, adapter: Path) -> None:
+    def log_end(self, state: TrainState, adapter: Path) -> None:
         """The figures of what was kept, and where it lies."""
-        kept = next((h for h in progress.history if h["step"] == progress.best_step), None)
-        seconds = time.perf_counter() - self._began
-        self._printer.closing(kept, steps=progress.step, seconds=seconds, folder=str(adapter))
-        self._book.close()
+        best = next((h for h in state.history if h["step"] == state.best_step), None)
+        seconds = time.perf_counter() - self._started_at
+        self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))
+        self._tracker_log.close()
 
-    def _told(self, progress: Progress, rate: float, steps: int) -> Step:
-        some = self._since
-        found: dict[str, list[float]] = {}
-        for done in some:
-            for name, value in done.by_field.items():
-                found.setdefault(name, []).append(value)
-        return Step(
-            step=progress.step,
+    def _mean_metrics(self, state: TrainState, learning_rate: float, steps: int) -> StepLog:
+        recent = self._recent
+        by_field: dict[str, list[float]] = {}
+        for result in recent:
+            for name, value in result.by_field.items():
+                by_field.setdefault(name, []).append(value)
+        return StepLog(
+            step=state.step,
             steps=steps,
-            epoch=progress.rows / self._rows,
-            loss=sum(d.loss for d in some) / len(some),
-            fields={name: sum(values) / len(values) for name, values in found.items()},
-            tokens_per_second=sum(d.tokens for d in some) / max(self._spent, 1e-9),
-            learning_rate=rate,
-            grad_norm=sum(d.norm for d in some) / len(some),
+            epoch=state.rows / self._rows_per_epoch,
+            loss=sum(d.loss for d in recent) / len(recent),
+            fields={name: sum(values) / len(values) for name, values in by_field.items()},
+            tokens_per_second=sum(d.tokens for d in recent) / max(self._train_seconds, 1e-9),
+            learning_rate=learning_rate,
+            grad_norm=sum(d.grad_norm for d in recent) / len(recent),
         )

@@ -15,44 +15,44 @@ from typing import Any
 import torch
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.parts import TOWERS
+from gen_msa.finetuning.parts import VISION_TOWER_NAMES
 
 
-class _Said(Exception):
+class _StopForward(Exception):
     """The tower has spoken: what comes after it is not needed."""
 
 
-def unfit(reason: str) -> UserError:
+def unsupported_tower(reason: str) -> UserError:
     """The error for a model whose tower cannot be remembered."""
     return UserError(
         f"levers.feature_cache: this model's vision tower cannot be remembered: {reason}",
-        mend='leave levers.feature_cache empty: ""',
+        hint='leave levers.feature_cache empty: ""',
     )
 
 
 @dataclass(frozen=True)
-class Tower:
+class VisionTower:
     """A frozen vision tower."""
 
     module: Any
 
     @classmethod
-    def of(cls, model: Any) -> "Tower":
+    def from_model(cls, model: Any) -> "VisionTower":
         """The outermost module named as towers are.
 
         Raises `UserError` for a model without one, and for one that is trained.
         """
-        names = [n for n, _ in model.named_modules() if n.rpartition(".")[2] in TOWERS]
+        names = [n for n, _ in model.named_modules() if n.rpartition(".")[2] in VISION_TOWER_NAMES]
         if not names:
-            raise unfit(f"{type(model).__name__} has none")
+            raise unsupported_tower(f"{type(model).__name__} has none")
         name = min(names, key=lambda n: n.count("."))
         module = model.get_submodule(name)
-        trained = [n for n, p in module.named_parameters() if p.requires_grad]
-        if trained:
+        trainable_names = [n for n, p in module.named_parameters() if p.requires_grad]
+        if trainable_names:
             raise UserError(
-                f"levers.feature_cache: {name} is trained ({len(trained)} tensors, the first "
-                f"{trained[0]}), so what it says changes",
-                mend="leave levers.feature_cache empty, or freeze it: train_vision: false "
+                f"levers.feature_cache: {name} is trained ({len(trainable_names)} tensors, the first "
+                f"{trainable_names[0]}), so what it says changes",
+                hint="leave levers.feature_cache empty, or freeze it: train_vision: false "
                 "(a projector inside the tower, as in Qwen-VL: train_projector: false)",
             )
         return cls(module)
@@ -65,55 +65,55 @@ class Tower:
     @property
     def device(self) -> torch.device:
         """Where it lies."""
-        found: torch.device = next(self.module.parameters()).device
-        return found
+        tower_device: torch.device = next(self.module.parameters()).device
+        return tower_device
 
-    def heard(self, run: Callable[[], Any]) -> Any:
+    def capture_output(self, run: Callable[[], Any]) -> Any:
         """What the tower says when `run` calls the model, without slopes.
 
         Nothing is computed after it. Raises `UserError` if the model does not call it.
         """
-        heard: list[Any] = []
-        own = self.module.forward
+        outputs: list[Any] = []
+        original_forward = self.module.forward
 
-        def listen(*args: Any, **kwargs: Any) -> Any:
+        def capture(*args: Any, **kwargs: Any) -> Any:
             with torch.no_grad():
-                heard.append(own(*args, **kwargs))
-            raise _Said
+                outputs.append(original_forward(*args, **kwargs))
+            raise _StopForward
 
-        with self.saying(listen), contextlib.suppress(_Said):
+        with self.patched_forward(capture), contextlib.suppress(_StopForward):
             run()
-        if not heard:
-            raise unfit("the model does not show it its pictures")
-        return heard[0]
+        if not outputs:
+            raise unsupported_tower("the model does not show it its pictures")
+        return outputs[0]
 
     @contextlib.contextmanager
-    def saying(self, forward: Callable[..., Any]) -> Iterator[None]:
+    def patched_forward(self, forward: Callable[..., Any]) -> Iterator[None]:
         """The tower with another forward pass for a while."""
-        own = vars(self.module).get("forward")
+        instance_forward = vars(self.module).get("forward")
         self.module.forward = forward
         try:
             yield
         finally:
-            if own is None:
+            if instance_forward is None:
                 del self.module.forward
             else:
-                self.module.forward = own
+                self.module.forward = instance_forward
 
-    def classes(self) -> dict[str, Any]:
+    def output_classes(self) -> dict[str, Any]:
         """Output classes by name: transformers' own, and those of the tower's module."""
         from transformers import modeling_outputs
         from transformers.utils import ModelOutput
 
-        homes = [sys.modules[c.__module__] for c in type(self.module).__mro__]
-        found: dict[str, Any] = {}
-        for home in [modeling_outputs, *reversed(homes)]:
-            found |= {k: v for k, v in vars(home).items() if isinstance(v, type)}
-        return {k: v for k, v in found.items() if issubclass(v, ModelOutput)}
+        modules = [sys.modules[c.__module__] for c in type(self.module).__mro__]
+        classes_by_name: dict[str, Any] = {}
+        for module in [modeling_outputs, *reversed(modules)]:
+            classes_by_name |= {k: v for k, v in vars(module).items() if isinstance(v, type)}
+        return {k: v for k, v in classes_by_name.items() if issubclass(v, ModelOutput)}
 
 
 @contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def eval_mode(model: Any) -> Iterator[None]:
     """The model in evaluation mode for a while, each part then as it was."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()

@@ -10,16 +10,16 @@ fetched unless its host is allowed; size and shape are judged before a pixel is 
 """
 
 from gen_msa.media._digest import digest
-from gen_msa.media._gate import admit, data_url, load, make_room, notes
-from gen_msa.media._problem import PictureLimits, PictureProblem
+from gen_msa.media._gate import open_image, data_url, load_image, resize_cache, conversion_notes
+from gen_msa.media._problem import ImageLimits, ImageError
 
 __all__ = [
-    "PictureLimits",
-    "PictureProblem",
-    "admit",
+    "ImageLimits",
+    "ImageError",
+    "open_image",
     "data_url",
     "digest",
-    "load",
-    "make_room",
-    "notes",
+    "load_image",
+    "resize_cache",
+    "conversion_notes",
 ]

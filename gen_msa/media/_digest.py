@@ -10,18 +10,18 @@ import hashlib
 from pathlib import Path
 
 from gen_msa.media import fetch, paths
-from gen_msa.media._problem import PictureLimits, PictureProblem
+from gen_msa.media._problem import ImageLimits, ImageError
 from gen_msa.types import Media
 
 
-def digest(media: Media, root: Path, limits: PictureLimits) -> str:
+def digest(media: Media, root: Path, limits: ImageLimits) -> str:
     """sha256 (hex) of the file's bytes; for media that are not read, what names them."""
     if media.kind != "image":
         return f"not shown: {media.model_dump_json()}"
-    if fetch.is_address(media.path):
+    if fetch.is_url(media.path):
         return f"address: {media.path}"
     try:
-        data = paths.read(paths.inside(media.path, root), media.path, limits.max_bytes)
-    except PictureProblem as problem:
-        return f"{problem.kind}: {media.path}"
+        data = paths.read_file(paths.resolve_inside(media.path, root), media.path, limits.max_bytes)
+    except ImageError as error:
+        return f"{error.kind}: {media.path}"
     return hashlib.sha256(data).hexdigest()

@@ -15,61 +15,61 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen_msa.chat import Picture
-from gen_msa.jsonl import whole
+from gen_msa.chat import ImageInput
+from gen_msa.jsonl import atomic_write
 from gen_msa.media import fetch, paths
-from gen_msa.media._problem import MOST_BYTES, PictureLimits, PictureProblem
+from gen_msa.media._problem import MAX_FILE_BYTES, ImageLimits, ImageError
 from gen_msa.types import Media
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from gen_msa.media.pictures import Decoded
+    from gen_msa.media.pictures import DecodedImage
 
-FETCHED = ".fetched"
+FETCH_FOLDER = ".fetched"
 """Folder below the media root for pictures that came by URL, each named by its URL's SHA-256."""
 
 _JPEG_QUALITY = 90
-_MOST_ROOM = 1 << 30
+_MAX_CACHE_BYTES = 1 << 30
 
 
-class _Cache:
+class _ImageCache:
     """Decoded pictures, the longest unused thrown out once they take more than `room` bytes."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.hits = 0
-        self._kept: OrderedDict[tuple[str, int], Decoded] = OrderedDict()
-        self._bytes = 0
+        self._entries: OrderedDict[tuple[str, int], DecodedImage] = OrderedDict()
+        self._total_bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, int]) -> "Decoded | None":
+    def get(self, key: tuple[str, int]) -> "DecodedImage | None":
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
+            decoded = self._entries.get(key)
+            if decoded is not None:
+                self._entries.move_to_end(key)
                 self.hits += 1
-            return found
+            return decoded
 
     def clear(self) -> None:
         with self._lock:
-            self._kept.clear()
-            self._bytes = 0
+            self._entries.clear()
+            self._total_bytes = 0
 
-    def put(self, key: tuple[str, int], decoded: "Decoded") -> None:
+    def put(self, key: tuple[str, int], decoded: "DecodedImage") -> None:
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = decoded
-                self._bytes += _bytes(decoded)
-            while self._bytes > self.room:
-                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+            if key not in self._entries:
+                self._entries[key] = decoded
+                self._total_bytes += _decoded_bytes(decoded)
+            while self._total_bytes > self.max_bytes:
+                self._total_bytes -= _decoded_bytes(self._entries.popitem(last=False)[1])
 
 
-cache = _Cache(room=64 << 20)
-_storing = threading.Lock()
+cache = _ImageCache(max_bytes=64 << 20)
+_write_lock = threading.Lock()
 
 
-def admit(media: Media, root: Path, limits: PictureLimits) -> Picture:
+def open_image(media: Media, root: Path, limits: ImageLimits) -> ImageInput:
     """Let a post's picture in, or say why not; it is decoded once here, so it is whole.
 
     A `data:` URL, or an http(s) URL of an allowed host, is stored below `root/.fetched/` and read
@@ -78,88 +78,88 @@ def admit(media: Media, root: Path, limits: PictureLimits) -> Picture:
     from gen_msa.media import pictures
 
     if media.kind != "image":
-        mend = "give an image; sound, film and features are not shown to readers"
-        raise PictureProblem("unsupported", media.path, f"it is {media.kind}", mend)
-    if fetch.is_address(media.path):
-        real, data = _by_address(media.path, root, limits)
+        hint = "give an image; sound, film and features are not shown to readers"
+        raise ImageError("unsupported", media.path, f"it is {media.kind}", hint)
+    if fetch.is_url(media.path):
+        resolved_path, data = _fetch_stored(media.path, root, limits)
     else:
-        real = paths.inside(media.path, root)
-        data = paths.read(real, media.path, limits.max_bytes)
-    pictures.check(data, media.path, limits)
-    sha = hashlib.sha256(data).hexdigest()
-    _decoded(data, sha, media.path, limits.max_pixels)
-    return Picture(path=str(real), sha256=sha, max_pixels=limits.max_pixels)
+        resolved_path = paths.resolve_inside(media.path, root)
+        data = paths.read_file(resolved_path, media.path, limits.max_bytes)
+    pictures.check_image(data, media.path, limits)
+    digest_hex = hashlib.sha256(data).hexdigest()
+    _decode_cached(data, digest_hex, media.path, limits.max_pixels)
+    return ImageInput(path=str(resolved_path), sha256=digest_hex, max_pixels=limits.max_pixels)
 
 
-def make_room(pictures: int, limits: PictureLimits) -> None:
+def resize_cache(n_images: int, limits: ImageLimits) -> None:
     """Have this process keep so many decoded pictures of this budget, at most a GiB of them.
 
     Fewer than are looked at between `admit` and `load` would all be decoded twice.
     """
-    cache.room = max(cache.room, min(pictures * limits.max_pixels * 4, _MOST_ROOM))
+    cache.max_bytes = max(cache.max_bytes, min(n_images * limits.max_pixels * 4, _MAX_CACHE_BYTES))
 
 
-def load(picture: Picture) -> "Image.Image":
+def load_image(image: ImageInput) -> "Image.Image":
     """The pixels: RGB, upright, at most `max_pixels`; a copy of the caller's own.
 
     Raises `PictureProblem("corrupt")` when the file is no longer the one that was admitted.
     """
-    return _of(picture).image.copy()
+    return _decode_admitted(image).image.copy()
 
 
-def notes(picture: Picture) -> dict[str, str]:
+def conversion_notes(image: ImageInput) -> dict[str, str]:
     """What was changed on the way to RGB, e.g. `{"frames": "animated: first of 12 frames"}`.
 
     Keys: `frames`, `colour`, `alpha`, `rotation`. Raises as `load` does.
     """
-    return dict(_of(picture).notes)
+    return dict(_decode_admitted(image).notes)
 
 
-def data_url(picture: Picture) -> str:
+def data_url(image: ImageInput) -> str:
     """`load(picture)` as a `data:image/jpeg;base64,…` URL. Raises as `load` does."""
-    out = io.BytesIO()
-    _of(picture).image.save(out, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    _decode_admitted(image).image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _of(picture: Picture) -> "Decoded":
-    data = paths.read(Path(picture.path), picture.path, MOST_BYTES)
-    sha = hashlib.sha256(data).hexdigest()
-    if sha != picture.sha256:
+def _decode_admitted(image: ImageInput) -> "DecodedImage":
+    data = paths.read_file(Path(image.path), image.path, MAX_FILE_BYTES)
+    digest_hex = hashlib.sha256(data).hexdigest()
+    if digest_hex != image.sha256:
         reason = "the file has changed since it was admitted"
-        raise PictureProblem("corrupt", picture.path, reason, "leave it alone during a run")
-    return _decoded(data, sha, picture.path, picture.max_pixels)
+        raise ImageError("corrupt", image.path, reason, "leave it alone during a run")
+    return _decode_cached(data, digest_hex, image.path, image.max_pixels)
 
 
-def _decoded(data: bytes, sha: str, path: str, max_pixels: int) -> "Decoded":
+def _decode_cached(data: bytes, digest_hex: str, path: str, max_pixels: int) -> "DecodedImage":
     from gen_msa.media import pictures
 
-    found = cache.get((sha, max_pixels))
-    if found is None:
-        found = pictures.decode(data, path, max_pixels)
-        cache.put((sha, max_pixels), found)
-    return found
+    decoded = cache.get((digest_hex, max_pixels))
+    if decoded is None:
+        decoded = pictures.decode_image(data, path, max_pixels)
+        cache.put((digest_hex, max_pixels), decoded)
+    return decoded
 
 
-def _by_address(url: str, root: Path, limits: PictureLimits) -> tuple[Path, bytes]:
+def _fetch_stored(url: str, root: Path, limits: ImageLimits) -> tuple[Path, bytes]:
     """The stored file of a URL and its bytes; fetched, judged and stored when not there yet."""
     from gen_msa.media import pictures
 
-    fetch.permit(url, limits)  # also when it lies stored: the list of hosts may have shrunk
-    name = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-    real = paths.inside(f"{FETCHED}/{name}", root)
-    if real.exists():
-        return real, paths.read(real, url, limits.max_bytes)
+    fetch.check_url_allowed(url, limits)  # also when it lies stored: the list of hosts may have shrunk
+    url_hash = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    stored_path = paths.resolve_inside(f"{FETCH_FOLDER}/{url_hash}", root)
+    if stored_path.exists():
+        return stored_path, paths.read_file(stored_path, url, limits.max_bytes)
     data = fetch.fetch(url, limits)
-    pictures.check(data, url, limits)  # an error page is not worth keeping
+    pictures.check_image(data, url, limits)  # an error page is not worth keeping
     try:
-        with _storing, whole(real) as f:
+        with _write_lock, atomic_write(stored_path) as f:
             f.write(data)
     except OSError as e:
-        mend = "make the media root writable, or save the picture as a file"
-        raise PictureProblem("unreadable", url, f"it cannot be stored: {e}", mend) from None
-    return real, data
+        hint = "make the media root writable, or save the picture as a file"
+        raise ImageError("unreadable", url, f"it cannot be stored: {e}", hint) from None
+    return stored_path, data
 
 
-def _bytes(decoded: "Decoded") -> int:
+def _decoded_bytes(decoded: "DecodedImage") -> int:
     return decoded.image.width * decoded.image.height * 4  # Pillow keeps RGB in four bytes

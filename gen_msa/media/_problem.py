@@ -11,10 +11,10 @@ from pydantic import Field
 
 from gen_msa.settings import Settings
 
-MOST_BYTES = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 """Bytes. No setting may let a larger file be held in memory."""
 
-Kind = Literal[
+ErrorKind = Literal[
     "missing",
     "outside_root",
     "unreadable",
@@ -26,13 +26,13 @@ Kind = Literal[
     "unsupported",
 ]
 
-_SHOWN = 120
+_MAX_PATH_CHARS = 120
 
 
-class PictureLimits(Settings):
+class ImageLimits(Settings):
     """What a picture may be before it is decoded, and how large it is afterwards."""
 
-    max_bytes: int = Field(default=32 << 20, gt=0, le=MOST_BYTES)
+    max_bytes: int = Field(default=32 << 20, gt=0, le=MAX_FILE_BYTES)
     """Bytes of the file."""
     max_source_pixels: int = Field(default=40_000_000, gt=0, le=80_000_000)
     """Width x height in the file; read from the header, so a bomb is never decoded.
@@ -49,21 +49,21 @@ class PictureLimits(Settings):
     """Hosts (`example.org`, `example.org:8080`) pictures may be fetched from; none by default."""
 
 
-class PictureProblem(Exception):
+class ImageError(Exception):
     """A picture that is not admitted: its kind, the path as the post gave it, and what to do."""
 
-    def __init__(self, kind: Kind, path: str, reason: str, mend: str) -> None:
-        super().__init__(kind, path, reason, mend)
+    def __init__(self, kind: ErrorKind, path: str, reason: str, hint: str) -> None:
+        super().__init__(kind, path, reason, hint)
         self.kind = kind
         self.path = path
         self.reason = reason
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.reason} ({self.kind}); mend: {self.mend}"
+        return f"{printable_path(self.path)}: {self.reason} ({self.kind}); mend: {self.hint}"
 
 
-def shown(path: str) -> str:
+def printable_path(path: str) -> str:
     """A path fit for one line of a message: control characters escaped, long data URLs cut."""
-    cut = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+    cut = path if len(path) <= _MAX_PATH_CHARS else f"{path[:_MAX_PATH_CHARS]}…"
     return cut if cut.isprintable() else ascii(cut)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from gen_msa.media._problem import PictureLimits, PictureProblem
+from gen_msa.media._problem import ImageLimits, ImageError
 
 if TYPE_CHECKING:
     import httpx
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 Resolve = Callable[[str, int], list[str]]
 """Host and port in, IP addresses out."""
 
-_REDIRECTS = 3
-_SECONDS = 30.0
+_MAX_REDIRECTS = 3
+_TOTAL_TIMEOUT_S = 30.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def is_address(path: str) -> bool:
+def is_url(path: str) -> bool:
     """Whether a media path is a URL and no file name; `file:` is left to `paths` to refuse."""
     scheme, colon, _ = path.lower().partition(":")
     return bool(colon) and scheme != "file" and (scheme == "data" or "://" in path)
@@ -39,9 +39,9 @@ def is_address(path: str) -> bool:
 
 def fetch(
     url: str,
-    limits: PictureLimits,
+    limits: ImageLimits,
     *,
-    resolve: Resolve | None = None,
+    resolver: Resolve | None = None,
     transport: "httpx.BaseTransport | None" = None,
 ) -> bytes:
     """The bytes behind a `data:`, `http:` or `https:` URL, at most `limits.max_bytes`.
@@ -49,9 +49,9 @@ def fetch(
     Raises `PictureProblem`: `url_refused` for what policy forbids, `too_large` over the cap,
     `unreadable` when an allowed server could not be reached or gave no file.
     """
-    if _is_data(url):
-        return _inline(url, limits.max_bytes)
-    permit(url, limits)
+    if _is_data_url(url):
+        return _decode_data_url(url, limits.max_bytes)
+    check_url_allowed(url, limits)
     import httpx
 
     # The connector is made here, not by the client: no proxy of the environment can slip in.
@@ -62,15 +62,15 @@ def fetch(
         timeout=10.0,
     ) as client:
         try:
-            return _follow(client, url, limits, resolve or _addresses)
+            return _follow_redirects(client, url, limits, resolver or _resolve_host)
         except (httpx.HTTPError, httpx.StreamError) as e:
-            raise _failed(url, f"it could not be fetched: {type(e).__name__}: {e}") from None
+            raise _unreadable(url, f"it could not be fetched: {type(e).__name__}: {e}") from None
 
 
-def permit(url: str, limits: PictureLimits) -> None:
+def check_url_allowed(url: str, limits: ImageLimits) -> None:
     """Raise `PictureProblem("url_refused")` for a URL that policy forbids; asks no network."""
-    if not _is_data(url):
-        _host(url, url, limits)
+    if not _is_data_url(url):
+        _parse_allowed_host(url, url, limits)
 
 
 def is_public(address: str) -> bool:
@@ -86,116 +86,116 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def _follow(client: "httpx.Client", url: str, limits: PictureLimits, resolve: Resolve) -> bytes:
+def _follow_redirects(client: "httpx.Client", url: str, limits: ImageLimits, resolver: Resolve) -> bytes:
     """Walk at most three redirects, judging each hop before anything is sent to it."""
-    here, until = url, time.monotonic() + _SECONDS
-    for _ in range(_REDIRECTS + 1):
-        request = _pinned(client, url, here, limits, resolve)
-        reply = client.send(request, stream=True)
+    hop_url, deadline = url, time.monotonic() + _TOTAL_TIMEOUT_S
+    for _ in range(_MAX_REDIRECTS + 1):
+        request = _pinned_request(client, url, hop_url, limits, resolver)
+        response = client.send(request, stream=True)
         try:
-            if not reply.has_redirect_location:
-                return _body(reply, url, limits.max_bytes, until)
-            here = urljoin(here, reply.headers["location"])
+            if not response.has_redirect_location:
+                return _read_body(response, url, limits.max_bytes, deadline)
+            hop_url = urljoin(hop_url, response.headers["location"])
         finally:
-            reply.close()
-    raise _refused(url, f"more than {_REDIRECTS} redirects")
+            response.close()
+    raise _url_refused(url, f"more than {_MAX_REDIRECTS} redirects")
 
 
-def _pinned(
-    client: "httpx.Client", url: str, here: str, limits: PictureLimits, resolve: Resolve
+def _pinned_request(
+    client: "httpx.Client", url: str, hop_url: str, limits: ImageLimits, resolver: Resolve
 ) -> "httpx.Request":
     """A request that goes to the judged IP address and still names the host (Host, SNI)."""
-    parsed, name, port = _host(here, url, limits)
+    parsed, name, port = _parse_allowed_host(hop_url, url, limits)
     host = parsed.raw_host.decode("ascii")
-    found = resolve(host, port)
-    if not found:
-        raise _failed(url, f"{host} has no address")
-    private = [a for a in found if not is_public(a)]
+    addresses = resolver(host, port)
+    if not addresses:
+        raise _unreadable(url, f"{host} has no address")
+    private = [a for a in addresses if not is_public(a)]
     if private:
-        raise _refused(url, f"{host} leads to {private[0]}, which is not a public address")
+        raise _url_refused(url, f"{host} leads to {private[0]}, which is not a public address")
     headers = {"Host": name, "Accept": "image/*", "Accept-Encoding": "identity"}
     return client.build_request(
-        "GET", parsed.copy_with(host=found[0]), headers=headers, extensions={"sni_hostname": host}
+        "GET", parsed.copy_with(host=addresses[0]), headers=headers, extensions={"sni_hostname": host}
     )
 
 
-def _host(here: str, url: str, limits: PictureLimits) -> "tuple[httpx.URL, str, int]":
+def _parse_allowed_host(hop_url: str, url: str, limits: ImageLimits) -> "tuple[httpx.URL, str, int]":
     """One hop (`here`) of `url` parsed, its allowed name and port; refuses what is not allowed.
 
     httpx parses, judges and connects by the same object, so no two parsers can disagree.
     """
     if not limits.allowed_hosts:
-        raise _refused(url, "pictures are not fetched from the network")
+        raise _url_refused(url, "pictures are not fetched from the network")
     import httpx
 
     try:
-        parsed = httpx.URL(here)
+        parsed = httpx.URL(hop_url)
     except (httpx.InvalidURL, ValueError) as e:
-        raise _refused(url, f"the address cannot be read: {e}") from None
+        raise _url_refused(url, f"the address cannot be read: {e}") from None
     default = _DEFAULT_PORTS.get(parsed.scheme)
     if default is None:
-        raise _refused(url, f"the scheme {parsed.scheme!r} is not http or https")
+        raise _url_refused(url, f"the scheme {parsed.scheme!r} is not http or https")
     if parsed.userinfo:
-        raise _refused(url, "the address carries a user name")
+        raise _url_refused(url, "the address carries a user name")
     port = parsed.port or default
     host = parsed.raw_host.decode("ascii").lower()
     name = host if port == default else f"{host}:{port}"
     if name not in {h.lower() for h in limits.allowed_hosts}:
-        raise _refused(url, f"{name} is not among the allowed hosts")
+        raise _url_refused(url, f"{name} is not among the allowed hosts")
     return parsed, name, port
 
 
-def _body(reply: "httpx.Response", url: str, most: int, until: float) -> bytes:
-    if reply.status_code != 200:
-        raise _failed(url, f"the server answered {reply.status_code}")
-    if reply.headers.get("content-encoding", "identity") != "identity":
-        raise _failed(url, "the server sent a compressed body that was not asked for")
+def _read_body(response: "httpx.Response", url: str, max_bytes: int, deadline: float) -> bytes:
+    if response.status_code != 200:
+        raise _unreadable(url, f"the server answered {response.status_code}")
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _unreadable(url, "the server sent a compressed body that was not asked for")
     data = bytearray()
-    for chunk in reply.iter_raw(1 << 16):
+    for chunk in response.iter_raw(1 << 16):
         data += chunk
-        if len(data) > most:
-            raise _too_large(url, most)
-        if time.monotonic() > until:
-            raise _failed(url, f"it took longer than {_SECONDS:.0f} seconds")
+        if len(data) > max_bytes:
+            raise _too_large(url, max_bytes)
+        if time.monotonic() > deadline:
+            raise _unreadable(url, f"it took longer than {_TOTAL_TIMEOUT_S:.0f} seconds")
     return bytes(data)
 
 
-def _is_data(url: str) -> bool:
+def _is_data_url(url: str) -> bool:
     return url[:5].lower() == "data:"
 
 
-def _inline(url: str, most: int) -> bytes:
+def _decode_data_url(url: str, max_bytes: int) -> bytes:
     """The payload of `data:image/…;base64,…`."""
     head, _, payload = url.partition(",")
-    words = head[5:].lower().split(";")
-    if not words[0].startswith("image/") or words[-1] != "base64":
-        raise _refused(url, "only data:image/…;base64,… addresses are read")
-    if len(payload) * 3 // 4 > most + 3:
-        raise _too_large(url, most)
+    fields = head[5:].lower().split(";")
+    if not fields[0].startswith("image/") or fields[-1] != "base64":
+        raise _url_refused(url, "only data:image/…;base64,… addresses are read")
+    if len(payload) * 3 // 4 > max_bytes + 3:
+        raise _too_large(url, max_bytes)
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
-        mend = "encode the picture again, or save it as a file"
-        raise PictureProblem("corrupt", url, "its base64 is broken", mend) from None
+        hint = "encode the picture again, or save it as a file"
+        raise ImageError("corrupt", url, "its base64 is broken", hint) from None
 
 
-def _addresses(host: str, port: int) -> list[str]:
+def _resolve_host(host: str, port: int) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return [str(info[4][0]) for info in found]
+    return [str(info[4][0]) for info in infos]
 
 
-def _refused(url: str, reason: str) -> PictureProblem:
-    mend = "save the picture below the media root, or name its host in allowed_hosts"
-    return PictureProblem("url_refused", url, reason, mend)
+def _url_refused(url: str, reason: str) -> ImageError:
+    hint = "save the picture below the media root, or name its host in allowed_hosts"
+    return ImageError("url_refused", url, reason, hint)
 
 
-def _failed(url: str, reason: str) -> PictureProblem:
-    return PictureProblem("unreadable", url, reason, "try again, or save the picture as a file")
+def _unreadable(url: str, reason: str) -> ImageError:
+    return ImageError("unreadable", url, reason, "try again, or save the picture as a file")
 
 
-def _too_large(url: str, most: int) -> PictureProblem:
-    reason = f"it is over the limit of {most} bytes"
-    return PictureProblem("too_large", url, reason, "shrink it, or raise max_bytes")
+def _too_large(url: str, max_bytes: int) -> ImageError:
+    reason = f"it is over the limit of {max_bytes} bytes"
+    return ImageError("too_large", url, reason, "shrink it, or raise max_bytes")

@@ -11,9 +11,9 @@ import os
 import stat
 from pathlib import Path, PureWindowsPath
 
-from gen_msa.media._problem import PictureProblem
+from gen_msa.media._problem import ImageError
 
-_FLAGS = (
+_OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
@@ -22,62 +22,62 @@ _FLAGS = (
 )
 
 
-def inside(path: str, root: Path) -> Path:
+def resolve_inside(path: str, root: Path) -> Path:
     """The absolute, resolved place of `path` below `root`; it need not exist yet.
 
     Raises `PictureProblem("outside_root")` for an absolute path, a drive or UNC name, `..`, a
     `file:` address, a NUL byte, and for a symbolic link that leads out.
     """
-    reason = _suspicious(path)
+    reason = _path_problem(path)
     if reason:
-        raise _outside(path, reason)
+        raise _outside_root(path, reason)
     base = os.path.realpath(root)
     try:
-        real = os.path.realpath(os.path.join(base, path))  # noqa: PTH118  Path would drop a `.`
+        resolved = os.path.realpath(os.path.join(base, path))  # noqa: PTH118  Path would drop a `.`
     except (OSError, ValueError) as e:
-        raise _outside(path, f"the path cannot be resolved ({type(e).__name__})") from None
-    if not Path(real).is_relative_to(base):
-        raise _outside(path, "a symbolic link leads out of the media root")
-    return Path(real)
+        raise _outside_root(path, f"the path cannot be resolved ({type(e).__name__})") from None
+    if not Path(resolved).is_relative_to(base):
+        raise _outside_root(path, "a symbolic link leads out of the media root")
+    return Path(resolved)
 
 
-def read(real: Path, path: str, most: int) -> bytes:
+def read_file(resolved: Path, path: str, max_bytes: int) -> bytes:
     """The bytes of the regular file `real`, at most `most` of them; `path` is named in errors.
 
     Anything but a regular file (folder, pipe, device, socket) is refused without being opened.
     """
     try:
-        _refuse_special(real.lstat(), path)
-        with open(os.open(real, _FLAGS), "rb") as f:  # noqa: PTH123  a descriptor, not a path
+        _refuse_special(resolved.lstat(), path)
+        with open(os.open(resolved, _OPEN_FLAGS), "rb") as f:  # noqa: PTH123  a descriptor, not a path
             info = os.fstat(f.fileno())
             _refuse_special(info, path)
-            data = f.read(most + 1) if info.st_size <= most else None
+            data = f.read(max_bytes + 1) if info.st_size <= max_bytes else None
     except (FileNotFoundError, NotADirectoryError):
-        raise missing(path) from None
+        raise missing_file_error(path) from None
     except OSError as e:
-        mend = "check the file's name and permissions"
+        hint = "check the file's name and permissions"
         reason = f"it cannot be read: {e.strerror}"
-        raise PictureProblem("unreadable", path, reason, mend) from None
-    if data is None or len(data) > most:
-        reason = f"the file is over the limit of {most} bytes"
-        raise PictureProblem("too_large", path, reason, "shrink it, or raise max_bytes")
+        raise ImageError("unreadable", path, reason, hint) from None
+    if data is None or len(data) > max_bytes:
+        reason = f"the file is over the limit of {max_bytes} bytes"
+        raise ImageError("too_large", path, reason, "shrink it, or raise max_bytes")
     return data
 
 
-def missing(path: str) -> PictureProblem:
+def missing_file_error(path: str) -> ImageError:
     """The problem of a file that is not there."""
-    return PictureProblem(
+    return ImageError(
         "missing", path, "there is no such file", "check the name and the media root"
     )
 
 
 def _refuse_special(info: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(info.st_mode):
-        what = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe, device, link or socket"
-        raise PictureProblem("not_a_picture", path, f"it is {what}", "name a picture file")
+        description = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe, device, link or socket"
+        raise ImageError("not_a_picture", path, f"it is {description}", "name a picture file")
 
 
-def _suspicious(path: str) -> str:
+def _path_problem(path: str) -> str:
     """Why the words of a path are refused on every system; `""` when they are not."""
     windows = PureWindowsPath(path)  # knows /, \, drives and UNC names; so no system is a way round
     if "\0" in path:
@@ -91,6 +91,6 @@ def _suspicious(path: str) -> str:
     return ""
 
 
-def _outside(path: str, reason: str) -> PictureProblem:
-    mend = "give the path relative to the media root and keep the file below it"
-    return PictureProblem("outside_root", path, reason, mend)
+def _outside_root(path: str, reason: str) -> ImageError:
+    hint = "give the path relative to the media root and keep the file below it"
+    return ImageError("outside_root", path, reason, hint)

@@ -13,17 +13,17 @@ nothing of readers, prompts or models; takes `Pair`s and gives numbers.
 
 from gen_msa.metrics._joining import pair_up
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._permuting import permuted
-from gen_msa.metrics.base import Figure, Metric, MetricKind, Undefined, Whole, metrics
+from gen_msa.metrics._permuting import shuffle_explanations
+from gen_msa.metrics.base import MetricSpec, Metric, MetricFactory, UndefinedMetric, CorpusMetric, metrics
 
 __all__ = [
-    "Figure",
+    "MetricSpec",
     "Metric",
-    "MetricKind",
+    "MetricFactory",
     "Pair",
-    "Undefined",
-    "Whole",
+    "UndefinedMetric",
+    "CorpusMetric",
     "metrics",
     "pair_up",
-    "permuted",
+    "shuffle_explanations",
 ]

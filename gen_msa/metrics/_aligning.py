@@ -14,99 +14,99 @@ from dataclasses import dataclass
 from gen_msa.spans import fold
 from gen_msa.types import Aspect, Opinion, Polarity
 
-Place = tuple[int, int] | str
+SpanKey = tuple[int, int] | str
 Polarities = frozenset[Polarity | None]
 
 
 @dataclass(frozen=True)
-class Span:
+class AspectSpan:
     """One aspect of one side, however often it was named."""
 
     row: int
     """The first row that names it."""
-    place: Place
+    key: SpanKey
     """Start and end, or the term where it has no place."""
     start: int | None
-    folded: str
+    folded_term: str
     polarities: Polarities
     """All that were said of it; None among them: an answer that could not be read."""
 
 
 @dataclass(frozen=True)
-class Match:
+class SpanMatch:
     """An aspect that both sides name."""
 
-    gold: Span
-    said: Span
-    folded: bool
+    gold: AspectSpan
+    prediction: AspectSpan
+    by_folded_term: bool
     """Found by its folded words, not by its place."""
 
 
-def place(aspect: Aspect) -> Place:
+def span_key(aspect: Aspect) -> SpanKey:
     """What two mentions of one aspect by one side share."""
     return aspect.term if aspect.start is None else (aspect.start, aspect.start + len(aspect.term))
 
 
-def spans(opinions: Iterable[tuple[int, Opinion]]) -> list[Span]:
+def aspect_spans(opinions: Iterable[tuple[int, Opinion]]) -> list[AspectSpan]:
     """Each aspect once, from (row, opinion), in the order of the text; the whole post is none."""
-    rows: dict[Place, int] = {}
-    aspects: dict[Place, Aspect] = {}
-    polarities: defaultdict[Place, set[Polarity | None]] = defaultdict(set)
+    rows: dict[SpanKey, int] = {}
+    aspects: dict[SpanKey, Aspect] = {}
+    polarities: defaultdict[SpanKey, set[Polarity | None]] = defaultdict(set)
     for row, opinion in opinions:
         if opinion.aspect.term:
-            at = place(opinion.aspect)
-            rows.setdefault(at, row)
-            aspects.setdefault(at, opinion.aspect)
-            polarities[at].add(opinion.polarity)
-    found = [
-        Span(row, at, aspects[at].start, fold(aspects[at].term), frozenset(polarities[at]))
-        for at, row in rows.items()
+            key = span_key(opinion.aspect)
+            rows.setdefault(key, row)
+            aspects.setdefault(key, opinion.aspect)
+            polarities[key].add(opinion.polarity)
+    spans = [
+        AspectSpan(row, key, aspects[key].start, fold(aspects[key].term), frozenset(polarities[key]))
+        for key, row in rows.items()
     ]
-    return sorted(found, key=lambda s: (s.start is None, s.start or 0, str(s.place)))
+    return sorted(spans, key=lambda s: (s.start is None, s.start or 0, str(s.key)))
 
 
-def align(gold: Sequence[Span], said: Sequence[Span]) -> list[Match]:
+def match_spans(gold_spans: Sequence[AspectSpan], predicted_spans: Sequence[AspectSpan]) -> list[SpanMatch]:
     """Every aspect that both sides name, each at most once."""
-    matches: list[Match] = []
-    golds, saids = list(gold), list(said)
-    for number, (of_gold, of_said) in enumerate(_passes()):
-        for one, other in list(_meeting(golds, of_gold, saids, of_said)):
+    matches: list[SpanMatch] = []
+    unmatched_gold, unmatched_predictions = list(gold_spans), list(predicted_spans)
+    for pass_number, (gold_key, prediction_key) in enumerate(_match_passes()):
+        for gold_span, predicted_span in list(_pairs_with_equal_keys(unmatched_gold, gold_key, unmatched_predictions, prediction_key)):
             # Literally the same words without a place on either side are no fallback.
-            matches.append(Match(one, other, folded=number > 0))
-            golds.remove(one)
-            saids.remove(other)
+            matches.append(SpanMatch(gold_span, predicted_span, by_folded_term=pass_number > 0))
+            unmatched_gold.remove(gold_span)
+            unmatched_predictions.remove(predicted_span)
     return matches
 
 
-Key = Callable[[Span], Hashable]
+MatchKey = Callable[[AspectSpan], Hashable]
 """Two spans meet when their keys are equal and not None."""
 
 
-def _passes() -> Iterator[tuple[Key, Key]]:
+def _match_passes() -> Iterator[tuple[MatchKey, MatchKey]]:
     yield (lambda s: s.place,) * 2
     yield (lambda s: None if s.start is None else (s.start, s.folded),) * 2
-    for gold_placed, said_placed in ((True, False), (False, True), (False, False)):
+    for gold_has_offset, prediction_has_offset in ((True, False), (False, True), (False, False)):
         # Of several places a term without one is that of which the same is said, if there is any.
         for agreeing in (True, False):
-            yield _words(gold_placed, agreeing), _words(said_placed, agreeing)
+            yield _folded_key(gold_has_offset, agreeing), _folded_key(prediction_has_offset, agreeing)
 
 
-def _words(placed: bool, agreeing: bool) -> Key:
-    def key(span: Span) -> Hashable:
-        if (span.start is not None) is not placed:
+def _folded_key(has_offset: bool, same_polarity: bool) -> MatchKey:
+    def key(span: AspectSpan) -> Hashable:
+        if (span.start is not None) is not has_offset:
             return None
-        return span.folded, span.polarities if agreeing else None
+        return span.folded_term, span.polarities if same_polarity else None
 
     return key
 
 
-def _meeting(
-    golds: Sequence[Span], of_gold: Key, saids: Sequence[Span], of_said: Key
-) -> Iterator[tuple[Span, Span]]:
-    waiting: defaultdict[Hashable, list[Span]] = defaultdict(list)
-    for said in reversed(saids):
-        waiting[of_said(said)].append(said)
-    for gold in golds:
-        key = of_gold(gold)
-        if key is not None and waiting[key]:
-            yield gold, waiting[key].pop()
+def _pairs_with_equal_keys(
+    gold_spans: Sequence[AspectSpan], gold_key: MatchKey, predicted_spans: Sequence[AspectSpan], prediction_key: MatchKey
+) -> Iterator[tuple[AspectSpan, AspectSpan]]:
+    by_key: defaultdict[Hashable, list[AspectSpan]] = defaultdict(list)
+    for predicted_span in reversed(predicted_spans):
+        by_key[prediction_key(predicted_span)].append(predicted_span)
+    for gold_span in gold_spans:
+        key = gold_key(gold_span)
+        if key is not None and by_key[key]:
+            yield gold_span, by_key[key].pop()

@@ -13,33 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Undefined
+from gen_msa.metrics.base import UndefinedMetric
 from gen_msa.types import Polarity
 
 Array = NDArray[np.float64]
 
-CLASSES = len(Polarity)
-ANSWERS = CLASSES + 1
-CODE = {polarity: code for code, polarity in enumerate(Polarity)}
-UNREAD = CLASSES
+N_CLASSES = len(Polarity)
+N_ANSWERS = N_CLASSES + 1
+LABEL_IDS = {polarity: code for code, polarity in enumerate(Polarity)}
+UNPARSED = N_CLASSES
 UNLABELLED = -1
 
 
-def truths(pairs: Sequence[Pair]) -> NDArray[np.intp]:
+def gold_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
     """Gold's class of each pair, (n,): 0, 1, 2, or `UNLABELLED`.
 
     Raises `Undefined` when no pair has one.
     """
-    found = [CODE[p.truth] if p.truth else UNLABELLED for p in pairs]
-    codes = np.array(found, dtype=np.intp)
-    if not (codes != UNLABELLED).any():
-        raise Undefined("no gold opinion has a polarity" if len(pairs) else "there are no rows")
-    return codes
+    id_list = [LABEL_IDS[p.label] if p.label else UNLABELLED for p in pairs]
+    ids = np.array(id_list, dtype=np.intp)
+    if not (ids != UNLABELLED).any():
+        raise UndefinedMetric("no gold opinion has a polarity" if len(pairs) else "there are no rows")
+    return ids
 
 
-def answers(pairs: Sequence[Pair]) -> NDArray[np.intp]:
+def predicted_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
     """The reader's class of each pair, (n,): 0, 1, 2, or `UNREAD`."""
-    return np.array([CODE[p.answer] if p.answer else UNREAD for p in pairs], dtype=np.intp)
+    return np.array([LABEL_IDS[p.predicted_label] if p.predicted_label else UNPARSED for p in pairs], dtype=np.intp)
 
 
 def one_hot(pairs: Sequence[Pair]) -> Array:
@@ -47,22 +47,22 @@ def one_hot(pairs: Sequence[Pair]) -> Array:
 
     Raises `Undefined` when no pair has one.
     """
-    truth, answer = truths(pairs), answers(pairs)
-    rows = np.zeros((len(pairs), 1 + CLASSES * ANSWERS))
-    scored = np.flatnonzero(truth != UNLABELLED)
+    label_ids, predicted_ids = gold_label_ids(pairs), predicted_label_ids(pairs)
+    rows = np.zeros((len(pairs), 1 + N_CLASSES * N_ANSWERS))
+    scored = np.flatnonzero(label_ids != UNLABELLED)
     rows[scored, 0] = 1
-    rows[scored, 1 + truth[scored] * ANSWERS + answer[scored]] = 1
+    rows[scored, 1 + label_ids[scored] * N_ANSWERS + predicted_ids[scored]] = 1
     return rows
 
 
-def table(sums: Array) -> Array:
+def confusion_matrix(sums: Array) -> Array:
     """Sums of `one_hot`, (..., 13), as gold by answer, (..., 3, 4)."""
-    return sums[..., 1:].reshape(*sums.shape[:-1], CLASSES, ANSWERS)
+    return sums[..., 1:].reshape(*sums.shape[:-1], N_CLASSES, N_ANSWERS)
 
 
-def share(part: Any, whole: Any, *, empty: float) -> Array:
+def safe_divide(numerator: Any, denominator: Any, *, empty: float) -> Array:
     """`part / whole`, each (...,); `empty` where there is nothing to divide by."""
-    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
-    out = np.full(whole.shape, empty)
-    found: Array = np.divide(part, whole, out=out, where=whole != 0)
-    return found
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    out = np.full(denominator.shape, empty)
+    quotient: Array = np.divide(numerator, denominator, out=out, where=denominator != 0)
+    return quotient

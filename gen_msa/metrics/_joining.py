@@ -14,17 +14,17 @@ from gen_msa.metrics._pairs import Pair
 from gen_msa.spans import fold
 from gen_msa.types import Aspect, Example, Opinion, Status
 
-CONFLICT = "conflict"
+CONFLICT_KEY = "conflict"
 """Key of `Opinion.how` where a reader gave one aspect two polarities."""
 
 
 def pair_up(
     example: Example,
-    by: str,
-    against: str = "gold",
+    annotator: str,
+    reference: str = "gold",
     *,
     cluster: str = "",
-    shown: Mapping[str, str] | None = None,
+    extra_inputs: Mapping[str, str] | None = None,
 ) -> list[Pair]:
     """One pair for each aspect that `against` speaks of, in its order, then one for each other
     aspect that `by` speaks of.
@@ -33,57 +33,57 @@ def pair_up(
     opinion stands as unparsed, with both answers in `raw`. The same said twice counts once. Gold
     that contradicts itself has no polarity, so that its row is in no figure.
     """
-    gold, said = _one_an_aspect(example, against), _one_an_aspect(example, by)
-    partner = _partners(gold, said)
-    unit, extra = cluster or example.post.id, shown or {}
-    joined = [
-        Pair(example.post, g, said.get(partner[a]) if a in partner else None, unit, extra)
-        for a, g in gold.items()
+    gold_opinions, predictions = _opinion_per_aspect(example, reference), _opinion_per_aspect(example, annotator)
+    matches = _match_aspects(gold_opinions, predictions)
+    cluster_id, inputs = cluster or example.post.id, extra_inputs or {}
+    pairs = [
+        Pair(example.post, g, predictions.get(matches[a]) if a in matches else None, cluster_id, inputs)
+        for a, g in gold_opinions.items()
     ]
-    taken = set(partner.values())
-    beside = [Pair(example.post, None, o, unit, extra) for a, o in said.items() if a not in taken]
-    return joined + beside
+    matched = set(matches.values())
+    spurious = [Pair(example.post, None, o, cluster_id, inputs) for a, o in predictions.items() if a not in matched]
+    return pairs + spurious
 
 
-def _one_an_aspect(example: Example, by: str) -> dict[Aspect, Opinion]:
-    found: dict[Aspect, Opinion] = {}
-    for opinion in example.said_by(by):
-        first = found.setdefault(opinion.aspect, opinion)
+def _opinion_per_aspect(example: Example, annotator: str) -> dict[Aspect, Opinion]:
+    opinions: dict[Aspect, Opinion] = {}
+    for opinion in example.opinions_by(annotator):
+        first = opinions.setdefault(opinion.aspect, opinion)
         if (first.polarity, first.score) != (opinion.polarity, opinion.score):
-            found[opinion.aspect] = _contradicted(first, opinion)
-    return found
+            opinions[opinion.aspect] = _conflicting_opinion(first, opinion)
+    return opinions
 
 
-def _contradicted(first: Opinion, second: Opinion) -> Opinion:
+def _conflicting_opinion(first: Opinion, second: Opinion) -> Opinion:
     raw = " / ".join(o.raw or str(o.polarity) for o in (first, second))
-    said = first.how.get(CONFLICT, str(first.polarity))  # all of them, where they are three
-    how = {**first.how, CONFLICT: f"{said} and {second.polarity}"}
-    changed = {"polarity": None, "score": None, "probs": None, "status": Status.UNPARSED}
-    return first.model_copy(update={**changed, "raw": raw, "how": how})
+    polarities = first.provenance.get(CONFLICT_KEY, str(first.polarity))  # all of them, where they are three
+    provenance = {**first.provenance, CONFLICT_KEY: f"{polarities} and {second.polarity}"}
+    update = {"polarity": None, "score": None, "probs": None, "status": Status.UNPARSED}
+    return first.model_copy(update={**update, "raw": raw, "how": provenance})
 
 
-def _partners(gold: Iterable[Aspect], said: Iterable[Aspect]) -> dict[Aspect, Aspect]:
+def _match_aspects(gold_aspects: Iterable[Aspect], predicted_aspects: Iterable[Aspect]) -> dict[Aspect, Aspect]:
     """Which aspect that was said stands for which of gold's."""
-    wanted, left = list(gold), dict.fromkeys(said)
-    found = {a: a for a in wanted if a in left}
-    for same in found.values():
-        del left[same]
-    alike: defaultdict[str, tuple[list[Aspect], list[Aspect]]] = defaultdict(lambda: ([], []))
-    for aspect in left:
-        alike[fold(aspect.term)][0].append(aspect)
-    for aspect in wanted:
-        if aspect not in found:
-            alike[fold(aspect.term)][1].append(aspect)
-    for several, asked in alike.values():
-        for aspect in asked:
-            fitting = [a for a in several if _may_be(a, aspect)]
-            rivals = [a for a in asked if a not in found and any(_may_be(f, a) for f in fitting)]
-            if len(fitting) == 1 and len(rivals) == 1:
-                found[aspect] = fitting[0]
-                several.remove(fitting[0])
-    return found
+    targets, unmatched = list(gold_aspects), dict.fromkeys(predicted_aspects)
+    matches = {a: a for a in targets if a in unmatched}
+    for match in matches.values():
+        del unmatched[match]
+    by_folded_term: defaultdict[str, tuple[list[Aspect], list[Aspect]]] = defaultdict(lambda: ([], []))
+    for aspect in unmatched:
+        by_folded_term[fold(aspect.term)][0].append(aspect)
+    for aspect in targets:
+        if aspect not in matches:
+            by_folded_term[fold(aspect.term)][1].append(aspect)
+    for candidates, gold_group in by_folded_term.values():
+        for aspect in gold_group:
+            compatible = [a for a in candidates if _offsets_compatible(a, aspect)]
+            rivals = [a for a in gold_group if a not in matches and any(_offsets_compatible(f, a) for f in compatible)]
+            if len(compatible) == 1 and len(rivals) == 1:
+                matches[aspect] = compatible[0]
+                candidates.remove(compatible[0])
+    return matches
 
 
-def _may_be(said: Aspect, gold: Aspect) -> bool:
+def _offsets_compatible(prediction: Aspect, gold: Aspect) -> bool:
     """Whether two aspects of the same words have not two different places."""
-    return said.start is None or gold.start is None
+    return prediction.start is None or gold.start is None

@@ -22,33 +22,33 @@ class Pair:
     post: Post
     gold: Opinion | None
     """By whoever the reader is held against; None: the reader named an aspect that gold has not."""
-    said: Opinion | None
+    prediction: Opinion | None
     """By the reader; None: it said nothing about gold's aspect."""
     cluster: str
     """Rows of one cluster (a picture, or a post) are not independent of each other."""
-    shown: Mapping[str, str] = field(default_factory=dict)
+    extra_inputs: Mapping[str, str] = field(default_factory=dict)
     """What the reader saw besides the post, by name: `prompt`, `caption`, `objects`, `context`."""
 
     def __post_init__(self) -> None:
-        if self.gold is None and self.said is None:
+        if self.gold is None and self.prediction is None:
             raise ValueError(f"post {self.post.id}: a pair without any opinion")
 
     @property
-    def truth(self) -> Polarity | None:
+    def label(self) -> Polarity | None:
         """Gold's polarity; None where there is none to be compared with."""
         return self.gold.polarity if self.gold else None
 
     @property
-    def answer(self) -> Polarity | None:
+    def predicted_label(self) -> Polarity | None:
         """The reader's polarity; None when it said nothing or could not be read."""
-        return self.said.polarity if self.said else None
+        return self.prediction.polarity if self.prediction else None
 
     @property
-    def reference(self) -> str:
+    def reference_explanation(self) -> str:
         """Gold's explanation, stripped; empty where it gives none."""
         return ((self.gold.explanation if self.gold else None) or "").strip()
 
     @property
     def explanation(self) -> str:
         """The reader's explanation, stripped; empty where it gave none."""
-        return ((self.said.explanation if self.said else None) or "").strip()
+        return ((self.prediction.explanation if self.prediction else None) or "").strip()

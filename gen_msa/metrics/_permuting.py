@@ -12,10 +12,10 @@ from dataclasses import replace
 from random import Random
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Undefined
+from gen_msa.metrics.base import UndefinedMetric
 
 
-def permuted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+def shuffle_explanations(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """The same pairs, in order, with every explanation moved to a row of another post.
 
     Rows without an explanation stay as they are, and each explanation is used once. Quotes and
@@ -25,21 +25,21 @@ def permuted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     rng = Random(seed)
     rows = [i for i, p in enumerate(pairs) if p.explanation]
     if not rows:
-        raise Undefined("no row has an explanation")
-    most = max(Counter(pairs[i].post.id for i in rows).values())
-    if 2 * most > len(rows):
-        raise Undefined("one post has more than half of the explanations: none to shuffle with")
+        raise UndefinedMetric("no row has an explanation")
+    max_per_post = max(Counter(pairs[i].post.id for i in rows).values())
+    if 2 * max_per_post > len(rows):
+        raise UndefinedMetric("one post has more than half of the explanations: none to shuffle with")
     rng.shuffle(rows)
-    order = {post: at for at, post in enumerate(dict.fromkeys(pairs[i].post.id for i in rows))}
-    rows.sort(key=lambda i: order[pairs[i].post.id])
+    post_order = {post: index for index, post in enumerate(dict.fromkeys(pairs[i].post.id for i in rows))}
+    rows.sort(key=lambda i: post_order[pairs[i].post.id])
     # Rows of a post lie side by side, so a step of the largest post's size leaves every post.
-    moved = {row: rows[(at + most) % len(rows)] for at, row in enumerate(rows)}
-    return [_given(p, pairs[moved[i]]) if i in moved else p for i, p in enumerate(pairs)]
+    source_row = {row: rows[(index + max_per_post) % len(rows)] for index, row in enumerate(rows)}
+    return [_with_explanation_of(p, pairs[source_row[i]]) if i in source_row else p for i, p in enumerate(pairs)]
 
 
-def _given(pair: Pair, other: Pair) -> Pair:
-    if pair.said is None or other.said is None:
+def _with_explanation_of(pair: Pair, donor: Pair) -> Pair:
+    if pair.prediction is None or donor.prediction is None:
         raise ValueError("a row without an opinion has no explanation to move")
-    how = {k: v for k, v in pair.said.how.items() if k != "explanation"}
-    update = {"explanation": other.said.explanation, "evidence": (), "how": how}
-    return replace(pair, said=pair.said.model_copy(update=update))
+    provenance = {k: v for k, v in pair.prediction.provenance.items() if k != "explanation"}
+    update = {"explanation": donor.prediction.explanation, "evidence": (), "how": provenance}
+    return replace(pair, said=pair.prediction.model_copy(update=update))

@@ -15,37 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.errors import MissingExtra
-from gen_msa.metrics._cuts import ratio
+from gen_msa.metrics._cuts import nan_divide
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Undefined
+from gen_msa.metrics.base import UndefinedMetric
 
 Array = NDArray[np.float64]
-Texts = tuple[str, str]
+TextPair = tuple[str, str]
 """What the reader wrote (possibly nothing), and what gold did."""
 
 
-def rows(
-    pairs: Sequence[Pair], measure: Callable[[list[Texts]], Iterable[Sequence[float]]], width: int
+def score_rows(
+    pairs: Sequence[Pair], measure: Callable[[list[TextPair]], Iterable[Sequence[float]]], width: int
 ) -> Array:
     """Rows of 1 (scored) and the `width` numbers that `measure` gives each distinct pair of texts.
 
     Raises `Undefined` when gold explains nothing.
     """
-    texts = [(p.explanation, p.reference) for p in pairs]
+    texts = [(p.explanation, p.reference_explanation) for p in pairs]
     distinct = list(dict.fromkeys(t for t in texts if t[1]))
     if not distinct:
-        raise Undefined("no gold opinion has an explanation to compare with")
-    numbers = dict(zip(distinct, measure(distinct), strict=True))
-    blank = (0.0,) * (1 + width)
-    return np.array([(1.0, *numbers[t]) if t[1] else blank for t in texts], dtype=np.float64)
+        raise UndefinedMetric("no gold opinion has an explanation to compare with")
+    scores = dict(zip(distinct, measure(distinct), strict=True))
+    zeros = (0.0,) * (1 + width)
+    return np.array([(1.0, *scores[t]) if t[1] else zeros for t in texts], dtype=np.float64)
 
 
-def means(sums: Array, names: Sequence[str]) -> dict[str, Array]:
+def column_means(sums: Array, names: Sequence[str]) -> dict[str, Array]:
     """Mean over scored rows of each column after the first, by name."""
-    return {name: ratio(sums[..., 1 + i], sums[..., 0]) for i, name in enumerate(names)}
+    return {name: nan_divide(sums[..., 1 + i], sums[..., 0]) for i, name in enumerate(names)}
 
 
-def need(module: str, package: str, extra: str) -> Any:
+def import_optional(module: str, package: str, extra: str) -> Any:
     """Import a module of an optional package. Raises `MissingExtra` when it is not installed."""
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise MissingExtra(package, extra)

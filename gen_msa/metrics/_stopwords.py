@@ -9,7 +9,7 @@ word stands for all.
 
 import hashlib
 
-_GRAMMAR = """a about above across after again against all almost along already also although always
+_GRAMMAR_WORDS = """a about above across after again against all almost along already also although always
     am among an and another any anybody anyone anything are aren't around as aside at away back be
     because been before behind being below beside besides between both but by can can't cannot come
     could couldn't did didn't do does doesn't doing don't done down due during each either else
@@ -24,7 +24,7 @@ _GRAMMAR = """a about above across after again against all almost along already 
     under until up upon us use very via was wasn't way we well were weren't what when where whether
     which while who whole whom whose why will with within without won't would yes yet you your
     yours yourself"""
-_REPORTING = """according add allude appear aspect author because call caption claim clause comment
+_REPORTING_WORDS = """according add allude appear aspect author because call caption claim clause comment
     context convey describe description detail display emphasise emphasize evidence explain
     explanation express expression fact frame give highlight image imply indicate indication irony
     joke label language mean mention message name news note object opinion paragraph phrase photo
@@ -32,7 +32,7 @@ _REPORTING = """according add allude appear aspect author because call caption c
     sarcasm say said see seem seen sense sentence sentiment show shown sound speak state statement
     stress suggest supply talk tell text think thought told tone towards tweet underline use user
     view visual voice word wording write writer written"""
-_VERDICT = """
+_VERDICT_WORDS = """
     admire admiration annoy annoyance appreciate appreciation approval approve attitude
     bad
     blame complain complaint critical criticise criticism criticize disappoint disappointment
@@ -52,16 +52,16 @@ def stem(word: str) -> str:
     `ly`, and `s` but not from `ss`), then a doubled last consonant is made one, or a last e goes.
     """
     word = word.removesuffix("'s")
-    for ending, left in _ENDINGS:
+    for ending, replacement in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
-            word = word[: -len(ending)] + left
+            word = word[: -len(ending)] + replacement
             break
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiou":
         return word[:-1]
     return word.removesuffix("e") if len(word) > 3 else word
 
 
-STOP = frozenset(stem(w) for w in f"{_GRAMMAR} {_REPORTING} {_VERDICT}".split())
+STOP_STEMS = frozenset(stem(w) for w in f"{_GRAMMAR_WORDS} {_REPORTING_WORDS} {_VERDICT_WORDS}".split())
 """Stems that are no claims."""
 
-DIGEST = hashlib.sha256("\n".join(sorted(STOP)).encode()).hexdigest()[:8]
+STOP_LIST_DIGEST = hashlib.sha256("\n".join(sorted(STOP_STEMS)).encode()).hexdigest()[:8]

@@ -13,28 +13,28 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from gen_msa.metrics.base import Undefined
+from gen_msa.metrics.base import UndefinedMetric
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my"})
-CODE = "^[a-z]{2,3}$"
+LANGUAGE_PATTERN = "^[a-z]{2,3}$"
 """Of a language: two or three small letters (ISO 639)."""
-MOST_FOREIGN = 0.2
+MAX_FOREIGN_SHARE = 0.2
 """Share of letters that a language may not be able to read before it is taken to be wrong."""
 
-_ASCII = re.compile(r"[a-z0-9]+")
-_SINGLY = re.compile(r"[a-z0-9]+|[^\W_]")
-_BLANKLESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_SINGLE_CHARACTER = re.compile(r"[a-z0-9]+|[^\W_]")
+_UNSPACED_SCRIPT = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 @lru_cache(maxsize=1 << 15)
-def words(text: str, language: str) -> tuple[str, ...]:
+def tokenize(text: str, language: str) -> tuple[str, ...]:
     """The words of `text`; empty for one without letters or digits."""
     text = unicodedata.normalize("NFC", text).lower()
     if language in UNSPACED:
-        return tuple(_SINGLY.findall(text))
+        return tuple(_SINGLE_CHARACTER.findall(text))
     if text.isascii():
-        return tuple(_ASCII.findall(text))
-    return tuple("".join(c if _in_word(c) else " " for c in text).split())
+        return tuple(_ASCII_WORD.findall(text))
+    return tuple("".join(c if _is_word_character(c) else " " for c in text).split())
 
 
 def check_language(references: Iterable[str], language: str) -> None:
@@ -46,15 +46,15 @@ def check_language(references: Iterable[str], language: str) -> None:
     letters = [c for text in references for c in text if c.isalpha()]
     if language in UNSPACED or not letters:
         return
-    blankless = sum(_BLANKLESS.match(c) is not None for c in letters)
-    if blankless > MOST_FOREIGN * len(letters):
-        raise Undefined(
+    n_unspaced = sum(_UNSPACED_SCRIPT.match(c) is not None for c in letters)
+    if n_unspaced > MAX_FOREIGN_SHARE * len(letters):
+        raise UndefinedMetric(
             f"the references are written without blanks, which language={language} needs: "
             "set language=zh (or ja, th, …)"
         )
-    if language == "en" and sum(not c.isascii() for c in letters) > MOST_FOREIGN * len(letters):
-        raise Undefined("the references are not in English: set language=")
+    if language == "en" and sum(not c.isascii() for c in letters) > MAX_FOREIGN_SHARE * len(letters):
+        raise UndefinedMetric("the references are not in English: set language=")
 
 
-def _in_word(character: str) -> bool:
+def _is_word_character(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")

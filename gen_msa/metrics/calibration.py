@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gen_msa.metrics._confidence import beliefs
-from gen_msa.metrics._confusion import Array, share
+from gen_msa.metrics._confidence import predicted_probabilities
+from gen_msa.metrics._confusion import Array, safe_divide
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, metrics
-from gen_msa.results import Bin
+from gen_msa.metrics.base import MetricSpec, metrics
+from gen_msa.results import CalibrationBin
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
-BINS = 15
+N_BINS = 15
 
 
 class CalibrationOptions(Settings):
     """Where two conventions are about."""
 
-    bins: int = Field(default=BINS, ge=1, le=1000)
+    bins: int = Field(default=N_BINS, ge=1, le=1000)
     """Of equal width over 0..1, each closed on its right."""
     floor: float = Field(default=1e-6, gt=0, lt=0.1)
     """A smaller probability of gold's class counts as this much in `nll`, which is then finite."""
@@ -42,73 +42,73 @@ class Calibration:
     def __init__(self, **options: Any) -> None:
         self.options = build(CalibrationOptions, options, "metric calibration")
         n, floor = self.options.bins, self.options.floor
-        rest = "; over rows with probabilities, undefined without one"
-        self.figures: tuple[Figure, ...] = (
-            Figure(
+        scope_note = "; over rows with probabilities, undefined without one"
+        self.specs: tuple[MetricSpec, ...] = (
+            MetricSpec(
                 "ece",
                 f"sum over {n} bins of equal width of |accuracy - mean confidence| x its share of "
-                f"rows{rest}",
+                f"rows{scope_note}",
                 better="low",
             ),
-            Figure("brier", f"mean of sum over classes of (p - y)²; 0..2{rest}", "score", "low"),
-            Figure("nll", f"mean of -ln max(p of gold's class, {floor:g}){rest}", "nats", "low"),
-            Figure("confidence", f"mean probability of the answered class{rest}", better=""),
-            Figure("given", "rows with probabilities / rows"),
+            MetricSpec("brier", f"mean of sum over classes of (p - y)²; 0..2{scope_note}", "score", "low"),
+            MetricSpec("nll", f"mean of -ln max(p of gold's class, {floor:g}){scope_note}", "nats", "low"),
+            MetricSpec("confidence", f"mean probability of the answered class{scope_note}", better=""),
+            MetricSpec("given", "rows with probabilities / rows"),
         )
         self.signature = (
             f"bins:{n} equal width, right-closed|brier:sum over classes|floor:{floor:g}"
         )
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, given, Brier, -ln p, confidence, then confidence - right of each bin.
 
         Raises `Undefined` when no row has gold's polarity, or none of those has probabilities.
         """
-        held = beliefs(pairs)
+        predictions = predicted_probabilities(pairs)
         rows = np.zeros((len(pairs), 5 + self.options.bins))
-        rows[held.scored, 0] = 1
-        at = np.flatnonzero(held.given)
-        truth, probs, confidence = held.truth[at], held.probs[at], held.confidence[at]
-        rows[at, 1] = 1
-        rows[at, 2] = ((probs - np.eye(len(Polarity))[truth]) ** 2).sum(axis=1)
-        rows[at, 3] = -np.log(np.maximum(probs[np.arange(len(at)), truth], self.options.floor))
-        rows[at, 4] = confidence
-        rows[at, 5 + _bin(confidence, self.options.bins)] = confidence - held.right[at]
+        rows[predictions.scored, 0] = 1
+        indices = np.flatnonzero(predictions.has_probs)
+        label_ids, probs, confidence = predictions.label_ids[indices], predictions.probs[indices], predictions.confidence[indices]
+        rows[indices, 1] = 1
+        rows[indices, 2] = ((probs - np.eye(len(Polarity))[label_ids]) ** 2).sum(axis=1)
+        rows[indices, 3] = -np.log(np.maximum(probs[np.arange(len(indices)), label_ids], self.options.floor))
+        rows[indices, 4] = confidence
+        rows[indices, 5 + _bin_index(confidence, self.options.bins)] = confidence - predictions.correct[indices]
         return rows
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """Every figure of sums of rows, (..., 5 + bins)."""
-        given, nothing = sums[..., 1], float("nan")
+        n_with_probs, nan = sums[..., 1], float("nan")
         return {
-            "ece": share(np.abs(sums[..., 5:]).sum(axis=-1), given, empty=nothing),
-            "brier": share(sums[..., 2], given, empty=nothing),
-            "nll": share(sums[..., 3], given, empty=nothing),
-            "confidence": share(sums[..., 4], given, empty=nothing),
-            "given": share(given, sums[..., 0], empty=nothing),
+            "ece": safe_divide(np.abs(sums[..., 5:]).sum(axis=-1), n_with_probs, empty=nan),
+            "brier": safe_divide(sums[..., 2], n_with_probs, empty=nan),
+            "nll": safe_divide(sums[..., 3], n_with_probs, empty=nan),
+            "confidence": safe_divide(sums[..., 4], n_with_probs, empty=nan),
+            "given": safe_divide(n_with_probs, sums[..., 0], empty=nan),
         }
 
 
-def bins(pairs: Sequence[Pair], n: int = BINS) -> tuple[Bin, ...]:
+def calibration_curve(pairs: Sequence[Pair], n: int = N_BINS) -> tuple[CalibrationBin, ...]:
     """The calibration curve: the bins that have rows, from low confidence to high.
 
     Raises `Undefined` where `Calibration.rows` does.
     """
-    held = beliefs(pairs)
-    confidence, right = held.confidence[held.given], held.right[held.given]
-    of = _bin(confidence, n)
+    predictions = predicted_probabilities(pairs)
+    confidence, correct = predictions.confidence[predictions.has_probs], predictions.correct[predictions.has_probs]
+    bin_ids = _bin_index(confidence, n)
     return tuple(
-        Bin(
+        CalibrationBin(
             low=i / n,
             high=(i + 1) / n,
-            n=int((of == i).sum()),
-            confidence=float(confidence[of == i].mean()),
-            accuracy=float(right[of == i].mean()),
+            n=int((bin_ids == i).sum()),
+            confidence=float(confidence[bin_ids == i].mean()),
+            accuracy=float(correct[bin_ids == i].mean()),
         )
         for i in range(n)
-        if (of == i).any()
+        if (bin_ids == i).any()
     )
 
 
-def _bin(confidence: Array, n: int) -> NDArray[np.intp]:
+def _bin_index(confidence: Array, n: int) -> NDArray[np.intp]:
     """Which of `n` right-closed bins each confidence lies in; 0 lies in the first."""
     return np.digitize(confidence, np.linspace(0.0, 1.0, n + 1)[1:-1], right=True)

@@ -18,29 +18,29 @@ from pydantic import Field
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import Texts
-from gen_msa.metrics._words import CODE, check_language, words
-from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics._references import TextPair
+from gen_msa.metrics._words import LANGUAGE_PATTERN, check_language, tokenize
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 
 ORDERS = 4
 SIGMA = 6.0
-Grams = list[Counter[tuple[str, ...]]]
+NgramCounts = list[Counter[tuple[str, ...]]]
 Weights = Mapping[tuple[str, ...], float]
 
 
 class CiderOptions(Settings):
     """How texts become words."""
 
-    language: str = Field(default="en", pattern=CODE)
+    language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
 
 
 @metrics.register
 class Cider:
     """Mean CIDEr-D over rows, 0..10."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("cider_d", "mean CIDEr-D, 0..10; weights from these rows' references", "score"),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("cider_d", "mean CIDEr-D, 0..10; weights from these rows' references", "score"),
     )
 
     def __init__(self, **options: Any) -> None:
@@ -50,54 +50,54 @@ class Cider:
             "|df:references of the evaluated rows|version:1"
         )
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, CIDEr-D. Raises `Undefined` for fewer than two references."""
-        golds = [p.reference for p in pairs if p.reference]
-        return references.rows(pairs, lambda texts: self._measure(texts, golds), 1)
+        gold_texts = [p.reference_explanation for p in pairs if p.reference_explanation]
+        return references.score_rows(pairs, lambda texts: self._measure(texts, gold_texts), 1)
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """The mean over scored rows."""
-        return references.means(sums, [f.name for f in self.figures])
+        return references.column_means(sums, [f.name for f in self.specs])
 
-    def _measure(self, texts: list[Texts], golds: Sequence[str]) -> list[tuple[float]]:
+    def _measure(self, texts: list[TextPair], gold_texts: Sequence[str]) -> list[tuple[float]]:
         language = self.options.language
-        check_language(golds, language)
-        if len(golds) < 2:
-            raise Undefined("CIDEr-D needs at least two references: of one, no word is rare")
-        found: Counter[tuple[str, ...]] = Counter()
-        for text, times in Counter(golds).items():
-            for grams in _grams(words(text, language)):
-                found.update(dict.fromkeys(grams, times))
-        weigher = Weigher(len(golds), found)
-        return [(weigher.of(words(a, language), words(b, language)),) for a, b in texts]
+        check_language(gold_texts, language)
+        if len(gold_texts) < 2:
+            raise UndefinedMetric("CIDEr-D needs at least two references: of one, no word is rare")
+        document_frequency: Counter[tuple[str, ...]] = Counter()
+        for text, count in Counter(gold_texts).items():
+            for ngrams in _ngrams(tokenize(text, language)):
+                document_frequency.update(dict.fromkeys(ngrams, count))
+        scorer = TfidfScorer(len(gold_texts), document_frequency)
+        return [(scorer.score(tokenize(prediction, language), tokenize(gold, language)),) for prediction, gold in texts]
 
 
-class Weigher:
+class TfidfScorer:
     """CIDEr-D of two texts, by how many of `rows` references each n-gram stands in (`found`)."""
 
-    def __init__(self, rows: int, found: Mapping[tuple[str, ...], int]) -> None:
-        self._rows = log(rows)
-        self._found = found
+    def __init__(self, n_references: int, document_frequency: Mapping[tuple[str, ...], int]) -> None:
+        self._log_references = log(n_references)
+        self._document_frequency = document_frequency
 
-    def of(self, said: Sequence[str], gold: Sequence[str]) -> float:
+    def score(self, prediction: Sequence[str], gold: Sequence[str]) -> float:
         """10 times the mean over n of the clipped cosine, times the penalty of unequal length."""
-        penalty = exp(-((len(said) - len(gold)) ** 2) / (2 * SIGMA**2))
-        pairs = zip(_grams(said), _grams(gold), strict=True)
+        penalty = exp(-((len(prediction) - len(gold)) ** 2) / (2 * SIGMA**2))
+        pairs = zip(_ngrams(prediction), _ngrams(gold), strict=True)
         cosines = [self._cosine(a, b) for a, b in pairs]
         return 10 * penalty * sum(cosines) / ORDERS
 
-    def _cosine(self, said: Counter[tuple[str, ...]], gold: Counter[tuple[str, ...]]) -> float:
-        ours, theirs = self._weigh(said), self._weigh(gold)
-        size = sqrt(sum(w * w for w in ours.values()) * sum(w * w for w in theirs.values()))
-        shared = sum(min(w, theirs[g]) * theirs[g] for g, w in ours.items() if g in theirs)
-        return shared / size if size else 0.0
+    def _cosine(self, prediction: Counter[tuple[str, ...]], gold: Counter[tuple[str, ...]]) -> float:
+        prediction_weights, gold_weights = self._tfidf(prediction), self._tfidf(gold)
+        norm = sqrt(sum(w * w for w in prediction_weights.values()) * sum(w * w for w in gold_weights.values()))
+        shared = sum(min(w, gold_weights[g]) * gold_weights[g] for g, w in prediction_weights.items() if g in gold_weights)
+        return shared / norm if norm else 0.0
 
-    def _weigh(self, grams: Counter[tuple[str, ...]]) -> Weights:
+    def _tfidf(self, ngrams: Counter[tuple[str, ...]]) -> Weights:
         # A word that no reference has weighs as much as one that a single reference has.
-        found = self._found
-        return {g: k * (self._rows - log(max(1, found.get(g, 0)))) for g, k in grams.items()}
+        frequency = self._document_frequency
+        return {g: k * (self._log_references - log(max(1, frequency.get(g, 0)))) for g, k in ngrams.items()}
 
 
-def _grams(text: Sequence[str]) -> Grams:
+def _ngrams(text: Sequence[str]) -> NgramCounts:
     lengths = range(1, ORDERS + 1)
     return [Counter(zip(*(text[i:] for i in range(n)), strict=False)) for n in lengths]

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
-from gen_msa.metrics.explained import MAX_WORDS, ratio, table, take_none, words
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
+from gen_msa.metrics.explained import MAX_WORDS, nan_divide, statistics_matrix, reject_options, split_words
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
-N = 4
+NGRAM_SIZE = 4
 """Words of a copied piece."""
 
 
@@ -25,13 +25,13 @@ N = 4
 class Copying:
     """Runs of words that an explanation shares with its post, and with its prompt."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("post", "4-grams that stand in the post, of all 4-grams", better=""),
-        Figure("post_longest", "longest run of the post's words, mean", unit="words", better=""),
-        Figure(
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("post", "4-grams that stand in the post, of all 4-grams", better=""),
+        MetricSpec("post_longest", "longest run of the post's words, mean", unit="words", better=""),
+        MetricSpec(
             "prompt", "4-grams that stand in the prompt and not in the post, of all", better="low"
         ),
-        Figure(
+        MetricSpec(
             "prompt_longest",
             "longest run of words that stands in the prompt and not in the post, mean",
             unit="words",
@@ -41,61 +41,61 @@ class Copying:
     signature = f"words after NFC and casefold; first {MAX_WORDS} of an explanation"
 
     def __init__(self, **options: Any) -> None:
-        take_none("copying", options)
+        reject_options("copying", options)
 
-    def rows(self, pairs: Sequence[Pair]) -> "Array":
+    def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
         """Columns: explains, 4-grams, those of the post, longest run of it; then of the rows whose
         prompt is known: one, 4-grams, those of the prompt, longest run of it.
         """
-        found = [_row(p) for p in pairs]
-        if not any(r[0] for r in found):
-            raise Undefined("no row has an explanation")
-        return table(found)
+        rows = [_row_statistics(p) for p in pairs]
+        if not any(r[0] for r in rows):
+            raise UndefinedMetric("no row has an explanation")
+        return statistics_matrix(rows)
 
-    def values(self, sums: "Array") -> "dict[str, Array]":
+    def compute(self, sums: "Array") -> "dict[str, Array]":
         """Those of the prompt are NaN where no row knows its prompt."""
         return {
-            "post": ratio(sums[..., 2], sums[..., 1]),
-            "post_longest": ratio(sums[..., 3], sums[..., 0]),
-            "prompt": ratio(sums[..., 6], sums[..., 5]),
-            "prompt_longest": ratio(sums[..., 7], sums[..., 4]),
+            "post": nan_divide(sums[..., 2], sums[..., 1]),
+            "post_longest": nan_divide(sums[..., 3], sums[..., 0]),
+            "prompt": nan_divide(sums[..., 6], sums[..., 5]),
+            "prompt_longest": nan_divide(sums[..., 7], sums[..., 4]),
         }
 
 
-def _row(pair: Pair) -> tuple[float, ...]:
-    said = words(pair.explanation)[:MAX_WORDS]
-    if not said:
+def _row_statistics(pair: Pair) -> tuple[float, ...]:
+    tokens = split_words(pair.explanation)[:MAX_WORDS]
+    if not tokens:
         return (0,) * 8
-    post = _line(pair.post.text)
-    grams = [_run(said, i, N) for i in range(len(said) - N + 1)]
-    about_post = (1, len(grams), sum(g in post for g in grams), longest(said, post))
-    asked = pair.shown.get("prompt", "")
-    if not asked:
-        return (*about_post, 0, 0, 0, 0)
-    whole = pair.post.text
-    prompt = "|".join(_line(piece) for piece in (asked.split(whole) if whole else [asked]))
-    copied = sum(g in prompt and g not in post for g in grams)
-    return (*about_post, 1, len(grams), copied, longest(said, prompt, post))
+    post_tokens = _padded_tokens(pair.post.text)
+    ngrams = [_padded_ngram(tokens, i, NGRAM_SIZE) for i in range(len(tokens) - NGRAM_SIZE + 1)]
+    post_statistics = (1, len(ngrams), sum(g in post_tokens for g in ngrams), longest_copied_run(tokens, post_tokens))
+    prompt_text = pair.extra_inputs.get("prompt", "")
+    if not prompt_text:
+        return (*post_statistics, 0, 0, 0, 0)
+    post_text = pair.post.text
+    prompt_tokens = "|".join(_padded_tokens(piece) for piece in (prompt_text.split(post_text) if post_text else [prompt_text]))
+    n_copied = sum(g in prompt_tokens and g not in post_tokens for g in ngrams)
+    return (*post_statistics, 1, len(ngrams), n_copied, longest_copied_run(tokens, prompt_tokens, post_tokens))
 
 
-def longest(said: Sequence[str], source: str, beside: str = "") -> int:
+def longest_copied_run(tokens: Sequence[str], source: str, excluded: str = "") -> int:
     """Words of the longest run of `said` that stands in `source` and not in `beside`.
 
     Both are words between single blanks, with a blank at either end.
     """
     best = 0
-    for i in range(len(said)):
+    for i in range(len(tokens)):
         n = best
-        while i + n < len(said) and _run(said, i, n + 1) in source:
+        while i + n < len(tokens) and _padded_ngram(tokens, i, n + 1) in source:
             n += 1
-        if n > best and _run(said, i, n) not in beside:
+        if n > best and _padded_ngram(tokens, i, n) not in excluded:
             best = n
     return best
 
 
-def _run(said: Sequence[str], start: int, n: int) -> str:
-    return f" {' '.join(said[start : start + n])} "
+def _padded_ngram(tokens: Sequence[str], start: int, n: int) -> str:
+    return f" {' '.join(tokens[start : start + n])} "
 
 
-def _line(text: str) -> str:
-    return f" {' '.join(words(text))} "
+def _padded_tokens(text: str) -> str:
+    return f" {' '.join(split_words(text))} "

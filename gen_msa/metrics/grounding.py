@@ -18,26 +18,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._stopwords import DIGEST, STOP, stem
-from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics._stopwords import STOP_LIST_DIGEST, STOP_STEMS, stem
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.metrics.explained import (
     MAX_WORDS,
-    claim,
-    explanation,
-    quoted,
-    ratio,
-    stands,
-    table,
-    take_none,
-    terms,
-    words,
+    without_quotes,
+    truncated_explanation,
+    extract_quotes,
+    nan_divide,
+    occurs_in,
+    statistics_matrix,
+    reject_options,
+    aspect_terms,
+    split_words,
 )
-from gen_msa.spans import Spans
+from gen_msa.spans import SearchableText
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
-PICTURE = ("caption", "objects", "context")
+IMAGE_TEXT_KEYS = ("caption", "objects", "context")
 """Names in `Pair.shown` under which the picture stands in words."""
 
 
@@ -45,86 +45,86 @@ PICTURE = ("caption", "objects", "context")
 class Claim:
     """One atomic claim of an explanation, and whether each source supports it."""
 
-    words: str
+    text: str
     """A quote as it is written, or a content word after folding."""
     in_text: bool
-    in_picture: bool
+    in_image: bool
 
 
 @metrics.register
 class Grounding:
     """Claims of explanations by their source."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("precision", "supported claims of an explanation, mean over those that claim"),
-        Figure("responds", "opinions whose explanation claims something"),
-        Figure("text", "claims that the text alone supports, of all claims", better=""),
-        Figure("picture", "claims that only the picture's words support, of all", better=""),
-        Figure("both", "claims that both support, of all", better=""),
-        Figure("nowhere", "claims that nothing supports, of all", better="low"),
-        Figure("claims", "claims of an explanation that claims, mean", unit="count", better=""),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("precision", "supported claims of an explanation, mean over those that claim"),
+        MetricSpec("responds", "opinions whose explanation claims something"),
+        MetricSpec("text", "claims that the text alone supports, of all claims", better=""),
+        MetricSpec("picture", "claims that only the picture's words support, of all", better=""),
+        MetricSpec("both", "claims that both support, of all", better=""),
+        MetricSpec("nowhere", "claims that nothing supports, of all", better="low"),
+        MetricSpec("claims", "claims of an explanation that claims, mean", unit="count", better=""),
     )
-    signature = f"quotes and content words; stop list {DIGEST}"
+    signature = f"quotes and content words; stop list {STOP_LIST_DIGEST}"
 
     def __init__(self, **options: Any) -> None:
-        take_none("grounding", options)
+        reject_options("grounding", options)
 
-    def rows(self, pairs: Sequence[Pair]) -> "Array":
+    def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
         """Columns: said something, claims something, precision, claims, of the text alone, of the
         picture alone, of both.
         """
-        found = [_row(p) for p in pairs]
-        if not any(r[0] for r in found):
-            raise Undefined("the reader said nothing")
-        return table(found)
+        rows = [_row_statistics(p) for p in pairs]
+        if not any(r[0] for r in rows):
+            raise UndefinedMetric("the reader said nothing")
+        return statistics_matrix(rows)
 
-    def values(self, sums: "Array") -> "dict[str, Array]":
+    def compute(self, sums: "Array") -> "dict[str, Array]":
         """All but `responds` are NaN where nothing is claimed."""
-        claims, text, picture, both = (sums[..., i] for i in (3, 4, 5, 6))
+        n_claims, text, image, both = (sums[..., i] for i in (3, 4, 5, 6))
         return {
-            "precision": ratio(sums[..., 2], sums[..., 1]),
-            "responds": ratio(sums[..., 1], sums[..., 0]),
-            "text": ratio(text, claims),
-            "picture": ratio(picture, claims),
-            "both": ratio(both, claims),
-            "nowhere": ratio(claims - text - picture - both, claims),
-            "claims": ratio(claims, sums[..., 1]),
+            "precision": nan_divide(sums[..., 2], sums[..., 1]),
+            "responds": nan_divide(sums[..., 1], sums[..., 0]),
+            "text": nan_divide(text, n_claims),
+            "picture": nan_divide(image, n_claims),
+            "both": nan_divide(both, n_claims),
+            "nowhere": nan_divide(n_claims - text - image - both, n_claims),
+            "claims": nan_divide(n_claims, sums[..., 1]),
         }
 
 
-def claims(pair: Pair) -> list[Claim]:
+def extract_claims(pair: Pair) -> list[Claim]:
     """The claims of the reader's explanation, quotes first, each with its sources."""
-    own, _ = terms(pair)
-    names = {own} - {""}
-    picture = "\n".join(pair.shown[k] for k in PICTURE if pair.shown.get(k))
-    text = _Source(pair.post.text)
-    seen = _Source(picture)
-    said = [Claim(q, text.quotes(q), seen.quotes(q)) for q in quoted(explanation(pair), names)]
+    aspect_term, _ = aspect_terms(pair)
+    names = {aspect_term} - {""}
+    image_text = "\n".join(pair.extra_inputs[k] for k in IMAGE_TEXT_KEYS if pair.extra_inputs.get(k))
+    post_support = _SupportText(pair.post.text)
+    image_support = _SupportText(image_text)
+    quote_claims = [Claim(q, post_support.supports_quote(q), image_support.supports_quote(q)) for q in extract_quotes(truncated_explanation(pair), names)]
     stems: dict[str, str] = {}
-    for word in words(claim(explanation(pair), frozenset()))[:MAX_WORDS]:
+    for word in split_words(without_quotes(truncated_explanation(pair), frozenset()))[:MAX_WORDS]:
         stems.setdefault(stem(word), word)
-    skipped = STOP | {stem(w) for w in words(own)}
-    content = {s: w for s, w in stems.items() if s not in skipped and (len(w) > 2 or w.isdigit())}
-    return said + [Claim(w, s in text.stems, s in seen.stems) for s, w in content.items()]
+    ignored_stems = STOP_STEMS | {stem(w) for w in split_words(aspect_term)}
+    content_words = {s: w for s, w in stems.items() if s not in ignored_stems and (len(w) > 2 or w.isdigit())}
+    return quote_claims + [Claim(w, s in post_support.stems, s in image_support.stems) for s, w in content_words.items()]
 
 
-class _Source:
+class _SupportText:
     def __init__(self, text: str) -> None:
-        self._spans = Spans(text)
-        self.stems = frozenset(stem(w) for w in words(text))
+        self._spans = SearchableText(text)
+        self.stems = frozenset(stem(w) for w in split_words(text))
 
-    def quotes(self, quote: str) -> bool:
-        return stands(quote, self._spans)
+    def supports_quote(self, quote: str) -> bool:
+        return occurs_in(quote, self._spans)
 
 
-def _row(pair: Pair) -> tuple[float, ...]:
-    if pair.said is None:
+def _row_statistics(pair: Pair) -> tuple[float, ...]:
+    if pair.prediction is None:
         return (0,) * 7
-    found = claims(pair) if pair.explanation else []
+    found = extract_claims(pair) if pair.explanation else []
     if not found:
         return (1, 0, 0, 0, 0, 0, 0)
-    both = sum(c.in_text and c.in_picture for c in found)
+    both = sum(c.in_text and c.in_image for c in found)
     text = sum(c.in_text for c in found) - both
-    picture = sum(c.in_picture for c in found) - both
+    image = sum(c.in_image for c in found) - both
     n = len(found)
-    return (1, 1, (both + text + picture) / n, n, text, picture, both)
+    return (1, 1, (both + text + image) / n, n, text, image, both)

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics._aligning import Match, Span, align, place, spans
-from gen_msa.metrics._confusion import CLASSES, CODE, Array, share
+from gen_msa.metrics._aligning import SpanMatch, AspectSpan, match_spans, span_key, aspect_spans
+from gen_msa.metrics._confusion import N_CLASSES, LABEL_IDS, Array, safe_divide
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 
-SCORED, GOLD, SAID, TRUE, SPANS_GOLD, SPANS_SAID, SPANS_TRUE, RIGHT, FOLDED = range(9)
+SCORED, GOLD, PREDICTED, TRUE_POSITIVE, SPANS_GOLD, SPANS_PREDICTED, SPANS_TRUE_POSITIVE, CORRECT, FOLDED = range(9)
 LEGACY = 9
-WIDTH = LEGACY + 3 * CLASSES
+WIDTH = LEGACY + 3 * N_CLASSES
 
 
 class JointOptions(Settings):
@@ -33,17 +33,17 @@ class JointOptions(Settings):
     """VLP-MABSA's `sc_f`: harmonic mean of macro precision and macro recall over found spans."""
 
 
-def _figures() -> tuple[Figure, ...]:
+def _specs() -> tuple[MetricSpec, ...]:
     joint, span = "(span, polarity)", "spans"
     return (
-        Figure("jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 where nothing is true"),
-        Figure("jmasa_precision", f"{joint} of both / of the reader; 0 where it says none"),
-        Figure("jmasa_recall", f"{joint} of both / of gold; 0 where gold has none"),
-        Figure("mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 where nothing is true"),
-        Figure("mate_precision", f"{span} of both / of the reader; 0 where it names none"),
-        Figure("mate_recall", f"{span} of both / of gold; 0 where gold has none"),
-        Figure("masc_accuracy", "right polarity / spans of both; undefined where none is found"),
-        Figure("folded", "spans matched by their folded words, not by place", "count", ""),
+        MetricSpec("jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 where nothing is true"),
+        MetricSpec("jmasa_precision", f"{joint} of both / of the reader; 0 where it says none"),
+        MetricSpec("jmasa_recall", f"{joint} of both / of gold; 0 where gold has none"),
+        MetricSpec("mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 where nothing is true"),
+        MetricSpec("mate_precision", f"{span} of both / of the reader; 0 where it names none"),
+        MetricSpec("mate_recall", f"{span} of both / of gold; 0 where gold has none"),
+        MetricSpec("masc_accuracy", "right polarity / spans of both; undefined where none is found"),
+        MetricSpec("folded", "spans matched by their folded words, not by place", "count", ""),
     )
 
 
@@ -55,103 +55,103 @@ class Joint:
 
     def __init__(self, **options: Any) -> None:
         self.options = build(JointOptions, options, "metric joint")
-        legacy = Figure(
+        legacy = MetricSpec(
             "legacy_sc_f",
             "VLP-MABSA's sc_f: harmonic mean of macro P and macro R over found spans, classes that "
             "never occur left out; undefined where none is found",
         )
-        self.figures = (*_figures(), *([legacy] if self.options.legacy_sc_f else []))
+        self.specs = (*_specs(), *([legacy] if self.options.legacy_sc_f else []))
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored; elements of gold, said, both; spans likewise; found spans that are
         right; fallbacks; then TP, FP and FN of each class on found spans. A count of a post stands
         in the row that named the aspect first.
 
         Raises `Undefined` when gold names no aspect, or the reader was given all it speaks of.
         """
-        _check(pairs)
+        _check_extraction(pairs)
         posts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for i, pair in enumerate(pairs):
             posts[pair.post.id, pair.post.text].append(i)
         rows = np.zeros((len(pairs), WIDTH))
-        for of_post in posts.values():
-            _count(rows, of_post, pairs)
+        for row_indices in posts.values():
+            _count_post(rows, row_indices, pairs)
         return rows
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """Every figure of sums of rows, (..., 18); NaN as well where no row is scored."""
         n = sums[..., SCORED]
-        any_row = share(n, n, empty=float("nan"))
-        found: dict[str, Array] = {}
-        for name, at in (("jmasa", GOLD), ("mate", SPANS_GOLD)):
-            gold, said, true = (sums[..., at + i] for i in range(3))
-            found[f"{name}_f1"] = share(2 * true, gold + said, empty=0.0) * any_row
-            found[f"{name}_precision"] = share(true, said, empty=0.0) * any_row
-            found[f"{name}_recall"] = share(true, gold, empty=0.0) * any_row
-        found["masc_accuracy"] = share(sums[..., RIGHT], sums[..., SPANS_TRUE], empty=float("nan"))
-        found["folded"] = sums[..., FOLDED] * any_row
+        any_row = safe_divide(n, n, empty=float("nan"))
+        values: dict[str, Array] = {}
+        for name, column in (("jmasa", GOLD), ("mate", SPANS_GOLD)):
+            n_gold, n_predicted, n_true = (sums[..., column + i] for i in range(3))
+            values[f"{name}_f1"] = safe_divide(2 * n_true, n_gold + n_predicted, empty=0.0) * any_row
+            values[f"{name}_precision"] = safe_divide(n_true, n_predicted, empty=0.0) * any_row
+            values[f"{name}_recall"] = safe_divide(n_true, n_gold, empty=0.0) * any_row
+        values["masc_accuracy"] = safe_divide(sums[..., CORRECT], sums[..., SPANS_TRUE_POSITIVE], empty=float("nan"))
+        values["folded"] = sums[..., FOLDED] * any_row
         if self.options.legacy_sc_f:
-            found["legacy_sc_f"] = _legacy(sums)
-        return found
+            values["legacy_sc_f"] = _legacy_sc_f(sums)
+        return values
 
 
-def _check(pairs: Sequence[Pair]) -> None:
-    if not any(p.truth and p.gold and p.gold.aspect.term for p in pairs):
-        raise Undefined("gold names no aspect" if len(pairs) else "there are no rows")
-    said = [p.said for p in pairs if p.said and p.said.aspect.term]
-    if said and all(o.how.get("aspect_source") == "given" for o in said):
-        raise Undefined("the reader was given the aspects: it extracted nothing")
+def _check_extraction(pairs: Sequence[Pair]) -> None:
+    if not any(p.label and p.gold and p.gold.aspect.term for p in pairs):
+        raise UndefinedMetric("gold names no aspect" if len(pairs) else "there are no rows")
+    predictions = [p.prediction for p in pairs if p.prediction and p.prediction.aspect.term]
+    if predictions and all(o.provenance.get("aspect_source") == "given" for o in predictions):
+        raise UndefinedMetric("the reader was given the aspects: it extracted nothing")
 
 
-def _count(rows: Array, of_post: Sequence[int], pairs: Sequence[Pair]) -> None:
+def _count_post(rows: Array, row_indices: Sequence[int], pairs: Sequence[Pair]) -> None:
     """Fill in the rows of one post."""
-    gold = spans((i, g) for i in of_post if (g := pairs[i].gold))
-    said = spans((i, s) for i in of_post if (s := pairs[i].said))
-    matches = align(gold, said)
-    aside = {g.place for g in gold if not g.polarities - {None}}
-    unasked = {m.said.place for m in matches if m.gold.place in aside}
-    for i in of_post:
-        g, s = pairs[i].gold, pairs[i].said
-        labelled = g is not None and g.aspect.term != "" and place(g.aspect) not in aside
-        counted = s is not None and s.aspect.term != "" and place(s.aspect) not in unasked
-        rows[i, SCORED] = labelled or counted
-    for span in gold:
-        if span.place not in aside:
+    gold_spans = aspect_spans((i, g) for i in row_indices if (g := pairs[i].gold))
+    predicted_spans = aspect_spans((i, s) for i in row_indices if (s := pairs[i].prediction))
+    matches = match_spans(gold_spans, predicted_spans)
+    unlabelled_keys = {g.key for g in gold_spans if not g.polarities - {None}}
+    ignored_keys = {m.prediction.key for m in matches if m.gold.key in unlabelled_keys}
+    for i in row_indices:
+        g, s = pairs[i].gold, pairs[i].prediction
+        has_gold = g is not None and g.aspect.term != "" and span_key(g.aspect) not in unlabelled_keys
+        has_prediction = s is not None and s.aspect.term != "" and span_key(s.aspect) not in ignored_keys
+        rows[i, SCORED] = has_gold or has_prediction
+    for span in gold_spans:
+        if span.key not in unlabelled_keys:
             rows[span.row, GOLD] += len(span.polarities - {None})
             rows[span.row, SPANS_GOLD] += 1
-    for span in said:
-        if span.place not in unasked:
-            rows[span.row, SAID] += len(span.polarities)
-            rows[span.row, SPANS_SAID] += 1
+    for span in predicted_spans:
+        if span.key not in ignored_keys:
+            rows[span.row, PREDICTED] += len(span.polarities)
+            rows[span.row, SPANS_PREDICTED] += 1
     for match in matches:
-        if match.gold.place not in aside:
-            _add(rows[match.gold.row], match)
+        if match.gold.key not in unlabelled_keys:
+            _count_match(rows[match.gold.row], match)
 
 
-def _add(row: Array, match: Match) -> None:
+def _count_match(row: Array, match: SpanMatch) -> None:
     """What a found span counts, in the row of gold's."""
-    gold, said = _labelled(match.gold), _labelled(match.said)
-    right = gold == match.said.polarities  # whoever says two things of one span is not right
-    row[SPANS_TRUE] += 1
-    row[TRUE] += len(gold & said)
-    row[RIGHT] += right
-    row[FOLDED] += match.folded
-    for polarity in gold:
-        row[LEGACY + CODE[polarity] + (0 if right else 2 * CLASSES)] += 1
-    for polarity in () if right else said:
-        row[LEGACY + CODE[polarity] + CLASSES] += 1
+    gold_labels, predicted_labels = _known_polarities(match.gold), _known_polarities(match.prediction)
+    is_correct = gold_labels == match.prediction.polarities  # whoever says two things of one span is not right
+    row[SPANS_TRUE_POSITIVE] += 1
+    row[TRUE_POSITIVE] += len(gold_labels & predicted_labels)
+    row[CORRECT] += is_correct
+    row[FOLDED] += match.by_folded_term
+    for polarity in gold_labels:
+        row[LEGACY + LABEL_IDS[polarity] + (0 if is_correct else 2 * N_CLASSES)] += 1
+    for polarity in () if is_correct else predicted_labels:
+        row[LEGACY + LABEL_IDS[polarity] + N_CLASSES] += 1
 
 
-def _labelled(span: Span) -> frozenset[Any]:
+def _known_polarities(span: AspectSpan) -> frozenset[Any]:
     return span.polarities - {None}
 
 
-def _legacy(sums: Array) -> Array:
-    true, wrong, missed = (
-        sums[..., LEGACY + i * CLASSES : LEGACY + (i + 1) * CLASSES] for i in range(3)
+def _legacy_sc_f(sums: Array) -> Array:
+    true_positive, false_positive, false_negative = (
+        sums[..., LEGACY + i * N_CLASSES : LEGACY + (i + 1) * N_CLASSES] for i in range(3)
     )
-    seen = (true + wrong + missed > 0).sum(axis=-1)
-    precision = share(share(true, true + wrong, empty=0.0).sum(axis=-1), seen, empty=float("nan"))
-    recall = share(share(true, true + missed, empty=0.0).sum(axis=-1), seen, empty=float("nan"))
-    mean = share(2 * precision * recall, precision + recall, empty=0.0)
-    return np.where(seen > 0, mean, np.nan)
+    n_classes = (true_positive + false_positive + false_negative > 0).sum(axis=-1)
+    precision = safe_divide(safe_divide(true_positive, true_positive + false_positive, empty=0.0).sum(axis=-1), n_classes, empty=float("nan"))
+    recall = safe_divide(safe_divide(true_positive, true_positive + false_negative, empty=0.0).sum(axis=-1), n_classes, empty=float("nan"))
+    mean = safe_divide(2 * precision * recall, precision + recall, empty=0.0)
+    return np.where(n_classes > 0, mean, np.nan)

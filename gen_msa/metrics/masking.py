@@ -12,7 +12,7 @@ readers.
 import re
 from collections.abc import Iterable
 
-_NAMES = (
+_LABEL_NAMES = (
     r"(?:un)?favou?rabl[ey]\w*",
     r"(?:dis)?approv(?:al|ing|ingly)",
     r"(?:anti|sym)path(?:etic|y)\w*",
@@ -35,13 +35,13 @@ _NAMES = (
 _UNSPACED = (
     "积极|消极|中性|中立|正面|负面|肯定|否定|ポジティブ|ネガティブ|ニュートラル|긍정|부정|중립"
 )
-_MASK = re.compile(rf"\b(?:{'|'.join(_NAMES)})\b|(?:{_UNSPACED})", re.IGNORECASE)
+_LABEL_PATTERN = re.compile(rf"\b(?:{'|'.join(_LABEL_NAMES)})\b|(?:{_UNSPACED})", re.IGNORECASE)
 
 
-def masked(explanation: str, labels: Iterable[str] = ()) -> str:
+def mask_labels(explanation: str, labels: Iterable[str] = ()) -> str:
     """The explanation without the names of labels; `labels` are those of a prompt of one's own."""
-    text = _MASK.sub(" ", explanation)
+    text = _LABEL_PATTERN.sub(" ", explanation)
     for label in sorted({w for w in labels if w.strip()}, key=len, reverse=True):
-        edge = r"\b" if label[0].isascii() else ""
-        text = re.sub(rf"{edge}{re.escape(label)}{edge}", " ", text, flags=re.IGNORECASE)
+        boundary = r"\b" if label[0].isascii() else ""
+        text = re.sub(rf"{boundary}{re.escape(label)}{boundary}", " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())

@@ -16,9 +16,9 @@ from pydantic import Field
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import Texts
-from gen_msa.metrics._words import CODE, check_language, words
-from gen_msa.metrics.base import Figure, metrics
+from gen_msa.metrics._references import TextPair
+from gen_msa.metrics._words import LANGUAGE_PATTERN, check_language, tokenize
+from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
@@ -27,7 +27,7 @@ ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 class MeteorOptions(Settings):
     """How texts become words."""
 
-    language: str = Field(default="en", pattern=CODE)
+    language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
 
 
 @metrics.register
@@ -37,30 +37,30 @@ class Meteor:
     def __init__(self, **options: Any) -> None:
         self.options = build(MeteorOptions, options, "metric meteor")
         english = self.options.language == "en"
-        nltk = references.need("nltk.translate.meteor_score", "nltk", "eval")
+        nltk = references.import_optional("nltk.translate.meteor_score", "nltk", "eval")
         self._score = nltk.single_meteor_score
         self._stemmer = _Stemmer(nltk.PorterStemmer().stem if english else str)
         name = "meteor_exact_stem" if english else "meteor_exact"
         about = "mean of (1 - 0.5 (chunks/matches)^3) PR / (0.9 P + 0.1 R); missing is 0"
-        self.figures: tuple[Figure, ...] = (Figure(name, about),)
+        self.specs: tuple[MetricSpec, ...] = (MetricSpec(name, about),)
         stems = "porter" if english else "none"
         self.signature = (
             f"{name} lang:{self.options.language}|alpha:{ALPHA}|beta:{BETA}|gamma:{GAMMA}"
             f"|stem:{stems}|synonyms:none|align:greedy from the end|version:1"
         )
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, METEOR."""
-        return references.rows(pairs, self._measure, 1)
+        return references.score_rows(pairs, self._measure, 1)
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """The mean over scored rows."""
-        return references.means(sums, [f.name for f in self.figures])
+        return references.column_means(sums, [f.name for f in self.specs])
 
-    def _measure(self, texts: list[Texts]) -> list[tuple[float]]:
+    def _measure(self, texts: list[TextPair]) -> list[tuple[float]]:
         language = self.options.language
         check_language((gold for _, gold in texts), language)
-        return [(self.of(words(said, language), words(gold, language)),) for said, gold in texts]
+        return [(self.of(tokenize(said, language), tokenize(gold, language)),) for said, gold in texts]
 
     def of(self, said: Sequence[str], gold: Sequence[str]) -> float:
         """METEOR of two lists of words; 0 when no word matches."""

@@ -13,21 +13,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
-from gen_msa.metrics.explained import claim, explanation, ratio, table, take_none, terms
-from gen_msa.spans import Spans
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
+from gen_msa.metrics.explained import without_quotes, truncated_explanation, nan_divide, statistics_matrix, reject_options, aspect_terms
+from gen_msa.spans import SearchableText
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
 
 @metrics.register
-class Naming:
+class AspectMention:
     """Aspects named and rivals credited, of explanations about an aspect."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("named", "explanations about an aspect that name it, as whole words"),
-        Figure(
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("named", "explanations about an aspect that name it, as whole words"),
+        MetricSpec(
             "rival",
             "explanations of posts with several aspects in which the first aspect named outside"
             " quotation marks is another one",
@@ -37,42 +37,42 @@ class Naming:
     signature = "whole words after NFC and casefold; longest name first"
 
     def __init__(self, **options: Any) -> None:
-        take_none("naming", options)
+        reject_options("naming", options)
 
-    def rows(self, pairs: Sequence[Pair]) -> "Array":
+    def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
         """Columns: explains an aspect, names it, has rivals, credits one."""
-        found = [_row(p) for p in pairs]
-        if not any(r[0] for r in found):
-            raise Undefined("no row has an explanation about an aspect")
-        return table(found)
+        rows = [_row_statistics(p) for p in pairs]
+        if not any(r[0] for r in rows):
+            raise UndefinedMetric("no row has an explanation about an aspect")
+        return statistics_matrix(rows)
 
-    def values(self, sums: "Array") -> "dict[str, Array]":
+    def compute(self, sums: "Array") -> "dict[str, Array]":
         """`named` over explanations, `rival` over those of posts with several aspects."""
         return {
-            "named": ratio(sums[..., 1], sums[..., 0]),
-            "rival": ratio(sums[..., 3], sums[..., 2]),
+            "named": nan_divide(sums[..., 1], sums[..., 0]),
+            "rival": nan_divide(sums[..., 3], sums[..., 2]),
         }
 
 
-def _row(pair: Pair) -> tuple[float, ...]:
-    own, rivals = terms(pair)
-    if not own or not pair.explanation:
+def _row_statistics(pair: Pair) -> tuple[float, ...]:
+    aspect_term, other_terms = aspect_terms(pair)
+    if not aspect_term or not pair.explanation:
         return (0, 0, 0, 0)
-    names = {own, *rivals}
-    named = own in (term for _, _, term in _mentions(explanation(pair), names))
-    if not rivals:
-        return (1, named, 0, 0)
-    first = next(iter(_mentions(claim(explanation(pair), names), names)), None)
-    return (1, named, 1, first is not None and first[2] != own)
+    names = {aspect_term, *other_terms}
+    is_named = aspect_term in (term for _, _, term in _find_mentions(truncated_explanation(pair), names))
+    if not other_terms:
+        return (1, is_named, 0, 0)
+    first_mention = next(iter(_find_mentions(without_quotes(truncated_explanation(pair), names), names)), None)
+    return (1, is_named, 1, first_mention is not None and first_mention[2] != aspect_term)
 
 
-def _mentions(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
+def _find_mentions(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
     """Start, end and name of every aspect that `text` names, in order; none within another."""
-    spans = Spans(text)
-    found = [(*span, name) for name in names for span in spans.whole(name)]
-    found.sort(key=lambda m: (m[0], -m[1]))
-    outer: list[tuple[int, int, str]] = []
-    for mention in found:
-        if not outer or mention[1] > outer[-1][1]:
-            outer.append(mention)
-    return outer
+    spans = SearchableText(text)
+    mentions = [(*span, name) for name in names for span in spans.find_whole_words(name)]
+    mentions.sort(key=lambda m: (m[0], -m[1]))
+    outermost: list[tuple[int, int, str]] = []
+    for mention in mentions:
+        if not outermost or mention[1] > outermost[-1][1]:
+            outermost.append(mention)
+    return outermost

@@ -11,50 +11,50 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
-from gen_msa.metrics.explained import explanation, quoted, ratio, stands, table, take_none, terms
-from gen_msa.spans import Spans
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
+from gen_msa.metrics.explained import truncated_explanation, extract_quotes, nan_divide, occurs_in, statistics_matrix, reject_options, aspect_terms
+from gen_msa.spans import SearchableText
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
 
 @metrics.register
-class Quoting:
+class QuoteFidelity:
     """Quotes of explanations, and how many of them are the post's own words."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("verbatim", "quotes that stand in the post's text, of all quotes"),
-        Figure("quoting", "explanations with at least one quote"),
-        Figure("quotes", "quotes of an explanation, mean", unit="count", better=""),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("verbatim", "quotes that stand in the post's text, of all quotes"),
+        MetricSpec("quoting", "explanations with at least one quote"),
+        MetricSpec("quotes", "quotes of an explanation, mean", unit="count", better=""),
     )
     signature = "whole words after NFC and casefold; names of aspects are no quotes"
 
     def __init__(self, **options: Any) -> None:
-        take_none("quoting", options)
+        reject_options("quoting", options)
 
-    def rows(self, pairs: Sequence[Pair]) -> "Array":
+    def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
         """Columns: explains, quotes, verbatim quotes, has a quote."""
-        found = [_row(p) for p in pairs]
-        if not any(r[0] for r in found):
-            raise Undefined("no row has an explanation")
-        return table(found)
+        rows = [_row_statistics(p) for p in pairs]
+        if not any(r[0] for r in rows):
+            raise UndefinedMetric("no row has an explanation")
+        return statistics_matrix(rows)
 
-    def values(self, sums: "Array") -> "dict[str, Array]":
+    def compute(self, sums: "Array") -> "dict[str, Array]":
         """`verbatim` is NaN where nothing is quoted."""
         return {
-            "verbatim": ratio(sums[..., 2], sums[..., 1]),
-            "quoting": ratio(sums[..., 3], sums[..., 0]),
-            "quotes": ratio(sums[..., 1], sums[..., 0]),
+            "verbatim": nan_divide(sums[..., 2], sums[..., 1]),
+            "quoting": nan_divide(sums[..., 3], sums[..., 0]),
+            "quotes": nan_divide(sums[..., 1], sums[..., 0]),
         }
 
 
-def _row(pair: Pair) -> tuple[float, ...]:
+def _row_statistics(pair: Pair) -> tuple[float, ...]:
     if not pair.explanation:
         return (0, 0, 0, 0)
-    own, rivals = terms(pair)
-    found = quoted(explanation(pair), {own, *rivals})
-    if not found:
+    aspect_term, other_terms = aspect_terms(pair)
+    quotes = extract_quotes(truncated_explanation(pair), {aspect_term, *other_terms})
+    if not quotes:
         return (1, 0, 0, 0)
-    post = Spans(pair.post.text)
-    return (1, len(found), sum(stands(q, post) for q in found), 1)
+    post_spans = SearchableText(pair.post.text)
+    return (1, len(quotes), sum(occurs_in(q, post_spans) for q in quotes), 1)

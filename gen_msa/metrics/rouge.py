@@ -19,18 +19,18 @@ from gen_msa.errors import UserError
 from gen_msa.metrics import _references as references
 from gen_msa.metrics._cuts import Array
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import Texts
-from gen_msa.metrics._words import CODE, UNSPACED, check_language, words
-from gen_msa.metrics.base import Figure, metrics
+from gen_msa.metrics._references import TextPair
+from gen_msa.metrics._words import LANGUAGE_PATTERN, UNSPACED, check_language, tokenize
+from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
-Words = tuple[str, ...]
+Tokens = tuple[str, ...]
 
 
 class RougeOptions(Settings):
     """How texts become words."""
 
-    language: str = Field(default="en", pattern=CODE)
+    language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
     use_stemmer: bool | None = None
     """Porter's, for English words of more than three letters. None: on for English."""
 
@@ -39,83 +39,83 @@ class RougeOptions(Settings):
 class Rouge:
     """Mean F1 over rows, each 0..1."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("rougeL", "mean F1 of the longest common subsequence; missing is 0"),
-        Figure("rouge1", "mean F1 of shared words; a missing explanation is 0"),
-        Figure("rouge2", "mean F1 of shared pairs of words; missing is 0"),
-        Figure("rougeLsum", "as rougeL, line by line, summed over lines; missing is 0"),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("rougeL", "mean F1 of the longest common subsequence; missing is 0"),
+        MetricSpec("rouge1", "mean F1 of shared words; a missing explanation is 0"),
+        MetricSpec("rouge2", "mean F1 of shared pairs of words; missing is 0"),
+        MetricSpec("rougeLsum", "as rougeL, line by line, summed over lines; missing is 0"),
     )
 
     def __init__(self, **options: Any) -> None:
         self.options = build(RougeOptions, options, "metric rouge")
-        language, stem = self.options.language, self.options.use_stemmer
-        if stem and language != "en":
+        language, stemmer_option = self.options.language, self.options.use_stemmer
+        if stemmer_option and language != "en":
             raise UserError(
                 f"the stemmer of rouge is Porter's, which knows no {language!r}",
-                mend="leave use_stemmer out",
+                hint="leave use_stemmer out",
             )
-        stems = stem is not False and language == "en"
-        scorer = references.need("rouge_score.rouge_scorer", "rouge-score", "eval")
-        self.tokenize = lru_cache(maxsize=1 << 15)(_tokenizer(language, stems))
+        use_stemmer = stemmer_option is not False and language == "en"
+        scorer = references.import_optional("rouge_score.rouge_scorer", "rouge-score", "eval")
+        self.tokenize = lru_cache(maxsize=1 << 15)(_tokenizer(language, use_stemmer))
         # Lines are few and the rule for several is intricate: the package does those.
-        self._by_line = scorer.RougeScorer(["rougeLsum"], tokenizer=self)
+        self._lsum_scorer = scorer.RougeScorer(["rougeLsum"], tokenizer=self)
         kind = "rouge-score" if language == "en" else "char" if language in UNSPACED else "unicode"
-        said = "yes" if stems else "no"
+        stemmer_label = "yes" if use_stemmer else "no"
         self.signature = (
-            f"rouge lang:{language}|words:{kind}|stemmer:{said}|version:{version('rouge-score')}"
+            f"rouge lang:{language}|words:{kind}|stemmer:{stemmer_label}|version:{version('rouge-score')}"
         )
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, then F1 of each figure in order."""
-        return references.rows(pairs, self._measure, len(self.figures))
+        return references.score_rows(pairs, self._measure, len(self.specs))
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """Means over scored rows."""
-        return references.means(sums, [f.name for f in self.figures])
+        return references.column_means(sums, [f.name for f in self.specs])
 
-    def _measure(self, texts: list[Texts]) -> list[list[float]]:
+    def _measure(self, texts: list[TextPair]) -> list[list[float]]:
         check_language((gold for _, gold in texts), self.options.language)
-        return [self._of(said, gold) for said, gold in texts]
+        return [self._score_pair(prediction, gold) for prediction, gold in texts]
 
-    def _of(self, said: str, gold: str) -> list[float]:
-        ours, theirs = self.tokenize(said), self.tokenize(gold)
-        longest = f1(common_subsequence(ours, theirs), len(ours), len(theirs))
-        one, two = (_overlap(ours, theirs, n) for n in (1, 2))
-        lines = "\n" in said or "\n" in gold
-        by_line = self._by_line.score(gold, said)["rougeLsum"].fmeasure if lines else longest
-        return [longest, one, two, by_line]
+    def _score_pair(self, prediction: str, gold: str) -> list[float]:
+        prediction_tokens, gold_tokens = self.tokenize(prediction), self.tokenize(gold)
+        lcs_f1 = f1(lcs_length(prediction_tokens, gold_tokens), len(prediction_tokens), len(gold_tokens))
+        unigram_f1, bigram_f1 = (_ngram_f1(prediction_tokens, gold_tokens, n) for n in (1, 2))
+        multi_line = "\n" in prediction or "\n" in gold
+        lsum_f1 = self._lsum_scorer.score(gold, prediction)["rougeLsum"].fmeasure if multi_line else lcs_f1
+        return [lcs_f1, unigram_f1, bigram_f1, lsum_f1]
 
 
-def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
+def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
     """Length of the longest common subsequence, a row of the table at a time as bits of one int."""
-    where: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for i, word in enumerate(a):
-        where[word] = where.get(word, 0) | 1 << i
+        positions[word] = positions.get(word, 0) | 1 << i
     full = (1 << len(a)) - 1
     unmatched = full
     for word in b:
-        hit = unmatched & where.get(word, 0)
-        unmatched = (unmatched + hit | unmatched - hit) & full
+        matched = unmatched & positions.get(word, 0)
+        unmatched = (unmatched + matched | unmatched - matched) & full
     return len(a) - unmatched.bit_count()
 
 
-def f1(shared: int, said: int, gold: int) -> float:
+def f1(n_shared: int, n_predicted: int, n_gold: int) -> float:
     """Harmonic mean of `shared/said` and `shared/gold`; 0 when nothing is shared."""
-    return 2 * shared / (said + gold) if shared else 0.0
+    return 2 * n_shared / (n_predicted + n_gold) if n_shared else 0.0
 
 
-def _overlap(ours: Words, theirs: Words, n: int) -> float:
-    said, gold = (Counter(zip(*(w[i:] for i in range(n)), strict=False)) for w in (ours, theirs))
-    shared = sum(min(k, gold[gram]) for gram, k in said.items() if gram in gold)
-    return f1(shared, said.total(), gold.total())
+def _ngram_f1(prediction_tokens: Tokens, gold_tokens: Tokens, n: int) -> float:
+    prediction_counts, gold_counts = (Counter(zip(*(w[i:] for i in range(n)), strict=False)) for w in (prediction_tokens, gold_tokens))
+    shared = sum(min(k, gold_counts[gram]) for gram, k in prediction_counts.items() if gram in gold_counts)
+    return f1(shared, prediction_counts.total(), gold_counts.total())
 
 
-def _tokenizer(language: str, stems: bool) -> Any:
+def _tokenizer(language: str, use_stemmer: bool) -> Any:
     if language != "en":
-        return lambda text: words(text, language)
-    english = references.need("rouge_score.tokenize", "rouge-score", "eval").tokenize
-    stemmer = CachedStemmer() if stems else None
-    return lambda text: tuple(english(text, stemmer))
+        return lambda text: tokenize(text, language)
+    rouge_tokenize = references.import_optional("rouge_score.tokenize", "rouge-score", "eval").tokenize
+    stemmer = CachedStemmer() if use_stemmer else None
+    return lambda text: tuple(rouge_tokenize(text, stemmer))
 
 
 class CachedStemmer:
@@ -127,4 +127,4 @@ class CachedStemmer:
 
 @cache
 def _porter() -> Any:
-    return references.need("nltk.stem.porter", "nltk", "eval").PorterStemmer()
+    return references.import_optional("nltk.stem.porter", "nltk", "eval").PorterStemmer()

@@ -13,51 +13,51 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics._confidence import beliefs
+from gen_msa.metrics._confidence import predicted_probabilities
 from gen_msa.metrics._confusion import Array
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, metrics
+from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
 COVERAGES = (50, 80, 90)
 """Percent of the rows that are answered."""
 
 
-class SelectiveOptions(Settings):
+class SelectiveAccuracyOptions(Settings):
     """None."""
 
 
 @metrics.register
-class Selective:
+class SelectiveAccuracy:
     """Accuracy of the surest answers, and the area under the risk-coverage curve."""
 
-    figures: tuple[Figure, ...] = (
+    specs: tuple[MetricSpec, ...] = (
         *(
-            Figure(f"accuracy_at_{c}", f"accuracy of the {c} % of rows (rounded up) most sure of")
+            MetricSpec(f"accuracy_at_{c}", f"accuracy of the {c} % of rows (rounded up) most sure of")
             for c in COVERAGES
         ),
-        Figure("aurc", "mean over k = 1..n of the error rate of the k surest rows", better="low"),
+        MetricSpec("aurc", "mean over k = 1..n of the error rate of the k surest rows", better="low"),
     )
     signature = "ties:expected over random order|no probabilities:last"
 
     def __init__(self, **options: Any) -> None:
-        build(SelectiveOptions, options, "metric selective")
+        build(SelectiveAccuracyOptions, options, "metric selective")
 
     def measure(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """Every figure; never NaN. Raises `Undefined` when no scored row has probabilities."""
-        held = beliefs(pairs)
-        confidence = np.where(held.given, held.confidence, -1.0)[held.scored]
-        right = _right_of_surest(confidence, held.right[held.scored])
-        n = len(right)
-        kept = {c: ceil(c * n / 100) for c in COVERAGES}
-        risk = 1 - right / np.arange(1, n + 1)
-        at = {f"accuracy_at_{c}": float(right[k - 1] / k) for c, k in kept.items()}
-        return {**at, "aurc": float(risk.mean())}
+        predictions = predicted_probabilities(pairs)
+        confidence = np.where(predictions.has_probs, predictions.confidence, -1.0)[predictions.scored]
+        n_correct = _cumulative_correct(confidence, predictions.correct[predictions.scored])
+        n = len(n_correct)
+        counts = {c: ceil(c * n / 100) for c in COVERAGES}
+        risk = 1 - n_correct / np.arange(1, n + 1)
+        accuracies = {f"accuracy_at_{c}": float(n_correct[k - 1] / k) for c, k in counts.items()}
+        return {**accuracies, "aurc": float(risk.mean())}
 
 
-def _right_of_surest(confidence: Array, right: Any) -> Array:
+def _cumulative_correct(confidence: Array, correct: Any) -> Array:
     """How many of the k surest rows are right, (n,) for k = 1..n, as expected among ties."""
     _, group = np.unique(-confidence, return_inverse=True)
-    of_group = np.bincount(group, weights=right) / np.bincount(group)
-    found: Array = np.cumsum(of_group[np.sort(group)])
-    return found
+    group_accuracy = np.bincount(group, weights=correct) / np.bincount(group)
+    cumulative: Array = np.cumsum(group_accuracy[np.sort(group)])
+    return cumulative

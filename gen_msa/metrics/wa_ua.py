@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics._cuts import Array, ratio
+from gen_msa.metrics._cuts import Array, nan_divide
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
@@ -26,35 +26,35 @@ class WaUaOptions(Settings):
 class WaUa:
     """Accuracy and mean recall over gold's polarities."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("ua", "mean recall of the polarities that gold has; an unread answer is wrong"),
-        Figure("wa", "share of rows that are right; an unread answer is wrong"),
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("ua", "mean recall of the polarities that gold has; an unread answer is wrong"),
+        MetricSpec("wa", "share of rows that are right; an unread answer is wrong"),
     )
     signature = "classes:those in gold"
 
     def __init__(self, **options: Any) -> None:
         build(WaUaOptions, options, "metric wa_ua")
 
-    def rows(self, pairs: Sequence[Pair]) -> Array:
+    def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, gold of each polarity (3), right of each (3). Raises `Undefined`."""
         classes = list(Polarity)
         rows = np.zeros((len(pairs), 1 + 2 * len(classes)))
         for row, pair in zip(rows, pairs, strict=True):
-            if pair.truth is not None:
-                at = classes.index(pair.truth)
-                row[0] = row[1 + at] = 1
-                row[1 + len(classes) + at] = pair.answer is pair.truth
+            if pair.label is not None:
+                class_id = classes.index(pair.label)
+                row[0] = row[1 + class_id] = 1
+                row[1 + len(classes) + class_id] = pair.predicted_label is pair.label
         if not rows[:, 0].any():
-            raise Undefined("no gold opinion has a polarity")
+            raise UndefinedMetric("no gold opinion has a polarity")
         return rows
 
-    def values(self, sums: Array) -> dict[str, Array]:
+    def compute(self, sums: Array) -> dict[str, Array]:
         """Both figures of sums of rows (..., 7) -> each (...,)."""
-        half = 1 + len(Polarity)
-        gold, right = sums[..., 1:half], sums[..., half:]
-        present = (gold > 0).sum(axis=-1)
-        recall = np.divide(right, gold, out=np.zeros_like(gold), where=gold > 0)
+        split = 1 + len(Polarity)
+        n_gold, n_correct = sums[..., 1:split], sums[..., split:]
+        n_present = (n_gold > 0).sum(axis=-1)
+        recall = np.divide(n_correct, n_gold, out=np.zeros_like(n_gold), where=n_gold > 0)
         return {
-            "ua": ratio(recall.sum(axis=-1), present),
-            "wa": ratio(right.sum(axis=-1), sums[..., 0]),
+            "ua": nan_divide(recall.sum(axis=-1), n_present),
+            "wa": nan_divide(n_correct.sum(axis=-1), sums[..., 0]),
         }

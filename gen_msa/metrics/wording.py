@@ -14,27 +14,27 @@ from statistics import fmean, stdev
 from typing import Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics.base import Figure, Undefined, metrics
-from gen_msa.metrics.explained import claim, explanation, take_none, terms, words
-from gen_msa.spans import Spans
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
+from gen_msa.metrics.explained import without_quotes, truncated_explanation, reject_options, aspect_terms, split_words
+from gen_msa.spans import SearchableText
 
-_HOLE = "\u2026"
+_PLACEHOLDER = "\u2026"
 _LABELS = frozenset({"positive", "negative", "neutral"})
 
 
 @metrics.register
-class Wording:
+class TextStats:
     """Figures of all explanations together."""
 
-    figures: tuple[Figure, ...] = (
-        Figure("length", "words of an explanation, mean", unit="words", better=""),
-        Figure("length_sd", "words of an explanation, sample sd", unit="words", better=""),
-        Figure("empty", "opinions without an explanation", better="low"),
-        Figure("cut", "explanations that ended at the token limit", better="low"),
-        Figure("distinct_1", "different words, of all words of all explanations", better=""),
-        Figure("distinct_2", "different pairs of neighbouring words, of all pairs", better=""),
-        Figure("duplicate", "explanations whose words another row has too", better="low"),
-        Figure(
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("length", "words of an explanation, mean", unit="words", better=""),
+        MetricSpec("length_sd", "words of an explanation, sample sd", unit="words", better=""),
+        MetricSpec("empty", "opinions without an explanation", better="low"),
+        MetricSpec("cut", "explanations that ended at the token limit", better="low"),
+        MetricSpec("distinct_1", "different words, of all words of all explanations", better=""),
+        MetricSpec("distinct_2", "different pairs of neighbouring words, of all pairs", better=""),
+        MetricSpec("duplicate", "explanations whose words another row has too", better="low"),
+        MetricSpec(
             "template",
             "explanations of the commonest form, when aspects, labels and quotes are taken out",
             better="low",
@@ -43,50 +43,50 @@ class Wording:
     signature = "words after NFC and casefold, without punctuation"
 
     def __init__(self, **options: Any) -> None:
-        take_none("wording", options)
+        reject_options("wording", options)
 
     def measure(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """Every figure; all but `empty` are NaN when no opinion has an explanation.
 
         `length_sd` is NaN for a single explanation. Raises `Undefined` without any opinion.
         """
-        said = [p for p in pairs if p.said is not None]
-        if not said:
-            raise Undefined("the reader said nothing")
-        some = [p for p in said if p.explanation]
-        empty = 1 - len(some) / len(said)
-        if not some:
-            return {f.name: nan for f in self.figures} | {"empty": empty}
-        tokens = [words(p.explanation) for p in some]
+        answered = [p for p in pairs if p.prediction is not None]
+        if not answered:
+            raise UndefinedMetric("the reader said nothing")
+        explained = [p for p in answered if p.explanation]
+        empty = 1 - len(explained) / len(answered)
+        if not explained:
+            return {f.name: nan for f in self.specs} | {"empty": empty}
+        tokens = [split_words(p.explanation) for p in explained]
         lengths = [len(t) for t in tokens]
-        forms = Counter(_form(p) for p in some)
-        same = Counter(map(tuple, tokens))
+        templates = Counter(_template_of(p) for p in explained)
+        token_counts = Counter(map(tuple, tokens))
         return {
             "length": fmean(lengths),
             "length_sd": stdev(lengths) if len(lengths) > 1 else nan,
             "empty": empty,
-            "cut": sum(_cut(p) for p in some) / len(some),
-            "distinct_1": _distinct([w for t in tokens for w in t]),
-            "distinct_2": _distinct([pair for t in tokens for pair in pairwise(t)]),
-            "duplicate": sum(n for n in same.values() if n > 1) / len(some),
-            "template": max(forms.values()) / len(some),
+            "cut": sum(_is_truncated(p) for p in explained) / len(explained),
+            "distinct_1": _distinct_share([w for t in tokens for w in t]),
+            "distinct_2": _distinct_share([pair for t in tokens for pair in pairwise(t)]),
+            "duplicate": sum(n for n in token_counts.values() if n > 1) / len(explained),
+            "template": max(templates.values()) / len(explained),
         }
 
 
-def _cut(pair: Pair) -> bool:
-    return pair.said is not None and pair.said.how.get("explanation") == "cut"
+def _is_truncated(pair: Pair) -> bool:
+    return pair.prediction is not None and pair.prediction.provenance.get("explanation") == "cut"
 
 
-def _distinct(items: Sequence[object]) -> float:
+def _distinct_share(items: Sequence[object]) -> float:
     return len(set(items)) / len(items) if items else nan
 
 
-def _form(pair: Pair) -> tuple[str, ...]:
+def _template_of(pair: Pair) -> tuple[str, ...]:
     """The words of an explanation with a hole for each quote, aspect and label."""
-    own, rivals = terms(pair)
-    text = claim(explanation(pair), frozenset())
-    for name in sorted({own, *rivals} - {""}, key=len, reverse=True):
-        for start, end in reversed(list(Spans(text).whole(name))):
-            text = f"{text[:start]}{_HOLE}{text[end:]}"
-    holes = (w for piece in text.split(_HOLE) for w in (*words(piece), _HOLE))
-    return tuple(_HOLE if w in _LABELS else w for w in holes)
+    aspect_term, other_terms = aspect_terms(pair)
+    text = without_quotes(truncated_explanation(pair), frozenset())
+    for name in sorted({aspect_term, *other_terms} - {""}, key=len, reverse=True):
+        for start, end in reversed(list(SearchableText(text).find_whole_words(name))):
+            text = f"{text[:start]}{_PLACEHOLDER}{text[end:]}"
+    tokens = (w for piece in text.split(_PLACEHOLDER) for w in (*split_words(piece), _PLACEHOLDER))
+    return tuple(_PLACEHOLDER if w in _LABELS else w for w in tokens)

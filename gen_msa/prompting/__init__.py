@@ -8,22 +8,22 @@ comes back. It knows nothing of tokens, devices or servers.
     opinion = read_opinion(prompt, completion, post, post.aspects[0], by="builtin")
 """
 
-from gen_msa.prompting.answers import Verdict, read_aspects, read_opinion, read_verdict
-from gen_msa.prompting.prompt import Prompt, load, names
+from gen_msa.prompting.answers import Verdict, parse_aspects, parse_opinion, parse_verdict
+from gen_msa.prompting.prompt import Prompt, load_prompt, prompt_names
 from gen_msa.prompting.rendering import render
-from gen_msa.prompting.targets import Field, Piece, Target, target
+from gen_msa.prompting.targets import TargetField, TargetSegment, TrainingTarget, build_target
 
 __all__ = [
-    "Field",
-    "Piece",
+    "TargetField",
+    "TargetSegment",
     "Prompt",
-    "Target",
+    "TrainingTarget",
     "Verdict",
-    "load",
-    "names",
-    "read_aspects",
-    "read_opinion",
-    "read_verdict",
+    "load_prompt",
+    "prompt_names",
+    "parse_aspects",
+    "parse_opinion",
+    "parse_verdict",
     "render",
-    "target",
+    "build_target",
 ]

@@ -18,21 +18,21 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.prompting.sandbox import inspect
+from gen_msa.prompting.sandbox import inspect_template
 from gen_msa.settings import Settings, build
-from gen_msa.shipped import folder, shipped
-from gen_msa.shipped import names as shipped_names
+from gen_msa.shipped import resource_folder, find_resource
+from gen_msa.shipped import resource_names as shipped_names
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Polarity
 
 Task = Literal["aspect", "aspects", "overall", "judge"]
-Role = Literal["label", "explanation", "evidence", "aspect", "aspects"]
+AnswerRole = Literal["label", "explanation", "evidence", "aspect", "aspects"]
 
 SUFFIX = ".jinja"
-GIVEN = frozenset({"post", "aspect", "label", "labels", "keys", "turn", "pictures", "mark"})
+TEMPLATE_VARIABLES = frozenset({"post", "aspect", "label", "labels", "keys", "turn", "pictures", "mark"})
 """Names every template may use; a slot must not be called like one of them."""
 
-_FRONT = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
 class FrontMatter(Settings):
@@ -43,13 +43,13 @@ class FrontMatter(Settings):
     slots: tuple[str, ...] = ()
     labels: dict[Polarity, str] = Field(default_factory=dict)
     options: tuple[str, ...] = ()
-    keys: dict[Role, str]
+    keys: dict[AnswerRole, str]
     max_new_tokens: int = Field(gt=0, le=8192)
     quotes: Literal["free", "verbatim"] = "free"
 
     @field_validator("labels")
     @classmethod
-    def _one_word_for_each(cls, labels: dict[Polarity, str]) -> dict[Polarity, str]:
+    def _check_label_words(cls, labels: dict[Polarity, str]) -> dict[Polarity, str]:
         if labels and set(labels) != set(Polarity):
             raise ValueError("labels must give a word for negative, neutral and positive")
         if len({w.strip().casefold() for w in labels.values()} - {""}) != len(labels):
@@ -57,24 +57,24 @@ class FrontMatter(Settings):
         return {p: labels[p].strip() for p in Polarity if labels}
 
     @model_validator(mode="after")
-    def _has_the_words_of_its_task(self) -> Self:
-        judges = self.task == "judge"
-        if bool(self.labels) == judges:
-            needs = "takes options, not" if judges else "needs"
+    def _check_task_labels(self) -> Self:
+        is_judge = self.task == "judge"
+        if bool(self.labels) == is_judge:
+            needs = "takes options, not" if is_judge else "needs"
             raise ValueError(f"task {self.task!r} {needs} labels")
         options = {o.strip().casefold() for o in self.options} - {""}
-        if len(options) != len(self.options) or (len(options) > 1) != judges:
+        if len(options) != len(self.options) or (len(options) > 1) != is_judge:
             raise ValueError("options are for task 'judge': two or more, all different")
         return self
 
     @model_validator(mode="after")
-    def _has_what_its_task_needs(self) -> Self:
+    def _check_task_keys(self) -> Self:
         needed = {"label"} | ({"aspects", "aspect"} if self.task == "aspects" else set())
         if missing := needed - set(self.keys):
             raise ValueError(f"task {self.task!r} also needs keys: {', '.join(sorted(missing))}")
-        bad = [s for s in self.slots if s in GIVEN or not s.isidentifier() or s.startswith("_")]
-        if bad:
-            raise ValueError(f"these cannot be names of slots: {', '.join(bad)}")
+        invalid_slots = [s for s in self.slots if s in TEMPLATE_VARIABLES or not s.isidentifier() or s.startswith("_")]
+        if invalid_slots:
+            raise ValueError(f"these cannot be names of slots: {', '.join(invalid_slots)}")
         return self
 
 
@@ -100,7 +100,7 @@ class Prompt:
     about: str
     takes_label: bool
     """True when the label is given and only its reason is asked (`render(..., label=)`)."""
-    shows_pictures: bool
+    shows_images: bool
     sources: tuple[tuple[str, str], ...] = field(repr=False)
     """(name, template text) of the prompt, which comes first, and of everything it includes."""
     options: tuple[str, ...] = ()
@@ -112,96 +112,96 @@ class Prompt:
         return f"{self.name}@{self.digest[:8]}"
 
 
-def names() -> list[str]:
+def prompt_names() -> list[str]:
     """Every shipped prompt by name; the shared pieces in `parts/` are not prompts."""
     return [n for n in shipped_names("prompts", SUFFIX) if not n.startswith("parts/")]
 
 
-def load(name: str) -> Prompt:
+def load_prompt(name: str) -> Prompt:
     """The prompt called `name` in `prompts/`, or the user's own `.jinja` file at that path.
 
     Raises `UserError` when there is none, when its front matter is wrong (an unknown key is an
     error with a suggestion), or when the body uses a name or a construct that is not allowed.
     """
-    path = shipped("prompts", name, SUFFIX).resolve()
-    root = folder("prompts").resolve()
-    own = not path.is_relative_to(root)
-    title = path.stem if own else path.relative_to(root).as_posix().removesuffix(SUFFIX)
-    text = _read(path)
-    front, body = _split(text, str(path))
-    roots = (path.parent, root) if own else (root,)
-    sources = {title + SUFFIX: body, **dict(_included(body, roots, str(path), {title + SUFFIX}))}
-    used = set().union(*(inspect(source, where).names for where, source in sources.items()))
-    _check_names(used, front, str(path))
+    path = find_resource("prompts", name, SUFFIX).resolve()
+    root = resource_folder("prompts").resolve()
+    is_user_file = not path.is_relative_to(root)
+    title = path.stem if is_user_file else path.relative_to(root).as_posix().removesuffix(SUFFIX)
+    text = _read_prompt_file(path)
+    front_matter, body = _split_front_matter(text, str(path))
+    roots = (path.parent, root) if is_user_file else (root,)
+    sources = {title + SUFFIX: body, **dict(_iter_includes(body, roots, str(path), {title + SUFFIX}))}
+    used_names = set().union(*(inspect_template(source, source_name).names for source_name, source in sources.items()))
+    _check_names(used_names, front_matter, str(path))
     return Prompt(
         name=title,
         digest=_digest(text, sources),
-        takes_label="label" in used,
-        shows_pictures="pictures" in used,
+        takes_label="label" in used_names,
+        shows_images="pictures" in used_names,
         sources=tuple(sources.items()),
-        **{k: getattr(front, k) for k in FrontMatter.model_fields},
+        **{k: getattr(front_matter, k) for k in FrontMatter.model_fields},
     )
 
 
-def _read(path: Path) -> str:
+def _read_prompt_file(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"{path} cannot be read: {e}") from None
     if NONCHARACTER.search(text):
-        raise UserError(f"{path} holds a noncharacter (U+FDD0 to U+FDEF)", mend="take it out")
+        raise UserError(f"{path} holds a noncharacter (U+FDD0 to U+FDEF)", hint="take it out")
     return text
 
 
-def _split(text: str, where: str) -> tuple[FrontMatter, str]:
-    found = _FRONT.match(text)
-    if not found:
+def _split_front_matter(text: str, source_name: str) -> tuple[FrontMatter, str]:
+    match = _FRONT_MATTER.match(text)
+    if not match:
         raise UserError(
-            f"{where} has no front matter", mend="begin it with --- lines around its settings"
+            f"{source_name} has no front matter", hint="begin it with --- lines around its settings"
         )
     try:
-        tree: Any = yaml.safe_load(found[1])
+        tree: Any = yaml.safe_load(match[1])
     except yaml.YAMLError as e:
-        raise UserError(f"{where}: the front matter is not YAML: {e}") from None
+        raise UserError(f"{source_name}: the front matter is not YAML: {e}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{where}: the front matter must hold key: value lines")
-    return build(FrontMatter, tree, where), text[found.end() :]
+        raise UserError(f"{source_name}: the front matter must hold key: value lines")
+    return build(FrontMatter, tree, source_name), text[match.end() :]
 
 
-def _included(
-    body: str, roots: tuple[Path, ...], where: str, seen: set[str]
+def _iter_includes(
+    body: str, roots: tuple[Path, ...], source_name: str, visited: set[str]
 ) -> Iterator[tuple[str, str]]:
     """Every template that `body` includes, at any depth, each once."""
-    for name in sorted(inspect(body, where).includes - seen):
-        seen.add(name)
-        text = _find(name, roots, where)
+    for name in sorted(inspect_template(body, source_name).includes - visited):
+        visited.add(name)
+        text = _find_include(name, roots, source_name)
         yield name, text
-        yield from _included(text, roots, name, seen)
+        yield from _iter_includes(text, roots, name, visited)
 
 
-def _find(name: str, roots: tuple[Path, ...], where: str) -> str:
+def _find_include(name: str, roots: tuple[Path, ...], source_name: str) -> str:
     for root in roots:
         path = (root / name).resolve()
         if path.is_relative_to(root) and path.is_file() and path.suffix == SUFFIX:
-            return _FRONT.sub("", _read(path), count=1)
-    known = [n + SUFFIX for n in shipped_names("prompts", SUFFIX)]
+            return _FRONT_MATTER.sub("", _read_prompt_file(path), count=1)
+    known_names = [n + SUFFIX for n in shipped_names("prompts", SUFFIX)]
     raise UserError(
-        f"{where} includes {name!r}, which is not there", mend=did_you_mean(name, known)
+        f"{source_name} includes {name!r}, which is not there", hint=did_you_mean(name, known_names)
     )
 
 
-def _check_names(used: set[str], front: FrontMatter, where: str) -> None:
-    allowed = GIVEN | set(front.slots)
-    for name in sorted(used - allowed):
-        mend = f"list it under slots, or {did_you_mean(name, allowed)}"
-        raise UserError(f"{where} uses {name!r}, which is neither a slot nor given", mend=mend)
-    for slot in sorted(set(front.slots) - used):
-        raise UserError(f"{where} has a slot {slot!r} but never shows it", mend=f"{{{{ {slot} }}}}")
+def _check_names(used_names: set[str], front_matter: FrontMatter, source_name: str) -> None:
+    allowed = TEMPLATE_VARIABLES | set(front_matter.slots)
+    for name in sorted(used_names - allowed):
+        hint = f"list it under slots, or {did_you_mean(name, allowed)}"
+        raise UserError(f"{source_name} uses {name!r}, which is neither a slot nor given", hint=hint)
+    for slot in sorted(set(front_matter.slots) - used_names):
+        raise UserError(f"{source_name} has a slot {slot!r} but never shows it", hint=f"{{{{ {slot} }}}}")
 
 
 def _digest(text: str, sources: dict[str, str]) -> str:
     _, *parts = sources.items()
-    whole = hashlib.sha256(text.encode())
+    hasher = hashlib.sha256(text.encode())
     for name, source in sorted(parts):
-        whole.update(f"\0{name}\0{source}".encode())
-    return whole.hexdigest()
+        hasher.update(f"\0{name}\0{source}".encode())
+    return hasher.hexdigest()

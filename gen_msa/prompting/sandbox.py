@@ -18,17 +18,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gen_msa.errors import UserError
 
-_PLAIN = "capitalize default first join last length list lower replace sort title trim upper"
-FILTERS = frozenset(_PLAIN.split())
+_FILTER_NAMES = "capitalize default first join last length list lower replace sort title trim upper"
+FILTERS = frozenset(_FILTER_NAMES.split())
 """All that templates may use: not `tojson`, which escapes for HTML, nor `random`, nor `attr`."""
 
-_FAULTS = (
+_TEMPLATE_ERRORS = (
     *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError),
     *(AttributeError, RecursionError),
 )
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
+class PromptEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, and nothing that grows a text without bound."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
@@ -38,7 +38,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         raise SecurityError(f"the operator {operator} is not allowed in a prompt")
 
 
-class Facts(NamedTuple):
+class TemplateInfo(NamedTuple):
     """What a template says of itself before it is run."""
 
     names: frozenset[str]
@@ -46,9 +46,9 @@ class Facts(NamedTuple):
     includes: frozenset[str]
 
 
-def sandbox(sources: Mapping[str, str]) -> Sandbox:
+def make_environment(sources: Mapping[str, str]) -> PromptEnvironment:
     """A fresh environment that can include only `sources`."""
-    env = Sandbox(
+    env = PromptEnvironment(
         loader=DictLoader(dict(sources)),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -61,30 +61,30 @@ def sandbox(sources: Mapping[str, str]) -> Sandbox:
     return env
 
 
-def inspect(source: str, where: str) -> Facts:
+def inspect_template(source: str, source_name: str) -> TemplateInfo:
     """Parse a template; raise `UserError` when it cannot be compiled or includes by a variable."""
-    env = sandbox({})
+    env = make_environment({})
     try:
         tree = env.parse(source)
         env.compile(source)
-    except _FAULTS as e:
-        raise UserError(f"{where}: {e}", mend="see the prompts that ship: gen-msa ls") from None
+    except _TEMPLATE_ERRORS as e:
+        raise UserError(f"{source_name}: {e}", hint="see the prompts that ship: gen-msa ls") from None
     includes = list(meta.find_referenced_templates(tree))
     if None in includes or tree.find(nodes.ImportedName):
-        raise UserError(f"{where}: an include must name its file plainly")
+        raise UserError(f"{source_name}: an include must name its file plainly")
     names = frozenset(meta.find_undeclared_variables(tree))
-    return Facts(names, frozenset(name for name in includes if name))
+    return TemplateInfo(names, frozenset(name for name in includes if name))
 
 
-def fill(sources: tuple[tuple[str, str], ...], values: Mapping[str, Any]) -> str:
+def render_template(sources: tuple[tuple[str, str], ...], values: Mapping[str, Any]) -> str:
     """Render the first of `sources`; the others are what it may include."""
     try:
-        return _compiled(sources).render(values)
-    except _FAULTS as e:
+        return _compile_template(sources).render(values)
+    except _TEMPLATE_ERRORS as e:
         problem = f"{sources[0][0]}: {type(e).__name__}: {e}"
-        raise UserError(problem, mend="see the prompts that ship: gen-msa ls") from None
+        raise UserError(problem, hint="see the prompts that ship: gen-msa ls") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(sources: tuple[tuple[str, str], ...]) -> Template:
-    return sandbox(dict(sources)).get_template(sources[0][0])
+def _compile_template(sources: tuple[tuple[str, str], ...]) -> Template:
+    return make_environment(dict(sources)).get_template(sources[0][0])

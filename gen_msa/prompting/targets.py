@@ -14,20 +14,20 @@ from gen_msa.errors import UserError
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Opinion
 
-Field = Literal["label", "explanation", "aspect", "form"]
+TargetField = Literal["label", "explanation", "aspect", "form"]
 
 
-class Piece(NamedTuple):
+class TargetSegment(NamedTuple):
     """A run of an answer that belongs to one field; `form` is keys, quotes and line ends."""
 
     text: str
-    field: Field
+    field: TargetField
 
 
-class Target(NamedTuple):
+class TrainingTarget(NamedTuple):
     """A whole answer, or the beginning of one when there is no reason to go on with."""
 
-    pieces: tuple[Piece, ...]
+    segments: tuple[TargetSegment, ...]
     complete: bool
     """False when a reason is asked but none is known: it ends after the label, and the model is
     not taught to stop there."""
@@ -35,69 +35,69 @@ class Target(NamedTuple):
     @property
     def text(self) -> str:
         """The answer as the model is to write it."""
-        return "".join(p.text for p in self.pieces)
+        return "".join(p.text for p in self.segments)
 
 
-def target(prompt: Prompt, opinions: Sequence[Opinion]) -> Target:
+def build_target(prompt: Prompt, opinions: Sequence[Opinion]) -> TrainingTarget:
     """The answer to `prompt` that says `opinions`: one, or for the joint task all of a post.
 
     Raises `UserError` for an opinion without polarity, where a reason is needed before the label
     but is not there, and for a judge's prompt, whose answer is no opinion.
     """
     if prompt.task == "judge":
-        raise UserError(f"prompt {prompt.name} is for judges", mend="choose one of reader/")
+        raise UserError(f"prompt {prompt.name} is for judges", hint="choose one of reader/")
     for opinion in opinions:
         if opinion.polarity is None:
-            raise UserError(f"{opinion.by} gives no polarity for {opinion.aspect.term!r}")
+            raise UserError(f"{opinion.annotator} gives no polarity for {opinion.aspect.term!r}")
     if prompt.task == "aspects":
-        return Target(tuple(_joint(prompt, opinions)), complete=True)
+        return TrainingTarget(tuple(_aspect_list(prompt, opinions)), complete=True)
     if len(opinions) != 1:
         raise UserError(f"prompt {prompt.name} answers about one aspect, not {len(opinions)}")
-    return _lines(prompt, opinions[0])
+    return _keyed_lines(prompt, opinions[0])
 
 
-def _lines(prompt: Prompt, opinion: Opinion) -> Target:
-    reason = _one_line(opinion.explanation)
-    pieces: list[Piece] = []
+def _keyed_lines(prompt: Prompt, opinion: Opinion) -> TrainingTarget:
+    explanation = _one_line(opinion.explanation)
+    segments: list[TargetSegment] = []
     for role in (r for r in prompt.keys if r in ("label", "explanation")):
         key = f"{prompt.keys[role]}:"
-        if role == "explanation" and not reason:
-            if not pieces or prompt.takes_label:
+        if role == "explanation" and not explanation:
+            if not segments or prompt.takes_label:
                 raise UserError(f"prompt {prompt.name} needs a reason for {opinion.aspect.term!r}")
-            return Target(tuple(pieces), complete=False)
-        pieces.append(Piece(f"\n{key}" if pieces else key, "form"))
+            return TrainingTarget(tuple(segments), complete=False)
+        segments.append(TargetSegment(f"\n{key}" if segments else key, "form"))
         if role == "explanation":
-            pieces.append(Piece(f" {reason}", "explanation"))
+            segments.append(TargetSegment(f" {explanation}", "explanation"))
         else:
             # A label that was given is copied, not learned.
-            field: Field = "form" if prompt.takes_label else "label"
-            pieces.append(Piece(f" {_word(prompt, opinion)}", field))
-    return Target(tuple(pieces), complete=True)
+            field: TargetField = "form" if prompt.takes_label else "label"
+            segments.append(TargetSegment(f" {_label_word(prompt, opinion)}", field))
+    return TrainingTarget(tuple(segments), complete=True)
 
 
-def _joint(prompt: Prompt, opinions: Sequence[Opinion]) -> Iterator[Piece]:
+def _aspect_list(prompt: Prompt, opinions: Sequence[Opinion]) -> Iterator[TargetSegment]:
     keys = {role: name.lower() for role, name in prompt.keys.items()}
-    yield Piece(f'{{"{keys["aspects"]}": [', "form")
+    yield TargetSegment(f'{{"{keys["aspects"]}": [', "form")
     for i, opinion in enumerate(opinions):
-        yield Piece(", {" if i else "{", "form")
-        said = {
+        yield TargetSegment(", {" if i else "{", "form")
+        values = {
             "aspect": opinion.aspect.term,
-            "label": _word(prompt, opinion),
+            "label": _label_word(prompt, opinion),
             "explanation": _one_line(opinion.explanation),
         }
-        roles = [r for r in prompt.keys if said.get(r) and r in said]
+        roles = [r for r in prompt.keys if values.get(r) and r in values]
         for j, role in enumerate(roles):
-            yield Piece(f'{", " if j else ""}"{keys[role]}": "', "form")
-            field: Field = role  # type: ignore[assignment]
-            yield Piece(json.dumps(said[role], ensure_ascii=False)[1:-1], field)
-            yield Piece('"', "form")
-        yield Piece("}", "form")
-    yield Piece("]}", "form")
+            yield TargetSegment(f'{", " if j else ""}"{keys[role]}": "', "form")
+            field: TargetField = role  # type: ignore[assignment]
+            yield TargetSegment(json.dumps(values[role], ensure_ascii=False)[1:-1], field)
+            yield TargetSegment('"', "form")
+        yield TargetSegment("}", "form")
+    yield TargetSegment("]}", "form")
 
 
-def _word(prompt: Prompt, opinion: Opinion) -> str:
+def _label_word(prompt: Prompt, opinion: Opinion) -> str:
     if opinion.polarity is None:
-        raise UserError(f"{opinion.by} gives no polarity for {opinion.aspect.term!r}")
+        raise UserError(f"{opinion.annotator} gives no polarity for {opinion.aspect.term!r}")
     return prompt.labels[opinion.polarity]
 
 

@@ -8,30 +8,30 @@
 """
 
 from gen_msa.readers.base import (
-    Finish,
-    Preparing,
-    Reader,
-    ReaderKind,
-    ReaderSettings,
-    Reading,
+    Continuation,
+    Prefetchable,
+    Predictor,
+    PredictorFactory,
+    PredictorSettings,
+    Prediction,
     Shown,
-    overlaps,
+    is_concurrent,
     prepare,
-    readers,
+    predictors,
 )
 from gen_msa.readers.factory import make, names
 
 __all__ = [
-    "Finish",
-    "Preparing",
-    "Reader",
-    "ReaderKind",
-    "ReaderSettings",
-    "Reading",
+    "Continuation",
+    "Prefetchable",
+    "Predictor",
+    "PredictorFactory",
+    "PredictorSettings",
+    "Prediction",
     "Shown",
     "make",
     "names",
-    "overlaps",
+    "is_concurrent",
     "prepare",
-    "readers",
+    "predictors",
 ]

@@ -10,27 +10,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gen_msa.errors import UserError
-from gen_msa.readers.base import ReaderSettings
-from gen_msa.readers.prompted.seeing import Seen, with_aspects
+from gen_msa.readers.base import PredictorSettings
+from gen_msa.readers.prompted.seeing import StudentInputs, assign_aspects
 from gen_msa.types import Aspect, Post
 
 
-class Asked(NamedTuple):
+class AspectSelection(NamedTuple):
     """What is asked about one post, and who decided it (`how["aspect_source"]`)."""
 
     aspects: tuple[Aspect, ...]
     source: str
 
 
-def asked(posts: Sequence[Post], settings: ReaderSettings) -> list[Asked]:
+def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[AspectSelection]:
     """The aspects each post is asked about; `WHOLE_POST` alone where it has none.
 
     Raises `UserError` where the settings want the reader to list aspects: it cannot.
     """
     if settings.aspects == "reader":
         raise UserError(
-            f"{settings.reader} cannot list aspects", mend="use aspects=parse, given or overall"
+            f"{settings.model} cannot list aspects", hint="use aspects=parse, given or overall"
         )
-    seen = [Seen(row, post) for row, post in enumerate(posts)]
-    found = with_aspects(seen, settings, lists_aspects=False)
-    return [Asked(s.post.aspects, s.how["aspect_source"]) for s in found]
+    inputs = [StudentInputs(row, post) for row, post in enumerate(posts)]
+    assigned = assign_aspects(inputs, settings, lists_aspects=False)
+    return [AspectSelection(s.post.aspects, s.provenance["aspect_source"]) for s in assigned]

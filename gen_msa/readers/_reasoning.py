@@ -15,25 +15,25 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-from gen_msa.cues.syntax import Syntax, SyntaxOptions
-from gen_msa.cues.window import Window, WindowOptions
-from gen_msa.spans import Spans, fold, quotes
-from gen_msa.students.common.occluding import Carried
+from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
+from gen_msa.cues.window import WindowCues, WindowOptions
+from gen_msa.spans import SearchableText, fold, extract_quotes
+from gen_msa.students.common.occluding import Attribution
 from gen_msa.types import Aspect, Cue, Evidence, Polarity, Post
 
-TEMPLATE = "template"
+TEMPLATE_SOURCE = "template"
 """What `how["explanation_source"]` says of such a reason."""
-_PICTURES = ("picture", "image", "vision", "video")
-_MARKS = ('"{}"', "“{}”", "«{}»")
+_IMAGE_INPUTS = ("picture", "image", "vision", "video")
+_QUOTE_STYLES = ('"{}"', "“{}”", "«{}»")
 """The first is used unless the aspect's own name has such a mark in it."""
-_QUOTE = re.compile('["“”„«»「」『』\n]')
-_STOPS = " .,;:@"
-_PIECES = 2
-_WINDOW = 4
+_QUOTE_CHARS = re.compile('["“”„«»「」『』\n]')
+_STRIPPED_CHARS = " .,;:@"
+_MAX_PIECES = 2
+_WINDOW_TOKENS = 4
 """Words on either side of an aspect, where there is no parse."""
 
 
-class Nearby(NamedTuple):
+class AspectContext(NamedTuple):
     """Stretches of a post that belong to an aspect, verbatim, and who says so."""
 
     pieces: tuple[str, ...] = ()
@@ -41,36 +41,36 @@ class Nearby(NamedTuple):
     """`heads:NAME` of a parse, or `window`; empty when there is no piece."""
 
     @property
-    def parsed(self) -> bool:
+    def is_parsed(self) -> bool:
         """Whether a parse ties them to the aspect."""
         return self.source.startswith("heads")
 
 
-_NOTHING = Nearby()
+_NO_CONTEXT = AspectContext()
 
 
-def evidence(text: str, context: str, found: Carried) -> tuple[Evidence, ...]:
+def build_evidence(text: str, context_text: str, attribution: Attribution) -> tuple[Evidence, ...]:
     """What carries an answer, the strongest first; words side by side are one quote."""
-    spans = Spans(text)
-    said = []
-    for begin, end in _joined(text, found.words):
+    spans = SearchableText(text)
+    evidence_items = []
+    for begin, end in _merge_adjacent(text, attribution.spans):
         quote = text[begin:end]
         # A word that begins or ends within a letter as it is compared cannot be found again.
-        if next(spans.whole(quote), None):
-            said.append(Evidence(quote=quote, start=begin))
-    for name in sorted(found.others, key=lambda n: (-found.others[n], n)):
-        if name in _PICTURES:
-            said.append(Evidence(quote=f"the {name}", source="picture"))
+        if next(spans.find_whole_words(quote), None):
+            evidence_items.append(Evidence(quote=quote, start=begin))
+    for name in sorted(attribution.part_drops, key=lambda n: (-attribution.part_drops[n], n)):
+        if name in _IMAGE_INPUTS:
+            evidence_items.append(Evidence(quote=f"the {name}", source="picture"))
         elif name == "context":
-            said.append(Evidence(quote=context[:200], source="cue"))
-    return tuple(said)
+            evidence_items.append(Evidence(quote=context_text[:200], source="cue"))
+    return tuple(evidence_items)
 
 
-def reason(
+def template_explanation(
     aspect: Aspect,
     polarity: Polarity,
-    carried: Sequence[Evidence],
-    beside: Nearby = _NOTHING,
+    evidence_items: Sequence[Evidence],
+    aspect_context: AspectContext = _NO_CONTEXT,
     others: Sequence[str] = (),
 ) -> str:
     """The sentence. `others`: what carries the answer besides words, by name.
@@ -78,73 +78,73 @@ def reason(
     Words that merely stand near the aspect are told where the evidence is among them; what a parse
     ties to it is told always.
     """
-    words = [e.quote for e in carried if e.source == "text"]
-    own = fold(aspect.term.strip())
-    for marks, near in product(_MARKS, (beside, _NOTHING)):
-        told = _told(aspect, polarity, words, near, others, marks)
-        if all(q in words or q in near.pieces or fold(q) == own for q in quotes(told)):
-            return told
-    core = ["the words listed as evidence"] * bool(words)
-    return _told(aspect, polarity, (), _NOTHING, [*core, *others], "")
+    quoted_words = [e.quote for e in evidence_items if e.source == "text"]
+    aspect_name = fold(aspect.term.strip())
+    for quote_style, used_context in product(_QUOTE_STYLES, (aspect_context, _NO_CONTEXT)):
+        explanation = _render(aspect, polarity, quoted_words, used_context, others, quote_style)
+        if all(q in quoted_words or q in used_context.pieces or fold(q) == aspect_name for q in extract_quotes(explanation)):
+            return explanation
+    main_parts = ["the words listed as evidence"] * bool(quoted_words)
+    return _render(aspect, polarity, (), _NO_CONTEXT, [*main_parts, *others], "")
 
 
-def nearby(posts: Sequence[Post]) -> list[list[Nearby]]:
+def aspect_contexts(posts: Sequence[Post]) -> list[list[AspectContext]]:
     """For each aspect of each post the stretches of its text that belong to it.
 
     From the parse that came with the post, else the words round the aspect (`window`).
     """
-    source = Syntax(SyntaxOptions(parser="heads"))
-    window = Window(WindowOptions(words=_WINDOW))
-    parsed = iter(source.cues([p for p in posts if p.parse]))
-    plain = iter(window.cues([p for p in posts if not p.parse]))
+    syntax = SyntaxCues(SyntaxOptions(parser="heads"))
+    window = WindowCues(WindowOptions(words=_WINDOW_TOKENS))
+    parsed = iter(syntax.cues([p for p in posts if p.parse]))
+    windowed = iter(window.cues([p for p in posts if not p.parse]))
     return [
-        [_pieces(p.text, a, c) for a, c in zip(p.aspects, next(told), strict=True)]
+        [_context_pieces(p.text, a, c) for a, c in zip(p.aspects, next(contexts), strict=True)]
         for p in posts
-        for told in [parsed if p.parse else plain]
+        for contexts in [parsed if p.parse else windowed]
     ]
 
 
-def _pieces(text: str, aspect: Aspect, cue: Cue) -> Nearby:
-    spans, own = Spans(text), fold(aspect.term.strip())
-    found = (p.strip(_STOPS) for p in f" {cue.text} ".split(" ... "))
-    whole = (p for p in found if p in text and next(spans.whole(p), None) and fold(p) != own)
-    kept = tuple(p for p in whole if not _QUOTE.search(p))[:_PIECES]
-    return Nearby(kept, cue.source if kept else "")
+def _context_pieces(text: str, aspect: Aspect, cue: Cue) -> AspectContext:
+    spans, aspect_name = SearchableText(text), fold(aspect.term.strip())
+    pieces = (p.strip(_STRIPPED_CHARS) for p in f" {cue.text} ".split(" ... "))
+    verbatim = (p for p in pieces if p in text and next(spans.find_whole_words(p), None) and fold(p) != aspect_name)
+    context_pieces = tuple(p for p in verbatim if not _QUOTE_CHARS.search(p))[:_MAX_PIECES]
+    return AspectContext(context_pieces, cue.source if context_pieces else "")
 
 
-def _told(
+def _render(
     aspect: Aspect,
     polarity: Polarity,
-    words: Sequence[str],
-    beside: Nearby,
+    quoted_words: Sequence[str],
+    aspect_context: AspectContext,
     others: Sequence[str],
-    marks: str,
+    quote_style: str,
 ) -> str:
     name = aspect.term.strip() or "the post as a whole"
-    core = _listed([*(marks.format(w) for w in words), *others])
-    near = _listed([marks.format(p) for p in beside.pieces])
-    if core:
-        told = f"{name}: {polarity}. It rests most on {core}"
+    main_list = _join_list([*(quote_style.format(quoted_word) for quoted_word in quoted_words), *others])
+    context_list = _join_list([quote_style.format(p) for p in aspect_context.pieces])
+    if main_list:
+        sentence = f"{name}: {polarity}. It rests most on {main_list}"
     else:
-        told = f"{name}: {polarity}, though no few words of the post carry it"
-    if near and words and all(any(w in p for p in beside.pieces) for w in words):
-        return f"{told}, in {near}."
-    return f"{told}; about {name} the post says {near}." if near and beside.parsed else f"{told}."
+        sentence = f"{name}: {polarity}, though no few words of the post carry it"
+    if context_list and quoted_words and all(any(quoted_word in p for p in aspect_context.pieces) for quoted_word in quoted_words):
+        return f"{sentence}, in {context_list}."
+    return f"{sentence}; about {name} the post says {context_list}." if context_list and aspect_context.is_parsed else f"{sentence}."
 
 
-def _listed(said: Sequence[str]) -> str:
+def _join_list(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
-def _joined(text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge_adjacent(text: str, word_spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Words with but a blank between them as one; each where its strongest word stood."""
-    rank = {w: i for i, w in enumerate(words)}
+    rank = {span: i for i, span in enumerate(word_spans)}
     runs: list[list[tuple[int, int]]] = []
-    for word in sorted(words):
-        if runs and text[runs[-1][-1][1] : word[0]] == " ":
-            runs[-1].append(word)
+    for word_span in sorted(word_spans):
+        if runs and text[runs[-1][-1][1] : word_span[0]] == " ":
+            runs[-1].append(word_span)
         else:
-            runs.append([word])
-    runs.sort(key=lambda run: min(rank[w] for w in run))
+            runs.append([word_span])
+    runs.sort(key=lambda run: min(rank[span] for span in run))
     return [(run[0][0], run[-1][1]) for run in runs]

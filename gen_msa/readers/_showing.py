@@ -12,102 +12,102 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.errors import UserError
-from gen_msa.readers._asked import asked
-from gen_msa.readers.base import ReaderSettings, Reading
-from gen_msa.students import Row
+from gen_msa.readers._asked import select_aspects
+from gen_msa.readers.base import PredictorSettings, Prediction
+from gen_msa.students import AspectExample
 from gen_msa.types import Post
 
 if TYPE_CHECKING:
-    from gen_msa.students.common.keeping import Kept
+    from gen_msa.students.common.keeping import StudentConfig
 
-_MEND = "mend the file, or read without it: bad_picture=text-only"
+_HINT = "mend the file, or read without it: bad_picture=text-only"
 
 
 @dataclass(frozen=True)
-class Shown:
+class StudentInputs:
     """Rows of posts, those of one post side by side."""
 
     posts: tuple[Post, ...]
     """With the aspects that are asked about; those that were set aside with none."""
-    rows: tuple[Row, ...]
-    how: tuple[dict[str, str], ...]
+    rows: tuple[AspectExample, ...]
+    provenance: tuple[dict[str, str], ...]
     """Of each row what must be said with its answer."""
-    refused: Mapping[int, Reading]
+    rejected: Mapping[int, Prediction]
     """Place of a post -> why it was set aside."""
 
 
-def show(posts: Sequence[Post], kept: "Kept", settings: ReaderSettings, root: Path) -> Shown:
+def build_student_inputs(posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path) -> StudentInputs:
     """One row for each aspect. A bad picture or feature is named, refused or fatal as
     `settings.bad_picture` says. Raises `UserError` for cues that the student does not know.
     """
-    questions = asked(posts, settings)
-    about = [
-        p.model_copy(update={"aspects": q.aspects}) for p, q in zip(posts, questions, strict=True)
+    selections = select_aspects(posts, settings)
+    selected_posts = [
+        p.model_copy(update={"aspects": selection.aspects}) for p, selection in zip(posts, selections, strict=True)
     ]
-    tensors, said, refused = _features(about, kept, settings, root)
-    for i in refused:
-        about[i] = about[i].model_copy(update={"aspects": ()})
-    texts = _contexts(about, cues(kept, settings), root)
-    rows, how = [], []
-    for i, (post, q) in enumerate(zip(about, questions, strict=True)):
+    tensors, input_notes, rejected = _load_features(selected_posts, student_config, settings, root)
+    for i in rejected:
+        selected_posts[i] = selected_posts[i].model_copy(update={"aspects": ()})
+    context_texts = _context_texts(selected_posts, context_cues(student_config, settings), root)
+    rows, provenance = [], []
+    for i, (post, selection) in enumerate(zip(selected_posts, selections, strict=True)):
         for n, aspect in enumerate(post.aspects):
-            row = Row(f"{post.id}/{n}", post.text, aspect, inputs=tensors[i], context=texts[i][n])
+            row = AspectExample(f"{post.id}/{n}", post.text, aspect, inputs=tensors[i], context=context_texts[i][n])
             rows.append(row)
-            how.append({"aspect_source": q.source, **said[i]})
-    return Shown(tuple(about), tuple(rows), tuple(how), refused)
+            provenance.append({"aspect_source": selection.source, **input_notes[i]})
+    return StudentInputs(tuple(selected_posts), tuple(rows), tuple(provenance), rejected)
 
 
-def cues(kept: "Kept", settings: ReaderSettings) -> Mapping[str, Mapping[str, Any]]:
+def context_cues(student_config: "StudentConfig", settings: PredictorSettings) -> Mapping[str, Mapping[str, Any]]:
     """The cue sources that write the context: the student's own, or yours where you override.
 
     Raises `UserError` for others than it was trained with, without `adapter_settings=override`.
     """
-    if settings.cues is None or settings.cues == kept.cues or not kept.cues:
-        return kept.cues
+    if settings.cues is None or settings.cues == student_config.cues or not student_config.cues:
+        return student_config.cues
     if settings.adapter_settings != "override":
         raise UserError(
-            f"this student was trained with the cues {', '.join(kept.cues)}, set otherwise",
-            mend="leave cues out, or add adapter_settings=override",
+            f"this student was trained with the cues {', '.join(student_config.cues)}, set otherwise",
+            hint="leave cues out, or add adapter_settings=override",
         )
     return settings.cues
 
 
-def _contexts(
-    posts: Sequence[Post], asked_cues: Mapping[str, Mapping[str, Any]], root: Path
+def _context_texts(
+    posts: Sequence[Post], cue_options: Mapping[str, Mapping[str, Any]], root: Path
 ) -> list[tuple[str, ...]]:
-    if not asked_cues:
+    if not cue_options:
         return [("",) * len(p.aspects) for p in posts]
-    from gen_msa.students.common.contexts import contexts
+    from gen_msa.students.common.contexts import build_contexts
 
-    return contexts(posts, asked_cues, root)
+    return build_contexts(posts, cue_options, root)
 
 
-def _not_looked_at(post: Post, names: Sequence[str]) -> dict[str, str]:
+def _unused_media(post: Post, names: Sequence[str]) -> dict[str, str]:
     """What of a post the student was made without."""
     kinds = {"picture" if m.kind == "image" else m.key or m.kind for m in post.media}
     return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
 
 
-def _features(
-    posts: Sequence[Post], kept: "Kept", settings: ReaderSettings, root: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[int, Reading]]:
+def _load_features(
+    posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[int, Prediction]]:
     """For each post its tensors and what must be said of them; the posts that are set aside."""
-    names = [m for m in kept.width if m not in ("text", "context")]
-    how = [_not_looked_at(post, names) for post in posts]
-    refused: dict[int, Reading] = {}
-    if "picture" in names and not settings.pictures:
+    names = [m for m in student_config.width if m not in ("text", "context")]
+    input_notes = [_unused_media(post, names) for post in posts]
+    rejected: dict[int, Prediction] = {}
+    if "picture" in names and not settings.images:
         names.remove("picture")
-        how = [{**said, "picture": "not shown"} for said in how]
+        input_notes = [{**note, "picture": "not shown"} for note in input_notes]
     if not names:
-        return [{} for _ in posts], how, refused
-    from gen_msa.students.common.inputs import inputs
+        return [{} for _ in posts], input_notes, rejected
+    from gen_msa.students.common.inputs import load_modalities
 
-    found = inputs(posts, root, names)
-    for i, (post, one) in enumerate(zip(posts, found, strict=True)):
-        for name, why in one.problems.items():
-            if settings.bad_picture == "fail":
-                raise UserError(f"post {post.id!r}: {name}: {why}", mend=_MEND)
-            if settings.bad_picture == "drop":
-                refused[i] = Reading(refused=f"{name}: {why}", mend=_MEND)
-            how[i][name] = f"{why}; read without"
-    return [dict(one.tensors) for one in found], how, refused
+    loaded = load_modalities(posts, root, names)
+    for i, (post, features) in enumerate(zip(posts, loaded, strict=True)):
+        for name, problem in features.problems.items():
+            if settings.bad_image == "fail":
+                raise UserError(f"post {post.id!r}: {name}: {problem}", hint=_HINT)
+            if settings.bad_image == "drop":
+                rejected[i] = Prediction(rejection=f"{name}: {problem}", hint=_HINT)
+            input_notes[i][name] = f"{problem}; read without"
+    return [dict(features.tensors) for features in loaded], input_notes, rejected

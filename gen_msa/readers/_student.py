@@ -13,63 +13,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen_msa.errors import MissingExtra
-from gen_msa.students import Row
+from gen_msa.students import AspectExample
 
 if TYPE_CHECKING:
-    from gen_msa.students.common.keeping import Kept
+    from gen_msa.students.common.keeping import StudentConfig
 
-ONNX = "onnx.json"
+ONNX_FACTS_FILE = "onnx.json"
 """Marks an exported student; listed in its manifest, as every `.json` must be."""
 
 
 @dataclass(frozen=True)
-class Mind:
+class Classifier:
     """A student that can be asked."""
 
-    kept: "Kept"
+    student_config: "StudentConfig"
     revision: str
     """sha256 of the folder's manifest."""
     engine: str
     """`torch`, `onnx` or `onnx int8`."""
-    cut: Callable[[Row], bool]
+    is_truncated: Callable[[AspectExample], bool]
     """Whether a row's text is too long to be seen whole."""
-    ask: Callable[[Sequence[Row]], list[list[float]]]
+    predict_probs: Callable[[Sequence[AspectExample]], list[list[float]]]
     """Rows -> the probability of each class; NaN where its logits are not finite."""
 
 
-def open_mind(folder: Path, *, together: int = 16) -> Mind:
+def load_classifier(folder: Path, *, batch_size: int = 16) -> Classifier:
     """The student of a sealed folder; `together` rows are read at a time.
 
     Raises `UserError` for a folder that is not as it was sealed, and `MissingExtra` when torch,
     tokenizers or onnxruntime are absent.
     """
     try:
-        return _graph(folder, together) if (folder / ONNX).is_file() else _model(folder, together)
+        return _load_onnx(folder, batch_size) if (folder / ONNX_FACTS_FILE).is_file() else _load_torch(folder, batch_size)
     except ModuleNotFoundError as e:
         if e.name not in ("torch", "tokenizers", "transformers"):
             raise
         raise MissingExtra(e.name, "train") from None
 
 
-def _model(folder: Path, together: int) -> Mind:
-    from gen_msa.students.common.keeping import open_student
-    from gen_msa.students.common.reading import probabilities
+def _load_torch(folder: Path, batch_size: int) -> Classifier:
+    from gen_msa.students.common.keeping import load_student
+    from gen_msa.students.common.reading import predict_probabilities
 
-    o = open_student(folder)
+    loaded = load_student(folder)
 
-    def ask(rows: Sequence[Row]) -> list[list[float]]:
-        return probabilities(o.student, o.collate, rows, together=together)
+    def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
+        return predict_probabilities(loaded.student, loaded.collator, rows, batch_size=batch_size)
 
-    return Mind(o.kept, o.revision, "torch", o.collate.cut, ask)
+    return Classifier(loaded.config, loaded.revision, "torch", loaded.collator.is_truncated, predict_probs)
 
 
-def _graph(folder: Path, together: int) -> Mind:
-    from gen_msa.students.common.graphs import open_graph
+def _load_onnx(folder: Path, batch_size: int) -> Classifier:
+    from gen_msa.students.common.graphs import load_onnx_student
 
-    g = open_graph(folder)
+    loaded = load_onnx_student(folder)
 
-    def ask(rows: Sequence[Row]) -> list[list[float]]:
-        return g.probabilities(rows, together=together)
+    def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
+        return loaded.predict_probabilities(rows, batch_size=batch_size)
 
-    engine = "onnx int8" if g.facts.precision == "int8" else "onnx"
-    return Mind(g.kept, g.revision, engine, g.arranger.cut, ask)
+    engine = "onnx int8" if loaded.metadata.precision == "int8" else "onnx"
+    return Classifier(loaded.config, loaded.revision, engine, loaded.collator.is_truncated, predict_probs)

@@ -13,16 +13,16 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 from pydantic import Field, JsonValue
 
 from gen_msa.backends import BackendOptions
-from gen_msa.media import PictureLimits
+from gen_msa.media import ImageLimits
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Opinion, Post
 
 
-class ReaderSettings(Settings):
+class PredictorSettings(Settings):
     """Everything that decides what a reader says."""
 
-    reader: str = "builtin"
+    model: str = "builtin"
     """`builtin`, `echo`, `file:PATH`, or `BACKEND:TARGET`."""
     prompt: str = ""
     """A shipped prompt's name or the path of your own `.jinja`. Empty: the reader's own choice,
@@ -39,34 +39,34 @@ class ReaderSettings(Settings):
     `{}`: no cue at all."""
     max_new_tokens: int | None = Field(default=None, gt=0)
     """Overrides the prompt's own limit."""
-    reasons: bool = True
+    explanations: bool = True
     """A student says which words carry its answer, and a reason made of them. Without, it says
     polarity and probabilities alone, some fifteen times as fast."""
-    bad_picture: Literal["text-only", "drop", "fail"] = "text-only"
+    bad_image: Literal["text-only", "drop", "fail"] = "text-only"
     """What to do with a post whose picture is missing, broken or refused."""
-    pictures: bool = True
+    images: bool = True
     """Show pictures to a reader that sees them; without, it reads text and cues alone."""
-    picture: PictureLimits = PictureLimits()
+    image: ImageLimits = ImageLimits()
     adapter_settings: Literal["keep", "override"] = "keep"
     """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
     you give none. `keep`: giving others is an error; `override`: yours win."""
     backend: BackendOptions = BackendOptions()
 
-    def for_labels(self) -> Self:
+    def labels_only(self) -> Self:
         """The same for who looks at labels alone: a student without its reasons, which cost it most
         of its time and change no label.
         """
-        student = self.reader.startswith("student:")
-        return self.model_copy(update={"reasons": False}) if student else self
+        is_student = self.model.startswith("student:")
+        return self.model_copy(update={"reasons": False}) if is_student else self
 
 
 @dataclass(frozen=True)
-class Reading:
+class Prediction:
     """What a reader made of one post: its opinions, or the reason the post was set aside."""
 
     opinions: tuple[Opinion, ...] = ()
-    refused: str = ""
-    mend: str = ""
+    rejection: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ class Shown:
 
     post: Post
     aspect: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     cues: dict[str, str]
     prompt: str
     tokens: int | None
-    picture_tokens: int | None
+    image_tokens: int | None
     how: dict[str, str]
 
 
-class Reader(Protocol):
+class Predictor(Protocol):
     """Adds opinions to posts."""
 
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """One `Reading` for each post, in order. A post it cannot read does not stop the others."""
         ...
 
@@ -99,35 +99,35 @@ class Reader(Protocol):
         ...
 
 
-Finish = Callable[[], list[Reading]]
+Continuation = Callable[[], list[Prediction]]
 """What is left of a reading once it is prepared: its model is asked."""
 
 
 @runtime_checkable
-class Preparing(Protocol):
+class Prefetchable(Protocol):
     """A reader that can do the first part of its work ahead, in another thread."""
 
-    def prepare(self, posts: Sequence[Post]) -> Finish:
+    def prepare(self, posts: Sequence[Post]) -> Continuation:
         """All of `read(posts)` that needs no model; what comes back does the rest."""
         ...
 
 
-def prepare(reader: Reader, posts: Sequence[Post]) -> Finish:
+def prepare(predictor: Predictor, posts: Sequence[Post]) -> Continuation:
     """What `reader` can do of `read(posts)` ahead of its model; calling what comes back ends it."""
-    return reader.prepare(posts) if isinstance(reader, Preparing) else lambda: reader.read(posts)
+    return predictor.prepare(posts) if isinstance(predictor, Prefetchable) else lambda: predictor.predict(posts)
 
 
-def overlaps(reader: Reader) -> bool:
+def is_concurrent(predictor: Predictor) -> bool:
     """Whether `reader` may read in several threads at once, and gains by it: who asks a server."""
-    return bool(getattr(reader, "overlaps", False))
+    return bool(getattr(predictor, "overlaps", False))
 
 
-class ReaderKind(Protocol):
+class PredictorFactory(Protocol):
     """What a module of this room registers; `target` is what follows the colon."""
 
-    def __call__(self, target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+    def __call__(self, target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
         """Make the reader; loads its model."""
         ...
 
 
-readers: Registry[ReaderKind] = Registry("reader", "gen_msa.readers", "gen_msa.readers")
+predictors: Registry[PredictorFactory] = Registry("reader", "gen_msa.readers", "gen_msa.readers")

@@ -12,24 +12,24 @@ from pathlib import Path
 from gen_msa import builtin
 from gen_msa.backends.local import weights
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.readers.base import Reader, ReaderSettings, readers
-from gen_msa.readers.prompted import Prompted, as_trained
+from gen_msa.readers.base import Predictor, PredictorSettings, predictors
+from gen_msa.readers.prompted import PromptedPredictor, apply_training_settings
 
 
-@readers.register
-def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
     """The builtin reader; `target` is an adapter's folder, or "" for the one that came with us."""
-    adapter = target or builtin.adapted()
-    name = str(builtin.folder()) + (f"@{adapter}" if adapter else "")
+    adapter = target or builtin.adapter_folder()
+    model_spec = str(builtin.model_folder()) + (f"@{adapter}" if adapter else "")
     if adapter:
-        backend = TransformersBackend(name, settings.backend)
-        settings = as_trained(settings, backend.trained)
+        backend = TransformersBackend(model_spec, settings.backend)
+        settings = apply_training_settings(settings, backend.training_metadata)
     else:
-        model, processor, revision = weights.load(name, settings.backend)
+        model, processor, revision = weights.load_model_and_processor(model_spec, settings.backend)
         # An untrained projector turns a picture into noise: better none.
-        backend = TransformersBackend.of(model, processor.tokenizer, settings.backend, revision)
-    backend.lists_aspects = False
+        backend = TransformersBackend.from_model(model, processor.tokenizer, settings.backend, revision)
+    backend.can_list_aspects = False
     # Untrained small models imitate examples better than they follow instructions.
-    return Prompted(
+    return PromptedPredictor(
         backend, settings, media_root, prompt="reader/full" if adapter else "reader/shots"
     )

@@ -9,27 +9,27 @@ from pathlib import Path
 
 from gen_msa.backends import backends
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.readers.base import Reader, ReaderSettings, readers
+from gen_msa.readers.base import Predictor, PredictorSettings, predictors
 
 
 def names() -> list[str]:
     """Every reader and backend that can be named before the colon."""
-    return sorted({*readers.names(), *backends.names()})
+    return sorted({*predictors.names(), *backends.names()})
 
 
-def make(settings: ReaderSettings, media_root: Path) -> Reader:
+def make(settings: PredictorSettings, media_root: Path) -> Predictor:
     """The reader that `settings.reader` names; loads its model.
 
     Raises `UserError` for an unknown name and `MissingExtra` when its package is absent.
     """
-    name, _, target = settings.reader.partition(":")
-    if name in readers:
-        return readers[name](target, settings, media_root)
+    name, _, target = settings.model.partition(":")
+    if name in predictors:
+        return predictors[name](target, settings, media_root)
     if name not in backends:
-        raise UserError(f"no reader named {name!r}", mend=did_you_mean(name, names()))
-    from gen_msa.readers.prompted import Prompted, as_trained
+        raise UserError(f"no reader named {name!r}", hint=did_you_mean(name, names()))
+    from gen_msa.readers.prompted import PromptedPredictor, apply_training_settings
 
     backend = backends[name](target, settings.backend)
     # Only a backend that holds the weights can know how they were trained.
-    settings = as_trained(settings, getattr(backend, "trained", None))
-    return Prompted(backend, settings, media_root)
+    settings = apply_training_settings(settings, getattr(backend, "trained", None))
+    return PromptedPredictor(backend, settings, media_root)

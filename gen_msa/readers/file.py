@@ -15,23 +15,23 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError
-from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
-from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Post, Status
+from gen_msa.readers.base import Predictor, PredictorSettings, Prediction, Shown, predictors
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Status
 
 
-class Recorded:
+class RecordedPredictor:
     """Opinions looked up by post id; they stay on disk, only their places are held."""
 
-    def __init__(self, path: Path, by: str, name: str) -> None:
+    def __init__(self, path: Path, annotator: str, name: str) -> None:
         self._path = path
         self._name = name
-        self._places: dict[str, int] = {}
-        self._unread = ""
-        self._by = self._index(by)
+        self._offsets: dict[str, int] = {}
+        self._parse_errors = ""
+        self._annotator = self._index(annotator)
 
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """The recorded opinions about each post, in the order of its aspects."""
-        return [self._reading(post) for post in posts]
+        return [self._prediction(post) for post in posts]
 
     def preview(self, posts: Sequence[Post]) -> list[Shown]:
         """Nothing: a file is asked nothing."""
@@ -41,77 +41,77 @@ class Recorded:
         """The file's sha256 and the reader repeated."""
         with self._path.open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
-        return {"file": digest, "by": self._by, "name": self._name}
+        return {"file": digest, "by": self._annotator, "name": self._name}
 
-    def _index(self, wanted: str) -> str:
+    def _index(self, requested: str) -> str:
         """Note where each post's line starts; return whose opinions are repeated."""
-        readers_seen: set[str] = set()
-        unread: list[str] = []
+        annotators: set[str] = set()
+        parse_errors: list[str] = []
         offset = 0
         with self._path.open("rb") as f:
-            for number, line in enumerate(f, 1):
+            for line_number, line in enumerate(f, 1):
                 if line.strip():
                     try:
                         example = Example.model_validate_json(line)
                     except ValidationError as e:
-                        unread.append(f"line {number}: {jsonl.reason_of(e)}")
+                        parse_errors.append(f"line {line_number}: {jsonl.format_validation_error(e)}")
                     else:
-                        self._place(example.post.id, offset, number)
-                        readers_seen |= {o.by for o in example.opinions}
+                        self._add_offset(example.post.id, offset, line_number)
+                        annotators |= {o.annotator for o in example.opinions}
                 offset += len(line)
-        if unread:
-            self._unread = f" ({len(unread)} lines could not be read; {unread[0]})"
-        return self._whose(wanted, readers_seen)
+        if parse_errors:
+            self._parse_errors = f" ({len(parse_errors)} lines could not be read; {parse_errors[0]})"
+        return self._resolve_annotator(requested, annotators)
 
-    def _place(self, post_id: str, offset: int, number: int) -> None:
-        if self._places.setdefault(post_id, offset) != offset:
+    def _add_offset(self, post_id: str, offset: int, line_number: int) -> None:
+        if self._offsets.setdefault(post_id, offset) != offset:
             raise UserError(
-                f"{self._path}:{number}: post {post_id!r} stands there a second time",
-                mend="keep one line a post",
+                f"{self._path}:{line_number}: post {post_id!r} stands there a second time",
+                hint="keep one line a post",
             )
 
-    def _whose(self, wanted: str, found: set[str]) -> str:
-        if wanted and wanted in found:
-            return wanted
-        others = sorted(found - {"gold"})
-        if not wanted and len(others) == 1:
+    def _resolve_annotator(self, requested: str, annotators: set[str]) -> str:
+        if requested and requested in annotators:
+            return requested
+        others = sorted(annotators - {"gold"})
+        if not requested and len(others) == 1:
             return others[0]
-        names = ", ".join(sorted(found)) or "nobody"
-        mend = f"write file:{self._path}#NAME with one of them"
-        raise UserError(f"{self._path} holds opinions by {names}", mend=mend)
+        names = ", ".join(sorted(annotators)) or "nobody"
+        hint = f"write file:{self._path}#NAME with one of them"
+        raise UserError(f"{self._path} holds opinions by {names}", hint=hint)
 
-    def _reading(self, post: Post) -> Reading:
-        offset = self._places.get(post.id)
+    def _prediction(self, post: Post) -> Prediction:
+        offset = self._offsets.get(post.id)
         if offset is None:
-            return self._silent(post, f"no row for this post in {self._path}{self._unread}")
+            return self._empty_prediction(post, f"no row for this post in {self._path}{self._parse_errors}")
         with self._path.open("rb") as f:
             f.seek(offset)
             example = Example.model_validate_json(f.readline())
         if example.post.text != post.text:
-            why = f"{self._path} has another text under the id {post.id!r}"
-            return Reading(refused=why, mend="use the file made from these posts")
-        said = [o.model_copy(update={"by": self._name}) for o in example.said_by(self._by)]
-        by_aspect = {o.aspect: o for o in said}
-        if len(by_aspect) != len(said):
-            why = f"{self._path} has two opinions of {self._by} on one aspect of {post.id!r}"
-            return Reading(refused=why, mend="keep one of them")
+            reason = f"{self._path} has another text under the id {post.id!r}"
+            return Prediction(rejection=reason, hint="use the file made from these posts")
+        opinions = [o.model_copy(update={"by": self._name}) for o in example.opinions_by(self._annotator)]
+        by_aspect = {o.aspect: o for o in opinions}
+        if len(by_aspect) != len(opinions):
+            reason = f"{self._path} has two opinions of {self._annotator} on one aspect of {post.id!r}"
+            return Prediction(rejection=reason, hint="keep one of them")
         if not post.aspects:
-            return Reading(tuple(said)) if said else self._silent(post, "no opinion on this post")
-        why = "no opinion on this aspect"
-        return Reading(tuple(by_aspect.get(a) or self._empty(a, why) for a in post.aspects))
+            return Prediction(tuple(opinions)) if opinions else self._empty_prediction(post, "no opinion on this post")
+        reason = "no opinion on this aspect"
+        return Prediction(tuple(by_aspect.get(a) or self._empty_opinion(a, reason) for a in post.aspects))
 
-    def _silent(self, post: Post, why: str) -> Reading:
-        return Reading(tuple(self._empty(a, why) for a in post.aspects or (WHOLE_POST,)))
+    def _empty_prediction(self, post: Post, reason: str) -> Prediction:
+        return Prediction(tuple(self._empty_opinion(a, reason) for a in post.aspects or (OVERALL_ASPECT,)))
 
-    def _empty(self, aspect: Aspect, why: str) -> Opinion:
-        return Opinion(by=self._name, aspect=aspect, status=Status.EMPTY, how={"recorded": why})
+    def _empty_opinion(self, aspect: Aspect, reason: str) -> Opinion:
+        return Opinion(annotator=self._name, aspect=aspect, status=Status.EMPTY, provenance={"recorded": reason})
 
 
-@readers.register
-def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
     """The opinions recorded in a JSONL file of examples."""
-    name, _, by = target.partition("#")
+    name, _, annotator = target.partition("#")
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"no file {name!r} to repeat opinions from", mend="write file:PATH[#NAME]")
-    return Recorded(path, by, settings.reader)
+        raise UserError(f"no file {name!r} to repeat opinions from", hint="write file:PATH[#NAME]")
+    return RecordedPredictor(path, annotator, settings.model)

@@ -14,30 +14,30 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from gen_msa.data import open_source
-from gen_msa.data.splits import is_test
+from gen_msa.data import open_examples
+from gen_msa.data.splits import is_test_split
 from gen_msa.errors import UserError
-from gen_msa.readers._asked import Asked, asked
-from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
+from gen_msa.readers._asked import AspectSelection, select_aspects
+from gen_msa.readers.base import Predictor, PredictorSettings, Prediction, Shown, predictors
 from gen_msa.types import Example, Opinion, Polarity, Post
 
 
-class Majority:
+class MajorityPredictor:
     """Says one label of every aspect."""
 
     def __init__(
-        self, counts: Mapping[Polarity, int], settings: ReaderSettings, about: str
+        self, counts: Mapping[Polarity, int], settings: PredictorSettings, source_description: str
     ) -> None:
         """`counts`: gold opinions of each class, at least one of any; `about`: whose they are."""
         total = sum(counts.values())
         self._settings = settings
         self._probs = {p: counts.get(p, 0) / total for p in Polarity}
-        self._says = max(Polarity, key=lambda p: self._probs[p])  # the first of equals
-        self._how = {"majority_of": about}
+        self._label = max(Polarity, key=lambda p: self._probs[p])  # the first of equals
+        self._provenance = {"majority_of": source_description}
 
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """The same polarity and probabilities for every aspect asked about."""
-        return [self._reading(a) for a in asked(posts, self._settings)]
+        return [self._prediction(selection) for selection in select_aspects(posts, self._settings)]
 
     def preview(self, posts: Sequence[Post]) -> list[Shown]:
         """Nothing: nothing is asked."""
@@ -45,36 +45,36 @@ class Majority:
 
     def fingerprint(self) -> dict[str, JsonValue]:
         """What it says, of whose labels, and where aspects come from."""
-        probs: dict[str, JsonValue] = {str(p): share for p, share in self._probs.items()}
-        return {"probs": probs, "aspects": self._settings.aspects, **self._how}
+        probs: dict[str, JsonValue] = {str(p): prob for p, prob in self._probs.items()}
+        return {"probs": probs, "aspects": self._settings.aspects, **self._provenance}
 
-    def _reading(self, about: Asked) -> Reading:
-        how = {**self._how, "aspect_source": about.source}
-        said = Opinion(
-            by=self._settings.reader, polarity=self._says, probs=dict(self._probs), how=how
+    def _prediction(self, selection: AspectSelection) -> Prediction:
+        provenance = {**self._provenance, "aspect_source": selection.source}
+        opinion = Opinion(
+            annotator=self._settings.model, polarity=self._label, probs=dict(self._probs), provenance=provenance
         )
-        return Reading(tuple(said.model_copy(update={"aspect": a}) for a in about.aspects))
+        return Prediction(tuple(opinion.model_copy(update={"aspect": a}) for a in selection.aspects))
 
 
-@readers.register
-def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
     """The majority reader of the source `target`; reads it whole, once."""
     if not target:
-        mend = "write majority:SOURCE, e.g. majority:twitter2015:train"
-        raise UserError("majority needs labels to count", mend=mend)
-    if is_test(target):
+        hint = "write majority:SOURCE, e.g. majority:twitter2015:train"
+        raise UserError("majority needs labels to count", hint=hint)
+    if is_test_split(target):
         raise UserError(
             f"majority:{target}: the labels of a test split are not to be counted",
-            mend="count those of its train split",
+            hint="count those of its train split",
         )
     counts: Counter[Polarity] = Counter()
-    bad = 0
-    for row in open_source(target).rows():
+    n_rejected = 0
+    for row in open_examples(target).rows():
         if isinstance(row, Example):
-            counts.update(o.polarity for o in row.said_by("gold") if o.polarity)
+            counts.update(o.polarity for o in row.opinions_by("gold") if o.polarity)
         else:
-            bad += 1
+            n_rejected += 1
     if not counts:
         raise UserError(f"{target} has no opinion by gold to count")
-    unread = f", {bad:,} rows could not be read" if bad else ""
-    return Majority(counts, settings, f"{target} (n={counts.total():,}{unread})")
+    rejected_note = f", {n_rejected:,} rows could not be read" if n_rejected else ""
+    return MajorityPredictor(counts, settings, f"{target} (n={counts.total():,}{rejected_note})")

@@ -18,32 +18,32 @@ from pydantic import JsonValue
 
 from gen_msa import manifest
 from gen_msa.data.minigpt4 import (
-    LEAD,
-    Key,
-    declared,
-    folder_of,
-    rationale,
-    rationales,
-    untranslated,
+    RATIONALE_PREFIX,
+    RationaleKey,
+    stated_label,
+    rationale_folder,
+    find_rationale,
+    load_rationales,
+    strip_translation,
 )
 from gen_msa.errors import UserError
-from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
-from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post, Status
+from gen_msa.readers.base import Predictor, PredictorSettings, Prediction, Shown, predictors
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post, Status
 
 
-class MiniGpt4:
+class MiniGpt4Predictor:
     """Rationales looked up by text, target and picture."""
 
-    def __init__(self, table: Mapping[Key, str], name: str, digest: str) -> None:
+    def __init__(self, recorded_rationales: Mapping[RationaleKey, str], name: str, digest: str) -> None:
         """`table`: what was recorded; `name`: the reader's; `digest`: sha256 of the file."""
-        self._table = table
+        self._rationales = recorded_rationales
         self._name = name
         self._digest = digest
 
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """An opinion for each aspect of each post, or for the post as a whole, which is empty."""
         return [
-            Reading(tuple(self._opinion(p, a) for a in p.aspects or (WHOLE_POST,))) for p in posts
+            Prediction(tuple(self._opinion(p, a) for a in p.aspects or (OVERALL_ASPECT,))) for p in posts
         ]
 
     def preview(self, posts: Sequence[Post]) -> list[Shown]:
@@ -55,32 +55,32 @@ class MiniGpt4:
         return {"file": self._digest, "name": self._name}
 
     def _opinion(self, post: Post, aspect: Aspect) -> Opinion:
-        said = rationale(self._table, post, aspect)
-        empty = Opinion(by=self._name, aspect=aspect, status=Status.EMPTY)
-        if said is None:
-            how = {"recorded": "no rationale for this text, target and picture"}
-            return empty.model_copy(update={"how": how})
-        if not said.strip():
-            return empty.model_copy(update={"raw": said})
-        polarity = declared(said)
+        recorded = find_rationale(self._rationales, post, aspect)
+        empty = Opinion(annotator=self._name, aspect=aspect, status=Status.EMPTY)
+        if recorded is None:
+            provenance = {"recorded": "no rationale for this text, target and picture"}
+            return empty.model_copy(update={"how": provenance})
+        if not recorded.strip():
+            return empty.model_copy(update={"raw": recorded})
+        polarity = stated_label(recorded)
         return Opinion(
-            by=self._name,
+            annotator=self._name,
             aspect=aspect,
             polarity=polarity,
-            explanation=LEAD.sub("", untranslated(said).strip(), count=1).strip() or None,
-            raw=said,
+            explanation=RATIONALE_PREFIX.sub("", strip_translation(recorded).strip(), count=1).strip() or None,
+            raw=recorded,
             status=Status.OK if polarity else Status.UNPARSED,
         )
 
 
-@readers.register
-def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
     """The rationales of `CORPUS:SPLIT`."""
     name, _, split = target.partition(":")
-    folder = folder_of(name)
-    known = sorted(p.stem for p in folder.glob("*.json"))
-    if not re.fullmatch(r"\w+", split) or split not in known:
-        mend = ", ".join(f"minigpt4:{name}:{s}" for s in known) or "look into GEN_MSA_DATA"
-        raise UserError(f"no rationales of the split {split!r} of {name}", mend=mend)
+    folder = rationale_folder(name)
+    available_splits = sorted(p.stem for p in folder.glob("*.json"))
+    if not re.fullmatch(r"\w+", split) or split not in available_splits:
+        hint = ", ".join(f"minigpt4:{name}:{s}" for s in available_splits) or "look into GEN_MSA_DATA"
+        raise UserError(f"no rationales of the split {split!r} of {name}", hint=hint)
     digest = manifest.sha256(folder / f"{split}.json")
-    return MiniGpt4(rationales(folder, [split]), settings.reader, digest)
+    return MiniGpt4Predictor(load_rationales(folder, [split]), settings.model, digest)

@@ -18,37 +18,37 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa.errors import UserError
-from gen_msa.readers._reasoning import TEMPLATE, Nearby, evidence, nearby, reason
-from gen_msa.readers._showing import Shown as Seen
-from gen_msa.readers._showing import cues, show
-from gen_msa.readers._student import Mind, open_mind
-from gen_msa.readers.base import Reader, ReaderSettings, Reading, Shown, readers
-from gen_msa.students import CLASSES, Row
-from gen_msa.students.common.occluding import Carried, carriers
+from gen_msa.readers._reasoning import TEMPLATE_SOURCE, AspectContext, build_evidence, aspect_contexts, template_explanation
+from gen_msa.readers._showing import StudentInputs as Seen
+from gen_msa.readers._showing import context_cues, build_student_inputs
+from gen_msa.readers._student import Classifier, load_classifier
+from gen_msa.readers.base import Predictor, PredictorSettings, Prediction, Shown, predictors
+from gen_msa.students import CLASSES, AspectExample
+from gen_msa.students.common.occluding import Attribution, attribute
 from gen_msa.types import Opinion, Polarity, Post, Status
 
 
-class StudentReader:
+class StudentPredictor:
     """Asks a student about each aspect of each post, many rows at once."""
 
-    def __init__(self, mind: Mind, settings: ReaderSettings, media_root: Path) -> None:
+    def __init__(self, classifier: Classifier, settings: PredictorSettings, media_root: Path) -> None:
         """Raises `UserError` for cues that the student was not trained with."""
-        self._mind = mind
+        self._classifier = classifier
         self._settings = settings
         self._root = media_root
-        self._cues = cues(mind.kept, settings)
+        self._cues = context_cues(classifier.student_config, settings)
 
-    def read(self, posts: Sequence[Post]) -> list[Reading]:
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
         """The opinions about each post, in the order of its aspects."""
-        shown = show(posts, self._mind.kept, self._settings, self._root)
-        said = self._mind.ask(shown.rows)
-        opinions = [self._opinion(*one) for one in zip(shown.rows, said, shown.how, strict=True)]
-        if self._settings.reasons:
-            opinions = self._explained(shown, said, opinions)
-        left = iter(opinions)
+        inputs = build_student_inputs(posts, self._classifier.student_config, self._settings, self._root)
+        class_probs = self._classifier.predict_probs(inputs.rows)
+        opinions = [self._opinion(*row_fields) for row_fields in zip(inputs.rows, class_probs, inputs.provenance, strict=True)]
+        if self._settings.explanations:
+            opinions = self._explain(inputs, class_probs, opinions)
+        remaining = iter(opinions)
         return [
-            shown.refused.get(i) or Reading(tuple(next(left) for _ in p.aspects))
-            for i, p in enumerate(shown.posts)
+            inputs.rejected.get(i) or Prediction(tuple(next(remaining) for _ in p.aspects))
+            for i, p in enumerate(inputs.posts)
         ]
 
     def preview(self, posts: Sequence[Post]) -> list[Shown]:
@@ -57,62 +57,62 @@ class StudentReader:
 
     def fingerprint(self) -> dict[str, JsonValue]:
         """Hash of every byte of the student's folder, its name, and what it is asked for."""
-        s = self._settings
-        own = {"revision": self._mind.revision, "name": s.reader, "aspects": s.aspects}
-        shown: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
-        pictures = {"pictures": s.pictures, "bad_picture": s.bad_picture}
-        return {**own, **pictures, "reasons": s.reasons, "near": s.cues != {}, "cues": shown}
+        settings = self._settings
+        identity = {"revision": self._classifier.revision, "name": settings.model, "aspects": settings.aspects}
+        cue_options: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
+        image_settings = {"pictures": settings.images, "bad_picture": settings.bad_image}
+        return {**identity, **image_settings, "reasons": settings.explanations, "near": settings.cues != {}, "cues": cue_options}
 
-    def _opinion(self, row: Row, shares: Sequence[float], how: dict[str, str]) -> Opinion:
-        kept, by = self._mind.kept, self._settings.reader
-        how = {"student": f"{kept.student}@{self._mind.revision[:12]}", **how}
-        if self._mind.engine != "torch":
-            how["engine"] = self._mind.engine
-        if kept.text == "reason":
-            how["reads"] = "the text as a reason"
-        if self._mind.cut(row):
-            how["text"] = f"cut at {kept.max_length} tokens"
-        if not all(map(math.isfinite, shares)):
-            how["error"] = "its logits are not finite"
-            return Opinion(by=by, aspect=row.aspect, status=Status.ERROR, how=how)
-        probs: dict[Polarity, float] = dict(zip(CLASSES, shares, strict=True))
-        says = max(CLASSES, key=lambda c: probs[c])
-        return Opinion(by=by, aspect=row.aspect, polarity=says, probs=probs, how=how)
+    def _opinion(self, row: AspectExample, class_probs: Sequence[float], provenance: dict[str, str]) -> Opinion:
+        student_config, annotator = self._classifier.student_config, self._settings.model
+        provenance = {"student": f"{student_config.student}@{self._classifier.revision[:12]}", **provenance}
+        if self._classifier.engine != "torch":
+            provenance["engine"] = self._classifier.engine
+        if student_config.text == "reason":
+            provenance["reads"] = "the text as a reason"
+        if self._classifier.is_truncated(row):
+            provenance["text"] = f"cut at {student_config.max_length} tokens"
+        if not all(map(math.isfinite, class_probs)):
+            provenance["error"] = "its logits are not finite"
+            return Opinion(annotator=annotator, aspect=row.aspect, status=Status.ERROR, provenance=provenance)
+        probs: dict[Polarity, float] = dict(zip(CLASSES, class_probs, strict=True))
+        label = max(CLASSES, key=lambda c: probs[c])
+        return Opinion(annotator=annotator, aspect=row.aspect, polarity=label, probs=probs, provenance=provenance)
 
-    def _explained(
-        self, shown: Seen, said: Sequence[Sequence[float]], opinions: Sequence[Opinion]
+    def _explain(
+        self, inputs: Seen, class_probs: Sequence[Sequence[float]], opinions: Sequence[Opinion]
     ) -> list[Opinion]:
         """The opinions with their evidence and reasons; those without a polarity as they are."""
-        found = carriers(shown.rows, said, self._mind.ask)
-        near = [Nearby()] * len(shown.rows)
+        attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)
+        contexts = [AspectContext()] * len(inputs.rows)
         if self._settings.cues != {}:
-            near = [one for some in nearby(shown.posts) for one in some]
-        return [_with_reason(*one) for one in zip(opinions, shown.rows, found, near, strict=True)]
+            contexts = [aspect_context for post_contexts in aspect_contexts(inputs.posts) for aspect_context in post_contexts]
+        return [_with_explanation(*aspect_context) for aspect_context in zip(opinions, inputs.rows, attributions, contexts, strict=True)]
 
 
-def _with_reason(opinion: Opinion, row: Row, carried: Carried, near: Nearby) -> Opinion:
+def _with_explanation(opinion: Opinion, row: AspectExample, attribution: Attribution, aspect_context: AspectContext) -> Opinion:
     if opinion.polarity is None:
         return opinion
-    quoted = evidence(row.text, row.context, carried)
-    others = [f"the {name}" for name in carried.others]
-    told = reason(opinion.aspect, opinion.polarity, quoted, near, others)
-    how = {**opinion.how, "explanation_source": TEMPLATE}
-    if near.source:
-        how["cue_source"] = near.source
-    return opinion.model_copy(update={"explanation": told, "evidence": quoted, "how": how})
+    evidence_items = build_evidence(row.text, row.context, attribution)
+    others = [f"the {name}" for name in attribution.part_drops]
+    explanation = template_explanation(opinion.aspect, opinion.polarity, evidence_items, aspect_context, others)
+    provenance = {**opinion.provenance, "explanation_source": TEMPLATE_SOURCE}
+    if aspect_context.source:
+        provenance["cue_source"] = aspect_context.source
+    return opinion.model_copy(update={"explanation": explanation, "evidence": evidence_items, "how": provenance})
 
 
-@readers.register
-def make(target: str, settings: ReaderSettings, media_root: Path) -> Reader:
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
     """The student in the folder `target`."""
     folder = Path(target)
     if not target or not folder.is_dir():
-        raise UserError(f"no folder {target!r} with a student in it", mend="write student:DIR")
+        raise UserError(f"no folder {target!r} with a student in it", hint="write student:DIR")
     if settings.backend.device not in ("auto", "cpu"):
         raise UserError(f"students read on the CPU, not on {settings.backend.device}")
     if settings.backend.dtype not in ("auto", "float32"):
         raise UserError(f"students read in float32, not in {settings.backend.dtype}")
-    mind = open_mind(folder, together=settings.backend.batch_size)
-    if mind.engine == "onnx int8" and settings.backend.dtype != "auto":
+    classifier = load_classifier(folder, batch_size=settings.backend.batch_size)
+    if classifier.engine == "onnx int8" and settings.backend.dtype != "auto":
         raise UserError(f"{folder} reads in int8, not in {settings.backend.dtype}")
-    return StudentReader(mind, settings, media_root)
+    return StudentPredictor(classifier, settings, media_root)

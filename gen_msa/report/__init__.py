@@ -10,7 +10,7 @@ counts agreement with gold and estimates nothing.
 
 from gen_msa.report.page import write_html
 from gen_msa.report.spreadsheet import write_csv
-from gen_msa.report.summary import Summary, Tally
-from gen_msa.report.terminal import table
+from gen_msa.report.summary import OpinionSummary, PredictorCounts
+from gen_msa.report.terminal import opinion_table
 
-__all__ = ["Summary", "Tally", "table", "write_csv", "write_html"]
+__all__ = ["OpinionSummary", "PredictorCounts", "opinion_table", "write_csv", "write_html"]

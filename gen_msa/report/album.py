@@ -14,23 +14,23 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from gen_msa.media import PictureLimits, PictureProblem, admit, load
+from gen_msa.media import ImageLimits, ImageError, open_image, load_image
 from gen_msa.types import Media
 
-SIDE = 256
+MAX_SIDE = 256
 """Pixels of the longer side; a card shows about 210."""
 
-QUALITY = 60
+JPEG_QUALITY = 60
 """JPEG quality: with `SIDE`, about 6 kB a picture; a page of 5,000 must still open at once."""
 
-Draw = Callable[[Media, Path], str]
+DrawThumbnail = Callable[[Media, Path], str]
 """A small picture as a data URL; raises `PictureProblem` when there is none to be had."""
 
-_PATH_SHOWN = 200
+_MAX_PATH_CHARS = 200
 
 
 @dataclass(frozen=True)
-class Frame:
+class MediaThumbnail:
     """What stands in the place of one medium."""
 
     kind: str
@@ -43,48 +43,48 @@ class Frame:
     """Why there is no picture."""
 
 
-class Album:
+class ThumbnailStore:
     """Hands out every picture once and refers to it afterwards."""
 
-    def __init__(self, root: Path, draw: Draw | None = None) -> None:
+    def __init__(self, root: Path, draw: DrawThumbnail | None = None) -> None:
         self._root = root
-        self._draw = draw or thumbnail
-        self._by_path: dict[bytes, Frame] = {}
+        self._draw = draw or draw_thumbnail
+        self._by_path: dict[bytes, MediaThumbnail] = {}
         self._keys: set[str] = set()
 
-    def frame(self, media: Media) -> Frame:
+    def get(self, media: Media) -> MediaThumbnail:
         """The frame for one medium; sound, film and features have neither picture nor problem."""
         if media.kind != "image":
-            return Frame(media.kind, _short(media.path))
+            return MediaThumbnail(media.kind, _shorten_path(media.path))
         # A path may be a data URL of megabytes: remembered by its hash, shown by its beginning.
-        place = sha256(media.path.encode()).digest()
-        known = self._by_path.get(place)
-        if known is None:
-            known = self._developed(media)
+        path_hash = sha256(media.path.encode()).digest()
+        cached = self._by_path.get(path_hash)
+        if cached is None:
+            cached = self._render(media)
             # The bytes are given away once and not kept: only the key is remembered.
-            self._by_path[place] = replace(known, url="")
-        return known
+            self._by_path[path_hash] = replace(cached, url="")
+        return cached
 
-    def _developed(self, media: Media) -> Frame:
-        path = _short(media.path)
+    def _render(self, media: Media) -> MediaThumbnail:
+        path = _shorten_path(media.path)
         try:
             url = self._draw(media, self._root)
-        except PictureProblem as e:
-            return Frame(media.kind, path, problem=f"{e.reason}; {e.mend}")
+        except ImageError as e:
+            return MediaThumbnail(media.kind, path, problem=f"{e.reason}; {e.hint}")
         key = "i" + sha256(url.encode()).hexdigest()[:16]
-        first = key not in self._keys
+        is_new = key not in self._keys
         self._keys.add(key)
-        return Frame(media.kind, path, key=key, url=url if first else "")
+        return MediaThumbnail(media.kind, path, key=key, url=url if is_new else "")
 
 
-def _short(path: str) -> str:
-    return path if len(path) <= _PATH_SHOWN else path[:_PATH_SHOWN] + "…"
+def _shorten_path(path: str) -> str:
+    return path if len(path) <= _MAX_PATH_CHARS else path[:_MAX_PATH_CHARS] + "…"
 
 
-def thumbnail(media: Media, root: Path) -> str:
+def draw_thumbnail(media: Media, root: Path) -> str:
     """A JPEG of at most `SIDE` pixels, drawn from a picture that `media` has admitted."""
-    picture = load(admit(media, root, PictureLimits()))
-    picture.thumbnail((SIDE, SIDE))
+    image = load_image(open_image(media, root, ImageLimits()))
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     out = BytesIO()
-    picture.save(out, "JPEG", quality=QUALITY, optimize=True)
+    image.save(out, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + b64encode(out.getvalue()).decode()

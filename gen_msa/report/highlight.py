@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """A stretch `start:end` of a text, what it is, and its tone (a polarity, `mixed`, `none`)."""
 
     start: int
@@ -22,7 +22,7 @@ class Span(NamedTuple):
     tone: str
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """A stretch of text over which nothing changes."""
 
     start: int
@@ -35,40 +35,40 @@ class Piece(NamedTuple):
     """The aspect that speaks here ends here."""
 
 
-def pieces(text: str, spans: Iterable[Span]) -> list[Piece]:
+def split_text(text: str, spans: Iterable[TextSpan]) -> list[TextPiece]:
     """The whole text in order, cut at every end of every span; O(n log n) in the spans.
 
     Empty spans and those that reach outside the text are left out.
     """
-    kept = sorted(s for s in spans if 0 <= s.start < s.end <= len(text))
-    cuts = sorted({0, len(text), *(s.start for s in kept), *(s.end for s in kept)})
-    ending = sorted((s for s in kept if s.role == "evidence"), key=lambda s: s.end, reverse=True)
+    valid_spans = sorted(s for s in spans if 0 <= s.start < s.end <= len(text))
+    boundaries = sorted({0, len(text), *(s.start for s in valid_spans), *(s.end for s in valid_spans)})
+    open_evidence = sorted((s for s in valid_spans if s.role == "evidence"), key=lambda s: s.end, reverse=True)
     aspects: list[tuple[int, int, str]] = []  # (length, end, tone); the shortest on top
     tones: Counter[str] = Counter()
-    opening = iter(kept)
-    coming = next(opening, None)
-    out: list[Piece] = []
-    for start, end in pairwise(cuts):
-        while ending and ending[-1].end <= start:
-            tones[ending.pop().tone] -= 1
-        while coming is not None and coming.start == start:
-            if coming.role == "aspect":
-                heapq.heappush(aspects, (coming.end - coming.start, coming.end, coming.tone))
+    upcoming = iter(valid_spans)
+    next_span = next(upcoming, None)
+    out: list[TextPiece] = []
+    for start, end in pairwise(boundaries):
+        while open_evidence and open_evidence[-1].end <= start:
+            tones[open_evidence.pop().tone] -= 1
+        while next_span is not None and next_span.start == start:
+            if next_span.role == "aspect":
+                heapq.heappush(aspects, (next_span.end - next_span.start, next_span.end, next_span.tone))
             else:
-                tones[coming.tone] += 1
-            coming = next(opening, None)
+                tones[next_span.tone] += 1
+            next_span = next(upcoming, None)
         while aspects and aspects[0][1] <= start:
             heapq.heappop(aspects)
         aspect = aspects[0] if aspects else None
         closes = aspect is not None and aspect[1] == end
         tone = aspect[2] if aspect else None
         out.append(
-            Piece(start, text[start:end], tone, blend(t for t, n in tones.items() if n), closes)
+            TextPiece(start, text[start:end], tone, merge_tones(t for t, n in tones.items() if n), closes)
         )
     return out
 
 
-def blend(tones: Iterable[str]) -> str | None:
+def merge_tones(tones: Iterable[str]) -> str | None:
     """One tone for several: theirs when they are the same, `mixed` when not, None when none."""
-    found = set(tones)
-    return found.pop() if len(found) == 1 else "mixed" if found else None
+    distinct = set(tones)
+    return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else None

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from gen_msa.jsonl import whole
-from gen_msa.report.album import Album, Draw
-from gen_msa.report.cards import card_of
+from gen_msa.jsonl import atomic_write
+from gen_msa.report.album import ThumbnailStore, DrawThumbnail
+from gen_msa.report.cards import build_card
 from gen_msa.report.groups import GOLD
-from gen_msa.report.summary import Summary
-from gen_msa.report.templates import chunks, code, environment
+from gen_msa.report.summary import OpinionSummary
+from gen_msa.report.templates import read_chunks, page_assets, environment
 from gen_msa.types import Example
 
 
@@ -29,7 +29,7 @@ def write_html(
     media_root: Path,
     facts: Mapping[str, str],
     limit: int = 5000,
-    draw: Draw | None = None,
+    draw: DrawThumbnail | None = None,
 ) -> int:
     """Write the report and return how many posts it shows (at most `limit`).
 
@@ -38,26 +38,26 @@ def write_html(
     data URL from a picture below `media_root`; the default goes through `media`. The file appears
     under its name only when it is complete.
     """
-    summary, album = Summary(), Album(media_root, draw)
+    summary, thumbnails = OpinionSummary(), ThumbnailStore(media_root, draw)
     env = environment()
     card = env.get_template("card.html.jinja")
     with TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as cards:
         for example in examples:
             summary.add(example)
             if summary.posts <= limit:
-                cards.write(card.render(card=card_of(example, summary.posts, album)))
+                cards.write(card.render(card=build_card(example, summary.posts, thumbnails)))
         cards.seek(0)
-        shown = min(summary.posts, limit)
+        n_shown = min(summary.posts, limit)
         page = env.get_template("page.html.jinja").generate(
-            cards=chunks(cards),
+            cards=read_chunks(cards),
             title=title,
             facts=facts,
-            shown=shown,
+            shown=n_shown,
             summary=summary,
             gold=GOLD,
-            **code("page.css", "card.css", script="page.js"),
+            **page_assets("page.css", "card.css", script="page.js"),
         )
-        with whole(path) as out:
+        with atomic_write(path) as out:
             for piece in page:
                 out.write(piece.encode("utf-8", "replace"))
-    return shown
+    return n_shown

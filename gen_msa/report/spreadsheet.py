@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
 
-from gen_msa.jsonl import whole
+from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example, Opinion, Polarity, Post
 
-COLUMNS = (
+CSV_COLUMNS = (
     *("post", "text", "aspect", "start", "by", "polarity", "probability"),
     *(f"p_{p}" for p in Polarity),
     *("score", "explanation", "evidence", "status", "how"),
@@ -25,7 +25,7 @@ COLUMNS = (
 
 _STARTS_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
-Cell = str | float | int | None
+CsvCell = str | float | int | None
 
 
 def write_csv(examples: Iterable[Example], path: Path) -> int:
@@ -35,19 +35,19 @@ def write_csv(examples: Iterable[Example], path: Path) -> int:
     Several quotes are joined by ` | `, provenance by `; `.
     """
     rows = 0
-    with whole(path) as f:
+    with atomic_write(path) as f:
         text = TextIOWrapper(f, "utf-8-sig", errors="replace", newline="")
         out = csv.writer(text)
-        out.writerow(COLUMNS)
+        out.writerow(CSV_COLUMNS)
         for example in examples:
             for opinion in example.opinions or (None,):
-                out.writerow([safe(cell) for cell in _cells(example.post, opinion)])
+                out.writerow([escape_formula(cell) for cell in _csv_cells(example.post, opinion)])
                 rows += 1
         text.detach()
     return rows
 
 
-def safe(cell: Cell) -> Cell:
+def escape_formula(cell: CsvCell) -> CsvCell:
     """The cell with an apostrophe before it if a spreadsheet could take it for a formula."""
     if not isinstance(cell, str):
         return cell
@@ -55,16 +55,16 @@ def safe(cell: Cell) -> Cell:
     return "'" + cell if risky else cell
 
 
-def _cells(post: Post, opinion: Opinion | None) -> list[Cell]:
+def _csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
     if opinion is None:
-        return [post.id, post.text, *([None] * (len(COLUMNS) - 2))]
+        return [post.id, post.text, *([None] * (len(CSV_COLUMNS) - 2))]
     probs = opinion.probs or {}
     return [
         post.id,
         post.text,
         opinion.aspect.term,
         opinion.aspect.start,
-        opinion.by,
+        opinion.annotator,
         opinion.polarity,
         opinion.probability,
         *(probs.get(p) for p in Polarity),
@@ -72,5 +72,5 @@ def _cells(post: Post, opinion: Opinion | None) -> list[Cell]:
         opinion.explanation,
         " | ".join(e.quote for e in opinion.evidence),
         opinion.status,
-        "; ".join(f"{key}={value}" for key, value in opinion.how.items()),
+        "; ".join(f"{key}={value}" for key, value in opinion.provenance.items()),
     ]

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from gen_msa.report.groups import GOLD, READ, by_aspect
-from gen_msa.report.visible import MARK, STYLE, counted, printable
+from gen_msa.report.groups import GOLD, READ_STATUSES, group_by_aspect
+from gen_msa.report.visible import TONE_SYMBOLS, TONE_STYLES, pluralize, printable
 from gen_msa.types import Example, Opinion, Polarity, Status
 
 
 @dataclass
-class Tally:
+class PredictorCounts:
     """What one reader said, in numbers."""
 
     opinions: int = 0
@@ -39,76 +39,76 @@ class Tally:
             self.polarity[opinion.polarity] += 1
 
     @property
-    def unread(self) -> int:
+    def unparsed(self) -> int:
         """Answers that could not be read; each counts as wrong."""
-        return sum(n for status, n in self.status.items() if status not in READ)
+        return sum(n for status, n in self.status.items() if status not in READ_STATUSES)
 
     @property
-    def unread_rate(self) -> float:
+    def unparsed_rate(self) -> float:
         """`unread` as a share of all opinions, 0..1; 0 when there are none."""
-        return self.unread / self.opinions if self.opinions else 0.0
+        return self.unparsed / self.opinions if self.opinions else 0.0
 
 
-class Summary:
+class OpinionSummary:
     """Counts over a stream of examples; rich can print it."""
 
     def __init__(self) -> None:
         self.posts = 0
         self.without_opinion = 0
-        self.readers: dict[str, Tally] = {}
+        self.annotators: dict[str, PredictorCounts] = {}
 
     def add(self, example: Example) -> None:
         """Count one example."""
         self.posts += 1
         self.without_opinion += not example.opinions
         for opinion in example.opinions:
-            self.readers.setdefault(opinion.by, Tally()).add(opinion)
-        for group in by_aspect(example):
-            for opinion in group.said:
+            self.annotators.setdefault(opinion.annotator, PredictorCounts()).add(opinion)
+        for group in group_by_aspect(example):
+            for opinion in group.predictions:
                 verdict = group.verdict(opinion)
-                self.readers[opinion.by].compared += verdict is not None
-                self.readers[opinion.by].agree += verdict == "agrees"
+                self.annotators[opinion.annotator].compared += verdict is not None
+                self.annotators[opinion.annotator].agree += verdict == "agrees"
 
     @property
     def opinions(self) -> int:
         """Opinions by all readers, gold included."""
-        return sum(t.opinions for t in self.readers.values())
+        return sum(t.opinions for t in self.annotators.values())
 
     @property
     def status(self) -> Counter[Status]:
         """Statuses over all readers."""
-        return sum((t.status for t in self.readers.values()), Counter())
+        return sum((t.status for t in self.annotators.values()), Counter())
 
     @property
     def polarity(self) -> Counter[Polarity]:
         """Polarities over all readers but gold; gold's own when nobody else spoke."""
-        others = [t for by, t in self.readers.items() if by != GOLD]
-        return sum((t.polarity for t in others or self.readers.values()), Counter())
+        others = [t for annotator, t in self.annotators.items() if annotator != GOLD]
+        return sum((t.polarity for t in others or self.annotators.values()), Counter())
 
     def __rich__(self) -> Table:
         """One row a reader; what did not happen at all has no column."""
-        compared = any(t.compared for t in self.readers.values())
-        odd = any(s is not Status.OK for s in self.status)
+        compared = any(t.compared for t in self.annotators.values())
+        has_other_status = any(s is not Status.OK for s in self.status)
         out = Table(box=None, pad_edge=False, title_justify="left", title=self._title())
         out.add_column("reader", overflow="fold")
         out.add_column("opinions", justify="right")
         for p in Polarity:
-            out.add_column(f"{MARK[p]} {p[:3]}", justify="right", style=STYLE[p])
+            out.add_column(f"{TONE_SYMBOLS[p]} {p[:3]}", justify="right", style=TONE_STYLES[p])
         out.add_column("unread", justify="right")
         if compared:
             out.add_column("as gold", justify="right", no_wrap=True)
-        if odd:
+        if has_other_status:
             out.add_column("other than ok", style="dim")
-        for by, tally in self.readers.items():
-            cells = [tally.opinions, *(tally.polarity[p] for p in Polarity), tally.unread]
-            agree = [f"{tally.agree} of {tally.compared}" if tally.compared else "–"]
-            other = ", ".join(f"{n} {s}" for s, n in tally.status.items() if s is not Status.OK)
-            row = [f"{n:,}" for n in cells] + agree * compared + [other] * odd
-            out.add_row(Text(printable(by)), *row)
+        for annotator, counts in self.annotators.items():
+            cells = [counts.opinions, *(counts.polarity[p] for p in Polarity), counts.unparsed]
+            agree = [f"{counts.agree} of {counts.compared}" if counts.compared else "–"]
+            other = ", ".join(f"{n} {s}" for s, n in counts.status.items() if s is not Status.OK)
+            row = [f"{n:,}" for n in cells] + agree * compared + [other] * has_other_status
+            out.add_row(Text(printable(annotator)), *row)
         return out
 
     def _title(self) -> Text:
-        said = f"{counted(self.posts, 'post')}, {counted(self.opinions, 'opinion')}"
+        text = f"{pluralize(self.posts, 'post')}, {pluralize(self.opinions, 'opinion')}"
         if self.without_opinion:
-            said += f", {counted(self.without_opinion, 'post')} without any"
-        return Text(said, style="bold")
+            text += f", {pluralize(self.without_opinion, 'post')} without any"
+        return Text(text, style="bold")

@@ -15,39 +15,39 @@ from rich.table import Table
 from rich.text import Text
 
 from gen_msa.report.groups import GOLD
-from gen_msa.report.visible import MARK, STYLE, printable, tone_of
-from gen_msa.types import WHOLE_POST, Example, Opinion, Post, Status
+from gen_msa.report.visible import TONE_SYMBOLS, TONE_STYLES, printable, tone_of
+from gen_msa.types import OVERALL_ASPECT, Example, Opinion, Post, Status
 
-CONTEXT = 28
+CONTEXT_CHARS = 28
 """Characters of the post shown on each side of the aspect."""
 
-ROOMY = 100
+WIDE_COLUMNS = 100
 """Columns from which the post's words are shown; below, its id."""
 
-Row = tuple[Post, Opinion | None]
+PostOpinion = tuple[Post, Opinion | None]
 
 
-def table(examples: Iterable[Example], limit: int = 20) -> "OpinionTable":
+def opinion_table(examples: Iterable[Example], limit: int = 20) -> "OpinionTable":
     """A renderable of the first `limit` opinions.
 
     Reads no more of `examples` than it shows. Gold is left out where a reader spoke; a post with no
     opinion has a row that says so.
     """
-    rows = list(islice(_rows(examples), limit + 1))
+    rows = list(islice(_post_opinions(examples), limit + 1))
     return OpinionTable(rows[:limit], more=len(rows) > limit)
 
 
-def _rows(examples: Iterable[Example]) -> Iterator[Row]:
+def _post_opinions(examples: Iterable[Example]) -> Iterator[PostOpinion]:
     for example in examples:
-        said = tuple(o for o in example.opinions if o.by != GOLD)
-        for opinion in said or example.opinions or (None,):
+        predictions = tuple(o for o in example.opinions if o.annotator != GOLD)
+        for opinion in predictions or example.opinions or (None,):
             yield example.post, opinion
 
 
 class OpinionTable:
     """Rows of a post and what was said of it, drawn to the width of the console."""
 
-    def __init__(self, rows: list[Row], more: bool) -> None:
+    def __init__(self, rows: list[PostOpinion], more: bool) -> None:
         self._rows = rows
         self._more = more
 
@@ -58,46 +58,46 @@ class OpinionTable:
         out.add_column("aspect", max_width=22, overflow="fold")
         out.add_column("polarity", no_wrap=True)
         out.add_column("p", justify="right", no_wrap=True)
-        roomy = options.max_width >= ROOMY
+        is_wide = options.max_width >= WIDE_COLUMNS
         out.add_column("reason", ratio=3, overflow="fold")
-        out.add_column("post", ratio=3 if roomy else 1, overflow="fold")
-        several = len({o.by for _, o in self._rows if o}) > 1
-        if several:
+        out.add_column("post", ratio=3 if is_wide else 1, overflow="fold")
+        many_annotators = len({o.annotator for _, o in self._rows if o}) > 1
+        if many_annotators:
             out.add_column("by", max_width=18, overflow="fold", style="dim")
         for post, opinion in self._rows:
-            by = [Text(printable(opinion.by if opinion else ""))] if several else []
-            place = _around(post.text, opinion) if roomy else Text(printable(post.id))
-            out.add_row(*_cells(opinion), place, *by)
+            annotator = [Text(printable(opinion.annotator if opinion else ""))] if many_annotators else []
+            excerpt = _excerpt(post.text, opinion) if is_wide else Text(printable(post.id))
+            out.add_row(*_table_cells(opinion), excerpt, *annotator)
         yield out
         if self._more:
             yield Text(f"… the first {len(self._rows)} opinions; there are more", style="dim")
 
 
-def _cells(opinion: Opinion | None) -> list[Text]:
+def _table_cells(opinion: Opinion | None) -> list[Text]:
     if opinion is None:
         return [Text("–"), Text("no opinion", style="dim"), Text(""), Text("")]
     tone = tone_of(opinion.polarity)
-    style = STYLE.get(tone, "yellow")
-    label = Text(f"{MARK[tone]} {opinion.polarity or opinion.status}", style=style)
+    style = TONE_STYLES.get(tone, "yellow")
+    label = Text(f"{TONE_SYMBOLS[tone]} {opinion.polarity or opinion.status}", style=style)
     if opinion.polarity and opinion.status is not Status.OK:
         label.append(f" ({opinion.status})", style="dim")
-    chosen = opinion.probability
-    p = "" if chosen is None else f"{chosen:.2f}"
+    probability = opinion.probability
+    p = "" if probability is None else f"{probability:.2f}"
     term = Text(printable(opinion.aspect.term) or "(whole post)", style="bold")
     return [term, label, Text(p), Text(printable(opinion.explanation or ""))]
 
 
-def _around(text: str, opinion: Opinion | None) -> Text:
+def _excerpt(text: str, opinion: Opinion | None) -> Text:
     """The post, cut to what stands around the aspect; the aspect itself in bold."""
-    aspect = opinion.aspect if opinion else WHOLE_POST
-    style = STYLE.get(tone_of(opinion.polarity), "yellow") if opinion else ""
+    aspect = opinion.aspect if opinion else OVERALL_ASPECT
+    style = TONE_STYLES.get(tone_of(opinion.polarity), "yellow") if opinion else ""
     start = aspect.start
     if start is None or text[start : start + len(aspect.term)] != aspect.term:
-        cut = printable(text[: 2 * CONTEXT])
-        return Text(cut + ("…" if len(text) > 2 * CONTEXT else ""))
+        excerpt = printable(text[: 2 * CONTEXT_CHARS])
+        return Text(excerpt + ("…" if len(text) > 2 * CONTEXT_CHARS else ""))
     end = start + len(aspect.term)
-    before, after = text[max(0, start - CONTEXT) : start], text[end : end + CONTEXT]
-    out = Text("…" if start > CONTEXT else "")
+    before, after = text[max(0, start - CONTEXT_CHARS) : start], text[end : end + CONTEXT_CHARS]
+    out = Text("…" if start > CONTEXT_CHARS else "")
     out.append(printable(before)).append(printable(aspect.term), style=f"bold {style}")
-    out.append(printable(after)).append("…" if end + CONTEXT < len(text) else "")
+    out.append(printable(after)).append("…" if end + CONTEXT_CHARS < len(text) else "")
     return out

@@ -10,7 +10,7 @@ import re
 
 from gen_msa.types import Polarity
 
-MARK = {
+TONE_SYMBOLS = {
     Polarity.NEGATIVE.value: "▼",
     Polarity.NEUTRAL.value: "●",
     Polarity.POSITIVE.value: "▲",
@@ -19,7 +19,7 @@ MARK = {
 }
 """A sign for each tone: the three polarities, readers that differ, and no polarity."""
 
-STYLE = {
+TONE_STYLES = {
     Polarity.NEGATIVE.value: "red",
     Polarity.NEUTRAL.value: "cyan",
     Polarity.POSITIVE.value: "green",
@@ -44,6 +44,6 @@ def tone_of(polarity: Polarity | None) -> str:
     return "none" if polarity is None else polarity.value
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A count with its noun: `1 post`, `1,200 posts`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

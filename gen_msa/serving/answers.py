@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from gen_msa.readers import Reading
-from gen_msa.serving.batching import FAILED
-from gen_msa.serving.figures import Figures
-from gen_msa.serving.posts import Taken
-from gen_msa.serving.problems import Problem
-from gen_msa.types import Example, Noun
+from gen_msa.readers import Prediction
+from gen_msa.serving.batching import PREDICTOR_FAILED
+from gen_msa.serving.figures import ServiceMetrics
+from gen_msa.serving.posts import AcceptedPost
+from gen_msa.serving.problems import ErrorDetail
+from gen_msa.types import Example, FrozenModel
 
 
-class Answered(Noun):
+class AnsweredPost(FrozenModel):
     """A post that was read."""
 
     row: int = Field(ge=1)
@@ -27,39 +27,39 @@ class Answered(Noun):
     example: Example
 
 
-class Refused(Noun):
+class RejectedPost(FrozenModel):
     """A post that was not read."""
 
     row: int = Field(ge=1)
-    error: Problem
+    error: ErrorDetail
 
 
-class Answers(Noun):
+class ExplainResponse(FrozenModel):
     """One entry for each post, in order."""
 
-    answers: tuple[Answered | Refused, ...]
+    answers: tuple[AnsweredPost | RejectedPost, ...]
 
 
-def answers(
-    rows: Sequence[Taken | Problem], readings: Sequence[Reading], figures: Figures
+def build_response(
+    rows: Sequence[AcceptedPost | ErrorDetail], predictions: Sequence[Prediction], metrics: ServiceMetrics
 ) -> tuple[bytes, int]:
     """The JSON of `Answers`, and how many posts were not read. `readings` are of those taken."""
-    left = iter(readings)
+    remaining = iter(predictions)
     entries: list[bytes] = []
-    bad = 0
-    for row, one in enumerate(rows, 1):
-        if isinstance(one, Taken):
-            reading = next(left)
-            if not reading.refused:
-                example = one.example(reading).model_dump_json().encode()
+    n_rejected = 0
+    for row, item in enumerate(rows, 1):
+        if isinstance(item, AcceptedPost):
+            prediction = next(remaining)
+            if not prediction.rejection:
+                example = item.to_example(prediction).model_dump_json().encode()
                 entries.append(b'{"row":%d,"example":%b}' % (row, example))
-                figures.posts.labels("answered").inc()
+                metrics.posts.labels("answered").inc()
                 continue
-            failed = reading.refused == FAILED
-            problem = Problem(reason=one.named(reading.refused), mend=one.named(reading.mend))
+            is_failure = prediction.rejection == PREDICTOR_FAILED
+            error = ErrorDetail(reason=item.with_public_names(prediction.rejection), hint=item.with_public_names(prediction.hint))
         else:
-            failed, problem = False, one
-        bad += 1
-        entries.append(Refused(row=row, error=problem).model_dump_json().encode())
-        figures.posts.labels("failed" if failed else "refused").inc()
-    return b'{"answers":[%b]}' % b",".join(entries), bad
+            is_failure, error = False, item
+        n_rejected += 1
+        entries.append(RejectedPost(row=row, error=error).model_dump_json().encode())
+        metrics.posts.labels("failed" if is_failure else "refused").inc()
+    return b'{"answers":[%b]}' % b",".join(entries), n_rejected

@@ -16,19 +16,19 @@ from starlette.types import ASGIApp
 
 from gen_msa import __version__
 from gen_msa.serving import figures
-from gen_msa.serving.answers import Answers
-from gen_msa.serving.describing import EXPLAINED, REFUSED, describe
+from gen_msa.serving.answers import ExplainResponse
+from gen_msa.serving.describing import EXPLAIN_OPENAPI, ERROR_RESPONSES, build_openapi
 from gen_msa.serving.explaining import Service
-from gen_msa.serving.gate import EXPLAIN, Gate
-from gen_msa.serving.problems import Refusal, Told
-from gen_msa.types import Noun
+from gen_msa.serving.gate import EXPLAIN_PATH, RequestMiddleware
+from gen_msa.serving.problems import RequestError, ErrorResponse
+from gen_msa.types import FrozenModel
 
 
-class Health(Noun):
+class Health(FrozenModel):
     """What `/healthz` says; its status is 200 when ready and 503 otherwise."""
 
     status: Literal["loading", "ready", "stuck", "stopped"]
-    reader: str
+    model: str
     """The reader's name; of a folder or file the last part alone."""
     revision: str
     """sha256 over everything that decides the reader's answers; empty until it is loaded."""
@@ -36,7 +36,7 @@ class Health(Noun):
     """Of gen_msa."""
 
 
-def application(service: Service, token: str, on_end: Callable[[], None]) -> ASGIApp:
+def create_app(service: Service, token: str, on_end: Callable[[], None]) -> ASGIApp:
     """The whole application. `on_end` is called should the reader's thread end by itself."""
 
     @asynccontextmanager
@@ -52,60 +52,60 @@ def application(service: Service, token: str, on_end: Callable[[], None]) -> ASG
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _no_such)
-    app.add_exception_handler(Exception, _fault)
+    app.add_exception_handler(RequestError, _request_error_response)
+    app.add_exception_handler(HTTPException, _http_error_response)
+    app.add_exception_handler(Exception, _internal_error_response)
     _routes(app, service)
-    described = describe(app, service.settings.limits, with_token=bool(token))
-    app.openapi = lambda: described  # type: ignore[method-assign]
-    return Gate(app, service, token)
+    openapi_schema = build_openapi(app, service.settings.limits, with_token=bool(token))
+    app.openapi = lambda: openapi_schema  # type: ignore[method-assign]
+    return RequestMiddleware(app, service, token)
 
 
 def _routes(app: FastAPI, service: Service) -> None:
-    @app.post(EXPLAIN, response_model=Answers, responses=REFUSED, openapi_extra=EXPLAINED)
+    @app.post(EXPLAIN_PATH, response_model=ExplainResponse, responses=ERROR_RESPONSES, openapi_extra=EXPLAIN_OPENAPI)
     async def explain(request: Request) -> Response:
         """What each post feels about each aspect. A bad post is an entry with its error."""
-        said = await service.explain(request, request.state.facts)
-        return Response(said, media_type="application/json")
+        body = await service.explain(request, request.state.facts)
+        return Response(body, media_type="application/json")
 
     @app.get("/healthz", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
         """Whether posts can be read now, and by whom."""
-        health = health_of(service)
+        health = health_status(service)
         status = 200 if health.status == "ready" else 503
         return Response(health.model_dump_json(), status, media_type="application/json")
 
-    @app.get("/metrics", response_class=_Figures)
+    @app.get("/metrics", response_class=_MetricsResponse)
     async def metrics() -> Response:
         """Counts and times, for Prometheus."""
-        return _Figures(service.figures.text())
+        return _MetricsResponse(service.metrics.render())
 
 
-def health_of(service: Service) -> Health:
+def health_status(service: Service) -> Health:
     """The service as it stands."""
-    state: Any = service.desk.state()
-    name, colon, target = service.settings.reader.partition(":")
-    reader = name + colon + (Path(target).name if target else "")
-    return Health(status=state, reader=reader, revision=service.desk.revision, version=__version__)
+    state: Any = service.batcher.state()
+    name, colon, target = service.settings.model.partition(":")
+    model = name + colon + (Path(target).name if target else "")
+    return Health(status=state, model=model, revision=service.batcher.revision, version=__version__)
 
 
-class _Figures(Response):
-    media_type = figures.TYPE
+class _MetricsResponse(Response):
+    media_type = figures.CONTENT_TYPE
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)  # noqa: S101  registered for it alone
+async def _request_error_response(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)  # noqa: S101  registered for it alone
     return Response(error.body(), error.status, error.headers, "application/json")
 
 
-async def _fault(_: Request, __: Exception) -> Response:
+async def _internal_error_response(_: Request, __: Exception) -> Response:
     # The gate, to which the error goes on, writes its type and place into the log.
-    fault = Refusal(500, "the service failed on this request", "tell who runs it, with its id")
-    return Response(fault.body(), fault.status, media_type="application/json")
+    request_error = RequestError(500, "the service failed on this request", "tell who runs it, with its id")
+    return Response(request_error.body(), request_error.status, media_type="application/json")
 
 
-async def _no_such(_: Request, error: Exception) -> Response:
+async def _http_error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    told = Told.model_validate({"error": {"reason": error.detail, "mend": "see /docs"}})
+    error_response = ErrorResponse.model_validate({"error": {"reason": error.detail, "mend": "see /docs"}})
     headers = dict(error.headers or {})
-    return Response(told.model_dump_json(), error.status_code, headers, "application/json")
+    return Response(error_response.model_dump_json(), error.status_code, headers, "application/json")

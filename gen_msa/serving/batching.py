@@ -19,49 +19,49 @@ from dataclasses import dataclass
 
 from gen_msa import ledger
 from gen_msa.errors import UserError
-from gen_msa.readers import Reader, Reading
-from gen_msa.serving.figures import Figures
-from gen_msa.serving.logs import Log
-from gen_msa.serving.problems import Refusal
+from gen_msa.readers import Predictor, Prediction
+from gen_msa.serving.figures import ServiceMetrics
+from gen_msa.serving.logs import JsonLog
+from gen_msa.serving.problems import RequestError
 from gen_msa.serving.settings import ServeSettings
 from gen_msa.types import Aspect, Post, Status
 
-_PROBE = Post(id="probe", text="It was fine", aspects=(Aspect(term="It", start=0),))
-_BARE = Post(id="probe", text="The soup was fine")
-FAILED = "the reader failed on this post"
+_WARM_UP_POST = Post(id="probe", text="It was fine", aspects=(Aspect(term="It", start=0),))
+_WARM_UP_POST_WITHOUT_ASPECTS = Post(id="probe", text="The soup was fine")
+PREDICTOR_FAILED = "the reader failed on this post"
 
 
 @dataclass(eq=False)
-class _Ticket:
+class _QueuedPost:
     post: Post
-    future: "asyncio.Future[Reading]"
-    came: float
+    future: "asyncio.Future[Prediction]"
+    queued_at: float
 
     @property
     def rows(self) -> int:
-        return rows_of(self.post)
+        return row_count(self.post)
 
 
-def rows_of(post: Post) -> int:
+def row_count(post: Post) -> int:
     """Rows of a post: its aspects, or one that the reader will find."""
     return max(1, len(post.aspects))
 
 
-class Desk:
+class DynamicBatcher:
     """Where posts are handed in, and the thread behind it."""
 
     def __init__(
-        self, load: Callable[[], Reader], settings: ServeSettings, figures: Figures, log: Log
+        self, load: Callable[[], Predictor], settings: ServeSettings, metrics: ServiceMetrics, log: JsonLog
     ) -> None:
-        self._load, self._figures, self._log = load, figures, log
+        self._load, self._metrics, self._log = load, metrics, log
         self._batching, self._limits = settings.batching, settings.limits
-        self._lines: deque[deque[_Ticket]] = deque()  # one a request; none is empty
-        self._now: list[_Ticket] = []  # what is being read
-        self._queued = 0  # rows
-        self._coming = 0  # requests whose posts are not here yet
-        self._changed = threading.Condition()
+        self._queues: deque[deque[_QueuedPost]] = deque()  # one a request; none is empty
+        self._in_progress: list[_QueuedPost] = []  # what is being read
+        self._queued_rows = 0  # rows
+        self._n_expected = 0  # requests whose posts are not here yet
+        self._condition = threading.Condition()
         self._closed = False
-        self._reading_since: float | None = None
+        self._predicting_since: float | None = None
         self._loop: asyncio.AbstractEventLoop
         self.revision = ""
         """sha256 over everything that decides the reader's answers; `""` until it is loaded."""
@@ -72,172 +72,172 @@ class Desk:
         """Start the thread; `on_end` is called in this event loop should it end by itself."""
         self._loop = asyncio.get_running_loop()
         # A daemon: a reader that never comes back must not keep the process alive.
-        threading.Thread(target=self._work, args=(on_end,), daemon=True, name="reader").start()
+        threading.Thread(target=self._run, args=(on_end,), daemon=True, name="reader").start()
 
     def close(self) -> None:
         """No more readings; the one under way is not waited for."""
-        with self._changed:
+        with self._condition:
             self._closed = True
-            self._changed.notify()
+            self._condition.notify()
 
     def state(self) -> str:
         """`loading`, `ready`, `stuck` (one reading takes longer than a request may), `stopped`."""
         if self._closed or self.failure:
             return "stopped"
-        since = self._reading_since
+        since = self._predicting_since
         if since is not None and time.monotonic() - since > self._limits.seconds:
             return "stuck"
         return "ready" if self.revision else "loading"
 
     @contextmanager
-    def coming(self) -> Iterator[None]:
+    def expecting(self) -> Iterator[None]:
         """While inside, somebody is on the way: a reading waits a little for their posts."""
-        with self._changed:
-            self._coming += 1
+        with self._condition:
+            self._n_expected += 1
         try:
             yield
         finally:
-            with self._changed:
-                self._coming -= 1
-                self._changed.notify()
+            with self._condition:
+                self._n_expected -= 1
+                self._condition.notify()
 
-    def ask(self, posts: Sequence[Post]) -> "list[asyncio.Future[Reading]]":
+    def submit(self, posts: Sequence[Post]) -> "list[asyncio.Future[Prediction]]":
         """Hand posts in. Raises `Refusal` (503) while the reader loads, or is behind.
 
         A post whose future is cancelled before its turn is not read.
         """
-        now, wanted = time.monotonic(), sum(map(rows_of, posts))
-        with self._changed:
+        now, n_rows = time.monotonic(), sum(map(row_count, posts))
+        with self._condition:
             if (state := self.state()) != "ready":
-                raise self._later(f"the reader is {state}")
+                raise self._busy_error(f"the reader is {state}")
             # An empty queue takes any request, so that none is refused for ever.
-            if self._queued and self._queued + wanted > self._limits.queue_rows:
-                raise self._later(f"{self._queued} rows wait for the reader already")
-            tickets = [_Ticket(p, self._loop.create_future(), now) for p in posts]
-            if tickets:
-                self._lines.append(deque(tickets))
-            self._count(wanted)
-            self._changed.notify()
-        return [t.future for t in tickets]
+            if self._queued_rows and self._queued_rows + n_rows > self._limits.queue_rows:
+                raise self._busy_error(f"{self._queued_rows} rows wait for the reader already")
+            queued_posts = [_QueuedPost(p, self._loop.create_future(), now) for p in posts]
+            if queued_posts:
+                self._queues.append(deque(queued_posts))
+            self._add_queued_rows(n_rows)
+            self._condition.notify()
+        return [t.future for t in queued_posts]
 
-    def _later(self, why: str) -> Refusal:
-        return Refusal(503, why, "send it again later", retry=self._limits.retry_seconds)
+    def _busy_error(self, reason: str) -> RequestError:
+        return RequestError(503, reason, "send it again later", retry_after=self._limits.retry_seconds)
 
-    def _count(self, rows: int) -> None:
-        self._queued += rows
-        self._figures.queue.set(self._queued)
+    def _add_queued_rows(self, rows: int) -> None:
+        self._queued_rows += rows
+        self._metrics.queued_rows.set(self._queued_rows)
 
-    def _work(self, on_end: Callable[[], None]) -> None:
+    def _run(self, on_end: Callable[[], None]) -> None:
         try:
-            reader = self._load()
-            if not self._proven(reader):
+            predictor = self._load()
+            if not self._warm_up(predictor):
                 return
-            self.revision = ledger.key(reader.fingerprint())
-            self._figures.ready.set(1)
+            self.revision = ledger.hash_key(predictor.fingerprint())
+            self._metrics.ready.set(1)
             self._log.write("ready", revision=self.revision)
-            while (batch := self._next()) is not None:
-                self._answer(reader, batch)
+            while (batch := self._next_batch()) is not None:
+                self._process_batch(predictor, batch)
         except BaseException as e:  # whatever ends the thread ends the service, and is told
             self.failure = e
-            self._figures.ready.set(0)
-            with self._changed:
-                left = [*self._now, *(t for line in self._lines for t in line)]
-                self._lines.clear()
-            ended = Reading(refused="the reader has ended", mend="send it again later")
-            self._tell(_deliver, left, [ended] * len(left))
-            self._tell(on_end)
+            self._metrics.ready.set(0)
+            with self._condition:
+                unanswered = [*self._in_progress, *(t for queue in self._queues for t in queue)]
+                self._queues.clear()
+            stopped_prediction = Prediction(rejection="the reader has ended", hint="send it again later")
+            self._call_in_loop(_deliver, unanswered, [stopped_prediction] * len(unanswered))
+            self._call_in_loop(on_end)
 
-    def _proven(self, reader: Reader) -> bool:
+    def _warm_up(self, predictor: Predictor) -> bool:
         """Whether it answers; asked until it does. What loads on first use is loaded then.
 
         False: closed meanwhile. Who cannot find aspects says so, and reads what comes with them.
         """
         while not self._closed:
-            readings = reader.read([_PROBE])
+            predictions = predictor.predict([_WARM_UP_POST])
             try:
-                readings += reader.read([_BARE])
+                predictions += predictor.predict([_WARM_UP_POST_WITHOUT_ASPECTS])
             except UserError as e:
-                readings.append(Reading(refused=e.problem, mend=e.mend))
-            said = [o for r in readings for o in r.opinions if o.status is Status.ERROR]
-            if not said:
-                for r in (r for r in readings if r.refused):
-                    self._log.write("limited", reason=r.refused, mend=r.mend)
+                predictions.append(Prediction(rejection=e.problem, hint=e.hint))
+            error_opinions = [o for r in predictions for o in r.opinions if o.status is Status.ERROR]
+            if not error_opinions:
+                for r in (r for r in predictions if r.rejection):
+                    self._log.write("limited", reason=r.rejection, mend=r.hint)
                 return True
-            self._log.write("not ready", reason=said[0].how.get("error", ""))
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed, self._limits.retry_seconds)
+            self._log.write("not ready", reason=error_opinions[0].provenance.get("error", ""))
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed, self._limits.retry_seconds)
         return False
 
-    def _next(self) -> list[_Ticket] | None:
+    def _next_batch(self) -> list[_QueuedPost] | None:
         """The posts of the next reading; None once closed."""
-        with self._changed:
-            while not self._lines and not self._closed:
-                self._changed.wait()
+        with self._condition:
+            while not self._queues and not self._closed:
+                self._condition.wait()
             if self._closed:
                 return None
-            until = min(line[0].came for line in self._lines) + self._batching.wait_ms / 1000
-            while self._coming and self._queued < self._batching.rows and not self._closed:
-                left = until - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+            deadline = min(queue[0].queued_at for queue in self._queues) + self._batching.wait_ms / 1000
+            while self._n_expected and self._queued_rows < self._batching.rows and not self._closed:
+                remaining_seconds = deadline - time.monotonic()
+                if remaining_seconds <= 0 or not self._condition.wait(remaining_seconds):
                     break
-            return self._taken()
+            return self._take_batch()
 
-    def _taken(self) -> list[_Ticket]:
+    def _take_batch(self) -> list[_QueuedPost]:
         """One post of each request in turn, so that a long request holds up no short one."""
-        batch: list[_Ticket] = []
-        rows, most = 0, self._batching.rows
-        while self._lines and (not rows or rows + self._lines[0][0].rows <= most):
-            line = self._lines.popleft()
-            ticket = line.popleft()
-            if line:
-                self._lines.append(line)
-            self._count(-ticket.rows)
-            if not ticket.future.cancelled():
-                batch.append(ticket)
-                rows += ticket.rows
+        batch: list[_QueuedPost] = []
+        rows, max_rows = 0, self._batching.rows
+        while self._queues and (not rows or rows + self._queues[0][0].rows <= max_rows):
+            queue = self._queues.popleft()
+            queued_post = queue.popleft()
+            if queue:
+                self._queues.append(queue)
+            self._add_queued_rows(-queued_post.rows)
+            if not queued_post.future.cancelled():
+                batch.append(queued_post)
+                rows += queued_post.rows
         return batch
 
-    def _answer(self, reader: Reader, batch: list[_Ticket]) -> None:
+    def _process_batch(self, predictor: Predictor, batch: list[_QueuedPost]) -> None:
         if not batch:
             return
-        self._now, rows = batch, sum(t.rows for t in batch)
-        began = self._reading_since = time.monotonic()
-        readings = self._read(reader, [t.post for t in batch])
-        self._reading_since = None
-        self._figures.reading.observe(time.monotonic() - began)
-        self._figures.batch.observe(rows)
-        self._figures.rows.inc(rows)
-        self._tell(_deliver, batch, readings)
+        self._in_progress, rows = batch, sum(t.rows for t in batch)
+        started = self._predicting_since = time.monotonic()
+        predictions = self._predict(predictor, [t.post for t in batch])
+        self._predicting_since = None
+        self._metrics.prediction_seconds.observe(time.monotonic() - started)
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.rows.inc(rows)
+        self._call_in_loop(_deliver, batch, predictions)
 
-    def _tell(self, call: Callable[..., None], *what: object) -> None:
+    def _call_in_loop(self, callback: Callable[..., None], *args: object) -> None:
         """Have `call` done in the event loop."""
         try:
-            self._loop.call_soon_threadsafe(call, *what)
+            self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
             # The service has stopped without waiting for this reading: nobody is left to be told.
             if not self._loop.is_closed():
                 raise
 
-    def _read(self, reader: Reader, posts: list[Post]) -> list[Reading]:
+    def _predict(self, predictor: Predictor, posts: list[Post]) -> list[Prediction]:
         try:
-            readings = reader.read(posts)
-            if len(readings) != len(posts):
-                raise ValueError(f"{len(readings)} readings of {len(posts)} posts")
-            return readings
+            predictions = predictor.predict(posts)
+            if len(predictions) != len(posts):
+                raise ValueError(f"{len(predictions)} readings of {len(posts)} posts")
+            return predictions
         except Exception as e:  # a reader may raise anything; one post is not to stop the others
             if len(posts) == 1:
-                return [self._failed(e)]
+                return [self._failed_prediction(e)]
             half = len(posts) // 2
-            return self._read(reader, posts[:half]) + self._read(reader, posts[half:])
+            return self._predict(predictor, posts[:half]) + self._predict(predictor, posts[half:])
 
-    def _failed(self, error: Exception) -> Reading:
+    def _failed_prediction(self, error: Exception) -> Prediction:
         if isinstance(error, UserError):
-            return Reading(refused=error.problem, mend=error.mend)
+            return Prediction(rejection=error.problem, hint=error.hint)
         self._log.error("reader failed", error)
-        return Reading(refused=FAILED, mend="send it again; the server's log says more")
+        return Prediction(rejection=PREDICTOR_FAILED, hint="send it again; the server's log says more")
 
 
-def _deliver(batch: list[_Ticket], readings: list[Reading]) -> None:
-    for ticket, reading in zip(batch, readings, strict=True):
-        if not ticket.future.done():
-            ticket.future.set_result(reading)
+def _deliver(batch: list[_QueuedPost], predictions: list[Prediction]) -> None:
+    for queued_post, prediction in zip(batch, predictions, strict=True):
+        if not queued_post.future.done():
+            queued_post.future.set_result(prediction)

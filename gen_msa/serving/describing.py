@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from gen_msa.serving.posts import AskedPost
-from gen_msa.serving.problems import Told
-from gen_msa.serving.settings import Limits
+from gen_msa.serving.posts import PostRequest
+from gen_msa.serving.problems import ErrorResponse
+from gen_msa.serving.settings import ServiceLimits
 
 _REF = "#/components/schemas/{model}"
 _POST = {"$ref": _REF.format(model="AskedPost")}
@@ -22,7 +22,7 @@ _RED_DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR42mP8z4APMOG"
     "VHbLSAEEsAQ/V+ZGNAAAAAElFTkSuQmCC"
 )
-EXAMPLES: dict[str, Any] = {
+OPENAPI_EXAMPLES: dict[str, Any] = {
     "one": {"value": {"text": "Great screen, awful battery", "aspects": ["screen", "battery"]}},
     "many": {
         "value": {
@@ -33,13 +33,13 @@ EXAMPLES: dict[str, Any] = {
         }
     },
 }
-EXPLAINED: dict[str, Any] = {
+EXPLAIN_OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
                 "schema": {"anyOf": [_POST, _POSTS, {"$ref": _REF.format(model="PostList")}]},
-                "examples": EXAMPLES,
+                "examples": OPENAPI_EXAMPLES,
             },
             "multipart/form-data": {
                 "schema": {
@@ -59,7 +59,7 @@ EXPLAINED: dict[str, Any] = {
         },
     }
 }
-_WHY = {
+_STATUS_DESCRIPTIONS = {
     400: "The body cannot be read.",
     401: "The token is missing or wrong.",
     408: "The body came too slowly.",
@@ -70,27 +70,27 @@ _WHY = {
     500: "The service failed.",
     503: "The reader is loading or behind; see Retry-After.",
 }
-REFUSED: dict[int | str, dict[str, Any]] = {
-    status: {"model": Told, "description": why} for status, why in _WHY.items()
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": why} for status, why in _STATUS_DESCRIPTIONS.items()
 }
 
 
-def describe(app: FastAPI, limits: Limits, *, with_token: bool) -> dict[str, Any]:
+def build_openapi(app: FastAPI, limits: ServiceLimits, *, with_token: bool) -> dict[str, Any]:
     """The description of `app`, with the body of `/v1/explain` and the limits in force."""
-    told = get_openapi(
+    openapi = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    schemas = told["components"]["schemas"]
-    post = AskedPost.model_json_schema(ref_template=_REF)
+    schemas = openapi["components"]["schemas"]
+    post = PostRequest.model_json_schema(ref_template=_REF)
     schemas.update(post.pop("$defs", {}))
-    for key, bound, most in (
+    for key, bound, maximum in (
         ("text", "maxLength", limits.characters),
         ("aspects", "maxItems", limits.aspects),
-        ("pictures", "maxItems", limits.pictures),
+        ("pictures", "maxItems", limits.images),
     ):
-        post["properties"][key][bound] = most
-    listed = {"type": "array", "items": _POST, "minItems": 1, "maxItems": limits.posts}
-    schemas |= {"AskedPost": post, "PostList": listed}
+        post["properties"][key][bound] = maximum
+    post_list = {"type": "array", "items": _POST, "minItems": 1, "maxItems": limits.posts}
+    schemas |= {"AskedPost": post, "PostList": post_list}
     schemas["AskedPosts"] = {
         "type": "object",
         "required": ["posts"],
@@ -98,9 +98,9 @@ def describe(app: FastAPI, limits: Limits, *, with_token: bool) -> dict[str, Any
         "properties": {"posts": {"$ref": _REF.format(model="PostList")}},
     }
     if with_token:
-        told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        openapi["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path in ("/v1/explain", "/metrics"):
-            for operation in told["paths"][path].values():
+            for operation in openapi["paths"][path].values():
                 operation["security"] = [{"token": []}]
-                operation["responses"].setdefault("401", {"description": _WHY[401]})
-    return told
+                operation["responses"].setdefault("401", {"description": _STATUS_DESCRIPTIONS[401]})
+    return openapi

@@ -16,88 +16,88 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from gen_msa.media import PictureLimits, PictureProblem, fetch
-from gen_msa.serving.problems import BadPost
+from gen_msa.media import ImageLimits, ImageError, fetch
+from gen_msa.serving.problems import InvalidPost
 
-_MEND = "send the picture as data:image/…;base64,… or upload it and give its name"
+_HINT = "send the picture as data:image/…;base64,… or upload it and give its name"
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredImage:
     """A picture that was let in."""
 
     path: str
     """Below the media root."""
-    told: str
+    public_name: str
     """What the answer calls it: the upload's name, or `sha256:…` for a `data:` URL."""
 
 
-class Folder:
+class UploadFolder:
     """The pictures of one request; gone when it is left."""
 
     def __init__(
         self,
         root: Path,
         uploads: Mapping[str, bytes],
-        limits: PictureLimits,
+        limits: ImageLimits,
         *,
         pixels: int,
-        judged: bool = True,
+        validate: bool = True,
     ) -> None:
         """`pixels`: of all pictures together, as their headers say.
 
         `judged`: refuse here what is no picture by its header; else leave that to the reader.
         """
         self._root, self._uploads, self._limits = root, uploads, limits
-        self._judged, self._pixels = judged, pixels
+        self._validate, self._pixels = validate, pixels
         self._name = uuid.uuid4().hex
-        self._count = 0
-        self.used: set[str] = set()
+        self._n_stored = 0
+        self.used_uploads: set[str] = set()
         """Uploads that some post has named."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._count:
+        if self._n_stored:
             shutil.rmtree(self._root / self._name, ignore_errors=True)
 
-    def keep(self, name: str) -> Kept:
+    def store(self, name: str) -> StoredImage:
         """The picture a post names. Raises `BadPost`: not sent, not a picture, or over a limit."""
         try:
-            data, told = self._bytes(name)
-            self._count_pixels(data, told)
-        except PictureProblem as problem:
-            mend = _MEND if problem.kind == "url_refused" else problem.mend
-            raise BadPost(f"picture {problem.path[:60]}: {problem.reason}", mend) from None
-        self._count += 1
-        path = f"{self._name}/{self._count}"
+            data, public_name = self._read_image(name)
+            self._count_pixels(data, public_name)
+        except ImageError as error:
+            hint = _HINT if error.kind == "url_refused" else error.hint
+            raise InvalidPost(f"picture {error.path[:60]}: {error.reason}", hint) from None
+        self._n_stored += 1
+        path = f"{self._name}/{self._n_stored}"
         (self._root / self._name).mkdir(mode=0o700, exist_ok=True)
         (self._root / path).write_bytes(data)
-        return Kept(path, told)
+        return StoredImage(path, public_name)
 
-    def _count_pixels(self, data: bytes, told: str) -> None:
+    def _count_pixels(self, data: bytes, public_name: str) -> None:
         from gen_msa.media import pictures
 
         try:
-            pixels = pictures.check(data, told, self._limits)
-        except PictureProblem:
-            if self._judged:
+            pixels = pictures.check_image(data, public_name, self._limits)
+        except ImageError:
+            if self._validate:
                 raise
             return
         if pixels > self._pixels:
-            why = "the pictures of this request have too many pixels together"
-            raise BadPost(f"picture {told[:60]}: {why}", "send fewer at once, or smaller ones")
+            reason = "the pictures of this request have too many pixels together"
+            raise InvalidPost(f"picture {public_name[:60]}: {reason}", "send fewer at once, or smaller ones")
         self._pixels -= pixels
 
-    def _bytes(self, name: str) -> tuple[bytes, str]:
+    def _read_image(self, name: str) -> tuple[bytes, str]:
         if name in self._uploads:
-            self.used.add(name)
+            self.used_uploads.add(name)
             return self._uploads[name], name
-        shown = ascii(name[:60])
+        quoted_name = ascii(name[:60])
         if name[:5].lower() == "data:":
             data = fetch.fetch(name, self._limits)
             return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
-        if fetch.is_address(name):
-            raise BadPost(f"picture {shown}: addresses are not fetched", _MEND)
-        raise BadPost(f"picture {shown}: no file of that name was uploaded", _MEND)
+        if fetch.is_url(name):
+            raise InvalidPost(f"picture {quoted_name}: addresses are not fetched", _HINT)
+        raise InvalidPost(f"picture {quoted_name}: no file of that name was uploaded", _HINT)

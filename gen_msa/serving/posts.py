@@ -12,17 +12,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gen_msa import jsonl
-from gen_msa.data.formats import locate
-from gen_msa.readers import Reading
-from gen_msa.serving.pictures import Folder, Kept
-from gen_msa.serving.problems import BadPost
-from gen_msa.serving.settings import Limits
+from gen_msa.data.formats import locate_aspects
+from gen_msa.readers import Prediction
+from gen_msa.serving.pictures import UploadFolder, StoredImage
+from gen_msa.serving.problems import InvalidPost
+from gen_msa.serving.settings import ServiceLimits
 from gen_msa.types import Aspect, Example, Media, Opinion, Post
 
-_MEND = "send an object with text and perhaps id, aspects, pictures, meta; see /docs"
+_HINT = "send an object with text and perhaps id, aspects, pictures, meta; see /docs"
 
 
-class AskedPost(BaseModel):
+class PostRequest(BaseModel):
     """One post to be read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,86 +32,86 @@ class AskedPost(BaseModel):
     """Yours; comes back in the answer."""
     aspects: tuple[str | Aspect, ...] = ()
     """What is asked about. A word is searched in the text; with none the reader finds its own."""
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     """`data:image/…;base64,…`, or the names of uploaded files. Addresses are refused."""
     meta: dict[str, JsonValue] = Field(default_factory=dict)
     """Facts of your own; they come back in the answer."""
 
 
 @dataclass(frozen=True)
-class Taken:
+class AcceptedPost:
     """A post that will be read."""
 
     post: Post
     """As the reader sees it."""
-    pictures: tuple[Kept, ...] = field(default=())
+    images: tuple[StoredImage, ...] = field(default=())
 
-    def example(self, reading: Reading) -> Example:
+    def to_example(self, prediction: Prediction) -> Example:
         """The answer, in which pictures have the names that the client knows."""
-        if not self.pictures:
-            return Example(post=self.post, opinions=reading.opinions)
-        media = tuple(Media(kind="image", path=k.told) for k in self.pictures)
+        if not self.images:
+            return Example(post=self.post, opinions=prediction.opinions)
+        media = tuple(Media(kind="image", path=k.public_name) for k in self.images)
         post = self.post.model_copy(update={"media": media})
-        return Example(post=post, opinions=tuple(map(self._named, reading.opinions)))
+        return Example(post=post, opinions=tuple(map(self._rename_in_opinion, prediction.opinions)))
 
-    def named(self, words: str) -> str:
+    def with_public_names(self, message: str) -> str:
         """A message in which pictures have the names that the client knows."""
-        for kept in reversed(self.pictures):  # …/10 before …/1, of which it would be made
-            words = words.replace(kept.path, kept.told)
-        return words
+        for stored_image in reversed(self.images):  # …/10 before …/1, of which it would be made
+            message = message.replace(stored_image.path, stored_image.public_name)
+        return message
 
-    def _named(self, opinion: Opinion) -> Opinion:
-        how = {k: self.named(v) for k, v in opinion.how.items()}
-        return opinion.model_copy(update={"how": how})
+    def _rename_in_opinion(self, opinion: Opinion) -> Opinion:
+        provenance = {k: self.with_public_names(v) for k, v in opinion.provenance.items()}
+        return opinion.model_copy(update={"how": provenance})
 
 
-def take(raw: Any, missing_id: str, limits: Limits, folder: Folder) -> Taken:
+def accept_post(raw: Any, default_id: str, limits: ServiceLimits, folder: UploadFolder) -> AcceptedPost:
     """The post of one row. Raises `BadPost` for anything that is wrong with it alone."""
-    _within(raw, limits)
+    _check_limits(raw, limits)
     try:
-        asked = AskedPost.model_validate(raw)
-        kept = tuple(folder.keep(name) for name in asked.pictures)
+        post_request = PostRequest.model_validate(raw)
+        stored_images = tuple(folder.store(name) for name in post_request.images)
         post = Post(
-            id=asked.id or missing_id,
-            text=asked.text,
-            media=tuple(Media(kind="image", path=k.path) for k in kept),
-            aspects=_placed(asked),
-            meta=asked.meta,
+            id=post_request.id or default_id,
+            text=post_request.text,
+            media=tuple(Media(kind="image", path=k.path) for k in stored_images),
+            aspects=_locate_request_aspects(post_request),
+            meta=post_request.meta,
         )
     except ValidationError as e:
-        raise BadPost(jsonl.reason_of(e)[:500], _MEND) from None
-    return Taken(post, kept)
+        raise InvalidPost(jsonl.format_validation_error(e)[:500], _HINT) from None
+    return AcceptedPost(post, stored_images)
 
 
-def _within(raw: Any, limits: Limits) -> None:
+def _check_limits(raw: Any, limits: ServiceLimits) -> None:
     """Count before anything is made of it."""
     if not isinstance(raw, dict):
-        raise BadPost("a post must be a JSON object", _MEND)
-    asked, shown = _listed(raw, "aspects"), _listed(raw, "pictures")
-    words = [raw.get("text"), *(a.get("term") if isinstance(a, dict) else a for a in asked)]
-    for found, most, what in (
-        (len(asked), limits.aspects, "aspects"),
-        (len(shown), limits.pictures, "pictures"),
-        (sum(len(w) for w in words if isinstance(w, str)), limits.characters, "characters"),
+        raise InvalidPost("a post must be a JSON object", _HINT)
+    aspects, images = _list_field(raw, "aspects"), _list_field(raw, "pictures")
+    texts = [raw.get("text"), *(a.get("term") if isinstance(a, dict) else a for a in aspects)]
+    for count, maximum, unit in (
+        (len(aspects), limits.aspects, "aspects"),
+        (len(images), limits.images, "pictures"),
+        (sum(len(w) for w in texts if isinstance(w, str)), limits.characters, "characters"),
     ):
-        if found > most:
-            raise BadPost(f"{found:,} {what}, over the limit of {most:,}", "send fewer")
+        if count > maximum:
+            raise InvalidPost(f"{count:,} {unit}, over the limit of {maximum:,}", "send fewer")
 
 
-def _listed(raw: dict[str, Any], key: str) -> list[Any]:
-    found = raw.get(key)
-    return found if isinstance(found, list) else []
+def _list_field(raw: dict[str, Any], key: str) -> list[Any]:
+    value = raw.get(key)
+    return value if isinstance(value, list) else []
 
 
-def _placed(asked: AskedPost) -> tuple[Aspect, ...]:
+def _locate_request_aspects(post_request: PostRequest) -> tuple[Aspect, ...]:
     """The aspects; those without a word about their place are searched, in order of mention."""
-    wanted = [
+    terms_to_locate = [
         a if isinstance(a, str) else a.term
-        for a in asked.aspects
+        for a in post_request.aspects
         if isinstance(a, str) or "start" not in a.model_fields_set
     ]
-    places = iter(locate(asked.text, wanted))
+    located = iter(locate_aspects(post_request.text, terms_to_locate))
     return tuple(
-        a if isinstance(a, Aspect) and "start" in a.model_fields_set else next(places)
-        for a in asked.aspects
+        a if isinstance(a, Aspect) and "start" in a.model_fields_set else next(located)
+        for a in post_request.aspects
     )

@@ -6,40 +6,40 @@ of one row, and the others are read.
     raise Refusal(413, "the body is over 16 bytes", "send fewer posts at a time")
 """
 
-from gen_msa.types import Noun
+from gen_msa.types import FrozenModel
 
 
-class Problem(Noun):
+class ErrorDetail(FrozenModel):
     """What a client is told; never a stack trace, never a name on the server's disk."""
 
     reason: str
-    mend: str = ""
+    hint: str = ""
 
 
-class Told(Noun):
+class ErrorResponse(FrozenModel):
     """The body of every answer that is not 200."""
 
-    error: Problem
+    error: ErrorDetail
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """A request that is not answered."""
 
-    def __init__(self, status: int, reason: str, mend: str, *, retry: int | None = None) -> None:
+    def __init__(self, status: int, reason: str, hint: str, *, retry_after: int | None = None) -> None:
         """`retry`: seconds after which the client may come back."""
         super().__init__(status, reason)
         self.status = status
-        self.problem = Problem(reason=reason, mend=mend)
-        self.headers = {} if retry is None else {"retry-after": str(retry)}
+        self.detail = ErrorDetail(reason=reason, hint=hint)
+        self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
 
     def body(self) -> bytes:
         """The answer's JSON."""
-        return Told(error=self.problem).model_dump_json().encode()
+        return ErrorResponse(error=self.detail).model_dump_json().encode()
 
 
-class BadPost(Exception):
+class InvalidPost(Exception):
     """A post that cannot be read as it was sent."""
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
-        self.problem = Problem(reason=reason, mend=mend)
+        self.detail = ErrorDetail(reason=reason, hint=hint)

@@ -16,35 +16,35 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gen_msa.errors import UserError
-from gen_msa.serving.app import application
-from gen_msa.serving.explaining import Load, Service
-from gen_msa.serving.logs import Log
+from gen_msa.serving.app import create_app
+from gen_msa.serving.explaining import PredictorLoader, Service
+from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.settings import ServeSettings
 
 
-def serve(settings: ServeSettings, token: str, *, log: Log | None = None) -> None:
+def serve(settings: ServeSettings, token: str, *, log: JsonLog | None = None) -> None:
     """Serve until told to stop.
 
     Raises `UserError` when the port is taken or the reader cannot be loaded.
     """
-    Running(settings, token, log=log or Log()).run()
+    Server(settings, token, log=log or JsonLog()).run()
 
 
-class Running:
+class Server:
     """A service with its socket; `url` is known before it runs."""
 
     def __init__(
-        self, settings: ServeSettings, token: str, *, log: Log, load: Load | None = None
+        self, settings: ServeSettings, token: str, *, log: JsonLog, load: PredictorLoader | None = None
     ) -> None:
         """`load`: another reader than the settings name. Raises `UserError`: the port is taken."""
         self.settings, self.log = settings, log
-        self._socket = _listening(settings)
+        self._socket = _bind_socket(settings)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.service = Service(settings, log, load)
         limits = settings.limits
         config = uvicorn.Config(
-            application(self.service, token, self.stop),
+            create_app(self.service, token, self.stop),
             http=_Connection,
             ws="none",
             lifespan="on",
@@ -67,12 +67,12 @@ class Running:
             # uvicorn stops on these, and then raises them again: they are not to end us twice.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)
-        shown = self.settings.model_dump(mode="json")
-        self.log.write("listening", url=self.url, settings=shown)
-        with self.log.of_server():
+        settings_json = self.settings.model_dump(mode="json")
+        self.log.write("listening", url=self.url, settings=settings_json)
+        with self.log.capture_server_logs():
             self._server.run(sockets=[self._socket])
         self.log.write("stopped")
-        failure = self.service.desk.failure
+        failure = self.service.batcher.failure
         if isinstance(failure, UserError):
             raise failure
         if failure is not None:
@@ -105,20 +105,20 @@ class _Connection(H11Protocol):
         self.handle_events()
 
 
-def _listening(settings: ServeSettings) -> socket.socket:
+def _bind_socket(settings: ServeSettings) -> socket.socket:
     host, port = settings.host.strip("[]"), settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Without its protocol's number asyncio would not switch off Nagle's wait: 40 ms an answer.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
         milliseconds = math.ceil(1000 * settings.limits.write_seconds)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        server_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
-        listening.bind((host, port))
-        listening.listen(1024)
-        return listening
+        server_socket.bind((host, port))
+        server_socket.listen(1024)
+        return server_socket
     except OSError as e:
-        listening.close()
-        mend = "give another host= or port=; port=0 finds a free one"
-        raise UserError(f"{host}:{port} cannot be listened on: {e}", mend=mend) from None
+        server_socket.close()
+        hint = "give another host= or port=; port=0 finds a free one"
+        raise UserError(f"{host}:{port} cannot be listened on: {e}", hint=hint) from None

@@ -15,14 +15,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers import PredictorSettings
 from gen_msa.settings import Settings
 
-TOKEN = "GEN_MSA_TOKEN"  # noqa: S105  the variable's name
-_SHORTEST = 16
+TOKEN_ENV_VAR = "GEN_MSA_TOKEN"  # noqa: S105  the variable's name
+_MIN_TOKEN_CHARS = 16
 
 
-class Limits(Settings):
+class ServiceLimits(Settings):
     """What a client may ask, and how long anything may take. What is over is refused by name."""
 
     body_bytes: int = Field(default=16 << 20, ge=1, le=256 << 20)
@@ -37,7 +37,7 @@ class Limits(Settings):
     """Aspects of one post."""
     characters: int = Field(default=20_000, ge=1)
     """Characters of a post's text and its aspects together: each may become part of a question."""
-    pictures: int = Field(default=4, ge=0)
+    images: int = Field(default=4, ge=0)
     """Pictures of one post; their bytes and pixels are limited by `picture`."""
     pixels: int = Field(default=160_000_000, ge=1)
     """Pixels of all pictures of a request, as their headers say: each takes time to decode."""
@@ -61,7 +61,7 @@ class Limits(Settings):
     """What `Retry-After` says."""
 
 
-class Batching(Settings):
+class BatchingSettings(Settings):
     """How posts of several clients are read together."""
 
     rows: int = Field(default=64, ge=1)
@@ -70,10 +70,10 @@ class Batching(Settings):
     """How long the first post of a reading waits for others, while others are on their way."""
 
 
-class ServeSettings(ReaderSettings):
+class ServeSettings(PredictorSettings):
     """A reader's settings and how it is served."""
 
-    bad_picture: Literal["text-only", "drop", "fail"] = "drop"
+    bad_image: Literal["text-only", "drop", "fail"] = "drop"
     """A post whose picture is broken or refused is answered with the reason. `text-only` reads it
     without, and says so."""
     host: str = "127.0.0.1"
@@ -84,20 +84,20 @@ class ServeSettings(ReaderSettings):
     """A file with the bearer token; without one the variable GEN_MSA_TOKEN is asked."""
     log_text: bool = False
     """Write the posts' texts into the log. They are somebody's words: off unless you ask."""
-    limits: Limits = Limits()
-    batching: Batching = Batching()
+    limits: ServiceLimits = ServiceLimits()
+    batching: BatchingSettings = BatchingSettings()
 
     @model_validator(mode="after")
-    def _fetches_nothing(self) -> Self:
-        if self.picture.allowed_hosts:
+    def _check_no_remote_images(self) -> Self:
+        if self.image.allowed_hosts:
             raise ValueError("a service fetches no pictures: picture.allowed_hosts must be empty")
         return self
 
-    def of_reader(self) -> ReaderSettings:
+    def predictor_settings(self) -> PredictorSettings:
         """Only what decides the reader's answers; what was not given stays not given."""
-        given = self.model_fields_set & ReaderSettings.model_fields.keys()
-        kept = {name: getattr(self, name) for name in given}
-        return ReaderSettings.model_validate({**kept, "bad_picture": self.bad_picture})
+        explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
+        values = {name: getattr(self, name) for name in explicit_fields}
+        return PredictorSettings.model_validate({**values, "bad_picture": self.bad_image})
 
 
 def is_loopback(host: str) -> bool:
@@ -108,27 +108,27 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def token_of(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> str:
+def load_token(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> str:
     """The bearer token; `""` when there is none and none is needed.
 
     Raises `UserError` for an unreadable file, a token under 16 characters or with blanks, and for
     a host that others can reach without any token.
     """
-    token, where = environment.get(TOKEN, ""), TOKEN
+    token, token_source = environment.get(TOKEN_ENV_VAR, ""), TOKEN_ENV_VAR
     if settings.token_file:
-        where = settings.token_file
+        token_source = settings.token_file
         try:
-            token = Path(where).read_text(encoding="ascii").strip()
+            token = Path(token_source).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as e:
-            raise UserError(f"the token cannot be read: {where}: {e}") from None
+            raise UserError(f"the token cannot be read: {token_source}: {e}") from None
     if token or settings.token_file:
-        if len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
-            mend = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
-            raise UserError(f"{where}: a token has 16 characters or more, no blanks", mend=mend)
+        if len(token) < _MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
+            hint = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+            raise UserError(f"{token_source}: a token has 16 characters or more, no blanks", hint=hint)
         return token
     if not is_loopback(settings.host):
         raise UserError(
             f"host={settings.host} can be reached by others, and there is no token",
-            mend=f"set {TOKEN}, or token_file=FILE, or host=127.0.0.1",
+            hint=f"set {TOKEN_ENV_VAR}, or token_file=FILE, or host=127.0.0.1",
         )
     return ""

@@ -17,29 +17,29 @@ import torch
 from torch import Tensor, nn
 
 from gen_msa.errors import UserError
-from gen_msa.students.base import Batch, Output, Sizes
+from gen_msa.students.base import Batch, Output, InputDims
 from gen_msa.students.common import encoder
-from gen_msa.students.common.attending import CrossAttention, CrossLayer, Leading, Seen
-from gen_msa.students.common.numbers import HearingNumbers
+from gen_msa.students.common.attending import CrossAttention, CrossLayer, LearnedTokenPooling, AttentionOutput
+from gen_msa.students.common.numbers import AudioVideoTextConfig
 
 
 @dataclass(frozen=True)
-class Numbers(HearingNumbers):
+class MmslfConfig(AudioVideoTextConfig):
     """The student's own numbers; defaults are the paper's, where it prints them."""
 
     frozen_text: bool = False
     """The encoder is not trained, and is never in training mode."""
 
-    d: int = 64
+    dim: int = 64
     """Width of everything after the encoder."""
     steps: int = 128
     """Most tokens of a text, as many as a recipe allows by default (the paper: 50)."""
-    aligned_layers: int = 1
-    aligned_heads: int = 4
+    cross_layers: int = 1
+    cross_heads: int = 4
     head_width: int = 32
-    feed: int = 128
+    ffn_dim: int = 128
     """Inner width of feed-forward parts."""
-    drop: float = 0.5
+    fusion_dropout: float = 0.5
     """Dropout outside the encoder."""
     fused_layers: int = 2
     fused_heads: int = 8
@@ -47,18 +47,18 @@ class Numbers(HearingNumbers):
 
 
 @dataclass(frozen=True)
-class TeacherNumbers(Numbers):
+class MmslfTeacherConfig(MmslfConfig):
     """The teacher's: deeper, and with what reads the context."""
 
-    aligned_layers: int = 6
+    cross_layers: int = 6
     fused_layers: int = 6
     context_layers: int = 2
     context_heads: int = 8
     attn_target: Literal["plain", "conditional"] = "plain"
     """Which map of the last layer is shown to a student: the released code's, or the paper's."""
-    least_kept: float = 0.5
+    min_keep: float = 0.5
     """In training, of each row a share between this and 1 of its inputs is kept; 1: all."""
-    unknown: int = 100
+    unk_token_id: int = 100
     """The token that stands for a word that is not kept: `[UNK]`."""
 
     def __post_init__(self) -> None:
@@ -67,117 +67,117 @@ class TeacherNumbers(Numbers):
             raise ValueError(f"attn_target is plain or conditional, not {self.attn_target!r}")
 
 
-class Aligner(nn.Module):  # type: ignore[misc]
+class CrossModalEncoder(nn.Module):  # type: ignore[misc]
     """Layers in which a text looks at a source. Steps of a source are counted from its end."""
 
-    def __init__(self, numbers: Numbers, attention: Callable[[], CrossAttention]) -> None:
+    def __init__(self, config: MmslfConfig, attention: Callable[[], CrossAttention]) -> None:
         """`attention` makes that of a layer."""
         super().__init__()
-        n = numbers
-        self.text_places = nn.Parameter(torch.randn(n.steps, n.d) * 0.02)
-        self.source_places = nn.Parameter(torch.randn(n.source_steps, n.d) * 0.02)
+        n = config
+        self.text_positions = nn.Parameter(torch.randn(n.steps, n.dim) * 0.02)
+        self.source_positions = nn.Parameter(torch.randn(n.source_steps, n.dim) * 0.02)
         self.layers = nn.ModuleList(
-            CrossLayer(attention(), n.d, n.feed, n.drop) for _ in range(n.aligned_layers)
+            CrossLayer(attention(), n.dim, n.ffn_dim, n.fusion_dropout) for _ in range(n.cross_layers)
         )
 
-    def forward(self, text: Tensor, source: Tensor, mask: Tensor, *steering: Tensor) -> Seen:
+    def forward(self, text: Tensor, source: Tensor, mask: Tensor, *context: Tensor) -> AttentionOutput:
         """(rows, steps, d), (rows, sources, d), (rows, sources); maps are those of the last layer.
 
         `steering` goes to the attention of every layer.
         """
-        x = text + self.text_places[: text.shape[1]]
-        source = source + self.source_places[_from_the_end(mask)]
+        x = text + self.text_positions[: text.shape[1]]
+        source = source + self.source_positions[_positions_from_end(mask)]
         for layer in self.layers:
-            seen = layer(x, source, mask, *steering)
-            x = seen.out
-        return Seen(*seen)
+            output = layer(x, source, mask, *context)
+            x = output.out
+        return AttentionOutput(*output)
 
 
-def _from_the_end(mask: Tensor) -> Tensor:
+def _positions_from_end(mask: Tensor) -> Tensor:
     """0 at the last real step of each row, 1 at the one before; the same however it is padded."""
     length = mask.sum(1, keepdim=True)
     return (length - 1 - torch.arange(mask.shape[1], device=mask.device)).clamp(min=0)
 
 
-class Backbone(nn.Module):  # type: ignore[misc]
+class MmslfBackbone(nn.Module):  # type: ignore[misc]
     """All but the forward pass, which student and teacher write each for themselves."""
 
     def __init__(
-        self, sizes: Sizes, numbers: Numbers, attention: type[CrossAttention] = CrossAttention
+        self, input_dims: InputDims, config: MmslfConfig, attention: type[CrossAttention] = CrossAttention
     ) -> None:
         """New weights. Raises `ValueError` for data without audio or video."""
-        numbers.check(sizes)
+        config.check_inputs(input_dims)
         super().__init__()
-        self.sizes, n = sizes, numbers
-        self.numbers: Mapping[str, Any] = numbers.plain()
-        self._n = n
-        self.encoder = n.encoder(sizes.width["text"])
+        self.input_dims, n = input_dims, config
+        self.config: Mapping[str, Any] = config.to_dict()
+        self._config = n
+        self.encoder = n.build_encoder(input_dims.width["text"])
         self.encoder.requires_grad_(not n.frozen_text)
-        self.words = nn.Linear(n.width, n.d)
-        self.sources = nn.ModuleDict({m: nn.Linear(sizes.width[m], n.d) for m in n.sources})
-        self.drop = nn.Dropout(n.drop)
-        self.aligners = nn.ModuleDict(
+        self.text_proj = nn.Linear(n.width, n.dim)
+        self.modality_proj = nn.ModuleDict({m: nn.Linear(input_dims.width[m], n.dim) for m in n.sources})
+        self.dropout = nn.Dropout(n.fusion_dropout)
+        self.cross_modal_encoders = nn.ModuleDict(
             {
-                m: Aligner(
-                    n, lambda: attention(n.d, heads=n.aligned_heads, head_width=n.head_width)
+                m: CrossModalEncoder(
+                    n, lambda: attention(n.dim, heads=n.cross_heads, head_width=n.head_width)
                 )
                 for m in n.sources
             }
         )
-        self.fusion = Leading(
+        self.fusion = LearnedTokenPooling(
             n.fused_tokens,
-            n.d,
+            n.dim,
             layers=n.fused_layers,
             heads=n.fused_heads,
-            feed=n.feed,
-            dropout=n.drop,
+            ffn_dim=n.ffn_dim,
+            dropout=n.fusion_dropout,
         )
-        self.head = nn.Linear(n.fused_tokens * n.d, sizes.classes)
+        self.head = nn.Linear(n.fused_tokens * n.dim, input_dims.classes)
 
     def train(self, mode: bool = True) -> Self:
         """As every module; a frozen encoder stays in eval mode."""
         super().train(mode)
-        if self._n.frozen_text:
+        if self._config.frozen_text:
             self.encoder.eval()
         return self
 
-    def warm_up(self) -> str:
+    def load_pretrained(self) -> str:
         """Take over the packaged encoder; all else stays new.
 
         Raises `UserError` when the package is missing or its shape is not this student's.
         """
-        return encoder.warm_up(self.encoder)
+        return encoder.load_pretrained(self.encoder)
 
-    def _heard(self, batch: Batch) -> encoder.Heard:
+    def _encode_text(self, batch: Batch) -> encoder.EncoderOutput:
         """`steps` are d wide. Raises `UserError` for a text of more tokens than `numbers.steps`."""
-        _fits("text", batch, self._n.steps, "max_length")
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._n.frozen_text):
-            heard = encoder.hear(self.encoder, batch)
-        return heard._replace(steps=self.words(heard.steps))
+        _check_length("text", batch, self._config.steps, "max_length")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._config.frozen_text):
+            encoded = encoder.encode(self.encoder, batch)
+        return encoded._replace(steps=self.text_proj(encoded.hidden_states))
 
-    def _source(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
+    def _project_source(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
         """(rows, steps, d), and where there is something."""
-        _fits(name, batch, self._n.source_steps, "numbers.source_steps")
-        return self.drop(self.sources[name](batch.x[name])), batch.mask[name]
+        _check_length(name, batch, self._config.source_steps, "numbers.source_steps")
+        return self.dropout(self.modality_proj[name](batch.inputs[name])), batch.mask[name]
 
-    def _output(
-        self, batch: Batch, text: Tensor, found: Mapping[str, Seen], maps: Mapping[str, Tensor]
+    def _fuse(
+        self, batch: Batch, text: Tensor, attended: Mapping[str, AttentionOutput], maps: Mapping[str, Tensor]
     ) -> Output:
         """Fuse what was found in each source. Maps are 0 at padding, of text or of source.
 
         `text`: (rows, `width`), what the encoder made of it as a whole.
         """
         mask = batch.mask["text"]
-        both = torch.cat([seen.out for seen in found.values()], dim=1)
-        fused = self.fusion(both, torch.cat([mask] * len(found), dim=1))
+        tokens = torch.cat([item.out for item in attended.values()], dim=1)
+        fused = self.fusion(tokens, torch.cat([mask] * len(attended), dim=1))
         features = {f"attention.{m}": maps[m] * mask[:, None, :, None] for m in maps}
-        logits = self.head(self.drop(fused.flatten(1)))
+        logits = self.head(self.dropout(fused.flatten(1)))
         return Output(logits, {**features, "fused": fused, "text": text})
 
 
-def _fits(name: str, batch: Batch, most: int, setting: str) -> None:
-    if batch.x[name].shape[1] > most:
-        found = batch.x[name].shape[1]
+def _check_length(name: str, batch: Batch, limit: int, setting: str) -> None:
+    if batch.inputs[name].shape[1] > limit:
+        steps = batch.inputs[name].shape[1]
         raise UserError(
-            f"{name} of {found} steps, and the student knows {most}", mend=f"see {setting}"
+            f"{name} of {steps} steps, and the student knows {limit}", hint=f"see {setting}"
         )

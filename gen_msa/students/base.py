@@ -22,7 +22,7 @@ CLASSES = tuple(Polarity)
 
 
 @dataclass(frozen=True)
-class Row:
+class AspectExample:
     """One question: an aspect of a text, and, to learn from, what is to be said of it."""
 
     id: str
@@ -31,7 +31,7 @@ class Row:
     aspect: Aspect
     target: Polarity | None = None
     """None: there is no label to learn; a teacher's probabilities may still be there."""
-    soft: tuple[float, ...] = ()
+    teacher_probs: tuple[float, ...] = ()
     """The probability that teachers give each of `CLASSES`; empty when none spoke."""
     weight: float = 1.0
     """How much the row counts among those it is learned with; above 0."""
@@ -46,7 +46,7 @@ class Batch:
     """Rows as tensors. Padding and absence are different facts, and are told apart."""
 
     ids: tuple[str, ...]
-    x: "Mapping[str, Tensor]"
+    inputs: "Mapping[str, Tensor]"
     """Modality -> (rows, steps) of token numbers, or (rows, steps, width) of features."""
     mask: "Mapping[str, Tensor]"
     """Modality -> (rows, steps), True where a step is real and False where it is padding.
@@ -57,8 +57,8 @@ class Batch:
     """Modality -> (rows,), False where the post has no such thing at all."""
     target: "Tensor | None"
     """(rows,) index into `CLASSES`, -1 where a row has no label; None when no row has one."""
-    raw_text: tuple[str, ...]
-    soft: "Tensor | None" = None
+    texts: tuple[str, ...]
+    teacher_probs: "Tensor | None" = None
     """(rows, classes) of teachers' probabilities, zeros where none spoke; None when no row has."""
     weight: "Tensor | None" = None
     """(rows,) how much each counts; None when all count alike."""
@@ -66,16 +66,16 @@ class Batch:
     def to(self, device: Any) -> "Batch":
         """The same with every tensor on `device`."""
 
-        def there(named: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-            return {name: tensor.to(device) for name, tensor in named.items()}
+        def move(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
 
         return replace(
             self,
-            x=there(self.x),
-            mask=there(self.mask),
-            present=there(self.present),
+            x=move(self.inputs),
+            mask=move(self.mask),
+            present=move(self.present),
             target=None if self.target is None else self.target.to(device),
-            soft=None if self.soft is None else self.soft.to(device),
+            soft=None if self.teacher_probs is None else self.teacher_probs.to(device),
             weight=None if self.weight is None else self.weight.to(device),
         )
 
@@ -96,7 +96,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class InputDims:
     """What the data decides about a student; all else is its own numbers."""
 
     width: Mapping[str, int]
@@ -104,20 +104,20 @@ class Sizes:
     classes: int = len(CLASSES)
 
 
-class Student(Protocol):
+class Model(Protocol):
     """A `torch.nn.Module` that reads batches."""
 
-    sizes: Sizes
-    numbers: Mapping[str, Any]
+    input_dims: InputDims
+    config: Mapping[str, Any]
     """Every keyword that its constructor was given or assumed; plain JSON."""
-    reads: tuple[str, ...]
+    modalities: tuple[str, ...]
     """The modalities that it looks at. Who reads `context` is a teacher, and never reads alone."""
 
     def __call__(self, batch: Batch) -> Output:
         """Logits for each row; the same for a row whatever its neighbours and its padding."""
         ...
 
-    def warm_up(self) -> str:
+    def load_pretrained(self) -> str:
         """Take over pretrained weights that lie on this machine; says which, "" for none.
 
         Raises `UserError` when a package of weights is missing.
@@ -131,7 +131,7 @@ class Phase:
 
     name: str
     """Has its own optimiser and schedule, and may have its own rate in a recipe."""
-    trains: tuple[str, ...] = ("",)
+    param_prefixes: tuple[str, ...] = ("",)
     """How the names of the parameters begin that it moves; all others stand still."""
     loss: str = ""
     """A name of `Output.losses`, alone and in this phase only; "": the recipe's losses and
@@ -139,7 +139,7 @@ class Phase:
 
 
 @runtime_checkable
-class Phased(Protocol):
+class MultiPhase(Protocol):
     """A student that trains in stages, or with several optimisers in turn. Optional."""
 
     def phases(self, epoch: int) -> Sequence[Phase]:
@@ -151,14 +151,14 @@ class Phased(Protocol):
 
 
 @runtime_checkable
-class Remembering(Protocol):
+class HasRowMemory(Protocol):
     """A student that keeps something of each row from epoch to epoch. Optional."""
 
     memory: "dict[str, Tensor]"
     """`Batch.ids` -> what is known of the row. A checkpoint keeps it, a student's folder does not:
     reading must not need it."""
 
-    def learned(self, batch: Batch, said: Output, epoch: int) -> None:
+    def on_step_end(self, batch: Batch, output: Output, epoch: int) -> None:
         """Called after every step with all its rows, and what the last forward made of them.
 
         `said` has no gradients and no `losses`. Nobody else is to change `memory`.
@@ -166,10 +166,10 @@ class Remembering(Protocol):
         ...
 
 
-class StudentKind(Protocol):
+class ModelClass(Protocol):
     """What a module of this room registers: its class."""
 
-    def __call__(self, sizes: Sizes, *none: Any, **numbers: Any) -> Student:
+    def __call__(self, input_dims: InputDims, *none: Any, **config: Any) -> Model:
         """Make one with new weights; `numbers` are the paper's, with the paper's defaults.
 
         `none` is always empty; mypy takes a class with keywords of its own only beside it.
@@ -177,12 +177,12 @@ class StudentKind(Protocol):
         ...
 
 
-class Collate(Protocol):
+class CollateFn(Protocol):
     """Makes batches for a student; kept in its folder beside its weights."""
 
-    def __call__(self, rows: Sequence[Row]) -> Batch:
+    def __call__(self, rows: Sequence[AspectExample]) -> Batch:
         """The rows in their order, padded to the longest."""
         ...
 
 
-students: Registry[StudentKind] = Registry("student", "gen_msa.students", "gen_msa.students")
+models: Registry[ModelClass] = Registry("student", "gen_msa.students", "gen_msa.students")

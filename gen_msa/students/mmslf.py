@@ -15,25 +15,25 @@ the paper does not say.
 
 from typing import Any
 
-from gen_msa.students._mmslf import Backbone, Numbers
-from gen_msa.students.base import Batch, Output, Sizes, students
+from gen_msa.students._mmslf import MmslfBackbone, MmslfConfig
+from gen_msa.students.base import Batch, Output, InputDims, models
 
 
-@students.register
-class Mmslf(Backbone):
+@models.register
+class Mmslf(MmslfBackbone):
     """Text looks at audio and at video; four tokens gather both. Each row is read alone."""
 
-    reads = ("text", "audio", "video")
+    modalities = ("text", "audio", "video")
 
-    def __init__(self, sizes: Sizes, **numbers: Any) -> None:
+    def __init__(self, input_dims: InputDims, **config: Any) -> None:
         """New weights, drawn from torch's random state; `numbers` are those of `Numbers`."""
-        super().__init__(sizes, Numbers(**numbers))
+        super().__init__(input_dims, MmslfConfig(**config))
 
     def forward(self, batch: Batch) -> Output:
         """Logits; features `attention.audio`, `attention.video`, `fused` and `text`.
 
         A map is (rows, heads, text steps, source steps), fused tokens (rows, 4, d).
         """
-        heard = self._heard(batch)
-        found = {m: self.aligners[m](heard.steps, *self._source(batch, m)) for m in self.aligners}
-        return self._output(batch, heard.text, found, {m: s.plain for m, s in found.items()})
+        encoded = self._encode_text(batch)
+        attended = {m: self.cross_modal_encoders[m](encoded.hidden_states, *self._project_source(batch, m)) for m in self.cross_modal_encoders}
+        return self._fuse(batch, encoded.text, attended, {m: s.plain for m, s in attended.items()})

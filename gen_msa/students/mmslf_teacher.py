@@ -21,60 +21,60 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen_msa.students._mmslf import Backbone, TeacherNumbers
-from gen_msa.students.base import Batch, Output, Sizes, students
-from gen_msa.students.common.attending import ConditionalAttention, Leading
+from gen_msa.students._mmslf import MmslfBackbone, MmslfTeacherConfig
+from gen_msa.students.base import Batch, Output, InputDims, models
+from gen_msa.students.common.attending import ConditionalAttention, LearnedTokenPooling
 
 
-@students.register
-class MmslfTeacher(Backbone):
+@models.register
+class MmslfTeacher(MmslfBackbone):
     """As the student, and steered. Each row is read alone."""
 
-    reads = ("text", "audio", "video", "context")
+    modalities = ("text", "audio", "video", "context")
 
-    def __init__(self, sizes: Sizes, **numbers: Any) -> None:
+    def __init__(self, input_dims: InputDims, **config: Any) -> None:
         """New weights, drawn from torch's random state; `numbers` are those of `TeacherNumbers`."""
-        n = TeacherNumbers(**numbers)
-        super().__init__(sizes, n, ConditionalAttention)
-        self._own = n
-        self.notes = nn.Linear(n.width, n.d)
-        self.reducer = Leading(
+        n = MmslfTeacherConfig(**config)
+        super().__init__(input_dims, n, ConditionalAttention)
+        self._teacher_config = n
+        self.context_proj = nn.Linear(n.width, n.dim)
+        self.context_pooling = LearnedTokenPooling(
             n.steps,
-            n.d,
+            n.dim,
             layers=n.context_layers,
             heads=n.context_heads,
-            feed=n.feed,
-            dropout=n.drop,
+            ffn_dim=n.ffn_dim,
+            dropout=n.fusion_dropout,
         )
 
     def forward(self, batch: Batch) -> Output:
         """Logits; features as the student's, so that they can be held against each other."""
-        batch = self._thinned(batch) if self.training else batch
-        heard = self._heard(batch)
-        x, conditional = heard.steps, self._own.attn_target == "conditional"
-        steering = (self._context(batch)[:, : x.shape[1]], batch.present["context"])
-        found = {m: self.aligners[m](x, *self._source(batch, m), *steering) for m in self.aligners}
-        maps = {m: s.used if conditional else s.plain for m, s in found.items()}
-        return self._output(batch, heard.text, found, maps)
+        batch = self._random_mask(batch) if self.training else batch
+        encoded = self._encode_text(batch)
+        x, conditional = encoded.hidden_states, self._teacher_config.attn_target == "conditional"
+        context = (self._context(batch)[:, : x.shape[1]], batch.present["context"])
+        attended = {m: self.cross_modal_encoders[m](x, *self._project_source(batch, m), *context) for m in self.cross_modal_encoders}
+        maps = {m: s.used if conditional else s.plain for m, s in attended.items()}
+        return self._fuse(batch, encoded.text, attended, maps)
 
     def _context(self, batch: Batch) -> Tensor:
         """P: (rows, `steps`, d), one place of it for each place of a text."""
         mask = batch.mask["context"]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._own.frozen_text):
-            heard = self.encoder(input_ids=batch.x["context"], attention_mask=mask.long())
-        return torch.as_tensor(self.reducer(self.notes(heard.last_hidden_state), mask))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._teacher_config.frozen_text):
+            encoded = self.encoder(input_ids=batch.inputs["context"], attention_mask=mask.long())
+        return torch.as_tensor(self.context_pooling(self.context_proj(encoded.last_hidden_state), mask))
 
-    def _thinned(self, batch: Batch) -> Batch:
+    def _random_mask(self, batch: Batch) -> Batch:
         """Of each row a drawn share of words and of numbers is hidden, each by itself."""
-        least = self._own.least_kept
-        if least >= 1:
+        min_keep = self._teacher_config.min_keep
+        if min_keep >= 1:
             return batch
-        x = dict(batch.x)
-        kept = least + (1 - least) * torch.rand(len(batch.ids), device=x["text"].device)
-        for name in self.aligners:
-            x[name] = x[name] * (torch.rand_like(x[name]) < kept[:, None, None])
-        hide = torch.rand(x["text"].shape, device=kept.device) >= kept[:, None]
+        inputs = dict(batch.inputs)
+        keep_share = min_keep + (1 - min_keep) * torch.rand(len(batch.ids), device=inputs["text"].device)
+        for name in self.cross_modal_encoders:
+            inputs[name] = inputs[name] * (torch.rand_like(inputs[name]) < keep_share[:, None, None])
+        hide = torch.rand(inputs["text"].shape, device=keep_share.device) >= keep_share[:, None]
         hide &= batch.mask["text"] & ~batch.mask["aspect"]
         hide[:, 0] = False
-        x["text"] = x["text"].masked_fill(hide, self._own.unknown)
-        return replace(batch, x=x)
+        inputs["text"] = inputs["text"].masked_fill(hide, self._teacher_config.unk_token_id)
+        return replace(batch, x=inputs)

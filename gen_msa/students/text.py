@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen_msa.students.base import Batch, Output, Sizes, students
+from gen_msa.students.base import Batch, Output, InputDims, models
 from gen_msa.students.common import encoder
 
 
-@students.register
-class Text(nn.Module):  # type: ignore[misc]
+@models.register
+class TextClassifier(nn.Module):  # type: ignore[misc]
     """Encoder and head. Each row is read alone: neighbours and padding change nothing."""
 
-    reads = ("text",)
+    modalities = ("text",)
 
     def __init__(
         self,
-        sizes: Sizes,
+        input_dims: InputDims,
         *,
         layers: int = 6,
         width: int = 384,
@@ -36,8 +36,8 @@ class Text(nn.Module):  # type: ignore[misc]
     ) -> None:
         """New weights, drawn from torch's random state. The defaults are MiniLM-L6's own."""
         super().__init__()
-        self.sizes = sizes
-        self.numbers: dict[str, Any] = {
+        self.input_dims = input_dims
+        self.config: dict[str, Any] = {
             "layers": layers,
             "width": width,
             "heads": heads,
@@ -45,19 +45,19 @@ class Text(nn.Module):  # type: ignore[misc]
             "positions": positions,
             "dropout": dropout,
         }
-        self.encoder = encoder.new(sizes.width["text"], **self.numbers)
+        self.encoder = encoder.build_encoder(input_dims.width["text"], **self.config)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * width, sizes.classes)
+        self.head = nn.Linear(2 * width, input_dims.classes)
 
     def forward(self, batch: Batch) -> Output:
         """Logits; features `text` and `aspect`, each (rows, width)."""
-        heard = encoder.hear(self.encoder, batch)
-        both = self.dropout(torch.cat([heard.text, heard.aspect], dim=1))
-        return Output(self.head(both), features={"text": heard.text, "aspect": heard.aspect})
+        encoded = encoder.encode(self.encoder, batch)
+        pooled = self.dropout(torch.cat([encoded.text, encoded.aspect], dim=1))
+        return Output(self.head(pooled), features={"text": encoded.text, "aspect": encoded.aspect})
 
-    def warm_up(self) -> str:
+    def load_pretrained(self) -> str:
         """Take over the packaged encoder; the head stays new.
 
         Raises `UserError` when the package is missing or its shape is not this student's.
         """
-        return encoder.warm_up(self.encoder)
+        return encoder.load_pretrained(self.encoder)

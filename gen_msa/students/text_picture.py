@@ -17,22 +17,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen_msa.students.base import Batch, Output, Sizes, students
+from gen_msa.students.base import Batch, Output, InputDims, models
 from gen_msa.students.common import encoder
 
-_LOOKS_AT_FIRST = -1.0
+_GATE_BIAS_INIT = -1.0
 """Bias of the gate: a new student listens a little more to words than to what it sees."""
 
 
-@students.register
-class TextPicture(nn.Module):  # type: ignore[misc]
+@models.register
+class TextImageClassifier(nn.Module):  # type: ignore[misc]
     """Encoder, projector, attention, gate and two heads. Neighbours and padding change nothing."""
 
-    reads = ("text", "picture")
+    modalities = ("text", "picture")
 
     def __init__(
         self,
-        sizes: Sizes,
+        input_dims: InputDims,
         *,
         layers: int = 6,
         width: int = 384,
@@ -40,10 +40,10 @@ class TextPicture(nn.Module):  # type: ignore[misc]
         inner: int = 1536,
         positions: int = 512,
         dropout: float = 0.1,
-        picture_width: int = 128,
-        picture_heads: int = 4,
-        picture_dropout: float = 0.3,
-        hidden_pictures: float = 0.15,
+        image_width: int = 128,
+        image_heads: int = 4,
+        image_feature_dropout: float = 0.3,
+        image_dropout: float = 0.15,
     ) -> None:
         """New weights, drawn from torch's random state; MiniLM-L6's own numbers by default.
 
@@ -51,74 +51,74 @@ class TextPicture(nn.Module):  # type: ignore[misc]
         is hidden in training, so that the text learns to stand alone. Raises `ValueError` for data
         without pictures.
         """
-        if "picture" not in sizes.width:
+        if "picture" not in input_dims.width:
             raise ValueError("no post of the data has a picture; use the student `text`")
         super().__init__()
-        self.sizes = sizes
-        words: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "inner": inner}
-        words |= {"positions": positions, "dropout": dropout}
-        sight = {"picture_width": picture_width, "picture_heads": picture_heads}
-        hiding = {"picture_dropout": picture_dropout, "hidden_pictures": hidden_pictures}
-        self.numbers: dict[str, Any] = {**words, **sight, **hiding}
-        self.encoder = encoder.new(sizes.width["text"], **words)
+        self.input_dims = input_dims
+        encoder_config: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "inner": inner}
+        encoder_config |= {"positions": positions, "dropout": dropout}
+        attention_config = {"picture_width": image_width, "picture_heads": image_heads}
+        dropout_config = {"picture_dropout": image_feature_dropout, "hidden_pictures": image_dropout}
+        self.config: dict[str, Any] = {**encoder_config, **attention_config, **dropout_config}
+        self.encoder = encoder.build_encoder(input_dims.width["text"], **encoder_config)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * width, sizes.classes)
-        self.hidden = hidden_pictures
-        self.sight = Sight(
-            sizes.width["picture"], 2 * width, picture_width, picture_heads, picture_dropout
+        self.head = nn.Linear(2 * width, input_dims.classes)
+        self.image_dropout = image_dropout
+        self.image_attention = GatedImageAttention(
+            input_dims.width["picture"], 2 * width, image_width, image_heads, image_feature_dropout
         )
-        self.sight_head = nn.Linear(picture_width, sizes.classes)
+        self.image_head = nn.Linear(image_width, input_dims.classes)
 
     def forward(self, batch: Batch) -> Output:
         """Logits; features `text` and `aspect`, each (rows, width), and `picture`, `gate`."""
-        heard = encoder.hear(self.encoder, batch)
-        both = self.dropout(torch.cat([heard.text, heard.aspect], dim=1))
-        seen, gate = self.sight(both, batch.x["picture"], batch.mask["picture"])
-        gate = gate * self._shown(batch.present["picture"]).to(gate.dtype)
-        logits = self.head(both) + gate.unsqueeze(1) * self.sight_head(seen)
-        features = {"text": heard.text, "aspect": heard.aspect, "picture": seen, "gate": gate}
+        encoded = encoder.encode(self.encoder, batch)
+        pooled = self.dropout(torch.cat([encoded.text, encoded.aspect], dim=1))
+        image, gate = self.image_attention(pooled, batch.inputs["picture"], batch.mask["picture"])
+        gate = gate * self._visible_images(batch.present["picture"]).to(gate.dtype)
+        logits = self.head(pooled) + gate.unsqueeze(1) * self.image_head(image)
+        features = {"text": encoded.text, "aspect": encoded.aspect, "picture": image, "gate": gate}
         return Output(logits, features=features)
 
-    def warm_up(self) -> str:
+    def load_pretrained(self) -> str:
         """Take over the packaged encoder; all else stays new.
 
         Raises `UserError` when the package is missing or its shape is not this student's.
         """
-        return encoder.warm_up(self.encoder)
+        return encoder.load_pretrained(self.encoder)
 
-    def _shown(self, present: torch.Tensor) -> torch.Tensor:
+    def _visible_images(self, present: torch.Tensor) -> torch.Tensor:
         """Whose picture is there, and not hidden."""
-        if not self.training or not self.hidden:
+        if not self.training or not self.image_dropout:
             return present
-        return present & (torch.rand(present.shape, device=present.device) >= self.hidden)
+        return present & (torch.rand(present.shape, device=present.device) >= self.image_dropout)
 
 
-class Sight(nn.Module):  # type: ignore[misc]
+class GatedImageAttention(nn.Module):  # type: ignore[misc]
     """What a question finds among the steps of a picture, and how much it is to count."""
 
-    def __init__(self, steps: int, question: int, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, image_dim: int, query_dim: int, width: int, heads: int, dropout: float) -> None:
         """`steps`, `question`: their widths; `width`: that of what is found."""
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.project = nn.Sequential(nn.LayerNorm(steps), nn.Linear(steps, width), nn.GELU())
-        self.ask = nn.Linear(question, width)
+        self.project = nn.Sequential(nn.LayerNorm(image_dim), nn.Linear(image_dim, width), nn.GELU())
+        self.query_proj = nn.Linear(query_dim, width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.found = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.output_mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.gate = nn.Linear(2 * width, 1)
-        nn.init.constant_(self.gate.bias, _LOOKS_AT_FIRST)
+        nn.init.constant_(self.gate.bias, _GATE_BIAS_INIT)
 
     def forward(
-        self, question: torch.Tensor, steps: torch.Tensor, mask: torch.Tensor
+        self, query: torch.Tensor, regions_in: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(rows, question), (rows, n, steps), (rows, n) -> (rows, width) and gates (rows,)."""
-        regions = self.project(self.dropout(steps))
-        asked = self.ask(question)
+        regions = self.project(self.dropout(regions_in))
+        projected = self.query_proj(query)
         # To attend to nothing is not a number everywhere (an exported graph's softmax gives NaN): a
         # row without a step attends to its padding, and its gate is shut.
-        hidden = ~mask & mask.any(1, keepdim=True)
-        seen, _ = self.attention(
-            asked.unsqueeze(1), regions, regions, key_padding_mask=hidden, need_weights=False
+        ignored = ~mask & mask.any(1, keepdim=True)
+        attended, _ = self.attention(
+            projected.unsqueeze(1), regions, regions, key_padding_mask=ignored, need_weights=False
         )
-        found = self.dropout(self.found(seen.squeeze(1) + asked))
-        gate = torch.sigmoid(self.gate(torch.cat([asked, seen.squeeze(1)], dim=1)))
-        return found, gate.squeeze(1)
+        output = self.dropout(self.output_mlp(attended.squeeze(1) + projected))
+        gate = torch.sigmoid(self.gate(torch.cat([projected, attended.squeeze(1)], dim=1)))
+        return output, gate.squeeze(1)

@@ -7,6 +7,6 @@ the weights that come in packages.
     register(); AutoModelForImageTextToText.from_pretrained(folder)
 """
 
-from gen_msa.towers.base import register
+from gen_msa.towers.base import register_vision_encoders
 
-__all__ = ["register"]
+__all__ = ["register_vision_encoders"]

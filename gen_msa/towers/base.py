@@ -11,7 +11,7 @@ import pkgutil
 from pathlib import Path
 
 
-def register() -> None:
+def register_vision_encoders() -> None:
     """Make every tower here known to the Auto classes."""
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"gen_msa.towers.{found.name}")
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"gen_msa.towers.{module.name}")

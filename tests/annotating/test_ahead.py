@@ -7,154 +7,154 @@ import pytest
 
 from gen_msa import media
 from gen_msa.annotating import AnnotateSettings, JobSettings, annotate
-from gen_msa.annotating._pool import read_alone
-from gen_msa.annotating._teaching import Plain, make_teacher
+from gen_msa.annotating._pool import predict_in_process
+from gen_msa.annotating._teaching import PredictorTeacher, make_teacher
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.echo import Echo
-from gen_msa.data import open_source
+from gen_msa.backends.echo import EchoBackend
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
 from gen_msa.media import pictures
-from gen_msa.readers import Preparing, ReaderSettings, readers
-from gen_msa.readers.prompted import Prompted
+from gen_msa.readers import Prefetchable, PredictorSettings, predictors
+from gen_msa.readers.prompted import PromptedPredictor
 from gen_msa.types import Example
-from tests.fixtures.posts import post, write_picture, write_posts
+from tests.fixtures.posts import post, write_image, write_posts
 
-PATIENCE = 10
+TIMEOUT_S = 10
 
 
-class Waiting(Echo):
+class WaitingEchoBackend(EchoBackend):
     """Answers a chunk only once the next one has been made ready."""
 
     def __init__(self, ready):
         super().__init__("", BackendOptions())
-        self.ready, self.chunk, self.waited = ready, 0, []
+        self.ready, self.chunk, self.wait_results = ready, 0, []
 
     def complete(self, requests):
         self.chunk += 1
         if self.chunk < len(self.ready):
-            self.waited.append(self.ready[self.chunk].wait(PATIENCE))
+            self.wait_results.append(self.ready[self.chunk].wait(TIMEOUT_S))
         return super().complete(requests)
 
 
-class Told(Prompted):
+class RecordingPredictor(PromptedPredictor):
     """Says when a chunk is ready, and in which thread that was."""
 
     def __init__(self, backend, root):
-        super().__init__(backend, ReaderSettings(reader="echo", cues={}), root)
-        self.threads = []
+        super().__init__(backend, PredictorSettings(model="echo", cues={}), root)
+        self.thread_names = []
 
     def prepare(self, posts):
         finish = super().prepare(posts)
-        self.threads.append(threading.current_thread().name)
+        self.thread_names.append(threading.current_thread().name)
         self._backend.ready[int(posts[0].id.removeprefix("p")) // 4].set()
         return finish
 
 
-def chunks(n, **more):
+def numbered_chunks(n, **more):
     return [(i, [Example(post=post(i * 4 + k, **more)) for k in range(4)]) for i in range(n)]
 
 
-def test_the_next_chunk_is_ready_before_the_model_has_ended_this_one(tmp_path):
-    engine = Waiting([threading.Event() for _ in range(4)])
-    reader = Told(engine, tmp_path)
-    found = list(read_alone(Plain(reader), chunks(4)))
-    assert engine.waited == [True] * 3
-    assert [i for i, _ in found] == [0, 1, 2, 3]
-    assert threading.main_thread().name not in reader.threads
-    alone = Prompted(Echo("", BackendOptions()), ReaderSettings(reader="echo", cues={}), tmp_path)
-    for (_, readings), (_, examples) in zip(found, chunks(4), strict=True):
-        assert readings == alone.read([e.post for e in examples])
+def test_next_chunk_is_prepared_before_current_one_finishes(tmp_path):
+    backend = WaitingEchoBackend([threading.Event() for _ in range(4)])
+    predictor = RecordingPredictor(backend, tmp_path)
+    results = list(predict_in_process(PredictorTeacher(predictor), numbered_chunks(4)))
+    assert backend.wait_results == [True] * 3
+    assert [i for i, _ in results] == [0, 1, 2, 3]
+    assert threading.main_thread().name not in predictor.thread_names
+    plain_predictor = PromptedPredictor(EchoBackend("", BackendOptions()), PredictorSettings(model="echo", cues={}), tmp_path)
+    for (_, predictions), (_, examples) in zip(results, numbered_chunks(4), strict=True):
+        assert predictions == plain_predictor.predict([e.post for e in examples])
 
 
-def test_no_more_than_two_chunks_are_made_ready_ahead(tmp_path):
-    engine = Waiting([threading.Event() for _ in range(9)])
-    reader = Told(engine, tmp_path)
-    going = read_alone(Plain(reader), chunks(9))
-    next(going)
+def test_at_most_two_chunks_are_prepared_ahead(tmp_path):
+    backend = WaitingEchoBackend([threading.Event() for _ in range(9)])
+    predictor = RecordingPredictor(backend, tmp_path)
+    results = predict_in_process(PredictorTeacher(predictor), numbered_chunks(9))
+    next(results)
     time.sleep(0.2)
-    assert len(reader.threads) <= 3
-    going.close()
+    assert len(predictor.thread_names) <= 3
+    results.close()
 
 
-def test_who_stops_does_not_wait_for_what_is_made_ready(tmp_path):
-    reader = Told(Waiting([threading.Event() for _ in range(9)]), tmp_path)
-    plain, begun = reader.prepare, threading.Event()
+def test_closing_stream_does_not_wait_for_preparation(tmp_path):
+    predictor = RecordingPredictor(WaitingEchoBackend([threading.Event() for _ in range(9)]), tmp_path)
+    original_prepare, preparation_started = predictor.prepare, threading.Event()
 
     def prepare(posts):
         if posts[0].id != "p0":
-            begun.set()
+            preparation_started.set()
             time.sleep(30)
-        return plain(posts)
+        return original_prepare(posts)
 
-    reader.prepare = prepare
-    going = read_alone(Plain(reader), chunks(3))
-    reader._backend.ready[1].set()
-    next(going)
-    assert begun.wait(PATIENCE)
-    started = time.monotonic()
-    going.close()
-    assert time.monotonic() - started < 10
+    predictor.prepare = prepare
+    results = predict_in_process(PredictorTeacher(predictor), numbered_chunks(3))
+    predictor._backend.ready[1].set()
+    next(results)
+    assert preparation_started.wait(TIMEOUT_S)
+    start_time = time.monotonic()
+    results.close()
+    assert time.monotonic() - start_time < 10
 
 
 @pytest.fixture
-def decoded(monkeypatch):
+def decode_calls(monkeypatch):
     """How often each picture is decoded, with an empty cache."""
     media._gate.cache.clear()
-    seen = []
-    plain = pictures.decode
+    calls = []
+    original_decode = pictures.decode_image
     monkeypatch.setattr(
-        pictures, "decode", lambda data, *more: (seen.append(data), plain(data, *more))[1]
+        pictures, "decode", lambda data, *arguments: (calls.append(data), original_decode(data, *arguments))[1]
     )
-    yield seen
+    yield calls
     media._gate.cache.clear()
 
 
 @pytest.mark.parametrize("settings", [JobSettings, AnnotateSettings])
-def test_each_picture_of_a_job_is_decoded_once_though_many_posts_show_it(
-    settings, tmp_path, decoded
+def test_each_image_of_a_job_is_decoded_once(
+    settings, tmp_path, decode_calls
 ):
     for i in range(6):
-        write_picture(tmp_path / f"{i}.png", colour=(40 * i, 90, 90))
-    posts = [post(i, pictures=[f"{i // 4}.png"]) for i in range(24)]
+        write_image(tmp_path / f"{i}.png", colour=(40 * i, 90, 90))
+    posts = [post(i, images=[f"{i // 4}.png"]) for i in range(24)]
     path = write_posts(tmp_path / "posts.jsonl", posts)
     counts = annotate(
-        open_source(str(path)),
+        open_examples(str(path)),
         tmp_path / "out.jsonl",
         settings(reader="echo", prompt="reader/full", cues={}, chunk=5),
     ).counts
     assert counts.rows == 24
-    assert len(decoded) == len(set(decoded)) == 6
+    assert len(decode_calls) == len(set(decode_calls)) == 6
 
 
-def test_room_is_made_for_four_chunks_and_never_taken_away(monkeypatch, tmp_path):
+def test_image_cache_grows_for_four_chunks_and_never_shrinks(monkeypatch, tmp_path):
     monkeypatch.setattr(media._gate.cache, "room", 64 << 20)
-    budget = media.PictureLimits(max_pixels=1_000_000)
-    make_teacher(JobSettings(reader="echo", chunk=32, picture=budget), tmp_path)
+    limits = media.ImageLimits(max_pixels=1_000_000)
+    make_teacher(JobSettings(model="echo", chunk=32, image=limits), tmp_path)
     assert media._gate.cache.room == 4 * 32 * 4_000_000
-    make_teacher(JobSettings(reader="echo", chunk=1), tmp_path)
+    make_teacher(JobSettings(model="echo", chunk=1), tmp_path)
     assert media._gate.cache.room == 4 * 32 * 4_000_000
-    media.make_room(10_000, budget)
+    media.resize_cache(10_000, limits)
     assert media._gate.cache.room == 1 << 30
 
 
-def test_what_fails_while_it_is_made_ready_fails_in_its_turn(tmp_path):
-    posts = [post(i, pictures=["none.png"] if i == 6 else []) for i in range(8)]
+def test_preparation_error_is_raised_in_chunk_order(tmp_path):
+    posts = [post(i, images=["none.png"] if i == 6 else []) for i in range(8)]
     path = write_posts(tmp_path / "posts.jsonl", posts)
-    seen = []
-    settings = JobSettings(reader="echo", cues={}, chunk=2, bad_picture="fail")
+    row_counts = []
+    settings = JobSettings(model="echo", cues={}, chunk=2, bad_image="fail")
     with pytest.raises(UserError, match=r"none\.png"):
         annotate(
-            open_source(str(path)),
+            open_examples(str(path)),
             tmp_path / "out.jsonl",
             settings,
-            ledger_path=tmp_path / "l",
-            on_progress=lambda c: seen.append(c.rows),
+            cache_path=tmp_path / "l",
+            on_progress=lambda c: row_counts.append(c.rows),
         )
-    assert seen == [2, 4, 6]
+    assert row_counts == [2, 4, 6]
 
 
-def test_readers_without_a_model_to_ask_are_not_asked_to_prepare():
-    assert not isinstance(readers["majority"], Preparing)
+def test_only_predictors_with_a_backend_are_prefetchable():
+    assert not isinstance(predictors["majority"], Prefetchable)
     assert isinstance(
-        Prompted(Echo("", BackendOptions()), ReaderSettings(reader="echo"), None), Preparing
+        PromptedPredictor(EchoBackend("", BackendOptions()), PredictorSettings(model="echo"), None), Prefetchable
     )

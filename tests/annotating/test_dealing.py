@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from gen_msa.annotating import JobSettings
 from gen_msa.annotating._dealing import HANDS, Chunk, Turn, Worker, deal, take_back
 from gen_msa.annotating._desk import Desk
-from gen_msa.annotating._working import key_of
-from gen_msa.ledger import key
-from gen_msa.readers import Reading
+from gen_msa.annotating._working import cache_key
+from gen_msa.ledger import hash_key
+from gen_msa.readers import Prediction
 from gen_msa.types import Example
 from tests.fixtures.posts import post
 
-FINE = Reading()
+FINE = Prediction()
 
 
 def played(sizes, killers, workers, seed):
@@ -53,7 +53,7 @@ def test_exactly_the_posts_that_kill_are_set_aside(sizes, killers, workers, seed
     for chunk in chunks:
         assert chunk.whole
         for i, example in enumerate(chunk.examples):
-            assert bool(chunk.made[i].refused) == (example in killers)
+            assert bool(chunk.made[i].rejection) == (example in killers)
 
 
 def test_a_reader_has_one_chunk_in_work_and_one_it_makes_ready():
@@ -61,9 +61,9 @@ def test_a_reader_has_one_chunk_in_work_and_one_it_makes_ready():
 
 
 def test_a_reader_makes_its_next_posts_ready_while_its_model_is_asked(tmp_path):
-    settings = JobSettings(reader="echo", cues={}, chunk=1)
+    settings = JobSettings(model="echo", cues={}, chunk=1)
     desk = Desk(settings, tmp_path, tmp_path)
-    reader = key(desk.open())
+    reader = hash_key(desk.open())
     ready, asked = threading.Event(), []
     plain = desk._teacher.prepare
 
@@ -81,7 +81,7 @@ def test_a_reader_makes_its_next_posts_ready_while_its_model_is_asked(tmp_path):
 
     desk._teacher.prepare = prepare
     examples = [Example(post=post(i)) for i in (1, 2)]
-    keys = [key_of(reader, e, tmp_path, settings) for e in examples]
+    keys = [cache_key(reader, e, tmp_path, settings) for e in examples]
     said = {}
 
     def read(i):

@@ -4,96 +4,96 @@ import json
 
 import pytest
 
-from gen_msa.annotating.gates import Bench, Candidate, gates
+from gen_msa.annotating.gates import FilterContext, Candidate, filters
 from gen_msa.errors import UserError
-from gen_msa.readers import Reading
+from gen_msa.readers import Prediction
 from gen_msa.settings import build
-from gen_msa.types import WHOLE_POST, Aspect, Opinion, Polarity, Post
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Polarity, Post
 
 TEXT = "The crew was lovely , the T - Mobile signal was awful #Zurich"
 CREW, SIGNAL = Aspect(term="crew", start=4), Aspect(term="T - Mobile", start=26)
 POST = Post(id="1", text=TEXT, aspects=(CREW, SIGNAL))
 
 
-def row(reason, aspect=CREW, label="positive", post=POST):
-    said = Opinion(by="t", aspect=aspect, polarity=Polarity(label), explanation=reason)
-    return Candidate(post, said)
+def make_candidate(explanation, aspect=CREW, label="positive", post=POST):
+    opinion = Opinion(annotator="t", aspect=aspect, polarity=Polarity(label), explanation=explanation)
+    return Candidate(post, opinion)
 
 
-def gate(name, tmp_path, *, sample=None, **options):
-    kind = gates[name]
-    return kind(build(kind.Options, options, "here"), Bench(tmp_path, sample))
+def make_filter(name, tmp_path, *, sample=None, **options):
+    factory = filters[name]
+    return factory(build(factory.Options, options, "here"), FilterContext(tmp_path, sample))
 
 
 def verdict(name, tmp_path, candidate, **options):
     before = candidate.said.model_dump_json()
-    (why,) = gate(name, tmp_path, **options).check([candidate])
+    (reason,) = make_filter(name, tmp_path, **options).check([candidate])
     assert candidate.said.model_dump_json() == before
-    return why
+    return reason
 
 
-@pytest.mark.parametrize("name", gates.names())
-def test_every_gate_has_one_verdict_a_row_and_a_fingerprint_of_plain_json(name, tmp_path):
+@pytest.mark.parametrize("name", filters.names())
+def test_filter_gives_one_verdict_per_row_and_json_fingerprint(name, tmp_path):
     def sample(posts, draw):
-        return [Reading()] * len(posts)
+        return [Prediction()] * len(posts)
 
-    own = {"blind": {"reader": "echo"}}.get(name, {})
-    made = gate(name, tmp_path, sample=sample, **own)
-    rows = [row('The crew is called "lovely", which praises it.'), row(None), row("")]
-    verdicts = made.check(rows)
+    filter_options = {"blind": {"reader": "echo"}}.get(name, {})
+    answer_filter = make_filter(name, tmp_path, sample=sample, **filter_options)
+    rows = [make_candidate('The crew is called "lovely", which praises it.'), make_candidate(None), make_candidate("")]
+    verdicts = answer_filter.check(rows)
     assert len(verdicts) == 3
     assert all(v is None or v for v in verdicts)
-    json.dumps(made.fingerprint())
-    assert made.stage in ("words", "asks", "file")
-    assert made.check([]) == []
+    json.dumps(answer_filter.fingerprint())
+    assert answer_filter.stage in ("words", "asks", "file")
+    assert answer_filter.check([]) == []
 
 
 @pytest.mark.parametrize(
     "name", ["naming", "quoting", "clues", "contradiction", "objects", "prose"]
 )
-def test_an_answer_without_a_reason_passes_no_gate_of_reasons(name, tmp_path):
-    assert verdict(name, tmp_path, row(None)) == "it gives no reason"
+def test_explanation_filters_reject_missing_explanation(name, tmp_path):
+    assert verdict(name, tmp_path, make_candidate(None)) == "it gives no reason"
 
 
 @pytest.mark.parametrize(
-    ("reason", "aspect", "why"),
+    ("explanation", "aspect", "expected"),
     [
         ("The crew is praised.", CREW, None),
         ("They are praised.", CREW, "it does not name 'crew'"),
         ("The crewmates are praised.", CREW, "it does not name 'crew'"),
         ("T-Mobile is bad, the crew is praised.", CREW, "another aspect before"),
         ("T-Mobile is called awful.", SIGNAL, None),
-        ("It is fine.", WHOLE_POST, None),
+        ("It is fine.", OVERALL_ASPECT, None),
     ],
 )
-def test_naming_wants_the_aspect_and_gives_no_credit_for_a_rival(tmp_path, reason, aspect, why):
-    said = verdict("naming", tmp_path, row(reason, aspect))
-    assert said == why if why is None else why in said
+def test_mentions_aspect_needs_aspect_before_rivals(tmp_path, explanation, aspect, expected):
+    actual = verdict("naming", tmp_path, make_candidate(explanation, aspect))
+    assert actual == expected if expected is None else expected in actual
 
 
-def test_naming_can_let_a_rival_stand_first(tmp_path):
-    candidate = row("T-Mobile is bad, the crew is praised.")
+def test_mentions_aspect_allow_rival_first(tmp_path):
+    candidate = make_candidate("T-Mobile is bad, the crew is praised.")
     assert verdict("naming", tmp_path, candidate, rival_first=True) is None
 
 
 def test_length_counts_words(tmp_path):
-    assert verdict("length", tmp_path, row("one two three four"), max_words=4) is None
-    assert verdict("length", tmp_path, row("a b c d e"), max_words=4) == "5 words, at most 4"
-    assert verdict("length", tmp_path, row("Nice crew")) == "2 words, at least 4"
+    assert verdict("length", tmp_path, make_candidate("one two three four"), max_words=4) is None
+    assert verdict("length", tmp_path, make_candidate("a b c d e"), max_words=4) == "5 words, at most 4"
+    assert verdict("length", tmp_path, make_candidate("Nice crew")) == "2 words, at least 4"
     with pytest.raises(UserError, match="nothing could pass"):
-        gate("length", tmp_path, min_words=9, max_words=3)
+        make_filter("length", tmp_path, min_words=9, max_words=3)
 
 
-def test_quoting_refuses_an_invented_quote_and_names_it(tmp_path):
-    assert verdict("quoting", tmp_path, row('It says "lovely" of the "crew".')) is None
-    assert "'charming'" in verdict("quoting", tmp_path, row('It says "charming" of the crew.'))
-    assert verdict("quoting", tmp_path, row("It praises the crew.")) is None
-    few = verdict("quoting", tmp_path, row('It praises the "crew".'), least=1)
-    assert few == "0 quotes, at least 1"
+def test_verbatim_quotes_rejects_and_names_invented_quote(tmp_path):
+    assert verdict("quoting", tmp_path, make_candidate('It says "lovely" of the "crew".')) is None
+    assert "'charming'" in verdict("quoting", tmp_path, make_candidate('It says "charming" of the crew.'))
+    assert verdict("quoting", tmp_path, make_candidate("It praises the crew.")) is None
+    reason = verdict("quoting", tmp_path, make_candidate('It praises the "crew".'), least=1)
+    assert reason == "0 quotes, at least 1"
 
 
 @pytest.mark.parametrize(
-    ("reason", "label", "passes"),
+    ("explanation", "label", "passes"),
     [
         ("The sentiment towards the crew is negative.", "positive", False),
         ("The sentiment towards the crew is positive.", "positive", True),
@@ -106,51 +106,51 @@ def test_quoting_refuses_an_invented_quote_and_names_it(tmp_path):
         ("The negative space of the picture is large.", "positive", True),
     ],
 )  # fmt: skip
-def test_contradiction_reads_what_a_reason_says_of_its_own_aspect(tmp_path, reason, label, passes):
-    assert (verdict("contradiction", tmp_path, row(reason, label=label)) is None) is passes
+def test_contradiction_reads_label_stated_for_the_aspect(tmp_path, explanation, label, passes):
+    assert (verdict("contradiction", tmp_path, make_candidate(explanation, label=label)) is None) is passes
 
 
-def test_objects_must_be_in_the_words_of_the_picture_or_the_post(tmp_path):
+def test_objects_must_appear_in_image_or_post(tmp_path):
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "Two ladies beside a red airplane"}))
-    own = {"sources": {"context": {"files": [str(captions)]}}}
-    assert verdict("objects", tmp_path, row("A woman stands by the plane."), **own) is None
-    why = verdict("objects", tmp_path, row("A woman holds a trophy and a dog."), **own)
-    assert why == "nothing shows: trophy, dog"
-    assert verdict("objects", tmp_path, row("She has a trophy and a dog."), **own, most=2) is None
-    nobody = Post(id="2", text="A dog is here", aspects=(Aspect(term="dog", start=2),))
+    filter_options = {"sources": {"context": {"files": [str(captions)]}}}
+    assert verdict("objects", tmp_path, make_candidate("A woman stands by the plane."), **filter_options) is None
+    reason = verdict("objects", tmp_path, make_candidate("A woman holds a trophy and a dog."), **filter_options)
+    assert reason == "nothing shows: trophy, dog"
+    assert verdict("objects", tmp_path, make_candidate("She has a trophy and a dog."), **filter_options, most=2) is None
+    undescribed_post = Post(id="2", text="A dog is here", aspects=(Aspect(term="dog", start=2),))
     assert (
-        verdict("objects", tmp_path, row("The dog is here.", nobody.aspects[0], post=nobody))
+        verdict("objects", tmp_path, make_candidate("The dog is here.", undescribed_post.aspects[0], post=undescribed_post))
         is None
     )
-    why = verdict("objects", tmp_path, row("The cat is here.", nobody.aspects[0], post=nobody))
-    assert why == "nothing shows: cat"  # a picture nobody described supports nothing
+    reason = verdict("objects", tmp_path, make_candidate("The cat is here.", undescribed_post.aspects[0], post=undescribed_post))
+    assert reason == "nothing shows: cat"  # a picture nobody described supports nothing
 
 
-def test_clues_are_words_of_the_post_or_of_its_picture_and_not_the_aspect_s_name(tmp_path):
+def test_grounded_needs_words_of_post_or_image_beyond_aspect(tmp_path):
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "Two ladies beside a red airplane"}))
-    empty = row("The crew is simply described, without an opinion of the crew.")
-    assert verdict("clues", tmp_path, empty) == "0 clues of the post, at least 1"
-    assert verdict("clues", tmp_path, row("The crew in Zurich is fine.")) is None
-    picture = row("The crew stand at an airplane.")
-    assert verdict("clues", tmp_path, picture) is not None
-    own = {"sources": {"context": {"files": [str(captions)]}}}
-    assert verdict("clues", tmp_path, picture, **own) is None
+    ungrounded = make_candidate("The crew is simply described, without an opinion of the crew.")
+    assert verdict("clues", tmp_path, ungrounded) == "0 clues of the post, at least 1"
+    assert verdict("clues", tmp_path, make_candidate("The crew in Zurich is fine.")) is None
+    from_image = make_candidate("The crew stand at an airplane.")
+    assert verdict("clues", tmp_path, from_image) is not None
+    filter_options = {"sources": {"context": {"files": [str(captions)]}}}
+    assert verdict("clues", tmp_path, from_image, **filter_options) is None
     with pytest.raises(UserError, match="objects and context, not syntax"):
-        gate("clues", tmp_path, sources={"syntax": {}})
+        make_filter("clues", tmp_path, sources={"syntax": {}})
 
 
-def test_objects_come_from_a_detector_s_list_as_well(tmp_path):
-    found = tmp_path / "found.json"
-    found.write_text(json.dumps({"1": [["umbrella", 0.9]]}))
-    own = {"sources": {"objects": {"file": str(found)}}}
-    assert verdict("objects", tmp_path, row("An umbrella keeps the crew dry."), **own) is None
-    assert "pizza" in verdict("objects", tmp_path, row("A pizza makes the crew happy."), **own)
+def test_objects_accepts_detector_output(tmp_path):
+    detections_path = tmp_path / "found.json"
+    detections_path.write_text(json.dumps({"1": [["umbrella", 0.9]]}))
+    filter_options = {"sources": {"objects": {"file": str(detections_path)}}}
+    assert verdict("objects", tmp_path, make_candidate("An umbrella keeps the crew dry."), **filter_options) is None
+    assert "pizza" in verdict("objects", tmp_path, make_candidate("A pizza makes the crew happy."), **filter_options)
 
 
 @pytest.mark.parametrize(
-    ("reason", "what"),
+    ("explanation", "expected"),
     [
         ("The crew is praised.", None),
         ("The crew is praised. ![](https://example.org/a.png)", "a link"),
@@ -159,66 +159,66 @@ def test_objects_come_from_a_detector_s_list_as_well(tmp_path):
         ("The crew is praised.\n\nHowever, that may be.", "2 paragraphs"),
     ],
 )
-def test_prose_refuses_links_markup_and_forms(tmp_path, reason, what):
-    why = verdict("prose", tmp_path, row(reason))
-    assert why is None if what is None else why.startswith(what)
+def test_plain_prose_rejects_links_markup_and_label_fields(tmp_path, explanation, expected):
+    actual = verdict("prose", tmp_path, make_candidate(explanation))
+    assert actual is None if expected is None else actual.startswith(expected)
 
 
-def test_novelty_keeps_the_first_of_near_duplicates_whatever_the_aspect(tmp_path):
-    made = gate("novelty", tmp_path, most=0.7)
-    same = "The words say nothing good or bad about the {} and only report what there is to see"
+def test_near_duplicate_keeps_first_across_aspects(tmp_path):
+    answer_filter = make_filter("novelty", tmp_path, most=0.7)
+    template = "The words say nothing good or bad about the {} and only report what there is to see"
     rows = [
-        row(same.format("crew")),
-        row(same.format("T - Mobile"), SIGNAL),
-        row(same.format("crew") + " today"),
-        row("Praise for the crew: they are lovely people to meet on a train"),
+        make_candidate(template.format("crew")),
+        make_candidate(template.format("T - Mobile"), SIGNAL),
+        make_candidate(template.format("crew") + " today"),
+        make_candidate("Praise for the crew: they are lovely people to meet on a train"),
     ]
-    first, second, third, fourth = made.check(rows)
+    first, second, third, fourth = answer_filter.check(rows)
     assert (first, fourth) == (None, None)
     assert second == third == "much like the reason given for post '1'"
 
 
-def test_novelty_finds_by_prefix_what_a_search_over_all_pairs_finds(tmp_path):
-    words = ["red", "blue", "old", "new", "big", "cold", "good", "bad", "fast", "slow"]
-    said = [" ".join(words[(i * k) % 10] for i in range(8)) for k in range(1, 60)]
-    made = gate("novelty", tmp_path, most=0.6)
-    quick = [v is None for v in made.check([row(s, WHOLE_POST) for s in said])]
-    kept: list[set[str]] = []
-    slow = []
-    for s in said:
+def test_near_duplicate_prefix_search_matches_brute_force(tmp_path):
+    vocabulary = ["red", "blue", "old", "new", "big", "cold", "good", "bad", "fast", "slow"]
+    texts = [" ".join(vocabulary[(i * k) % 10] for i in range(8)) for k in range(1, 60)]
+    answer_filter = make_filter("novelty", tmp_path, most=0.6)
+    fast = [v is None for v in answer_filter.check([make_candidate(s, OVERALL_ASPECT) for s in texts])]
+    accepted: list[set[str]] = []
+    brute_force = []
+    for s in texts:
         w = s.split()
-        runs = {" ".join(w[i : i + 3]) for i in range(6)}
-        slow.append(not any(len(runs & k) >= 0.6 * len(runs | k) for k in kept))
-        kept += [runs] if slow[-1] else []
-    assert quick == slow
-    assert 1 < sum(quick) < len(quick)
+        shingles = {" ".join(w[i : i + 3]) for i in range(6)}
+        brute_force.append(not any(len(shingles & k) >= 0.6 * len(shingles | k) for k in accepted))
+        accepted += [shingles] if brute_force[-1] else []
+    assert fast == brute_force
+    assert 1 < sum(fast) < len(fast)
 
 
-def saying(answers):
+def label_sampler(answers):
     """A teacher that draws these labels, one draw after the other; None is unreadable."""
 
     def sample(posts, draw):
-        said = answers[draw]
-        label = None if said is None else Polarity(said)
+        answer = answers[draw]
+        label = None if answer is None else Polarity(answer)
         return [
-            Reading(tuple(Opinion(by="t", aspect=a, polarity=label) for a in p.aspects))
+            Prediction(tuple(Opinion(annotator="t", aspect=a, polarity=label) for a in p.aspects))
             for p in posts
         ]
 
     return sample
 
 
-def test_agreement_counts_the_votes_for_the_label(tmp_path):
-    votes = saying(["positive", "negative", "positive", None, "positive"])
-    reason = row("whatever")
-    assert verdict("agreement", tmp_path, reason, sample=votes, k=5, least=0.6) is None
-    why = verdict("agreement", tmp_path, reason, sample=votes, k=5, least=0.8)
-    assert why == "3 of 5 further answers agree"
+def test_self_consistency_counts_votes_for_the_label(tmp_path):
+    votes = label_sampler(["positive", "negative", "positive", None, "positive"])
+    candidate = make_candidate("whatever")
+    assert verdict("agreement", tmp_path, candidate, sample=votes, k=5, least=0.6) is None
+    rejection = verdict("agreement", tmp_path, candidate, sample=votes, k=5, least=0.8)
+    assert rejection == "3 of 5 further answers agree"
     with pytest.raises(UserError, match="needs a reader that draws answers"):
-        gate("agreement", tmp_path)
+        make_filter("agreement", tmp_path)
 
 
-def script(tmp_path, *lines):
+def echo_options(tmp_path, *lines):
     path = tmp_path / "script.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return {
@@ -229,7 +229,7 @@ def script(tmp_path, *lines):
     }
 
 
-def test_blind_shows_a_second_reader_the_masked_reason_and_nothing_else(tmp_path):
+def test_label_recovery_shows_only_the_masked_explanation(tmp_path):
     lines = [
         {"match": "lovely , the", "text": "Sentiment: neutral"},  # the post itself was shown
         {"regex": "(?i)positive tone", "text": "Sentiment: neutral"},  # the label was shown
@@ -237,14 +237,14 @@ def test_blind_shows_a_second_reader_the_masked_reason_and_nothing_else(tmp_path
         {"match": "shrug", "text": "who knows"},
         {"match": "", "text": "Sentiment: negative"},
     ]
-    made = gate("blind", tmp_path, **script(tmp_path, *lines))
+    answer_filter = make_filter("blind", tmp_path, **echo_options(tmp_path, *lines))
     rows = [
-        row("A positive tone: warmth for the crew."),
-        row("The crew is late again.", label="positive"),
-        row("A shrug for the crew."),
-        row(None),
+        make_candidate("A positive tone: warmth for the crew."),
+        make_candidate("The crew is late again.", label="positive"),
+        make_candidate("A shrug for the crew."),
+        make_candidate(None),
     ]
-    assert made.check(rows) == [
+    assert answer_filter.check(rows) == [
         None,
         "it reads as negative; the label is positive",
         "no label could be read from it",
@@ -252,9 +252,9 @@ def test_blind_shows_a_second_reader_the_masked_reason_and_nothing_else(tmp_path
     ]
 
 
-def test_blind_can_ask_for_a_sure_reader(tmp_path):
+def test_label_recovery_min_probability(tmp_path):
     scores = {" negative": -3.0, " neutral": -3.0, " positive": -0.2}
     line = {"match": "", "text": "Sentiment: positive", "option_logprobs": scores, "form": "slot"}
-    own = script(tmp_path, line)
-    assert verdict("blind", tmp_path, row("It is bright."), **own, least=0.5) is None
-    assert "probability of" in verdict("blind", tmp_path, row("It is bright."), **own, least=0.99)
+    filter_options = echo_options(tmp_path, line)
+    assert verdict("blind", tmp_path, make_candidate("It is bright."), **filter_options, least=0.5) is None
+    assert "probability of" in verdict("blind", tmp_path, make_candidate("It is bright."), **filter_options, least=0.99)

@@ -11,64 +11,64 @@ import time
 
 import pytest
 
-from gen_msa.annotating import JobSettings, Shard, annotate, annotate_shard, merge, prepared
-from gen_msa.data import open_source
-from gen_msa.ledger import gather
-from tests.annotating.test_kill import answered
+from gen_msa.annotating import JobSettings, Shard, annotate, annotate_shard, merge_shards, make_job_teacher
+from gen_msa.data import open_examples
+from gen_msa.ledger import merge_caches
+from tests.annotating.test_kill import count_cached
 from tests.fixtures.posts import post, write_posts
 
 KILLS = int(os.environ.get("GEN_MSA_KILLS", "3"))
 POSTS = 600
-ECHO = JobSettings(reader="echo", chunk=4, cues={})
+ECHO = JobSettings(model="echo", chunk=4, cues={})
 
 
 @pytest.fixture
-def job(tmp_path):
+def start_shard(tmp_path):
     """A shard's job in a process of its own; forked, so that many cost little."""
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("no fork on this system")
-    source = open_source(str(write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))))
-    teacher = prepared(source, ECHO)
+    source = open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))))
+    teacher = make_job_teacher(source, ECHO)
 
-    def start(shard, out, known):
-        part, ledger = shard.beside(out, ".part"), shard.beside(out, ".ledger")
-        more = {"ledger_path": ledger, "known": known, "teacher": teacher}
+    def start(shard, out, reuse_cache):
+        shard_path, cache_path = shard.beside(out, ".part"), shard.beside(out, ".ledger")
+        kwargs = {"ledger_path": cache_path, "known": reuse_cache, "teacher": teacher}
         process = multiprocessing.get_context("fork").Process(
-            target=annotate_shard, args=(source, part, shard, ECHO), kwargs=more
+            target=annotate_shard, args=(source, shard_path, shard, ECHO), kwargs=kwargs
         )
         process.start()
-        return process, part, ledger
+        return process, shard_path, cache_path
 
     annotate(source, tmp_path / "whole.jsonl", ECHO, teacher=teacher)
     return start
 
 
-@pytest.mark.parametrize("of", [1, 2, 3, 4])
-def test_kills_in_every_shard_and_another_sharding_leave_the_bytes_of_one_job(tmp_path, job, of):
-    chance = random.Random(of)
-    whole, kills = (tmp_path / "whole.jsonl").read_bytes(), 0
+@pytest.mark.parametrize("n_shards", [1, 2, 3, 4])
+def test_output_is_unchanged_by_kills_and_resharding(tmp_path, start_shard, n_shards):
+    rng = random.Random(n_shards)
+    expected, kills = (tmp_path / "whole.jsonl").read_bytes(), 0
     for i in range(KILLS):
-        shard = Shard(i % of + 1, of)
-        had = answered(shard.beside(tmp_path / "killed.jsonl", ".ledger"))
-        process, part, ledger = job(shard, tmp_path / "killed.jsonl", [])
-        while answered(ledger) < had + 8 and process.is_alive():
+        shard = Shard(i % n_shards + 1, n_shards)
+        n_cached_before = count_cached(shard.path_beside(tmp_path / "killed.jsonl", ".ledger"))
+        process, shard_path, cache_path = start_shard(shard, tmp_path / "killed.jsonl", [])
+        while count_cached(cache_path) < n_cached_before + 8 and process.is_alive():
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.02))
+        time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.join()
         kills += process.exitcode == -signal.SIGKILL
-        assert part.exists() == (process.exitcode == 0)
+        assert shard_path.exists() == (process.exitcode == 0)
     assert kills > 0
-    ledgers = sorted(tmp_path.glob("killed.*.ledger"))
-    known, other = tmp_path / "known.ledger", of % 4 + 1
-    kept = gather(ledgers, known)
-    assert kept == sum(map(answered, ledgers)) > 0
-    parts = []
-    for i in range(1, other + 1):
-        process, part, _ = job(Shard(i, other), tmp_path / "again.jsonl", [known])
+    cache_paths = sorted(tmp_path.glob("killed.*.ledger"))
+    merged_cache, n_other_shards = tmp_path / "known.ledger", n_shards % 4 + 1
+    n_merged = merge_caches(cache_paths, merged_cache)
+    assert n_merged == sum(map(count_cached, cache_paths)) > 0
+    shard_paths = []
+    for i in range(1, n_other_shards + 1):
+        process, shard_path, _ = start_shard(Shard(i, n_other_shards), tmp_path / "again.jsonl", [merged_cache])
         process.join()
         assert process.exitcode == 0
-        parts.append(part)
-    outcome, _ = merge(parts, tmp_path / "again.jsonl")
-    assert (tmp_path / "again.jsonl").read_bytes() == whole
-    assert outcome.counts.repeated == kept
+        shard_paths.append(shard_path)
+    result, _ = merge_shards(shard_paths, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == expected
+    assert result.counts.from_cache == n_merged

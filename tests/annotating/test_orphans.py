@@ -13,12 +13,12 @@ from tests.fixtures.posts import post, write_posts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGTERM])
-def test_no_worker_outlives_a_killed_job(tmp_path, word):
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])
+def test_worker_processes_end_with_a_killed_job(tmp_path, sig):
     posts = write_posts(tmp_path / "posts.jsonl", map(post, range(400)))
-    with FakeOpenAI(slow=0.05) as server:
-        given = [f"http:{server.url}#m", "cues={}", "chunk=2", "workers=2"]
-        given += ["backend.api_key_variable=", "reask_prompt="]
+    with FakeOpenAI(delay_s=0.05) as server:
+        options = [f"http:{server.url}#m", "cues={}", "chunk=2", "workers=2"]
+        options += ["backend.api_key_variable=", "reask_prompt="]
         job = subprocess.Popen(
             [
                 sys.executable,
@@ -29,18 +29,18 @@ def test_no_worker_outlives_a_killed_job(tmp_path, word):
                 "-o",
                 tmp_path / "o.jsonl",
                 "-r",
-                *given,
+                *options,
             ],
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 60
-        while len(server.seen) < 8:
+        deadline = time.monotonic() + 60
+        while len(server.request_bodies) < 8:
             assert job.poll() is None
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         workers = psutil.Process(job.pid).children(recursive=True)
         assert len(workers) >= 2
-        job.send_signal(word)
+        job.send_signal(sig)
         job.wait(30)
         _, alive = psutil.wait_procs(workers, timeout=15)
         assert alive == []

@@ -11,41 +11,41 @@ import pytest
 
 from gen_msa.annotating import AnnotateSettings, JobSettings, _job, _pool, annotate
 from gen_msa.annotating._desk import Desk
-from gen_msa.annotating._working import key_of
-from gen_msa.data import open_source
-from gen_msa.errors import Unanswered, UserError
-from gen_msa.feeding import at_once
-from gen_msa.ledger import key
+from gen_msa.annotating._working import cache_key
+from gen_msa.data import open_examples
+from gen_msa.errors import BackendUnavailable, UserError
+from gen_msa.feeding import ordered_concurrent_map
+from gen_msa.ledger import hash_key
 from gen_msa.settings import load
 from gen_msa.types import Example, Status
-from tests.annotating.test_kill import answered
-from tests.fixtures.fake_openai import FakeOpenAI, reply, words_of
+from tests.annotating.test_kill import count_cached
+from tests.fixtures.fake_openai import FakeOpenAI, reply, last_message_text
 from tests.fixtures.posts import post, write_posts
 
-PATIENCE = 10
+TIMEOUT_S = 10
 
 
-def said(body):
+def deterministic_answer(body):
     """An answer that is decided by the question, its seed and its temperature alone."""
-    told = f"{words_of(body)} {body.get('seed')} {body.get('temperature')}"
-    chance = random.Random(zlib.crc32(told.encode()))
-    label = chance.choice(("positive", "negative", "neutral", "who knows"))
-    word = chance.choice(("screen", "battery", "thing"))
-    return reply(f"Sentiment: {label}\nExplanation: the {word} is great", model=body["model"])
+    request_key = f"{last_message_text(body)} {body.get('seed')} {body.get('temperature')}"
+    rng = random.Random(zlib.crc32(request_key.encode()))
+    label = rng.choice(("positive", "negative", "neutral", "who knows"))
+    noun = rng.choice(("screen", "battery", "thing"))
+    return reply(f"Sentiment: {label}\nExplanation: the {noun} is great", model=body["model"])
 
 
 @pytest.fixture
 def source(tmp_path):
-    return open_source(str(write_posts(tmp_path / "posts.jsonl", map(post, range(40)))))
+    return open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(40)))))
 
 
-def settings(server, kind=JobSettings, **more):
-    given = [f"reader=http:{server.url}#m", "cues={}", "chunk=4", "max_bad=1.0"]
-    given += ["backend={api_key_variable: '', retries: 0, batch_size: 3}"]
-    return load(kind, None, [*given, *(f"{k}={json.dumps(v)}" for k, v in more.items())])
+def settings(server, settings_type=JobSettings, **more):
+    overrides = [f"reader=http:{server.url}#m", "cues={}", "chunk=4", "max_bad=1.0"]
+    overrides += ["backend={api_key_variable: '', retries: 0, batch_size: 3}"]
+    return load(settings_type, None, [*overrides, *(f"{k}={json.dumps(v)}" for k, v in more.items())])
 
 
-GATES = {"naming": {}, "length": {}, "agreement": {"k": 2, "least": 0.5}, "novelty": {"most": 0.9}}
+FILTERS = {"naming": {}, "length": {}, "agreement": {"k": 2, "least": 0.5}, "novelty": {"most": 0.9}}
 
 
 @pytest.mark.parametrize(
@@ -53,68 +53,68 @@ GATES = {"naming": {}, "length": {}, "agreement": {"k": 2, "least": 0.5}, "novel
     [
         (JobSettings, {}),
         (JobSettings, {"aspects": "reader"}),
-        (AnnotateSettings, {"prompt": "teacher/rationale", "gates": GATES}),
+        (AnnotateSettings, {"prompt": "teacher/rationale", "gates": FILTERS}),
     ],
 )
-def test_two_chunks_together_give_the_bytes_and_questions_of_one_after_the_other(
+def test_concurrent_chunks_match_sequential_output_and_requests(
     source, tmp_path, monkeypatch, kind, more
 ):
-    made, asked = {}, {}
-    for together in (1, 2, 3):
-        monkeypatch.setattr(_pool, "TOGETHER", together)
-        with FakeOpenAI(answer=said, slow=0.002) as server:
-            out = tmp_path / f"{together}.jsonl"
+    outputs, requests = {}, {}
+    for n_concurrent in (1, 2, 3):
+        monkeypatch.setattr(_pool, "TOGETHER", n_concurrent)
+        with FakeOpenAI(answer=deterministic_answer, delay_s=0.002) as server:
+            out = tmp_path / f"{n_concurrent}.jsonl"
             job = settings(server, kind, **more)
             url = server.url
-            counts = annotate(source, out, job, ledger_path=out.with_suffix(".ledger")).counts
+            counts = annotate(source, out, job, cache_path=out.with_suffix(".ledger")).counts
         assert counts.rows == 40
-        files = sorted(tmp_path.glob(f"{together}*.jsonl"))
-        made[together] = [p.read_text().replace(url, "URL") for p in files]
-        asked[together] = sorted(json.dumps(body) for body in server.seen)
-        assert server.most_running == 3
-    assert made[1] == made[2] == made[3]
-    assert any(made[1])
-    assert asked[1] == asked[2] == asked[3]
+        files = sorted(tmp_path.glob(f"{n_concurrent}*.jsonl"))
+        outputs[n_concurrent] = [p.read_text().replace(url, "URL") for p in files]
+        requests[n_concurrent] = sorted(json.dumps(body) for body in server.request_bodies)
+        assert server.max_running == 3
+    assert outputs[1] == outputs[2] == outputs[3]
+    assert any(outputs[1])
+    assert requests[1] == requests[2] == requests[3]
 
 
-def test_a_chunk_s_last_question_does_not_leave_the_server_idle(source, tmp_path):
+def test_next_chunk_is_sent_before_last_answer_of_previous_one(source, tmp_path):
     """The last question of the first chunk is answered only once the second chunk is asked."""
-    next_chunk, waited = threading.Event(), []
+    next_chunk, wait_results = threading.Event(), []
 
     def answer(body):
-        words = words_of(body)
-        if "#4\n" in words:
+        text = last_message_text(body)
+        if "#4\n" in text:
             next_chunk.set()
-        if "#3\n" in words:
-            waited.append(next_chunk.wait(PATIENCE))
-        return said(body)
+        if "#3\n" in text:
+            wait_results.append(next_chunk.wait(TIMEOUT_S))
+        return deterministic_answer(body)
 
     with FakeOpenAI(answer=answer) as server:
         counts = annotate(source, tmp_path / "out.jsonl", settings(server)).counts
     assert counts.written == 40
-    assert waited
-    assert all(waited)
+    assert wait_results
+    assert all(wait_results)
 
 
-def test_a_job_that_stops_lets_its_other_questions_go(tmp_path, source):
+def test_stopping_job_cancels_pending_requests(tmp_path, source):
     """The first chunk is refused and ends the job; the second, which hangs, is given up."""
 
-    begun = threading.Event()
+    second_chunk_started = threading.Event()
 
-    def plan(words, attempt):
-        if any(f"#{i}\n" in words for i in range(3)):
+    def plan(text, attempt):
+        if any(f"#{i}\n" in text for i in range(3)):
             return "401"
-        if "#3\n" in words:
-            return "401" if begun.wait(PATIENCE) else "500"
-        begun.set()
+        if "#3\n" in text:
+            return "401" if second_chunk_started.wait(TIMEOUT_S) else "500"
+        second_chunk_started.set()
         return "hang"
 
     with FakeOpenAI(plan=plan) as server:
         with pytest.raises(UserError, match="none of the first 4 posts"):
             annotate(source, tmp_path / "out.jsonl", settings(server))
-        until = time.monotonic() + PATIENCE / 3
+        deadline = time.monotonic() + TIMEOUT_S / 3
         while any(t.name.startswith("asyncio-portal") for t in threading.enumerate()):
-            assert time.monotonic() < until, "the second chunk is still being asked"
+            assert time.monotonic() < deadline, "the second chunk is still being asked"
             time.sleep(0.01)
     assert 1 <= server.faults["hang"] <= 3
 
@@ -123,75 +123,75 @@ def test_two_hands_of_one_desk_ask_together(tmp_path, source):
     both = threading.Barrier(2)
 
     def answer(body):
-        both.wait(PATIENCE)
-        return said(body)
+        both.wait(TIMEOUT_S)
+        return deterministic_answer(body)
 
     with FakeOpenAI(answer=answer) as server:
         job = settings(server, overall_prompt="reader/overall", aspects="overall", reask_prompt="")
         desk = Desk(job, tmp_path, tmp_path)
-        reader = key(desk.open())
+        reader = hash_key(desk.open())
         examples = [Example(post=post(i)) for i in range(2)]
-        keys = [key_of(reader, e, tmp_path, job) for e in examples]
+        keys = [cache_key(reader, e, tmp_path, job) for e in examples]
         with ThreadPoolExecutor(2) as hands:
             read = list(hands.map(lambda i: desk.read([examples[i]], [keys[i]]), range(2)))
     assert [r.opinions[0].status is not Status.ERROR for (r,) in read] == [True, True]
 
 
-def test_what_is_answered_is_kept_though_an_earlier_chunk_still_waits(tmp_path, source):
+def test_answers_are_cached_while_an_earlier_chunk_waits(tmp_path, source):
     """The first chunk's last question is answered once the second chunk is in the ledger."""
-    book, waited = tmp_path / "out.ledger", []
+    cache_path, cached_counts = tmp_path / "out.ledger", []
 
     def answer(body):
-        if "#3\n" in words_of(body):
-            until = time.monotonic() + PATIENCE
-            while not answered(book) and time.monotonic() < until:
+        if "#3\n" in last_message_text(body):
+            deadline = time.monotonic() + TIMEOUT_S
+            while not count_cached(cache_path) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            waited.append(answered(book))
-        return said(body)
+            cached_counts.append(count_cached(cache_path))
+        return deterministic_answer(body)
 
     with FakeOpenAI(answer=answer) as server:
-        annotate(source, tmp_path / "out.jsonl", settings(server), ledger_path=book)
-    assert waited[0] == 4
-    assert answered(book) == 40
+        annotate(source, tmp_path / "out.jsonl", settings(server), cache_path=cache_path)
+    assert cached_counts[0] == 4
+    assert count_cached(cache_path) == 40
 
 
-@pytest.mark.parametrize("known", [0, 8])
-def test_a_server_that_is_lost_on_the_way_stops_the_job(tmp_path, monkeypatch, source, known):
+@pytest.mark.parametrize("n_known", [0, 8])
+def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source, n_known):
     monkeypatch.setattr(_job, "LOST", 16)
-    with FakeOpenAI(plan=lambda words, attempt: "" if attempt == 0 else "401") as server:
-        job, book = settings(server, limit=known or None, reask_prompt=""), tmp_path / "o.ledger"
-        if known:
-            annotate(source, tmp_path / "o.jsonl", job, ledger_path=book)
-        server.plan = lambda words, attempt: "401" if known or len(server.seen) > 20 else ""
+    with FakeOpenAI(plan=lambda text, attempt: "" if attempt == 0 else "401") as server:
+        job, cache_path = settings(server, limit=n_known or None, reask_prompt=""), tmp_path / "o.ledger"
+        if n_known:
+            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+        server.plan = lambda text, attempt: "401" if n_known or len(server.request_bodies) > 20 else ""
         job = settings(server, reask_prompt="")
-        with pytest.raises(Unanswered, match=r"none of the last 16 posts could be asked: .*401"):
-            annotate(source, tmp_path / "o.jsonl", job, ledger_path=book)
-        asked = len(server.seen)
-    assert asked < 80 - 4
-    assert not (tmp_path / "o.jsonl").exists() or known
-    assert 4 <= answered(book) < 40
+        with pytest.raises(BackendUnavailable, match=r"none of the last 16 posts could be asked: .*401"):
+            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+        n_requests = len(server.request_bodies)
+    assert n_requests < 80 - 4
+    assert not (tmp_path / "o.jsonl").exists() or n_known
+    assert 4 <= count_cached(cache_path) < 40
 
 
-def test_results_come_in_order_errors_in_their_turn_and_one_at_a_time_needs_no_thread():
+def test_ordered_concurrent_map_keeps_order_of_results_and_errors():
     def fail():
         raise ValueError("third")
 
-    def unmade():
+    def failing_calls():
         yield lambda: 1
         yield lambda: 2
         raise ValueError("third")
 
-    for most in (1, 2, 3):
-        going = at_once(unmade(), most)
-        assert [next(going), next(going)] == [1, 2]
+    for max_concurrent in (1, 2, 3):
+        results = ordered_concurrent_map(failing_calls(), max_concurrent)
+        assert [next(results), next(results)] == [1, 2]
         with pytest.raises(ValueError, match="third"):
-            next(going)
-    works = [lambda: 1, lambda: 2, fail, lambda: 4]
-    for most in (1, 2, 3):
-        going = at_once(iter(works), most)
-        assert [next(going), next(going)] == [1, 2]
+            next(results)
+    calls = [lambda: 1, lambda: 2, fail, lambda: 4]
+    for max_concurrent in (1, 2, 3):
+        results = ordered_concurrent_map(iter(calls), max_concurrent)
+        assert [next(results), next(results)] == [1, 2]
         with pytest.raises(ValueError, match="third"):
-            next(going)
-    here = threading.current_thread()
-    assert list(at_once(iter([threading.current_thread]), 1)) == [here]
-    assert list(at_once(iter([threading.current_thread]), 2)) != [here]
+            next(results)
+    current_thread = threading.current_thread()
+    assert list(ordered_concurrent_map(iter([threading.current_thread]), 1)) == [current_thread]
+    assert list(ordered_concurrent_map(iter([threading.current_thread]), 2)) != [current_thread]

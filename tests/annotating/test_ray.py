@@ -17,16 +17,16 @@ from gen_msa.annotating import AnnotateSettings, JobSettings, annotate
 from gen_msa.annotating._cluster import deaths
 from gen_msa.annotating._crew import Crew
 from gen_msa.annotating._desk import Desk, Stop
-from gen_msa.annotating._working import key_of
-from gen_msa.data import open_source
+from gen_msa.annotating._working import cache_key
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
-from gen_msa.ledger import key
+from gen_msa.ledger import hash_key
 from gen_msa.types import Example
 from tests.annotating import ray_doubles
-from tests.fixtures.posts import post, write_picture, write_posts
+from tests.fixtures.posts import post, write_image, write_posts
 
 pytestmark = pytest.mark.ray
-ECHO = JobSettings(reader="echo", chunk=3, cues={}, workers=2)
+ECHO = JobSettings(model="echo", chunk=3, cues={}, workers=2)
 KILLS = int(os.environ.get("GEN_MSA_KILLS", "3"))
 
 
@@ -51,7 +51,7 @@ def on(cluster, settings=ECHO, **more):
 
 
 def test_a_machine_that_is_killed_again_and_again_changes_no_byte(tmp_path, cluster):
-    source = open_source(str(write_posts(tmp_path / "posts.jsonl", map(post, range(240)))))
+    source = open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(240)))))
     with (tmp_path / "posts.jsonl").open("a") as f:
         f.write("{bad\n")
     annotate(source, tmp_path / "whole.jsonl", ECHO)
@@ -68,7 +68,7 @@ def test_a_machine_that_is_killed_again_and_again_changes_no_byte(tmp_path, clus
     settings, out = on(cluster), tmp_path / "ray.jsonl"
     crew = Crew(settings, tmp_path, desk=ray_doubles.Slow)
     ledger = tmp_path / "ray.ledger"
-    outcome = annotate(source, out, settings, ledger_path=ledger, teacher=crew, on_progress=strike)
+    outcome = annotate(source, out, settings, cache_path=ledger, teacher=crew, on_progress=strike)
     assert len(killed) == KILLS
     assert crew.lost > 0
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -92,7 +92,7 @@ def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster, cap
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(18)))
     settings = on(cluster, workers=1)
     crew = Crew(settings, tmp_path, desk=ray_doubles.Mortal)
-    outcome = annotate(open_source(str(path)), tmp_path / "o.jsonl", settings, teacher=crew)
+    outcome = annotate(open_examples(str(path)), tmp_path / "o.jsonl", settings, teacher=crew)
     (row,) = [json.loads(x) for x in outcome.rejected_file.read_text().splitlines()]
     assert row["line"] == 12
     assert "3 readers died" in row["reason"]
@@ -101,10 +101,10 @@ def test_a_post_that_kills_its_readers_is_set_aside_alone(tmp_path, cluster, cap
 
 
 def test_gates_work_there_as_here(tmp_path, cluster):
-    source = open_source(str(write_posts(tmp_path / "posts.jsonl", map(post, range(20)))))
+    source = open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(20)))))
     gates = {"naming": {}, "novelty": {"most": 0.5}}
     settings = AnnotateSettings(
-        reader="echo", cues={}, chunk=5, prompt="teacher/rationale", gates=gates
+        model="echo", cues={}, chunk=5, prompt="teacher/rationale", filters=gates
     )
     here = annotate(source, tmp_path / "here.jsonl", settings)
     there = annotate(source, tmp_path / "there.jsonl", on(cluster, settings))
@@ -135,22 +135,22 @@ def test_what_a_user_can_mend_is_said_as_here(tmp_path, cluster):
     path = write_posts(tmp_path / "posts.jsonl", [post(0)])
     settings = on(cluster, workers=1, reader="file:gone.jsonl")
     with pytest.raises(UserError, match=r"gone\.jsonl"):
-        annotate(open_source(str(path)), tmp_path / "o.jsonl", settings)
+        annotate(open_examples(str(path)), tmp_path / "o.jsonl", settings)
 
 
 def test_a_desk_that_sees_another_picture_says_so(tmp_path):
     for name, colour in (("here", "red"), ("there", "blue")):
         (tmp_path / name).mkdir()
-        write_picture(tmp_path / name / "a.png", colour)
-    example = Example(post=post(1, pictures=["a.png"]))
+        write_image(tmp_path / name / "a.png", colour)
+    example = Example(post=post(1, images=["a.png"]))
     desk = Desk(ECHO, tmp_path / "there", tmp_path)
-    reader = key(desk.open())
-    mine = key_of(reader, example, tmp_path / "there", ECHO)
+    reader = hash_key(desk.open())
+    mine = cache_key(reader, example, tmp_path / "there", ECHO)
     assert len(desk.read([example], [mine])) == 1
-    said = desk.read([example], [key_of(reader, example, tmp_path / "here", ECHO)])
+    said = desk.read([example], [cache_key(reader, example, tmp_path / "here", ECHO)])
     assert isinstance(said, Stop)
     assert "pictures are others or missing" in said.problem
-    assert "--media-root" in said.error().mend
+    assert "--media-root" in said.error().hint
 
 
 def test_a_cluster_of_our_own_listens_on_this_machine_only(tmp_path):

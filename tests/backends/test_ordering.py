@@ -9,132 +9,132 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.backends._ordering import Line, groups, instruction, through_post
-from gen_msa.chat import Chat, Picture, Request, Text, Turn
-from tests.fixtures.benches import bench
-from tests.fixtures.fake_openai import FakeOpenAI, plain
+from gen_msa.backends._ordering import PrefixScheduler, group_by_post, instruction_prefix, post_prefix
+from gen_msa.chat import Chat, ImageInput, Request, TextInput, Turn
+from tests.fixtures.benches import load_benchmark
+from tests.fixtures.fake_openai import FakeOpenAI, echo_answer
 from tests.fixtures.http_client import client
 
-shareable = bench("vllm_prefix").shareable
+shareable = load_benchmark("vllm_prefix").shareable
 
 RULES = "Say how the post feels about one thing. " * 12
 
 
-def ask(post, aspect, *, rules=RULES, picture=None):
-    seen = (Picture(path="/p", sha256=picture * 64, max_pixels=9),) if picture else ()
-    words = (Text(text="Post: "), Text(text=post, untrusted=True))
-    user = Turn(role="user", parts=(*seen, *words, Text(text=f" About {aspect}?")))
-    turns = (Turn(role="system", parts=(Text(text=rules),)), user)
+def build_request(post, aspect, *, rules=RULES, image_digit=None):
+    images = (ImageInput(path="/p", sha256=image_digit * 64, max_pixels=9),) if image_digit else ()
+    post_parts = (TextInput(text="Post: "), TextInput(text=post, untrusted=True))
+    user = Turn(role="user", parts=(*images, *post_parts, TextInput(text=f" About {aspect}?")))
+    turns = (Turn(role="system", parts=(TextInput(text=rules),)), user)
     return Request(chat=Chat(turns=turns), max_new_tokens=4)
 
 
 @st.composite
-def jobs(draw):
+def request_batches(draw):
     rows = draw(
         st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "R"])), max_size=25)
     )
-    return [ask(f"post {p}", f"aspect {i}", rules=r or RULES) for i, (p, r) in enumerate(rows)]
+    return [build_request(f"post {p}", f"aspect {i}", rules=r or RULES) for i, (p, r) in enumerate(rows)]
 
 
-@given(jobs(), st.integers(1, 6), st.booleans())
-def test_each_is_asked_once_few_at_once_and_none_before_its_leader(requests, at_once, share):
-    running, most, begun, ended = set(), [0], [], []
+@given(request_batches(), st.integers(1, 6), st.booleans())
+def test_each_request_is_sent_once_within_limit_and_after_its_leader(requests, limit, share):
+    active, peak, started, finished = set(), [0], [], []
 
-    async def asked(i):
-        running.add(i)
-        begun.append((i, frozenset(ended)))
-        most[0] = max(most[0], len(running))
+    async def send(i):
+        active.add(i)
+        started.append((i, frozenset(finished)))
+        peak[0] = max(peak[0], len(active))
         await asyncio.sleep(0)
-        running.remove(i)
-        ended.append(i)
+        active.remove(i)
+        finished.append(i)
 
-    line = Line(at_once, share=share)
-    asyncio.run(line.through(requests, asked))
-    assert sorted(ended) == list(range(len(requests)))
-    assert most[0] <= at_once
+    scheduler = PrefixScheduler(limit, share=share)
+    asyncio.run(scheduler.run(requests, send))
+    assert sorted(finished) == list(range(len(requests)))
+    assert peak[0] <= limit
     if not share:
-        assert [i for i, _ in begun] == list(range(len(requests)))
+        assert [i for i, _ in started] == list(range(len(requests)))
         return
-    before = dict(begun)
-    for leader, *others in groups(requests):
+    before = dict(started)
+    for leader, *others in group_by_post(requests):
         assert all(leader in before[i] for i in others)
-    told = {instruction(r.chat) for r in requests}
-    assert told == line.known
-    for prefix in told:
-        same = [i for i, _ in begun if instruction(requests[i].chat) == prefix]
-        assert all(same[0] in before[i] for i in same[1:])
+    prefixes = {instruction_prefix(r.chat) for r in requests}
+    assert prefixes == scheduler.read_instructions
+    for prefix in prefixes:
+        positions = [i for i, _ in started if instruction_prefix(requests[i].chat) == prefix]
+        assert all(positions[0] in before[i] for i in positions[1:])
 
 
-def test_an_instruction_that_is_known_holds_nobody_back():
-    requests = [ask(f"post {i}", "soup") for i in range(4)]
-    gate, begun = asyncio.Event(), []
+def test_known_instruction_delays_no_request():
+    requests = [build_request(f"post {i}", "soup") for i in range(4)]
+    release, started = asyncio.Event(), []
 
-    async def asked(i):
-        begun.append(i)
-        if len(begun) == 4:
-            gate.set()
-        await asyncio.wait_for(gate.wait(), 5)
+    async def send(i):
+        started.append(i)
+        if len(started) == 4:
+            release.set()
+        await asyncio.wait_for(release.wait(), 5)
 
-    line = Line(4)
-    line.known.add(instruction(requests[0].chat))
-    asyncio.run(line.through(requests, asked))
-    assert sorted(begun) == [0, 1, 2, 3]
+    scheduler = PrefixScheduler(4)
+    scheduler.read_instructions.add(instruction_prefix(requests[0].chat))
+    asyncio.run(scheduler.run(requests, send))
+    assert sorted(started) == [0, 1, 2, 3]
 
 
-def test_what_goes_wrong_ends_all():
-    async def asked(i):
+def test_failing_request_ends_all():
+    async def send(i):
         if i == 1:
             raise RuntimeError("no")
         await asyncio.sleep(0)
 
-    requests = [ask(f"post {i}", "soup") for i in range(5)]
+    requests = [build_request(f"post {i}", "soup") for i in range(5)]
     with pytest.raises(ExceptionGroup):
-        asyncio.run(Line(2).through(requests, asked))
+        asyncio.run(PrefixScheduler(2).run(requests, send))
 
 
-@given(jobs(), jobs(), st.integers(1, 4))
-def test_two_callers_share_the_line_and_the_earlier_goes_first(first, second, at_once):
-    line, begun, running, most = Line(at_once, share=False), [], [0], [0]
+@given(request_batches(), request_batches(), st.integers(1, 4))
+def test_earlier_caller_goes_first(first, second, limit):
+    scheduler, started, active, peak = PrefixScheduler(limit, share=False), [], [0], [0]
 
-    async def asked(caller, i):
-        begun.append((caller, i))
-        running[0] += 1
-        most[0] = max(most[0], running[0])
+    async def send(caller, i):
+        started.append((caller, i))
+        active[0] += 1
+        peak[0] = max(peak[0], active[0])
         await asyncio.sleep(0)
-        running[0] -= 1
+        active[0] -= 1
 
-    async def both():
+    async def run_both():
         async with asyncio.TaskGroup() as group:
             for caller, requests in enumerate((first, second)):
-                group.create_task(line.through(requests, functools.partial(asked, caller)))
+                group.create_task(scheduler.run(requests, functools.partial(send, caller)))
 
-    asyncio.run(both())
-    assert begun == [(0, i) for i in range(len(first))] + [(1, i) for i in range(len(second))]
-    assert most[0] <= at_once
+    asyncio.run(run_both())
+    assert started == [(0, i) for i in range(len(first))] + [(1, i) for i in range(len(second))]
+    assert peak[0] <= limit
 
 
-def test_while_one_caller_waits_for_a_leader_the_next_is_asked():
-    line, gate, begun = Line(4), asyncio.Event(), []
+def test_other_caller_proceeds_while_one_waits_for_leader():
+    scheduler, release, started = PrefixScheduler(4), asyncio.Event(), []
 
     async def slow(i):
-        begun.append(f"slow {i}")
-        await asyncio.wait_for(gate.wait(), 5)
+        started.append(f"slow {i}")
+        await asyncio.wait_for(release.wait(), 5)
 
     async def quick(i):
-        begun.append(f"quick {i}")
-        gate.set()
+        started.append(f"quick {i}")
+        release.set()
 
-    async def both():
+    async def run_both():
         async with asyncio.TaskGroup() as group:
-            group.create_task(line.through([ask("one post", a) for a in ("a", "b")], slow))
-            group.create_task(line.through([ask("another", "a", rules="R")], quick))
+            group.create_task(scheduler.run([build_request("one post", a) for a in ("a", "b")], slow))
+            group.create_task(scheduler.run([build_request("another", "a", rules="R")], quick))
 
-    asyncio.run(both())
-    assert begun == ["slow 0", "quick 0", "slow 1"]
+    asyncio.run(run_both())
+    assert started == ["slow 0", "quick 0", "slow 1"]
 
 
-def test_a_caller_who_leaves_or_fails_gives_its_places_back():
-    line = Line(2)
+def test_cancelled_or_failed_call_frees_its_slots():
+    scheduler = PrefixScheduler(2)
 
     async def stuck(i):
         await asyncio.Event().wait()
@@ -142,96 +142,96 @@ def test_a_caller_who_leaves_or_fails_gives_its_places_back():
     async def broken(i):
         raise RuntimeError("no")
 
-    async def leave():
-        requests = [ask(f"post {i}", "a", rules="") for i in range(5)]
-        for moment in range(4):
-            call = asyncio.create_task(line.through(requests, stuck))
-            for _ in range(moment):
+    async def run_calls():
+        requests = [build_request(f"post {i}", "a", rules="") for i in range(5)]
+        for n_steps in range(4):
+            task = asyncio.create_task(scheduler.run(requests, stuck))
+            for _ in range(n_steps):
                 await asyncio.sleep(0)
-            call.cancel()
-            await asyncio.wait([call])
-            assert call.cancelled()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
         with pytest.raises(ExceptionGroup):
-            await line.through(requests, broken)
-        done = []
+            await scheduler.run(requests, broken)
+        sent = []
 
-        async def well(i):
-            done.append(i)
+        async def succeed(i):
+            sent.append(i)
 
-        await asyncio.wait_for(line.through(requests, well), 5)
-        return done
+        await asyncio.wait_for(scheduler.run(requests, succeed), 5)
+        return sent
 
-    assert asyncio.run(leave()) == [0, 1, 2, 3, 4]
+    assert asyncio.run(run_calls()) == [0, 1, 2, 3, 4]
 
 
-def test_a_question_that_is_cancelled_by_itself_ends_its_call():
+def test_self_cancelled_request_ends_its_call():
     async def cancelled(i):
         raise asyncio.CancelledError
 
-    async def call():
-        await asyncio.wait_for(Line(2).through([ask("post", "a"), ask("post", "b")], cancelled), 5)
+    async def run_call():
+        await asyncio.wait_for(PrefixScheduler(2).run([build_request("post", "a"), build_request("post", "b")], cancelled), 5)
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(call())
+        asyncio.run(run_call())
 
 
-def test_a_post_is_its_words_and_its_pictures():
-    one, two = ask("soup", "a"), ask("soup", "b")
-    assert through_post(one.chat) == through_post(two.chat)
-    assert through_post(one.chat) != through_post(ask("soup", "a", picture="a").chat)
-    bare = Request(chat=Chat(turns=(Turn(role="user", parts=(Text(text="x"),)),)), max_new_tokens=1)
-    assert instruction(bare.chat) == ()
-    assert groups([bare, bare, one]) == [[0, 1], [2]]
+def test_post_prefix_depends_on_text_and_images():
+    request_a, request_b = build_request("soup", "a"), build_request("soup", "b")
+    assert post_prefix(request_a.chat) == post_prefix(request_b.chat)
+    assert post_prefix(request_a.chat) != post_prefix(build_request("soup", "a", image_digit="a").chat)
+    without_post = Request(chat=Chat(turns=(Turn(role="user", parts=(TextInput(text="x"),)),)), max_new_tokens=1)
+    assert instruction_prefix(without_post.chat) == ()
+    assert group_by_post([without_post, without_post, request_a]) == [[0, 1], [2]]
 
 
-class Cache:
+class FakePrefixCache:
     """A server's prefix cache at its worst: it has a prompt's blocks when that was answered.
 
     An answer takes so long that all that are asked together have been, however busy the machine.
     """
 
     def __init__(self, block=16):
-        self.block, self.had, self.hits, self.prompts = block, set(), 0, []
+        self.block, self.cached, self.hits, self.prompts = block, set(), 0, []
         self.lock = threading.Lock()
 
     def answer(self, body):
         prompt = "".join(m["content"] for m in body["messages"])
-        heads = [prompt[:n] for n in range(self.block, len(prompt), self.block)]
+        prefixes = [prompt[:n] for n in range(self.block, len(prompt), self.block)]
         with self.lock:
             self.prompts.append(prompt)
-            self.hits += self.block * sum(h in self.had for h in heads)
+            self.hits += self.block * sum(h in self.cached for h in prefixes)
         time.sleep(0.3)
         with self.lock:
-            self.had.update(heads)
-        return plain(body)
+            self.cached.update(prefixes)
+        return echo_answer(body)
 
-    def share(self):
+    def hit_rate(self):
         """Of the tokens (here: characters) that could have been had, those that were."""
         return self.hits / shareable([list(p) for p in self.prompts], self.block)
 
 
-def test_of_shareable_tokens_nearly_all_are_had_and_without_the_order_fewer():
+def test_prefix_order_reaches_95_percent_cache_hits():
     requests = [
-        ask(f"{i} the soup was cold and the waiter was slow to bring the bill " * 3, aspect)
+        build_request(f"{i} the soup was cold and the waiter was slow to bring the bill " * 3, aspect)
         for i in range(12)
         for aspect in ("soup", "waiter", "bill", "evening")
     ]
-    found = {}
+    hit_rates = {}
     for share in (True, False):
-        cache = Cache()
+        cache = FakePrefixCache()
         with FakeOpenAI(answer=cache.answer) as server:
-            done = client(server, batch_size=8, share_prefix=share).complete(requests)
-        assert len(done) == len(cache.prompts) == 48
-        found[share] = cache.share()
-    assert found[True] >= 0.95
-    assert found[False] < 0.8
+            completions = client(server, batch_size=8, share_prefix=share).complete(requests)
+        assert len(completions) == len(cache.prompts) == 48
+        hit_rates[share] = cache.hit_rate()
+    assert hit_rates[True] >= 0.95
+    assert hit_rates[False] < 0.8
 
 
-def test_answers_come_in_the_order_of_the_requests_either_way():
-    requests = [ask(f"post {i % 5}", f"aspect {i}") for i in range(20)]
+def test_completions_keep_request_order():
+    requests = [build_request(f"post {i % 5}", f"aspect {i}") for i in range(20)]
     with FakeOpenAI() as server:
-        shared, plain_ = (
+        with_sharing, without_sharing = (
             client(server, share_prefix=share).complete(requests) for share in (True, False)
         )
-    assert [c.text for c in shared] == [c.text for c in plain_]
-    assert [f"aspect {i}?" in c.text for i, c in enumerate(shared)] == [True] * 20
+    assert [c.text for c in with_sharing] == [c.text for c in without_sharing]
+    assert [f"aspect {i}?" in c.text for i, c in enumerate(with_sharing)] == [True] * 20

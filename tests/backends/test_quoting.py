@@ -8,27 +8,27 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.local.quoting import Quoter
+from gen_msa.backends.local.quoting import QuoteConstraint
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.chat import Chat, Request, Text, Turn
+from gen_msa.chat import Chat, Request, TextInput, Turn
 from tests.fixtures.tiny_models import tiny_model
 
 POST = "The screen is great, but the battery is awful"
 
 
-def spelled(ids, context):
+def decode(ids, context):
     return "".join(map(chr, ids)).rstrip("\0\1")
 
 
-def chosen(said, wish, others, text=POST):
+def choose(prefix, preferred, others, text=POST):
     scores = torch.full((256,), -9.0)
-    for rank, letter in enumerate([wish, *others]):
+    for rank, letter in enumerate([preferred, *others]):
         scores[ord(letter)] = -float(rank)
-    return chr(Quoter(spelled, {0}).choose([*map(ord, said)], (), text, scores, ord(wish)))
+    return chr(QuoteConstraint(decode, {0}).choose_token([*map(ord, prefix)], (), text, scores, ord(preferred)))
 
 
 @pytest.mark.parametrize(
-    ("said", "wish", "others", "taken"),
+    ("prefix", "preferred", "others", "expected"),
     [
         ("It says ", '"', "xa", '"'),
         ('It says "', "g", "xa", "g"),
@@ -43,39 +43,39 @@ def chosen(said, wish, others, text=POST):
         ('It says "great', "\0", 'x"', '"'),
     ],
 )
-def test_within_quotes_only_the_text_goes_on(said, wish, others, taken):
-    assert chosen(said, wish, others) == taken
+def test_quote_continues_only_with_text_of_the_post(prefix, preferred, others, expected):
+    assert choose(prefix, preferred, others) == expected
 
 
-def test_where_no_likely_token_fits_the_models_own_is_taken():
-    assert chosen('"', "z", "", text="") == "z"
+def test_model_choice_is_kept_when_no_likely_token_fits():
+    assert choose('"', "z", "", text="") == "z"
 
 
-def test_half_a_character_is_written_only_where_the_text_has_a_wide_one():
-    assert chosen('"awf', "\0", 'xu"') == "u"
-    assert chosen('"so ', "\1", 'xu"', text="so 😩") == "\1"
+def test_partial_character_is_allowed_only_before_a_multibyte_one():
+    assert choose('"awf', "\0", 'xu"') == "u"
+    assert choose('"so ', "\1", 'xu"', text="so 😩") == "\1"
 
 
-def test_a_quote_that_is_broken_already_is_let_go_without_a_search():
-    assert chosen('"zzz', "q", "x") == "q"
+def test_broken_quote_is_left_unconstrained():
+    assert choose('"zzz', "q", "x") == "q"
 
 
-def test_a_quote_is_never_empty():
-    assert chosen('It says "', '"', "xg") == "g"
+def test_quote_is_never_empty():
+    assert choose('It says "', '"', "xg") == "g"
 
 
-def answers(quotes):
+def complete_prompts(quotes):
     tiny = tiny_model("llama")
-    backend = TransformersBackend.of(tiny.model, tiny.processor, BackendOptions(), "r")
-    turns = [
-        Chat(turns=(Turn(role="user", parts=(Text(text=f'{POST} {i} Say "'),)),)) for i in range(4)
+    backend = TransformersBackend.from_model(tiny.model, tiny.processor, BackendOptions(), "r")
+    chats = [
+        Chat(turns=(Turn(role="user", parts=(TextInput(text=f'{POST} {i} Say "'),)),)) for i in range(4)
     ]
-    return backend.complete([Request(chat=c, max_new_tokens=24, quotes=quotes) for c in turns])
+    return backend.complete([Request(chat=c, max_new_tokens=24, quote_source=quotes) for c in chats])
 
 
-def test_a_random_model_is_held_to_it_and_only_when_asked():
-    free, held = answers(""), answers(POST)
-    assert all("quotes" not in c.notes for c in free)
-    assert all(c.notes["quotes"] == "verbatim" for c in held)
-    quoted = [part for c in held for part in c.text.split('"')[1::2]]
+def test_constraint_applies_only_when_requested():
+    unconstrained, constrained = complete_prompts(""), complete_prompts(POST)
+    assert all("quotes" not in c.notes for c in unconstrained)
+    assert all(c.notes["quotes"] == "verbatim" for c in constrained)
+    quoted = [part for c in constrained for part in c.text.split('"')[1::2]]
     assert all(part in POST for part in quoted)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from gen_msa.backends.local.probe import TOLERANCE, Probe
-from gen_msa.backends.local.served import Heard, check, question, told
+from gen_msa.backends.local.probe import TOLERANCE, AdapterProbe
+from gen_msa.backends.local.served import ProbeResponse, check_remote_probe, probe_question, load_verified_metadata
 from gen_msa.errors import UserError
 from tests.backends import trained
 
@@ -17,89 +17,89 @@ FOLDER = Path("runs/mabsa")
 IDS = (5, 6, 7)
 
 
-def probe(adapted=(-0.5, -1.0, -3.0), base=(-2.0, -1.0, -1.5), **more):
-    facts = {"text": "Why?", "pictured": False, "precision": "float32", "ids": IDS}
-    return Probe(**{**facts, "tokens": (1, 2, 3), "adapted": adapted, "base": base, **more})
+def make_probe(adapted=(-0.5, -1.0, -3.0), base=(-2.0, -1.0, -1.5), **options):
+    fields = {"text": "Why?", "with_image": False, "precision": "float32", "ids": IDS}
+    return AdapterProbe(**{**fields, "tokens": (1, 2, 3), "adapted": adapted, "base": base, **options})
 
 
-def heard(values, ids=IDS):
-    return Heard(ids, dict(zip((1, 2, 3), values, strict=False)))
+def make_response(values, ids=IDS):
+    return ProbeResponse(ids, dict(zip((1, 2, 3), values, strict=False)))
 
 
-def checked(recorded=None, adapted=None, base=None, now="float32"):
-    recorded = recorded or probe()
-    check(
+def check_response(recorded=None, adapted=None, base=None, current_precision="float32"):
+    recorded = recorded or make_probe()
+    check_remote_probe(
         FOLDER,
         recorded,
-        adapted=adapted or heard(recorded.adapted),
-        base=base or heard(recorded.base),
-        now=now,
+        adapted=adapted or make_response(recorded.adapted),
+        base=base or make_response(recorded.base),
+        precision=current_precision,
     )
 
 
 @given(st.floats(-0.009, 0.009), st.floats(-0.009, 0.009))
-def test_rounding_of_the_precision_is_forgiven(one, two):
-    said = heard((-0.5 + one, -1.0 + two, -3.0))
-    checked(adapted=said)
+def test_rounding_errors_are_tolerated(error_a, error_b):
+    response = make_response((-0.5 + error_a, -1.0 + error_b, -3.0))
+    check_response(adapted=response)
 
 
 @given(st.sampled_from([0, 1, 2]), st.floats(0.02, 5), st.booleans(), st.booleans())
-def test_a_score_that_is_off_is_refused_whichever_and_whosever_it_is(at, by, up, of_base):
-    recorded = probe()
+def test_wrong_score_is_refused_for_adapter_and_base(index, delta, increase, of_base):
+    recorded = make_probe()
     values = list(recorded.base if of_base else recorded.adapted)
-    values[at] += by if up else -by
+    values[index] += delta if increase else -delta
     with pytest.raises(UserError, match="otherwise than in training"):
-        checked(**{"base" if of_base else "adapted": heard(values)})
+        check_response(**{"base" if of_base else "adapted": make_response(values)})
 
 
-def test_a_coarser_precision_is_forgiven_more_and_said():
-    said = heard((-0.9, -1.0, -3.0))
-    checked(adapted=said, now="bfloat16")
+def test_coarser_precision_has_larger_tolerance():
+    response = make_response((-0.9, -1.0, -3.0))
+    check_response(adapted=response, current_precision="bfloat16")
     with pytest.raises(UserError, match="float32 then, float16 now"):
-        checked(adapted=heard((-0.9, -1.0, -3.6)), now="float16")
+        check_response(adapted=make_response((-0.9, -1.0, -3.6)), current_precision="float16")
     assert TOLERANCE["bfloat16"] == 0.5
 
 
-def test_a_token_the_engine_did_not_list_may_be_less_likely_but_not_more():
-    few = Heard(IDS, {1: -0.5, 2: -1.0, 9: -2.9})
-    checked(probe(adapted=(-0.5, -1.0, -3.0)), adapted=few)
+def test_unlisted_token_may_be_less_likely_but_not_more():
+    partial = ProbeResponse(IDS, {1: -0.5, 2: -1.0, 9: -2.9})
+    check_response(make_probe(adapted=(-0.5, -1.0, -3.0)), adapted=partial)
     with pytest.raises(UserError, match="the adapted model"):
-        checked(probe(adapted=(-0.5, -1.0, -2.0)), adapted=few)
+        check_response(make_probe(adapted=(-0.5, -1.0, -2.0)), adapted=partial)
 
 
-def test_other_tokens_and_no_effect_are_refused():
+def test_other_tokens_and_missing_effect_are_refused():
     with pytest.raises(UserError, match="2 other tokens of the probe than the 3"):
-        checked(adapted=heard((-0.5, -1.0, -3.0), ids=(5, 6)))
-    checked(adapted=heard((-0.5, -1.0, -3.0), ids=()))
-    same = heard((-0.5, -1.0, -3.0))
+        check_response(adapted=make_response((-0.5, -1.0, -3.0), ids=(5, 6)))
+    check_response(adapted=make_response((-0.5, -1.0, -3.0), ids=()))
+    identical = make_response((-0.5, -1.0, -3.0))
     with pytest.raises(UserError, match="changes nothing"):
-        check(FOLDER, None, adapted=same, base=same, now="float32")
-    check(FOLDER, None, adapted=same, base=heard((-0.5, -1.0, -3.1)), now="float32")
+        check_remote_probe(FOLDER, None, adapted=identical, base=identical, precision="float32")
+    check_remote_probe(FOLDER, None, adapted=identical, base=make_response((-0.5, -1.0, -3.1)), precision="float32")
 
 
-def test_a_model_without_adapter_is_compared_with_its_own_probe_alone():
-    recorded = probe(base=())
-    check(FOLDER, recorded, adapted=heard(recorded.adapted), base=None, now="float32")
+def test_model_without_adapter_is_compared_with_its_own_probe():
+    recorded = make_probe(base=())
+    check_remote_probe(FOLDER, recorded, adapted=make_response(recorded.adapted), base=None, precision="float32")
     with pytest.raises(UserError, match="the adapted model"):
-        check(FOLDER, recorded, adapted=heard((-1.5, -1.0, -3.0)), base=None, now="float32")
+        check_remote_probe(FOLDER, recorded, adapted=make_response((-1.5, -1.0, -3.0)), base=None, precision="float32")
 
 
-def test_the_question_is_the_recorded_one_with_its_picture():
-    assert question(None).picture is None
-    asked = question(probe(pictured=True))
-    assert (asked.text, asked.picture.size) == ("Why?", (224, 224))
+def test_probe_question_holds_recorded_text_and_image():
+    assert probe_question(None).image is None
+    probe_request = probe_question(make_probe(with_image=True))
+    assert (probe_request.text, probe_request.image.size) == ("Why?", (224, 224))
 
 
-def test_what_a_folder_tells_is_checked_against_the_base(tmp_path):
+def test_metadata_is_verified_against_base(tmp_path):
     base = trained.saved("llama", tmp_path / "base")
-    worn = trained.train(base, tmp_path / "worn")
-    facts, notes = told(base, worn)
+    adapter = trained.train(base, tmp_path / "worn")
+    facts, notes = load_verified_metadata(base, adapter)
     assert (facts.probe.ids[:1] != (), notes) == (True, {})
-    bare = trained.train(base, tmp_path / "bare", facts=False)
-    facts, notes = told(base, bare)
+    without_metadata = trained.train(base, tmp_path / "bare", with_metadata=False)
+    facts, notes = load_verified_metadata(base, without_metadata)
     assert facts is None
     assert "not checked" in notes["adapter"]
-    other = trained.saved("llama", tmp_path / "other", seed=5)
+    other_base = trained.saved("llama", tmp_path / "other", seed=5)
     with pytest.raises(UserError, match="another base"):
-        told(other, worn)
-    assert told(base, None) == (None, {})
+        load_verified_metadata(other_base, adapter)
+    assert load_verified_metadata(base, None) == (None, {})

@@ -9,135 +9,135 @@ import torch
 
 from gen_msa.backends import BackendOptions
 from gen_msa.backends.transformers import TransformersBackend
-from tests.backends.chats import SLOT, asked, look
-from tests.fixtures.tiny_models import FAMILIES, PICTURED, tiny_model
+from tests.backends.chats import SLOT, build_requests, load_noise_image
+from tests.fixtures.tiny_models import FAMILIES, VISION_FAMILIES, tiny_model
 
 SHARED = {"llama", "qwen2", "llava", "idefics3", "llava_onevision", "internvl"}
-REASONS = {
+UNSHARED_REASONS = {
     "mistral": "sliding window",
     "gemma3": "bidirectional attention",
     "paligemma": "bidirectional attention",
     "qwen2_5_vl": "mrope",
     "qwen3_vl": "mrope",
 }
-NEW = 10
+MAX_NEW_TOKENS = 10
 
 
-def backend(family, *, share=True, size=5):
+def make_backend(family, *, share=True, size=5):
     tiny = tiny_model(family)
     options = BackendOptions(batch_size=size, share_prefix=share)
-    return TransformersBackend.of(tiny.model, tiny.processor, options, "tiny", look)
+    return TransformersBackend.from_model(tiny.model, tiny.processor, options, "tiny", load_noise_image)
 
 
-def requests(family, slot):
+def family_requests(family, slot):
     """PaliGemma cannot be asked without a picture; the others get both kinds."""
-    found = asked(pictures=True, slot=slot, new=NEW)
-    wants = family == "paligemma"
-    return [r for r in found if r.chat.pictures] if wants else found
+    candidates = build_requests(with_images=True, slot=slot, new=MAX_NEW_TOKENS)
+    needs_image = family == "paligemma"
+    return [r for r in candidates if r.chat.images] if needs_image else candidates
 
 
-def inputs(kind, request, after=""):
+def processor_inputs(hf_backend, request, after=""):
     """What transformers' own processor makes of the prompt followed by `after`."""
-    layout = kind.session.layout
-    prompt = layout.prompt(request.chat)
+    layout = hf_backend.generator.chat_tokenizer
+    prompt = layout.render_prompt(request.chat)
     special = layout.adds_special(prompt.text)
-    more = {"return_tensors": "pt", "add_special_tokens": special}
-    if not prompt.pictures:
-        return layout.tokenizer(prompt.text + after, **more)
-    images = [look(p) for p in prompt.pictures]
-    made = layout.processor(text=[prompt.text + after], images=[images], **more)
-    made.pop("labels", None)
-    return made
+    options = {"return_tensors": "pt", "add_special_tokens": special}
+    if not prompt.images:
+        return layout.tokenizer(prompt.text + after, **options)
+    images = [load_noise_image(p) for p in prompt.images]
+    encoded = layout.processor(text=[prompt.text + after], images=[images], **options)
+    encoded.pop("labels", None)
+    return encoded
 
 
 @torch.inference_mode()
-def generated(kind, request, after="", new=NEW):
+def generate_alone(hf_backend, request, after="", new=MAX_NEW_TOKENS):
     """Words that `generate` adds, alone and without any of our code."""
-    given = inputs(kind, request, after)
-    ends = sorted(kind.session.engine.ends)
-    model = kind.session.engine.model
-    out = model.generate(**given, max_new_tokens=new, do_sample=False, eos_token_id=ends)
-    ids = out[0, given["input_ids"].shape[1] :].tolist()
+    encoded = processor_inputs(hf_backend, request, after)
+    ends = sorted(hf_backend.generator.engine.end_ids)
+    model = hf_backend.generator.engine.model
+    out = model.generate(**encoded, max_new_tokens=new, do_sample=False, eos_token_id=ends)
+    ids = out[0, encoded["input_ids"].shape[1] :].tolist()
     return [i for i in ids if i not in ends]
 
 
 @torch.inference_mode()
-def log_probability(kind, request, option):
+def option_logprob(hf_backend, request, option):
     """Of an option after prompt and lead, from one pass without a cache."""
-    short = inputs(kind, request, SLOT.lead)["input_ids"].shape[1]
-    whole = inputs(kind, request, SLOT.lead + option)
-    logp = kind.session.engine.model(**whole).logits[0].float().log_softmax(-1)
-    ids = whole["input_ids"][0]
-    return sum(float(logp[i - 1, ids[i]]) for i in range(short, len(ids)))
+    n_prefix = processor_inputs(hf_backend, request, SLOT.prefix)["input_ids"].shape[1]
+    full = processor_inputs(hf_backend, request, SLOT.prefix + option)
+    logp = hf_backend.generator.engine.model(**full).logits[0].float().log_softmax(-1)
+    ids = full["input_ids"][0]
+    return sum(float(logp[i - 1, ids[i]]) for i in range(n_prefix, len(ids)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_free_text_is_word_for_word_what_generate_says_alone(family):
-    kind = backend(family)
-    layout = kind.session.layout
-    found = requests(family, slot=None)
-    for request, said in zip(found, kind.complete(found), strict=True):
-        assert said.error == ""
-        assert said.text == layout.decode(generated(kind, request), ())
-        assert said.prompt_tokens == inputs(kind, request)["input_ids"].shape[1]
+def test_free_text_equals_generate_alone(family):
+    hf_backend = make_backend(family)
+    layout = hf_backend.generator.chat_tokenizer
+    batch = family_requests(family, slot=None)
+    for request, completion in zip(batch, hf_backend.complete(batch), strict=True):
+        assert completion.error == ""
+        assert completion.text == layout.decode(generate_alone(hf_backend, request), ())
+        assert completion.prompt_tokens == processor_inputs(hf_backend, request)["input_ids"].shape[1]
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "paligemma"])
-def test_a_slot_is_filled_and_goes_on_as_the_model_alone_would(family):
-    kind = backend(family)
-    found = requests(family, slot=SLOT)
-    for request, said in zip(found, kind.complete(found), strict=True):
-        truth = {o: log_probability(kind, request, o) for o in SLOT.options}
-        assert said.option_logprobs == pytest.approx(truth, abs=2e-3)
-        best = max(said.option_logprobs, key=said.option_logprobs.__getitem__)
-        head = SLOT.lead + best + SLOT.then
-        assert said.text.startswith(head)
-        free = said.text.removeprefix(head)
+def test_slot_completion_equals_model_alone(family):
+    hf_backend = make_backend(family)
+    batch = family_requests(family, slot=SLOT)
+    for request, completion in zip(batch, hf_backend.complete(batch), strict=True):
+        expected = {o: option_logprob(hf_backend, request, o) for o in SLOT.options}
+        assert completion.option_logprobs == pytest.approx(expected, abs=2e-3)
+        best = max(completion.option_logprobs, key=completion.option_logprobs.__getitem__)
+        prefix = SLOT.prefix + best + SLOT.suffix
+        assert completion.text.startswith(prefix)
+        continuation = completion.text.removeprefix(prefix)
         assert (
-            free
-            == kind.session.layout.decode(generated(kind, request, head, NEW - 1), ())[: len(free)]
+            continuation
+            == hf_backend.generator.chat_tokenizer.decode(generate_alone(hf_backend, request, prefix, MAX_NEW_TOKENS - 1), ())[: len(continuation)]
         )
-        assert said.notes["form"] == "slot"
+        assert completion.notes["form"] == "slot"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", [1, 3, 16])
-def test_shared_and_plain_paths_say_the_same_at_any_batch_size(family, size):
-    found = requests(family, slot=SLOT)
-    shared = backend(family, size=size).complete(found)
-    plain = backend(family, share=False, size=4).complete(found)
+def test_shared_and_unshared_paths_agree_at_any_batch_size(family, size):
+    batch = family_requests(family, slot=SLOT)
+    shared = make_backend(family, size=size).complete(batch)
+    plain = make_backend(family, share=False, size=4).complete(batch)
     assert [c.text for c in shared] == [c.text for c in plain]
     assert [c.finish_reason for c in shared] == [c.finish_reason for c in plain]
     assert [c.new_tokens for c in shared] == [c.new_tokens for c in plain]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_note_says_whether_prefixes_were_shared_and_why_not(family):
-    found = requests(family, slot=SLOT)[:2]
-    note = "shared" if family in SHARED else f"plain ({REASONS[family]})"
-    assert {c.notes["prefix"] for c in backend(family).complete(found)} == {note}
-    asked_plain = backend(family, share=False).complete(found)
-    assert all(c.notes["prefix"].startswith("plain (") for c in asked_plain)
+def test_note_states_whether_prefix_was_shared_and_why_not(family):
+    batch = family_requests(family, slot=SLOT)[:2]
+    note = "shared" if family in SHARED else f"not shared ({UNSHARED_REASONS[family]})"
+    assert {c.notes["prefix"] for c in make_backend(family).complete(batch)} == {note}
+    unshared = make_backend(family, share=False).complete(batch)
+    assert all(c.notes["prefix"].startswith("not shared (") for c in unshared)
 
 
 @pytest.mark.parametrize("family", sorted(SHARED))
-def test_a_shared_prefix_is_read_once(family):
-    kind = backend(family, size=16)
-    read = []
-    kind.session.engine.model.register_forward_pre_hook(
-        lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
+def test_shared_prefix_is_computed_once(family):
+    hf_backend = make_backend(family, size=16)
+    token_counts = []
+    hf_backend.generator.engine.model.register_forward_pre_hook(
+        lambda _, __, given: token_counts.append(given["input_ids"].numel()), with_kwargs=True
     )
-    found = requests(family, slot=SLOT)
-    prompts = sum(c.prompt_tokens for c in kind.complete(found))
-    kind.session.engine.model._forward_pre_hooks.clear()
-    kind.session.engine.model._forward_pre_hooks_with_kwargs.clear()
-    assert sum(read) < 0.7 * (prompts + NEW * len(found))
+    batch = family_requests(family, slot=SLOT)
+    prompts = sum(c.prompt_tokens for c in hf_backend.complete(batch))
+    hf_backend.generator.engine.model._forward_pre_hooks.clear()
+    hf_backend.generator.engine.model._forward_pre_hooks_with_kwargs.clear()
+    assert sum(token_counts) < 0.7 * (prompts + MAX_NEW_TOKENS * len(batch))
 
 
-@pytest.mark.parametrize("family", [f for f in PICTURED if f != "paligemma"])
-def test_picture_tokens_are_those_of_the_processor(family):
-    kind = backend(family)
-    for request in asked(pictures=True, slot=None):
-        total, cost = kind.count_tokens(request.chat)
-        assert total == inputs(kind, request)["input_ids"].shape[1]
-        assert (cost > 0) == bool(request.chat.pictures)
+@pytest.mark.parametrize("family", [f for f in VISION_FAMILIES if f != "paligemma"])
+def test_image_token_count_equals_processor(family):
+    hf_backend = make_backend(family)
+    for request in build_requests(with_images=True, slot=None):
+        total, cost = hf_backend.count_tokens(request.chat)
+        assert total == processor_inputs(hf_backend, request)["input_ids"].shape[1]
+        assert (cost > 0) == bool(request.chat.images)

@@ -19,7 +19,7 @@ def saved(family: str, folder: Path, *, seed: int | None = None) -> Path:
     tiny.model.save_pretrained(folder)
     tiny.processor.save_pretrained(folder)
     if seed is not None:
-        model, _, _ = weights.load(str(folder), OPTIONS)
+        model, _, _ = weights.load_model_and_processor(str(folder), OPTIONS)
         torch.manual_seed(seed)
         with torch.no_grad():
             for weight in model.parameters():
@@ -28,22 +28,22 @@ def saved(family: str, folder: Path, *, seed: int | None = None) -> Path:
     return folder
 
 
-def train(base: Path, folder: Path, *, facts: bool = True, prompts=None, reading=None, **lora):
-    """An adapter of random weights for `base`, with `reading.json` and manifest if `facts`."""
-    model, processor, _ = weights.load(str(base), OPTIONS)
+def train(base: Path, folder: Path, *, with_metadata: bool = True, prompts=None, inference=None, **lora):
+    """An adapter of random weights for `base`, with `inference.json` and manifest if `facts`."""
+    model, processor, _ = weights.load_model_and_processor(str(base), OPTIONS)
     torch.manual_seed(3)
     settings = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **lora}
     tuned = peft.get_peft_model(model, peft.LoraConfig(**settings))
     tuned.save_pretrained(folder)
-    if facts:
-        adapters.write(
+    if with_metadata:
+        adapters.write_metadata(
             folder,
             base=str(base),
             base_sha256=weights.base_hash(base),
             processor=processor,
             prompts=prompts or {},
-            reading=reading or {},
-            probe=probe.record(tuned, processor),
+            inference=inference or {},
+            probe=probe.record_probe(tuned, processor),
         )
         manifest.seal(folder)
     return folder

@@ -9,23 +9,23 @@ def tiny(tmp_path, monkeypatch):
 
     A GGUF file and the package's network cannot be had tiny: what reads them is replaced.
     """
-    convert = pytest.importorskip("gen_msa.builtin.convert", reason="torch is not installed")
+    assembly = pytest.importorskip("gen_msa.builtin.convert", reason="torch is not installed")
     from gen_msa import builtin
-    from tests.builtin.tiny_parts import tiny_language, tiny_tower
+    from tests.builtin.tiny_parts import tiny_language, tiny_vision_encoder
 
     for name in ("language", "vision"):
         (tmp_path / name).write_bytes(name.encode())
     files = tmp_path / "language", tmp_path / "vision"
     monkeypatch.setattr(builtin, "weights_files", lambda: files)
-    monkeypatch.setattr(convert, "unpack", lambda path: tiny_language())
-    monkeypatch.setattr(builtin, "efficientnet", lambda path, grid: tiny_tower(grid))
+    monkeypatch.setattr(assembly, "unpack", lambda path: tiny_language())
+    monkeypatch.setattr(builtin, "efficientnet", lambda path, grid: tiny_vision_encoder(grid))
     monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "weights")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
     return files
 
 
 @pytest.fixture
-def trained(tiny, tmp_path):
+def trained_model(tiny, tmp_path):
     """An adapter with LoRA on the words and a projector of its own, where ours would lie."""
     peft = pytest.importorskip("peft", reason="peft is not installed")
     import torch
@@ -37,7 +37,7 @@ def trained(tiny, tmp_path):
     config = peft.LoraConfig(
         r=2, target_modules=r".*language_model.*q_proj", modules_to_save=["multi_modal_projector"]
     )
-    model = peft.get_peft_model(tiny_builtin(builtin.GRID)[0], config).eval()
+    model = peft.get_peft_model(tiny_builtin(builtin.VISION_GRID)[0], config).eval()
     with torch.no_grad():
         for weight in (p for p in model.parameters() if p.requires_grad):
             weight.normal_(0, 0.3)

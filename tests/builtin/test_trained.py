@@ -9,51 +9,51 @@ import torch
 
 from gen_msa import builtin
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings, make
-from tests.builtin.tiny_parts import picture, tiny_builtin
+from gen_msa.readers import PredictorSettings, make
+from tests.builtin.tiny_parts import random_image, tiny_builtin
 
 
-def test_what_was_trained_is_merged_and_told(trained, tmp_path):
-    backend = make(ReaderSettings(reader="builtin"), tmp_path)._backend
-    assert builtin.adapted() == tmp_path / "weights"
+def test_trained_weights_are_merged_and_recorded(trained_model, tmp_path):
+    backend = make(PredictorSettings(model="builtin"), tmp_path)._backend
+    assert builtin.adapter_folder() == tmp_path / "weights"
     assert "+" in backend.revision
     model, processor = backend.session.engine.model, backend.session.layout.processor
-    inputs = processor(text=["<image>hi"], images=[[picture()]], return_tensors="pt")
+    inputs = processor(text=["<image>hi"], images=[[random_image()]], return_tensors="pt")
     with torch.inference_mode():
-        found, wanted = model(**inputs).logits, trained(**inputs).logits
-        plain = tiny_builtin(builtin.GRID)[0](**inputs).logits
-    assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(found, plain, atol=1e-2)
+        logits, expected = model(**inputs).logits, trained_model(**inputs).logits
+        base_logits = tiny_builtin(builtin.VISION_GRID)[0](**inputs).logits
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert not torch.allclose(logits, base_logits, atol=1e-2)
     assert not any("lora" in name for name, _ in model.named_parameters())
 
 
-def test_an_adapter_of_ones_own_is_named_after_the_colon(trained, tmp_path, monkeypatch):
+def test_user_adapter_is_given_after_the_colon(trained_model, tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "elsewhere")
-    plain = make(ReaderSettings(reader="builtin"), tmp_path)._backend
-    own = make(ReaderSettings(reader=f"builtin:{tmp_path / 'weights'}"), tmp_path)._backend
-    assert own.sees_pictures
-    assert own.revision.startswith(plain.revision.partition("/")[0] + "+")
+    base_backend = make(PredictorSettings(model="builtin"), tmp_path)._backend
+    adapted_backend = make(PredictorSettings(model=f"builtin:{tmp_path / 'weights'}"), tmp_path)._backend
+    assert adapted_backend.sees_pictures
+    assert adapted_backend.revision.startswith(base_backend.revision.partition("/")[0] + "+")
 
 
-def test_trained_weights_that_were_altered_are_refused(trained, tmp_path):
+def test_altered_trained_weights_are_rejected(trained_model, tmp_path):
     path = tmp_path / "weights" / "adapter_model.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UserError, match="was altered"):
-        make(ReaderSettings(reader="builtin"), tmp_path)
+        make(PredictorSettings(model="builtin"), tmp_path)
 
 
-def test_the_reader_shows_pictures_only_to_a_model_that_was_taught_to_see(tiny, tmp_path):
-    def shown(reader):
-        return reader.fingerprint()["settings"]["prompt"], reader._backend.sees_pictures
+def test_untrained_builtin_model_gets_no_images(tiny, tmp_path):
+    def prompt_and_image_support(predictor):
+        return predictor.fingerprint()["settings"]["prompt"], predictor._backend.sees_pictures
 
-    settings = ReaderSettings(reader="builtin")
-    assert shown(make(settings, tmp_path)) == ("reader/shots", False)
+    settings = PredictorSettings(model="builtin")
+    assert prompt_and_image_support(make(settings, tmp_path)) == ("reader/shots", False)
     (tmp_path / "weights").mkdir()
-    assert builtin.adapted() is None
+    assert builtin.adapter_folder() is None
 
 
-def test_the_reader_of_trained_weights_sees_pictures(trained, tmp_path):
-    reader = make(ReaderSettings(reader="builtin"), tmp_path)
-    assert reader._backend.sees_pictures
-    assert reader.fingerprint()["settings"]["prompt"] == "reader/full"
+def test_trained_builtin_model_gets_images(trained_model, tmp_path):
+    predictor = make(PredictorSettings(model="builtin"), tmp_path)
+    assert predictor._backend.sees_pictures
+    assert predictor.fingerprint()["settings"]["prompt"] == "reader/full"

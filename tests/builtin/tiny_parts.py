@@ -13,22 +13,22 @@ import transformers as hf
 from PIL import Image
 
 from gen_msa.builtin import assembly
-from gen_msa.towers.efficientnet_lite import Tower, TowerConfig
+from gen_msa.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 from tests.fixtures.tiny_parts import text_settings
 from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 
 STAGES = ((1, 3, 1, 1, 4), (2, 3, 2, 2, 8))
 
 
-def tiny_tower(grid: int = 2) -> Tower:
+def tiny_vision_encoder(grid: int = 2) -> EfficientNetLite:
     torch.manual_seed(3)
-    config = TowerConfig(grid=grid, image_size=56, stem=4, stages=STAGES, hidden_size=24)
-    tower = Tower(config)
+    config = EfficientNetLiteConfig(grid=grid, image_size=56, stem=4, stages=STAGES, hidden_size=24)
+    encoder = EfficientNetLite(config)
     with torch.no_grad():
-        for weight in tower.parameters():
+        for weight in encoder.parameters():
             weight.normal_(0, 0.5)
-    tower.eval()
-    return tower
+    encoder.eval()
+    return encoder
 
 
 @functools.cache
@@ -48,9 +48,9 @@ def tiny_language() -> tuple[Any, Any]:
 
 
 def tiny_builtin(grid: int = 2) -> tuple[Any, Any]:
-    return assembly.assembled(*tiny_language(), tiny_tower(grid))
+    return assembly.build_llava(*tiny_language(), tiny_vision_encoder(grid))
 
 
-def picture(seed: int = 0, width: int = 50, height: int = 40) -> Image.Image:
+def random_image(seed: int = 0, width: int = 50, height: int = 40) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)

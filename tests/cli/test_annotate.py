@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.posts import post, write_posts
 from tests.fixtures.tiny_students import example
 
-GATES = "gates={naming: {}, length: {max_words: 60}}"
+FILTERS = "gates={naming: {}, length: {max_words: 60}}"
 
 
 def rows(path):
@@ -20,13 +20,13 @@ def posts(tmp_path):
     return write_posts(tmp_path / "posts.jsonl", map(post, range(12)))
 
 
-def test_the_question_and_the_cost_come_first_and_the_summary_last(gen_msa, posts, tmp_path):
+def test_request_and_cost_come_first_and_summary_last(gen_msa, posts, tmp_path):
     out = tmp_path / "t.jsonl"
-    money = "prices={input: 1000, output: 1000}"
-    ran = gen_msa("annotate", posts, "-r", "echo", "-o", out, GATES, money, "cues={}")
-    assert ran.code == 0, ran.err
-    assert ran.out == ""
-    first, last = ran.err.split("ahead: 12 posts, 24 questions to echo", 1)
+    prices = "prices={input: 1000, output: 1000}"
+    completed = gen_msa("annotate", posts, "-r", "echo", "-o", out, FILTERS, prices, "cues={}")
+    assert completed.code == 0, completed.err
+    assert completed.out == ""
+    first, last = completed.err.split("ahead: 12 posts, 24 questions to echo", 1)
     assert 'What is the sentiment toward "screen"?' in first
     assert "tokens of prompts" in last
     assert "in money" in last
@@ -37,56 +37,56 @@ def test_the_question_and_the_cost_come_first_and_the_summary_last(gen_msa, post
     assert len(rows(tmp_path / "t.rejected.jsonl")) == summary["answers"] - summary["accepted"]
 
 
-def test_a_dry_run_asks_nothing_and_writes_nothing(gen_msa, posts, tmp_path):
-    ran = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", "--dry-run")
-    assert ran.code == 0
-    assert "ahead: 12 posts" in ran.err
+def test_dry_run_asks_and_writes_nothing(gen_msa, posts, tmp_path):
+    completed = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", "--dry-run")
+    assert completed.code == 0
+    assert "ahead: 12 posts" in completed.err
     assert [p.name for p in tmp_path.iterdir()] == ["posts.jsonl"]
 
 
-def test_a_second_run_asks_nothing_and_fresh_asks_again(gen_msa, posts, tmp_path):
-    command = ("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", GATES, "cues={}")
+def test_second_run_uses_the_cache_unless_told_otherwise(gen_msa, posts, tmp_path):
+    command = ("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
     gen_msa(*command)
     before = (tmp_path / "t.jsonl").read_bytes()
     assert "12 posts answered from the ledger" in gen_msa(*command).err
-    again = gen_msa(*command, "--fresh").err
-    assert "12 posts answered" not in again
+    stderr = gen_msa(*command, "--fresh").err
+    assert "12 posts answered" not in stderr
     assert (tmp_path / "t.jsonl").read_bytes() == before
 
 
-def test_accepted_opinions_are_a_teacher_for_the_next_job(gen_msa, posts, tmp_path):
+def test_annotated_file_can_be_filtered_as_a_teacher(gen_msa, posts, tmp_path):
     """Gates are tried on answers that are paid for: asked once, gated often."""
-    raw, kept = tmp_path / "raw.jsonl", tmp_path / "kept.jsonl"
-    gen_msa("annotate", posts, "-r", "echo", "-o", raw, "cues={}")
-    assert sum(len(r["opinions"]) for r in rows(raw)) == 24
-    ran = gen_msa("annotate", posts, "-r", f"file:{raw}", "-o", kept, GATES)
-    assert ran.code == 0, ran.err
-    assert 0 < sum(len(r["opinions"]) for r in rows(kept)) < 24
+    unfiltered, filtered = tmp_path / "raw.jsonl", tmp_path / "kept.jsonl"
+    gen_msa("annotate", posts, "-r", "echo", "-o", unfiltered, "cues={}")
+    assert sum(len(r["opinions"]) for r in rows(unfiltered)) == 24
+    completed = gen_msa("annotate", posts, "-r", f"file:{unfiltered}", "-o", filtered, FILTERS)
+    assert completed.code == 0, completed.err
+    assert 0 < sum(len(r["opinions"]) for r in rows(filtered)) < 24
 
 
 @pytest.mark.parametrize("name", ["label", "context", "describe", "aspects"])
-def test_every_teacher_prompt_is_asked_in_its_own_way(gen_msa, posts, tmp_path, name):
+def test_teacher_prompt_runs(gen_msa, posts, tmp_path, name):
     out = tmp_path / "t.jsonl"
-    own = ("-p", f"teacher/{name}", "cues={}", "limit=4")
-    ran = gen_msa("annotate", posts, "-r", "echo", "-o", out, *own)
-    assert ran.code == 0, ran.err
-    said = [o for r in rows(out) for o in r["opinions"]]
-    assert said
-    assert {o["how"]["prompt"].partition("@")[0] for o in said} == {f"teacher/{name}"}
-    whole = {"describe": 4, "label": 8, "context": 8}
-    assert len(said) == whole.get(name, len(said))
+    options = ("-p", f"teacher/{name}", "cues={}", "limit=4")
+    completed = gen_msa("annotate", posts, "-r", "echo", "-o", out, *options)
+    assert completed.code == 0, completed.err
+    opinions = [o for r in rows(out) for o in r["opinions"]]
+    assert opinions
+    assert {o["how"]["prompt"].partition("@")[0] for o in opinions} == {f"teacher/{name}"}
+    expected_counts = {"describe": 4, "label": 8, "context": 8}
+    assert len(opinions) == expected_counts.get(name, len(opinions))
 
 
-def test_agreement_with_gold_is_told(gen_msa, tmp_path):
+def test_gold_agreement_is_printed(gen_msa, tmp_path):
     path = tmp_path / "gold.jsonl"
     path.write_text("".join(example(i).model_dump_json() + "\n" for i in range(9)))
-    ran = gen_msa("annotate", path, "-r", "echo", "-o", tmp_path / "t.jsonl", GATES, "cues={}")
-    assert "first answers against gold: kappa" in ran.err
-    assert "accepted answers against gold: kappa" in ran.err
+    completed = gen_msa("annotate", path, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
+    assert "first answers against gold: kappa" in completed.err
+    assert "accepted answers against gold: kappa" in completed.err
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["gates={nameing: {}}"], "did you mean 'naming'"),
         (["gates={length: {max_word: 3}}"], "did you mean 'max_words'"),
@@ -95,25 +95,25 @@ def test_agreement_with_gold_is_told(gen_msa, tmp_path):
         (["gate={}"], "did you mean 'gates'"),
     ],
 )
-def test_what_a_user_gets_wrong_is_said_before_anything_is_asked(
-    gen_msa, posts, tmp_path, more, said
+def test_user_error_is_reported_before_the_first_request(
+    gen_msa, posts, tmp_path, more, message
 ):
-    ran = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", *more)
-    assert ran.code == 2
-    assert said in ran.err
-    assert "Traceback" not in ran.err
+    completed = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", *more)
+    assert completed.code == 2
+    assert message in completed.err
+    assert "Traceback" not in completed.err
     assert not (tmp_path / "t.ledger").exists()
 
 
 @pytest.mark.skipif("GEN_MSA_DATA" not in os.environ, reason="GEN_MSA_DATA is not set")
-def test_the_recorded_rationales_of_a_real_teacher_are_gated(gen_msa, tmp_path):
-    gates = "gates={prose: {}, naming: {}, length: {}, quoting: {}, contradiction: {}, novelty: {}}"
-    reader = ("--reader", "minigpt4:twitter2015:dev")
-    ran = gen_msa("annotate", "twitter2015:dev", *reader, "-o", tmp_path / "t.jsonl", gates)
-    assert ran.code == 0, ran.err
-    s = json.loads((tmp_path / "t.summary.json").read_text())
-    assert (s["posts"], s["questions"]) == (727, 1122)
-    assert s["accepted"] + s["excluded"] == 1122
-    assert s["first_answers"]["accuracy"] == pytest.approx(0.601, abs=0.005)
-    assert 0.5 < s["accepted"] / s["questions"] < 0.8
-    assert s["label_fields"] == 0
+def test_recorded_rationales_are_filtered(gen_msa, tmp_path):
+    filters = "gates={prose: {}, naming: {}, length: {}, quoting: {}, contradiction: {}, novelty: {}}"
+    model_option = ("--reader", "minigpt4:twitter2015:dev")
+    completed = gen_msa("annotate", "twitter2015:dev", *model_option, "-o", tmp_path / "t.jsonl", filters)
+    assert completed.code == 0, completed.err
+    summary = json.loads((tmp_path / "t.summary.json").read_text())
+    assert (summary["posts"], summary["questions"]) == (727, 1122)
+    assert summary["accepted"] + summary["excluded"] == 1122
+    assert summary["first_answers"]["accuracy"] == pytest.approx(0.601, abs=0.005)
+    assert 0.5 < summary["accepted"] / summary["questions"] < 0.8
+    assert summary["label_fields"] == 0

@@ -44,58 +44,58 @@ def test_ls_lists_each_kind(gen_msa, kind, name):
     assert gen_msa("show", name).code == 0
 
 
-def test_show_prints_a_prompt_and_cp_copies_it(gen_msa, tmp_path):
-    text = shipped.shipped("prompts", "reader/full", ".jinja").read_text("utf-8")
+def test_show_and_cp_of_a_prompt(gen_msa, tmp_path):
+    text = shipped.find_resource("prompts", "reader/full", ".jinja").read_text("utf-8")
     assert gen_msa("show", "reader/full").out == text
     target = tmp_path / "mine.jinja"
     assert gen_msa("cp", "reader/full", target).code == 0
     assert target.read_text("utf-8") == text
     assert "already there" in gen_msa("cp", "reader/full", target).err
-    ran = gen_msa("explain", "--text", "Nice soup", "-r", "echo", "--prompt", target)
-    assert ran.code == 0
+    completed = gen_msa("explain", "--text", "Nice soup", "-r", "echo", "--prompt", target)
+    assert completed.code == 0
 
 
 @pytest.mark.parametrize("name", ["tiny_cpu", "finetune/lora/tiny_cpu", "fsdp2"])
-def test_show_prints_a_recipe_and_cp_copies_it_by_either_name(gen_msa, tmp_path, name):
+def test_show_and_cp_of_a_recipe_by_either_name(gen_msa, tmp_path, name):
     folder = "finetune/accelerate" if name == "fsdp2" else "finetune/lora"
-    path = shipped.folder(folder) / f"{name.rpartition('/')[2]}.yaml"
+    path = shipped.resource_folder(folder) / f"{name.rpartition('/')[2]}.yaml"
     text = path.read_text("utf-8")
     assert gen_msa("show", name).out == text
     target = tmp_path / "mine.yaml"
-    ran = gen_msa("cp", name, target)
+    completed = gen_msa("cp", name, target)
     assert target.read_text("utf-8") == text
-    assert "finetune" in ran.out or "accelerate launch" in ran.out
+    assert "finetune" in completed.out or "accelerate launch" in completed.out
 
 
-def test_cp_of_what_does_not_ship_suggests_the_nearest(gen_msa, tmp_path):
-    ran = gen_msa("cp", "tiny_cpi", tmp_path / "x.yaml")
-    assert ran.code == 2
-    assert "did you mean 'tiny_cpu'" in ran.err
+def test_cp_of_unknown_name_suggests_the_nearest(gen_msa, tmp_path):
+    completed = gen_msa("cp", "tiny_cpi", tmp_path / "x.yaml")
+    assert completed.code == 2
+    assert "did you mean 'tiny_cpu'" in completed.err
 
 
-def test_preview_shows_cue_prompt_and_tokens_and_asks_nothing(gen_msa):
-    ran = gen_msa("preview", "tiny", "-r", "echo", "-n", "2")
-    assert ran.code == 0
-    assert "cue syntax" in ran.out
-    assert "tokens" in ran.out
-    assert "What is the sentiment" in ran.out
+def test_preview_prints_cue_prompt_and_token_count(gen_msa):
+    completed = gen_msa("preview", "tiny", "-r", "echo", "-n", "2")
+    assert completed.code == 0
+    assert "cue syntax" in completed.out
+    assert "tokens" in completed.out
+    assert "What is the sentiment" in completed.out
 
 
-def test_convert_there_and_back_gives_the_same_examples(gen_msa, tmp_path):
+def test_convert_round_trip_keeps_examples(gen_msa, tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(5)))
     assert gen_msa("convert", path, tmp_path / "posts.parquet").code == 0
     assert gen_msa("convert", tmp_path / "posts.parquet", tmp_path / "again.jsonl").code == 0
-    first, again = (
+    first, round_tripped = (
         json.loads(p.read_text("utf-8").splitlines()[0]) for p in (path, tmp_path / "again.jsonl")
     )
-    assert first == again
+    assert first == round_tripped
 
 
-def test_doctor_says_what_can_run_here(gen_msa):
-    ran = gen_msa("doctor")
-    assert ran.code == 0
-    for word in ("python", "memory", "readers", "echo", "GEN_MSA_DATA"):
-        assert word in ran.out
+def test_doctor_lists_what_can_run(gen_msa):
+    completed = gen_msa("doctor")
+    assert completed.code == 0
+    for fragment in ("python", "memory", "readers", "echo", "GEN_MSA_DATA"):
+        assert fragment in completed.out
 
 
 def test_demo_writes_opinions_and_a_report(gen_msa, tmp_path):
@@ -104,9 +104,9 @@ def test_demo_writes_opinions_and_a_report(gen_msa, tmp_path):
     assert len((tmp_path / "opinions.jsonl").read_bytes().splitlines()) >= 38
 
 
-def test_output_cut_short_by_head_is_no_error(tmp_path):
+def test_output_piped_into_head_is_no_error(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(3_000)))
     command = f"{sys.executable} -m gen_msa explain {path} -r echo | head -n 1"
-    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert json.loads(ran.stdout)["post"]["id"] == "p0"
-    assert "Traceback" not in ran.stderr
+    completed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert json.loads(completed.stdout)["post"]["id"] == "p0"
+    assert "Traceback" not in completed.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen_msa.evaluating.leakage import Leakage
+from gen_msa.evaluating.leakage import LeakageReport
 from gen_msa.types import Post
 from tests.fixtures.posts import write_posts
 
@@ -24,33 +24,33 @@ def splits(tmp_path):
     return train, dev
 
 
-def test_shared_posts_are_listed_and_end_with_code_3(gen_msa, splits):
-    ran = gen_msa("leakage", *splits)
-    assert ran.code == 3
-    assert "text: 1" in ran.out
-    assert "lovely soup" in ran.out
-    assert "1 posts are in an earlier split too; 0 allowed" in ran.err
+def test_shared_posts_are_listed_and_exit_with_3(gen_msa, splits):
+    completed = gen_msa("leakage", *splits)
+    assert completed.code == 3
+    assert "text: 1" in completed.out
+    assert "lovely soup" in completed.out
+    assert "1 posts are in an earlier split too; 0 allowed" in completed.err
 
 
-def test_allow_lets_as_many_pass(gen_msa, splits):
+def test_allow_tolerates_that_many_posts(gen_msa, splits):
     assert gen_msa("leakage", *splits, "--allow", 1).code == 0
 
 
-def test_everything_is_written_as_json(gen_msa, splits, tmp_path):
+def test_leakage_report_is_written_as_json(gen_msa, splits, tmp_path):
     out = tmp_path / "leakage.json"
     assert gen_msa("leakage", *splits, "-o", out, "--allow", 9).code == 0
-    found = Leakage.model_validate_json(out.read_bytes())
-    assert [t.second_post for t in found.twins] == ["2"]
+    report = LeakageReport.model_validate_json(out.read_bytes())
+    assert [t.later_post for t in report.duplicates] == ["2"]
 
 
-def test_clean_splits_end_with_code_0(gen_msa, splits, tmp_path):
-    other = write_posts(tmp_path / "other.jsonl", [post("9", "Quite another thing altogether")])
-    ran = gen_msa("leakage", splits[0], other)
-    assert ran.code == 0
-    assert "0 posts" in ran.err
+def test_clean_splits_exit_with_0(gen_msa, splits, tmp_path):
+    other_split = write_posts(tmp_path / "other.jsonl", [post("9", "Quite another thing altogether")])
+    completed = gen_msa("leakage", splits[0], other_split)
+    assert completed.code == 0
+    assert "0 posts" in completed.err
 
 
-def test_a_threshold_out_of_range_is_an_error(gen_msa, splits):
-    ran = gen_msa("leakage", *splits, "--near-text", 2)
-    assert ran.code == 2
-    assert "near_text" in ran.err
+def test_out_of_range_threshold_is_an_error(gen_msa, splits):
+    completed = gen_msa("leakage", *splits, "--near-text", 2)
+    assert completed.code == 2
+    assert "near_text" in completed.err

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gen_msa.ledger import Ledger
+from gen_msa.ledger import AnswerCache
 from tests.fixtures.posts import post, write_posts
 
 POSTS = 200
@@ -24,13 +24,13 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ending", [".rejected.jsonl", ".settings.yaml", ".summary.json"])
 @pytest.mark.parametrize("verb", ["explain", "annotate"])
-def test_posts_are_not_written_over_by_what_lies_beside_an_output(gen_msa, folder, verb, ending):
+def test_files_beside_the_output_do_not_overwrite_the_input(gen_msa, folder, verb, ending):
     posts = (folder / "posts.jsonl").rename(folder / f"q{ending}")
     before = posts.read_bytes()
     more = ("-p", "teacher/rationale") if verb == "annotate" else ()
-    ran = gen_msa(verb, posts.name, *PLAIN, *more, "--format", "jsonl", "-o", "q.jsonl")
-    assert ran.code == 2
-    assert "would be read and written over" in ran.err
+    completed = gen_msa(verb, posts.name, *PLAIN, *more, "--format", "jsonl", "-o", "q.jsonl")
+    assert completed.code == 2
+    assert "would be read and written over" in completed.err
     assert posts.read_bytes() == before
 
 
@@ -43,37 +43,37 @@ def test_posts_are_not_written_over_by_what_lies_beside_an_output(gen_msa, folde
         ("--csv", "x", "--html", "./x"),
     ],
 )
-def test_two_outputs_are_two_files(gen_msa, folder, more):
-    ran = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", *more)
-    assert ran.code == 2
-    assert "would be written twice" in ran.err
+def test_two_outputs_need_two_files(gen_msa, folder, more):
+    completed = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", *more)
+    assert completed.code == 2
+    assert "would be written twice" in completed.err
     assert [p.name for p in folder.iterdir()] == ["posts.jsonl"]
 
 
-def test_a_folder_is_no_output(gen_msa, folder):
+def test_folder_as_output_is_rejected(gen_msa, folder):
     (folder / "o.jsonl").mkdir()
-    ran = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl")
-    assert (ran.code, "is a folder" in ran.err) == (2, True)
+    completed = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl")
+    assert (completed.code, "is a folder" in completed.err) == (2, True)
 
 
-def test_a_full_disk_is_said_in_words_and_the_next_run_goes_on(folder):
-    def small():
+def test_full_disk_is_reported_and_the_next_run_resumes(folder):
+    def limit_file_size():
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     command = [sys.executable, "-m", "gen_msa", "explain", "posts.jsonl", *PLAIN]
     command += ["-o", "o.jsonl"]
-    told = {"cwd": folder, "capture_output": True, "text": True, "timeout": 60}
-    full = subprocess.run(command, preexec_fn=small, **told)
-    assert full.returncode == 2
-    assert "Traceback" not in full.stderr
-    assert "mend: make room" in full.stderr
+    run_options = {"cwd": folder, "capture_output": True, "text": True, "timeout": 60}
+    failed = subprocess.run(command, preexec_fn=limit_file_size, **run_options)
+    assert failed.returncode == 2
+    assert "Traceback" not in failed.stderr
+    assert "mend: make room" in failed.stderr
     assert not (folder / "o.jsonl").exists()
-    with Ledger(folder / "o.ledger") as book:
-        kept = len(book)
-    assert 0 < kept < POSTS
-    again = subprocess.run(command, **told)
-    assert again.returncode == 0, again.stderr
-    assert f"{kept} posts answered from the ledger" in again.stderr
+    with AnswerCache(folder / "o.ledger") as cache:
+        n_cached = len(cache)
+    assert 0 < n_cached < POSTS
+    rerun = subprocess.run(command, **run_options)
+    assert rerun.returncode == 0, rerun.stderr
+    assert f"{n_cached} posts answered from the ledger" in rerun.stderr
     rows = [json.loads(line) for line in (folder / "o.jsonl").read_text().splitlines()]
     assert [r["post"]["id"] for r in rows] == [f"p{i}" for i in range(POSTS)]

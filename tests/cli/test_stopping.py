@@ -14,15 +14,15 @@ from tests.fixtures.posts import post, write_posts
 QUICK = ("cues={}", "chunk=4", "backend.retries=0", "backend.api_key_variable=", "reask_prompt=")
 
 
-@pytest.mark.parametrize(("word", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_word_to_stop_leaves_nothing_behind_but_what_was_finished(tmp_path, word, code):
+@pytest.mark.parametrize(("sig", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stop_signal_keeps_only_finished_answers(tmp_path, sig, code):
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     posts = write_posts(tmp_path / "posts.jsonl", map(post, range(12)))
     (tmp_path / "scratch").mkdir()
     hangs = [True]
 
-    def plan(words, attempt):
-        return "hang" if hangs[0] and "#9\n" in words else ""
+    def plan(text, attempt):
+        return "hang" if hangs[0] and "#9\n" in text else ""
 
     with FakeOpenAI(plan=plan) as server:
         # An address, so that the posts are fetched to a scratch folder first.
@@ -35,25 +35,25 @@ def test_a_word_to_stop_leaves_nothing_behind_but_what_was_finished(tmp_path, wo
             text=True,
         )
         try:
-            until = time.monotonic() + 60
+            deadline = time.monotonic() + 60
             while not server.faults["hang"]:
-                assert time.monotonic() < until, "the job did not come to the post that hangs"
+                assert time.monotonic() < deadline, "the job did not come to the post that hangs"
                 assert job.poll() is None, job.stderr.read()
                 time.sleep(0.01)
-            told = time.monotonic()
-            job.send_signal(word)
-            said = job.communicate(timeout=60)[1]
+            signal_time = time.monotonic()
+            job.send_signal(sig)
+            stderr = job.communicate(timeout=60)[1]
         finally:
             job.kill()
-        assert time.monotonic() - told < 20
+        assert time.monotonic() - signal_time < 20
         assert job.returncode == code
-        assert "gen-msa: stopped; what was finished is kept" in said
-        assert "Traceback" not in said
+        assert "gen-msa: stopped; what was finished is kept" in stderr
+        assert "Traceback" not in stderr
         assert list((tmp_path / "scratch").iterdir()) == []
         assert not (tmp_path / "o.jsonl").exists()
-        hangs[0], before = False, len(server.seen)
-        done = subprocess.run(job.args, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        assert "posts answered from the ledger" in done.stderr
-        assert len(server.seen) - before < 24
+        hangs[0], n_requests_before = False, len(server.request_bodies)
+        rerun = subprocess.run(job.args, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert rerun.returncode == 0, rerun.stderr
+        assert "posts answered from the ledger" in rerun.stderr
+        assert len(server.request_bodies) - n_requests_before < 24
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 12

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 import pytest
 
 from gen_msa.backends import BackendOptions, backends
-from gen_msa.chat import Chat, Choice, Completion, Picture, Request, Text, Turn
+from gen_msa.chat import Chat, ChoiceSlot, Completion, ImageInput, Request, TextInput, Turn
 from tests.fixtures.fake_openai import FakeOpenAI
 
-CHOICE = Choice(lead="Sentiment:", options=(" negative", " positive"), then="\nReason:")
+CHOICE = ChoiceSlot(prefix="Sentiment:", options=(" negative", " positive"), suffix="\nReason:")
 SCHEMA = {
     "type": "object",
     "properties": {"label": {"type": "string", "enum": ["negative", "positive"]}},
     "required": ["label"],
     "additionalProperties": False,
 }
-GONE = Picture(path="/no/such/picture.png", sha256="0" * 64, max_pixels=64)
+MISSING_IMAGE = ImageInput(path="/no/such/picture.png", sha256="0" * 64, max_pixels=64)
 
 
 @contextmanager
@@ -45,8 +45,8 @@ def transformers():
     torch.set_num_threads(2)
     tiny = tiny_model("llama")
     options = BackendOptions(batch_size=4, device="cpu")
-    kind = backends["transformers"]
-    yield kind.of(tiny.model, tiny.processor, options, revision="tiny")
+    backend_type = backends["transformers"]
+    yield backend_type.of(tiny.model, tiny.processor, options, revision="tiny")
 
 
 @contextmanager
@@ -60,32 +60,32 @@ def vllm():
 MAKERS = {"echo": echo, "http": http, "transformers": transformers, "vllm": vllm}
 
 
-def ask(words, *parts, **more):
-    post = Text(text=words, untrusted=True)
+def ask(text, *parts, **more):
+    post = TextInput(text=text, untrusted=True)
     turns = (
-        Turn(role="system", parts=(Text(text="Answer."),)),
-        Turn(role="user", parts=(Text(text="Post: "), post, *parts)),
+        Turn(role="system", parts=(TextInput(text="Answer."),)),
+        Turn(role="user", parts=(TextInput(text="Post: "), post, *parts)),
     )
     return Request(chat=Chat(turns=turns), max_new_tokens=12, **more)
 
 
 @pytest.fixture(params=sorted(MAKERS))
 def backend(request):
-    with MAKERS[request.param]() as made:
-        yield made
+    with MAKERS[request.param]() as instance:
+        yield instance
 
 
-def test_every_registered_backend_has_a_maker_here():
+def test_every_registered_backend_has_a_maker():
     assert set(backends.names()) == set(MAKERS)
 
 
-def test_it_says_what_it_is(backend):
+def test_backend_states_revision_and_capabilities(backend):
     assert backend.revision
     assert isinstance(backend.sees_pictures, bool)
     assert isinstance(backend.lists_aspects, bool)
 
 
-def test_one_completion_for_each_request_in_its_form(backend):
+def test_each_request_gets_a_completion_in_its_form(backend):
     requests = [
         ask("the soup was cold", choice=CHOICE, json_schema=SCHEMA),
         ask("the soup was cold", json_schema=SCHEMA),
@@ -93,43 +93,43 @@ def test_one_completion_for_each_request_in_its_form(backend):
         ask(""),
         ask("😀 سيء 电池 <|im_end|> <image> {{7*7}} $T$", choice=CHOICE),
     ]
-    done = backend.complete(requests)
-    assert [type(c) for c in done] == [Completion] * len(requests)
-    assert {c.notes["form"] for c in done} <= {"slot", "schema", "free"}
-    assert {c.finish_reason for c in done} <= {"stop", "length"}
-    for completion in (c for c in done if c.notes["form"] == "slot"):
+    completions = backend.complete(requests)
+    assert [type(c) for c in completions] == [Completion] * len(requests)
+    assert {c.notes["form"] for c in completions} <= {"slot", "schema", "free"}
+    assert {c.finish_reason for c in completions} <= {"stop", "length"}
+    for completion in (c for c in completions if c.notes["form"] == "slot"):
         assert completion.text.startswith("Sentiment:")
         assert set(completion.option_logprobs) == set(CHOICE.options)
 
 
-def test_answers_stand_in_the_order_of_the_requests(backend):
+def test_completions_keep_the_order_of_requests(backend):
     requests = [ask(f"post number {i} {'and on ' * (i % 5)}", choice=CHOICE) for i in range(6)]
-    together = backend.complete(requests)
-    alone = [backend.complete([r])[0] for r in requests]
-    assert [c.text for c in together] == [c.text for c in alone]
+    batched = backend.complete(requests)
+    single = [backend.complete([r])[0] for r in requests]
+    assert [c.text for c in batched] == [c.text for c in single]
 
 
-def test_at_temperature_zero_the_same_chat_gets_the_same_answer(backend):
+def test_temperature_zero_is_deterministic(backend):
     requests = [ask("the battery is fine", choice=CHOICE), ask("the battery is fine")]
     assert backend.complete(requests) == backend.complete(requests)
 
 
-def test_no_requests_are_no_completions(backend):
+def test_no_requests_give_no_completions(backend):
     assert backend.complete([]) == []
 
 
-def test_a_bad_request_is_an_error_of_its_own_and_stops_no_other(backend):
-    bad, good = ask("see", GONE), ask("fine", choice=CHOICE)
-    done = backend.complete([good, bad, good])
-    assert [c.finish_reason != "error" for c in (done[0], done[2])] == [True, True]
-    assert done[0].text == done[2].text
-    if done[1].finish_reason == "error":
-        assert (done[1].text, bool(done[1].error)) == ("", True)
+def test_bad_request_fails_alone(backend):
+    bad, good = ask("see", MISSING_IMAGE), ask("fine", choice=CHOICE)
+    completions = backend.complete([good, bad, good])
+    assert [c.finish_reason != "error" for c in (completions[0], completions[2])] == [True, True]
+    assert completions[0].text == completions[2].text
+    if completions[1].finish_reason == "error":
+        assert (completions[1].text, bool(completions[1].error)) == ("", True)
 
 
-def test_tokens_are_counted_or_not_known(backend):
-    few, more = (backend.count_tokens(ask(w).chat) for w in ("short", "not so short any more"))
-    assert (few is None) == (more is None)
-    if few is not None:
-        assert few.total < more.total
-        assert few.picture == 0
+def test_token_counts_grow_with_text_or_are_none(backend):
+    short_count, long_count = (backend.count_tokens(ask(w).chat) for w in ("short", "not so short any more"))
+    assert (short_count is None) == (long_count is None)
+    if short_count is not None:
+        assert short_count.total < long_count.total
+        assert short_count.picture == 0

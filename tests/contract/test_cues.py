@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from gen_msa.cues import CueKind, CueSource, cues
+from gen_msa.cues import CueFactory, CueSource, cue_sources
 from gen_msa.cues.parsing import english
 from gen_msa.settings import Settings
-from gen_msa.types import WHOLE_POST, Aspect, Media, Post
+from gen_msa.types import OVERALL_ASPECT, Aspect, Media, Post
 
-OTHER: dict[str, Any] = {
+CHANGED_OPTIONS: dict[str, Any] = {
     "syntax": {"k": 3},
     "window": {"words": 2},
     "objects": {"policy": "unique"},
@@ -30,11 +30,11 @@ POSTS = [
         "The soup is great but the soup is cold",
         Aspect(term="soup", start=4),
         Aspect(term="soup", start=26),
-        WHOLE_POST,
+        OVERALL_ASPECT,
         Aspect(term="price"),
     ),
     post("Nothing named here", id="2"),
-    post("", WHOLE_POST, id="3"),
+    post("", OVERALL_ASPECT, id="3"),
     post("", id="4"),
     post("😀😀 love the soup 😡 !!!", Aspect(term="soup", start=12), Aspect(term="😡", start=17)),
     post("الشاشة رائعة لكن البطارية سيئة", Aspect(term="البطارية", start=17), id="6"),
@@ -47,65 +47,65 @@ POSTS = [
 pytestmark = pytest.mark.models
 
 
-@pytest.fixture(params=cues.names())
+@pytest.fixture(params=cue_sources.names())
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def source(name: str) -> CueSource:
-    kind: CueKind = cues[name]
+    kind: CueFactory = cue_sources[name]
     return kind(kind.Options())
 
 
-def test_options_are_settings_and_the_slot_is_a_word(name: str, source: CueSource) -> None:
-    assert issubclass(cues[name].Options, Settings)
+def test_options_are_settings_and_slot_is_an_identifier(name: str, source: CueSource) -> None:
+    assert issubclass(cue_sources[name].Options, Settings)
     assert source.slot.isidentifier()
 
 
-def test_there_is_one_cue_for_each_aspect_in_order(source: CueSource) -> None:
-    written = source.cues(POSTS)
-    assert [len(c) for c in written] == [len(p.aspects) for p in POSTS]
-    assert all(c.source for one in written for c in one)
+def test_one_cue_per_aspect_in_order(source: CueSource) -> None:
+    cues_by_post = source.cues(POSTS)
+    assert [len(c) for c in cues_by_post] == [len(p.aspects) for p in POSTS]
+    assert all(c.source for post_cues in cues_by_post for c in post_cues)
 
 
-def test_no_posts_make_no_cues(source: CueSource) -> None:
+def test_no_posts_give_no_cues(source: CueSource) -> None:
     assert source.cues([]) == []
 
 
-def test_the_same_posts_get_the_same_cues_in_any_company(name: str, source: CueSource) -> None:
-    together = source.cues(POSTS)
-    fresh = cues[name](cues[name].Options())
-    assert fresh.cues(POSTS) == together
-    assert [fresh.cues([p])[0] for p in POSTS] == together
-    assert list(reversed(fresh.cues(POSTS[::-1]))) == together
+def test_cues_do_not_depend_on_other_posts(name: str, source: CueSource) -> None:
+    batched = source.cues(POSTS)
+    new_source = cue_sources[name](cue_sources[name].Options())
+    assert new_source.cues(POSTS) == batched
+    assert [new_source.cues([p])[0] for p in POSTS] == batched
+    assert list(reversed(new_source.cues(POSTS[::-1]))) == batched
 
 
-def test_posts_are_left_as_they_were(source: CueSource) -> None:
+def test_posts_are_not_modified(source: CueSource) -> None:
     before = [p.model_dump_json() for p in POSTS]
     source.cues(POSTS)
     assert [p.model_dump_json() for p in POSTS] == before
 
 
-def test_a_cue_is_one_line_without_loose_blanks(source: CueSource) -> None:
-    for one in source.cues(POSTS):
-        for cue in one:
+def test_cue_is_one_line_without_extra_blanks(source: CueSource) -> None:
+    for post_cues in source.cues(POSTS):
+        for cue in post_cues:
             assert cue.text == " ".join(cue.text.split())
 
 
-def test_the_fingerprint_is_stable_and_knows_the_options(name: str, source: CueSource) -> None:
-    kind = cues[name]
+def test_fingerprint_is_stable_and_depends_on_options(name: str, source: CueSource) -> None:
+    kind = cue_sources[name]
     assert source.fingerprint() == kind(kind.Options()).fingerprint()
     source.cues(POSTS[:1])
     assert source.fingerprint() == kind(kind.Options()).fingerprint()
-    if name in OTHER:
-        assert source.fingerprint() != kind(kind.Options(**OTHER[name])).fingerprint()
+    if name in CHANGED_OPTIONS:
+        assert source.fingerprint() != kind(kind.Options(**CHANGED_OPTIONS[name])).fingerprint()
 
 
-def test_a_text_of_100_kb_takes_bounded_time(source: CueSource) -> None:
-    english.pipeline(english.MODEL)  # loading it is not what is measured
+def test_long_text_takes_bounded_time(source: CueSource) -> None:
+    english.load_pipeline(english.MODEL)  # loading it is not what is measured
     text = "The soup is great but the bread is cold. " * 2_500
-    long = post(text, Aspect(term="soup", start=4), Aspect(term="bread", start=26))
-    began = time.process_time()
-    assert len(source.cues([long])[0]) == 2
-    assert time.process_time() - began < 30
+    long_post = post(text, Aspect(term="soup", start=4), Aspect(term="bread", start=26))
+    start = time.process_time()
+    assert len(source.cues([long_post])[0]) == 2
+    assert time.process_time() - start < 30

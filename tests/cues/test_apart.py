@@ -5,8 +5,8 @@ from itertools import product
 
 import pytest
 
-from gen_msa.cues.syntax import Syntax, SyntaxOptions
-from gen_msa.data import open_source
+from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
+from gen_msa.data import open_examples
 from gen_msa.types import Example, Polarity
 
 needs_data = pytest.mark.skipif(
@@ -23,20 +23,20 @@ needs_data = pytest.mark.skipif(
         ("semeval14_laptops:train", "heads:stanza"),
     ],
 )
-def test_cues_of_opposite_aspects_differ_in_95_of_100_sentences(corpus: str, source: str) -> None:
+def test_cues_of_opposite_aspects_differ_in_95_percent_of_sentences(corpus: str, source: str) -> None:
     pairs = []
-    for e in open_source(corpus).rows():
+    for e in open_examples(corpus).rows():
         if isinstance(e, Example):
-            gold = {o.aspect: o.polarity for o in e.said_by("gold")}
+            gold = {o.aspect: o.polarity for o in e.opinions_by("gold")}
             negative = [a for a, p in gold.items() if p is Polarity.NEGATIVE]
             positive = [a for a, p in gold.items() if p is Polarity.POSITIVE]
             if negative and positive:
                 pairs.append((e.post, list(product(negative, positive))))
-    written = Syntax(SyntaxOptions()).cues([p for p, _ in pairs])
-    assert {c.source for cues in written for c in cues} == {source}
-    apart = 0
-    for (post, opposite), cues in zip(pairs, written, strict=True):
+    cues_per_post = SyntaxCues(SyntaxOptions()).cues([p for p, _ in pairs])
+    assert {c.source for cues in cues_per_post for c in cues} == {source}
+    n_different = 0
+    for (post, opposite), cues in zip(pairs, cues_per_post, strict=True):
         text = {a: c.text for a, c in zip(post.aspects, cues, strict=True)}
-        apart += all(text[a] != text[b] for a, b in opposite)
+        n_different += all(text[a] != text[b] for a, b in opposite)
     assert len(pairs) > 40
-    assert apart / len(pairs) >= 0.95
+    assert n_different / len(pairs) >= 0.95

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from gen_msa.cues.parsing import english
-from gen_msa.cues.syntax import Syntax, SyntaxOptions
+from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.types import WHOLE_POST, Aspect, Cue, Parse, Post, Token
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Parse, Post, Token
 from tests.cues.parsing.trees import SCREEN_UNIVERSAL, post_of
 
 OPPOSITE = Post(
@@ -18,32 +18,32 @@ OPPOSITE = Post(
 
 
 def cues_of(*posts: Post, **options: object) -> list[tuple[Cue, ...]]:
-    return Syntax(SyntaxOptions.model_validate(options)).cues(posts)
+    return SyntaxCues(SyntaxOptions.model_validate(options)).cues(posts)
 
 
-def test_the_parse_that_came_with_the_post_is_used_and_named() -> None:
+def test_parse_of_post_is_used_and_named_in_source() -> None:
     ((screen, battery),) = cues_of(post_of(SCREEN_UNIVERSAL, "screen", "battery"))
     assert screen == Cue(text="screen is great", source="heads:hand")
     assert battery == Cue(text="battery is awful", source="heads:hand")
 
 
 @pytest.mark.models
-def test_a_text_without_a_parse_is_read_by_spacy() -> None:
+def test_text_without_parse_is_parsed_by_spacy() -> None:
     ((screen, battery),) = cues_of(OPPOSITE)
     assert screen == Cue(text="screen is great", source="spacy")
     assert battery == Cue(text="battery wasn't worth the money", source="spacy")
 
 
 @pytest.mark.models
-def test_posts_with_and_without_a_parse_keep_their_order() -> None:
-    parsed, bare = post_of(SCREEN_UNIVERSAL, "screen"), Post(id="n", text="Nothing here")
-    sources = [[c.source for c in cues] for cues in cues_of(OPPOSITE, bare, parsed, OPPOSITE)]
+def test_posts_with_and_without_parse_keep_their_order() -> None:
+    parsed, without_parse = post_of(SCREEN_UNIVERSAL, "screen"), Post(id="n", text="Nothing here")
+    sources = [[c.source for c in cues] for cues in cues_of(OPPOSITE, without_parse, parsed, OPPOSITE)]
     assert sources == [["spacy"] * 2, [], ["heads:hand"], ["spacy"] * 2]
 
 
 @pytest.mark.models
 @pytest.mark.parametrize("form", ["phrase", "paths", "triples"])
-def test_opposite_aspects_share_no_word_of_opinion(form: str) -> None:
+def test_opposite_aspects_share_no_opinion_word(form: str) -> None:
     ((screen, battery),) = cues_of(OPPOSITE, form=form)
     assert "great" in screen.text
     assert "worth" not in screen.text
@@ -56,62 +56,62 @@ def test_opposite_aspects_share_no_word_of_opinion(form: str) -> None:
 
 
 @pytest.mark.models
-def test_a_word_is_not_cut_in_two_before_its_negator() -> None:
+def test_contraction_is_not_split_before_its_negator() -> None:
     text = "I can't expect better for the prices."
     post = Post(id="1", text=text, aspects=(Aspect(term="prices", start=text.index("prices")),))
     assert cues_of(post)[0][0].text == "can't expect better for the prices"
 
 
-def test_the_window_says_that_it_is_one() -> None:
+def test_window_cue_names_its_source() -> None:
     ((screen, _),) = cues_of(OPPOSITE, parser="window")
     assert screen.source == "window"
     assert "screen" in screen.text
 
 
-def test_without_a_model_auto_falls_back_to_the_window_and_says_so() -> None:
+def test_auto_parser_falls_back_to_window_without_spacy_model() -> None:
     ((screen, _),) = cues_of(OPPOSITE, model="xx_no_such_model")
     assert screen.source == "window"
     ((screen, _),) = cues_of(post_of(SCREEN_UNIVERSAL, "screen", "battery"), model="xx_no_such")
     assert screen.source == "heads:hand"
 
 
-def test_spacy_by_name_without_its_model_is_an_error_that_names_the_extra() -> None:
+def test_spacy_parser_without_model_raises_missing_extra() -> None:
     with pytest.raises(MissingExtra, match=r"gen-msa\[builtin\]"):
         cues_of(OPPOSITE, parser="spacy", model="xx_no_such_model")
 
 
-def test_a_model_is_a_package_and_never_a_path() -> None:
+def test_model_path_is_refused() -> None:
     with pytest.raises(UserError, match="not a spaCy model package"):
         cues_of(OPPOSITE, model="./models/en")
 
 
-def test_heads_by_name_say_when_none_came() -> None:
+def test_heads_parser_notes_missing_parse_in_source() -> None:
     ((screen, _),) = cues_of(OPPOSITE, parser="heads")
     assert screen == Cue(text="", source="heads: none came with the post")
 
 
-def test_a_parse_with_a_loop_is_not_used() -> None:
+def test_cyclic_parse_is_not_used() -> None:
     tokens = (
         Token(text="a", start=0, head=1, rel="dep"),
         Token(text="b", start=2, head=0, rel="dep"),
     )
     aspects = (Aspect(term="a", start=0),)
-    post = Post(id="1", text="a b", aspects=aspects, parse=Parse(tokens=tokens, by="x"))
+    post = Post(id="1", text="a b", aspects=aspects, parse=Parse(tokens=tokens, parser="x"))
     ((cue,),) = cues_of(post, parser="auto", model="xx_no_such_model")
     assert cue.source == "window"
 
 
-def test_an_aspect_without_a_place_gets_the_main_predicates_and_says_so() -> None:
+def test_unlocated_aspect_gets_main_predicates() -> None:
     post = post_of(SCREEN_UNIVERSAL).model_copy(
-        update={"aspects": (WHOLE_POST, Aspect(term="price"))}
+        update={"aspects": (OVERALL_ASPECT, Aspect(term="price"))}
     )
-    ((whole, price),) = cues_of(post)
-    assert whole.source == price.source == "heads:hand:predicates"
-    assert whole.text == price.text
-    assert "great" in whole.text
+    ((overall, price),) = cues_of(post)
+    assert overall.source == price.source == "heads:hand:predicates"
+    assert overall.text == price.text
+    assert "great" in overall.text
 
 
-def test_an_aspect_alone_in_its_post_has_nothing_to_say() -> None:
+def test_single_word_post_gives_empty_cue() -> None:
     ((cue,),) = cues_of(post_of("Battery 0 root NN", "Battery"))
     assert cue == Cue(text="", source="heads:hand")
 
@@ -125,7 +125,7 @@ def test_an_aspect_alone_in_its_post_has_nothing_to_say() -> None:
         ("батарея ужасная", "батарея"),
     ],
 )
-def test_an_aspect_in_another_script_gets_a_window(text: str, term: str) -> None:
+def test_aspect_in_other_script_gets_window(text: str, term: str) -> None:
     post = Post(id="1", text=text, aspects=(Aspect(term=term, start=text.index(term)),))
     ((cue,),) = cues_of(post)
     assert cue.source == "window"
@@ -139,23 +139,23 @@ def test_an_aspect_in_another_script_gets_a_window(text: str, term: str) -> None
      "battery " + "not " * 25_000],
     ids=["emoji", "url", "sentences", "negators"],
 )  # fmt: skip
-def test_a_text_of_100_kb_takes_bounded_time_and_gives_a_short_cue(text: str) -> None:
-    english.pipeline(english.MODEL)
-    began = time.process_time()
+def test_100_kb_text_takes_bounded_time_and_gives_short_cue(text: str) -> None:
+    english.load_pipeline(english.MODEL)
+    started = time.process_time()
     ((cue,),) = cues_of(Post(id="1", text=text, aspects=(Aspect(term="battery", start=0),)))
-    assert time.process_time() - began < 30
+    assert time.process_time() - started < 30
     assert len(cue.text) < 1000
 
 
 @pytest.mark.models
-def test_a_text_too_long_to_parse_gets_a_window() -> None:
-    text = "battery is bad. " * (english.MOST_CHARS // 16 + 1)
+def test_text_too_long_to_parse_gets_window() -> None:
+    text = "battery is bad. " * (english.MAX_CHARS // 16 + 1)
     ((cue,),) = cues_of(Post(id="1", text=text, aspects=(Aspect(term="battery", start=0),)))
     assert cue == Cue(text="battery is bad. battery is bad. ...", source="window")
 
 
 @pytest.mark.models
-def test_a_term_inside_a_long_run_of_letters_gets_a_window() -> None:
+def test_term_inside_long_letter_run_gets_window() -> None:
     text = "see " + "a" * 300 + "battery" + "b" * 300
     ((cue,),) = cues_of(Post(id="1", text=text, aspects=(Aspect(term="battery", start=304),)))
     assert cue.source == "window"
@@ -163,35 +163,35 @@ def test_a_term_inside_a_long_run_of_letters_gets_a_window() -> None:
 
 
 @pytest.mark.models
-def test_places_stay_exact_when_a_long_run_is_tokenised_by_hand() -> None:
+def test_token_offsets_are_exact_for_pretokenized_long_run() -> None:
     text = "  The screen \n\tis " + "x" * 250 + "  great\u00a0today, the battery  is awful."
-    trees = english.each_tree([text, "Fine."], english.MODEL, lambda i, tree: tree)
+    trees = english.map_trees([text, "Fine."], english.MODEL, lambda i, tree: tree)
     assert [t.text for t in trees] == [text, "Fine."]
-    words = [trees[0].word(i) for i in range(len(trees[0].heads))]
+    words = [trees[0].token_text(i) for i in range(len(trees[0].heads))]
     assert {"screen", "x" * 250, "great", "battery", "awful"} <= set(words)
 
 
 @pytest.mark.models
-def test_the_vocabulary_forgets_new_words_once_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    nlp = english.pipeline(english.MODEL)
-    assert words_read("zzheard") == 500
+def test_vocabulary_is_pruned_once_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = english.load_pipeline(english.MODEL)
+    assert count_tokens("zzheard") == 500
     assert "zzheard7" in nlp.vocab.strings
-    monkeypatch.setattr(english, "MOST_WORDS", len(nlp.vocab))
-    assert words_read("zzforgotten") == 500
+    monkeypatch.setattr(english, "MAX_VOCABULARY", len(nlp.vocab))
+    assert count_tokens("zzforgotten") == 500
     assert "zzforgotten7" not in nlp.vocab.strings
     assert "zzforgotten7" not in nlp.vocab
 
 
-def words_read(word: str) -> int:
-    text = " ".join(f"{word}{i}" for i in range(500))
-    return english.each_tree([text], english.MODEL, lambda i, tree: len(tree.heads))[0]
+def count_tokens(prefix: str) -> int:
+    text = " ".join(f"{prefix}{i}" for i in range(500))
+    return english.map_trees([text], english.MODEL, lambda i, tree: len(tree.heads))[0]
 
 
-def test_the_fingerprint_knows_the_model_and_every_option() -> None:
-    prints = [
-        Syntax(SyntaxOptions.model_validate(o)).fingerprint()
+def test_fingerprint_depends_on_model_and_every_option() -> None:
+    fingerprints = [
+        SyntaxCues(SyntaxOptions.model_validate(o)).fingerprint()
         for o in ({}, {"k": 3}, {"form": "paths"}, {"parser": "window"}, {"model": "xx_no_such"},
                   {"drop": ["punct"]}, {"rival_cut": False}, {"window": 3}, {"max_words": 9})
     ]  # fmt: skip
-    assert len(set(prints)) == len(prints)
-    assert prints[0] == Syntax(SyntaxOptions()).fingerprint()
+    assert len(set(fingerprints)) == len(fingerprints)
+    assert fingerprints[0] == SyntaxCues(SyntaxOptions()).fingerprint()

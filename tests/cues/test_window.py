@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.cues.window import Window, WindowOptions
-from gen_msa.types import WHOLE_POST, Aspect, Cue, Post
+from gen_msa.cues.window import WindowCues, WindowOptions
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Post
 
 
-def window(text: str, term: str, words: int = 2) -> Cue:
+def window_cue(text: str, term: str, words: int = 2) -> Cue:
     post = Post(id="1", text=text, aspects=(Aspect(term=term, start=text.index(term)),))
-    return Window(WindowOptions(words=words)).cues([post])[0][0]
+    return WindowCues(WindowOptions(words=words)).cues([post])[0][0]
 
 
 @pytest.mark.parametrize(
@@ -24,20 +24,20 @@ def window(text: str, term: str, words: int = 2) -> Cue:
         ("battery", "battery", ""),
     ],
 )
-def test_a_window_is_the_words_on_either_side(text: str, term: str, cue: str) -> None:
-    assert window(text, term) == Cue(text=cue, source="window")
+def test_window_holds_words_on_both_sides(text: str, term: str, cue: str) -> None:
+    assert window_cue(text, term) == Cue(text=cue, source="window")
 
 
-def test_an_aspect_without_a_place_has_no_window() -> None:
-    post = Post(id="1", text="It is fine", aspects=(WHOLE_POST, Aspect(term="price")))
-    assert Window(WindowOptions()).cues([post]) == [(Cue(text="", source="window"),) * 2]
+def test_unlocated_aspect_has_empty_window() -> None:
+    post = Post(id="1", text="It is fine", aspects=(OVERALL_ASPECT, Aspect(term="price")))
+    assert WindowCues(WindowOptions()).cues([post]) == [(Cue(text="", source="window"),) * 2]
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.integers(1, 6))
-def test_a_window_is_short_and_holds_its_aspect(left: str, right: str, words: int) -> None:
+def test_window_is_short_and_contains_aspect(before: str, after: str, words: int) -> None:
     post = Post(
-        id="1", text=f"{left}phone{right}", aspects=(Aspect(term="phone", start=len(left)),)
+        id="1", text=f"{before}phone{after}", aspects=(Aspect(term="phone", start=len(before)),)
     )
-    cue = Window(WindowOptions(words=words)).cues([post])[0][0]
+    cue = WindowCues(WindowOptions(words=words)).cues([post])[0][0]
     assert cue.text == "" or "phone" in cue.text
     assert len(cue.text) <= 2 * words * 41 + len("phone") + 8

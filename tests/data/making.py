@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from gen_msa.types import (
-    WHOLE_POST,
+    OVERALL_ASPECT,
     Aspect,
     Evidence,
     Example,
@@ -35,29 +35,29 @@ HARD_TEXTS = {
 }
 
 
-def gold(aspect: Aspect, polarity: str) -> Opinion:
-    return Opinion(by="gold", aspect=aspect, polarity=Polarity(polarity))
+def gold_opinion(aspect: Aspect, polarity: str) -> Opinion:
+    return Opinion(annotator="gold", aspect=aspect, polarity=Polarity(polarity))
 
 
-def picture(path: str) -> tuple[Media, ...]:
+def image_media(path: str) -> tuple[Media, ...]:
     return (Media(kind="image", path=path),)
 
 
-def plain(post_id: str = "tea-1", text: str = "good tea , bad cake") -> Example:
+def plain_example(post_id: str = "tea-1", text: str = "good tea , bad cake") -> Example:
     """A post that nearly every format has room for."""
     aspects = (Aspect(term="tea", start=5), Aspect(term="cake", start=15))
-    post = Post(id=post_id, text=text, media=picture("tea.jpg"), aspects=aspects)
-    return Example(post=post, opinions=(gold(aspects[0], "positive"), gold(aspects[1], "negative")))
+    post = Post(id=post_id, text=text, media=image_media("tea.jpg"), aspects=aspects)
+    return Example(post=post, opinions=(gold_opinion(aspects[0], "positive"), gold_opinion(aspects[1], "negative")))
 
 
-def hard() -> list[Example]:
+def hard_examples() -> list[Example]:
     """Every hard text without an aspect, and a post in which an aspect occurs twice."""
     posts = [
         Example(post=Post(id=f"hard {i}", text=text)) for i, text in enumerate(HARD_TEXTS.values())
     ]
-    twice = (Aspect(term="tea", start=9), Aspect(term="tea", start=0), Aspect(term="wine"))
-    post = Post(id="twice", text="tea, not tea", aspects=twice, media=picture("a b.jpg"))
-    return [*posts, Example(post=post, opinions=(gold(twice[1], "neutral"),)), plain()]
+    repeated_aspects = (Aspect(term="tea", start=9), Aspect(term="tea", start=0), Aspect(term="wine"))
+    post = Post(id="twice", text="tea, not tea", aspects=repeated_aspects, media=image_media("a b.jpg"))
+    return [*posts, Example(post=post, opinions=(gold_opinion(repeated_aspects[1], "neutral"),)), plain_example()]
 
 
 _LETTERS = st.characters(exclude_categories=("Cs",))
@@ -80,17 +80,17 @@ def _aspects(draw: st.DrawFn, text: str) -> Aspect:
         start = draw(st.integers(0, len(text) - 1))
         end = draw(st.integers(start + 1, len(text)))
         return Aspect(term=text[start:end], start=start)
-    return draw(st.just(WHOLE_POST) | st.builds(Aspect, term=_WORDS))
+    return draw(st.just(OVERALL_ASPECT) | st.builds(Aspect, term=_WORDS))
 
 
 @st.composite
 def _opinions(draw: st.DrawFn, aspects: st.SearchStrategy[Aspect]) -> Opinion:
-    share = draw(st.none() | st.floats(0, 1))
-    probs = share if share is None else {"negative": share, "positive": 1 - share}
+    p_negative = draw(st.none() | st.floats(0, 1))
+    probs = p_negative if p_negative is None else {"negative": p_negative, "positive": 1 - p_negative}
     starts = st.none() | st.integers(0, 99)
     evidence = st.builds(Evidence, quote=_WORDS, start=starts, source=st.sampled_from(["text"]))
     return Opinion(
-        by=draw(st.sampled_from(["gold", "teacher", "a b"])),
+        annotator=draw(st.sampled_from(["gold", "teacher", "a b"])),
         aspect=draw(aspects),
         polarity=draw(st.none() | st.sampled_from(Polarity)),
         score=draw(st.none() | _FLOATS),
@@ -99,7 +99,7 @@ def _opinions(draw: st.DrawFn, aspects: st.SearchStrategy[Aspect]) -> Opinion:
         evidence=tuple(draw(st.lists(evidence, max_size=2))),
         raw=draw(st.none() | _WORDS),
         status=draw(st.sampled_from(Status)),
-        how=draw(st.dictionaries(_WORDS, _WORDS, max_size=2)),
+        provenance=draw(st.dictionaries(_WORDS, _WORDS, max_size=2)),
     )
 
 
@@ -115,30 +115,30 @@ def _parses(draw: st.DrawFn, text: str) -> Parse | None:
             Token(text=w, start=s, head=h, rel="dep", pos="X")
             for w, s, h in zip(words, starts, heads, strict=True)
         ),
-        by="stanza",
+        parser="stanza",
     )
 
 
 @st.composite
-def examples(draw: st.DrawFn, *, everything: bool = True) -> Example:
+def examples(draw: st.DrawFn, *, all_fields: bool = True) -> Example:
     """Any example; without `everything`, one that a CSV file has room for."""
     text = draw(TEXTS)
     aspects = tuple(draw(st.lists(_aspects(text), max_size=4, unique=True)))
-    kinds = ["image", "audio", "video", "features"] if everything else ["image"]
+    kinds = ["image", "audio", "video", "features"] if all_fields else ["image"]
     media = st.builds(
         Media,
         kind=st.sampled_from(kinds),
         path=_PATHS,
-        key=st.none() | _WORDS if everything else st.none(),
+        key=st.none() | _WORDS if all_fields else st.none(),
     )
     post = Post(
         id=draw(_WORDS),
         text=text,
         media=tuple(draw(st.lists(media, max_size=3))),
         aspects=aspects,
-        parse=draw(_parses(text)) if everything else None,
+        parse=draw(_parses(text)) if all_fields else None,
         meta=draw(st.dictionaries(_WORDS, _JSON, max_size=3)),
     )
-    spoken_of = _aspects(text) | st.sampled_from(aspects) if aspects else _aspects(text)
-    opinions = draw(st.lists(_opinions(spoken_of), max_size=4))
+    opinion_aspects = _aspects(text) | st.sampled_from(aspects) if aspects else _aspects(text)
+    opinions = draw(st.lists(_opinions(opinion_aspects), max_size=4))
     return Example(post=post, opinions=tuple(opinions))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gen_msa.data import datasets, open_source
+from gen_msa.data import datasets, open_examples
 from gen_msa.data.formats import formats
 from gen_msa.data.mvsa_single import split_of
 from gen_msa.errors import UserError
-from gen_msa.types import WHOLE_POST, Example, Rejected
+from gen_msa.types import OVERALL_ASPECT, Example, Rejected
 
-ROOT = Path(os.environ.get("GEN_MSA_DATA", "none"))
-real = pytest.mark.skipif(not ROOT.is_dir(), reason="GEN_MSA_DATA names no folder of research data")
+DATA_ROOT = Path(os.environ.get("GEN_MSA_DATA", "none"))
+requires_data = pytest.mark.skipif(not DATA_ROOT.is_dir(), reason="GEN_MSA_DATA names no folder of research data")
 
 P, U, N, NONE = "positive", "neutral", "negative", None
 COUNTS = {
@@ -54,45 +54,45 @@ ASPECTS = {
 }
 
 
-def rows_of(ref: str) -> list[Example]:
-    rows = list(open_source(ref).rows())
-    good = [r for r in rows if isinstance(r, Example)]
-    assert len(good) == len(rows)
-    return good
+def load_all(ref: str) -> list[Example]:
+    rows = list(open_examples(ref).rows())
+    accepted = [r for r in rows if isinstance(r, Example)]
+    assert len(accepted) == len(rows)
+    return accepted
 
 
-@real
+@requires_data
 @pytest.mark.parametrize("ref", COUNTS)
-def test_posts_and_labels_of_a_split_are_those_published(ref: str) -> None:
+def test_split_has_published_post_and_label_counts(ref: str) -> None:
     posts, classes = COUNTS[ref]
-    found = rows_of(ref)
-    assert len(found) == posts
-    assert Counter(o.polarity for e in found for o in e.said_by("gold")) == classes
-    assert len({e.post.id for e in found}) == posts
+    examples = load_all(ref)
+    assert len(examples) == posts
+    assert Counter(o.polarity for e in examples for o in e.opinions_by("gold")) == classes
+    assert len({e.post.id for e in examples}) == posts
     name, _, split = ref.partition(":")
     if name in ASPECTS:
         published = ASPECTS[name][[r for r in COUNTS if r.startswith(f"{name}:")].index(ref)]
-        assert sum(len(e.post.aspects) for e in found) == sum(classes.values()) == published
-        assert all([o.aspect for o in e.opinions] == list(e.post.aspects) for e in found)
+        assert sum(len(e.post.aspects) for e in examples) == sum(classes.values()) == published
+        assert all([o.aspect for o in e.opinions] == list(e.post.aspects) for e in examples)
     else:
-        assert {o.aspect for e in found for o in e.opinions} == {WHOLE_POST}
+        assert {o.aspect for e in examples for o in e.opinions} == {OVERALL_ASPECT}
     assert split in datasets[name].splits
 
 
-@real
-def test_mvsa_has_its_labels_and_a_stable_split_of_nine_to_one() -> None:
-    train, dev = rows_of("mvsa_single:train"), rows_of("mvsa_single:dev")
+@requires_data
+def test_mvsa_labels_and_split_sizes() -> None:
+    train, dev = load_all("mvsa_single:train"), load_all("mvsa_single:dev")
     assert (len(train), len(dev)) == (3932, 426)
-    found = [*train, *dev]
-    said = [e.said_by("gold")[0].polarity if e.said_by("gold") else None for e in found]
-    assert Counter(said) == {P: 2388, U: 419, N: 1193, NONE: 358}
-    assert all(len(e.said_by("gold_text")) == len(e.said_by("gold_image")) == 1 for e in found)
-    assert sum("minigpt4_description" in e.post.meta for e in found) == 808
-    root = open_source("mvsa_single:dev").media_root
-    assert all((root / e.post.media[0].path).is_file() for e in found)
+    examples = [*train, *dev]
+    polarities = [e.opinions_by("gold")[0].polarity if e.opinions_by("gold") else None for e in examples]
+    assert Counter(polarities) == {P: 2388, U: 419, N: 1193, NONE: 358}
+    assert all(len(e.opinions_by("gold_text")) == len(e.opinions_by("gold_image")) == 1 for e in examples)
+    assert sum("minigpt4_description" in e.post.meta for e in examples) == 808
+    root = open_examples("mvsa_single:dev").media_root
+    assert all((root / e.post.media[0].path).is_file() for e in examples)
 
 
-def test_the_split_of_an_id_never_changes() -> None:
+def test_mvsa_split_of_id_is_stable() -> None:
     assert [split_of(str(i)) for i in (10, 11, 45, 46)] == ["train", "dev", "train", "dev"]
     dev = sum(split_of(str(i)) == "dev" for i in range(20_000))
     assert 1900 < dev < 2100
@@ -101,21 +101,21 @@ def test_the_split_of_an_id_never_changes() -> None:
 TWITTER = [("2015", s) for s in ("train", "dev", "test")] + [("2017", s) for s in ("train", "dev")]
 
 
-@real
+@requires_data
 @pytest.mark.parametrize(("year", "split"), TWITTER)
-def test_tsv_text_and_joint_json_of_twitter_give_equal_posts_and_labels(
+def test_twitter_formats_give_equal_examples(
     year: str, split: str
 ) -> None:
-    folder = ROOT / f"twitter{year}"
-    found = rows_of(f"twitter{year}:{split}")
-    assert list(formats["tombert_txt"].read(folder / f"tombert/{split}.txt")) == found
+    folder = DATA_ROOT / f"twitter{year}"
+    from_tsv = load_all(f"twitter{year}:{split}")
+    assert list(formats["tombert_txt"].read(folder / f"tombert/{split}.txt")) == from_tsv
     joint = list(formats["joint_json"].read(folder / f"joint_pos_tagged/{split}.json"))
-    bare = [
+    without_meta = [
         Example(post=e.post.model_copy(update={"meta": {}}), opinions=e.opinions)
         for e in joint
         if isinstance(e, Example)
     ]
-    assert bare == found
+    assert without_meta == from_tsv
 
 
 FILES = [
@@ -130,59 +130,59 @@ FILES = [
 ]
 
 
-@real
+@requires_data
 @pytest.mark.parametrize(("name", "file"), FILES)
-def test_a_published_file_is_written_again_without_loss(
+def test_published_file_is_rewritten_without_loss(
     name: str, file: str, tmp_path: Path
 ) -> None:
-    path = ROOT / file
+    path = DATA_ROOT / file
     rows = list(formats[name].read(path))
-    again = tmp_path / path.name
-    formats[name].write(again, [r for r in rows if isinstance(r, Example)])
-    assert list(formats[name].read(again)) == rows
+    copy_path = tmp_path / path.name
+    formats[name].write(copy_path, [r for r in rows if isinstance(r, Example)])
+    assert list(formats[name].read(copy_path)) == rows
     if name == "tombert_tsv":
-        assert again.read_bytes() == path.read_bytes()
+        assert copy_path.read_bytes() == path.read_bytes()
     if name == "joint_json":
-        assert json.loads(again.read_bytes()) == json.loads(path.read_bytes())
+        assert json.loads(copy_path.read_bytes()) == json.loads(path.read_bytes())
     if name == "stanza_json":
-        same = zip(json.loads(again.read_bytes()), json.loads(path.read_bytes()), strict=True)
-        changed = [a for a, b in same if a != b]
+        record_pairs = zip(json.loads(copy_path.read_bytes()), json.loads(path.read_bytes()), strict=True)
+        changed = [a for a, b in record_pairs if a != b]
         assert all({"meta", "sentences"} & set(a) for a in changed)
         assert len(changed) < 0.05 * len(rows)
 
 
-@real
+@requires_data
 @pytest.mark.parametrize("name", ["jsonl", "parquet", "csv", "messages", "llava", "sharegpt"])
-def test_real_posts_pass_through_every_format_of_the_users(name: str, tmp_path: Path) -> None:
-    found = [*rows_of("twitter2015:dev"), *rows_of("mvsa_single:dev")]
-    formats[name].write(tmp_path / "posts.csv", found)
-    assert list(formats[name].read(tmp_path / "posts.csv")) == found
+def test_real_posts_round_trip_in_every_user_format(name: str, tmp_path: Path) -> None:
+    examples = [*load_all("twitter2015:dev"), *load_all("mvsa_single:dev")]
+    formats[name].write(tmp_path / "posts.csv", examples)
+    assert list(formats[name].read(tmp_path / "posts.csv")) == examples
 
 
-@real
-def test_parses_stand_at_their_words_and_moved_spans_are_few_and_said() -> None:
-    found = [e for r in COUNTS if r.startswith("semeval14") for e in rows_of(r)]
-    tokens = [(e.post, t) for e in found if e.post.parse for t in e.post.parse.tokens]
-    assert len({id(p) for p, _ in tokens}) == len(found)
+@requires_data
+def test_semeval_parse_offsets_are_right_and_moved_spans_noted() -> None:
+    examples = [e for r in COUNTS if r.startswith("semeval14") for e in load_all(r)]
+    tokens = [(e.post, t) for e in examples if e.post.parse for t in e.post.parse.tokens]
+    assert len({id(p) for p, _ in tokens}) == len(examples)
     assert all(p.text.startswith(t.text, t.start) for p, t in tokens)
-    assert sum("spans" in e.post.meta for e in found) == 184
-    assert all(a.start is not None for e in found for a in e.post.aspects)
+    assert sum("spans" in e.post.meta for e in examples) == 184
+    assert all(a.start is not None for e in examples for a in e.post.aspects)
 
 
-@real
-def test_a_split_that_is_not_there_is_named() -> None:
+@requires_data
+def test_missing_split_raises_with_its_name() -> None:
     with pytest.raises(UserError, match=r"twitter2017/tombert/test\.tsv is not below"):
-        list(open_source("twitter2017:test").rows())
+        list(open_examples("twitter2017:test").rows())
     with pytest.raises(UserError, match="twitter2015 has no split 'val'"):
-        open_source("twitter2015:val")
+        open_examples("twitter2015:val")
 
 
 @pytest.mark.parametrize("name", datasets.names())
-def test_a_corpus_names_its_splits_and_says_what_it_is(name: str, tmp_path: Path) -> None:
+def test_dataset_names_its_splits_and_describes_itself(name: str, tmp_path: Path) -> None:
     corpus = datasets[name]
     assert corpus.splits
     assert corpus.about.endswith(".")
-    if not corpus.shipped:
+    if not corpus.is_packaged:
         with pytest.raises(UserError, match="is not below"):
             list(corpus.read(tmp_path, corpus.splits[0]))
 
@@ -193,25 +193,25 @@ def write_json(path: Path, *rows: object) -> Path:
     return path
 
 
-def test_mvsa_reads_its_shape_and_sets_bad_rows_aside(tmp_path: Path) -> None:
+def test_mvsa_rejects_bad_rows(tmp_path: Path) -> None:
     item = {"id": "1", "image": "images/1.jpg", "text": "tea", "label": None}
     item |= {"text_label": "positive", "image_label": "negative"}
     write_json(tmp_path / "mvsa_single/items.jsonl", item, {"id": "2"})
-    good, bad = datasets["mvsa_single"].read(tmp_path, split_of("1"))
-    assert isinstance(good, Example)
-    assert [o.by for o in good.opinions] == ["gold_text", "gold_image"]
-    assert isinstance(bad, Rejected)
+    accepted, rejected = datasets["mvsa_single"].read(tmp_path, split_of("1"))
+    assert isinstance(accepted, Example)
+    assert [o.annotator for o in accepted.opinions] == ["gold_text", "gold_image"]
+    assert isinstance(rejected, Rejected)
 
 
-def test_the_sarcasm_corpora_have_words_of_gold_but_no_polarity(tmp_path: Path) -> None:
+def test_sarcasm_datasets_have_gold_text_but_no_polarity(tmp_path: Path) -> None:
     folder = tmp_path / "more_sarcasm_explanations"
     folder.mkdir()
     (folder / "val_df.tsv").write_bytes(b"7\t'nice tea '\tit is cold\n8\ttea\n9\t\xff\tx\n")
-    good, *bad = datasets["more_sarcasm"].read(tmp_path, "dev")
-    assert isinstance(good, Example)
-    assert (good.post.text, good.post.meta) == ("nice tea", {"quoted": True})
-    assert good.opinions[0].explanation == "it is cold"
-    assert [r.line for r in bad if isinstance(r, Rejected)] == [2, 3]
+    accepted, *rejected = datasets["more_sarcasm"].read(tmp_path, "dev")
+    assert isinstance(accepted, Example)
+    assert (accepted.post.text, accepted.post.meta) == ("nice tea", {"quoted": True})
+    assert accepted.opinions[0].explanation == "it is cold"
+    assert [r.line for r in rejected if isinstance(r, Rejected)] == [2, 3]
     line = {"utterance": "Tea!", "speaker": "A", "context": ["Hm"], "context_speakers": ["B"]}
     line |= {"show": "S", "sarcasm": True}
     path = write_json(tmp_path / "mustard/sarcasm_data.json", {"1_1": line})

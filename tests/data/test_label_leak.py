@@ -2,24 +2,24 @@
 
 import pytest
 
-from gen_msa.annotating._guiding import refuse_unless_train
-from gen_msa.data.label_leak import audit, label_fields
-from gen_msa.data.splits import is_train
+from gen_msa.annotating._guiding import require_train_split
+from gen_msa.data.label_leak import check_no_label_leak, find_label_fields
+from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
 SOUP = Aspect(term="soup", start=4)
 
 
-def example(reason, meta=None, by="teacher"):
+def make_example(explanation, meta=None, annotator="teacher"):
     post = Post(id="7", text="The soup", aspects=(SOUP,), meta=meta or {})
-    gold = Opinion(by="gold", aspect=SOUP, polarity=Polarity.POSITIVE)
-    said = Opinion(by=by, aspect=SOUP, polarity=Polarity.POSITIVE, explanation=reason)
-    return Example(post=post, opinions=(gold, said))
+    gold = Opinion(annotator="gold", aspect=SOUP, polarity=Polarity.POSITIVE)
+    opinion = Opinion(annotator=annotator, aspect=SOUP, polarity=Polarity.POSITIVE, explanation=explanation)
+    return Example(post=post, opinions=(gold, opinion))
 
 
 @pytest.mark.parametrize(
-    ("reason", "found"),
+    ("explanation", "leaks"),
     [
         ("Visual cues: a smile. Sentiment: positive", True),
         ('{"label": "positive"}', True),
@@ -32,36 +32,36 @@ def example(reason, meta=None, by="teacher"):
         ("label: positively charming", False),
     ],
 )
-def test_a_field_with_a_label_is_found_and_prose_is_not(reason, found):
-    if found:
+def test_label_field_is_found_and_prose_is_not(explanation, leaks):
+    if leaks:
         for source in ("x:dev", "x:test", "posts.jsonl"):
             with pytest.raises(UserError, match="post '7', explanation by teacher"):
-                audit(source, [example(reason)])
+                check_no_label_leak(source, [make_example(explanation)])
     else:
-        audit("x:dev", [example(reason)])
-    audit("x:train", [example(reason)])
+        check_no_label_leak("x:dev", [make_example(explanation)])
+    check_no_label_leak("x:train", [make_example(explanation)])
 
 
-def test_contexts_that_come_with_the_post_are_looked_at_and_gold_is_not():
-    hidden = example("fine", {"context": "a bowl; sentiment: positive", "n": 3})
-    (field,) = label_fields(hidden)
-    assert (field.where, field.gold) == ("meta.context", True)
-    assert not next(iter(label_fields(example("Label: negative")))).gold
-    own = example("Sentiment: positive", by="gold")
-    assert list(label_fields(own)) == []
+def test_post_meta_is_checked_and_gold_opinions_are_not():
+    leaking_meta = make_example("fine", {"context": "a bowl; sentiment: positive", "n": 3})
+    (field,) = find_label_fields(leaking_meta)
+    assert (field.location, field.is_gold) == ("meta.context", True)
+    assert not next(iter(find_label_fields(make_example("Label: negative")))).is_gold
+    gold_explanation = make_example("Sentiment: positive", annotator="gold")
+    assert list(find_label_fields(gold_explanation)) == []
 
 
 @pytest.mark.parametrize("name", ["twitter2015:train", "a/posts.train.jsonl", "train.tsv"])
-def test_a_train_split_says_so(name):
-    assert is_train(name)
-    refuse_unless_train(name)
+def test_is_train_split_accepts_train_names(name):
+    assert is_train_split(name)
+    require_train_split(name)
 
 
 @pytest.mark.parametrize(
     "name",
     ["x:dev", "mams:test", "posts.jsonl", "train_dev.jsonl", "trainer.tsv", "test/train.tsv"],
 )
-def test_what_does_not_say_so_is_refused(name):
-    assert not is_train(name)
+def test_is_train_split_refuses_other_names(name):
+    assert not is_train_split(name)
     with pytest.raises(UserError, match="not named as a train split"):
-        refuse_unless_train(name)
+        require_train_split(name)

@@ -16,18 +16,18 @@ from itertools import product
 import pytest
 
 from gen_msa.annotating import JobSettings, annotate
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.data.formats import formats
 from gen_msa.errors import UserError
 from gen_msa.types import Rejected
 
 SUFFIXES = (".pkl", ".pickle", ".npy", ".pt", ".bin")
-_found: list[str] | None = None
+_audit_events: list[str] | None = None
 
 
 def _on_audit(event, args):
-    if _found is not None and event in ("pickle.find_class", "os.system", "subprocess.Popen"):
-        _found.append(f"{event} {args}")
+    if _audit_events is not None and event in ("pickle.find_class", "os.system", "subprocess.Popen"):
+        _audit_events.append(f"{event} {args}")
 
 
 sys.addaudithook(_on_audit)
@@ -63,44 +63,44 @@ def payloads(canary):
 
 
 @pytest.fixture
-def watched():
-    global _found
-    _found = []
-    yield _found
-    _found = None
+def audit_events():
+    global _audit_events
+    _audit_events = []
+    yield _audit_events
+    _audit_events = None
 
 
-def test_the_payloads_do_run_where_they_are_read(tmp_path, watched):
-    found = list(payloads(tmp_path / "canary"))
-    assert len(found) == 50
-    pickle.loads(found[2])
+def test_payloads_execute_when_unpickled(tmp_path, audit_events):
+    pickles = list(payloads(tmp_path / "canary"))
+    assert len(pickles) == 50
+    pickle.loads(pickles[2])
     assert (tmp_path / "canary").read_text() == "x"
-    assert watched
+    assert audit_events
 
 
-def test_50_payloads_under_any_name_and_format_are_refused_and_not_run(tmp_path, watched):
+def test_pickle_payloads_are_refused_under_any_name_and_format(tmp_path, audit_events):
     canary = tmp_path / "canary"
     for i, data in enumerate(payloads(canary)):
         path = tmp_path / f"{i}{SUFFIXES[i % len(SUFFIXES)]}"
         path.write_bytes(data)
         with pytest.raises(UserError, match="cannot tell the format"):
-            open_source(str(path))
+            open_examples(str(path))
         for name in formats.names():
             with suppress(UserError):  # a file without the columns of its format, or a torn Parquet
-                rows = list(open_source(str(path), format=name).rows())
+                rows = list(open_examples(str(path), format=name).rows())
                 assert all(isinstance(r, Rejected) for r in rows), name
-    assert watched == []
+    assert audit_events == []
     assert not canary.exists()
 
 
-def test_a_job_sets_payloads_aside_and_runs_none(tmp_path, watched):
+def test_annotate_rejects_pickle_payloads_without_running_them(tmp_path, audit_events):
     path = tmp_path / "posts.jsonl"
-    found = list(payloads(tmp_path / "canary"))
-    lines = [*found, *(base64.b64encode(x) for x in found), b'{"text": "tea"}']
+    pickles = list(payloads(tmp_path / "canary"))
+    lines = [*pickles, *(base64.b64encode(x) for x in pickles), b'{"text": "tea"}']
     path.write_bytes(b"\n".join(lines))
-    settings = JobSettings(reader="echo", cues={}, max_bad=1.0)
-    counts = annotate(open_source(str(path)), tmp_path / "out.jsonl", settings).counts
+    settings = JobSettings(model="echo", cues={}, max_error_rate=1.0)
+    counts = annotate(open_examples(str(path)), tmp_path / "out.jsonl", settings).counts
     assert counts.written == 1
     assert counts.rejected >= 100
-    assert watched == []
+    assert audit_events == []
     assert not (tmp_path / "canary").exists()

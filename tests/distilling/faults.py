@@ -3,7 +3,7 @@
 A script of its own, because a process that has once gone backward cannot be forked. It prints one
 JSON object a run: where it was killed, how both runs ended, what is left.
 
-    python -m tests.distilling.faults FOLDER 20 text
+    python -m tests.distillation.fault_injection FOLDER 20 text
 """
 
 import importlib
@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from gen_msa.distilling.loop import distil
-from gen_msa.distilling.recipe import Recipe
+from gen_msa.distilling.loop import distill
+from gen_msa.distilling.recipe import DistillRecipe
 from gen_msa.types import Media
 from tests.distilling.doubles import estimating, staging
-from tests.fixtures.forks import in_child, spread, watch
+from tests.fixtures.forks import run_in_fork, evenly_spaced, call_on_file_access
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
 
-NUMBERS = {
+MODEL_CONFIGS = {
     "text": {**TINY, "dropout": 0.1},
     "self_mm": {**TINY, "sources": ["audio"]},
     **{double.__name__.rpartition(".")[2]: {} for double in (estimating, staging)},
@@ -31,85 +31,85 @@ NUMBERS = {
 """Student -> its numbers."""
 
 
-def heard(i):
+def example_with_features(i):
     """An example with two steps of sound and of film."""
-    one = example(i)
+    labelled_example = example(i)
     media = (
         Media(kind="features", path="sound.safetensors", key=f"{m}/{i}") for m in ("audio", "video")
     )
-    return one.model_copy(update={"post": one.post.model_copy(update={"media": tuple(media)})})
+    return labelled_example.model_copy(update={"post": labelled_example.post.model_copy(update={"media": tuple(media)})})
 
 
-def recipe(folder, out, student="text", **changed):
-    return Recipe(
+def build_recipe(folder, out, student="text", **overrides):
+    return DistillRecipe(
         student=student,
         output_dir=str(out),
         data=({"source": str(folder / "train.jsonl")},),
         dev=({"source": str(folder / "dev.jsonl")},),
-        numbers=NUMBERS[student],
-        warm=False,
+        config=MODEL_CONFIGS[student],
+        pretrained=False,
         max_length=48,
         per_device_train_batch_size=8,
         learning_rate=1e-2,
         logging_steps=2,
-        **{"num_train_epochs": 3, **changed},
+        **{"num_train_epochs": 3, **overrides},
     )
 
 
-def write_rows(folder, n=16, *, odd=False):
+def write_data(folder, n=16, *, odd_count=False):
     """The files that `recipe` names; the words' own. Two rows a post; `odd`: one of the last."""
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     keys = (f"{m}/{i}" for m in ("audio", "video") for i in range(36))
-    sounds = {key: torch.randn(2, 4, generator=dice) for key in keys}
-    save_file(sounds, folder / "sound.safetensors")
-    found = [heard(i) for i in range(n)]
-    if odd:
-        found[-1] = found[-1].model_copy(update={"opinions": found[-1].opinions[:1]})
-    write_examples(folder / "train.jsonl", found)
-    write_examples(folder / "dev.jsonl", [heard(i) for i in range(30, 36)])
+    tensors = {key: torch.randn(2, 4, generator=rng) for key in keys}
+    save_file(tensors, folder / "sound.safetensors")
+    examples = [example_with_features(i) for i in range(n)]
+    if odd_count:
+        examples[-1] = examples[-1].model_copy(update={"opinions": examples[-1].opinions[:1]})
+    write_examples(folder / "train.jsonl", examples)
+    write_examples(folder / "dev.jsonl", [example_with_features(i) for i in range(30, 36)])
     return write_tokenizer(folder)
 
 
-def left(out):
+def run_files(out):
     """Every file of the run by its bytes; drafts and checkpoints too, should one be left."""
     files = [p for p in sorted(out.rglob("*")) if p.is_file()]
     return {str(p.relative_to(out)): p.read_bytes().hex()[-200:] for p in files}
 
 
-def die():
+def kill_self():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder, points, student):
-    tokenizer = write_rows(folder)
+def main(folder, n_points, student):
+    tokenizer = write_data(folder)
     importlib.import_module("transformers.models.bert.modeling_bert")  # once, before the forks
     importlib.import_module("accelerate")
     # One name for all: the card tells it.
     out = folder / "now" / "out"
     # In the middle of epochs too, where there is a memory.
-    changed = {} if student == "text" else {"eval_steps": 3, "num_train_epochs": 2}
+    overrides = {} if student == "text" else {"eval_steps": 3, "num_train_epochs": 2}
 
     def train():
-        distil(recipe(folder, out, student, **changed), tokenizer=tokenizer)
+        distill(build_recipe(folder, out, student, **overrides), tokenizer=tokenizer)
 
     def count():
-        seen = watch(str(out), lambda: None, after=0, writes=False)
+        touched = call_on_file_access(str(out), lambda: None, nth=0, writes=False)
         train()
-        (folder / "touches").write_text(str(len(seen)))
+        (folder / "touches").write_text(str(len(touched)))
 
-    def killed(n):
-        watch(str(out), die, after=n, writes=False)
+    def train_until_kill(touch):
+        call_on_file_access(str(out), kill_self, nth=touch, writes=False)
         train()
 
-    code, said = in_child(count)
-    assert code == 0, said
-    print(json.dumps({"point": 0, "after": left(out)}), flush=True)
-    for n in spread(int((folder / "touches").read_text()), points):
+    code, output = run_in_fork(count)
+    assert code == 0, output
+    print(json.dumps({"point": 0, "files": run_files(out)}), flush=True)
+    for n in evenly_spaced(int((folder / "touches").read_text()), n_points):
         out.parent.rename(folder / f"before-{n}")
-        code, _ = in_child(lambda n=n: killed(n))
-        again, words = in_child(train)
-        told = {"code": code, "again": again, "on": "going on after" in words}
-        print(json.dumps({"point": n, **told, "after": left(out)}), flush=True)
+        code, _ = run_in_fork(lambda n=n: train_until_kill(n))
+        resumed_code, resumed_output = run_in_fork(train)
+        outcome = {"code": code, "resumed_code": resumed_code, "is_resumed": "going on after" in resumed_output}
+        print(json.dumps({"point": n, **outcome, "files": run_files(out)}), flush=True)
 
 
 if __name__ == "__main__":

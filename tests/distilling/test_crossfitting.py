@@ -5,64 +5,64 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.distilling.crossfitting import fold_of
-from gen_msa.distilling.loop import distil
-from gen_msa.distilling.recipe import Recipe
-from gen_msa.distilling.teaching import Voices
+from gen_msa.distilling.loop import distill
+from gen_msa.distilling.recipe import DistillRecipe
+from gen_msa.distilling.teaching import RecordedTeachers
 from gen_msa.manifest import sha256
-from gen_msa.students.common.keeping import open_student
-from gen_msa.students.common.reading import probabilities
+from gen_msa.students.common.keeping import load_student
+from gen_msa.students.common.reading import predict_probabilities
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory):
+def cross_fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crossfit")
     write_examples(folder / "train.jsonl", [example(i) for i in range(24)])
-    recipe = Recipe(
+    recipe = DistillRecipe(
         output_dir=str(folder / "out"),
         data=({"source": str(folder / "train.jsonl")},),
-        numbers=TINY,
-        warm=False,
+        config=TINY,
+        pretrained=False,
         max_length=48,
         per_device_train_batch_size=8,
         num_train_epochs=2,
         learning_rate=1e-2,
-        folds=3,
+        cross_fit_cross_fit_folds=3,
     )
-    distil(recipe, tokenizer=write_tokenizer(folder))
+    distill(recipe, tokenizer=write_tokenizer(folder))
     return folder
 
 
-def test_every_row_has_one_opinion_with_probabilities(fitted):
-    rows = list(open_source(str(fitted / "out" / "crossfit.jsonl")).rows())
+def test_every_row_has_one_opinion_with_probs(cross_fitted):
+    rows = list(open_examples(str(cross_fitted / "out" / "crossfit.jsonl")).rows())
     assert [e.post.id for e in rows] == [example(i).post.id for i in range(24)]
     for i, e in enumerate(rows):
-        assert [o.aspect for o in e.said_by("crossfit")] == [o.aspect for o in example(i).opinions]
-        assert not e.said_by("gold")
+        assert [o.aspect for o in e.opinions_by("crossfit")] == [o.aspect for o in example(i).opinions]
+        assert not e.opinions_by("gold")
         assert all(o.probs for o in e.opinions)
 
 
-def test_who_speaks_of_a_post_has_not_seen_it(fitted):
-    voices = Voices([str(fitted / "out" / "crossfit.jsonl")])
-    from gen_msa.students import Row
+def test_post_is_predicted_by_a_model_that_did_not_train_on_it(cross_fitted):
+    teachers = RecordedTeachers([str(cross_fitted / "out" / "crossfit.jsonl")])
+    from gen_msa.students import AspectExample
 
-    said = set()
+    folds = set()
     for i in range(24):
-        post, about = example(i).post, example(i).opinions[0].aspect
+        post, aspect = example(i).post, example(i).opinions[0].aspect
         fold = fold_of(post.id, 3)
-        said.add(fold)
-        opened = open_student(fitted / "out" / f"fold-{fold}" / "student")
-        row = Row(post.id, post.text, about)
-        (shares,) = probabilities(opened.student, opened.collate, [row])
-        assert voices.soft(post, about) == pytest.approx(shares, abs=1e-5)
-    assert said == {0, 1, 2}
+        folds.add(fold)
+        loaded = load_student(cross_fitted / "out" / f"fold-{fold}" / "student")
+        row = AspectExample(post.id, post.text, aspect)
+        (probs,) = predict_probabilities(loaded.student, loaded.collator, [row])
+        assert teachers.mean_probs(post, aspect) == pytest.approx(probs, abs=1e-5)
+    assert folds == {0, 1, 2}
 
 
-def test_helpers_differ_from_each_other_and_from_the_student(fitted):
+def test_fold_models_and_student_differ(cross_fitted):
     folders = [
-        fitted / "out" / "student",
-        *(fitted / "out" / f"fold-{f}" / "student" for f in range(3)),
+        cross_fitted / "out" / "student",
+        *(cross_fitted / "out" / f"fold-{f}" / "student" for f in range(3)),
     ]
     assert len({sha256(f / "model.safetensors") for f in folders}) == 4

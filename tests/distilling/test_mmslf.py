@@ -7,102 +7,102 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from gen_msa.data import open_source  # noqa: E402
+from gen_msa.data import open_examples  # noqa: E402
 from gen_msa.distilling import recipe  # noqa: E402
-from gen_msa.distilling.filling import Asked  # noqa: E402
-from gen_msa.distilling.loop import distil  # noqa: E402
-from gen_msa.distilling.rows import gather  # noqa: E402
+from gen_msa.distilling.filling import RequiredInputs  # noqa: E402
+from gen_msa.distilling.loop import distill  # noqa: E402
+from gen_msa.distilling.rows import build_dataset  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.readers import ReaderSettings, make  # noqa: E402
-from gen_msa.students.common.keeping import open_student  # noqa: E402
+from gen_msa.readers import PredictorSettings, make  # noqa: E402
+from gen_msa.students.common.keeping import load_student  # noqa: E402
 from gen_msa.types import Example, Media, Opinion  # noqa: E402
-from tests.fixtures.frames import NUMBERS  # noqa: E402
+from tests.fixtures.frames import MODEL_CONFIG  # noqa: E402
 from tests.fixtures.tiny_students import example, write_examples, write_tokenizer  # noqa: E402
 
 MEDIA = ("audio", "video")
 
 
-def heard(i):
-    one = example(i)
+def example_with_features(i):
+    labelled_example = example(i)
     path = "seen.safetensors"
-    media = tuple(Media(kind="features", path=path, key=f"{m}/{one.post.id}") for m in MEDIA)
-    return one.model_copy(update={"post": one.post.model_copy(update={"media": media})})
+    media = tuple(Media(kind="features", path=path, key=f"{m}/{labelled_example.post.id}") for m in MEDIA)
+    return labelled_example.model_copy(update={"post": labelled_example.post.model_copy(update={"media": media})})
 
 
-def told(one, says):
-    said = (Opinion(by="mllm", aspect=a, explanation=says) for a in one.post.aspects)
-    return Example(post=one.post, opinions=tuple(said))
+def context_example(example_, context):
+    opinions = (Opinion(annotator="mllm", aspect=a, explanation=context) for a in example_.post.aspects)
+    return Example(post=example_.post, opinions=tuple(opinions))
 
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
     """Files as the recipes name them, in the folder that one stands in."""
     monkeypatch.chdir(tmp_path)
-    found = [heard(i) for i in range(24)]
-    dice = torch.Generator().manual_seed(0)
-    tensors = {m.key: torch.randn(3, 4, generator=dice) for e in found for m in e.post.media}
+    examples = [example_with_features(i) for i in range(24)]
+    rng = torch.Generator().manual_seed(0)
+    tensors = {m.key: torch.randn(3, 4, generator=rng) for e in examples for m in e.post.media}
     save_file(tensors, tmp_path / "seen.safetensors")
     (tmp_path / "contexts").mkdir()
-    for name, some in (("train", found[:18]), ("dev", found[18:])):
-        write_examples(tmp_path / f"{name}.jsonl", some)
-        written = [told(e, "They smile and raise their voice.") for e in some]
-        write_examples(tmp_path / "contexts" / f"mosi_{name}.jsonl", written)
+    for name, split_examples in (("train", examples[:18]), ("dev", examples[18:])):
+        write_examples(tmp_path / f"{name}.jsonl", split_examples)
+        context_examples = [context_example(e, "They smile and raise their voice.") for e in split_examples]
+        write_examples(tmp_path / "contexts" / f"mosi_{name}.jsonl", context_examples)
     return tmp_path
 
 
-def shipped(name, **changed):
-    found = recipe.load(name)
-    numbers = {**found.numbers, **NUMBERS, "steps": 96, "attn_target": "conditional"}
+def tiny_recipe(name, **overrides):
+    loaded = recipe.load_recipe(name)
+    config = {**loaded.config, **MODEL_CONFIG, "steps": 96, "attn_target": "conditional"}
     if name == "mmslf":
-        del numbers["attn_target"]
-    tiny = {
-        "numbers": numbers,
-        "warm": False,
+        del config["attn_target"]
+    tiny_settings = {
+        "config": config,
+        "pretrained": False,
         "num_train_epochs": 1,
-        "data": (recipe.Data(source="train.jsonl"),),
-        "dev": (recipe.Data(source="dev.jsonl"),),
+        "data": (recipe.DistillData(source="train.jsonl"),),
+        "dev": (recipe.DistillData(source="dev.jsonl"),),
     }
-    return found.model_copy(update={**tiny, **changed})
+    return loaded.model_copy(update={**tiny_settings, **overrides})
 
 
-def test_the_recipes_run_one_after_the_other_and_the_teacher_stays_as_it_was(corpus):
-    words = write_tokenizer(corpus)
-    teacher = distil(shipped("mmslf_teacher"), tokenizer=words)
+def test_teacher_then_student_recipe_leaves_the_teacher_unchanged(corpus):
+    tokenizer = write_tokenizer(corpus)
+    teacher = distill(tiny_recipe("mmslf_teacher"), tokenizer=tokenizer)
     before = {p.name: p.read_bytes() for p in teacher.iterdir()}
-    student = distil(shipped("mmslf"), tokenizer=words)
+    student = distill(tiny_recipe("mmslf"), tokenizer=tokenizer)
     assert {p.name: p.read_bytes() for p in teacher.iterdir()} == before
-    taught = recipe.load("mmslf").losses.features
-    assert set(taught) == {"fused", "attention.audio"}
-    opened = open_student(student)
-    assert opened.kept.cues == {}
-    assert "context" not in opened.collate.widths
-    alone = distil(
-        shipped("mmslf", teacher="", losses=recipe.Losses(), output_dir="alone"), tokenizer=words
+    feature_weights = recipe.load_recipe("mmslf").losses.feature_l1
+    assert set(feature_weights) == {"fused", "attention.audio"}
+    loaded = load_student(student)
+    assert loaded.config.cues == {}
+    assert "context" not in loaded.collator.widths
+    untaught = distill(
+        tiny_recipe("mmslf", teacher="", losses=recipe.DistillLossConfig(), output_dir="alone"), tokenizer=tokenizer
     )
-    weights = [(f / "model.safetensors").read_bytes() for f in (student, alone)]
+    weights = [(f / "model.safetensors").read_bytes() for f in (student, untaught)]
     assert weights[0] != weights[1]
 
 
-def test_what_the_teacher_is_shown_of_dev_posts_carries_no_label(corpus):
-    found = shipped("mmslf_teacher")
-    asked = Asked(("text", "audio", "video", "context"), found.cues)
+def test_dev_contexts_with_labels_are_rejected(corpus):
+    teacher_recipe = tiny_recipe("mmslf_teacher")
+    required_inputs = RequiredInputs(("text", "audio", "video", "context"), teacher_recipe.cues)
 
-    assert all(r.context for r in gather(found.dev[0], found, asked).rows)
+    assert all(r.context for r in build_dataset(teacher_recipe.dev[0], teacher_recipe, required_inputs).rows)
     path = corpus / "contexts" / "mosi_dev.jsonl"
-    leaking = [told(heard(i), "They smile. Label: positive") for i in range(18, 24)]
-    write_examples(path, leaking)
+    leaking_examples = [context_example(example_with_features(i), "They smile. Label: positive") for i in range(18, 24)]
+    write_examples(path, leaking_examples)
     with pytest.raises(UserError, match="12 contexts carry a label, first dev"):
-        gather(found.dev[0], found, asked)
+        build_dataset(teacher_recipe.dev[0], teacher_recipe, required_inputs)
 
 
-def test_the_student_reads_posts_for_which_no_context_was_ever_made(corpus):
-    words = write_tokenizer(corpus)
-    distil(shipped("mmslf_teacher"), tokenizer=words)
-    student = distil(shipped("mmslf"), tokenizer=words)
+def test_student_predicts_posts_without_contexts(corpus):
+    tokenizer = write_tokenizer(corpus)
+    distill(tiny_recipe("mmslf_teacher"), tokenizer=tokenizer)
+    student = distill(tiny_recipe("mmslf"), tokenizer=tokenizer)
     for path in (corpus / "contexts").iterdir():
         path.unlink()
-    reader = make(ReaderSettings(reader=f"student:{student}"), corpus)
-    posts = [r.post for r in open_source("dev.jsonl").rows() if isinstance(r, Example)]
-    said = [o for reading in reader.read(posts) for o in reading.opinions]
-    assert len(said) == sum(len(p.aspects) for p in posts)
-    assert all(o.polarity is not None for o in said)
+    predictor = make(PredictorSettings(model=f"student:{student}"), corpus)
+    posts = [r.post for r in open_examples("dev.jsonl").rows() if isinstance(r, Example)]
+    opinions = [o for prediction in predictor.predict(posts) for o in prediction.opinions]
+    assert len(opinions) == sum(len(p.aspects) for p in posts)
+    assert all(o.polarity is not None for o in opinions)

@@ -16,18 +16,18 @@ from safetensors.torch import load_file  # noqa: E402
 
 from gen_msa import manifest  # noqa: E402
 from gen_msa.distilling import losses  # noqa: E402
-from gen_msa.distilling.loop import distil  # noqa: E402
-from gen_msa.distilling.sharing import Crew  # noqa: E402
-from gen_msa.students import students  # noqa: E402
+from gen_msa.distilling.loop import distill  # noqa: E402
+from gen_msa.distilling.sharing import ProcessGroup  # noqa: E402
+from gen_msa.students import models  # noqa: E402
 from tests.distilling import faults, together  # noqa: E402
 from tests.distilling.doubles import stopping  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
     TINY,
     rows,
-    shown,
-    student,
-    widths,
-    words,
+    with_features,
+    make_student,
+    feature_widths,
+    make_collator,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -37,74 +37,74 @@ ROOT = Path(__file__).parents[2]
 def folder(tmp_path_factory):
     """A folder in which two processes have run everything, and then this one has."""
     folder = tmp_path_factory.mktemp("together")
-    tokenizer = faults.write_rows(folder, together.POSTS, odd=True)
-    distil(faults.recipe(folder, folder / "teacher"), tokenizer=tokenizer)
+    tokenizer = faults.write_data(folder, together.POSTS, odd_count=True)
+    distill(faults.build_recipe(folder, folder / "teacher"), tokenizer=tokenizer)
     stopping.Stopping.at = 1
     with pytest.raises(stopping.Stopped):
-        distil(together.moved_recipe(folder, "moved"), tokenizer=tokenizer)
+        distill(together.moved_recipe(folder, "moved"), tokenizer=tokenizer)
     launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m"
-    command = [sys.executable, "-m", *launch.split(), "tests.distilling.together", str(folder)]
+    command = [sys.executable, "-m", *launch.split(), "tests.distillation.multi_process", str(folder)]
     # Without a GPU, whatever this machine has, the launcher's processes meet over gloo.
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    (folder / "said").write_text(ran.stderr, encoding="utf-8")
+    process = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+    assert process.returncode == 0, process.stderr[-4000:]
+    (folder / "stderr").write_text(process.stderr, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(folder):
+def single_process_runs(folder):
     """Name -> folder of the student that one process trained."""
-    told = together.recipes(folder, "one")
-    return {name: distil(r, tokenizer=folder / "words.json") for name, r in told.items()}
+    recipes = together.recipes_by_name(folder, "one")
+    return {name: distill(r, tokenizer=folder / "words.json") for name, r in recipes.items()}
 
 
 @pytest.mark.parametrize("name", ["text", "taught", "self_mm", "folds"])
-def test_two_processes_train_what_one_does(folder, alone, name):
+def test_two_processes_match_one(folder, single_process_runs, name):
     shared = folder / f"two-{name}" / "student"
-    manifest.check(shared)
-    one, two = (load_file(f / "model.safetensors") for f in (alone[name], shared))
-    assert one.keys() == two.keys()
-    for key, tensor in one.items():
-        off = (tensor - two[key]).abs()
+    manifest.verify(shared)
+    single_tensors, shared_tensors = (load_file(f / "model.safetensors") for f in (single_process_runs[name], shared))
+    assert single_tensors.keys() == shared_tensors.keys()
+    for key, tensor in single_tensors.items():
+        difference = (tensor - shared_tensors[key]).abs()
         if key.endswith("in_proj_bias"):
-            off = torch.cat([*off.chunk(3)[::2]])
+            difference = torch.cat([*difference.chunk(3)[::2]])
         # A bias on all keys alike shifts all scores of a softmax: its gradient is noise alone.
-        assert key.endswith("key.bias") or off.max() <= 1e-5, key
+        assert key.endswith("key.bias") or difference.max() <= 1e-5, key
 
 
-def test_helpers_say_the_same(folder, alone):
-    told = [folder / f"{mark}-folds" / "crossfit.jsonl" for mark in ("one", "two")]
-    assert alone["folds"].parent == told[0].parent
-    assert len(told[0].read_text().splitlines()) == len(told[1].read_text().splitlines()) > 0
+def test_cross_fit_files_have_the_same_length(folder, single_process_runs):
+    output_files = [folder / f"{mark}-folds" / "crossfit.jsonl" for mark in ("one", "two")]
+    assert single_process_runs["folds"].parent == output_files[0].parent
+    assert len(output_files[0].read_text().splitlines()) == len(output_files[1].read_text().splitlines()) > 0
 
 
-def test_only_one_of_them_speaks(folder):
-    said = (folder / "said").read_text("utf-8")
-    assert said.count(f": {folder / 'two-text' / 'student'}\n") == 1
+def test_only_the_main_process_logs(folder):
+    stderr_text = (folder / "stderr").read_text("utf-8")
+    assert stderr_text.count(f": {folder / 'two-text' / 'student'}\n") == 1
     # 9 steps, of which every second is told and the last; 3 judgings.
     assert len((folder / "two-text" / "log.jsonl").read_text().splitlines()) == 5 + 3
 
 
-def test_what_was_stopped_ends_as_what_was_not_with_the_dropout_of_each_process(folder):
+def test_resumed_run_is_identical_with_dropout_per_rank(folder):
     straight, stopped = (
         (folder / name / "student" / "model.safetensors").read_bytes()
         for name in ("straight", "stopped")
     )
     assert straight == stopped
-    assert "going on after step" in (folder / "said").read_text("utf-8")
+    assert "going on after step" in (folder / "stderr").read_text("utf-8")
 
 
 def test_what_one_process_began_two_go_on_with(folder):
-    said = (folder / "said").read_text("utf-8")
+    said = (folder / "stderr").read_text("utf-8")
     assert "note: processes: 1 then, 2 now" in said
-    whole = distil(together.moved_recipe(folder, "unmoved"), tokenizer=folder / "words.json")
-    one, two = (load_file(f / "model.safetensors") for f in (whole, folder / "moved" / "student"))
-    for key, tensor in one.items():
-        off = (tensor - two[key]).abs()
+    whole = distill(together.moved_recipe(folder, "unmoved"), tokenizer=folder / "make_collator.json")
+    single_tensors, shared_tensors = (load_file(f / "model.safetensors") for f in (whole, folder / "moved" / "make_student"))
+    for key, tensor in single_tensors.items():
+        difference = (tensor - shared_tensors[key]).abs()
         if key.endswith("in_proj_bias"):
-            off = torch.cat([*off.chunk(3)[::2]])
-        assert key.endswith("key.bias") or off.max() <= 1e-5, key
+            difference = torch.cat([*difference.chunk(3)[::2]])
+        assert key.endswith("key.bias") or difference.max() <= 1e-5, key
 
 
 def test_a_process_that_was_not_there_keeps_its_own_random_state():
@@ -112,81 +112,81 @@ def test_a_process_that_was_not_there_keeps_its_own_random_state():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         before = torch.get_rng_state()
-        Both(1).go_on_from(there)
+        FakeRank(1).go_on_from(there)
         assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         state = torch.get_rng_state()
         torch.manual_seed(8)
-        Both(0).go_on_from({"torch": state[None]})
+        FakeRank(0).go_on_from({"torch": state[None]})
         assert torch.equal(torch.get_rng_state(), state)
 
 
-class Both(Crew):
+class FakeRank(ProcessGroup):
     """One of two processes, in whose sums the other's part is told beforehand."""
 
     def __init__(self, rank, others=0.0):
         super().__init__()
-        self.rank, self.size, self.others = rank, 2, others
+        self.rank, self.world_size, self.others = rank, 2, others
 
-    def sum(self, tensor):
+    def all_reduce_sum(self, tensor):
         return tensor.detach() + self.others
 
 
-def test_each_has_its_own_rows_of_the_same_batch_and_all_are_had():
-    batch = words()(rows(5))
-    first, second = (Both(rank).part(batch) for rank in (0, 1))
-    assert (first.ids, second.ids) == (batch.ids[::2], batch.ids[1::2])
-    assert first.x["text"].shape[1] == second.x["text"].shape[1] == batch.x["text"].shape[1]
-    assert [Both(rank).share(batch) for rank in (0, 1)] == [3 / 5, 2 / 5]
+def test_ranks_split_the_rows_of_a_batch():
+    batch = make_collator()(rows(5))
+    first_rows, second_rows = (FakeRank(rank).local_rows(batch) for rank in (0, 1))
+    assert (first_rows.ids, second_rows.ids) == (batch.ids[::2], batch.ids[1::2])
+    assert first_rows.inputs["text"].shape[1] == second_rows.inputs["text"].shape[1] == batch.inputs["text"].shape[1]
+    assert [FakeRank(rank).local_fraction(batch) for rank in (0, 1)] == [3 / 5, 2 / 5]
 
 
-def test_who_has_no_row_counts_nothing():
-    batch = words()(rows(1))
-    part, crew = Both(1).part(batch), Both(1)
-    assert crew.share(batch) == 0
-    assert part.weight.tolist() == [0]
-    assert losses.hard(student()(part).logits, part.target, part.weight).item() == 0
+def test_rank_without_rows_contributes_nothing():
+    batch = make_collator()(rows(1))
+    local_batch, group = FakeRank(1).local_rows(batch), FakeRank(1)
+    assert group.local_fraction(batch) == 0
+    assert local_batch.weight.tolist() == [0]
+    assert losses.label_cross_entropy(make_student()(local_batch).logits, local_batch.target, local_batch.weight).item() == 0
 
 
-def test_parts_of_a_mean_add_up_to_it():
+def test_rank_losses_add_up_to_the_mean():
     logits, target = torch.randn(5, 3), torch.tensor([0, 1, 2, -1, 1])
     weight, by_class = torch.tensor([1.0, 2, 0.5, 1, 3]), torch.tensor([0.5, 2, 1])
-    shares = torch.randn(5, 3).softmax(1) * torch.tensor([1, 1, 0, 1, 1]).unsqueeze(1)
-    own = ([0, 2, 4], [1, 3])
+    probs = torch.randn(5, 3).softmax(1) * torch.tensor([1, 1, 0, 1, 1]).unsqueeze(1)
+    rank_indices = ([0, 2, 4], [1, 3])
 
-    def hard(of, over=losses.alone):
-        some = (logits[of], target[of], weight[of])
-        return losses.hard(*some, by_class=by_class, smoothing=0.1, over=over)
+    def label_loss(indices, reduce_sum=losses.sum_local):
+        selected = (logits[indices], target[indices], weight[indices])
+        return losses.label_cross_entropy(*selected, by_class=by_class, smoothing=0.1, reduce_sum=reduce_sum)
 
-    def soft(of, over=losses.alone):
-        return losses.soft(logits[of], shares[of], weight[of], temperature=2, over=over)
+    def teacher_loss(indices, reduce_sum=losses.sum_local):
+        return losses.distillation_kl(logits[indices], probs[indices], weight[indices], temperature=2, reduce_sum=reduce_sum)
 
-    def parts(loss):
-        counted = []
-        for of in own:
-            loss(of, lambda n: counted.append(n) or n)
-        return [loss(of, lambda _: sum(counted)) for of in own]
+    def rank_losses(loss):
+        partial_sums = []
+        for indices in rank_indices:
+            loss(indices, lambda n: partial_sums.append(n) or n)
+        return [loss(indices, lambda _: sum(partial_sums)) for indices in rank_indices]
 
-    for loss in (hard, soft):
-        assert float(sum(parts(loss))) == pytest.approx(float(loss([*range(5)])), rel=1e-5)
+    for loss in (label_loss, teacher_loss):
+        assert float(sum(rank_losses(loss))) == pytest.approx(float(loss([*range(5)])), rel=1e-5)
 
 
-class Words(torch.nn.Module):
+class FakeTextEncoder(torch.nn.Module):
     """In place of a BERT, which looks at the values of a mask: there are none."""
 
     def __init__(self):
         super().__init__()
-        self.table = torch.nn.Embedding(words().vocabulary, TINY["width"])
+        self.embedding = torch.nn.Embedding(make_collator().vocab_size, TINY["width"])
 
     def forward(self, input_ids, attention_mask, token_type_ids=None):
-        return SimpleNamespace(last_hidden_state=self.table(input_ids))
+        return SimpleNamespace(last_hidden_state=self.embedding(input_ids))
 
 
-@pytest.mark.parametrize("name", students.names())
-def test_a_student_stays_on_the_device_of_its_batch(name):
+@pytest.mark.parametrize("name", models.names())
+def test_model_stays_on_the_device_of_its_batch(name):
     """On `meta`, which has shapes alone and, as a GPU, mixes with no other device."""
-    made = student(name, dropout=0.1).train().to("meta")
-    made.encoder = Words().to("meta")
-    batch = words(widths=widths(name))(shown(rows(3))).to("meta")
-    said = made(batch)
-    assert all(t.device.type == "meta" for t in (said.logits, *said.losses.values()))
+    model = make_student(name, dropout=0.1).train().to("meta")
+    model.encoder = FakeTextEncoder().to("meta")
+    batch = make_collator(widths=feature_widths(name))(with_features(rows(3))).to("meta")
+    output = model(batch)
+    assert all(t.device.type == "meta" for t in (output.logits, *output.losses.values()))

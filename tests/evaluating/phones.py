@@ -5,23 +5,23 @@ from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post
 TERM = Aspect(term="phone", start=4)
 
 
-def example(number, gold, picture=None, **said):
+def example(number, gold, image=None, **predictions):
     """One post about a phone, its gold label, and `reader=label` ("": an unread answer)."""
-    media = (Media(kind="image", path=picture),) if picture else ()
+    media = (Media(kind="image", path=image),) if image else ()
     post = Post(id=f"p{number}", text="The phone is not what I hoped", media=media, aspects=(TERM,))
-    opinions = [Opinion(by="gold", aspect=TERM, polarity=gold)] if gold else []
+    opinions = [Opinion(annotator="gold", aspect=TERM, polarity=gold)] if gold else []
     return Example(
-        post=post, opinions=(*opinions, *(opinion(by, label) for by, label in said.items()))
+        post=post, opinions=(*opinions, *(opinion(annotator, label) for annotator, label in predictions.items()))
     )
 
 
-def opinion(by, label, explanation=None):
+def opinion(annotator, label, explanation=None):
     """What one reader says of the phone, a quarter of its belief left to the other classes."""
     probs = {p: 0.75 if p == label else 0.125 for p in Polarity} if label else None
-    return Opinion(by=by, aspect=TERM, polarity=label or None, probs=probs, explanation=explanation)
+    return Opinion(annotator=annotator, aspect=TERM, polarity=label or None, probs=probs, explanation=explanation)
 
 
-def save(path, examples):
+def write_examples(path, examples):
     """A JSONL file of examples."""
     path.write_text("".join(f"{e.model_dump_json()}\n" for e in examples), encoding="utf-8")
     return path

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating.carding import model_index, put, section
-from tests.evaluating.making import result
+from gen_msa.evaluating.carding import model_index_entry, update_model_card, render_section
+from tests.evaluating.making import evaluation_result
 
-OURS = """\
+CARD_TEXT = """\
 ---
 license: apache-2.0   # a comment that stays
 tags:
@@ -31,89 +31,89 @@ Words before.
 """
 
 
-def front(card: Path) -> dict:
+def front_matter(card: Path) -> dict:
     return yaml.safe_load(card.read_text("utf-8").split("---\n")[1])
 
 
-def test_the_section_has_figures_intervals_n_and_hashes() -> None:
-    said, made = section(result(), "model"), result()
-    accuracy = made.readers[0].figures["labels"]["accuracy"]
-    assert f"| `labels.accuracy` (%) | 57.1 | {100 * accuracy.low:.1f} – " in said
-    assert made.data_sha256 in said
-    assert "| 7 |" in said
-    assert "seed 0, 100 replicates" in said
-    assert accuracy.how in said
+def test_render_section_has_metrics_intervals_n_and_hashes() -> None:
+    section_text, evaluation = render_section(evaluation_result(), "model"), evaluation_result()
+    accuracy = evaluation.systems[0].metrics["labels"]["accuracy"]
+    assert f"| `labels.accuracy` (%) | 57.1 | {100 * accuracy.low:.1f} – " in section_text
+    assert evaluation.data_sha256 in section_text
+    assert "| 7 |" in section_text
+    assert "seed 0, 100 replicates" in section_text
+    assert accuracy.method in section_text
 
 
-def test_a_figure_that_is_undefined_says_why() -> None:
-    [line] = [x for x in section(result(), "model").splitlines() if "`quoting.verbatim`" in x]
+def test_render_section_shows_dash_for_undefined_metric() -> None:
+    [line] = [x for x in render_section(evaluation_result(), "model").splitlines() if "`quote_fidelity.verbatim`" in x]
     assert "| – |" in line
 
 
-def test_a_card_is_made_and_written_again_without_change(tmp_path: Path) -> None:
+def test_update_model_card_is_idempotent(tmp_path: Path) -> None:
     card = tmp_path / "mine" / "README.md"
-    put(card, result(), "model")
-    once = card.read_text("utf-8")
-    put(card, result(), "model")
-    assert card.read_text("utf-8") == once
-    assert front(card)["model-index"][0]["name"] == "mine"
-    assert once.count("### Evaluation on soups:dev") == 1
+    update_model_card(card, evaluation_result(), "model")
+    first_text = card.read_text("utf-8")
+    update_model_card(card, evaluation_result(), "model")
+    assert card.read_text("utf-8") == first_text
+    assert front_matter(card)["model-index"][0]["name"] == "mine"
+    assert first_text.count("### Evaluation on soups:dev") == 1
 
 
-def test_everything_else_of_a_card_stays_as_it_was(tmp_path: Path) -> None:
+def test_update_model_card_keeps_other_content(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
-    card.write_text(OURS, "utf-8")
-    put(card, result(), "model")
+    card.write_text(CARD_TEXT, "utf-8")
+    update_model_card(card, evaluation_result(), "model")
     card.write_text(card.read_text("utf-8") + "\nWords after.\n", "utf-8")
-    put(card, result(), "model")
+    update_model_card(card, evaluation_result(), "model")
     text = card.read_text("utf-8")
-    for kept in ("# a comment that stays", "# above the pipeline", "Words before.", "Words after."):
-        assert text.count(kept) == 1
+    for line in ("# a comment that stays", "# above the pipeline", "Words before.", "Words after."):
+        assert text.count(line) == 1
     assert text.index("Words before.") < text.index("### Evaluation") < text.index("Words after.")
-    assert front(card)["pipeline_tag"] == "text-classification"
-    index = front(card)["model-index"][0]
+    assert front_matter(card)["pipeline_tag"] == "text-classification"
+    index = front_matter(card)["model-index"][0]
     assert index["name"] == "mine"
     assert [r["dataset"]["type"] for r in index["results"]] == ["other", "soups"]
 
 
-def test_two_data_sets_have_a_section_each(tmp_path: Path) -> None:
+def test_update_model_card_has_one_section_per_dataset(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
-    put(card, result(), "model")
-    put(card, result().model_copy(update={"data": "stews:dev"}), "model")
+    update_model_card(card, evaluation_result(), "model")
+    update_model_card(card, evaluation_result().model_copy(update={"data": "stews:dev"}), "model")
     assert card.read_text("utf-8").count("### Evaluation on") == 2
-    assert len(front(card)["model-index"][0]["results"]) == 2
+    assert len(front_matter(card)["model-index"][0]["results"]) == 2
 
 
-def test_the_index_is_what_the_hub_reads(tmp_path: Path) -> None:
+def test_model_index_is_readable_by_huggingface_hub(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
     card = tmp_path / "README.md"
-    put(card, result(), "model")
-    read = hub.ModelCard.load(card).data.eval_results
-    [accuracy] = [r for r in read if r.metric_type == "accuracy"]
+    update_model_card(card, evaluation_result(), "model")
+    eval_results = hub.ModelCard.load(card).data.eval_results
+    [accuracy] = [r for r in eval_results if r.metric_type == "accuracy"]
     assert accuracy.metric_value == pytest.approx(100 * 4 / 7, abs=1e-4)
     assert (accuracy.dataset_type, accuracy.dataset_split) == ("soups", "dev")
 
 
-def test_names_cannot_break_the_table_or_the_marks(tmp_path: Path) -> None:
-    wild = result().model_copy(update={"data": "a|b--> <script>.jsonl"})
+def test_update_model_card_escapes_names(tmp_path: Path) -> None:
+    hostile_result = evaluation_result().model_copy(update={"data": "a|b--> <script>.jsonl"})
     card = tmp_path / "README.md"
-    put(card, wild, "model")
-    put(card, wild, "model")
+    update_model_card(card, hostile_result, "model")
+    update_model_card(card, hostile_result, "model")
     text = card.read_text("utf-8")
     assert "### Evaluation on a\\|b--> &lt;script>.jsonl" in text
     assert text.count("### Evaluation") == 1
 
 
-def test_an_unknown_reader_and_broken_cards_are_refused(tmp_path: Path) -> None:
+def test_model_card_rejects_unknown_system_and_broken_cards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'model'"):
-        model_index(result(), "modl")
+        model_index_entry(evaluation_result(), "modl")
     card = tmp_path / "README.md"
-    put(card, result(), "model")
-    whole = card.read_text("utf-8")
-    card.write_text(whole.replace("<!-- /gen_msa", "<!-- "), "utf-8")
+    update_model_card(card, evaluation_result(), "model")
+    card_text = card.read_text("utf-8")
+    card.write_text(card_text.replace("<!-- /gen_msa", "<!-- "), "utf-8")
     with pytest.raises(UserError, match="once each"):
-        put(card, result(), "model")
+        update_model_card(card, evaluation_result(), "model")
     card.write_text("---\na: [\n---\n", "utf-8")
     with pytest.raises(UserError, match="front matter"):
-        put(card, result(), "model")
+        update_model_card(card, evaluation_result(), "model")
     assert card.read_text("utf-8") == "---\na: [\n---\n"

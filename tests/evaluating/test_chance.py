@@ -1,41 +1,41 @@
 """Explanations moved to other posts fall to chance; a figure that does not fall says nothing."""
 
-from gen_msa.evaluating.chance import NAME, chance
-from gen_msa.evaluating.measuring import Board
+from gen_msa.evaluating.chance import SHUFFLED_BASELINE, shuffled_baseline
+from gen_msa.evaluating.measuring import SystemScores
 from gen_msa.metrics import Pair, metrics
 from gen_msa.types import Aspect, Opinion, Post
 
-THINGS = ["screen", "battery", "lens", "strap", "hinge", "speaker", "button", "cable"]
+TERMS = ["screen", "battery", "lens", "strap", "hinge", "speaker", "button", "cable"]
 
 
-def pairs(explain):
-    made = []
-    for i, thing in enumerate(THINGS):
-        post = Post(id=str(i), text=f"The {thing} broke", aspects=(Aspect(term=thing, start=4),))
-        gold = Opinion(by="gold", aspect=post.aspects[0], polarity="negative")
-        said = gold.model_copy(update={"by": "r", "explanation": explain(thing)})
-        made.append(Pair(post, gold, said, str(i)))
-    return made
+def make_pairs(explain):
+    pair_list = []
+    for i, term in enumerate(TERMS):
+        post = Post(id=str(i), text=f"The {term} broke", aspects=(Aspect(term=term, start=4),))
+        gold = Opinion(annotator="gold", aspect=post.aspects[0], polarity="negative")
+        prediction = gold.model_copy(update={"annotator": "r", "explanation": explain(term)})
+        pair_list.append(Pair(post, gold, prediction, str(i)))
+    return pair_list
 
 
-def board(explain):
-    return Board(pairs(explain), {"naming": metrics["naming"](), "labels": metrics["labels"]()})
+def make_scores(explain):
+    return SystemScores(make_pairs(explain), {"aspect_mention": metrics["aspect_mention"](), "labels": metrics["labels"]()})
 
 
-def test_naming_falls_when_explanations_change_places():
-    asked = board(lambda thing: f'The {thing} is said to be "broke".')
-    assert asked.values("naming")["named"] == 1.0
-    (found,) = chance(asked, seed=0).values()
-    assert found["naming.named"].value == 0.0
-    assert found["naming.named"].n == len(THINGS)
-    assert set(found) == {"naming.named"}, "labels are not about explanations"
+def test_shuffled_baseline_lowers_aspect_mention():
+    scores = make_scores(lambda term: f'The {term} is said to be "broke".')
+    assert scores.compute("aspect_mention")["named"] == 1.0
+    (baseline,) = shuffled_baseline(scores, seed=0).values()
+    assert baseline["aspect_mention.named"].value == 0.0
+    assert baseline["aspect_mention.named"].n == len(TERMS)
+    assert set(baseline) == {"aspect_mention.named"}, "labels are not about explanations"
 
 
-def test_words_that_fit_every_post_do_not_fall():
-    every = " ".join(THINGS)
-    found = chance(board(lambda _: every), seed=0)[NAME]
-    assert found["naming.named"].value == 1.0
+def test_shuffled_baseline_keeps_generic_explanations():
+    all_terms = " ".join(TERMS)
+    baseline = shuffled_baseline(make_scores(lambda _: all_terms), seed=0)[SHUFFLED_BASELINE]
+    assert baseline["aspect_mention.named"].value == 1.0
 
 
-def test_a_reader_that_does_not_explain_has_no_chance():
-    assert chance(board(lambda _: None), seed=0) == {}
+def test_shuffled_baseline_is_empty_without_explanations():
+    assert shuffled_baseline(make_scores(lambda _: None), seed=0) == {}

@@ -7,7 +7,7 @@ import pytest
 from gen_msa import readers, shipped
 from gen_msa.annotating import JobSettings
 from gen_msa.data import datasets
-from gen_msa.data.splits import is_test
+from gen_msa.data.splits import is_test_split
 from gen_msa.evaluating import published, suite
 from gen_msa.evaluating.probing import probes
 from gen_msa.evaluating.slicing import SLICES
@@ -17,62 +17,62 @@ from gen_msa.settings import build
 NAMES = suite.names()
 
 
-def test_there_is_a_suite_for_each_set_with_gold_polarities() -> None:
+def test_each_labelled_dataset_has_a_suite() -> None:
     expected = {"twitter2015", "twitter2017", "mams", "mvsa_single", "mosi"}
     assert expected | {f"semeval14_{x}" for x in ("laptops", "restaurants", "tweets")} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_data_metrics_slices_and_probes_are_there(name: str) -> None:
-    plan = suite.load(name)
-    dataset, _, split = plan.data.partition(":")
+def test_suite_parts_exist(name: str) -> None:
+    loaded_suite = suite.load(name)
+    dataset, _, split = loaded_suite.data.partition(":")
     assert split in datasets[dataset].splits
-    for family, options in plan.families().items():
-        assert metrics[family](**options).figures
-    for figure in plan.headline:
-        family, _, one = figure.partition(".")
-        assert one in {f.name for f in metrics[family]().figures}
-    assert set(plan.slices) <= set(SLICES)
-    assert set(plan.probed()) <= set(probes.names())
+    for family, options in loaded_suite.metric_options().items():
+        assert metrics[family](**options).specs
+    for metric_id in loaded_suite.headline:
+        family, _, metric_name = metric_id.partition(".")
+        assert metric_name in {f.name for f in metrics[family]().specs}
+    assert set(loaded_suite.slices) <= set(SLICES)
+    assert set(loaded_suite.probe_options()) <= set(probes.names())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_readers_are_known_and_their_settings_fit(name: str) -> None:
-    plan = suite.load(name)
-    for entry in plan.readers:
-        assert entry.reader.partition(":")[0] in readers.names()
-        tree = {**plan.settings, **entry.settings, "reader": entry.reader}
-        assert build(JobSettings, tree, name).reader == entry.reader
+def test_suite_models_exist_and_accept_their_settings(name: str) -> None:
+    loaded_suite = suite.load(name)
+    for entry in loaded_suite.models:
+        assert entry.model.partition(":")[0] in readers.names()
+        tree = {**loaded_suite.settings, **entry.settings, "model": entry.model}
+        assert build(JobSettings, tree, name).model == entry.model
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_rows_are_about_the_same_data(name: str) -> None:
-    plan = suite.load(name)
-    for file in plan.published:
-        assert published.table(file).data == plan.data.partition(":")[0]
+def test_suite_published_tables_match_its_dataset(name: str) -> None:
+    loaded_suite = suite.load(name)
+    for file in loaded_suite.published:
+        assert published.load_table(file).data == loaded_suite.data.partition(":")[0]
         assert published.load([file])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_test_is_read_only_where_there_is_no_other_unseen_split(name: str) -> None:
-    plan = suite.load(name)
+def test_suite_uses_test_split_only_without_dev(name: str) -> None:
+    loaded_suite = suite.load(name)
     no_dev = name.startswith("semeval14_")
-    assert is_test(plan.data) == no_dev
-    for entry in plan.readers:
-        if entry.reader.startswith("majority:"):
-            assert not is_test(entry.reader)
+    assert is_test_split(loaded_suite.data) == no_dev
+    for entry in loaded_suite.models:
+        if entry.model.startswith("majority:"):
+            assert not is_test_split(entry.model)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_probes_named_in_comments_are_there_too(name: str) -> None:
-    text = shipped.shipped("eval/suites", name, ".yaml").read_text("utf-8")
+def test_probes_in_suite_comments_exist(name: str) -> None:
+    text = shipped.find_resource("eval/suites", name, ".yaml").read_text("utf-8")
     assert text.startswith("# ")
-    for said in re.findall(r"^# probes: \[(.*)\]$", text, re.M):
-        assert set(said.split(", ")) <= set(probes.names())
+    for probe_list in re.findall(r"^# probes: \[(.*)\]$", text, re.M):
+        assert set(probe_list.split(", ")) <= set(probes.names())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cues_given_to_the_builtin_reader_are_said_to_override_its_own(name: str) -> None:
-    for entry in suite.load(name).readers:
-        if entry.reader == "builtin" and "cues" in entry.settings:
+def test_suite_cues_override_builtin_settings(name: str) -> None:
+    for entry in suite.load(name).models:
+        if entry.model == "builtin" and "cues" in entry.settings:
             assert entry.settings["adapter_settings"] == "override"

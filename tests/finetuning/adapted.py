@@ -5,69 +5,69 @@ import copy
 import torch
 
 from gen_msa.backends.local import family
-from gen_msa.backends.local.layout import Layout
-from gen_msa.backends.local.pictures import Expander
-from gen_msa.finetuning.adapting import adapt, precision
-from gen_msa.finetuning.recipe import Recipe
-from tests.backends.chats import ask, look
-from tests.fixtures.tiny_models import PICTURED, tiny_model
+from gen_msa.backends.local.layout import ChatTokenizer
+from gen_msa.backends.local.pictures import ImageExpander
+from gen_msa.finetuning.adapting import wrap_with_peft, mixed_precision
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from tests.backends.chats import build_request, load_noise_image
+from tests.fixtures.tiny_models import VISION_FAMILIES, tiny_model
 
 
-def recipe(**settings):
+def build_recipe(**settings):
     """A recipe that says nothing but `settings`; no dropout unless asked for."""
-    given = {"model_name_or_path": "tiny", "output_dir": "out", "lora_dropout": 0.0, **settings}
-    return Recipe(data=[{"source": "tiny:train"}], **given)
+    fields = {"model_name_or_path": "tiny", "output_dir": "out", "lora_dropout": 0.0, **settings}
+    return FinetuneRecipe(data=[{"source": "tiny:train"}], **fields)
 
 
-def fresh(name):
+def copy_tiny_model(name):
     """A copy of the tiny model of a family, whose untrained projector is not blank."""
     model = copy.deepcopy(tiny_model(name).model)
-    blank = getattr(model.base_model, "multi_modal_projector", None)
-    weight = getattr(blank, "mm_input_projection_weight", None)
+    projector = getattr(model.base_model, "multi_modal_projector", None)
+    weight = getattr(projector, "mm_input_projection_weight", None)
     if weight is not None:
         torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(1))
     return model
 
 
-def adapted(name, **settings):
+def tiny_peft_model(name, **settings):
     """A fresh tiny model adapted by a recipe of `settings`, and that recipe."""
     torch.manual_seed(5)
-    said = recipe(**settings)
-    return adapt(fresh(name), said), said
+    train_recipe = build_recipe(**settings)
+    return wrap_with_peft(copy_tiny_model(name), train_recipe), train_recipe
 
 
-def inputs(name):
+def model_inputs(name):
     """One question about a post, with a picture if the family sees any, and labels everywhere."""
     tiny = tiny_model(name)
-    layout = Layout(tiny.processor)
-    expander = Expander(layout, look, family.picture_ids(tiny.model, tiny.processor))
-    question = ask("the food is fine", seen=1 if name in PICTURED else None)
-    made = expander.expand(layout.row(0, question))
-    row = {"input_ids": made.ids, "attention_mask": [1] * len(made.ids), **made.aligned}
+    layout = ChatTokenizer(tiny.processor)
+    expander = ImageExpander(layout, load_noise_image, family.image_token_ids(tiny.model, tiny.processor))
+    request = build_request("the food is fine", image_number=1 if name in VISION_FAMILIES else None)
+    expanded = expander.expand(layout.tokenize_request(0, request))
+    row = {"input_ids": expanded.ids, "attention_mask": [1] * len(expanded.ids), **expanded.per_token}
     tensors = {key: torch.tensor([value]) for key, value in row.items()}
-    return {**tensors, **made.tensors, "labels": tensors["input_ids"]}
+    return {**tensors, **expanded.tensors, "labels": tensors["input_ids"]}
 
 
-def backward(model, said, given):
+def backward(model, recipe, inputs):
     """Gradients of one question; its loss."""
-    with precision(model, said):
-        loss = model(**given).loss
+    with mixed_precision(model, recipe):
+        loss = model(**inputs).loss
     loss.backward()
     return float(loss.detach())
 
 
-def train(model, said, given, steps=2):
+def train(model, recipe, inputs, steps=2):
     """A few large plain steps, so that whatever can change does."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=0.1)
+    params = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(params, lr=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        backward(model, said, given)
+        backward(model, recipe, inputs)
         optimizer.step()
 
 
-def logits(model, given):
+def logits(model, inputs):
     """Scores of every position, in evaluation mode."""
     model.eval()
     with torch.no_grad():
-        return model(**given).logits
+        return model(**inputs).logits

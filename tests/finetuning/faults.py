@@ -3,7 +3,7 @@
 A script of its own, because a process that has once gone backward cannot be forked. It prints one
 JSON object a fault: where, how the run ended, what it said, what is left, and how it went on.
 
-    python -m tests.finetuning.faults killed RECIPE.yaml FOLDER 20
+    python -m tests.finetuning.fault_injection killed RECIPE.yaml FOLDER 20
 """
 
 import hashlib
@@ -16,104 +16,104 @@ import sys
 from pathlib import Path
 
 from gen_msa import manifest, settings
-from gen_msa.finetuning.loop import Run, finetune
-from gen_msa.finetuning.recipe import Recipe
-from tests.fixtures.forks import full, in_child, spread, watch
+from gen_msa.finetuning.loop import FinetuneRun, finetune
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from tests.fixtures.forks import raise_disk_full, run_in_fork, evenly_spaced, call_on_file_access
 
-CURVE = ("step", "loss", "grad_norm", "learning_rate")
+CURVE_FIELDS = ("step", "loss", "grad_norm", "learning_rate")
 
 
-def left(out):
+def run_state(out):
     """What lies in the folder of a run: whole checkpoints, the adapter, the curve, and drafts."""
-    whole = [p.name for p in out.glob("checkpoint-*") if manifest.whole(p)]
+    complete = [p.name for p in out.glob("checkpoint-*") if manifest.is_intact(p)]
     adapter = out / "adapter/adapter_model.safetensors"
-    lines = (out / "log.jsonl").read_text().splitlines() if (out / "log.jsonl").exists() else []
-    steps = [json.loads(line) for line in lines]
+    log_lines = (out / "log.jsonl").read_text().splitlines() if (out / "log.jsonl").exists() else []
+    log_rows = [json.loads(line) for line in log_lines]
     return {
-        "whole": sorted(whole),
-        "broken": sorted({p.name for p in out.glob("checkpoint-*")} - set(whole)),
-        "drafts": sorted(p.name for p in out.glob(".*.part")),
-        "adapter_whole": manifest.whole(out / "adapter"),
+        "complete": sorted(complete),
+        "incomplete": sorted({p.name for p in out.glob("checkpoint-*")} - set(complete)),
+        "staging_folders": sorted(p.name for p in out.glob(".*.part")),
+        "adapter_complete": manifest.is_intact(out / "adapter"),
         "adapter": hashlib.sha256(adapter.read_bytes()).hexdigest() if adapter.exists() else "",
-        "curve": [[s[k] for k in CURVE] for s in steps if "loss" in s],
+        "curve": [[s[k] for k in CURVE_FIELDS] for s in log_rows if "loss" in s],
     }
 
 
-class Bench:
+class FaultHarness:
     """One recipe, run again and again with another fault."""
 
-    def __init__(self, said, folder):
-        self.said = said
+    def __init__(self, recipe, folder):
+        self.recipe = recipe
         self.folder = folder
-        self.number = itertools.count()
+        self.counter = itertools.count()
 
         # Everything is imported once, before the forks; nothing goes backward.
-        warm = Run(self._to(folder / "warm"))
-        warm.tell()
-        warm._judge()
+        first_run = FinetuneRun(self._with_output_dir(folder / "first-run"))
+        first_run.log_start()
+        first_run._validate()
 
-    def _to(self, out):
-        return self.said.model_copy(update={"output_dir": str(out)})
+    def _with_output_dir(self, out):
+        return self.recipe.model_copy(update={"output_dir": str(out)})
 
     def run(self, out, prepare=lambda: None):
-        return in_child(lambda: (prepare(), finetune(self._to(out))))
+        return run_in_fork(lambda: (prepare(), finetune(self._with_output_dir(out))))
 
-    def touches(self, **how):
+    def count_touches(self, **watch_options):
         """How often an undisturbed run touches what is watched."""
         out = self.folder / "counted"
         r, w = os.pipe()
 
         def count():
-            seen = watch(how["where"], lambda: None, after=0, writes=how["writes"])
-            finetune(self._to(out))
-            os.write(w, str(len(seen)).encode())
+            touched = call_on_file_access(watch_options["where"], lambda: None, nth=0, writes=watch_options["writes"])
+            finetune(self._with_output_dir(out))
+            os.write(w, str(len(touched)).encode())
 
-        code, said = in_child(count)
-        assert code == 0, said
+        code, output = run_in_fork(count)
+        assert code == 0, output
         os.close(w)
         total = int(os.read(r, 20))
         os.close(r)
-        self.tell(point=0, code=code, said="", now=left(out))
+        self.report(point=0, code=code, output="", state=run_state(out))
         return total
 
-    def fault(self, point, prepare):
-        out = self.folder / f"fault-{next(self.number)}"
-        code, said = self.run(out, prepare)
-        then = left(out)
-        again, words = self.run(out)
-        told = {"again": again, "words": words[-3000:], "after": left(out)}
-        self.tell(point=point, code=code, said=said[-1500:], now=then, **told)
+    def inject(self, point, prepare):
+        out = self.folder / f"fault-{next(self.counter)}"
+        code, output = self.run(out, prepare)
+        state_after_fault = run_state(out)
+        resumed_code, resumed_output = self.run(out)
+        resumed = {"resumed_code": resumed_code, "resumed_output": resumed_output[-3000:], "resumed_state": run_state(out)}
+        self.report(point=point, code=code, said=output[-1500:], state=state_after_fault, **resumed)
 
-    def tell(self, **told):
-        print(json.dumps(told), flush=True)
+    def report(self, **fields):
+        print(json.dumps(fields), flush=True)
 
 
-def killed(bench, points):
+def inject_kills(harness, n_points):
     """SIGKILL just before the n-th touch of a checkpoint's files."""
-    how = {"where": "checkpoint-", "writes": False}
+    watch_options = {"where": "checkpoint-", "writes": False}
 
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    for n in spread(bench.touches(**how), points):
-        bench.fault(n, lambda n=n: watch(**how, act=die, after=n))
+    for n in evenly_spaced(harness.count_touches(**watch_options), n_points):
+        harness.inject(n, lambda n=n: call_on_file_access(**watch_options, callback=die, nth=n))
 
 
-def filled(bench, points):
+def inject_full_disk(harness, n_points):
     """No space from the n-th write to the output folder on."""
-    how = {"where": str(bench.folder), "writes": True}
-    for n in spread(bench.touches(**how), points):
-        bench.fault(n, lambda n=n: watch(**how, act=full, after=n, still=True))
+    watch_options = {"where": str(harness.folder), "writes": True}
+    for n in evenly_spaced(harness.count_touches(**watch_options), n_points):
+        harness.inject(n, lambda n=n: call_on_file_access(**watch_options, callback=raise_disk_full, nth=n, repeat=True))
 
 
-def limited(bench, points):
+def inject_file_size_limit(harness, n_points):
     """No file may grow beyond so many bytes: what safetensors writes by itself fails too."""
-    bench.touches(where=str(bench.folder), writes=True)
-    for size in range(4200, 4200 + 2500 * points, 2500):
-        bench.fault(size, lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    harness.count_touches(where=str(harness.folder), writes=True)
+    for size in range(4200, 4200 + 2500 * n_points, 2500):
+        harness.inject(size, lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
 
 
 if __name__ == "__main__":
-    kind, file, folder, points = sys.argv[1:]
-    at = Bench(settings.load(Recipe, file), Path(folder))
-    {"killed": killed, "filled": filled, "limited": limited}[kind](at, int(points))
+    fault_kind, recipe_file, folder, points = sys.argv[1:]
+    fault_harness = FaultHarness(settings.load(FinetuneRecipe, recipe_file), Path(folder))
+    {"killed": inject_kills, "filled": inject_full_disk, "limited": inject_file_size_limit}[fault_kind](fault_harness, int(points))

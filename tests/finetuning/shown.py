@@ -5,73 +5,73 @@ from typing import NamedTuple
 
 import torch
 
-from gen_msa.backends.local import family as facts
-from gen_msa.backends.local.layout import Layout
-from gen_msa.backends.local.pictures import Expander, stacked
-from gen_msa.chat import Chat, Request, Text, Turn
-from gen_msa.finetuning.tower import Tower
-from gen_msa.finetuning.vision import Memory
-from tests.backends.chats import ask, look, picture
+from gen_msa.backends.local import model_traits
+from gen_msa.backends.local.layout import ChatTokenizer
+from gen_msa.backends.local.pictures import ImageExpander, stack_tensors
+from gen_msa.chat import Chat, Request, TextInput, Turn
+from gen_msa.finetuning.tower import VisionTower
+from gen_msa.finetuning.vision import VisionFeatureCache
+from tests.backends.chats import build_request, load_noise_image, image_input
 from tests.fixtures.tiny_models import tiny_model
 
 
-class Shown(NamedTuple):
+class ExpandedRow(NamedTuple):
     """A row ready for a batch."""
 
-    pictures: tuple
+    images: tuple
     row: object
     expanded: object
 
 
-class Bench:
+class CountingModel:
     """A frozen copy of a tiny model, its rows, and how often its tower ran."""
 
     def __init__(self, name):
         tiny = tiny_model(name)
         self.model = copy.deepcopy(tiny.model).requires_grad_(False)
         self.processor = tiny.processor
-        self.layout = Layout(tiny.processor)
-        marks = facts.picture_ids(self.model, tiny.processor)
-        self.expander = Expander(self.layout, look, marks)
-        self.runs = 0
-        leaf = next(m for m in Tower.of(self.model).module.modules() if not [*m.children()])
-        leaf.register_forward_pre_hook(self._count)
+        self.chat_tokenizer = ChatTokenizer(tiny.processor)
+        image_token_ids = model_traits.image_token_ids(self.model, tiny.processor)
+        self.expander = ImageExpander(self.chat_tokenizer, load_noise_image, image_token_ids)
+        self.tower_calls = 0
+        leaf_module = next(m for m in VisionTower.from_model(self.model).module.modules() if not [*m.children()])
+        leaf_module.register_forward_pre_hook(self._count_call)
 
-    def _count(self, *_):
-        self.runs += 1
+    def _count_call(self, *_):
+        self.tower_calls += 1
 
     def rows(self, *requests):
-        asked = [self.layout.row(i, r) for i, r in enumerate(requests)]
-        return [Shown(r.pictures, r, self.expander.expand(r)) for r in asked]
+        encoder_rows = [self.chat_tokenizer.tokenize_request(i, r) for i, r in enumerate(requests)]
+        return [ExpandedRow(r.images, r, self.expander.expand(r)) for r in encoder_rows]
 
-    def memory(self, folder):
-        return Memory(self.model, self.processor, folder)
+    def open_cache(self, folder):
+        return VisionFeatureCache(self.model, self.processor, folder)
 
-    def keep(self, memory, rows):
-        return [memory.keep(r.pictures, lambda r=r: r.expanded) for r in rows if r.pictures]
+    def ensure(self, cache, rows):
+        return [cache.ensure(r.images, lambda r=r: r.expanded) for r in rows if r.images]
 
     def logits(self, rows, tensors=None):
-        found = [r.expanded for r in rows]
-        width = max(len(e.ids) for e in found)
-        inputs = stacked([e.tensors for e in found]) if tensors is None else dict(tensors)
-        for name in {n for e in found for n in e.aligned}:
-            lists = [e.aligned.get(name, [0] * len(e.ids)) for e in found]
+        expanded = [r.expanded for r in rows]
+        width = max(len(e.ids) for e in expanded)
+        inputs = stack_tensors([e.tensors for e in expanded]) if tensors is None else dict(tensors)
+        for name in {n for e in expanded for n in e.per_token}:
+            lists = [e.per_token.get(name, [0] * len(e.ids)) for e in expanded]
             inputs[name] = torch.tensor([v + [0] * (width - len(v)) for v in lists])
-        inputs["input_ids"] = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in found])
-        mask = [[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in found]
+        inputs["input_ids"] = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in expanded])
+        mask = [[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in expanded]
         return self.model(**inputs, attention_mask=torch.tensor(mask), use_cache=False).logits
 
-    def recalled(self, memory, rows, keys):
-        recalled = memory.load(keys)
-        with memory.recalling(recalled):
-            return self.logits(rows, recalled.tensors)
+    def cached_logits(self, cache, rows, keys):
+        cached = cache.load(keys)
+        with cache.use_cached(cached):
+            return self.logits(rows, cached.tensors)
 
 
-def pair(text="two of them"):
+def two_image_request(text="two of them"):
     """A question that shows two pictures of different sizes."""
-    parts = (picture(1), picture(5), Text(text=text, untrusted=True))
+    parts = (image_input(1), image_input(5), TextInput(text=text, untrusted=True))
     return Request(chat=Chat(turns=(Turn(role="user", parts=parts),)), max_new_tokens=4)
 
 
-def one(number, text="the food is fine", **more):
-    return ask(text, seen=number, slot=None, **more)
+def one_image_request(image_number, text="the food is fine", **options):
+    return build_request(text, image_number=image_number, slot=None, **options)

@@ -5,26 +5,26 @@ import os
 import subprocess
 import sys
 
-from tests.finetuning.running import ROOT, SPEAKS, base
+from tests.finetuning.running import ROOT, SUBPROCESS_ENV, save_tiny_model
 
 
-def test_the_bench_measures_each_of_our_levers(tmp_path):
-    model = base(tmp_path / "model")
+def test_benchmark_measures_each_optimization(tmp_path):
+    model = save_tiny_model(tmp_path / "model")
     command = [sys.executable, str(ROOT / "eval/bench/finetune.py"), "--quick"]
-    command += ["--model", str(model), "--only", "labelled_head|branches"]
-    done = subprocess.run(
-        command, env=os.environ | SPEAKS, capture_output=True, text=True, timeout=280
+    command += ["--model", str(model), "--only", "answer_only_head|prefix_packing"]
+    process = subprocess.run(
+        command, env=os.environ | SUBPROCESS_ENV, capture_output=True, text=True, timeout=280
     )
-    assert done.returncode == 0, done.stderr
-    told = next(json.loads(s) for s in done.stdout.splitlines() if s.startswith("{"))
-    names = [one["name"] for one in told["contenders"]]
-    assert names == ["gen_msa", "labelled_head off", "branches off"]
-    assert len({one["rows"] for one in told["contenders"]}) == 1
-    assert all(one["rows_per_s"][0] > 0 for one in told["contenders"])
+    assert process.returncode == 0, process.stderr
+    report = next(json.loads(s) for s in process.stdout.splitlines() if s.startswith("{"))
+    names = [contender["name"] for contender in report["tasks"]]
+    assert names == ["gen_msa", "answer_only_head off", "prefix_packing off"]
+    assert len({contender["rows"] for contender in report["tasks"]}) == 1
+    assert all(contender["rows_per_s"][0] > 0 for contender in report["tasks"])
 
 
-def test_the_bench_names_what_it_measures_when_asked_for_help():
+def test_benchmark_help_lists_what_it_measures():
     command = [sys.executable, str(ROOT / "eval/bench/finetune.py"), "--help"]
-    done = subprocess.run(command, env=os.environ | SPEAKS, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert all(name in done.stdout for name in ("losses", "mams", "mvsa"))
+    process = subprocess.run(command, env=os.environ | SUBPROCESS_ENV, capture_output=True, text=True)
+    assert process.returncode == 0
+    assert all(name in process.stdout for name in ("losses", "mams", "mvsa"))

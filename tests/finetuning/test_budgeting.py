@@ -3,94 +3,94 @@
 import pytest
 
 from gen_msa.finetuning import batches, budgeting
-from gen_msa.finetuning.preparing import prepare, why_separate
-from gen_msa.finetuning.recipe import Data, Recipe
+from gen_msa.finetuning.preparing import prepare, packing_unsupported_reason
+from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
 from tests.fixtures.tiny_models import tiny_model
 
 
-def recipe(**changes):
-    told = {
+def build_recipe(**changes):
+    defaults = {
         "model_name_or_path": "tiny",
         "output_dir": "out",
-        "data": (Data(source="tiny:all", weight=2, cues={}),),
+        "data": (FinetuneData(source="tiny:all", weight=2, cues={}),),
         "per_device_train_batch_size": 3,
     }
-    return Recipe(**{**told, **changes})
+    return FinetuneRecipe(**{**defaults, **changes})
 
 
-def prepared(family="llama", **changes):
+def prepare_run(family="llama", **changes):
     tiny = tiny_model(family)
-    said = recipe(**changes)
-    apart = why_separate(said, tiny.model)
-    return prepare(said, tiny.model, tiny.processor, separate=apart)
+    train_recipe = build_recipe(**changes)
+    unpacked_reason = packing_unsupported_reason(train_recipe, tiny.model)
+    return prepare(train_recipe, tiny.model, tiny.processor, unpacked_reason=unpacked_reason)
 
 
-def rows_of(found):
-    return [r for post in found.lines for line in post for r in line.rows]
+def tokenized_rows(prepared_run):
+    return [r for post in prepared_run.sequences for sequence in post for r in sequence.rows]
 
 
-def test_the_words_of_all_tokens_make_up_the_row():
-    found = prepared()
-    tokenizer = found.encoder.layout.tokenizer
-    rows = rows_of(found)[:20]
+def test_token_texts_concatenate_to_the_row():
+    prepared_run = prepare_run()
+    tokenizer = prepared_run.example_tokenizer.layout.tokenizer
+    rows = tokenized_rows(prepared_run)[:20]
     for row in rows:
-        words = budgeting.words(row, tokenizer)
-        assert len(words) == len(row.ids)
-        assert "".join(words) == tokenizer.decode(row.ids, clean_up_tokenization_spaces=False)
-    assert any(ord(c) > 127 for r in rows for c in "".join(budgeting.words(r, tokenizer)))
+        token_strings = budgeting.token_texts(row, tokenizer)
+        assert len(token_strings) == len(row.ids)
+        assert "".join(token_strings) == tokenizer.decode(row.ids, clean_up_tokenization_spaces=False)
+    assert any(ord(c) > 127 for r in rows for c in "".join(budgeting.token_texts(r, tokenizer)))
 
 
-def test_the_row_that_is_shown_has_its_fields_on_its_own_words():
-    shown = budgeting.shown(prepared())
-    said = {
-        name: "".join(t for t, f in zip(shown.tokens, shown.fields, strict=True) if f == name)
+def test_token_preview_assigns_fields_to_their_text():
+    preview = budgeting.token_preview(prepare_run())
+    text_by_field = {
+        name: "".join(t for t, f in zip(preview.tokens, preview.fields, strict=True) if f == name)
         for name in ("label", "explanation")
     }
-    assert said["label"].strip() in ("negative", "neutral", "positive")
-    assert len(said["explanation"].split()) > 3
-    assert len(shown.tokens) == len(shown.fields) == len(shown.weights)
-    assert all((w > 0) == (f is not None) for w, f in zip(shown.weights, shown.fields, strict=True))
+    assert text_by_field["label"].strip() in ("negative", "neutral", "positive")
+    assert len(text_by_field["explanation"].split()) > 3
+    assert len(preview.tokens) == len(preview.fields) == len(preview.weights)
+    assert all((w > 0) == (f is not None) for w, f in zip(preview.weights, preview.fields, strict=True))
 
 
-def test_the_budget_counts_what_the_model_is_fed():
-    found, settings = prepared(), recipe()
-    b = budgeting.budget(found, settings)
-    apart = prepared(levers={"branches": False})
-    alone = budgeting.budget(apart, recipe(levers={"branches": False}))
-    rows = [len(r.ids) for r in rows_of(apart)]
-    assert (alone.tokens, alone.shared) == (sum(rows), 0)
-    assert b.tokens == pytest.approx(alone.tokens * (1 - b.shared))
-    assert 0.2 < b.shared < 0.9
-    assert (b.posts, b.rows) == (len(found.lines), len(rows))
-    assert b.longest == max(found.lengths)
-    assert budgeting.tokens_of_an_epoch(found, settings) == 2 * b.tokens
-    assert budgeting.rows_of_an_epoch(found, settings) == 2 * b.rows
+def test_epoch_stats_count_the_tokens_fed():
+    prepared_run, settings = prepare_run(), build_recipe()
+    stats = budgeting.epoch_stats(prepared_run, settings)
+    separate_run = prepare_run(optimizations={"prefix_packing": False})
+    separate_stats = budgeting.epoch_stats(separate_run, build_recipe(optimizations={"prefix_packing": False}))
+    row_lengths = [len(r.ids) for r in tokenized_rows(separate_run)]
+    assert (separate_stats.tokens, separate_stats.saved_share) == (sum(row_lengths), 0)
+    assert stats.tokens == pytest.approx(separate_stats.tokens * (1 - stats.saved_share))
+    assert 0.2 < stats.saved_share < 0.9
+    assert (stats.posts, stats.rows) == (len(prepared_run.sequences), len(row_lengths))
+    assert stats.longest == max(prepared_run.lengths)
+    assert budgeting.tokens_per_epoch(prepared_run, settings) == 2 * stats.tokens
+    assert budgeting.rows_per_epoch(prepared_run, settings) == 2 * stats.rows
 
 
-def test_padding_is_that_of_the_batches_that_are_made():
-    found, settings = prepared(), recipe()
-    places = filled = 0
-    for step in batches.epoch(found.lengths, found.sources, settings, 0):
-        lines = [line for post in step for line in found.lines[post]]
-        longest = max(len(line.ids) for line in lines)
+def test_padding_share_matches_the_batches():
+    prepared_run, settings = prepare_run(), build_recipe()
+    n_positions = n_tokens = 0
+    for step in batches.epoch_steps(prepared_run.lengths, prepared_run.sources, settings, 0):
+        sequences = [sequence for post in step for sequence in prepared_run.sequences[post]]
+        longest = max(len(sequence.ids) for sequence in sequences)
         # Batches are padded to a multiple of eight.
-        places += len(lines) * (longest + -longest % 8)
-        filled += sum(len(line.ids) for line in lines)
-    assert budgeting.budget(found, settings).padding == pytest.approx(1 - filled / places)
+        n_positions += len(sequences) * (longest + -longest % 8)
+        n_tokens += sum(len(sequence.ids) for sequence in sequences)
+    assert budgeting.epoch_stats(prepared_run, settings).padding_share == pytest.approx(1 - n_tokens / n_positions)
 
 
-def test_rows_that_do_not_fit_are_named_and_the_rest_is_counted():
-    everything = prepared()
-    whole = budgeting.budget(everything, recipe())
-    limit = sorted(len(r.ids) for r in rows_of(everything))[-10]
-    b = budgeting.budget(prepared(max_length=limit), recipe(max_length=limit))
-    assert b.limit == limit
-    long = [name for name, reason in b.left_out if f"max_length={limit}" in reason]
-    assert 1 <= len(long) <= 9
-    assert b.rows + len(long) == whole.rows
-    assert all(name.startswith("tiny:all/tiny-") for name in long)
+def test_too_long_rows_are_named_and_left_out_of_counts():
+    unlimited_run = prepare_run()
+    unlimited_stats = budgeting.epoch_stats(unlimited_run, build_recipe())
+    limit = sorted(len(r.ids) for r in tokenized_rows(unlimited_run))[-10]
+    stats = budgeting.epoch_stats(prepare_run(max_length=limit), build_recipe(max_length=limit))
+    assert stats.max_length == limit
+    too_long = [name for name, reason in stats.left_out if f"max_length={limit}" in reason]
+    assert 1 <= len(too_long) <= 9
+    assert stats.rows + len(too_long) == unlimited_stats.rows
+    assert all(name.startswith("tiny:all/tiny-") for name in too_long)
 
 
-def test_picture_tokens_are_those_of_the_placeholders():
-    b = budgeting.budget(prepared("idefics3"), recipe())
-    assert 0 < b.picture_tokens < b.tokens
+def test_image_tokens_count_the_placeholders():
+    stats = budgeting.epoch_stats(prepare_run("idefics3"), build_recipe())
+    assert 0 < stats.image_tokens < stats.tokens

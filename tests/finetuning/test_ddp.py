@@ -11,148 +11,148 @@ import torch
 
 from gen_msa import manifest
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
-from tests.finetuning.running import ROOT, base, log, recipe, start, written
+from tests.finetuning.running import ROOT, save_tiny_model, read_log, build_recipe, run_process, write_recipe
 from tests.fixtures.posts import post
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="no gloo here"),
 ]
-TINY = {"source": "tiny", "prompt": "reader/brief"}
-EPOCHS = {"max_steps": -1, "num_train_epochs": 2}
+TINY = {"source": "tiny", "prompt": "predict/brief"}
+TWO_EPOCHS = {"max_steps": -1, "num_train_epochs": 2}
 
 
-def recipes(folder):
+def recipes_by_name(folder):
     """By name: the recipe for one process, and what two are given instead."""
-    llama, llava = base(folder / "llama"), base(folder / "llava", "llava")
-    dev = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
+    llama, llava = save_tiny_model(folder / "llama"), save_tiny_model(folder / "llava", "llava")
+    dev_options = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
     half = {"per_device_train_batch_size": 1}
-    seen = {"data": [{**TINY, "limit": 5}, {**TINY, "limit": 6, "pictures": False}]}
-    parts = {"train_projector": True, "train_vision": True, "projector_learning_rate": 0.001}
+    image_data = {"data": [{**TINY, "limit": 5}, {**TINY, "limit": 6, "images": False}]}
+    trained_parts = {"train_projector": True, "train_vision": True, "projector_learning_rate": 0.001}
     return {
-        "uneven": (recipe(llama, folder, limit=7, **EPOCHS, **dev), half),
-        "pictures": (recipe(llava, folder, **seen, **parts, max_steps=6), half),
+        "uneven": (build_recipe(llama, folder, limit=7, **TWO_EPOCHS, **dev_options), half),
+        "images": (build_recipe(llava, folder, **image_data, **trained_parts, max_steps=6), half),
         "accumulated": (
-            recipe(llava, folder, **seen, **parts, max_steps=3, per_device_train_batch_size=4),
+            build_recipe(llava, folder, **image_data, **trained_parts, max_steps=3, per_device_train_batch_size=4),
             {**half, "gradient_accumulation_steps": 2},
         ),
-        "dropout": (recipe(llama, folder, limit=8, lora_dropout=0.3, **EPOCHS), half),
+        "dropout": (build_recipe(llama, folder, limit=8, lora_dropout=0.3, **TWO_EPOCHS), half),
     }
 
 
 @pytest.fixture(scope="module")
-def saw(tmp_path_factory):
+def runs(tmp_path_factory):
     """What each recipe's processes saw: alone, and both of two; and the folder of it all."""
     folder = tmp_path_factory.mktemp("ddp")
-    names = list(recipes(folder))
-    found = {}
+    names = list(recipes_by_name(folder))
+    results = {}
     for count in (1, 2):
-        place = folder / str(count)
-        place.mkdir()
+        out_dir = folder / str(count)
+        out_dir.mkdir()
         files = []
-        for name, (said, instead) in recipes(folder).items():
+        for name, (base_recipe, overrides) in recipes_by_name(folder).items():
             if (count, name) == (1, "dropout"):  # each process draws its own
                 continue
-            more = instead if count == 2 else {}
-            given = said.model_copy(update={"output_dir": str(place / name), **more})
-            files.append(written(given, place / f"{name}.yaml"))
-        again = [f"{files[-1]}@2"] if count == 2 else []
-        ran = start("-m", "tests.finetuning.running", place, *files, *again, processes=count)
-        assert ran.returncode == 0, ran.stderr[-4000:]
+            changes = overrides if count == 2 else {}
+            run_recipe = base_recipe.model_copy(update={"output_dir": str(out_dir / name), **changes})
+            files.append(write_recipe(run_recipe, out_dir / f"{name}.yaml"))
+        resumed = [f"{files[-1]}@2"] if count == 2 else []
+        process = run_process("-m", "tests.finetuning.run_recipes", out_dir, *files, *resumed, processes=count)
+        assert process.returncode == 0, process.stderr[-4000:]
         for rank in range(count):
-            seen = json.loads((place / f"saw-{rank}.json").read_text())
-            order = [*names, "gone on"] if count == 2 else names[:-1]
-            found[count, rank] = dict(zip(order, seen, strict=True))
-    return found, folder
+            summaries = json.loads((out_dir / f"summary-{rank}.json").read_text())
+            result_names = [*names, "resumed"] if count == 2 else names[:-1]
+            results[count, rank] = dict(zip(result_names, summaries, strict=True))
+    return results, folder
 
 
-def test_two_processes_really_meet(saw):
-    found, _ = saw
-    assert {(w["processes"], w["kind"]) for r in (0, 1) for w in found[2, r].values()} == {
+def test_two_processes_join_one_group(runs):
+    results, _ = runs
+    assert {(w["processes"], w["backend"]) for r in (0, 1) for w in results[2, r].values()} == {
         (2, "MULTI_CPU")
     }
-    assert {w["processes"] for w in found[1, 0].values()} == {1}
+    assert {w["processes"] for w in results[1, 0].values()} == {1}
 
 
-@pytest.mark.parametrize("name", ["uneven", "pictures", "accumulated"])
-def test_they_learn_what_one_process_with_twice_the_batch_learns(saw, name):
-    alone, main, other = saw[0][1, 0][name], saw[0][2, 0][name], saw[0][2, 1][name]
-    assert len(alone["curve"]) == len(main["curve"]) >= 3
-    for one, both in zip(alone["curve"], main["curve"], strict=True):
-        assert both[0] == one[0]
-        assert both[1:] == pytest.approx(one[1:], rel=1e-5)
+@pytest.mark.parametrize("name", ["uneven", "images", "accumulated"])
+def test_two_processes_match_one_with_twice_the_batch(runs, name):
+    single, main, other = runs[0][1, 0][name], runs[0][2, 0][name], runs[0][2, 1][name]
+    assert len(single["curve"]) == len(main["curve"]) >= 3
+    for single_row, pair_row in zip(single["curve"], main["curve"], strict=True):
+        assert pair_row[0] == single_row[0]
+        assert pair_row[1:] == pytest.approx(single_row[1:], rel=1e-5)
     assert main["weights"] == other["weights"]
-    assert main["rows"] == other["rows"] == alone["rows"]
-    assert main["best"] == other["best"] == alone["best"]
+    assert main["rows"] == other["rows"] == single["rows"]
+    assert main["best"] == other["best"] == single["best"]
 
 
-def test_an_uneven_last_step_loses_no_row_and_waits_for_no_one(saw):
-    main, other = saw[0][2, 0]["uneven"], saw[0][2, 1]["uneven"]
+def test_uneven_last_step_loses_no_row_and_does_not_hang(runs):
+    main, other = runs[0][2, 0]["uneven"], runs[0][2, 1]["uneven"]
     assert main["posts"] % 2 == 1
     assert (main["empty"], other["empty"]) == (0, 2)
     assert len(main["curve"]) == 2 * -(-main["posts"] // 2)
 
 
-def test_one_process_had_a_picture_where_the_other_had_none(saw):
-    main, other = saw[0][2, 0]["pictures"], saw[0][2, 1]["pictures"]
-    mixed = [a != b for a, b in zip(main["pictured"], other["pictured"], strict=True)]
+def test_ranks_can_differ_in_having_images(runs):
+    main, other = runs[0][2, 0]["images"], runs[0][2, 1]["images"]
+    mixed = [a != b for a, b in zip(main["has_images"], other["has_images"], strict=True)]
     assert any(mixed)
 
 
-def test_going_on_together_is_bit_for_bit_not_having_stopped(saw):
-    whole, again = saw[0][2, 0]["dropout"], saw[0][2, 0]["gone on"]
-    assert (whole["began"], again["began"]) == (0, 2)
-    assert again["curve"] == whole["curve"]
-    assert again["weights"] == whole["weights"] == saw[0][2, 1]["gone on"]["weights"]
+def test_resumed_run_is_bit_identical(runs):
+    uninterrupted, resumed = runs[0][2, 0]["dropout"], runs[0][2, 0]["resumed"]
+    assert (uninterrupted["first_step"], resumed["first_step"]) == (0, 2)
+    assert resumed["curve"] == uninterrupted["curve"]
+    assert resumed["weights"] == uninterrupted["weights"] == runs[0][2, 1]["resumed"]["weights"]
 
 
-def test_only_one_process_writes(saw):
-    _, folder = saw
+def test_only_the_main_process_writes(runs):
+    _, folder = runs
     out = folder / "2/uneven"
-    steps = log(out, "step")
+    steps = read_log(out, "step")
     assert steps == sorted(set(steps))
-    assert manifest.whole(out / "adapter")
+    assert manifest.is_intact(out / "adapter")
     assert [p.name for p in out.iterdir() if "adapter" in p.name] == ["adapter"]
     assert not list(out.glob(".*"))
 
 
-def test_a_number_that_is_none_in_one_process_stops_both_with_its_rows_named(tmp_path):
-    model = base(tmp_path / "llama")
-    _spoil(model, "~")
+def test_nan_on_one_rank_stops_both_and_names_the_rows(tmp_path):
+    model = save_tiny_model(tmp_path / "llama")
+    _set_nan_embedding(model, "~")
     posts = [post(i) for i in range(8)]
     posts[5] = Post(id="odd", text="a ~", aspects=(Aspect(term="a", start=0),))
     file = tmp_path / "posts.jsonl"
-    said = [Opinion(by="gold", aspect=p.aspects[0], polarity=Polarity.NEUTRAL) for p in posts]
+    opinions = [Opinion(annotator="gold", aspect=p.aspects[0], polarity=Polarity.NEUTRAL) for p in posts]
     file.write_text(
         "".join(
             Example(post=p, opinions=(o,)).model_dump_json() + "\n"
-            for p, o in zip(posts, said, strict=True)
+            for p, o in zip(posts, opinions, strict=True)
         )
     )
     out = tmp_path / "out"
-    given = recipe(
-        model, out, data=[{"source": str(file), "prompt": "reader/brief"}],
-        per_device_train_batch_size=1, **EPOCHS,
+    run_recipe = build_recipe(
+        model, out, data=[{"source": str(file), "prompt": "predict/brief"}],
+        per_device_train_batch_size=1, **TWO_EPOCHS,
     )  # fmt: skip
-    ran = start(
-        ROOT / "finetune/lora.py", "--recipe", written(given, tmp_path / "nan.yaml"), processes=2
+    process = run_process(
+        ROOT / "finetune/lora.py", "--recipe", write_recipe(run_recipe, tmp_path / "nan.yaml"), processes=2
     )
-    words = [line for line in ran.stderr.splitlines() if "not a finite number" in line]
-    assert len(words) == 2
-    assert {line[: len("gen-msa (process 0)")] for line in words} == {
+    messages = [line for line in process.stderr.splitlines() if "not a finite number" in line]
+    assert len(messages) == 2
+    assert {line[: len("gen-msa (process 0)")] for line in messages} == {
         "gen-msa (process 0)",
         "gen-msa (process 1)",
     }
-    assert sum(f"{file}/odd/a" in line for line in words) == 1
-    assert sum("those of another process" in line for line in words) == 1
-    assert ran.stderr.count("exitcode  : 4") >= 1
-    assert "exitcode  : 1 " not in ran.stderr
-    done = len(log(out, "step")) if (out / "log.jsonl").exists() else 0
-    whole = [p for p in out.glob("checkpoint-*") if manifest.whole(p)]
-    assert len(whole) == done < 4
+    assert sum(f"{file}/odd/a" in line for line in messages) == 1
+    assert sum("those of another process" in line for line in messages) == 1
+    assert process.stderr.count("exitcode  : 4") >= 1
+    assert "exitcode  : 1 " not in process.stderr
+    n_logged = len(read_log(out, "step")) if (out / "log.jsonl").exists() else 0
+    complete = [p for p in out.glob("checkpoint-*") if manifest.is_intact(p)]
+    assert len(complete) == n_logged < 4
 
 
-def _spoil(model, character):
+def _set_nan_embedding(model, character):
     """Makes the base model's embedding of one character NaN."""
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer

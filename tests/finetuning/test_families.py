@@ -12,203 +12,203 @@ import torch
 
 from gen_msa import prompting
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.local import family as facts
-from gen_msa.backends.local.pictures import stacked
-from gen_msa.backends.local.reading import Reader
+from gen_msa.backends.local import model_traits
+from gen_msa.backends.local.pictures import stack_tensors
+from gen_msa.backends.local.reading import Prefiller
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.finetuning.adapting import adapt
+from gen_msa.finetuning.adapting import wrap_with_peft
 from gen_msa.finetuning.batches import collate
-from gen_msa.finetuning.branches import alone
-from gen_msa.finetuning.encode import Encoder
-from gen_msa.finetuning.loss import FIELDS, LabelledHead, Weigher, of_logits
-from gen_msa.finetuning.preparing import asked_for
-from gen_msa.finetuning.recipe import Data, Loss, Recipe
-from gen_msa.finetuning.rows import Row
-from gen_msa.readers.prompted.asking import Question
-from gen_msa.readers.prompted.seeing import Seen
+from gen_msa.finetuning.branches import unpacked
+from gen_msa.finetuning.encode import ExampleTokenizer
+from gen_msa.finetuning.loss import FIELDS, AnswerOnlyLMHead, LossWeights, loss_from_logits
+from gen_msa.finetuning.preparing import attention_inputs
+from gen_msa.finetuning.recipe import FinetuneData, LossConfig, FinetuneRecipe
+from gen_msa.finetuning.rows import TrainingExample
+from gen_msa.readers.prompted.asking import PromptRequest
+from gen_msa.readers.prompted.seeing import StudentInputs
 from gen_msa.types import Opinion, Polarity
-from tests.backends.chats import look, picture
+from tests.backends.chats import load_noise_image, image_input
 from tests.fixtures.posts import post
-from tests.fixtures.tiny_models import PICTURED, tiny_model
+from tests.fixtures.tiny_models import VISION_FAMILIES, tiny_model
 
-REASON = "the post says so"
-RECIPE = Recipe(
+EXPLANATION = "the post says so"
+RECIPE = FinetuneRecipe(
     model_name_or_path="tiny",
     output_dir="out",
-    data=(Data(source="posts.jsonl"),),
+    data=(FinetuneData(source="posts.jsonl"),),
     lora_rank=4,
     lora_dropout=0.0,
 )
 
 
-class Learner:
+class FamilyModel:
     """A tiny model with the training side of one family, and the reading side of the same."""
 
     def __init__(self, name):
         tiny = tiny_model(name)
         self.model = copy.deepcopy(tiny.model)
         self.processor = tiny.processor
-        self.session = self.reading(self.model).session
-        self.layout = self.session.layout
-        self.marks = facts.picture_ids(self.model, self.processor)
-        self.encoder = Encoder(self.layout, self.session._expander, max_length=2048)
-        self.weigher = Weigher.of(Loss(), ())
-        self.head = LabelledHead(self.model, on=True)
+        self.generator = self.make_backend(self.model).generator
+        self.chat_tokenizer = self.generator.chat_tokenizer
+        self.image_token_ids = model_traits.image_token_ids(self.model, self.processor)
+        self.example_tokenizer = ExampleTokenizer(self.chat_tokenizer, self.generator._image_expander, max_length=2048)
+        self.loss_weights = LossWeights.from_rows(LossConfig(), ())
+        self.answer_head = AnswerOnlyLMHead(self.model, enabled=True)
 
-    def reading(self, model):
+    def make_backend(self, model):
         options = BackendOptions(batch_size=4)
-        return TransformersBackend.of(model, self.processor, options, "tiny", look)
+        return TransformersBackend.from_model(model, self.processor, options, "tiny", load_noise_image)
 
-    def row(self, number, *, seen=True, aspect=0, polarity=Polarity.POSITIVE):
-        prompt = prompting.load("reader/brief")
-        told, pictures = post(number), (picture(number + 1),) if seen else ()
-        about = told.aspects[aspect]
-        request = prompting.render(prompt, told, about, {}, pictures)
-        said = Opinion(by="gold", aspect=about, polarity=polarity, explanation=REASON)
-        question = Question(Seen(0, told, pictures), prompt, about, {}, request, {})
-        return Row(f"row {number}", question, prompting.target(prompt, [said]), polarity)
+    def make_example(self, number, *, with_image=True, aspect=0, polarity=Polarity.POSITIVE):
+        prompt = prompting.load_prompt("predict/brief")
+        post_, images = post(number), (image_input(number + 1),) if with_image else ()
+        aspect_ = post_.aspects[aspect]
+        request = prompting.render(prompt, post_, aspect_, {}, images)
+        opinion = Opinion(annotator="gold", aspect=aspect_, polarity=polarity, explanation=EXPLANATION)
+        prompt_request = PromptRequest(StudentInputs(0, post_, images), prompt, aspect_, {}, request, {})
+        return TrainingExample(f"row {number}", prompt_request, prompting.build_target(prompt, [opinion]), polarity)
 
-    def batch(self, encoded, model=None):
-        positions, dtype = asked_for(model or self.model, RECIPE)
+    def make_batch(self, tokenized, model=None):
+        positions, dtype = attention_inputs(model or self.model, RECIPE)
         return collate(
-            [alone(e) for e in encoded],
-            stacked([self.encoder.tensors(e) for e in encoded]),
-            self.weigher,
-            self.weigher.totals(encoded),
-            pad=self.encoder.pad,
+            [unpacked(e) for e in tokenized],
+            stack_tensors([self.example_tokenizer.pixel_inputs(e) for e in tokenized]),
+            self.loss_weights,
+            self.loss_weights.step_totals(tokenized),
+            pad=self.example_tokenizer.pad,
             positions=positions,
             dtype=dtype,
         )
 
     def logits(self, batch, model=None):
-        self.head.at(batch.lines, batch.places)
-        return self.head.taken((model or self.model)(**batch.inputs).logits)
+        self.answer_head.select(batch.sequences, batch.label_positions)
+        return self.answer_head.answer_logits((model or self.model)(**batch.inputs).logits)
 
-    def losses(self, encoded):
+    def losses(self, tokenized):
         """Cross-entropy of each answer token of rows in one training batch, row after row."""
-        batch = self.batch(encoded)
+        batch = self.make_batch(tokenized)
         with torch.no_grad():
             logp = self.logits(batch).float().log_softmax(-1)
-        each = -logp[torch.arange(len(batch.targets)), batch.targets]
-        return each.split([len(e.fields) for e in encoded])
+        token_losses = -logp[torch.arange(len(batch.targets)), batch.targets]
+        return token_losses.split([len(e.fields) for e in tokenized])
 
     @torch.inference_mode()
-    def losses_in_reading(self, encoded):
+    def inference_losses(self, tokenized):
         """The same, the prompt read as the backend does and the answer fed a token at a time."""
-        asked = self.layout.row(0, encoded.row.question.request.model_copy(update={"choice": None}))
-        shown = self.session._expander.expand(asked)
-        engine = self.session.engine
-        state = Reader(engine, self.marks, share=False).read([[(asked, shown)]], ())
-        answer = encoded.ids[encoded.prompt_length :]
-        assert list(encoded.ids[: encoded.prompt_length]) == shown.ids
-        out = []
+        expander_row = self.chat_tokenizer.tokenize_request(0, tokenized.example.question.request.model_copy(update={"choice": None}))
+        expanded = self.generator._image_expander.expand(expander_row)
+        engine = self.generator.engine
+        state = Prefiller(engine, self.image_token_ids, share=False).prefill([[(expander_row, expanded)]], ())
+        answer = tokenized.ids[tokenized.prompt_length :]
+        assert list(tokenized.ids[: tokenized.prompt_length]) == expanded.ids
+        losses = []
         for token in answer:
-            out.append(float(-state.logits[0].float().log_softmax(-1)[token]))
-            engine.feed(state, [[token]])
-        return torch.tensor(out)
+            losses.append(float(-state.logits[0].float().log_softmax(-1)[token]))
+            engine.append_tokens(state, [[token]])
+        return torch.tensor(losses)
 
 
 @pytest.fixture(scope="module")
-def learner():
-    made = {}
-    return lambda name: made.setdefault(name, Learner(name))
+def make_family_model():
+    models = {}
+    return lambda name: models.setdefault(name, FamilyModel(name))
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_the_answer_is_learned_whole_and_nothing_else(name, learner):
-    one = learner(name)
-    encoded = [one.encoder.encode(one.row(i)) for i in (0, 1)]
-    batch = one.batch(encoded)
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_targets_are_exactly_the_answer_tokens(name, make_family_model):
+    tiny = make_family_model(name)
+    tokenized = [tiny.example_tokenizer.tokenize(tiny.make_example(i)) for i in (0, 1)]
+    batch = tiny.make_batch(tokenized)
     ids = batch.inputs["input_ids"]
-    for line, e in enumerate(encoded):
-        mine = batch.lines == line
-        at = batch.places[mine] + 1
-        assert ids[line, at].tolist() == batch.targets[mine].tolist()
-        assert at.tolist() == list(range(e.prompt_length, len(e.ids)))
-        *answer, last = batch.targets[mine].tolist()
-        said = one.layout.tokenizer.decode(answer, skip_special_tokens=False)
-        assert said == f"Sentiment: positive\nWhy: {REASON}"
-        assert last in one.session.engine.ends
-        assert not one.marks.intersection([*answer, last])
-        assert bool((batch.weights[mine] > 0).all())
+    for row_index, e in enumerate(tokenized):
+        in_line = batch.sequences == row_index
+        target_positions = batch.label_positions[in_line] + 1
+        assert ids[row_index, target_positions].tolist() == batch.targets[in_line].tolist()
+        assert target_positions.tolist() == list(range(e.prompt_length, len(e.ids)))
+        *answer, last = batch.targets[in_line].tolist()
+        answer_text = tiny.chat_tokenizer.tokenizer.decode(answer, skip_special_tokens=False)
+        assert answer_text == f"Sentiment: positive\nWhy: {EXPLANATION}"
+        assert last in tiny.generator.engine.end_ids
+        assert not tiny.image_token_ids.intersection([*answer, last])
+        assert bool((batch.weights[in_line] > 0).all())
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_each_field_holds_its_own_words(name, learner):
-    one = learner(name)
-    encoded = one.encoder.encode(one.row(0, polarity=Polarity.NEGATIVE))
-    answer = encoded.ids[encoded.prompt_length :]
-    words = {
-        field: one.layout.tokenizer.decode(
-            [t for t, f in zip(answer, encoded.fields, strict=True) if f == field]
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_each_field_covers_its_own_text(name, make_family_model):
+    tiny = make_family_model(name)
+    tokenized = tiny.example_tokenizer.tokenize(tiny.make_example(0, polarity=Polarity.NEGATIVE))
+    answer = tokenized.ids[tokenized.prompt_length :]
+    text_by_field = {
+        field: tiny.chat_tokenizer.tokenizer.decode(
+            [t for t, f in zip(answer, tokenized.fields, strict=True) if f == field]
         )
         for field in ("label", "explanation")
     }
-    assert words == {"label": " negative", "explanation": f" {REASON}"}
-    assert set(encoded.fields) <= set(FIELDS)
+    assert text_by_field == {"label": " negative", "explanation": f" {EXPLANATION}"}
+    assert set(tokenized.fields) <= set(FIELDS)
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_the_prompt_and_its_picture_are_what_the_processor_makes(name, learner):
-    one = learner(name)
-    row = one.row(2)
-    encoded = one.encoder.encode(row)
-    prompt = one.layout.prompt(row.question.request.chat)
-    made = one.processor(
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_prompt_and_image_equal_processor_output(name, make_family_model):
+    tiny = make_family_model(name)
+    row = tiny.make_example(2)
+    tokenized = tiny.example_tokenizer.tokenize(row)
+    prompt = tiny.chat_tokenizer.render_prompt(row.question.request.chat)
+    processed = tiny.processor(
         text=[prompt.text],
-        images=[[look(p) for p in prompt.pictures]],
+        images=[[load_noise_image(p) for p in prompt.images]],
         return_tensors="pt",
-        add_special_tokens=one.layout.adds_special(prompt.text),
+        add_special_tokens=tiny.chat_tokenizer.adds_special(prompt.text),
     )
-    assert list(encoded.ids[: encoded.prompt_length]) == made["input_ids"][0].tolist()
-    count = sum(t in one.marks for t in encoded.ids)
-    assert count == sum(t in one.marks for t in made["input_ids"][0].tolist()) > 1
-    for key, tensor in one.encoder.tensors(encoded).items():
-        assert torch.equal(tensor, made[key])
+    assert list(tokenized.ids[: tokenized.prompt_length]) == processed["input_ids"][0].tolist()
+    count = sum(t in tiny.image_token_ids for t in tokenized.ids)
+    assert count == sum(t in tiny.image_token_ids for t in processed["input_ids"][0].tolist()) > 1
+    for key, tensor in tiny.example_tokenizer.pixel_inputs(tokenized).items():
+        assert torch.equal(tensor, processed[key])
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_the_loss_is_that_of_reading_the_prompt_and_feeding_the_answer(name, learner):
-    one = learner(name)
-    encoded = [one.encoder.encode(one.row(i, seen=i != 1)) for i in range(3)]
-    for e, learned in zip(encoded, one.losses(encoded), strict=True):
-        assert torch.allclose(learned, one.losses_in_reading(e), atol=1e-3)
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_training_loss_equals_inference_loss(name, make_family_model):
+    tiny = make_family_model(name)
+    tokenized = [tiny.example_tokenizer.tokenize(tiny.make_example(i, with_image=i != 1)) for i in range(3)]
+    for e, train_losses in zip(tokenized, tiny.losses(tokenized), strict=True):
+        assert torch.allclose(train_losses, tiny.inference_losses(e), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_a_labels_loss_is_the_score_that_reading_gives_it(name, learner):
-    one = learner(name)
-    request = one.row(3).question.request
-    read = one.reading(one.model).complete([request])[0]
-    assert read.error == ""
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_label_loss_equals_inference_label_score(name, make_family_model):
+    tiny = make_family_model(name)
+    request = tiny.make_example(3).question.request
+    completion = tiny.make_backend(tiny.model).complete([request])[0]
+    assert completion.error == ""
     for polarity in Polarity:
-        encoded = one.encoder.encode(one.row(3, polarity=polarity))
-        losses = one.losses([encoded])[0]
-        label = torch.tensor([f == "label" for f in encoded.fields])
-        score = read.option_logprobs[f" {polarity.value}"]
+        tokenized = tiny.example_tokenizer.tokenize(tiny.make_example(3, polarity=polarity))
+        losses = tiny.losses([tokenized])[0]
+        label = torch.tensor([f == "label" for f in tokenized.fields])
+        score = completion.option_logprobs[f" {polarity.value}"]
         assert float(-losses[label].sum()) == pytest.approx(score, abs=2e-3)
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_a_step_of_lora_merges_and_generates(name):
-    one = Learner(name)
-    encoded = [one.encoder.encode(one.row(i)) for i in (0, 1)]
-    before = one.losses(encoded)
-    model = adapt(one.model, RECIPE)
+@pytest.mark.parametrize("name", VISION_FAMILIES)
+def test_lora_steps_merge_and_generate(name):
+    tiny = FamilyModel(name)
+    tokenized = [tiny.example_tokenizer.tokenize(tiny.make_example(i)) for i in (0, 1)]
+    before = tiny.losses(tokenized)
+    model = wrap_with_peft(tiny.model, RECIPE)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(3):
-        batch = one.batch(encoded, one.model)
-        parts = of_logits(one.logits(batch, model), batch.targets, batch.weights, batch.fields)
-        parts.total.backward()
+        batch = tiny.make_batch(tokenized, tiny.model)
+        loss = loss_from_logits(tiny.logits(batch, model), batch.targets, batch.weights, batch.fields)
+        loss.total.backward()
         optimizer.step()
         optimizer.zero_grad()
     model.eval()
     with torch.no_grad():
-        adapted = one.logits(one.batch(encoded, one.model), model)
+        adapted_logits = tiny.logits(tiny.make_batch(tokenized, tiny.model), model)
         merged = model.merge_and_unload()
-        plain = one.logits(one.batch(encoded, merged), merged)
-    assert torch.allclose(adapted, plain, atol=1e-3)
-    said = one.reading(merged).complete([one.row(0).question.request])[0]
-    assert (said.error, said.finish_reason in ("stop", "length")) == ("", True)
-    assert said.text.startswith("Sentiment:")
-    assert sum(x.mean() for x in one.losses(encoded)) < sum(x.mean() for x in before)
+        merged_logits = tiny.logits(tiny.make_batch(tokenized, merged), merged)
+    assert torch.allclose(adapted_logits, merged_logits, atol=1e-3)
+    completion = tiny.make_backend(merged).complete([tiny.make_example(0).question.request])[0]
+    assert (completion.error, completion.finish_reason in ("stop", "length")) == ("", True)
+    assert completion.text.startswith("Sentiment:")
+    assert sum(x.mean() for x in tiny.losses(tokenized)) < sum(x.mean() for x in before)

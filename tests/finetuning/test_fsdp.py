@@ -12,116 +12,116 @@ import yaml
 from safetensors.torch import load_file
 
 from gen_msa import manifest
-from tests.finetuning.running import ROOT, base, recipe, start, written
+from tests.finetuning.running import ROOT, save_tiny_model, build_recipe, run_process, write_recipe
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="no gloo here"),
 ]
-TINY = {"source": "tiny", "prompt": "reader/brief"}
-NAMES = ("words", "pictures", "full")
+TINY = {"source": "tiny", "prompt": "predict/brief"}
+NAMES = ("text", "images", "full")
 
 
-def recipes(folder):
+def recipes_by_name(folder):
     """By name: the recipe for one process, and what two are given instead."""
-    llama, llava = base(folder / "llama"), base(folder / "llava", "llava")
-    dev = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
+    llama, llava = save_tiny_model(folder / "llama"), save_tiny_model(folder / "llava", "llava")
+    dev_options = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
     half = {"per_device_train_batch_size": 1}
-    seen = {"data": [{**TINY, "limit": 5}, {**TINY, "limit": 6, "pictures": False}]}
-    parts = {"train_projector": True, "train_vision": True, "projector_learning_rate": 0.001}
+    image_data = {"data": [{**TINY, "limit": 5}, {**TINY, "limit": 6, "images": False}]}
+    trained_parts = {"train_projector": True, "train_vision": True, "projector_learning_rate": 0.001}
     # 8 posts less one that cannot be used: an uneven last step.
     epoch = {"max_steps": -1, "num_train_epochs": 1}
     return {
-        "pictures": (
-            recipe(llava, folder, **seen, **parts, **dev, max_steps=4,
+        "images": (
+            build_recipe(llava, folder, **image_data, **trained_parts, **dev_options, max_steps=4,
                    per_device_train_batch_size=4),
             {**half, "gradient_accumulation_steps": 2},
         ),
         "full": (
-            recipe(llama, folder, finetuning_type="full", learning_rate=0.001, max_steps=2), half
+            build_recipe(llama, folder, finetuning_type="full", learning_rate=0.001, max_steps=2), half
         ),
-        "words": (
-            recipe(llama, folder, limit=8, gradient_checkpointing=True, **epoch, **dev), half
+        "text": (
+            build_recipe(llama, folder, limit=8, gradient_checkpointing=True, **epoch, **dev_options), half
         ),
     }  # fmt: skip
 
 
-def asked():
+def fsdp_environment():
     """The environment that `accelerate launch` makes of fsdp2.yaml."""
-    told = yaml.safe_load((ROOT / "finetune/accelerate/fsdp2.yaml").read_text("utf-8"))
-    plugin = {name.upper(): str(value) for name, value in told["fsdp_config"].items()}
+    config = yaml.safe_load((ROOT / "finetune/accelerate/fsdp2.yaml").read_text("utf-8"))
+    plugin = {name.upper(): str(value) for name, value in config["fsdp_config"].items()}
     return {"ACCELERATE_USE_FSDP": "true", **plugin}
 
 
-def ran(folder, count, **environment):
-    place = folder / str(count)
-    place.mkdir()
+def run_recipes(folder, count, **environment):
+    out_dir = folder / str(count)
+    out_dir.mkdir()
     files = []
-    for name, (said, instead) in recipes(folder).items():
-        more = instead if count == 2 else {}
-        given = said.model_copy(update={"output_dir": str(place / name), **more})
-        files.append(written(given, place / f"{name}.yaml"))
-    again = [f"{files[-1]}@2"] if count == 2 else []
-    run = start(
-        "-m", "tests.finetuning.running", place, *files, *again, processes=count, **environment
+    for name, (base_recipe, overrides) in recipes_by_name(folder).items():
+        changes = overrides if count == 2 else {}
+        run_recipe = base_recipe.model_copy(update={"output_dir": str(out_dir / name), **changes})
+        files.append(write_recipe(run_recipe, out_dir / f"{name}.yaml"))
+    resumed = [f"{files[-1]}@2"] if count == 2 else []
+    process = run_process(
+        "-m", "tests.finetuning.run_recipes", out_dir, *files, *resumed, processes=count, **environment
     )
-    assert run.returncode == 0, run.stderr[-4000:]
-    names = [*recipes(folder), "gone on"]
+    assert process.returncode == 0, process.stderr[-4000:]
+    names = [*recipes_by_name(folder), "resumed"]
     for rank in range(count):
-        seen = json.loads((place / f"saw-{rank}.json").read_text())
-        yield rank, dict(zip(names, seen, strict=False))
+        summaries = json.loads((out_dir / f"summary-{rank}.json").read_text())
+        yield rank, dict(zip(names, summaries, strict=False))
 
 
 @pytest.fixture(scope="module")
-def saw(tmp_path_factory):
+def runs(tmp_path_factory):
     """What each recipe's processes saw: alone, and both that share a model; and the folder."""
     folder = tmp_path_factory.mktemp("fsdp")
-    alone = dict(ran(folder, 1))[0]
-    return alone, dict(ran(folder, 2, **asked())), folder
+    single = dict(run_recipes(folder, 1))[0]
+    return single, dict(run_recipes(folder, 2, **fsdp_environment())), folder
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_learn_what_one_process_learns_step_by_step(saw, name):
-    alone, (main, other) = saw[0][name], (saw[1][r][name] for r in (0, 1))
-    assert main["split"]
-    assert other["split"]
-    assert not alone["split"]
-    assert len(alone["curve"]) == len(main["curve"]) >= 2
-    for one, both in zip(alone["curve"], main["curve"], strict=True):
-        assert both[0] == one[0]
-        assert both[1:] == pytest.approx(one[1:], rel=1e-4)
+def test_sharded_run_matches_one_process_step_by_step(runs, name):
+    single, (main, other) = runs[0][name], (runs[1][r][name] for r in (0, 1))
+    assert main["sharded"]
+    assert other["sharded"]
+    assert not single["sharded"]
+    assert len(single["curve"]) == len(main["curve"]) >= 2
+    for single_row, sharded_row in zip(single["curve"], main["curve"], strict=True):
+        assert sharded_row[0] == single_row[0]
+        assert sharded_row[1:] == pytest.approx(single_row[1:], rel=1e-4)
     assert main["weights"] == other["weights"]
-    assert main["best"] == other["best"] == alone["best"]
+    assert main["best"] == other["best"] == single["best"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_adapter_is_whole_and_that_of_one_process(saw, name):
-    folder = saw[2]
-    found = []
+def test_saved_adapter_is_complete_and_matches_one_process(runs, name):
+    folder = runs[2]
+    saved_adapters = []
     for count in ("1", "2"):
         adapter = folder / count / name / "adapter"
-        assert manifest.whole(adapter)
+        assert manifest.is_intact(adapter)
         file = "model.safetensors" if name == "full" else "adapter_model.safetensors"
-        reading = json.loads((adapter / "reading.json").read_text())
-        found.append((load_file(adapter / file), reading["probe"]))
-    (one, before), (both, after) = found
-    assert one.keys() == both.keys()
-    for key, tensor in one.items():
-        torch.testing.assert_close(both[key], tensor, rtol=1e-4, atol=1e-5)
-    assert after["tokens"] == before["tokens"]
-    assert after["adapted"] == pytest.approx(before["adapted"], abs=1e-4)
-    assert after["base"] == pytest.approx(before["base"], abs=1e-4)
+        inference = json.loads((adapter / "inference.json").read_text())
+        saved_adapters.append((load_file(adapter / file), inference["probe"]))
+    (single_tensors, single_probe), (sharded_tensors, sharded_probe) = saved_adapters
+    assert single_tensors.keys() == sharded_tensors.keys()
+    for key, tensor in single_tensors.items():
+        torch.testing.assert_close(sharded_tensors[key], tensor, rtol=1e-4, atol=1e-5)
+    assert sharded_probe["tokens"] == single_probe["tokens"]
+    assert sharded_probe["adapted"] == pytest.approx(single_probe["adapted"], abs=1e-4)
+    assert sharded_probe["base"] == pytest.approx(single_probe["base"], abs=1e-4)
 
 
-def test_going_on_together_is_bit_for_bit_not_having_stopped(saw):
-    whole, again = saw[1][0]["words"], saw[1][0]["gone on"]
-    assert (whole["began"], again["began"]) == (0, 2)
-    assert again["curve"] == whole["curve"]
-    assert again["weights"] == whole["weights"] == saw[1][1]["gone on"]["weights"]
+def test_resumed_sharded_run_is_bit_identical(runs):
+    uninterrupted, resumed = runs[1][0]["text"], runs[1][0]["resumed"]
+    assert (uninterrupted["first_step"], resumed["first_step"]) == (0, 2)
+    assert resumed["curve"] == uninterrupted["curve"]
+    assert resumed["weights"] == uninterrupted["weights"] == runs[1][1]["resumed"]["weights"]
 
 
 @pytest.mark.parametrize(
-    ("environment", "given", "said"),
+    ("environment", "overrides", "message"),
     [
         ({"FSDP_VERSION": "1"}, {}, "FSDP 1 is not supported"),
         ({"WORLD_SIZE": "1"}, {}, "there is only one"),
@@ -130,15 +130,15 @@ def test_going_on_together_is_bit_for_bit_not_having_stopped(saw):
     ],
     ids=["version", "alone", "offload", "nf4"],
 )
-def test_what_cannot_be_split_is_refused_with_a_way_out(
-    environment, given, said, tmp_path, monkeypatch
+def test_unsupported_fsdp_settings_are_rejected_with_a_hint(
+    environment, overrides, message, tmp_path, monkeypatch
 ):
     from gen_msa.errors import UserError
     from gen_msa.finetuning import sharding
 
-    for name, value in {**asked(), "WORLD_SIZE": "2", **environment}.items():
+    for name, value in {**fsdp_environment(), "WORLD_SIZE": "2", **environment}.items():
         monkeypatch.setenv(name, value)
-    assert sharding.wanted()
-    with pytest.raises(UserError, match=said) as caught:
-        sharding.check(recipe("tiny", tmp_path, **given))
-    assert caught.value.mend
+    assert sharding.fsdp_requested()
+    with pytest.raises(UserError, match=message) as caught:
+        sharding.check_fsdp_settings(build_recipe("tiny", tmp_path, **overrides))
+    assert caught.value.hint

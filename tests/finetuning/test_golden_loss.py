@@ -13,41 +13,41 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
-from gen_msa.finetuning.loop import Run
-from gen_msa.finetuning.recipe import load
-from tests.finetuning.running import base, recipe
+from gen_msa.finetuning.loop import FinetuneRun
+from gen_msa.finetuning.recipe import load_recipe
+from tests.finetuning.running import save_tiny_model, build_recipe
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_tiny_cpu.json"
 STEPS = 6
 
 
-def curve(run):
+def loss_curve(run):
     """Loss of each of the first steps, every one with its update."""
-    steps = enumerate(itertools.islice(run.planner.left(0), STEPS))
-    return [run.stepper.step(run.planner.batches(step), n).loss for n, step in steps]
+    steps = enumerate(itertools.islice(run.sampler.remaining_steps(0), STEPS))
+    return [run.train_step.run(run.sampler.step_batches(step), n).loss for n, step in steps]
 
 
-def golden(name, found, tolerance):
+def recorded_losses(name, losses, tolerance):
     """What was recorded, within its tolerance."""
     if os.environ.get("GEN_MSA_WRITE_GOLDEN"):
-        known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
-        known[name] = {"tolerance": tolerance, "loss": [round(x, 6) for x in found]}
-        GOLDEN.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        recorded = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        recorded[name] = {"tolerance": tolerance, "loss": [round(x, 6) for x in losses]}
+        GOLDEN.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
     loss = json.loads(GOLDEN.read_text())[name]["loss"]
     assert len(loss) == STEPS
     assert loss[-1] < loss[0]
     return pytest.approx(loss, rel=tolerance)
 
 
-def test_the_loss_of_a_tiny_random_model_is_what_it_was(tmp_path):
-    run = Run(recipe(base(tmp_path / "llama"), tmp_path / "out", max_steps=STEPS))
-    found = curve(run)
-    assert found == golden("tiny_llama", found, 1e-3)
+def test_loss_of_tiny_random_model_matches_golden(tmp_path):
+    run = FinetuneRun(build_recipe(save_tiny_model(tmp_path / "llama"), tmp_path / "out", max_steps=STEPS))
+    losses = loss_curve(run)
+    assert losses == recorded_losses("tiny_llama", losses, 1e-3)
 
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_the_loss_of_the_recipe_tiny_cpu_is_what_it_was(tmp_path):
-    run = Run(load("tiny_cpu", [f"output_dir={tmp_path / 'out'}"]))
-    found = curve(run)
-    assert found == golden("tiny_cpu", found, 5e-3)
+def test_loss_of_tiny_cpu_recipe_matches_golden(tmp_path):
+    run = FinetuneRun(load_recipe("tiny_cpu", [f"output_dir={tmp_path / 'out'}"]))
+    losses = loss_curve(run)
+    assert losses == recorded_losses("tiny_cpu", losses, 5e-3)

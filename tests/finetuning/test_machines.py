@@ -16,59 +16,59 @@ import torch
 from safetensors.torch import load_file
 
 from gen_msa import manifest
-from tests.finetuning.running import ROOT, SPEAKS, base, log, recipe, start, written
+from tests.finetuning.running import ROOT, SUBPROCESS_ENV, save_tiny_model, read_log, build_recipe, run_process, write_recipe
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="no gloo here"),
 ]
-PAGE = (ROOT / "docs/scale.md").read_text("utf-8")
-LAUNCHES = re.findall(r"^\$ accelerate launch (.+ --num_machines 2 .+)$", PAGE, re.MULTILINE)
+SCALE_PAGE = (ROOT / "docs/scale.md").read_text("utf-8")
+LAUNCH_COMMANDS = re.findall(r"^\$ accelerate launch (.+ --num_machines 2 .+)$", SCALE_PAGE, re.MULTILINE)
 
 
-def launched(line, given, port):
+def launch_machine(command, recipe_file, port):
     """One machine's launch as the page has it, here, with a process a machine and our recipe."""
-    here = {"10.0.0.1": "127.0.0.1", "29500": str(port), "16": "2", "qwen3_vl_8b": str(given)}
-    words = [here.get(word, word) for word in shlex.split(line)]
+    replacements = {"10.0.0.1": "127.0.0.1", "29500": str(port), "16": "2", "qwen3_vl_8b": str(recipe_file)}
+    arguments = [replacements.get(argument, argument) for argument in shlex.split(command)]
     return subprocess.Popen(
-        [sys.executable, "-m", "accelerate.commands.launch", *words],
+        [sys.executable, "-m", "accelerate.commands.launch", *arguments],
         cwd=ROOT,
-        env={**os.environ, **SPEAKS},
+        env={**os.environ, **SUBPROCESS_ENV},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def test_two_machines_learn_what_one_process_learns(tmp_path):
-    llama = base(tmp_path / "llama")
-    alone, both = (
-        written(recipe(llama, tmp_path / name, max_steps=3), tmp_path / f"{name}.yaml")
+def test_two_machines_match_one_process(tmp_path):
+    llama = save_tiny_model(tmp_path / "llama")
+    single_recipe, multi_recipe = (
+        write_recipe(build_recipe(llama, tmp_path / name, max_steps=3), tmp_path / f"{name}.yaml")
         for name in ("alone", "both")
     )
-    single = start(ROOT / "finetune/lora.py", "--recipe", alone)
-    assert single.returncode == 0, single.stderr[-4000:]
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    assert [re.search(r"--machine_rank (\d)", line)[1] for line in LAUNCHES] == ["0", "1"]
-    machines = [launched(line, both, port) for line in LAUNCHES]
+    process = run_process(ROOT / "finetune/lora.py", "--recipe", single_recipe)
+    assert process.returncode == 0, process.stderr[-4000:]
+    with socket.socket() as probe_socket:
+        probe_socket.bind(("127.0.0.1", 0))
+        port = probe_socket.getsockname()[1]
+    assert [re.search(r"--machine_rank (\d)", command)[1] for command in LAUNCH_COMMANDS] == ["0", "1"]
+    machines = [launch_machine(command, multi_recipe, port) for command in LAUNCH_COMMANDS]
     try:
-        said = [machine.communicate(timeout=280)[0] for machine in machines]
+        outputs = [machine.communicate(timeout=280)[0] for machine in machines]
     finally:
         for machine in machines:
             machine.kill()
-    assert [machine.returncode for machine in machines] == [0, 0], said[0][-4000:] + said[1][-4000:]
-    one, two = (log(tmp_path / name, "step", "loss", "grad_norm") for name in ("alone", "both"))
-    assert len(one) == 3
-    for mine, theirs in zip(one, two, strict=True):
-        assert theirs == pytest.approx(mine, rel=1e-4)
-    assert manifest.whole(tmp_path / "both/adapter")
-    first, second = (
+    assert [machine.returncode for machine in machines] == [0, 0], outputs[0][-4000:] + outputs[1][-4000:]
+    single_log, multi_log = (read_log(tmp_path / name, "step", "loss", "grad_norm") for name in ("alone", "both"))
+    assert len(single_log) == 3
+    for single_row, multi_row in zip(single_log, multi_log, strict=True):
+        assert multi_row == pytest.approx(single_row, rel=1e-4)
+    assert manifest.is_intact(tmp_path / "both/adapter")
+    single_tensors, multi_tensors = (
         load_file(tmp_path / name / "adapter/adapter_model.safetensors")
         for name in ("alone", "both")
     )
-    assert first.keys() == second.keys()
-    for key, tensor in first.items():
-        torch.testing.assert_close(second[key], tensor, rtol=1e-4, atol=1e-5)
-    assert ["both/adapter" in words for words in said] == [True, False]
+    assert single_tensors.keys() == multi_tensors.keys()
+    for key, tensor in single_tensors.items():
+        torch.testing.assert_close(multi_tensors[key], tensor, rtol=1e-4, atol=1e-5)
+    assert ["both/adapter" in output for output in outputs] == [True, False]

@@ -11,13 +11,13 @@ import torch
 
 from gen_msa.backends.local import weights
 from gen_msa.errors import UserError
-from gen_msa.finetuning.opening import open_model
-from tests.finetuning.adapted import inputs, logits, recipe
+from gen_msa.finetuning.opening import load_model
+from tests.finetuning.adapted import model_inputs, logits, build_recipe
 from tests.fixtures.tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def model_folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     for family in ("llama", "idefics3"):
         tiny = tiny_model(family)
@@ -26,47 +26,47 @@ def folders(tmp_path_factory):
     return root
 
 
-def opened(folder, **settings):
-    return open_model(recipe(model_name_or_path=str(folder), device="cpu", **settings))
+def load_tiny_model(folder, **settings):
+    return load_model(build_recipe(model_name_or_path=str(folder), device="cpu", **settings))
 
 
 @pytest.mark.parametrize("family", ["llama", "idefics3"])
-def test_it_is_the_model_of_the_folder_with_its_processor_and_hash(folders, family):
-    found = opened(folders / family)
-    tiny, given = tiny_model(family), inputs(family)
-    assert torch.equal(logits(found.model, given), logits(tiny.model, given))
-    assert type(found.processor) is type(tiny.processor)
-    assert found.folder == folders / family
-    assert found.base_hash == weights.revision(folders / family)
-    assert not found.model.config.get_text_config().use_cache
+def test_load_model_returns_model_processor_and_hash(model_folders, family):
+    loaded = load_tiny_model(model_folders / family)
+    tiny, batch = tiny_model(family), model_inputs(family)
+    assert torch.equal(logits(loaded.model, batch), logits(tiny.model, batch))
+    assert type(loaded.processor) is type(tiny.processor)
+    assert loaded.folder == model_folders / family
+    assert loaded.base_hash == weights.folder_revision(model_folders / family)
+    assert not loaded.model.config.get_text_config().use_cache
 
 
-def test_the_hash_follows_the_weights(folders, tmp_path):
-    for path in (folders / "llama").iterdir():
+def test_base_hash_follows_the_model_folder(model_folders, tmp_path):
+    for path in (model_folders / "llama").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    same = opened(tmp_path).base_hash
-    told = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**told, "rms_norm_eps": 1e-3}))
-    assert same == opened(folders / "llama").base_hash != opened(tmp_path).base_hash
+    copied_hash = load_tiny_model(tmp_path).base_hash
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
+    assert copied_hash == load_tiny_model(model_folders / "llama").base_hash != load_tiny_model(tmp_path).base_hash
 
 
-def test_precision_and_attention_are_the_recipes(folders):
-    usual = opened(folders / "llama").model
-    asked = opened(folders / "llama", dtype="bfloat16", attn_implementation="eager").model
-    assert (usual.dtype, usual.config._attn_implementation) == (torch.float32, "sdpa")
-    assert (asked.dtype, asked.config._attn_implementation) == (torch.bfloat16, "eager")
+def test_dtype_and_attention_follow_the_recipe(model_folders):
+    default = load_tiny_model(model_folders / "llama").model
+    configured = load_tiny_model(model_folders / "llama", dtype="bfloat16", attn_implementation="eager").model
+    assert (default.dtype, default.config._attn_implementation) == (torch.float32, "sdpa")
+    assert (configured.dtype, configured.config._attn_implementation) == (torch.bfloat16, "eager")
 
 
-def test_half_precision_without_loss_scaling_is_refused(folders):
+def test_float16_is_rejected(model_folders):
     with pytest.raises(UserError, match="float16 loses small gradients"):
-        opened(folders / "llama", dtype="float16")
+        load_tiny_model(model_folders / "llama", dtype="float16")
 
 
-def test_an_adapter_is_no_base(folders):
+def test_adapter_as_base_is_rejected(model_folders):
     with pytest.raises(UserError, match="not on another adapter"):
-        opened(f"{folders / 'llama'}@{folders / 'idefics3'}")
+        load_tiny_model(f"{model_folders / 'llama'}@{model_folders / 'idefics3'}")
 
 
-def test_a_model_that_is_not_there_is_named():
+def test_missing_model_is_named():
     with pytest.raises(UserError, match="no/such-model"):
-        opened("no/such-model")
+        load_tiny_model("no/such-model")

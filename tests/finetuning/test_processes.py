@@ -9,34 +9,34 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from gen_msa.errors import UserError
 from gen_msa.finetuning import processes
-from gen_msa.finetuning.adapting import Trained
-from tests.finetuning.adapted import recipe
+from gen_msa.finetuning.adapting import TrainableParam
+from tests.finetuning.adapted import build_recipe
 
-SAID = recipe(device="cpu")
+RECIPE = build_recipe(device="cpu")
 
 
 @pytest.mark.parametrize(
     ("flag", "name"),
     [("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")],
 )
-def test_ways_to_split_a_model_are_refused_by_name(monkeypatch, flag, name):
+def test_unsupported_sharding_is_rejected_by_name(monkeypatch, flag, name):
     monkeypatch.setenv(f"ACCELERATE_USE_{flag}", "true")
     with pytest.raises(UserError, match=f"{name} is not supported") as caught:
-        processes.begin(SAID)
-    assert "fsdp2.yaml" in caught.value.mend
+        processes.create_accelerator(RECIPE)
+    assert "fsdp2.yaml" in caught.value.hint
 
 
-def test_a_launchers_file_does_not_change_precision_or_accumulation(monkeypatch):
+def test_launcher_settings_do_not_change_precision_or_accumulation(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    accelerator = processes.begin(SAID)
+    accelerator = processes.create_accelerator(RECIPE)
     assert accelerator.mixed_precision == "no"
     assert accelerator.gradient_accumulation_steps == 1
     assert accelerator.device.type == "cpu"
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "partly"),
+    ("kind", "name", "find_unused"),
     [
         ("attention", "layers.0.q_proj.lora_A", False),
         ("projector", "projector.weight", True),
@@ -44,13 +44,13 @@ def test_a_launchers_file_does_not_change_precision_or_accumulation(monkeypatch)
         ("mlp", "layers.0.experts.3.lora_A", True),
     ],
 )
-def test_processes_wait_for_no_gradient_that_may_not_come(kind, name, partly):
+def test_ddp_tolerates_params_that_may_lack_gradients(kind, name, find_unused):
     accelerator = SimpleNamespace(ddp_handler=None)
-    processes.share_gradients(accelerator, [Trained(kind, name, (1,), 1)])
-    assert accelerator.ddp_handler.find_unused_parameters is partly
+    processes.configure_ddp(accelerator, [TrainableParam(kind, name, (1,), 1)])
+    assert accelerator.ddp_handler.find_unused_parameters is find_unused
 
 
-def test_one_process_agrees_with_itself_and_keeps_its_value():
-    alone = SimpleNamespace(num_processes=1)
-    processes.agree(alone, "rows", "abc")
-    assert processes.from_main(alone, 0.5) == 0.5
+def test_single_process_broadcast_keeps_its_value():
+    single_process = SimpleNamespace(num_processes=1)
+    processes.assert_equal_across_ranks(single_process, "rows", "abc")
+    assert processes.broadcast(single_process, 0.5) == 0.5

@@ -16,32 +16,32 @@ from pydantic import ValidationError
 from torch.nn.functional import cosine_similarity
 
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.finetuning import quantising
-from gen_msa.finetuning.adapting import adapt, precision, save_adapter, trainable
+from gen_msa.finetuning import load_model as load_model_module
+from gen_msa.finetuning.adapting import wrap_with_peft, mixed_precision, write_adapter_weights, trainable_params
 from gen_msa.finetuning.gradients import check_gradients
-from gen_msa.finetuning.opening import open_model
-from tests.finetuning.adapted import backward, inputs, logits, recipe, train
+from gen_msa.finetuning.opening import load_model
+from tests.finetuning.adapted import backward, model_inputs, logits, build_recipe, train
 from tests.fixtures.tiny_models import tiny_model
 from tests.fixtures.tiny_parts import text_settings
 from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 
-KINDS = {"int8": Linear8bitLt, "nf4": Linear4bit}
-LOW = {"bf16": True, "dtype": "bfloat16"}
+QUANTIZED_LAYERS = {"int8": Linear8bitLt, "nf4": Linear4bit}
+BF16 = {"bf16": True, "dtype": "bfloat16"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def text_model_folder(tmp_path_factory):
     """A text model whose layers are as wide as a block of NF4."""
     root = tmp_path_factory.mktemp("model")
     torch.manual_seed(7)
-    wide = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
-    hf.LlamaForCausalLM(hf.LlamaConfig(**{**text_settings("llama"), **wide})).save_pretrained(root)
+    size_settings = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+    hf.LlamaForCausalLM(hf.LlamaConfig(**{**text_settings("llama"), **size_settings})).save_pretrained(root)
     tiny_tokenizer("llama").save_pretrained(root)
     return root
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory):
+def vision_model_folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("seeing")
     tiny = tiny_model("idefics3")
     tiny.model.save_pretrained(root)
@@ -49,29 +49,29 @@ def seeing(tmp_path_factory):
     return root
 
 
-def ready(folder, **settings):
-    said = recipe(model_name_or_path=str(folder), device="cpu", **settings)
+def quantized_peft_model(model_folder, **settings):
+    train_recipe = build_recipe(model_name_or_path=str(model_folder), device="cpu", **settings)
     torch.manual_seed(5)
-    return adapt(open_model(said).model, said), said
+    return wrap_with_peft(load_model(train_recipe).model, train_recipe), train_recipe
 
 
-def looked_at(model, said):
+def evaluate_once(model, recipe):
     """A forward without gradients in evaluation mode, as a look at the dev posts is."""
-    with precision(model, said):
-        logits(model, inputs("llama"))
+    with mixed_precision(model, recipe):
+        logits(model, model_inputs("llama"))
     model.train()
 
 
-def of_b(model):
+def lora_b_gradients(model):
     return {n: p.grad for n, p in model.named_parameters() if ".lora_B." in n}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_only_the_language_models_linear_layers_are_quantised(seeing, kind):
-    model, _ = ready(seeing, quantization=kind, train_projector=True)
-    inner = model.get_base_model()
-    small = {n for n, m in inner.named_modules() if isinstance(m, KINDS[kind])}
-    assert small == {
+@pytest.mark.parametrize("quantization", QUANTIZED_LAYERS)
+def test_only_language_model_linear_layers_are_quantized(vision_model_folder, quantization):
+    model, _ = quantized_peft_model(vision_model_folder, quantization=quantization, train_projector=True)
+    base_model = model.get_base_model()
+    quantized_names = {n for n, m in base_model.named_modules() if isinstance(m, QUANTIZED_LAYERS[quantization])}
+    assert quantized_names == {
         f"model.text_model.layers.{i}.{layer}.base_layer"
         for i in (0, 1)
         for layer in (
@@ -79,72 +79,72 @@ def test_only_the_language_models_linear_layers_are_quantised(seeing, kind):
             *(f"mlp.{x}_proj" for x in ("gate", "up", "down")),
         )
     }
-    assert {n.dtype for n in inner.model.vision_model.parameters()} == {torch.float32}
+    assert {n.dtype for n in base_model.model.vision_model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("settings", [{}, LOW], ids=["float32", "bfloat16"])
-def test_every_lora_weight_learns_in_float32_after_a_look_at_dev(folder, kind, settings):
-    model, said = ready(folder, quantization=kind, **settings)
-    looked_at(model, said)
-    train(model, said, inputs("llama"))
+@pytest.mark.parametrize("quantization", QUANTIZED_LAYERS)
+@pytest.mark.parametrize("settings", [{}, BF16], ids=["float32", "bfloat16"])
+def test_all_lora_weights_train_in_float32_after_evaluation(text_model_folder, quantization, settings):
+    model, recipe = quantized_peft_model(text_model_folder, quantization=quantization, **settings)
+    evaluate_once(model, recipe)
+    train(model, recipe, model_inputs("llama"))
     assert check_gradients(model) == []
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
-    assert len(trainable(model)) == 2 * 2 * 7
+    assert len(trainable_params(model)) == 2 * 2 * 7
 
 
-@pytest.mark.parametrize(("kind", "least"), [("int8", 0.99), ("nf4", 0.95)])
-def test_gradients_point_where_those_of_bfloat16_do(folder, kind, least):
-    flat = []
-    for name in ("none", kind):
-        model, said = ready(folder, quantization=name, **LOW)
-        looked_at(model, said)
-        backward(model, said, inputs("llama"))
-        flat.append(torch.cat([g.flatten() for g in of_b(model).values()]))
-    assert least <= cosine_similarity(flat[0], flat[1], dim=0) < 1
+@pytest.mark.parametrize(("quantization", "min_similarity"), [("int8", 0.99), ("nf4", 0.95)])
+def test_quantized_gradients_are_close_to_bfloat16(text_model_folder, quantization, min_similarity):
+    flat_gradients = []
+    for name in ("none", quantization):
+        model, recipe = quantized_peft_model(text_model_folder, quantization=name, **BF16)
+        evaluate_once(model, recipe)
+        backward(model, recipe, model_inputs("llama"))
+        flat_gradients.append(torch.cat([g.flatten() for g in lora_b_gradients(model).values()]))
+    assert min_similarity <= cosine_similarity(flat_gradients[0], flat_gradients[1], dim=0) < 1
 
 
 @pytest.mark.skipif(not has_avx512bf16(), reason="this CPU has no AVX512-BF16: nothing is repacked")
-def test_without_the_cure_nf4_loses_gradients_on_this_cpu_and_the_check_says_so(
-    folder, monkeypatch
+def test_without_the_fix_nf4_gradient_loss_is_detected(
+    text_model_folder, monkeypatch
 ):
-    monkeypatch.setattr(quantising, "cure", lambda model: None)
-    model, said = ready(folder, quantization="nf4", **LOW)
-    looked_at(model, said)
-    assert backward(model, said, inputs("llama")) == pytest.approx(6.07, abs=0.1)
-    lost = {n.split(".")[-4] for n, gradient in of_b(model).items() if not gradient.any()}
-    assert {"q_proj", "k_proj", "v_proj"} <= lost
+    monkeypatch.setattr(load_model_module, "fix_quantized_modules", lambda model: None)
+    model, recipe = quantized_peft_model(text_model_folder, quantization="nf4", **BF16)
+    evaluate_once(model, recipe)
+    assert backward(model, recipe, model_inputs("llama")) == pytest.approx(6.07, abs=0.1)
+    zero_layers = {n.split(".")[-4] for n, gradient in lora_b_gradients(model).items() if not gradient.any()}
+    assert {"q_proj", "k_proj", "v_proj"} <= zero_layers
     with pytest.raises(UserError, match="q_proj"):
         check_gradients(model)
 
 
-def test_an_adapter_trained_on_four_bits_reads_back_on_them(folder, tmp_path):
+def test_nf4_adapter_reloads_identically(text_model_folder, tmp_path):
     from peft import PeftModel
 
-    model, said = ready(folder, quantization="nf4")
-    given = inputs("llama")
-    untrained = logits(model, given)
-    train(model.train(), said, given)
-    trained = logits(model, given)
-    assert not torch.equal(trained, untrained)
-    save_adapter(model, tmp_path)
-    again = PeftModel.from_pretrained(open_model(said).model, tmp_path)
-    assert torch.equal(logits(again, given), trained)
+    model, recipe = quantized_peft_model(text_model_folder, quantization="nf4")
+    batch = model_inputs("llama")
+    logits_before = logits(model, batch)
+    train(model.train(), recipe, batch)
+    logits_after = logits(model, batch)
+    assert not torch.equal(logits_after, logits_before)
+    write_adapter_weights(model, tmp_path)
+    reloaded = PeftModel.from_pretrained(load_model(recipe).model, tmp_path)
+    assert torch.equal(logits(reloaded, batch), logits_after)
 
 
-def test_quantised_weights_cannot_be_trained_whole():
+def test_full_finetuning_of_quantized_weights_is_rejected():
     with pytest.raises(ValidationError, match="finetuning_type: lora"):
-        recipe(finetuning_type="full", quantization="nf4")
+        build_recipe(finetuning_type="full", quantization="nf4")
 
 
-def test_without_bitsandbytes_the_extra_is_named(folder, monkeypatch):
-    real = builtins.__import__
+def test_missing_bitsandbytes_names_the_extra(text_model_folder, monkeypatch):
+    original_import = builtins.__import__
 
-    def absent(name, *rest):
+    def import_without_bitsandbytes(name, *args):
         if name == "bitsandbytes":
             raise ImportError(name)
-        return real(name, *rest)
+        return original_import(name, *args)
 
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(builtins, "__import__", import_without_bitsandbytes)
     with pytest.raises(MissingExtra, match=r"gen-msa\[quant\]"):
-        quantising.settings(recipe(quantization="int8"), "cpu")
+        quantising.quantization_options(build_recipe(quantization="int8"), "cpu")

@@ -8,38 +8,38 @@ pytest.importorskip("peft", reason="peft is not installed")
 import torch
 from peft import PeftModel
 
-from gen_msa.finetuning.adapting import save_adapter
-from gen_msa.finetuning.opening import use_cache
-from tests.finetuning.adapted import adapted, fresh, inputs, logits, train
-from tests.fixtures.tiny_models import FAMILIES, PICTURED
+from gen_msa.finetuning.adapting import write_adapter_weights
+from gen_msa.finetuning.opening import set_use_cache
+from tests.finetuning.adapted import tiny_peft_model, copy_tiny_model, model_inputs, logits, train
+from tests.fixtures.tiny_models import FAMILIES, VISION_FAMILIES
 
-BOTH = {"train_vision": True, "train_projector": True}
+TRAIN_VISION_AND_PROJECTOR = {"train_vision": True, "train_projector": True}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_saved_reads_back_without_any_difference_and_merges_to_1e_5(family, tmp_path):
-    model, said = adapted(family, **(BOTH if family in PICTURED else {}))
-    given = inputs(family)
-    untrained = logits(model, given)
-    train(model.train(), said, given)
-    trained = logits(model, given)
-    save_adapter(model, tmp_path)
-    again = PeftModel.from_pretrained(fresh(family), tmp_path)
-    assert torch.equal(logits(again, given), trained)
-    assert (trained - untrained).abs().max() > 0.01
-    merged = again.merge_and_unload()
-    assert (logits(merged, given) - trained).abs().max() <= 1e-5 * trained.abs().max()
+def test_adapter_reloads_identically_and_merges_within_tolerance(family, tmp_path):
+    model, recipe = tiny_peft_model(family, **(TRAIN_VISION_AND_PROJECTOR if family in VISION_FAMILIES else {}))
+    batch = model_inputs(family)
+    logits_before = logits(model, batch)
+    train(model.train(), recipe, batch)
+    logits_after = logits(model, batch)
+    write_adapter_weights(model, tmp_path)
+    reloaded = PeftModel.from_pretrained(copy_tiny_model(family), tmp_path)
+    assert torch.equal(logits(reloaded, batch), logits_after)
+    assert (logits_after - logits_before).abs().max() > 0.01
+    merged = reloaded.merge_and_unload()
+    assert (logits(merged, batch) - logits_after).abs().max() <= 1e-5 * logits_after.abs().max()
     files = {p.name for p in tmp_path.iterdir()}
     assert files == {"adapter_config.json", "adapter_model.safetensors"}
 
 
-def test_a_whole_model_reads_back_without_any_difference_and_keeps_its_cache(tmp_path):
-    model, said = adapted("llava", finetuning_type="full", **BOTH)
-    use_cache(model, False)  # as a model is opened for training
-    given = inputs("llava")
-    train(model, said, given)
-    save_adapter(model, tmp_path)
-    again = type(model).from_pretrained(tmp_path)
-    assert torch.equal(logits(again, given), logits(model, given))
-    assert again.config.get_text_config().use_cache
+def test_full_model_reloads_identically_with_use_cache(tmp_path):
+    model, recipe = tiny_peft_model("llava", finetuning_type="full", **TRAIN_VISION_AND_PROJECTOR)
+    set_use_cache(model, False)  # as a model is opened for training
+    batch = model_inputs("llava")
+    train(model, recipe, batch)
+    write_adapter_weights(model, tmp_path)
+    reloaded = type(model).from_pretrained(tmp_path)
+    assert torch.equal(logits(reloaded, batch), logits(model, batch))
+    assert reloaded.config.get_text_config().use_cache
     assert not model.config.get_text_config().use_cache

@@ -10,152 +10,152 @@ pytest.importorskip("peft", reason="peft is not installed")
 
 from gen_msa import prompting
 from gen_msa.errors import UserError
-from gen_msa.finetuning.loop import Run
+from gen_msa.finetuning.loop import FinetuneRun
 from gen_msa.finetuning.loss import FIELDS
-from gen_msa.readers import ReaderSettings, make
+from gen_msa.readers import PredictorSettings, make
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
-from tests.finetuning.running import base, log, recipe, weights
+from tests.finetuning.running import save_tiny_model, read_log, build_recipe, trained_weights
 
-WORDS = {Polarity.POSITIVE: "great", Polarity.NEGATIVE: "awful", Polarity.NEUTRAL: "there"}
+OPINION_WORDS = {Polarity.POSITIVE: "great", Polarity.NEGATIVE: "awful", Polarity.NEUTRAL: "there"}
 SCREEN, SOUP = "screen", "soup"
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    return base(tmp_path_factory.mktemp("models") / "llama")
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "llama")
 
 
 def example(i):
     """A post of two aspects; the teacher explains the first of each."""
-    one, two = (list(Polarity)[(i + k) % 3] for k in range(2))
-    text = f"The screen is {WORDS[one]} and the soup is {WORDS[two]}, day {i}"
+    screen_polarity, soup_polarity = (list(Polarity)[(i + k) % 3] for k in range(2))
+    text = f"The screen is {OPINION_WORDS[screen_polarity]} and the soup is {OPINION_WORDS[soup_polarity]}, day {i}"
     aspects = tuple(Aspect(term=t, start=text.index(t)) for t in (SCREEN, SOUP))
     gold = [
-        Opinion(by="gold", aspect=a, polarity=p) for a, p in zip(aspects, (one, two), strict=True)
+        Opinion(annotator="gold", aspect=a, polarity=p) for a, p in zip(aspects, (screen_polarity, soup_polarity), strict=True)
     ]
-    reason = f"It says {WORDS[one]} of the screen."
-    taught = Opinion(by="big:teacher", aspect=aspects[0], polarity=one, explanation=reason)
-    return Example(post=Post(id=str(i), text=text, aspects=aspects), opinions=(*gold, taught))
+    rationale = f"It says {OPINION_WORDS[screen_polarity]} of the screen."
+    teacher_opinion = Opinion(annotator="big:teacher", aspect=aspects[0], polarity=screen_polarity, explanation=rationale)
+    return Example(post=Post(id=str(i), text=text, aspects=aspects), opinions=(*gold, teacher_opinion))
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def teacher_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "teacher.jsonl"
     path.write_text("".join(example(i).model_dump_json() + "\n" for i in range(6)), "utf-8")
     return path
 
 
-def run(llama, teacher, out, *, factor=None, **given):
+def train_run(llama, teacher_file, out, *, task_weight=None, **overrides):
     """A finished run, label alone without a `factor`; the same posts in the same batches."""
-    also = {"prompt": "reader/reason_first", "learn": ["explanation", "form"], "weight": factor}
+    extra_task = {"prompt": "predict/reason_first", "learn": ["explanation", "form"], "weight": task_weight}
     data = {
-        "source": str(teacher),
-        "prompt": "reader/brief_label",
-        "reasons": "by:big:teacher",
-        "also": [] if factor is None else [also],
+        "source": str(teacher_file),
+        "prompt": "predict/brief_label",
+        "rationales": "from_annotator:big:teacher",
+        "extra_tasks": [] if task_weight is None else [extra_task],
     }
     # By length other posts would meet, and reasons are part of a length.
-    levers = {"bucketing": False, "prefetch": 0}
-    reading = {"cues": {}, "reask_prompt": ""}
-    said = {"data": [data], "levers": levers, "reading": reading, **given}
-    made = Run(recipe(llama, out, **said))
-    made.tell()
-    made.train()
-    return made
+    optimizations = {"bucketing": False, "prefetch": 0}
+    inference = {"cues": {}, "reask_prompt": ""}
+    fields = {"data": [data], "optimizations": optimizations, "inference": inference, **overrides}
+    finished_run = FinetuneRun(build_recipe(llama, out, **fields))
+    finished_run.log_start()
+    finished_run.train()
+    return finished_run
 
 
-def apart(a, b):
+def max_difference(a, b):
     return max(float((x - y).abs().max()) for x, y in zip(a.values(), b.values(), strict=True))
 
 
-def test_lambda_0_is_training_on_labels_alone_and_any_other_is_not(
-    llama, teacher, tmp_path, capsys
+def test_zero_task_weight_equals_label_only_training(
+    llama, teacher_file, tmp_path, capsys
 ):
-    label, none, some = (
+    label_only, zero_weight, weighted = (
         # Adam makes a step of any gradient, be it of rounding alone: a small rate keeps that small.
-        run(llama, teacher, tmp_path / name, factor=factor, learning_rate=1e-4)
-        for name, factor in (("label", None), ("none", 0.0), ("some", 0.5))
+        train_run(llama, teacher_file, tmp_path / name, task_weight=task_weight, learning_rate=1e-4)
+        for name, task_weight in (("label", None), ("zero", 0.0), ("weighted", 0.5))
     )
-    assert [len(r.prepared.lines[0][0].rows) for r in (label, none, some)] == [2, 3, 3]
-    alone = weights(label)
-    assert apart(alone, weights(none)) <= 1e-6
-    assert apart(alone, weights(some)) > 5e-5
-    assert log(tmp_path / "none", "loss") == pytest.approx(
-        log(tmp_path / "label", "loss"), rel=1e-5
+    assert [len(r.prepared.sequences[0][0].rows) for r in (label_only, zero_weight, weighted)] == [2, 3, 3]
+    label_weights = trained_weights(label_only)
+    assert max_difference(label_weights, trained_weights(zero_weight)) <= 1e-6
+    assert max_difference(label_weights, trained_weights(weighted)) > 5e-5
+    assert read_log(tmp_path / "none", "loss") == pytest.approx(
+        read_log(tmp_path / "label", "loss"), rel=1e-5
     )
-    told = capsys.readouterr().err
-    assert "reader/reason_first: 6 rows beside the first task; 6 without a reason" in told
+    output = capsys.readouterr().err
+    assert "predict/reason_first: 6 rows beside the first task; 6 without a reason" in output
 
 
-def test_one_sequence_a_post_and_two_train_the_same_weights(llama, teacher, tmp_path):
-    on = run(llama, teacher, tmp_path / "on", factor=0.5, max_steps=2)
-    off = run(
-        llama, teacher, tmp_path / "off", factor=0.5, max_steps=2,
-        levers={"bucketing": False, "prefetch": 0, "branches": False},
+def test_packed_and_separate_tasks_train_alike(llama, teacher_file, tmp_path):
+    packed = train_run(llama, teacher_file, tmp_path / "on", task_weight=0.5, max_steps=2)
+    separate = train_run(
+        llama, teacher_file, tmp_path / "off", task_weight=0.5, max_steps=2,
+        optimizations={"bucketing": False, "prefetch": 0, "prefix_packing": False},
     )  # fmt: skip
-    assert [len(lines) for r in (on, off) for lines in r.prepared.lines[:1]] == [1, 3]
-    losses = [log(tmp_path / name, "loss") for name in ("on", "off")]
+    assert [len(sequences) for r in (packed, separate) for sequences in r.prepared.sequences[:1]] == [1, 3]
+    losses = [read_log(tmp_path / name, "loss") for name in ("on", "off")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_the_reason_task_is_learned_and_moves_the_weights_the_label_task_uses(
-    llama, teacher, tmp_path
+def test_rationale_task_is_learned_in_shared_weights(
+    llama, teacher_file, tmp_path
 ):
-    made = Run(run(llama, teacher, tmp_path / "a", factor=1.0, max_steps=16, save_steps=16).recipe)
-    batches = made.planner.batches(next(made.planner.left(0)))
+    finished_run = FinetuneRun(train_run(llama, teacher_file, tmp_path / "a", task_weight=1.0, max_steps=16, save_steps=16).recipe)
+    batches = finished_run.sampler.step_batches(next(finished_run.sampler.remaining_steps(0)))
     for batch in batches:  # the label task is put to silence
         batch.weights = batch.weights * (batch.fields == FIELDS.index("explanation"))
-    made.stepper.backward(batches)
-    moved = {n for n, p in made.model.named_parameters() if p.grad is not None and p.grad.any()}
-    layers = {n.partition("layers.")[2].partition(".")[0] for n in moved}
-    assert len(layers) == made.model.config.num_hidden_layers
-    found = log(tmp_path / "a", "loss_explanation")
-    assert found[-1] < 0.9 * found[0]
+    finished_run.train_step.backward(batches)
+    params_with_grad = {n for n, p in finished_run.model.named_parameters() if p.grad is not None and p.grad.any()}
+    layers = {n.partition("layers.")[2].partition(".")[0] for n in params_with_grad}
+    assert len(layers) == finished_run.model.config.num_hidden_layers
+    losses = read_log(tmp_path / "a", "loss_explanation")
+    assert losses[-1] < 0.9 * losses[0]
 
 
-def test_read_the_label_comes_alone_and_the_reason_on_request(llama, teacher, tmp_path):
-    made = run(llama, teacher, tmp_path / "out", factor=1.0)
+def test_inference_gives_label_only_unless_explanation_is_requested(llama, teacher_file, tmp_path):
+    finished_run = train_run(llama, teacher_file, tmp_path / "out", task_weight=1.0)
     posts = [example(i).post for i in range(3)]
-    given = {"reader": f"transformers:{llama}@{made.adapter}", "backend": {"device": "cpu"}}
-    label, reason = (
-        answered(make(ReaderSettings(**given, **asked), Path()), posts)
-        for asked in ({}, {"prompt": "reader/reason_first"})
+    settings = {"model": f"transformers:{llama}@{finished_run.adapter_folder}", "backend": {"device": "cpu"}}
+    label_answers, explained_answers = (
+        predict_answers(make(PredictorSettings(**settings, **prompt_settings), Path()), posts)
+        for prompt_settings in ({}, {"prompt": "predict/reason_first"})
     )
-    assert len(label.opinions) == len(reason.opinions) == 6
+    assert len(label_answers.opinions) == len(explained_answers.opinions) == 6
     # A model of random numbers ends no answer by itself: the prompt's own limit does.
-    most = prompting.load("reader/brief_label").max_new_tokens
-    assert 0 < max(label.tokens) <= most == 8
-    assert all(o.polarity and not o.explanation for o in label.opinions)
-    assert all((o.raw or "").startswith(f"Sentiment: {o.polarity}") for o in label.opinions)
-    assert {o.how["prompt"].partition("@")[0] for o in label.opinions} == {"reader/brief_label"}
-    assert {o.how["prompt"].partition("@")[0] for o in reason.opinions} == {"reader/reason_first"}
-    assert max(reason.tokens) > max(label.tokens)
+    max_tokens = prompting.load_prompt("predict/brief_label").max_new_tokens
+    assert 0 < max(label_answers.tokens) <= max_tokens == 8
+    assert all(o.polarity and not o.explanation for o in label_answers.opinions)
+    assert all((o.raw or "").startswith(f"Sentiment: {o.polarity}") for o in label_answers.opinions)
+    assert {o.provenance["prompt"].partition("@")[0] for o in label_answers.opinions} == {"predict/brief_label"}
+    assert {o.provenance["prompt"].partition("@")[0] for o in explained_answers.opinions} == {"predict/reason_first"}
+    assert max(explained_answers.tokens) > max(label_answers.tokens)
     with pytest.raises(UserError, match="was trained with"):
-        make(ReaderSettings(prompt="reader/full", **given), Path())
+        make(PredictorSettings(prompt="predict/full", **settings), Path())
 
 
-class Answered(NamedTuple):
+class Answers(NamedTuple):
     opinions: list
     tokens: list
 
 
-def answered(reader, posts):
+def predict_answers(predictor, posts):
     """What a reader says of posts, and how many tokens each answer took."""
-    counting = Counting(reader.backend)
-    said = [o for r in reader.over(counting).read(posts) for o in r.opinions]
-    return Answered(said, counting.tokens)
+    backend = CountingBackend(predictor.backend)
+    opinions = [o for r in predictor.with_backend(backend).predict(posts) for o in r.opinions]
+    return Answers(opinions, backend.tokens)
 
 
-class Counting:
+class CountingBackend:
     """A backend that counts the tokens it is answered with."""
 
     def __init__(self, backend):
         self._backend, self.tokens = backend, []
 
     def complete(self, requests):
-        found = self._backend.complete(requests)
-        self.tokens += [c.new_tokens for c in found]
-        return found
+        completions = self._backend.complete(requests)
+        self.tokens += [c.new_tokens for c in completions]
+        return completions
 
     def __getattr__(self, name):
         return getattr(self._backend, name)

@@ -8,7 +8,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 import torch
 
 from gen_msa.finetuning.loop import finetune
-from tests.finetuning.running import base, log, recipe
+from tests.finetuning.running import save_tiny_model, read_log, build_recipe
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,25 +25,25 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    return base(tmp_path_factory.mktemp("models") / "llama")
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "llama")
 
 
-def curve(folder, model, **given):
-    finetune(recipe(model, folder, max_steps=STEPS, lora_dropout=0.0, **given))
-    return [line["loss"] for line in log(folder) if "loss" in line]
+def loss_curve(folder, model, **overrides):
+    finetune(build_recipe(model, folder, max_steps=STEPS, lora_dropout=0.0, **overrides))
+    return [line["loss"] for line in read_log(folder) if "loss" in line]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_losses_on_the_device_are_those_of_the_cpu(llama, tmp_path, kind):
-    given, tolerance = KINDS[kind]
-    wanted = curve(tmp_path / "cpu", llama, device="cpu")
-    found = curve(tmp_path / "cuda", llama, device="cuda", **given)
-    assert len(found) == len(wanted) == STEPS
-    assert found == pytest.approx(wanted, rel=tolerance)
+def test_losses_on_cuda_match_the_cpu(llama, tmp_path, kind):
+    overrides, tolerance = KINDS[kind]
+    expected = loss_curve(tmp_path / "cpu", llama, device="cpu")
+    actual = loss_curve(tmp_path / "cuda", llama, device="cuda", **overrides)
+    assert len(actual) == len(expected) == STEPS
+    assert actual == pytest.approx(expected, rel=tolerance)
 
 
-def test_a_run_on_the_device_is_gone_on_from(llama, tmp_path):
-    given = {"device": "cuda", "save_steps": 2}
-    whole = curve(tmp_path / "whole", llama, **given)
-    again = curve(tmp_path / "whole", llama, **given)
-    assert again == whole
+def test_run_on_cuda_is_resumed(llama, tmp_path):
+    overrides = {"device": "cuda", "save_steps": 2}
+    losses = loss_curve(tmp_path / "whole", llama, **overrides)
+    resumed = loss_curve(tmp_path / "whole", llama, **overrides)
+    assert resumed == losses

@@ -11,8 +11,8 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 import gen_msa as package
 from gen_msa.distilling import recipe
-from gen_msa.distilling.loop import distil
-from gen_msa.distilling.recipe import Data, Losses, Recipe
+from gen_msa.distilling.loop import distill
+from gen_msa.distilling.recipe import DistillData, DistillLossConfig, DistillRecipe
 from gen_msa.types import Opinion
 from tests.fixtures.commands import run
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
@@ -23,72 +23,72 @@ SECTION = PAGE.partition("\n## Students\n")[2].partition("\n## ")[0]
 COMMANDS = re.findall(r"^\$ gen-msa (.+)$", SECTION, re.MULTILINE)
 
 
-def taught(i):
+def teacher_example(i):
     e = example(i)
-    said = [
-        Opinion(by="t", aspect=o.aspect, polarity=o.polarity, probs={o.polarity: 1.0})
+    opinions = [
+        Opinion(annotator="t", aspect=o.aspect, polarity=o.polarity, probs={o.polarity: 1.0})
         for o in e.opinions
     ]
-    return e.model_copy(update={"opinions": tuple(said)})
+    return e.model_copy(update={"opinions": tuple(opinions)})
 
 
-def test_its_commands_train_a_student_from_a_teacher_alone_and_read_with_it(
+def test_commands_train_a_student_and_predict_with_it(
     tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
-    write_examples(tmp_path / "teacher.jsonl", [taught(i) for i in range(12)])
-    bare = [example(i).model_copy(update={"opinions": ()}) for i in range(12)]
-    write_examples(tmp_path / "posts.jsonl", bare)
-    plain, free, _ = map(shlex.split, COMMANDS)
-    assert plain == ["distill", "text"]
-    assert recipe.load(plain[1]).student == "text"
+    write_examples(tmp_path / "teacher.jsonl", [teacher_example(i) for i in range(12)])
+    unlabelled = [example(i).model_copy(update={"opinions": ()}) for i in range(12)]
+    write_examples(tmp_path / "posts.jsonl", unlabelled)
+    text_command, teacher_command, _ = map(shlex.split, COMMANDS)
+    assert text_command == ["distill", "text"]
+    assert recipe.load_recipe(text_command[1]).student == "text"
     # The same command, for a student of a few numbers and without the shipped dev split.
-    small = recipe.load(free[1], free[2:]).model_dump()
-    small |= {"numbers": TINY, "warm": False, "dev": (), "max_length": 48, "num_train_epochs": 2}
-    distil(Recipe.model_validate(small), tokenizer=write_tokenizer(tmp_path))
+    tiny_recipe = recipe.load_recipe(teacher_command[1], teacher_command[2:]).model_dump()
+    tiny_recipe |= {"numbers": TINY, "warm": False, "dev": (), "max_length": 48, "num_train_epochs": 2}
+    distill(DistillRecipe.model_validate(tiny_recipe), tokenizer=write_tokenizer(tmp_path))
     run(COMMANDS[2], monkeypatch, capfd)
     assert len((tmp_path / "opinions.jsonl").read_text().splitlines()) == 12
 
 
-def test_the_table_names_keys_that_are_there():
+def test_table_names_existing_recipe_keys():
     keys = {
         k
         for row in re.findall(r"^\| (`.+?) \|", SECTION, re.M)
         for k in re.findall(r"`([\w.]+)`", row)
     }
-    data = {f"data.N.{k}" for k in Data.model_fields}
-    assert keys <= data | set(Recipe.model_fields)
+    data = {f"data.N.{k}" for k in DistillData.model_fields}
+    assert keys <= data | set(DistillRecipe.model_fields)
     assert {"teacher", "losses", "cues", "folds", "data.N.teachers"} <= keys
-    assert all(f"`{k}`" in SECTION for k in Losses.model_fields)
+    assert all(f"`{k}`" in SECTION for k in DistillLossConfig.model_fields)
 
 
 STEPS = PAGE.partition("\n## A generative student, step by step\n")[2].partition("\n## ")[0]
 
 
-def test_the_commands_step_by_step_name_a_recipe_its_adapter_and_its_prompts():
+def test_tutorial_commands_agree_on_recipe_adapter_and_prompts():
     from gen_msa.finetuning import recipe as tuning
 
-    made, tuned, read, reasoned, own = (
+    annotate_args, finetune_args, explain_args, explain_prompt_args, override_args = (
         shlex.split(c) for c in re.findall(r"^\$ gen-msa (.+)$", STEPS, re.MULTILINE)
     )
-    shipped = tuning.load(tuned[1])
-    (data,) = shipped.data
-    assert made[made.index("-o") + 1] == data.source
-    assert data.reasons == f"by:{made[made.index('--reader') + 1]}"
-    assert read[3] == reasoned[3] == f"builtin:{shipped.output_dir}/adapter"
-    assert "--prompt" not in read
-    assert reasoned[reasoned.index("--prompt") + 1] == data.also[0].prompt
-    mine = tuning.load(own[1], own[2:])
-    assert mine.data[0].also[0].weight == 0.5
-    assert mine.data[0].reasons == "by:echo"
+    default_recipe = tuning.load_recipe(finetune_args[1])
+    (data,) = default_recipe.data
+    assert annotate_args[annotate_args.index("-o") + 1] == data.source
+    assert data.rationales == f"by:{annotate_args[annotate_args.index('--reader') + 1]}"
+    assert explain_args[3] == explain_prompt_args[3] == f"builtin:{default_recipe.output_dir}/adapter"
+    assert "--prompt" not in explain_args
+    assert explain_prompt_args[explain_prompt_args.index("--prompt") + 1] == data.extra_tasks[0].prompt
+    user_recipe = tuning.load_recipe(override_args[1], override_args[2:])
+    assert user_recipe.data[0].extra_tasks[0].weight == 0.5
+    assert user_recipe.data[0].rationales == "by:echo"
 
 
-def test_the_table_step_by_step_names_every_key_of_tasks_and_teachers():
+def test_tutorial_table_names_every_task_and_teacher_key():
     from gen_msa.finetuning import recipe as tuning
 
     keys = set(re.findall(r"^\| `([\w.]+)` \|", STEPS, re.MULTILINE))
-    known = {f"data.N.{k}" for k in tuning.Data.model_fields}
-    known |= {f"loss.{k}" for k in tuning.Loss.model_fields}
-    assert keys <= known
+    known_keys = {f"data.N.{k}" for k in tuning.FinetuneData.model_fields}
+    known_keys |= {f"loss.{k}" for k in tuning.LossConfig.model_fields}
+    assert keys <= known_keys
     assert {"data.N.also", "data.N.confidence", "data.N.soft", "loss.soft"} <= keys
-    assert all(f"`{k}`" in STEPS for k in tuning.Task.model_fields)
+    assert all(f"`{k}`" in STEPS for k in tuning.ExtraTask.model_fields)

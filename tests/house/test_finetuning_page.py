@@ -8,11 +8,11 @@ import pytest
 
 import gen_msa as package
 from gen_msa import shipped
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.finetuning import recipe
 from gen_msa.types import Example
 from tests.fixtures.commands import run
-from tests.fixtures.posts import write_picture
+from tests.fixtures.posts import write_image
 
 ROOT = Path(package.__file__).parent.parent
 PAGE = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     """The page's own lines as posts.jsonl and dev.jsonl, and their picture."""
     for name in ("posts.jsonl", "dev.jsonl"):
         (tmp_path / name).write_text("\n".join(LINES) + "\n", encoding="utf-8")
-    write_picture(tmp_path / "1.jpg")
+    write_image(tmp_path / "1.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,16 +53,16 @@ def model(tmp_path):
     return tmp_path / "model"
 
 
-def test_both_lines_are_posts_with_two_labels_each(folder):
-    first, second = open_source("posts.jsonl").rows()
+def test_example_lines_are_posts_with_two_labels(folder):
+    first, second = open_examples("posts.jsonl").rows()
     for row in (first, second):
         assert isinstance(row, Example)
-        assert [o.polarity for o in row.said_by("gold")] == ["positive", "negative"]
+        assert [o.polarity for o in row.opinions_by("gold")] == ["positive", "negative"]
         assert row.post.media
-    assert all(o.explanation for o in second.said_by("gold"))
+    assert all(o.explanation for o in second.opinions_by("gold"))
 
 
-def test_the_commands_of_the_page_run_one_after_the_other(folder, model, monkeypatch, capfd):
+def test_commands_of_the_page_run_in_order(folder, model, monkeypatch, capfd):
     for command in COMMANDS:
         more = []
         if command.startswith("finetune"):
@@ -70,27 +70,27 @@ def test_the_commands_of_the_page_run_one_after_the_other(folder, model, monkeyp
         if "tiny_cpu" in command:
             more += ["data.0.limit=4", "dev.0.limit=2"]
         run(command.replace(BASE, str(model)), monkeypatch, capfd, *more)
-    for made in ("adapters/mine/adapter", "adapters/again/adapter", "adapters/both/adapter"):
-        assert (folder / made / "adapter_model.safetensors").is_file(), made
+    for adapter in ("adapters/mine/adapter", "adapters/again/adapter", "adapters/both/adapter"):
+        assert (folder / adapter / "adapter_model.safetensors").is_file(), adapter
     assert (folder / "opinions.jsonl").stat().st_size > 0
 
 
 @pytest.mark.parametrize("command", LAUNCHES)
-def test_a_launch_names_what_exists(command):
-    words = shlex.split(command)
-    for word in words:
-        if word.startswith("finetune/"):
-            assert (shipped.folder("finetune").parent / word).is_file()
-    name = words.index("--recipe") + 1
-    assert recipe.load(words[name], words[name + 1 :])
+def test_launch_command_names_existing_files(command):
+    arguments = shlex.split(command)
+    for argument in arguments:
+        if argument.startswith("finetune/"):
+            assert (shipped.resource_folder("finetune").parent / argument).is_file()
+    name = arguments.index("--recipe") + 1
+    assert recipe.load_recipe(arguments[name], arguments[name + 1 :])
 
 
-def test_every_recipe_prompt_and_config_of_the_page_ships():
-    words = set(re.findall(r"`([\w./]+)`", PAGE))
-    known = {*recipe.names(), *shipped.names("prompts", ".jinja")}
-    assert {w for w in words if w.startswith("reader/")} <= known
-    assert {w for w in words if "qlora" in w} <= known
-    configs = {w for w in words if w.endswith(".yaml")}
-    assert configs <= {f"{n}.yaml" for n in shipped.names("finetune/accelerate", ".yaml")}
+def test_every_recipe_prompt_and_config_of_the_page_exists():
+    code_spans = set(re.findall(r"`([\w./]+)`", PAGE))
+    known_names = {*recipe.recipe_names(), *shipped.resource_names("prompts", ".jinja")}
+    assert {w for w in code_spans if w.startswith("reader/")} <= known_names
+    assert {w for w in code_spans if "qlora" in w} <= known_names
+    configs = {w for w in code_spans if w.endswith(".yaml")}
+    assert configs <= {f"{n}.yaml" for n in shipped.resource_names("finetune/accelerate", ".yaml")}
     assert LAUNCHES
     assert COMMANDS

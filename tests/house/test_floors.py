@@ -6,7 +6,7 @@ from pathlib import Path
 import gen_msa
 
 PACKAGE = Path(gen_msa.__file__).parent
-FLOORS = [
+LAYERS = [
     {
         "errors",
         "types",
@@ -31,10 +31,10 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_packages(path: Path) -> set[str]:
     """The rooms of the house that a module imports, inside functions too."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -47,21 +47,21 @@ def imported_rooms(path: Path) -> set[str]:
     return {m.split(".")[1] for m in modules if m.startswith("gen_msa.")} - {"__version__"}
 
 
-def test_every_module_imports_lower_floors_or_its_own_room_only() -> None:
-    wrong = []
+def test_every_module_imports_lower_layers_or_its_own_package() -> None:
+    violations = []
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__":
+        package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if package == "__init__":
             continue
-        assert room in FLOOR_OF, f"{room} has no floor: give it one in this test and DESIGN"
-        for other in imported_rooms(path) - {room}:
-            same_foundation = FLOOR_OF[other] == FLOOR_OF[room] == 0
-            if FLOOR_OF[other] >= FLOOR_OF[room] and not same_foundation:
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {other}")
-    assert wrong == []
+        assert package in LAYER_OF, f"{package} has no floor: give it one in this test and DESIGN"
+        for imported in imported_packages(path) - {package}:
+            same_foundation = LAYER_OF[imported] == LAYER_OF[package] == 0
+            if LAYER_OF[imported] >= LAYER_OF[package] and not same_foundation:
+                violations.append(f"{path.relative_to(PACKAGE)} imports {imported}")
+    assert violations == []
 
 
-def test_the_check_sees_an_upward_import(tmp_path: Path) -> None:
-    bad = tmp_path / "x.py"
-    bad.write_text("def f():\n    from gen_msa.readers import make\n    import gen_msa.cli.demo\n")
-    assert imported_rooms(bad) == {"readers", "cli"}
+def test_upward_import_is_detected(tmp_path: Path) -> None:
+    bad_module = tmp_path / "x.py"
+    bad_module.write_text("def f():\n    from gen_msa.readers import make\n    import gen_msa.cli.demo\n")
+    assert imported_packages(bad_module) == {"readers", "cli"}

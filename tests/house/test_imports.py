@@ -11,13 +11,13 @@ PACKAGE = Path(gen_msa.__file__).parent
 Imports = Mapping[str, set[str]]
 
 
-def modules(package: Path) -> dict[str, Path]:
+def module_files(package: Path) -> dict[str, Path]:
     """Dotted name -> file, of every module below `package`."""
-    found = {}
+    files = {}
     for path in package.rglob("*.py"):
         parts = path.relative_to(package.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
 def run_on_import(body: Iterable[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -36,16 +36,16 @@ def run_on_import(body: Iterable[ast.stmt]) -> Iterator[ast.Import | ast.ImportF
             yield from run_on_import(node.body)
 
 
-def imported(node: ast.Import | ast.ImportFrom) -> set[str]:
+def imported_names(node: ast.Import | ast.ImportFrom) -> set[str]:
     """Dotted names of what a statement imports: modules, or members of them."""
     if isinstance(node, ast.Import):
         return {a.name for a in node.names}
     return {f"{node.module}.{a.name}" for a in node.names}
 
 
-def graph(package: Path) -> Imports:
+def import_graph(package: Path) -> Imports:
     """Module -> the modules of the same package that it imports when it is imported itself."""
-    files = modules(package)
+    files = module_files(package)
 
     def module_of(name: str) -> str | None:
         parent = name.rpartition(".")[0]
@@ -54,8 +54,8 @@ def graph(package: Path) -> Imports:
     edges: dict[str, set[str]] = {}
     for module, path in files.items():
         nodes = run_on_import(ast.parse(path.read_text(encoding="utf-8")).body)
-        found = {module_of(name) for node in nodes for name in imported(node)}
-        edges[module] = {m for m in found if m} - {module}
+        imported_modules = {module_of(name) for node in nodes for name in imported_names(node)}
+        edges[module] = {m for m in imported_modules if m} - {module}
     return edges
 
 
@@ -88,27 +88,27 @@ def cycles(edges: Imports) -> list[list[str]]:
 
 def private_imports(package: Path) -> list[str]:
     """Imports, inside functions too, of a private name of another first-level package."""
-    wrong = []
+    violations = []
     for path in package.rglob("*.py"):
-        own = path.relative_to(package).parts[0].removesuffix(".py")
+        own_package = path.relative_to(package).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for name in imported(node) if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            for name in imported_names(node) if isinstance(node, ast.Import | ast.ImportFrom) else ():
                 root, *parts = name.split(".")
                 private = any(p.startswith("_") and not p.endswith("__") for p in parts)
-                if root == package.name and private and parts[0] != own:
-                    wrong.append(f"{path.relative_to(package)} imports {name}")
-    return wrong
+                if root == package.name and private and parts[0] != own_package:
+                    violations.append(f"{path.relative_to(package)} imports {name}")
+    return violations
 
 
-def test_no_modules_import_each_other() -> None:
-    assert cycles(graph(PACKAGE)) == []
+def test_modules_have_no_import_cycle() -> None:
+    assert cycles(import_graph(PACKAGE)) == []
 
 
 def test_no_package_imports_a_private_module_of_another() -> None:
     assert private_imports(PACKAGE) == []
 
 
-def test_both_checks_see_what_is_wrong(tmp_path: Path) -> None:
+def test_import_cycle_and_private_import_are_detected(tmp_path: Path) -> None:
     package = tmp_path / "pkg"
     (package / "low").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -116,15 +116,15 @@ def test_both_checks_see_what_is_wrong(tmp_path: Path) -> None:
     (package / "low" / "_a.py").write_text("try:\n    from pkg.low.b import two\nfinally: pass\n")
     (package / "low" / "b.py").write_text("import pkg.low._a\n")
     (package / "top.py").write_text("def f():\n    from pkg.low import _a\n")
-    assert cycles(graph(package)) == [["pkg.low._a", "pkg.low.b"]]
+    assert cycles(import_graph(package)) == [["pkg.low._a", "pkg.low.b"]]
     assert private_imports(package) == ["top.py imports pkg.low._a"]
 
 
-def test_an_import_inside_a_function_or_for_types_alone_makes_no_cycle(tmp_path: Path) -> None:
+def test_lazy_and_type_checking_imports_make_no_cycle(tmp_path: Path) -> None:
     package = tmp_path / "pkg"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "a.py").write_text("import pkg.b\n")
     types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pkg.a import x\n"
     (package / "b.py").write_text(types + "def f():\n    import pkg.a\n")
-    assert cycles(graph(package)) == []
+    assert cycles(import_graph(package)) == []

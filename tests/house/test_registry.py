@@ -7,46 +7,46 @@ from typing import Any
 
 import pytest
 
-from gen_msa.annotating.gates import gates
+from gen_msa.annotating.gates import filters
 from gen_msa.backends import backends
-from gen_msa.cues import cues
+from gen_msa.cues import cue_sources
 from gen_msa.data import catalog, datasets
 from gen_msa.data.formats import formats
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.evaluating.probing import probes
-from gen_msa.finetuning.reasons import reasons
+from gen_msa.finetuning.reasons import rationale_sources
 from gen_msa.metrics import metrics
-from gen_msa.readers import readers
+from gen_msa.readers import predictors
 from gen_msa.registry import BaseRegistry, InstanceRegistry, Registry
-from gen_msa.students import students
+from gen_msa.students import models
 
 REGISTRIES: list[BaseRegistry] = [
     backends,
-    cues,
+    cue_sources,
     datasets,
     formats,
-    gates,
+    filters,
     metrics,
     probes,
-    readers,
-    reasons,
-    students,
+    predictors,
+    rationale_sources,
+    models,
 ]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.kind)
-def test_every_name_of_a_registry_gives_a_part(registry: BaseRegistry) -> None:
+def test_every_registered_name_loads_a_part(registry: BaseRegistry) -> None:
     assert registry.names()
     for name in registry.names():
         assert registry[name] is registry[name]
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
+def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'twitter2015'"):
         datasets["twiter2015"]
 
 
-def test_two_parts_in_one_module_are_refused() -> None:
+def test_two_parts_in_one_module_are_rejected() -> None:
     registry: Registry[object] = Registry("thing", "gen_msa.cues", "gen_msa.things")
 
     class One: ...
@@ -59,7 +59,7 @@ def test_two_parts_in_one_module_are_refused() -> None:
         registry.register(Two)
 
 
-def test_every_row_of_the_catalog_is_a_data_set_and_none_hides_behind_a_file() -> None:
+def test_every_catalog_row_is_a_dataset_without_a_file() -> None:
     files = {path.stem for path in Path(catalog.__file__).parent.glob("*.py")}
     assert not files & set(catalog.PARTS)
     assert set(catalog.PARTS) <= set(datasets.names())
@@ -89,7 +89,7 @@ def soups() -> InstanceRegistry[Any]:
     return soups
 
 
-def test_one_new_file_adds_a_part_and_a_module_without_the_decorator_adds_none(package) -> None:
+def test_only_a_decorated_module_adds_a_part(package) -> None:
     part = "from soups.base import soups\n\n\n@soups.register\nclass Onion:\n    hot = True\n"
     (package / "onion.py").write_text(part)
     (package / "helper.py").write_text("# write `@soups.register` above a class\n")
@@ -105,7 +105,7 @@ def test_one_new_file_adds_a_part_and_a_module_without_the_decorator_adds_none(p
 
 
 @pytest.mark.parametrize("target", ["Cold", "cold"])
-def test_an_entry_point_may_name_a_class_or_its_instance(package, target, monkeypatch) -> None:
+def test_entry_point_may_name_a_class_or_its_instance(package, target, monkeypatch) -> None:
     (package.parent / "theirs.py").write_text("class Cold:\n    hot = False\n\n\ncold = Cold()\n")
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
     entry = EntryPoint("gazpacho", f"theirs:{target}", "test.soups")
@@ -115,7 +115,7 @@ def test_an_entry_point_may_name_a_class_or_its_instance(package, target, monkey
     assert soups()["gazpacho"] is soups()["gazpacho"]
 
 
-def test_a_part_of_another_package_may_use_the_decorator(package, monkeypatch) -> None:
+def test_part_of_another_package_may_use_the_decorator(package, monkeypatch) -> None:
     part = "from soups.base import soups\n@soups.register\nclass Miso:\n    hot = True\n"
     (package.parent / "miso.py").write_text(part)
     monkeypatch.delitem(sys.modules, "miso", raising=False)
@@ -124,5 +124,5 @@ def test_a_part_of_another_package_may_use_the_decorator(package, monkeypatch) -
     assert soups()["miso"].hot
 
 
-def test_a_missing_extra_says_how_to_get_it() -> None:
+def test_missing_extra_has_install_command() -> None:
     assert "pip install 'gen-msa[vllm]'" in str(MissingExtra("vllm", "vllm"))

@@ -14,24 +14,24 @@ FILES = [
 ]
 
 
-def functions(path: Path) -> list[tuple[str, int]]:
+def function_lengths(path: Path) -> list[tuple[str, int]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [n for n in ast.walk(tree) if isinstance(n, kinds)]
-    return [(f"{path.name}:{n.name}", (n.end_lineno or 0) - n.lineno + 1) for n in found]
+    function_nodes = [n for n in ast.walk(tree) if isinstance(n, kinds)]
+    return [(f"{path.name}:{n.name}", (n.end_lineno or 0) - n.lineno + 1) for n in function_nodes]
 
 
-def test_no_file_is_longer_than_600_lines() -> None:
-    long = {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 600}
-    assert long == {}
+def test_no_file_exceeds_600_lines() -> None:
+    long_files = {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 600}
+    assert long_files == {}
 
 
-def test_no_function_is_longer_than_60_lines_and_most_are_short() -> None:
-    sizes = sorted((n, name) for p in FILES for name, n in functions(p))
+def test_no_function_exceeds_60_lines_and_most_are_short() -> None:
+    sizes = sorted((n, name) for p in FILES for name, n in function_lengths(p))
     assert [name for n, name in sizes if n > 60] == []
     assert sizes[int(0.9 * (len(sizes) - 1))][0] <= 25
 
 
-def test_every_module_says_what_it_is() -> None:
-    silent = [p.name for p in FILES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
-    assert silent == []
+def test_every_module_has_a_docstring() -> None:
+    undocumented = [p.name for p in FILES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
+    assert undocumented == []

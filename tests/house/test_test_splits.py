@@ -20,81 +20,81 @@ from gen_msa.distilling import recipe as distilling
 from gen_msa.errors import UserError
 from gen_msa.finetuning import recipe as finetuning
 from gen_msa.finetuning.reasons import minigpt4
-from gen_msa.readers import ReaderSettings, make
+from gen_msa.readers import PredictorSettings, make
 
-TESTS = [f"{name}:test" for name in datasets.names() if "test" in datasets[name].splits]
-FILES = ["test.jsonl", "mine/TEST.tsv", "mine/posts.test.jsonl", "x_test.jsonl", "test/posts.jsonl"]
-REFUSED = "never read while tuning|not to be counted"
-
-
-def finetuned(source: str) -> None:
-    finetuning.load("tiny_cpu", [f"data=[{{source: '{source}'}}]"])
+TEST_SPLITS = [f"{name}:test" for name in datasets.names() if "test" in datasets[name].splits]
+TEST_FILES = ["test.jsonl", "mine/TEST.tsv", "mine/posts.test.jsonl", "x_test.jsonl", "test/posts.jsonl"]
+ERROR_PATTERN = "never read while tuning|not to be counted"
 
 
-def finetune_chosen(source: str) -> None:
-    finetuning.load("tiny_cpu", [f"dev=[{{source: '{source}'}}]"])
+def finetune_data(source: str) -> None:
+    finetuning.load_recipe("tiny_cpu", [f"data=[{{source: '{source}'}}]"])
 
 
-def distilled(source: str) -> None:
-    distilling.load("text", [f"data=[{{source: '{source}'}}]"])
+def finetune_dev(source: str) -> None:
+    finetuning.load_recipe("tiny_cpu", [f"dev=[{{source: '{source}'}}]"])
 
 
-def distil_chosen(source: str) -> None:
-    distilling.load("text", [f"dev=[{{source: '{source}'}}]"])
+def distill_data(source: str) -> None:
+    distilling.load_recipe("text", [f"data=[{{source: '{source}'}}]"])
 
 
-def counted(source: str) -> None:
-    make(ReaderSettings(reader=f"majority:{source}"), media_root=Path())
+def distill_dev(source: str) -> None:
+    distilling.load_recipe("text", [f"dev=[{{source: '{source}'}}]"])
 
 
-WAYS = [finetuned, finetune_chosen, distilled, distil_chosen, counted]
+def majority_source(source: str) -> None:
+    make(PredictorSettings(model=f"majority:{source}"), media_root=Path())
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("source", [*TESTS, *FILES])
-def test_a_split_named_test_is_refused(way: Callable[[str], None], source: str) -> None:
-    with pytest.raises(UserError, match=REFUSED):
-        way(source)
+ENTRY_POINTS = [finetune_data, finetune_dev, distill_data, distill_dev, majority_source]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_it_is_refused_before_it_is_looked_for(
-    way: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+@pytest.mark.parametrize("source", [*TEST_SPLITS, *TEST_FILES])
+def test_test_split_is_rejected(entry_point: Callable[[str], None], source: str) -> None:
+    with pytest.raises(UserError, match=ERROR_PATTERN):
+        entry_point(source)
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_test_split_is_rejected_before_lookup(
+    entry_point: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEN_MSA_DATA", str(tmp_path))
-    with pytest.raises(UserError, match=REFUSED):
-        way("twitter2015:test")
+    with pytest.raises(UserError, match=ERROR_PATTERN):
+        entry_point("twitter2015:test")
 
 
-def test_the_teacher_s_rationales_of_test_posts_are_not_among_the_reasons() -> None:
+def test_recorded_rationales_exclude_the_test_split() -> None:
     assert minigpt4.SPLITS == ("train", "dev")
 
 
-def strings(tree: Any) -> Iterator[str]:
+def yaml_strings(tree: Any) -> Iterator[str]:
     """Every key and text of a YAML tree."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield str(key)
-            yield from strings(value)
+            yield from yaml_strings(value)
     elif isinstance(tree, list):
         for value in tree:
-            yield from strings(value)
+            yield from yaml_strings(value)
     elif isinstance(tree, str):
         yield tree
 
 
 @pytest.mark.parametrize("folder", ["finetune/lora", "finetune/distill"])
-def test_no_shipped_recipe_names_a_test_split_or_a_file_of_one(folder: str) -> None:
-    named = {
-        f"{name}: {said}"
-        for name in shipped.names(folder, ".yaml")
-        for said in strings(yaml.safe_load((shipped.folder(folder) / f"{name}.yaml").read_text()))
-        if re.search(r"(?:^|[:/._-])test(?:$|[./,_*-])", said, re.IGNORECASE)
+def test_no_default_recipe_names_a_test_split(folder: str) -> None:
+    mentions = {
+        f"{name}: {value}"
+        for name in shipped.resource_names(folder, ".yaml")
+        for value in yaml_strings(yaml.safe_load((shipped.resource_folder(folder) / f"{name}.yaml").read_text()))
+        if re.search(r"(?:^|[:/._-])test(?:$|[./,_*-])", value, re.IGNORECASE)
     }
-    assert named == set()
+    assert mentions == set()
 
 
-WATCH = """
+FINETUNING_SCRIPT = """
 import sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
@@ -107,7 +107,7 @@ assert devs.dev_posts(plan)
 print("\\n".join(opened))
 """
 
-WATCH_DISTILLING = """
+DISTILLATION_SCRIPT = """
 import sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
@@ -121,13 +121,13 @@ print("\\n".join(opened))
 @pytest.mark.skipif("GEN_MSA_DATA" not in os.environ, reason="GEN_MSA_DATA is not set")
 @pytest.mark.parametrize(
     ("code", "name"),
-    [pytest.param(WATCH, "builtin", marks=pytest.mark.slow), (WATCH_DISTILLING, "text")],
+    [pytest.param(FINETUNING_SCRIPT, "builtin", marks=pytest.mark.slow), (DISTILLATION_SCRIPT, "text")],
 )
-def test_a_shipped_recipe_opens_no_file_of_a_test_split(code: str, name: str) -> None:
-    run = [sys.executable, "-c", code, name]
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_default_recipe_opens_no_file_of_a_test_split(code: str, name: str) -> None:
+    command = [sys.executable, "-c", code, name]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-2000:]
     data = os.environ["GEN_MSA_DATA"]
-    opened = [Path(p).relative_to(data) for p in done.stdout.splitlines() if p.startswith(data)]
+    opened = [Path(p).relative_to(data) for p in completed.stdout.splitlines() if p.startswith(data)]
     assert opened
     assert [str(p) for p in opened if "test" in re.split(r"\W|_", p.stem.lower())] == []

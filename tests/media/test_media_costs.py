@@ -8,14 +8,14 @@ import zlib
 import pytest
 from PIL import Image
 
-from gen_msa.media import PictureLimits, PictureProblem, _costs
-from gen_msa.media.pictures import check, decode
+from gen_msa.media import ImageLimits, ImageError, _costs
+from gen_msa.media.pictures import check_image, decode_image
 
-LIMITS = PictureLimits()
+LIMITS = ImageLimits()
 COMMENT, UNKNOWN, EXIF = b"\xff\xfe", b"\xff\x02", b"\xff\xe1"
 
 
-def saved(format, size=(64, 48), mode="RGB", **options):
+def encode_blank(format, size=(64, 48), mode="RGB", **options):
     out = io.BytesIO()
     Image.new(mode, size, 90).save(out, format, **options)
     return out.getvalue()
@@ -25,11 +25,11 @@ def segment(marker, content):
     return marker + struct.pack(">H", len(content) + 2) + content
 
 
-def scans(more, between=b"", size=(64, 48)):
+def progressive_jpeg(n_repeats, between=b"", size=(64, 48)):
     """A progressive JPEG with its last scan repeated, `between` before each repetition."""
-    data = saved("JPEG", size, "L", progressive=True)
+    data = encode_blank("JPEG", size, "L", progressive=True)
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    return data[:end] + (between + data[last:end]) * more + data[end:]
+    return data[:end] + (between + data[last:end]) * n_repeats + data[end:]
 
 
 def tiff(*sizes, big=False, order="<"):
@@ -43,34 +43,34 @@ def tiff(*sizes, big=False, order="<"):
     body = len(data) + (16 + 20 * len(entries) if big else 6 + 12 * len(entries))
     data += struct.pack(order + ("Q" if big else "H"), len(entries))
     for tag, kind, value in sorted(entries, key=lambda e: e[0]):
-        stands = struct.pack(order + {1: "B", 3: "H", 4: "I", 11: "f"}[kind], value or body)
+        value_bytes = struct.pack(order + {1: "B", 3: "H", 4: "I", 11: "f"}[kind], value or body)
         data += struct.pack(order + ("HHQ" if big else "HHI"), tag, kind, 1)
-        data += stands.ljust(8 if big else 4, b"\0")
+        data += value_bytes.ljust(8 if big else 4, b"\0")
     return data + bytes(8 if big else 4) + packed
 
 
 def png(*chunks):
-    data = saved("PNG")
-    made = b"".join(
+    data = encode_blank("PNG")
+    extra_chunks = b"".join(
         struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
     )
-    return data[:33] + made + data[33:]
+    return data[:33] + extra_chunks + data[33:]
 
 
 TEXT = (b"zTXt", b"k\0\0" + zlib.compress(bytes(1000)))
 HUGE = (4, 32_768, 32_768)
 COSTLY = {
-    "5,000 scans of 36 million pixels": (lambda: scans(5_000, size=(6_000, 6_000)), "100 scans"),
-    "one scan too many": (lambda: scans(_costs.MOST_SCANS), "100 scans"),
-    "an end hidden in a comment": (lambda: scans(200, segment(COMMENT, b"\xff\xd9")), "100 scans"),
-    "a marker that nobody knows": (lambda: scans(200, UNKNOWN + b"\xff\xf0"), "100 scans"),
-    "restarts between scans": (lambda: scans(200, b"\xff\xd0\xff\xff"), "100 scans"),
+    "5,000 scans of 36 million pixels": (lambda: progressive_jpeg(5_000, size=(6_000, 6_000)), "100 scans"),
+    "one scan too many": (lambda: progressive_jpeg(_costs.MAX_JPEG_SCANS), "100 scans"),
+    "an end hidden in a comment": (lambda: progressive_jpeg(200, segment(COMMENT, b"\xff\xd9")), "100 scans"),
+    "a marker that nobody knows": (lambda: progressive_jpeg(200, UNKNOWN + b"\xff\xf0"), "100 scans"),
+    "restarts between scans": (lambda: progressive_jpeg(200, b"\xff\xd0\xff\xff"), "100 scans"),
     "3 million empty segments": (
-        lambda: saved("JPEG")[:2] + segment(EXIF, b"") * 3_000_000 + saved("JPEG")[2:],
+        lambda: encode_blank("JPEG")[:2] + segment(EXIF, b"") * 3_000_000 + encode_blank("JPEG")[2:],
         "1,000 segments",
     ),
     "a header full of filling": (
-        lambda: saved("JPEG")[:2] + b"\xff" * 9_000_000 + saved("JPEG")[2:],
+        lambda: encode_blank("JPEG")[:2] + b"\xff" * 9_000_000 + encode_blank("JPEG")[2:],
         "bytes of filling",
     ),
     "a tile of 1 GB": (lambda: tiff(HUGE), "32768 x 32768 pixels in a tile"),
@@ -86,52 +86,52 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_a_picture_that_would_cost_too_much_is_refused_at_once(name):
-    make, why = COSTLY[name]
+def test_costly_image_is_rejected_at_once(name):
+    make, message = COSTLY[name]
     data = make()
-    began = time.process_time()
-    with pytest.raises(PictureProblem, match=why) as refused:
-        check(data, "a.img", LIMITS)
-    assert time.process_time() - began < 0.5
-    assert refused.value.kind == ("corrupt" if "type" in why else "too_large")
-    assert refused.value.mend
+    start = time.process_time()
+    with pytest.raises(ImageError, match=message) as error:
+        check_image(data, "a.img", LIMITS)
+    assert time.process_time() - start < 0.5
+    assert error.value.kind == ("corrupt" if "type" in message else "too_large")
+    assert error.value.hint
 
 
-HONEST = {
-    "a progressive JPEG": lambda: saved("JPEG", progressive=True),
-    "as many scans as may be": lambda: scans(_costs.MOST_SCANS - 10),
-    "a JPEG with restarts": lambda: saved("JPEG", (640, 480), restart_marker_blocks=1),
-    "a JPEG with a film behind it": lambda: saved("JPEG") + b"\xff\xda\xff\xd9" * 1_000_000,
+ORDINARY = {
+    "a progressive JPEG": lambda: encode_blank("JPEG", progressive=True),
+    "as many scans as may be": lambda: progressive_jpeg(_costs.MAX_JPEG_SCANS - 10),
+    "a JPEG with restarts": lambda: encode_blank("JPEG", (640, 480), restart_marker_blocks=1),
+    "a JPEG with a film behind it": lambda: encode_blank("JPEG") + b"\xff\xda\xff\xd9" * 1_000_000,
     "a JPEG with pictures in its notes": lambda: (
-        saved("JPEG")[:2] + segment(EXIF, b"\xff\xd8\xff\xda\xff\xd9" * 999) + saved("JPEG")[2:]
+        encode_blank("JPEG")[:2] + segment(EXIF, b"\xff\xd8\xff\xda\xff\xd9" * 999) + encode_blank("JPEG")[2:]
     ),
     "a tiled TIFF": lambda: tiff((4, 64, 64)),
     "a tiled TIFF, the other end first": lambda: tiff((3, 64, 64), order=">"),
     "a tiled BigTIFF": lambda: tiff((4, 64, 64), big=True),
-    "a TIFF in strips": lambda: saved("TIFF", compression="tiff_lzw"),
+    "a TIFF in strips": lambda: encode_blank("TIFF", compression="tiff_lzw"),
     "a PNG with some texts": lambda: png(*[TEXT] * 16),
-    **{f"a plain {f}": lambda f=f: saved(f) for f in ("PNG", "GIF", "WEBP", "BMP", "TIFF")},
+    **{f"a plain {f}": lambda f=f: encode_blank(f) for f in ("PNG", "GIF", "WEBP", "BMP", "TIFF")},
 }
 
 
-@pytest.mark.parametrize("name", HONEST)
-def test_honest_pictures_pass_and_are_decoded(name):
-    data = HONEST[name]()
-    check(data, "a.img", LIMITS)
-    assert decode(data, "a.img", LIMITS.max_pixels).image.getextrema()
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_images_are_decoded(name):
+    data = ORDINARY[name]()
+    check_image(data, "a.img", LIMITS)
+    assert decode_image(data, "a.img", LIMITS.max_pixels).image.getextrema()
 
 
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 @pytest.mark.parametrize(
-    "make", [lambda: tiff(HUGE), lambda: tiff(HUGE, big=True), lambda: scans(9)]
+    "make", [lambda: tiff(HUGE), lambda: tiff(HUGE, big=True), lambda: progressive_jpeg(9)]
 )
-def test_a_torn_header_is_a_problem_and_no_other_error(make, cut):
-    with pytest.raises(PictureProblem):
-        check(make()[:cut], "a.img", LIMITS)
+def test_truncated_header_raises_only_image_error(make, cut):
+    with pytest.raises(ImageError):
+        check_image(make()[:cut], "a.img", LIMITS)
 
 
-def test_pages_of_a_long_tiff_are_not_counted_for_seconds():
-    page = saved("TIFF")
+def test_pages_of_a_long_tiff_are_not_all_counted():
+    page = encode_blank("TIFF")
     first = struct.unpack_from("<I", page, 4)[0]
     size = 2 + 12 * struct.unpack_from("<H", page, first)[0]
     data, link = bytearray(page), first + size
@@ -140,8 +140,8 @@ def test_pages_of_a_long_tiff_are_not_counted_for_seconds():
         struct.pack_into("<I", data, link, len(data))
         data += page[first : first + size] + bytes(4)
         link = len(data) - 4
-    began = time.process_time()
+    start = time.process_time()
     assert (
-        decode(bytes(data), "a.tif", LIMITS.max_pixels).notes["frames"] == "animated: first frame"
+        decode_image(bytes(data), "a.tif", LIMITS.max_pixels).notes["frames"] == "animated: first frame"
     )
-    assert time.process_time() - began < 1
+    assert time.process_time() - start < 1

@@ -6,14 +6,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from gen_msa.media import PictureLimits, PictureProblem, admit
+from gen_msa.media import ImageLimits, ImageError, open_image
 from gen_msa.media.fetch import fetch, is_public
 from gen_msa.types import Media
 
-PUBLIC = "93.184.215.14"
-OWN = """127.0.0.1 localhost [::1] 2130706433 0x7f.0.0.1 0177.0.0.1 127.1
+PUBLIC_ADDRESS = "93.184.215.14"
+LOOPBACK_HOSTS = """127.0.0.1 localhost [::1] 2130706433 0x7f.0.0.1 0177.0.0.1 127.1
     [::ffff:127.0.0.1] 0.0.0.0"""
-PRIVATE = """127.0.0.1 10.0.0.1 192.168.1.1 172.16.0.1 169.254.169.254 0.0.0.0 ::1 ::
+PRIVATE_ADDRESSES = """127.0.0.1 10.0.0.1 192.168.1.1 172.16.0.1 169.254.169.254 0.0.0.0 ::1 ::
     ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: fe80::1%eth0 fc00::1 fec0::1 224.0.0.1 240.0.0.1
     255.255.255.255 100.64.0.1 2001:0:1::1 2130706433 x"""
 
@@ -41,43 +41,43 @@ def server():
         thread.join()
 
 
-class Outside(httpx.BaseTransport):
+class FakeInternet(httpx.BaseTransport):
     """The internet in small: answers for PUBLIC, and really connects for any other address."""
 
     def __init__(self, *replies: httpx.Response) -> None:
         self.replies = list(replies)
-        self.asked: list[httpx.Request] = []
-        self.real = httpx.HTTPTransport()
+        self.requests: list[httpx.Request] = []
+        self.real_transport = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        if request.url.host != PUBLIC:
-            return self.real.handle_request(request)
+        self.requests.append(request)
+        if request.url.host != PUBLIC_ADDRESS:
+            return self.real_transport.handle_request(request)
         return self.replies.pop(0)
 
 
-def _public(host: str, port: int) -> list[str]:
-    return [PUBLIC]
+def _resolve_public(host: str, port: int) -> list[str]:
+    return [PUBLIC_ADDRESS]
 
 
-def _to(location: str) -> httpx.Response:
+def _redirect_to(location: str) -> httpx.Response:
     return httpx.Response(302, headers={"location": location})
 
 
-def _limits(*hosts: str, **more) -> PictureLimits:
-    return PictureLimits(allowed_hosts=hosts, **more)
+def _limits(*hosts: str, **more) -> ImageLimits:
+    return ImageLimits(allowed_hosts=hosts, **more)
 
 
 @pytest.mark.parametrize(
     "host",
-    OWN.split(),
+    LOOPBACK_HOSTS.split(),
 )
-def test_an_allowed_name_that_means_this_machine_is_refused(server, tmp_path, host):
+def test_allowed_host_on_loopback_is_rejected(server, tmp_path, host):
     port, hits = server
     url = f"http://{host}:{port}/a.png"
-    with pytest.raises(PictureProblem) as caught:
-        admit(Media(kind="image", path=url), tmp_path, _limits(f"{host}:{port}", host))
-    assert caught.value.kind in (
+    with pytest.raises(ImageError) as error:
+        open_image(Media(kind="image", path=url), tmp_path, _limits(f"{host}:{port}", host))
+    assert error.value.kind in (
         "url_refused",
         "unreadable",
     )  # some systems resolve 0x7f to nothing
@@ -85,44 +85,44 @@ def test_an_allowed_name_that_means_this_machine_is_refused(server, tmp_path, ho
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_redirect_into_this_machine_is_refused(server):
+def test_redirect_to_loopback_is_rejected(server):
     port, hits = server
-    net = Outside(_to(f"http://127.0.0.1:{port}/a.png"))
+    net = FakeInternet(_redirect_to(f"http://127.0.0.1:{port}/a.png"))
     allowed = _limits("pictures.example", f"127.0.0.1:{port}")
-    resolve = {"pictures.example": [PUBLIC], "127.0.0.1": ["127.0.0.1"]}
+    resolve = {"pictures.example": [PUBLIC_ADDRESS], "127.0.0.1": ["127.0.0.1"]}
     url = "http://pictures.example/a.png"
-    with pytest.raises(PictureProblem, match="not a public address"):
-        fetch(url, allowed, resolve=lambda h, p: resolve[h], transport=net)
-    assert (len(net.asked), hits) == (1, [])
+    with pytest.raises(ImageError, match="not a public address"):
+        fetch(url, allowed, resolver=lambda h, p: resolve[h], transport=net)
+    assert (len(net.requests), hits) == (1, [])
 
 
-def test_a_redirect_to_a_host_that_is_not_allowed_is_refused(server):
+def test_redirect_to_a_host_that_is_not_allowed_is_rejected(server):
     port, hits = server
-    net = Outside(_to(f"//127.0.0.1:{port}/a.png"))
-    with pytest.raises(PictureProblem, match="not among the allowed hosts"):
-        fetch("http://a.example/x", _limits("a.example"), resolve=_public, transport=net)
-    assert (len(net.asked), hits) == (1, [])
+    net = FakeInternet(_redirect_to(f"//127.0.0.1:{port}/a.png"))
+    with pytest.raises(ImageError, match="not among the allowed hosts"):
+        fetch("http://a.example/x", _limits("a.example"), resolver=_resolve_public, transport=net)
+    assert (len(net.requests), hits) == (1, [])
 
 
-def test_a_name_that_changes_its_mind_is_asked_once_and_the_judged_address_is_used(server, make):
+def test_host_is_resolved_once_and_checked_address_is_used(server, make):
     port, hits = server
-    answers = [[PUBLIC], ["127.0.0.1"]]
-    net = Outside(httpx.Response(200, stream=httpx.ByteStream(make())))
+    answers = [[PUBLIC_ADDRESS], ["127.0.0.1"]]
+    net = FakeInternet(httpx.Response(200, stream=httpx.ByteStream(make())))
     name = f"a.example:{port}"
     fetch(
         f"http://{name}/x.png",
         _limits(name),
-        resolve=lambda host, port: answers.pop(0),
+        resolver=lambda host, port: answers.pop(0),
         transport=net,
     )
-    assert [r.url.host for r in net.asked] == [PUBLIC]
-    assert net.asked[0].headers["host"] == name
-    assert net.asked[0].extensions["sni_hostname"] == "a.example"
+    assert [r.url.host for r in net.requests] == [PUBLIC_ADDRESS]
+    assert net.requests[0].headers["host"] == name
+    assert net.requests[0].extensions["sni_hostname"] == "a.example"
     assert (len(answers), hits) == (1, [])
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "message"),
     [
         ("http://a.example/x.png", "not fetched from the network"),
         ("http://user:pw@a.example/x.png", "user name"),
@@ -133,22 +133,22 @@ def test_a_name_that_changes_its_mind_is_asked_once_and_the_judged_address_is_us
         ("http://a.ex\x01ample/", "cannot be read"),
     ],
 )
-def test_policy_refuses_before_the_network_is_asked(url, why):
-    hosts = () if "network" in why else ("a.example",)
-    net = Outside()
-    with pytest.raises(PictureProblem, match=why) as caught:
-        fetch(url, _limits(*hosts), resolve=_public, transport=net)
-    assert caught.value.kind == "url_refused"
-    assert net.asked == []
+def test_policy_rejects_before_any_request(url, message):
+    hosts = () if "network" in message else ("a.example",)
+    net = FakeInternet()
+    with pytest.raises(ImageError, match=message) as error:
+        fetch(url, _limits(*hosts), resolver=_resolve_public, transport=net)
+    assert error.value.kind == "url_refused"
+    assert net.requests == []
 
 
-def test_one_private_address_among_public_ones_is_enough_to_refuse():
-    with pytest.raises(PictureProblem, match=r"169\.254\.169\.254"):
+def test_one_private_address_is_enough_to_reject():
+    with pytest.raises(ImageError, match=r"169\.254\.169\.254"):
         fetch(
             "http://a.example/",
             _limits("a.example"),
-            resolve=lambda h, p: [PUBLIC, "169.254.169.254"],
-            transport=Outside(),
+            resolver=lambda h, p: [PUBLIC_ADDRESS, "169.254.169.254"],
+            transport=FakeInternet(),
         )
 
 
@@ -160,38 +160,38 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse():
         (httpx.Response(200, headers={"content-encoding": "br"}, content=b""), "unreadable"),
     ],
 )
-def test_a_bad_answer_is_a_problem_of_its_kind(reply, kind):
-    with pytest.raises(PictureProblem) as caught:
+def test_bad_response_is_an_error_of_its_kind(reply, kind):
+    with pytest.raises(ImageError) as error:
         fetch(
             "http://a.example/",
             _limits("a.example", max_bytes=1000),
-            resolve=_public,
-            transport=Outside(reply),
+            resolver=_resolve_public,
+            transport=FakeInternet(reply),
         )
-    assert caught.value.kind == kind
+    assert error.value.kind == kind
 
 
-def test_redirects_end_after_three():
-    net = Outside(*[_to("/again") for _ in range(9)])
-    with pytest.raises(PictureProblem, match="more than 3 redirects"):
-        fetch("http://a.example/", _limits("a.example"), resolve=_public, transport=net)
-    assert len(net.asked) == 4
+def test_redirects_stop_after_three():
+    net = FakeInternet(*[_redirect_to("/again") for _ in range(9)])
+    with pytest.raises(ImageError, match="more than 3 redirects"):
+        fetch("http://a.example/", _limits("a.example"), resolver=_resolve_public, transport=net)
+    assert len(net.requests) == 4
 
 
 @pytest.mark.parametrize(
     "address",
-    PRIVATE.split(),
+    PRIVATE_ADDRESSES.split(),
 )
-def test_addresses_that_are_not_public(address):
+def test_is_public_rejects_private_addresses(address):
     assert not is_public(address)
 
 
-def test_addresses_that_are_public():
-    assert is_public(PUBLIC)
+def test_is_public_accepts_public_addresses():
+    assert is_public(PUBLIC_ADDRESS)
     assert is_public("2606:4700:4700::1111")
 
 
-def test_the_loopback_server_does_count_who_comes_by(server):
+def test_loopback_server_counts_requests(server):
     port, hits = server
     assert httpx.get(f"http://127.0.0.1:{port}/a.png", trust_env=False).content == b"secret"
     assert hits == ["/a.png"]

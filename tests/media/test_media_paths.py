@@ -6,39 +6,39 @@ from pathlib import Path
 
 import pytest
 
-from gen_msa.media import PictureLimits, PictureProblem, admit
+from gen_msa.media import ImageLimits, ImageError, open_image
 from gen_msa.types import Media
-from tests.fixtures.paths import linked, opened, vectors
+from tests.fixtures.paths import make_media_root, record_opened_files, traversal_paths
 
-LIMITS = PictureLimits()
+LIMITS = ImageLimits()
 
 
 @pytest.fixture
-def world(tmp_path, make):
+def media_tree(tmp_path, make):
     """A media root with good, linked and special files, and a picture outside it."""
-    return linked(tmp_path, make())
+    return make_media_root(tmp_path, make())
 
 
-def test_200_vectors_open_nothing_outside_the_root(world):
-    root, outside = world
-    names = vectors(outside)
+def test_path_traversal_opens_nothing_outside_the_root(media_tree):
+    root, outside = media_tree
+    names = traversal_paths(outside)
     assert len(names) >= 200
-    for warm in ("img/good.png", "away"):  # so that Pillow's own modules are already imported
-        _try(warm, root)
-    with opened() as found:
-        assert _try("img/good.png", root) is None
-        assert [Path(p).name for p in found] == ["good.png"], "the hook must see what is opened"
-        admitted = [v for v in names if _try(v, root) is None]
-    beyond = [p for p in found if not Path(os.path.realpath(p)).is_relative_to(root.resolve())]
-    assert beyond == []
-    assert admitted == []
+    for warm_up_path in ("img/good.png", "away"):  # so that Pillow's own modules are already imported
+        _error_kind(warm_up_path, root)
+    with record_opened_files() as opened_paths:
+        assert _error_kind("img/good.png", root) is None
+        assert [Path(p).name for p in opened_paths] == ["good.png"], "the hook must see what is opened"
+        accepted = [v for v in names if _error_kind(v, root) is None]
+    outside_paths = [p for p in opened_paths if not Path(os.path.realpath(p)).is_relative_to(root.resolve())]
+    assert outside_paths == []
+    assert accepted == []
 
 
-def _try(path: str, root: Path) -> str | None:
+def _error_kind(path: str, root: Path) -> str | None:
     """The kind of problem, or None when the picture was admitted."""
     try:
-        admit(Media(kind="image", path=path), root, LIMITS)
-    except PictureProblem as e:
+        open_image(Media(kind="image", path=path), root, LIMITS)
+    except ImageError as e:
         return e.kind
     return None
 
@@ -60,38 +60,38 @@ def _try(path: str, root: Path) -> str | None:
         ("ftp://127.0.0.1/a.png", "url_refused"),
     ],
 )
-def test_each_refusal_says_its_kind_the_file_and_the_mend(world, path, kind):
-    with pytest.raises(PictureProblem) as caught:
-        admit(Media(kind="image", path=path), world[0], LIMITS)
-    assert caught.value.kind == kind
-    assert caught.value.path == path
-    assert caught.value.mend in str(caught.value)
-    assert "\0" not in str(caught.value)
-    assert path.strip("\0") in str(caught.value)
+def test_error_has_kind_path_and_hint(media_tree, path, kind):
+    with pytest.raises(ImageError) as error:
+        open_image(Media(kind="image", path=path), media_tree[0], LIMITS)
+    assert error.value.kind == kind
+    assert error.value.path == path
+    assert error.value.hint in str(error.value)
+    assert "\0" not in str(error.value)
+    assert path.strip("\0") in str(error.value)
 
 
-def test_a_link_that_stays_inside_is_followed_to_the_real_file(world):
-    root, _ = world
-    picture = admit(Media(kind="image", path="alias.png"), root, LIMITS)
-    assert picture.path == str((root / "img" / "good.png").resolve())
+def test_link_inside_the_root_is_followed(media_tree):
+    root, _ = media_tree
+    image = open_image(Media(kind="image", path="alias.png"), root, LIMITS)
+    assert image.path == str((root / "img" / "good.png").resolve())
 
 
-def test_a_root_that_is_itself_a_link_is_a_good_root(world, tmp_path):
-    (tmp_path / "link").symlink_to(world[0], target_is_directory=True)
-    assert admit(Media(kind="image", path="img/good.png"), tmp_path / "link", LIMITS).sha256
+def test_linked_root_is_accepted(media_tree, tmp_path):
+    (tmp_path / "link").symlink_to(media_tree[0], target_is_directory=True)
+    assert open_image(Media(kind="image", path="img/good.png"), tmp_path / "link", LIMITS).sha256
 
 
-def test_a_socket_is_not_opened(world):
+def test_socket_is_not_opened(media_tree):
     with socket.socket(socket.AF_UNIX) as s:
-        here = Path.cwd()
-        os.chdir(world[0])  # a socket's name has at most 107 bytes
+        previous_folder = Path.cwd()
+        os.chdir(media_tree[0])  # a socket's name has at most 107 bytes
         try:
             s.bind("talk.png")
         finally:
-            os.chdir(here)
-        assert _try("talk.png", world[0]) == "not_a_picture"
+            os.chdir(previous_folder)
+        assert _error_kind("talk.png", media_tree[0]) == "not_a_picture"
 
 
-def test_other_kinds_of_media_are_unsupported(world):
-    with pytest.raises(PictureProblem, match="audio"):
-        admit(Media(kind="audio", path="img/good.png"), world[0], LIMITS)
+def test_other_kinds_of_media_are_unsupported(media_tree):
+    with pytest.raises(ImageError, match="audio"):
+        open_image(Media(kind="audio", path="img/good.png"), media_tree[0], LIMITS)

@@ -7,15 +7,15 @@ TEXT = "the battery life is short, the screen is bright, the battery life is lon
 NEG, NEU, POS = Polarity
 
 
-def found(gold, said, number=0, **how):
+def extraction_pairs(gold, predicted, number=0, **provenance):
     """Pairs of a post: gold's and the reader's (term, start, polarity), unpaired, one a row."""
     post = Post(id=str(number), text=TEXT)
 
-    def opinions(by, elements):
+    def opinions(annotator, elements):
         return [
-            Opinion(by=by, aspect=Aspect(term=t, start=at), polarity=p, how=how)
-            for t, at, p in elements
+            Opinion(annotator=annotator, aspect=Aspect(term=t, start=start), polarity=p, provenance=provenance)
+            for t, start, p in elements
         ]
 
     pairs = [Pair(post, o, None, post.id) for o in opinions("gold", gold)]
-    return pairs + [Pair(post, None, o, post.id) for o in opinions("reader", said)]
+    return pairs + [Pair(post, None, o, post.id) for o in opinions("system", predicted)]

@@ -4,20 +4,20 @@ from math import isnan
 
 import pytest
 
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics._permuting import permuted
-from gen_msa.metrics._stopwords import STOP, stem
-from gen_msa.metrics.grounding import claims
-from tests.metrics.explaining import figures, pair, shipped, silent
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics._permuting import shuffle_explanations
+from gen_msa.metrics._stopwords import STOP_STEMS, stem
+from gen_msa.metrics.grounding import extract_claims
+from tests.metrics.explaining import compute_metrics, pair, tiny_pairs, pair_without_prediction
 
 TEXT = "The battery gives up before lunch 😩"
-SHOWN = {"caption": "A phone whose battery sign is red.", "objects": "phone, table"}
+IMAGE_TEXTS = {"caption": "A phone whose battery sign is red.", "objects": "phone, table"}
 
 
-def test_a_case_by_hand():
-    said = 'The battery is too weak: it "gives up before lunch"; its sign is red, a lunch phone.'
-    row = pair(TEXT, "battery", said, shown=SHOWN)
-    assert [(c.words, c.in_text, c.in_picture) for c in claims(row)] == [
+def test_grounding_by_hand():
+    explanation = 'The battery is too weak: it "gives up before lunch"; its sign is red, a lunch phone.'
+    row = pair(TEXT, "battery", explanation, extra_inputs=IMAGE_TEXTS)
+    assert [(c.text, c.in_text, c.in_image) for c in extract_claims(row)] == [
         ("gives up before lunch", True, False),
         ("weak", False, False),
         ("sign", False, True),
@@ -25,44 +25,44 @@ def test_a_case_by_hand():
         ("lunch", True, False),
         ("phone", False, True),
     ]
-    assert figures("grounding", [row]) == {
+    assert compute_metrics("grounding", [row]) == {
         "precision": pytest.approx(5 / 6),
         "responds": 1,
         "text": pytest.approx(2 / 6),
-        "picture": pytest.approx(3 / 6),
+        "image": pytest.approx(3 / 6),
         "both": 0,
-        "nowhere": pytest.approx(1 / 6),
+        "unsupported": pytest.approx(1 / 6),
         "claims": 6,
     }
 
 
-def test_precision_is_the_mean_over_explanations_that_claim_something():
+def test_grounding_precision_averages_explanations_with_claims():
     rows = [
         pair(TEXT, "battery", "Lunch, it gives.", post="1"),  # 1 of 1
         pair(TEXT, "battery", "Rain, wind, lunch, snow.", post="2"),  # 1 of 4
         pair(TEXT, "battery", "The battery is praised in this post.", post="3"),  # no claim
         pair(TEXT, "battery", "", post="4"),
-        silent(post="5"),
+        pair_without_prediction(post="5"),
     ]
-    found = figures("grounding", rows)
-    assert found["precision"] == (1 + 1 / 4) / 2
-    assert found["responds"] == 2 / 4
-    assert (found["text"], found["nowhere"], found["claims"]) == (2 / 5, 3 / 5, 2.5)
+    values = compute_metrics("grounding", rows)
+    assert values["precision"] == (1 + 1 / 4) / 2
+    assert values["responds"] == 2 / 4
+    assert (values["text"], values["unsupported"], values["claims"]) == (2 / 5, 3 / 5, 2.5)
 
 
-def test_a_reader_that_claims_nothing_has_no_precision():
-    found = figures("grounding", [pair(TEXT, "battery", "It is positive.")])
-    assert found["responds"] == 0
-    assert isnan(found["precision"])
-    with pytest.raises(Undefined, match="said nothing"):
-        metrics["grounding"]().rows([silent()])
+def test_grounding_precision_is_nan_without_claims():
+    values = compute_metrics("grounding", [pair(TEXT, "battery", "It is positive.")])
+    assert values["responds"] == 0
+    assert isnan(values["precision"])
+    with pytest.raises(UndefinedMetric, match="said nothing"):
+        metrics["grounding"]().row_statistics([pair_without_prediction()])
 
 
-def test_a_claim_may_have_both_sources_and_a_picture_nobody_described_none():
-    said = "The battery, at lunch, is on a phone."
-    seen = pair(TEXT, "sign", said, shown={"objects": "battery"})
-    assert figures("grounding", [seen])["both"] == pytest.approx(1 / 3)
-    assert figures("grounding", [pair(TEXT, "sign", said)])["picture"] == 0
+def test_claim_may_be_in_text_and_image():
+    explanation = "The battery, at lunch, is on a phone."
+    row_with_objects = pair(TEXT, "sign", explanation, extra_inputs={"objects": "battery"})
+    assert compute_metrics("grounding", [row_with_objects])["both"] == pytest.approx(1 / 3)
+    assert compute_metrics("grounding", [pair(TEXT, "sign", explanation)])["image"] == 0
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_a_claim_may_have_both_sources_and_a_picture_nobody_described_none():
         (("bus", "buses"), "bus"),
     ],
 )
-def test_forms_of_a_word_have_one_stem(forms, same):
+def test_stem_maps_word_forms_together(forms, same):
     assert {stem(f) for f in forms} == {same}
 
 
-def test_words_of_the_verdict_and_of_reporting_claim_nothing():
-    said = ["praised", "blamed", "positive", "mentions", "author's", "the", "shows", "is"]
-    assert {stem(word) for word in said} <= STOP
+def test_stop_stems_cover_verdict_and_reporting_words():
+    words = ["praised", "blamed", "positive", "mentions", "author's", "the", "shows", "is"]
+    assert {stem(word) for word in words} <= STOP_STEMS
 
 
-def test_shuffled_explanations_lose_their_ground():
-    pairs = shipped()
-    before, after = figures("grounding", pairs), figures("grounding", permuted(pairs, 0))
+def test_shuffled_explanations_lose_grounding():
+    pairs = tiny_pairs()
+    before, after = compute_metrics("grounding", pairs), compute_metrics("grounding", shuffle_explanations(pairs, 0))
     assert before["precision"] > 0.6
-    assert before["picture"] > 0.1
+    assert before["image"] > 0.1
     assert after["precision"] < 0.1
     assert after["responds"] == pytest.approx(before["responds"], abs=0.05)

@@ -5,171 +5,171 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.metrics import Pair, Undefined, metrics
+from gen_msa.metrics import Pair, UndefinedMetric, metrics
 from gen_msa.types import Aspect, Opinion, Polarity, Post
-from tests.metrics.extracting import NEG, NEU, POS, TEXT, found
-from tests.metrics.saying import figures
+from tests.metrics.extracting import NEG, NEU, POS, TEXT, extraction_pairs
+from tests.metrics.saying import compute_metrics
 
-LIFE, SCREEN, AGAIN = ("battery life", 4), ("screen", 31), ("battery life", 53)
+LIFE, SCREEN, SECOND_LIFE = ("battery life", 4), ("screen", 31), ("battery life", 53)
 JOINT = metrics["joint"]()
 LEGACY = metrics["joint"](legacy_sc_f=True)
 SPANS = [(a, b) for a in range(0, 12, 3) for b in (a + 3, a + 6)]
 
 
-def ours(gold, said, family=JOINT):
-    return figures(family, found(gold, said))
+def joint_metrics(gold, predicted, family=JOINT):
+    return compute_metrics(family, extraction_pairs(gold, predicted))
 
 
-def test_a_case_computed_by_hand():
+def test_joint_by_hand():
     # Of 3 that are said one is right, one has the wrong polarity, and one is no aspect.
-    gold = [(*LIFE, NEG), (*SCREEN, POS), (*AGAIN, POS)]
-    got = ours(gold, [(*LIFE, NEG), (*SCREEN, NEU), ("long", 69, POS)])
-    assert got["jmasa_precision"] == pytest.approx(1 / 3)
-    assert got["jmasa_recall"] == pytest.approx(1 / 3)
-    assert got["mate_f1"] == pytest.approx(2 / 3)
-    assert got["masc_accuracy"] == 0.5
-    assert got["folded"] == 0
+    gold = [(*LIFE, NEG), (*SCREEN, POS), (*SECOND_LIFE, POS)]
+    values = joint_metrics(gold, [(*LIFE, NEG), (*SCREEN, NEU), ("long", 69, POS)])
+    assert values["jmasa_precision"] == pytest.approx(1 / 3)
+    assert values["jmasa_recall"] == pytest.approx(1 / 3)
+    assert values["mate_f1"] == pytest.approx(2 / 3)
+    assert values["masc_accuracy"] == 0.5
+    assert values["folded"] == 0
 
 
-def post_sets(rng):
+def random_labels(rng):
     """A post's elements, at most one polarity a span, as everyone's data has it."""
     chosen = rng.permutation(len(SPANS))[: rng.integers(0, 5)]
     return {SPANS[i]: list(Polarity)[rng.integers(3)] for i in chosen}
 
 
-def as_opinions(elements):
+def as_elements(elements):
     return [(TEXT[a:b], a, p) for (a, b), p in elements.items()]
 
 
-def test_a_thousand_random_cases_agree_with_plain_sets_and_with_the_published_formula_of_sc_f():
+def test_joint_matches_set_counts_and_published_sc_f():
     cases = 0
     for seed in range(1100):
         rng = numpy.random.default_rng(seed)
-        posts = [(post_sets(rng), post_sets(rng)) for _ in range(rng.integers(1, 6))]
+        posts = [(random_labels(rng), random_labels(rng)) for _ in range(rng.integers(1, 6))]
         if not any(g for g, _ in posts):
             continue
         cases += 1
         pairs = [
             pair
             for i, (g, s) in enumerate(posts)
-            for pair in found(as_opinions(g), as_opinions(s), i)
+            for pair in extraction_pairs(as_elements(g), as_elements(s), i)
         ]
-        got = figures(LEGACY, pairs)
-        both = sum(len(g.items() & s.items()) for g, s in posts)
-        spans = sum(len(g.keys() & s.keys()) for g, s in posts)
-        gold, said = sum(len(g) for g, _ in posts), sum(len(s) for _, s in posts)
-        assert got["jmasa_f1"] == pytest.approx(2 * both / (gold + said))
-        assert got["mate_f1"] == pytest.approx(2 * spans / (gold + said))
-        assert got["mate_recall"] == pytest.approx(spans / gold)
-        if spans:
-            assert got["masc_accuracy"] == pytest.approx(both / spans)
-            assert got["legacy_sc_f"] == pytest.approx(published_sc_f(posts), abs=1e-9)
+        values = compute_metrics(LEGACY, pairs)
+        n_correct = sum(len(g.items() & s.items()) for g, s in posts)
+        n_matched = sum(len(g.keys() & s.keys()) for g, s in posts)
+        n_gold, n_predicted = sum(len(g) for g, _ in posts), sum(len(s) for _, s in posts)
+        assert values["jmasa_f1"] == pytest.approx(2 * n_correct / (n_gold + n_predicted))
+        assert values["mate_f1"] == pytest.approx(2 * n_matched / (n_gold + n_predicted))
+        assert values["mate_recall"] == pytest.approx(n_matched / n_gold)
+        if n_matched:
+            assert values["masc_accuracy"] == pytest.approx(n_correct / n_matched)
+            assert values["legacy_sc_f"] == pytest.approx(published_sc_f(posts), abs=1e-9)
         else:
-            assert numpy.isnan(got["masc_accuracy"])
+            assert numpy.isnan(values["masc_accuracy"])
     assert cases >= 1000
 
 
 def published_sc_f(posts):
     """Over found spans: harmonic mean of the mean precision and the mean recall of classes seen."""
-    both = [(g[k], s[k]) for g, s in posts for k in g.keys() & s.keys()]
-    classes = {c for pair in both for c in pair}
+    matched = [(g[k], s[k]) for g, s in posts for k in g.keys() & s.keys()]
+    classes = {c for pair in matched for c in pair}
     precision = recall = 0.0
     for c in classes:
-        true = sum(g == s == c for g, s in both)
-        precision += true / max(1, sum(s == c for _, s in both)) / len(classes)
-        recall += true / max(1, sum(g == c for g, _ in both)) / len(classes)
+        n_true = sum(g == s == c for g, s in matched)
+        precision += n_true / max(1, sum(s == c for _, s in matched)) / len(classes)
+        recall += n_true / max(1, sum(g == c for g, _ in matched)) / len(classes)
     return 2 * precision * recall / (precision + recall + 1e-12)
 
 
-def test_legacy_sc_f_is_printed_only_when_it_is_asked_for():
-    assert "legacy_sc_f" not in ours([(*LIFE, NEG)], [])
-    assert "VLP-MABSA" in LEGACY.figures[-1].about
+def test_legacy_sc_f_is_optional():
+    assert "legacy_sc_f" not in joint_metrics([(*LIFE, NEG)], [])
+    assert "VLP-MABSA" in LEGACY.specs[-1].about
 
 
-def alike(figures):
+def approx_nan(values):
     """To compare with: NaN is like NaN."""
-    return pytest.approx(figures, nan_ok=True)
+    return pytest.approx(values, nan_ok=True)
 
 
 ELEMENT = st.tuples(st.sampled_from([*SPANS, None]), st.sampled_from([*Polarity, None]))
 
 
-def loose(elements):
+def with_missing_offsets(elements):
     """Some elements with a place and some without."""
     return [
-        ("the bat", None, p) if at is None else (TEXT[slice(*at)], at[0], p) for at, p in elements
+        ("the bat", None, p) if span is None else (TEXT[slice(*span)], span[0], p) for span, p in elements
     ]
 
 
 @given(st.lists(ELEMENT, min_size=1, max_size=8), st.lists(ELEMENT, max_size=8))
-def test_no_share_is_above_one_whatever_is_said_in_whatever_order(gold, said):
-    gold = [*loose(gold), (*LIFE, POS)]
-    got = ours(gold, loose(said), LEGACY)
-    shares = [v for name, v in got.items() if name != "folded" and not numpy.isnan(v)]
+def test_joint_shares_are_at_most_one_in_any_order(gold, predicted):
+    gold = [*with_missing_offsets(gold), (*LIFE, POS)]
+    values = joint_metrics(gold, with_missing_offsets(predicted), LEGACY)
+    shares = [v for name, v in values.items() if name != "folded" and not numpy.isnan(v)]
     assert all(0 <= v <= 1 for v in shares)
-    assert ours(gold, loose(said)) == alike(ours(gold[::-1], loose(said)[::-1]))
+    assert joint_metrics(gold, with_missing_offsets(predicted)) == approx_nan(joint_metrics(gold[::-1], with_missing_offsets(predicted)[::-1]))
 
 
-def test_duplicates_are_collapsed_first():
-    once = ours([(*LIFE, NEG)], [(*LIFE, NEG)])
-    assert ours([(*LIFE, NEG)] * 2, [(*LIFE, NEG)] * 3) == once
-    assert once["jmasa_f1"] == once["mate_f1"] == once["masc_accuracy"] == 1
+def test_joint_collapses_duplicates():
+    values = joint_metrics([(*LIFE, NEG)], [(*LIFE, NEG)])
+    assert joint_metrics([(*LIFE, NEG)] * 2, [(*LIFE, NEG)] * 3) == values
+    assert values["jmasa_f1"] == values["mate_f1"] == values["masc_accuracy"] == 1
 
 
-def test_two_polarities_of_one_span_are_two_elements_and_not_right():
-    got = ours([(*LIFE, NEG)], [(*LIFE, NEG), (*LIFE, POS)])
-    assert (got["jmasa_precision"], got["jmasa_recall"]) == (0.5, 1.0)
-    assert (got["mate_f1"], got["masc_accuracy"]) == (1.0, 0.0)
+def test_joint_counts_two_polarities_of_a_span_as_two():
+    values = joint_metrics([(*LIFE, NEG)], [(*LIFE, NEG), (*LIFE, POS)])
+    assert (values["jmasa_precision"], values["jmasa_recall"]) == (0.5, 1.0)
+    assert (values["mate_f1"], values["masc_accuracy"]) == (1.0, 0.0)
 
 
-def test_an_unread_answer_is_a_found_span_that_is_not_right():
-    got = ours([(*LIFE, NEG)], [(*LIFE, None)])
-    assert (got["jmasa_f1"], got["mate_f1"], got["masc_accuracy"]) == (0, 1, 0)
+def test_unparsed_answer_is_a_matched_span_but_wrong():
+    values = joint_metrics([(*LIFE, NEG)], [(*LIFE, None)])
+    assert (values["jmasa_f1"], values["mate_f1"], values["masc_accuracy"]) == (0, 1, 0)
 
 
-def test_words_without_a_place_match_by_case_and_composition_and_are_counted():
+def test_joint_matches_folded_terms_and_counts_them():
     post = Post(id="1", text="the CAF\u00c9 is good")
-    gold = Opinion(by="gold", aspect=Aspect(term="CAF\u00c9", start=4), polarity=POS)
+    gold = Opinion(annotator="gold", aspect=Aspect(term="CAF\u00c9", start=4), polarity=POS)
     for term, start in (("cafe\u0301", None), ("cafe\u0301", 4)):
-        said = Opinion(by="me", aspect=Aspect(term=term, start=start), polarity=POS)
-        got = figures(JOINT, [Pair(post, gold, said, "1")])
-        assert (got["jmasa_f1"], got["folded"]) == (1, 1)
+        prediction = Opinion(annotator="me", aspect=Aspect(term=term, start=start), polarity=POS)
+        values = compute_metrics(JOINT, [Pair(post, gold, prediction, "1")])
+        assert (values["jmasa_f1"], values["folded"]) == (1, 1)
 
 
-def test_two_places_of_the_same_words_are_two_aspects():
-    assert ours([(*LIFE, NEG)], [(*AGAIN, NEG)])["mate_f1"] == 0
+def test_joint_separates_same_term_at_two_offsets():
+    assert joint_metrics([(*LIFE, NEG)], [(*SECOND_LIFE, NEG)])["mate_f1"] == 0
     # Without a place the words stand for the occurrence of which the same is said.
-    got = ours([(*LIFE, NEG), (*AGAIN, POS)], [("Battery Life", None, POS)])
-    assert (got["jmasa_precision"], got["jmasa_recall"], got["folded"]) == (1, 0.5, 1)
+    values = joint_metrics([(*LIFE, NEG), (*SECOND_LIFE, POS)], [("Battery Life", None, POS)])
+    assert (values["jmasa_precision"], values["jmasa_recall"], values["folded"]) == (1, 0.5, 1)
 
 
-def test_words_that_have_a_place_on_neither_side_match_without_a_fallback():
-    got = ours([("price", None, NEG)], [("price", None, NEG)])
-    assert (got["jmasa_f1"], got["folded"]) == (1, 0)
+def test_joint_matches_unlocated_terms_without_folding():
+    values = joint_metrics([("price", None, NEG)], [("price", None, NEG)])
+    assert (values["jmasa_f1"], values["folded"]) == (1, 0)
 
 
-def test_a_gold_aspect_without_a_polarity_is_set_aside_with_what_was_said_of_it():
-    plain = found([(*LIFE, NEG)], [(*LIFE, NEG)])
-    more = found([(*LIFE, NEG), (*SCREEN, None)], [(*LIFE, NEG), (*SCREEN, POS)])
-    assert figures(JOINT, plain) == figures(JOINT, more)
-    assert JOINT.rows(more)[:, 0].tolist() == [1, 0, 1, 0]
+def test_joint_ignores_unlabelled_gold_and_its_prediction():
+    labelled_pairs = extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)])
+    all_pairs = extraction_pairs([(*LIFE, NEG), (*SCREEN, None)], [(*LIFE, NEG), (*SCREEN, POS)])
+    assert compute_metrics(JOINT, labelled_pairs) == compute_metrics(JOINT, all_pairs)
+    assert JOINT.row_statistics(all_pairs)[:, 0].tolist() == [1, 0, 1, 0]
 
 
-def test_the_post_as_a_whole_is_no_aspect():
-    whole = found([], [("", None, POS)])
-    plain = found([(*LIFE, NEG)], [])
-    assert figures(JOINT, plain + whole) == alike(figures(JOINT, plain))
-    with pytest.raises(Undefined, match="gold names no aspect"):
-        JOINT.rows(whole)
+def test_joint_ignores_overall_aspect():
+    overall_pairs = extraction_pairs([], [("", None, POS)])
+    aspect_pairs = extraction_pairs([(*LIFE, NEG)], [])
+    assert compute_metrics(JOINT, aspect_pairs + overall_pairs) == approx_nan(compute_metrics(JOINT, aspect_pairs))
+    with pytest.raises(UndefinedMetric, match="gold names no aspect"):
+        JOINT.row_statistics(overall_pairs)
 
 
-def test_a_reader_that_was_given_the_aspects_extracted_nothing():
-    with pytest.raises(Undefined, match="was given the aspects"):
-        JOINT.rows(found([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="given"))
-    assert JOINT.rows(found([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="reader")).any()
+def test_joint_is_undefined_when_aspects_were_given():
+    with pytest.raises(UndefinedMetric, match="was given the aspects"):
+        JOINT.row_statistics(extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="given"))
+    assert JOINT.row_statistics(extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="model")).any()
 
 
-def test_posts_that_share_an_id_but_not_a_text_are_two_posts():
-    other = Post(id="0", text="another " + TEXT)
-    beside = Pair(other, None, Opinion(by="me", aspect=Aspect(term="a"), polarity=POS), "0")
-    assert figures(JOINT, [*found([("a", None, POS)], []), beside])["mate_f1"] == 0
+def test_joint_separates_posts_by_text():
+    other_post = Post(id="0", text="another " + TEXT)
+    other_pair = Pair(other_post, None, Opinion(annotator="me", aspect=Aspect(term="a"), polarity=POS), "0")
+    assert compute_metrics(JOINT, [*extraction_pairs([("a", None, POS)], []), other_pair])["mate_f1"] == 0

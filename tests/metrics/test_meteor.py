@@ -5,67 +5,67 @@ from itertools import pairwise
 import pytest
 from nltk.stem.porter import PorterStemmer
 
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics._words import words
-from tests.metrics.saying import explained, figures, texts
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics._words import tokenize
+from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
 
 Meteor = metrics["meteor"]
 
 
-def by_hand(said, gold, stem):
+def reference_meteor(predicted, gold, stem):
     """Each word takes the last equal one that is free, from the end; then stems do."""
-    matches, free_said, free_gold = {}, dict(enumerate(said)), dict(enumerate(gold))
+    matches, free_predicted, free_gold = {}, dict(enumerate(predicted)), dict(enumerate(gold))
     for form in (str, stem):
-        for i in sorted(free_said, reverse=True):
-            equal = [j for j, word in free_gold.items() if form(word) == form(free_said[i])]
+        for i in sorted(free_predicted, reverse=True):
+            equal = [j for j, word in free_gold.items() if form(word) == form(free_predicted[i])]
             if equal:
                 matches[i] = max(equal)
-                del free_said[i], free_gold[matches[i]]
+                del free_predicted[i], free_gold[matches[i]]
     if not matches:
         return 0
-    precision, recall = len(matches) / len(said), len(matches) / len(gold)
+    precision, recall = len(matches) / len(predicted), len(matches) / len(gold)
     steps = pairwise(sorted(matches.items()))
     chunks = 1 + sum((b[0] - a[0], b[1] - a[1]) != (1, 1) for a, b in steps)
     mean = precision * recall / (0.9 * precision + 0.1 * recall)
     return (1 - 0.5 * (chunks / len(matches)) ** 3) * mean
 
 
-def test_a_case_computed_by_hand():
+def test_meteor_by_hand():
     # a b | c: 3 matches in 2 chunks; P 3/4, R 3/5.
-    ours = figures(Meteor(), explained(("a b x c", "a b y z c")))
+    scores = compute_metrics(Meteor(), explanation_pairs(("a b x c", "a b y z c")))
     mean = (3 / 4 * 3 / 5) / (0.9 * 3 / 4 + 0.1 * 3 / 5)
-    assert ours["meteor_exact_stem"] == pytest.approx((1 - 0.5 * (2 / 3) ** 3) * mean)
+    assert scores["meteor_exact_stem"] == pytest.approx((1 - 0.5 * (2 / 3) ** 3) * mean)
 
 
-def test_a_stem_is_a_match_in_english_only():
-    pair = explained(("it charged", "it charges"))
-    assert figures(Meteor(), pair)["meteor_exact_stem"] == pytest.approx(1 - 0.5 / 8)
-    exact = figures(Meteor(language="de"), pair)["meteor_exact"]
+def test_meteor_stems_english_only():
+    pairs = explanation_pairs(("it charged", "it charges"))
+    assert compute_metrics(Meteor(), pairs)["meteor_exact_stem"] == pytest.approx(1 - 0.5 / 8)
+    exact = compute_metrics(Meteor(language="de"), pairs)["meteor_exact"]
     assert exact == pytest.approx(0.5 * 0.5)
 
 
 @pytest.mark.parametrize(("language", "stem"), [("en", PorterStemmer().stem), ("de", str)])
-def test_a_thousand_random_pairs_agree_with_one_by_hand(language, stem):
+def test_meteor_matches_reference(language, stem):
     family = Meteor(language=language)
-    for said, gold in texts(5, 1000):
-        ours, theirs = words(said, language), words(gold, language)
-        expected = by_hand(ours, theirs, stem)
-        assert family.of(ours, theirs) == pytest.approx(expected, abs=1e-12)
+    for prediction, gold in random_text_pairs(5, 1000):
+        predicted_tokens, gold_tokens = tokenize(prediction, language), tokenize(gold, language)
+        expected = reference_meteor(predicted_tokens, gold_tokens, stem)
+        assert family.of(predicted_tokens, gold_tokens) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_missing_explanation_scores_nothing_and_stays():
-    same = "the screen is bright"
-    ours = figures(Meteor(), explained((same, same), (None, same), ("x", None)))
-    assert ours["meteor_exact_stem"] == pytest.approx((1 - 0.5 / 64) / 2)
+def test_meteor_of_missing_explanation_is_zero():
+    sentence = "the screen is bright"
+    scores = compute_metrics(Meteor(), explanation_pairs((sentence, sentence), (None, sentence), ("x", None)))
+    assert scores["meteor_exact_stem"] == pytest.approx((1 - 0.5 / 64) / 2)
 
 
-def test_equal_chinese_texts_match_by_characters():
+def test_meteor_matches_chinese_by_characters():
     text = "屏幕很亮"
-    assert figures(Meteor(language="zh"), explained((text, text)))["meteor_exact"] > 0.99
-    with pytest.raises(Undefined, match="set language=zh"):
-        Meteor().rows(explained((text, text)))
+    assert compute_metrics(Meteor(language="zh"), explanation_pairs((text, text)))["meteor_exact"] > 0.99
+    with pytest.raises(UndefinedMetric, match="set language=zh"):
+        Meteor().row_statistics(explanation_pairs((text, text)))
 
 
-def test_the_signature_says_what_is_left_out():
+def test_meteor_signature_names_stemmer_and_synonyms():
     assert "stem:porter|synonyms:none" in Meteor().signature
     assert "stem:none|synonyms:none" in Meteor(language="zh").signature

@@ -6,16 +6,16 @@ import numpy
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics._permuting import permuted
-from gen_msa.spans import Spans
-from tests.metrics.explaining import figures, pair, shipped, silent
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics._permuting import shuffle_explanations
+from gen_msa.spans import SearchableText
+from tests.metrics.explaining import compute_metrics, pair, tiny_pairs, pair_without_prediction
 
 TEXT = "The camera is unreal but the battery life is short, so is the battery"
 
 
 @pytest.mark.parametrize(
-    ("term", "others", "said", "named", "rival"),
+    ("term", "others", "explanation", "named", "rival"),
     [
         ("camera", ("battery life",), "The camera is praised.", 1, 0),
         ("camera", ("battery life",), "Praised as unreal.", 0, 0),
@@ -32,26 +32,26 @@ TEXT = "The camera is unreal but the battery life is short, so is the battery"
         ("camera", (), "The battery is short.", 0, None),
     ],
 )
-def test_a_case_by_hand(term, others, said, named, rival):
-    found = figures("naming", [pair(TEXT, term, said, *others)])
-    assert found["named"] == named
-    assert isnan(found["rival"]) if rival is None else found["rival"] == rival
+def test_aspect_mention_by_hand(term, others, explanation, named, rival):
+    values = compute_metrics("aspect_mention", [pair(TEXT, term, explanation, *others)])
+    assert values["named"] == named
+    assert isnan(values["rival"]) if rival is None else values["rival"] == rival
 
 
-def test_both_rates_have_their_own_rows():
+def test_aspect_mention_rates_have_their_own_denominators():
     rows = [
         pair(TEXT, "camera", "The camera is fine.", "battery"),
         pair(TEXT, "camera", "The battery is fine.", "battery"),
         pair(TEXT, "camera", "Fine.", post="2"),
         pair(TEXT, "camera", "", post="3"),
         pair(TEXT, "", "All is fine.", post="4"),
-        silent(post="5"),
+        pair_without_prediction(post="5"),
     ]
-    assert figures("naming", rows) == {"named": pytest.approx(1 / 3), "rival": 1 / 2}
+    assert compute_metrics("aspect_mention", rows) == {"named": pytest.approx(1 / 3), "rival": 1 / 2}
 
 
 @pytest.mark.parametrize(
-    ("text", "term", "said"),
+    ("text", "term", "explanation"),
     [
         ("Das Straßenfest und die Straße", "Straße", "Die STRASSE ist laut."),
         ("这个电池很糟糕", "电池", "电池很糟糕"),
@@ -59,32 +59,32 @@ def test_both_rates_have_their_own_rows():
         ("the phone", "phone", "The phone's screen."),
     ],
 )
-def test_letters_may_be_composed_and_cased_otherwise(text, term, said):
-    assert figures("naming", [pair(text, term, said)])["named"] == 1
+def test_aspect_mention_ignores_case_and_composition(text, term, explanation):
+    assert compute_metrics("aspect_mention", [pair(text, term, explanation)])["named"] == 1
 
 
-def test_the_name_of_another_coffee_is_no_rival():
+def test_same_term_elsewhere_is_no_rival():
     row = pair("The coffee here, the Coffee there", "coffee", "The coffee is good.", "Coffee")
-    assert isnan(figures("naming", [row])["rival"])
+    assert isnan(compute_metrics("aspect_mention", [row])["rival"])
 
 
-def test_shuffled_explanations_fall_to_chance():
-    pairs = shipped()
-    assert figures("naming", pairs)["named"] > 0.9
-    others = [
-        next(Spans(q.explanation).whole(p.said.aspect.term), None) is not None
+def test_shuffled_explanations_mention_aspects_by_chance():
+    pairs = tiny_pairs()
+    assert compute_metrics("aspect_mention", pairs)["named"] > 0.9
+    chance_mentions = [
+        next(SearchableText(q.explanation).find_whole_words(p.prediction.aspect.term), None) is not None
         for p in pairs
         for q in pairs
         if p.post.id != q.post.id
     ]
-    shuffled = [figures("naming", permuted(pairs, seed))["named"] for seed in range(20)]
+    shuffled = [compute_metrics("aspect_mention", shuffle_explanations(pairs, seed))["named"] for seed in range(20)]
     # 20 shuffles of some 77 rows: the standard error of their mean is well below one percent.
-    assert numpy.mean(shuffled) == pytest.approx(numpy.mean(others), abs=0.01)
+    assert numpy.mean(shuffled) == pytest.approx(numpy.mean(chance_mentions), abs=0.01)
     assert max(shuffled) < 0.1
 
 
-def test_nothing_to_score_and_an_option_are_said():
-    with pytest.raises(Undefined, match="no row has an explanation"):
-        metrics["naming"]().rows([silent()])
+def test_aspect_mention_rejects_empty_input_and_options():
+    with pytest.raises(UndefinedMetric, match="no row has an explanation"):
+        metrics["aspect_mention"]().row_statistics([pair_without_prediction()])
     with pytest.raises(UserError, match="no option strict"):
-        metrics["naming"](strict=True)
+        metrics["aspect_mention"](strict=True)

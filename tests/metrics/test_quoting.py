@@ -4,51 +4,51 @@ from math import isnan
 
 import pytest
 
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics._permuting import permuted
-from tests.metrics.explaining import figures, pair, shipped, silent
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics._permuting import shuffle_explanations
+from tests.metrics.explaining import compute_metrics, pair, tiny_pairs, pair_without_prediction
 
 TEXT = "Screen is great but the battery dies at noon"
 
 
-def test_a_case_by_hand():
+def test_quote_fidelity_by_hand():
     rows = [
         pair(TEXT, "battery", 'It "dies at noon." and is "weak".'),
         pair(TEXT, "battery", 'The "battery" DIES.'),
         pair(TEXT, "Screen", "It “IS GREAT”, 'die' is no word of it."),
         pair(TEXT, "Screen", ""),
-        silent(),
+        pair_without_prediction(),
     ]
     # 4 quotes, of which `dies at noon.` and `IS GREAT` stand there; the aspect's name is none.
-    assert figures("quoting", rows) == {
+    assert figures("quote_fidelity", rows) == {
         "verbatim": 2 / 4,
-        "quoting": pytest.approx(2 / 3),
+        "quote_rate": pytest.approx(2 / 3),
         "quotes": pytest.approx(4 / 3),
     }
 
 
-def test_without_a_quote_nothing_is_verbatim_or_not():
-    found = figures("quoting", [pair(TEXT, "battery", "It dies.")])
-    assert isnan(found["verbatim"])
-    assert found["quoting"] == found["quotes"] == 0
+def test_quote_fidelity_is_nan_without_quotes():
+    values = figures("quote_fidelity", [pair(TEXT, "battery", "It dies.")])
+    assert isnan(values["verbatim"])
+    assert found["quote_rate"] == values["quotes"] == 0
 
 
-def test_a_quote_across_letters_and_scripts():
+def test_quote_fidelity_across_scripts():
     rows = [
         pair("这个电池很糟糕", "电池", "写着“很糟糕”"),
         pair("Die Straße", "x", '"die STRASSE"'),
     ]
-    assert figures("quoting", rows)["verbatim"] == 1
+    assert figures("quote_fidelity", rows)["verbatim"] == 1
 
 
-def test_shuffled_explanations_quote_what_is_not_there():
-    pairs = shipped()
-    assert figures("quoting", pairs)["verbatim"] > 0.95
-    shuffled = figures("quoting", permuted(pairs, 0))
+def test_shuffled_explanations_lose_quote_fidelity():
+    pairs = tiny_pairs()
+    assert figures("quote_fidelity", pairs)["verbatim"] > 0.95
+    shuffled = figures("quote_fidelity", shuffle_explanations(pairs, 0))
     assert shuffled["verbatim"] < 0.05
-    assert shuffled["quoting"] == figures("quoting", pairs)["quoting"]
+    assert shuffled["quote_rate"] == figures("quote_fidelity", pairs)["quote_rate"]
 
 
-def test_no_explanation_at_all_is_said():
-    with pytest.raises(Undefined, match="no row"):
-        metrics["quoting"]().rows([silent()])
+def test_quote_fidelity_is_undefined_without_explanations():
+    with pytest.raises(UndefinedMetric, match="no row"):
+        metrics["quote_fidelity"]().row_statistics([pair_without_prediction()])

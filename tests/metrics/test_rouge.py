@@ -7,88 +7,88 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics.rouge import common_subsequence
-from tests.metrics.saying import explained, figures, texts
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics.rouge import lcs_length
+from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
 
 Rouge = metrics["rouge"]
 NAMES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 
 
-def test_a_case_computed_by_hand():
+def test_rouge_by_hand():
     # 5 and 4 words, 3 shared; pairs: 4 and 3, 1 shared; longest common subsequence: a b d.
-    ours = figures(Rouge(), explained(("a b x d y", "a b c d")))
-    assert ours["rouge1"] == ours["rougeL"] == pytest.approx(2 * 3 / 9)
-    assert ours["rouge2"] == pytest.approx(2 * 1 / 7)
+    scores = compute_metrics(Rouge(), explanation_pairs(("a b x d y", "a b c d")))
+    assert scores["rouge1"] == scores["rougeL"] == pytest.approx(2 * 3 / 9)
+    assert scores["rouge2"] == pytest.approx(2 * 1 / 7)
 
 
 @pytest.mark.parametrize("stems", [False, True])
-def test_a_thousand_random_pairs_agree_with_rouge_score(stems):
-    family, peer = Rouge(use_stemmer=stems), RougeScorer(NAMES, use_stemmer=stems)
+def test_rouge_matches_rouge_score(stems):
+    family, scorer = Rouge(use_stemmer=stems), RougeScorer(NAMES, use_stemmer=stems)
     rng = numpy.random.default_rng(2)
-    stock = [(broken(rng, e), broken(rng, r)) for e, r in texts(4, 500)]
-    rows = family.rows(explained(*stock))
-    order = [f.name for f in family.figures]
-    for row, (said, gold) in zip(rows, stock, strict=True):
-        theirs = peer.score(gold.strip(), said.strip())
-        assert row[1:].tolist() == pytest.approx([theirs[n].fmeasure for n in order], abs=1e-12)
+    text_pairs = [(with_line_breaks(rng, e), with_line_breaks(rng, r)) for e, r in random_text_pairs(4, 500)]
+    rows = family.row_statistics(explanation_pairs(*text_pairs))
+    order = [f.name for f in family.specs]
+    for row, (prediction, gold) in zip(rows, text_pairs, strict=True):
+        expected = scorer.score(gold.strip(), prediction.strip())
+        assert row[1:].tolist() == pytest.approx([expected[n].fmeasure for n in order], abs=1e-12)
 
 
-def broken(rng, text):
+def with_line_breaks(rng, text):
     """The same words, in half of all cases over several lines."""
-    lines = rng.random() < 0.5
-    return "".join("\n" if lines and c == " " and rng.random() < 0.2 else c for c in text)
+    multiline = rng.random() < 0.5
+    return "".join("\n" if multiline and c == " " and rng.random() < 0.2 else c for c in text)
 
 
-def test_lines_in_another_order_are_the_same_summary_but_not_the_same_sequence():
-    ours = figures(Rouge(), explained(("b is bad\na is good", "a is good\nb is bad")))
-    assert ours["rougeL"] == pytest.approx(0.5)
-    assert ours["rougeLsum"] == pytest.approx(1.0)
+def test_rouge_lsum_ignores_line_order():
+    scores = compute_metrics(Rouge(), explanation_pairs(("b is bad\na is good", "a is good\nb is bad")))
+    assert scores["rougeL"] == pytest.approx(0.5)
+    assert scores["rougeLsum"] == pytest.approx(1.0)
 
 
-def test_equal_chinese_texts_are_equal_by_characters():
+def test_rouge_of_chinese_uses_characters():
     text = "屏幕很亮,但是 iPhone 电池不好"
-    ours = figures(Rouge(language="zh"), explained((text, text)))
-    assert set(ours.values()) == {1.0}
-    near = figures(Rouge(language="zh"), explained(("屏幕很好", "屏幕很亮")))
-    assert near["rouge1"] == 0.75
-    with pytest.raises(Undefined, match="set language=zh"):
-        Rouge().rows(explained((text, text)))
+    scores = compute_metrics(Rouge(language="zh"), explanation_pairs((text, text)))
+    assert set(scores.values()) == {1.0}
+    similar_scores = compute_metrics(Rouge(language="zh"), explanation_pairs(("屏幕很好", "屏幕很亮")))
+    assert similar_scores["rouge1"] == 0.75
+    with pytest.raises(UndefinedMetric, match="set language=zh"):
+        Rouge().row_statistics(explanation_pairs((text, text)))
 
 
-def test_an_accent_is_part_of_its_word_outside_english():
-    french = Rouge(language="fr")
-    assert french.tokenize("Un café") == ("un", "café")
-    assert french.tokenize("Un cafe\u0301") == ("un", "café")
-    assert figures(french, explained(("caf", "café")))["rouge1"] == 0.0
+def test_rouge_keeps_accents_outside_english():
+    family = Rouge(language="fr")
+    assert family.tokenize("Un café") == ("un", "café")
+    assert family.tokenize("Un cafe\u0301") == ("un", "café")
+    assert compute_metrics(family, explanation_pairs(("caf", "café")))["rouge1"] == 0.0
     # rouge-score itself reads café as caf; so do we where its own words are asked for.
-    assert figures(Rouge(), explained(("caf", "a good café")))["rouge1"] == 0.5
+    assert compute_metrics(Rouge(), explanation_pairs(("caf", "a good café")))["rouge1"] == 0.5
 
 
-def test_words_of_a_script_with_vowel_signs_stay_whole():
+def test_rouge_tokenizer_keeps_vowel_signs():
     assert Rouge(language="hi").tokenize("अच्छी स्क्रीन!") == ("अच्छी", "स्क्रीन")
 
 
-def test_russian_is_not_scored_as_english():
-    with pytest.raises(Undefined, match="not in English"):
-        Rouge().rows(explained(("хороший экран", "хороший экран")))
-    ours = figures(Rouge(language="ru"), explained(("хороший экран", "Хороший экран.")))
-    assert ours["rougeL"] == 1.0
+def test_rouge_does_not_score_russian_as_english():
+    with pytest.raises(UndefinedMetric, match="not in English"):
+        Rouge().row_statistics(explanation_pairs(("хороший экран", "хороший экран")))
+    scores = compute_metrics(Rouge(language="ru"), explanation_pairs(("хороший экран", "Хороший экран.")))
+    assert scores["rougeL"] == 1.0
 
 
-def test_a_missing_explanation_scores_nothing_and_stays():
-    ours = figures(Rouge(), explained(("good screen", "good screen"), (None, "good screen")))
-    assert set(ours.values()) == {0.5}
+def test_rouge_of_missing_explanation_is_zero():
+    scores = compute_metrics(Rouge(), explanation_pairs(("good screen", "good screen"), (None, "good screen")))
+    assert set(scores.values()) == {0.5}
 
 
-def test_the_signature_names_words_and_stemmer():
+def test_rouge_signature_names_tokenizer_and_stemmer():
     assert "lang:en|words:rouge-score|stemmer:yes|version:" in Rouge().signature
     assert "lang:zh|words:char|stemmer:no" in Rouge(language="zh").signature
     with pytest.raises(UserError, match="knows no 'fr'"):
         Rouge(language="fr", use_stemmer=True)
 
 
-def by_table(a, b):
+def lcs_by_table(a, b):
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i, x in enumerate(a):
         for j, y in enumerate(b):
@@ -101,5 +101,5 @@ def by_table(a, b):
 @given(
     st.lists(st.sampled_from("abcd"), max_size=80), st.lists(st.sampled_from("abcde"), max_size=80)
 )
-def test_the_common_subsequence_by_bits_is_the_one_by_table(a, b):
-    assert common_subsequence(a, b) == by_table(a, b)
+def test_lcs_length_matches_table(a, b):
+    assert lcs_length(a, b) == lcs_by_table(a, b)

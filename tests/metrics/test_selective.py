@@ -3,54 +3,54 @@
 import numpy
 import pytest
 
-from gen_msa.metrics import Undefined, metrics
+from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.types import Polarity
 from tests.metrics.saying import pair
 
 NEG, NEU, POS = Polarity
 
 
-def sure(right, confidence):
-    rest = (1 - confidence) / 2
-    probs = None if confidence is None else {NEG: rest, NEU: rest, POS: confidence}
-    return pair({"polarity": POS if right else NEG}, {"polarity": POS, "probs": probs})
+def confidence_pair(is_correct, confidence):
+    other_prob = (1 - confidence) / 2
+    probs = None if confidence is None else {NEG: other_prob, NEU: other_prob, POS: confidence}
+    return pair({"polarity": POS if is_correct else NEG}, {"polarity": POS, "probs": probs})
 
 
-def measured(*rows):
-    return metrics["selective"]().measure([sure(*row) for row in rows])
+def selective_metrics(*rows):
+    return metrics["selective_accuracy"]().measure([confidence_pair(*row) for row in rows])
 
 
-def test_a_case_computed_by_hand():
-    ours = measured((True, 0.9), (True, 0.8), (False, 0.7), (True, 0.6))
-    assert ours["accuracy_at_50"] == 1.0
-    assert ours["accuracy_at_80"] == 0.75
-    assert ours["aurc"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
+def test_selective_accuracy_by_hand():
+    values = selective_metrics((True, 0.9), (True, 0.8), (False, 0.7), (True, 0.6))
+    assert values["accuracy_at_50"] == 1.0
+    assert values["accuracy_at_80"] == 0.75
+    assert values["aurc"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
 
 
-def test_equal_confidence_is_worth_its_mean_whatever_comes_first():
-    one = measured((True, 0.7), (False, 0.7), (True, 0.9), (False, 0.5))
-    other = measured((False, 0.5), (False, 0.7), (True, 0.7), (True, 0.9))
-    assert one == other
-    assert one["accuracy_at_50"] == (1 + 0.5) / 2
+def test_selective_accuracy_averages_ties():
+    first = selective_metrics((True, 0.7), (False, 0.7), (True, 0.9), (False, 0.5))
+    second = selective_metrics((False, 0.5), (False, 0.7), (True, 0.7), (True, 0.9))
+    assert first == second
+    assert first["accuracy_at_50"] == (1 + 0.5) / 2
 
 
-def test_the_curve_is_that_of_the_textbook_on_random_cases():
+def test_aurc_matches_textbook_curve():
     for seed in range(50):
         rng = numpy.random.default_rng(seed)
-        right, confidence = rng.random(30) < 0.7, rng.permutation(30) / 60 + 0.4
-        ours = measured(*zip(right, confidence, strict=True))
-        errors = 1 - right[numpy.argsort(-confidence)]
+        correct, confidence = rng.random(30) < 0.7, rng.permutation(30) / 60 + 0.4
+        values = selective_metrics(*zip(correct, confidence, strict=True))
+        errors = 1 - correct[numpy.argsort(-confidence)]
         risks = numpy.cumsum(errors) / numpy.arange(1, 31)
-        assert ours["aurc"] == pytest.approx(risks.mean())
-        assert ours["accuracy_at_90"] == pytest.approx(1 - risks[26])
+        assert values["aurc"] == pytest.approx(risks.mean())
+        assert values["accuracy_at_90"] == pytest.approx(1 - risks[26])
 
 
-def test_rows_without_probabilities_come_last_and_stay():
-    silent = [pair({"polarity": POS}, None), pair({"polarity": POS}, {"polarity": POS})]
-    ours = metrics["selective"]().measure([*silent, sure(True, 0.4), sure(True, 0.4)])
-    assert ours["accuracy_at_50"] == 1.0
-    assert ours["accuracy_at_90"] == 0.75
-    assert measured((False, 0.5)) == {
+def test_rows_without_probabilities_rank_last():
+    without_probs = [pair({"polarity": POS}, None), pair({"polarity": POS}, {"polarity": POS})]
+    values = metrics["selective_accuracy"]().measure([*without_probs, confidence_pair(True, 0.4), confidence_pair(True, 0.4)])
+    assert values["accuracy_at_50"] == 1.0
+    assert values["accuracy_at_90"] == 0.75
+    assert selective_metrics((False, 0.5)) == {
         "accuracy_at_50": 0.0,
         "accuracy_at_80": 0.0,
         "accuracy_at_90": 0.0,
@@ -58,7 +58,7 @@ def test_rows_without_probabilities_come_last_and_stay():
     }
 
 
-def test_without_probabilities_there_is_nothing_to_select_by():
-    with pytest.raises(Undefined, match="no probabilities"):
-        metrics["selective"]().measure(silent := [pair({"polarity": POS}, {"polarity": POS})])
-    assert len(silent) == 1
+def test_selective_accuracy_is_undefined_without_probabilities():
+    with pytest.raises(UndefinedMetric, match="no probabilities"):
+        metrics["selective_accuracy"]().measure(without_probs := [pair({"polarity": POS}, {"polarity": POS})])
+    assert len(without_probs) == 1

@@ -4,70 +4,70 @@ from math import isnan, sqrt
 
 import pytest
 
-from gen_msa.metrics import Undefined, metrics
-from gen_msa.metrics._permuting import permuted
-from tests.metrics.explaining import pair, shipped, silent
+from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics._permuting import shuffle_explanations
+from tests.metrics.explaining import pair, tiny_pairs, pair_without_prediction
 
 TEXT = "Screen is great but the battery dies"
 
 
-def measured(pairs):
-    family = metrics["wording"]()
-    found = family.measure(pairs)
-    assert list(found) == [f.name for f in family.figures]
-    return found
+def measure(pairs):
+    family = metrics["text_stats"]()
+    values = family.measure(pairs)
+    assert list(values) == [f.name for f in family.specs]
+    return values
 
 
-def test_a_case_by_hand():
-    found = measured(
+def test_text_stats_by_hand():
+    values = measure(
         [
             pair(TEXT, "Screen", 'The screen is positive: "is great".'),  # 6 words
             pair(TEXT, "battery", 'The battery is negative: "dies".'),  # 5 words
-            pair(TEXT, "battery", "It dies", how={"explanation": "cut"}),
+            pair(TEXT, "battery", "It dies", provenance={"explanation": "cut"}),
             pair(TEXT, "battery", "it DIES!"),
             pair(TEXT, "battery", None),
-            silent(),
+            pair_without_prediction(),
         ]
     )
-    words = ["the", "screen", "is", "positive", "is", "great", "the", "battery", "is", "negative"]
-    words += ["dies", "it", "dies", "it", "dies"]
-    assert found["length"] == len(words) / 4
-    assert found["length_sd"] == pytest.approx(sqrt(((6 - 3.75) ** 2 + 1.25**2 + 2 * 1.75**2) / 3))
-    assert found["empty"] == pytest.approx(1 / 5)
-    assert found["cut"] == 1 / 4
-    assert found["distinct_1"] == len(set(words)) / len(words)
+    tokens = ["the", "screen", "is", "positive", "is", "great", "the", "battery", "is", "negative"]
+    tokens += ["dies", "it", "dies", "it", "dies"]
+    assert values["length"] == len(tokens) / 4
+    assert values["length_sd"] == pytest.approx(sqrt(((6 - 3.75) ** 2 + 1.25**2 + 2 * 1.75**2) / 3))
+    assert values["empty"] == pytest.approx(1 / 5)
+    assert found["truncated"] == 1 / 4
+    assert values["distinct_1"] == len(set(tokens)) / len(tokens)
     # 5 + 4 + 1 + 1 pairs; `it dies` comes twice, all others once.
-    assert found["distinct_2"] == 10 / 11
-    assert found["duplicate"] == 2 / 4
-    assert found["template"] == 2 / 4
+    assert values["distinct_2"] == 10 / 11
+    assert values["duplicate"] == 2 / 4
+    assert values["template"] == 2 / 4
 
 
-def test_one_form_with_other_aspects_labels_and_quotes_is_one_template():
-    said = [
+def test_template_ignores_aspects_labels_and_quotes():
+    pairs = [
         pair(f"my {t} is {w}", t, f'The {t} is judged {p}: "{w}".', post=t)
         for t, w, p in [("cat", "fat", "negative"), ("hat shop", "fun", "positive")]
     ]
-    assert measured(said)["template"] == 1
-    assert measured([*said, pair("x y", "x", "Something else altogether.")])["template"] == 2 / 3
+    assert measure(pairs)["template"] == 1
+    assert measure([*pairs, pair("x y", "x", "Something else altogether.")])["template"] == 2 / 3
 
 
-def test_without_any_explanation_only_the_empty_ones_are_counted():
-    found = measured([pair(TEXT, "Screen", " ")])
-    assert found.pop("empty") == 1
-    assert all(isnan(v) for v in found.values())
-    with pytest.raises(Undefined, match="said nothing"):
-        measured([silent()])
+def test_text_stats_without_explanations_count_only_empty_ones():
+    values = measure([pair(TEXT, "Screen", " ")])
+    assert values.pop("empty") == 1
+    assert all(isnan(v) for v in values.values())
+    with pytest.raises(UndefinedMetric, match="said nothing"):
+        measure([pair_without_prediction()])
 
 
-def test_one_explanation_has_no_spread():
-    found = measured([pair(TEXT, "Screen", "Great")])
-    assert isnan(found["length_sd"])
-    assert isnan(found["distinct_2"])
-    assert found["distinct_1"] == 1
+def test_length_sd_of_one_explanation_is_nan():
+    values = measure([pair(TEXT, "Screen", "Great")])
+    assert isnan(values["length_sd"])
+    assert isnan(values["distinct_2"])
+    assert values["distinct_1"] == 1
 
 
-def test_shuffling_changes_nothing_that_is_about_the_set_alone():
-    pairs = shipped()
-    before, after = measured(pairs), measured(permuted(pairs, 0))
+def test_shuffling_keeps_corpus_level_text_stats():
+    pairs = tiny_pairs()
+    before, after = measure(pairs), measure(shuffle_explanations(pairs, 0))
     del before["template"], after["template"]  # aspects are taken out by their row
     assert before == pytest.approx(after)

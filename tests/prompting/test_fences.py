@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.chat import Picture
+from gen_msa.chat import ImageInput
 from gen_msa.errors import UserError
-from gen_msa.prompting import load as load_file
-from gen_msa.prompting import names, render
-from gen_msa.prompting.rendering import _marker
+from gen_msa.prompting import load_prompt as load_file
+from gen_msa.prompting import prompt_names, render
+from gen_msa.prompting.rendering import _fence_namer
 from gen_msa.types import Aspect, Cue, Polarity, Post
 
-load = functools.cache(load_file)
+cached_prompt = functools.cache(load_file)
 
 POST = Post(id="1", text="Screen is great but the battery is awful")
 SCREEN = Aspect(term="Screen", start=0)
-PICTURE = Picture(path="/a.png", sha256="0" * 64, max_pixels=50176)
-FRONT = """---
+IMAGE = ImageInput(path="/a.png", sha256="0" * 64, max_pixels=50176)
+FRONT_MATTER = """---
 about: Ours.
 task: aspect
 slots: [syntax]
@@ -62,37 +62,37 @@ def hostile_posts():
         )
 
 
-def test_500_hostile_posts_stay_inside_one_fence():
-    kept = 0
-    for text, name in zip(hostile_posts(), itertools.cycle(names()), strict=False):
-        prompt, post = load(name), Post(id="1", text=text)
+def test_hostile_posts_stay_inside_one_fence():
+    n_checked = 0
+    for text, name in zip(hostile_posts(), itertools.cycle(prompt_names()), strict=False):
+        prompt, post = cached_prompt(name), Post(id="1", text=text)
         label = Polarity.NEGATIVE if prompt.takes_label else None
         cues = {s: Cue(text=f"{s} POST>>>", source="test") for s in prompt.slots}
         request = render(prompt, post, Aspect(term="phone"), cues, (), label=label)
         parts = request.chat.turns[-1].parts
-        ours = "".join("\0" if p.untrusted else p.text for p in parts)
-        mark = re.match(r"<<<(POST(?:-\d+)?)\n", ours)[1]
-        assert ours.count(f"<<<{mark}") == ours.count(f"{mark}>>>") == 1
-        assert mark.casefold() not in text.casefold()
+        trusted_text = "".join("\0" if p.untrusted else p.text for p in parts)
+        fence = re.match(r"<<<(POST(?:-\d+)?)\n", trusted_text)[1]
+        assert trusted_text.count(f"<<<{fence}") == trusted_text.count(f"{fence}>>>") == 1
+        assert fence.casefold() not in text.casefold()
         if text:
-            assert (parts[0].untrusted, parts[0].text) == (False, f"<<<{mark}\n")
+            assert (parts[0].untrusted, parts[0].text) == (False, f"<<<{fence}\n")
             assert parts[1].text == re.sub("[\ufdd0-\ufdef]", "\ufffd", text)
-            assert parts[2].text.startswith(f"\n{mark}>>>\n")
-        kept += 1
-    assert kept == 500
+            assert parts[2].text.startswith(f"\n{fence}>>>\n")
+        n_checked += 1
+    assert n_checked == 500
 
 
 @given(st.text(alphabet="POSTpost-0123456789 \u200bＰ", max_size=60))
-def test_a_mark_never_stands_in_the_text(text):
-    mark = _marker(text)("POST")
-    assert mark.casefold() not in text.casefold()
-    assert _marker(text)("POST") == mark
+def test_fence_name_never_occurs_in_text(text):
+    fence = _fence_namer(text)("POST")
+    assert fence.casefold() not in text.casefold()
+    assert _fence_namer(text)("POST") == fence
 
 
-def test_a_mark_is_found_in_time_whatever_the_post():
+def test_fence_name_is_found_in_bounded_time():
     text = " ".join(f"POST-{n}" for n in range(2, 20_000))
-    assert _marker(text)("POST") == "POST-20000"
-    assert _marker("POST-" + "2" * 100_000)("POST") == "POST-3"
+    assert _fence_namer(text)("POST") == "POST-20000"
+    assert _fence_namer("POST-" + "2" * 100_000)("POST") == "POST-3"
 
 
 @pytest.mark.parametrize(
@@ -115,25 +115,25 @@ def test_a_mark_is_found_in_time_whatever_the_post():
         '{{ "" if false and syntax }}',
     ],
 )
-def test_a_template_that_changes_or_cuts_what_came_from_the_post_is_refused(body, tmp_path):
+def test_template_that_changes_or_truncates_post_content_is_refused(body, tmp_path):
     path = tmp_path / "mine.jinja"
-    path.write_text(FRONT + body, encoding="utf-8")
+    path.write_text(FRONT_MATTER + body, encoding="utf-8")
     cue = {"syntax": Cue(text="is great", source="spacy")}
     with pytest.raises(UserError):
         render(load_file(str(path)), POST, SCREEN, cue, ())
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ('{{ turn("user") }}{{ post }}{{ syntax }}', "no place for pictures"),
-        ('{{ turn("user") }}{{ pictures() }}{{ pictures() }}{{ post }}{{ syntax }}', "once"),
-        ('{{ turn("user") }}{% if not post %}{{ pictures() }}{% endif %}{{ syntax }}', "once"),
-        ('{{ pictures() }}{{ turn("user") }}{{ post }}{{ syntax }}', "before its first turn"),
+        ('{{ turn("user") }}{{ images() }}{{ images() }}{{ post }}{{ syntax }}', "once"),
+        ('{{ turn("user") }}{% if not post %}{{ images() }}{% endif %}{{ syntax }}', "once"),
+        ('{{ images() }}{{ turn("user") }}{{ post }}{{ syntax }}', "before its first turn"),
     ],
 )
-def test_pictures_are_shown_once_or_it_is_an_error(body, says, tmp_path):
+def test_template_must_show_images_exactly_once(body, message, tmp_path):
     path = tmp_path / "mine.jinja"
-    path.write_text(FRONT + body, encoding="utf-8")
-    with pytest.raises(UserError, match=says):
-        render(load_file(str(path)), POST, None, {}, [PICTURE])
+    path.write_text(FRONT_MATTER + body, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        render(load_file(str(path)), POST, None, {}, [IMAGE])

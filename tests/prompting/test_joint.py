@@ -5,36 +5,36 @@ import json
 import pytest
 
 from gen_msa.chat import Completion
-from gen_msa.prompting import load, read_aspects
-from gen_msa.types import WHOLE_POST, Aspect, Polarity, Post, Status
+from gen_msa.prompting import load_prompt, parse_aspects
+from gen_msa.types import OVERALL_ASPECT, Aspect, Polarity, Post, Status
 
-JOINT = load("reader/aspects")
+JOINT = load_prompt("predict/aspects")
 POST = Post(id="1", text="Great Screen, but the café's battery is awful. Screens!")
 
 
-def read(said, finish="stop", post=POST):
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    return read_aspects(JOINT, Completion(text=text, finish_reason=finish), post, "me")
+def parse(answer, finish="stop", post=POST):
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return parse_aspects(JOINT, Completion(text=text, finish_reason=finish), post, "me")
 
 
-def item(aspect, sentiment="positive", **more):
-    return {"aspect": aspect, "sentiment": sentiment, **more}
+def item(aspect, sentiment="positive", **fields):
+    return {"aspect": aspect, "sentiment": sentiment, **fields}
 
 
-def test_each_aspect_is_an_opinion_set_where_it_stands():
-    screen, battery = read(
+def test_listed_aspect_becomes_located_opinion():
+    screen, battery = parse(
         {"aspects": [item("Screen", explanation='It is "Great".'), item("battery", "negative")]}
     )
     assert screen.aspect == Aspect(term="Screen", start=6)
-    assert (screen.polarity, screen.how["span"]) == (Polarity.POSITIVE, "exact")
+    assert (screen.polarity, screen.provenance["span"]) == (Polarity.POSITIVE, "exact")
     assert (screen.evidence[0].quote, screen.evidence[0].start) == ("Great", 0)
     assert battery.aspect == Aspect(term="battery", start=29)
     assert battery.polarity is Polarity.NEGATIVE
-    assert battery.how["prompt"] == JOINT.identity
+    assert battery.provenance["prompt"] == JOINT.identity
 
 
 @pytest.mark.parametrize(
-    ("said", "term", "start", "span"),
+    ("mention", "term", "start", "span"),
     [
         ("Screen", "Screen", 6, "exact"),
         ("screen", "Screen", 6, "casefold+NFC"),
@@ -43,23 +43,23 @@ def test_each_aspect_is_an_opinion_set_where_it_stands():
         ("price", "price", None, "absent"),
     ],
 )
-def test_an_aspect_is_sought_exactly_then_folded_and_the_fallback_is_logged(
-    said, term, start, span
+def test_aspect_is_located_exactly_then_casefolded(
+    mention, term, start, span
 ):
-    [opinion] = read({"aspects": [item(said)]})
+    [opinion] = parse({"aspects": [item(mention)]})
     assert opinion.aspect == Aspect(term=term, start=start)
-    assert opinion.how["span"] == span
+    assert opinion.provenance["span"] == span
 
 
-def test_aspects_named_twice_are_one():
-    [same] = read({"aspects": [item("Screen"), item("screen"), item("SCREEN")]})
-    assert (same.polarity, same.how["duplicates"]) == (Polarity.POSITIVE, "3 collapsed")
-    [both] = read({"aspects": [item("Screen"), item("Screen", "negative")]})
-    assert (both.polarity, both.status) == (None, Status.UNPARSED)
+def test_repeated_aspects_are_merged():
+    [merged] = parse({"aspects": [item("Screen"), item("screen"), item("SCREEN")]})
+    assert (merged.polarity, merged.provenance["duplicates"]) == (Polarity.POSITIVE, "3 collapsed")
+    [conflicting] = parse({"aspects": [item("Screen"), item("Screen", "negative")]})
+    assert (conflicting.polarity, conflicting.status) == (None, Status.UNPARSED)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         {"aspects": [item("Screen"), item("battery", "negative")]},
         [item("Screen"), item("battery", "negative")],
@@ -73,13 +73,13 @@ def test_aspects_named_twice_are_one():
         "<think>hm</think>" + json.dumps([item("Screen"), item("battery", "negative")]),
     ],
 )
-def test_every_way_of_listing_is_read(said):
-    got = [(o.aspect.term, o.polarity, o.status) for o in read(said)]
-    assert got == [("Screen", "positive", "ok"), ("battery", "negative", "ok")]
+def test_every_list_format_is_parsed(answer):
+    results = [(o.aspect.term, o.polarity, o.status) for o in parse(answer)]
+    assert results == [("Screen", "positive", "ok"), ("battery", "negative", "ok")]
 
 
 @pytest.mark.parametrize(
-    ("said", "finish", "status"),
+    ("answer", "finish", "status"),
     [
         ("", "stop", Status.EMPTY),
         ("  \n", "length", Status.EMPTY),
@@ -98,33 +98,33 @@ def test_every_way_of_listing_is_read(said):
         ("Sentiment: positive", "stop", Status.UNPARSED),
     ],
 )
-def test_what_cannot_be_read_is_one_opinion_without_a_polarity(said, finish, status):
-    [opinion] = read(said, finish)
-    assert (opinion.aspect, opinion.polarity, opinion.status) == (WHOLE_POST, None, status)
-    assert opinion.raw == (said if isinstance(said, str) else json.dumps(said))
+def test_unparsable_list_gives_one_opinion_without_polarity(answer, finish, status):
+    [opinion] = parse(answer, finish)
+    assert (opinion.aspect, opinion.polarity, opinion.status) == (OVERALL_ASPECT, None, status)
+    assert opinion.raw == (answer if isinstance(answer, str) else json.dumps(answer))
 
 
-def test_naming_no_aspect_is_an_answer_and_says_so():
-    [opinion] = read({"aspects": []})
-    assert (opinion.aspect, opinion.polarity, opinion.status) == (WHOLE_POST, None, Status.OK)
-    assert opinion.how["aspects"] == "none named"
+def test_empty_aspect_list_is_a_valid_answer():
+    [opinion] = parse({"aspects": []})
+    assert (opinion.aspect, opinion.polarity, opinion.status) == (OVERALL_ASPECT, None, Status.OK)
+    assert opinion.provenance["aspects"] == "none named"
 
 
-def test_an_aspect_without_a_readable_label_is_kept_as_unparsed():
-    good, bad, none = read(
+def test_aspect_without_valid_label_is_unparsed():
+    good, bad, unlabelled = parse(
         {"aspects": [item("Screen"), item("battery", "mixed"), {"aspect": "café"}]}
     )
     assert good.status is Status.OK
     assert (bad.aspect.term, bad.polarity, bad.status) == ("battery", None, Status.UNPARSED)
-    assert (none.aspect.term, none.polarity, none.status) == ("café", None, Status.UNPARSED)
+    assert (unlabelled.aspect.term, unlabelled.polarity, unlabelled.status) == ("café", None, Status.UNPARSED)
 
 
-def test_items_without_a_name_are_counted():
-    [opinion] = read({"aspects": [item("Screen"), {"sentiment": "positive"}]})
-    assert opinion.how["aspects"] == "1 without a name left out"
+def test_items_without_aspect_are_counted():
+    [opinion] = parse({"aspects": [item("Screen"), {"sentiment": "positive"}]})
+    assert opinion.provenance["aspects"] == "1 without a name left out"
 
 
-def test_a_loop_of_aspects_is_bounded_and_says_so():
-    opinions = read({"aspects": [item(f"a{n}") for n in range(500)]})
+def test_aspect_list_is_bounded_and_noted():
+    opinions = parse({"aspects": [item(f"a{n}") for n in range(500)]})
     assert len(opinions) == 64
-    assert opinions[0].how["aspects"].startswith("the first 64 of ")
+    assert opinions[0].provenance["aspects"].startswith("the first 64 of ")

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from gen_msa.chat import Completion
-from gen_msa.prompting import load, read_aspects, read_opinion
-from gen_msa.prompting.answers._quotes import evidence
+from gen_msa.prompting import load_prompt, parse_aspects, parse_opinion
+from gen_msa.prompting.answers._quotes import collect_evidence
 from gen_msa.types import Aspect, Post
 
 MB = 1_000_000
@@ -43,28 +43,28 @@ UNITS = [
 PREFIXES = ["", "Sentiment: positive", '{"sentiment": "', "Explanation: "]
 
 
-def seconds(what, *args):
-    began = time.process_time()
-    what(*args)
-    return time.process_time() - began
+def cpu_seconds(func, *args):
+    started = time.process_time()
+    func(*args)
+    return time.process_time() - started
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=ascii)
-def test_one_megabyte_is_read_in_a_tenth_of_a_second(unit):
+def test_one_megabyte_answer_is_parsed_in_100_ms(unit):
     post = Post(id="1", text="Screen great, battery awful")
     aspect = Aspect(term="battery", start=14)
-    one, several = load("reader/full"), load("reader/aspects")
+    opinion_prompt, aspects_prompt = load_prompt("predict/full"), load_prompt("predict/aspects")
     for prefix in PREFIXES:
         text = prefix + unit * (MB // len(unit))
-        said = Completion(text=text, finish_reason="stop")
-        assert min(seconds(read_opinion, one, said, post, aspect, "me") for _ in range(2)) < 0.1
-        assert min(seconds(read_aspects, several, said, post, "me") for _ in range(2)) < 0.1
+        completion = Completion(text=text, finish_reason="stop")
+        assert min(cpu_seconds(parse_opinion, opinion_prompt, completion, post, aspect, "me") for _ in range(2)) < 0.1
+        assert min(cpu_seconds(parse_aspects, aspects_prompt, completion, post, "me") for _ in range(2)) < 0.1
 
 
 @pytest.mark.parametrize(
     "unit", ["a", "e\u0301", "\u0301", "ß", "İ", "\u1100\u1161", "\u200b"], ids=ascii
 )
-def test_a_long_post_is_searched_in_two_seconds(unit):
+def test_quotes_are_located_in_long_post_in_two_seconds(unit):
     text = unit * (100_000 // len(unit))
     quotes = [unit * 20 + "b", unit * 300, unit]
-    assert seconds(evidence, None, quotes, text, "battery") < 2
+    assert cpu_seconds(collect_evidence, None, quotes, text, "battery") < 2

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.prompting.answers._quotes import evidence
-from gen_msa.spans import MAX_QUOTES, Spans, find_exact, fold, quotes
+from gen_msa.prompting.answers._quotes import collect_evidence
+from gen_msa.spans import MAX_QUOTES, SearchableText, find_exact, fold, extract_quotes
 from gen_msa.types import Evidence
 
 LETTERS = "aAsSßẞéE\u0301İıiσςΣﬁ\u1100\u1161각가\u0323\u0307Åå\u212b\u200bK\u212a 😀नि"
@@ -27,12 +27,12 @@ LETTERS = "aAsSßẞéE\u0301İıiσςΣﬁ\u1100\u1161각가\u0323\u0307Åå\u2
         "It says 'awful', the post's word.",
     ],
 )
-def test_every_kind_of_quotation_mark_is_known(text):
-    assert quotes(text) == ["awful"]
+def test_every_quotation_mark_style_is_recognized(text):
+    assert extract_quotes(text) == ["awful"]
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ('"a" then "b" then "a"', ["a", "b"]),
         ("'don't buy it' it says", ["don't buy it"]),
@@ -42,16 +42,16 @@ def test_every_kind_of_quotation_mark_is_known(text):
         ('"not\nclosed', []),
     ],
 )
-def test_quotes_are_read_in_order_once_each(text, found):
-    assert quotes(text) == found
+def test_quotes_are_unique_and_in_order(text, expected):
+    assert extract_quotes(text) == expected
 
 
-def test_there_are_never_too_many_quotes():
-    assert len(quotes(" ".join(f'"{n}"' for n in range(99)))) == MAX_QUOTES
+def test_number_of_quotes_is_limited():
+    assert len(extract_quotes(" ".join(f'"{n}"' for n in range(99)))) == MAX_QUOTES
 
 
 @pytest.mark.parametrize(
-    ("text", "quote", "start", "own"),
+    ("text", "quote", "start", "original"),
     [
         ("Battery AWFUL today", "awful", 8, "AWFUL"),
         ("Die Straße ist lang", "STRASSE", 4, "Straße"),
@@ -74,9 +74,9 @@ def test_there_are_never_too_many_quotes():
         ("so bad today", "so bad.", 0, "so bad"),
     ],
 )
-def test_a_quote_is_placed_in_the_posts_own_letters(text, quote, start, own):
-    assert evidence(None, [quote], text, "") == (Evidence(quote=own, start=start),)
-    assert text[start : start + len(own)] == own
+def test_quote_is_located_with_original_spelling(text, quote, start, original):
+    assert collect_evidence(None, [quote], text, "") == (Evidence(quote=original, start=start),)
+    assert text[start : start + len(original)] == original
 
 
 @pytest.mark.parametrize(
@@ -89,46 +89,46 @@ def test_a_quote_is_placed_in_the_posts_own_letters(text, quote, start, own):
         ("so … bad", "so bad"),
     ],
 )
-def test_a_quote_that_does_not_stand_there_is_kept_without_a_place(text, quote):
-    assert evidence(None, [quote], text, "") == (Evidence(quote=quote),)
+def test_missing_quote_is_kept_without_offset(text, quote):
+    assert collect_evidence(None, [quote], text, "") == (Evidence(quote=quote),)
 
 
-def test_naming_the_aspect_in_quotes_is_no_evidence():
-    found = evidence('The "Battery" is "awful".', [], "battery awful", "battery")
-    assert [e.quote for e in found] == ["awful"]
+def test_quoted_aspect_is_not_evidence():
+    items = collect_evidence('The "Battery" is "awful".', [], "battery awful", "battery")
+    assert [e.quote for e in items] == ["awful"]
 
 
-def test_blank_evidence_is_none():
-    assert evidence(None, ["", " ", "\u200b"], "a post", "")[0] == Evidence(quote="\u200b")
-    assert evidence(None, [], "a post", "") == ()
+def test_blank_quotes_are_not_evidence():
+    assert collect_evidence(None, ["", " ", "\u200b"], "a post", "")[0] == Evidence(quote="\u200b")
+    assert collect_evidence(None, [], "a post", "") == ()
 
 
 @given(st.text(alphabet=LETTERS, max_size=30))
-def test_folding_by_pieces_equals_folding_the_whole(text):
-    whole = unicodedata.normalize("NFC", text.replace("\u200b", ""))
+def test_piecewise_folding_equals_folding_of_full_text(text):
+    cleaned = unicodedata.normalize("NFC", text.replace("\u200b", ""))
     if "\u200b" not in text:
         assert unicodedata.normalize("NFC", fold(text)) == unicodedata.normalize(
-            "NFC", unicodedata.normalize("NFC", whole.casefold())
+            "NFC", unicodedata.normalize("NFC", cleaned.casefold())
         )
 
 
 @given(st.text(alphabet=LETTERS, max_size=30), st.data())
-def test_every_whole_piece_of_a_text_is_found_and_folds_to_what_was_asked(text, data):
+def test_substring_is_found_and_folds_to_query(text, data):
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    words = text[start:end]
-    for wanted in (words, words.casefold(), unicodedata.normalize("NFC", words)):
-        span = Spans(text).find(wanted)
+    piece = text[start:end]
+    for query in (piece, piece.casefold(), unicodedata.normalize("NFC", piece)):
+        span = SearchableText(text).find(query)
         if span:
             assert 0 <= span[0] < span[1] <= len(text)
-            assert fold(text[slice(*span)]) == fold(wanted)
-    if words.strip():
-        assert text[slice(*find_exact(text, words))] == words
+            assert fold(text[slice(*span)]) == fold(query)
+    if piece.strip():
+        assert text[slice(*find_exact(text, piece))] == piece
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=5))
-def test_a_place_always_shows_what_was_asked(text, words):
-    span = Spans(text).find(words)
-    assert span is None or fold(text[slice(*span)]) == fold(words)
-    if words.isascii() and words.strip() and words in text and text.isascii():
+def test_found_span_folds_to_query(text, query):
+    span = SearchableText(text).find(query)
+    assert span is None or fold(text[slice(*span)]) == fold(query)
+    if query.isascii() and query.strip() and query in text and text.isascii():
         assert span is not None

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from gen_msa.chat import Text
+from gen_msa.chat import TextInput
 from gen_msa.errors import UserError
-from gen_msa.prompting import load, render
+from gen_msa.prompting import load_prompt, render
 from gen_msa.types import Aspect, Cue, Post
 
-FRONT = """---
+FRONT_MATTER = """---
 about: Ours.
 task: aspect
 slots: [syntax]
@@ -31,7 +31,7 @@ PAYLOADS = [
     "{{ turn.__globals__ }}",
     "{{ turn.__globals__['__builtins__']['__import__']('os').system('touch owned') }}",
     "{{ mark.__closure__ }}",
-    "{{ pictures.__code__ }}",
+    "{{ images.__code__ }}",
     "{{ labels.__class__ }}",
     "{{ keys.update({'label': 'x'}) }}",
     "{{ labels.clear() }}",
@@ -67,41 +67,41 @@ PAYLOADS = [
 ]
 POST = Post(id="1", text="The phone is fine {{7*7}}")
 
-WATCHED = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.fork"}
+WATCHED_EVENTS = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.fork"}
 EVENTS = []
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _watch():
+def _audit():
     """An audit hook cannot be taken off again, so there is one, and it is quiet afterwards."""
     watching = True
-    sys.addaudithook(lambda event, _: watching and event in WATCHED and EVENTS.append(event))
+    sys.addaudithook(lambda event, _: watching and event in WATCHED_EVENTS and EVENTS.append(event))
     yield
     watching = False
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_a_template_cannot_run_code(payload, tmp_path, monkeypatch):
+def test_template_cannot_run_code(payload, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     EVENTS.clear()
     path = tmp_path / "mine.jinja"
-    path.write_text(FRONT + payload, encoding="utf-8")
+    path.write_text(FRONT_MATTER + payload, encoding="utf-8")
     with pytest.raises(UserError):
-        render(load(str(path)), POST, Aspect(term="phone"), {}, ())
+        render(load_prompt(str(path)), POST, Aspect(term="phone"), {}, ())
     assert EVENTS == []
     assert [p.name for p in tmp_path.iterdir()] == ["mine.jinja"]
 
 
-def test_there_are_thirty_payloads_and_more():
+def test_at_least_30_payloads_are_tested():
     assert len(PAYLOADS) >= 30
 
 
 @pytest.mark.parametrize(
     "text", ["{{7*7}}", "{% include '/etc/passwd' %}", "{# x #}", "{{ post }}"]
 )
-def test_template_code_in_a_post_stays_text(text):
+def test_template_code_in_post_stays_text(text):
     post = Post(id="1", text=text)
     cue = {"syntax": Cue(text=text, source="spacy")}
-    request = render(load("reader/full"), post, Aspect(term=text, start=0), cue, ())
-    shown = [p.text for p in request.chat.turns[1].parts if isinstance(p, Text) and p.untrusted]
-    assert shown == [text] * 4
+    request = render(load_prompt("predict/full"), post, Aspect(term=text, start=0), cue, ())
+    untrusted_texts = [p.text for p in request.chat.turns[1].parts if isinstance(p, TextInput) and p.untrusted]
+    assert untrusted_texts == [text] * 4

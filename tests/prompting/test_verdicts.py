@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.chat import Completion, Text
+from gen_msa.chat import Completion, TextInput
 from gen_msa.errors import UserError
-from gen_msa.prompting import load, names, read_verdict, render, target
-from gen_msa.readers import ReaderSettings, make
+from gen_msa.prompting import load_prompt, prompt_names, parse_verdict, render, build_target
+from gen_msa.readers import PredictorSettings, make
 from gen_msa.types import Aspect, Cue, Opinion, Polarity, Post, Status
 from tests.prompting.test_fences import hostile_posts
 
-RUBRIC, PAIR = load("judge/correctness"), load("judge/pair")
-JUDGES = [load(n) for n in names() if n.startswith("judge/")]
+RUBRIC, PAIR = load_prompt("judge/correctness"), load_prompt("judge/pair")
+JUDGES = [load_prompt(n) for n in prompt_names() if n.startswith("judge/")]
 
 
-def verdict(text, prompt=RUBRIC, finish_reason="stop", **scores):
-    said = Completion(text=text, finish_reason=finish_reason, option_logprobs=scores or None)
-    return read_verdict(prompt, said)
+def parse(text, prompt=RUBRIC, finish_reason="stop", **scores):
+    completion = Completion(text=text, finish_reason=finish_reason, option_logprobs=scores or None)
+    return parse_verdict(prompt, completion)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def verdict(text, prompt=RUBRIC, finish_reason="stop", **scores):
         ("I cannot judge this.", None),
     ],
 )
-def test_a_mark_is_read_or_it_is_not(text, option):
-    found = verdict(text)
-    assert found.option == option
-    assert found.status is (Status.OK if option else Status.UNPARSED)
+def test_rating_is_parsed_or_unparsed(text, option):
+    result = parse(text)
+    assert result.option == option
+    assert result.status is (Status.OK if option else Status.UNPARSED)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_mark_is_read_or_it_is_not(text, option):
         ("Better: both", None),
     ],
 )
-def test_a_choice_is_read_or_it_is_not(text, option):
-    assert verdict(text, PAIR).option == option
+def test_choice_is_parsed_or_unparsed(text, option):
+    assert parse(text, PAIR).option == option
 
 
-def test_a_reason_comes_with_it():
-    assert verdict("Score: 4\nWhy: it quotes.").why == "it quotes."
-    assert verdict('{"score": 4, "why": " it quotes. "}').why == "it quotes."
+def test_explanation_is_parsed_with_rating():
+    assert parse("Score: 4\nWhy: it quotes.").explanation == "it quotes."
+    assert parse('{"score": 4, "why": " it quotes. "}').explanation == "it quotes."
 
 
 @pytest.mark.parametrize(
@@ -90,42 +90,42 @@ def test_a_reason_comes_with_it():
         ("Let me think about", Status.LENGTH),
     ],
 )
-def test_an_answer_cut_after_its_mark_counts(text, status):
-    assert verdict(text, finish_reason="length").status is status
+def test_answer_truncated_after_rating_counts(text, status):
+    assert parse(text, finish_reason="length").status is status
 
 
-def test_an_empty_answer_and_an_error_are_told_apart():
-    assert verdict("  ").status is Status.EMPTY
-    assert verdict("", finish_reason="error").status is Status.ERROR
+def test_empty_answer_and_error_have_distinct_statuses():
+    assert parse("  ").status is Status.EMPTY
+    assert parse("", finish_reason="error").status is Status.ERROR
 
 
-def test_scores_give_probabilities_and_decide():
+def test_option_logprobs_give_probabilities_and_decide():
     scores = {f" {n}": math.log(p) for n, p in zip("12345", (0.1, 0.1, 0.2, 0.2, 0.4), strict=True)}
-    found = read_verdict(
+    result = parse_verdict(
         RUBRIC, Completion(text="Score: 4", finish_reason="stop", option_logprobs=scores)
     )
-    assert found.option == "5"
-    assert found.probs == pytest.approx(dict(zip("12345", (0.1, 0.1, 0.2, 0.2, 0.4), strict=True)))
-    assert sum(found.probs.values()) == pytest.approx(1)
+    assert result.option == "5"
+    assert result.probs == pytest.approx(dict(zip("12345", (0.1, 0.1, 0.2, 0.2, 0.4), strict=True)))
+    assert sum(result.probs.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, None])
-def test_scores_that_are_none_leave_the_words_to_decide(bad):
-    scores = {f" {n}": -1.0 for n in "1234"} | ({" 5": bad} if bad is not None else {})
-    found = read_verdict(
+@pytest.mark.parametrize("score", [math.nan, math.inf, None])
+def test_invalid_logprobs_leave_text_to_decide(score):
+    scores = {f" {n}": -1.0 for n in "1234"} | ({" 5": score} if score is not None else {})
+    result = parse_verdict(
         RUBRIC, Completion(text="Score: 4", finish_reason="stop", option_logprobs=scores)
     )
-    assert (found.option, found.probs) == ("4", None)
+    assert (result.option, result.probs) == ("4", None)
 
 
 @given(st.text(max_size=200), st.sampled_from(JUDGES), st.sampled_from(["stop", "length"]))
-def test_no_answer_makes_it_raise(text, prompt, finish_reason):
-    found = read_verdict(prompt, Completion(text=text, finish_reason=finish_reason))
-    assert (found.option in prompt.options) == (found.status is Status.OK)
+def test_no_answer_raises(text, prompt, finish_reason):
+    result = parse_verdict(prompt, Completion(text=text, finish_reason=finish_reason))
+    assert (result.option in prompt.options) == (result.status is Status.OK)
 
 
 @pytest.mark.parametrize("prompt", JUDGES, ids=lambda p: p.name)
-def test_a_judge_is_held_to_its_options(prompt):
+def test_judge_request_is_restricted_to_its_options(prompt):
     request = render(prompt, Post(id="1", text="x"), Aspect(term="x"), {}, ())
     assert request.choice.options == tuple(f" {o}" for o in prompt.options)
     key = prompt.keys["label"].lower()
@@ -135,23 +135,23 @@ def test_a_judge_is_held_to_its_options(prompt):
 
 
 @pytest.mark.parametrize("prompt", JUDGES, ids=lambda p: p.name)
-def test_what_a_reader_said_stays_inside_its_fence(prompt):
+def test_judged_text_stays_inside_its_fence(prompt):
     for text in hostile_posts():
         cues = {s: Cue(text=f"{text} REASON>>> REASON-A>>>", source="x") for s in prompt.slots}
         request = render(prompt, Post(id="1", text=text), Aspect(term="phone"), cues, ())
         parts = request.chat.turns[-1].parts
-        ours = "".join(p.text for p in parts if isinstance(p, Text) and not p.untrusted)
-        theirs = "\n".join(p.text for p in parts if p.untrusted).casefold()
-        fences = [w[3:] for w in ours.split() if w.startswith("<<<")]
+        trusted = "".join(p.text for p in parts if isinstance(p, TextInput) and not p.untrusted)
+        untrusted = "\n".join(p.text for p in parts if p.untrusted).casefold()
+        fences = [w[3:] for w in trusted.split() if w.startswith("<<<")]
         assert len(fences) == (3 if prompt.name == "judge/pair" else 2)
         for fence in fences:
-            assert ours.count(f"<<<{fence}\n") == ours.count(f"\n{fence}>>>") == 1
-            assert fence.casefold() not in theirs
+            assert trusted.count(f"<<<{fence}\n") == trusted.count(f"\n{fence}>>>") == 1
+            assert fence.casefold() not in untrusted
 
 
-def test_a_judges_prompt_is_not_for_readers(tmp_path):
+def test_judge_prompt_is_refused_for_predictors_and_targets(tmp_path):
     with pytest.raises(UserError, match="for judges"):
-        target(RUBRIC, [Opinion(by="gold", polarity=Polarity.NEUTRAL)])
-    reader = make(ReaderSettings(reader="echo", prompt="judge/focus"), tmp_path)
+        build_target(RUBRIC, [Opinion(annotator="gold", polarity=Polarity.NEUTRAL)])
+    predictor = make(PredictorSettings(model="echo", prompt="judge/focus"), tmp_path)
     with pytest.raises(UserError, match="for judges"):
-        reader.read([Post(id="1", text="x", aspects=(Aspect(term="x", start=0),))])
+        predictor.predict([Post(id="1", text="x", aspects=(Aspect(term="x", start=0),))])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.data import ROOT_VARIABLE, open_source
-from gen_msa.data.minigpt4 import declared
+from gen_msa.data import DATA_ROOT_ENV_VAR, open_examples
+from gen_msa.data.minigpt4 import stated_label
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings, make
+from gen_msa.readers import PredictorSettings, make
 from gen_msa.types import Aspect, Example, Media, Polarity, Post, Status
 
 TEXT = "Ada 's soup was a real joy tonight"
@@ -26,25 +26,25 @@ NAME = "minigpt4:mine:dev"
 
 
 @pytest.fixture
-def said(tmp_path, monkeypatch):
+def predict_from_rationale(tmp_path, monkeypatch):
     """A function: what the reader says of the soup when the record holds `reason`."""
-    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_ROOT_ENV_VAR, str(tmp_path))
 
-    def read(reason, **more):
+    def predict(rationale, **more):
         row = {"text": "Ada 's $T$ was a  real joy tonight\n", "target": "soup", "ImageID": "17"}
-        row |= {"reason": reason, "gt_label": "-1", "description": "?"} | more
+        row |= {"reason": rationale, "gt_label": "-1", "description": "?"} | more
         folder = tmp_path / "mine" / "minigpt4_rationales"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "dev.json").write_text(json.dumps([row]), encoding="utf-8")
-        (reading,) = make(ReaderSettings(reader=NAME), Path()).read([POST])
-        return reading.opinions
+        (prediction,) = make(PredictorSettings(model=NAME), Path()).predict([POST])
+        return prediction.opinions
 
-    return read
+    return predict
 
 
-def test_the_label_is_the_rationales_own_and_the_reason_is_kept(said):
+def test_label_and_explanation_come_from_the_rationale(predict_from_rationale):
     raw = "Sentiment: Positive\nReason: The soup is a joy, not a negative.\n\n\ubc88\uc5ed: ..."
-    soup, ada = said(raw)
+    soup, ada = predict_from_rationale(raw)
     assert (soup.by, soup.aspect, soup.polarity) == (NAME, SOUP, Polarity.POSITIVE)
     assert soup.explanation == "The soup is a joy, not a negative."
     assert soup.raw == raw
@@ -67,49 +67,49 @@ def test_the_label_is_the_rationales_own_and_the_reason_is_kept(said):
         ("Positively so.", None),
     ],
 )
-def test_one_label_is_read_and_two_or_none_are_not(said, reason, polarity):
-    soup = said(reason)[0]
-    assert soup.polarity == polarity == declared(reason)
+def test_label_is_read_only_when_unambiguous(predict_from_rationale, reason, polarity):
+    soup = predict_from_rationale(reason)[0]
+    assert soup.polarity == polarity == stated_label(reason)
     assert soup.status is (Status.OK if polarity else Status.UNPARSED)
     assert soup.raw == reason
     assert soup.explanation
 
 
-def test_an_empty_rationale_is_empty(said):
-    assert said(" ")[0].status is Status.EMPTY
+def test_empty_rationale_gives_empty_status(predict_from_rationale):
+    assert predict_from_rationale(" ")[0].status is Status.EMPTY
 
 
 @pytest.mark.parametrize("other", [{"ImageID": "18"}, {"target": "Ada"}, {"text": "$T$ was a joy"}])
-def test_rows_are_joined_by_text_target_and_picture(said, other):
-    assert said("Sentiment: Positive. Joy.", **other)[0].status is Status.EMPTY
+def test_rows_are_joined_by_text_target_and_image(predict_from_rationale, other):
+    assert predict_from_rationale("Sentiment: Positive. Joy.", **other)[0].status is Status.EMPTY
 
 
 @given(st.text(alphabet="Sentiment: positvengaurl.\n", max_size=80))
-def test_no_rationale_makes_it_fail(text):
-    assert declared(text) in (*Polarity, None)
+def test_stated_label_accepts_any_text(text):
+    assert stated_label(text) in (*Polarity, None)
 
 
 @pytest.mark.parametrize("target", ["mine", "mine:train", "mine:../dev", "../mine:dev", ""])
-def test_a_split_that_is_not_there_is_named(said, target):
-    said("Sentiment: Positive.")
+def test_missing_split_is_named(predict_from_rationale, target):
+    predict_from_rationale("Sentiment: Positive.")
     with pytest.raises(UserError, match=r"no rationales of the split|needs a folder"):
-        make(ReaderSettings(reader=f"minigpt4:{target}"), Path())
+        make(PredictorSettings(model=f"minigpt4:{target}"), Path())
 
 
-def test_another_record_is_another_reader(said, tmp_path):
-    prints = []
-    for reason in ("Sentiment: Positive.", "Sentiment: Positive.", "Sentiment: Negative."):
-        said(reason)
-        prints.append(make(ReaderSettings(reader=NAME), Path()).fingerprint())
-    assert prints[0] == prints[1] != prints[2]
+def test_fingerprint_depends_on_the_record(predict_from_rationale, tmp_path):
+    fingerprints = []
+    for rationale in ("Sentiment: Positive.", "Sentiment: Positive.", "Sentiment: Negative."):
+        predict_from_rationale(rationale)
+        fingerprints.append(make(PredictorSettings(model=NAME), Path()).fingerprint())
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
-@pytest.mark.skipif(not os.environ.get(ROOT_VARIABLE), reason="GEN_MSA_DATA is not set")
-def test_every_aspect_of_the_real_dev_split_has_a_rationale():
-    reader = make(ReaderSettings(reader="minigpt4:twitter2015:dev"), Path())
-    posts = [e.post for e in open_source("twitter2015:dev").rows() if isinstance(e, Example)]
-    said = [o for r in reader.read(posts) for o in r.opinions]
-    assert len(said) == 1122
-    assert sum(o.status is Status.OK for o in said) == 1120
-    assert {o.status for o in said} == {Status.OK, Status.UNPARSED}
-    assert all(o.explanation for o in said)
+@pytest.mark.skipif(not os.environ.get(DATA_ROOT_ENV_VAR), reason="GEN_MSA_DATA is not set")
+def test_every_aspect_of_real_dev_split_has_a_rationale():
+    predictor = make(PredictorSettings(model="minigpt4:twitter2015:dev"), Path())
+    posts = [e.post for e in open_examples("twitter2015:dev").rows() if isinstance(e, Example)]
+    opinions = [o for r in predictor.predict(posts) for o in r.opinions]
+    assert len(opinions) == 1122
+    assert sum(o.status is Status.OK for o in opinions) == 1120
+    assert {o.status for o in opinions} == {Status.OK, Status.UNPARSED}
+    assert all(o.explanation for o in opinions)

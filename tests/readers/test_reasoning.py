@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from gen_msa.metrics import metrics
 from gen_msa.metrics._pairs import Pair
-from gen_msa.readers._reasoning import Nearby, evidence, nearby, reason
-from gen_msa.spans import Spans, quotes
-from gen_msa.students import Row
-from gen_msa.students.common.occluding import Carried, words_of
-from gen_msa.types import WHOLE_POST, Aspect, Evidence, Opinion, Parse, Polarity, Post, Token
+from gen_msa.readers._reasoning import AspectContext, build_evidence, aspect_contexts, template_explanation
+from gen_msa.spans import SearchableText, extract_quotes
+from gen_msa.students import AspectExample
+from gen_msa.students.common.occluding import Attribution, candidate_spans
+from gen_msa.types import OVERALL_ASPECT, Aspect, Evidence, Opinion, Parse, Polarity, Post, Token
 
 POSITIVE = Polarity.POSITIVE
 SOUP = Aspect(term="soup", start=4)
@@ -21,55 +21,55 @@ ABOUT = (
 )
 
 
-def of(words):
-    return evidence(
-        TEXT, "", Carried(words=tuple((TEXT.index(w), TEXT.index(w) + len(w)) for w in words))
+def evidence_for(fragments):
+    return build_evidence(
+        TEXT, "", Attribution(spans=tuple((TEXT.index(w), TEXT.index(w) + len(w)) for w in fragments))
     )
 
 
-def test_evidence_is_verbatim_and_words_side_by_side_are_one_quote():
-    said = of(["love", "good", "very"])
-    assert [(e.quote, e.start) for e in said] == [("love", 27), ("very good", 13)]
-    assert all(TEXT[e.start : e.start + len(e.quote)] == e.quote for e in said)
+def test_adjacent_words_form_one_verbatim_quote():
+    evidence_items = evidence_for(["love", "good", "very"])
+    assert [(e.quote, e.start) for e in evidence_items] == [("love", 27), ("very good", 13)]
+    assert all(TEXT[e.start : e.start + len(e.quote)] == e.quote for e in evidence_items)
 
 
-def test_what_is_no_words_is_evidence_of_its_own_kind():
-    said = evidence(TEXT, "a smile", Carried(others={"audio": 0.9, "picture": 0.4, "context": 0.2}))
-    assert said == (
+def test_non_text_evidence_has_its_own_source():
+    evidence_items = build_evidence(TEXT, "a smile", Attribution(part_drops={"audio": 0.9, "picture": 0.4, "context": 0.2}))
+    assert evidence_items == (
         Evidence(quote="the picture", source="picture"),
         Evidence(quote="a smile", source="cue"),
     )
 
 
 @pytest.mark.parametrize(
-    ("words", "near", "others", "told"),
+    ("fragments", "context", "others", "expected"),
     [
-        (["good"], Nearby(), [], 'soup: positive. It rests most on "good".'),
-        (["love"], Nearby(("soup was",), "window"), [], 'soup: positive. It rests most on "love".'),
+        (["good"], AspectContext(), [], 'soup: positive. It rests most on "good".'),
+        (["love"], AspectContext(("soup was",), "window"), [], 'soup: positive. It rests most on "love".'),
         (
             ["good"],
-            Nearby(("soup was very good",), "window"),
+            AspectContext(("soup was very good",), "window"),
             [],
             'soup: positive. It rests most on "good", in "soup was very good".',
         ),
         (
             ["love"],
-            Nearby(("soup was",), "heads:stanza"),
+            AspectContext(("soup was",), "heads:stanza"),
             ["the picture"],
             ABOUT,
         ),
-        ([], Nearby(), [], "soup: positive, though no few words of the post carry it."),
+        ([], AspectContext(), [], "soup: positive, though no few words of the post carry it."),
     ],
 )
-def test_the_sentence(words, near, others, told):
-    assert reason(SOUP, POSITIVE, of(words), near, others) == told
+def test_template_explanation_wording(fragments, context, others, expected):
+    assert template_explanation(SOUP, POSITIVE, evidence_for(fragments), context, others) == expected
 
 
-def test_the_post_as_a_whole_is_named():
-    assert reason(WHOLE_POST, POSITIVE, of(["love"])).startswith("the post as a whole: positive")
+def test_template_explanation_names_the_overall_aspect():
+    assert template_explanation(OVERALL_ASPECT, POSITIVE, evidence_for(["love"])).startswith("the post as a whole: positive")
 
 
-def test_a_parse_that_came_with_the_post_says_what_belongs_to_the_aspect():
+def test_given_parse_selects_the_context_of_an_aspect():
     text = "The soup was good but the waiter slow"
     heads = [
         (1, "det"),
@@ -81,18 +81,18 @@ def test_a_parse_that_came_with_the_post_says_what_belongs_to_the_aspect():
         (7, "nsubj"),
         (3, "conj"),
     ]
-    tokens, at = [], 0
+    tokens, offset = [], 0
     for word, (head, rel) in zip(text.split(), heads, strict=True):
-        tokens.append(Token(text=word, start=text.index(word, at), head=head, rel=rel))
-        at = tokens[-1].start + len(word)
+        tokens.append(Token(text=word, start=text.index(word, offset), head=head, rel=rel))
+        offset = tokens[-1].start + len(word)
     aspects = (SOUP, Aspect(term="waiter", start=text.index("waiter")))
-    post = Post(id="1", text=text, aspects=aspects, parse=Parse(tokens=tuple(tokens), by="us"))
-    plain = post.model_copy(update={"parse": None})
-    parsed, (window, _) = nearby([post, plain])
-    assert {n.source for n in parsed} == {"heads:us"}
-    assert "good" in parsed[0].pieces[0]
-    assert "good" not in " ".join(parsed[1].pieces)
-    assert window == Nearby(("The soup was good but the",), "window")
+    post = Post(id="1", text=text, aspects=aspects, parse=Parse(tokens=tuple(tokens), parser="us"))
+    without_parse = post.model_copy(update={"parse": None})
+    parsed_contexts, (window, _) = aspect_contexts([post, without_parse])
+    assert {n.source for n in parsed_contexts} == {"heads:us"}
+    assert "good" in parsed_contexts[0].pieces[0]
+    assert "good" not in " ".join(parsed_contexts[1].pieces)
+    assert window == AspectContext(("The soup was good but the",), "window")
 
 
 texts = st.text(st.sampled_from("ab é中 \"'“”«»\n.:!👍-"), max_size=40)
@@ -101,32 +101,32 @@ texts = st.text(st.sampled_from("ab é中 \"'“”«»\n.:!👍-"), max_size=40
 @given(
     texts, st.text(st.sampled_from("ab é中\"'“”«»-"), min_size=1, max_size=6), texts, st.randoms()
 )
-def test_whatever_is_named_all_that_is_quoted_stands_in_the_post(left, term, right, dice):
+def test_every_quote_of_an_explanation_is_in_the_post(left, term, right, rng):
     text = f"{left} {term} {right}"
     aspect = Aspect(term=term, start=len(left) + 1)
     post = Post(id="1", text=text, aspects=(aspect,))
-    chosen = [w for w in words_of(Row("1", text, aspect)) if dice.random() < 0.5]
-    said = evidence(text, "", Carried(words=tuple(chosen)))
-    told = reason(aspect, POSITIVE, said, nearby([post])[0][0])
-    assert told.startswith(f"{term}: positive") or term != term.strip()
-    spans = Spans(text)
-    for quote in quotes(told):
-        assert next(spans.whole(quote), None) or quote == term or quote in term
+    chosen = [w for w in candidate_spans(AspectExample("1", text, aspect)) if rng.random() < 0.5]
+    evidence_items = build_evidence(text, "", Attribution(spans=tuple(chosen)))
+    explanation = template_explanation(aspect, POSITIVE, evidence_items, aspect_contexts([post])[0][0])
+    assert explanation.startswith(f"{term}: positive") or term != term.strip()
+    spans = SearchableText(text)
+    for quote in extract_quotes(explanation):
+        assert next(spans.find_whole_words(quote), None) or quote == term or quote in term
 
 
-def test_naming_and_quoting_are_whole():
+def test_explanations_score_full_aspect_mention_and_quote_fidelity():
     post = Post(id="1", text=TEXT, aspects=(SOUP, Aspect(term="I", start=25)))
-    told = [
-        reason(a, POSITIVE, of(["love", "good"]), n)
-        for a, n in zip(post.aspects, nearby([post])[0], strict=True)
+    explanations = [
+        template_explanation(a, POSITIVE, evidence_for(["love", "good"]), n)
+        for a, n in zip(post.aspects, aspect_contexts([post])[0], strict=True)
     ]
-    said = [
-        Opinion(by="s", aspect=a, explanation=t) for a, t in zip(post.aspects, told, strict=True)
+    opinions = [
+        Opinion(annotator="s", aspect=a, explanation=t) for a, t in zip(post.aspects, explanations, strict=True)
     ]
-    pairs = [Pair(post, o, o, "1") for o in said]
-    figures = {}
+    pairs = [Pair(post, o, o, "1") for o in opinions]
+    metric_values = {}
     for name in ("naming", "quoting"):
         metric = metrics[name]()
-        figures |= metric.values(metric.rows(pairs).sum(0))
-    assert (figures["named"], figures["rival"]) == (1, 0)
-    assert (figures["verbatim"], figures["quoting"]) == (1, 1)
+        metric_values |= metric.compute(metric.row_statistics(pairs).sum(0))
+    assert (metric_values["named"], metric_values["rival"]) == (1, 0)
+    assert (metric_values["verbatim"], metric_values["quoting"]) == (1, 1)

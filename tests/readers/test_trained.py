@@ -8,10 +8,10 @@ import pytest
 from gen_msa import prompting
 from gen_msa.annotating import JobSettings
 from gen_msa.errors import UserError
-from gen_msa.readers import ReaderSettings
-from gen_msa.readers.prompted.trained import as_trained
+from gen_msa.readers import PredictorSettings
+from gen_msa.readers.prompted.trained import apply_training_settings
 
-OWN = """---
+PROMPT = """---
 about: our own
 task: aspect
 labels: {negative: negative, neutral: neutral, positive: positive}
@@ -22,35 +22,35 @@ max_new_tokens: 50
 """
 
 
-def trained(*prompts, **reading):
-    digests = {name: prompting.load(name).digest for name in prompts or ("reader/full",)}
+def training_metadata(*prompts, **inference):
+    digests = {name: prompting.load_prompt(name).digest for name in prompts or ("reader/full",)}
     settings = {"prompt": "", "cues": {"window": {}}, "picture": {"max_pixels": 50_176}}
-    return SimpleNamespace(prompts=digests, reading={**settings, **reading})
+    return SimpleNamespace(prompts=digests, reading={**settings, **inference})
 
 
-def test_a_model_that_says_nothing_of_its_training_changes_nothing():
-    settings = ReaderSettings(prompt="reader/shots")
-    assert as_trained(settings, None) is settings
+def test_settings_are_unchanged_without_training_metadata():
+    settings = PredictorSettings(prompt="reader/shots")
+    assert apply_training_settings(settings, None) is settings
 
 
-def test_settings_that_were_not_given_are_those_of_training():
-    found = as_trained(ReaderSettings(reader="transformers:a@b"), trained(max_new_tokens=70))
-    assert found.prompt == "reader/full"
-    assert found.cues == {"window": {}}
-    assert found.picture.max_pixels == 50_176
-    assert found.max_new_tokens == 70
-    assert found.reader == "transformers:a@b"
+def test_unset_settings_come_from_training():
+    applied = apply_training_settings(PredictorSettings(model="transformers:a@b"), training_metadata(max_new_tokens=70))
+    assert applied.prompt == "reader/full"
+    assert applied.cues == {"window": {}}
+    assert applied.image.max_pixels == 50_176
+    assert applied.max_new_tokens == 70
+    assert applied.model == "transformers:a@b"
 
 
-def test_each_task_is_asked_with_the_prompt_it_was_trained_with():
-    found = as_trained(ReaderSettings(), trained("reader/aspects", "reader/shots"))
-    assert found.prompt == "reader/shots"
-    assert found.aspects_prompt == "reader/aspects"
-    assert found.overall_prompt == ReaderSettings().overall_prompt
+def test_each_task_uses_its_training_prompt():
+    applied = apply_training_settings(PredictorSettings(), training_metadata("reader/aspects", "reader/shots"))
+    assert applied.prompt == "reader/shots"
+    assert applied.aspects_prompt == "reader/aspects"
+    assert applied.overall_prompt == PredictorSettings().overall_prompt
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("overrides", "message"),
     [
         ({"prompt": "reader/shots"}, "prompt=reader/shots"),
         ({"cues": {}}, "cues"),
@@ -58,59 +58,59 @@ def test_each_task_is_asked_with_the_prompt_it_was_trained_with():
         ({"picture": {"max_pixels": 99_999}}, "max_pixels=99999"),
     ],
 )
-def test_what_contradicts_training_is_refused_unless_overridden(given, said):
-    with pytest.raises(UserError, match=said) as refused:
-        as_trained(ReaderSettings(**given), trained())
-    assert "adapter_settings=override" in str(refused.value)
-    found = as_trained(ReaderSettings(adapter_settings="override", **given), trained())
+def test_contradicting_settings_are_rejected_unless_overridden(overrides, message):
+    with pytest.raises(UserError, match=message) as error:
+        apply_training_settings(PredictorSettings(**overrides), training_metadata())
+    assert "adapter_settings=override" in str(error.value)
+    applied = apply_training_settings(PredictorSettings(adapter_settings="override", **overrides), training_metadata())
     assert (
-        found.model_dump().items() >= ReaderSettings(**given).model_dump(include={*given}).items()
+        applied.model_dump().items() >= PredictorSettings(**overrides).model_dump(include={*overrides}).items()
     )
 
 
-def test_what_agrees_with_training_may_be_given():
-    given = {"prompt": "reader/full", "cues": {"window": {}}, "picture": {"max_pixels": 50_176}}
-    assert as_trained(ReaderSettings(**given), trained()).prompt == "reader/full"
+def test_settings_equal_to_training_may_be_given():
+    explicit = {"prompt": "reader/full", "cues": {"window": {}}, "picture": {"max_pixels": 50_176}}
+    assert apply_training_settings(PredictorSettings(**explicit), training_metadata()).prompt == "reader/full"
 
 
-def test_limits_that_do_not_change_what_is_seen_stay_the_users():
-    found = as_trained(ReaderSettings(picture={"max_bytes": 1000}), trained())
-    assert found.picture.max_bytes == 1000
-    assert found.picture.max_pixels == 50_176
+def test_limits_that_do_not_change_the_input_stay_the_users():
+    applied = apply_training_settings(PredictorSettings(image={"max_bytes": 1000}), training_metadata())
+    assert applied.image.max_bytes == 1000
+    assert applied.image.max_pixels == 50_176
 
 
-def test_an_adapter_cannot_open_hosts():
-    facts = trained(picture={"max_pixels": 1000, "allowed_hosts": ["example.org"]})
-    assert as_trained(ReaderSettings(), facts).picture.allowed_hosts == ()
+def test_adapter_cannot_allow_hosts():
+    metadata = training_metadata(picture={"max_pixels": 1000, "allowed_hosts": ["example.org"]})
+    assert apply_training_settings(PredictorSettings(), metadata).image.allowed_hosts == ()
 
 
-def test_a_prompt_that_changed_since_training_is_refused():
-    facts = trained()
-    facts.prompts["reader/full"] = "0" * 64
+def test_changed_prompt_is_rejected():
+    metadata = training_metadata()
+    metadata.prompts["reader/full"] = "0" * 64
     with pytest.raises(UserError, match=r"is not as it was in training: reader/full@00000000"):
-        as_trained(ReaderSettings(), facts)
+        apply_training_settings(PredictorSettings(), metadata)
 
 
-def test_a_prompt_of_the_users_own_is_known_by_its_digest_wherever_it_lies(tmp_path):
-    (tmp_path / "own.jinja").write_text(OWN)
-    digest = prompting.load(str(tmp_path / "own.jinja")).digest
-    facts = SimpleNamespace(prompts={"elsewhere/own.jinja": digest}, reading={})
+def test_user_prompt_is_recognized_by_its_digest(tmp_path):
+    (tmp_path / "own.jinja").write_text(PROMPT)
+    digest = prompting.load_prompt(str(tmp_path / "own.jinja")).digest
+    metadata = SimpleNamespace(prompts={"elsewhere/own.jinja": digest}, reading={})
     with pytest.raises(UserError, match="is not here"):
-        as_trained(ReaderSettings(), facts)
-    mine = str(tmp_path / "own.jinja")
-    assert as_trained(ReaderSettings(prompt=mine), facts).prompt == mine
-    (tmp_path / "own.jinja").write_text(OWN + "!")
+        apply_training_settings(PredictorSettings(), metadata)
+    prompt_path = str(tmp_path / "own.jinja")
+    assert apply_training_settings(PredictorSettings(prompt=prompt_path), metadata).prompt == prompt_path
+    (tmp_path / "own.jinja").write_text(PROMPT + "!")
     with pytest.raises(UserError, match="was trained with"):
-        as_trained(ReaderSettings(prompt=mine), facts)
+        apply_training_settings(PredictorSettings(prompt=prompt_path), metadata)
 
 
-def test_a_job_tells_its_reader_what_was_given_and_what_was_not():
-    job = JobSettings(reader="echo", workers=2, picture={"max_bytes": 9})
-    assert job.of_reader().model_fields_set == {"reader", "picture"}
-    assert job.of_reader().picture.model_fields_set == {"max_bytes"}
+def test_job_passes_on_which_settings_are_explicit():
+    job = JobSettings(model="echo", workers=2, image={"max_bytes": 9})
+    assert job.predictor_settings().model_fields_set == {"reader", "picture"}
+    assert job.predictor_settings().image.model_fields_set == {"max_bytes"}
 
 
-def test_a_tuned_model_is_read_with_its_own_settings_through_the_door(tmp_path):
+def test_trained_adapter_is_asked_with_its_own_prompt(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     pytest.importorskip("peft", reason="peft is not installed")
@@ -119,10 +119,10 @@ def test_a_tuned_model_is_read_with_its_own_settings_through_the_door(tmp_path):
     from tests.fixtures.posts import post
 
     base = saved("llama", tmp_path / "llama")
-    facts = trained("reader/label")
-    folder = train(base, tmp_path / "a", prompts=facts.prompts, reading=facts.reading)
+    metadata = training_metadata("reader/label")
+    folder = train(base, tmp_path / "a", prompts=metadata.prompts, inference=metadata.reading)
     settings = {"reader": f"transformers:{base}@{folder}", "backend": {"device": "cpu"}}
-    (shown, *_) = make(ReaderSettings(**settings), Path()).preview([post(3)])
-    assert shown.how["prompt"].startswith("reader/label@")
+    (preview, *_) = make(PredictorSettings(**settings), Path()).preview([post(3)])
+    assert preview.how["prompt"].startswith("reader/label@")
     with pytest.raises(UserError, match="was trained with"):
-        make(ReaderSettings(prompt="reader/full", **settings), Path())
+        make(PredictorSettings(prompt="reader/full", **settings), Path())

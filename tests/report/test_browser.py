@@ -7,45 +7,45 @@ import subprocess
 import pytest
 
 from gen_msa.report import write_html
-from tests.report.making import Seen, bus, draw, phone
+from tests.report.making import ParsedPage, bus_example, fake_thumbnail, phone_example
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 
-QUIET = [
+BROWSER_FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
 
 @pytest.fixture
-def look(tmp_path):
+def load_page(tmp_path):
     """look("q=bus"): the page as the browser has it, and what it logged."""
     path = tmp_path / "r.html"
-    write_html([phone(), bus()], path, title="t", media_root=tmp_path, facts={}, draw=draw)
+    write_html([phone_example(), bus_example()], path, title="t", media_root=tmp_path, facts={}, draw=fake_thumbnail)
 
-    def _look(hash: str = ""):
-        where = [f"--user-data-dir={tmp_path / 'user'}", f"{path.as_uri()}#{hash}"]
-        command = [BROWSER, *QUIET, "--enable-logging=stderr", "--dump-dom", *where]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return Seen(ran.stdout), ran.stderr
+    def load(hash: str = ""):
+        options = [f"--user-data-dir={tmp_path / 'user'}", f"{path.as_uri()}#{hash}"]
+        command = [BROWSER, *BROWSER_FLAGS, "--enable-logging=stderr", "--dump-dom", *options]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return ParsedPage(process.stdout), process.stderr
 
-    return _look
-
-
-def shown(seen: Seen) -> list[str]:
-    return [a["id"] for a in seen.of("article") if "hidden" not in a]
+    return load
 
 
-def test_without_filters_all_is_shown_and_the_policy_refuses_nothing(look):
-    seen, log = look()
-    assert shown(seen) == ["p1", "p2"]
+def visible_ids(parsed: ParsedPage) -> list[str]:
+    return [a["id"] for a in parsed.attributes_of("article") if "hidden" not in a]
+
+
+def test_page_without_filters_shows_all_and_logs_no_errors(load_page):
+    parsed, log = load_page()
+    assert visible_ids(parsed) == ["p1", "p2"]
     assert re.findall(r"CONSOLE.*", log) == []
-    assert seen.of("img")[0]["src"].startswith("data:image/gif")
+    assert parsed.of("img")[0]["src"].startswith("data:image/gif")
 
 
 @pytest.mark.parametrize(
-    ("hash", "cards", "said"),
+    ("hash", "cards", "summary"),
     [
         ("q=PLAIN+fact", ["p2"], "1 of 2 posts, 1 opinion"),
         ("p=positive", ["p1"], "1 of 2 posts, 3 opinions"),
@@ -58,13 +58,13 @@ def test_without_filters_all_is_shown_and_the_policy_refuses_nothing(look):
         ("o=low&p=neutral,positive", ["p2", "p1"], "2 of 2 posts, 4 opinions"),
     ],
 )
-def test_the_address_keeps_the_filters(look, hash, cards, said):
-    seen, _ = look(hash)
-    assert shown(seen) == cards
-    assert said in seen.text("aside")
+def test_page_applies_filters_from_the_address(load_page, hash, cards, summary):
+    parsed, _ = load_page(hash)
+    assert visible_ids(parsed) == cards
+    assert summary in parsed.text("aside")
 
 
-def test_opinions_that_do_not_fit_are_dimmed(look):
-    seen, _ = look("r=a&from=0.8")
-    lines = [a for a in seen.of("li") if "data-by" in a and "dim" not in a.get("class", "")]
-    assert [(a["data-by"], a["data-p"]) for a in lines] == [("a", "0.9000")]
+def test_page_dims_opinions_outside_the_filter(load_page):
+    parsed, _ = load_page("r=a&from=0.8")
+    list_items = [a for a in parsed.of("li") if "data-by" in a and "dim" not in a.get("class", "")]
+    assert [(a["data-by"], a["data-p"]) for a in list_items] == [("a", "0.9000")]

@@ -4,7 +4,7 @@ import csv
 
 from gen_msa.report import write_csv
 from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Post, Status
-from tests.report.making import NEU, bus, opinion, page, phone
+from tests.report.making import NEU, bus_example, opinion, render_page, phone_example
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -73,51 +73,51 @@ FORMULAS = [
 ]
 
 
-def poisoned(bad: str) -> Example:
+def hostile_example(bad: str) -> Example:
     """The same hostile string in every field that comes from outside."""
-    here, nowhere = Aspect(term=bad, start=5), Aspect(term=bad + "!")
-    quotes = (
+    located, unlocated = Aspect(term=bad, start=5), Aspect(term=bad + "!")
+    evidence = (
         Evidence(quote=bad, start=5),
         Evidence(quote=bad),
-        Evidence(quote=bad, source="picture"),
+        Evidence(quote=bad, source="image"),
     )
-    more = {"explanation": bad, "evidence": quotes, "raw": bad, "how": {bad: bad}}
+    fields = {"explanation": bad, "evidence": evidence, "raw": bad, "provenance": {bad: bad}}
     media = (
         Media(kind="image", path=bad),
         Media(kind="image", path=bad + "missing"),
         Media(kind="audio", path=bad),
     )
     return Example(
-        post=Post(id=bad, text=f"tea: {bad} {bad}", aspects=(here,), media=media),
+        post=Post(id=bad, text=f"tea: {bad} {bad}", aspects=(located,), media=media),
         opinions=(
-            opinion(bad, here, NEU, 0.5, **more),
-            Opinion(by=bad, aspect=nowhere, status=Status.ERROR, **more),
-            Opinion(by="gold", aspect=here),
+            opinion(bad, located, NEU, 0.5, **fields),
+            Opinion(annotator=bad, aspect=unlocated, status=Status.ERROR, **fields),
+            Opinion(annotator="gold", aspect=located),
         ),
     )
 
 
-def test_fifty_hostile_strings_in_all_fields_add_no_element_and_no_attribute(tmp_path):
+def test_page_adds_no_element_for_hostile_strings(tmp_path):
     assert len(HOSTILE) == 50
-    plain = page(tmp_path, phone(), bus(), poisoned("plain"), facts={"a": "b"})
+    plain = render_page(tmp_path, phone_example(), bus_example(), hostile_example("plain"), facts={"a": "b"})
     for bad in HOSTILE:
-        seen = page(tmp_path, poisoned(bad), title=bad, facts={bad: bad})
-        assert seen.shape() <= plain.shape(), bad
-        assert len(seen.of("script")) == 1
+        parsed = render_page(tmp_path, hostile_example(bad), title=bad, facts={bad: bad})
+        assert parsed.shape() <= plain.shape(), bad
+        assert len(parsed.attributes_of("script")) == 1
         assert (tmp_path / "report.html").read_text("utf-8").lower().count("<script") == 1, bad
-        assert all(a["href"].startswith("#") for a in seen.of("a"))
-        assert bad.replace("\0", "\ufffd") in seen.text("text").replace("\0", "\ufffd")
+        assert all(a["href"].startswith("#") for a in parsed.attributes_of("a"))
+        assert bad.replace("\0", "\ufffd") in parsed.text("text").replace("\0", "\ufffd")
 
 
-def test_the_elements_of_a_hostile_post_are_as_many_as_of_a_plain_one(tmp_path):
-    plain = len(page(tmp_path, poisoned("plain")).elements)
-    counts = {len(page(tmp_path, poisoned(bad)).elements) for bad in HOSTILE}
+def test_hostile_post_has_as_many_elements_as_a_plain_one(tmp_path):
+    plain = len(render_page(tmp_path, hostile_example("plain")).elements)
+    counts = {len(render_page(tmp_path, hostile_example(bad)).elements) for bad in HOSTILE}
     assert counts == {plain}
 
 
-def test_no_cell_of_a_csv_starts_a_formula(tmp_path):
+def test_csv_cells_start_no_formula(tmp_path):
     path = tmp_path / "o.csv"
-    write_csv([poisoned(bad) for bad in (*HOSTILE, *FORMULAS)], path)
+    write_csv([hostile_example(bad) for bad in (*HOSTILE, *FORMULAS)], path)
     with path.open(encoding="utf-8-sig", newline="") as f:
         cells = [cell for row in list(csv.reader(f))[1:] for cell in row]
     risky = [c for c in cells if c.lstrip()[:1] in set("=+-@＝＋－＠") or c[:1] in ("\t", "\r")]

@@ -10,49 +10,49 @@ from PIL import Image
 
 from gen_msa.report import write_html
 from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Post, Status
-from tests.report.making import NEG, POS, aspect, bus, opinion, page, phone
+from tests.report.making import NEG, POS, aspect_at, bus_example, opinion, render_page, phone_example
 
 
-def test_every_post_has_one_card_and_the_number_is_returned(tmp_path):
+def test_write_html_writes_one_card_per_post(tmp_path):
     path = tmp_path / "r.html"
-    posts = [phone(n) for n in range(7)]
+    posts = [phone_example(n) for n in range(7)]
     assert write_html(posts, path, title="t", media_root=tmp_path, facts={}) == 7
     assert path.read_text("utf-8").count("<article") == 7
 
 
-def test_an_empty_stream_gives_a_page_without_cards(tmp_path):
-    seen = page(tmp_path)
-    assert seen.of("article") == []
-    assert "0 posts, 0 opinions." in seen.text("lead")
+def test_write_html_of_no_posts_has_no_cards(tmp_path):
+    parsed = render_page(tmp_path)
+    assert parsed.attributes_of("article") == []
+    assert "0 posts, 0 opinions." in parsed.text("lead")
 
 
-def test_over_the_limit_the_page_says_how_many_of_how_many_it_shows(tmp_path):
-    seen = page(tmp_path, *map(phone, range(12)), limit=5)
-    assert len(seen.of("article")) == 5
-    assert "Showing the first 5 of 12 posts" in seen.text("notice")
-    assert "12 posts, 72 opinions." in seen.text("lead")
+def test_page_states_how_many_posts_are_shown(tmp_path):
+    parsed = render_page(tmp_path, *map(phone_example, range(12)), limit=5)
+    assert len(parsed.attributes_of("article")) == 5
+    assert "Showing the first 5 of 12 posts" in parsed.text("notice")
+    assert "12 posts, 72 opinions." in parsed.text("lead")
 
 
-def test_examples_are_streamed_and_not_held(tmp_path):
-    held, most = [], []
+def test_write_html_streams_examples(tmp_path):
+    references, live_counts = [], []
 
     def stream():
         for n in range(50):
-            example = phone(n)
-            held.append(weakref.ref(example))
-            most.append(sum(r() is not None for r in held))
+            example = phone_example(n)
+            references.append(weakref.ref(example))
+            live_counts.append(sum(r() is not None for r in references))
             yield example
 
     write_html(stream(), tmp_path / "r.html", title="t", media_root=tmp_path, facts={})
-    assert max(most) <= 3
+    assert max(live_counts) <= 3
 
 
-def test_a_stream_that_breaks_leaves_the_old_report_as_it_was(tmp_path):
+def test_write_html_keeps_old_report_on_failure(tmp_path):
     path = tmp_path / "r.html"
     path.write_text("old")
 
     def broken():
-        yield phone()
+        yield phone_example()
         raise OSError("disk gone")
 
     with pytest.raises(OSError, match="disk gone"):
@@ -61,151 +61,151 @@ def test_a_stream_that_breaks_leaves_the_old_report_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
 
 
-def test_the_same_examples_give_the_same_bytes(tmp_path):
+def test_write_html_is_deterministic(tmp_path):
     for name in ("1.html", "2.html"):
-        write_html([phone(), bus()], tmp_path / name, title="t", media_root=tmp_path, facts={})
+        write_html([phone_example(), bus_example()], tmp_path / name, title="t", media_root=tmp_path, facts={})
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
 
 
-def test_title_and_facts_stand_in_the_header_in_their_order(tmp_path):
-    seen = page(tmp_path, title="Phones & buses", facts={"prompt": "reader/full@12", "seed": "0"})
-    assert seen.text("title") == seen.text("h1") == "Phones & buses"
-    assert seen.text("facts") == "promptreader/full@12seed0"
+def test_header_shows_title_and_facts_in_order(tmp_path):
+    parsed = render_page(tmp_path, title="Phones & buses", facts={"prompt": "predict/full@12", "seed": "0"})
+    assert parsed.text("title") == parsed.text("h1") == "Phones & buses"
+    assert parsed.text("facts") == "promptpredict/full@12seed0"
 
 
-def test_the_header_counts_each_reader_and_its_unread_answers(tmp_path):
-    said = page(tmp_path, phone()).text("reader")
-    assert "a 2 opinions0 negative0 neutral2 positive0 unread (0.0 %) · 1 of 2 agree" in said
-    assert "b 2 opinions0 negative0 neutral1 positive1 unread (50.0 %) · 1 of 2 agree" in said
+def test_header_counts_opinions_per_annotator(tmp_path):
+    header_text = render_page(tmp_path, phone_example()).text("reader")
+    assert "a 2 opinions0 negative0 neutral2 positive0 unread (0.0 %) · 1 of 2 agree" in header_text
+    assert "b 2 opinions0 negative0 neutral1 positive1 unread (50.0 %) · 1 of 2 agree" in header_text
 
 
-def test_the_policy_allows_this_style_and_this_script_and_data_pictures_only(tmp_path):
-    seen = page(tmp_path, bus())
-    policy = next(a["content"] for a in seen.of("meta") if "http-equiv" in a)
+def test_csp_allows_only_own_assets_and_data_images(tmp_path):
+    parsed = render_page(tmp_path, bus_example())
+    policy = next(a["content"] for a in parsed.attributes_of("meta") if "http-equiv" in a)
     for kind in ("style", "script"):
-        digest = base64.b64encode(hashlib.sha256(seen.text(kind).encode()).digest()).decode()
+        digest = base64.b64encode(hashlib.sha256(parsed.text(kind).encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert "unsafe" not in policy
 
 
-def test_nothing_is_asked_of_a_network(tmp_path):
-    page(tmp_path, phone(), bus())
-    code = (tmp_path / "report.html").read_text("utf-8")
-    assert re.findall(r"""(?:src|href)=["'](?!#|data:)""", code) == []
-    assert re.findall(r"https?://|@import|url\(|fetch\(|XMLHttp", code) == []
+def test_page_makes_no_network_request(tmp_path):
+    render_page(tmp_path, phone_example(), bus_example())
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert re.findall(r"""(?:src|href)=["'](?!#|data:)""", html) == []
+    assert re.findall(r"https?://|@import|url\(|fetch\(|XMLHttp", html) == []
 
 
-def test_a_picture_that_appears_twice_is_stored_once(tmp_path):
-    images = page(tmp_path, bus(), bus()).of("img")
+def test_repeated_image_is_stored_once(tmp_path):
+    images = render_page(tmp_path, bus_example(), bus_example()).attributes_of("img")
     assert [("data-src" in a, "data-like" in a) for a in images] == [(True, False), (False, True)]
     assert images[0]["id"] == images[1]["data-like"]
 
 
-def test_a_refused_picture_says_why(tmp_path):
+def test_rejected_image_shows_reason(tmp_path):
     media = (Media(kind="image", path="missing.png"), Media(kind="audio", path="a.wav"))
-    seen = page(tmp_path, Example(post=Post(id="x", text="Hm.", media=media)))
-    assert seen.of("img") == []
-    assert "No picture. there is no such file; check the media root missing.png" in seen.text()
-    assert "audio a.wav" in seen.text("frame")
+    parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm.", media=media)))
+    assert parsed.attributes_of("img") == []
+    assert "No picture. there is no such file; check the media root missing.png" in parsed.text()
+    assert "audio a.wav" in parsed.text("frame")
 
 
-def test_the_default_thumbnail_is_a_small_jpeg_and_never_leaves_the_root(tmp_path):
+def test_default_thumbnail_is_small_and_stays_in_media_root(tmp_path):
     root = tmp_path / "media"
     root.mkdir()
     Image.new("RGB", (900, 600), "teal").save(root / "bus.png")
     outside = Media(kind="image", path="../secret.png")
-    seen = page(
-        tmp_path, bus(), Example(post=Post(id="x", text="", media=(outside,))), media_root=root,
+    parsed = render_page(
+        tmp_path, bus_example(), Example(post=Post(id="x", text="", media=(outside,))), media_root=root,
         draw=None,
     )  # fmt: skip
-    data = seen.of("img")[0]["data-src"]
+    data = parsed.attributes_of("img")[0]["data-src"]
     (tmp_path / "t.jpg").write_bytes(base64.b64decode(data.removeprefix("data:image/jpeg;base64,")))
     assert max(Image.open(tmp_path / "t.jpg").size) <= 320
-    assert "No picture." in seen.text("problem")
+    assert "No picture." in parsed.text("problem")
 
 
-def test_quotes_lead_to_their_words_and_others_say_where_they_stand(tmp_path):
-    seen = page(tmp_path, phone())
-    ids = {a["id"] for a in seen.of("mark")}
-    links = [a["href"] for a in seen.of("to")]
+def test_quotes_link_to_their_spans(tmp_path):
+    parsed = render_page(tmp_path, phone_example())
+    ids = {a["id"] for a in parsed.attributes_of("mark")}
+    links = [a["href"] for a in parsed.attributes_of("to")]
     assert links
     assert all(link.removeprefix("#") in ids for link in links)
-    assert "dim light from the picture" in seen.text("quotes")
+    assert "dim light from the image" in parsed.text("quotes")
 
 
-def test_a_wrong_offset_marks_nothing_and_is_named(tmp_path):
-    wrong = opinion(
+def test_wrong_offset_is_reported_not_highlighted(tmp_path):
+    misplaced = opinion(
         "a",
         Aspect(term="bus", start=9),
         POS,
         evidence=(Evidence(quote="nine", start=2), Evidence(quote="ten")),
     )
-    seen = page(tmp_path, Example(post=Post(id="x", text="The bus at nine"), opinions=(wrong,)))
-    assert seen.of("mark") == []
-    assert "bus is not at 9" in seen.text("h3")
-    assert "nine is not at 2" in seen.text("quotes")
-    assert "ten not in the text" in seen.text("quotes")
+    parsed = render_page(tmp_path, Example(post=Post(id="x", text="The bus at nine"), opinions=(misplaced,)))
+    assert parsed.attributes_of("mark") == []
+    assert "bus is not at 9" in parsed.text("h3")
+    assert "nine is not at 2" in parsed.text("quotes")
+    assert "ten not in the text" in parsed.text("quotes")
 
 
-def test_aspects_carry_the_polarity_on_which_readers_agree(tmp_path):
+def test_aspect_tone_is_the_agreed_polarity(tmp_path):
     text = "tea cake jam"
-    tea, cake, jam = (aspect(text, t) for t in text.split())
-    said = [
+    tea, cake, jam = (aspect_at(text, t) for t in text.split())
+    opinion_args = [
         ("a", tea, POS),
         ("b", tea, POS),
         ("gold", tea, NEG),
         ("a", cake, POS),
         ("b", cake, NEG),
     ]
-    opinions = tuple(opinion(*o) for o in said)
+    opinions = tuple(opinion(*o) for o in opinion_args)
     post = Post(id="x", text=text, aspects=(tea, cake, jam))
-    marks = page(tmp_path, Example(post=post, opinions=opinions)).of("mark")
-    assert [m["class"].split()[1] for m in marks] == ["positive", "mixed", "none"]
+    mark_elements = render_page(tmp_path, Example(post=post, opinions=opinions)).attributes_of("mark")
+    assert [m["class"].split()[1] for m in mark_elements] == ["positive", "mixed", "none"]
 
 
-def test_gold_stands_beside_each_aspect_and_every_reader_is_held_against_it(tmp_path):
-    seen = page(tmp_path, phone())
-    assert [a["data-g"] for a in seen.of("li") if "data-g" in a] == [
+def test_opinions_are_compared_with_gold(tmp_path):
+    parsed = render_page(tmp_path, phone_example())
+    assert [a["data-g"] for a in parsed.attributes_of("li") if "data-g" in a] == [
         *("agrees", "agrees", "disagrees", "disagrees")
     ]
-    assert [a["class"].split()[-1] for a in seen.of("goldchip")] == ["positive", "negative"]
+    assert [a["class"].split()[-1] for a in parsed.attributes_of("goldchip")] == ["positive", "negative"]
 
 
-def test_gold_alone_is_shown_as_what_there_is_to_read(tmp_path):
-    only = Example(post=Post(id="x", text="Fine."), opinions=(Opinion(by="gold", polarity=POS),))
-    lines = [a for a in page(tmp_path, only).of("li") if "data-by" in a]
-    assert [(a["data-by"], a["data-g"]) for a in lines] == [("gold", "")]
+def test_gold_alone_is_listed_as_opinions(tmp_path):
+    gold_example = Example(post=Post(id="x", text="Fine."), opinions=(Opinion(annotator="gold", polarity=POS),))
+    list_items = [a for a in render_page(tmp_path, gold_example).attributes_of("li") if "data-by" in a]
+    assert [(a["data-by"], a["data-g"]) for a in list_items] == [("gold", "")]
 
 
 @pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
-def test_an_answer_that_is_not_plainly_ok_shows_its_status_and_its_raw_words(tmp_path, status):
-    odd = Opinion(by="a", status=status, raw="well, …")
-    seen = page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(odd,)))
-    assert seen.text("status") == status
-    assert "well, …" in seen.text("pre")
+def test_failed_answer_shows_status_and_raw_text(tmp_path, status):
+    failed_opinion = Opinion(annotator="a", status=status, raw="well, …")
+    parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,)))
+    assert parsed.text("status") == status
+    assert "well, …" in parsed.text("pre")
 
 
-def test_a_very_long_raw_answer_is_cut_and_says_so(tmp_path):
-    odd = Opinion(by="a", status=Status.LENGTH, raw="x" * 10_000)
-    seen = page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(odd,)))
-    assert len(seen.text("pre")) == 4000
-    assert "6,000 more characters" in seen.text("details")
+def test_long_raw_answer_is_truncated(tmp_path):
+    failed_opinion = Opinion(annotator="a", status=Status.LENGTH, raw="x" * 10_000)
+    parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,)))
+    assert len(parsed.text("pre")) == 4000
+    assert "6,000 more characters" in parsed.text("details")
 
 
-def test_the_text_of_a_post_is_never_changed(tmp_path):
+def test_post_text_is_rendered_unchanged(tmp_path):
     text = "  Thé 👩‍👩‍👧 é\n\tالشاي <b> &amp; $T$ {{7*7}} <image> \u202eabc  " + "word " * 20_000
     start = text.index("الشاي")
-    said = opinion("a", Aspect(term="الشاي", start=start), POS)
-    seen = page(tmp_path, Example(post=Post(id="x", text=text), opinions=(said,)))
-    assert seen.text("text") == text
-    assert seen.text("mark") == "الشاي"
+    located_opinion = opinion("a", Aspect(term="الشاي", start=start), POS)
+    parsed = render_page(tmp_path, Example(post=Post(id="x", text=text), opinions=(located_opinion,)))
+    assert parsed.text("text") == text
+    assert parsed.text("mark") == "الشاي"
 
 
-def test_silence_is_said(tmp_path):
+def test_missing_opinions_are_stated(tmp_path):
     text = "Tea."
-    asked = Example(post=Post(id="1", text=text, aspects=(aspect(text, "Tea"),)))
-    seen = page(tmp_path, asked, Example(post=Post(id="2", text="")))
-    assert "nothing was said about it" in seen.text("silent")
-    assert "no aspect and no opinion" in seen.text("silent")
-    assert "(no text)" in seen.text("empty")
+    example = Example(post=Post(id="1", text=text, aspects=(aspect_at(text, "Tea"),)))
+    parsed = render_page(tmp_path, example, Example(post=Post(id="2", text="")))
+    assert "nothing was said about it" in parsed.text("silent")
+    assert "no aspect and no opinion" in parsed.text("silent")
+    assert "(no text)" in parsed.text("empty")

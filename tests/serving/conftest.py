@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def service():
-    from tests.serving.doubles import served
+    from tests.serving.doubles import run_service
 
-    with served() as it:
-        yield it
+    with run_service() as running_service:
+        yield running_service

@@ -19,53 +19,53 @@ pytest.importorskip("prometheus_client", reason="prometheus_client is not instal
 pytest.importorskip("python_multipart", reason="python-multipart is not installed")
 
 from gen_msa.errors import UserError
-from gen_msa.readers import Reading
-from gen_msa.serving.logs import Log
-from gen_msa.serving.running import Running
+from gen_msa.readers import Prediction
+from gen_msa.serving.logs import JsonLog
+from gen_msa.serving.running import Server
 from gen_msa.serving.settings import ServeSettings
 from gen_msa.settings import load
-from gen_msa.types import WHOLE_POST, Opinion, Polarity
+from gen_msa.types import OVERALL_ASPECT, Opinion, Polarity
 
 
-class Mirror:
+class FakePredictor:
     """Says of each aspect a polarity that follows from text and term, and repeats the text.
 
     A text with POISON in it breaks the whole reading, one with REFUSE is refused, BROKEN is a
     `UserError`; SLOW takes a moment.
     """
 
-    def __init__(self, root=Path(), *, gate=None, slow=0.05):
-        self.root, self.gate, self.slow = root, gate, slow
+    def __init__(self, root=Path(), *, release=None, delay=0.05):
+        self.root, self.release, self.delay = root, release, delay
         self.batches = []
-        self.seen = {}
+        self.images = {}
         self.threads = set()
-        self.answered = Counter()
+        self.answer_counts = Counter()
 
-    def read(self, posts):
+    def predict(self, posts):
         self.threads.add(threading.current_thread().name)
         if any(p.id == "probe" for p in posts):
-            return [Reading() for _ in posts]
+            return [Prediction() for _ in posts]
         self.batches.append([p.text for p in posts])
-        if self.gate:
-            assert self.gate.wait(20)
+        if self.release:
+            assert self.release.wait(20)
         if any("SLOW" in p.text for p in posts):
-            time.sleep(self.slow)
+            time.sleep(self.delay)
         if any("POISON" in p.text for p in posts):
             raise RuntimeError(f"a secret of {posts[0].text}")
         if any("BROKEN" in p.text for p in posts):
-            raise UserError("the picture is odd", mend="draw another")
-        self.answered.update(p.text for p in posts)
-        return [self._one(p) for p in posts]
+            raise UserError("the picture is odd", hint="draw another")
+        self.answer_counts.update(p.text for p in posts)
+        return [self._predict_one(p) for p in posts]
 
-    def _one(self, post):
+    def _predict_one(self, post):
         if "REFUSE" in post.text:
-            return Reading(refused="not today", mend="come tomorrow")
-        how = {}
+            return Prediction(rejection="not today", hint="come tomorrow")
+        provenance = {}
         for m in post.media:
-            self.seen[post.text] = (self.root / m.path).read_bytes()
-            how["picture"] = f"seen at {m.path}"
-        about = post.aspects or (WHOLE_POST,)
-        return Reading(tuple(opinion(post.text, a, how) for a in about))
+            self.images[post.text] = (self.root / m.path).read_bytes()
+            provenance["image"] = f"seen at {m.path}"
+        aspects = post.aspects or (OVERALL_ASPECT,)
+        return Prediction(tuple(fake_opinion(post.text, a, provenance) for a in aspects))
 
     def preview(self, posts):
         return []
@@ -74,71 +74,71 @@ class Mirror:
         return {"name": "mirror"}
 
 
-def opinion(text, aspect, how=None):
-    says = list(Polarity)[zlib.crc32(f"{text}|{aspect.term}".encode()) % 3]
-    return Opinion(by="mirror", aspect=aspect, polarity=says, explanation=text, how=how or {})
+def fake_opinion(text, aspect, provenance=None):
+    polarity = list(Polarity)[zlib.crc32(f"{text}|{aspect.term}".encode()) % 3]
+    return Opinion(annotator="mirror", aspect=aspect, polarity=polarity, explanation=text, provenance=provenance or {})
 
 
-class Served:
+class RunningService:
     """A running service."""
 
-    def __init__(self, running, stream, reader, ended):
-        self.running, self.stream, self.reader = running, stream, reader
-        self.ended = ended
-        self.url = running.url
+    def __init__(self, server, stream, predictor, errors):
+        self.server, self.stream, self.predictor = server, stream, predictor
+        self.errors = errors
+        self.url = server.url
         host, port = self.url.removeprefix("http://").split(":")
         self.address = (host, int(port))
         self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 
-    def explain(self, body, **more):
-        return self.client.post("/v1/explain", json=body, **more)
+    def explain(self, body, **options):
+        return self.client.post("/v1/explain", json=body, **options)
 
-    def logged(self, event="request"):
+    def log_events(self, event="request"):
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
         return [x for x in lines if x["event"] == event]
 
-    def raw(self, timeout=15):
+    def connect(self, timeout=15):
         return socket.create_connection(self.address, timeout=timeout)
 
 
-def wait_for(true, seconds=10, what="it"):
-    until = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < until, f"{what} did not happen in {seconds} s"
+def wait_for(condition, seconds=10, description="it"):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{description} did not happen in {seconds} s"
         time.sleep(0.005)
-    return found
+    return result
 
 
 @contextmanager
-def served(*overrides, reader=None, token="", ready=True, stream=None):
+def run_service(*overrides, make_predictor=None, token="", ready=True, stream=None):
     """`reader`: made for the media root by this, `Mirror` if not given."""
-    settings = load(ServeSettings, overrides=["reader=mirror", "port=0", *overrides])
+    settings = load(ServeSettings, overrides=["model=mirror", "port=0", *overrides])
     stream = stream or io.StringIO()
-    made = []
+    predictors = []
 
-    def make(root):
-        made.append((reader or Mirror)(root))
-        return made[0]
+    def load_predictor(root):
+        predictors.append((make_predictor or FakePredictor)(root))
+        return predictors[0]
 
-    running = Running(settings, token, log=Log(stream), load=make)
-    ended = []
+    server = Server(settings, token, log=JsonLog(stream), load=load_predictor)
+    errors = []
 
     def run():
         try:
-            running.run()
+            server.run()
         except RuntimeError as e:
-            ended.append(e)
+            errors.append(e)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
         if ready:
-            wait_for(lambda: running.service.desk.state() == "ready")
-        wait_for(lambda: running._server.started)
-        it = Served(running, stream, made[0] if made else None, ended)
-        with it.client:
-            yield it
+            wait_for(lambda: server.service.batcher.state() == "ready")
+        wait_for(lambda: server._server.started)
+        service = RunningService(server, stream, predictors[0] if predictors else None, errors)
+        with service.client:
+            yield service
     finally:
-        running.stop()
+        server.stop()
         thread.join(30)
         assert not thread.is_alive()

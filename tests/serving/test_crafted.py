@@ -12,113 +12,113 @@ pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from gen_msa import manifest
 from gen_msa.annotating import JobSettings, annotate
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
-from gen_msa.serving.logs import Log
-from gen_msa.serving.running import Running
+from gen_msa.serving.logs import JsonLog
+from gen_msa.serving.running import Server
 from gen_msa.serving.settings import ServeSettings
 from gen_msa.serving.vllm import VllmSettings
-from gen_msa.serving.vllm.finding import find
+from gen_msa.serving.vllm.finding import resolve_model
 from gen_msa.settings import load
 from gen_msa.students.common import keeping
-from tests.fixtures.crafted import CRAFTED, listening, put, saved, write
+from tests.fixtures.crafted import UNSAFE_FOLDERS, record_events, update_json, save_tiny_model, write_file
 from tests.fixtures.posts import post, write_posts
-from tests.fixtures.tiny_students import student, words
+from tests.fixtures.tiny_students import make_student, make_collator
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("models") / "llama")
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "llama")
 
 
-class UntilReady(Log):
+class UntilReady(JsonLog):
     """Ends the service as soon as it could read."""
 
-    running: Running
+    running: Server
     ready = False
 
-    def write(self, event, **facts):
+    def write(self, event, **fields):
         if event == "ready":
             self.ready = True
             self.running.stop()
 
 
-def serve(reader):
+def serve(model):
     """`gen-msa serve READER`, until it is ready or has ended by itself; whether it was."""
-    settings = load(ServeSettings, overrides=[f"reader={reader}", "port=0", "cues={}"])
+    settings = load(ServeSettings, overrides=[f"model={model}", "port=0", "cues={}"])
     log = UntilReady()
-    log.running = Running(settings, "", log=log)
+    log.running = Server(settings, "", log=log)
     log.running.run()
     return log.ready
 
 
-def explain(reader):
+def explain(model):
     """Whether a post was read."""
-    source = open_source(str(write_posts(Path("posts.jsonl"), [post(0)])))
-    return annotate(source, Path("out.jsonl"), JobSettings(reader=reader, cues={})).counts.written
+    source = open_examples(str(write_posts(Path("posts.jsonl"), [post(0)])))
+    return annotate(source, Path("out.jsonl"), JobSettings(model=model, cues={})).counts.written
 
 
-def serve_vllm(reader):
+def serve_vllm(model):
     """Whether the folder is one that would be served."""
-    folder = reader.partition(":")[2]
-    return find(load(VllmSettings, overrides=[f"reader=vllm:{folder}"])).model == Path(folder)
+    folder = model.partition(":")[2]
+    return resolve_model(load(VllmSettings, overrides=[f"model=vllm:{folder}"])).model == Path(folder)
 
 
-WAYS = {"serve": serve, "explain": explain, "serve vllm": serve_vllm}
+ENTRY_POINTS = {"serve": serve, "explain": explain, "serve vllm": serve_vllm}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_good_folder_is_let_in(model, tmp_path, monkeypatch, way):
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_intact_model_folder_is_accepted(model, tmp_path, monkeypatch, entry_point):
     monkeypatch.chdir(tmp_path)
-    assert WAYS[way](f"transformers:{model}")
+    assert ENTRY_POINTS[entry_point](f"transformers:{model}")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_folder_is_refused_and_not_run(model, tmp_path, monkeypatch, name, way):
-    assert len(CRAFTED) >= 20
-    spoil, said = CRAFTED[name]
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+@pytest.mark.parametrize("name", UNSAFE_FOLDERS)
+def test_crafted_model_folder_is_refused_without_running_code(model, tmp_path, monkeypatch, name, entry_point):
+    assert len(UNSAFE_FOLDERS) >= 20
+    corrupt, message = UNSAFE_FOLDERS[name]
     folder = tmp_path / "model"
     shutil.copytree(model, folder)
-    spoil(folder)
+    corrupt(folder)
     monkeypatch.chdir(tmp_path)
-    with listening() as heard, pytest.raises(UserError) as refused:
-        WAYS[way](f"transformers:{folder}")
-    assert said in str(refused.value)
-    assert refused.value.mend
-    own = [what for event, what in heard if str(folder) in what or event == "pickle.find_class"]
-    assert all(what.endswith(".json") for what in own)
+    with record_events() as events, pytest.raises(UserError) as error:
+        ENTRY_POINTS[entry_point](f"transformers:{folder}")
+    assert message in str(error.value)
+    assert error.value.hint
+    accessed = [detail for event, detail in events if str(folder) in detail or event == "pickle.find_class"]
+    assert all(detail.endswith(".json") for detail in accessed)
     assert not Path("out.jsonl").exists()
 
 
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
-        write("modeling.py"),
-        write("text.py"),
-        write("pytorch_model.bin"),
-        put("student.json", auto_map={"AutoModel": "modeling.Own"}),
-        put("student.json", student="../modeling"),
-        put("student.json", student="modeling"),
-        put("student.json", numbers={"__class__": "os.system"}),
-        put("tokenizer.json", auto_map={"AutoTokenizer": "modeling.Own"}),
+        write_file("modeling.py"),
+        write_file("text.py"),
+        write_file("pytorch_model.bin"),
+        update_json("student.json", auto_map={"AutoModel": "modeling.Own"}),
+        update_json("student.json", student="../modeling"),
+        update_json("student.json", student="modeling"),
+        update_json("student.json", numbers={"__class__": "os.system"}),
+        update_json("tokenizer.json", auto_map={"AutoTokenizer": "modeling.Own"}),
     ],
 )
-def test_nothing_in_a_students_folder_is_run(tmp_path, monkeypatch, spoil, sealed):
+def test_code_in_student_folder_is_never_run(tmp_path, monkeypatch, corrupt, sealed):
     """Neither as it was sealed nor sealed anew by whoever changed it."""
     folder = tmp_path / "s"
-    with manifest.staged(folder) as draft:
-        keeping.write(draft, student(), words(), text="post", name="text")
-    spoil(folder)
+    with manifest.atomic_directory(folder) as staging:
+        keeping.save_student(staging, make_student(), make_collator(), text="post", name="text")
+    corrupt(folder)
     if sealed:
-        (folder / manifest.NAME).unlink()
+        (folder / manifest.MANIFEST_NAME).unlink()
         manifest.seal(folder)
     monkeypatch.chdir(tmp_path)
-    with listening() as heard, suppress(UserError):  # what does no harm is let pass
+    with record_events() as events, suppress(UserError):  # what does no harm is let pass
         explain(f"student:{folder}")
-    assert [w for event, w in heard if event == "pickle.find_class"] == []
-    ran = [w for event, w in heard if event in ("exec", "import") and str(folder) in w]
-    assert ran == []
-    opened = [Path(w).suffix for event, w in heard if event == "open" and str(folder) in w]
-    assert set(opened) <= {".json", ".safetensors", ".bin", ".py", ""}
+    assert [detail for event, detail in events if event == "pickle.find_class"] == []
+    executed = [detail for event, detail in events if event in ("exec", "import") and str(folder) in detail]
+    assert executed == []
+    suffixes = [Path(detail).suffix for event, detail in events if event == "open" and str(folder) in detail]
+    assert set(suffixes) <= {".json", ".safetensors", ".bin", ".py", ""}

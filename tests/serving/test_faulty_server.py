@@ -10,28 +10,28 @@ import re
 import pytest
 
 from gen_msa.annotating import JobSettings, annotate
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.readers import make
 from gen_msa.settings import load
 from gen_msa.types import Aspect, Example, Polarity, Post, Status
 from tests.fixtures.fake_openai import FAULTS, FakeOpenAI, reply
-from tests.serving.doubles import served
+from tests.serving.doubles import run_service
 
-POSTS = 1000
-MANY = 250
+N_POSTS = 1000
+CHUNK_SIZE = 250
 SLOW = ("hang", "drip", "huge")
 """Faults that cost a test its time: only among the first posts."""
-AGAIN = 3
+N_RETRIES = 3
 """Times that what failed is asked again."""
 ASPECT = (Aspect(term="tea", start=4),)
 
 
-def number(words):
-    found = re.search(r"The tea #(\d+)#", words)
-    return int(found[1]) if found else POSTS  # what a service tries before its first client
+def post_index(text):
+    match = re.search(r"The tea #(\d+)#", text)
+    return int(match[1]) if match else N_POSTS  # what a service tries before its first client
 
 
-def said(i):
+def expected_polarity(i):
     """What the server says of post `i` when it is well; the faults all say `positive`."""
     return ("negative", "neutral")[i % 2]
 
@@ -40,46 +40,46 @@ def fails(i):
     return random.Random(i).random() < 0.2
 
 
-PLANNED = {i for i in range(POSTS) if fails(i)}
+PLANNED = {i for i in range(N_POSTS) if fails(i)}
 
 
-def plan(words, attempt):
-    i = number(words)
+def choose_fault(text, attempt):
+    i = post_index(text)
     if attempt or i not in PLANNED:
         return ""
     fault = FAULTS[i % len(FAULTS)]
-    return fault if fault not in SLOW or i < MANY else "500"
+    return fault if fault not in SLOW or i < CHUNK_SIZE else "500"
 
 
-def answer(body):
-    i = number(body["messages"][-1]["content"])
-    told = {"sentiment": said(i), "explanation": f"tea number {i}"}
-    return reply(json.dumps(told), model=body["model"])
+def build_reply(body):
+    i = post_index(body["messages"][-1]["content"])
+    content = {"sentiment": expected_polarity(i), "explanation": f"tea number {i}"}
+    return reply(json.dumps(content), model=body["model"])
 
 
 @pytest.fixture
 def server():
-    with FakeOpenAI(plan, answer=answer) as it:
-        yield it
-    assert set(it.faults) == set(FAULTS)
-    assert sum(it.faults.values()) == len(PLANNED) > POSTS // 6
-    asked = sum(n for words, n in it.attempts.items() if number(words) < POSTS)
+    with FakeOpenAI(choose_fault, answer=build_reply) as fake_server:
+        yield fake_server
+    assert set(fake_server.faults) == set(FAULTS)
+    assert sum(fake_server.faults.values()) == len(PLANNED) > N_POSTS // 6
+    n_requests = sum(n for text, n in fake_server.attempts.items() if post_index(text) < N_POSTS)
     # On a busy machine a good answer may be late as well.
-    assert asked >= POSTS + len(PLANNED)
+    assert n_requests >= N_POSTS + len(PLANNED)
 
 
 @pytest.fixture
 def settings(server):
-    given = [f"reader=http:{server.url}#m", "cues={}", "reask_prompt=''", f"chunk={MANY}"]
+    overrides = [f"model=http:{server.url}#m", "cues={}", "reask_prompt=''", f"chunk={CHUNK_SIZE}"]
     options = {"retries": 0, "timeout": 3.0, "batch_size": 32, "api_key_variable": ""}
-    return load(JobSettings, None, [*given, f"backend={json.dumps(options)}"])
+    return load(JobSettings, None, [*overrides, f"backend={json.dumps(options)}"])
 
 
 def post(i):
     return Post(id=str(i), text=f"The tea #{i}#", aspects=ASPECT)
 
 
-def judged(examples):
+def failed_posts(examples):
     """The posts that were not answered; all others are answered rightly."""
     failed = []
     for example in examples:
@@ -87,51 +87,51 @@ def judged(examples):
         i = int(example.post.id)
         if opinion.status is Status.ERROR:
             assert (opinion.polarity, opinion.explanation, opinion.probs) == (None, None, None)
-            assert opinion.how["error"]
+            assert opinion.provenance["error"]
             failed.append(i)
         else:
-            assert opinion.polarity is Polarity(said(i))
+            assert opinion.polarity is Polarity(expected_polarity(i))
             assert opinion.explanation == f"tea number {i}"
     return failed
 
 
-def test_a_service_says_so_and_answers_when_asked_again(settings):
-    def ask(service, wanted):
-        for at in range(0, len(wanted), MANY):
-            posts = [json.loads(post(i).model_dump_json()) for i in wanted[at : at + MANY]]
+def test_service_reports_failures_and_answers_on_retry(settings):
+    def ask(service, indices):
+        for offset in range(0, len(indices), CHUNK_SIZE):
+            posts = [json.loads(post(i).model_dump_json()) for i in indices[offset : offset + CHUNK_SIZE]]
             rows = [{k: p[k] for k in ("id", "text", "aspects")} for p in posts]
             answers = service.explain(rows).json()["answers"]
             assert [a["example"]["post"]["id"] for a in answers] == [r["id"] for r in rows]
             yield from (Example.model_validate(a["example"]) for a in answers)
 
-    def reader(root):
-        return make(settings.of_reader(), root)
+    def make_predictor(root):
+        return make(settings.predictor_settings(), root)
 
-    with served(f"limits.posts={MANY}", f"batching.rows={MANY}", reader=reader) as service:
-        failed = judged(ask(service, range(POSTS)))
+    with run_service(f"limits.posts={CHUNK_SIZE}", f"batching.rows={CHUNK_SIZE}", make_predictor=make_predictor) as service:
+        failed = failed_posts(ask(service, range(N_POSTS)))
         assert set(failed) >= PLANNED
-        for _ in range(AGAIN):
-            failed = judged(ask(service, failed))
+        for _ in range(N_RETRIES):
+            failed = failed_posts(ask(service, failed))
         assert failed == []
-        assert service.logged("fault") == []
+        assert service.log_events("fault") == []
 
 
-def test_a_job_asks_only_those_again_and_ends_as_if_nothing_had_happened(settings, tmp_path):
+def test_job_retries_only_failed_posts(settings, tmp_path):
     path = tmp_path / "posts.jsonl"
-    lines = [Example(post=post(i)).model_dump_json() + "\n" for i in range(POSTS)]
+    lines = [Example(post=post(i)).model_dump_json() + "\n" for i in range(N_POSTS)]
     path.write_text("".join(lines), "utf-8")
 
     def run():
         out = tmp_path / "out.jsonl"
-        ledger = tmp_path / "a.ledger"
-        counts = annotate(open_source(str(path)), out, settings, ledger_path=ledger).counts
-        return counts, judged(map(Example.model_validate_json, out.read_text("utf-8").splitlines()))
+        cache_path = tmp_path / "a.ledger"
+        counts = annotate(open_examples(str(path)), out, settings, cache_path=cache_path).counts
+        return counts, failed_posts(map(Example.model_validate_json, out.read_text("utf-8").splitlines()))
 
-    first, failed = run()
+    first_counts, failed = run()
     assert set(failed) >= PLANNED
-    assert (first.written, first.unanswered) == (POSTS, len(failed))
-    for _ in range(AGAIN):
-        answered = POSTS - len(failed)
-        again, failed = run()
-        assert (again.written, again.repeated) == (POSTS, answered)
+    assert (first_counts.written, first_counts.unanswered) == (N_POSTS, len(failed))
+    for _ in range(N_RETRIES):
+        answered = N_POSTS - len(failed)
+        retry_counts, failed = run()
+        assert (retry_counts.written, retry_counts.from_cache) == (N_POSTS, answered)
     assert failed == []

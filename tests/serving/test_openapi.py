@@ -17,10 +17,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from gen_msa.serving.describing import EXAMPLES
-from tests.serving.doubles import served
+from gen_msa.serving.describing import OPENAPI_EXAMPLES
+from tests.serving.doubles import run_service
 
-TRUE = [
+CHECKS = [
     not_a_server_error,
     content_type_conformance,
     response_schema_conformance,
@@ -32,44 +32,44 @@ TRUE = [
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/explain"), ("GET", "/healthz"), ("GET", "/metrics")]
 )
-def test_nothing_that_the_description_allows_or_forbids_is_a_server_error(
+def test_generated_requests_never_cause_server_error(
     service, method, path, mode
 ):
-    described = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     if method == "GET" and mode is GenerationMode.NEGATIVE:
         assert (
-            "parameters" not in described.raw_schema["paths"][path]["get"]
+            "parameters" not in schema.raw_schema["paths"][path]["get"]
         )  # nothing to get wrong
         return
-    cases = described[path][method].as_strategy(generation_mode=mode)
+    cases = schema[path][method].as_strategy(generation_mode=mode)
     examples = 60 if method == "POST" else 3
 
     @settings(
         max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
     @given(case=cases)
-    def each(case):
-        case.call_and_validate(checks=TRUE, timeout=10)
+    def check_case(case):
+        case.call_and_validate(checks=CHECKS, timeout=10)
 
-    each()
+    check_case()
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_the_examples_are_answered_whole(service, name):
-    reply = service.explain(EXAMPLES[name]["value"])
+@pytest.mark.parametrize("name", OPENAPI_EXAMPLES)
+def test_openapi_examples_are_answered(service, name):
+    reply = service.explain(OPENAPI_EXAMPLES[name]["value"])
     assert reply.status_code == 200
     assert all("example" in e for e in reply.json()["answers"])
 
 
-def test_the_description_tells_the_limits_and_the_token_in_force():
-    with served("limits.posts=7", "limits.characters=90", token="0123456789abcdef") as it:
-        told = it.client.get("/openapi.json").json()
-        page = it.client.get("/docs")
-    schemas = told["components"]["schemas"]
+def test_openapi_states_limits_and_token():
+    with run_service("limits.posts=7", "limits.characters=90", token="0123456789abcdef") as service:
+        document = service.client.get("/openapi.json").json()
+        page = service.client.get("/docs")
+    schemas = document["components"]["schemas"]
     assert schemas["PostList"]["maxItems"] == 7
-    assert schemas["AskedPost"]["properties"]["text"]["maxLength"] == 90
-    assert told["paths"]["/v1/explain"]["post"]["security"]
-    assert "security" not in told["paths"]["/healthz"]["get"]
+    assert schemas["PostRequest"]["properties"]["text"]["maxLength"] == 90
+    assert document["paths"]["/v1/explain"]["post"]["security"]
+    assert "security" not in document["paths"]["/healthz"]["get"]
     assert "openapi.json" in page.text
-    refs = {w for w in json.dumps(told).split('"') if w.startswith("#/components/schemas/")}
+    refs = {w for w in json.dumps(document).split('"') if w.startswith("#/components/schemas/")}
     assert {r.rpartition("/")[2] for r in refs} <= set(schemas)

@@ -11,75 +11,75 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from PIL import Image
 
-from gen_msa.readers import ReaderSettings, make
-from tests.fixtures.paths import linked, opened, vectors
-from tests.serving.doubles import served
+from gen_msa.readers import PredictorSettings, make
+from tests.fixtures.paths import make_media_root, record_opened_files, traversal_paths
+from tests.serving.doubles import run_service
 
-ECHO = ReaderSettings(reader="echo", prompt="reader/full", cues={})
-MOST = 64
+ECHO = PredictorSettings(model="echo", prompt="predict/full", cues={})
+MAX_POSTS = 64
 """Posts of a request."""
 
 
-def red():
+def red_png():
     out = io.BytesIO()
     Image.new("RGB", (16, 12), "red").save(out, "PNG")
     return out.getvalue()
 
 
 @pytest.fixture(scope="module")
-def reading():
-    with served("bad_picture=text-only", reader=lambda root: make(ECHO, root)) as it:
-        yield it
+def echo_service():
+    with run_service("bad_image=text-only", make_predictor=lambda root: make(ECHO, root)) as service:
+        yield service
 
 
-def post(name):
-    return {"text": "look", "aspects": ["look"], "pictures": [name]}
+def make_post(name):
+    return {"text": "look", "aspects": ["look"], "images": [name]}
 
 
-def asked(service, names, **more):
+def post_image_names(service, names, **options):
     """The entry of every name, asked as many at a time as may be."""
-    for i in range(0, len(names), MOST):
-        posts = [post(n) for n in names[i : i + MOST]]
-        if more:
-            reply = service.client.post("/v1/explain", data={"posts": json.dumps(posts)}, **more)
+    for i in range(0, len(names), MAX_POSTS):
+        posts = [make_post(n) for n in names[i : i + MAX_POSTS]]
+        if options:
+            reply = service.client.post("/v1/explain", data={"posts": json.dumps(posts)}, **options)
         else:
             reply = service.explain(posts)
         assert reply.status_code == 200
         yield from reply.json()["answers"]
 
 
-@pytest.mark.parametrize("more", [{}, {"files": {"f": ("good.png", red())}}], ids=["json", "parts"])
-def test_200_vectors_open_nothing(reading, tmp_path, more):
-    root, outside = linked(tmp_path, red())
-    names = [*vectors(outside), *vectors(root), str(root / "img/good.png")]
+@pytest.mark.parametrize("options", [{}, {"files": {"f": ("good.png", red_png())}}], ids=["json", "parts"])
+def test_200_path_traversal_names_open_no_file(echo_service, tmp_path, options):
+    root, outside = make_media_root(tmp_path, red_png())
+    names = [*traversal_paths(outside), *traversal_paths(root), str(root / "img/good.png")]
     assert len(set(names)) >= 200
-    list(asked(reading, names[:1], **more))
-    with opened() as found:
-        entries = list(asked(reading, names, **more))
-    assert [e["row"] for e in entries[:MOST]] == list(range(1, MOST + 1))
-    assert all(e["error"]["mend"] for e in entries)
-    own = (str(reading.running.service._root), sys.prefix, sys.base_prefix)
-    assert [p for p in found if not p.startswith(own)] == []
+    list(post_image_names(echo_service, names[:1], **options))
+    with record_opened_files() as opened_paths:
+        entries = list(post_image_names(echo_service, names, **options))
+    assert [e["row"] for e in entries[:MAX_POSTS]] == list(range(1, MAX_POSTS + 1))
+    assert all(e["error"]["hint"] for e in entries)
+    allowed = (str(echo_service.server.service._root), sys.prefix, sys.base_prefix)
+    assert [p for p in opened_paths if not p.startswith(allowed)] == []
 
 
-def test_a_vector_that_was_uploaded_is_the_upload_and_no_file(reading, tmp_path):
-    _, outside = linked(tmp_path, red())
-    seen = 0
-    for name in vectors(outside)[::9]:
+def test_uploaded_file_with_traversal_name_is_used_from_upload(echo_service, tmp_path):
+    _, outside = make_media_root(tmp_path, red_png())
+    n_checked = 0
+    for name in traversal_paths(outside)[::9]:
         if not name.isascii() or '"' in name or "\\" in name or "\0" in name or len(name) > 1000:
             continue  # not to be written as it is in a part's header
         blue = io.BytesIO()
         Image.new("RGB", (16, 12), "blue").save(blue, "PNG")
         file = ("f", (name, blue.getvalue()))
-        with opened() as found:
-            (entry,) = asked(reading, [name], files=[file])
+        with record_opened_files() as opened_paths:
+            (entry,) = post_image_names(echo_service, [name], files=[file])
         assert entry["example"]["post"]["media"][0]["path"] == name
-        assert "picture" not in entry["example"]["opinions"][0]["how"]
-        pictures = [p for p in found if p.endswith(".png") or "passwd" in p or "/dev/" in p]
-        assert pictures == []
-        assert found, "the hook must see that the upload is opened"
-        inside = [p for p in found if Path(p).is_relative_to(reading.running.service._root)]
+        assert "image" not in entry["example"]["opinions"][0]["provenance"]
+        image_paths = [p for p in opened_paths if p.endswith(".png") or "passwd" in p or "/dev/" in p]
+        assert image_paths == []
+        assert opened_paths, "the hook must see that the upload is opened"
+        inside = [p for p in opened_paths if Path(p).is_relative_to(echo_service.server.service._root)]
         assert inside
-        seen += 1
-    assert seen > 10
-    assert list(reading.running.service._root.iterdir()) == []
+        n_checked += 1
+    assert n_checked > 10
+    assert list(echo_service.server.service._root.iterdir()) == []

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.serving.doubles import Mirror, served, wait_for
+from tests.serving.doubles import FakePredictor, run_service, wait_for
 
 LIMITS = (
     "limits.header_seconds=0.6",
@@ -18,126 +18,126 @@ HEAD = b"POST /v1/explain HTTP/1.1\r\nhost: localhost\r\ncontent-type: applicati
 
 
 @pytest.fixture(scope="module")
-def quick():
-    with served(*LIMITS) as it:
-        yield it
+def quick_service():
+    with run_service(*LIMITS) as service:
+        yield service
 
 
-def drip(connection, piece, seconds=10):
+def send_slowly(connection, piece, seconds=10):
     """Send `piece` again and again; what came back, and after how long the line was cut."""
-    began, came = time.monotonic(), b""
+    started, received = time.monotonic(), b""
     connection.settimeout(0.05)
-    while time.monotonic() - began < seconds:
+    while time.monotonic() - started < seconds:
         try:
             connection.sendall(piece)
         except OSError:
             break
         try:
-            got = connection.recv(1 << 16)
-            came += got
-            if not got:
+            data = connection.recv(1 << 16)
+            received += data
+            if not data:
                 break
         except TimeoutError:
             continue
         except OSError:
             break
-    return came, time.monotonic() - began
+    return received, time.monotonic() - started
 
 
-@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"])
-def test_headers_that_come_byte_by_byte(quick, start):
-    with quick.raw() as line:
-        line.sendall(start)
-        came, seconds = drip(line, b"x" if not start else b"a: b\r\n")
+@pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"])
+def test_slow_headers_are_cut(quick_service, head):
+    with quick_service.connect() as connection:
+        connection.sendall(head)
+        received, seconds = send_slowly(connection, b"x" if not head else b"a: b\r\n")
         assert seconds < 5
-        assert b"200" not in came
-    assert quick.client.get("/healthz").status_code == 200
+        assert b"200" not in received
+    assert quick_service.client.get("/healthz").status_code == 200
 
 
-def test_a_line_on_which_nothing_comes(quick):
-    with quick.raw() as line:
-        began = time.monotonic()
-        assert line.recv(100) == b""
-        assert time.monotonic() - began < 5
+def test_idle_connection_is_cut(quick_service):
+    with quick_service.connect() as connection:
+        started = time.monotonic()
+        assert connection.recv(100) == b""
+        assert time.monotonic() - started < 5
 
 
-def test_the_headers_of_a_second_request_on_the_same_line(quick):
-    with quick.raw() as line:
-        line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        came, seconds = drip(line, b"")
-        assert came.startswith(b"HTTP/1.1 200")
+def test_slow_second_request_on_connection_is_cut(quick_service):
+    with quick_service.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        received, seconds = send_slowly(connection, b"")
+        assert received.startswith(b"HTTP/1.1 200")
         assert seconds < 5
-    with quick.raw() as line:
-        line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /he")
-        came, seconds = drip(line, b"a")
-        assert came.count(b"HTTP/1.1 ") <= 2
-        assert seconds < 5
-
-
-def test_a_body_that_comes_byte_by_byte_is_408(quick):
-    with quick.raw() as line:
-        line.sendall(HEAD + b"content-length: 1000\r\n\r\n")
-        came, seconds = drip(line, b" ")
-        assert came.startswith(b"HTTP/1.1 408")
-        assert seconds < 5
-    assert quick.explain({"text": "a"}).status_code == 200
-    assert quick.running.service._flying == 0
-
-
-def test_chunks_that_trickle_after_a_refusal_do_not_hold_the_line(quick):
-    with quick.raw() as line:
-        line.sendall(HEAD + b"content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n")
-        came, seconds = drip(line, b"1\r\n \r\n")
-        assert came.startswith(b"HTTP/1.1 415")
+    with quick_service.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /he")
+        received, seconds = send_slowly(connection, b"a")
+        assert received.count(b"HTTP/1.1 ") <= 2
         assert seconds < 5
 
 
-def test_an_answer_that_nobody_takes(quick):
+def test_slow_body_gives_408(quick_service):
+    with quick_service.connect() as connection:
+        connection.sendall(HEAD + b"content-length: 1000\r\n\r\n")
+        received, seconds = send_slowly(connection, b" ")
+        assert received.startswith(b"HTTP/1.1 408")
+        assert seconds < 5
+    assert quick_service.explain({"text": "a"}).status_code == 200
+    assert quick_service.server.service._in_flight == 0
+
+
+def test_slow_chunks_after_refusal_do_not_hold_connection(quick_service):
+    with quick_service.connect() as connection:
+        connection.sendall(HEAD + b"content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n")
+        received, seconds = send_slowly(connection, b"1\r\n \r\n")
+        assert received.startswith(b"HTTP/1.1 415")
+        assert seconds < 5
+
+
+def test_unread_response_is_cut(quick_service):
     body = b'[{"text": "a", "meta": {"k": "' + b"z" * 3_000_000 + b'"}}]'
-    with socket.socket() as line:
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect(quick.address)
-        line.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
-        connections = quick.running._server.server_state.connections
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(quick_service.address)
+        connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        connections = quick_service.server._server.server_state.connections
         wait_for(lambda: any(c.transport.get_write_buffer_size() for c in list(connections)))
         wait_for(lambda: not any(c.transport.get_write_buffer_size() for c in list(connections)), 4)
-    assert quick.explain({"text": "a"}).status_code == 200
+    assert quick_service.explain({"text": "a"}).status_code == 200
 
 
-def test_a_busy_line_is_not_cut(quick):
-    until = time.monotonic() + 1.5
-    line = http.client.HTTPConnection(*quick.address, timeout=5)
-    line.connect()
-    same = line.sock
-    while time.monotonic() < until:
-        line.request("GET", "/healthz")
-        reply = line.getresponse()
+def test_busy_connection_is_kept_open(quick_service):
+    deadline = time.monotonic() + 1.5
+    connection = http.client.HTTPConnection(*quick_service.address, timeout=5)
+    connection.connect()
+    original_socket = connection.sock
+    while time.monotonic() < deadline:
+        connection.request("GET", "/healthz")
+        reply = connection.getresponse()
         assert reply.read()
         assert reply.status == 200
-        assert line.sock is same
+        assert connection.sock is original_socket
         time.sleep(0.1)
-    line.close()
+    connection.close()
 
 
-def test_an_answer_that_takes_longer_than_headers_may_is_waited_for():
+def test_slow_answer_is_not_cut_by_header_timeout():
     body = b'{"text": "SLOW"}'
-    ask = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
-    with served(*LIMITS, reader=lambda root: Mirror(root, slow=1.5)) as it, it.raw() as line:
-        line.sendall(ask + ask)  # the second waits for the first on the same connection
-        came, _ = drip(line, b"")
-        assert came.count(b"HTTP/1.1 200") == 2
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    with run_service(*LIMITS, make_predictor=lambda root: FakePredictor(root, delay=1.5)) as service, service.connect() as connection:
+        connection.sendall(request + request)  # the second waits for the first on the same connection
+        received, _ = send_slowly(connection, b"")
+        assert received.count(b"HTTP/1.1 200") == 2
 
 
-def test_more_lines_than_allowed_are_turned_away():
-    with served("limits.connections=3", "limits.header_seconds=5") as it:
-        lines = [it.raw() for _ in range(3)]
-        wait_for(lambda: len(it.running._server.server_state.connections) == 3)
-        with it.raw() as extra:
-            extra.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            came, seconds = drip(extra, b"")
-            assert came.startswith(b"HTTP/1.1 503")
+def test_connections_over_limit_get_503():
+    with run_service("limits.connections=3", "limits.header_seconds=5") as service:
+        connections = [service.connect() for _ in range(3)]
+        wait_for(lambda: len(service.server._server.server_state.connections) == 3)
+        with service.connect() as extra_connection:
+            extra_connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            received, seconds = send_slowly(extra_connection, b"")
+            assert received.startswith(b"HTTP/1.1 503")
             assert seconds < 4
-        for line in lines:
-            line.close()
-        wait_for(lambda: not it.running._server.server_state.connections)
-        assert it.explain({"text": "a"}).status_code == 200
+        for connection in connections:
+            connection.close()
+        wait_for(lambda: not service.server._server.server_state.connections)
+        assert service.explain({"text": "a"}).status_code == 200

@@ -9,84 +9,84 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from gen_msa import manifest  # noqa: E402
-from gen_msa.distilling.teaching import Teacher  # noqa: E402
+from gen_msa.distilling.teaching import FrozenTeacher  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.students import Row, Sizes, students  # noqa: E402
+from gen_msa.students import AspectExample, InputDims, models  # noqa: E402
 from gen_msa.students.common import keeping  # noqa: E402
 from gen_msa.students.common.attending import ConditionalAttention, attend  # noqa: E402
 from tests.fixtures import frames  # noqa: E402
 
-ATTENTION = {"attention.audio": 60.0, "attention.video": 60.0}
-FUSED = {"fused": 8.0}
+ATTENTION_WEIGHTS = {"attention.audio": 60.0, "attention.video": 60.0}
+FUSED_WEIGHTS = {"fused": 8.0}
 SEEDS = (0, 1)
 
 
-def kept(folder, made, name):
-    with manifest.staged(folder) as draft:
-        keeping.write(draft, made, frames.COLLATE[name], text="post", name=name)
+def save_model(folder, model, name):
+    with manifest.atomic_directory(folder) as staging:
+        keeping.save_student(staging, model, frames.COLLATORS[name], text="post", name=name)
     return folder
 
 
 # 1. The context's hold on attention.
 
 
-def test_with_ones_in_place_of_a_context_the_steered_map_is_the_plain_one():
+def test_unit_context_leaves_attention_unchanged():
     torch.manual_seed(0)
     q, k, v = (torch.randn(4, 2, steps, 8) for steps in (6, 5, 5))
     mask = torch.rand(4, 5) < 0.7
-    steered = attend(q, k, v, mask, torch.ones(4, 2, 6, 5))
-    assert (steered.used - steered.plain).abs().max() <= 1e-6
-    assert (attend(q, k, v, mask, torch.full((4, 2, 6, 5), 2.0)).used - steered.plain).any()
+    output = attend(q, k, v, mask, torch.ones(4, 2, 6, 5))
+    assert (output.conditioned_weights - output.weights).abs().max() <= 1e-6
+    assert (attend(q, k, v, mask, torch.full((4, 2, 6, 5), 2.0)).conditioned_weights - output.weights).any()
 
 
-def test_a_row_without_a_context_is_not_steered_and_its_neighbour_is():
+def test_only_rows_with_context_are_conditioned():
     torch.manual_seed(0)
-    made = ConditionalAttention(16, heads=2, head_width=8)
-    asks, source, context = torch.randn(2, 6, 16), torch.randn(2, 5, 16), torch.randn(2, 6, 16)
-    mask, told = torch.ones(2, 5, dtype=torch.bool), torch.tensor([False, True])
-    seen = made(asks, source, mask, context, told)
-    assert (seen.used[0] - seen.plain[0]).abs().max() <= 1e-6
-    assert (seen.used[1] - seen.plain[1]).abs().max() > 0.01
+    attention = ConditionalAttention(16, heads=2, head_width=8)
+    queries, source, context = torch.randn(2, 6, 16), torch.randn(2, 5, 16), torch.randn(2, 6, 16)
+    mask, has_context = torch.ones(2, 5, dtype=torch.bool), torch.tensor([False, True])
+    output = attention(queries, source, mask, context, has_context)
+    assert (output.conditioned_weights[0] - output.weights[0]).abs().max() <= 1e-6
+    assert (output.conditioned_weights[1] - output.weights[1]).abs().max() > 0.01
 
 
-def test_a_context_that_singles_out_a_step_draws_attention_there():
-    made = ConditionalAttention(8, heads=1, head_width=8)
+def test_context_shifts_attention_to_its_step():
+    attention = ConditionalAttention(8, heads=1, head_width=8)
     # Steps 0..4 differ in a place each and share place 7, by which every query finds all alike.
     source = torch.eye(8)[:5] + torch.eye(8)[7]
     with torch.no_grad():
-        made.value.weight.copy_(torch.eye(8))
-        made.steer.weight.copy_(torch.eye(8))
-        made.query.weight.copy_(torch.eye(8))
-        made.key.weight.copy_(torch.diag(torch.eye(8)[7]))
-        asks, mask = 3 * torch.eye(8)[7].expand(1, 1, 8), torch.ones(1, 5, dtype=torch.bool)
+        attention.value.weight.copy_(torch.eye(8))
+        attention.context_proj.weight.copy_(torch.eye(8))
+        attention.query.weight.copy_(torch.eye(8))
+        attention.key.weight.copy_(torch.diag(torch.eye(8)[7]))
+        queries, mask = 3 * torch.eye(8)[7].expand(1, 1, 8), torch.ones(1, 5, dtype=torch.bool)
         for step in range(5):
             mass = []
             for strength in (0.0, 2.0, 4.0, 8.0):
                 context = strength * torch.eye(8)[step].expand(1, 1, 8)
-                seen = made(asks, source[None], mask, context)
-                mass.append(float(seen.used[0, 0, 0, step]))
+                output = attention(queries, source[None], mask, context)
+                mass.append(float(output.conditioned_weights[0, 0, 0, step]))
             assert mass[0] == pytest.approx(0.2)
-            assert float(seen.plain[0, 0, 0, step]) == pytest.approx(0.2)
+            assert float(output.weights[0, 0, 0, step]) == pytest.approx(0.2)
             assert mass == sorted(set(mass))
             assert mass[-1] > 0.5
 
 
 @pytest.mark.parametrize("target", ["plain", "conditional"])
-def test_the_teacher_shows_the_map_that_it_is_told_to_show(target):
-    made = frames.new("mmslf_teacher", attn_target=target).eval()
-    some = frames.rows(4, 0)
-    collate = frames.COLLATE["mmslf_teacher"]
-    shown, bare = (
-        made(collate(r)).features["attention.audio"] for r in (some, frames.without_context(some))
+def test_attn_target_selects_the_exposed_map(target):
+    model = frames.build_model("mmslf_teacher", attn_target=target).eval()
+    rows = frames.rows(4, 0)
+    collate = frames.COLLATORS["mmslf_teacher"]
+    features, features_without_context = (
+        model(collate(r)).features["attention.audio"] for r in (rows, frames.without_context(rows))
     )
     # One layer: its plain map cannot know of the context, its steered one must.
-    assert torch.allclose(shown, bare, atol=1e-6) == (target == "plain")
+    assert torch.allclose(features, features_without_context, atol=1e-6) == (target == "plain")
 
 
 # 2. The student and contexts.
 
 
-class Sealed(Row):
+class UnreadableContextRow(AspectExample):
     """A row whose context nobody may touch."""
 
     def __getattribute__(self, name):
@@ -95,28 +95,28 @@ class Sealed(Row):
         return super().__getattribute__(name)
 
 
-def sealed(some):
-    return [Sealed(r.id, r.text, r.aspect, r.target, inputs=r.inputs) for r in some]
+def without_readable_context(rows):
+    return [UnreadableContextRow(r.id, r.text, r.aspect, r.target, inputs=r.inputs) for r in rows]
 
 
-def test_the_student_has_no_way_to_be_told_a_context():
-    kind = students["mmslf"]
-    assert list(inspect.signature(kind.forward).parameters) == ["self", "batch"]
-    assert "context" not in kind.reads
-    own = {n for n, _ in frames.new("mmslf").named_parameters()}
-    extra = {n for n, _ in frames.new("mmslf_teacher").named_parameters()} - own
-    assert {n.split(".")[0] for n in extra} == {"notes", "reducer", "aligners"}
-    assert {n.split(".")[-2] for n in extra if n.startswith("aligners")} == {"steer"}
+def test_student_has_no_context_input():
+    model_class = models["mmslf"]
+    assert list(inspect.signature(model_class.forward).parameters) == ["self", "batch"]
+    assert "context" not in model_class.modalities
+    student_params = {n for n, _ in frames.build_model("mmslf").named_parameters()}
+    teacher_only = {n for n, _ in frames.build_model("mmslf_teacher").named_parameters()} - student_params
+    assert {n.split(".")[0] for n in teacher_only} == {"context_proj", "context_pooling", "cross_modal_encoders"}
+    assert {n.split(".")[-2] for n in teacher_only if n.startswith("cross_modal_encoders")} == {"context_proj"}
 
 
-def test_a_context_store_that_raises_does_not_disturb_the_student(tmp_path):
-    some = frames.rows(6, 0)
-    opened = keeping.open_student(kept(tmp_path / "s", frames.new("mmslf"), "mmslf"))
+def test_student_never_reads_the_context(tmp_path):
+    rows = frames.rows(6, 0)
+    opened = keeping.load_student(save_model(tmp_path / "s", frames.build_model("mmslf"), "mmslf"))
     with torch.no_grad():
-        undisturbed = opened.student(opened.collate(some)).logits
-        assert torch.equal(opened.student(opened.collate(sealed(some))).logits, undisturbed)
+        logits = opened.student(opened.collator(rows)).logits
+        assert torch.equal(opened.student(opened.collator(without_readable_context(rows))).logits, logits)
     with pytest.raises(AssertionError, match="was asked for"):
-        frames.COLLATE["mmslf_teacher"](sealed(some))
+        frames.COLLATORS["mmslf_teacher"](without_readable_context(rows))
 
 
 # 3. What the context is worth, to the teacher and through it to the student.
@@ -124,146 +124,146 @@ def test_a_context_store_that_raises_does_not_disturb_the_student(tmp_path):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    numbers = {"least_kept": 1.0, "attn_target": "conditional"}
-    made = frames.trained("mmslf_teacher", frames.rows(512, 0), epochs=30, **numbers)
-    return Teacher(kept(tmp_path_factory.mktemp("teacher") / "t", made, "mmslf_teacher"))
+    config = {"min_keep": 1.0, "attn_target": "conditional"}
+    model = frames.train_model("mmslf_teacher", frames.rows(512, 0), epochs=30, **config)
+    return FrozenTeacher(save_model(tmp_path_factory.mktemp("teacher") / "t", model, "mmslf_teacher"))
 
 
-UNSEEN = frames.rows(600, 99)
+HELD_OUT = frames.rows(600, 99)
 
 
-def test_a_teacher_that_is_told_errs_less_than_one_that_is_not(teacher):
-    blind = frames.without_context(frames.rows(512, 0))
-    untold = frames.trained("mmslf_teacher", blind, epochs=30, least_kept=1.0)
-    known = frames.errors(teacher.opened.student, "mmslf_teacher", UNSEEN)
-    guessed = frames.errors(untold, "mmslf_teacher", frames.without_context(UNSEEN))
-    assert known[0] < guessed[0] - 0.02
-    assert known[1] < guessed[1] - 0.1
+def test_teacher_with_context_has_fewer_errors(teacher):
+    rows_without_context = frames.without_context(frames.rows(512, 0))
+    model_without_context = frames.train_model("mmslf_teacher", rows_without_context, epochs=30, min_keep=1.0)
+    errors = frames.error_rate_and_loss(teacher.loaded.student, "mmslf_teacher", HELD_OUT)
+    errors_without_context = frames.error_rate_and_loss(model_without_context, "mmslf_teacher", frames.without_context(HELD_OUT))
+    assert errors[0] < errors_without_context[0] - 0.02
+    assert errors[1] < errors_without_context[1] - 0.1
 
 
 @pytest.fixture(scope="module")
-def learned(teacher):
+def mean_errors(teacher):
     """Loss -> (share of errors, nats) of students of few rows, a fifth of them wrong; mean."""
     before = teacher._digest()
-    asked = {"alone": {}, "whole": ATTENTION | FUSED, "no map": FUSED, "no tokens": ATTENTION}
-    found = {name: [] for name in asked}
+    feature_weights = {"alone": {}, "both": ATTENTION_WEIGHTS | FUSED_WEIGHTS, "no map": FUSED_WEIGHTS, "no tokens": ATTENTION_WEIGHTS}
+    errors_by_name = {name: [] for name in feature_weights}
     for seed in SEEDS:
-        few = frames.rows(128, seed, wrong=0.2)
-        for name, features in asked.items():
-            one = {"teacher": teacher, "features": features} if features else {}
-            made = frames.trained("mmslf", few, seed=seed + 50, **one)
-            found[name].append(frames.errors(made, "mmslf", UNSEEN))
+        train_rows = frames.rows(128, seed, label_noise=0.2)
+        for name, features in feature_weights.items():
+            teacher_options = {"teacher": teacher, "features": features} if features else {}
+            model = frames.train_model("mmslf", train_rows, seed=seed + 50, **teacher_options)
+            errors_by_name[name].append(frames.error_rate_and_loss(model, "mmslf", HELD_OUT))
     assert teacher._digest() == before
-    return {n: torch.tensor(e).mean(0).tolist() for n, e in found.items()}
+    return {n: torch.tensor(e).mean(0).tolist() for n, e in errors_by_name.items()}
 
 
-def test_a_student_that_is_taught_errs_less_than_the_same_alone(learned):
-    assert learned["whole"][0] < learned["alone"][0] - 0.08
-    assert learned["whole"][1] < learned["alone"][1] - 0.2
+def test_distilled_student_has_fewer_errors(mean_errors):
+    assert mean_errors["both"][0] < mean_errors["alone"][0] - 0.08
+    assert mean_errors["both"][1] < mean_errors["alone"][1] - 0.2
 
 
-@pytest.mark.parametrize("without", ["no map", "no tokens"])
-def test_without_one_of_the_two_terms_part_of_the_gain_is_lost(learned, without):
-    assert learned["whole"][0] < learned[without][0] - 0.01
-    assert learned["whole"][1] < learned[without][1]
-    assert learned[without][0] < learned["alone"][0]
+@pytest.mark.parametrize("variant", ["no map", "no tokens"])
+def test_each_loss_term_contributes_to_the_gain(mean_errors, variant):
+    assert mean_errors["both"][0] < mean_errors[variant][0] - 0.01
+    assert mean_errors["both"][1] < mean_errors[variant][1]
+    assert mean_errors[variant][0] < mean_errors["alone"][0]
 
 
 # 4. The teacher stays what it is.
 
 
-def test_the_teacher_says_the_same_twice_and_is_not_changed_by_teaching(teacher):
-    some = UNSEEN[:16]
+def test_teacher_is_deterministic_and_unchanged_by_distillation(teacher):
+    rows = HELD_OUT[:16]
     folder = teacher._folder
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    module = teacher.opened.student.train()
-    first, second = teacher(some)[1], teacher(some)[1]
+    module = teacher.loaded.student.train()
+    output, repeated_output = teacher(rows)[1], teacher(rows)[1]
     assert not module.training
-    frames.trained("mmslf", some, epochs=2, teacher=teacher, features=ATTENTION | FUSED)
-    third = teacher(some)[1]
-    for again in (second, third):
-        assert torch.equal(first.logits, again.logits)
-        for name in ATTENTION | FUSED:
-            assert torch.equal(first.features[name], again.features[name])
+    frames.train_model("mmslf", rows, epochs=2, teacher=teacher, features=ATTENTION_WEIGHTS | FUSED_WEIGHTS)
+    later_output = teacher(rows)[1]
+    for other_output in (repeated_output, later_output):
+        assert torch.equal(output.logits, other_output.logits)
+        for name in ATTENTION_WEIGHTS | FUSED_WEIGHTS:
+            assert torch.equal(output.features[name], other_output.features[name])
     teacher.check()
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_inputs_are_left_out_in_training_alone_and_never_the_first_word():
-    made, some = frames.new("mmslf_teacher", least_kept=0.0), frames.rows(64, 0)
-    batch = frames.COLLATE["mmslf_teacher"](some)
-    thin = made._thinned(batch)
-    gone = (thin.x["audio"] == 0) & (batch.x["audio"] != 0)
-    assert 0.3 < float(gone.float().sum() / (batch.x["audio"] != 0).sum()) < 0.7
-    hidden = thin.x["text"] != batch.x["text"]
-    assert hidden.any()
-    assert not (hidden & (~batch.mask["text"] | batch.mask["aspect"])).any()
-    assert not hidden[:, 0].any()
-    assert torch.equal(thin.x["context"], batch.x["context"])
-    assert torch.equal(made.eval()(batch).logits, made(batch).logits)
+def test_random_masking_only_in_training_and_keeps_first_token():
+    model, rows = frames.build_model("mmslf_teacher", min_keep=0.0), frames.rows(64, 0)
+    batch = frames.COLLATORS["mmslf_teacher"](rows)
+    masked = model._random_mask(batch)
+    is_dropped = (masked.inputs["audio"] == 0) & (batch.inputs["audio"] != 0)
+    assert 0.3 < float(is_dropped.float().sum() / (batch.inputs["audio"] != 0).sum()) < 0.7
+    is_masked = masked.inputs["text"] != batch.inputs["text"]
+    assert is_masked.any()
+    assert not (is_masked & (~batch.mask["text"] | batch.mask["aspect"])).any()
+    assert not is_masked[:, 0].any()
+    assert torch.equal(masked.inputs["context"], batch.inputs["context"])
+    assert torch.equal(model.eval()(batch).logits, model(batch).logits)
 
 
 # 5. What fits, and what does not.
 
 
-def test_student_and_teacher_show_features_of_one_shape():
-    some = frames.rows(3, 0)
-    one, other = (
-        frames.new(name).eval()(frames.COLLATE[name](some)).features for name in frames.WIDTHS
+def test_student_and_teacher_features_have_equal_shapes():
+    rows = frames.rows(3, 0)
+    features, teacher_features = (
+        frames.build_model(name).eval()(frames.COLLATORS[name](rows)).features for name in frames.MODEL_WIDTHS
     )
-    assert {n: f.shape for n, f in one.items()} == {n: f.shape for n, f in other.items()}
-    assert one["fused"].shape == (3, 4, frames.NUMBERS["d"])
-    assert one["attention.audio"].shape[2:] == (frames.COLLATE["mmslf"](some).x["text"].shape[1], 3)
+    assert {n: f.shape for n, f in features.items()} == {n: f.shape for n, f in teacher_features.items()}
+    assert features["fused"].shape == (3, 4, frames.MODEL_CONFIG["d"])
+    assert features["attention.audio"].shape[2:] == (frames.COLLATORS["mmslf"](rows).inputs["text"].shape[1], 3)
 
 
-def test_maps_are_nothing_at_padding():
+def test_attention_maps_are_zero_at_padding():
     short, long = frames.rows(2, 0)
-    some = [short, Row("long", "soup " * 5, long.aspect, inputs=long.inputs)]
-    batch = frames.COLLATE["mmslf"](some)
-    found = frames.new("mmslf").eval()(batch).features["attention.audio"]
-    assert not (found * ~batch.mask["text"][:, None, :, None]).any()
-    assert found[0, :, 0].sum(-1).tolist() == pytest.approx([1.0, 1.0])
+    rows = [short, AspectExample("long", "soup " * 5, long.aspect, inputs=long.inputs)]
+    batch = frames.COLLATORS["mmslf"](rows)
+    attention_map = frames.build_model("mmslf").eval()(batch).features["attention.audio"]
+    assert not (attention_map * ~batch.mask["text"][:, None, :, None]).any()
+    assert attention_map[0, :, 0].sum(-1).tolist() == pytest.approx([1.0, 1.0])
 
 
 @pytest.mark.parametrize(
-    ("changed", "why"),
+    ("overrides", "message"),
     [({"steps": 4}, "(?s)text of 8 steps.*max_length"), ({"source_steps": 2}, "audio of 3 steps")],
 )
-def test_what_is_too_long_is_an_error_that_says_what_to_set(changed, why):
-    some = [Row("1", "soup " * 5, r.aspect, inputs=r.inputs) for r in frames.rows(1, 0)]
-    with pytest.raises(UserError, match=why):
-        frames.new("mmslf", **changed)(frames.COLLATE["mmslf"](some))
+def test_too_long_input_error_names_the_setting(overrides, message):
+    rows = [AspectExample("1", "soup " * 5, r.aspect, inputs=r.inputs) for r in frames.rows(1, 0)]
+    with pytest.raises(UserError, match=message):
+        frames.build_model("mmslf", **overrides)(frames.COLLATORS["mmslf"](rows))
 
 
-def test_numbers_and_data_that_do_not_fit_are_errors():
+def test_invalid_config_and_data_are_errors():
     with pytest.raises(ValueError, match="attn_target is plain or conditional"):
-        frames.new("mmslf_teacher", attn_target="both")
+        frames.build_model("mmslf_teacher", attn_target="both")
     with pytest.raises(ValueError, match="one or both of audio, video"):
-        frames.new("mmslf", sources=["smell"])
+        frames.build_model("mmslf", sources=["smell"])
     with pytest.raises(TypeError, match="lairs"):
-        frames.new("mmslf", lairs=2)
+        frames.build_model("mmslf", lairs=2)
     with pytest.raises(ValueError, match="no post of the data has audio or video"):
-        students["mmslf"](Sizes(width={"text": 9}))
+        models["mmslf"](InputDims(width={"text": 9}))
 
 
-@pytest.mark.parametrize("name", frames.WIDTHS)
-def test_a_source_that_is_left_out_is_not_looked_at(name):
-    made, some = frames.new(name, sources=["audio"]).eval(), frames.rows(4, 0)
-    batch = frames.COLLATE[name](some)
-    other = replace(batch, x={**batch.x, "video": batch.x["video"] + 9})
-    assert "attention.video" not in made(batch).features
-    assert torch.equal(made(batch).logits, made(other).logits)
-    louder = replace(batch, x={**batch.x, "audio": batch.x["audio"] * -1})
-    assert not torch.equal(made(batch).logits, made(louder).logits)
-    both = frames.new(name).eval()
-    assert not torch.equal(both(batch).logits, both(other).logits)
+@pytest.mark.parametrize("name", frames.MODEL_WIDTHS)
+def test_excluded_source_is_ignored(name):
+    model, rows = frames.build_model(name, sources=["audio"]).eval(), frames.rows(4, 0)
+    batch = frames.COLLATORS[name](rows)
+    changed_video = replace(batch, x={**batch.inputs, "video": batch.inputs["video"] + 9})
+    assert "attention.video" not in model(batch).features
+    assert torch.equal(model(batch).logits, model(changed_video).logits)
+    changed_audio = replace(batch, x={**batch.inputs, "audio": batch.inputs["audio"] * -1})
+    assert not torch.equal(model(batch).logits, model(changed_audio).logits)
+    full_model = frames.build_model(name).eval()
+    assert not torch.equal(full_model(batch).logits, full_model(changed_video).logits)
 
 
-def test_a_frozen_encoder_learns_nothing_and_a_free_one_does():
+def test_frozen_encoder_is_not_updated():
     for frozen in (True, False):
-        before = frames.new("mmslf", frozen_text=frozen).encoder.state_dict()
+        before = frames.build_model("mmslf", frozen_text=frozen).encoder.state_dict()
         before = {k: v.clone() for k, v in before.items()}
-        made = frames.trained("mmslf", frames.rows(8, 0), epochs=1, frozen_text=frozen)
-        same = all(torch.equal(before[k], v) for k, v in made.encoder.state_dict().items())
-        assert same == frozen
-        assert made.train().encoder.training != frozen
+        model = frames.train_model("mmslf", frames.rows(8, 0), epochs=1, frozen_text=frozen)
+        is_unchanged = all(torch.equal(before[k], v) for k, v in model.encoder.state_dict().items())
+        assert is_unchanged == frozen
+        assert model.train().encoder.training != frozen

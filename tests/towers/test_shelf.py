@@ -7,25 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.errors import UserError
-from gen_msa.towers.shelf import VARIABLE, Shelf, bound
+from gen_msa.towers.shelf import SIZE_VARIABLE, LruDiskCache, max_cache_bytes
 
 
-def aged(shelf, key, seconds):
-    os.utime(shelf.path(key), (seconds, seconds))
+def set_mtime(cache, key, seconds):
+    os.utime(cache.path(key), (seconds, seconds))
 
 
-def held(folder):
+def used_bytes(folder):
     return sum(p.stat().st_size for p in folder.glob("??/*"))
 
 
-def test_what_was_looked_at_stays_and_the_oldest_goes(tmp_path):
-    shelf = Shelf(tmp_path / "s", most=100)
+def test_least_recently_used_entry_is_evicted(tmp_path):
+    cache = LruDiskCache(tmp_path / "s", max_bytes=100)
     for number, key in enumerate(("aa1", "bb2", "cc3")):
-        shelf.put(key, bytes(30))
-        aged(shelf, key, number + 1)
-    assert shelf.get("aa1") == bytes(30)
-    shelf.put("dd4", bytes(30))
-    assert [shelf.get(k) is not None for k in ("aa1", "bb2", "cc3", "dd4")] == [
+        cache.put(key, bytes(30))
+        set_mtime(cache, key, number + 1)
+    assert cache.get("aa1") == bytes(30)
+    cache.put("dd4", bytes(30))
+    assert [cache.get(k) is not None for k in ("aa1", "bb2", "cc3", "dd4")] == [
         True,
         False,
         True,
@@ -35,41 +35,41 @@ def test_what_was_looked_at_stays_and_the_oldest_goes(tmp_path):
 
 @given(sizes=st.lists(st.integers(0, 40), max_size=40))
 @settings(max_examples=25, deadline=None)
-def test_the_bound_holds_after_every_file(tmp_path_factory, sizes):
-    shelf = Shelf(tmp_path_factory.mktemp("s"), most=100)
+def test_size_limit_holds_after_every_put(tmp_path_factory, sizes):
+    cache = LruDiskCache(tmp_path_factory.mktemp("s"), max_bytes=100)
     for number, size in enumerate(sizes):
-        shelf.put(f"{number:04}", bytes(size))
-        assert held(shelf.folder) <= 100
-        assert shelf.get(f"{number:04}") == bytes(size)
+        cache.put(f"{number:04}", bytes(size))
+        assert used_bytes(cache.folder) <= 100
+        assert cache.get(f"{number:04}") == bytes(size)
 
 
-def test_files_of_earlier_runs_count(tmp_path):
-    Shelf(tmp_path, most=100).put("aa1", bytes(80))
-    later = Shelf(tmp_path, most=100)
+def test_files_of_earlier_runs_count_toward_the_limit(tmp_path):
+    LruDiskCache(tmp_path, max_bytes=100).put("aa1", bytes(80))
+    later = LruDiskCache(tmp_path, max_bytes=100)
     later.put("bb2", bytes(80))
     assert later.get("aa1") is None
-    assert held(tmp_path) == 80
+    assert used_bytes(tmp_path) == 80
 
 
-def test_a_file_of_one_key_is_written_again_whole(tmp_path):
-    shelf = Shelf(tmp_path, most=100)
-    shelf.put("aa1", b"one")
-    shelf.put("aa1", b"two")
-    assert shelf.get("aa1") == b"two"
-    assert shelf.get("zz9") is None
+def test_put_of_an_existing_key_replaces_its_value(tmp_path):
+    cache = LruDiskCache(tmp_path, max_bytes=100)
+    cache.put("aa1", b"one")
+    cache.put("aa1", b"two")
+    assert cache.get("aa1") == b"two"
+    assert cache.get("zz9") is None
 
 
-@pytest.mark.parametrize(("said", "most"), [("2.5", 2_500_000_000), (None, 10_000_000_000)])
-def test_the_bound_is_the_environments(said, most, monkeypatch):
-    if said is None:
-        monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.parametrize(("value", "expected"), [("2.5", 2_500_000_000), (None, 10_000_000_000)])
+def test_size_limit_comes_from_the_environment(value, expected, monkeypatch):
+    if value is None:
+        monkeypatch.delenv(SIZE_VARIABLE, raising=False)
     else:
-        monkeypatch.setenv(VARIABLE, said)
-    assert bound() == most
+        monkeypatch.setenv(SIZE_VARIABLE, value)
+    assert max_cache_bytes() == expected
 
 
-@pytest.mark.parametrize("said", ["", "much", "0", "-1", "inf", "nan"])
-def test_no_number_is_named(said, monkeypatch):
-    monkeypatch.setenv(VARIABLE, said)
-    with pytest.raises(UserError, match=VARIABLE):
-        bound()
+@pytest.mark.parametrize("value", ["", "much", "0", "-1", "inf", "nan"])
+def test_invalid_size_limit_names_the_variable(value, monkeypatch):
+    monkeypatch.setenv(SIZE_VARIABLE, value)
+    with pytest.raises(UserError, match=SIZE_VARIABLE):
+        max_cache_bytes()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
-REASON = "vLLM is not installed here: make test-vllm has an environment of its own"
+SKIP_REASON = "vLLM is not installed here: make test-vllm has an environment of its own"
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.vllm)
             item.add_marker(pytest.mark.timeout(900))
             if not HAS_VLLM:
-                item.add_marker(pytest.mark.skip(reason=REASON))
+                item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def text_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def seeing_model(tmp_path_factory):
+def vision_model(tmp_path_factory):
     from tests.vllm.tiny import idefics3
 
     return idefics3(tmp_path_factory.mktemp("models") / "tiny-idefics3")
@@ -44,22 +44,22 @@ def text_adapter(text_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def seeing_adapter(seeing_model, tmp_path_factory):
+def vision_adapter(vision_model, tmp_path_factory):
     from tests.vllm.tiny import adapter
 
     text_side = r".*text_model.*\.(q_proj|v_proj)"
     folder = tmp_path_factory.mktemp("adapters") / "mabsa"
-    return adapter(seeing_model, folder, target_modules=text_side)
+    return adapter(vision_model, folder, target_modules=text_side)
 
 
 @pytest.fixture
-def counted():
+def prefix_cache_counts():
     """Reads `vllm:prefix_cache_{queries,hits}` of a server, in tokens."""
     import httpx
 
-    def read(url):
+    def read_counts(url):
         text = httpx.get(f"{url}/metrics", trust_env=False).text
-        found = dict(re.findall(r"^vllm:prefix_cache_(\w+)_total\{[^}]*\} (\S+)$", text, re.M))
-        return float(found["queries"]), float(found["hits"])
+        counters = dict(re.findall(r"^vllm:prefix_cache_(\w+)_total\{[^}]*\} (\S+)$", text, re.M))
+        return float(counters["queries"]), float(counters["hits"])
 
-    return read
+    return read_counts

@@ -15,7 +15,7 @@ import gen_msa
 ROOT = Path(gen_msa.__file__).parent.parent
 
 
-class Served:
+class ServerProcess:
     """A server; `events` are the lines of our own log so far."""
 
     def __init__(self, process, port, log):
@@ -30,13 +30,13 @@ class Served:
         return next((e for e in self.events() if e["event"] == name), None)
 
     def wait(self, name, seconds=600):
-        until = time.monotonic() + seconds
-        while not (found := self.event(name)):
-            if self.process.poll() is not None or time.monotonic() > until:
+        deadline = time.monotonic() + seconds
+        while not (logged := self.event(name)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-6000:]
                 raise AssertionError(f"{name} did not happen (code {self.process.poll()}):\n{tail}")
             time.sleep(0.2)
-        return found
+        return logged
 
     def kill(self):
         """vLLM with all its processes, as a machine's memory guard would."""
@@ -45,32 +45,32 @@ class Served:
 
 
 def free_port():
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return door.getsockname()[1]
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
-def start(target, log, *settings, port=None, **environment):
+def start_server(target, log, *settings, port=None, **environment):
     port = port or free_port()
     command = [sys.executable, "-m", "gen_msa", "serve", f"vllm:{target}", f"port={port}"]
-    given = ["backend.dtype=float32", "stop_seconds=20", *settings]
+    options = ["backend.dtype=float32", "stop_seconds=20", *settings]
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*command, *given],
+            [*command, *options],
             stdout=out,
             stderr=out,
             cwd=ROOT,
             env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", **environment},
         )
-    return Served(process, port, log)
+    return ServerProcess(process, port, log)
 
 
 @contextmanager
-def serving(target, folder, *settings, **environment):
-    served = start(target, folder / "server.log", *settings, **environment)
+def running_server(target, folder, *settings, **environment):
+    server = start_server(target, folder / "server.log", *settings, **environment)
     try:
-        served.wait("ready")
-        yield served
+        server.wait("ready")
+        yield server
     finally:
-        served.process.terminate()
-        served.process.wait(90)
+        server.process.terminate()
+        server.process.wait(90)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.fixtures.fake_openai import FakeOpenAI
-from tests.vllm.servers import ROOT, Served, start
+from tests.vllm.servers import ROOT, ServerProcess, start_server
 
 POSTS = 120
 
@@ -38,57 +38,57 @@ def source(tmp_path):
     return path
 
 
-class Passing:
+class KillingProxy:
     """Hands each question to `served` and its answer back; kills it when `last` were answered."""
 
-    def __init__(self, served: Served, last: int) -> None:
-        self.served, self.last, self.answered = served, last, 0
+    def __init__(self, server: ServerProcess, kill_after: int) -> None:
+        self.server, self.kill_after, self.n_answered = server, kill_after, 0
         self.lock = threading.Lock()
 
     def __call__(self, body):
-        door = f"{self.served.url}/v1/chat/completions"
-        answer = httpx.post(door, json=body, timeout=120, trust_env=False).raise_for_status().json()
+        url = f"{self.server.url}/v1/chat/completions"
+        answer = httpx.post(url, json=body, timeout=120, trust_env=False).raise_for_status().json()
         with self.lock:
-            self.answered += 1
-            if self.answered == self.last:
-                self.served.kill()
+            self.n_answered += 1
+            if self.n_answered == self.kill_after:
+                self.server.kill()
         return answer
 
 
 def explain(source: Path, out: Path, url: str, adapter: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gen_msa", "explain", str(source), "-o", str(out)]
-    given = [f"backend.adapter={adapter}", "backend.api_key_variable=", "backend.retries=1"]
-    given += ["chunk=8", "aspects=given", "reask_prompt=", "max_bad=1.0"]
-    told = [*command, "--reader", f"http:{url}#mabsa", *given]
-    return subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    options = [f"backend.adapter={adapter}", "backend.api_key_variable=", "backend.retries=1"]
+    options += ["chunk=8", "aspects=given", "reask_prompt=", "max_bad=1.0"]
+    full_command = [*command, "--reader", f"http:{url}#mabsa", *options]
+    return subprocess.run(full_command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
-def test_a_server_killed_in_the_middle_loses_no_row_and_doubles_none(
+def test_killed_server_loses_and_duplicates_no_row(
     text_model, text_adapter, source, tmp_path
 ):
     out, target = tmp_path / "out.jsonl", f"{text_model}@{text_adapter}"
-    server = start(target, tmp_path / "server.log")
+    server = start_server(target, tmp_path / "server.log")
     server.wait("ready")
-    passing = Passing(server, last=70)
-    with FakeOpenAI(answer=passing) as between:
-        said = explain(source, out, between.url, text_adapter).stderr
+    proxy = KillingProxy(server, kill_after=70)
+    with FakeOpenAI(answer=proxy) as proxy_server:
+        stderr = explain(source, out, proxy_server.url, text_adapter).stderr
         assert server.process.returncode == 2
-        lost = re.search(r"(\d+) posts could not be asked; run again", said)
-        assert lost, said
-        assert 0 < int(lost[1]) < POSTS
-        before = passing.answered
-        again = start(target, tmp_path / "again.log")
+        unanswered = re.search(r"(\d+) posts could not be asked; run again", stderr)
+        assert unanswered, stderr
+        assert 0 < int(unanswered[1]) < POSTS
+        n_answered_before = proxy.n_answered
+        second_server = start_server(target, tmp_path / "again.log")
         try:
-            again.wait("ready")
-            passing.served = again
-            ran = explain(source, out, between.url, text_adapter)
+            second_server.wait("ready")
+            proxy.server = second_server
+            completed = explain(source, out, proxy_server.url, text_adapter)
         finally:
-            again.process.send_signal(signal.SIGTERM)
-            assert again.process.wait(90) == 0
-    assert ran.returncode == 0, ran.stderr
-    assert f"{POSTS - int(lost[1])} posts answered from the ledger" in ran.stderr
-    assert 70 <= before < 2 * POSTS
-    assert passing.answered - before == 2 * int(lost[1])
+            second_server.process.send_signal(signal.SIGTERM)
+            assert second_server.process.wait(90) == 0
+    assert completed.returncode == 0, completed.stderr
+    assert f"{POSTS - int(unanswered[1])} posts answered from the ledger" in completed.stderr
+    assert 70 <= n_answered_before < 2 * POSTS
+    assert proxy.n_answered - n_answered_before == 2 * int(unanswered[1])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [r["post"]["id"] for r in rows] == [f"p{i}" for i in range(POSTS)]
     assert {len(r["opinions"]) for r in rows} == {2}

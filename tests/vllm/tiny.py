@@ -11,7 +11,7 @@ from tests.fixtures.tiny_parts import VISION, text_settings
 from tests.fixtures.tiny_tokenizers import SMOLVLM, tiny_tokenizer
 
 PROMPT = "reader/plain"
-READING = {"prompt": PROMPT, "cues": {}, "max_new_tokens": 24, "picture": {"max_pixels": 2000}}
+INFERENCE = {"prompt": PROMPT, "cues": {}, "max_new_tokens": 24, "picture": {"max_pixels": 2000}}
 _HEADS = {
     "hidden_size": 64,
     "intermediate_size": 64,
@@ -25,7 +25,7 @@ _HEADS = {
 def llama(folder: Path) -> Path:
     torch.manual_seed(3)
     config = hf.LlamaConfig(**{**text_settings("llama"), **_HEADS})
-    return _saved(hf.LlamaForCausalLM(config), tiny_tokenizer("llama"), folder)
+    return _save(hf.LlamaForCausalLM(config), tiny_tokenizer("llama"), folder)
 
 
 def idefics3(folder: Path) -> Path:
@@ -42,17 +42,17 @@ def idefics3(folder: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     processor = hf.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=SMOLVLM)
-    return _saved(hf.Idefics3ForConditionalGeneration(config), processor, folder)
+    return _save(hf.Idefics3ForConditionalGeneration(config), processor, folder)
 
 
 def adapter(base: Path, folder: Path, **lora) -> Path:
     """With a visible effect: its scale is sixteen times its rank's."""
-    digest = prompting.load(PROMPT).digest
+    digest = prompting.load_prompt(PROMPT).digest
     lora = {"r": 4, "lora_alpha": 64, **lora}
-    return trained.train(base, folder, prompts={PROMPT: digest}, reading=READING, **lora)
+    return trained.train(base, folder, prompts={PROMPT: digest}, inference=INFERENCE, **lora)
 
 
-def _saved(model, processor, folder: Path) -> Path:
+def _save(model, processor, folder: Path) -> Path:
     # Flat scores would let a tie hide a difference.
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -16,13 +16,13 @@ from typing import Any
 
 from finetuners import Meter, Spec
 from gen_msa import settings
-from gen_msa.finetuning.encode import Encoded
-from gen_msa.finetuning.opening import open_model
-from gen_msa.finetuning.parts import parts_of
-from gen_msa.finetuning.planning import Planner
-from gen_msa.finetuning.preparing import Prepared, prepare
-from gen_msa.finetuning.recipe import Recipe
-from gen_msa.finetuning.targeting import targets
+from gen_msa.finetuning.encode import TokenizedExample
+from gen_msa.finetuning.opening import load_model
+from gen_msa.finetuning.parts import find_model_parts
+from gen_msa.finetuning.planning import EpochSampler
+from gen_msa.finetuning.preparing import PreparedRun, prepare
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.targeting import lora_targets
 
 VERSION = "1.16.0"
 
@@ -41,14 +41,14 @@ def work(spec: Spec, meter: Meter) -> None:
     import trl.trainer.utils
     from trl import SFTTrainer
 
-    recipe = settings.load(Recipe, None, spec.recipe)
-    opened = open_model(recipe)
-    prepared = prepare(recipe, opened.model, opened.processor, separate="rows of their own")
+    recipe = settings.load(FinetuneRecipe, None, spec.recipe)
+    opened = load_model(recipe)
+    prepared = prepare(recipe, opened.model, opened.processor, unpacked_reason="rows of their own")
     own = dict(spec.options)
     if own.pop("head", "") == "labelled":  # what it does where it finds Triton
         trl.trainer.utils._use_triton = lambda device: True
     rows = in_order(prepared, recipe)
-    pictured = any(r.asked for r in rows)
+    pictured = any(r.expander_row for r in rows)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer = SFTTrainer(
             opened.model,
@@ -62,15 +62,15 @@ def work(spec: Spec, meter: Meter) -> None:
             trainer.train()
 
 
-def in_order(prepared: Prepared, recipe: Recipe) -> list[Encoded]:
+def in_order(prepared: PreparedRun, recipe: FinetuneRecipe) -> list[TokenizedExample]:
     """The rows as our first epoch takes them."""
-    planner = Planner(recipe, prepared)
-    epoch = itertools.islice(planner.left(0), planner.epoch_steps)
+    planner = EpochSampler(recipe, prepared)
+    epoch = itertools.islice(planner.remaining_steps(0), planner.epoch_steps)
     posts = itertools.chain.from_iterable(epoch)
-    return [row for i in posts for line in prepared.lines[i] for row in line.rows]
+    return [row for i in posts for line in prepared.sequences[i] for row in line.rows]
 
 
-def tokens(rows: list[Encoded]) -> Any:
+def tokens(rows: list[TokenizedExample]) -> Any:
     """Pre-tokenised rows; the loss is on the answer."""
     from datasets import Dataset
 
@@ -81,16 +81,16 @@ def tokens(rows: list[Encoded]) -> Any:
     return Dataset.from_list(table)
 
 
-def shown(rows: list[Encoded], prepared: Prepared) -> Any:
+def shown(rows: list[TokenizedExample], prepared: PreparedRun) -> Any:
     """Prompt, answer and picture of each row, as strings and a file."""
     from datasets import Dataset, Image, List
 
-    decode = prepared.encoder.layout.tokenizer.decode
+    decode = prepared.example_tokenizer.layout.tokenizer.decode
     table = [
         {
-            "prompt": prepared.encoder.layout.prompt(r.row.question.request.chat).text,
+            "prompt": prepared.example_tokenizer.layout.render_prompt(r.example.question.request.chat).text,
             "completion": decode(list(r.ids[r.prompt_length :])),
-            "images": [p.path for p in r.asked.pictures] if r.asked else [],
+            "images": [p.path for p in r.expander_row.images] if r.expander_row else [],
             "length": len(r.ids),
         }
         for r in rows
@@ -98,7 +98,7 @@ def shown(rows: list[Encoded], prepared: Prepared) -> Any:
     return Dataset.from_list(table).cast_column("images", List(Image()))
 
 
-def adapter(model: Any, recipe: Recipe) -> Any:
+def adapter(model: Any, recipe: FinetuneRecipe) -> Any:
     """The LoRA of the recipe."""
     from peft import LoraConfig
 
@@ -106,18 +106,18 @@ def adapter(model: Any, recipe: Recipe) -> Any:
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
-        target_modules=targets(model, recipe, parts_of(model)),
+        target_modules=lora_targets(model, recipe, find_model_parts(model)),
         task_type="CAUSAL_LM",
     )
 
 
 def arguments(
-    recipe: Recipe, folder: str, rows: int, prepared: Prepared, *, laps: int, own: dict[str, Any]
+    recipe: FinetuneRecipe, folder: str, rows: int, prepared: PreparedRun, *, laps: int, own: dict[str, Any]
 ) -> Any:
     """Settings like the recipe's: as many updates an epoch, nothing saved or judged."""
     from trl import SFTConfig
 
-    an_update = -(-rows // Planner(recipe, prepared).epoch_steps)
+    an_update = -(-rows // EpochSampler(recipe, prepared).epoch_steps)
     size = own.get("per_device_train_batch_size", an_update)
     chosen: dict[str, Any] = {
         "per_device_train_batch_size": size,

@@ -14,7 +14,7 @@ from typing import Any
 
 from finetuners import Spec, theirs
 from gen_msa import builtin
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.types import Example
 
 NAMES = ("losses", "mams", "mams_full", "mvsa")
@@ -92,7 +92,7 @@ def _words(folder: Path, *, small: bool) -> None:
 
     from gen_msa.builtin import convert
 
-    model, tokenizer = convert.unpack(builtin.weights_files()[0])
+    model, tokenizer = convert.load_gguf(builtin.weights_files()[0])
     if small:
         torch.manual_seed(0)
         told = model.config.to_dict() | {
@@ -141,7 +141,7 @@ def alike(model: str, folder: Path, options: argparse.Namespace) -> list[Spec]:
     posts = folder / "two.jsonl"
     two = (
         e
-        for e in open_source("mams:train").rows()
+        for e in open_examples("mams:train").rows()
         if isinstance(e, Example) and len(e.post.aspects) == 2
     )
     lines = [e.model_dump_json() for e in itertools.islice(two, 200)]

@@ -8,14 +8,14 @@ never sees a gold label. Knows nothing of files, retries or of what becomes of t
 """
 
 from gen_msa.annotating.gates.base import (
-    NO_REASON,
-    Bench,
+    NO_EXPLANATION,
+    FilterContext,
     Candidate,
-    Gate,
-    GateKind,
-    Sample,
+    Filter,
+    FilterFactory,
+    SampleFn,
     Stage,
-    gates,
+    filters,
 )
 
-__all__ = ["NO_REASON", "Bench", "Candidate", "Gate", "GateKind", "Sample", "Stage", "gates"]
+__all__ = ["NO_EXPLANATION", "FilterContext", "Candidate", "Filter", "FilterFactory", "SampleFn", "Stage", "filters"]

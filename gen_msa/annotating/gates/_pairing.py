@@ -7,63 +7,63 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gen_msa.annotating.gates.base import Bench, Candidate
-from gen_msa.cues import CueSource, cues
+from gen_msa.annotating.gates.base import FilterContext, Candidate
+from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
 from gen_msa.metrics import Pair
 from gen_msa.settings import build
 from gen_msa.types import Aspect
 
-_SIGNS = re.compile(r"[#@]\s*(?=\w)")
-_BLANKS = re.compile(r"\s*([-&/])\s*|\s+(?='s\b)|(?<=\w)\s*'\s+(?=s\b)|[.\s]+")
+_TOKENIZER_SIGNS = re.compile(r"[#@]\s*(?=\w)")
+_TOKENIZER_BLANKS = re.compile(r"\s*([-&/])\s*|\s+(?='s\b)|(?<=\w)\s*'\s+(?=s\b)|[.\s]+")
 
 
-def paired(row: Candidate, shown: Mapping[str, str] | None = None) -> Pair:
+def as_metric_pair(row: Candidate, image_text: Mapping[str, str] | None = None) -> Pair:
     """The answer alone, against nobody."""
-    return Pair(row.post, None, row.said, row.post.id, shown or {})
+    return Pair(row.post, None, row.opinion, row.post.id, image_text or {})
 
 
-def paired_by_name(row: Candidate) -> Pair:
+def as_detokenized_pair(row: Candidate) -> Pair:
     """The same, with names as people write them, for what looks for names and nothing else.
 
     Data sets tokenise (`# Aurora`, `T - Mobile`, `A . J . Burnett`) and reasons do not: signs go,
     stops become blanks, hyphens join.
     """
     post = row.post.model_copy(
-        update={"aspects": tuple(dict.fromkeys(_plain(a) for a in row.post.aspects))}
+        update={"aspects": tuple(dict.fromkeys(_detokenize_aspect(a) for a in row.post.aspects))}
     )
-    said = {"aspect": _plain(row.said.aspect), "explanation": written(row.reason)}
-    return Pair(post, None, row.said.model_copy(update=said), row.post.id)
+    update = {"aspect": _detokenize_aspect(row.opinion.aspect), "explanation": detokenize(row.explanation)}
+    return Pair(post, None, row.opinion.model_copy(update=update), row.post.id)
 
 
-def sources_of(gate: str, given: Mapping[str, Mapping[str, Any]], bench: Bench) -> list[CueSource]:
+def build_cue_sources(filter_name: str, options_by_source: Mapping[str, Mapping[str, Any]], context: FilterContext) -> list[CueSource]:
     """The cue sources that say what a picture shows. Raises `UserError` for any other."""
-    if other := set(given) - {"objects", "context"}:
-        raise UserError(f"gates.{gate}.sources are objects and context, not {', '.join(other)}")
-    made = []
-    for name, options in given.items():
-        kind, where = cues[name], f"gates.{gate}.sources.{name}"
-        made.append(kind(build(kind.Options, {"media_root": bench.media_root, **options}, where)))
-    return made
+    if unknown := set(options_by_source) - {"objects", "context"}:
+        raise UserError(f"gates.{filter_name}.sources are objects and context, not {', '.join(unknown)}")
+    sources = []
+    for name, options in options_by_source.items():
+        source_type, key_path = cue_sources[name], f"gates.{filter_name}.sources.{name}"
+        sources.append(source_type(build(source_type.Options, {"media_root": context.media_root, **options}, key_path)))
+    return sources
 
 
-def seen_by(sources: Sequence[CueSource], rows: Sequence[Candidate]) -> list[str]:
+def image_descriptions(sources: Sequence[CueSource], rows: Sequence[Candidate]) -> list[str]:
     """What the sources say of each row's picture, in one text; "" where they say nothing."""
-    posts = [r.post.model_copy(update={"aspects": (r.said.aspect,)}) for r in rows]
-    said = [source.cues(posts) for source in sources]
-    return ["\n".join(found[i][0].text for found in said) for i in range(len(rows))]
+    posts = [row.post.model_copy(update={"aspects": (row.opinion.aspect,)}) for row in rows]
+    cues_by_source = [source.cues(posts) for source in sources]
+    return ["\n".join(cue_rows[i][0].text for cue_rows in cues_by_source) for i in range(len(rows))]
 
 
-def written(text: str) -> str:
+def detokenize(text: str) -> str:
     """A name or a reason without the marks of tokenisers."""
-    return _BLANKS.sub(_joined, _SIGNS.sub("", text.replace("’", "'"))).strip()
+    return _TOKENIZER_BLANKS.sub(_join_blank, _TOKENIZER_SIGNS.sub("", text.replace("’", "'"))).strip()
 
 
-def _joined(blank: re.Match[str]) -> str:
+def _join_blank(blank: re.Match[str]) -> str:
     if blank[1]:
         return blank[1]
     return "'" if "'" in blank[0] else " " if blank[0].strip(" ") or blank[0] else ""
 
 
-def _plain(aspect: Aspect) -> Aspect:
-    return Aspect(term=written(aspect.term) or aspect.term)
+def _detokenize_aspect(aspect: Aspect) -> Aspect:
+    return Aspect(term=detokenize(aspect.term) or aspect.term)

@@ -9,7 +9,7 @@ in particular (`people love it`), it claims nothing.
     CLAIMS["women"] == CLAIMS["lady"]       # both are people
 """
 
-_THINGS = """
+_OBJECT_WORDS = """
 person man men woman women boy girl child children kid guy lady ladies gentleman gentlemen baby
     babies toddler
     | people crowd audience singer player performer athlete fan team group couple
@@ -79,9 +79,9 @@ bridge
 """
 
 
-def _lines() -> list[str]:
+def _split_lines() -> list[str]:
     lines: list[str] = []
-    for line in _THINGS.strip("\n").split("\n"):
+    for line in _OBJECT_WORDS.strip("\n").split("\n"):
         if line.startswith(" "):
             lines[-1] += line
         else:
@@ -89,23 +89,23 @@ def _lines() -> list[str]:
     return lines
 
 
-def _forms(word: str) -> tuple[str, ...]:
+def _word_forms(word: str) -> tuple[str, ...]:
     return word, f"{word}s", f"{word}es"
 
 
-_LINES = [line.partition("|") for line in _lines()]
+_OBJECT_LINES = [line.partition("|") for line in _split_lines()]
 
-CLAIMS = {f: said.split()[0] for said, _, _ in _LINES for w in said.split() for f in _forms(w)}
+OBJECT_OF_WORD = {f: said.split()[0] for said, _, _ in _OBJECT_LINES for w in said.split() for f in _word_forms(w)}
 """A word that says a thing is there -> the first word of its line."""
 
 
-def _shows() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for said, _, more in _LINES:
-        for form in (f for w in f"{said} {more}".split() for f in _forms(w)):
-            found.setdefault(form, set()).add(said.split()[0])
-    return found
+def _index_objects() -> dict[str, set[str]]:
+    index: dict[str, set[str]] = {}
+    for object_words, _, weak_words in _OBJECT_LINES:
+        for form in (f for w in f"{object_words} {weak_words}".split() for f in _word_forms(w)):
+            index.setdefault(form, set()).add(object_words.split()[0])
+    return index
 
 
-SHOWS = _shows()
+OBJECTS_OF_WORD = _index_objects()
 """A word -> the things that are there where it is said of a picture."""

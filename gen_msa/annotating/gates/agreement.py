@@ -11,46 +11,46 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates.base import Bench, Candidate, Stage, gates
+from gen_msa.annotating.gates.base import FilterContext, Candidate, Stage, filters
 from gen_msa.errors import UserError
 from gen_msa.settings import Settings
 from gen_msa.types import Post
 
 
-class AgreementOptions(Settings):
+class SelfConsistencyOptions(Settings):
     """How many votes, and how many of them must agree."""
 
-    k: int = Field(default=5, ge=1, le=100)
+    n_samples: int = Field(default=5, ge=1, le=100)
     """Further answers drawn for each."""
-    least: float = Field(default=0.6, gt=0.0, le=1.0)
+    min_agreement: float = Field(default=0.6, gt=0.0, le=1.0)
     """Share of those that must have the label of the answer."""
 
 
-@gates.register
-class Agreement:
+@filters.register
+class SelfConsistencyFilter:
     """Has the teacher read each aspect `k` times more."""
 
-    Options: ClassVar[type[Settings]] = AgreementOptions
+    Options: ClassVar[type[Settings]] = SelfConsistencyOptions
     stage: ClassVar[Stage] = "asks"
 
-    def __init__(self, options: AgreementOptions, bench: Bench) -> None:
-        if bench.sample is None:
+    def __init__(self, options: SelfConsistencyOptions, context: FilterContext) -> None:
+        if context.sample is None:
             raise UserError(
                 "the gate agreement needs a reader that draws answers; this one always says the"
                 " same, or was told the label",
-                mend="leave agreement out, or use an http: or vllm: reader, not guided",
+                hint="leave agreement out, or use an http: or vllm: reader, not guided",
             )
         self._options = options
-        self._sample = bench.sample
+        self._sample = context.sample
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a label that too few further answers repeat."""
         votes = [0] * len(rows)
-        posts = [_about(row) for row in rows]
-        for draw in range(self._options.k):
-            for i, reading in enumerate(self._sample(posts, draw)):
-                said = {o.aspect: o.polarity for o in reading.opinions}
-                votes[i] += said.get(rows[i].said.aspect) is rows[i].said.polarity
+        posts = [_post_about(row) for row in rows]
+        for sample_index in range(self._options.n_samples):
+            for row_index, prediction in enumerate(self._sample(posts, sample_index)):
+                labels = {o.aspect: o.polarity for o in prediction.opinions}
+                votes[row_index] += labels.get(rows[row_index].opinion.aspect) is rows[row_index].opinion.polarity
         return [self._verdict(n) for n in votes]
 
     def fingerprint(self) -> JsonValue:
@@ -58,10 +58,10 @@ class Agreement:
         return None
 
     def _verdict(self, votes: int) -> str | None:
-        if votes >= self._options.least * self._options.k:
+        if votes >= self._options.min_agreement * self._options.n_samples:
             return None
-        return f"{votes} of {self._options.k} further answers agree"
+        return f"{votes} of {self._options.n_samples} further answers agree"
 
 
-def _about(row: Candidate) -> Post:
-    return row.post.model_copy(update={"aspects": (row.said.aspect,)})
+def _post_about(row: Candidate) -> Post:
+    return row.post.model_copy(update={"aspects": (row.opinion.aspect,)})

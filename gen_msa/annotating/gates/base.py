@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import JsonValue
 
-from gen_msa.readers import Reading
+from gen_msa.readers import Prediction
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Opinion, Post
@@ -21,7 +21,7 @@ Stage = Literal["words", "asks", "file"]
 """`words`: looks at every answer by itself. `asks`: has models read, so it is shown only what all
 gates of words let pass. `file`: holds an answer against those before it in the file, last."""
 
-Sample = Callable[[Sequence[Post], int], list[Reading]]
+SampleFn = Callable[[Sequence[Post], int], list[Prediction]]
 """The teacher's answers about posts, drawn with a seed of the gate's own choice."""
 
 
@@ -30,24 +30,24 @@ class Candidate:
     """One answer that could be read, and the whole post it is about."""
 
     post: Post
-    said: Opinion
+    opinion: Opinion
 
     @property
-    def reason(self) -> str:
+    def explanation(self) -> str:
         """The explanation, stripped; "" where none is given."""
-        return (self.said.explanation or "").strip()
+        return (self.opinion.explanation or "").strip()
 
 
 @dataclass(frozen=True)
-class Bench:
+class FilterContext:
     """What a gate may work with."""
 
     media_root: Path
-    sample: Sample | None = None
+    sample: SampleFn | None = None
     """None: this teacher says the same every time."""
 
 
-class Gate(Protocol):
+class Filter(Protocol):
     """Refuses answers."""
 
     stage: ClassVar[Stage]
@@ -61,17 +61,17 @@ class Gate(Protocol):
         ...
 
 
-class GateKind(Protocol):
+class FilterFactory(Protocol):
     """What a module of this room registers: a class with its options."""
 
     Options: type[Settings]
     stage: Stage
 
-    def __call__(self, options: Any, bench: Bench) -> Gate:
+    def __call__(self, options: Any, context: FilterContext) -> Filter:
         """Make the gate. Raises `UserError` where it cannot do its work on this bench."""
         ...
 
 
-NO_REASON = "it gives no reason"
+NO_EXPLANATION = "it gives no reason"
 
-gates: Registry[GateKind] = Registry("gate", "gen_msa.annotating.gates", "gen_msa.gates")
+filters: Registry[FilterFactory] = Registry("gate", "gen_msa.annotating.gates", "gen_msa.gates")

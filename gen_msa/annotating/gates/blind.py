@@ -13,62 +13,62 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from gen_msa import readers
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics.masking import masked
-from gen_msa.readers import ReaderSettings
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.masking import mask_labels
+from gen_msa.readers import PredictorSettings
 from gen_msa.settings import Settings
-from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post
 
 
-class BlindOptions(ReaderSettings):
+class LabelRecoveryOptions(PredictorSettings):
     """The second reader, with all that can be set of a reader."""
 
-    least: float = Field(default=0.0, ge=0.0, le=1.0)
+    min_probability: float = Field(default=0.0, ge=0.0, le=1.0)
     """Probability that it must give the label, where it gives probabilities."""
 
 
-@gates.register
-class Blind:
+@filters.register
+class LabelRecoveryFilter:
     """Has reasons read in place of posts."""
 
-    Options: ClassVar[type[Settings]] = BlindOptions
+    Options: ClassVar[type[Settings]] = LabelRecoveryOptions
     stage: ClassVar[Stage] = "asks"
 
-    def __init__(self, options: BlindOptions, bench: Bench) -> None:
-        given = options.model_fields_set & ReaderSettings.model_fields.keys()
-        own = {name: getattr(options, name) for name in given}
-        self._least = options.least
-        self._reader = readers.make(ReaderSettings.model_validate(own), bench.media_root)
+    def __init__(self, options: LabelRecoveryOptions, context: FilterContext) -> None:
+        explicit = options.model_fields_set & PredictorSettings.model_fields.keys()
+        predictor_options = {name: getattr(options, name) for name in explicit}
+        self._min_probability = options.min_probability
+        self._predictor = readers.make(PredictorSettings.model_validate(predictor_options), context.media_root)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a reason from which another label is read, or none."""
-        there = [row for row in rows if row.reason]
-        readings = self._reader.read([_alone(row) for row in there]) if there else []
-        said = iter(readings)
+        explained = [row for row in rows if row.explanation]
+        predictions = self._predictor.predict([_explanation_post(row) for row in explained]) if explained else []
+        remaining = iter(predictions)
         return [
-            self._verdict(row, next(said).opinions) if row.reason else NO_REASON for row in rows
+            self._verdict(row, next(remaining).opinions) if row.explanation else NO_EXPLANATION for row in rows
         ]
 
     def fingerprint(self) -> JsonValue:
         """The second reader's."""
-        return self._reader.fingerprint()
+        return self._predictor.fingerprint()
 
-    def _verdict(self, row: Candidate, read: Sequence[Opinion]) -> str | None:
-        label = row.said.polarity
-        guess = read[0] if read else None
-        if guess is None or guess.polarity is None:
+    def _verdict(self, row: Candidate, opinions: Sequence[Opinion]) -> str | None:
+        label = row.opinion.polarity
+        recovered = opinions[0] if opinions else None
+        if recovered is None or recovered.polarity is None:
             return "no label could be read from it"
-        if guess.polarity is not label:
-            return f"it reads as {guess.polarity}; the label is {label}"
-        sure = guess.probability
-        if sure is not None and sure < self._least:
-            return f"it reads as {label} with a probability of {sure:.2f} only"
+        if recovered.polarity is not label:
+            return f"it reads as {recovered.polarity}; the label is {label}"
+        probability = recovered.probability
+        if probability is not None and probability < self._min_probability:
+            return f"it reads as {label} with a probability of {probability:.2f} only"
         return None
 
 
-def _alone(row: Candidate) -> Post:
+def _explanation_post(row: Candidate) -> Post:
     """A post whose text is the masked reason, asked about the same aspect; nothing else of it."""
-    text, term = masked(row.reason), row.said.aspect.term
+    text, term = mask_labels(row.explanation), row.opinion.aspect.term
     start = text.find(term) if term else -1
-    aspect = Aspect(term=term, start=start if start >= 0 else None) if term else WHOLE_POST
+    aspect = Aspect(term=term, start=start if start >= 0 else None) if term else OVERALL_ASPECT
     return Post(id=row.post.id, text=text, aspects=(aspect,))

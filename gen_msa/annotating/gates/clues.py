@@ -13,44 +13,44 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates._pairing import paired, seen_by, sources_of
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics.grounding import claims
+from gen_msa.annotating.gates._pairing import as_metric_pair, image_descriptions, build_cue_sources
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.grounding import extract_claims
 from gen_msa.settings import Settings
 
 
-class CluesOptions(Settings):
+class GroundedOptions(Settings):
     """How many, and where they may come from besides the text."""
 
-    least: int = Field(default=1, ge=1)
+    min_claims: int = Field(default=1, ge=1)
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Cue sources (`objects`, `context`) with their options."""
 
 
-@gates.register
-class Clues:
+@filters.register
+class GroundedFilter:
     """Counts claims that have a source."""
 
-    Options: ClassVar[type[Settings]] = CluesOptions
+    Options: ClassVar[type[Settings]] = GroundedOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: CluesOptions, bench: Bench) -> None:
-        self._least = options.least
-        self._sources = sources_of("clues", options.sources, bench)
+    def __init__(self, options: GroundedOptions, context: FilterContext) -> None:
+        self._min_claims = options.min_claims
+        self._sources = build_cue_sources("clues", options.sources, context)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a reason with fewer than `least` claims that post or picture support."""
-        seen = seen_by(self._sources, rows)
-        return [self._verdict(row, text) for row, text in zip(rows, seen, strict=True)]
+        image_texts = image_descriptions(self._sources, rows)
+        return [self._verdict(row, image_text) for row, image_text in zip(rows, image_texts, strict=True)]
 
     def fingerprint(self) -> JsonValue:
         """Of the sources, the bytes of their files included."""
         return [source.fingerprint() for source in self._sources]
 
-    def _verdict(self, row: Candidate, seen: str) -> str | None:
-        if not row.reason:
-            return NO_REASON
-        found = [c for c in claims(paired(row, {"context": seen})) if c.in_text or c.in_picture]
-        if len(found) >= self._least:
+    def _verdict(self, row: Candidate, image_text: str) -> str | None:
+        if not row.explanation:
+            return NO_EXPLANATION
+        supported = [c for c in extract_claims(as_metric_pair(row, {"context": image_text})) if c.in_text or c.in_image]
+        if len(supported) >= self._min_claims:
             return None
-        return f"{len(found)} clues of the post, at least {self._least}"
+        return f"{len(supported)} clues of the post, at least {self._min_claims}"

@@ -15,36 +15,36 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
 from gen_msa.settings import Settings
-from gen_msa.spans import QUOTED, fold
+from gen_msa.spans import QUOTATION, fold
 from gen_msa.types import Polarity
 
 _LABEL = re.compile(r"\b(positive|negative|neutral)(?:ly)?\b", re.IGNORECASE)
-_OF_FEELING = re.compile(
+_SENTIMENT_NOUN = re.compile(
     r"\b(?:sentiments?|tone|attitude|opinions?|feelings?|emotions?|polarity|label|stance|view)\b",
     re.IGNORECASE,
 )
-_DENIES = re.compile(
+_NEGATION = re.compile(
     r"\b(?:not?|nor|neither|without|lacks?|lacking|never|none|cannot|any|absence|hardly|unclear"
     r"|could|may|might|would|whether|if|either|possibl[ey]|perhaps)\b|n't\b|n’t\b",
     re.IGNORECASE,
 )
-_CLAUSE = re.compile(r"[.;!?\n]|,|:\s|\b(?:but|rather|although|though|while|whereas|however)\b")
+_CLAUSE_BREAK = re.compile(r"[.;!?\n]|,|:\s|\b(?:but|rather|although|though|while|whereas|however)\b")
 
 
 class ContradictionOptions(Settings):
     """None: there is one way to look."""
 
 
-@gates.register
-class Contradiction:
+@filters.register
+class ContradictionFilter:
     """Reads label words clause by clause."""
 
     Options: ClassVar[type[Settings]] = ContradictionOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: ContradictionOptions, bench: Bench) -> None:
+    def __init__(self, options: ContradictionOptions, context: FilterContext) -> None:
         pass
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
@@ -56,30 +56,30 @@ class Contradiction:
         return 1
 
     def _verdict(self, row: Candidate) -> str | None:
-        if not row.reason:
-            return NO_REASON
-        says = said(row.reason, row.said.aspect.term.lstrip("#@ "))
-        if not says or row.said.polarity in says:
+        if not row.explanation:
+            return NO_EXPLANATION
+        labels = claim_words(row.explanation, row.opinion.aspect.term.lstrip("#@ "))
+        if not labels or row.opinion.polarity in labels:
             return None
-        return f"it says {' and '.join(sorted(says))}; the label is {row.said.polarity}"
+        return f"it says {' and '.join(sorted(labels))}; the label is {row.opinion.polarity}"
 
 
-def said(reason: str, term: str) -> set[Polarity]:
+def claim_words(explanation: str, term: str) -> set[Polarity]:
     """The labels that a reason says of `term`; of anything at all where no clause names it."""
-    found = [(c, labels) for c in _clauses(reason) if (labels := _asserted(c))]
-    own = [labels for c, labels in found if term and fold(term) in fold(c)]
-    return set().union(*(own or [labels for _, labels in found]))
+    labelled_clauses = [(c, labels) for c in _clauses(explanation) if (labels := _clause_labels(c))]
+    aspect_labels = [labels for c, labels in labelled_clauses if term and fold(term) in fold(c)]
+    return set().union(*(aspect_labels or [labels for _, labels in labelled_clauses]))
 
 
-def _clauses(reason: str) -> list[str]:
-    return _CLAUSE.split(QUOTED.sub(" … ", reason))
+def _clauses(explanation: str) -> list[str]:
+    return _CLAUSE_BREAK.split(QUOTATION.sub(" … ", explanation))
 
 
-def _asserted(clause: str) -> set[Polarity]:
-    if not _OF_FEELING.search(clause):
+def _clause_labels(clause: str) -> set[Polarity]:
+    if not _SENTIMENT_NOUN.search(clause):
         return set()
     return {
         Polarity(m[1].lower())
         for m in _LABEL.finditer(clause)
-        if not _DENIES.search(clause, 0, m.start())
+        if not _NEGATION.search(clause, 0, m.start())
     }

@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from gen_msa.annotating.gates.base import Bench, Candidate, Stage, gates
-from gen_msa.metrics.explained import words
+from gen_msa.annotating.gates.base import FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.explained import split_words
 from gen_msa.settings import Settings
 
 
@@ -22,25 +22,25 @@ class LengthOptions(Settings):
     max_words: int = Field(default=60, ge=1)
 
     @model_validator(mode="after")
-    def _leave_room(self) -> Self:
+    def _check_range(self) -> Self:
         if self.min_words > self.max_words:
             raise ValueError("min_words is over max_words: nothing could pass")
         return self
 
 
-@gates.register
-class Length:
+@filters.register
+class LengthFilter:
     """Counts words."""
 
     Options: ClassVar[type[Settings]] = LengthOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: LengthOptions, bench: Bench) -> None:
+    def __init__(self, options: LengthOptions, context: FilterContext) -> None:
         self._options = options
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses what is too short or too long."""
-        return [self._verdict(len(words(row.reason))) for row in rows]
+        return [self._verdict(len(split_words(row.explanation))) for row in rows]
 
     def fingerprint(self) -> JsonValue:
         """Nothing besides the options."""

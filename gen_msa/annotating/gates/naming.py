@@ -12,28 +12,28 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from gen_msa.annotating.gates._pairing import paired_by_name
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics import Undefined
-from gen_msa.metrics.naming import Naming as Metric
+from gen_msa.annotating.gates._pairing import as_detokenized_pair
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics import UndefinedMetric
+from gen_msa.metrics.naming import AspectMention as Metric
 from gen_msa.settings import Settings
 
 
-class NamingOptions(Settings):
+class MentionsAspectOptions(Settings):
     """What counts as speaking of the aspect."""
 
-    rival_first: bool = False
+    allow_rival_first: bool = False
     """Let a reason pass that names its aspect, but another aspect of the post before it."""
 
 
-@gates.register
-class Naming:
+@filters.register
+class MentionsAspectFilter:
     """Asks the metric about each reason."""
 
-    Options: ClassVar[type[Settings]] = NamingOptions
+    Options: ClassVar[type[Settings]] = MentionsAspectOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: NamingOptions, bench: Bench) -> None:
+    def __init__(self, options: MentionsAspectOptions, context: FilterContext) -> None:
         self._options = options
         self._metric = Metric()
 
@@ -46,14 +46,14 @@ class Naming:
         return self._metric.signature
 
     def _verdict(self, row: Candidate) -> str | None:
-        if not row.reason:
-            return NO_REASON
+        if not row.explanation:
+            return NO_EXPLANATION
         try:
-            _, named, _, rival = self._metric.rows([paired_by_name(row)])[0]
-        except Undefined:  # about the whole post
+            _, is_mentioned, _, rival_is_first = self._metric.row_statistics([as_detokenized_pair(row)])[0]
+        except UndefinedMetric:  # about the whole post
             return None
-        if not named:
-            return f"it does not name {row.said.aspect.term!r}"
-        if rival and not self._options.rival_first:
-            return f"it speaks of another aspect before {row.said.aspect.term!r}"
+        if not is_mentioned:
+            return f"it does not name {row.opinion.aspect.term!r}"
+        if rival_is_first and not self._options.allow_rival_first:
+            return f"it speaks of another aspect before {row.opinion.aspect.term!r}"
         return None

@@ -15,31 +15,31 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics.explained import words
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.explained import split_words
 from gen_msa.settings import Settings
 
-_RUN = 3
+_SHINGLE_SIZE = 3
 
 
-class NoveltyOptions(Settings):
+class NearDuplicateOptions(Settings):
     """What counts as the same."""
 
-    most: float = Field(default=0.8, gt=0.0, le=1.0)
+    max_similarity: float = Field(default=0.8, gt=0.0, le=1.0)
     """Share of runs of words from which on two reasons are the same."""
 
 
-@gates.register
-class Novelty:
+@filters.register
+class NearDuplicateFilter:
     """Remembers the reasons it let pass, as hashes."""
 
-    Options: ClassVar[type[Settings]] = NoveltyOptions
+    Options: ClassVar[type[Settings]] = NearDuplicateOptions
     stage: ClassVar[Stage] = "file"
 
-    def __init__(self, options: NoveltyOptions, bench: Bench) -> None:
-        self._most = options.most
-        self._kept: list[tuple[str, frozenset[int]]] = []
-        self._with: defaultdict[int, list[int]] = defaultdict(list)
+    def __init__(self, options: NearDuplicateOptions, context: FilterContext) -> None:
+        self._max_similarity = options.max_similarity
+        self._accepted: list[tuple[str, frozenset[int]]] = []
+        self._rows_by_shingle: defaultdict[int, list[int]] = defaultdict(list)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a reason that is much like an earlier one of the file; remembers the others."""
@@ -50,27 +50,27 @@ class Novelty:
         return None
 
     def _verdict(self, row: Candidate) -> str | None:
-        runs = _runs(row.reason, row.said.aspect.term)
-        if not runs:
-            return NO_REASON
-        prefix = sorted(runs)[: len(runs) - math.ceil(self._most * len(runs)) + 1]
-        for place in sorted({i for run in prefix for i in self._with[run]}):
-            post, other = self._kept[place]
-            if len(runs & other) >= self._most * len(runs | other):
+        shingles = _shingles(row.explanation, row.opinion.aspect.term)
+        if not shingles:
+            return NO_EXPLANATION
+        prefix = sorted(shingles)[: len(shingles) - math.ceil(self._max_similarity * len(shingles)) + 1]
+        for row_index in sorted({i for shingle in prefix for i in self._rows_by_shingle[shingle]}):
+            post, other = self._accepted[row_index]
+            if len(shingles & other) >= self._max_similarity * len(shingles | other):
                 return f"much like the reason given for post {post!r}"
-        for run in prefix:
-            self._with[run].append(len(self._kept))
-        self._kept.append((row.post.id, runs))
+        for shingle in prefix:
+            self._rows_by_shingle[shingle].append(len(self._accepted))
+        self._accepted.append((row.post.id, shingles))
         return None
 
 
-def _runs(reason: str, term: str) -> frozenset[int]:
+def _shingles(explanation: str, term: str) -> frozenset[int]:
     """Hashes of the runs of words of a reason; of a short one the whole."""
-    said, name = words(reason), words(term)
-    if name:
-        text = f" {' '.join(said)} ".replace(f" {' '.join(name)} ", " \0 ")
-        said = text.split()
-    if not said:
+    tokens, aspect_tokens = split_words(explanation), split_words(term)
+    if aspect_tokens:
+        text = f" {' '.join(tokens)} ".replace(f" {' '.join(aspect_tokens)} ", " \0 ")
+        tokens = text.split()
+    if not tokens:
         return frozenset()
-    starts = range(max(len(said) - _RUN, 0) + 1)
-    return frozenset(zlib.crc32(" ".join(said[i : i + _RUN]).encode()) for i in starts)
+    starts = range(max(len(tokens) - _SHINGLE_SIZE, 0) + 1)
+    return frozenset(zlib.crc32(" ".join(tokens[i : i + _SHINGLE_SIZE]).encode()) for i in starts)

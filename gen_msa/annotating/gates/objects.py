@@ -15,56 +15,56 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates._pairing import paired, seen_by, sources_of
-from gen_msa.annotating.gates._things import CLAIMS, SHOWS
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics.explained import words
-from gen_msa.metrics.grounding import claims
+from gen_msa.annotating.gates._pairing import as_metric_pair, image_descriptions, build_cue_sources
+from gen_msa.annotating.gates._things import OBJECT_OF_WORD, OBJECTS_OF_WORD
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.explained import split_words
+from gen_msa.metrics.grounding import extract_claims
 from gen_msa.settings import Settings
 
 _SOURCES: dict[str, dict[str, Any]] = {"objects": {}, "context": {}}
 
 
-class ObjectsOptions(Settings):
+class ObjectsFilterOptions(Settings):
     """Who says what a picture shows, and how much else may be named."""
 
     sources: dict[str, dict[str, Any]] = Field(default_factory=lambda: dict(_SOURCES))
     """Cue sources (`objects`, `context`) with their options."""
-    most: int = Field(default=0, ge=0)
+    max_unsupported: int = Field(default=0, ge=0)
     """Things that may be named and are not there."""
 
 
-@gates.register
-class Objects:
+@filters.register
+class ObjectsFilter:
     """Holds the things of a reason against those of cues."""
 
-    Options: ClassVar[type[Settings]] = ObjectsOptions
+    Options: ClassVar[type[Settings]] = ObjectsFilterOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: ObjectsOptions, bench: Bench) -> None:
-        self._most = options.most
-        self._sources = sources_of("objects", options.sources, bench)
+    def __init__(self, options: ObjectsFilterOptions, context: FilterContext) -> None:
+        self._max_unsupported = options.max_unsupported
+        self._sources = build_cue_sources("objects", options.sources, context)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a reason that names more than `most` things that are not there."""
-        seen = seen_by(self._sources, rows)
-        return [self._verdict(row, text) for row, text in zip(rows, seen, strict=True)]
+        image_texts = image_descriptions(self._sources, rows)
+        return [self._verdict(row, image_text) for row, image_text in zip(rows, image_texts, strict=True)]
 
     def fingerprint(self) -> JsonValue:
         """Of the sources, the bytes of their files included."""
         return [source.fingerprint() for source in self._sources]
 
-    def _verdict(self, row: Candidate, seen: str) -> str | None:
-        if not row.reason:
-            return NO_REASON
-        there = _things(f"{row.post.text}\n{seen}")
-        found = claims(paired(row, {"context": seen}))
-        named = [w for c in found if not c.in_text and not c.in_picture for w in words(c.words)]
-        absent = dict.fromkeys(w for w in named if w in CLAIMS and CLAIMS[w] not in there)
-        if len(absent) <= self._most:
+    def _verdict(self, row: Candidate, image_text: str) -> str | None:
+        if not row.explanation:
+            return NO_EXPLANATION
+        present = _named_objects(f"{row.post.text}\n{image_text}")
+        all_claims = extract_claims(as_metric_pair(row, {"context": image_text}))
+        named_words = [w for c in all_claims if not c.in_text and not c.in_image for w in split_words(c.text)]
+        absent = dict.fromkeys(w for w in named_words if w in OBJECT_OF_WORD and OBJECT_OF_WORD[w] not in present)
+        if len(absent) <= self._max_unsupported:
             return None
         return f"nothing shows: {', '.join(absent)}"
 
 
-def _things(text: str) -> set[str]:
-    return set().union(*(SHOWS.get(w, set()) for w in words(text)))
+def _named_objects(text: str) -> set[str]:
+    return set().union(*(OBJECTS_OF_WORD.get(w, set()) for w in split_words(text)))

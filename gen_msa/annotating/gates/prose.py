@@ -13,44 +13,44 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.data.label_leak import FIELD
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
 from gen_msa.settings import Settings
 
 _LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)
 _MARKUP = re.compile(r"</?\w+[^>\n]*>|```|\*\*|^\s*#+\s|^\s*\|.*\|\s*$|<\|", re.MULTILINE)
 
 
-class ProseOptions(Settings):
+class PlainProseOptions(Settings):
     """How much form is let pass."""
 
-    paragraphs: int = Field(default=1, ge=1)
+    max_paragraphs: int = Field(default=1, ge=1)
     """Blocks of text with an empty line between them that a reason may have."""
 
 
-@gates.register
-class Prose:
+@filters.register
+class PlainProseFilter:
     """Looks for what is no sentence."""
 
-    Options: ClassVar[type[Settings]] = ProseOptions
+    Options: ClassVar[type[Settings]] = PlainProseOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: ProseOptions, bench: Bench) -> None:
-        self._most = options.paragraphs
+    def __init__(self, options: PlainProseOptions, context: FilterContext) -> None:
+        self._max_paragraphs = options.max_paragraphs
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses links, markup, label fields, and too many paragraphs."""
-        return [self._verdict(row.reason) for row in rows]
+        return [self._verdict(row.explanation) for row in rows]
 
     def fingerprint(self) -> JsonValue:
         """The version of its rules."""
         return 1
 
-    def _verdict(self, reason: str) -> str | None:
-        if not reason:
-            return NO_REASON
-        for what, pattern in (("a link", _LINK), ("markup", _MARKUP), ("a label field", FIELD)):
-            if found := pattern.search(reason):
-                return f"{what}: {found[0].strip()[:60]!r}"
-        blocks = len(re.findall(r"\n\s*\n", reason)) + 1
-        return f"{blocks} paragraphs, at most {self._most}" if blocks > self._most else None
+    def _verdict(self, explanation: str) -> str | None:
+        if not explanation:
+            return NO_EXPLANATION
+        for problem, pattern in (("a link", _LINK), ("markup", _MARKUP), ("a label field", LABEL_FIELD_PATTERN)):
+            if match := pattern.search(explanation):
+                return f"{problem}: {match[0].strip()[:60]!r}"
+        blocks = len(re.findall(r"\n\s*\n", explanation)) + 1
+        return f"{blocks} paragraphs, at most {self._max_paragraphs}" if blocks > self._max_paragraphs else None

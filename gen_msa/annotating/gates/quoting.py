@@ -11,29 +11,29 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from gen_msa.annotating.gates._pairing import paired
-from gen_msa.annotating.gates.base import NO_REASON, Bench, Candidate, Stage, gates
-from gen_msa.metrics.explained import explanation, quoted, stands, terms
+from gen_msa.annotating.gates._pairing import as_metric_pair
+from gen_msa.annotating.gates.base import NO_EXPLANATION, FilterContext, Candidate, Stage, filters
+from gen_msa.metrics.explained import truncated_explanation, extract_quotes, occurs_in, aspect_terms
 from gen_msa.settings import Settings
-from gen_msa.spans import Spans
+from gen_msa.spans import SearchableText
 
 
-class QuotingOptions(Settings):
+class VerbatimQuotesOptions(Settings):
     """How much must be quoted."""
 
-    least: int = Field(default=0, ge=0)
+    min_quotes: int = Field(default=0, ge=0)
     """Quotes a reason must have."""
 
 
-@gates.register
-class Quoting:
+@filters.register
+class VerbatimQuotesFilter:
     """Looks every quote up in the post."""
 
-    Options: ClassVar[type[Settings]] = QuotingOptions
+    Options: ClassVar[type[Settings]] = VerbatimQuotesOptions
     stage: ClassVar[Stage] = "words"
 
-    def __init__(self, options: QuotingOptions, bench: Bench) -> None:
-        self._least = options.least
+    def __init__(self, options: VerbatimQuotesOptions, context: FilterContext) -> None:
+        self._min_quotes = options.min_quotes
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
         """Refuses a reason with an invented quote, or with too few."""
@@ -44,15 +44,15 @@ class Quoting:
         return None
 
     def _verdict(self, row: Candidate) -> str | None:
-        if not row.reason:
-            return NO_REASON
-        pair = paired(row)
-        own, rivals = terms(pair)
-        found = quoted(explanation(pair), {own, *rivals})
-        post = Spans(row.post.text)
-        invented = [q for q in found if not stands(q, post)]
+        if not row.explanation:
+            return NO_EXPLANATION
+        pair = as_metric_pair(row)
+        aspect_name, rivals = aspect_terms(pair)
+        quotes = extract_quotes(truncated_explanation(pair), {aspect_name, *rivals})
+        searchable_post = SearchableText(row.post.text)
+        invented = [q for q in quotes if not occurs_in(q, searchable_post)]
         if invented:
             return f"{invented[0][:80]!r} does not stand in the post"
-        if len(found) < self._least:
-            return f"{len(found)} quotes, at least {self._least}"
+        if len(quotes) < self._min_quotes:
+            return f"{len(quotes)} quotes, at least {self._min_quotes}"
         return None

@@ -18,17 +18,17 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import __version__, manifest
 from gen_msa.backends.local import probe as probes
-from gen_msa.backends.local.probe import Probe
-from gen_msa.backends.local.scan import scan
+from gen_msa.backends.local.probe import AdapterProbe
+from gen_msa.backends.local.scan import scan_folder
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.jsonl import reason_of
+from gen_msa.jsonl import format_validation_error
 from gen_msa.settings import Settings
 
-NAME = "reading.json"
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER_METADATA_FILE = "reading.json"
+ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 
 
-class AdapterFacts(Settings):
+class AdapterMetadata(Settings):
     """What `reading.json` holds. Stands in a whole fine-tuned or merged model's folder as well."""
 
     base: str
@@ -39,59 +39,59 @@ class AdapterFacts(Settings):
     """`template_hash` of the processor that was trained with."""
     prompts: dict[str, str]
     """Name -> digest of every prompt that was trained."""
-    reading: dict[str, JsonValue]
+    inference: dict[str, JsonValue]
     """Fields of `ReaderSettings`: prompt, cues, picture budget, max_new_tokens."""
     gen_msa: str
-    probe: Probe | None = None
+    probe: AdapterProbe | None = None
 
 
-class Tuned(NamedTuple):
+class LoadedAdapter(NamedTuple):
     """A model with its adapter, worn or merged, and what is known of it."""
 
     model: Any
-    facts: AdapterFacts | None
+    metadata: AdapterMetadata | None
     notes: dict[str, str]
     """What could not be checked, by name; empty when all was."""
 
 
-def write(
+def write_metadata(
     folder: Path,
     *,
     base: str,
     base_sha256: str,
     processor: Any,
     prompts: Mapping[str, str],
-    reading: Mapping[str, Any],
-    probe: Probe | None,
-) -> AdapterFacts:
+    inference: Mapping[str, Any],
+    probe: AdapterProbe | None,
+) -> AdapterMetadata:
     """Write `reading.json`; `reading` is a JSON dump of the settings. The folder is sealed after.
 
     Take the probe with `probe.record(model, processor)` when training is done.
     """
-    facts = AdapterFacts(
+    metadata = AdapterMetadata(
         base=base,
         base_sha256=base_sha256,
         template_sha256=template_hash(processor),
         prompts=dict(prompts),
-        reading=dict(reading),
+        inference=dict(inference),
         gen_msa=__version__,
         probe=probe,
     )
-    (folder / NAME).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
-    return facts
+    (folder / ADAPTER_METADATA_FILE).write_text(metadata.model_dump_json(indent=1), encoding="utf-8")
+    return metadata
 
 
-def read(folder: Path) -> AdapterFacts | None:
+def read_metadata(folder: Path) -> AdapterMetadata | None:
     """What `reading.json` says, or None when there is none. Raises `UserError` when it is bad."""
-    path = folder / NAME
+    path = folder / ADAPTER_METADATA_FILE
     if not path.is_file():
         return None
     try:
-        return AdapterFacts.model_validate_json(path.read_bytes())
+        return AdapterMetadata.model_validate_json(path.read_bytes())
     except ValidationError as e:
         raise UserError(
-            f"{path}: {reason_of(e)}",
-            mend=f"it is of another version; this is gen_msa {__version__}",
+            f"{path}: {format_validation_error(e)}",
+            hint=f"it is of another version; this is gen_msa {__version__}",
         ) from None
 
 
@@ -105,67 +105,67 @@ def template_hash(processor: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attach(model: Any, processor: Any, folder: Path, base_sha256: str) -> Tuned:
+def merge_adapter(model: Any, processor: Any, folder: Path, base_sha256: str) -> LoadedAdapter:
     """`model` with the adapter merged into it, after every check that can be made."""
-    worn = wear(model, processor, folder, base_sha256)
+    applied = apply_adapter(model, processor, folder, base_sha256)
     # Merged, so that an adapter costs nothing at decoding time.
-    return worn._replace(model=worn.model.merge_and_unload())
+    return applied._replace(model=applied.model.merge_and_unload())
 
 
-def wear(model: Any, processor: Any, folder: Path, base_sha256: str) -> Tuned:
+def apply_adapter(model: Any, processor: Any, folder: Path, base_sha256: str) -> LoadedAdapter:
     """A `PeftModel` of the adapter, in evaluation mode, after every check that can be made.
 
     Refused with `UserError`: a folder that is not whole, another base or template, tensors that do
     not match the model's one to one, an adapter that changes nothing or answers its probe wrongly.
     """
-    facts, notes = verify(folder, processor, base_sha256)
-    tuned = _loaded(model, folder)
-    probed = facts.probe if facts else None
-    _check_effect(tuned, processor, folder, probed)
-    if facts is not None and probed is None:
-        notes["adapter.probe"] = f"not checked: {NAME} records none"
-    return Tuned(tuned, facts, notes)
+    metadata, notes = verify_adapter_files(folder, processor, base_sha256)
+    peft_model = _load_peft_model(model, folder)
+    recorded_probe = metadata.probe if metadata else None
+    _check_effect(peft_model, processor, folder, recorded_probe)
+    if metadata is not None and recorded_probe is None:
+        notes["adapter.probe"] = f"not checked: {ADAPTER_METADATA_FILE} records none"
+    return LoadedAdapter(peft_model, metadata, notes)
 
 
-def verify(
+def verify_adapter_files(
     folder: Path, processor: Any, base_sha256: str
-) -> tuple[AdapterFacts | None, dict[str, str]]:
+) -> tuple[AdapterMetadata | None, dict[str, str]]:
     """The checks that need no model: files, hashes, base, template. Gives facts and notes."""
-    scan(folder, "adapter")
-    if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} holds no {WEIGHTS}", mend="name a peft adapter")
-    facts = read(folder)
-    if facts is not None or (folder / manifest.NAME).is_file():
-        manifest.check(folder)
-    if facts is None:
-        unknown = f"the base, the template and the prompt are not checked: no {NAME}"
-        return None, {"adapter": unknown}
-    if facts.base_sha256 != base_sha256:
+    scan_folder(folder, "adapter")
+    if not (folder / ADAPTER_WEIGHTS_FILE).is_file():
+        raise UserError(f"{folder} holds no {ADAPTER_WEIGHTS_FILE}", hint="name a peft adapter")
+    metadata = read_metadata(folder)
+    if metadata is not None or (folder / manifest.MANIFEST_NAME).is_file():
+        manifest.verify(folder)
+    if metadata is None:
+        note = f"the base, the template and the prompt are not checked: no {ADAPTER_METADATA_FILE}"
+        return None, {"adapter": note}
+    if metadata.base_sha256 != base_sha256:
         raise UserError(
-            f"the adapter in {folder} was trained on another base ({facts.base}, hash "
-            f"{facts.base_sha256[:12]}) than this one ({base_sha256[:12]})",
-            mend=f"name its own base before the @: {facts.base}",
+            f"the adapter in {folder} was trained on another base ({metadata.base}, hash "
+            f"{metadata.base_sha256[:12]}) than this one ({base_sha256[:12]})",
+            hint=f"name its own base before the @: {metadata.base}",
         )
-    check_template(facts, processor, folder)
-    return facts, {}
+    check_template(metadata, processor, folder)
+    return metadata, {}
 
 
-def check_template(facts: AdapterFacts, processor: Any, folder: Path) -> None:
+def check_template(metadata: AdapterMetadata, processor: Any, folder: Path) -> None:
     """Refuse a processor whose chat template is not the one trained with."""
-    if template_hash(processor) != facts.template_sha256:
+    if template_hash(processor) != metadata.template_sha256:
         raise UserError(
             f"{folder} was trained with another chat template than its base has now",
-            mend="put back the base's own chat_template",
+            hint="put back the base's own chat_template",
         )
 
 
-def check_probe(probe: Probe, model: Any, processor: Any, folder: Path) -> None:
+def check_probe(probe: AdapterProbe, model: Any, processor: Any, folder: Path) -> None:
     """Refuse a model that does not answer as recorded; for one that wears no adapter any more."""
-    found = probes.measure(model.eval(), processor, probe.text, pictured=probe.pictured)
-    _check_recorded(probe, found, model, folder)
+    measurement = probes.measure_probe(model.eval(), processor, probe.text, with_image=probe.with_image)
+    _check_recorded(probe, measurement, model, folder)
 
 
-def _loaded(model: Any, folder: Path) -> Any:
+def _load_peft_model(model: Any, folder: Path) -> Any:
     """The model wearing the adapter, every tensor of the file in its place and none left over."""
     try:
         from peft import PeftConfig, PeftModel
@@ -174,42 +174,42 @@ def _loaded(model: Any, folder: Path) -> Any:
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = True
-        tuned = PeftModel(model, config)
-        if not hasattr(tuned.base_model, "merge_and_unload"):
+        peft_model = PeftModel(model, config)
+        if not hasattr(peft_model.base_model, "merge_and_unload"):
             raise ValueError(f"{config.peft_type} cannot be merged into a model")
         device = str(next(model.parameters()).device)
-        keys = tuned.load_adapter(str(folder), "default", torch_device=device)
+        keys = peft_model.load_adapter(str(folder), "default", torch_device=device)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as e:
-        said = f"{type(e).__name__}: {str(e)[:500]}"
-        raise UserError(f"the adapter in {folder} does not fit this model: {said}") from None
-    for what, names in (("lacks", keys.missing_keys), ("has no place for", keys.unexpected_keys)):
+        message = f"{type(e).__name__}: {str(e)[:500]}"
+        raise UserError(f"the adapter in {folder} does not fit this model: {message}") from None
+    for problem, names in (("lacks", keys.missing_keys), ("has no place for", keys.unexpected_keys)):
         if names:
-            who = "the adapter" if what == "lacks" else "the model"
+            owner = "the adapter" if problem == "lacks" else "the model"
             raise UserError(
-                f"the adapter in {folder} does not fit this model: {who} {what} "
+                f"the adapter in {folder} does not fit this model: {owner} {problem} "
                 f"{len(names)} tensors, the first {sorted(names)[0]}",
-                mend="name the base it was trained on",
+                hint="name the base it was trained on",
             )
-    return tuned.eval()
+    return peft_model.eval()
 
 
-def _check_effect(tuned: Any, processor: Any, folder: Path, probe: Probe | None) -> None:
-    sees = hasattr(processor, "image_processor")
-    text, pictured = (probe.text, probe.pictured) if probe else (probes.TEXT, sees)
-    found = probes.measure(tuned, processor, text, pictured=pictured)
-    if not found.effect() > probes.NOTHING:
+def _check_effect(peft_model: Any, processor: Any, folder: Path, probe: AdapterProbe | None) -> None:
+    supports_images = hasattr(processor, "image_processor")
+    text, with_image = (probe.text, probe.with_image) if probe else (probes.PROBE_TEXT, supports_images)
+    measurement = probes.measure_probe(peft_model, processor, text, with_image=with_image)
+    if not measurement.effect() > probes.NO_EFFECT:
         raise UserError(
             f"the adapter in {folder} changes nothing: the model answers as without it",
-            mend="train it; an adapter that was never trained, or lost its weights, does this",
+            hint="train it; an adapter that was never trained, or lost its weights, does this",
         )
     if probe is not None:
-        _check_recorded(probe, found, tuned, folder)
+        _check_recorded(probe, measurement, peft_model, folder)
 
 
-def _check_recorded(probe: Probe, found: probes.Measured, model: Any, folder: Path) -> None:
+def _check_recorded(probe: AdapterProbe, measurement: probes.ProbeMeasurement, model: Any, folder: Path) -> None:
     try:
-        probes.check(probe, found, probes.precision(model))
+        probes.compare_probe(probe, measurement, probes.compute_precision(model))
     except ValueError as e:
         raise UserError(
-            f"{folder}: {e}", mend="use the base and processor it was trained on"
+            f"{folder}: {e}", hint="use the base and processor it was trained on"
         ) from None

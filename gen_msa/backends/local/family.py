@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-_PROBE = 9
+_PROBE_TOKENS = 9
 """Tokens of the probe; the first four are the shared part."""
 
 
-def takes(model: Any) -> frozenset[str]:
+def forward_params(model: Any) -> frozenset[str]:
     """Names of the arguments of the model's forward call."""
     return frozenset(inspect.signature(model.forward).parameters)
 
@@ -26,95 +26,95 @@ def text_config(model: Any) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
-def rope_owner(model: Any) -> Any | None:
+def rope_module(model: Any) -> Any | None:
     """The part that keeps `rope_deltas`, where positions have three axes (mRoPE); else None."""
     return next((m for m in model.modules() if hasattr(m, "rope_deltas")), None)
 
 
-def picture_ids(model: Any, processor: Any) -> frozenset[int]:
+def image_token_ids(model: Any, processor: Any) -> frozenset[int]:
     """Tokens that stand for a picture, before and after the processor has expanded them."""
     names = ("image_token_id", "image_token_index", "boi_token_id", "boi_token_index")
-    found = {getattr(model.config, n, None) for n in names}
+    token_ids = {getattr(model.config, n, None) for n in names}
     tokenizer = getattr(processor, "tokenizer", processor)
-    for mark in (getattr(processor, n, None) for n in ("image_token", "boi_token")):
-        if isinstance(mark, str):
-            found.add(tokenizer.convert_tokens_to_ids(mark))
-    return frozenset(i for i in found if isinstance(i, int))
+    for token in (getattr(processor, n, None) for n in ("image_token", "boi_token")):
+        if isinstance(token, str):
+            token_ids.add(tokenizer.convert_tokens_to_ids(token))
+    return frozenset(i for i in token_ids if isinstance(i, int))
 
 
-def why_not(model: Any) -> str:
+def unsupported_reason(model: Any) -> str:
     """Why this backend cannot drive the model at all, or ""."""
     if model.config.is_encoder_decoder:
         return "it is an encoder-decoder"
     if not model.can_generate():
         return "it does not generate text"
-    if "past_key_values" not in takes(model):
+    if "past_key_values" not in forward_params(model):
         return "it keeps no cache of keys and values"
     return ""
 
 
-def why_plain(model: Any) -> str:
+def prefix_sharing_unsupported_reason(model: Any) -> str:
     """Why prefixes cannot be shared with this model, or "". Runs the model on nine tokens."""
-    return _by_positions(model) or _by_attention(model) or _by_cache(model) or _by_probe(model)
+    return _position_reason(model) or _attention_reason(model) or _cache_reason(model) or _probe_reason(model)
 
 
-def _by_positions(model: Any) -> str:
+def _position_reason(model: Any) -> str:
     config = text_config(model)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if rope_owner(model) is not None or "mrope_section" in str(rope):
+    if rope_module(model) is not None or "mrope_section" in str(rope):
         return "mrope"
     if any(kind in str(rope) for kind in ("dynamic", "longrope")):
         return "rope depends on length"
-    if "position_ids" not in takes(model):
+    if "position_ids" not in forward_params(model):
         return "no position_ids"
     return ""
 
 
-def _by_attention(model: Any) -> str:
+def _attention_reason(model: Any) -> str:
     config = text_config(model)
-    pictures = hasattr(model.config, "vision_config")
+    has_vision = hasattr(model.config, "vision_config")
     if getattr(config, "use_bidirectional_attention", None) or (
-        pictures and "token_type_ids" in takes(model)
+        has_vision and "token_type_ids" in forward_params(model)
     ):
         return "bidirectional attention"
     if getattr(config, "cross_attention_layers", None):
         return "cross-attention to pictures"
-    chosen = getattr(config, "_attn_implementation", None)
-    return "" if chosen in (None, "eager", "sdpa") else f"attention {chosen}"
+    attention = getattr(config, "_attn_implementation", None)
+    return "" if attention in (None, "eager", "sdpa") else f"attention {attention}"
 
 
-def _by_cache(model: Any) -> str:
+def _cache_reason(model: Any) -> str:
     from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
     layers = DynamicCache(config=text_config(model)).layers
     if any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers):
         return "sliding window"
-    odd = sorted({type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer})
-    return f"cache of {', '.join(odd)}" if odd else ""
+    unsupported_types = sorted({type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer})
+    return f"cache of {', '.join(unsupported_types)}" if unsupported_types else ""
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def _by_probe(model: Any) -> str:
+def _probe_reason(model: Any) -> str:
     """Score nine tokens whole, and as a shared part, a hole and a rest; they must agree."""
     from transformers.cache_utils import DynamicCache
 
-    top = min(text_config(model).vocab_size, 1000)
-    ids = (torch.arange(1, _PROBE + 1, device=model.device) * 97 % top)[None]
-    whole = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True)
-    if type(getattr(whole, "past_key_values", None)) is not DynamicCache:
-        return f"cache of {type(getattr(whole, 'past_key_values', None)).__name__}"
-    head = model(input_ids=ids[:, :4], attention_mask=torch.ones_like(ids[:, :4]), use_cache=True)
-    rest = torch.cat([ids[:, :1], ids[:, 4:]], dim=1)
-    mask = torch.ones(1, _PROBE + 1, dtype=torch.long, device=model.device)
+    max_id = min(text_config(model).vocab_size, 1000)
+    ids = (torch.arange(1, _PROBE_TOKENS + 1, device=model.device) * 97 % max_id)[None]
+    full_output = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True)
+    if type(getattr(full_output, "past_key_values", None)) is not DynamicCache:
+        return f"cache of {type(getattr(full_output, 'past_key_values', None)).__name__}"
+    prefix_output = model(input_ids=ids[:, :4], attention_mask=torch.ones_like(ids[:, :4]), use_cache=True)
+    suffix_ids = torch.cat([ids[:, :1], ids[:, 4:]], dim=1)
+    mask = torch.ones(1, _PROBE_TOKENS + 1, dtype=torch.long, device=model.device)
     mask[0, 4] = 0
-    places = torch.tensor([[4, 4, 5, 6, 7, 8]], device=model.device)
-    pieces = model(
-        input_ids=rest,
+    position_ids = torch.tensor([[4, 4, 5, 6, 7, 8]], device=model.device)
+    suffix_output = model(
+        input_ids=suffix_ids,
         attention_mask=mask,
-        position_ids=places,
-        past_key_values=head.past_key_values,
+        position_ids=position_ids,
+        past_key_values=prefix_output.past_key_values,
         use_cache=True,
     )
-    a, b = whole.logits[0, -1].float(), pieces.logits[0, -1].float()
-    allowed = (0.01 if model.dtype == torch.float32 else 0.3) * a.std()
-    return "" if (a - b).abs().max() <= allowed else "the model scores a shared prefix differently"
+    full_logits, suffix_logits = full_output.logits[0, -1].float(), suffix_output.logits[0, -1].float()
+    allowed = (0.01 if model.dtype == torch.float32 else 0.3) * full_logits.std()
+    return "" if (full_logits - suffix_logits).abs().max() <= allowed else "the model scores a shared prefix differently"

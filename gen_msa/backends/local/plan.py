@@ -10,31 +10,31 @@ is always compared token by token.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from gen_msa.chat import Picture
+from gen_msa.chat import ImageInput
 
-MIN_GAIN = 8
+MIN_SHARED_TOKENS = 8
 """Tokens two neighbours must share beyond the instruction to be worth a prefix of their own."""
 
 
 @dataclass(frozen=True)
-class Slot:
+class TokenizedSlot:
     """A choice in tokens; `forced[i]` is what option i adds: the option and what follows it."""
 
-    forced: tuple[tuple[int, ...], ...]
-    scored: tuple[int, ...]
+    option_tokens: tuple[tuple[int, ...], ...]
+    n_scored: tuple[int, ...]
     """How many tokens of `forced[i]` carry the option's log-probability."""
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenizedRequest:
     """One request as the model sees it up to its first open token; pictures not yet expanded."""
 
     index: int
     ids: tuple[int, ...]
     text: str
-    pictures: tuple[Picture, ...]
-    slot: Slot | None
-    budget: int
+    images: tuple[ImageInput, ...]
+    slot: TokenizedSlot | None
+    max_new_tokens: int
     """Most tokens the model may add itself; the words after a slot's option are not counted."""
     notes: dict[str, str]
     quotes: str = ""
@@ -42,10 +42,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
+class RequestGroup:
     """Neighbouring rows that show the same pictures and begin alike."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TokenizedRequest, ...]
 
     @property
     def length(self) -> int:
@@ -53,7 +53,7 @@ class Group:
         return max(len(r.ids) for r in self.rows)
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two sequences begin with alike."""
     end = min(len(a), len(b))
     if tuple(a[:end]) == tuple(b[:end]):
@@ -61,46 +61,46 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(i for i in range(end) if a[i] != b[i])
 
 
-def instruction(rows: Sequence[Row], placeholders: Collection[int]) -> tuple[int, ...]:
+def instruction_prefix(rows: Sequence[TokenizedRequest], placeholders: Collection[int]) -> tuple[int, ...]:
     """What all rows begin with, up to the first picture; never a whole row. Empty for one row."""
     if len(rows) < 2:
         return ()
     first = rows[0].ids
     end = min(len(r.ids) for r in rows) - 1
     for row in rows[1:]:
-        end = min(end, common(first, row.ids))
+        end = min(end, common_prefix_length(first, row.ids))
     stop = next((i for i, t in enumerate(first[:end]) if t in placeholders), end)
     return tuple(first[:stop])
 
 
-def groups(rows: Sequence[Row], shared: int, most: int) -> list[Group]:
+def group_requests(rows: Sequence[TokenizedRequest], shared: int, max_rows: int) -> list[RequestGroup]:
     """Runs of at most `most` neighbours that begin alike beyond the first `shared` tokens.
 
     A run ends where the next row would give up more than half of what the run has in common.
     """
-    out: list[list[Row]] = []
-    reach = 0
+    out: list[list[TokenizedRequest]] = []
+    shared_length = 0
     for row in rows:
         last = out[-1] if out else []
-        if last and last[-1].pictures == row.pictures and len(last) < most:
-            alike = common(last[0].ids, row.ids) - shared
-            if alike >= MIN_GAIN and 2 * alike >= reach:
-                reach = alike if len(last) == 1 else min(reach, alike)
+        if last and last[-1].images == row.images and len(last) < max_rows:
+            n_shared = common_prefix_length(last[0].ids, row.ids) - shared
+            if n_shared >= MIN_SHARED_TOKENS and 2 * n_shared >= shared_length:
+                shared_length = n_shared if len(last) == 1 else min(shared_length, n_shared)
                 last.append(row)
                 continue
         out.append([row])
-        reach = 0
-    return [Group(tuple(g)) for g in out]
+        shared_length = 0
+    return [RequestGroup(tuple(g)) for g in out]
 
 
-def batches(found: Sequence[Group], size: int) -> list[list[Group]]:
+def batch_groups(groups: Sequence[RequestGroup], size: int) -> list[list[RequestGroup]]:
     """Groups of like length together, longest first, at most `size` rows a batch."""
-    out: list[list[Group]] = []
-    room = 0
-    for group in sorted(found, key=lambda g: (-g.length, g.rows[0].index)):
-        if len(group.rows) > room:
+    out: list[list[RequestGroup]] = []
+    free_rows = 0
+    for group in sorted(groups, key=lambda g: (-g.length, g.rows[0].index)):
+        if len(group.rows) > free_rows:
             out.append([])
-            room = size
+            free_rows = size
         out[-1].append(group)
-        room -= len(group.rows)
+        free_rows -= len(group.rows)
     return out

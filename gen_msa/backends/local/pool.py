@@ -15,130 +15,130 @@ from typing import Literal
 
 import torch
 
-from gen_msa.backends.local.engine import Engine
-from gen_msa.backends.local.past import State, merge, select
-from gen_msa.backends.local.plan import Row
-from gen_msa.backends.local.quoting import Quoter
+from gen_msa.backends.local.engine import HfEngine
+from gen_msa.backends.local.past import DecodeState, merge_states, select_rows
+from gen_msa.backends.local.plan import TokenizedRequest
+from gen_msa.backends.local.quoting import QuoteConstraint
 
 
 @dataclass
-class Answer:
+class Generation:
     """What the model added to a row: the slot's forced tokens, then its own."""
 
-    row: Row
+    request: TokenizedRequest
     option: int | None
     logprobs: list[float]
     """Log-probability (nats) of each option of the slot."""
-    forced: tuple[int, ...]
-    budget: int
+    forced_ids: tuple[int, ...]
+    remaining_tokens: int
     """Tokens it may still add."""
     prompt_tokens: int
-    sound: bool
+    is_finite: bool
     """False where the model's scores were not numbers."""
     ids: list[int] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
-    fed: int = 0
+    finish_reason: Literal["stop", "length"] | None = None
+    n_forced_fed: int = 0
     """Forced tokens already read."""
 
 
-class Pool:
+class ContinuousBatch:
     """The rows a model is answering together."""
 
-    def __init__(self, engine: Engine, quoter: Quoter | None = None) -> None:
+    def __init__(self, engine: HfEngine, quote_constraint: QuoteConstraint | None = None) -> None:
         self.engine = engine
-        self._quoter = quoter
-        self._state: State | None = None
-        self._lines: list[Answer] = []
+        self._quote_constraint = quote_constraint
+        self._state: DecodeState | None = None
+        self._generations: list[Generation] = []
         """Which answer stands in each row of the state; one that has ended stays until swept."""
 
     @property
-    def live(self) -> list[Row]:
+    def active_requests(self) -> list[TokenizedRequest]:
         """The rows that are not answered yet."""
-        return [a.row for a in self._lines if a.finish is None]
+        return [a.request for a in self._generations if a.finish_reason is None]
 
-    def admit(self, state: State, rows: Sequence[Row]) -> list[Answer]:
+    def add(self, state: DecodeState, rows: Sequence[TokenizedRequest]) -> list[Generation]:
         """Take in rows whose prompts have been read; returns those that are over at once."""
-        sound = (~state.logits.isnan().any(dim=-1)).tolist()
-        scores = self.engine.scores(state, rows)
-        counts = state.mask.sum(dim=1).tolist()
-        facts = zip(rows, scores, counts, sound, strict=True)
-        fresh = [_opened(*each) for each in facts]
-        over = [a for a in fresh if a.finish]
-        open_ = [k for k, a in enumerate(fresh) if not a.finish]
-        if not open_:
-            return over
-        if over:
-            state = select(state, open_)
-        lines = [fresh[k] for k in open_]
-        head = min(len(a.forced) for a in lines)
-        if head:
-            self.engine.feed(state, [a.forced[:head] for a in lines])
-        for a in lines:
-            a.fed = head
+        is_finite = (~state.logits.isnan().any(dim=-1)).tolist()
+        scores = self.engine.option_logprobs(state, rows)
+        counts = state.attention_mask.sum(dim=1).tolist()
+        columns = zip(rows, scores, counts, is_finite, strict=True)
+        added = [_start_generation(*values) for values in columns]
+        finished = [a for a in added if a.finish_reason]
+        unfinished = [k for k, a in enumerate(added) if not a.finish_reason]
+        if not unfinished:
+            return finished
+        if finished:
+            state = select_rows(state, unfinished)
+        generations = [added[k] for k in unfinished]
+        n_common_forced = min(len(a.forced_ids) for a in generations)
+        if n_common_forced:
+            self.engine.append_tokens(state, [a.forced_ids[:n_common_forced] for a in generations])
+        for a in generations:
+            a.n_forced_fed = n_common_forced
         if self._state is None:
-            self._state, self._lines = state, lines
+            self._state, self._generations = state, generations
         else:
-            kept = [k for k, a in enumerate(self._lines) if a.finish is None]
-            self._state = merge([select(self._state, kept), state])
-            self._lines = [*(self._lines[k] for k in kept), *lines]
-        return over
+            active = [k for k, a in enumerate(self._generations) if a.finish_reason is None]
+            self._state = merge_states([select_rows(self._state, active), state])
+            self._generations = [*(self._generations[k] for k in active), *generations]
+        return finished
 
-    def step(self) -> list[Answer]:
+    def step(self) -> list[Generation]:
         """One more token for every row; returns the rows that ended with it."""
         if self._state is None:
             return []
-        best = self._best(self._state.logits)
-        going = [a.finish is None for a in self._lines]
-        tokens = [[self._take(a, t)] for a, t in zip(self._lines, best, strict=True)]
-        ended = [a for a, was in zip(self._lines, going, strict=True) if was and a.finish]
-        kept = [k for k, a in enumerate(self._lines) if a.finish is None]
-        if not kept:
+        best_tokens = self._best_tokens(self._state.logits)
+        was_active = [a.finish_reason is None for a in self._generations]
+        tokens = [[self._advance(a, t)] for a, t in zip(self._generations, best_tokens, strict=True)]
+        finished = [a for a, active_before in zip(self._generations, was_active, strict=True) if active_before and a.finish_reason]
+        active = [k for k, a in enumerate(self._generations) if a.finish_reason is None]
+        if not active:
             self.clear()
-            return ended
+            return finished
         # Sweeping copies the past, so rows that ended wait until an eighth of the batch has.
-        if 8 * len(kept) <= 7 * len(self._lines):
-            self._state = select(self._state, kept)
-            self._lines = [self._lines[k] for k in kept]
-            tokens = [tokens[k] for k in kept]
-        self.engine.feed(self._state, tokens)
-        return ended
+        if 8 * len(active) <= 7 * len(self._generations):
+            self._state = select_rows(self._state, active)
+            self._generations = [self._generations[k] for k in active]
+            tokens = [tokens[k] for k in active]
+        self.engine.append_tokens(self._state, tokens)
+        return finished
 
     def clear(self) -> None:
         """Forget every row."""
-        self._state, self._lines = None, []
+        self._state, self._generations = None, []
 
-    def _best(self, scores: torch.Tensor) -> list[int]:
+    def _best_tokens(self, scores: torch.Tensor) -> list[int]:
         """The likeliest token of every row, among those that keep its quotes verbatim."""
-        best: list[int] = scores.argmax(-1).tolist()
-        if self._quoter is not None:
-            for k, a in enumerate(self._lines):
-                if a.row.quotes and a.finish is None and a.fed == len(a.forced):
-                    said = a.ids, a.forced, a.row.quotes
-                    best[k] = self._quoter.choose(*said, scores[k], best[k])
-        return best
+        best_tokens: list[int] = scores.argmax(-1).tolist()
+        if self._quote_constraint is not None:
+            for k, a in enumerate(self._generations):
+                if a.request.quotes and a.finish_reason is None and a.n_forced_fed == len(a.forced_ids):
+                    quote_args = a.ids, a.forced_ids, a.request.quotes
+                    best_tokens[k] = self._quote_constraint.choose_token(*quote_args, scores[k], best_tokens[k])
+        return best_tokens
 
-    def _take(self, answer: Answer, best: int) -> int:
+    def _advance(self, generation: Generation, best_token: int) -> int:
         """The token a row goes on with; `best` is the model's own."""
-        if answer.finish is not None:
-            return best
-        if answer.fed < len(answer.forced):
-            answer.fed += 1
-            return answer.forced[answer.fed - 1]
-        if best in self.engine.ends:
-            answer.finish = "stop"
+        if generation.finish_reason is not None:
+            return best_token
+        if generation.n_forced_fed < len(generation.forced_ids):
+            generation.n_forced_fed += 1
+            return generation.forced_ids[generation.n_forced_fed - 1]
+        if best_token in self.engine.end_ids:
+            generation.finish_reason = "stop"
         else:
-            answer.ids.append(best)
-            answer.budget -= 1
-            if answer.budget == 0:
-                answer.finish = "length"
-        return best
+            generation.ids.append(best_token)
+            generation.remaining_tokens -= 1
+            if generation.remaining_tokens == 0:
+                generation.finish_reason = "length"
+        return best_token
 
 
-def _opened(row: Row, scores: list[float], count: int, sound: bool) -> Answer:
+def _start_generation(row: TokenizedRequest, scores: list[float], count: int, is_finite: bool) -> Generation:
     """A row with its slot filled by the likeliest option (the first of equals)."""
     if row.slot is None or not scores:
-        return Answer(row, None, [], (), row.budget, count, sound, finish=None if sound else "stop")
-    pick = scores.index(max(scores)) if sound else 0
-    budget = max(row.budget - row.slot.scored[pick], 0)
-    finish: Literal["length"] | None = None if budget and sound else "length"
-    return Answer(row, pick, scores, row.slot.forced[pick], budget, count, sound, finish=finish)
+        return Generation(row, None, [], (), row.max_new_tokens, count, is_finite, finish_reason=None if is_finite else "stop")
+    option = scores.index(max(scores)) if is_finite else 0
+    remaining_tokens = max(row.max_new_tokens - row.slot.n_scored[option], 0)
+    finish_reason: Literal["length"] | None = None if remaining_tokens and is_finite else "length"
+    return Generation(row, option, scores, row.slot.option_tokens[option], remaining_tokens, count, is_finite, finish_reason=finish_reason)

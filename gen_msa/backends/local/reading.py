@@ -11,79 +11,79 @@ from collections.abc import Sequence
 import torch
 
 from gen_msa.backends.local import plan
-from gen_msa.backends.local.engine import Engine
-from gen_msa.backends.local.past import State, select
-from gen_msa.backends.local.pictures import Expanded, stacked
-from gen_msa.backends.local.plan import Row
+from gen_msa.backends.local.engine import HfEngine
+from gen_msa.backends.local.past import DecodeState, select_rows
+from gen_msa.backends.local.pictures import ModelInputs, stack_tensors
+from gen_msa.backends.local.plan import TokenizedRequest
 
-Batch = list[list[tuple[Row, Expanded]]]
+PrefillBatch = list[list[tuple[TokenizedRequest, ModelInputs]]]
 """Posts, each with its rows as the model takes them."""
 
 
-class Reader:
+class Prefiller:
     """Turns batches into states; keeps the past of the instruction it read last."""
 
-    def __init__(self, engine: Engine, placeholders: frozenset[int], *, share: bool) -> None:
+    def __init__(self, engine: HfEngine, placeholders: frozenset[int], *, share: bool) -> None:
         self.engine = engine
         self.placeholders = placeholders
         self.share = share
-        self._instruction: tuple[tuple[int, ...], State] | None = None
+        self._instruction: tuple[tuple[int, ...], DecodeState] | None = None
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Give back the memory of the instruction's past."""
         self._instruction = None
 
-    def read(self, batch: Batch, instruction: tuple[int, ...]) -> State:
+    def prefill(self, batch: PrefillBatch, instruction: tuple[int, ...]) -> DecodeState:
         """The state after all prompts of the batch, in the order of its rows."""
         posts = [[x.ids for _, x in post] for post in batch]
-        known = len(instruction)
-        if any(tuple(ids[:known]) != instruction for post in posts for ids in post):
-            known = 0
-        heads = [self._head(ids) for ids in posts] if self.share else []
+        n_instruction = len(instruction)
+        if any(tuple(ids[:n_instruction]) != instruction for post in posts for ids in post):
+            n_instruction = 0
+        shared_lengths = [self._shared_length(ids) for ids in posts] if self.share else []
         # A post whose rows part before its pictures end cannot be read in pieces.
-        if None in heads or (known == 0 and 0 in heads) or not self.share:
-            parts = [x for post in batch for _, x in post]
-            return self.engine.start([x.ids for x in parts], None, self._extras(parts))
-        extras = self._extras([post[0][1] for post in batch])
-        return self._shared(posts, [h or 0 for h in heads], extras, instruction[:known])
+        if None in shared_lengths or (n_instruction == 0 and 0 in shared_lengths) or not self.share:
+            model_inputs = [x for post in batch for _, x in post]
+            return self.engine.prefill([x.ids for x in model_inputs], None, self._extra_inputs(model_inputs))
+        extra_inputs = self._extra_inputs([post[0][1] for post in batch])
+        return self._prefill_shared(posts, [h or 0 for h in shared_lengths], extra_inputs, instruction[:n_instruction])
 
-    def _head(self, rows: list[list[int]]) -> int | None:
+    def _shared_length(self, rows: list[list[int]]) -> int | None:
         """How many tokens the rows of a post share, pictures included; None if they do not."""
         end = min(len(row) for row in rows) - 1
         for row in rows[1:]:
-            end = min(end, plan.common(rows[0], row))
+            end = min(end, plan.common_prefix_length(rows[0], row))
         return None if any(self.placeholders.intersection(row[end:]) for row in rows) else end
 
-    def _shared(
+    def _prefill_shared(
         self,
         posts: list[list[list[int]]],
-        heads: list[int],
-        extras: dict[str, torch.Tensor],
+        shared_lengths: list[int],
+        extra_inputs: dict[str, torch.Tensor],
         instruction: tuple[int, ...],
-    ) -> State:
-        known = len(instruction)
-        past = select(self._once(instruction), [0] * len(posts)) if known else None
+    ) -> DecodeState:
+        n_instruction = len(instruction)
+        past_state = select_rows(self._instruction_state(instruction), [0] * len(posts)) if n_instruction else None
         if all(len(rows) == 1 for rows in posts):
-            return self.engine.start([rows[0][known:] for rows in posts], past, extras)
-        middles = [rows[0][known:end] for rows, end in zip(posts, heads, strict=True)]
-        if past is None or any(middles):
-            past = self.engine.start(middles, past, extras)
-        owners = [i for i, rows in enumerate(posts) for _ in rows]
-        tails = [row[end:] for rows, end in zip(posts, heads, strict=True) for row in rows]
-        return self.engine.start(tails, select(past, owners))
+            return self.engine.prefill([rows[0][n_instruction:] for rows in posts], past_state, extra_inputs)
+        middles = [rows[0][n_instruction:end] for rows, end in zip(posts, shared_lengths, strict=True)]
+        if past_state is None or any(middles):
+            past_state = self.engine.prefill(middles, past_state, extra_inputs)
+        post_indices = [i for i, rows in enumerate(posts) for _ in rows]
+        tails = [row[end:] for rows, end in zip(posts, shared_lengths, strict=True) for row in rows]
+        return self.engine.prefill(tails, select_rows(past_state, post_indices))
 
-    def _once(self, instruction: tuple[int, ...]) -> State:
+    def _instruction_state(self, instruction: tuple[int, ...]) -> DecodeState:
         if self._instruction is None or self._instruction[0] != instruction:
-            self._instruction = instruction, self.engine.start([instruction])
+            self._instruction = instruction, self.engine.prefill([instruction])
         return self._instruction[1]
 
-    def _extras(self, parts: Sequence[Expanded]) -> dict[str, torch.Tensor]:
+    def _extra_inputs(self, model_inputs: Sequence[ModelInputs]) -> dict[str, torch.Tensor]:
         """Pixels on the model's device, and facts of tokens, left-padded like the tokens."""
         model = self.engine.model
-        tensors = stacked([p.tensors for p in parts])
-        width = max(len(p.ids) for p in parts)
-        for name in {n: None for p in parts for n in p.aligned}:
-            rows = [p.aligned.get(name, [0] * len(p.ids)) for p in parts]
+        tensors = stack_tensors([p.tensors for p in model_inputs])
+        width = max(len(p.ids) for p in model_inputs)
+        for name in {n: None for p in model_inputs for n in p.per_token}:
+            rows = [p.per_token.get(name, [0] * len(p.ids)) for p in model_inputs]
             tensors[name] = torch.tensor([[0] * (width - len(r)) + r for r in rows])
         if self.share:
             # A family whose prefixes can be shared looks at pixels only.

@@ -7,19 +7,19 @@ What the syntax cue is made of, in parts that are of use alone. Knows nothing of
     candidates(posts)                   # aspects for readers too weak to list them
 """
 
-from gen_msa.cues.parsing.proposing import candidates
-from gen_msa.cues.parsing.pruning import Kept, Pruning, predicates, prune
-from gen_msa.cues.parsing.tree import Tree, from_parse
-from gen_msa.cues.parsing.wording import FORMS, read_triples
+from gen_msa.cues.parsing.proposing import aspect_candidates
+from gen_msa.cues.parsing.pruning import AspectSubtree, PruningRules, predicate_subtree, prune
+from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse
+from gen_msa.cues.parsing.wording import FORMS, parse_triples
 
 __all__ = [
     "FORMS",
-    "Kept",
-    "Pruning",
-    "Tree",
-    "candidates",
-    "from_parse",
-    "predicates",
+    "AspectSubtree",
+    "PruningRules",
+    "DependencyTree",
+    "aspect_candidates",
+    "tree_from_parse",
+    "predicate_subtree",
     "prune",
-    "read_triples",
+    "parse_triples",
 ]

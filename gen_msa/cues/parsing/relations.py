@@ -7,7 +7,7 @@ Knows nothing of trees.
 
 from gen_msa.cues.parsing.words import word_set
 
-_WORDS = {
+_RELATION_NAMES = {
     "acl": "which",
     "acomp": "complement",
     "advcl": "with clause",
@@ -49,13 +49,13 @@ _WORDS = {
     "xcomp": "complement",
 }
 
-FUNCTION = word_set("aux auxpass case cc cop dep det expl mark meta preconj predet punct")
+SILENT_RELATIONS = word_set("aux auxpass case cc cop dep det expl mark meta preconj predet punct")
 """Relations that go unsaid in words."""
 
-UNMARKED = word_set("ccomp xcomp poss nsubj nsubjpass conj")
+UNMARKED_RELATIONS = word_set("ccomp xcomp poss nsubj nsubjpass conj")
 """Relations named by themselves though the dependent may have a preposition or a conjunction."""
 
 
-def in_words(rel: str) -> str:
+def relation_name(rel: str) -> str:
     """The relation's name, or that of its general kind, or the label itself when unknown."""
-    return _WORDS.get(rel) or _WORDS.get(rel.partition(":")[0], rel)
+    return _RELATION_NAMES.get(rel) or _RELATION_NAMES.get(rel.partition(":")[0], rel)

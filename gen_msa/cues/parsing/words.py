@@ -16,7 +16,7 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-DROP = word_set("punct det cc expl")
+DROPPED_RELATIONS = word_set("punct det cc expl")
 """Relations whose dependents say nothing by themselves, in both label schemes."""
 
 NEGATORS = word_set(
@@ -30,15 +30,15 @@ INTENSIFIERS = word_set(
 MODALS = word_set(
     "would could should might may must can will wo ca need ought wouldn't couldn't shouldn't"
 )
-_LOADED = NEGATORS | INTENSIFIERS | MODALS
+_SENTIMENT_WORDS = NEGATORS | INTENSIFIERS | MODALS
 
-KEPT, SMALL, JUNK = 0, 1, 2
+CONTENT_WORD, FUNCTION_WORD, JUNK_WORD = 0, 1, 2
 
 LONGEST_WORD = 40
 """Characters. What is longer is no word: a key, an address, a picture in letters."""
 
 _EMOTICON = re.compile(r"[:;=8xX][-'^o]?[()\[\]DPpOo/\\|3*]+$|<3+$|\^_*\^$|!{2,}|\?!|!\?")
-_JUNK = re.compile(r"https?:|www\.|pic\.twitter|t\.co/|@|&\w+;|#+$|rt$|\s|$")
+_JUNK_PATTERN = re.compile(r"https?:|www\.|pic\.twitter|t\.co/|@|&\w+;|#+$|rt$|\s|$")
 
 
 def may_hold_junk(text: str, lower: list[str]) -> bool:
@@ -52,26 +52,26 @@ def may_hold_junk(text: str, lower: list[str]) -> bool:
     return max(map(len, lower), default=0) > LONGEST_WORD
 
 
-def weight(word: str, rel: str, drop: frozenset[str]) -> int:
+def word_class(word: str, rel: str, drop: frozenset[str]) -> int:
     """0: kept, 1: small (its relation is in `drop` and it carries no sentiment), 2: junk.
 
     `word` is in lower case.
     """
     if is_junk(word):
-        return JUNK
-    small = rel in drop or rel.partition(":")[0] in drop
-    return SMALL if small and not is_loaded(word) else KEPT
+        return JUNK_WORD
+    is_function_word = rel in drop or rel.partition(":")[0] in drop
+    return FUNCTION_WORD if is_function_word and not carries_sentiment(word) else CONTENT_WORD
 
 
 def is_junk(word: str) -> bool:
     """An address, a mention, a bare `#`, `RT`, a character code, blanks, or a monster."""
-    return len(word) > LONGEST_WORD or _JUNK.match(word) is not None
+    return len(word) > LONGEST_WORD or _JUNK_PATTERN.match(word) is not None
 
 
 @lru_cache(maxsize=4096)
-def is_loaded(word: str) -> bool:
+def carries_sentiment(word: str) -> bool:
     """A negator, intensifier, modal, emoji, emoticon or run of `!`: kept whatever its relation."""
-    if word in _LOADED:
+    if word in _SENTIMENT_WORDS:
         return True
     if not word.isascii():
         return any("\u2600" <= c <= "\u27bf" or "\U0001f000" <= c <= "\U0001faff" for c in word)

@@ -15,59 +15,59 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from gen_msa.data.formats._rows import Line, Rows, rejected
-from gen_msa.jsonl import MAX_LINE, lines, reason_of, whole
+from gen_msa.data.formats._rows import NumberedLine, ExampleStream, reject_row
+from gen_msa.jsonl import MAX_LINE_BYTES, read_lines, format_validation_error, atomic_write
 from gen_msa.types import Example, Rejected
 
 _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
-_OUTSIDE = re.compile(rb'["\[\]{},]')
+_OUTSIDE_STRING = re.compile(rb'["\[\]{},]')
 # A JSON string holds no raw line break: one that is met means that a closing quote was lost.
-_INSIDE = re.compile(rb'["\\\n]')
+_INSIDE_STRING = re.compile(rb'["\\\n]')
 
 
-def records(path: Path) -> Iterator[Line | Rejected]:
+def iter_records(path: Path) -> Iterator[NumberedLine | Rejected]:
     """Every record's bytes with its 1-based number (its line, for JSON lines)."""
     with path.open("rb") as f:
         head = f.read(_CHUNK).removeprefix(_BOM).lstrip()
         if head.startswith(b"["):
-            yield from _Cut(path, f, head[1:])
+            yield from _RecordSplitter(path, f, head[1:])
             return
-    yield from lines(path)
+    yield from read_lines(path)
 
 
-def parsed(
-    path: Path, found: Iterable[Line | Rejected], make: Callable[[bytes, int], Example]
-) -> Rows:
+def parse_records(
+    path: Path, items: Iterable[NumberedLine | Rejected], build_example: Callable[[bytes, int], Example]
+) -> ExampleStream:
     """Every record as the example that `make` reads from its bytes and number, or as `Rejected`.
 
     `make` raises a `ValueError` (pydantic's included) for a record it cannot read.
     """
-    for item in found:
+    for item in items:
         if isinstance(item, Rejected):
             yield item
             continue
         number, raw = item
         try:
-            yield make(raw, number)
+            yield build_example(raw, number)
         except ValueError as e:
-            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
-            yield rejected(path, number, reason, raw, "see the docstring for the keys")
+            reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
+            yield reject_row(path, number, reason, raw, "see the docstring for the keys")
 
 
 def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:
     """Write records as a JSON array, one a line, so that `diff` and `grep` work on it."""
-    with whole(path) as f:
+    with atomic_write(path) as f:
         f.write(b"[")
-        lead = b"\n"
+        separator = b"\n"
         for record in (r for group in groups for r in group):
-            f.write(lead + record)
-            lead = b",\n"
+            f.write(separator + record)
+            separator = b",\n"
         f.write(b"\n]\n")
 
 
-class _Cut:
+class _RecordSplitter:
     """Walks over the bytes and knows only how deep it stands and whether inside a string."""
 
     def __init__(self, path: Path, file: IO[bytes], head: bytes) -> None:
@@ -75,72 +75,72 @@ class _Cut:
         self._file = file
         self._head = head
         self._depth = 0
-        self._quoted = False
+        self._in_string = False
         self._skip = 0
         """Bytes at the start of the next chunk that a backslash has already taken."""
         self._record = bytearray()
         self._size = 0
         self._number = 0
 
-    def __iter__(self) -> Iterator[Line | Rejected]:
+    def __iter__(self) -> Iterator[NumberedLine | Rejected]:
         chunk = self._head + self._file.read(_CHUNK)
         while chunk:
             begin = 0
-            for at in self._cuts(chunk):
-                self._keep(chunk[begin:at])
-                yield from self._done()
+            for at in self._boundaries(chunk):
+                self._append(chunk[begin:at])
+                yield from self._flush()
                 begin = at + 1
                 if chunk[at : at + 1] == b"]":
                     return
-            self._keep(chunk[begin:])
+            self._append(chunk[begin:])
             chunk = self._file.read(_CHUNK)
-        yield from self._done()
-        mend = "is the file cut off, or a bracket missing?"
-        yield rejected(self._path, self._number, "the JSON array has no end", b"", mend)
+        yield from self._flush()
+        hint = "is the file cut off, or a bracket missing?"
+        yield reject_row(self._path, self._number, "the JSON array has no end", b"", hint)
 
-    def _cuts(self, chunk: bytes) -> Iterator[int]:
+    def _boundaries(self, chunk: bytes) -> Iterator[int]:
         """Where a comma ends a record, or the bracket the array."""
         at, self._skip = self._skip, 0
-        while found := (_INSIDE if self._quoted else _OUTSIDE).search(chunk, at):
-            token, at = found.group(), found.end()
-            if self._quoted:
-                at = self._inside(token, at)
+        while match := (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(chunk, at):
+            token, at = match.group(), match.end()
+            if self._in_string:
+                at = self._advance_in_string(token, at)
                 if token == b"\n":
-                    yield found.start()
+                    yield match.start()
             elif token == b'"':
-                self._quoted = True
+                self._in_string = True
             elif token in b"[{":
                 self._depth += 1
             elif self._depth == 0 and token != b"}":
-                yield found.start()
+                yield match.start()
             elif token != b",":
                 self._depth = max(0, self._depth - 1)
         self._skip = max(0, at - len(chunk))
 
-    def _inside(self, token: bytes, at: int) -> int:
+    def _advance_in_string(self, token: bytes, at: int) -> int:
         if token == b"\\":
             return at + 1
-        self._quoted = False
+        self._in_string = False
         if token == b"\n":
             self._depth = 0
         return at
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         self._size += len(piece)
-        room = (MAX_LINE if self._size <= MAX_LINE else 500) - len(self._record)
-        if room < 0:
+        remaining = (MAX_LINE_BYTES if self._size <= MAX_LINE_BYTES else 500) - len(self._record)
+        if remaining < 0:
             del self._record[500:]
-        self._record += piece[: max(0, room)]
+        self._record += piece[: max(0, remaining)]
 
-    def _done(self) -> Iterator[Line | Rejected]:
+    def _flush(self) -> Iterator[NumberedLine | Rejected]:
         record, size = bytes(self._record).strip(), self._size
         self._record.clear()
         self._size = 0
         if not record:
             return
         self._number += 1
-        if size > MAX_LINE:
-            reason = f"record of {size} bytes is over the limit of {MAX_LINE}"
-            yield rejected(self._path, self._number, reason, record, "split the post")
+        if size > MAX_LINE_BYTES:
+            reason = f"record of {size} bytes is over the limit of {MAX_LINE_BYTES}"
+            yield reject_row(self._path, self._number, reason, record, "split the post")
         else:
             yield self._number, record

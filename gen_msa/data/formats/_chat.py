@@ -19,15 +19,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from gen_msa.data.formats._rows import GOLD, Line, images, no_room, polarity_of, rejected
-from gen_msa.data.formats._turns import PLACEHOLDERS, Turns, turns_of
-from gen_msa.jsonl import MAX_LINE, reason_of
+from gen_msa.data.formats._rows import GOLD_ANNOTATOR, NumberedLine, image_media, unsupported_field_error, parse_polarity, reject_row
+from gen_msa.data.formats._turns import PLACEHOLDERS, ParsedChat, parse_chat
+from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected, Status
 
-_MEND = "a record needs messages (or conversations) with a user turn, and images as paths"
+_HINT = "a record needs messages (or conversations) with a user turn, and images as paths"
 
 
-class Own(BaseModel):
+class OpinionRecord(BaseModel):
     """One opinion of a post, and which of the post's records it stands in."""
 
     model_config = ConfigDict(extra="forbid")
@@ -44,9 +44,9 @@ class Own(BaseModel):
         aspect = self.opinion.aspect if self.opinion else self.aspect
         if aspect is None or not aspect.term:
             return self.post.text
-        before = self.post.text[: aspect.start or 0].count(aspect.term)
+        earlier_mentions = self.post.text[: aspect.start or 0].count(aspect.term)
         return f"{self.post.text}\n\nAspect: {aspect.term}" + (
-            f" (mention {before + 1})" if before else ""
+            f" (mention {earlier_mentions + 1})" if earlier_mentions else ""
         )
 
     @property
@@ -56,15 +56,15 @@ class Own(BaseModel):
             return None
         if self.opinion.polarity is None:
             return self.opinion.raw or self.opinion.explanation or None
-        reason = self.opinion.explanation
-        return self.opinion.polarity.value + (f"\n{reason}" if reason else "")
+        explanation = self.opinion.explanation
+        return self.opinion.polarity.value + (f"\n{explanation}" if explanation else "")
 
 
-Write = Callable[[str, str | None, list[str]], dict[str, Any]]
+TurnWriter = Callable[[str, str | None, list[str]], dict[str, Any]]
 """Question, answer and pictures as the turns of a record."""
 
 
-def dump(name: str, example: Example, write: Write, *, placeholders: bool) -> list[dict[str, Any]]:
+def dump_records(name: str, example: Example, write_turns: TurnWriter, *, placeholders: bool) -> list[dict[str, Any]]:
     """The records of an example, each with `id` and `gen_msa`.
 
     Raises `UserError` for media other than pictures and, where pictures are shown by
@@ -72,99 +72,99 @@ def dump(name: str, example: Example, write: Write, *, placeholders: bool) -> li
     """
     post = example.post
     if any(m.kind != "image" for m in post.media):
-        raise no_room(name, example, "post.media", "pictures only")
-    parts = [Own(post=post, opinion=o, part=i) for i, o in enumerate(example.opinions)]
-    asked = {o.aspect for o in example.opinions}
-    bare: list[Aspect | None] = [a for a in post.aspects if a not in asked]
-    if not parts and not bare:
-        bare = [None]
-    parts += [Own(post=post, aspect=a, part=len(parts) + i) for i, a in enumerate(bare)]
+        raise unsupported_field_error(name, example, "post.media", "pictures only")
+    opinion_records = [OpinionRecord(post=post, opinion=o, part=i) for i, o in enumerate(example.opinions)]
+    covered_aspects = {o.aspect for o in example.opinions}
+    uncovered_aspects: list[Aspect | None] = [a for a in post.aspects if a not in covered_aspects]
+    if not opinion_records and not uncovered_aspects:
+        uncovered_aspects = [None]
+    opinion_records += [OpinionRecord(post=post, aspect=a, part=len(opinion_records) + i) for i, a in enumerate(uncovered_aspects)]
     records = []
-    for own in parts:
+    for opinion_record in opinion_records:
         if placeholders:
-            _refuse_placeholders(name, example, own)
-        turns = write(own.question, own.answer, [m.path for m in post.media])
-        record_id = post.id if len(parts) == 1 else f"{post.id}#{own.part + 1}"
-        records.append({"id": record_id, **turns, "gen_msa": own.model_dump_json()})
+            _refuse_placeholders(name, example, opinion_record)
+        turns = write_turns(opinion_record.question, opinion_record.answer, [m.path for m in post.media])
+        record_id = post.id if len(opinion_records) == 1 else f"{post.id}#{opinion_record.part + 1}"
+        records.append({"id": record_id, **turns, "gen_msa": opinion_record.model_dump_json()})
     return records
 
 
-def _refuse_placeholders(name: str, example: Example, own: Own) -> None:
-    for word in PLACEHOLDERS:
-        if word in own.question:
-            raise no_room(name, example, "post.text", f"{word} would be read as media")
-        if word in (own.answer or ""):
-            raise no_room(name, example, "opinions", f"{word} would be read as media")
+def _refuse_placeholders(name: str, example: Example, opinion_record: OpinionRecord) -> None:
+    for placeholder in PLACEHOLDERS:
+        if placeholder in opinion_record.question:
+            raise unsupported_field_error(name, example, "post.text", f"{placeholder} would be read as media")
+        if placeholder in (opinion_record.answer or ""):
+            raise unsupported_field_error(name, example, "opinions", f"{placeholder} would be read as media")
 
 
-def parse(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Example | Rejected]:
+def parse_chat_records(path: Path, items: Iterable[NumberedLine | Rejected]) -> Iterator[Example | Rejected]:
     """Records as examples; those of one post are joined, whatever became of the others."""
-    held: list[Own] = []
-    for item in found:
-        row = item if isinstance(item, Rejected) else _read(path, *item)
-        if isinstance(row, Own) and held and row.part > held[-1].part and row.post == held[0].post:
-            held.append(row)
+    pending: list[OpinionRecord] = []
+    for item in items:
+        row = item if isinstance(item, Rejected) else _parse_record(path, *item)
+        if isinstance(row, OpinionRecord) and pending and row.part > pending[-1].part and row.post == pending[0].post:
+            pending.append(row)
             continue
-        if not isinstance(row, Rejected) and held:
-            yield _joined(held)
-            held = []
-        if isinstance(row, Own):
-            held = [row]
+        if not isinstance(row, Rejected) and pending:
+            yield _join_records(pending)
+            pending = []
+        if isinstance(row, OpinionRecord):
+            pending = [row]
         else:
             yield row
-    if held:
-        yield _joined(held)
+    if pending:
+        yield _join_records(pending)
 
 
-def _joined(parts: list[Own]) -> Example:
-    return Example(post=parts[0].post, opinions=tuple(p.opinion for p in parts if p.opinion))
+def _join_records(opinion_records: list[OpinionRecord]) -> Example:
+    return Example(post=opinion_records[0].post, opinions=tuple(p.opinion for p in opinion_records if p.opinion))
 
 
-def _read(path: Path, number: int, raw: bytes) -> Own | Example | Rejected:
+def _parse_record(path: Path, number: int, raw: bytes) -> OpinionRecord | Example | Rejected:
     try:
-        if len(raw) > MAX_LINE:
-            raise ValueError(f"record of {len(raw)} bytes is over the limit of {MAX_LINE}")
-        chat = turns_of(raw)
-        return _foreign(chat, f"{path.stem}-{number}") if chat.own is None else _own(chat, chat.own)
+        if len(raw) > MAX_LINE_BYTES:
+            raise ValueError(f"record of {len(raw)} bytes is over the limit of {MAX_LINE_BYTES}")
+        chat = parse_chat(raw)
+        return _foreign_example(chat, f"{path.stem}-{number}") if chat.payload is None else _native_record(chat, chat.payload)
     except ValueError as e:
-        reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
-        return rejected(path, number, reason, raw, _MEND)
+        reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
+        return reject_row(path, number, reason, raw, _HINT)
 
 
-def _own(chat: Turns, text: str) -> Own:
-    own = Own.model_validate_json(text)
-    said = [("user", own.question)]
-    if own.answer is not None:
-        said.append(("assistant", own.answer))
-    if chat.turns != said or chat.images != [m.path for m in own.post.media]:
+def _native_record(chat: ParsedChat, text: str) -> OpinionRecord:
+    opinion_record = OpinionRecord.model_validate_json(text)
+    expected_turns = [("user", opinion_record.question)]
+    if opinion_record.answer is not None:
+        expected_turns.append(("assistant", opinion_record.answer))
+    if chat.turns != expected_turns or chat.images != [m.path for m in opinion_record.post.media]:
         raise ValueError("the chat and its field gen_msa differ: drop the field to read the chat")
-    if chat.rest:
-        raise ValueError(f"{next(iter(chat.rest))!r} stands beside gen_msa: drop one of the two")
-    return own
+    if chat.extra_keys:
+        raise ValueError(f"{next(iter(chat.extra_keys))!r} stands beside gen_msa: drop one of the two")
+    return opinion_record
 
 
-def _foreign(chat: Turns, made_id: str) -> Example:
-    asked = [i for i, (role, _) in enumerate(chat.turns) if role == "user"]
-    if not asked:
+def _foreign_example(chat: ParsedChat, default_id: str) -> Example:
+    user_turns = [i for i, (role, _) in enumerate(chat.turns) if role == "user"]
+    if not user_turns:
         raise ValueError("there is no user turn")
-    last = asked[-1]
-    answers = chat.turns[last + 1 : last + 2]
+    last_user_turn = user_turns[-1]
+    answers = chat.turns[last_user_turn + 1 : last_user_turn + 2]
     answer = answers[0][1] if answers and answers[0][0] == "assistant" else None
-    used = (last,) if answer is None else (last, last + 1)
-    others = [t for i, t in enumerate(chat.turns) if i not in used]
-    turns: list[JsonValue] = [{"role": role, "text": text} for role, text in others]
-    if turns and "turns" in chat.rest:
+    used_turns = (last_user_turn,) if answer is None else (last_user_turn, last_user_turn + 1)
+    other_turns = [t for i, t in enumerate(chat.turns) if i not in used_turns]
+    turns: list[JsonValue] = [{"role": role, "text": text} for role, text in other_turns]
+    if turns and "turns" in chat.extra_keys:
         raise ValueError("the record has a key `turns` of its own")
     post = Post(
-        id=chat.id or made_id,
-        text=chat.turns[last][1],
-        media=images(chat.images),
-        meta={**chat.rest, **({"turns": turns} if turns else {})},
+        id=chat.id or default_id,
+        text=chat.turns[last_user_turn][1],
+        media=image_media(chat.images),
+        meta={**chat.extra_keys, **({"turns": turns} if turns else {})},
     )
-    return Example(post=post, opinions=() if answer is None else (_said(answer),))
+    return Example(post=post, opinions=() if answer is None else (_opinion_from_answer(answer),))
 
 
-def _said(answer: str) -> Opinion:
-    word = polarity_of(answer.strip().removesuffix("."))
-    status = Status.UNPARSED if word is None else Status.OK
-    return Opinion(by=GOLD, polarity=word, raw=answer, status=status)
+def _opinion_from_answer(answer: str) -> Opinion:
+    polarity = parse_polarity(answer.strip().removesuffix("."))
+    status = Status.UNPARSED if polarity is None else Status.OK
+    return Opinion(annotator=GOLD_ANNOTATOR, polarity=polarity, raw=answer, status=status)

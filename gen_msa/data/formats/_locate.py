@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from gen_msa.types import Aspect
 
 
-def locate(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
+def locate_aspects(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
     """An aspect for each term. The same term again means its next mention; `start=None` after that.
 
     A term listed more often than it is mentioned gives equal aspects, which `Post` refuses.
     """
-    taken: dict[str, int] = {}
-    found = []
+    next_offsets: dict[str, int] = {}
+    aspects = []
     for term in terms:
-        at = text.find(term, taken.get(term, 0)) if term else -1
+        at = text.find(term, next_offsets.get(term, 0)) if term else -1
         if at >= 0:
-            taken[term] = at + len(term)
-        elif term in taken:
-            taken[term] = len(text) + 1
-        found.append(Aspect(term=term, start=at if at >= 0 else None))
-    return tuple(found)
+            next_offsets[term] = at + len(term)
+        elif term in next_offsets:
+            next_offsets[term] = len(text) + 1
+        aspects.append(Aspect(term=term, start=at if at >= 0 else None))
+    return tuple(aspects)

@@ -12,9 +12,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from gen_msa.data.formats._locate import locate
-from gen_msa.data.formats._rows import gold, images, polarity_of
-from gen_msa.types import WHOLE_POST, Aspect, Example, Media, Opinion, Parse, Polarity, Post
+from gen_msa.data.formats._locate import locate_aspects
+from gen_msa.data.formats._rows import gold_opinion, image_media, parse_polarity
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
 
 
 class _Labelled(BaseModel):
@@ -22,11 +22,11 @@ class _Labelled(BaseModel):
 
     @field_validator("polarity", mode="before")
     @classmethod
-    def _any_case(cls, value: object) -> object:
-        return polarity_of(value) or value if isinstance(value, str) else value
+    def _normalize_polarity(cls, value: object) -> object:
+        return parse_polarity(value) or value if isinstance(value, str) else value
 
 
-class OwnAspect(_Labelled):
+class SimpleAspect(_Labelled):
     """An aspect with, perhaps, its place and its gold label.
 
     Without the key `start` the place is searched; `"start": null` says that it has none.
@@ -38,7 +38,7 @@ class OwnAspect(_Labelled):
     start: int | None = Field(default=None, ge=0)
 
 
-class OwnRow(_Labelled):
+class SimpleRow(_Labelled):
     """One post as a user writes it."""
 
     model_config = ConfigDict(extra="allow")
@@ -48,60 +48,60 @@ class OwnRow(_Labelled):
     id: str | int | None = None
     image: str | None = None
     images: str | list[str] = []
-    aspects: list[str | OwnAspect] | None = None
+    aspects: list[str | SimpleAspect] | None = None
     media: tuple[Media, ...] = ()
     parse: Parse | None = None
     meta: dict[str, JsonValue] = {}
 
     @field_validator("images", "media", "meta", mode="before")
     @classmethod
-    def _null_is_none_given(cls, value: object) -> object:
+    def _none_to_empty(cls, value: object) -> object:
         return () if value is None else value
 
     @model_validator(mode="after")
-    def _no_name_twice(self) -> Self:
-        twice = sorted(set(self.__pydantic_extra__) & set(self.meta))
-        if twice:
-            raise ValueError(f"{twice[0]!r} stands both in the row and in its meta")
+    def _check_duplicate_keys(self) -> Self:
+        duplicates = sorted(set(self.__pydantic_extra__) & set(self.meta))
+        if duplicates:
+            raise ValueError(f"{duplicates[0]!r} stands both in the row and in its meta")
         return self
 
-    def example(self, missing_id: str) -> Example:
+    def to_example(self, default_id: str) -> Example:
         """The row as an example; `missing_id` names it when it names itself not.
 
         Raises pydantic's `ValidationError` when an aspect is not where the row says.
         """
-        many = [self.images] if isinstance(self.images, str) else self.images
-        one = [self.image] if self.image else []
-        aspects = self._aspects()
+        listed_images = [self.images] if isinstance(self.images, str) else self.images
+        single_image = [self.image] if self.image else []
+        aspects = self._resolve_aspects()
         post = Post(
-            id=missing_id if self.id is None or self.id == "" else str(self.id),
+            id=default_id if self.id is None or self.id == "" else str(self.id),
             text=self.text,
-            media=(*images([*one, *many]), *self.media),
+            media=(*image_media([*single_image, *listed_images]), *self.media),
             aspects=aspects,
             parse=self.parse,
             meta={**self.meta, **self.__pydantic_extra__},
         )
-        return Example(post=post, opinions=self._labels(aspects))
+        return Example(post=post, opinions=self._gold_opinions(aspects))
 
-    def _aspects(self) -> tuple[Aspect, ...]:
-        given = self.aspects or []
-        searched = [a if isinstance(a, str) else a.term for a in given if _wants_place(a)]
-        places = iter(locate(self.text, searched))
+    def _resolve_aspects(self) -> tuple[Aspect, ...]:
+        aspect_specs = self.aspects or []
+        terms_to_locate = [a if isinstance(a, str) else a.term for a in aspect_specs if _needs_locating(a)]
+        located = iter(locate_aspects(self.text, terms_to_locate))
         return tuple(
-            next(places)
-            if isinstance(a, str) or _wants_place(a)
+            next(located)
+            if isinstance(a, str) or _needs_locating(a)
             else Aspect(term=a.term, start=a.start)
-            for a in given
+            for a in aspect_specs
         )
 
-    def _labels(self, aspects: tuple[Aspect, ...]) -> tuple[Opinion, ...]:
-        given = zip(self.aspects or [], aspects, strict=True)
+    def _gold_opinions(self, aspects: tuple[Aspect, ...]) -> tuple[Opinion, ...]:
+        pairs = zip(self.aspects or [], aspects, strict=True)
         by_aspect = [
-            gold(found, a.polarity) for a, found in given if isinstance(a, OwnAspect) and a.polarity
+            gold_opinion(aspect, a.polarity) for a, aspect in pairs if isinstance(a, SimpleAspect) and a.polarity
         ]
-        overall = [gold(WHOLE_POST, self.polarity)] if self.polarity else []
+        overall = [gold_opinion(OVERALL_ASPECT, self.polarity)] if self.polarity else []
         return (*by_aspect, *overall)
 
 
-def _wants_place(aspect: str | OwnAspect) -> bool:
+def _needs_locating(aspect: str | SimpleAspect) -> bool:
     return isinstance(aspect, str) or "start" not in aspect.model_fields_set

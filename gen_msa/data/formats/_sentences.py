@@ -10,11 +10,11 @@ longest first sentence, because a full stop hangs on what goes before. Knows not
 from collections.abc import Sequence
 from functools import cache
 
-LONGEST = 120
+MAX_TOKENS = 120
 """Tokens. A record of several sentences longer than this must say where they end."""
 
 
-def sentences_of(heads: Sequence[int]) -> list[int]:
+def split_sentences(heads: Sequence[int]) -> list[int]:
     """Number of tokens in each sentence. `heads` count from 1 in their own sentence; 0 is a root.
 
     Raises `ValueError` when no cut makes every sentence a tree, or when there are too many to try.
@@ -23,39 +23,39 @@ def sentences_of(heads: Sequence[int]) -> list[int]:
         return []
     if heads.count(0) == 1 and _is_tree(heads):
         return [len(heads)]
-    if len(heads) > LONGEST:
-        raise ValueError(f"head: no single tree, and over {LONGEST} tokens to tell sentences apart")
+    if len(heads) > MAX_TOKENS:
+        raise ValueError(f"head: no single tree, and over {MAX_TOKENS} tokens to tell sentences apart")
 
     @cache
-    def best(begin: int) -> tuple[int, list[int]] | None:
+    def best_split_from(begin: int) -> tuple[int, list[int]] | None:
         if begin == len(heads):
             return 0, []
-        found: tuple[int, list[int]] | None = None
+        best_split: tuple[int, list[int]] | None = None
         for end in range(len(heads), begin, -1):
-            own = heads[begin:end]
-            rest = best(end) if _is_tree(own) else None
-            if rest and (found is None or _crossings(own) + rest[0] < found[0]):
-                found = _crossings(own) + rest[0], [end - begin, *rest[1]]
-        return found
+            segment = heads[begin:end]
+            remainder = best_split_from(end) if _is_tree(segment) else None
+            if remainder and (best_split is None or _crossings(segment) + remainder[0] < best_split[0]):
+                best_split = _crossings(segment) + remainder[0], [end - begin, *remainder[1]]
+        return best_split
 
-    cut = best(0)
-    if cut is None:
+    split = best_split_from(0)
+    if split is None:
         raise ValueError("head: the heads form no trees")
-    return cut[1]
+    return split[1]
 
 
 def _is_tree(heads: Sequence[int]) -> bool:
     if heads.count(0) != 1 or not all(0 <= h <= len(heads) for h in heads):
         return False
-    sound = {heads.index(0)}
+    reaches_root = {heads.index(0)}
     for token in range(len(heads)):
-        way: set[int] = set()
-        while token not in sound and token not in way:
-            way.add(token)
+        path: set[int] = set()
+        while token not in reaches_root and token not in path:
+            path.add(token)
             token = heads[token] - 1
-        if token not in sound:
+        if token not in reaches_root:
             return False
-        sound |= way
+        reaches_root |= path
     return True
 
 
@@ -64,7 +64,7 @@ def _crossings(heads: Sequence[int]) -> int:
     return sum(a < c < b < d for a, b in arcs for c, d in arcs)
 
 
-def heads_in_record(heads: Sequence[int], sizes: Sequence[int]) -> list[int]:
+def to_record_heads(heads: Sequence[int], sizes: Sequence[int]) -> list[int]:
     """0-based heads in the whole record, -1 for a root, from heads counted in each sentence.
 
     Raises `ValueError` when `sizes` do not add up or a head points outside its sentence.
@@ -74,14 +74,14 @@ def heads_in_record(heads: Sequence[int], sizes: Sequence[int]) -> list[int]:
     out: list[int] = []
     for size in sizes:
         begin = len(out)
-        own = heads[begin : begin + size]
-        if not all(0 <= h <= size for h in own):
+        sentence_heads = heads[begin : begin + size]
+        if not all(0 <= h <= size for h in sentence_heads):
             raise ValueError("head: a head outside its sentence")
-        out += [begin + h - 1 if h else -1 for h in own]
+        out += [begin + h - 1 if h else -1 for h in sentence_heads]
     return out
 
 
-def heads_in_sentences(heads: Sequence[int]) -> tuple[list[int], list[int]]:
+def to_sentence_heads(heads: Sequence[int]) -> tuple[list[int], list[int]]:
     """The sizes of the sentences, and heads as a record writes them, from 0-based heads.
 
     Cuts wherever no arc crosses and both sides have a root, so each sentence is as short as can be.
@@ -91,20 +91,20 @@ def heads_in_sentences(heads: Sequence[int]) -> tuple[list[int], list[int]]:
     for i in range(count - 1, -1, -1):
         lowest[i] = min(lowest[i + 1], heads[i]) if heads[i] >= 0 else lowest[i + 1]
         roots[i] = roots[i + 1] + (heads[i] < 0)
-    sizes, written, begin, highest = [], [], 0, -1
+    sizes, sentence_heads, begin, highest = [], [], 0, -1
     for end in range(1, count + 1):
         highest = max(highest, heads[end - 1])
-        apart = highest < end <= lowest[end] and 0 < roots[end] < roots[begin]
-        if apart or end == count:
-            written += [h - begin + 1 if h >= 0 else 0 for h in heads[begin:end]]
+        can_split = highest < end <= lowest[end] and 0 < roots[end] < roots[begin]
+        if can_split or end == count:
+            sentence_heads += [h - begin + 1 if h >= 0 else 0 for h in heads[begin:end]]
             sizes.append(end - begin)
             begin = end
-    return sizes, written
+    return sizes, sentence_heads
 
 
-def must_say(sizes: Sequence[int], heads: Sequence[int]) -> bool:
+def needs_sentence_sizes(sizes: Sequence[int], heads: Sequence[int]) -> bool:
     """Whether a record has to name its sentences, because its heads would be cut otherwise."""
     try:
-        return sentences_of(heads) != list(sizes)
+        return split_sentences(heads) != list(sizes)
     except ValueError:
         return True

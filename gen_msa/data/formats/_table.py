@@ -15,16 +15,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from gen_msa.data.formats._rows import Line, rejected
+from gen_msa.data.formats._rows import NumberedLine, reject_row
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.jsonl import MAX_LINE
+from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Rejected
 
 _BOM = b"\xef\xbb\xbf"
-_MEND = "give every row as many cells as the header, and close every quote"
+_HINT = "give every row as many cells as the header, and close every quote"
 
 
-class Record(NamedTuple):
+class TableRecord(NamedTuple):
     """One record: the 1-based line it starts on, its cells by column, and its bytes."""
 
     line: int
@@ -44,104 +44,104 @@ def record_bytes(cells: Iterable[object], path: Path) -> bytes:
     return out.getvalue().encode()
 
 
-def records(file: IO[bytes], path: Path, need: Sequence[str]) -> Iterator[Record | Rejected]:
+def iter_table_records(file: IO[bytes], path: Path, required: Sequence[str]) -> Iterator[TableRecord | Rejected]:
     """Every record below the header of an open file; `path` tells its delimiter and its name.
 
     Raises `UserError` when the header lacks a column of `need` or names one twice.
     """
-    stream = _Stream(file, path)
+    stream = _RecordReader(file, path)
     columns: list[str] | None = None
     for item in stream:
         if isinstance(item, Rejected):
             yield item
         elif columns is None:
-            columns = _columns(path, item, need)
+            columns = _columns(path, item, required)
         elif len(item) != len(columns):
-            yield stream.give_up(f"{len(item)} cells for {len(columns)} columns")
+            yield stream.reject_first_line(f"{len(item)} cells for {len(columns)} columns")
         else:
-            line, raw = stream.place()
-            yield Record(line, dict(zip(columns, item, strict=True)), raw)
+            line, raw = stream.position()
+            yield TableRecord(line, dict(zip(columns, item, strict=True)), raw)
 
 
-def _columns(path: Path, header: list[str], need: Sequence[str]) -> list[str]:
+def _columns(path: Path, header: list[str], required: Sequence[str]) -> list[str]:
     columns = [c.strip() for c in header]
-    for name in need:
+    for name in required:
         if name not in columns:
-            known = did_you_mean(name, columns)
-            raise UserError(f"{path} has no column {name!r}", mend=f"{known}; or say --format NAME")
-    twice = sorted({c for c in columns if columns.count(c) > 1})
-    if twice:
-        raise UserError(f"{path} has two columns named {twice[0]!r}", mend="rename one of them")
+            suggestion = did_you_mean(name, columns)
+            raise UserError(f"{path} has no column {name!r}", hint=f"{suggestion}; or say --format NAME")
+    duplicates = sorted({c for c in columns if columns.count(c) > 1})
+    if duplicates:
+        raise UserError(f"{path} has two columns named {duplicates[0]!r}", hint="rename one of them")
     return columns
 
 
-class _TooLong(Exception):
+class _RecordTooLong(Exception):
     """A record grew over the limit, so its quotes are not to be trusted."""
 
 
-class _Stream:
+class _RecordReader:
     """The cells of one record after another; a record can be given up after its first line."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._path = path
-        self._lines = _whole_lines(file, path)
-        self._again: deque[Line | Rejected] = deque()
-        self._held: list[Line] = []
+        self._lines = _bounded_lines(file, path)
+        self._pushed_back: deque[NumberedLine | Rejected] = deque()
+        self._current_lines: list[NumberedLine] = []
         # The csv module's own limit (128 kB a cell) is global and lower than the house's.
-        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
     def __iter__(self) -> Iterator[list[str] | Rejected]:
-        while (line := self._next()) is not None:
+        while (line := self._next_line()) is not None:
             if isinstance(line, Rejected):
                 yield line
             elif line[1].strip():
-                self._held = [line]
-                yield self._cells()
+                self._current_lines = [line]
+                yield self._parse_cells()
 
-    def place(self) -> tuple[int, bytes]:
+    def position(self) -> tuple[int, bytes]:
         """The first line's number and all the bytes of the record just given."""
-        return self._held[0][0], b"".join(b for _, b in self._held)
+        return self._current_lines[0][0], b"".join(b for _, b in self._current_lines)
 
-    def give_up(self, reason: str) -> Rejected:
+    def reject_first_line(self, reason: str) -> Rejected:
         """Reject the first line of the record just given; its other lines are read anew."""
-        (number, first), *others = self._held
-        self._again.extendleft(reversed(others))
-        return rejected(self._path, number, reason, first.rstrip(b"\r\n"), _MEND)
+        (number, first), *other_lines = self._current_lines
+        self._pushed_back.extendleft(reversed(other_lines))
+        return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), _HINT)
 
-    def _cells(self) -> list[str] | Rejected:
-        reader = csv.reader(self._feed(), delimiter=delimiter_of(self._path), strict=True)
+    def _parse_cells(self) -> list[str] | Rejected:
+        reader = csv.reader(self._iter_text_lines(), delimiter=delimiter_of(self._path), strict=True)
         try:
             return next(reader)
-        except (csv.Error, UnicodeDecodeError, _TooLong) as e:
-            return self.give_up(str(e))
+        except (csv.Error, UnicodeDecodeError, _RecordTooLong) as e:
+            return self.reject_first_line(str(e))
 
-    def _feed(self) -> Iterator[str]:
-        yield self._held[0][1].decode()
-        size = len(self._held[0][1])
-        while (line := self._next()) is not None:
+    def _iter_text_lines(self) -> Iterator[str]:
+        yield self._current_lines[0][1].decode()
+        size = len(self._current_lines[0][1])
+        while (line := self._next_line()) is not None:
             if isinstance(line, Rejected):
-                self._again.appendleft(line)
-                raise _TooLong("an overlong line stands in a quoted cell")
-            self._held.append(line)
+                self._pushed_back.appendleft(line)
+                raise _RecordTooLong("an overlong line stands in a quoted cell")
+            self._current_lines.append(line)
             size += len(line[1])
-            if size > MAX_LINE:
-                raise _TooLong(f"record over the limit of {MAX_LINE} bytes: is a quote not closed?")
+            if size > MAX_LINE_BYTES:
+                raise _RecordTooLong(f"record over the limit of {MAX_LINE_BYTES} bytes: is a quote not closed?")
             yield line[1].decode()
 
-    def _next(self) -> Line | Rejected | None:
-        return self._again.popleft() if self._again else next(self._lines, None)
+    def _next_line(self) -> NumberedLine | Rejected | None:
+        return self._pushed_back.popleft() if self._pushed_back else next(self._lines, None)
 
 
-def _whole_lines(file: IO[bytes], path: Path) -> Iterator[Line | Rejected]:
+def _bounded_lines(file: IO[bytes], path: Path) -> Iterator[NumberedLine | Rejected]:
     """Lines with their ends, blank ones too: inside a quoted cell both matter."""
     number = 0
-    while chunk := file.readline(MAX_LINE + 1):
+    while chunk := file.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(chunk) <= MAX_LINE:
+        if len(chunk) <= MAX_LINE_BYTES:
             yield number, chunk.removeprefix(_BOM) if number == 1 else chunk
             continue
-        size, rest = len(chunk), chunk
-        while not rest.endswith(b"\n") and (rest := file.readline(MAX_LINE)):
-            size += len(rest)
-        reason = f"line of {size} bytes is over the limit of {MAX_LINE}"
-        yield rejected(path, number, reason, chunk, "split the post")
+        size, tail = len(chunk), chunk
+        while not tail.endswith(b"\n") and (tail := file.readline(MAX_LINE_BYTES)):
+            size += len(tail)
+        reason = f"line of {size} bytes is over the limit of {MAX_LINE_BYTES}"
+        yield reject_row(path, number, reason, chunk, "split the post")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gen_msa.types import Aspect
 
 
-class Span(BaseModel):
+class WordSpan(BaseModel):
     """Words `from` up to, not including, `to`; `term` repeats them."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -34,20 +34,20 @@ def starts_of(words: Sequence[str]) -> list[int]:
     return list(accumulate((len(w) + 1 for w in words[:-1]), initial=0)) if words else []
 
 
-def aspect_at(words: Sequence[str], starts: Sequence[int], begin: int, end: int) -> Aspect:
+def aspect_from_words(words: Sequence[str], starts: Sequence[int], begin: int, end: int) -> Aspect:
     """The aspect made of some words."""
     return Aspect(term=" ".join(words[begin:end]), start=starts[begin])
 
 
-def place(words: Sequence[str], starts: Sequence[int], span: Span) -> Aspect:
+def aspect_from_span(words: Sequence[str], starts: Sequence[int], span: WordSpan) -> Aspect:
     """The aspect of a span. Raises `ValueError` when the words there are not its term."""
     if span.begin >= span.end or list(words[span.begin : span.end]) != span.term:
-        found = " ".join(words[span.begin : span.end])
-        raise ValueError(f"aspects: {' '.join(span.term)!r} is not at {span.begin}: {found!r} is")
-    return aspect_at(words, starts, span.begin, span.end)
+        actual = " ".join(words[span.begin : span.end])
+        raise ValueError(f"aspects: {' '.join(span.term)!r} is not at {span.begin}: {actual!r} is")
+    return aspect_from_words(words, starts, span.begin, span.end)
 
 
-def span_of(words: Sequence[str], aspect: Aspect) -> tuple[int, int] | None:
+def word_span(words: Sequence[str], aspect: Aspect) -> tuple[int, int] | None:
     """The words an aspect covers; None unless it begins and ends where words do."""
     if aspect.start is None or not all(words):
         return None
@@ -58,19 +58,19 @@ def span_of(words: Sequence[str], aspect: Aspect) -> tuple[int, int] | None:
     return starts.index(aspect.start), ends.index(aspect.end) + 1
 
 
-def nearest(words: Sequence[str], span: Span) -> tuple[int, int] | None:
+def nearest_span(words: Sequence[str], span: WordSpan) -> tuple[int, int] | None:
     """Where a span's term stands as whole words: at `from`, else after it, else before it.
 
     Files whose words were cut anew after the spans were counted point a little too early. Blanks do
     not matter: `["Square", "Trade"]` is found in `["SquareTrade"]`.
     """
-    wanted = "".join(span.term).replace(" ", "")
+    target = "".join(span.term).replace(" ", "")
     order = [*range(span.begin, len(words)), *reversed(range(min(span.begin, len(words))))]
-    for begin in order if wanted else []:
-        got, end = "", begin
-        while end < len(words) and len(got) < len(wanted):
-            got += words[end].replace(" ", "")
+    for begin in order if target else []:
+        candidate, end = "", begin
+        while end < len(words) and len(candidate) < len(target):
+            candidate += words[end].replace(" ", "")
             end += 1
-        if got == wanted:
+        if candidate == target:
             return begin, end
     return None

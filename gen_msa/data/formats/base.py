@@ -45,6 +45,6 @@ def format_of(path: Path, name: str | None = None) -> Format:
         return formats[name]
     by_suffix = {s: n for n in formats.names() for s in formats[n].suffixes}
     if path.suffix not in by_suffix:
-        known = did_you_mean(path.suffix, by_suffix)
-        raise UserError(f"cannot tell the format of {path}", mend=f"say --format NAME; {known}")
+        suggestion = did_you_mean(path.suffix, by_suffix)
+        raise UserError(f"cannot tell the format of {path}", hint=f"say --format NAME; {suggestion}")
     return formats[by_suffix[path.suffix]]

@@ -20,12 +20,12 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from gen_msa.data.formats._cells import COLUMNS, cells_of
-from gen_msa.data.formats._joined import Joined
-from gen_msa.data.formats._rows import Rows, checked, no_room
-from gen_msa.data.formats._table import record_bytes, records
+from gen_msa.data.formats._cells import COLUMNS, rows_from_example
+from gen_msa.data.formats._joined import PostJoiner
+from gen_msa.data.formats._rows import ExampleStream, check_round_trip, unsupported_field_error
+from gen_msa.data.formats._table import record_bytes, iter_table_records
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE, whole
+from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write
 from gen_msa.types import Example
 
 
@@ -36,26 +36,26 @@ class Csv:
     suffixes: tuple[str, ...] = (".csv", ".tsv")
     about = "CSV or TSV with a header: `text`, and perhaps id, images, aspect, start, polarity."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a row that cannot be read is `Rejected` on its own."""
         with path.open("rb") as f:
-            yield from Joined(path, records(f, path, need=("text",)))
+            yield from PostJoiner(path, iter_table_records(f, path, required=("text",)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """The examples under a fixed header. Raises `UserError` naming a field without room."""
         header = record_bytes(COLUMNS, path)
 
         def dump(example: Example, number: int) -> list[bytes]:
-            rows = [record_bytes(cells, path) for cells in cells_of(example)]
-            if max(map(len, rows)) > MAX_LINE:
-                raise no_room("csv", example, "the length", f"a row is over {MAX_LINE} bytes")
+            rows = [record_bytes(cells, path) for cells in rows_from_example(example)]
+            if max(map(len, rows)) > MAX_LINE_BYTES:
+                raise unsupported_field_error("csv", example, "the length", f"a row is over {MAX_LINE_BYTES} bytes")
             return rows
 
-        def parse(rows: list[bytes], number: int) -> Rows:
+        def parse(rows: list[bytes], number: int) -> ExampleStream:
             file = io.BytesIO(header + b"".join(rows))
-            return iter(Joined(path, records(file, path, need=("text",))))
+            return iter(PostJoiner(path, iter_table_records(file, path, required=("text",))))
 
-        with whole(path) as f:
+        with atomic_write(path) as f:
             f.write(header)
-            for rows in checked("csv", examples, dump, parse, joins=True):
+            for rows in check_round_trip("csv", examples, dump, parse, joins_adjacent=True):
                 f.writelines(rows)

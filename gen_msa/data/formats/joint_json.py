@@ -16,9 +16,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import parsed, records, write_array
-from gen_msa.data.formats._rows import GOLD, Line, Rows, checked, gold, images, no_room
-from gen_msa.data.formats._words import Span, place, span_of, starts_of
+from gen_msa.data.formats._array import parse_records, iter_records, write_array
+from gen_msa.data.formats._rows import GOLD_ANNOTATOR, NumberedLine, ExampleStream, check_round_trip, gold_opinion, image_media, unsupported_field_error
+from gen_msa.data.formats._words import WordSpan, aspect_from_span, word_span, starts_of
 from gen_msa.data.formats.base import formats
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
 
@@ -27,7 +27,7 @@ _NAMES = {p: label for label, p in _LABELS.items()}
 _TAGS = ("x_pos", "u_pos")
 
 
-class _Aspect(Span):
+class _Aspect(WordSpan):
     polarity: Literal["NEG", "NEU", "POS"]
 
 
@@ -43,20 +43,20 @@ class _Record(BaseModel):
     x_pos: list[str] | None = None
     u_pos: list[str] | None = None
 
-    def example(self, number: int) -> Example:
+    def to_example(self, number: int) -> Example:
         if any(o.get("term") for o in self.opinions):
             raise ValueError("opinions: this reader knows no opinion words")
         starts = starts_of(self.words)
-        found = [(place(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects]
+        labelled_aspects = [(aspect_from_span(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects]
         tags = {k: v for k in _TAGS if (v := getattr(self, k)) is not None}
         post = Post(
-            id=self.id or _made_id(self.image_id, number),
+            id=self.id or _default_id(self.image_id, number),
             text=" ".join(self.words),
-            media=images([self.image_id]),
-            aspects=tuple(a for a, _ in found),
+            media=image_media([self.image_id]),
+            aspects=tuple(a for a, _ in labelled_aspects),
             meta=tags,
         )
-        return Example(post=post, opinions=tuple(gold(a, p) for a, p in found))
+        return Example(post=post, opinions=tuple(gold_opinion(a, p) for a, p in labelled_aspects))
 
 
 @formats.register
@@ -66,48 +66,48 @@ class JointJson:
     suffixes: tuple[str, ...] = ()
     about = "Joint extraction JSON: words, aspects as spans of words with POS/NEU/NEG, a picture."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a record that cannot be read is `Rejected`."""
-        return _parse(path, records(path))
+        return _parse(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One record a post. Raises `UserError` naming a field without room."""
-        groups = checked("joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n)))
+        groups = check_round_trip("joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n)))
         write_array(path, groups)
 
 
-def _made_id(picture: str, number: int) -> str:
-    return f"{PurePosixPath(picture).stem}-{number}"
+def _default_id(image: str, number: int) -> str:
+    return f"{PurePosixPath(image).stem}-{number}"
 
 
-def _parse(path: Path, found: Iterable[Line | Rejected]) -> Rows:
-    def make(raw: bytes, number: int) -> Example:
-        return _Record.model_validate_json(raw).example(number)
+def _parse(path: Path, items: Iterable[NumberedLine | Rejected]) -> ExampleStream:
+    def build_example(raw: bytes, number: int) -> Example:
+        return _Record.model_validate_json(raw).to_example(number)
 
-    return parsed(path, found, make)
+    return parse_records(path, items, build_example)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
     post = example.post
     if len(post.media) != 1:
-        raise no_room("joint_json", example, "post.media", "exactly one picture a post")
+        raise unsupported_field_error("joint_json", example, "post.media", "exactly one picture a post")
     words = post.text.split(" ") if post.text else []
-    picture = post.media[0].path
-    record: dict[str, Any] = {"words": words, "image_id": picture, "aspects": []}
+    image = post.media[0].path
+    record: dict[str, Any] = {"words": words, "image_id": image, "aspects": []}
     for opinion in example.opinions:
-        record["aspects"].append(_labelled(example, words, opinion))
+        record["aspects"].append(_aspect_record(example, words, opinion))
     record["opinions"] = [{"term": []}]
     record |= {k: post.meta[k] for k in _TAGS if k in post.meta}
-    own = {} if post.id == _made_id(picture, number) else {"id": post.id}
-    return [to_json(own | record)]
+    explicit_id = {} if post.id == _default_id(image, number) else {"id": post.id}
+    return [to_json(explicit_id | record)]
 
 
-def _labelled(example: Example, words: list[str], opinion: Opinion) -> dict[str, Any]:
-    if opinion.by != GOLD or opinion.polarity is None:
-        raise no_room("joint_json", example, "opinions", "gold labels only")
-    span = span_of(words, opinion.aspect)
+def _aspect_record(example: Example, words: list[str], opinion: Opinion) -> dict[str, Any]:
+    if opinion.annotator != GOLD_ANNOTATOR or opinion.polarity is None:
+        raise unsupported_field_error("joint_json", example, "opinions", "gold labels only")
+    span = word_span(words, opinion.aspect)
     if span is None:
-        raise no_room("joint_json", example, "post.aspects", "whole words only")
+        raise unsupported_field_error("joint_json", example, "post.aspects", "whole words only")
     begin, end = span
     label = _NAMES[opinion.polarity]
     return {"from": begin, "to": end, "polarity": label, "term": words[begin:end]}

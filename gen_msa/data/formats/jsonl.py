@@ -14,23 +14,23 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
-from gen_msa.data.formats._own import OwnRow
-from gen_msa.data.formats._rows import Line, Rows, checked, no_room, rejected
+from gen_msa.data.formats._own import SimpleRow
+from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, unsupported_field_error, reject_row
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE, lines, reason_of, whole
+from gen_msa.jsonl import MAX_LINE_BYTES, read_lines, format_validation_error, atomic_write
 from gen_msa.types import Example, Rejected
 
 _BOM = b"\xef\xbb\xbf"
-_MEND = "each line must be one JSON object with `post`, or with `text` and perhaps `aspects`"
+_HINT = "each line must be one JSON object with `post`, or with `text` and perhaps `aspects`"
 
 
-def _kind(row: object) -> str:
+def _row_kind(row: object) -> str:
     return "example" if isinstance(row, dict) and "post" in row else "row"
 
 
-_EITHER: TypeAdapter[Example | OwnRow] = TypeAdapter(
+_EXAMPLE_OR_ROW: TypeAdapter[Example | SimpleRow] = TypeAdapter(
     Annotated[
-        Annotated[Example, Tag("example")] | Annotated[OwnRow, Tag("row")], Discriminator(_kind)
+        Annotated[Example, Tag("example")] | Annotated[SimpleRow, Tag("row")], Discriminator(_row_kind)
     ]
 )
 
@@ -42,29 +42,29 @@ class Jsonl:
     suffixes: tuple[str, ...] = (".jsonl", ".ndjson")
     about = "JSON lines: one example a line, or rows of your own with `text`, `image`, `aspects`."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every line, in order; a bad one is `Rejected`."""
-        return _parse(path, lines(path))
+        return _parse(path, read_lines(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One example a line. Raises `UserError` for a line that would be too long to read."""
-        with whole(path) as f:
-            for records in checked("jsonl", examples, _dump, lambda r, n: _back(path, r)):
+        with atomic_write(path) as f:
+            for records in check_round_trip("jsonl", examples, _dump, lambda r, n: _parse_back(path, r)):
                 f.writelines(r + b"\n" for r in records)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
     line = example.model_dump_json().encode()
-    if len(line) > MAX_LINE:
-        raise no_room("jsonl", example, "the length", f"{len(line)} bytes, over {MAX_LINE}")
+    if len(line) > MAX_LINE_BYTES:
+        raise unsupported_field_error("jsonl", example, "the length", f"{len(line)} bytes, over {MAX_LINE_BYTES}")
     return [line]
 
 
-def _back(path: Path, records: list[bytes]) -> Rows:
+def _parse_back(path: Path, records: list[bytes]) -> ExampleStream:
     return _parse(path, enumerate(records, 1))
 
 
-def _parse(path: Path, rows: Iterable[Line | Rejected]) -> Iterator[Example | Rejected]:
+def _parse(path: Path, rows: Iterable[NumberedLine | Rejected]) -> Iterator[Example | Rejected]:
     for row in rows:
         if isinstance(row, Rejected):
             yield row
@@ -75,7 +75,7 @@ def _parse(path: Path, rows: Iterable[Line | Rejected]) -> Iterator[Example | Re
 
 def _example(path: Path, number: int, line: bytes) -> Example | Rejected:
     try:
-        row = _EITHER.validate_json(line)
-        return row if isinstance(row, Example) else row.example(f"{path.stem}-{number}")
+        row = _EXAMPLE_OR_ROW.validate_json(line)
+        return row if isinstance(row, Example) else row.to_example(f"{path.stem}-{number}")
     except ValidationError as e:
-        return rejected(path, number, reason_of(e), line, _MEND)
+        return reject_row(path, number, format_validation_error(e), line, _HINT)

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import records, write_array
-from gen_msa.data.formats._chat import dump, parse
-from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.data.formats._array import iter_records, write_array
+from gen_msa.data.formats._chat import dump_records, parse_chat_records
+from gen_msa.data.formats._rows import ExampleStream, check_round_trip
 from gen_msa.data.formats._turns import PLACEHOLDER
 from gen_msa.data.formats.base import formats
 from gen_msa.types import Example
@@ -29,25 +29,25 @@ class Llava:
     suffixes: tuple[str, ...] = ()
     about = "LLaVA JSON: id, image, conversations of human and gpt with <image>."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a record that cannot be read is `Rejected`."""
-        return parse(path, records(path))
+        return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One record an opinion. Raises `UserError` naming a field without room."""
-        groups = checked(
-            "llava", examples, _dump, lambda r, n: parse(path, enumerate(r, 1)), joins=True
+        groups = check_round_trip(
+            "llava", examples, _dump, lambda r, n: parse_chat_records(path, enumerate(r, 1)), joins_adjacent=True
         )
         write_array(path, groups)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
-    return [to_json(r) for r in dump("llava", example, _turns, placeholders=True)]
+    return [to_json(r) for r in dump_records("llava", example, _turns, placeholders=True)]
 
 
 def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:
-    shown = f"{PLACEHOLDER}\n" * len(images) + question
-    turns = [{"from": "human", "value": shown}]
+    user_text = f"{PLACEHOLDER}\n" * len(images) + question
+    turns = [{"from": "human", "value": user_text}]
     if answer is not None:
         turns.append({"from": "gpt", "value": answer})
     image = {"image": images[0] if len(images) == 1 else images} if images else {}

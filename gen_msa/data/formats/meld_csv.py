@@ -16,18 +16,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gen_msa.data.formats._rows import GOLD, Rows, checked, gold, no_room, polarity_of, rejected
-from gen_msa.data.formats._table import Record, record_bytes, records
+from gen_msa.data.formats._rows import GOLD_ANNOTATOR, ExampleStream, check_round_trip, gold_opinion, unsupported_field_error, parse_polarity, reject_row
+from gen_msa.data.formats._table import TableRecord, record_bytes, iter_table_records
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE, reason_of, whole
-from gen_msa.types import WHOLE_POST, Example, Post, Rejected
+from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error, atomic_write
+from gen_msa.types import OVERALL_ASPECT, Example, Post, Rejected
 
 _COLUMNS = (
     *("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
     *("Season", "Episode", "StartTime", "EndTime", "id"),
 )
-_OWN = ("Utterance", "Emotion", "Sentiment", "id")
-_NEED = ("Utterance", "Sentiment", "Dialogue_ID", "Utterance_ID")
+_MAPPED_COLUMNS = ("Utterance", "Emotion", "Sentiment", "id")
+_REQUIRED_COLUMNS = ("Utterance", "Sentiment", "Dialogue_ID", "Utterance_ID")
 
 
 @formats.register
@@ -37,10 +37,10 @@ class MeldCsv:
     suffixes: tuple[str, ...] = ()
     about = "MELD CSV: utterances of dialogues with sentiment and emotion."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every utterance, in order; a row that cannot be read is `Rejected`."""
         with path.open("rb") as f:
-            yield from _parse(path, records(f, path, _NEED))
+            yield from _parse(path, iter_table_records(f, path, _REQUIRED_COLUMNS))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One row a post. Raises `UserError` naming a field without room."""
@@ -48,54 +48,54 @@ class MeldCsv:
 
         def dump(example: Example, number: int) -> list[bytes]:
             row = record_bytes(_cells(example), path)
-            if len(row) > MAX_LINE:
-                raise no_room("meld_csv", example, "post.text", f"a row is over {MAX_LINE} bytes")
+            if len(row) > MAX_LINE_BYTES:
+                raise unsupported_field_error("meld_csv", example, "post.text", f"a row is over {MAX_LINE_BYTES} bytes")
             return [row]
 
-        def back(rows: list[bytes], number: int) -> Rows:
-            return _parse(path, records(io.BytesIO(header + b"".join(rows)), path, _NEED))
+        def parse_back(rows: list[bytes], number: int) -> ExampleStream:
+            return _parse(path, iter_table_records(io.BytesIO(header + b"".join(rows)), path, _REQUIRED_COLUMNS))
 
-        with whole(path) as f:
+        with atomic_write(path) as f:
             f.write(header)
-            for rows in checked("meld_csv", examples, dump, back):
+            for rows in check_round_trip("meld_csv", examples, dump, parse_back):
                 f.writelines(rows)
 
 
-def _parse(path: Path, found: Iterable[Record | Rejected]) -> Iterator[Example | Rejected]:
-    for record in found:
+def _parse(path: Path, records: Iterable[TableRecord | Rejected]) -> Iterator[Example | Rejected]:
+    for record in records:
         if isinstance(record, Rejected):
             yield record
             continue
         try:
             yield _example(path, record.cells)
         except ValueError as e:
-            reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
-            mend = "see the columns in the docstring"
-            yield rejected(path, record.line, reason, record.raw.rstrip(b"\r\n"), mend)
+            reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
+            hint = "see the columns in the docstring"
+            yield reject_row(path, record.line, reason, record.raw.rstrip(b"\r\n"), hint)
 
 
 def _example(path: Path, cells: dict[str, str]) -> Example:
-    polarity = polarity_of(cells["Sentiment"])
+    polarity = parse_polarity(cells["Sentiment"])
     if polarity is None:
         raise ValueError(f"opinions.polarity: {cells['Sentiment']!r} is no sentiment")
     emotion = cells.get("Emotion")
-    made_id = f"{path.stem}-{cells['Dialogue_ID']}-{cells['Utterance_ID']}"
+    default_id = f"{path.stem}-{cells['Dialogue_ID']}-{cells['Utterance_ID']}"
     post = Post(
-        id=cells.get("id") or made_id,
+        id=cells.get("id") or default_id,
         text=cells["Utterance"],
-        meta={k: v for k, v in cells.items() if k not in _OWN and v},
+        meta={k: v for k, v in cells.items() if k not in _MAPPED_COLUMNS and v},
     )
-    how = {"emotion": emotion} if emotion else {}
+    provenance = {"emotion": emotion} if emotion else {}
     return Example(
-        post=post, opinions=(gold(WHOLE_POST, polarity).model_copy(update={"how": how}),)
+        post=post, opinions=(gold_opinion(OVERALL_ASPECT, polarity).model_copy(update={"how": provenance}),)
     )
 
 
 def _cells(example: Example) -> list[object]:
     post = example.post
-    if len(example.opinions) != 1 or not example.said_by(GOLD):
-        raise no_room("meld_csv", example, "opinions", "exactly one, by gold")
+    if len(example.opinions) != 1 or not example.opinions_by(GOLD_ANNOTATOR):
+        raise unsupported_field_error("meld_csv", example, "opinions", "exactly one, by gold")
     opinion = example.opinions[0]
-    own = {"Utterance": post.text, "id": post.id, "Sentiment": opinion.polarity}
-    own["Emotion"] = opinion.how.get("emotion", "")
-    return [own[c] if c in own else post.meta.get(c) for c in _COLUMNS]
+    mapped_cells = {"Utterance": post.text, "id": post.id, "Sentiment": opinion.polarity}
+    mapped_cells["Emotion"] = opinion.provenance.get("emotion", "")
+    return [mapped_cells[c] if c in mapped_cells else post.meta.get(c) for c in _COLUMNS]

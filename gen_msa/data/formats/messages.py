@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import records
-from gen_msa.data.formats._chat import dump, parse
-from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.data.formats._array import iter_records
+from gen_msa.data.formats._chat import dump_records, parse_chat_records
+from gen_msa.data.formats._rows import ExampleStream, check_round_trip
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import whole
+from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
 
 
@@ -30,20 +30,20 @@ class Messages:
     suffixes: tuple[str, ...] = ()
     about = "Hugging Face messages + images (TRL): one JSON line an opinion, pictures as parts."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a record that cannot be read is `Rejected`."""
-        return parse(path, records(path))
+        return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One line an opinion. Raises `UserError` naming a field without room."""
-        back = lambda r, n: parse(path, enumerate(r, 1))  # noqa: E731 -- one line, used once
-        with whole(path) as f:
-            for group in checked("messages", examples, _dump, back, joins=True):
+        parse_back = lambda r, n: parse_chat_records(path, enumerate(r, 1))  # noqa: E731 -- one line, used once
+        with atomic_write(path) as f:
+            for group in check_round_trip("messages", examples, _dump, parse_back, joins_adjacent=True):
                 f.writelines(record + b"\n" for record in group)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
-    return [to_json(r) for r in dump("messages", example, _turns, placeholders=False)]
+    return [to_json(r) for r in dump_records("messages", example, _turns, placeholders=False)]
 
 
 def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from gen_msa.data.formats._own import OwnRow
-from gen_msa.data.formats._rows import Rows, lost, rejected
+from gen_msa.data.formats._own import SimpleRow
+from gen_msa.data.formats._rows import ExampleStream, round_trip_error, reject_row
 from gen_msa.data.formats.base import formats
 from gen_msa.errors import UserError
-from gen_msa.jsonl import reason_of, whole
+from gen_msa.jsonl import format_validation_error, atomic_write
 from gen_msa.types import Example, Polarity, Rejected
 
-_BATCH = 500
+_BATCH_ROWS = 500
 """Rows held at once; also the size of a row group."""
 
 _ASPECT = pa.struct([("term", pa.string()), ("start", pa.int64())])
@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-_ANY = TypeAdapter(Any)
+_ANY_ADAPTER = TypeAdapter(Any)
 
 
 @formats.register
@@ -67,7 +67,7 @@ class Parquet:
     suffixes: tuple[str, ...] = (".parquet",)
     about = "Parquet with one row a post: lossless; or a table of your own with a `text` column."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every row, in order. Raises `UserError` when the file is not Parquet or has no `text`."""
         try:
             file = pq.ParquetFile(path, memory_map=False)
@@ -76,20 +76,20 @@ class Parquet:
             raise UserError(f"{path} cannot be read as Parquet: {e}") from None
         with file:
             if "text" not in names:
-                raise UserError(f"{path} has no column 'text'", mend=f"it has {', '.join(names)}")
-            own = set(names) != set(SCHEMA.names)
-            for number, row in _numbered(path, file):
+                raise UserError(f"{path} has no column 'text'", hint=f"it has {', '.join(names)}")
+            is_simple = set(names) != set(SCHEMA.names)
+            for number, row in _numbered_rows(path, file):
                 if isinstance(row, Rejected):
                     yield row
                 else:
-                    yield _own(path, number, row) if own else _example(path, number, row)
+                    yield _simple_example(path, number, row) if is_simple else _example(path, number, row)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One row an example, `_BATCH` rows a row group."""
-        rest = iter(examples)
-        with whole(path) as f, pq.ParquetWriter(f, SCHEMA, compression="zstd") as out:
-            while batch := list(islice(rest, _BATCH)):
-                out.write_table(_table(path, batch))
+        remaining = iter(examples)
+        with atomic_write(path) as f, pq.ParquetWriter(f, SCHEMA, compression="zstd") as writer:
+            while batch := list(islice(remaining, _BATCH_ROWS)):
+                writer.write_table(_table(path, batch))
 
 
 def _table(path: Path, batch: list[Example]) -> pa.Table:
@@ -100,68 +100,68 @@ def _table(path: Path, batch: list[Example]) -> pa.Table:
         ids = f"{batch[0].post.id!r} to {batch[-1].post.id!r}"
         raise UserError(f"parquet has no room for a value in posts {ids}: {e}") from None
     for example, row in zip(batch, table.to_pylist(), strict=True):
-        back = _example(path, 0, row)
-        if back != example:
-            raise lost("parquet", [example], [back])
+        restored = _example(path, 0, row)
+        if restored != example:
+            raise round_trip_error("parquet", [example], [restored])
     return table
 
 
-def _numbered(
+def _numbered_rows(
     path: Path, file: "pq.ParquetFile"
 ) -> Iterator[tuple[int, dict[str, Any] | Rejected]]:
     """Every row with its 1-based number; a row group that is damaged is one `Rejected`."""
-    before = 0
+    rows_before = 0
     for group in range(file.num_row_groups):
         size = file.metadata.row_group(group).num_rows
-        number = before
+        number = rows_before
         try:
-            for batch in file.iter_batches(_BATCH, row_groups=[group]):
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-            reason = f"rows {number + 1} to {before + size} cannot be read: {e}"
-            yield number + 1, rejected(path, number + 1, reason, "", "write the file anew")
-        before += size
+            reason = f"rows {number + 1} to {rows_before + size} cannot be read: {e}"
+            yield number + 1, reject_row(path, number + 1, reason, "", "write the file anew")
+        rows_before += size
 
 
 def _row(example: Example) -> dict[str, Any]:
     row = {**example.post.model_dump(mode="python"), "opinions": []}
-    row["parse"] = row["parse"] and _text(row["parse"])
-    row["meta"] = _text(row["meta"])
+    row["parse"] = row["parse"] and _to_json_text(row["parse"])
+    row["meta"] = _to_json_text(row["meta"])
     for opinion in example.opinions:
-        said = opinion.model_dump(mode="python")
-        row["opinions"].append({**said, "how": _text(said["how"])})
+        opinion_row = opinion.model_dump(mode="python")
+        row["opinions"].append({**opinion_row, "how": _to_json_text(opinion_row["how"])})
     return row
 
 
-def _text(value: Any) -> str:
+def _to_json_text(value: Any) -> str:
     return to_json(value, inf_nan_mode="constants").decode()
 
 
 def _example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
     try:
         opinions = row.pop("opinions") or []
-        for said in opinions:
-            probs = said["probs"] or {}
-            said["probs"] = {k: v for k, v in probs.items() if v is not None} or None
-            said["how"] = from_json(said["how"] or "{}")
+        for opinion_row in opinions:
+            probs = opinion_row["probs"] or {}
+            opinion_row["probs"] = {k: v for k, v in probs.items() if v is not None} or None
+            opinion_row["how"] = from_json(opinion_row["how"] or "{}")
         row["parse"] = row["parse"] and from_json(row["parse"])
         row["meta"] = from_json(row["meta"] or "{}")
         return Example.model_validate({"post": row, "opinions": opinions})
     except ValidationError as e:
-        return rejected(path, number, reason_of(e), repr(row), "see the columns in the docstring")
+        return reject_row(path, number, format_validation_error(e), repr(row), "see the columns in the docstring")
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         reason = f"a column of another shape than ours: {type(e).__name__}: {e}"
-        return rejected(path, number, reason, repr(row), "rename your own columns")
+        return reject_row(path, number, reason, repr(row), "rename your own columns")
 
 
-def _own(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
+def _simple_example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
     """A row of the user's own. Empty cells say nothing, so that they do not crowd `meta`."""
     try:
-        said = _ANY.dump_python({k: v for k, v in row.items() if v is not None}, mode="json")
-        return OwnRow.model_validate(said).example(f"{path.stem}-{number}")
+        values = _ANY_ADAPTER.dump_python({k: v for k, v in row.items() if v is not None}, mode="json")
+        return SimpleRow.model_validate(values).to_example(f"{path.stem}-{number}")
     except ValidationError as e:
-        return rejected(path, number, reason_of(e), repr(row), "give the row a text")
+        return reject_row(path, number, format_validation_error(e), repr(row), "give the row a text")
     except ValueError as e:
-        return rejected(path, number, str(e), repr(row), "leave out columns that are not text")
+        return reject_row(path, number, str(e), repr(row), "leave out columns that are not text")

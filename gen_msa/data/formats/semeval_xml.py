@@ -20,12 +20,12 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 from pydantic import ValidationError
 
-from gen_msa.data.formats._rows import GOLD, Rows, checked, gold_word, no_room, rejected
+from gen_msa.data.formats._rows import GOLD_ANNOTATOR, ExampleStream, check_round_trip, gold_opinion_from_text, unsupported_field_error, reject_row
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE, reason_of, whole
+from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error, atomic_write
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
-CATEGORY = "gold_category"
+CATEGORY_ANNOTATOR = "gold_category"
 _HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<sentences>\n'
 _TAIL = b"</sentences>\n"
 
@@ -37,7 +37,7 @@ class SemevalXml:
     suffixes: tuple[str, ...] = (".xml",)
     about = "SemEval-2014 and MAMS XML: sentences with aspect terms by offset."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every sentence, in order. What is not XML ends the reading with a last `Rejected`."""
         with path.open("rb") as f:
             yield from _parse(path, f, 1)
@@ -45,33 +45,33 @@ class SemevalXml:
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One sentence a post. Raises `UserError` naming a field without room."""
 
-        def back(records: list[bytes], number: int) -> Rows:
+        def parse_back(records: list[bytes], number: int) -> ExampleStream:
             return _parse(path, io.BytesIO(_HEAD + b"".join(records) + _TAIL), number)
 
-        with whole(path) as f:
+        with atomic_write(path) as f:
             f.write(_HEAD)
-            for records in checked("semeval_xml", examples, _dump, back):
+            for records in check_round_trip("semeval_xml", examples, _dump, parse_back):
                 f.writelines(records)
             f.write(_TAIL)
 
 
-class _Metered:
+class _BoundedFile:
     """A file that refuses to be read on when a sentence grows over the limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.since_last = 0
+        self.bytes_since_sentence = 0
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._file.read(size)
-        self.since_last += len(chunk)
-        if self.since_last > MAX_LINE:
-            raise ValueError(f"a sentence over the limit of {MAX_LINE} bytes")
+        self.bytes_since_sentence += len(chunk)
+        if self.bytes_since_sentence > MAX_LINE_BYTES:
+            raise ValueError(f"a sentence over the limit of {MAX_LINE_BYTES} bytes")
         return chunk
 
 
-def _parse(path: Path, file: IO[bytes], first: int) -> Rows:
-    source = _Metered(file)
+def _parse(path: Path, file: IO[bytes], first: int) -> ExampleStream:
+    source = _BoundedFile(file)
     root: Any = None
     number = first
     try:
@@ -81,12 +81,12 @@ def _parse(path: Path, file: IO[bytes], first: int) -> Rows:
                 yield _example(path, number, element)
                 number += 1
                 root.clear()
-                source.since_last = 0
+                source.bytes_since_sentence = 0
         if root.tag != "sentences":
-            yield rejected(path, 0, f"<{root.tag}> is not <sentences>", "", "name another format")
+            yield reject_row(path, 0, f"<{root.tag}> is not <sentences>", "", "name another format")
     except (Plain.ParseError, DefusedXmlException, ValueError) as e:
         reason = f"reading ends here: {type(e).__name__}: {e}"
-        yield rejected(path, number, reason, "", "mend the XML; what follows was not read")
+        yield reject_row(path, number, reason, "", "mend the XML; what follows was not read")
 
 
 def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
@@ -98,12 +98,12 @@ def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
         categories = [_category(c) for c in sentence.iterfind("aspectCategories/aspectCategory")]
         post_id = sentence.get("id") or f"{path.stem}-{number}"
         post = Post(id=post_id, text=text, aspects=tuple(a for a, _ in terms))
-        labels = tuple(gold_word(a, word) for a, word in terms if word is not None)
+        labels = tuple(gold_opinion_from_text(a, label_text) for a, label_text in terms if label_text is not None)
         return Example(post=post, opinions=(*labels, *categories))
     except ValueError as e:
-        reason = reason_of(e) if isinstance(e, ValidationError) else str(e)
+        reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
         raw = Plain.tostring(sentence, encoding="unicode")
-        return rejected(path, number, reason, raw, "set the offsets and labels right")
+        return reject_row(path, number, reason, raw, "set the offsets and labels right")
 
 
 def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
@@ -111,14 +111,14 @@ def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
     if not (begin.isascii() and begin.isdigit() and end.isascii() and end.isdigit()):
         raise ValueError(f"post.aspects: from={begin!r} to={end!r} are not offsets")
     if text[int(begin) : int(end)] != term:
-        found = text[int(begin) : int(end)]
-        raise ValueError(f"post.aspects: {term!r} is not at {begin}-{end}: the text has {found!r}")
+        actual = text[int(begin) : int(end)]
+        raise ValueError(f"post.aspects: {term!r} is not at {begin}-{end}: the text has {actual!r}")
     return Aspect(term=term, start=int(begin)), element.get("polarity")
 
 
 def _category(element: Any) -> Opinion:
     aspect = Aspect(term=element.get("category", ""))
-    return gold_word(aspect, element.get("polarity", "")).model_copy(update={"by": CATEGORY})
+    return gold_opinion_from_text(aspect, element.get("polarity", "")).model_copy(update={"by": CATEGORY_ANNOTATOR})
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
@@ -126,23 +126,23 @@ def _dump(example: Example, number: int) -> list[bytes]:
     sentence = Plain.Element("sentence", id=post.id)
     Plain.SubElement(sentence, "text").text = post.text
     terms = Plain.SubElement(sentence, "aspectTerms") if post.aspects else None
-    labels = {o.aspect: _word(example, o) for o in example.said_by(GOLD)}
+    labels = {o.aspect: _label_text(example, o) for o in example.opinions_by(GOLD_ANNOTATOR)}
     for aspect in post.aspects:
         if aspect.start is None or terms is None:
-            raise no_room("semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place")
-        place = {"from": str(aspect.start), "to": str(aspect.start + len(aspect.term))}
+            raise unsupported_field_error("semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place")
+        offsets = {"from": str(aspect.start), "to": str(aspect.start + len(aspect.term))}
         label = {"polarity": labels[aspect]} if aspect in labels else {}
-        Plain.SubElement(terms, "aspectTerm", {"term": aspect.term, **label, **place})
-    if said := example.said_by(CATEGORY):
+        Plain.SubElement(terms, "aspectTerm", {"term": aspect.term, **label, **offsets})
+    if category_opinions := example.opinions_by(CATEGORY_ANNOTATOR):
         categories = Plain.SubElement(sentence, "aspectCategories")
-        for o in said:
-            pair = {"category": o.aspect.term, "polarity": _word(example, o)}
-            Plain.SubElement(categories, "aspectCategory", pair)
+        for o in category_opinions:
+            attributes = {"category": o.aspect.term, "polarity": _label_text(example, o)}
+            Plain.SubElement(categories, "aspectCategory", attributes)
     return [Plain.tostring(sentence, encoding="utf-8", xml_declaration=False) + b"\n"]
 
 
-def _word(example: Example, opinion: Opinion) -> str:
-    word = opinion.raw if opinion.polarity is None else opinion.polarity.value
-    if word is None:
-        raise no_room("semeval_xml", example, "opinions.polarity", "a gold label without a word")
-    return word
+def _label_text(example: Example, opinion: Opinion) -> str:
+    label_text = opinion.raw if opinion.polarity is None else opinion.polarity.value
+    if label_text is None:
+        raise unsupported_field_error("semeval_xml", example, "opinions.polarity", "a gold label without a word")
+    return label_text

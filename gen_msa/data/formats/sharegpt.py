@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import records, write_array
-from gen_msa.data.formats._chat import dump, parse
-from gen_msa.data.formats._rows import Rows, checked
+from gen_msa.data.formats._array import iter_records, write_array
+from gen_msa.data.formats._chat import dump_records, parse_chat_records
+from gen_msa.data.formats._rows import ExampleStream, check_round_trip
 from gen_msa.data.formats._turns import PLACEHOLDER
 from gen_msa.data.formats.base import formats
 from gen_msa.types import Example
@@ -30,25 +30,25 @@ class Sharegpt:
     suffixes: tuple[str, ...] = ()
     about = "ShareGPT JSON with images (LLaMA-Factory): text with <image> placeholders."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a record that cannot be read is `Rejected`."""
-        return parse(path, records(path))
+        return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One record an opinion. Raises `UserError` naming a field without room."""
-        groups = checked(
-            "sharegpt", examples, _dump, lambda r, n: parse(path, enumerate(r, 1)), joins=True
+        groups = check_round_trip(
+            "sharegpt", examples, _dump, lambda r, n: parse_chat_records(path, enumerate(r, 1)), joins_adjacent=True
         )
         write_array(path, groups)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
-    return [to_json(r) for r in dump("sharegpt", example, _turns, placeholders=True)]
+    return [to_json(r) for r in dump_records("sharegpt", example, _turns, placeholders=True)]
 
 
 def _turns(question: str, answer: str | None, images: list[str]) -> dict[str, Any]:
-    shown = f"{PLACEHOLDER}\n" * len(images) + question
-    messages = [{"role": "user", "content": shown}]
+    user_text = f"{PLACEHOLDER}\n" * len(images) + question
+    messages = [{"role": "user", "content": user_text}]
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
     return {"messages": messages, "images": images}

@@ -11,16 +11,16 @@ Knows nothing of where the files lie.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats._rows import Line, Rows, checked, rejected
-from gen_msa.data.formats._twitter import Row, id_of, marked_rows, posts, row_of
+from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, reject_row
+from gen_msa.data.formats._twitter import TwitterRow, explicit_id, marked_rows, join_posts, parse_marked_row
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import lines, whole
+from gen_msa.jsonl import read_lines, atomic_write
 from gen_msa.types import Example, Polarity, Rejected
 
 _HEADER = b"index\t#1 Label\t#2 ImageID\t#3 String\t#3 String\n"
 _LABELS = {"0": Polarity.NEGATIVE, "1": Polarity.NEUTRAL, "2": Polarity.POSITIVE}
 _NUMBERS = {p: label for label, p in _LABELS.items()}
-_MEND = "five cells: index, label 0, 1 or 2, picture, text with one $T$, aspect"
+_HINT = "five cells: index, label 0, 1 or 2, picture, text with one $T$, aspect"
 
 
 @formats.register
@@ -30,57 +30,57 @@ class TombertTsv:
     suffixes: tuple[str, ...] = ()
     about = "Twitter-2015/2017 TSV (TomBERT): one row an aspect, `$T$` in its place, labels 0/1/2."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; a row that cannot be read is `Rejected` on its own."""
-        return posts(path, _rows(path, lines(path)))
+        return join_posts(path, _rows(path, read_lines(path)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One row an aspect. Raises `UserError` naming a field without room."""
         index = 0
-        with whole(path) as f:
+        with atomic_write(path) as f:
             f.write(_HEADER)
-            groups = checked(
-                "tombert_tsv", examples, _dump, lambda r, n: _back(path, r, n), joins=True
+            groups = check_round_trip(
+                "tombert_tsv", examples, _dump, lambda r, n: _parse_back(path, r, n), joins_adjacent=True
             )
             for group in groups:
                 for record in group:
                     index += 1
-                    own = record.startswith(b"id=")
-                    f.write(record if own else str(index).encode() + record)
+                    has_explicit_id = record.startswith(b"id=")
+                    f.write(record if has_explicit_id else str(index).encode() + record)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
-    own = id_of(example, number) if example.post.media else ""
+    post_id = explicit_id(example, number) if example.post.media else ""
     rows = marked_rows("tombert_tsv", example)
     cells = (
-        (f"id={own}" if own else "", _NUMBERS[p], image, text, term)
+        (f"id={post_id}" if post_id else "", _NUMBERS[p], image, text, term)
         for text, term, p, image in rows
     )
     return ["\t".join(c).encode() + b"\n" for c in cells]
 
 
-def _back(path: Path, records: list[bytes], first: int) -> Rows:
+def _parse_back(path: Path, records: list[bytes], first: int) -> ExampleStream:
     body = ((n, r.removesuffix(b"\n")) for n, r in enumerate(records, 2))
-    return posts(path, _rows(path, body), first)
+    return join_posts(path, _rows(path, body), first)
 
 
-def _rows(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Row | Rejected]:
-    for item in found:
+def _rows(path: Path, items: Iterable[NumberedLine | Rejected]) -> Iterator[TwitterRow | Rejected]:
+    for item in items:
         if isinstance(item, Rejected):
             yield item
         elif item[0] > 1 or not item[1].lower().startswith(b"index"):
             try:
                 yield _row(*item)
             except ValueError as e:
-                yield rejected(path, item[0], str(e), item[1], _MEND)
+                yield reject_row(path, item[0], str(e), item[1], _HINT)
 
 
-def _row(number: int, line: bytes) -> Row:
+def _row(number: int, line: bytes) -> TwitterRow:
     cells = line.decode().split("\t")
     if len(cells) != 5:
         raise ValueError(f"{len(cells)} cells, not 5")
-    index, label, picture, text, term = cells
+    index, label, image, text, term = cells
     if label not in _LABELS:
         raise ValueError(f"label {label!r} is none of 0, 1, 2")
-    own = index.removeprefix("id=") if index.startswith("id=") else ""
-    return row_of(text, term, _LABELS[label], picture, line=number, raw=line, id=own)
+    post_id = index.removeprefix("id=") if index.startswith("id=") else ""
+    return parse_marked_row(text, term, _LABELS[label], image, line=number, raw=line, id=post_id)

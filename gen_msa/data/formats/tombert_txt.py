@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats._rows import Line, Rows, checked, no_room, rejected
-from gen_msa.data.formats._twitter import MARK, Row, id_of, marked_rows, posts, row_of
+from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, unsupported_field_error, reject_row
+from gen_msa.data.formats._twitter import TARGET_MARKER, TwitterRow, explicit_id, marked_rows, join_posts, parse_marked_row
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import lines, whole
+from gen_msa.jsonl import read_lines, atomic_write
 from gen_msa.types import Example, Polarity, Rejected
 
 _LABELS = {"-1": Polarity.NEGATIVE, "0": Polarity.NEUTRAL, "1": Polarity.POSITIVE}
 _NUMBERS = {p: label for label, p in _LABELS.items()}
-_PICTURE = re.compile(rb"\s*\S+\.\w{1,5}\s*")
-_MEND = "four lines: text with one $T$, aspect, label -1, 0 or 1, picture"
+_IMAGE_NAME = re.compile(rb"\s*\S+\.\w{1,5}\s*")
+_HINT = "four lines: text with one $T$, aspect, label -1, 0 or 1, picture"
 
 
 @formats.register
@@ -32,81 +32,81 @@ class TombertTxt:
     suffixes: tuple[str, ...] = ()
     about = "Twitter-2015/2017 4-line text: text with `$T$`, aspect, label -1/0/1, picture."
 
-    def read(self, path: Path) -> Rows:
+    def read(self, path: Path) -> ExampleStream:
         """Every post, in order; lines that are no record are `Rejected`."""
-        return posts(path, _rows(path, lines(path)))
+        return join_posts(path, _rows(path, read_lines(path)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Four lines an aspect. Raises `UserError` naming a field without room."""
-        with whole(path) as f:
-            for group in checked(
-                "tombert_txt", examples, _dump, lambda r, n: _back(path, r, n), joins=True
+        with atomic_write(path) as f:
+            for group in check_round_trip(
+                "tombert_txt", examples, _dump, lambda r, n: _parse_back(path, r, n), joins_adjacent=True
             ):
                 f.writelines(group)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
     rows = list(marked_rows("tombert_txt", example))
-    if id_of(example, number):
-        raise no_room("tombert_txt", example, "post.id", "ids are made from picture and number")
+    if explicit_id(example, number):
+        raise unsupported_field_error("tombert_txt", example, "post.id", "ids are made from picture and number")
     return [f"{text}\n{term}\n{_NUMBERS[p]}\n{image}\n".encode() for text, term, p, image in rows]
 
 
-def _back(path: Path, records: list[bytes], first: int) -> Rows:
+def _parse_back(path: Path, records: list[bytes], first: int) -> ExampleStream:
     body = b"".join(records).removesuffix(b"\n").split(b"\n")
-    return posts(path, _rows(path, enumerate(body, 1)), first)
+    return join_posts(path, _rows(path, enumerate(body, 1)), first)
 
 
-def _rows(path: Path, found: Iterable[Line | Rejected]) -> Iterator[Row | Rejected]:
-    window: deque[Line] = deque()
-    passed = _Passed(path)
-    for item in found:
+def _rows(path: Path, items: Iterable[NumberedLine | Rejected]) -> Iterator[TwitterRow | Rejected]:
+    window: deque[NumberedLine] = deque()
+    skipped = _SkippedLines(path)
+    for item in items:
         if isinstance(item, Rejected):
             yield item
             continue
         window.append(item)
         if len(window) < 4:
             continue
-        if _is_record(window) and (not passed.lines or MARK.encode() in window[0][1]):
-            yield from passed.over()
+        if _is_record(window) and (not skipped.n_lines or TARGET_MARKER.encode() in window[0][1]):
+            yield from skipped.flush()
             yield _row(path, list(window))
             window.clear()
         else:
-            passed.add(window.popleft())
+            skipped.add(window.popleft())
     for item in window:
-        passed.add(item)
-    yield from passed.over()
+        skipped.add(item)
+    yield from skipped.flush()
 
 
-def _is_record(window: deque[Line]) -> bool:
-    label, picture = window[2][1], window[3][1]
-    return label.strip() in (b"-1", b"0", b"1") and bool(_PICTURE.fullmatch(picture))
+def _is_record(window: deque[NumberedLine]) -> bool:
+    label, image = window[2][1], window[3][1]
+    return label.strip() in (b"-1", b"0", b"1") and bool(_IMAGE_NAME.fullmatch(image))
 
 
-class _Passed:
+class _SkippedLines:
     """Lines that belong to no record, set aside together."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._first: Line = (0, b"")
-        self.lines = 0
+        self._first_line: NumberedLine = (0, b"")
+        self.n_lines = 0
 
-    def add(self, line: Line) -> None:
-        if not self.lines:
-            self._first = line
-        self.lines += 1
+    def add(self, line: NumberedLine) -> None:
+        if not self.n_lines:
+            self._first_line = line
+        self.n_lines += 1
 
-    def over(self) -> Iterator[Rejected]:
-        if self.lines:
-            reason = f"{self.lines} lines that are no record of four"
-            yield rejected(self._path, self._first[0], reason, self._first[1], _MEND)
-        self.lines = 0
+    def flush(self) -> Iterator[Rejected]:
+        if self.n_lines:
+            reason = f"{self.n_lines} lines that are no record of four"
+            yield reject_row(self._path, self._first_line[0], reason, self._first_line[1], _HINT)
+        self.n_lines = 0
 
 
-def _row(path: Path, window: list[Line]) -> Row | Rejected:
+def _row(path: Path, window: list[NumberedLine]) -> TwitterRow | Rejected:
     number, raw = window[0][0], b"\n".join(line for _, line in window)
     try:
-        text, term, label, picture = (line.decode() for _, line in window)
-        return row_of(text, term, _LABELS[label.strip()], picture, line=number, raw=raw)
+        text, term, label, image = (line.decode() for _, line in window)
+        return parse_marked_row(text, term, _LABELS[label.strip()], image, line=number, raw=raw)
     except ValueError as e:
-        return rejected(path, number, str(e), raw, _MEND)
+        return reject_row(path, number, str(e), raw, _HINT)

@@ -8,7 +8,7 @@ lap. A reader that fails is named with its error. Knows nothing of accuracy.
     costs(CostSettings(posts=64), asked, posts, root)["echo"].figures["posts_per_second"].value
 """
 
-from gen_msa.evaluating.costing.measuring import Asked, CostSettings, costs, spread
-from gen_msa.evaluating.costing.racing import Contender, Lap, Ran, race
+from gen_msa.evaluating.costing.measuring import CostTarget, CostSettings, measure_costs, sample_evenly
+from gen_msa.evaluating.costing.racing import BenchmarkTask, Measurement, BenchmarkResult, benchmark
 
-__all__ = ["Asked", "Contender", "CostSettings", "Lap", "Ran", "costs", "race", "spread"]
+__all__ = ["CostTarget", "BenchmarkTask", "CostSettings", "Measurement", "BenchmarkResult", "measure_costs", "benchmark", "sample_evenly"]

@@ -17,19 +17,19 @@ from pydantic import Field, JsonValue
 
 from gen_msa import readers
 from gen_msa.errors import UserError
-from gen_msa.evaluating.costing.racing import Contender, Lap, Ran, race
-from gen_msa.evaluating.costing.shipping import megabytes
-from gen_msa.ledger import key
-from gen_msa.readers import ReaderSettings
-from gen_msa.results import Costing, Value
+from gen_msa.evaluating.costing.racing import BenchmarkTask, Measurement, BenchmarkResult, benchmark
+from gen_msa.evaluating.costing.shipping import model_size_mb
+from gen_msa.ledger import hash_key
+from gen_msa.readers import PredictorSettings
+from gen_msa.results import CostBenchmark, MetricValue
 from gen_msa.settings import Settings
 from gen_msa.types import Post
 
 T = TypeVar("T")
 
-RECORDED = frozenset({"file", "majority", "minigpt4"})
+RECORDED_PREDICTORS = frozenset({"file", "majority", "minigpt4"})
 """Readers that repeat what is on record."""
-ELSEWHERE = {"http": "it works on its server", "vllm": "its engine is another process"}
+OUT_OF_PROCESS = {"http": "it works on its server", "vllm": "its engine is another process"}
 """Readers whose own process does not do the work, so that its CPU time and memory say nothing."""
 NO_ENERGY = "not measurable here"
 
@@ -39,98 +39,98 @@ class CostSettings(Settings):
 
     posts: int = Field(default=0, ge=0)
     """Posts of a lap, spread evenly over the data; 0: nothing is measured."""
-    laps: int = Field(default=5, ge=5)
+    repeats: int = Field(default=5, ge=5)
     """Of each reader, after one that warms up."""
-    together: bool = True
+    interleaved: bool = True
     """All readers are in memory at once and take turns; without, one after the other."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class CostTarget:
     """A reader whose cost is asked for."""
 
     name: str
-    settings: ReaderSettings
-    facts: Mapping[str, JsonValue] | None = None
+    settings: PredictorSettings
+    fingerprint: Mapping[str, JsonValue] | None = None
     """Fingerprint of the reader that was measured; None: any will do."""
     chunk: int = 64
 
 
-def costs(
-    how: CostSettings, asked: Sequence[Asked], posts: Sequence[Post], media_root: Path
-) -> dict[str, Costing]:
+def measure_costs(
+    settings: CostSettings, targets: Sequence[CostTarget], posts: Sequence[Post], media_root: Path
+) -> dict[str, CostBenchmark]:
     """Name -> what reading costs, for every reader: figures, or a note why there are none."""
-    some = spread(posts, how.posts)
-    timed = [one for one in asked if not _recorded(one)]
-    contenders = [
-        Contender(one.name, partial(readers.make, one.settings, media_root), some, one.chunk)
-        for one in timed
+    sampled_posts = sample_evenly(posts, settings.posts)
+    timed_targets = [target for target in targets if not _is_recorded(target)]
+    tasks = [
+        BenchmarkTask(target.name, partial(readers.make, target.settings, media_root), sampled_posts, target.chunk)
+        for target in timed_targets
     ]
-    ran = race(contenders, how.laps, together=how.together)
+    results = benchmark(tasks, settings.repeats, interleaved=settings.interleaved)
     return {
-        one.name: costing(ran[one.name], one)
-        if one.name in ran
-        else Costing(note="recorded: no cost of its own")
-        for one in asked
+        target.name: summarize_cost(results[target.name], target)
+        if target.name in results
+        else CostBenchmark(note="recorded: no cost of its own")
+        for target in targets
     }
 
 
-def spread(things: Sequence[T], most: int) -> list[T]:
+def sample_evenly(items: Sequence[T], max_items: int) -> list[T]:
     """At most so many of `things`, evenly spread over them."""
-    n = min(most, len(things))
-    return [things[i * len(things) // n] for i in range(n)]
+    n = min(max_items, len(items))
+    return [items[i * len(items) // n] for i in range(n)]
 
 
-def costing(ran: Ran, asked: Asked) -> Costing:
+def summarize_cost(result: BenchmarkResult, target: CostTarget) -> CostBenchmark:
     """What a reader's laps say of its cost."""
-    if ran.error or not ran.laps:
-        return Costing(note=f"failed: {ran.error or 'no lap was run'}")
-    if asked.facts is not None and key(asked.facts) != ran.reader:
-        why = "the reader made anew is not the one whose answers were measured"
-        return Costing(note=f"failed: {why}", machine=ran.machine)
-    name = asked.settings.reader.partition(":")[0]
-    return Costing(
-        figures=_figures(ran.laps, asked.settings.reader, ELSEWHERE.get(name, "")),
-        reader_sha256=ran.reader,
-        posts=ran.laps[0].posts,
-        laps=len(ran.laps),
-        machine=ran.machine,
+    if result.error or not result.measurements:
+        return CostBenchmark(note=f"failed: {result.error or 'no lap was run'}")
+    if target.fingerprint is not None and hash_key(target.fingerprint) != result.fingerprint_sha256:
+        reason = "the reader made anew is not the one whose answers were measured"
+        return CostBenchmark(note=f"failed: {reason}", machine=result.machine)
+    name = target.settings.model.partition(":")[0]
+    return CostBenchmark(
+        metrics=_cost_metrics(result.measurements, target.settings.model, OUT_OF_PROCESS.get(name, "")),
+        fingerprint_sha256=result.fingerprint_sha256,
+        posts=result.measurements[0].n_posts,
+        laps=len(result.measurements),
+        machine=result.machine,
     )
 
 
-def _recorded(one: Asked) -> bool:
-    return one.settings.reader.partition(":")[0] in RECORDED
+def _is_recorded(target: CostTarget) -> bool:
+    return target.settings.model.partition(":")[0] in RECORDED_PREDICTORS
 
 
-def _figures(laps: Sequence[Lap], reader: str, elsewhere: str) -> dict[str, Value]:
-    n = laps[0].posts
-    if elsewhere:
-        cpu = memory = Value(value=None, n=n, note=f"not measured: {elsewhere}")
+def _cost_metrics(measurements: Sequence[Measurement], model: str, out_of_process_note: str) -> dict[str, MetricValue]:
+    n = measurements[0].n_posts
+    if out_of_process_note:
+        cpu = memory = MetricValue(value=None, n=n, note=f"not measured: {out_of_process_note}")
     else:
-        cpu = _of(laps, lambda x: 1e3 * x.cpu / x.posts)
-        memory = Value(value=max(x.peak_mb for x in laps), n=n)
-    energy = Value(value=None, n=n, note=NO_ENERGY)
-    if all(x.joules is not None for x in laps):
-        energy = _of(laps, lambda x: 1e3 * (x.joules or 0.0) / x.posts)
+        cpu = _median_value(measurements, lambda x: 1e3 * x.cpu_seconds / x.n_posts)
+        memory = MetricValue(value=max(x.peak_mb for x in measurements), n=n)
+    energy = MetricValue(value=None, n=n, note=NO_ENERGY)
+    if all(x.joules is not None for x in measurements):
+        energy = _median_value(measurements, lambda x: 1e3 * (x.joules or 0.0) / x.n_posts)
     return {
-        "posts_per_second": _of(laps, lambda x: x.posts / x.wall),
+        "posts_per_second": _median_value(measurements, lambda x: x.n_posts / x.wall_seconds),
         "cpu_seconds": cpu,
-        "megabytes": _shipped(reader, n),
+        "megabytes": _size_value(model, n),
         "peak_megabytes": memory,
         "joules": energy,
     }
 
 
-def _of(laps: Sequence[Lap], figure: Callable[[Lap], float]) -> Value:
-    found = [figure(x) for x in laps]
-    how = f"median, least and most of {len(laps)} laps"
-    middle = statistics.median(found)
-    return Value(value=middle, n=laps[0].posts, low=min(found), high=max(found), how=how)
+def _median_value(measurements: Sequence[Measurement], quantity: Callable[[Measurement], float]) -> MetricValue:
+    values = [quantity(x) for x in measurements]
+    method = f"median, least and most of {len(measurements)} laps"
+    median = statistics.median(values)
+    return MetricValue(value=median, n=measurements[0].n_posts, low=min(values), high=max(values), method=method)
 
 
-def _shipped(reader: str, n: int) -> Value:
+def _size_value(model: str, n: int) -> MetricValue:
     try:
-        size = megabytes(reader)
+        size = model_size_mb(model)
     except (UserError, OSError) as e:
-        return Value(value=None, n=n, note=f"not known: {e}")
-    return Value(value=size, n=n, note="" if size is not None else "not known")
+        return MetricValue(value=None, n=n, note=f"not known: {e}")
+    return MetricValue(value=size, n=n, note="" if size is not None else "not known")

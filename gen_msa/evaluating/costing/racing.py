@@ -18,105 +18,105 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating.costing.machine import Meter, machine, peak_megabytes
-from gen_msa.ledger import key
+from gen_msa.evaluating.costing.machine import EnergyMeter, describe_machine, peak_memory_mb
+from gen_msa.ledger import hash_key
 from gen_msa.types import Post
 
 if TYPE_CHECKING:
-    from gen_msa.readers import Reader
+    from gen_msa.readers import Predictor
 
-ALONE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+THREAD_ENV_VARS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 """What libraries ask how many threads they may have."""
 
 
-class Contender(NamedTuple):
+class BenchmarkTask(NamedTuple):
     """A reader that is to be timed, and what it reads in a lap."""
 
     name: str
-    make: "Callable[[], Reader]"
+    make_predictor: "Callable[[], Predictor]"
     """Called in the other process: must be picklable."""
     posts: Sequence[Post]
     chunk: int = 64
     """Posts that it is given at once."""
 
 
-class Lap(NamedTuple):
+class Measurement(NamedTuple):
     """All posts read once."""
 
-    posts: int
-    opinions: int
-    cpu: float
+    n_posts: int
+    n_opinions: int
+    cpu_seconds: float
     """Seconds of the process, all threads together."""
-    wall: float
+    wall_seconds: float
     peak_mb: float
     """Most memory held until now, loading included."""
     joules: float | None
     """Of all processor packages; None where the machine does not tell."""
 
 
-class Ran(NamedTuple):
+class BenchmarkResult(NamedTuple):
     """What became of a contender."""
 
-    laps: tuple[Lap, ...]
-    reader: str
+    measurements: tuple[Measurement, ...]
+    fingerprint_sha256: str
     """sha256 of its fingerprint."""
     machine: str
     error: str
     """Why it could not go on; empty when all went well."""
 
 
-def race(contenders: Sequence[Contender], laps: int, *, together: bool = True) -> dict[str, Ran]:
+def benchmark(tasks: Sequence[BenchmarkTask], repeats: int, *, interleaved: bool = True) -> dict[str, BenchmarkResult]:
     """Name -> the laps of each contender; one that fails holds up no other.
 
     `together`: all are in memory at once and take turns; else one after the other.
     """
-    groups = [contenders] if together else [[one] for one in contenders]
-    return {name: ran for group in groups for name, ran in _turns(group, laps).items()}
+    groups = [tasks] if interleaved else [[task] for task in tasks]
+    return {name: result for group in groups for name, result in _run_group(group, repeats).items()}
 
 
-def _turns(contenders: Sequence[Contender], laps: int) -> dict[str, Ran]:
+def _run_group(tasks: Sequence[BenchmarkTask], repeats: int) -> dict[str, BenchmarkResult]:
     with ExitStack() as stack:
-        runners = []
-        for one in contenders:
-            runners.append(stack.enter_context(_started(one)))
-            runners[-1].lap(counted=False)
-        for _ in range(laps):
-            for runner in runners:
-                runner.lap()
-        return {c.name: r.ran() for c, r in zip(contenders, runners, strict=True)}
+        workers = []
+        for task in tasks:
+            workers.append(stack.enter_context(_start_worker(task)))
+            workers[-1].lap(record=False)
+        for _ in range(repeats):
+            for worker in workers:
+                worker.lap()
+        return {c.name: r.ran() for c, r in zip(tasks, workers, strict=True)}
 
 
-class _Runner:
+class _WorkerHandle:
     """The hither end of a contender's process."""
 
     def __init__(self, pipe: Any, process: Any) -> None:
         self._pipe, self._process = pipe, process
-        self._laps: list[Lap] = []
-        self._about = ("", "")
+        self._measurements: list[Measurement] = []
+        self._environment = ("", "")
         self._error = ""
 
-    def lap(self, *, counted: bool = True) -> None:
+    def measure(self, *, record: bool = True) -> None:
         """Wait for one more lap; nothing once the reader has failed."""
         if self._error:
             return
         try:
             self._pipe.send("lap")
-            found = self._pipe.recv()
+            message = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(10)
             self._error = f"its process ended with exit code {self._process.exitcode}"
             return
-        if isinstance(found, str):
-            self._error = found
+        if isinstance(message, str):
+            self._error = message
             return
-        lap, *about = found
-        self._about = (about[0], about[1])
-        self._laps += [lap] * counted
+        measurement, *environment = message
+        self._environment = (environment[0], environment[1])
+        self._measurements += [measurement] * record
 
-    def ran(self) -> Ran:
-        return Ran(tuple(self._laps), *self._about, self._error)
+    def result(self) -> BenchmarkResult:
+        return BenchmarkResult(tuple(self._measurements), *self._environment, self._error)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._pipe.close()
         self._process.join(5)
         self._process.kill()
@@ -124,46 +124,46 @@ class _Runner:
 
 
 @contextmanager
-def _started(one: Contender) -> Iterator[_Runner]:
+def _start_worker(task: BenchmarkTask) -> Iterator[_WorkerHandle]:
     """A contender's process; ends with the block."""
     context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    with tempfile.TemporaryDirectory(prefix="gen-msa-cost-") as home:
-        process = context.Process(target=_child, args=(theirs, one, Path(home)))
-        with _one_thread():
+    pipe, child_pipe = context.Pipe()
+    with tempfile.TemporaryDirectory(prefix="gen-msa-cost-") as cache_dir:
+        process = context.Process(target=_worker_main, args=(child_pipe, task, Path(cache_dir)))
+        with _single_thread_env():
             process.start()
-        theirs.close()
-        runner = _Runner(pipe, process)
+        child_pipe.close()
+        worker = _WorkerHandle(pipe, process)
         try:
-            yield runner
+            yield worker
         finally:
-            runner.end()
+            worker.close()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _single_thread_env() -> Iterator[None]:
     """The environment of a process with one thread: libraries look at it when they are loaded."""
-    before = {name: os.environ.get(name) for name in ALONE}
-    os.environ.update(dict.fromkeys(ALONE, "1"))
+    saved = {name: os.environ.get(name) for name in THREAD_ENV_VARS}
+    os.environ.update(dict.fromkeys(THREAD_ENV_VARS, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in saved.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
 
 
-def _child(pipe: Any, one: Contender, home: Path) -> None:
+def _worker_main(pipe: Any, task: BenchmarkTask, cache_dir: Path) -> None:
     """Make the reader, then read all posts whenever asked to; an error is sent instead of a lap."""
     try:
-        reader, meter, laps = one.make(), Meter.open(), 0
+        predictor, meter, n_measured = task.make_predictor(), EnergyMeter.open(), 0
         while pipe.recv() == "lap":
-            _forget(home / str(laps))
-            lap = _lap(reader, one, meter)
-            pipe.send((lap, key(reader.fingerprint()), machine()))
-            laps += 1
+            _isolate_feature_cache(cache_dir / str(n_measured))
+            measurement = _measure(predictor, task, meter)
+            pipe.send((measurement, hash_key(predictor.fingerprint()), describe_machine()))
+            n_measured += 1
     except (EOFError, KeyboardInterrupt):  # nobody wants another lap
         return
     except UserError as e:
@@ -172,22 +172,22 @@ def _child(pipe: Any, one: Contender, home: Path) -> None:
         pipe.send(f"{type(e).__name__}: {e}")
 
 
-def _lap(reader: "Reader", one: Contender, meter: Meter) -> Lap:
-    joules, cpu, wall = meter.read(), time.process_time(), time.perf_counter()
-    opinions = 0
-    for i in range(0, len(one.posts), one.chunk):
-        said = reader.read(one.posts[i : i + one.chunk])
-        opinions += sum(len(r.opinions) for r in said)
+def _measure(predictor: "Predictor", task: BenchmarkTask, meter: EnergyMeter) -> Measurement:
+    energy_before, cpu, wall = meter.read(), time.process_time(), time.perf_counter()
+    n_opinions = 0
+    for i in range(0, len(task.posts), task.chunk):
+        predictions = predictor.predict(task.posts[i : i + task.chunk])
+        n_opinions += sum(len(r.opinions) for r in predictions)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    spent = meter.joules(joules, meter.read())
-    return Lap(len(one.posts), opinions, cpu, wall, peak_megabytes(), spent)
+    joules_used = meter.joules(energy_before, meter.read())
+    return Measurement(len(task.posts), n_opinions, cpu, wall, peak_memory_mb(), joules_used)
 
 
-def _forget(folder: Path) -> None:
+def _isolate_feature_cache(folder: Path) -> None:
     """Let no picture's features be read that an earlier lap or run left on disk."""
     features = sys.modules.get("gen_msa.students.common.inputs")
     if features is not None and features.packaged_eyes.cache_info().currsize:
         from gen_msa.towers.packaged import cache_folder
-        from gen_msa.towers.shelf import Shelf, bound
+        from gen_msa.towers.shelf import LruDiskCache, max_cache_bytes
 
-        features.packaged_eyes(cache_folder()).shelf = Shelf(folder, bound())
+        features.packaged_eyes(cache_folder()).shelf = LruDiskCache(folder, max_cache_bytes())

@@ -15,54 +15,54 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gen_msa.evaluating.exporting.samples import RIGHT, Log, Sample
-from gen_msa.jsonl import whole
+from gen_msa.evaluating.exporting.samples import CORRECT, SystemLog, LoggedSample
+from gen_msa.jsonl import atomic_write
 
-INVALID = "[invalid]"
-VERSION = "0.4.13"
+INVALID_ANSWER = "[invalid]"
+LM_EVAL_VERSION = "0.4.13"
 """The version whose files these look like; the tool itself was not run."""
 
 
-def write(log: Log, out: Path) -> list[Path]:
+def write(log: SystemLog, out_dir: Path) -> list[Path]:
     """The two files of one reader, in a folder named after it."""
-    folder = out / _sanitized(log.reader.name)
-    date = log.moment.replace(tzinfo=None).isoformat().replace(":", "-")
+    folder = out_dir / _sanitize_name(log.system.name)
+    date = log.timestamp.replace(tzinfo=None).isoformat().replace(":", "-")
     results = folder / f"results_{date}.json"
     samples = folder / f"samples_{log.task}_{date}.jsonl"
     hashes = hashlib.sha256()
-    with whole(samples) as f:
-        for row in rows(log):
+    with atomic_write(samples) as f:
+        for row in sample_rows(log):
             hashes.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode())
             f.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    with whole(results) as f:
+    with atomic_write(results) as f:
         summary = _results(log) | {"task_hashes": {log.task: hashes.hexdigest()}}
         f.write(json.dumps(summary, ensure_ascii=False, indent=2).encode())
     return [results, samples]
 
 
-def rows(log: Log) -> Iterator[dict[str, Any]]:
+def sample_rows(log: SystemLog) -> Iterator[dict[str, Any]]:
     """What stands on each line of the samples."""
     for number, sample in enumerate(log.samples):
         doc = _doc(sample)
-        asked = {"arg_0": sample.post.text, "arg_1": {"aspect": sample.aspect, **sample.how}}
+        arguments = {"arg_0": sample.post.text, "arg_1": {"aspect": sample.aspect, **sample.provenance}}
         yield {
             "doc_id": number,
             "doc": doc,
             "target": str(sample.target),
-            "arguments": {"gen_args_0": asked},
+            "arguments": {"gen_args_0": arguments},
             "resps": [[sample.raw]],
-            "filtered_resps": [str(sample.answer or INVALID)],
+            "filtered_resps": [str(sample.answer or INVALID_ANSWER)],
             "filter": "none",
             "metrics": ["accuracy", "read_rate"],
             "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
-            "prompt_hash": _hash(json.dumps(asked, ensure_ascii=False)),
+            "prompt_hash": _hash(json.dumps(arguments, ensure_ascii=False)),
             "target_hash": _hash(str(sample.target)),
-            "accuracy": float(sample.verdict == RIGHT),
+            "accuracy": float(sample.verdict == CORRECT),
             "read_rate": float(sample.answer is not None),
         }
 
 
-def _doc(sample: Sample) -> dict[str, Any]:
+def _doc(sample: LoggedSample) -> dict[str, Any]:
     return {
         "id": sample.id,
         "post": sample.post.id,
@@ -76,12 +76,12 @@ def _doc(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _results(log: Log) -> dict[str, Any]:
+def _results(log: SystemLog) -> dict[str, Any]:
     result, task, n = log.result, log.task, len(log.samples)
     units = {f"{d.family}.{d.name}": d for d in result.definitions}
     better = {m: units[m].better == "high" for m in log.metrics if m in units and units[m].better}
     return {
-        "results": {task: _figures(log)},
+        "results": {task: _metric_entries(log)},
         "group_subtasks": {task: []},
         "configs": {task: _config(log)},
         "versions": {task: 1},
@@ -89,40 +89,40 @@ def _results(log: Log) -> dict[str, Any]:
         "higher_is_better": {task: better},
         "n-samples": {task: {"original": n, "effective": n}},
         "config": {
-            "model": log.reader.reader,
-            "model_args": log.reader.facts,
+            "model": log.system.model,
+            "model_args": log.system.fingerprint,
             "random_seed": result.seed,
         },
         "git_hash": None,
-        "date": log.moment.timestamp(),
-        "lm_eval_version": VERSION,
+        "date": log.timestamp.timestamp(),
+        "lm_eval_version": LM_EVAL_VERSION,
         "written_by": f"gen_msa {result.version}",
         "model_source": "gen_msa",
-        "model_name": log.reader.name,
-        "model_name_sanitized": _sanitized(log.reader.name),
+        "model_name": log.system.name,
+        "model_name_sanitized": _sanitize_name(log.system.name),
     }
 
 
-def _figures(log: Log) -> dict[str, Any]:
-    figures: dict[str, Any] = {"alias": log.task}
+def _metric_entries(log: SystemLog) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"alias": log.task}
     for name, parts in log.metrics.items():
-        figures[f"{name},none"] = parts["value"]
-        figures[f"{name}_stderr,none"] = "N/A"
-        figures |= {f"{name}_{k},none": parts[k] for k in ("low", "high") if k in parts}
-    return figures
+        metrics[f"{name},none"] = parts["value"]
+        metrics[f"{name}_stderr,none"] = "N/A"
+        metrics |= {f"{name}_{k},none": parts[k] for k in ("low", "high") if k in parts}
+    return metrics
 
 
-def _config(log: Log) -> dict[str, Any]:
-    facts = {"data_sha256": log.result.data_sha256, "against": log.result.against}
+def _config(log: SystemLog) -> dict[str, Any]:
+    data_facts = {"data_sha256": log.result.data_sha256, "against": log.result.reference}
     return {
         "task": log.task,
         "dataset_path": log.result.data,
         "output_type": "generate_until",
-        "metadata": {"version": 1, "left_out": log.left_out, **facts},
+        "metadata": {"version": 1, "left_out": log.n_excluded, **data_facts},
     }
 
 
-def _sanitized(name: str) -> str:
+def _sanitize_name(name: str) -> str:
     """As that tool makes a folder's name of a model's."""
     return re.sub(r'["<>:/|\\?*\[\]]+', "__", name)
 

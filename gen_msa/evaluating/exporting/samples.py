@@ -16,17 +16,17 @@ from typing import Literal
 
 from gen_msa.errors import UserError
 from gen_msa.metrics import Pair, pair_up
-from gen_msa.results import ReaderResult, Result
+from gen_msa.results import SystemResult, EvaluationResult
 from gen_msa.types import Example, Opinion, Polarity, Post, Status
 
 Verdict = Literal["C", "I", "N"]
-RIGHT: Verdict = "C"
-WRONG: Verdict = "I"
-UNREAD: Verdict = "N"
+CORRECT: Verdict = "C"
+INCORRECT: Verdict = "I"
+NO_ANSWER: Verdict = "N"
 
 
 @dataclass(frozen=True)
-class Sample:
+class LoggedSample:
     """One aspect of one post."""
 
     id: str
@@ -42,26 +42,26 @@ class Sample:
     """`types.Status`, or `silent`: it was never said."""
     probs: dict[str, float]
     explanation: str
-    how: dict[str, str]
+    provenance: dict[str, str]
 
     @property
     def verdict(self) -> Verdict:
         """Right, wrong, or no answer; the last counts as wrong in every figure."""
         if self.answer is None:
-            return UNREAD
-        return RIGHT if self.answer is self.target else WRONG
+            return NO_ANSWER
+        return CORRECT if self.answer is self.target else INCORRECT
 
 
 @dataclass(frozen=True)
-class Log:
+class SystemLog:
     """One reader's samples with the figures they make."""
 
-    result: Result
-    reader: ReaderResult
-    samples: tuple[Sample, ...]
-    left_out: int
+    result: EvaluationResult
+    system: SystemResult
+    samples: tuple[LoggedSample, ...]
+    n_excluded: int
     """Rows without a gold polarity, and opinions about aspects that gold has not."""
-    moment: datetime
+    timestamp: datetime
 
     @property
     def task(self) -> str:
@@ -71,34 +71,34 @@ class Log:
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """`family.figure` -> value, n, and low and high where there is an interval."""
-        found = {}
-        for family, figures in self.reader.figures.items():
-            for name, v in figures.items():
+        metrics = {}
+        for family, family_metrics in self.system.metrics.items():
+            for name, v in family_metrics.items():
                 if v.value is None:
                     continue
                 parts = {"value": v.value, "low": v.low, "high": v.high, "n": float(v.n)}
-                known = {k: x for k, x in parts.items() if x is not None}
-                found[f"{family}.{name}"] = known
-        return found
+                defined = {k: x for k, x in parts.items() if x is not None}
+                metrics[f"{family}.{name}"] = defined
+        return metrics
 
 
-def log_of(result: Result, name: str, examples: Iterable[Example], moment: datetime) -> Log:
+def build_log(result: EvaluationResult, name: str, examples: Iterable[Example], timestamp: datetime) -> SystemLog:
     """The log of the reader called `name`.
 
     Raises `UserError` when rows or accuracy are not those of `result`.
     """
-    reader = next(r for r in result.readers if r.name == name)
-    samples: list[Sample] = []
-    left_out = 0
+    system = next(r for r in result.systems if r.name == name)
+    samples: list[LoggedSample] = []
+    n_excluded = 0
     for example in examples:
-        pairs = pair_up(example, name, result.against)
+        pairs = pair_up(example, name, result.reference)
         for number, pair in enumerate(pairs):
-            if pair.gold is None or pair.truth is None:
-                left_out += 1
+            if pair.gold is None or pair.label is None:
+                n_excluded += 1
             else:
-                samples.append(_sample(pair, pair.gold, pair.truth, number))
-    log = Log(result, reader, tuple(samples), left_out, moment)
-    _belong_together(log)
+                samples.append(_sample(pair, pair.gold, pair.label, number))
+    log = SystemLog(result, system, tuple(samples), n_excluded, timestamp)
+    _check_consistency(log)
     return log
 
 
@@ -107,38 +107,38 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+|_", "-", name).strip("-.") or "unnamed"
 
 
-def _sample(pair: Pair, gold: Opinion, target: Polarity, number: int) -> Sample:
-    said = pair.said
-    status = str(said.status) if said else "silent"
-    if said and said.polarity is None and said.status is Status.OK:
+def _sample(pair: Pair, gold: Opinion, target: Polarity, number: int) -> LoggedSample:
+    prediction = pair.prediction
+    status = str(prediction.status) if prediction else "silent"
+    if prediction and prediction.polarity is None and prediction.status is Status.OK:
         status = str(Status.EMPTY)
-    return Sample(
+    return LoggedSample(
         id=f"{pair.post.id}#{number}#{gold.aspect.term}",
         post=pair.post,
         aspect=gold.aspect.term,
         start=gold.aspect.start,
         target=target,
-        answer=pair.answer,
-        raw=((said.raw if said else None) or str(pair.answer or "")),
+        answer=pair.predicted_label,
+        raw=((prediction.raw if prediction else None) or str(pair.predicted_label or "")),
         status=status,
-        probs={str(p): v for p, v in ((said.probs if said else None) or {}).items()},
+        probs={str(p): v for p, v in ((prediction.probs if prediction else None) or {}).items()},
         explanation=pair.explanation,
-        how=dict(said.how) if said else {},
+        provenance=dict(prediction.provenance) if prediction else {},
     )
 
 
-def _belong_together(log: Log) -> None:
-    figure = log.reader.figures.get("labels", {}).get("accuracy")
-    if figure is None or figure.value is None:
+def _check_consistency(log: SystemLog) -> None:
+    accuracy = log.system.metrics.get("labels", {}).get("accuracy")
+    if accuracy is None or accuracy.value is None:
         return
-    n, right = len(log.samples), _right(log.samples)
-    if n != figure.n or not isclose(right / max(n, 1), figure.value, abs_tol=1e-9):
+    n, n_correct = len(log.samples), _n_correct(log.samples)
+    if n != accuracy.n or not isclose(n_correct / max(n, 1), accuracy.value, abs_tol=1e-9):
         raise UserError(
-            f"{log.reader.name}: the samples have {right:,} of {n:,} right, the results say "
-            f"{figure.value:.4f} of {figure.n:,}",
-            mend="take results.json and samples.jsonl of one run",
+            f"{log.system.name}: the samples have {n_correct:,} of {n:,} right, the results say "
+            f"{accuracy.value:.4f} of {accuracy.n:,}",
+            hint="take results.json and samples.jsonl of one run",
         )
 
 
-def _right(samples: Sequence[Sample]) -> int:
-    return sum(s.verdict == RIGHT for s in samples)
+def _n_correct(samples: Sequence[LoggedSample]) -> int:
+    return sum(s.verdict == CORRECT for s in samples)

@@ -14,27 +14,27 @@ judge that made them itself is refused.
 
 from gen_msa.evaluating.judging.agreement import krippendorff, weighted_kappa
 from gen_msa.evaluating.judging.asking import Judge, JudgeSettings
-from gen_msa.evaluating.judging.dueling import Duel, duel
-from gen_msa.evaluating.judging.figures import duel_figures, figures
-from gen_msa.evaluating.judging.human import HumanMark, read_human
-from gen_msa.evaluating.judging.marks import Judgement, Mark, save
-from gen_msa.evaluating.judging.same import same_model
-from gen_msa.evaluating.judging.scoring import score
+from gen_msa.evaluating.judging.dueling import PairwiseJudgement, judge_pairwise
+from gen_msa.evaluating.judging.figures import pairwise_metrics, pointwise_metrics
+from gen_msa.evaluating.judging.human import HumanRating, read_human_ratings
+from gen_msa.evaluating.judging.marks import Judgement, Rating, save_judgements
+from gen_msa.evaluating.judging.same import is_same_model
+from gen_msa.evaluating.judging.scoring import judge_pointwise
 
 __all__ = [
-    "Duel",
-    "HumanMark",
+    "PairwiseJudgement",
+    "HumanRating",
     "Judge",
     "JudgeSettings",
     "Judgement",
-    "Mark",
-    "duel",
-    "duel_figures",
-    "figures",
+    "Rating",
+    "judge_pairwise",
+    "pairwise_metrics",
+    "pointwise_metrics",
     "krippendorff",
-    "read_human",
-    "same_model",
-    "save",
-    "score",
+    "read_human_ratings",
+    "is_same_model",
+    "save_judgements",
+    "judge_pointwise",
     "weighted_kappa",
 ]

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from itertools import permutations
 
 
-def weighted_kappa(one: Sequence[float], other: Sequence[float]) -> float | None:
+def weighted_kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Cohen's kappa with quadratic weights; None without rows, or when both always say the same.
 
     A rater that always says one thing agrees by chance alone: 0. Raises `ValueError` for unequal
     lengths.
     """
-    seen = sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+    observed = sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
     chance = sum(
-        n * m * (a - b) ** 2 for a, n in Counter(one).items() for b, m in Counter(other).items()
+        n * m * (a - b) ** 2 for a, n in Counter(first).items() for b, m in Counter(second).items()
     )
-    return 1 - len(one) * seen / chance if chance else None
+    return 1 - len(first) * observed / chance if chance else None
 
 
 def krippendorff(raters: Sequence[Sequence[float | None]]) -> float | None:
@@ -39,10 +39,10 @@ def krippendorff(raters: Sequence[Sequence[float | None]]) -> float | None:
             weights[pair] = weights.get(pair, 0.0) + 1 / (len(unit) - 1)
     counts = Counter(v for unit in units for v in unit)
     scale = sorted(counts)
-    apart = {(a, b): _ordinal(a, b, scale, counts) for a in scale for b in scale}
-    seen = sum(w * apart[pair] for pair, w in weights.items())
-    chance = sum(counts[a] * counts[b] * d for (a, b), d in apart.items())
-    return 1 - (sum(counts.values()) - 1) * seen / chance if chance else None
+    distances = {(a, b): _ordinal(a, b, scale, counts) for a in scale for b in scale}
+    observed = sum(w * distances[pair] for pair, w in weights.items())
+    chance = sum(counts[a] * counts[b] * d for (a, b), d in distances.items())
+    return 1 - (sum(counts.values()) - 1) * observed / chance if chance else None
 
 
 def _ordinal(a: float, b: float, scale: Sequence[float], counts: Counter[float]) -> float:

@@ -12,16 +12,16 @@ from typing import Literal
 from pydantic import JsonValue
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating.judging.asking import Judge, Question, aspect_of
-from gen_msa.evaluating.judging.marks import Mark
+from gen_msa.evaluating.judging.asking import Judge, JudgeQuestion, pair_aspect
+from gen_msa.evaluating.judging.marks import Rating
 from gen_msa.metrics import Pair
-from gen_msa.types import Noun
+from gen_msa.types import FrozenModel
 
 Winner = Literal["a", "b", "tie", "unread"]
-_CHOICES = ("A", "B", "tie")
+_OPTIONS = ("A", "B", "tie")
 
 
-class Duel(Noun):
+class PairwiseJudgement(FrozenModel):
     """Two explanations of one aspect, and the judge's choice in both orders."""
 
     post: str
@@ -33,77 +33,77 @@ class Duel(Noun):
     b: str
     judge: str
     revision: str
-    forth: Mark
+    a_first: Rating
     """Its answer with reader a shown first, as A."""
-    back: Mark
+    b_first: Rating
     """Its answer with reader b shown first, as A."""
 
     @property
     def choices(self) -> tuple[Winner, Winner]:
         """Who is chosen in each order, `unread` where the answer could not be read."""
-        forth: dict[str | None, Winner] = {"A": "a", "B": "b", "tie": "tie"}
-        back: dict[str | None, Winner] = {"A": "b", "B": "a", "tie": "tie"}
-        return forth.get(self.forth.said, "unread"), back.get(self.back.said, "unread")
+        a_first_winners: dict[str | None, Winner] = {"A": "a", "B": "b", "tie": "tie"}
+        b_first_winners: dict[str | None, Winner] = {"A": "b", "B": "a", "tie": "tie"}
+        return a_first_winners.get(self.a_first.choice, "unread"), b_first_winners.get(self.b_first.choice, "unread")
 
     @property
     def winner(self) -> Winner:
         """`unread` when either answer is; `tie` when the two differ."""
-        forth, back = self.choices
-        if "unread" in (forth, back):
+        a_first_winner, b_first_winner = self.choices
+        if "unread" in (a_first_winner, b_first_winner):
             return "unread"
-        return forth if forth == back else "tie"
+        return a_first_winner if a_first_winner == b_first_winner else "tie"
 
 
-def duel(
+def judge_pairwise(
     judge: Judge,
     a: Sequence[Pair],
     b: Sequence[Pair],
-    makers: Sequence[Mapping[str, JsonValue]] = (),
-) -> list[Duel]:
+    authors: Sequence[Mapping[str, JsonValue]] = (),
+) -> list[PairwiseJudgement]:
     """One `Duel` for each row that both readers explain; the rows of `a` and `b` are the same.
 
     Raises `UserError` when the judge is one of the two, `ValueError` when the rows differ.
     """
-    if [_row(p) for p in a] != [_row(p) for p in b]:
+    if [_row_key(p) for p in a] != [_row_key(p) for p in b]:
         raise ValueError("the two readers' rows are not the same")
-    judge.refuse_own(*makers, *{p.said.by for p in (*a, *b) if p.said})
-    if judge.prompt(judge.settings.pair).options != _CHOICES:
-        raise UserError(f"prompt {judge.settings.pair} must have the options A, B, tie")
-    both = [(x, y) for x, y in zip(a, b, strict=True) if x.explanation and y.explanation]
-    questions = [q for x, y in both for q in (_question(judge, x, y), _question(judge, y, x))]
-    marks = judge.marks(questions)
+    judge.reject_own_outputs(*authors, *{p.prediction.annotator for p in (*a, *b) if p.prediction})
+    if judge.load_prompt(judge.settings.pairwise_prompt).options != _OPTIONS:
+        raise UserError(f"prompt {judge.settings.pairwise_prompt} must have the options A, B, tie")
+    explained_pairs = [(x, y) for x, y in zip(a, b, strict=True) if x.explanation and y.explanation]
+    questions = [q for x, y in explained_pairs for q in (_question(judge, x, y), _question(judge, y, x))]
+    ratings = judge.rate(questions)
     return [
-        _duel(judge, x, y, forth, back)
-        for (x, y), forth, back in zip(both, marks[::2], marks[1::2], strict=True)
+        _pairwise_judgement(judge, x, y, a_first, b_first)
+        for (x, y), a_first, b_first in zip(explained_pairs, ratings[::2], ratings[1::2], strict=True)
     ]
 
 
-def _row(pair: Pair) -> tuple[str, str, int | None]:
-    aspect = aspect_of(pair)
+def _row_key(pair: Pair) -> tuple[str, str, int | None]:
+    aspect = pair_aspect(pair)
     return pair.post.id, aspect.term, aspect.start
 
 
-def _question(judge: Judge, first: Pair, second: Pair) -> Question:
-    shown = {
-        "answer_a": str(first.answer or "no sentiment that could be read"),
+def _question(judge: Judge, first: Pair, second: Pair) -> JudgeQuestion:
+    slot_texts = {
+        "answer_a": str(first.predicted_label or "no sentiment that could be read"),
         "reason_a": first.explanation,
-        "answer_b": str(second.answer or "no sentiment that could be read"),
+        "answer_b": str(second.predicted_label or "no sentiment that could be read"),
         "reason_b": second.explanation,
     }
-    return judge.question(judge.settings.pair, first, shown)
+    return judge.build_question(judge.settings.pairwise_prompt, first, slot_texts)
 
 
-def _duel(judge: Judge, a: Pair, b: Pair, forth: Mark, back: Mark) -> Duel:
-    post, aspect, start = _row(a)
-    return Duel(
+def _pairwise_judgement(judge: Judge, a: Pair, b: Pair, a_first: Rating, b_first: Rating) -> PairwiseJudgement:
+    post, aspect, start = _row_key(a)
+    return PairwiseJudgement(
         post=post,
         aspect=aspect,
         start=start,
         cluster=a.cluster,
-        a=a.said.by if a.said else "",
-        b=b.said.by if b.said else "",
-        judge=judge.settings.judge,
+        a=a.prediction.annotator if a.prediction else "",
+        b=b.prediction.annotator if b.prediction else "",
+        judge=judge.settings.model,
         revision=judge.revision,
-        forth=forth,
-        back=back,
+        a_first=a_first,
+        b_first=b_first,
     )

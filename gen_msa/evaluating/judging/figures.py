@@ -12,19 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 from gen_msa.evaluating.judging.agreement import krippendorff, weighted_kappa
-from gen_msa.evaluating.judging.dueling import Duel
-from gen_msa.evaluating.judging.human import HumanMark
-from gen_msa.evaluating.judging.marks import Judgement, Mark
-from gen_msa.metrics.statistics.wilson import Z95, wilson
-from gen_msa.results import Value
+from gen_msa.evaluating.judging.dueling import PairwiseJudgement
+from gen_msa.evaluating.judging.human import HumanRating
+from gen_msa.evaluating.judging.marks import Judgement, Rating
+from gen_msa.metrics.statistics.wilson import Z95, wilson_interval
+from gen_msa.results import MetricValue
 from gen_msa.types import Status
 
 UNCALIBRATED = "uncalibrated"
 
-_NO_SPREAD = 1e-12
+_MIN_HALF_WIDTH = 1e-12
 
 
-def figures(judgements: Sequence[Judgement], human: Sequence[HumanMark] = ()) -> dict[str, Value]:
+def pointwise_metrics(judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating] = ()) -> dict[str, MetricValue]:
     """Figures of one reader's explanations.
 
     For each criterion its mean mark (1 to 5), and with human marks `kappa.CRITERION` (quadratic
@@ -33,48 +33,48 @@ def figures(judgements: Sequence[Judgement], human: Sequence[HumanMark] = ()) ->
     `unread`: answers of the judge that could not be read, of those it was asked for. `failed`:
     questions the backend did not answer.
     """
-    rows = [(j.cluster, m) for j in judgements for m in j.scores.values()]
-    asked = [(cluster, m) for cluster, m in rows if m.asked]
-    out: dict[str, Value] = {}
-    agreed: dict[str, Value] = {}
-    for name in dict.fromkeys(name for j in judgements for name in j.scores):
-        agreement = _agreement(name, judgements, human)
-        agreed |= agreement
-        out[name] = _mean_mark(name, judgements, _note(agreement))
-    note = UNCALIBRATED if not agreed else ""
+    rated_rows = [(j.cluster, m) for j in judgements for m in j.ratings.values()]
+    asked_rows = [(cluster, m) for cluster, m in rated_rows if m.was_asked]
+    metrics: dict[str, MetricValue] = {}
+    agreements: dict[str, MetricValue] = {}
+    for name in dict.fromkeys(name for j in judgements for name in j.ratings):
+        agreement = _human_agreement(name, judgements, human_ratings)
+        agreements |= agreement
+        metrics[name] = _mean_rating(name, judgements, _calibration_note(agreement))
+    note = UNCALIBRATED if not agreements else ""
     return {
-        **out,
-        **agreed,
-        "explained": _share(((c, m.asked) for c, m in rows), note),
-        "unread": _share(((c, m.status not in (Status.OK, Status.ERROR)) for c, m in asked), note),
-        "failed": _share(((c, m.status is Status.ERROR) for c, m in asked), note),
+        **metrics,
+        **agreements,
+        "explained": _share_value(((c, m.was_asked) for c, m in rated_rows), note),
+        "unread": _share_value(((c, m.status not in (Status.OK, Status.ERROR)) for c, m in asked_rows), note),
+        "failed": _share_value(((c, m.status is Status.ERROR) for c, m in asked_rows), note),
     }
 
 
-def duel_figures(duels: Sequence[Duel]) -> dict[str, Value]:
+def pairwise_metrics(judgements: Sequence[PairwiseJudgement]) -> dict[str, MetricValue]:
     """`a`, `b`, `tie` and `unread`: shares of rows, which sum to 1. `swap_agreement`: rows read in
     both orders in which both name the same. `first`: answers that choose the reason shown first, of
     answers that choose one; a judge without a bent to a place has 0.5. `failed`: answers that the
     backend did not give.
     """
-    read = [d for d in duels if d.winner != "unread"]
-    marks = [(d.cluster, m) for d in duels for m in (d.forth, d.back)]
-    won = {
-        name: _share(((d.cluster, d.winner == name) for d in duels), UNCALIBRATED)
+    readable = [d for d in judgements if d.winner != "unread"]
+    ratings = [(d.cluster, m) for d in judgements for m in (d.a_first, d.b_first)]
+    outcomes = {
+        name: _share_value(((d.cluster, d.winner == name) for d in judgements), UNCALIBRATED)
         for name in ("a", "b", "tie", "unread")
     }
-    same = ((d.cluster, d.choices[0] == d.choices[1]) for d in read)
-    first = ((c, m.said == "A") for c, m in marks if m.said in ("A", "B"))
-    failed = ((c, m.status is Status.ERROR) for c, m in marks)
+    agreeing = ((d.cluster, d.choices[0] == d.choices[1]) for d in readable)
+    first_choices = ((c, m.choice == "A") for c, m in ratings if m.choice in ("A", "B"))
+    failed = ((c, m.status is Status.ERROR) for c, m in ratings)
     return {
-        **won,
-        "swap_agreement": _share(same, UNCALIBRATED),
-        "first": _share(first, UNCALIBRATED),
-        "failed": _share(failed, UNCALIBRATED),
+        **outcomes,
+        "swap_agreement": _share_value(agreeing, UNCALIBRATED),
+        "first": _share_value(first_choices, UNCALIBRATED),
+        "failed": _share_value(failed, UNCALIBRATED),
     }
 
 
-def _note(agreement: Mapping[str, Value]) -> str:
+def _calibration_note(agreement: Mapping[str, MetricValue]) -> str:
     if not agreement:
         return UNCALIBRATED
     return "; ".join(
@@ -84,80 +84,80 @@ def _note(agreement: Mapping[str, Value]) -> str:
     )
 
 
-def _mean_mark(name: str, judgements: Sequence[Judgement], note: str) -> Value:
-    marked = [(j.cluster, j.scores[name]) for j in judgements if name in j.scores]
-    some = [(c, m.score) for c, m in marked if m.score is not None]
-    expected = sum(m.probs is not None for _, m in marked)
-    how = f"expected over probabilities in {expected} of {len(some)}" if some else ""
-    return _mean(some, "; ".join(filter(None, [how, note])))
+def _mean_rating(name: str, judgements: Sequence[Judgement], note: str) -> MetricValue:
+    rated = [(j.cluster, j.ratings[name]) for j in judgements if name in j.ratings]
+    scored = [(c, m.score) for c, m in rated if m.score is not None]
+    expected = sum(m.probs is not None for _, m in rated)
+    method = f"expected over probabilities in {expected} of {len(scored)}" if scored else ""
+    return _mean_value(scored, "; ".join(filter(None, [method, note])))
 
 
-def _agreement(
-    name: str, judgements: Sequence[Judgement], human: Sequence[HumanMark]
-) -> dict[str, Value]:
+def _human_agreement(
+    name: str, judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating]
+) -> dict[str, MetricValue]:
     """Kappa and alpha of one criterion; nothing where no human mark is about a judged row."""
-    about: list[tuple[float, dict[str, float]]] = []
-    given = [h for h in human if name in h.scores]
-    by_post: dict[str, list[HumanMark]] = {}
-    for h in given:
+    comparable: list[tuple[float, dict[str, float]]] = []
+    with_criterion = [h for h in human_ratings if name in h.scores]
+    by_post: dict[str, list[HumanRating]] = {}
+    for h in with_criterion:
         by_post.setdefault(h.post, []).append(h)
     for j in judgements:
-        mark = j.scores.get(name, Mark(status=Status.EMPTY, prompt=""))
-        found = {
+        rating = j.ratings.get(name, Rating(status=Status.EMPTY, prompt=""))
+        human_scores = {
             h.rater: float(h.scores[name])
             for h in by_post.get(j.post, ())
-            if h.is_about(j.post, j.aspect, j.start, j.by)
+            if h.matches(j.post, j.aspect, j.start, j.annotator)
         }
-        if found and mark.score is not None:
-            about.append((float(round(mark.score)), found))
-    if not about:
+        if human_scores and rating.score is not None:
+            comparable.append((float(round(rating.score)), human_scores))
+    if not comparable:
         return {}
-    people = [float(round(sum(found.values()) / len(found))) for _, found in about]
-    raters = sorted({rater for _, found in about for rater in found})
-    table = [[found.get(rater) for _, found in about] for rater in raters]
-    kappa = weighted_kappa([score for score, _ in about], people)
-    alpha = krippendorff([[score for score, _ in about], *table])
+    human_means = [float(round(sum(human_scores.values()) / len(human_scores))) for _, human_scores in comparable]
+    raters = sorted({rater for _, human_scores in comparable for rater in human_scores})
+    table = [[human_scores.get(rater) for _, human_scores in comparable] for rater in raters]
+    kappa = weighted_kappa([score for score, _ in comparable], human_means)
+    alpha = krippendorff([[score for score, _ in comparable], *table])
     return {
-        f"kappa.{name}": _plain(kappa, len(about), "quadratic weights"),
-        f"alpha.{name}": _plain(alpha, len(about), f"ordinal; {len(raters)} raters and the judge"),
+        f"kappa.{name}": _agreement_value(kappa, len(comparable), "quadratic weights"),
+        f"alpha.{name}": _agreement_value(alpha, len(comparable), f"ordinal; {len(raters)} raters and the judge"),
     }
 
 
-def _plain(value: float | None, n: int, note: str) -> Value:
+def _agreement_value(value: float | None, n: int, note: str) -> MetricValue:
     undefined = "" if value is not None else "undefined: all marks are the same; "
-    return Value(value=value, n=n, note=undefined + note)
+    return MetricValue(value=value, n=n, note=undefined + note)
 
 
-def _share(rows: Iterable[tuple[str, bool]], note: str) -> Value:
+def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
     hits = [(cluster, float(hit)) for cluster, hit in rows]
-    found = _mean(hits, note)
-    if found.value in (0.0, 1.0):
+    value = _mean_value(hits, note)
+    if value.value in (0.0, 1.0):
         # Without spread a normal interval is a point; Wilson's, with a cluster for a row, is not.
         clusters = len({cluster for cluster, _ in hits})
-        low, high = wilson(round(found.value * clusters), clusters)
-        how = f"Wilson, {clusters} clusters"
-        return found.model_copy(update={"low": low, "high": high, "how": how})
-    if found.low is None or found.high is None:
-        return found
-    return found.model_copy(update={"low": max(0.0, found.low), "high": min(1.0, found.high)})
+        low, high = wilson_interval(round(value.value * clusters), clusters)
+        method = f"Wilson, {clusters} clusters"
+        return value.model_copy(update={"low": low, "high": high, "how": method})
+    if value.low is None or value.high is None:
+        return value
+    return value.model_copy(update={"low": max(0.0, value.low), "high": min(1.0, value.high)})
 
 
-def _mean(rows: Sequence[tuple[str, float]], note: str) -> Value:
+def _mean_value(rows: Sequence[tuple[str, float]], note: str) -> MetricValue:
     """The mean with an interval that lets rows of one cluster depend on each other.
 
     None where there is a single cluster, or no spread to tell it from.
     """
     if not rows:
-        return Value(value=None, n=0, note="; ".join(filter(None, ["undefined: no row", note])))
+        return MetricValue(value=None, n=0, note="; ".join(filter(None, ["undefined: no row", note])))
     n = len(rows)
     mean = sum(x for _, x in rows) / n
     sums: dict[str, float] = {}
     for cluster, x in rows:
         sums[cluster] = sums.get(cluster, 0.0) + x - mean
-    half = 0.0
+    half_width = 0.0
     if len(sums) > 1:
-        half = Z95 * sqrt(len(sums) / (len(sums) - 1) * sum(s * s for s in sums.values())) / n
-    if half < _NO_SPREAD:
-        return Value(value=mean, n=n, note=note)
-    how = f"cluster-robust normal, {len(sums)} clusters"
-    return Value(value=mean, n=n, low=mean - half, high=mean + half, how=how, note=note)
+        half_width = Z95 * sqrt(len(sums) / (len(sums) - 1) * sum(s * s for s in sums.values())) / n
+    if half_width < _MIN_HALF_WIDTH:
+        return MetricValue(value=mean, n=n, note=note)
+    method = f"cluster-robust normal, {len(sums)} clusters"
+    return MetricValue(value=mean, n=n, low=mean - half_width, high=mean + half_width, method=method, note=note)

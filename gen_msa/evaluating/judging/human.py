@@ -14,33 +14,33 @@ from pydantic import Field
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError
-from gen_msa.types import Noun, Rejected
+from gen_msa.types import FrozenModel, Rejected
 
 
-class HumanMark(Noun):
+class HumanRating(FrozenModel):
     """What one rater made of one explanation."""
 
     post: str
     aspect: str = ""
     start: int | None = None
-    by: str = ""
+    annotator: str = ""
     rater: str = "human"
     scores: dict[str, int] = Field(min_length=1)
     """Criterion -> mark, on the judge's own scale."""
 
-    def is_about(self, post: str, aspect: str, start: int | None, by: str) -> bool:
+    def matches(self, post: str, aspect: str, start: int | None, annotator: str) -> bool:
         """Whether these marks are about that explanation."""
-        same = (self.post, self.aspect) == (post, aspect) and self.by in ("", by)
+        same = (self.post, self.aspect) == (post, aspect) and self.annotator in ("", annotator)
         return same and (self.start is None or self.start == start)
 
 
-def read_human(path: Path) -> list[HumanMark]:
+def read_human_ratings(path: Path) -> list[HumanRating]:
     """Every line of the file. Raises `UserError` for a bad one: a calibration set is whole."""
     if not path.is_file():
         raise UserError(f"there is no file of human marks at {path}")
-    found: list[HumanMark] = []
-    for row in jsonl.read(path, HumanMark):
+    ratings: list[HumanRating] = []
+    for row in jsonl.read(path, HumanRating):
         if isinstance(row, Rejected):
-            raise UserError(f"{row.file}:{row.line}: {row.reason}", mend=row.mend)
-        found.append(row)
-    return found
+            raise UserError(f"{row.file}:{row.line}: {row.reason}", hint=row.hint)
+        ratings.append(row)
+    return ratings

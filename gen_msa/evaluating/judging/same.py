@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 
-def model_of(name: str) -> str:
+def model_name(name: str) -> str:
     """The model in a reader's or judge's name, folded; the kind itself where nothing follows it."""
     kind, _, target = name.partition(":")
     if kind == "http":
@@ -22,15 +22,15 @@ def model_of(name: str) -> str:
     return (model or kind).casefold()
 
 
-def same_model(judge: str, revision: str, maker: Mapping[str, JsonValue] | str) -> bool:
+def is_same_model(judge: str, revision: str, author: Mapping[str, JsonValue] | str) -> bool:
     """Whether `judge` (its name and revision) made what it is to judge.
 
     `maker` is a reader's fingerprint (`fingerprint()`, or `ReaderResult.facts`), or its name.
     """
-    if isinstance(maker, str):
-        return bool(maker) and model_of(maker) == model_of(judge)
-    settings = maker.get("settings")
-    named = settings.get("reader") if isinstance(settings, dict) else maker.get("reader")
-    if maker.get("revision") and maker.get("revision") == revision:
+    if isinstance(author, str):
+        return bool(author) and model_name(author) == model_name(judge)
+    settings = author.get("settings")
+    name = settings.get("reader") if isinstance(settings, dict) else author.get("reader")
+    if author.get("revision") and author.get("revision") == revision:
         return True
-    return isinstance(named, str) and same_model(judge, revision, named)
+    return isinstance(name, str) and is_same_model(judge, revision, name)

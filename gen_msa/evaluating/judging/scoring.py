@@ -10,22 +10,22 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating.judging.asking import Judge, Question, aspect_of, nothing_to_judge
-from gen_msa.evaluating.judging.marks import Judgement, Mark
+from gen_msa.evaluating.judging.asking import Judge, JudgeQuestion, pair_aspect, empty_rating
+from gen_msa.evaluating.judging.marks import Judgement, Rating
 from gen_msa.metrics import Pair
 
 
-def score(
-    judge: Judge, pairs: Sequence[Pair], maker: Mapping[str, JsonValue] | None = None
+def judge_pointwise(
+    judge: Judge, pairs: Sequence[Pair], author: Mapping[str, JsonValue] | None = None
 ) -> list[Judgement]:
     """The judge's marks of what the reader said: a `Judgement` for each pair in which it spoke.
 
     A row without an explanation is not asked about and has `empty` marks. `maker` is the reader's
     fingerprint. Raises `UserError` when the judge made the explanations itself.
     """
-    judge.refuse_own(maker or {}, *{p.said.by for p in pairs if p.said})
-    names = [_criterion(judge, name) for name in judge.settings.criteria]
-    rows = [p for p in pairs if p.said]
+    judge.reject_own_outputs(author or {}, *{p.prediction.annotator for p in pairs if p.prediction})
+    names = [_check_criterion(judge, name) for name in judge.settings.criteria]
+    rows = [p for p in pairs if p.prediction]
     # Questions of one post lie side by side: backends read what they share once.
     questions = {
         (i, name): _question(judge, name, p)
@@ -33,14 +33,14 @@ def score(
         if p.explanation
         for name in names
     }
-    marks = dict(zip(questions, judge.marks(list(questions.values())), strict=True))
+    ratings = dict(zip(questions, judge.rate(list(questions.values())), strict=True))
     return [
         _judgement(
             judge,
             p,
             {
-                name.rpartition("/")[2]: marks.get((i, name))
-                or nothing_to_judge(judge.prompt(name))
+                name.rpartition("/")[2]: ratings.get((i, name))
+                or empty_rating(judge.load_prompt(name))
                 for name in names
             },
         )
@@ -48,26 +48,26 @@ def score(
     ]
 
 
-def _criterion(judge: Judge, name: str) -> str:
-    if not all(o.isdecimal() for o in judge.prompt(name).options):
-        raise UserError(f"the options of prompt {name} are no numbers", mend="use it as pair=")
+def _check_criterion(judge: Judge, name: str) -> str:
+    if not all(o.isdecimal() for o in judge.load_prompt(name).options):
+        raise UserError(f"the options of prompt {name} are no numbers", hint="use it as pair=")
     return name
 
 
-def _question(judge: Judge, name: str, pair: Pair) -> Question:
-    answer = str(pair.answer) if pair.answer else "no sentiment that could be read"
-    return judge.question(name, pair, {"answer": answer, "explanation": pair.explanation})
+def _question(judge: Judge, name: str, pair: Pair) -> JudgeQuestion:
+    answer = str(pair.predicted_label) if pair.predicted_label else "no sentiment that could be read"
+    return judge.build_question(name, pair, {"answer": answer, "explanation": pair.explanation})
 
 
-def _judgement(judge: Judge, pair: Pair, marks: Mapping[str, Mark]) -> Judgement:
-    aspect = aspect_of(pair)
+def _judgement(judge: Judge, pair: Pair, ratings: Mapping[str, Rating]) -> Judgement:
+    aspect = pair_aspect(pair)
     return Judgement(
         post=pair.post.id,
         aspect=aspect.term,
         start=aspect.start,
         cluster=pair.cluster,
-        by=pair.said.by if pair.said else "",
-        judge=judge.settings.judge,
+        annotator=pair.prediction.annotator if pair.prediction else "",
+        judge=judge.settings.model,
         revision=judge.revision,
-        scores=dict(marks),
+        ratings=dict(ratings),
     )

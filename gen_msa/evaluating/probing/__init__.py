@@ -11,8 +11,8 @@ Every changed post keeps its id and all its aspects (a rival's name shapes some 
 as the reader's settings say.
 """
 
-from gen_msa.evaluating.probing._bench import Bench, Row, Trial
-from gen_msa.evaluating.probing.base import Probe, Probed, ProbeKind, probes
-from gen_msa.evaluating.probing.run import probe
+from gen_msa.evaluating.probing._bench import ProbeHarness, ProbeRow, Trial
+from gen_msa.evaluating.probing.base import Probe, ProbeResult, ProbeFactory, probes
+from gen_msa.evaluating.probing.run import run_probes
 
-__all__ = ["Bench", "Probe", "ProbeKind", "Probed", "Row", "Trial", "probe", "probes"]
+__all__ = ["ProbeHarness", "Probe", "ProbeFactory", "ProbeResult", "ProbeRow", "Trial", "run_probes", "probes"]

@@ -11,60 +11,60 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen_msa.readers import Reader, ReaderSettings
-from gen_msa.types import Aspect, Noun, Opinion, Polarity, Post, Status
+from gen_msa.readers import Predictor, PredictorSettings
+from gen_msa.types import Aspect, FrozenModel, Opinion, Polarity, Post, Status
 
-_AT_ONCE = 256
+_BATCH_SIZE = 256
 """Posts that a reader is given at a time."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ProbeRow:
     """One answer of the reader that has a label, and what gold says."""
 
     post: Post
     """As the reader is asked about it, with all aspects."""
     aspect: Aspect
     gold: Opinion | None
-    said: Opinion
+    prediction: Opinion
     cluster: str
     """The first picture's path, or the post's id: rows of one cluster depend on each other."""
 
     @property
-    def label(self) -> Polarity:
+    def predicted_label(self) -> Polarity:
         """What the reader said."""
-        if self.said.polarity is None:
+        if self.prediction.polarity is None:
             raise ValueError(f"post {self.post.id}: a row without a label")
-        return self.said.polarity
+        return self.prediction.polarity
 
     @property
-    def truth(self) -> Polarity | None:
+    def gold_label(self) -> Polarity | None:
         """What gold says; None where it is silent."""
         return self.gold.polarity if self.gold else None
 
 
 @dataclass(frozen=True)
-class Change:
+class Perturbation:
     """A row's post made different."""
 
-    row: Row
+    row: ProbeRow
     variant: str
     """The way in which it was changed, e.g. `grey`."""
     post: Post
     aspect: Aspect
     """What is asked about now, as it stands in the changed post."""
-    told: str
+    description: str
     """What was changed, for whoever reads the log."""
 
 
-class Trial(Noun):
+class Trial(FrozenModel):
     """One row of the sample log: a change, and the label before and after it."""
 
     variant: str
     post: str
     aspect: str
     start: int | None = None
-    told: str
+    description: str
     gold: Polarity | None = None
     before: Polarity | None
     after: Polarity | None
@@ -81,13 +81,13 @@ class Trial(Noun):
         return None if self.note else float(self.after is not self.before)
 
     @property
-    def dp(self) -> float | None:
+    def probability_drop(self) -> float | None:
         """Probability that the label lost; None without probabilities."""
-        lost = self.p_before is None or self.p_after is None
-        return None if lost or self.note else (self.p_before or 0.0) - (self.p_after or 0.0)
+        unknown = self.p_before is None or self.p_after is None
+        return None if unknown or self.note else (self.p_before or 0.0) - (self.p_after or 0.0)
 
     @property
-    def lost(self) -> float | None:
+    def accuracy_drop(self) -> float | None:
         """Right before minus right after: -1, 0 or 1; None where gold is silent."""
         if self.note or self.gold is None:
             return None
@@ -95,71 +95,71 @@ class Trial(Noun):
 
 
 @dataclass(frozen=True)
-class Bench:
+class ProbeHarness:
     """A reader, what it said, and how much may be asked."""
 
-    reader: Reader
-    settings: ReaderSettings
+    predictor: Predictor
+    settings: PredictorSettings
     media_root: Path
-    rows: tuple[Row, ...]
+    rows: tuple[ProbeRow, ...]
     seed: int = 0
     limit: int | None = None
     """Posts that one probe changes."""
     replicates: int = 10_000
 
-    def some(self, rows: Iterable[Row]) -> list[Row]:
+    def sample_rows(self, rows: Iterable[ProbeRow]) -> list[ProbeRow]:
         """The rows of at most `limit` posts, by the hash of seed and post id, in their order."""
         rows = list(rows)
-        ids = sorted({r.post.id for r in rows}, key=lambda i: order(self.seed, i))
-        chosen = set(ids[: self.limit])
-        return [r for r in rows if r.post.id in chosen]
+        ids = sorted({r.post.id for r in rows}, key=lambda i: hash_order(self.seed, i))
+        selected = set(ids[: self.limit])
+        return [r for r in rows if r.post.id in selected]
 
-    def dice(self, *names: object) -> random.Random:
+    def rng(self, *parts: object) -> random.Random:
         """Chance that hangs on the seed and these names alone, not on the order of the rows."""
-        return random.Random(order(self.seed, *names))
+        return random.Random(hash_order(self.seed, *parts))
 
-    def ask(self, changes: Sequence[Change], reader: Reader | None = None) -> list[Trial]:
+    def predict(self, perturbations: Sequence[Perturbation], predictor: Predictor | None = None) -> list[Trial]:
         """What the reader (or another one) says after each change; equal posts are read once."""
-        reader = reader or self.reader
-        unlike = {c.post.model_dump_json(): c.post for c in changes}
-        posts = list(unlike.values())
-        said: dict[str, dict[Aspect, Opinion] | str] = {}
-        for i in range(0, len(posts), _AT_ONCE):
-            part = posts[i : i + _AT_ONCE]
-            for post, reading in zip(part, reader.read(part), strict=True):
-                said[post.model_dump_json()] = reading.refused or {
-                    o.aspect: o for o in reading.opinions
+        predictor = predictor or self.predictor
+        distinct_posts = {c.post.model_dump_json(): c.post for c in perturbations}
+        posts = list(distinct_posts.values())
+        opinions_by_post: dict[str, dict[Aspect, Opinion] | str] = {}
+        for i in range(0, len(posts), _BATCH_SIZE):
+            batch = posts[i : i + _BATCH_SIZE]
+            for post, prediction in zip(batch, predictor.predict(batch), strict=True):
+                opinions_by_post[post.model_dump_json()] = prediction.rejection or {
+                    o.aspect: o for o in prediction.opinions
                 }
-        return [trial(c, said[c.post.model_dump_json()]) for c in changes]
+        return [build_trial(c, opinions_by_post[c.post.model_dump_json()]) for c in perturbations]
 
 
-def trial(change: Change, said: dict[Aspect, Opinion] | str) -> Trial:
+def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | str) -> Trial:
     """The log's row of a change, given what was said of the changed post or why it was not."""
-    row = change.row
-    after = None if isinstance(said, str) else said.get(change.aspect)
-    note = said if isinstance(said, str) else ""
+    row = perturbation.row
+    after = None if isinstance(opinions, str) else opinions.get(perturbation.aspect)
+    note = opinions if isinstance(opinions, str) else ""
     if not note and after is None:
         note = "the reader did not answer about the aspect"
     if after is not None and after.status is Status.ERROR:
-        note = after.how.get("error", "") or "the reader could not be asked"
-    elif after is not None and after.how.get("picture") != row.said.how.get("picture"):
-        note = after.how.get("picture", "")  # the new picture was refused, so it was not seen
+        note = after.provenance.get("error", "") or "the reader could not be asked"
+    elif after is not None and after.provenance.get("picture") != row.prediction.provenance.get("picture"):
+        note = after.provenance.get("picture", "")  # the new picture was refused, so it was not seen
     return Trial(
-        variant=change.variant,
+        variant=perturbation.variant,
         post=row.post.id,
         aspect=row.aspect.term,
         start=row.aspect.start,
-        told=change.told,
-        gold=row.truth,
-        before=row.label,
+        description=perturbation.description,
+        gold=row.gold_label,
+        before=row.predicted_label,
         after=after.polarity if after else None,
-        p_before=row.said.probability,
-        p_after=after.probs.get(row.label) if after and after.probs else None,
+        p_before=row.prediction.probability,
+        p_after=after.probs.get(row.predicted_label) if after and after.probs else None,
         note=note,
     )
 
 
-def order(*parts: object) -> int:
+def hash_order(*parts: object) -> int:
     """A number that hangs on the words of `parts` alone: the seed's order of things."""
     text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")

@@ -13,10 +13,10 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from gen_msa.evaluating.probing._bench import Bench
-from gen_msa.metrics import Undefined
-from gen_msa.metrics.statistics.bootstrap import Draws, Interval
-from gen_msa.results import Value
+from gen_msa.evaluating.probing._bench import ProbeHarness
+from gen_msa.metrics import UndefinedMetric
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
+from gen_msa.results import MetricValue
 
 Array = NDArray[np.float64]
 
@@ -25,61 +25,61 @@ Array = NDArray[np.float64]
 class Ratio:
     """Sum of `top` over sum of `bottom`; a row whose `top` is None is left out of both."""
 
-    top: Sequence[float | None]
-    bottom: Sequence[float] | None = None
+    numerator: Sequence[float | None]
+    denominator: Sequence[float] | None = None
     """None: 1 for each row, so that the figure is a mean."""
     note: str = ""
     """Printed with the figure, and in its place when no row counts."""
 
-    def sums(self) -> Array:
+    def row_sums(self) -> Array:
         """What each row adds: (rows, 2)."""
-        bottom = self.bottom if self.bottom is not None else [1.0] * len(self.top)
-        pairs = zip(self.top, bottom, strict=True)
+        denominator = self.denominator if self.denominator is not None else [1.0] * len(self.numerator)
+        pairs = zip(self.numerator, denominator, strict=True)
         return np.array([(0.0, 0.0) if t is None else (t, b) for t, b in pairs]).reshape(-1, 2)
 
 
-def mean(found: Sequence[float | None]) -> float | None:
+def known_mean(values: Sequence[float | None]) -> float | None:
     """Mean of what there is; None for nothing."""
-    there = [f for f in found if f is not None]
-    return sum(there) / len(there) if there else None
+    known = [f for f in values if f is not None]
+    return sum(known) / len(known) if known else None
 
 
-def minus(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+def known_difference(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
     """`a` minus `b`, row by row; None where either is."""
     pairs = zip(a, b, strict=True)
     return [None if x is None or y is None else x - y for x, y in pairs]
 
 
-def values(ratios: Mapping[str, Ratio], clusters: Sequence[str], bench: Bench) -> dict[str, Value]:
+def ratio_values(ratios: Mapping[str, Ratio], clusters: Sequence[str], harness: ProbeHarness) -> dict[str, MetricValue]:
     """Each figure with its 95 % percentile interval over whole clusters drawn anew."""
     names = list(ratios)
-    rows = np.hstack([r.sums() for r in ratios.values()])
-    counted = [i for i in range(len(rows)) if any(r.top[i] is not None for r in ratios.values())]
-    rows, clusters = rows[counted], [clusters[i] for i in counted]
+    rows = np.hstack([r.row_sums() for r in ratios.values()])
+    included = [i for i in range(len(rows)) if any(r.numerator[i] is not None for r in ratios.values())]
+    rows, clusters = rows[included], [clusters[i] for i in included]
 
-    def figures(sums: Array) -> dict[str, Array]:
-        top, bottom = sums[..., 0::2], sums[..., 1::2]
-        found = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom != 0)
-        return {name: found[..., i] for i, name in enumerate(names)}
+    def compute(sums: Array) -> dict[str, Array]:
+        numerator, denominator = sums[..., 0::2], sums[..., 1::2]
+        quotient = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0)
+        return {name: quotient[..., i] for i, name in enumerate(names)}
 
     intervals: dict[str, Interval] = {}
     try:
-        draws = Draws([clusters], replicates=bench.replicates, seed=bench.seed)
-    except Undefined as e:
-        how = str(e)
+        resamples = BootstrapResamples([clusters], replicates=harness.replicates, seed=harness.seed)
+    except UndefinedMetric as e:
+        method = str(e)
     else:
-        how = f"{draws.how}, {len(set(clusters))} clusters"
-        intervals = draws.intervals(rows, clusters, figures)
-    points = {name: float(v) for name, v in figures(rows.sum(axis=0)).items()}
-    return {n: _value(ratios[n], points[n], intervals.get(n), how) for n in names}
+        method = f"{resamples.description}, {len(set(clusters))} clusters"
+        intervals = resamples.intervals(rows, clusters, compute)
+    point_values = {name: float(v) for name, v in compute(rows.sum(axis=0)).items()}
+    return {n: _ratio_value(ratios[n], point_values[n], intervals.get(n), method) for n in names}
 
 
-def _value(ratio: Ratio, point: float, interval: Interval | None, how: str) -> Value:
-    n = sum(t is not None for t in ratio.top)
+def _ratio_value(ratio: Ratio, point: float, interval: Interval | None, method: str) -> MetricValue:
+    n = sum(t is not None for t in ratio.numerator)
     if isnan(point):
-        why = "undefined: no row counts" if not n else "undefined: it would be divided by zero"
-        return Value(value=None, n=n, note="; ".join(filter(None, (why, ratio.note))))
+        reason = "undefined: no row counts" if not n else "undefined: it would be divided by zero"
+        return MetricValue(value=None, n=n, note="; ".join(filter(None, (reason, ratio.note))))
     if interval is None or isnan(interval.low):
-        why = how if interval is None else "no interval: too few draws have a row that counts"
-        return Value(value=point, n=n, note="; ".join(filter(None, (why, ratio.note))))
-    return Value(value=point, n=n, low=interval.low, high=interval.high, how=how, note=ratio.note)
+        reason = method if interval is None else "no interval: too few draws have a row that counts"
+        return MetricValue(value=point, n=n, note="; ".join(filter(None, (reason, ratio.note))))
+    return MetricValue(value=point, n=n, low=interval.low, high=interval.high, method=method, note=ratio.note)

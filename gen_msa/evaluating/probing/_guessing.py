@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 
 from gen_msa.errors import MissingExtra
-from gen_msa.evaluating.probing._bench import order
-from gen_msa.metrics import Undefined
+from gen_msa.evaluating.probing._bench import hash_order
+from gen_msa.metrics import UndefinedMetric
 from gen_msa.types import Polarity
 
-FOLDS = 5
+N_FOLDS = 5
 _FEATURES = 1 << 20
 """Places that words and pairs are hashed to: so many that hardly two share one."""
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _CLASSES = tuple(Polarity)
 
-Bags = Any
+NgramMatrix = Any
 """A sparse matrix (texts, features): 1 where a text has the word or pair."""
 
 
-def bags(texts: Sequence[str], terms: Sequence[str]) -> Bags:
+def hashed_ngrams(texts: Sequence[str], terms: Sequence[str]) -> NgramMatrix:
     """What words and pairs of neighbours each text has; its aspect's term is one word, `aspect`.
 
     Raises `MissingExtra` without scikit-learn.
@@ -44,36 +44,36 @@ def bags(texts: Sequence[str], terms: Sequence[str]) -> Bags:
     return _vectorizer().transform(t.encode("utf-8", "replace").decode() for t in named)
 
 
-def packed(found: Bags) -> Bags:
+def drop_unused_features(found: NgramMatrix) -> NgramMatrix:
     """Without the features that no text has: the same guesses, sooner."""
     return found[:, np.unique(found.indices)]
 
 
-def folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
+def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
     """The fold of each cluster, spread evenly in an order drawn by the seed.
 
     Raises `Undefined` below two clusters.
     """
-    ids = sorted(set(clusters), key=lambda c: order(seed, "fold", c))
+    ids = sorted(set(clusters), key=lambda c: hash_order(seed, "fold", c))
     if len(ids) < 2:
-        raise Undefined("all rows are of one post or picture: nothing is left to learn from")
-    return {c: i % FOLDS for i, c in enumerate(ids)}
+        raise UndefinedMetric("all rows are of one post or picture: nothing is left to learn from")
+    return {c: i % N_FOLDS for i, c in enumerate(ids)}
 
 
 @dataclass(frozen=True)
-class Taught:
+class NaiveBayes:
     """Texts with their labels, and the cluster of each."""
 
-    bags: Bags
+    features: NgramMatrix
     labels: Sequence[Polarity]
     clusters: Sequence[str]
 
-    def guess(self, asked: Bags, clusters: Sequence[str], seed: int) -> list[Polarity]:
+    def predict(self, asked: NgramMatrix, clusters: Sequence[str], seed: int) -> list[Polarity]:
         """A label for each of `asked`, from what is taught about other folds of `clusters`.
 
         Raises `Undefined` where that is nothing.
         """
-        fold = folds(clusters, seed)
+        fold = assign_folds(clusters, seed)
         mine = np.array([fold[c] for c in clusters])
         theirs = np.array([fold.get(c, -1) for c in self.clusters])
         labels = np.array([_CLASSES.index(y) for y in self.labels])
@@ -81,8 +81,8 @@ class Taught:
         for f in np.unique(mine):
             rest = theirs != f
             if not rest.any():
-                raise Undefined("there is nothing to learn from in any other fold")
-            taught = self.bags[rest]
+                raise UndefinedMetric("there is nothing to learn from in any other fold")
+            taught = self.features[rest]
             known = np.unique(taught.indices)  # a word that training lacks is no sign
             model = _fitted(taught[:, known], labels[rest])
             best[mine == f] = model.predict(asked[mine == f][:, known])
@@ -106,7 +106,7 @@ def _vectorizer() -> Any:
     )
 
 
-def _fitted(found: Bags, labels: Any) -> Any:
+def _fitted(found: NgramMatrix, labels: Any) -> Any:
     """Naive Bayes with add-one smoothing; the labels' frequency where no text has a word."""
     from sklearn.dummy import DummyClassifier
     from sklearn.naive_bayes import MultinomialNB

@@ -14,11 +14,11 @@ is at most 1/2, and its `followed` and `pull` are 0.
 from collections import defaultdict
 from typing import ClassVar, Literal
 
-from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
-from gen_msa.evaluating.probing._figures import Ratio, values
-from gen_msa.evaluating.probing._naming import renamed
-from gen_msa.evaluating.probing.base import Probed, probes
-from gen_msa.metrics import Figure, Undefined
+from gen_msa.evaluating.probing._bench import ProbeHarness, Perturbation, ProbeRow, Trial
+from gen_msa.evaluating.probing._figures import Ratio, ratio_values
+from gen_msa.evaluating.probing._naming import rename_aspect
+from gen_msa.evaluating.probing.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec, UndefinedMetric
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
@@ -35,91 +35,91 @@ class AspectSwap:
     """Compares the answers about two aspects, and reads posts whose aspect has another name."""
 
     Options: ClassVar[type[Settings]] = AspectSwapOptions
-    figures: ClassVar[tuple[Figure, ...]] = (
-        Figure("directional_accuracy", "asked about the other aspect, answers its gold"),
-        Figure("followed", "right about both: the label moved from one gold to the other's"),
-        Figure("pull", "p(the other's gold): asked about it minus asked about this", "score"),
-        Figure("rename_flip_rate", "another label under an invented name", "share", "low"),
-        Figure("rename_dp", "p(c|x) - p(c|renamed)", "score", ""),
-        Figure("rename_accuracy_drop", "accuracy minus accuracy once renamed", "share", ""),
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("directional_accuracy", "asked about the other aspect, answers its gold"),
+        MetricSpec("followed", "right about both: the label moved from one gold to the other's"),
+        MetricSpec("pull", "p(the other's gold): asked about it minus asked about this", "score"),
+        MetricSpec("rename_flip_rate", "another label under an invented name", "share", "low"),
+        MetricSpec("rename_dp", "p(c|x) - p(c|renamed)", "score", ""),
+        MetricSpec("rename_accuracy_drop", "accuracy minus accuracy once renamed", "share", ""),
     )
 
     def __init__(self, options: AspectSwapOptions) -> None:
         self._contrast = options.contrast
 
-    def __call__(self, bench: Bench) -> Probed:
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Raises `Undefined` where no aspect has a rival and none stands in its text."""
-        pairs = self._pairs(bench)
-        swaps = [_swapped(a, b) for a, b in pairs]
-        changes = _renamings(bench)
-        if not pairs and not changes:
-            raise Undefined("no post has an aspect that stands in its text, or two of them")
-        renames = bench.ask(changes)
+        pairs = self._pairs(harness)
+        swap_trials = [_swap_trial(a, b) for a, b in pairs]
+        perturbations = _rename_perturbations(harness)
+        if not pairs and not perturbations:
+            raise UndefinedMetric("no post has an aspect that stands in its text, or two of them")
+        rename_trials = harness.predict(perturbations)
         columns: dict[str, list[float | None]] = {
-            "directional_accuracy": [float(b.label is b.truth) for _, b in pairs],
-            "followed": [float(a.label is a.truth and b.label is b.truth) for a, b in pairs],
-            "pull": [_pull(a, b) for a, b in pairs],
+            "directional_accuracy": [float(b.predicted_label is b.gold_label) for _, b in pairs],
+            "followed": [float(a.predicted_label is a.gold_label and b.predicted_label is b.gold_label) for a, b in pairs],
+            "pull": [_probability_pull(a, b) for a, b in pairs],
         }
-        why = f"pairs of {self._contrast} gold"
-        ratios = {k: Ratio(v, note=why) for k, v in columns.items()}
-        found = values(ratios, [a.cluster for a, _ in pairs], bench)
-        lost = sum(bool(t.note) for t in renames)
-        note = f"{lost} of {len(renames)} could not be read" if lost else ""
+        pair_note = f"pairs of {self._contrast} gold"
+        ratios = {k: Ratio(v, note=pair_note) for k, v in columns.items()}
+        metrics = ratio_values(ratios, [a.cluster for a, _ in pairs], harness)
+        n_unreadable = sum(bool(t.note) for t in rename_trials)
+        note = f"{n_unreadable} of {len(rename_trials)} could not be read" if n_unreadable else ""
         columns = {
-            "rename_flip_rate": [t.flipped for t in renames],
-            "rename_dp": [t.dp for t in renames],
-            "rename_accuracy_drop": [t.lost for t in renames],
+            "rename_flip_rate": [t.flipped for t in rename_trials],
+            "rename_dp": [t.probability_drop for t in rename_trials],
+            "rename_accuracy_drop": [t.accuracy_drop for t in rename_trials],
         }
         ratios = {k: Ratio(v, note=note) for k, v in columns.items()}
-        found |= values(ratios, [c.row.cluster for c in changes], bench)
-        return Probed(found, (*swaps, *renames))
+        metrics |= ratio_values(ratios, [c.row.cluster for c in perturbations], harness)
+        return ProbeResult(metrics, (*swap_trials, *rename_trials))
 
-    def _pairs(self, bench: Bench) -> list[tuple[Row, Row]]:
+    def _pairs(self, harness: ProbeHarness) -> list[tuple[ProbeRow, ProbeRow]]:
         """Each row with one other of its post whose gold is the contrary, drawn by the seed."""
         posts = defaultdict(list)
-        for row in bench.rows:
-            if row.truth is not None:
+        for row in harness.rows:
+            if row.gold_label is not None:
                 posts[row.post.id].append(row)
-        options = [(a, self._rivals(a, posts[a.post.id])) for some in posts.values() for a in some]
-        fit = {id(a): others for a, others in options if others}
-        chosen = bench.some([r for r in bench.rows if id(r) in fit])
-        return [(a, bench.dice("swap", a.post.id, a.aspect).choice(fit[id(a)])) for a in chosen]
+        options = [(a, self._contrasting_rows(a, posts[a.post.id])) for post_rows in posts.values() for a in post_rows]
+        contrasts_by_row = {id(a): contrasts for a, contrasts in options if contrasts}
+        selected = harness.sample_rows([r for r in harness.rows if id(r) in contrasts_by_row])
+        return [(a, harness.rng("swap", a.post.id, a.aspect).choice(contrasts_by_row[id(a)])) for a in selected]
 
-    def _rivals(self, row: Row, others: list[Row]) -> list[Row]:
-        unlike = [r for r in others if r.truth is not row.truth]
+    def _contrasting_rows(self, row: ProbeRow, others: list[ProbeRow]) -> list[ProbeRow]:
+        different = [r for r in others if r.gold_label is not row.gold_label]
         if self._contrast == "different":
-            return unlike
-        sided = (Polarity.POSITIVE, Polarity.NEGATIVE)
-        return [r for r in unlike if r.truth in sided and row.truth in sided]
+            return different
+        polar = (Polarity.POSITIVE, Polarity.NEGATIVE)
+        return [r for r in different if r.gold_label in polar and row.gold_label in polar]
 
 
-def _pull(a: Row, b: Row) -> float | None:
-    if a.said.probs is None or b.said.probs is None or b.truth is None:
+def _probability_pull(a: ProbeRow, b: ProbeRow) -> float | None:
+    if a.prediction.probs is None or b.prediction.probs is None or b.gold_label is None:
         return None
-    return b.said.probs.get(b.truth, 0.0) - a.said.probs.get(b.truth, 0.0)
+    return b.prediction.probs.get(b.gold_label, 0.0) - a.prediction.probs.get(b.gold_label, 0.0)
 
 
-def _swapped(a: Row, b: Row) -> Trial:
+def _swap_trial(a: ProbeRow, b: ProbeRow) -> Trial:
     return Trial(
         variant="swap",
         post=a.post.id,
         aspect=a.aspect.term,
         start=a.aspect.start,
-        told=f"{b.aspect.term}, whose gold is {b.truth}",
-        gold=a.truth,
-        before=a.label,
-        after=b.label,
-        p_before=a.said.probability,
-        p_after=b.said.probs.get(a.label) if b.said.probs else None,
+        description=f"{b.aspect.term}, whose gold is {b.gold_label}",
+        gold=a.gold_label,
+        before=a.predicted_label,
+        after=b.predicted_label,
+        p_before=a.prediction.probability,
+        p_after=b.prediction.probs.get(a.predicted_label) if b.prediction.probs else None,
     )
 
 
-def _renamings(bench: Bench) -> list[Change]:
-    changes = []
-    for row in bench.rows:
-        done = renamed(row.post, row.aspect, bench.dice("rename", row.post.id, row.aspect))
-        if done is not None:
-            post, aspect = done
-            changes.append(Change(row, "renamed", post, aspect, aspect.term))
-    chosen = {id(r) for r in bench.some([c.row for c in changes])}
-    return [c for c in changes if id(c.row) in chosen]
+def _rename_perturbations(harness: ProbeHarness) -> list[Perturbation]:
+    perturbations = []
+    for row in harness.rows:
+        renaming = rename_aspect(row.post, row.aspect, harness.rng("rename", row.post.id, row.aspect))
+        if renaming is not None:
+            post, aspect = renaming
+            perturbations.append(Perturbation(row, "renamed", post, aspect, aspect.term))
+    selected = {id(r) for r in harness.sample_rows([c.row for c in perturbations])}
+    return [c for c in perturbations if id(c.row) in selected]

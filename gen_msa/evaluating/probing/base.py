@@ -8,34 +8,34 @@ Knows no probe. `run.probe` runs them.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gen_msa.evaluating.probing._bench import Bench, Trial
-from gen_msa.metrics import Figure
+from gen_msa.evaluating.probing._bench import ProbeHarness, Trial
+from gen_msa.metrics import MetricSpec
 from gen_msa.registry import Registry
-from gen_msa.results import Value
+from gen_msa.results import MetricValue
 from gen_msa.settings import Settings
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """What a probe found: its figures, and every changed row for the sample log."""
 
-    figures: dict[str, Value]
+    metrics: dict[str, MetricValue]
     trials: tuple[Trial, ...] = ()
 
 
 class Probe(Protocol):
     """Changes posts, has them read and says what became of the answers."""
 
-    def __call__(self, bench: Bench) -> Probed:
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Every figure of the probe. Raises `Undefined` when none can be had, with the reason."""
         ...
 
 
-class ProbeKind(Protocol):
+class ProbeFactory(Protocol):
     """What a module of this room registers: a class with its options and figures."""
 
     Options: type[Settings]
-    figures: tuple[Figure, ...]
+    specs: tuple[MetricSpec, ...]
     """In the order printed; the first is the probe's headline."""
 
     def __call__(self, options: Any) -> Probe:
@@ -43,4 +43,4 @@ class ProbeKind(Protocol):
         ...
 
 
-probes: Registry[ProbeKind] = Registry("probe", "gen_msa.evaluating.probing", "gen_msa.probes")
+probes: Registry[ProbeFactory] = Registry("probe", "gen_msa.evaluating.probing", "gen_msa.probes")

@@ -15,36 +15,36 @@ a reason is true.
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from gen_msa.evaluating.probing._bench import Bench
-from gen_msa.evaluating.probing._figures import Ratio, minus, values
-from gen_msa.evaluating.probing._guessing import Taught, bags, packed
+from gen_msa.evaluating.probing._bench import ProbeHarness
+from gen_msa.evaluating.probing._figures import Ratio, known_difference, ratio_values
+from gen_msa.evaluating.probing._guessing import NaiveBayes, hashed_ngrams, drop_unused_features
 from gen_msa.evaluating.probing._reasons import (
     Label,
-    Told,
-    asked,
-    by_reader,
-    dealt,
-    learnt,
-    terms,
-    told,
-    trials,
+    MaskedExplanation,
+    explanation_post,
+    predict_labels,
+    shuffled_accuracy,
+    cross_predict,
+    aspect_terms,
+    masked_explanations,
+    build_trials,
 )
-from gen_msa.evaluating.probing.base import Probed, probes
-from gen_msa.metrics import Figure
-from gen_msa.metrics.masking import masked
-from gen_msa.readers import ReaderSettings
+from gen_msa.evaluating.probing.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec
+from gen_msa.metrics.masking import mask_labels
+from gen_msa.readers import PredictorSettings
 from gen_msa.settings import Settings
 
-Deal = Callable[[list[int]], Sequence[Label]]
+PredictShuffled = Callable[[list[int]], Sequence[Label]]
 
-_ENOUGH = 30
+_MIN_GOLD_EXPLANATIONS = 30
 """Reasons by gold that teach the reason reader; below that the reader's own do."""
 
 
 class ConsistencyOptions(Settings):
     """Who reads the reasons."""
 
-    reasoner: ReaderSettings | None = None
+    explanation_model: PredictorSettings | None = None
     """A reader; None: the model that is built in."""
 
 
@@ -53,56 +53,56 @@ class Consistency:
     """Reads the label off each reason."""
 
     Options: ClassVar[type[Settings]] = ConsistencyOptions
-    figures: ClassVar[tuple[Figure, ...]] = (
-        Figure("gain", "consistency minus chance"),
-        Figure("consistency", "the masked reason alone implies the label that was said"),
-        Figure("chance", "the same with reasons dealt out to other rows", "share", ""),
-        Figure("explained", "labelled rows that have an explanation"),
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("gain", "consistency minus chance"),
+        MetricSpec("consistency", "the masked reason alone implies the label that was said"),
+        MetricSpec("chance", "the same with reasons dealt out to other rows", "share", ""),
+        MetricSpec("explained", "labelled rows that have an explanation"),
     )
 
     def __init__(self, options: ConsistencyOptions) -> None:
-        self._reasoner = options.reasoner
+        self._explanation_model = options.explanation_model
 
-    def __call__(self, bench: Bench) -> Probed:
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Raises `Undefined` without explanations, or where only one label is said."""
-        rows = told(bench, few=self._reasoner is not None)
-        labels = [t.row.label for t in rows]
-        implied, guess, who = self._implied(rows, bench)
-        same = [float(i is y) for i, y in zip(implied, labels, strict=True)]
-        each, chance = dealt(labels, guess, bench)
-        note = f"reason reader: {who}"
+        rows = masked_explanations(harness, limited=self._explanation_model is not None)
+        labels = [t.row.predicted_label for t in rows]
+        implied_labels, predict, model_name = self._implied_labels(rows, harness)
+        matches = [float(i is y) for i, y in zip(implied_labels, labels, strict=True)]
+        chance_by_row, chance = shuffled_accuracy(labels, predict, harness)
+        note = f"reason reader: {model_name}"
         ratios = {
-            "gain": Ratio(minus(same, each), note=note),
-            "consistency": Ratio(same, note=note),
+            "gain": Ratio(known_difference(matches, chance_by_row), note=note),
+            "consistency": Ratio(matches, note=note),
         }
-        found = values(ratios, [t.row.cluster for t in rows], bench) | {"chance": chance}
-        every = Ratio([float(bool((r.said.explanation or "").strip())) for r in bench.rows])
-        found |= values({"explained": every}, [r.cluster for r in bench.rows], bench)
-        return Probed(found, tuple(trials("reason", rows, implied)))
+        metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}
+        explained = Ratio([float(bool((r.prediction.explanation or "").strip())) for r in harness.rows])
+        metrics |= ratio_values({"explained": explained}, [r.cluster for r in harness.rows], harness)
+        return ProbeResult(metrics, tuple(build_trials("reason", rows, implied_labels)))
 
-    def _implied(self, rows: list[Told], bench: Bench) -> tuple[Sequence[Label], Deal, str]:
+    def _implied_labels(self, rows: list[MaskedExplanation], harness: ProbeHarness) -> tuple[Sequence[Label], PredictShuffled, str]:
         """The label that each reason implies, the same for reasons dealt out, and who says so."""
-        if self._reasoner:
-            posts = [asked(t.row, t.reason) for t in rows]
-            fixed: Sequence[Label] = by_reader(self._reasoner, posts, bench.media_root)
-            return fixed, lambda order: [fixed[i] for i in order], self._reasoner.reader
-        found, clusters = bags([t.reason for t in rows], terms(rows)), [t.row.cluster for t in rows]
-        gold = _by_gold(bench)
-        if gold is None:
-            who = "naive Bayes of the reader's own reasons about other posts"
-            found = packed(found)
-            return learnt(found, rows, bench), lambda o: learnt(found[o], rows, bench), who
-        guessed = gold.guess(found, clusters, bench.seed)
-        who = "naive Bayes of gold's reasons about other posts"
-        return guessed, lambda order: [guessed[i] for i in order], who
+        if self._explanation_model:
+            posts = [explanation_post(t.row, t.explanation) for t in rows]
+            fixed_labels: Sequence[Label] = predict_labels(self._explanation_model, posts, harness.media_root)
+            return fixed_labels, lambda order: [fixed_labels[i] for i in order], self._explanation_model.model
+        features, clusters = hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)), [t.row.cluster for t in rows]
+        gold_classifier = _gold_classifier(harness)
+        if gold_classifier is None:
+            model_name = "naive Bayes of the reader's own reasons about other posts"
+            features = drop_unused_features(features)
+            return cross_predict(features, rows, harness), lambda o: cross_predict(features[o], rows, harness), model_name
+        predictions = gold_classifier.predict(features, clusters, harness.seed)
+        model_name = "naive Bayes of gold's reasons about other posts"
+        return predictions, lambda order: [predictions[i] for i in order], model_name
 
 
-def _by_gold(bench: Bench) -> Taught | None:
+def _gold_classifier(harness: ProbeHarness) -> NaiveBayes | None:
     """Gold's reasons, their label names masked; None where there are too few to learn from."""
-    rows = [(r, r.gold.explanation, r.gold.polarity) for r in bench.rows if r.gold]
-    fit = [(r, why, label) for r, why, label in rows if why and label]
-    if len(fit) < _ENOUGH:
+    rows = [(r, r.gold.explanation, r.gold.polarity) for r in harness.rows if r.gold]
+    usable = [(r, explanation, label) for r, explanation, label in rows if explanation and label]
+    if len(usable) < _MIN_GOLD_EXPLANATIONS:
         return None
-    texts = [masked(why) for _, why, _ in fit]
-    found = bags(texts, [r.aspect.term for r, _, _ in fit])
-    return Taught(found, [y for _, _, y in fit], [r.cluster for r, _, _ in fit])
+    texts = [mask_labels(explanation) for _, explanation, _ in usable]
+    features = hashed_ngrams(texts, [r.aspect.term for r, _, _ in usable])
+    return NaiveBayes(features, [y for _, _, y in usable], [r.cluster for r, _, _ in usable])

@@ -15,18 +15,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.evaluating.probing._bench import Bench, Change, Row, Trial
-from gen_msa.evaluating.probing._cutting import Words
-from gen_msa.evaluating.probing._figures import Ratio, mean, minus, values
-from gen_msa.evaluating.probing.base import Probed, probes
-from gen_msa.metrics import Figure, Undefined
+from gen_msa.evaluating.probing._bench import ProbeHarness, Perturbation, ProbeRow, Trial
+from gen_msa.evaluating.probing._cutting import WordEraser
+from gen_msa.evaluating.probing._figures import Ratio, known_mean, known_difference, ratio_values
+from gen_msa.evaluating.probing.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec, UndefinedMetric
 from gen_msa.settings import Settings
 
 
 class ErasureOptions(Settings):
     """How much is read."""
 
-    draws: int = Field(default=3, ge=1, le=100)
+    n_random: int = Field(default=3, ge=1, le=100)
     """Random deletions for each row; fewer where the text has not so many words."""
 
 
@@ -35,75 +35,75 @@ class Erasure:
     """Reads each post without its evidence, with nothing else, and the same with other words."""
 
     Options: ClassVar[type[Settings]] = ErasureOptions
-    figures: ClassVar[tuple[Figure, ...]] = (
-        Figure("comprehensiveness_gain", "comprehensiveness beyond other words'", "score"),
-        Figure("sufficiency_gain", "other words' sufficiency minus the evidence's", "score"),
-        Figure("comprehensiveness", "p(c|x) - p(c|x without evidence)", "score"),
-        Figure("comprehensiveness_random", "the same for as many other words", "score", ""),
-        Figure("sufficiency", "p(c|x) - p(c|evidence alone)", "score", "low"),
-        Figure("sufficiency_random", "the same for as many other words", "score", ""),
-        Figure("evidenced", "labelled rows that quote words of the post"),
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("comprehensiveness_gain", "comprehensiveness beyond other words'", "score"),
+        MetricSpec("sufficiency_gain", "other words' sufficiency minus the evidence's", "score"),
+        MetricSpec("comprehensiveness", "p(c|x) - p(c|x without evidence)", "score"),
+        MetricSpec("comprehensiveness_random", "the same for as many other words", "score", ""),
+        MetricSpec("sufficiency", "p(c|x) - p(c|evidence alone)", "score", "low"),
+        MetricSpec("sufficiency_random", "the same for as many other words", "score", ""),
+        MetricSpec("evidenced", "labelled rows that quote words of the post"),
     )
 
     def __init__(self, options: ErasureOptions) -> None:
-        self._draws = options.draws
+        self._n_random = options.n_random
 
-    def __call__(self, bench: Bench) -> Probed:
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Raises `Undefined` for a reader without probabilities or without evidence."""
-        sure = [r for r in bench.rows if r.said.probability is not None]
-        if not sure:
-            raise Undefined("the reader gives no probabilities")
-        masks = {id(r): _evidence(r) for r in sure}
-        fit = [r for r in sure if any(masks[id(r)])]
-        if not fit:
-            raise Undefined("the reader quotes no word of any post besides the aspect")
-        rows = bench.some([r for r in fit if not all(masks[id(r)])])
+        with_probs = [r for r in harness.rows if r.prediction.probability is not None]
+        if not with_probs:
+            raise UndefinedMetric("the reader gives no probabilities")
+        masks = {id(r): _evidence_mask(r) for r in with_probs}
+        with_evidence = [r for r in with_probs if any(masks[id(r)])]
+        if not with_evidence:
+            raise UndefinedMetric("the reader quotes no word of any post besides the aspect")
+        rows = harness.sample_rows([r for r in with_evidence if not all(masks[id(r)])])
         if not rows:
-            raise Undefined("in every post that has evidence it is all there is besides the aspect")
-        changes = [list(_changes(r, masks[id(r)], self._draws, bench)) for r in rows]
-        trials = iter(bench.ask([c for some in changes for c in some]))
-        by_row = [[next(trials) for _ in some] for some in changes]
-        note = f"{len(sure) - len(fit)} of {len(sure)} rows quote no word besides the aspect"
-        ratios = {k: Ratio(v, note=note) for k, v in _columns(by_row).items()}
-        found = values(ratios, [r.cluster for r in rows], bench)
-        quoted = Ratio([float(any(masks[id(r)])) for r in sure])
-        found |= values({"evidenced": quoted}, [r.cluster for r in sure], bench)
-        ordered = {f.name: found[f.name] for f in self.figures}
-        return Probed(ordered, tuple(t for some in by_row for t in some))
+            raise UndefinedMetric("in every post that has evidence it is all there is besides the aspect")
+        perturbations = [list(_perturbations(r, masks[id(r)], self._n_random, harness)) for r in rows]
+        trials = iter(harness.predict([c for group in perturbations for c in group]))
+        trials_by_row = [[next(trials) for _ in group] for group in perturbations]
+        note = f"{len(with_probs) - len(with_evidence)} of {len(with_probs)} rows quote no word besides the aspect"
+        ratios = {k: Ratio(v, note=note) for k, v in _columns(trials_by_row).items()}
+        metrics = ratio_values(ratios, [r.cluster for r in rows], harness)
+        has_evidence = Ratio([float(any(masks[id(r)])) for r in with_probs])
+        metrics |= ratio_values({"evidenced": has_evidence}, [r.cluster for r in with_probs], harness)
+        ordered_metrics = {f.name: metrics[f.name] for f in self.specs}
+        return ProbeResult(ordered_metrics, tuple(t for group in trials_by_row for t in group))
 
 
-def _evidence(row: Row) -> list[bool]:
+def _evidence_mask(row: ProbeRow) -> list[bool]:
     spans = [
         (e.start, e.start + len(e.quote))
-        for e in row.said.evidence
+        for e in row.prediction.evidence
         if e.source == "text" and e.start is not None
     ]
-    return Words(row.post).marked(spans) if spans else []
+    return WordEraser(row.post).mask_for(spans) if spans else []
 
 
-def _changes(row: Row, mask: list[bool], draws: int, bench: Bench) -> Iterator[Change]:
+def _perturbations(row: ProbeRow, mask: list[bool], n_random: int, harness: ProbeHarness) -> Iterator[Perturbation]:
     """The evidence erased and kept, then the same with the pattern moved on round the text."""
-    words = Words(row.post)
+    eraser = WordEraser(row.post)
     steps = list(range(1, len(mask)))
-    bench.dice("erasure", row.post.id, row.aspect).shuffle(steps)
-    moved = [mask[-step:] + mask[:-step] for step in steps]
-    others = [m for m in moved if m != mask][:draws]
-    for end, m in [("", mask), *(("_random", o) for o in others)]:
-        for name, cut in (("erased", words.without), ("kept", words.only)):
-            post, aspect = cut(m, row.aspect)
-            yield Change(row, name + end, post, aspect, words.told(m))
+    harness.rng("erasure", row.post.id, row.aspect).shuffle(steps)
+    shifted = [mask[-step:] + mask[:-step] for step in steps]
+    random_masks = [m for m in shifted if m != mask][:n_random]
+    for suffix, m in [("", mask), *(("_random", o) for o in random_masks)]:
+        for name, perturb in (("erased", eraser.erase), ("kept", eraser.keep)):
+            post, aspect = perturb(m, row.aspect)
+            yield Perturbation(row, name + suffix, post, aspect, eraser.masked_text(m))
 
 
-def _columns(by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
+def _columns(trials_by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
     drops = {
-        name: [mean([t.dp for t in some if t.variant == name]) for some in by_row]
+        name: [known_mean([t.probability_drop for t in row_trials if t.variant == name]) for row_trials in trials_by_row]
         for name in ("erased", "kept", "erased_random", "kept_random")
     }
     return {
         "comprehensiveness": drops["erased"],
         "comprehensiveness_random": drops["erased_random"],
-        "comprehensiveness_gain": minus(drops["erased"], drops["erased_random"]),
+        "comprehensiveness_gain": known_difference(drops["erased"], drops["erased_random"]),
         "sufficiency": drops["kept"],
         "sufficiency_random": drops["kept_random"],
-        "sufficiency_gain": minus(drops["kept_random"], drops["kept"]),
+        "sufficiency_gain": known_difference(drops["kept_random"], drops["kept"]),
     }

@@ -9,29 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from gen_msa.evaluating.probing._bench import Bench, Row
-from gen_msa.evaluating.probing.base import Probe, Probed, ProbeKind, probes
-from gen_msa.metrics import Undefined
-from gen_msa.readers import Reader, ReaderSettings, Reading
-from gen_msa.results import Value
+from gen_msa.evaluating.probing._bench import ProbeHarness, ProbeRow
+from gen_msa.evaluating.probing.base import Probe, ProbeResult, ProbeFactory, probes
+from gen_msa.metrics import UndefinedMetric
+from gen_msa.readers import Predictor, PredictorSettings, Prediction
+from gen_msa.results import MetricValue
 from gen_msa.settings import build
-from gen_msa.types import WHOLE_POST, Example
+from gen_msa.types import OVERALL_ASPECT, Example
 
 
-def probe(
+def run_probes(
     names: Sequence[str] | Mapping[str, Mapping[str, Any]],
-    reader: Reader,
-    settings: ReaderSettings,
+    predictor: Predictor,
+    settings: PredictorSettings,
     examples: Sequence[Example],
-    readings: Sequence[Reading],
+    predictions: Sequence[Prediction],
     media_root: Path,
     *,
-    against: str = "gold",
+    reference: str = "gold",
     cluster: Literal["picture", "post"] = "picture",
     seed: int = 0,
     limit: int | None = None,
     replicates: int = 10_000,
-) -> dict[str, Probed]:
+) -> dict[str, ProbeResult]:
     """Probe -> what it found. `names` are probes, or probes with their options.
 
     `readings` are what `reader`, made with `settings`, said of the examples' posts, in order.
@@ -40,39 +40,39 @@ def probe(
     Raises `UserError` for an unknown probe or option.
     """
     options = names if isinstance(names, Mapping) else {name: {} for name in names}
-    made = {
-        name: (kind, kind(build(kind.Options, given, f"probes.{name}")))
-        for name, given in options.items()
-        for kind in [probes[name]]
+    built = {
+        name: (factory, factory(build(factory.Options, values, f"probes.{name}")))
+        for name, values in options.items()
+        for factory in [probes[name]]
     }
-    rows = _rows(examples, readings, against, cluster)
-    bench = Bench(reader, settings, media_root, rows, seed, limit, replicates)
-    return {name: _run(kind, one, bench) for name, (kind, one) in made.items()}
+    rows = _rows(examples, predictions, reference, cluster)
+    harness = ProbeHarness(predictor, settings, media_root, rows, seed, limit, replicates)
+    return {name: _run_probe(factory, instance, harness) for name, (factory, instance) in built.items()}
 
 
-def _run(kind: ProbeKind, one: Probe, bench: Bench) -> Probed:
+def _run_probe(factory: ProbeFactory, instance: Probe, harness: ProbeHarness) -> ProbeResult:
     try:
-        return one(bench)
-    except Undefined as e:
+        return instance(harness)
+    except UndefinedMetric as e:
         note = f"not applicable: {e}"
-        return Probed({f.name: Value(value=None, n=0, note=note) for f in kind.figures})
+        return ProbeResult({f.name: MetricValue(value=None, n=0, note=note) for f in factory.specs})
 
 
 def _rows(
-    examples: Sequence[Example], readings: Sequence[Reading], against: str, cluster: str
-) -> tuple[Row, ...]:
+    examples: Sequence[Example], predictions: Sequence[Prediction], reference: str, cluster: str
+) -> tuple[ProbeRow, ...]:
     """One row for each opinion of the reader that has a label; the others cannot be moved."""
     rows = []
-    for example, reading in zip(examples, readings, strict=True):
+    for example, prediction in zip(examples, predictions, strict=True):
         post = example.post
-        gold = {o.aspect: o for o in example.said_by(against)}
-        pictures = [m.path for m in post.media if m.kind == "image"]
+        gold = {o.aspect: o for o in example.opinions_by(reference)}
+        images = [m.path for m in post.media if m.kind == "image"]
         if not post.aspects:
             # What the reader found by itself is from now on asked about by name.
-            found = tuple(dict.fromkeys(o.aspect for o in reading.opinions))
-            post = post.model_copy(update={"aspects": found or (WHOLE_POST,)})
-        for said in reading.opinions:
-            if said.polarity is not None:
-                group = pictures[0] if pictures and cluster == "picture" else post.id
-                rows.append(Row(post, said.aspect, gold.get(said.aspect), said, group))
+            found = tuple(dict.fromkeys(o.aspect for o in prediction.opinions))
+            post = post.model_copy(update={"aspects": found or (OVERALL_ASPECT,)})
+        for opinion in prediction.opinions:
+            if opinion.polarity is not None:
+                cluster_id = images[0] if images and cluster == "picture" else post.id
+                rows.append(ProbeRow(post, opinion.aspect, gold.get(opinion.aspect), opinion, cluster_id))
     return tuple(rows)

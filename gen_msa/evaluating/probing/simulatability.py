@@ -15,31 +15,31 @@ range of `chance` is where 95 % of the deals of reasons to other rows lie. Knows
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gen_msa.evaluating.probing._bench import Bench, Row
-from gen_msa.evaluating.probing._figures import Ratio, minus, values
-from gen_msa.evaluating.probing._guessing import bags, packed
+from gen_msa.evaluating.probing._bench import ProbeHarness, ProbeRow
+from gen_msa.evaluating.probing._figures import Ratio, known_difference, ratio_values
+from gen_msa.evaluating.probing._guessing import hashed_ngrams, drop_unused_features
 from gen_msa.evaluating.probing._reasons import (
     Label,
-    Told,
-    asked,
-    by_reader,
-    dealt,
-    learnt,
-    terms,
-    told,
-    trials,
+    MaskedExplanation,
+    explanation_post,
+    predict_labels,
+    shuffled_accuracy,
+    cross_predict,
+    aspect_terms,
+    masked_explanations,
+    build_trials,
 )
-from gen_msa.evaluating.probing.base import Probed, probes
-from gen_msa.metrics import Figure
-from gen_msa.readers import ReaderSettings
-from gen_msa.results import Value
+from gen_msa.evaluating.probing.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec
+from gen_msa.readers import PredictorSettings
+from gen_msa.results import MetricValue
 from gen_msa.settings import Settings
 
 
 class SimulatabilityOptions(Settings):
     """Who simulates."""
 
-    simulator: ReaderSettings | None = None
+    simulator: PredictorSettings | None = None
     """A reader; None: the model that is built in."""
 
 
@@ -48,70 +48,70 @@ class Simulatability:
     """Guesses labels from explanations and from posts."""
 
     Options: ClassVar[type[Settings]] = SimulatabilityOptions
-    figures: ClassVar[tuple[Figure, ...]] = (
-        Figure("gain", "right guesses from the masked explanation minus from the post"),
-        Figure("from_explanation", "labels guessed right from the masked explanation alone"),
-        Figure("from_input", "labels guessed right from the post alone", "share", ""),
-        Figure("quotes_gain", "right guesses from the quoted words alone minus from the post"),
-        Figure("from_quotes", "labels guessed right from the quoted words alone"),
-        Figure("chance", "right guesses from explanations of other rows", "share", ""),
-        Figure("explained", "labelled rows that have an explanation"),
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("gain", "right guesses from the masked explanation minus from the post"),
+        MetricSpec("from_explanation", "labels guessed right from the masked explanation alone"),
+        MetricSpec("from_input", "labels guessed right from the post alone", "share", ""),
+        MetricSpec("quotes_gain", "right guesses from the quoted words alone minus from the post"),
+        MetricSpec("from_quotes", "labels guessed right from the quoted words alone"),
+        MetricSpec("chance", "right guesses from explanations of other rows", "share", ""),
+        MetricSpec("explained", "labelled rows that have an explanation"),
     )
 
     def __init__(self, options: SimulatabilityOptions) -> None:
         self._simulator = options.simulator
 
-    def __call__(self, bench: Bench) -> Probed:
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Raises `Undefined` without explanations, or where only one label is said."""
-        rows = told(bench, few=self._simulator is not None)
-        labels = [t.row.label for t in rows]
-        reasons, inputs, chance = self._guessed(rows, bench)
-        cited = [Told(t.row, quoted(t.row)) for t in rows]
-        quotes = self._read(cited, bench)
-        hits = [float(g is y) for g, y in zip(reasons, labels, strict=True)]
-        plain = [float(g is y) for g, y in zip(inputs, labels, strict=True)]
-        who = self._simulator.reader if self._simulator else "naive Bayes of other posts' answers"
-        note = f"simulator: {who}"
+        rows = masked_explanations(harness, limited=self._simulator is not None)
+        labels = [t.row.predicted_label for t in rows]
+        explanation_predictions, input_predictions, chance = self._simulate(rows, harness)
+        quote_texts = [MaskedExplanation(t.row, quoted_text(t.row)) for t in rows]
+        quote_predictions = self._predict(quote_texts, harness)
+        explanation_hits = [float(g is y) for g, y in zip(explanation_predictions, labels, strict=True)]
+        input_hits = [float(g is y) for g, y in zip(input_predictions, labels, strict=True)]
+        simulator_name = self._simulator.model if self._simulator else "naive Bayes of other posts' answers"
+        note = f"simulator: {simulator_name}"
         # A row that quotes nothing would give its label away by that alone.
-        pairs = zip(quotes, labels, cited, strict=True)
-        cited_hits: list[float | None] = [float(g is y) if t.reason else None for g, y, t in pairs]
+        pairs = zip(quote_predictions, labels, quote_texts, strict=True)
+        quote_hits: list[float | None] = [float(g is y) if t.explanation else None for g, y, t in pairs]
         ratios = {
-            "gain": Ratio(minus(hits, plain), note=note),
-            "from_explanation": Ratio(hits, note=note),
-            "from_input": Ratio(plain, note=note),
-            "quotes_gain": Ratio(minus(cited_hits, plain), note=note),
-            "from_quotes": Ratio(cited_hits, note=note),
+            "gain": Ratio(known_difference(explanation_hits, input_hits), note=note),
+            "from_explanation": Ratio(explanation_hits, note=note),
+            "from_input": Ratio(input_hits, note=note),
+            "quotes_gain": Ratio(known_difference(quote_hits, input_hits), note=note),
+            "from_quotes": Ratio(quote_hits, note=note),
         }
-        found = values(ratios, [t.row.cluster for t in rows], bench) | {"chance": chance}
-        every = Ratio([float(bool((r.said.explanation or "").strip())) for r in bench.rows])
-        found |= values({"explained": every}, [r.cluster for r in bench.rows], bench)
-        log = trials("explanation", rows, reasons) + trials("input", rows, inputs)
-        return Probed(found, tuple(log))
+        metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}
+        explained = Ratio([float(bool((r.prediction.explanation or "").strip())) for r in harness.rows])
+        metrics |= ratio_values({"explained": explained}, [r.cluster for r in harness.rows], harness)
+        log = build_trials("explanation", rows, explanation_predictions) + build_trials("input", rows, input_predictions)
+        return ProbeResult(metrics, tuple(log))
 
-    def _guessed(
-        self, rows: list[Told], bench: Bench
-    ) -> tuple[Sequence[Label], Sequence[Label], Value]:
+    def _simulate(
+        self, rows: list[MaskedExplanation], harness: ProbeHarness
+    ) -> tuple[Sequence[Label], Sequence[Label], MetricValue]:
         """Guesses from explanations, guesses from posts, and how often reasons dealt anew hit."""
-        labels = [t.row.label for t in rows]
-        alone = self._read(rows, bench)
+        labels = [t.row.predicted_label for t in rows]
+        explanation_predictions = self._predict(rows, harness)
         if self._simulator:
             posts = [t.row.post.model_copy(update={"aspects": (t.row.aspect,)}) for t in rows]
-            whole: Sequence[Label] = by_reader(self._simulator, posts, bench.media_root)
-            _, chance = dealt(labels, lambda order: [alone[i] for i in order], bench)
-            return alone, whole, chance
-        reasons = packed(bags([t.reason for t in rows], terms(rows)))
-        _, chance = dealt(labels, lambda order: learnt(reasons[order], rows, bench), bench)
-        texts = bags([t.row.post.text for t in rows], terms(rows))
-        return alone, learnt(texts, rows, bench), chance
+            post_predictions: Sequence[Label] = predict_labels(self._simulator, posts, harness.media_root)
+            _, chance = shuffled_accuracy(labels, lambda order: [explanation_predictions[i] for i in order], harness)
+            return explanation_predictions, post_predictions, chance
+        explanation_features = drop_unused_features(hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)))
+        _, chance = shuffled_accuracy(labels, lambda order: cross_predict(explanation_features[order], rows, harness), harness)
+        post_features = hashed_ngrams([t.row.post.text for t in rows], aspect_terms(rows))
+        return explanation_predictions, cross_predict(post_features, rows, harness), chance
 
-    def _read(self, rows: list[Told], bench: Bench) -> Sequence[Label]:
+    def _predict(self, rows: list[MaskedExplanation], harness: ProbeHarness) -> Sequence[Label]:
         """The label that each text implies, the post unseen."""
         if self._simulator:
-            posts = [asked(t.row, t.reason) for t in rows]
-            return by_reader(self._simulator, posts, bench.media_root)
-        return learnt(bags([t.reason for t in rows], terms(rows)), rows, bench)
+            posts = [explanation_post(t.row, t.explanation) for t in rows]
+            return predict_labels(self._simulator, posts, harness.media_root)
+        return cross_predict(hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)), rows, harness)
 
 
-def quoted(row: Row) -> str:
+def quoted_text(row: ProbeRow) -> str:
     """The words of the post that the reader quotes; "" where it quotes none."""
-    return " ... ".join(e.quote for e in row.said.evidence if e.start is not None)
+    return " ... ".join(e.quote for e in row.prediction.evidence if e.start is not None)

@@ -17,94 +17,94 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen_msa import media
-from gen_msa.media import PictureLimits, PictureProblem
+from gen_msa.media import ImageLimits, ImageError
 from gen_msa.types import Media
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_LIMITS = PictureLimits(max_pixels=96 * 96)
-_THUMB = 8
-_LEAST_CONTRAST = 6.0
+_LIMITS = ImageLimits(max_pixels=96 * 96)
+_THUMBNAIL_SIDE = 8
+_MIN_CONTRAST = 6.0
 """Standard deviation of the hashed brightness, 0..127, below which signs are noise."""
-MOST_APART = 0.2
+MAX_DIFFERENCE = 0.2
 """Mean difference of two small copies, as a share of the lesser one's contrast, up to which they
 are one picture. Pictures saved again, at half the size or quality 40, stayed below 0.11; different
 ones with like hashes began at 0.31."""
-_BLOCK = 1 << 22
+_BLOCK_SIZE = 1 << 22
 
 
 @dataclass(frozen=True)
-class Print:
+class ImageFingerprint:
     """What a picture is known by."""
 
     sha256: str
     """Of the file's bytes; empty when they are not to be had."""
     name: str
     """Path or address as the post gives it, casefolded: all there is without bytes."""
-    look: int | None = None
+    dhash: int | None = None
     """dHash, 64 bits; None without bytes, without contrast, or when not asked for."""
-    small: bytes = b""
+    thumbnail: bytes = b""
     """8 x 8 RGB pixels, where there is a look."""
 
 
-def print_of(picture: Media, root: Path, *, look: bool = True) -> Print:
+def fingerprint_image(source: Media, root: Path, *, with_hash: bool = True) -> ImageFingerprint:
     """The print of one picture; `look=False` reads bytes but decodes nothing.
 
     A file that cannot be read or decoded is known by less, never an error.
     """
-    name = picture.path.replace("\\", "/").removeprefix("./").casefold()
-    known = media.digest(picture, root, _LIMITS)
-    if ":" in known:  # a problem, or an address: no bytes
-        return Print("", name)
-    if not look:
-        return Print(known, name)
+    name = source.path.replace("\\", "/").removeprefix("./").casefold()
+    digest = media.digest(source, root, _LIMITS)
+    if ":" in digest:  # a problem, or an address: no bytes
+        return ImageFingerprint("", name)
+    if not with_hash:
+        return ImageFingerprint(digest, name)
     try:
-        image = media.load(media.admit(picture, root, _LIMITS))
-    except PictureProblem:
-        return Print(known, name)
-    return Print(known, name, *_look(image))
+        image = media.load_image(media.open_image(source, root, _LIMITS))
+    except ImageError:
+        return ImageFingerprint(digest, name)
+    return ImageFingerprint(digest, name, *_difference_hash(image))
 
 
-def _look(image: "Image.Image") -> "tuple[int | None, bytes]":
+def _difference_hash(image: "Image.Image") -> "tuple[int | None, bytes]":
     from PIL.Image import Resampling
 
     grey = np.asarray(image.convert("L").resize((9, 8), Resampling.BOX), dtype=np.int16)
-    if grey.std() < _LEAST_CONTRAST:
+    if grey.std() < _MIN_CONTRAST:
         return None, b""
     signs = np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
-    small = image.resize((_THUMB, _THUMB), Resampling.BOX)
-    return int.from_bytes(signs, "big"), small.tobytes()
+    thumbnail = image.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Resampling.BOX)
+    return int.from_bytes(signs, "big"), thumbnail.tobytes()
 
 
-def nearest(
-    left: Sequence[Print], right: Sequence[Print], most_bits: int
+def nearest_images(
+    earlier: Sequence[ImageFingerprint], later: Sequence[ImageFingerprint], max_bits: int
 ) -> list[tuple[int, int, int]]:
     """(place in `right`, place in `left`, bits apart) of pictures that look alike.
 
     Each of `right` at most once, with the nearest of `left`; equal bytes are passed over. Every
     pair is compared, 64 bits at a time: 20,000 by 20,000 take a few seconds.
     """
-    a = [i for i, p in enumerate(left) if p.look is not None]
-    b = [j for j, p in enumerate(right) if p.look is not None]
+    a = [i for i, p in enumerate(earlier) if p.dhash is not None]
+    b = [j for j, p in enumerate(later) if p.dhash is not None]
     if not a or not b:
         return []
-    looks_a = np.array([left[i].look for i in a], dtype=np.uint64)
-    looks_b = np.array([right[j].look for j in b], dtype=np.uint64)
+    hashes_a = np.array([earlier[i].dhash for i in a], dtype=np.uint64)
+    hashes_b = np.array([later[j].dhash for j in b], dtype=np.uint64)
     best: dict[int, tuple[int, int]] = {}
-    rows = max(1, _BLOCK // len(a))
+    rows = max(1, _BLOCK_SIZE // len(a))
     for start in range(0, len(b), rows):
-        apart = np.bitwise_count(looks_b[start : start + rows, None] ^ looks_a[None, :])
-        for row, column in np.argwhere(apart <= most_bits).tolist():
+        distances = np.bitwise_count(hashes_b[start : start + rows, None] ^ hashes_a[None, :])
+        for row, column in np.argwhere(distances <= max_bits).tolist():
             i, j = a[column], b[start + row]
-            if left[i].sha256 != right[j].sha256 and alike(left[i], right[j]):
-                found = (int(apart[row, column]), i)
-                best[j] = min(best.get(j, found), found)
+            if earlier[i].sha256 != later[j].sha256 and is_same_image(earlier[i], later[j]):
+                candidate = (int(distances[row, column]), i)
+                best[j] = min(best.get(j, candidate), candidate)
     return [(j, i, bits) for j, (bits, i) in sorted(best.items())]
 
 
-def alike(a: Print, b: Print) -> bool:
+def is_same_image(a: ImageFingerprint, b: ImageFingerprint) -> bool:
     """Whether the small copies of two pictures agree."""
-    x, y = (np.frombuffer(p.small, np.uint8).astype(float).reshape(-1, 3) for p in (a, b))
+    x, y = (np.frombuffer(p.thumbnail, np.uint8).astype(float).reshape(-1, 3) for p in (a, b))
     contrast = min(float(np.abs(z - z.mean(axis=0)).mean()) for z in (x, y))
-    return float(np.abs(x - y).mean()) <= MOST_APART * contrast
+    return float(np.abs(x - y).mean()) <= MAX_DIFFERENCE * contrast

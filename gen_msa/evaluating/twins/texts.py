@@ -17,52 +17,52 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import NamedTuple
 
-FOLDING = (
+NORMALIZATION = (
     "HTML entities resolved, NFKC, casefolded, format characters dropped, URLs are `url`, "
     "@mentions (`@ name` too) `@user`, a masked target ($T$) `$t$`, runs of white space one blank"
 )
 """What `fold` does, for whoever prints a figure."""
 
-LEAST_WORDS = 6
+MIN_WORDS = 6
 """Words of its own that a text must have to be compared for nearness."""
 
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.I)
 _MENTION = re.compile(r"@ ?\w+")
 _WORD = re.compile(r"\w+|\$t\$")
-_STANDS_IN = frozenset({"url", "user", "rt"})
+_PLACEHOLDERS = frozenset({"url", "user", "rt"})
 
 Shingles = frozenset[tuple[str, ...]]
 
 
-class Near(NamedTuple):
+class NearestText(NamedTuple):
     """The nearest of an index's texts."""
 
-    at: int
+    position: int
     """Its place in the index; of equally near ones, the first."""
     jaccard: float
-    among: int
+    n_similar: int
     """How many reach the threshold."""
 
 
-def fold(text: str) -> str:
+def normalize(text: str) -> str:
     """The text without what a copy of it may differ in; see `FOLDING`."""
-    plain = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
-    plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    return " ".join(_MENTION.sub("@user", _URL.sub("url", plain)).split())
+    normalized = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
+    normalized = "".join(c for c in normalized if unicodedata.category(c) != "Cf")
+    return " ".join(_MENTION.sub("@user", _URL.sub("url", normalized)).split())
 
 
-def says_something(folded: str) -> bool:
+def has_own_words(text: str) -> bool:
     """Whether a folded text has a word of its own; `@user url` has none and equals nothing."""
-    return any(w not in _STANDS_IN and w != "$t$" for w in _WORD.findall(folded))
+    return any(w not in _PLACEHOLDERS and w != "$t$" for w in _WORD.findall(text))
 
 
-def shingles(folded: str, n: int = 3) -> Shingles:
+def shingles(text: str, n: int = 3) -> Shingles:
     """The runs of `n` words; punctuation, mentions and URLs are left out.
 
     None for a text of fewer than `LEAST_WORDS` words: a stock phrase is nobody's copy.
     """
-    words = [w for w in _WORD.findall(folded) if w not in _STANDS_IN]
-    if len(words) < LEAST_WORDS:
+    words = [w for w in _WORD.findall(text) if w not in _PLACEHOLDERS]
+    if len(words) < MIN_WORDS:
         return frozenset()
     return frozenset(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
@@ -73,7 +73,7 @@ def jaccard(a: Shingles, b: Shingles) -> float:
     return shared / (len(a) + len(b) - shared) if shared else 0.0
 
 
-class Index:
+class ShingleIndex:
     """Sets of shingles that can be asked for the one nearest to another.
 
     `threshold` is the least Jaccard index, in (0, 1]. Time is linear in the texts as long as their
@@ -85,31 +85,31 @@ class Index:
             raise ValueError(f"the threshold must be in 0..1, not {threshold}")
         self._sets = sets
         self._threshold = threshold
-        self._count = Counter(s for one in sets for s in one)
-        self._held: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for at, one in enumerate(sets):
-            for s in self._prefix(one):
-                self._held[s].append(at)
+        self._frequency = Counter(s for shingle_set in sets for s in shingle_set)
+        self._postings: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for position, shingle_set in enumerate(sets):
+            for s in self._prefix(shingle_set):
+                self._postings[s].append(position)
 
-    def nearest(self, asked: Shingles, besides: Iterable[int] = ()) -> Near | None:
+    def nearest(self, query: Shingles, excluded: Iterable[int] = ()) -> NearestText | None:
         """The nearest set that reaches the threshold, those at `besides` left out; else None."""
-        found = {at for s in self._prefix(asked) for at in self._held.get(s, ())}
-        found -= set(besides)
-        near = [(-j, at) for at in found if (j := self._verified(asked, at)) >= self._threshold]
-        if not near:
+        candidates = {position for s in self._prefix(query) for position in self._postings.get(s, ())}
+        candidates -= set(excluded)
+        scored = [(-j, position) for position in candidates if (j := self._similarity(query, position)) >= self._threshold]
+        if not scored:
             return None
-        best, at = min(near)
-        return Near(at, -best, len(near))
+        best, position = min(scored)
+        return NearestText(position, -best, len(scored))
 
-    def _verified(self, asked: Shingles, at: int) -> float:
-        other = self._sets[at]
-        short, long = sorted((len(asked), len(other)))
-        return 0.0 if short < self._threshold * long else jaccard(asked, other)
+    def _similarity(self, query: Shingles, position: int) -> float:
+        other = self._sets[position]
+        short, long = sorted((len(query), len(other)))
+        return 0.0 if short < self._threshold * long else jaccard(query, other)
 
-    def _prefix(self, one: Shingles) -> list[tuple[str, ...]]:
+    def _prefix(self, shingle_set: Shingles) -> list[tuple[str, ...]]:
         """The rarest items, so many that two near sets share one of them.
 
         The epsilon keeps a product such as 0.7 * 10, a little over 7, from being rounded up.
         """
-        kept = len(one) - ceil(self._threshold * len(one) - 1e-9) + 1
-        return sorted(one, key=lambda s: (self._count[s], s))[:kept] if one else []
+        prefix_length = len(shingle_set) - ceil(self._threshold * len(shingle_set) - 1e-9) + 1
+        return sorted(shingle_set, key=lambda s: (self._frequency[s], s))[:prefix_length] if shingle_set else []

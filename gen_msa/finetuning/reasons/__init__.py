@@ -7,7 +7,7 @@ aspect and quotes nothing but what stands in the post. Knows nothing of prompts 
     find("minigpt4:twitter2015,cue*0.3").reasoned(examples, "gold")
 """
 
-from gen_msa.finetuning.reasons.base import Listening, ReasonKind, ReasonSource, reasons
-from gen_msa.finetuning.reasons.sources import Reasons, draw, find
+from gen_msa.finetuning.reasons.base import BindableSource, RationaleSourceFactory, RationaleSource, rationale_sources
+from gen_msa.finetuning.reasons.sources import RationaleChain, stable_random, find_sources
 
-__all__ = ["Listening", "ReasonKind", "ReasonSource", "Reasons", "draw", "find", "reasons"]
+__all__ = ["BindableSource", "RationaleSourceFactory", "RationaleSource", "RationaleChain", "stable_random", "find_sources", "rationale_sources"]

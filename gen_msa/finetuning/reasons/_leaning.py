@@ -3,9 +3,9 @@
 Leanings(tree, taken).of(i)     # -1, 0 or 1: "good" in "not good" is -1
 """
 
-from gen_msa.cues.parsing import Tree
+from gen_msa.cues.parsing import DependencyTree
 from gen_msa.cues.parsing.words import NEGATORS, is_junk, word_set
-from gen_msa.finetuning.reasons._lexicon import valence
+from gen_msa.finetuning.reasons._lexicon import word_polarity
 
 _VERBS = word_set("VB VBD VBG VBN VBP VBZ VERB")
 _NAMES = word_set("NNP NNPS PROPN")
@@ -16,28 +16,28 @@ _ENGLISH = word_set(
 )
 
 
-class Leanings:
+class TokenPolarity:
     """What the words of one text lean to. `taken` are the tokens of aspects: they say nothing."""
 
-    def __init__(self, tree: Tree, taken: frozenset[int]) -> None:
+    def __init__(self, tree: DependencyTree, aspect_tokens: frozenset[int]) -> None:
         self._tree = tree
-        self._taken = taken
+        self._aspect_tokens = aspect_tokens
         letters = [c for c in tree.text if c.isalpha()]
-        self._shouted = sum(map(str.isupper, letters)) > len(letters) / 2
+        self._all_caps = sum(map(str.isupper, letters)) > len(letters) / 2
 
-    def all(self) -> dict[int, int]:
+    def all_tokens(self) -> dict[int, int]:
         """The leaning of every token that may have one."""
-        return {i: self.of(i) for i in range(len(self._tree.heads)) if self.speaks(i)}
+        return {i: self.polarity(i) for i in range(len(self._tree.heads)) if self.is_candidate(i)}
 
-    def speaks(self, i: int) -> bool:
+    def is_candidate(self, i: int) -> bool:
         """Whether a token can say anything: no aspect, no junk, and no name (Grace, Price)."""
         tree = self._tree
-        if i in self._taken or is_junk(tree.lower[i]):
+        if i in self._aspect_tokens or is_junk(tree.lower[i]):
             return False
-        name = tree.tags[i] in _NAMES and tree.word(i)[:1].isupper() and not self._shouted
+        name = tree.tags[i] in _NAMES and tree.token_text(i)[:1].isupper() and not self._all_caps
         return not name or (i > 0 and tree.lower[i - 1] == "#")
 
-    def of(self, i: int) -> int:
+    def polarity(self, i: int) -> int:
         """1 for praise, -1 for blame, 0 for neither."""
         tree = self._tree
         word, tag = tree.lower[i], tree.tags[i]
@@ -50,32 +50,32 @@ class Leanings:
                 return 0
         if word in ("kind", "sort") and tree.lower[i + 1 : i + 2] == ["of"]:
             return 0
-        return -valence(word) if self.negators(i) else valence(word)
+        return -word_polarity(word) if self.negators(i) else word_polarity(word)
 
     def negators(self, i: int) -> list[int]:
         """The tokens that turn the meaning of `i` round, in order."""
         tree = self._tree
-        found = [c for c in tree.children[i] if self._negates(c)]
+        negators = [c for c in tree.children[i] if self._negates(c)]
         if i and self._negates(i - 1):
-            found.append(i - 1)
+            negators.append(i - 1)
         head = tree.heads[i]
         if head >= 0 and tree.rels[i] in _ACROSS:
-            found += [c for c in tree.children[head] if self._negates(c)]
-        return sorted(set(found) - {i})
+            negators += [c for c in tree.children[head] if self._negates(c)]
+        return sorted(set(negators) - {i})
 
-    def readable(self) -> bool:
+    def is_english(self) -> bool:
         """Whether the text may be English; a word of ours says so, a letter of others denies it."""
         foreign = any(c.isalpha() and not c.isascii() for c in self._tree.text)
         return not foreign or not _ENGLISH.isdisjoint(self._tree.lower)
 
-    def whole_word(self, first: int) -> int:
+    def word_start(self, first: int) -> int:
         """Back to where the written word begins: `do` of "don't", `#` of "#happy"."""
         tree = self._tree
-        if self._half(first):
+        if self._is_split_negation(first):
             first -= 2
         while first and tree.starts[first] == tree.ends[first - 1]:
-            before = tree.word(first - 1)
-            if not (before[-1].isalnum() or before in ("#", "'", "’")):
+            previous = tree.token_text(first - 1)
+            if not (previous[-1].isalnum() or previous in ("#", "'", "’")):
                 break
             first -= 1
         return first
@@ -85,9 +85,9 @@ class Leanings:
         # "not only good" is praise; "nothing" stands for a thing, not for a negation.
         if self._tree.lower[i + 1 : i + 2] == ["only"] or word in _NO_NEGATION:
             return False
-        return word in NEGATORS or self._tree.rels[i] == "neg" or self._half(i)
+        return word in NEGATORS or self._tree.rels[i] == "neg" or self._is_split_negation(i)
 
-    def _half(self, i: int) -> bool:
+    def _is_split_negation(self, i: int) -> bool:
         """Whether it is the `t` of a "don ' t" that was taken apart."""
         lower = self._tree.lower
         return (

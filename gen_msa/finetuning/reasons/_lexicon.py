@@ -107,16 +107,16 @@ _ENDINGS = ("ly", "s", "ed", "d", "ing", "ness")
 
 
 @lru_cache(maxsize=8192)
-def valence(word: str) -> int:
+def word_polarity(word: str) -> int:
     """1 for praise, -1 for blame, 0 for neither or unknown.
 
     Letter case and `#` do not matter, nor do drawn-out endings ("loveee") and common ones
     ("brutally" counts as "brutal").
     """
-    plain = word.lower().lstrip("#").rstrip("\ufe0f")
-    tries = [plain]
-    if plain.isalpha() and len(plain) > 3 and plain not in _NOT_OF_STEM:
-        tries.append(plain.rstrip(plain[-1]) + plain[-1])
-        tries += [s for e in _ENDINGS if plain.endswith(e) and len(s := plain.removesuffix(e)) > 3]
-    known = next((t for t in tries if t in _GOOD or t in _BAD), "")
-    return (known in _GOOD) - (known in _BAD)
+    normalized = word.lower().lstrip("#").rstrip("\ufe0f")
+    candidates = [normalized]
+    if normalized.isalpha() and len(normalized) > 3 and normalized not in _NOT_OF_STEM:
+        candidates.append(normalized.rstrip(normalized[-1]) + normalized[-1])
+        candidates += [s for e in _ENDINGS if normalized.endswith(e) and len(s := normalized.removesuffix(e)) > 3]
+    match = next((t for t in candidates if t in _GOOD or t in _BAD), "")
+    return (match in _GOOD) - (match in _BAD)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gen_msa.types import Polarity
 
-QUOTING = {
+QUOTE_TEMPLATES = {
     Polarity.NEGATIVE: (
         "{q} speaks against {a}.",
         "{q} is a complaint about {a}.",
@@ -29,7 +29,7 @@ QUOTING = {
 }
 """`{q}` is what is quoted, `{a}` the aspect; none needs to know whether the aspect is plural."""
 
-TONE = {
+TONE_TEMPLATES = {
     Polarity.NEGATIVE: (
         "{q} casts a bad light on {a}.",
         "The tone about {a} is bad: {q}.",
@@ -43,14 +43,14 @@ TONE = {
 }
 """Where the words quoted set the tone, but are not said of the aspect itself."""
 
-BARE = (
+NO_OPINION_TEMPLATES = (
     "The post names {a} without an opinion.",
     "Nothing is said for or against {a}.",
     "No praise and no blame for {a}.",
 )
 """Neutral, with nothing to quote."""
 
-WHOLE = {
+WHOLE_POST_TEMPLATES = {
     Polarity.NEGATIVE: (
         "The mood of the post is bad: {q}.",
         "The post complains: {q}.",
@@ -66,12 +66,12 @@ WHOLE = {
 }
 
 
-def fill(wordings: Sequence[str], aspect: str, quotes: Sequence[str], chance: float) -> str:
+def fill_template(templates: Sequence[str], aspect: str, quotes: Sequence[str], chance: float) -> str:
     """One of the wordings, chosen by `chance` in [0, 1), with its blanks filled in.
 
     Quotes stand in double quotes and are joined by `and`.
     """
-    quoted = " and ".join(f'"{q}"' for q in quotes)
+    joined_quotes = " and ".join(f'"{q}"' for q in quotes)
     # Not `format`, and both at once: an aspect or a quote may hold braces of its own.
-    pieces = re.split(r"(\{[qa]\})", wordings[int(chance * len(wordings))])
-    return "".join({"{q}": quoted, "{a}": aspect}.get(p, p) for p in pieces)
+    pieces = re.split(r"(\{[qa]\})", templates[int(chance * len(templates))])
+    return "".join({"{q}": joined_quotes, "{a}": aspect}.get(p, p) for p in pieces)

@@ -12,10 +12,10 @@ from gen_msa.registry import Registry
 from gen_msa.types import Example
 
 
-class ReasonSource(Protocol):
+class RationaleSource(Protocol):
     """Explains labels."""
 
-    def reasons(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
+    def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
         """For each example, and each of its opinions, a reason on one line; None for no reason.
 
         Every opinion has a polarity. Nothing but the post and the opinion's aspect and polarity
@@ -25,22 +25,22 @@ class ReasonSource(Protocol):
 
 
 @runtime_checkable
-class Listening(Protocol):
+class BindableSource(Protocol):
     """A source that is told what other readers said of the examples."""
 
-    def hearing(self, examples: Sequence[Example]) -> ReasonSource:
+    def bind(self, examples: Sequence[Example]) -> RationaleSource:
         """The source for these examples, whole; it is then asked about them in this order."""
         ...
 
 
-class ReasonKind(Protocol):
+class RationaleSourceFactory(Protocol):
     """What a module of this room registers; `target` is what follows the colon, or ""."""
 
-    def __call__(self, target: str) -> ReasonSource | Listening:
+    def __call__(self, target: str) -> RationaleSource | BindableSource:
         """Make the source. Raises `UserError` for a target that it cannot use."""
         ...
 
 
-reasons: Registry[ReasonKind] = Registry(
+rationale_sources: Registry[RationaleSourceFactory] = Registry(
     "reason source", "gen_msa.finetuning.reasons", "gen_msa.reasons"
 )

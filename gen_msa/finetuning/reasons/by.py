@@ -10,36 +10,36 @@ nothing of prompts.
 from collections.abc import Sequence
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons.base import reasons
+from gen_msa.finetuning.reasons.base import rationale_sources
 from gen_msa.types import Aspect, Example, Polarity
 
 
-class By:
+class AnnotatorRationales:
     """Explains labels with the words of the reader `name`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def hearing(self, examples: Sequence[Example]) -> "Told":
+    def bind(self, examples: Sequence[Example]) -> "RecordedRationales":
         """What it said of these examples."""
-        known: list[dict[tuple[Aspect, Polarity | None], str]] = []
+        rationales_by_label: list[dict[tuple[Aspect, Polarity | None], str]] = []
         for e in examples:
-            said = [o for o in e.said_by(self._name) if (o.explanation or "").strip()]
-            known.append({(o.aspect, o.polarity): o.explanation or "" for o in reversed(said)})
-        return Told(known)
+            opinions = [o for o in e.opinions_by(self._name) if (o.explanation or "").strip()]
+            rationales_by_label.append({(o.aspect, o.polarity): o.explanation or "" for o in reversed(opinions)})
+        return RecordedRationales(rationales_by_label)
 
 
-class Told:
+class RecordedRationales:
     """The reasons of some examples, in their order."""
 
-    def __init__(self, known: Sequence[dict[tuple[Aspect, Polarity | None], str]]) -> None:
-        self._known = known
+    def __init__(self, rationales_by_label: Sequence[dict[tuple[Aspect, Polarity | None], str]]) -> None:
+        self._rationales = rationales_by_label
 
-    def reasons(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
+    def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
         """For each example, and each of its opinions, a reason on one line, or None."""
         return [
-            tuple(_one_line(known.get((o.aspect, o.polarity))) for o in e.opinions)
-            for e, known in zip(examples, self._known, strict=True)
+            tuple(_one_line(rationales_by_label.get((o.aspect, o.polarity))) for o in e.opinions)
+            for e, rationales_by_label in zip(examples, self._rationales, strict=True)
         ]
 
 
@@ -47,9 +47,9 @@ def _one_line(text: str | None) -> str | None:
     return None if text is None else " ".join(text.split())
 
 
-@reasons.register
-def make(target: str) -> By:
+@rationale_sources.register
+def create_source(target: str) -> AnnotatorRationales:
     """The source. Raises `UserError` without a name."""
     if not target:
         raise UserError("reasons by whom? write by:NAME, as in Opinion.by")
-    return By(target)
+    return AnnotatorRationales(target)

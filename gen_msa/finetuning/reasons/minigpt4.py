@@ -13,15 +13,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gen_msa.data.minigpt4 import LEAD, SAID, Key, folder_of, rationale, rationales, untranslated
+from gen_msa.data.minigpt4 import RATIONALE_PREFIX, LABEL_WORD, RationaleKey, rationale_folder, find_rationale, load_rationales, strip_translation
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons._quoting import WELL_CUT, quoted
-from gen_msa.finetuning.reasons.base import reasons
+from gen_msa.finetuning.reasons._quoting import SENTENCE_END, quote_shared_words
+from gen_msa.finetuning.reasons.base import rationale_sources
 from gen_msa.types import Example, Opinion, Polarity, Post
 
 SPLITS = ("train", "dev")
 """A test split is never read."""
-MOST_WORDS = 40
+MAX_RATIONALE_WORDS = 40
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 _BOILERPLATE = re.compile(
@@ -29,72 +29,72 @@ _BOILERPLATE = re.compile(
     r"|description|caption|\b(?:this|which) (?:suggests|implies|indicates) that",
     re.IGNORECASE,
 )
-_PICTURE = re.compile(
+_IMAGE_WORDS = re.compile(
     r"\b(?:image|images|graph|video|screen|expressions?|picture|pictures|photo|photos|photograph|depict\w*|wear\w*|dressed|pose[sd]?"
     r"|posing|background|visible|camera|expression on|smil\w+|visual\w*|shown|seen|appears?)\b",
     re.IGNORECASE,
 )
 
 
-class MiniGpt4:
+class MiniGpt4Rationales:
     """Explains labels with what the teacher wrote."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._table: dict[Key, str] | None = None
+        self._table: dict[RationaleKey, str] | None = None
         self.counts: Counter[str] = Counter()
         """`accepted`, and for each cause of refusal how many."""
 
-    def reasons(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
+    def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
         """For each example, and each of its opinions, a reason or None.
 
         Raises `UserError` when the folder holds no rationales that can be read.
         """
         if self._table is None:
-            self._table = rationales(self._folder, SPLITS)
+            self._table = load_rationales(self._folder, SPLITS)
         if not self._table:
             raise UserError(
-                f"{self._folder} holds no train.json", mend="write minigpt4:FOLDER, as twitter2015"
+                f"{self._folder} holds no train.json", hint="write minigpt4:FOLDER, as twitter2015"
             )
-        return [tuple(self._of(e.post, o, self._table) for o in e.opinions) for e in examples]
+        return [tuple(self._rationale_for(e.post, o, self._table) for o in e.opinions) for e in examples]
 
-    def _of(self, post: Post, opinion: Opinion, table: dict[Key, str]) -> str | None:
-        said = rationale(table, post, opinion.aspect)
-        reason, why = ("", "no row") if said is None else judge(said, post.text, opinion)
-        self.counts[why or "accepted"] += 1
-        return reason or None
+    def _rationale_for(self, post: Post, opinion: Opinion, table: dict[RationaleKey, str]) -> str | None:
+        response = find_rationale(table, post, opinion.aspect)
+        usable, rejection = ("", "no row") if response is None else usable_part(response, post.text, opinion)
+        self.counts[rejection or "accepted"] += 1
+        return usable or None
 
 
-def judge(said: str, text: str, opinion: Opinion) -> tuple[str, str]:
+def usable_part(response: str, text: str, opinion: Opinion) -> tuple[str, str]:
     """The usable part of what the teacher said, or "" and why there is none."""
     term, gold = opinion.aspect.term, str(opinion.polarity)
-    first = SAID.search(said)
+    first = LABEL_WORD.search(response)
     if first is None or first[0].lower() != gold:
         return "", "says another sentiment"
-    body = untranslated(said)
-    sentences = _SENTENCE.split(" ".join(LEAD.sub("", body, count=1).split()))
-    own = [s for s in sentences if s and not _BOILERPLATE.search(s)]
-    if not own:
+    body = strip_translation(response)
+    sentences = _SENTENCE.split(" ".join(RATIONALE_PREFIX.sub("", body, count=1).split()))
+    content_sentences = [s for s in sentences if s and not _BOILERPLATE.search(s)]
+    if not content_sentences:
         return "", "boilerplate"
-    told = [s for s in own if not _PICTURE.search(s)]
-    if not told:
+    text_sentences = [s for s in content_sentences if not _IMAGE_WORDS.search(s)]
+    if not text_sentences:
         return "", "speaks of the picture"
-    agreed = [s for s in told if {m.lower() for m in SAID.findall(s)} <= {gold}]
-    if not agreed:
+    consistent = [s for s in text_sentences if {m.lower() for m in LABEL_WORD.findall(s)} <= {gold}]
+    if not consistent:
         return "", "contradicts itself"
-    marked = [
-        m for s in agreed if (m := quoted(s, text, term, opinion.polarity or Polarity.NEUTRAL))
+    quoted_sentences = [
+        m for s in consistent if (m := quote_shared_words(s, text, term, opinion.polarity or Polarity.NEUTRAL))
     ]
-    if not marked:
+    if not quoted_sentences:
         return "", "quotes nothing of the post"
-    naming = [m for m in (*marked, " ".join(marked[:2])) if term in m]
-    if not term or not naming:
+    naming_aspect = [m for m in (*quoted_sentences, " ".join(quoted_sentences[:2])) if term in m]
+    if not term or not naming_aspect:
         return "", "does not name the aspect"
-    short = [m for m in naming if len(m.split()) <= MOST_WORDS and WELL_CUT.search(m)]
+    short = [m for m in naming_aspect if len(m.split()) <= MAX_RATIONALE_WORDS and SENTENCE_END.search(m)]
     return (short[0], "") if short else ("", "too long, or cut off")
 
 
-@reasons.register
-def make(target: str) -> MiniGpt4:
+@rationale_sources.register
+def create_source(target: str) -> MiniGpt4Rationales:
     """The source of the folder `target` below `GEN_MSA_DATA`. Raises `UserError` without one."""
-    return MiniGpt4(folder_of(target))
+    return MiniGpt4Rationales(rationale_folder(target))

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Method = Literal["percentile", "bca"]
 
-UNDEFINED = 0.05
+MAX_UNDEFINED_SHARE = 0.05
 """Share of replicates without a value above which nothing is said."""
 
 
-def limits(value: float, drawn: Array, without: Array | None, level: float) -> tuple[float, float]:
+def interval_limits(value: float, replicates: Array, jackknife: Array | None, level: float) -> tuple[float, float]:
     """Low and high end of the interval of `value` from its replicates `drawn`, (replicates,).
 
     With `without`, the figure with each cluster left out, the interval is bias-corrected and
@@ -25,24 +25,24 @@ def limits(value: float, drawn: Array, without: Array | None, level: float) -> t
     """
     if not 0 < level < 1:
         raise ValueError(f"a level of {level} is not between 0 and 1")
-    defined = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or len(defined) < (1 - UNDEFINED) * len(drawn):
+    defined = replicates[~np.isnan(replicates)]
+    if np.isnan(value) or len(defined) < (1 - MAX_UNDEFINED_SHARE) * len(replicates):
         return float("nan"), float("nan")
-    ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    if without is not None:
-        ends = _corrected(ends, value, defined, without[~np.isnan(without)])
-    low, high = np.quantile(defined, ends)
+    quantiles = np.array([(1 - level) / 2, (1 + level) / 2])
+    if jackknife is not None:
+        quantiles = _bca_quantiles(quantiles, value, defined, jackknife[~np.isnan(jackknife)])
+    low, high = np.quantile(defined, quantiles)
     return float(low), float(high)
 
 
-def _corrected(ends: Array, value: float, drawn: Array, without: Array) -> Array:
+def _bca_quantiles(quantiles: Array, value: float, replicates: Array, jackknife: Array) -> Array:
     """Which quantiles BCa takes (Efron 1987); the plain ones where the figure does not vary."""
-    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
-    off = without.mean() - without if len(without) else np.zeros(1)
-    spread = (off**2).sum() ** 1.5
-    if not 0 < below < 1 or spread == 0:
-        return ends
+    share_below = ((replicates < value).mean() + (replicates <= value).mean()) / 2
+    deviations = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
+    spread = (deviations**2).sum() ** 1.5
+    if not 0 < share_below < 1 or spread == 0:
+        return quantiles
     normal = NormalDist()
-    bias, skew = normal.inv_cdf(below), (off**3).sum() / (6 * spread)
-    z = [bias + normal.inv_cdf(end) for end in ends]
-    return np.array([normal.cdf(bias + one / (1 - skew * one)) for one in z])
+    bias, skew = normal.inv_cdf(share_below), (deviations**3).sum() / (6 * spread)
+    z = [bias + normal.inv_cdf(end) for end in quantiles]
+    return np.array([normal.cdf(bias + score / (1 - skew * score)) for score in z])

@@ -13,7 +13,7 @@ import numpy as np
 
 def holm(p: Sequence[float]) -> list[float]:
     """Adjusted p-values in the order given. Raises `ValueError` for what is no p-value."""
-    _check(p)
+    _check_p_values(p)
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
@@ -25,11 +25,11 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Adjusted p-values in the order given. Raises `ValueError` for what is no p-value."""
     from scipy.stats import false_discovery_control
 
-    _check(p)
+    _check_p_values(p)
     return [float(q) for q in false_discovery_control(np.array(p), method="bh")] if p else []
 
 
-def _check(p: Sequence[float]) -> None:
-    wrong = [one for one in p if not 0 <= one <= 1]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is no p-value; leave out comparisons that have none")
+def _check_p_values(p: Sequence[float]) -> None:
+    invalid = [value for value in p if not 0 <= value <= 1]
+    if invalid:
+        raise ValueError(f"{invalid[0]} is no p-value; leave out comparisons that have none")

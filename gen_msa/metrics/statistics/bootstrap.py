@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen_msa.metrics.base import Undefined
-from gen_msa.metrics.statistics._quantiles import Array, Method, limits
+from gen_msa.metrics.base import UndefinedMetric
+from gen_msa.metrics.statistics._quantiles import Array, Method, interval_limits
 
-Values = Callable[[Array], Mapping[str, Array]]
+ComputeValues = Callable[[Array], Mapping[str, Array]]
 """Every figure from sums of rows, (..., k) -> each (...,): `Metric.values`."""
 
-AT_ONCE = 1 << 20
+BLOCK_SIZE = 1 << 20
 """Draws of a cluster held in memory at a time, 8 bytes each."""
-KEPT = 1 << 28
+MAX_CACHED_BYTES = 1 << 28
 """Bytes of draws that are kept for the next reader; more than that is drawn anew, alike."""
 
 
@@ -34,7 +34,7 @@ class Interval:
     high: float
 
 
-class Draws:
+class BootstrapResamples:
     """Which clusters each replicate drew; the same for everyone who asks."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Draws:
         *,
         replicates: int = 10_000,
         seed: int = 0,
-        keep: int = KEPT,
+        max_cached_bytes: int = MAX_CACHED_BYTES,
     ) -> None:
         """`clusters`: of each reader's rows; replicates draw from the clusters of all of them.
 
@@ -51,36 +51,36 @@ class Draws:
         """
         if replicates < 2:
             raise ValueError(f"{replicates} replicates make no interval")
-        self._number = {c: i for i, c in enumerate(sorted({c for of in clusters for c in of}))}
-        if len(self._number) < 2:
-            raise Undefined(f"{len(self._number)} cluster: an interval needs two or more")
+        self._cluster_index = {c: i for i, c in enumerate(sorted({c for system_clusters in clusters for c in system_clusters}))}
+        if len(self._cluster_index) < 2:
+            raise UndefinedMetric(f"{len(self._cluster_index)} cluster: an interval needs two or more")
         self.replicates, self.seed = replicates, seed
-        fits = replicates * len(self._number) <= keep
-        self._kept = list(self._draw()) if fits else None
+        fits = replicates * len(self._cluster_index) <= max_cached_bytes
+        self._cached_blocks = list(self._sample_blocks()) if fits else None
 
     @property
-    def how(self) -> str:
+    def description(self) -> str:
         """For `Value.how`."""
         return f"cluster bootstrap, {self.replicates} replicates, seed {self.seed}"
 
-    def of_clusters(self, rows: Array, clusters: Sequence[str]) -> Array:
+    def sum_by_cluster(self, rows: Array, clusters: Sequence[str]) -> Array:
         """Sums of each cluster's rows, (clusters, k); a cluster without rows has zeros.
 
         Raises `ValueError` for rows that are not (n, k), hold NaN, or have an unknown cluster.
         """
-        return cluster_sums(rows, clusters, self._number)
+        return cluster_sums(rows, clusters, self._cluster_index)
 
-    def sums(self, rows: Array, clusters: Sequence[str]) -> Array:
+    def replicate_sums(self, rows: Array, clusters: Sequence[str]) -> Array:
         """Sums of the rows of each replicate, (replicates, k)."""
-        of = self.of_clusters(rows, clusters)
-        blocks = self._kept if self._kept is not None else self._draw()
-        return np.concatenate([block.astype(np.float64) @ of for block in blocks])
+        cluster_totals = self.sum_by_cluster(rows, clusters)
+        blocks = self._cached_blocks if self._cached_blocks is not None else self._sample_blocks()
+        return np.concatenate([block.astype(np.float64) @ cluster_totals for block in blocks])
 
     def intervals(
         self,
         rows: Array,
         clusters: Sequence[str],
-        values: Values,
+        compute: ComputeValues,
         *,
         level: float = 0.95,
         method: Method = "percentile",
@@ -90,31 +90,31 @@ class Draws:
 
         `method="bca"` corrects bias and skew, for few clusters; it looks at each one left out.
         """
-        of = self.of_clusters(rows, clusters)
-        whole, drawn = values(of.sum(axis=0)), values(self.sums(rows, clusters))
-        without = values(of.sum(axis=0) - of) if method == "bca" else {}
+        cluster_totals = self.sum_by_cluster(rows, clusters)
+        point_values, replicate_values = compute(cluster_totals.sum(axis=0)), compute(self.replicate_sums(rows, clusters))
+        jackknife_values = compute(cluster_totals.sum(axis=0) - cluster_totals) if method == "bca" else {}
         return {
-            name: Interval(*limits(float(one), drawn[name], without.get(name), level))
-            for name, one in whole.items()
+            name: Interval(*interval_limits(float(value), replicate_values[name], jackknife_values.get(name), level))
+            for name, value in point_values.items()
         }
 
-    def _draw(self) -> Iterator[NDArray[np.uint8]]:
+    def _sample_blocks(self) -> Iterator[NDArray[np.uint8]]:
         """Blocks (some replicates, clusters): how often each cluster was drawn."""
-        n, left = len(self._number), self.replicates
+        n, remaining = len(self._cluster_index), self.replicates
         rng = np.random.default_rng(self.seed)
-        while left:
-            size = min(left, max(1, AT_ONCE // n))
-            drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-            counts = np.bincount(drawn.ravel(), minlength=size * n)
+        while remaining:
+            size = min(remaining, max(1, BLOCK_SIZE // n))
+            sampled = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+            counts = np.bincount(sampled.ravel(), minlength=size * n)
             # One of more than 255 clusters, drawn more than 255 times: not in the world's lifetime.
             yield counts.reshape(size, n).astype(np.uint8)
-            left -= size
+            remaining -= size
 
 
 def bootstrap(
     rows: Array,
     clusters: Sequence[str],
-    values: Values,
+    compute: ComputeValues,
     *,
     replicates: int = 10_000,
     seed: int = 0,
@@ -122,11 +122,11 @@ def bootstrap(
     method: Method = "percentile",
 ) -> dict[str, Interval]:
     """`Draws.intervals` of one reader."""
-    draws = Draws([clusters], replicates=replicates, seed=seed)
-    return draws.intervals(rows, clusters, values, level=level, method=method)
+    resamples = BootstrapResamples([clusters], replicates=replicates, seed=seed)
+    return resamples.intervals(rows, clusters, compute, level=level, method=method)
 
 
-def cluster_sums(rows: Array, clusters: Sequence[str], number: Mapping[str, int]) -> Array:
+def cluster_sums(rows: Array, clusters: Sequence[str], cluster_index: Mapping[str, int]) -> Array:
     """Sums of the rows of each cluster, (len(number), k), each in the row that `number` says.
 
     Raises `ValueError` for rows that are not (n, k), hold NaN, or have an unknown cluster.
@@ -135,9 +135,9 @@ def cluster_sums(rows: Array, clusters: Sequence[str], number: Mapping[str, int]
         raise ValueError(f"rows of shape {rows.shape} with {len(clusters)} clusters")
     if not np.isfinite(rows).all():
         raise ValueError("rows hold NaN or infinity: a metric writes 0 where it counts nothing")
-    unknown = next((c for c in clusters if c not in number), None)
+    unknown = next((c for c in clusters if c not in cluster_index), None)
     if unknown is not None:
         raise ValueError(f"cluster {unknown!r} is none of those that are drawn")
-    found = np.zeros((len(number), rows.shape[1]))
-    np.add.at(found, [number[c] for c in clusters], rows)
-    return found
+    sums = np.zeros((len(cluster_index), rows.shape[1]))
+    np.add.at(sums, [cluster_index[c] for c in clusters], rows)
+    return sums

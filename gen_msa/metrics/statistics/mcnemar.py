@@ -9,16 +9,16 @@ For accuracies of independent rows. Rows that share a picture are not independen
 from collections.abc import Sequence
 
 
-def discordant(right_a: Sequence[bool], right_b: Sequence[bool]) -> tuple[int, int]:
+def discordant_counts(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> tuple[int, int]:
     """Rows that only a has right, and those that only b has.
 
     Raises `ValueError` when the two differ in length.
     """
-    both = list(zip(right_a, right_b, strict=True))
-    return sum(bool(a and not b) for a, b in both), sum(bool(b and not a) for a, b in both)
+    pairs = list(zip(correct_a, correct_b, strict=True))
+    return sum(bool(a and not b) for a, b in pairs), sum(bool(b and not a) for a, b in pairs)
 
 
-def mcnemar(only_a: int, only_b: int, *, mid_p: bool = False) -> float:
+def mcnemar_test(only_a: int, only_b: int, *, mid_p: bool = False) -> float:
     """Two-sided p; 1 where the two never differ.
 
     `mid_p` counts half of what was seen itself: less cautious, and nearer to its level (Fagerland

@@ -13,31 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.metrics.statistics._quantiles import Array
-from gen_msa.metrics.statistics.bootstrap import AT_ONCE, Values, cluster_sums
+from gen_msa.metrics.statistics.bootstrap import BLOCK_SIZE, ComputeValues, cluster_sums
 
-SAME = 1e-12
+TOLERANCE = 1e-12
 """Differences nearer to each other than this are the same but for rounding."""
 
 
 @dataclass(frozen=True)
-class Permutation:
+class PermutationResult:
     """p of every figure, two-sided; NaN where a figure is undefined for either reader."""
 
     p: dict[str, float]
-    how: str
+    description: str
     """For `Comparison.test`."""
 
 
-def permutation(
+def permutation_test(
     rows_a: Array,
     rows_b: Array,
     clusters: Sequence[str],
-    values: Values,
+    compute: ComputeValues,
     *,
     clusters_b: Sequence[str] | None = None,
     replicates: int = 10_000,
     seed: int = 0,
-) -> Permutation:
+) -> PermutationResult:
     """Whether the two readers' figures differ by more than chance would have it.
 
     p = (b + 1) / (m + 1), b of m replicates being as far apart as what was seen, so never 0. Where
@@ -46,36 +46,36 @@ def permutation(
     """
     if replicates < 1:
         raise ValueError(f"{replicates} replicates test nothing")
-    of_b = clusters if clusters_b is None else clusters_b
-    number = {c: i for i, c in enumerate(sorted({*clusters, *of_b}))}
-    a = cluster_sums(rows_a, clusters, number)
-    b = cluster_sums(rows_b, of_b, number)
-    change = b - a
-    change = change[(change != 0).any(axis=1)]  # clusters on which the two differ at all
-    exact = len(change) < 63 and 2 ** len(change) <= replicates
-    m = 2 ** len(change) if exact else replicates
-    swaps = _all_swaps(len(change)) if exact else _swaps(len(change), m, seed)
-    seen, far = _count(a.sum(axis=0), b.sum(axis=0), change, swaps, values)
-    plus = 0 if exact else 1
-    p = {n: float("nan") if np.isnan(d) else (far[n] + plus) / (m + plus) for n, d in seen.items()}
-    how = f"permutation, exact, {m}" if exact else f"permutation, {m}, seed {seed}"
-    return Permutation(p, how)
+    b_clusters = clusters if clusters_b is None else clusters_b
+    cluster_index = {c: i for i, c in enumerate(sorted({*clusters, *b_clusters}))}
+    a = cluster_sums(rows_a, clusters, cluster_index)
+    b = cluster_sums(rows_b, b_clusters, cluster_index)
+    cluster_differences = b - a
+    cluster_differences = cluster_differences[(cluster_differences != 0).any(axis=1)]  # clusters on which the two differ at all
+    exact = len(cluster_differences) < 63 and 2 ** len(cluster_differences) <= replicates
+    m = 2 ** len(cluster_differences) if exact else replicates
+    swaps = _all_swaps(len(cluster_differences)) if exact else _random_swaps(len(cluster_differences), m, seed)
+    observed, n_as_extreme = _count_as_extreme(a.sum(axis=0), b.sum(axis=0), cluster_differences, swaps, compute)
+    correction = 0 if exact else 1
+    p = {n: float("nan") if np.isnan(d) else (n_as_extreme[n] + correction) / (m + correction) for n, d in observed.items()}
+    description = f"permutation, exact, {m}" if exact else f"permutation, {m}, seed {seed}"
+    return PermutationResult(p, description)
 
 
-def _count(
-    a: Array, b: Array, change: Array, swaps: Iterator[NDArray[np.bool_]], values: Values
+def _count_as_extreme(
+    a: Array, b: Array, cluster_differences: Array, swaps: Iterator[NDArray[np.bool_]], compute: ComputeValues
 ) -> tuple[dict[str, float], dict[str, int]]:
     """The differences seen, and how many exchanges are as far apart."""
-    whole_a, whole_b = values(a), values(b)
-    seen = {name: float(whole_a[name] - whole_b[name]) for name in whole_a}
-    far = dict.fromkeys(seen, 0)
+    values_a, values_b = compute(a), compute(b)
+    observed = {name: float(values_a[name] - values_b[name]) for name in values_a}
+    n_as_extreme = dict.fromkeys(observed, 0)
     for swap in swaps:
-        moved = swap.astype(np.float64) @ change
-        many_a, many_b = values(a + moved), values(b - moved)
-        for name, difference in seen.items():
-            nearer = np.abs(many_a[name] - many_b[name]) < abs(difference) - SAME
-            far[name] += int((~nearer).sum())
-    return seen, far
+        exchanged = swap.astype(np.float64) @ cluster_differences
+        permuted_a, permuted_b = compute(a + exchanged), compute(b - exchanged)
+        for name, difference in observed.items():
+            nearer = np.abs(permuted_a[name] - permuted_b[name]) < abs(difference) - TOLERANCE
+            n_as_extreme[name] += int((~nearer).sum())
+    return observed, n_as_extreme
 
 
 def _all_swaps(clusters: int) -> Iterator[NDArray[np.bool_]]:
@@ -83,9 +83,9 @@ def _all_swaps(clusters: int) -> Iterator[NDArray[np.bool_]]:
     yield (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.bool_)
 
 
-def _swaps(clusters: int, m: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+def _random_swaps(clusters: int, m: int, seed: int) -> Iterator[NDArray[np.bool_]]:
     """Blocks (some replicates, clusters) of fair coins."""
     rng = np.random.default_rng(seed)
-    size = max(1, AT_ONCE // clusters)
+    size = max(1, BLOCK_SIZE // clusters)
     for begin in range(0, m, size):
         yield rng.integers(0, 2, size=(min(size, m - begin), clusters), dtype=np.bool_)

@@ -12,7 +12,7 @@ from math import ceil, sqrt
 from statistics import NormalDist
 
 
-def detectable(n: float, parting: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
+def detectable_difference(n: float, discordance: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """The smallest difference (share) that `n` rows show with `power`, two-sided at `alpha`.
 
     More than `parting` means: none, for accuracies cannot differ by more than their readers part.
@@ -20,36 +20,36 @@ def detectable(n: float, parting: float, *, alpha: float = 0.05, power: float = 
     """
     if n < 1:
         raise ValueError(f"{n} rows show nothing")
-    a, b = _normal(alpha, power)
-    _check(parting)
+    z_alpha, z_power = _normal_quantiles(alpha, power)
+    _check_discordance(discordance)
     # d * sqrt(n) = a * sqrt(parting) + b * sqrt(parting - d²), solved for d.
-    root = a * a * n * parting - (n + b * b) * (a * a - b * b) * parting
-    return (a * sqrt(n * parting) + sqrt(max(0.0, root))) / (n + b * b)
+    discriminant = z_alpha * z_alpha * n * discordance - (n + z_power * z_power) * (z_alpha * z_alpha - z_power * z_power) * discordance
+    return (z_alpha * sqrt(n * discordance) + sqrt(max(0.0, discriminant))) / (n + z_power * z_power)
 
 
 def rows_needed(
-    difference: float, parting: float, *, alpha: float = 0.05, power: float = 0.8
+    difference: float, discordance: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int:
     """Rows that show a `difference` (share) with `power`, two-sided at `alpha`.
 
     Raises `ValueError` for a difference of 0, or of more than `parting`.
     """
-    a, b = _normal(alpha, power)
-    _check(parting)
+    z_alpha, z_power = _normal_quantiles(alpha, power)
+    _check_discordance(discordance)
     d = abs(difference)
-    if not 0 < d <= parting:
+    if not 0 < d <= discordance:
         raise ValueError(
-            f"readers that part in {parting} of the rows cannot differ by {difference}"
+            f"readers that part in {discordance} of the rows cannot differ by {difference}"
         )
-    return ceil(((a * sqrt(parting) + b * sqrt(parting - d * d)) / d) ** 2)
+    return ceil(((z_alpha * sqrt(discordance) + z_power * sqrt(discordance - d * d)) / d) ** 2)
 
 
-def _normal(alpha: float, power: float) -> tuple[float, float]:
+def _normal_quantiles(alpha: float, power: float) -> tuple[float, float]:
     if not 0 < alpha < 1 or not alpha < power < 1:
         raise ValueError(f"alpha {alpha} and power {power}: 0 < alpha < power < 1 is needed")
     return NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
 
 
-def _check(parting: float) -> None:
-    if not 0 < parting <= 1:
-        raise ValueError(f"{parting} is no share of rows in which two readers part")
+def _check_discordance(discordance: float) -> None:
+    if not 0 < discordance <= 1:
+        raise ValueError(f"{discordance} is no share of rows in which two readers part")

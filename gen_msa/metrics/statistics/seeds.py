@@ -10,17 +10,17 @@ from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedSpread:
     """Of `n` seeds."""
 
     mean: float
-    sd: float | None
+    std: float | None
     """Of a seed, not of the mean: divided by n - 1; None for one seed."""
     n: int
 
 
-def spread(values: Sequence[float]) -> Spread:
+def seed_spread(values: Sequence[float]) -> SeedSpread:
     """Mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
     if not values or not all(isfinite(v) for v in values):
         raise ValueError(f"{list(values)} are no figures of seeds")
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+    return SeedSpread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))

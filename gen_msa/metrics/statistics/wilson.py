@@ -9,12 +9,12 @@ Z95 = 1.959963984540054
 """Standard deviations that hold 95 % of a normal distribution."""
 
 
-def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(n_correct: int, n: int, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a share, in 0..1. Raises `ValueError` for `n` below 1."""
-    if n < 1 or not 0 <= right <= n:
-        raise ValueError(f"{right} of {n} is no share")
-    p = right / n
+    if n < 1 or not 0 <= n_correct <= n:
+        raise ValueError(f"{n_correct} of {n} is no share")
+    p = n_correct / n
     scale = 1 + z * z / n
-    middle = (p + z * z / (2 * n)) / scale
+    center = (p + z * z / (2 * n)) / scale
     half = z / scale * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, center - half), min(1.0, center + half)

@@ -11,21 +11,21 @@ filled before the reason begins; in all other forms such an answer is `length`, 
 """
 
 from gen_msa.chat import Completion
-from gen_msa.prompting.answers._joint import said_aspects
-from gen_msa.prompting.answers._ladder import Reading, answer_of, blank, read, thinks
-from gen_msa.prompting.answers._quotes import evidence
-from gen_msa.prompting.answers._scores import probabilities
-from gen_msa.prompting.answers._verdicts import Verdict, read_verdict
+from gen_msa.prompting.answers._joint import parse_aspect_list
+from gen_msa.prompting.answers._ladder import ParsedAnswer, strip_thinking, is_blank, parse_answer, has_thinking
+from gen_msa.prompting.answers._quotes import collect_evidence
+from gen_msa.prompting.answers._scores import label_probabilities
+from gen_msa.prompting.answers._verdicts import Verdict, parse_verdict
 from gen_msa.prompting.prompt import Prompt
-from gen_msa.prompting.rendering import replaced
-from gen_msa.types import WHOLE_POST, Aspect, Opinion, Post, Status
+from gen_msa.prompting.rendering import count_noncharacters
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post, Status
 
 MAX_CHARS = 200_000
 """Of an answer that are read; some fifty times what any prompt allows. `raw` keeps all."""
 
 
-def read_opinion(
-    prompt: Prompt, completion: Completion, post: Post, aspect: Aspect | None, by: str
+def parse_opinion(
+    prompt: Prompt, completion: Completion, post: Post, aspect: Aspect | None, annotator: str
 ) -> Opinion:
     """The opinion of `by` in an answer to a prompt of task `aspect` or `overall`. Never raises.
 
@@ -33,91 +33,91 @@ def read_opinion(
     (`label words`) beside `probs`; `explanation` when it is `cut` or `missing`; `noncharacters`
     when some of the post were shown as U+FFFD; `read` when the answer was too long to read whole.
     """
-    aspect = aspect or WHOLE_POST
-    how = _how(prompt, completion, post.text, aspect.term)
+    aspect = aspect or OVERALL_ASPECT
+    provenance = _base_provenance(prompt, completion, post.text, aspect.term)
     if completion.finish_reason == "error":
-        return _failed(completion, aspect, by, how)
-    probs, slot = probabilities(completion.option_logprobs, prompt.labels, how)
-    answer = answer_of(completion.text[:MAX_CHARS])
-    reading = read(answer, prompt, slot)
-    how["form"] = reading.form
-    status = _status(completion, reading, answer)
+        return _error_opinion(completion, aspect, annotator, provenance)
+    probs, slot_label = label_probabilities(completion.option_logprobs, prompt.labels, provenance)
+    answer = strip_thinking(completion.text[:MAX_CHARS])
+    parsed = parse_answer(answer, prompt, slot_label)
+    provenance["form"] = parsed.form
+    status = _status(completion, parsed, answer)
     if status is not Status.OK:
-        return Opinion(by=by, aspect=aspect, status=status, raw=completion.text, how=how)
-    if "explanation" in prompt.keys and not reading.explanation:
-        how["explanation"] = "missing"
-    elif completion.finish_reason == "length" and reading.explanation:
-        how["explanation"] = "cut"
+        return Opinion(annotator=annotator, aspect=aspect, status=status, raw=completion.text, provenance=provenance)
+    if "explanation" in prompt.keys and not parsed.explanation:
+        provenance["explanation"] = "missing"
+    elif completion.finish_reason == "length" and parsed.explanation:
+        provenance["explanation"] = "cut"
     return Opinion(
-        by=by,
+        annotator=annotator,
         aspect=aspect,
-        polarity=reading.label,
+        polarity=parsed.label,
         probs=probs,
-        explanation=reading.explanation,
-        evidence=evidence(reading.explanation, reading.quotes, post.text, aspect.term),
+        explanation=parsed.explanation,
+        evidence=collect_evidence(parsed.explanation, parsed.quotes, post.text, aspect.term),
         raw=completion.text,
-        how=how,
+        provenance=provenance,
     )
 
 
-def read_aspects(prompt: Prompt, completion: Completion, post: Post, by: str) -> list[Opinion]:
+def parse_aspects(prompt: Prompt, completion: Completion, post: Post, annotator: str) -> list[Opinion]:
     """The opinions of `by` in an answer to a prompt of task `aspects`, one for each aspect named.
 
     `how["span"]` says how an aspect was found in the text: `exact`, `casefold+NFC`, or `absent`.
     Aspects named more than once are one opinion. An answer that cannot be read, and one that names
     no aspect, is a single opinion on the whole post without a polarity. Never raises.
     """
-    how = _how(prompt, completion, post.text)
+    provenance = _base_provenance(prompt, completion, post.text)
     if completion.finish_reason == "error":
-        return [_failed(completion, WHOLE_POST, by, how)]
-    answer = answer_of(completion.text[:MAX_CHARS])
-    said = said_aspects(answer, prompt, post.text)
-    whole = Opinion(by=by, raw=completion.text, how=how | {"form": said.form} | said.notes)
-    if completion.finish_reason == "length" or said.form == "none":
-        status = _status(completion, Reading(said.form), answer)
-        return [whole.model_copy(update={"status": status})]
+        return [_error_opinion(completion, OVERALL_ASPECT, annotator, provenance)]
+    answer = strip_thinking(completion.text[:MAX_CHARS])
+    parsed = parse_aspect_list(answer, prompt, post.text)
+    post_opinion = Opinion(annotator=annotator, raw=completion.text, provenance=provenance | {"form": parsed.form} | parsed.notes)
+    if completion.finish_reason == "length" or parsed.form == "none":
+        status = _status(completion, ParsedAnswer(parsed.form), answer)
+        return [post_opinion.model_copy(update={"status": status})]
     opinions = [
-        whole.model_copy(
+        post_opinion.model_copy(
             update={
-                "aspect": one.aspect,
-                "polarity": one.reading.label,
-                "status": Status.OK if one.reading.label else Status.UNPARSED,
-                "explanation": one.reading.explanation,
-                "evidence": evidence(
-                    one.reading.explanation, one.reading.quotes, post.text, one.aspect.term
+                "aspect": item.aspect,
+                "polarity": item.answer.label,
+                "status": Status.OK if item.answer.label else Status.UNPARSED,
+                "explanation": item.answer.explanation,
+                "evidence": collect_evidence(
+                    item.answer.explanation, item.answer.quotes, post.text, item.aspect.term
                 ),
-                "how": whole.how | one.notes,
+                "how": post_opinion.provenance | item.notes,
             }
         )
-        for one in said.aspects
+        for item in parsed.aspects
     ]
-    return opinions or [whole]
+    return opinions or [post_opinion]
 
 
-def _how(prompt: Prompt, completion: Completion, *texts: str) -> dict[str, str]:
-    how = {"prompt": prompt.identity}
-    if count := replaced(*texts):
-        how["noncharacters"] = f"{count} shown as U+FFFD"
+def _base_provenance(prompt: Prompt, completion: Completion, *texts: str) -> dict[str, str]:
+    provenance = {"prompt": prompt.identity}
+    if count := count_noncharacters(*texts):
+        provenance["noncharacters"] = f"{count} shown as U+FFFD"
     if len(completion.text) > MAX_CHARS:
-        how["read"] = f"the first {MAX_CHARS} of {len(completion.text)} characters"
-    return how
+        provenance["read"] = f"the first {MAX_CHARS} of {len(completion.text)} characters"
+    return provenance
 
 
-def _failed(completion: Completion, aspect: Aspect, by: str, how: dict[str, str]) -> Opinion:
-    how = how | {"form": "none", "error": completion.error or "the backend gave no reason"}
+def _error_opinion(completion: Completion, aspect: Aspect, annotator: str, provenance: dict[str, str]) -> Opinion:
+    provenance = provenance | {"form": "none", "error": completion.error or "the backend gave no reason"}
     raw = completion.text or None
-    return Opinion(by=by, aspect=aspect, status=Status.ERROR, raw=raw, how=how)
+    return Opinion(annotator=annotator, aspect=aspect, status=Status.ERROR, raw=raw, provenance=provenance)
 
 
-def _status(completion: Completion, reading: Reading, answer: str) -> Status:
-    cut = completion.finish_reason == "length"
-    if reading.form == "slot":
+def _status(completion: Completion, parsed: ParsedAnswer, answer: str) -> Status:
+    is_cut = completion.finish_reason == "length"
+    if parsed.form == "slot":
         return Status.OK
-    if blank(answer):
-        return Status.LENGTH if cut and thinks(completion.text) else Status.EMPTY
-    if cut and not (completion.notes.get("form") == "slot" and reading.label):
+    if is_blank(answer):
+        return Status.LENGTH if is_cut and has_thinking(completion.text) else Status.EMPTY
+    if is_cut and not (completion.notes.get("form") == "slot" and parsed.label):
         return Status.LENGTH
-    return Status.OK if reading.label else Status.UNPARSED
+    return Status.OK if parsed.label else Status.UNPARSED
 
 
-__all__ = ["Verdict", "read_aspects", "read_opinion", "read_verdict"]
+__all__ = ["Verdict", "parse_aspects", "parse_opinion", "parse_verdict"]

@@ -9,106 +9,106 @@ that each begin with the aspect; an aspect is sought letter for letter, then by 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gen_msa.prompting.answers._json import objects
-from gen_msa.prompting.answers._labels import label_of
-from gen_msa.prompting.answers._ladder import Reading, from_object, inner, one
-from gen_msa.prompting.answers._lines import fields, first_line, role_of
+from gen_msa.prompting.answers._json import find_json_objects
+from gen_msa.prompting.answers._labels import parse_label
+from gen_msa.prompting.answers._ladder import ParsedAnswer, answer_from_object, nested_objects, only_label
+from gen_msa.prompting.answers._lines import parse_keyed_lines, first_line, role_for_key
 from gen_msa.prompting.prompt import Prompt
-from gen_msa.spans import Spans, find_exact, fold
+from gen_msa.spans import SearchableText, find_exact, fold
 from gen_msa.types import Aspect, Polarity
 
 MAX_ASPECTS = 64
-MAX_TERM = 200
+MAX_TERM_CHARS = 200
 
 
 @dataclass(frozen=True)
-class SaidAspect:
+class ParsedAspect:
     """One aspect of a joint answer and what was said of it."""
 
     aspect: Aspect
-    reading: Reading
+    answer: ParsedAnswer
     notes: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedAspectList:
     """A joint answer. `form="none"`: it could not be read."""
 
     form: str
-    aspects: tuple[SaidAspect, ...] = ()
+    aspects: tuple[ParsedAspect, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def said_aspects(text: str, prompt: Prompt, post_text: str) -> Said:
+def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspectList:
     """What `text` says of each aspect, in its order; aspects named twice are one."""
-    own = {word: p for p, word in prompt.labels.items()}
-    found, cut = objects(text)
-    if cut:
-        return Said("none")
-    readings = [r for o in found for d in (o, *inner(o)) if (r := _item(d, prompt, own))]
+    label_words = {word: p for p, word in prompt.labels.items()}
+    json_objects, is_cut = find_json_objects(text)
+    if is_cut:
+        return ParsedAspectList("none")
+    parsed_items = [r for o in json_objects for d in (o, *nested_objects(o)) if (r := _parse_item(d, prompt, label_words))]
     form = "json"
-    if not readings:
+    if not parsed_items:
         if any(
-            role_of(k, prompt.keys) == "aspects" and v == [] for o in found for k, v in o.items()
+            role_for_key(k, prompt.keys) == "aspects" and v == [] for o in json_objects for k, v in o.items()
         ):
-            return Said("json", notes={"aspects": "none named"})
-        readings, form = list(_blocks(text, prompt, own)), "lines"
-    named = [r for r in readings if r.aspect]
-    if not named:
-        return Said("none")
+            return ParsedAspectList("json", notes={"aspects": "none named"})
+        parsed_items, form = list(_parse_blocks(text, prompt, label_words)), "lines"
+    items_with_aspect = [r for r in parsed_items if r.aspect]
+    if not items_with_aspect:
+        return ParsedAspectList("none")
     notes = {}
-    if len(named) > MAX_ASPECTS:
-        notes["aspects"] = f"the first {MAX_ASPECTS} of {len(named)}"
-    elif len(named) < len(readings):
-        notes["aspects"] = f"{len(readings) - len(named)} without a name left out"
-    return Said(form, tuple(_merged(named[:MAX_ASPECTS], post_text)), notes)
+    if len(items_with_aspect) > MAX_ASPECTS:
+        notes["aspects"] = f"the first {MAX_ASPECTS} of {len(items_with_aspect)}"
+    elif len(items_with_aspect) < len(parsed_items):
+        notes["aspects"] = f"{len(parsed_items) - len(items_with_aspect)} without a name left out"
+    return ParsedAspectList(form, tuple(_merge_by_aspect(items_with_aspect[:MAX_ASPECTS], post_text)), notes)
 
 
-def _item(value: dict[str, object], prompt: Prompt, own: Mapping[str, Polarity]) -> Reading | None:
+def _parse_item(value: dict[str, object], prompt: Prompt, label_words: Mapping[str, Polarity]) -> ParsedAnswer | None:
     """One object of the list, also when it names an aspect and no label."""
-    said = from_object(value, prompt, own)
-    if said:
-        return said
-    terms = [v for k, v in value.items() if role_of(k, prompt.keys) == "aspect"]
+    parsed = answer_from_object(value, prompt, label_words)
+    if parsed:
+        return parsed
+    terms = [v for k, v in value.items() if role_for_key(k, prompt.keys) == "aspect"]
     if terms and isinstance(terms[0], str):
-        return Reading("json", aspect=terms[0].strip())
+        return ParsedAnswer("json", aspect=terms[0].strip())
     return None
 
 
-def _blocks(text: str, prompt: Prompt, own: Mapping[str, Polarity]) -> Iterable[Reading]:
+def _parse_blocks(text: str, prompt: Prompt, label_words: Mapping[str, Polarity]) -> Iterable[ParsedAnswer]:
     """One reading for each aspect line, from the keyed lines below it."""
     blocks: list[dict[str, list[str]]] = []
-    for role, value in fields(text, prompt.keys):
+    for role, value in parse_keyed_lines(text, prompt.keys):
         if role == "aspect":
             blocks.append({})
         if blocks:
             blocks[-1].setdefault(role, []).append(value)
     for block in blocks:
-        yield Reading(
+        yield ParsedAnswer(
             form="lines",
-            label=one({label_of(first_line(v), own) for v in block.get("label", [])}),
+            label=only_label({parse_label(first_line(v), label_words) for v in block.get("label", [])}),
             explanation=next(iter(block.get("explanation", [])), None) or None,
             aspect=first_line(block["aspect"][0]).strip(" \t*_\"'“”`,"),
         )
 
 
-def _merged(readings: list[Reading], text: str) -> Iterable[SaidAspect]:
+def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[ParsedAspect]:
     """Readings by aspect: what is said twice stands once; what is said both ways has no label."""
-    spans = Spans(text)
-    by_aspect: dict[str, list[tuple[Aspect, str, Reading]]] = {}
-    for reading in readings:
-        aspect, span = _aligned((reading.aspect or "")[:MAX_TERM], text, spans)
-        by_aspect.setdefault(fold(aspect.term), []).append((aspect, span, reading))
-    for same in by_aspect.values():
-        aspect, span, first = same[0]
+    spans = SearchableText(text)
+    by_aspect: dict[str, list[tuple[Aspect, str, ParsedAnswer]]] = {}
+    for parsed in parsed_items:
+        aspect, span = _align_aspect((parsed.aspect or "")[:MAX_TERM_CHARS], text, spans)
+        by_aspect.setdefault(fold(aspect.term), []).append((aspect, span, parsed))
+    for duplicates in by_aspect.values():
+        aspect, span, first = duplicates[0]
         notes = {"span": span}
-        if len(same) > 1:
-            notes["duplicates"] = f"{len(same)} collapsed"
-        label = one({r.label for _, _, r in same})
-        yield SaidAspect(aspect, first if label else Reading(first.form), notes)
+        if len(duplicates) > 1:
+            notes["duplicates"] = f"{len(duplicates)} collapsed"
+        label = only_label({r.label for _, _, r in duplicates})
+        yield ParsedAspect(aspect, first if label else ParsedAnswer(first.form), notes)
 
 
-def _aligned(term: str, text: str, spans: Spans) -> tuple[Aspect, str]:
+def _align_aspect(term: str, text: str, spans: SearchableText) -> tuple[Aspect, str]:
     if span := find_exact(text, term):
         return Aspect(term=term, start=span[0]), "exact"
     if span := spans.find(term):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from gen_msa.types import Polarity
 
-_WORDS = {
+_LABEL_WORDS = {
     Polarity.NEGATIVE: """negative neg -1 negativ negative negativer negatives negativo negativa
         négatif négative negatif negatief negatieve negatywny negatywna негативный негативная
         негативное отрицательный отрицательная отрицательное سلبي سلبية السلبي olumsuz
@@ -27,16 +27,16 @@ _WORDS = {
         положительная положительное إيجابي ايجابي إيجابية ايجابية الإيجابي olumlu
         सकारात्मक 正面 正向 正 积极 褒义 積極 ポジティブ 肯定的 긍정 긍정적 tích_cực""",
 }
-_SAYS_LITTLE = """very slightly mostly strongly somewhat clearly quite overall rather weakly mildly
+_FILLER_TEXT = """very slightly mostly strongly somewhat clearly quite overall rather weakly mildly
     highly extremely generally largely mainly really definitely the a is it sentiment polarity label
     tone answer muy très sehr"""
-_FILLERS = frozenset(_SAYS_LITTLE.split())
+_FILLERS = frozenset(_FILLER_TEXT.split())
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _SYMBOLS = re.compile("[\u2190-\u21ff\u2300-\u2bff\ufe0f\u200b-\u200f\U0001f000-\U0001faff]")
 _HEAD_ENDS = re.compile(r"[.。;；,，、:：()（）\[\]!！|\n—–]| - |\b(?:because|since|as|due)\b")
 _CJK_FILLERS = re.compile("情感|情绪|情緒|评价|評價|倾向|感情|非常|很|的")
-_WRAPPING = "*_\"'`“”‘’„«»「」『』<>[]{}()（）#~=\\/ \t"
+_WRAPPING_CHARS = "*_\"'`“”‘’„«»「」『』<>[]{}()（）#~=\\/ \t"
 MAX_CHARS = 300
 """A label is looked for in this many characters of a value."""
 
@@ -45,42 +45,42 @@ def _fold(word: str) -> str:
     return unicodedata.normalize("NFKC", word).casefold().replace("−", "-")
 
 
-TABLE = {_fold(w.replace("_", " ")): p for p, words in _WORDS.items() for w in words.split()}
+LABEL_TABLE = {_fold(w.replace("_", " ")): p for p, words in _LABEL_WORDS.items() for w in words.split()}
 """Every word that is understood, folded, and what it means."""
 
-_SAID = re.compile(
+_LABEL_PATTERN = re.compile(
     "|".join(
         re.escape(w) if re.match(f"[{_CJK}]", w) else rf"(?<!\w){re.escape(w)}(?!\w)"
-        for w in sorted(TABLE, key=len, reverse=True)
+        for w in sorted(LABEL_TABLE, key=len, reverse=True)
         if len(w) > 3 or (re.match(f"[{_CJK}]", w) and len(w) > 1)
     )
 )
 
 
-def label_of(value: str, own: Mapping[str, Polarity]) -> Polarity | None:
+def parse_label(value: str, label_words: Mapping[str, Polarity]) -> Polarity | None:
     """The one polarity that `value` names, or None.
 
     `own` holds the prompt's label words, which come before the table. What follows the label after
     a stop or a comma may say anything but another label.
     """
-    text = _SYMBOLS.sub(" ", _fold(value[:MAX_CHARS])).strip(_WRAPPING + "\n")
-    mine = {_fold(w): p for w, p in own.items()}
-    table = ChainMap(mine, TABLE)
-    if text in mine:
-        return mine[text]
+    text = _SYMBOLS.sub(" ", _fold(value[:MAX_CHARS])).strip(_WRAPPING_CHARS + "\n")
+    prompt_labels = {_fold(w): p for w, p in label_words.items()}
+    table = ChainMap(prompt_labels, LABEL_TABLE)
+    if text in prompt_labels:
+        return prompt_labels[text]
     end = _HEAD_ENDS.search(text)
-    head, rest = (text[: end.start()], text[end.start() :]) if end else (text, "")
-    label = _head(head, table)
-    others = {TABLE[m.group()] for m in _SAID.finditer(rest)}
-    others |= {p for w, p in mine.items() if len(w) > 1 and f" {w} " in f" {rest} "}
-    return None if others - {label} else label
+    head, tail = (text[: end.start()], text[end.start() :]) if end else (text, "")
+    label = _head_label(head, table)
+    other_labels = {LABEL_TABLE[m.group()] for m in _LABEL_PATTERN.finditer(tail)}
+    other_labels |= {p for w, p in prompt_labels.items() if len(w) > 1 and f" {w} " in f" {tail} "}
+    return None if other_labels - {label} else label
 
 
-def _head(head: str, table: Mapping[str, Polarity]) -> Polarity | None:
+def _head_label(head: str, table: Mapping[str, Polarity]) -> Polarity | None:
     if head in table:
         return table[head]
     if re.search(f"[{_CJK}]", head):
         head = _CJK_FILLERS.sub(" ", head)
-    words = [w for raw in head.split() if (w := raw.strip(_WRAPPING)) and w.strip("-•")]
-    meant = {table.get(w) for w in words if w in table or w not in _FILLERS}
-    return meant.pop() if len(meant) == 1 else None
+    words = [w for raw in head.split() if (w := raw.strip(_WRAPPING_CHARS)) and w.strip("-•")]
+    labels = {table.get(w) for w in words if w in table or w not in _FILLERS}
+    return labels.pop() if len(labels) == 1 else None

@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gen_msa.prompting.answers._json import objects
-from gen_msa.prompting.answers._labels import label_of
-from gen_msa.prompting.answers._lines import Field, fields, first_line, role_of
+from gen_msa.prompting.answers._json import find_json_objects
+from gen_msa.prompting.answers._labels import parse_label
+from gen_msa.prompting.answers._lines import KeyedLine, parse_keyed_lines, first_line, role_for_key
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Polarity
 
-_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>")
-_CLOSES = ("</think>", "</thinking>")
+_THINKING_START = re.compile(r"<think(?:ing)?>")
+_THINKING_ENDS = ("</think>", "</thinking>")
 _FENCE = re.compile(r"^[ \t]*+```[a-zA-Z]*+[ \t]*+$", re.MULTILINE)
-_NOTHING = re.compile('[\\s\u200b\ufeff{}\\[\\]":,`]*+\\Z')
+_BLANK = re.compile('[\\s\u200b\ufeff{}\\[\\]":,`]*+\\Z')
 
 
 _PAIR = re.compile(r'"([^"\\\n]{1,40})"\s{0,20}:\s{0,20}"([^"\\\n]{0,300})"')
@@ -30,7 +30,7 @@ MAX_INNER = 200
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedAnswer:
     """What was made out of an answer."""
 
     form: str
@@ -41,110 +41,110 @@ class Reading:
     aspect: str | None = None
 
 
-def blank(text: str) -> bool:
+def is_blank(text: str) -> bool:
     """True for blanks, and for the brackets a constrained decoder opens before a blank loop."""
-    return _NOTHING.match(text) is not None
+    return _BLANK.match(text) is not None
 
 
-def thinks(text: str) -> bool:
+def has_thinking(text: str) -> bool:
     """True when `text` holds thinking, ended or not."""
-    return _OPEN_THOUGHT.match(text.lstrip()) is not None or any(c in text for c in _CLOSES)
+    return _THINKING_START.match(text.lstrip()) is not None or any(c in text for c in _THINKING_ENDS)
 
 
-def answer_of(text: str) -> str:
+def strip_thinking(text: str) -> str:
     """The answer without the thinking before it and without code fences; "" if still thinking."""
-    for close in _CLOSES:
+    for close in _THINKING_ENDS:
         text = text[text.rfind(close) + len(close) :] if close in text else text
-    if _OPEN_THOUGHT.match(text.lstrip()):
+    if _THINKING_START.match(text.lstrip()):
         return ""
     return _FENCE.sub("", text) if "```" in text else text
 
 
-def read(text: str, prompt: Prompt, slot: Polarity | None) -> Reading:
+def parse_answer(text: str, prompt: Prompt, slot_label: Polarity | None) -> ParsedAnswer:
     """What `text` says of one aspect. `slot` is the label a backend's scores have settled."""
-    own = {word: p for p, word in prompt.labels.items()}
-    said = fields(text, prompt.keys)
-    if slot is not None:
-        return Reading("slot", slot, _first(said, "explanation"), _listed(said))
-    found, cut = objects(text)
-    if cut:
-        return Reading("none")
-    as_json = [r for o in found for d in (o, *inner(o)) if (r := from_object(d, prompt, own))]
-    if as_json:
-        return _agreed(as_json, text, prompt, own)
-    if labels := [f.value for f in said if f.role == "label"]:
-        label = one({label_of(first_line(v), own) for v in labels})
-        return Reading("lines", label, _first(said, "explanation"), _listed(said))
-    return _bare(text, own, _first(said, "explanation"))
+    label_words = {word: p for p, word in prompt.labels.items()}
+    keyed_lines = parse_keyed_lines(text, prompt.keys)
+    if slot_label is not None:
+        return ParsedAnswer("slot", slot_label, _first_value(keyed_lines, "explanation"), _evidence_quotes(keyed_lines))
+    json_objects, is_cut = find_json_objects(text)
+    if is_cut:
+        return ParsedAnswer("none")
+    json_answers = [r for o in json_objects for d in (o, *nested_objects(o)) if (r := answer_from_object(d, prompt, label_words))]
+    if json_answers:
+        return _consistent_answer(json_answers, text, prompt, label_words)
+    if labels := [f.value for f in keyed_lines if f.role == "label"]:
+        label = only_label({parse_label(first_line(v), label_words) for v in labels})
+        return ParsedAnswer("lines", label, _first_value(keyed_lines, "explanation"), _evidence_quotes(keyed_lines))
+    return _bare_label(text, label_words, _first_value(keyed_lines, "explanation"))
 
 
-def from_object(
-    value: Mapping[str, Any], prompt: Prompt, own: Mapping[str, Polarity]
-) -> Reading | None:
+def answer_from_object(
+    value: Mapping[str, Any], prompt: Prompt, label_words: Mapping[str, Polarity]
+) -> ParsedAnswer | None:
     """What one JSON object says; None when it has no key for the label."""
-    roles = [(role_of(k, prompt.keys), v) for k, v in value.items()]
+    roles = [(role_for_key(k, prompt.keys), v) for k, v in value.items()]
     labels = [v for role, v in roles if role == "label" and not isinstance(v, dict)]
     if not labels:
         return None
-    said = {role: v for role, v in reversed(roles) if role}
-    explanation, aspect = said.get("explanation"), said.get("aspect")
-    listed = said.get("evidence")
-    return Reading(
+    value_by_role = {role: v for role, v in reversed(roles) if role}
+    explanation, aspect = value_by_role.get("explanation"), value_by_role.get("aspect")
+    evidence = value_by_role.get("evidence")
+    return ParsedAnswer(
         form="json",
-        label=one({_label(v, own) for v in labels}),
+        label=only_label({_label_from_value(v, label_words) for v in labels}),
         explanation=(explanation.strip() or None) if isinstance(explanation, str) else None,
-        quotes=tuple(q for q in listed if isinstance(q, str)) if isinstance(listed, list) else (),
+        quotes=tuple(q for q in evidence if isinstance(q, str)) if isinstance(evidence, list) else (),
         aspect=aspect.strip() if isinstance(aspect, str) else None,
     )
 
 
-def inner(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+def nested_objects(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The objects that lie directly in an object, or in a list of it."""
-    within = (v if isinstance(v, list) else [v] for v in value.values())
-    return [d for items in within for d in items[:MAX_INNER] if isinstance(d, dict)]
+    candidates = (v if isinstance(v, list) else [v] for v in value.values())
+    return [d for items in candidates for d in items[:MAX_INNER] if isinstance(d, dict)]
 
 
-def one(labels: set[Polarity | None]) -> Polarity | None:
+def only_label(labels: set[Polarity | None]) -> Polarity | None:
     """The only member of `labels`, or None."""
     return next(iter(labels)) if len(labels) == 1 else None
 
 
-def _label(value: Any, own: Mapping[str, Polarity]) -> Polarity | None:
+def _label_from_value(value: Any, label_words: Mapping[str, Polarity]) -> Polarity | None:
     if isinstance(value, list):
-        return one({_label(v, own) for v in value[:8] if not isinstance(v, list)})
+        return only_label({_label_from_value(v, label_words) for v in value[:8] if not isinstance(v, list)})
     if isinstance(value, bool | float) or not isinstance(value, str | int):
         return None
-    return label_of(str(value), own)
+    return parse_label(str(value), label_words)
 
 
-def _agreed(
-    readings: list[Reading], text: str, prompt: Prompt, own: Mapping[str, Polarity]
-) -> Reading:
+def _consistent_answer(
+    answers: list[ParsedAnswer], text: str, prompt: Prompt, label_words: Mapping[str, Polarity]
+) -> ParsedAnswer:
     """The first of several objects if all name the same label; else that there is none.
 
     A key given twice in one object hides from a JSON parser, so the text itself is asked as well.
     """
     pairs = (m.groups() for m in itertools.islice(_PAIR.finditer(text), 1_000))
-    named = {label_of(v, own) for k, v in pairs if role_of(k, prompt.keys) == "label"}
-    if one({r.label for r in readings} | named) is None:
-        return Reading("json")
-    return readings[0]
+    pair_labels = {parse_label(v, label_words) for k, v in pairs if role_for_key(k, prompt.keys) == "label"}
+    if only_label({r.label for r in answers} | pair_labels) is None:
+        return ParsedAnswer("json")
+    return answers[0]
 
 
-def _bare(text: str, own: Mapping[str, Polarity], explanation: str | None) -> Reading:
+def _bare_label(text: str, label_words: Mapping[str, Polarity], explanation: str | None) -> ParsedAnswer:
     line = first_line(text)
-    label = label_of(line, own)
+    label = parse_label(line, label_words)
     if label is None:
-        return Reading("none")
-    rest = text.lstrip()[len(line) :].strip()
-    return Reading("bare", label, explanation or rest or None)
+        return ParsedAnswer("none")
+    remainder = text.lstrip()[len(line) :].strip()
+    return ParsedAnswer("bare", label, explanation or remainder or None)
 
 
-def _first(said: list[Field], role: str) -> str | None:
-    values = (f.value for f in said if f.role == role)
+def _first_value(keyed_lines: list[KeyedLine], role: str) -> str | None:
+    values = (f.value for f in keyed_lines if f.role == role)
     return next((v for v in values if v), None)
 
 
-def _listed(said: list[Field]) -> tuple[str, ...]:
-    value = _first(said, "evidence")
+def _evidence_quotes(keyed_lines: list[KeyedLine]) -> tuple[str, ...]:
+    value = _first_value(keyed_lines, "evidence")
     return () if value is None else tuple(line.strip(" -*\t\"'“”") for line in value.splitlines())

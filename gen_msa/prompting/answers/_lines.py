@@ -21,47 +21,47 @@ ALIASES = {
 }
 """What each part of an answer may be called besides the prompt's own key, in lower case."""
 
-_DRESS = r"[ \t>*#_\-•–+.)(\"'`{\[0-9]*+"
-_OF = r"(?:[ \t]++(?:towards?|of|for|about|on)\b[^:：\n]{0,80}|[ \t]*+\([^)\n]{0,80}\))?"
+_KEY_DECORATION = r"[ \t>*#_\-•–+.)(\"'`{\[0-9]*+"
+_KEY_SUFFIX = r"(?:[ \t]++(?:towards?|of|for|about|on)\b[^:：\n]{0,80}|[ \t]*+\([^)\n]{0,80}\))?"
 _SEPARATOR = r"[*_\"'` \t]*+(?:[:：=]|(?<=[ \t])[-–—](?=[ \t]))[*_]*+"
 
 
 MAX_FIELDS = 500
-MAX_INLINE = 400
+MAX_INLINE_CHARS = 400
 """Characters after a label in which an explanation may begin on the same line."""
 
 
-class Field(NamedTuple):
+class KeyedLine(NamedTuple):
     """One keyed line and what follows it, up to the next key."""
 
     role: str
     value: str
 
 
-def fields(text: str, keys: Mapping[str, str]) -> list[Field]:
+def parse_keyed_lines(text: str, keys: Mapping[str, str]) -> list[KeyedLine]:
     """The keyed lines of `text`, in order. `keys` are the prompt's names by role."""
     pattern, inline = _patterns(tuple(sorted(keys.items())))
-    marks = list(itertools.islice(pattern.finditer(text), MAX_FIELDS + 1))
-    if len(marks) > MAX_FIELDS:  # a loop, not an answer
+    matches = list(itertools.islice(pattern.finditer(text), MAX_FIELDS + 1))
+    if len(matches) > MAX_FIELDS:  # a loop, not an answer
         return []
-    out: list[Field] = []
-    for mark, following in itertools.zip_longest(marks, marks[1:]):
-        role = next(r for r, hit in mark.groupdict().items() if hit)
-        value = text[mark.end() : following.start() if following else None].strip()
-        late = inline.search(value, 0, MAX_INLINE) if role == "label" else None
-        if late:  # both on one line: "Sentiment: positive. Explanation: …"
-            out.append(Field("label", value[: late.start()]))
-            role, value = "explanation", value[late.end() :].strip()
-        out.append(Field(role, value))
+    out: list[KeyedLine] = []
+    for match, following in itertools.zip_longest(matches, matches[1:]):
+        role = next(r for r, matched_text in match.groupdict().items() if matched_text)
+        value = text[match.end() : following.start() if following else None].strip()
+        inline_match = inline.search(value, 0, MAX_INLINE_CHARS) if role == "label" else None
+        if inline_match:  # both on one line: "Sentiment: positive. Explanation: …"
+            out.append(KeyedLine("label", value[: inline_match.start()]))
+            role, value = "explanation", value[inline_match.end() :].strip()
+        out.append(KeyedLine(role, value))
     return out
 
 
-def role_of(key: str, keys: Mapping[str, str]) -> str | None:
+def role_for_key(key: str, keys: Mapping[str, str]) -> str | None:
     """What a JSON key holds: `label`, `explanation`, …; None when it is none of ours."""
     name = key.strip().casefold()
-    own = {k.casefold(): role for role, k in keys.items()}
-    known = {alias: role for role, aliases in ALIASES.items() for alias in aliases}
-    return own.get(name) or known.get(name)
+    prompt_roles = {k.casefold(): role for role, k in keys.items()}
+    alias_roles = {alias: role for role, aliases in ALIASES.items() for alias in aliases}
+    return prompt_roles.get(name) or alias_roles.get(name)
 
 
 def first_line(text: str) -> str:
@@ -71,15 +71,15 @@ def first_line(text: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _patterns(keys: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    own = dict(keys)
+    prompt_keys = dict(keys)
     any_of = {
         role: "|".join(
-            re.escape(n) for n in sorted({own.get(role, "").lower(), *names} - {""}, key=len)[::-1]
+            re.escape(n) for n in sorted({prompt_keys.get(role, "").lower(), *names} - {""}, key=len)[::-1]
         )
         for role, names in ALIASES.items()
     }
-    named = [f"(?P<{role}>{any_of[role]})" for role in ALIASES if role not in ("label", "aspects")]
-    label = f"(?:final |overall )?(?P<label>{any_of['label']})(?: label| polarity)?{_OF}"
-    line = rf"^{_DRESS}(?:{label}|{'|'.join(named)}){_SEPARATOR}"
-    late = rf"(?<=[\s.;,|]){_DRESS}(?:{any_of['explanation']}){_SEPARATOR}"
-    return re.compile(line, re.IGNORECASE | re.MULTILINE), re.compile(late, re.IGNORECASE)
+    role_patterns = [f"(?P<{role}>{any_of[role]})" for role in ALIASES if role not in ("label", "aspects")]
+    label = f"(?:final |overall )?(?P<label>{any_of['label']})(?: label| polarity)?{_KEY_SUFFIX}"
+    line = rf"^{_KEY_DECORATION}(?:{label}|{'|'.join(role_patterns)}){_SEPARATOR}"
+    inline_pattern = rf"(?<=[\s.;,|]){_KEY_DECORATION}(?:{any_of['explanation']}){_SEPARATOR}"
+    return re.compile(line, re.IGNORECASE | re.MULTILINE), re.compile(inline_pattern, re.IGNORECASE)

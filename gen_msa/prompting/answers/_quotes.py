@@ -8,30 +8,30 @@ dropped.
 
 from collections.abc import Iterable, Sequence
 
-from gen_msa.spans import MAX_QUOTES, Spans, fold, quotes
+from gen_msa.spans import MAX_QUOTES, SearchableText, fold, extract_quotes
 from gen_msa.types import Evidence
 
 
-def evidence(
-    explanation: str | None, listed: Iterable[str], text: str, aspect: str
+def collect_evidence(
+    explanation: str | None, listed_quotes: Iterable[str], text: str, aspect: str
 ) -> tuple[Evidence, ...]:
     """What the answer lists as evidence, then what its explanation quotes, each piece once.
 
     A quote of the aspect's own words only names what is judged, so it is no evidence.
     """
-    named = fold(aspect)
-    quoted = [q for q in quotes(explanation or "") if fold(q) != named]
-    wanted = [q.strip() for q in listed][:MAX_QUOTES] + quoted
-    if not any(wanted):
+    folded_aspect = fold(aspect)
+    quoted = [q for q in extract_quotes(explanation or "") if fold(q) != folded_aspect]
+    candidates = [q.strip() for q in listed_quotes][:MAX_QUOTES] + quoted
+    if not any(candidates):
         return ()
-    spans = Spans(text)
-    return tuple(dict.fromkeys(_placed(q, spans) for q in wanted if q))
+    spans = SearchableText(text)
+    return tuple(dict.fromkeys(_locate_quote(q, spans) for q in candidates if q))
 
 
-def _placed(quote: str, spans: Spans) -> Evidence:
+def _locate_quote(quote: str, spans: SearchableText) -> Evidence:
     """With the post's own letters when it stands there; a stop the writer added is let go."""
-    tries: Sequence[str] = (quote, quote.rstrip(".,;:!?…。，！？ "))
-    for words in tries:
-        if span := spans.find(words):
+    variants: Sequence[str] = (quote, quote.rstrip(".,;:!?…。，！？ "))
+    for variant in variants:
+        if span := spans.find(variant):
             return Evidence(quote=spans.text[slice(*span)], start=span[0])
     return Evidence(quote=quote)

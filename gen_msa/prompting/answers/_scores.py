@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from gen_msa.types import Polarity
 
 
-def probabilities(
-    scores: Mapping[str, float] | None, labels: Mapping[Polarity, str], how: dict[str, str]
+def label_probabilities(
+    scores: Mapping[str, float] | None, labels: Mapping[Polarity, str], provenance: dict[str, str]
 ) -> tuple[dict[Polarity, float] | None, Polarity | None]:
     """Probability of each polarity (they sum to 1) and the likeliest one.
 
@@ -23,19 +23,19 @@ def probabilities(
     """
     if not scores:
         return None, None
-    words = {word.casefold(): p for p, word in labels.items()}
-    named = {words.get(option.strip().casefold()): s for option, s in scores.items()}
-    by_label = {p: named[p] for p in Polarity if p in named}
-    if None in named or not any(math.isfinite(s) for s in by_label.values()):
-        how["probability"] = "none: the scores name no label"
+    label_by_word = {word.casefold(): p for p, word in labels.items()}
+    score_by_label = {label_by_word.get(option.strip().casefold()): s for option, s in scores.items()}
+    by_label = {p: score_by_label[p] for p in Polarity if p in score_by_label}
+    if None in score_by_label or not any(math.isfinite(s) for s in by_label.values()):
+        provenance["probability"] = "none: the scores name no label"
         return None, None
     if any(math.isnan(s) or s == math.inf for s in by_label.values()):
-        how["probability"] = "none: a score is not a number"
+        provenance["probability"] = "none: a score is not a number"
         return None, None
     best = max(by_label, key=lambda p: by_label[p])
     if len(by_label) == 1:
         return None, best
     odds = {p: math.exp(s - by_label[best]) for p, s in by_label.items()}
     total = sum(odds.values())
-    how["probability"] = "label words"
+    provenance["probability"] = "label words"
     return {p: odds.get(p, 0.0) / total for p in Polarity}, best

@@ -5,9 +5,9 @@ seeing (pictures, aspects) -> asking (cues, prompt) -> backend -> answers -> Opi
 Prompted(backend, settings, media_root).read(posts)
 """
 
-from gen_msa.readers.prompted.asking import Asker, Question
-from gen_msa.readers.prompted.reader import Prompted
-from gen_msa.readers.prompted.seeing import PostRefused, Seen, see
-from gen_msa.readers.prompted.trained import as_trained
+from gen_msa.readers.prompted.asking import RequestBuilder, PromptRequest
+from gen_msa.readers.prompted.reader import PromptedPredictor
+from gen_msa.readers.prompted.seeing import PostRejected, StudentInputs, load_inputs
+from gen_msa.readers.prompted.trained import apply_training_settings
 
-__all__ = ["Asker", "PostRefused", "Prompted", "Question", "Seen", "as_trained", "see"]
+__all__ = ["RequestBuilder", "PostRejected", "PromptedPredictor", "PromptRequest", "StudentInputs", "apply_training_settings", "load_inputs"]

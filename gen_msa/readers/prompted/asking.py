@@ -11,109 +11,109 @@ from typing import Self
 
 from gen_msa import prompting
 from gen_msa.chat import Request
-from gen_msa.cues import CueSource, cues
+from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
 from gen_msa.prompting import Prompt
-from gen_msa.readers.base import ReaderSettings
-from gen_msa.readers.prompted.seeing import Seen
+from gen_msa.readers.base import PredictorSettings
+from gen_msa.readers.prompted.seeing import StudentInputs
 from gen_msa.settings import build
-from gen_msa.types import WHOLE_POST, Aspect, Cue, Polarity
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Polarity
 
 
 @dataclass(frozen=True)
-class Question:
+class PromptRequest:
     """One request, and what reading its answer needs."""
 
-    seen: Seen
+    inputs: StudentInputs
     prompt: Prompt
     aspect: Aspect
     cues: Mapping[str, Cue]
     request: Request
-    how: Mapping[str, str]
+    provenance: Mapping[str, str]
 
 
-class Asker:
+class RequestBuilder:
     """Writes the questions of one task: a prompt and the cue sources that fill its slots."""
 
     def __init__(
-        self, prompt: str, settings: ReaderSettings, media_root: Path, *, sees_pictures: bool
+        self, prompt: str, settings: PredictorSettings, media_root: Path, *, supports_images: bool
     ) -> None:
-        self.prompt = prompting.load(prompt)
+        self.prompt = prompting.load_prompt(prompt)
         if self.prompt.task == "judge":
-            raise UserError(f"prompt {prompt} is for judges", mend="choose one of reader/")
-        self._limit = settings.max_new_tokens
-        self._sees_pictures = sees_pictures
-        self._sources = _sources(self.prompt, settings, media_root)
-        self._writing = threading.Lock()
+            raise UserError(f"prompt {prompt} is for judges", hint="choose one of reader/")
+        self._max_new_tokens = settings.max_new_tokens
+        self._supports_images = supports_images
+        self._cue_sources = _build_cue_sources(self.prompt, settings, media_root)
+        self._cue_lock = threading.Lock()
         """Detectors behind cues are not made for two threads; a job writes some ahead in one."""
 
-    def recued(self, change: Callable[[CueSource], CueSource]) -> Self:
+    def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> Self:
         """The same asker with each cue source as `change` makes it."""
-        self._sources = [change(source) for source in self._sources]
+        self._cue_sources = [wrap(source) for source in self._cue_sources]
         return self
 
-    def ask(self, seen: Sequence[Seen]) -> list[Question]:
+    def build(self, inputs: Sequence[StudentInputs]) -> list[PromptRequest]:
         """The questions about each post, in order: one an aspect, or one for the joint task."""
         if self.prompt.task == "aspects":
-            return [self.question(s, WHOLE_POST, {}) for s in seen]
+            return [self.build_one(post_inputs, OVERALL_ASPECT, {}) for post_inputs in inputs]
         return [
-            self.question(s, aspect, hints)
-            for s, written in zip(seen, self.hints(seen), strict=True)
-            for aspect, hints in zip(s.post.aspects, written, strict=True)
+            self.build_one(post_inputs, aspect, aspect_cues)
+            for post_inputs, post_cues in zip(inputs, self.write_cues(inputs), strict=True)
+            for aspect, aspect_cues in zip(post_inputs.post.aspects, post_cues, strict=True)
         ]
 
-    def hints(self, seen: Sequence[Seen]) -> list[list[dict[str, Cue]]]:
+    def write_cues(self, inputs: Sequence[StudentInputs]) -> list[list[dict[str, Cue]]]:
         """For each post, and each of its aspects, the cues by slot."""
-        with self._writing:
-            posts = [s.post for s in seen]
-            written = [(source.slot, source.cues(posts)) for source in self._sources]
+        with self._cue_lock:
+            posts = [post_inputs.post for post_inputs in inputs]
+            cues_by_slot = [(source.slot, source.cues(posts)) for source in self._cue_sources]
         return [
-            [{slot: found[i][j] for slot, found in written} for j in range(len(s.post.aspects))]
-            for i, s in enumerate(seen)
+            [{slot: cue_rows[i][j] for slot, cue_rows in cues_by_slot} for j in range(len(post_inputs.post.aspects))]
+            for i, post_inputs in enumerate(inputs)
         ]
 
-    def question(
+    def build_one(
         self,
-        seen: Seen,
+        inputs: StudentInputs,
         aspect: Aspect,
-        hints: Mapping[str, Cue],
+        aspect_cues: Mapping[str, Cue],
         label: Polarity | None = None,
-    ) -> Question:
+    ) -> PromptRequest:
         """One question with the cues already written; `label` is for prompts that take one."""
-        hints = {slot: hints[slot] for slot in self.prompt.slots if slot in hints}
-        pictures = seen.pictures if self._sees_pictures else ()
-        how = {**seen.how, "prompt": self.prompt.identity}
-        if seen.pictures and not pictures:
-            how["picture"] = "not shown: the reader sees text only"
-        how |= {f"cue_source.{slot}": cue.source for slot, cue in hints.items()}
-        about = None if self.prompt.task == "aspects" else aspect
-        request = prompting.render(self.prompt, seen.post, about, hints, pictures, label=label)
-        if self._limit:
-            request = request.model_copy(update={"max_new_tokens": self._limit})
-        return Question(seen, self.prompt, aspect, hints, request, how)
+        aspect_cues = {slot: aspect_cues[slot] for slot in self.prompt.slots if slot in aspect_cues}
+        images = inputs.images if self._supports_images else ()
+        provenance = {**inputs.provenance, "prompt": self.prompt.identity}
+        if inputs.images and not images:
+            provenance["picture"] = "not shown: the reader sees text only"
+        provenance |= {f"cue_source.{slot}": cue.source for slot, cue in aspect_cues.items()}
+        rendered_aspect = None if self.prompt.task == "aspects" else aspect
+        request = prompting.render(self.prompt, inputs.post, rendered_aspect, aspect_cues, images, label=label)
+        if self._max_new_tokens:
+            request = request.model_copy(update={"max_new_tokens": self._max_new_tokens})
+        return PromptRequest(inputs, self.prompt, aspect, aspect_cues, request, provenance)
 
     def fingerprint(self) -> dict[str, str]:
         """The prompt's digest and what each cue depends on."""
         return {"prompt": self.prompt.digest} | {
-            f"cue.{source.slot}": source.fingerprint() for source in self._sources
+            f"cue.{source.slot}": source.fingerprint() for source in self._cue_sources
         }
 
 
-def _sources(prompt: Prompt, settings: ReaderSettings, root: Path) -> list[CueSource]:
-    wanted = settings.cues
-    if wanted is None:
-        wanted = {slot: {} for slot in prompt.slots if slot in cues}
-    made = []
-    for name, options in wanted.items():
-        kind = cues[name]
-        if "media_root" in kind.Options.model_fields:
+def _build_cue_sources(prompt: Prompt, settings: PredictorSettings, root: Path) -> list[CueSource]:
+    requested = settings.cues
+    if requested is None:
+        requested = {slot: {} for slot in prompt.slots if slot in cue_sources}
+    built_sources = []
+    for name, options in requested.items():
+        source_type = cue_sources[name]
+        if "media_root" in source_type.Options.model_fields:
             # A source that opens pictures itself looks where the job does, unless told otherwise.
             options = {"media_root": root, **options}
-        source = kind(build(kind.Options, options, f"cues.{name}"))
+        source = source_type(build(source_type.Options, options, f"cues.{name}"))
         if source.slot in prompt.slots:
-            made.append(source)
+            built_sources.append(source)
         elif prompt.name == settings.prompt:
             # Other prompts (overall, aspects) leave out the cues they have no place for.
             slots = ", ".join(prompt.slots) or "none"
             raise UserError(f"{prompt.name} has no slot {source.slot!r}; its slots: {slots}")
-    return made
+    return built_sources

@@ -9,73 +9,73 @@ from pathlib import Path
 from typing import Literal
 
 from gen_msa import media
-from gen_msa.chat import Picture
+from gen_msa.chat import ImageInput
 from gen_msa.errors import UserError
-from gen_msa.readers.base import ReaderSettings
-from gen_msa.types import WHOLE_POST, Aspect, Post
+from gen_msa.readers.base import PredictorSettings
+from gen_msa.types import OVERALL_ASPECT, Aspect, Post
 
 Task = Literal["aspect", "aspects", "overall"]
 
 
-class PostRefused(Exception):
+class PostRejected(Exception):
     """This one post cannot be read under the settings; the others can."""
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.mend = mend
+        self.hint = hint
 
 
 @dataclass(frozen=True)
-class Seen:
+class StudentInputs:
     """A post with its admitted pictures, the task it calls for, and what must be said with it."""
 
     row: int
     post: Post
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ImageInput, ...] = ()
     task: Task = "aspect"
-    how: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def see(row: int, post: Post, root: Path, settings: ReaderSettings) -> Seen:
+def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> StudentInputs:
     """Admit a post's pictures. A bad one is named in `how`, refused or fatal, as settings say."""
-    admitted: list[Picture] = []
-    how: dict[str, str] = {}
-    for m in post.media:
-        if m.kind != "image":
-            how[m.kind] = "not shown"
+    images: list[ImageInput] = []
+    provenance: dict[str, str] = {}
+    for media_item in post.media:
+        if media_item.kind != "image":
+            provenance[media_item.kind] = "not shown"
             continue
         try:
-            picture = media.admit(m, root, settings.picture)
-        except media.PictureProblem as problem:
-            if settings.bad_picture == "fail":
-                raise UserError(f"post {post.id!r}: {problem}") from None
-            if settings.bad_picture == "drop":
-                raise PostRefused(f"picture {m.path}: {problem.reason}", problem.mend) from None
-            how["picture"] = f"{problem.kind}: {m.path[:200]}; read from text"
+            image = media.open_image(media_item, root, settings.image)
+        except media.ImageError as error:
+            if settings.bad_image == "fail":
+                raise UserError(f"post {post.id!r}: {error}") from None
+            if settings.bad_image == "drop":
+                raise PostRejected(f"picture {media_item.path}: {error.reason}", error.hint) from None
+            provenance["picture"] = f"{error.kind}: {media_item.path[:200]}; read from text"
         else:
-            admitted.append(picture)
-            how |= media.notes(picture)
-    return Seen(row, post, tuple(admitted), how=how)
+            images.append(image)
+            provenance |= media.conversion_notes(image)
+    return StudentInputs(row, post, tuple(images), provenance=provenance)
 
 
-def with_aspects(
-    seen: Sequence[Seen], settings: ReaderSettings, *, lists_aspects: bool
-) -> list[Seen]:
+def assign_aspects(
+    inputs: Sequence[StudentInputs], settings: PredictorSettings, *, lists_aspects: bool
+) -> list[StudentInputs]:
     """Decide for each post what it is asked about, and say in `aspect_source` who decided.
 
     `lists_aspects`: whether the reader is strong enough to be asked for the aspects itself.
     """
-    source = [_source(s.post, settings, lists_aspects) for s in seen]
-    lost = [s.post for s, of in zip(seen, source, strict=True) if of == "parse"]
-    found = iter(_candidates(lost))
+    sources = [_aspect_source(post_inputs.post, settings, lists_aspects) for post_inputs in inputs]
+    to_parse = [post_inputs.post for post_inputs, source in zip(inputs, sources, strict=True) if source == "parse"]
+    candidates = iter(_parse_candidates(to_parse))
     return [
-        _with(s, of, next(found) if of == "parse" else s.post.aspects)
-        for s, of in zip(seen, source, strict=True)
+        _apply_aspects(post_inputs, source, next(candidates) if source == "parse" else post_inputs.post.aspects)
+        for post_inputs, source in zip(inputs, sources, strict=True)
     ]
 
 
-def _source(post: Post, settings: ReaderSettings, lists_aspects: bool) -> str:
+def _aspect_source(post: Post, settings: PredictorSettings, lists_aspects: bool) -> str:
     if settings.aspects != "auto":
         return settings.aspects
     if post.aspects:
@@ -83,21 +83,21 @@ def _source(post: Post, settings: ReaderSettings, lists_aspects: bool) -> str:
     return "reader" if lists_aspects else "parse"
 
 
-def _with(seen: Seen, source: str, aspects: tuple[Aspect, ...]) -> Seen:
+def _apply_aspects(inputs: StudentInputs, source: str, aspects: tuple[Aspect, ...]) -> StudentInputs:
     if source == "reader":
-        return replace(seen, task="aspects", how={**seen.how, "aspect_source": "reader"})
-    if source == "overall" or not aspects or aspects == (WHOLE_POST,):
+        return replace(inputs, task="aspects", how={**inputs.provenance, "aspect_source": "reader"})
+    if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
         # An asked-for overall reading and a post without any aspect are different facts.
-        why = source if source == "overall" or aspects else f"overall: {source} found none"
-        post = seen.post.model_copy(update={"aspects": (WHOLE_POST,)})
-        return replace(seen, post=post, task="overall", how={**seen.how, "aspect_source": why})
-    post = seen.post.model_copy(update={"aspects": aspects})
-    return replace(seen, post=post, how={**seen.how, "aspect_source": source})
+        aspect_source = source if source == "overall" or aspects else f"overall: {source} found none"
+        post = inputs.post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
+        return replace(inputs, post=post, task="overall", how={**inputs.provenance, "aspect_source": aspect_source})
+    post = inputs.post.model_copy(update={"aspects": aspects})
+    return replace(inputs, post=post, how={**inputs.provenance, "aspect_source": source})
 
 
-def _candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
+def _parse_candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
     if not posts:
         return []
-    from gen_msa.cues.parsing import candidates
+    from gen_msa.cues.parsing import aspect_candidates
 
-    return candidates(posts)
+    return aspect_candidates(posts)

@@ -14,18 +14,18 @@ from pydantic import JsonValue
 
 from gen_msa import prompting
 from gen_msa.errors import UserError
-from gen_msa.media import PictureLimits
+from gen_msa.media import ImageLimits
 from gen_msa.prompting import Prompt
-from gen_msa.readers.base import ReaderSettings
+from gen_msa.readers.base import PredictorSettings
 
-_TASKS = {"prompt": "aspect", "aspects_prompt": "aspects", "overall_prompt": "overall"}
-_TAKEN = ("cues", "max_new_tokens", "reask_prompt")
-_OVERRIDE = "leave it out, or say adapter_settings=override to ask otherwise than it was trained"
+_TASK_OF_FIELD = {"prompt": "aspect", "aspects_prompt": "aspects", "overall_prompt": "overall"}
+_INHERITED_FIELDS = ("cues", "max_new_tokens", "reask_prompt")
+_OVERRIDE_HINT = "leave it out, or say adapter_settings=override to ask otherwise than it was trained"
 
-_GIVE = "give the file it was trained with, prompt=FILE.jinja, or say adapter_settings=override"
+_PROMPT_HINT = "give the file it was trained with, prompt=FILE.jinja, or say adapter_settings=override"
 
 
-class Trained(Protocol):
+class TrainedAdapter(Protocol):
     """What is known of how a model was fine-tuned (`backends.local.adapters.AdapterFacts`)."""
 
     @property
@@ -33,11 +33,11 @@ class Trained(Protocol):
         """Name -> digest of every prompt that was trained."""
 
     @property
-    def reading(self) -> Mapping[str, JsonValue]:
+    def inference(self) -> Mapping[str, JsonValue]:
         """Fields of `ReaderSettings` that were trained with."""
 
 
-def as_trained(settings: ReaderSettings, trained: Trained | None) -> ReaderSettings:
+def apply_training_settings(settings: PredictorSettings, trained: TrainedAdapter | None) -> PredictorSettings:
     """The settings with the model's own where the user gave none.
 
     Raises `UserError` when a setting that was given, or a prompt as it now stands, is not what was
@@ -46,66 +46,66 @@ def as_trained(settings: ReaderSettings, trained: Trained | None) -> ReaderSetti
     if trained is None:
         return settings
     strict = settings.adapter_settings == "keep"
-    given, then = settings.model_fields_set, trained.reading
-    if strict and "cues" in given and "cues" in then and _plain(settings.cues) != then["cues"]:
-        raise UserError(f"cues: the model was trained with {then['cues']}", mend=_OVERRIDE)
-    own = {k: then[k] for k in _TAKEN if then.get(k) is not None and k not in given}
-    fields = {name: getattr(settings, name) for name in given}
-    for field, task in _TASKS.items():
-        if field not in given or strict:
-            fields[field] = _prompt(field, task, settings, trained)
-    picture = _pictures(settings.picture, then, strict=strict)
-    return ReaderSettings.model_validate({**fields, **own, "picture": picture})
+    explicit, trained_settings = settings.model_fields_set, trained.inference
+    if strict and "cues" in explicit and "cues" in trained_settings and _dump_cues(settings.cues) != trained_settings["cues"]:
+        raise UserError(f"cues: the model was trained with {trained_settings['cues']}", hint=_OVERRIDE_HINT)
+    inherited = {k: trained_settings[k] for k in _INHERITED_FIELDS if trained_settings.get(k) is not None and k not in explicit}
+    fields = {name: getattr(settings, name) for name in explicit}
+    for field, task in _TASK_OF_FIELD.items():
+        if field not in explicit or strict:
+            fields[field] = _resolve_prompt(field, task, settings, trained)
+    image = _apply_image_budget(settings.image, trained_settings, strict=strict)
+    return PredictorSettings.model_validate({**fields, **inherited, "picture": image})
 
 
-def _plain(cues: dict[str, dict[str, Any]] | None) -> Any:
-    return ReaderSettings(cues=cues).model_dump(mode="json")["cues"]
+def _dump_cues(cues: dict[str, dict[str, Any]] | None) -> Any:
+    return PredictorSettings(cues=cues).model_dump(mode="json")["cues"]
 
 
-def _pictures(now: PictureLimits, then: Mapping[str, JsonValue], *, strict: bool) -> PictureLimits:
+def _apply_image_budget(limits: ImageLimits, trained_settings: Mapping[str, JsonValue], *, strict: bool) -> ImageLimits:
     """The trained budget, and nothing else: what may be opened or fetched is the user's to say."""
-    picture = then.get("picture")
-    budget = picture.get("max_pixels") if isinstance(picture, dict) else None
-    if budget is None or budget == now.max_pixels:
-        return now
-    if "max_pixels" not in now.model_fields_set:
-        return PictureLimits.model_validate({**now.model_dump(), "max_pixels": budget})
+    trained_image = trained_settings.get("picture")
+    budget = trained_image.get("max_pixels") if isinstance(trained_image, dict) else None
+    if budget is None or budget == limits.max_pixels:
+        return limits
+    if "max_pixels" not in limits.model_fields_set:
+        return ImageLimits.model_validate({**limits.model_dump(), "max_pixels": budget})
     if strict:
-        said = f"picture.max_pixels={now.max_pixels}: the model was trained with {budget}"
-        raise UserError(said, mend=_OVERRIDE)
-    return now
+        message = f"picture.max_pixels={limits.max_pixels}: the model was trained with {budget}"
+        raise UserError(message, hint=_OVERRIDE_HINT)
+    return limits
 
 
-def _prompt(field: str, task: str, settings: ReaderSettings, trained: Trained) -> str:
+def _resolve_prompt(field: str, task: str, settings: PredictorSettings, trained: TrainedAdapter) -> str:
     """The prompt of a task: the given one if its digest was trained, else a trained one.
 
     A task that was not trained keeps the usual prompt.
     """
-    now: str = getattr(settings, field)
-    loaded = {name: _loaded(name) for name in trained.prompts}
-    able = [n for n, p in loaded.items() if p and p.task == task and not p.takes_label]
-    lost = [n for n, p in loaded.items() if p is None]
-    known = ", ".join(f"{n}@{d[:8]}" for n, d in trained.prompts.items())
+    current: str = getattr(settings, field)
+    prompts = {name: _load_prompt(name) for name in trained.prompts}
+    usable = [n for n, p in prompts.items() if p and p.task == task and not p.takes_label]
+    missing = [n for n, p in prompts.items() if p is None]
+    trained_prompts = ", ".join(f"{n}@{d[:8]}" for n, d in trained.prompts.items())
     if field in settings.model_fields_set:
-        same = not (able or lost) or prompting.load(now).digest in trained.prompts.values()
-        if not same:
-            raise UserError(f"{field}={now}: the model was trained with {known}", mend=_OVERRIDE)
-        return now
-    if lost and not able and task == "aspect":
-        raise UserError(f"the prompt {lost[0]} it was trained with is not here", mend=_GIVE)
-    if not able:
-        return now
-    named = trained.reading.get(field)
-    name = str(named) if named in able else able[0]
-    chosen = loaded[name]
+        is_allowed = not (usable or missing) or prompting.load_prompt(current).digest in trained.prompts.values()
+        if not is_allowed:
+            raise UserError(f"{field}={current}: the model was trained with {trained_prompts}", hint=_OVERRIDE_HINT)
+        return current
+    if missing and not usable and task == "aspect":
+        raise UserError(f"the prompt {missing[0]} it was trained with is not here", hint=_PROMPT_HINT)
+    if not usable:
+        return current
+    preferred = trained.inference.get(field)
+    name = str(preferred) if preferred in usable else usable[0]
+    chosen = prompts[name]
     if settings.adapter_settings == "keep" and chosen and chosen.digest != trained.prompts[name]:
-        said = f"{field}: {chosen.identity} is not as it was in training: {known}"
-        raise UserError(said, mend=_GIVE)
+        message = f"{field}: {chosen.identity} is not as it was in training: {trained_prompts}"
+        raise UserError(message, hint=_PROMPT_HINT)
     return name
 
 
-def _loaded(name: str) -> Prompt | None:
+def _load_prompt(name: str) -> Prompt | None:
     try:
-        return prompting.load(name)
+        return prompting.load_prompt(name)
     except UserError:
         return None

@@ -13,28 +13,28 @@ from math import log10
 
 from markupsafe import Markup
 
-from gen_msa.report.evaluation.costs import Point
-from gen_msa.report.evaluation.grids import tick
-from gen_msa.report.evaluation.plots import path, shape, tint, words
-from gen_msa.report.evaluation.scales import axis, powers
-from gen_msa.report.evaluation.words import amount, symbol
+from gen_msa.report.evaluation.costs import ParetoPoint
+from gen_msa.report.evaluation.grids import format_tick
+from gen_msa.report.evaluation.plots import svg_path, marker_shape, color_class, svg_text
+from gen_msa.report.evaluation.scales import linear_axis, log_axis
+from gen_msa.report.evaluation.words import format_amount, unit_symbol
 
-WIDE, TALL = 360, 300
+WIDTH, HEIGHT = 360, 300
 LEFT, RIGHT, TOP, BOTTOM = 36, 8, 20, 266
 """Of the field."""
-LETTER, LINE = 6.2, 12
+LETTER_WIDTH, LINE_HEIGHT = 6.2, 12
 """About the width of a letter of a label, and the height of its line."""
-LONGEST = 18
+MAX_LABEL_CHARS = 18
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
-class Spot:
+class PlottedPoint:
     """A point on paper."""
 
-    point: Point
+    point: ParetoPoint
     x: float
     y: float
     top: float
@@ -43,7 +43,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelPosition:
     """Where a point's words stand."""
 
     x: float
@@ -53,118 +53,118 @@ class Label:
     """`start`, `middle` or `end`: what of the words is at x."""
 
 
-def drawing(found: Sequence[Point], best: Sequence[Point], figure: str, unit: str) -> Markup:
+def draw_pareto_plot(points: Sequence[ParetoPoint], frontier: Sequence[ParetoPoint], metric: str, unit: str) -> Markup:
     """The plot; `best` are the points of the frontier, slowest first."""
-    across = powers(p.rate for p in found)
-    up = axis([v for p in found for v in (p.value, p.low, p.high)])
+    x_axis = log_axis(p.rate for p in points)
+    y_axis = linear_axis([v for p in points for v in (p.value, p.low, p.high)])
 
     def x(rate: float) -> float:
-        return LEFT + 6 + (WIDE - RIGHT - LEFT - 12) * across.at(log10(rate))
+        return LEFT + 6 + (WIDTH - RIGHT - LEFT - 12) * x_axis.position(log10(rate))
 
     def y(value: float) -> float:
-        return BOTTOM - (BOTTOM - TOP) * up.at(value)
+        return BOTTOM - (BOTTOM - TOP) * y_axis.position(value)
 
-    spots = [Spot(p, x(p.rate), y(p.value), y(_or(p.high, p)), y(_or(p.low, p))) for p in found]
+    plotted = [PlottedPoint(p, x(p.rate), y(p.value), y(_or_value(p.high, p)), y(_or_value(p.low, p))) for p in points]
     parts = Markup("")
-    for t in up.ticks:
-        parts += path("grid", f"M{LEFT} {y(t):.4g}H{WIDE - RIGHT}")
-        parts += words("lb", LEFT - 5, y(t) + 4, tick(t, unit))
-    for t in across.ticks:
-        parts += path("grid", f"M{x(10**t):.4g} {TOP}V{BOTTOM}")
-        parts += words("tk", x(10**t), BOTTOM + 15, amount(10**t))
-    parts += words("tk", (LEFT + WIDE - RIGHT) / 2, TALL - 4, "posts a second")
-    parts += words("ax", 2, 11, f"{figure}, {symbol(unit)}".rstrip(", "))
-    parts += _step([(x(p.rate), y(p.value)) for p in best])
-    for spot, label in zip(spots, labels(spots), strict=True):
-        parts += _spot(spot, label, pale=spot.point not in best)
-    return _framed(parts, f"{figure} against posts a second", found, best)
+    for t in y_axis.ticks:
+        parts += svg_path("grid", f"M{LEFT} {y(t):.4g}H{WIDTH - RIGHT}")
+        parts += svg_text("lb", LEFT - 5, y(t) + 4, format_tick(t, unit))
+    for t in x_axis.ticks:
+        parts += svg_path("grid", f"M{x(10**t):.4g} {TOP}V{BOTTOM}")
+        parts += svg_text("tk", x(10**t), BOTTOM + 15, format_amount(10**t))
+    parts += svg_text("tk", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "posts a second")
+    parts += svg_text("ax", 2, 11, f"{metric}, {unit_symbol(unit)}".rstrip(", "))
+    parts += _frontier_line([(x(p.rate), y(p.value)) for p in frontier])
+    for spot, label in zip(plotted, place_labels(plotted), strict=True):
+        parts += _draw_point(spot, label, pale=spot.point not in frontier)
+    return _svg_frame(parts, f"{metric} against posts a second", points, frontier)
 
 
-def _or(limit: float | None, p: Point) -> float:
+def _or_value(limit: float | None, p: ParetoPoint) -> float:
     return p.value if limit is None else limit
 
 
-def _framed(parts: Markup, title: str, found: Sequence[Point], best: Sequence[Point]) -> Markup:
-    told = "; ".join(f"{p.said}{', on the frontier' if p in best else ''}" for p in found)
+def _svg_frame(parts: Markup, title: str, points: Sequence[ParetoPoint], frontier: Sequence[ParetoPoint]) -> Markup:
+    description = "; ".join(f"{p.label}{', on the frontier' if p in frontier else ''}" for p in points)
     return Markup(
         '<svg class="plot front" viewBox="0 0 {} {}" role="img" '
         'aria-labelledby="frontier-title frontier-desc"><title id="frontier-title">{}</title>'
         '<desc id="frontier-desc">{}</desc>{}</svg>'
-    ).format(WIDE, TALL, title, told, parts)
+    ).format(WIDTH, HEIGHT, title, description, parts)
 
 
-def _step(corners: Sequence[tuple[float, float]]) -> Markup:
+def _frontier_line(corners: Sequence[tuple[float, float]]) -> Markup:
     """What worth can be had at which speed: level up to a reader's speed, then down."""
     if not corners:
         return Markup("")
     line = f"M{LEFT} {corners[0][1]:.4g}"
-    for (x, _), after in zip(corners, [*(y for _, y in corners[1:]), BOTTOM], strict=True):
-        line += f"H{x:.4g}V{after:.4g}"
-    return path("step", line)
+    for (x, _), next_y in zip(corners, [*(y for _, y in corners[1:]), BOTTOM], strict=True):
+        line += f"H{x:.4g}V{next_y:.4g}"
+    return svg_path("step", line)
 
 
-def _spot(spot: Spot, label: Label, *, pale: bool) -> Markup:
-    p, tone = spot.point, tint(spot.point.at)
+def _draw_point(spot: PlottedPoint, label: LabelPosition, *, pale: bool) -> Markup:
+    p, tone = spot.point, color_class(spot.point.index)
     parts = Markup("")
     if p.low is not None and p.high is not None:
-        parts += path(f"wh {tone}", f"M{spot.x:.4g} {spot.top:.4g}V{spot.bottom:.4g}")
-    parts += shape(p.at, spot.x, spot.y)
-    middle = label.y - LINE / 2 + 2
-    near = min(max(middle, spot.top), spot.bottom)
-    if abs(middle - near) > 1.5 * LINE or abs(label.x - spot.x) > LINE:
-        aside = label.x + {"start": -2, "middle": 0, "end": 2}[label.side]
-        parts += path("lead", f"M{spot.x:.4g} {near:.4g}L{aside:.4g} {middle:.4g}")
-    parts += words(f"pt {label.side}", label.x, label.y, short(p.name))
-    parts += words(f"pt sz {label.side}", label.x, label.y + LINE, p.size)
+        parts += svg_path(f"wh {tone}", f"M{spot.x:.4g} {spot.top:.4g}V{spot.bottom:.4g}")
+    parts += marker_shape(p.index, spot.x, spot.y)
+    label_y = label.y - LINE_HEIGHT / 2 + 2
+    anchor_y = min(max(label_y, spot.top), spot.bottom)
+    if abs(label_y - anchor_y) > 1.5 * LINE_HEIGHT or abs(label.x - spot.x) > LINE_HEIGHT:
+        anchor_x = label.x + {"start": -2, "middle": 0, "end": 2}[label.side]
+        parts += svg_path("lead", f"M{spot.x:.4g} {anchor_y:.4g}L{anchor_x:.4g} {label_y:.4g}")
+    parts += svg_text(f"pt {label.side}", label.x, label.y, shorten_name(p.name))
+    parts += svg_text(f"pt sz {label.side}", label.x, label.y + LINE_HEIGHT, p.size)
     kind = "spot pale" if pale else "spot"
-    return Markup('<g class="{}"><title>{}</title>{}</g>').format(kind, p.said, parts)
+    return Markup('<g class="{}"><title>{}</title>{}</g>').format(kind, p.label, parts)
 
 
-def short(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A name that fits: its beginning and, of paths what tells them apart, its end."""
-    return name if len(name) <= LONGEST else f"{name[:5]}…{name[6 - LONGEST :]}"
+    return name if len(name) <= MAX_LABEL_CHARS else f"{name[:5]}…{name[6 - MAX_LABEL_CHARS :]}"
 
 
-def labels(spots: Sequence[Spot]) -> list[Label]:
+def place_labels(plotted: Sequence[PlottedPoint]) -> list[LabelPosition]:
     """A place for the words of each spot: the nearest one that covers nothing, else the nearest
     one that covers no other label.
     """
-    marks, taken = [_around(s) for s in spots], list[Box]()
-    found = []
-    for spot in spots:
-        places = [(p, box(spot, p)) for p in _places(spot)]
-        quiet = [one for one in places if not _covers(one[1], taken)] or places[:1]
-        clear = (one for one in quiet if not _covers(one[1], marks))
-        label, room = next(clear, quiet[0])
-        taken.append(room)
-        found.append(label)
-    return found
+    point_boxes, label_boxes = [_point_box(s) for s in plotted], list[Box]()
+    positions = []
+    for spot in plotted:
+        candidates = [(p, label_box(spot, p)) for p in _candidate_positions(spot)]
+        free = [candidate for candidate in candidates if not _overlaps_any(candidate[1], label_boxes)] or candidates[:1]
+        unobstructed = (candidate for candidate in free if not _overlaps_any(candidate[1], point_boxes))
+        label, chosen_box = next(unobstructed, free[0])
+        label_boxes.append(chosen_box)
+        positions.append(label)
+    return positions
 
 
-def box(spot: Spot, label: Label) -> Box:
+def label_box(spot: PlottedPoint, label: LabelPosition) -> Box:
     """The room that a label takes."""
-    width = LETTER * max(len(short(spot.point.name)), len(spot.point.size))
+    width = LETTER_WIDTH * max(len(shorten_name(spot.point.name)), len(spot.point.size))
     left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.side]
     lines = 2 if spot.point.size else 1
-    return left, label.y - LINE + 3, left + width, label.y + LINE * (lines - 1) + 3
+    return left, label.y - LINE_HEIGHT + 3, left + width, label.y + LINE_HEIGHT * (lines - 1) + 3
 
 
-def _around(spot: Spot) -> Box:
+def _point_box(spot: PlottedPoint) -> Box:
     return spot.x - 5, min(spot.top, spot.y - 5), spot.x + 5, max(spot.bottom, spot.y + 5)
 
 
-def _places(spot: Spot) -> Iterator[Label]:
+def _candidate_positions(spot: PlottedPoint) -> Iterator[LabelPosition]:
     """Beside the spot, then ever further up and down, then anywhere; in the field alone."""
-    beside = [("start", spot.x + 8), ("end", spot.x - 8), ("middle", spot.x)]
-    feet = [spot.y + 1 + 6 * n * sign for n in range(48) for sign in (1, -1)]
-    anywhere = [("start", float(x)) for x in range(LEFT, WIDE, 12)]
-    for sides in (beside, sorted(anywhere, key=lambda side: abs(side[1] - spot.x))):
-        for label in (Label(x, foot, side) for foot in feet for side, x in sides):
-            left, top, right, bottom = box(spot, label)
-            if left >= LEFT and right <= WIDE and top >= TOP - 6 and bottom <= BOTTOM:
+    near_sides = [("start", spot.x + 8), ("end", spot.x - 8), ("middle", spot.x)]
+    baselines = [spot.y + 1 + 6 * n * sign for n in range(48) for sign in (1, -1)]
+    far_sides = [("start", float(x)) for x in range(LEFT, WIDTH, 12)]
+    for sides in (near_sides, sorted(far_sides, key=lambda side: abs(side[1] - spot.x))):
+        for label in (LabelPosition(x, baseline, side) for baseline in baselines for side, x in sides):
+            left, top, right, bottom = label_box(spot, label)
+            if left >= LEFT and right <= WIDTH and top >= TOP - 6 and bottom <= BOTTOM:
                 yield label
-    yield Label(WIDE - RIGHT, TOP + 8, "end")
+    yield LabelPosition(WIDTH - RIGHT, TOP + 8, "end")
 
 
-def _covers(one: Box, others: Iterable[Box]) -> bool:
-    return any(one[0] < o[2] and o[0] < one[2] and one[1] < o[3] and o[1] < one[3] for o in others)
+def _overlaps_any(box: Box, boxes: Iterable[Box]) -> bool:
+    return any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in boxes)

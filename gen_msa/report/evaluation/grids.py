@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gen_msa.report.evaluation.columns import best, figure, key, printed
-from gen_msa.report.evaluation.plots import bar, mark
-from gen_msa.report.evaluation.scales import Axis, axis
-from gen_msa.report.evaluation.words import NONE, defined, number, seeds, span, symbol, unread
-from gen_msa.results import Definition, Result, Value
+from gen_msa.report.evaluation.columns import significantly_best, metric_value, metric_key, published_value
+from gen_msa.report.evaluation.plots import interval_bar, system_marker
+from gen_msa.report.evaluation.scales import Axis, linear_axis
+from gen_msa.report.evaluation.words import MISSING, is_defined, format_number, format_seed_spread, format_interval, unit_symbol, format_unparsed
+from gen_msa.results import MetricDefinition, EvaluationResult, MetricValue
 
-NOTHING = Markup("")
+EMPTY_MARKUP = Markup("")
 
 
 @dataclass(frozen=True)
-class Head:
+class GridColumn:
     """The head of a column."""
 
     name: str
@@ -36,134 +36,134 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One figure."""
 
     text: str
     span: str = ""
-    bar: Markup = NOTHING
+    bar: Markup = EMPTY_MARKUP
     seeds: str = ""
     note: str = ""
-    how: str = ""
+    method: str = ""
     best: bool = False
 
 
 @dataclass(frozen=True)
-class Line:
+class GridRow:
     """One row of a table."""
 
     name: str
-    mark: Markup
+    marker: Markup
     n: str
-    unread: str
-    cells: tuple[Cell, ...]
+    unparsed: str
+    cells: tuple[GridCell, ...]
     source: str = ""
     """Of a printed row: its citation."""
     protocol: str = ""
 
 
 @dataclass(frozen=True)
-class Grid:
+class MetricGrid:
     """A table of figures."""
 
-    heads: tuple[Head, ...]
-    lines: tuple[Line, ...]
+    heads: tuple[GridColumn, ...]
+    lines: tuple[GridRow, ...]
     starred: bool
     """Some figure is better than every other by its paired tests."""
 
 
-def grid(result: Result, columns: Sequence[Definition]) -> Grid:
+def system_grid(result: EvaluationResult, columns: Sequence[MetricDefinition]) -> MetricGrid:
     """Every reader's figures of `columns`, with the papers that print any of them below."""
-    axes = [_axis(result, d) for d in columns]
-    firsts = {key(d): best(result, d) for d in columns}
+    axes = [_column_axis(result, d) for d in columns]
+    best_systems = {metric_key(d): significantly_best(result, d) for d in columns}
     lines = []
-    for at, r in enumerate(result.readers):
+    for index, r in enumerate(result.systems):
         cells = tuple(
-            cell(figure(r, d), d, a, usual=r.rows, best=firsts[key(d)] == r.name)
+            metric_cell(metric_value(r, d), d, a, expected_n=r.rows, best=best_systems[metric_key(d)] == r.name)
             for d, a in zip(columns, axes, strict=True)
         )
-        lines.append(Line(r.name, mark(at), f"{r.rows:,}", unread(r), cells))
-    lines += _printed(result, columns, axes)
-    return Grid(_heads(columns, axes), tuple(lines), any(firsts.values()))
+        lines.append(GridRow(r.name, system_marker(index), f"{r.rows:,}", format_unparsed(r), cells))
+    lines += _published_rows(result, columns, axes)
+    return MetricGrid(_grid_columns(columns, axes), tuple(lines), any(best_systems.values()))
 
 
-def table(
-    columns: Sequence[Definition], rows: Sequence[tuple[str, int, Mapping[str, Value]]]
-) -> Grid:
+def value_grid(
+    columns: Sequence[MetricDefinition], rows: Sequence[tuple[str, int, Mapping[str, MetricValue]]]
+) -> MetricGrid:
     """A table of named values: (label, place of the reader, figures) a row."""
-    axes = [axis(_reach(row[2].get(d.name) for row in rows)) for d in columns]
+    axes = [linear_axis(_values_and_ends(row[2].get(d.name) for row in rows)) for d in columns]
     lines = []
-    for label, reader, values in rows:
-        shown = [(d, values.get(d.name)) for d in columns]
-        n = max((v.n for _, v in shown if v), default=0)
-        cells = tuple(cell(v, d, a, usual=n) for (d, v), a in zip(shown, axes, strict=True))
-        lines.append(Line(label, mark(reader), f"{n:,}", "", cells))
-    return Grid(_heads(columns, axes), tuple(lines), starred=False)
+    for label, system, values in rows:
+        row_values = [(d, values.get(d.name)) for d in columns]
+        n = max((v.n for _, v in row_values if v), default=0)
+        cells = tuple(metric_cell(v, d, a, expected_n=n) for (d, v), a in zip(row_values, axes, strict=True))
+        lines.append(GridRow(label, system_marker(system), f"{n:,}", "", cells))
+    return MetricGrid(_grid_columns(columns, axes), tuple(lines), starred=False)
 
 
-def cell(
-    value: Value | None, d: Definition, scale: Axis, *, usual: int, best: bool = False
-) -> Cell:
+def metric_cell(
+    value: MetricValue | None, d: MetricDefinition, scale: Axis, *, expected_n: int, best: bool = False
+) -> GridCell:
     """One figure as it is printed; `usual` is the n that goes without saying."""
     if value is None:
-        return Cell(NONE, note="not measured")
-    if value.value is None or not defined(value.value):
-        return Cell(NONE, note=value.note or "undefined, and no reason was given")
-    counted = f"n {value.n:,}" if value.n != usual else ""
-    note = "; ".join(part for part in (counted, value.note) if part)
-    low, high = (value.low, value.high) if span(value.low, value.high, d.unit) else (None, None)
-    return Cell(
-        text=number(value.value, d.unit),
-        span=span(low, high, d.unit),
-        bar=bar(value.value, low, high, scale),
-        seeds=seeds(value, d.unit),
+        return GridCell(MISSING, note="not measured")
+    if value.value is None or not is_defined(value.value):
+        return GridCell(MISSING, note=value.note or "undefined, and no reason was given")
+    n_note = f"n {value.n:,}" if value.n != expected_n else ""
+    note = "; ".join(part for part in (n_note, value.note) if part)
+    low, high = (value.low, value.high) if format_interval(value.low, value.high, d.unit) else (None, None)
+    return GridCell(
+        text=format_number(value.value, d.unit),
+        span=format_interval(low, high, d.unit),
+        bar=interval_bar(value.value, low, high, scale),
+        seeds=format_seed_spread(value, d.unit),
         note=note,
-        how=value.how,
+        method=value.method,
         best=best,
     )
 
 
-def _printed(result: Result, columns: Sequence[Definition], axes: Sequence[Axis]) -> list[Line]:
+def _published_rows(result: EvaluationResult, columns: Sequence[MetricDefinition], axes: Sequence[Axis]) -> list[GridRow]:
     lines = []
     for p in result.published:
-        values = [printed(p, d) for d in columns]
+        values = [published_value(p, d) for d in columns]
         if all(v is None for v in values):
             continue
         cells = tuple(
-            Cell(NONE)
-            if v is None or not defined(v)
-            else Cell(number(v, d.unit), bar=bar(v, None, None, a, "hollow"))
+            GridCell(MISSING)
+            if v is None or not is_defined(v)
+            else GridCell(format_number(v, d.unit), bar=interval_bar(v, None, None, a, "hollow"))
             for v, d, a in zip(values, columns, axes, strict=True)
         )
-        lines.append(Line(p.name, Markup(""), "", "", cells, p.source, p.protocol))
+        lines.append(GridRow(p.name, Markup(""), "", "", cells, p.source, p.protocol))
     return lines
 
 
-def _axis(result: Result, d: Definition) -> Axis:
+def _column_axis(result: EvaluationResult, d: MetricDefinition) -> Axis:
     """One axis for a column: our figures with their intervals, and the papers' figures."""
-    ours = _reach(figure(r, d) for r in result.readers)
-    return axis([*ours, *(printed(p, d) for p in result.published)])
+    measured_values = _values_and_ends(metric_value(r, d) for r in result.systems)
+    return linear_axis([*measured_values, *(published_value(p, d) for p in result.published)])
 
 
-def _reach(values: Iterable[Value | None]) -> list[float | None]:
+def _values_and_ends(values: Iterable[MetricValue | None]) -> list[float | None]:
     return [x for v in values if v is not None for x in (v.value, v.low, v.high)]
 
 
-def _heads(columns: Sequence[Definition], axes: Sequence[Axis]) -> tuple[Head, ...]:
+def _grid_columns(columns: Sequence[MetricDefinition], axes: Sequence[Axis]) -> tuple[GridColumn, ...]:
     return tuple(
-        Head(
+        GridColumn(
             name=d.name.replace("_", " "),
-            unit=symbol(d.unit),
+            unit=unit_symbol(d.unit),
             family=d.family,
             about=d.about,
-            low=tick(a.low, d.unit),
-            high=tick(a.high, d.unit),
+            low=format_tick(a.low, d.unit),
+            high=format_tick(a.high, d.unit),
             better=d.better,
         )
         for d, a in zip(columns, axes, strict=True)
     )
 
 
-def tick(x: float, unit: str) -> str:
+def format_tick(x: float, unit: str) -> str:
     """A number of an axis, without zeros that say nothing."""
     return f"{100 * x if unit == 'share' else x:,.6g}".replace("-", "−")

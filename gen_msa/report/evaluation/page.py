@@ -15,24 +15,24 @@ from typing import IO
 
 from markupsafe import Markup
 
-from gen_msa.jsonl import whole
-from gen_msa.report.album import Album, Draw
-from gen_msa.report.cards import card_of
-from gen_msa.report.evaluation.columns import families, headlines
-from gen_msa.report.evaluation.costs import COSTS, costed, frontier, points, worth
-from gen_msa.report.evaluation.frontier import drawing
-from gen_msa.report.evaluation.grids import grid
-from gen_msa.report.evaluation.panels import classes, slices
-from gen_msa.report.evaluation.picks import KINDS, Picks
-from gen_msa.report.evaluation.plots import mark, tint
-from gen_msa.report.evaluation.reliability import reliability
-from gen_msa.report.evaluation.tables import TOOK, compared, confusions, costs, probes
-from gen_msa.report.summary import Summary
-from gen_msa.report.templates import chunks, code, environment
-from gen_msa.results import Result
+from gen_msa.jsonl import atomic_write
+from gen_msa.report.album import ThumbnailStore, DrawThumbnail
+from gen_msa.report.cards import build_card
+from gen_msa.report.evaluation.columns import definitions_by_family, headline_definitions
+from gen_msa.report.evaluation.costs import COST_COLUMNS, cost_rows, pareto_frontier, pareto_points, quality_metric
+from gen_msa.report.evaluation.frontier import draw_pareto_plot
+from gen_msa.report.evaluation.grids import system_grid
+from gen_msa.report.evaluation.panels import class_panels, slice_panels
+from gen_msa.report.evaluation.picks import SELECTION_KINDS, RowSelection
+from gen_msa.report.evaluation.plots import system_marker, color_class
+from gen_msa.report.evaluation.reliability import reliability_diagram
+from gen_msa.report.evaluation.tables import RUN_COST_COLUMNS, comparison_rows, confusion_matrices, run_costs, probe_grids
+from gen_msa.report.summary import OpinionSummary
+from gen_msa.report.templates import read_chunks, page_assets, environment
+from gen_msa.results import EvaluationResult
 from gen_msa.types import Example
 
-LIVE, BATCH = 100, 50
+LIVE_CARDS, CARDS_PER_TEMPLATE = 100, 50
 """Cards that a browser builds at once; the others wait in templates of so many, and are built while
 the page is idle or when a filter asks for them. 5,000 built at once take two seconds."""
 
@@ -40,12 +40,12 @@ STYLES = ("page.css", "card.css", "evaluation.css", "figures.css")
 
 
 def write_evaluation(
-    result: Result,
+    result: EvaluationResult,
     examples: Iterable[Example],
     path: Path,
     media_root: Path,
     limit: int = 5000,
-    draw: Draw | None = None,
+    draw: DrawThumbnail | None = None,
 ) -> int:
     """Write the page and return how many posts it shows as cards (at most `limit`).
 
@@ -54,84 +54,84 @@ def write_evaluation(
     beyond `limit`. `draw` makes a data URL from a picture below `media_root`; the default goes
     through `media`. The file appears under its name only when it is complete.
     """
-    env, album, summary = environment(), Album(media_root, draw), Summary()
+    env, thumbnails, summary = environment(), ThumbnailStore(media_root, draw), OpinionSummary()
     card = env.get_template("card.html.jinja")
-    picks = Picks(result, album, lambda c: card.render(card=c))
+    selection = RowSelection(result, thumbnails, lambda c: card.render(card=c))
     with TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as cards:
         for example in examples:
             summary.add(example)
-            picks.look(example)
+            selection.add(example)
             if summary.posts <= limit:
-                drawn = card_of(example, summary.posts, album, result.against)
-                cards.write(_fold(summary.posts) + card.render(card=drawn))
-        shown = min(summary.posts, limit)
-        cards.write("</template>" if shown > LIVE else "")
+                post_card = build_card(example, summary.posts, thumbnails, result.reference)
+                cards.write(_template_boundary(summary.posts) + card.render(card=post_card))
+        n_shown = min(summary.posts, limit)
+        cards.write("</template>" if n_shown > LIVE_CARDS else "")
         cards.seek(0)
-        _write(result, path, cards, picks, summary, shown)
-    return shown
+        _write_page(result, path, cards, selection, summary, n_shown)
+    return n_shown
 
 
-def _fold(number: int) -> str:
+def _template_boundary(number: int) -> str:
     """What stands before a card: past the first `LIVE`, a template opens every `BATCH` cards."""
-    behind = number - LIVE - 1
-    if behind < 0 or behind % BATCH:
+    index = number - LIVE_CARDS - 1
+    if index < 0 or index % CARDS_PER_TEMPLATE:
         return ""
-    return "</template><template>" if behind else "<template>"
+    return "</template><template>" if index else "<template>"
 
 
-def _write(
-    result: Result, path: Path, cards: IO[str], picks: Picks, summary: Summary, shown: int
+def _write_page(
+    result: EvaluationResult, path: Path, cards: IO[str], selection: RowSelection, summary: OpinionSummary, n_shown: int
 ) -> None:
     page = environment().get_template("evaluation.html.jinja")
     view = {
         "result": result,
-        "cards": chunks(cards),
+        "cards": read_chunks(cards),
         "summary": summary,
-        "gold": result.against,
-        "shown": shown,
-        "picks": {kind: picks.of(kind) for kind in KINDS},
-        "left_out": picks.left_out,
-        "live": LIVE,
+        "gold": result.reference,
+        "shown": n_shown,
+        "picks": {kind: selection.rows_of(kind) for kind in SELECTION_KINDS},
+        "left_out": selection.n_omitted,
+        "live": LIVE_CARDS,
     }
-    with whole(path) as out:
-        for piece in page.generate(**view, **_figures(result), **code(*STYLES, script="page.js")):
+    with atomic_write(path) as out:
+        for piece in page.generate(**view, **_page_sections(result), **page_assets(*STYLES, script="page.js")):
             out.write(piece.encode("utf-8", "replace"))
 
 
-def _figures(result: Result) -> dict[str, object]:
+def _page_sections(result: EvaluationResult) -> dict[str, object]:
     """Everything above the rows."""
-    readers = list(enumerate(result.readers))
+    indexed_systems = list(enumerate(result.systems))
     return {
-        "headline": grid(result, headlines(result)),
-        "families": [(name, of, grid(result, of)) for name, of in families(result).items()],
-        "compared": compared(result),
-        "confusions": confusions(result),
+        "headline": system_grid(result, headline_definitions(result)),
+        "families": [(name, definitions, system_grid(result, definitions)) for name, definitions in definitions_by_family(result).items()],
+        "compared": comparison_rows(result),
+        "confusions": confusion_matrices(result),
         "curves": [
-            (r.name, at, r.calibration, reliability(r.calibration, _curve(r.name), tint(at)))
-            for at, r in readers
+            (r.name, index, r.calibration, reliability_diagram(r.calibration, _curve_title(r.name), color_class(index)))
+            for index, r in indexed_systems
             if r.calibration
         ],
-        "classes": classes(result),
-        "slices": slices(result),
-        "probes": probes(result),
-        "costed": costed(result),
-        "cost_heads": tuple(COSTS.values()),
-        "worth": worth(result),
-        "frontier": _frontier(result),
-        "took": costs(result),
-        "took_heads": TOOK,
-        "unread": [(r, at, Counter(u.status for u in r.unread)) for at, r in readers],
-        "mark": mark,
+        "classes": class_panels(result),
+        "slices": slice_panels(result),
+        "probes": probe_grids(result),
+        "costed": cost_rows(result),
+        "cost_heads": tuple(COST_COLUMNS.values()),
+        "worth": quality_metric(result),
+        "frontier": _pareto_plot(result),
+        "took": run_costs(result),
+        "took_heads": RUN_COST_COLUMNS,
+        "unread": [(r, index, Counter(u.status for u in r.unparsed)) for index, r in indexed_systems],
+        "mark": system_marker,
     }
 
 
-def _frontier(result: Result) -> Markup | None:
+def _pareto_plot(result: EvaluationResult) -> Markup | None:
     """The plot of worth against speed; None where no reader has both."""
-    found, d = points(result), worth(result)
+    found, d = pareto_points(result), quality_metric(result)
     if not found or d is None:
         return None
-    return drawing(found, frontier(found), d.name.replace("_", " "), d.unit)
+    return draw_pareto_plot(found, pareto_frontier(found), d.name.replace("_", " "), d.unit)
 
 
-def _curve(name: str) -> str:
+def _curve_title(name: str) -> str:
     return f"Reliability of {name}: confidence across, accuracy up"

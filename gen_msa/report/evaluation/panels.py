@@ -12,106 +12,106 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gen_msa.report.evaluation.columns import define, families, figure
-from gen_msa.report.evaluation.grids import Grid, table, tick
-from gen_msa.report.evaluation.plots import Dot, Dots, dots
-from gen_msa.report.evaluation.scales import Axis, axis
-from gen_msa.report.evaluation.words import bracketed, defined, symbol
-from gen_msa.results import Definition, Level, Result, Value
+from gen_msa.report.evaluation.columns import find_definition, definitions_by_family, metric_value
+from gen_msa.report.evaluation.grids import MetricGrid, value_grid, format_tick
+from gen_msa.report.evaluation.plots import PlotDot, DotLine, dot_plot
+from gen_msa.report.evaluation.scales import Axis, linear_axis
+from gen_msa.report.evaluation.words import format_with_interval, is_defined, unit_symbol
+from gen_msa.results import MetricDefinition, SliceMetrics, EvaluationResult, MetricValue
 from gen_msa.types import Polarity
 
-Rows = Mapping[str, Sequence[Value | None]]
+PanelRows = Mapping[str, Sequence[MetricValue | None]]
 """Label -> each reader's value."""
 
 
 @dataclass(frozen=True)
-class Panel:
+class PlotPanel:
     """One plot with its table."""
 
     title: str
-    figure: str
+    metric: str
     unit: str
     plot: Markup
-    grid: Grid | None
+    grid: MetricGrid | None
     """None when the numbers stand in a family's own table already."""
 
 
-def classes(result: Result) -> list[Panel]:
+def class_panels(result: EvaluationResult) -> list[PlotPanel]:
     """One panel for each figure that is given by class (`f1_negative`, `f1_neutral`, …)."""
-    found: dict[tuple[str, str], dict[str, Definition]] = {}
-    for family, members in families(result).items():
+    by_base_metric: dict[tuple[str, str], dict[str, MetricDefinition]] = {}
+    for family, members in definitions_by_family(result).items():
         for d in members:
-            words = d.name.split("_")
-            polarity = next((p.value for p in Polarity if p.value in words), None)
+            parts = d.name.split("_")
+            polarity = next((p.value for p in Polarity if p.value in parts), None)
             if polarity:
-                rest = " ".join(w for w in words if w != polarity)
-                found.setdefault((family, rest), {})[polarity] = d
+                base_name = " ".join(w for w in parts if w != polarity)
+                by_base_metric.setdefault((family, base_name), {})[polarity] = d
     out = []
-    for (family, name), by_class in found.items():
-        rows = {c: [figure(r, d) for r in result.readers] for c, d in by_class.items()}
+    for (family, name), by_class in by_base_metric.items():
+        rows = {c: [metric_value(r, d) for r in result.systems] for c, d in by_class.items()}
         d = next(iter(by_class.values()))
-        plot = _plot(result, rows, d, _axis(rows.values()), f"{name} by class")
-        out.append(Panel(f"{family}: {name}", name, symbol(d.unit), plot, None))
+        plot = _dot_plot(result, rows, d, _panel_axis(rows.values()), f"{name} by class")
+        out.append(PlotPanel(f"{family}: {name}", name, unit_symbol(d.unit), plot, None))
     return out
 
 
-def slices(result: Result) -> list[Panel]:
+def slice_panels(result: EvaluationResult) -> list[PlotPanel]:
     """One panel a slice: the first figure drawn, all of them in its table."""
-    levels = [r.levels for r in result.readers]
-    names = dict.fromkeys(lv.slice for of in levels for lv in of)
-    figures = list(dict.fromkeys(name for of in levels for lv in of for name in lv.figures))
-    if not figures:
+    levels = [r.slices for r in result.systems]
+    names = dict.fromkeys(lv.slice for system_levels in levels for lv in system_levels)
+    metric_names = list(dict.fromkeys(name for system_levels in levels for lv in system_levels for name in lv.metrics))
+    if not metric_names:
         return []
-    columns = [define(result, f).model_copy(update={"name": f}) for f in figures]
+    columns = [find_definition(result, f).model_copy(update={"name": f}) for f in metric_names]
     first = columns[0]
-    drawn = {name: _level_rows(levels, name, first.name) for name in names}
-    scale = _axis(row for rows in drawn.values() for row in rows.values())
+    rows_by_slice = {name: _level_rows(levels, name, first.name) for name in names}
+    scale = _panel_axis(row for rows in rows_by_slice.values() for row in rows.values())
     return [
-        Panel(
+        PlotPanel(
             title=name,
-            figure=first.name.replace("_", " "),
-            unit=symbol(first.unit),
-            plot=_plot(result, rows, first, scale, f"{first.name} by {name}"),
-            grid=table(columns, _lines(result, name)),
+            metric=first.name.replace("_", " "),
+            unit=unit_symbol(first.unit),
+            plot=_dot_plot(result, rows, first, scale, f"{first.name} by {name}"),
+            grid=value_grid(columns, _slice_rows(result, name)),
         )
-        for name, rows in drawn.items()
+        for name, rows in rows_by_slice.items()
     ]
 
 
-def _level_rows(levels: Sequence[Sequence[Level]], name: str, figure: str) -> Rows:
+def _level_rows(levels: Sequence[Sequence[SliceMetrics]], name: str, metric_name: str) -> PanelRows:
     """Level -> each reader's value of one figure."""
-    by_level = [{lv.level: lv for lv in of if lv.slice == name} for of in levels]
-    order = dict.fromkeys(level for of in by_level for level in of)
+    by_level = [{lv.level: lv for lv in system_levels if lv.slice == name} for system_levels in levels]
+    level_names = dict.fromkeys(level for system_levels in by_level for level in system_levels)
     return {
-        level: [of[level].figures.get(figure) if level in of else None for of in by_level]
-        for level in order
+        level: [system_levels[level].metrics.get(metric_name) if level in system_levels else None for system_levels in by_level]
+        for level in level_names
     }
 
 
-def _lines(result: Result, name: str) -> list[tuple[str, int, Mapping[str, Value]]]:
+def _slice_rows(result: EvaluationResult, name: str) -> list[tuple[str, int, Mapping[str, MetricValue]]]:
     """Rows of a slice's table, the readers of one level together."""
-    order = dict.fromkeys(lv.level for r in result.readers for lv in r.levels if lv.slice == name)
+    level_names = dict.fromkeys(lv.level for r in result.systems for lv in r.slices if lv.slice == name)
     return [
-        (f"{level} · {r.name}", at, lv.figures)
-        for level in order
-        for at, r in enumerate(result.readers)
-        for lv in r.levels
+        (f"{level} · {r.name}", index, lv.metrics)
+        for level in level_names
+        for index, r in enumerate(result.systems)
+        for lv in r.slices
         if (lv.slice, lv.level) == (name, level)
     ]
 
 
-def _axis(rows: Iterable[Sequence[Value | None]]) -> Axis:
-    return axis([x for row in rows for v in row if v for x in (v.value, v.low, v.high)])
+def _panel_axis(rows: Iterable[Sequence[MetricValue | None]]) -> Axis:
+    return linear_axis([x for row in rows for v in row if v for x in (v.value, v.low, v.high)])
 
 
-def _plot(result: Result, rows: Rows, d: Definition, scale: Axis, about: str) -> Markup:
+def _dot_plot(result: EvaluationResult, rows: PanelRows, d: MetricDefinition, scale: Axis, title: str) -> Markup:
     lines = []
     for label, values in rows.items():
         counts = [v.n for v in values if v]
-        shown = tuple(
-            Dot(at, v.value, v.low, v.high, f"{r.name}: {bracketed(v, d.unit)}, n {v.n:,}")
-            for at, (r, v) in enumerate(zip(result.readers, values, strict=True))
-            if v and v.value is not None and defined(v.value)
+        plotted = tuple(
+            PlotDot(index, v.value, v.low, v.high, f"{r.name}: {format_with_interval(v, d.unit)}, n {v.n:,}")
+            for index, (r, v) in enumerate(zip(result.systems, values, strict=True))
+            if v and v.value is not None and is_defined(v.value)
         )
-        lines.append(Dots(label, f"n {max(counts):,}" if counts else "", shown))
-    return dots(lines, scale, lambda x: tick(x, d.unit), about)
+        lines.append(DotLine(label, f"n {max(counts):,}" if counts else "", plotted))
+    return dot_plot(lines, scale, lambda x: format_tick(x, d.unit), title)

@@ -25,74 +25,74 @@ SHAPES = (
 )
 """One outline a reader, about 9 units wide around 0: disc, square, triangle, diamond, …"""
 
-BAR = 112
+BAR_WIDTH = 112
 """Width of an interval bar."""
 
-WIDE, LEFT, STEP, GAP = 360, 118, 13, 12
+PLOT_WIDTH, PLOT_LEFT, DOT_STEP, LABEL_GAP = 360, 118, 13, 12
 """Of a dot plot: its width, room for labels, height of a dot's line, and room between labels."""
 
-Say = Callable[[float], str]
+FormatTick = Callable[[float], str]
 """Writes a number of an axis."""
 
 
 @dataclass(frozen=True)
-class Dot:
+class PlotDot:
     """One reader's figure in a dot plot."""
 
-    reader: int
+    system: int
     """Its place among the readers: decides shape and colour."""
     value: float
     low: float | None
     high: float | None
-    said: str
+    tooltip: str
     """What a pointer that rests on it reads."""
 
 
 @dataclass(frozen=True)
-class Dots:
+class DotLine:
     """One line of a dot plot."""
 
     label: str
     note: str
-    dots: tuple[Dot, ...]
+    dots: tuple[PlotDot, ...]
 
     @property
     def height(self) -> int:
         """With the room below it."""
-        return STEP * max(1, len(self.dots)) + GAP
+        return DOT_STEP * max(1, len(self.dots)) + LABEL_GAP
 
 
-def path(kind: str, d: str) -> Markup:
+def svg_path(kind: str, d: str) -> Markup:
     """One outline of a class."""
     return Markup('<path class="{}" d="{}"/>').format(kind, d)
 
 
-def words(kind: str, x: float, y: float, text: str) -> Markup:
+def svg_text(kind: str, x: float, y: float, text: str) -> Markup:
     """A text of a class at a place."""
     return Markup('<text class="{}" x="{:.4g}" y="{:.4g}">{}</text>').format(kind, x, y, text)
 
 
-def mark(reader: int) -> Markup:
+def system_marker(system: int) -> Markup:
     """The shape of a reader, in its colour, to stand beside its name."""
-    drawn = shape(reader, 0, 0)
-    return Markup('<svg class="mk" viewBox="-6 -6 12 12" aria-hidden="true">{}</svg>').format(drawn)
+    marker = marker_shape(system, 0, 0)
+    return Markup('<svg class="mk" viewBox="-6 -6 12 12" aria-hidden="true">{}</svg>').format(marker)
 
 
-def tint(reader: int) -> str:
+def color_class(system: int) -> str:
     """The class that gives a reader its colour."""
-    return f"r{reader % len(SHAPES)}"
+    return f"r{system % len(SHAPES)}"
 
 
-def shape(reader: int, x: float, y: float) -> Markup:
+def marker_shape(system: int, x: float, y: float) -> Markup:
     """The shape of a reader, in its colour, at a place."""
     # A seventh reader has the first one's colour and the second one's shape.
-    outline = SHAPES[(reader + reader // len(SHAPES)) % len(SHAPES)]
+    outline = SHAPES[(system + system // len(SHAPES)) % len(SHAPES)]
     return Markup('<path class="{}" d="{}" transform="translate({:.4g} {:.4g})"/>').format(
-        tint(reader), outline, x, y
+        color_class(system), outline, x, y
     )
 
 
-def bar(
+def interval_bar(
     value: float, low: float | None, high: float | None, scale: Axis, kind: str = "point"
 ) -> Markup:
     """A figure and its interval on an axis that the whole column shares.
@@ -102,57 +102,57 @@ def bar(
     """
 
     def x(v: float) -> float:
-        return 6 + (BAR - 12) * scale.at(v)
+        return 6 + (BAR_WIDTH - 12) * scale.position(v)
 
-    parts = path("rail", f"M6 6H{BAR - 6}")
+    parts = svg_path("rail", f"M6 6H{BAR_WIDTH - 6}")
     if kind == "apart":
-        parts += path("zero", f"M{x(0):.4g} 0V12")
+        parts += svg_path("zero", f"M{x(0):.4g} 0V12")
     if low is not None and high is not None:
-        parts += path("reach", f"M{x(low):.4g} 6H{x(high):.4g}")
-    at = x(value)
-    parts += path(kind, f"M{at - 4:.4g} 6a4 4 0 1 0 8 0a4 4 0 1 0-8 0z")
+        parts += svg_path("reach", f"M{x(low):.4g} 6H{x(high):.4g}")
+    center = x(value)
+    parts += svg_path(kind, f"M{center - 4:.4g} 6a4 4 0 1 0 8 0a4 4 0 1 0-8 0z")
     return Markup('<svg class="ib" viewBox="0 0 {} 12" aria-hidden="true">{}</svg>').format(
-        BAR, parts
+        BAR_WIDTH, parts
     )
 
 
-def dots(lines: Sequence[Dots], scale: Axis, say: Say, about: str) -> Markup:
+def dot_plot(lines: Sequence[DotLine], scale: Axis, format_tick: FormatTick, label: str) -> Markup:
     """One line a class or level, one shape a reader, whiskers for intervals."""
 
     def x(v: float) -> float:
-        return LEFT + (WIDE - LEFT - 20) * scale.at(v)
+        return PLOT_LEFT + (PLOT_WIDTH - PLOT_LEFT - 20) * scale.position(v)
 
     top, parts = 4.0, Markup("")
     for line in lines:
-        middle = top + (line.height - GAP) / 2 + 6
-        parts += words("lb", LEFT - 14, middle + (-1 if line.note else 4), cut(line.label))
-        parts += words("nt", LEFT - 14, middle + 11, line.note)
+        baseline = top + (line.height - LABEL_GAP) / 2 + 6
+        parts += svg_text("lb", PLOT_LEFT - 14, baseline + (-1 if line.note else 4), shorten_label(line.label))
+        parts += svg_text("nt", PLOT_LEFT - 14, baseline + 11, line.note)
         for i, d in enumerate(line.dots):
-            parts += _dot(d, x, top + 6 + STEP * (i + 0.5))
+            parts += _dot(d, x, top + 6 + DOT_STEP * (i + 0.5))
         top += line.height
-        parts += path("rule", f"M0 {top:.4g}H{WIDE}")
-    grid = _grid(scale, say, x, top)
+        parts += svg_path("rule", f"M0 {top:.4g}H{PLOT_WIDTH}")
+    grid = _grid_lines(scale, format_tick, x, top)
     return Markup(
         '<svg class="plot" viewBox="0 0 {} {:.4g}" role="img" aria-label="{}">{}{}</svg>'
-    ).format(WIDE, top + 20, about, grid, parts)
+    ).format(PLOT_WIDTH, top + 20, label, grid, parts)
 
 
-def _dot(d: Dot, x: Callable[[float], float], y: float) -> Markup:
+def _dot(d: PlotDot, x: Callable[[float], float], y: float) -> Markup:
     whisker = Markup("")
     if d.low is not None and d.high is not None:
-        whisker = path(f"wh {tint(d.reader)}", f"M{x(d.low):.4g} {y:.4g}H{x(d.high):.4g}")
-    drawn = shape(d.reader, x(d.value), y)
-    return Markup("<g><title>{}</title>{}{}</g>").format(d.said, whisker, drawn)
+        whisker = svg_path(f"wh {color_class(d.system)}", f"M{x(d.low):.4g} {y:.4g}H{x(d.high):.4g}")
+    marker = marker_shape(d.system, x(d.value), y)
+    return Markup("<g><title>{}</title>{}{}</g>").format(d.tooltip, whisker, marker)
 
 
-def cut(label: str, longest: int = 16) -> str:
+def shorten_label(label: str, max_chars: int = 16) -> str:
     """A label that fits beside its line; the table has it whole."""
-    return label if len(label) <= longest else label[: longest - 1] + "…"
+    return label if len(label) <= max_chars else label[: max_chars - 1] + "…"
 
 
-def _grid(scale: Axis, say: Say, x: Callable[[float], float], bottom: float) -> Markup:
+def _grid_lines(scale: Axis, format_tick: FormatTick, x: Callable[[float], float], bottom: float) -> Markup:
     """Upright lines at the round numbers, with the numbers below."""
     out = Markup("")
     for t in scale.ticks:
-        out += path("grid", f"M{x(t):.4g} 0V{bottom:.4g}") + words("tk", x(t), bottom + 15, say(t))
+        out += svg_path("grid", f"M{x(t):.4g} 0V{bottom:.4g}") + svg_text("tk", x(t), bottom + 15, format_tick(t))
     return out

@@ -8,9 +8,9 @@ Knows nothing of tables.
 
 from math import isfinite
 
-from gen_msa.results import Comparison, ReaderResult, Value
+from gen_msa.results import PairedComparison, SystemResult, MetricValue
 
-NONE = "–"
+MISSING = "–"
 """What stands in the place of a figure that is not defined."""
 
 ALPHA = 0.05
@@ -20,88 +20,88 @@ _DIGITS = {"share": 1, "points": 1, "score": 3, "nats": 3, "words": 1, "count": 
 _SYMBOL = {"share": "%", "points": "points", "nats": "nats", "words": "words"}
 
 
-def defined(x: float | None) -> bool:
+def is_defined(x: float | None) -> bool:
     """Whether there is a number to print."""
     return x is not None and isfinite(x)
 
 
-def scaled(x: float, unit: str) -> float:
+def to_display(x: float, unit: str) -> float:
     """The number as it is printed: a share as a percentage, all else as it is."""
     return 100 * x if unit == "share" else x
 
 
-def number(x: float | None, unit: str, *, signed: bool = False) -> str:
+def format_number(x: float | None, unit: str, *, signed: bool = False) -> str:
     """One number in its unit's digits; `–` where there is none."""
     if x is None or not isfinite(x):
-        return NONE
+        return MISSING
     digits = _DIGITS.get(unit, 3)
     if unit == "count" and x != int(x):
         digits = 1
-    said = f"{scaled(x, unit):,.{digits}f}"
-    if not said.strip("-0.,"):  # "-0.0" would say that there is a sign
-        said = said.lstrip("-")
+    text = f"{to_display(x, unit):,.{digits}f}"
+    if not text.strip("-0.,"):  # "-0.0" would say that there is a sign
+        text = text.lstrip("-")
     elif signed and x > 0:
-        said = "+" + said
-    return said.replace("-", "−")
+        text = "+" + text
+    return text.replace("-", "−")
 
 
-def amount(x: float | None) -> str:
+def format_amount(x: float | None) -> str:
     """Three significant digits, without exponents for what people count."""
     if x is None or not isfinite(x):
-        return NONE
+        return MISSING
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
-def symbol(unit: str) -> str:
+def unit_symbol(unit: str) -> str:
     """The unit as it stands in a table's head; empty for a plain score."""
     return _SYMBOL.get(unit, "")
 
 
-def span(low: float | None, high: float | None, unit: str, *, signed: bool = False) -> str:
+def format_interval(low: float | None, high: float | None, unit: str, *, signed: bool = False) -> str:
     """An interval, or nothing when there is none."""
-    if not (defined(low) and defined(high)):
+    if not (is_defined(low) and is_defined(high)):
         return ""
-    return f"{number(low, unit, signed=signed)} to {number(high, unit, signed=signed)}"
+    return f"{format_number(low, unit, signed=signed)} to {format_number(high, unit, signed=signed)}"
 
 
-def bracketed(value: Value | None, unit: str) -> str:
+def format_with_interval(value: MetricValue | None, unit: str) -> str:
     """A figure and its interval in one line of plain text: `82.1 [80.0, 84.3]`."""
     if value is None:
-        return NONE
-    said = number(value.value, unit)
-    if said == NONE or not span(value.low, value.high, unit):
-        return said
-    return f"{said} [{number(value.low, unit)}, {number(value.high, unit)}]"
+        return MISSING
+    text = format_number(value.value, unit)
+    if text == MISSING or not format_interval(value.low, value.high, unit):
+        return text
+    return f"{text} [{format_number(value.low, unit)}, {format_number(value.high, unit)}]"
 
 
-def probability(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p value with two significant digits at most, never `0`."""
     if not isfinite(p):
-        return NONE
+        return MISSING
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def seeds(value: Value, unit: str) -> str:
+def format_seed_spread(value: MetricValue, unit: str) -> str:
     """Spread over seeds, where a reader was trained more than once: `±0.8 over 3 seeds`."""
     k = len(value.seeds)
     if k < 2:
         return ""
     mean = sum(value.seeds) / k
     sd = (sum((x - mean) ** 2 for x in value.seeds) / (k - 1)) ** 0.5
-    return f"±{number(sd, unit)} over {k} seeds"
+    return f"±{format_number(sd, unit)} over {k} seeds"
 
 
-def unread(reader: ReaderResult) -> str:
+def format_unparsed(system: SystemResult) -> str:
     """Answers that could not be read, as a count and a share of gold's opinions."""
-    count = len(reader.unread)
-    return f"{count:,} ({number(count / reader.rows, 'share')} %)" if reader.rows else NONE
+    count = len(system.unparsed)
+    return f"{count:,} ({format_number(count / system.rows, 'share')} %)" if system.rows else MISSING
 
 
-def verdict(c: Comparison, better: str) -> str:
+def comparison_verdict(c: PairedComparison, better: str) -> str:
     """What the adjusted test says, in words."""
     if not isfinite(c.p_adjusted) or c.p_adjusted >= ALPHA or c.difference == 0:
         return "not told apart"
-    ahead = c.a if c.difference > 0 else c.b
+    leader = c.a if c.difference > 0 else c.b
     if not better:
-        return f"{ahead} is higher"
-    return f"{ahead if better == 'high' else c.b if ahead == c.a else c.a} is better"
+        return f"{leader} is higher"
+    return f"{leader if better == 'high' else c.b if leader == c.a else c.a} is better"

@@ -21,51 +21,51 @@ from typing import Any
 import httpx
 
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.serving.logs import Log
-from gen_msa.serving.settings import TOKEN, ServeSettings, token_of
-from gen_msa.serving.vllm.command import KEY, Command, command
-from gen_msa.serving.vllm.finding import find
-from gen_msa.serving.vllm.probing import probe
+from gen_msa.serving.logs import JsonLog
+from gen_msa.serving.settings import TOKEN_ENV_VAR, ServeSettings, load_token
+from gen_msa.serving.vllm.command import VLLM_KEY_ENV_VAR, ServerCommand, build_command
+from gen_msa.serving.vllm.finding import resolve_model
+from gen_msa.serving.vllm.probing import verify_adapter
 from gen_msa.serving.vllm.settings import VllmSettings
 
-Check = Callable[[httpx.Client], dict[str, str]]
-_LOOKS = 0.2
+ServerCheck = Callable[[httpx.Client], dict[str, str]]
+_POLL_SECONDS = 0.2
 """Seconds between two looks at a server that is starting."""
 
 
-def planned(settings: VllmSettings) -> tuple[Command, Check]:
+def plan_server(settings: VllmSettings) -> tuple[ServerCommand, ServerCheck]:
     """The command, and the check of what it starts, files checked. Raises `UserError`."""
-    asked = ServeSettings(host=settings.host, token_file=settings.token_file)
-    variable = TOKEN if os.environ.get(TOKEN) else KEY
-    token = token_of(asked, {**os.environ, TOKEN: os.environ.get(variable, "")})
-    found = find(settings)
+    serve_settings = ServeSettings(host=settings.host, token_file=settings.token_file)
+    variable = TOKEN_ENV_VAR if os.environ.get(TOKEN_ENV_VAR) else VLLM_KEY_ENV_VAR
+    token = load_token(serve_settings, {**os.environ, TOKEN_ENV_VAR: os.environ.get(variable, "")})
+    resolved = resolve_model(settings)
     dtype = settings.backend.dtype
-    now = "bfloat16" if dtype == "auto" else dtype
+    precision = "bfloat16" if dtype == "auto" else dtype
 
     def check(client: httpx.Client) -> dict[str, str]:
-        shown = {"models": ", ".join(found.names), **found.notes}
-        return shown | probe(client, found, now=now)
+        server_notes = {"models": ", ".join(resolved.names), **resolved.notes}
+        return server_notes | verify_adapter(client, resolved, precision=precision)
 
-    return command(settings, found, token, settings.token_file or variable), check
+    return build_command(settings, resolved, token, settings.token_file or variable), check
 
 
 def serve(settings: VllmSettings) -> None:
     """Serve until told to stop. Raises `UserError` for all that keeps it from serving."""
-    plan, check = planned(settings)
+    server_command, check = plan_server(settings)
     # Not resolved: interpreters of two environments may be links to one file.
     if settings.python == sys.executable and importlib.util.find_spec("vllm") is None:
         raise MissingExtra("vllm", "vllm")
-    Running(plan, check, settings, log=Log()).run()
+    VllmServer(server_command, check, settings, log=JsonLog()).run()
 
 
-class Running:
+class VllmServer:
     """A server in a child process."""
 
-    def __init__(self, plan: Command, check: Check, settings: VllmSettings, *, log: Log) -> None:
+    def __init__(self, server_command: ServerCommand, check: ServerCheck, settings: VllmSettings, *, log: JsonLog) -> None:
         """Starts nothing yet."""
-        self._plan, self._check, self._settings, self._log = plan, check, settings, log
-        self._told = threading.Event()
-        self._sign = Path(settings.ready_file) if settings.ready_file else None
+        self._command, self._check, self._settings, self._log = server_command, check, settings, log
+        self._stop_requested = threading.Event()
+        self._ready_file = Path(settings.ready_file) if settings.ready_file else None
         host = settings.host.strip("[]")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
@@ -78,89 +78,89 @@ class Running:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop())
-        self._unused()
-        self._unsigned()
+        self._check_port_free()
+        self._remove_ready_file()
         # In a group of its own: Ctrl-C reaches it through us alone, and once.
         try:
             child = subprocess.Popen(  # noqa: S603  our own arguments, no shell
-                self._plan.argv, env=self._plan.whole(os.environ), start_new_session=True
+                self._command.argv, env=self._command.full_environment(os.environ), start_new_session=True
             )
         except OSError as e:
-            mend = "python=PATH names the interpreter of the environment that has vLLM"
-            raise UserError(f"{self._settings.python} cannot be started: {e}", mend=mend) from None
+            hint = "python=PATH names the interpreter of the environment that has vLLM"
+            raise UserError(f"{self._settings.python} cannot be started: {e}", hint=hint) from None
         self._log.write("starting", url=self.url, pid=child.pid)
         try:
-            self._serve(child)
+            self._run_until_stopped(child)
         finally:
-            self._unsigned()
-            self._end(child)
+            self._remove_ready_file()
+            self._terminate(child)
             self._log.write("stopped", code=child.returncode)
 
     def stop(self) -> None:
         """Return from `run`, the server ended first."""
-        self._told.set()
+        self._stop_requested.set()
 
-    def _unsigned(self) -> None:
+    def _remove_ready_file(self) -> None:
         """No word of an earlier server is taken for that of this one."""
-        if self._sign:
+        if self._ready_file:
             try:
-                self._sign.unlink(missing_ok=True)
-                self._sign.parent.stat()
+                self._ready_file.unlink(missing_ok=True)
+                self._ready_file.parent.stat()
             except OSError as e:
-                mend = "name a file in a folder that can be written to"
-                raise UserError(f"ready_file={self._sign} cannot be used: {e}", mend=mend) from None
+                hint = "name a file in a folder that can be written to"
+                raise UserError(f"ready_file={self._ready_file} cannot be used: {e}", hint=hint) from None
 
-    def _unused(self) -> None:
+    def _check_port_free(self) -> None:
         """Or another server's health would be taken for that of ours."""
         host, port = self._settings.host.strip("[]"), self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as door:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
+            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                door.bind((host, port))
+                probe_socket.bind((host, port))
             except OSError as e:
-                mend = "give another host= or port="
-                raise UserError(f"{host}:{port} cannot be listened on: {e}", mend=mend) from None
+                hint = "give another host= or port="
+                raise UserError(f"{host}:{port} cannot be listened on: {e}", hint=hint) from None
 
-    def _serve(self, child: "subprocess.Popen[bytes]") -> None:
-        key = {"Authorization": f"Bearer {self._plan.secret}"} if self._plan.secret else {}
+    def _run_until_stopped(self, child: "subprocess.Popen[bytes]") -> None:
+        headers = {"Authorization": f"Bearer {self._command.secret}"} if self._command.secret else {}
         with httpx.Client(
-            base_url=self.url, headers=key, timeout=120, trust_env=False, follow_redirects=False
+            base_url=self.url, headers=headers, timeout=120, trust_env=False, follow_redirects=False
         ) as client:
-            if not self._wait(child, client):
+            if not self._wait_until_ready(child, client):
                 return
-            facts: dict[str, Any] = self._check(client)
-        if self._sign:
-            self._sign.touch()
-        self._log.write("ready", url=f"{self.url}/v1", **facts)
-        while not self._told.wait(_LOOKS):
-            self._alive(child)
+            check_results: dict[str, Any] = self._check(client)
+        if self._ready_file:
+            self._ready_file.touch()
+        self._log.write("ready", url=f"{self.url}/v1", **check_results)
+        while not self._stop_requested.wait(_POLL_SECONDS):
+            self._check_alive(child)
 
-    def _wait(self, child: "subprocess.Popen[bytes]", client: httpx.Client) -> bool:
+    def _wait_until_ready(self, child: "subprocess.Popen[bytes]", client: httpx.Client) -> bool:
         """Until `/health` is 200. False: told to stop before that."""
-        until = time.monotonic() + self._settings.start_seconds
-        while not self._told.wait(_LOOKS):
-            self._alive(child)
+        deadline = time.monotonic() + self._settings.start_seconds
+        while not self._stop_requested.wait(_POLL_SECONDS):
+            self._check_alive(child)
             try:
                 if client.get("/health", timeout=5).status_code == httpx.codes.OK:
                     return True
             except httpx.TransportError:
                 pass  # not listening yet; the clock below ends this
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise UserError(
                     f"the server was not ready within {self._settings.start_seconds:g} s",
-                    mend="give it longer, start_seconds=3600; its log stands above",
+                    hint="give it longer, start_seconds=3600; its log stands above",
                 )
         return False
 
-    def _alive(self, child: "subprocess.Popen[bytes]") -> None:
+    def _check_alive(self, child: "subprocess.Popen[bytes]") -> None:
         if child.poll() is not None:
             raise UserError(
                 f"vLLM's server ended by itself, with code {child.returncode}",
-                mend="its log stands above; `--print` shows how it was started",
+                hint="its log stands above; `--print` shows how it was started",
             )
 
-    def _end(self, child: "subprocess.Popen[bytes]") -> None:
+    def _terminate(self, child: "subprocess.Popen[bytes]") -> None:
         """Told to stop; with all it started killed when it does not."""
         if child.poll() is None:
             child.terminate()

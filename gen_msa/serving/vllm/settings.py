@@ -11,12 +11,12 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gen_msa.readers import ReaderSettings
+from gen_msa.readers import PredictorSettings
 
-PREFIX = "vllm:"
+VLLM_PREFIX = "vllm:"
 
 
-class VllmSettings(ReaderSettings):
+class VllmSettings(PredictorSettings):
     """A reader's settings and how vLLM serves its model."""
 
     host: str = "127.0.0.1"
@@ -29,7 +29,7 @@ class VllmSettings(ReaderSettings):
     given."""
     media_root: str = ""
     """Folder below which clients may name pictures by `file://`; empty for none."""
-    pictures_per_prompt: int = Field(default=4, ge=0, le=64)
+    images_per_prompt: int = Field(default=4, ge=0, le=64)
     max_model_len: int | None = Field(default=None, gt=0)
     """Tokens of prompt and answer. None: what the adapter was trained with and room for an answer;
     for a bare model vLLM's own choice."""
@@ -51,19 +51,19 @@ class VllmSettings(ReaderSettings):
 
     @field_validator("reader")
     @classmethod
-    def _of_vllm(cls, reader: str) -> str:
-        if not reader.startswith(PREFIX) or reader == PREFIX:
+    def _check_is_vllm(cls, model: str) -> str:
+        if not model.startswith(VLLM_PREFIX) or model == VLLM_PREFIX:
             raise ValueError("write vllm:MODEL or vllm:MODEL@ADAPTER")
-        return reader
+        return model
 
     @model_validator(mode="after")
     def _hosts_without_ports(self) -> Self:
-        for host in self.picture.allowed_hosts:
+        for host in self.image.allowed_hosts:
             if not host or ":" in host or "/" in host or host != host.strip():
                 raise ValueError(f"picture.allowed_hosts: vLLM knows hosts alone, not {host!r}")
         return self
 
-    def of_reader(self) -> ReaderSettings:
+    def predictor_settings(self) -> PredictorSettings:
         """Only what decides the reader's answers; what was not given stays not given."""
-        given = self.model_fields_set & ReaderSettings.model_fields.keys()
-        return ReaderSettings.model_validate({name: getattr(self, name) for name in given})
+        explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
+        return PredictorSettings.model_validate({name: getattr(self, name) for name in explicit_fields})

@@ -17,21 +17,21 @@ import numpy
 from tokenizers import Encoding, Tokenizer
 
 from gen_msa.errors import UserError
-from gen_msa.students.base import Row
+from gen_msa.students.base import AspectExample
 
-MASK = "…"
+LABEL_MASK = "…"
 """What stands for a label's word that is hidden."""
-_LABELS = re.compile(
+_LABEL_WORDS = re.compile(
     r"(?<!\w)(?:non-?)?(?:positiv\w*|negativ\w*|neutral\w*|pos|neg|neu)(?!\w)", re.IGNORECASE
 )
 
 Array = numpy.ndarray[Any, Any]
 
 
-class Arrays(NamedTuple):
+class BatchArrays(NamedTuple):
     """As `Batch`: modality -> array."""
 
-    x: dict[str, Array]
+    inputs: dict[str, Array]
     """(rows, steps) int64 of token numbers, or (rows, steps, width) float32 of features."""
     mask: dict[str, Array]
     """(rows, steps), True where a step is real; `aspect` marks the aspect's steps of `text`."""
@@ -39,7 +39,7 @@ class Arrays(NamedTuple):
     """(rows,), False where the post has no such thing."""
 
 
-class Arranger:
+class ArrayCollator:
     """Arranges rows. Two of the same tokenizer and options make the same arrays."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Arranger:
         max_length: int = 128,
         mask_labels: bool = False,
         widths: Mapping[str, int] = MappingProxyType({}),
-        joined: bool = False,
+        append_context: bool = False,
     ) -> None:
         """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
 
@@ -62,53 +62,53 @@ class Arranger:
             self._tokenizer = Tokenizer.from_str(tokenizer)
         except Exception as e:  # the library raises nothing narrower
             raise UserError(f"tokenizer.json cannot be read: {e}") from None
-        self.source = tokenizer
+        self.tokenizer_json = tokenizer
         self.max_length = max_length
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._tokenizer.encode_special_tokens = True
         self.mask_labels = mask_labels
         self.widths = dict(widths)
-        self.joined = joined
+        self.append_context = append_context
 
-    def arrays(self, rows: Sequence[Row]) -> Arrays:
+    def collate(self, rows: Sequence[AspectExample]) -> BatchArrays:
         """The rows in their order. Raises `UserError` for features of another width."""
         encoded = [self._encode(r) for r in rows]
-        x: dict[str, Array] = {}
+        inputs: dict[str, Array] = {}
         mask: dict[str, Array] = {}
         present: dict[str, Array] = {}
-        x["text"], mask["text"] = _tokens(encoded)
+        inputs["text"], mask["text"] = _token_arrays(encoded)
         mask["aspect"] = numpy.zeros_like(mask["text"])
         for i, e in enumerate(encoded):
             mask["aspect"][i, : len(e.ids)] = [s == 1 for s in e.sequence_ids]
         present["text"] = numpy.array([bool(r.text.strip()) for r in rows])
         for name, width in self.widths.items():
             if name == "context":
-                x[name], mask[name] = _tokens([self._tokenizer.encode(r.context) for r in rows])
+                inputs[name], mask[name] = _token_arrays([self._tokenizer.encode(r.context) for r in rows])
                 present[name] = numpy.array([bool(r.context.strip()) for r in rows])
             else:
-                x[name], mask[name] = _steps(rows, name, width)
+                inputs[name], mask[name] = _feature_arrays(rows, name, width)
                 present[name] = numpy.asarray(mask[name].any(1))
-        return Arrays(x, mask, present)
+        return BatchArrays(inputs, mask, present)
 
-    def seen(self, text: str) -> str:
+    def visible_text(self, text: str) -> str:
         """The text as the student is shown it."""
-        return _LABELS.sub(MASK, text) if self.mask_labels else text
+        return _LABEL_WORDS.sub(LABEL_MASK, text) if self.mask_labels else text
 
-    def length(self, row: Row) -> int:
+    def length(self, row: AspectExample) -> int:
         """Tokens of a row, cut ones not counted."""
         return len(self._encode(row).ids)
 
-    def cut(self, row: Row) -> bool:
+    def is_truncated(self, row: AspectExample) -> bool:
         """Whether the row's text is too long to be seen whole."""
         return bool(self._encode(row).overflowing)
 
-    def _encode(self, row: Row) -> Encoding:
-        text = f"{row.text}\n{row.context}" if self.joined and row.context else row.text
-        return self._tokenizer.encode(self.seen(text), row.aspect.term)
+    def _encode(self, row: AspectExample) -> Encoding:
+        text = f"{row.text}\n{row.context}" if self.append_context and row.context else row.text
+        return self._tokenizer.encode(self.visible_text(text), row.aspect.term)
 
 
-def _tokens(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
+def _token_arrays(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
     """(rows, steps) of token numbers, and where they are real."""
     longest = max(len(e.ids) for e in encoded)
     ids = numpy.zeros((len(encoded), longest), numpy.int64)
@@ -119,18 +119,18 @@ def _tokens(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
     return ids, mask
 
 
-def _steps(rows: Sequence[Row], name: str, width: int) -> tuple[Array, Array]:
+def _feature_arrays(rows: Sequence[AspectExample], name: str, width: int) -> tuple[Array, Array]:
     """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
-    found = [r.inputs.get(name) for r in rows]
-    longest = max([1, *(len(f) for f in found if f is not None)])
-    x = numpy.zeros((len(rows), longest, width), numpy.float32)
+    tensors = [r.inputs.get(name) for r in rows]
+    longest = max([1, *(len(f) for f in tensors if f is not None)])
+    padded = numpy.zeros((len(rows), longest, width), numpy.float32)
     mask = numpy.zeros((len(rows), longest), bool)
-    for i, (row, features) in enumerate(zip(rows, found, strict=True)):
+    for i, (row, features) in enumerate(zip(rows, tensors, strict=True)):
         if features is None:
             continue
         if features.ndim != 2 or features.shape[1] != width:
             shape = " x ".join(map(str, features.shape))
             raise UserError(f"{row.id}: {name} is {shape}, not steps x {width}")
-        x[i, : len(features)] = numpy.asarray(features)
+        padded[i, : len(features)] = numpy.asarray(features)
         mask[i, : len(features)] = True
-    return x, mask
+    return padded, mask

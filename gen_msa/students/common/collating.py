@@ -9,39 +9,39 @@ Knows nothing of students. torch is loaded when the first batch is made.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gen_msa.students.base import CLASSES, Batch, Row
-from gen_msa.students.common.arrays import Arranger
+from gen_msa.students.base import CLASSES, Batch, AspectExample
+from gen_msa.students.common.arrays import ArrayCollator
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Words(Arranger):
+class Collator(ArrayCollator):
     """Collates rows. Two of the same tokenizer and options make the same batches."""
 
     @property
-    def vocabulary(self) -> int:
+    def vocab_size(self) -> int:
         """Number of different tokens."""
         return int(self._tokenizer.get_vocab_size())
 
-    def __call__(self, rows: Sequence[Row]) -> Batch:
+    def __call__(self, rows: Sequence[AspectExample]) -> Batch:
         """The rows in their order. Raises `UserError` for features of another width."""
         import torch
 
-        made = self.arrays(rows)
+        arrays = self.collate(rows)
         return Batch(
             ids=tuple(r.id for r in rows),
-            x={k: torch.from_numpy(v) for k, v in made.x.items()},
-            mask={k: torch.from_numpy(v) for k, v in made.mask.items()},
-            present={k: torch.from_numpy(v) for k, v in made.present.items()},
+            inputs={k: torch.from_numpy(v) for k, v in arrays.inputs.items()},
+            mask={k: torch.from_numpy(v) for k, v in arrays.mask.items()},
+            present={k: torch.from_numpy(v) for k, v in arrays.present.items()},
             target=_targets(rows),
-            raw_text=tuple(self.seen(r.text) for r in rows),
-            soft=_soft(rows),
+            texts=tuple(self.visible_text(r.text) for r in rows),
+            teacher_probs=_teacher_probs(rows),
             weight=torch.tensor([r.weight for r in rows]),
         )
 
 
-def _targets(rows: Sequence[Row]) -> "Tensor | None":
+def _targets(rows: Sequence[AspectExample]) -> "Tensor | None":
     import torch
 
     if all(r.target is None for r in rows):
@@ -49,9 +49,9 @@ def _targets(rows: Sequence[Row]) -> "Tensor | None":
     return torch.tensor([-1 if r.target is None else CLASSES.index(r.target) for r in rows])
 
 
-def _soft(rows: Sequence[Row]) -> "Tensor | None":
+def _teacher_probs(rows: Sequence[AspectExample]) -> "Tensor | None":
     import torch
 
-    if not any(r.soft for r in rows):
+    if not any(r.teacher_probs for r in rows):
         return None
-    return torch.tensor([r.soft or (0.0,) * len(CLASSES) for r in rows])
+    return torch.tensor([r.teacher_probs or (0.0,) * len(CLASSES) for r in rows])

@@ -16,13 +16,13 @@ from gen_msa.errors import UserError
 from gen_msa.students.base import Batch
 from gen_msa.students.common import minilm
 
-_NEVER_USED = ("pooler.", "embeddings.position_ids")
+_UNUSED_PREFIXES = ("pooler.", "embeddings.position_ids")
 
 
-class Heard(NamedTuple):
+class EncoderOutput(NamedTuple):
     """What an encoder makes of the words of a batch."""
 
-    steps: torch.Tensor
+    hidden_states: torch.Tensor
     """(rows, steps, width)."""
     text: torch.Tensor
     """(rows, width), of all tokens."""
@@ -30,8 +30,8 @@ class Heard(NamedTuple):
     """(rows, width), of the aspect's tokens; the text's where the post as a whole is meant."""
 
 
-def new(
-    vocabulary: int,
+def build_encoder(
+    vocab_size: int,
     *,
     layers: int = 6,
     width: int = 384,
@@ -43,8 +43,8 @@ def new(
     """A BERT with new weights, drawn from torch's random state; the defaults are MiniLM-L6's."""
     from transformers import BertConfig, BertModel
 
-    shape = BertConfig(
-        vocab_size=vocabulary,
+    config = BertConfig(
+        vocab_size=vocab_size,
         num_hidden_layers=layers,
         hidden_size=width,
         num_attention_heads=heads,
@@ -53,47 +53,47 @@ def new(
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-    return BertModel(shape, add_pooling_layer=False)
+    return BertModel(config, add_pooling_layer=False)
 
 
-def hear(encoder: Any, batch: Batch) -> Heard:
+def encode(encoder: Any, batch: Batch) -> EncoderOutput:
     """Each row is read alone: neighbours and padding change nothing."""
     mask, aspect = batch.mask["text"], batch.mask["aspect"]
-    steps = encoder(
-        input_ids=batch.x["text"], attention_mask=mask.long(), token_type_ids=_kinds(batch)
+    hidden_states = encoder(
+        input_ids=batch.inputs["text"], attention_mask=mask.long(), token_type_ids=_token_type_ids(batch)
     ).last_hidden_state
-    text = mean(steps, mask)
+    text_mean = masked_mean(hidden_states, mask)
     # A post as a whole has no aspect tokens: it stands for itself.
-    about = torch.where(aspect.any(1, keepdim=True), mean(steps, aspect), text)
-    return Heard(steps, text, about)
+    aspect_mean = torch.where(aspect.any(1, keepdim=True), masked_mean(hidden_states, aspect), text_mean)
+    return EncoderOutput(hidden_states, text_mean, aspect_mean)
 
 
-def warm_up(encoder: Any) -> str:
+def load_pretrained(encoder: Any) -> str:
     """Take over the packaged weights; the name of their package.
 
     Raises `UserError` when the package is missing or its shape is not the encoder's.
     """
     from safetensors.torch import load_file
 
-    found = load_file(minilm.weights())
-    own = {k: v for k, v in found.items() if not k.startswith(_NEVER_USED)}
+    tensors = load_file(minilm.weights_path())
+    encoder_weights = {k: v for k, v in tensors.items() if not k.startswith(_UNUSED_PREFIXES)}
     try:
-        encoder.load_state_dict(own)
+        encoder.load_state_dict(encoder_weights)
     except RuntimeError as e:
         raise UserError(
             f"MiniLM's weights do not fit this student: {str(e).splitlines()[0]}",
-            mend="leave `numbers` as they are, or start from new weights with warm=false",
+            hint="leave `numbers` as they are, or start from new weights with warm=false",
         ) from None
     return minilm.PACKAGE
 
 
-def mean(steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(rows, steps, width) -> (rows, width) over the steps marked; 0 where none is."""
-    weight = mask.unsqueeze(-1).to(steps.dtype)
-    return (steps * weight).sum(1) / weight.sum(1).clamp(min=1)
+    weight = mask.unsqueeze(-1).to(hidden_states.dtype)
+    return (hidden_states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def _kinds(batch: Batch) -> torch.Tensor:
+def _token_type_ids(batch: Batch) -> torch.Tensor:
     """0 up to the separator before the aspect, 1 from there on, as BERT was trained on pairs."""
     aspect = batch.mask["aspect"]
     return (aspect.cumsum(1) > 0).long() * batch.mask["text"]

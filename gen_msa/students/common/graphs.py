@@ -23,105 +23,105 @@ from pydantic import ValidationError
 
 from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.students.base import Row
-from gen_msa.students.common.arrays import Arranger, Array
-from gen_msa.students.common.keeping import Kept, sealed
+from gen_msa.students.base import AspectExample
+from gen_msa.students.common.arrays import ArrayCollator, Array
+from gen_msa.students.common.keeping import StudentConfig, load_config
 
-NAME = "onnx.json"
-GRAPH = "model.onnx"
-_MEND = "export it again with gen-msa export DIR --onnx"
+METADATA_FILE = "onnx.json"
+GRAPH_FILE = "model.onnx"
+_HINT = "export it again with gen-msa export DIR --onnx"
 
 
-class Facts(settings.Settings):
+class OnnxMetadata(settings.Settings):
     """What `onnx.json` says."""
 
     precision: Literal["float32", "int8"]
     opset: int
-    made_with: dict[str, str]
+    package_versions: dict[str, str]
     """Package -> version."""
     student_revision: str
     """sha256 of the manifest of the folder that was exported."""
-    probed: int
+    rows_compared: int
     """Rows that both were asked."""
     lengths: tuple[int, int]
     """Tokens of the shortest and the longest of them."""
     batches: tuple[int, ...]
     """Numbers of rows read together."""
-    logits_off: float
+    max_logit_diff: float
     """Largest difference of a logit between the graph and the student."""
-    probability_off: float
+    max_probability_diff: float
     """Largest difference of a probability."""
     agreement: float
     """Share of the rows on which both say the same label."""
 
 
 @dataclass(frozen=True)
-class Graph:
+class OnnxStudent:
     """A student's graph, ready to read."""
 
-    kept: Kept
-    facts: Facts
-    arranger: Arranger
+    config: StudentConfig
+    metadata: OnnxMetadata
+    collator: ArrayCollator
     session: Any
     revision: str
     """sha256 of the folder's manifest: of every byte of it."""
 
-    def logits(self, rows: Sequence[Row]) -> Array:
+    def logits(self, rows: Sequence[AspectExample]) -> Array:
         """(rows, classes), all read together."""
-        found = self.arranger.arrays(rows)
-        fed = {f"x_{k}": v for k, v in found.x.items()}
-        fed |= {f"mask_{k}": v for k, v in found.mask.items()}
-        fed |= {f"present_{k}": v for k, v in found.present.items()}
-        wanted = {i.name for i in self.session.get_inputs()}
-        logits: Array = self.session.run(["logits"], {k: v for k, v in fed.items() if k in wanted})[
+        arrays = self.collator.collate(rows)
+        feeds = {f"x_{k}": v for k, v in arrays.inputs.items()}
+        feeds |= {f"mask_{k}": v for k, v in arrays.mask.items()}
+        feeds |= {f"present_{k}": v for k, v in arrays.present.items()}
+        input_names = {i.name for i in self.session.get_inputs()}
+        logits: Array = self.session.run(["logits"], {k: v for k, v in feeds.items() if k in input_names})[
             0
         ]
         return logits
 
-    def probabilities(self, rows: Sequence[Row], *, together: int = 64) -> list[list[float]]:
+    def predict_probabilities(self, rows: Sequence[AspectExample], *, batch_size: int = 64) -> list[list[float]]:
         """For each row the probability of each class; NaN where its logits are not finite.
 
         Rows of like length are read together, at most `together`; those of an int8 graph alone.
         """
-        if self.facts.precision == "int8":
-            together = 1
-        lengths = [self.arranger.length(r) for r in rows]
+        if self.metadata.precision == "int8":
+            batch_size = 1
+        lengths = [self.collator.length(r) for r in rows]
         order = sorted(range(len(rows)), key=lambda i: lengths[i])
-        found: list[list[float]] = [[]] * len(rows)
-        for at in range(0, len(order), together):
-            some = order[at : at + together]
-            shares = softmax(self.logits([rows[i] for i in some])).tolist()
-            for i, row in zip(some, shares, strict=True):
-                found[i] = row
-        return found
+        results: list[list[float]] = [[]] * len(rows)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            probs = softmax(self.logits([rows[i] for i in indices])).tolist()
+            for i, row in zip(indices, probs, strict=True):
+                results[i] = row
+        return results
 
 
-def open_graph(folder: Path) -> Graph:
+def load_onnx_student(folder: Path) -> OnnxStudent:
     """The graph of a sealed folder.
 
     Raises `UserError` for a folder that is not as it was sealed or holds another thing, and
     `MissingExtra` without onnxruntime.
     """
-    kept, tokenizer = sealed(folder, _MEND)
+    config, tokenizer = load_config(folder, _HINT)
     try:
-        facts = Facts.model_validate_json((folder / NAME).read_bytes())
+        metadata = OnnxMetadata.model_validate_json((folder / METADATA_FILE).read_bytes())
     except (OSError, ValidationError) as e:
-        why = jsonl.reason_of(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} holds no exported student: {why}", mend=_MEND) from None
-    arranger = arranged(tokenizer, kept)
-    session = open_session(folder / GRAPH)
-    _check_names(folder, session, arranger)
-    return Graph(kept, facts, arranger, session, manifest.sha256(folder / manifest.NAME))
+        reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
+        raise UserError(f"{folder} holds no exported student: {reason}", hint=_HINT) from None
+    collator = array_collator_for(tokenizer, config)
+    session = open_session(folder / GRAPH_FILE)
+    _check_names(folder, session, collator)
+    return OnnxStudent(config, metadata, collator, session, manifest.sha256(folder / manifest.MANIFEST_NAME))
 
 
-def arranged(tokenizer: str, kept: Kept) -> Arranger:
+def array_collator_for(tokenizer: str, config: StudentConfig) -> ArrayCollator:
     """The arranger of a kept student."""
-    return Arranger(
+    return ArrayCollator(
         tokenizer,
-        max_length=kept.max_length,
-        mask_labels=kept.mask_labels,
-        widths={m: n for m, n in kept.width.items() if m != "text"},
-        joined=bool(kept.cues) and "context" not in kept.width,
+        max_length=config.max_length,
+        mask_labels=config.mask_labels,
+        widths={m: n for m, n in config.width.items() if m != "text"},
+        append_context=bool(config.cues) and "context" not in config.width,
     )
 
 
@@ -145,22 +145,22 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # the library's errors share no narrower base
-        said = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path} cannot be opened as a graph: {said}", mend=_MEND) from None
+        message = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise UserError(f"{path} cannot be opened as a graph: {message}", hint=_HINT) from None
 
 
 def softmax(logits: Array) -> Array:
     """Probabilities in float64; a row with a logit that is no finite number is NaN throughout."""
-    wide = logits.astype(numpy.float64)
-    wide[~numpy.isfinite(wide).all(1)] = numpy.nan
-    raised = numpy.exp(wide - wide.max(1, keepdims=True))
-    shares: Array = raised / raised.sum(1, keepdims=True)
-    return shares
+    logits64 = logits.astype(numpy.float64)
+    logits64[~numpy.isfinite(logits64).all(1)] = numpy.nan
+    exps = numpy.exp(logits64 - logits64.max(1, keepdims=True))
+    probs: Array = exps / exps.sum(1, keepdims=True)
+    return probs
 
 
-def _check_names(folder: Path, session: Any, arranger: Arranger) -> None:
-    modalities = {"text", *arranger.widths}
-    known = {f"{of}_{m}" for of in ("x", "mask", "present") for m in modalities} | {"mask_aspect"}
-    asks = {i.name for i in session.get_inputs()}
-    if not asks <= known or [o.name for o in session.get_outputs()] != ["logits"]:
-        raise UserError(f"{folder / GRAPH} is the graph of something else", mend=_MEND)
+def _check_names(folder: Path, session: Any, collator: ArrayCollator) -> None:
+    modalities = {"text", *collator.widths}
+    allowed = {f"{kind}_{m}" for kind in ("x", "mask", "present") for m in modalities} | {"mask_aspect"}
+    input_names = {i.name for i in session.get_inputs()}
+    if not input_names <= allowed or [o.name for o in session.get_outputs()] != ["logits"]:
+        raise UserError(f"{folder / GRAPH_FILE} is the graph of something else", hint=_HINT)

@@ -33,28 +33,28 @@ from safetensors.torch import load as loads
 from safetensors.torch import save as dumps
 
 from gen_msa import ledger
-from gen_msa.chat import Picture
+from gen_msa.chat import ImageInput
 from gen_msa.errors import UserError
-from gen_msa.media import PictureLimits, PictureProblem, admit, digest, load
-from gen_msa.media.paths import inside
+from gen_msa.media import ImageLimits, ImageError, open_image, digest, load_image
+from gen_msa.media.paths import resolve_inside
 from gen_msa.towers import packaged
-from gen_msa.towers.shelf import Shelf, bound
+from gen_msa.towers.shelf import LruDiskCache, max_cache_bytes
 from gen_msa.types import Media, Post
 
 if TYPE_CHECKING:
-    from gen_msa.towers.efficientnet_lite import Tower
+    from gen_msa.towers.efficientnet_lite import EfficientNetLite
 
-WORDS = ("text", "context")
+TEXT_MODALITIES = ("text", "context")
 """Modalities that are made of words: never a matter of this file."""
-NAME = "picture"
+MODALITY = "picture"
 GRID = 4
 """A picture is GRID x GRID steps."""
-_LIMITS = PictureLimits()
+_LIMITS = ImageLimits()
 _log = logging.getLogger("gen_msa.students")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ModalityInputs:
     """Of one post."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -63,91 +63,91 @@ class Inputs:
     """Modality -> why something that the post names could not be read."""
 
 
-def inputs(posts: Sequence[Post], root: Path, names: Sequence[str]) -> list[Inputs]:
+def load_modalities(posts: Sequence[Post], root: Path, names: Sequence[str]) -> list[ModalityInputs]:
     """For each post, in order, what it has of the modalities `names`; words are passed over.
 
     Nothing below `root` is opened that a path leads out of. A file that cannot be read is a
     problem of its post alone.
     """
-    wanted = [n for n in names if n not in WORDS]
-    found = [Inputs() for _ in posts]
-    for name in wanted:
-        if name == NAME:
-            look(posts, root, found)
+    modalities = [n for n in names if n not in TEXT_MODALITIES]
+    results = [ModalityInputs() for _ in posts]
+    for name in modalities:
+        if name == MODALITY:
+            extract_image_features(posts, root, results)
         else:
-            read(posts, root, name, found)
-    return found
+            load_features(posts, root, name, results)
+    return results
 
 
-def widths(names: Sequence[str], found: Sequence[Inputs]) -> dict[str, int]:
+def feature_widths(names: Sequence[str], results: Sequence[ModalityInputs]) -> dict[str, int]:
     """Modality -> width of its features, from the first post that has it."""
-    told: dict[str, int] = {}
+    width_by_modality: dict[str, int] = {}
     for name in names:
-        shapes = (i.tensors[name].shape for i in found if name in i.tensors)
+        shapes = (i.tensors[name].shape for i in results if name in i.tensors)
         if (shape := next(shapes, None)) is not None:
-            told[name] = int(shape[1])
-    return told
+            width_by_modality[name] = int(shape[1])
+    return width_by_modality
 
 
-def read(posts: Sequence[Post], root: Path, name: str, found: Sequence[Inputs]) -> None:
+def load_features(posts: Sequence[Post], root: Path, name: str, results: Sequence[ModalityInputs]) -> None:
     """Add to `found[i]` the features `name` of `posts[i]`, where it has any.
 
     A path that leads out of `root`, a file or tensor that cannot be read, and numbers that are not
     finite are a problem of the post alone.
     """
-    wanted: dict[str, list[tuple[int, str]]] = {}
+    entries_by_path: dict[str, list[tuple[int, str]]] = {}
     for i, post in enumerate(posts):
-        if (media := _of(post, name)) is not None:
-            wanted.setdefault(media.path, []).append((i, media.key or ""))
-    for path, places in wanted.items():
+        if (media := _find_media(post, name)) is not None:
+            entries_by_path.setdefault(media.path, []).append((i, media.key or ""))
+    for path, entries in entries_by_path.items():
         try:
-            opened = _opened(path, root)
-        except (PictureProblem, SafetensorError, OSError) as e:
-            for i, _ in places:
-                found[i].problems[name] = f"{path}: {e}"
+            handle = _open_file(path, root)
+        except (ImageError, SafetensorError, OSError) as e:
+            for i, _ in entries:
+                results[i].problems[name] = f"{path}: {e}"
             continue
-        with opened as file:
-            for i, key in places:
-                _add(file, key, found[i], name, path)
+        with handle as file:
+            for i, key in entries:
+                _add_tensor(file, key, results[i], name, path)
 
 
-def _of(post: Post, name: str) -> Media | None:
-    mine = (
+def _find_media(post: Post, name: str) -> Media | None:
+    matching = (
         m
         for m in post.media
         if m.kind == "features" and m.key is not None and m.key.partition("/")[0] == name
     )
-    return next(mine, None)
+    return next(matching, None)
 
 
-def _opened(path: str, root: Path) -> Any:
-    real = inside(path, root)
+def _open_file(path: str, root: Path) -> Any:
+    resolved = resolve_inside(path, root)
     # A pipe would be waited for, and a folder is no file.
-    if not real.is_file():
+    if not resolved.is_file():
         raise FileNotFoundError("there is no such file")
-    return safe_open(real, framework="pt")
+    return safe_open(resolved, framework="pt")
 
 
-def _add(file: Any, key: str, into: Inputs, name: str, path: str) -> None:
+def _add_tensor(file: Any, key: str, post_inputs: ModalityInputs, name: str, path: str) -> None:
     try:
         tensor = file.get_tensor(key)
     except SafetensorError as e:
-        into.problems[name] = f"{path}: {e}"
+        post_inputs.problems[name] = f"{path}: {e}"
         return
     tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
-    why = ""
+    problem = ""
     if tensor.ndim != 2 or not tensor.numel():
-        why = f"{key} is {' x '.join(map(str, tensor.shape))}, not steps x width"
+        problem = f"{key} is {' x '.join(map(str, tensor.shape))}, not steps x width"
     elif tensor.is_complex() or not torch.isfinite(tensor.float()).all():
-        why = f"{key} holds what is no finite number"
-    if why:
-        into.problems[name] = f"{path}: {why}"
+        problem = f"{key} holds what is no finite number"
+    if problem:
+        post_inputs.problems[name] = f"{path}: {problem}"
     else:
-        into.tensors[name] = tensor.to(torch.float32, copy=True)
+        post_inputs.tensors[name] = tensor.to(torch.float32, copy=True)
 
 
-def look(
-    posts: Sequence[Post], root: Path, found: Sequence[Inputs], eyes: "Eyes | None" = None
+def extract_image_features(
+    posts: Sequence[Post], root: Path, results: Sequence[ModalityInputs], extractor: "ImageFeatureExtractor | None" = None
 ) -> None:
     """Add to `found[i]` the features of the first picture of `posts[i]`, if it has one.
 
@@ -155,29 +155,29 @@ def look(
     the packaged ones. Posts of one picture share one tensor. Raises `UserError` when the package
     of weights is missing, or the cache folder cannot be written.
     """
-    seen: dict[str, torch.Tensor] = {}
-    for post, into in zip(posts, found, strict=True):
+    in_memory: dict[str, torch.Tensor] = {}
+    for post, post_inputs in zip(posts, results, strict=True):
         media = next((m for m in post.media if m.kind == "image"), None)
         if media is None:
             continue
-        eyes = eyes or packaged_eyes(packaged.cache_folder())
+        extractor = extractor or packaged_extractor(packaged.cache_folder())
         try:
-            into.tensors[NAME] = eyes.see(media, root, seen)
-        except PictureProblem as problem:
-            into.problems[NAME] = str(problem)
+            post_inputs.tensors[MODALITY] = extractor.extract(media, root, in_memory)
+        except ImageError as problem:
+            post_inputs.problems[MODALITY] = str(problem)
 
 
 @functools.cache
-def packaged_eyes(cache: Path) -> "Eyes":
+def packaged_extractor(cache: Path) -> "ImageFeatureExtractor":
     """The packaged tower, loaded once; what it sees is kept below `cache`."""
-    tower = packaged.efficientnet(packaged.VISION.needed(), GRID)
-    return Eyes(tower, cache / "pictures")
+    tower = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
+    return ImageFeatureExtractor(tower, cache / "pictures")
 
 
-class Eyes:
+class ImageFeatureExtractor:
     """A frozen tower and what it said, in a folder that several processes may share."""
 
-    def __init__(self, tower: "Tower", folder: Path) -> None:
+    def __init__(self, tower: "EfficientNetLite", folder: Path) -> None:
         """`tower`: in evaluation mode, as it stays; `folder` is made when first written to.
 
         Raises `UserError` where its bound is no number.
@@ -186,75 +186,75 @@ class Eyes:
 
         from gen_msa.towers.efficientnet_lite import image_processor
 
-        self.shelf = Shelf(folder, bound())
-        self.made = 0
+        self.cache = LruDiskCache(folder, max_cache_bytes())
+        self.computed = 0
         """Pictures that were shown to the tower, not recalled."""
         self._tower = tower
-        self._pixels = image_processor(tower.config)
+        self._processor = image_processor(tower.config)
         self._lock = threading.Lock()
         weights = {k: v.contiguous() for k, v in tower.state_dict().items()}
-        self._base = {
+        self._key_fields = {
             "tower": hashlib.sha256(dumps(weights)).hexdigest(),
             "settings": tower.config.to_json_string(),
-            "pixels": self._pixels.to_json_string(),
+            "pixels": self._processor.to_json_string(),
             "limits": _LIMITS.model_dump_json(),
             "transformers": transformers.__version__,
         }
 
-    def see(self, media: Media, root: Path, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+    def extract(self, media: Media, root: Path, in_memory: dict[str, torch.Tensor]) -> torch.Tensor:
         """Features of a picture, (steps, width); `seen` holds, by hash, those at hand already.
 
         Raises `PictureProblem`, and `UserError` when they cannot be kept.
         """
         with self._lock:
             sha = digest(media, root, _LIMITS)
-            said = self._known(sha, seen)
-            if said is None:
-                picture = admit(media, root, _LIMITS)
+            features = self._lookup(sha, in_memory)
+            if features is None:
+                image = open_image(media, root, _LIMITS)
                 # What comes by an address is known by its bytes only now.
-                sha = picture.sha256
-                said = self._known(sha, seen)
-                said = self._shown(picture) if said is None else said
-            seen[sha] = said
-            return said
+                sha = image.sha256
+                features = self._lookup(sha, in_memory)
+                features = self._compute(image) if features is None else features
+            in_memory[sha] = features
+            return features
 
-    def name(self, sha: str) -> str:
+    def file_name(self, sha: str) -> str:
         """The file of a picture's features; `sha` is the hash of the picture's bytes."""
-        return f"{ledger.key({**self._base, 'picture': sha})}.safetensors"
+        return f"{ledger.hash_key({**self._key_fields, 'picture': sha})}.safetensors"
 
-    def _known(self, sha: str, seen: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        return seen[sha] if sha in seen else self._recalled(sha)
+    def _lookup(self, sha: str, in_memory: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        return in_memory[sha] if sha in in_memory else self._load(sha)
 
-    def _recalled(self, sha: str) -> torch.Tensor | None:
-        name = self.name(sha)
+    def _load(self, sha: str) -> torch.Tensor | None:
+        name = self.file_name(sha)
         try:
-            data = self.shelf.get(name)
+            data = self.cache.get(name)
             if data is None:
                 return None
-            kept = loads(data)
-            features, told = kept[NAME], bytes(kept["sha256"].tolist())
-            if _hash(features) != told:
+            stored = loads(data)
+            features, digest_stored = stored[MODALITY], bytes(stored["sha256"].tolist())
+            if _features_sha256(features) != digest_stored:
                 raise ValueError("its contents are not what was written")
         except (SafetensorError, OSError, KeyError, ValueError) as e:
-            _log.warning("%s is spoilt and made again: %s", self.shelf.path(name), e)
+            _log.warning("%s is spoilt and made again: %s", self.cache.path(name), e)
             return None
         return features.float()
 
-    def _shown(self, picture: Picture) -> torch.Tensor:
-        pixels = self._pixels(load(picture), return_tensors="pt")["pixel_values"]
+    def _compute(self, image: ImageInput) -> torch.Tensor:
+        pixels = self._processor(load_image(image), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
-            said = self._tower(pixels).last_hidden_state[0].half().contiguous()
-        kept = {NAME: said, "sha256": torch.tensor(list(_hash(said)), dtype=torch.uint8)}
+            features = self._tower(pixels).last_hidden_state[0].half().contiguous()
+        stored = {MODALITY: features, "sha256": torch.tensor(list(_features_sha256(features)), dtype=torch.uint8)}
         try:
-            self.shelf.put(self.name(picture.sha256), dumps(kept))
+            self.cache.put(self.file_name(image.sha256), dumps(stored))
         except OSError as e:
             raise UserError(
-                f"features of pictures cannot be kept in {self.shelf.folder}: {e}",
-                mend="set GEN_MSA_CACHE to a folder that can be written",
+                f"features of pictures cannot be kept in {self.cache.folder}: {e}",
+                hint="set GEN_MSA_CACHE to a folder that can be written",
             ) from None
-        self.made += 1
-        return said.float()
+        self.computed += 1
+        return features.float()
 
 
-def _hash(features: torch.Tensor) -> bytes:
+def _features_sha256(features: torch.Tensor) -> bytes:
     return hashlib.sha256(features.numpy().tobytes()).digest()

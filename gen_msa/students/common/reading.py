@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from gen_msa.students.base import Row, Student
-from gen_msa.students.common.collating import Words
+from gen_msa.students.base import AspectExample, Model
+from gen_msa.students.common.collating import Collator
 
 
-def probabilities(
-    student: Student, collate: Words, rows: Sequence[Row], *, together: int = 64
+def predict_probabilities(
+    student: Model, collator: Collator, rows: Sequence[AspectExample], *, batch_size: int = 64
 ) -> list[list[float]]:
     """For each row the probability of each class; NaN where the student's logits are not finite.
 
@@ -27,15 +27,15 @@ def probabilities(
     device = next(module.parameters()).device
     module.eval()
     try:
-        lengths = [collate.length(r) for r in rows]
+        lengths = [collator.length(r) for r in rows]
         order = sorted(range(len(rows)), key=lambda i: lengths[i])
-        found: list[list[float]] = [[]] * len(rows)
-        for at in range(0, len(order), together):
-            some = order[at : at + together]
+        results: list[list[float]] = [[]] * len(rows)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
             with torch.no_grad():
-                logits = student(collate([rows[i] for i in some]).to(device)).logits
-            for i, row in zip(some, logits.double().softmax(-1).tolist(), strict=True):
-                found[i] = row
-        return found
+                logits = student(collator([rows[i] for i in indices]).to(device)).logits
+            for i, row in zip(indices, logits.double().softmax(-1).tolist(), strict=True):
+                results[i] = row
+        return results
     finally:
         module.train(was_training)

@@ -13,21 +13,21 @@ from pathlib import Path
 
 from gen_msa import jsonl, manifest
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.students.base import Row
+from gen_msa.students.base import AspectExample
 from gen_msa.students.common import graphs
-from gen_msa.students.common.keeping import Opened, open_student
-from gen_msa.students.exporting.comparing import Compared, compare, probe_rows
+from gen_msa.students.common.keeping import LoadedStudent, load_student
+from gen_msa.students.exporting.comparing import GraphComparison, compare_outputs, probe_rows
 
-ALLOWED = 1e-4
+MAX_LOGIT_DIFF = 1e-4
 """Largest difference of a logit in float32."""
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_COPIED = ("student.json", "tokenizer.json")
-_ALONG = ("figures.json", "recipe.yaml")
+_REQUIRED_FILES = ("student.json", "tokenizer.json")
+_OPTIONAL_FILES = ("figures.json", "recipe.yaml")
 
 
-def export(
-    folder: Path, out: Path, *, int8: bool = False, rows: Sequence[Row] = ()
-) -> graphs.Facts:
+def export_student(
+    folder: Path, out: Path, *, int8: bool = False, rows: Sequence[AspectExample] = ()
+) -> graphs.OnnxMetadata:
     """Write the student in `folder` to `out` as one graph; in 8 bits with `int8`.
 
     The graph that was written is read back and asked about `rows` and rows of our own. Raises
@@ -38,86 +38,86 @@ def export(
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "onnx")
-    if (folder / graphs.NAME).is_file():
-        raise UserError(f"{folder} is exported already", mend="name the student's own folder")
-    if out.exists() and not (out / graphs.NAME).is_file():
-        raise UserError(f"{out} is there and was not made by export", mend="name another: --out")
-    opened = open_student(folder)
-    if "context" in opened.kept.width:
+    if (folder / graphs.METADATA_FILE).is_file():
+        raise UserError(f"{folder} is exported already", hint="name the student's own folder")
+    if out.exists() and not (out / graphs.METADATA_FILE).is_file():
+        raise UserError(f"{out} is there and was not made by export", hint="name another: --out")
+    loaded = load_student(folder)
+    if "context" in loaded.config.width:
         raise UserError(f"{folder} reads contexts: it is a teacher, and never reads alone")
-    asked = probe_rows(opened.kept, rows)
+    compared_rows = probe_rows(loaded.config, rows)
     try:
-        with manifest.staged(out) as draft:
-            for name in _COPIED:
-                shutil.copyfile(folder / name, draft / name)
-            for name in _ALONG:
+        with manifest.atomic_directory(out) as staging:
+            for name in _REQUIRED_FILES:
+                shutil.copyfile(folder / name, staging / name)
+            for name in _OPTIONAL_FILES:
                 if (folder / name).is_file():
-                    shutil.copyfile(folder / name, draft / name)
-            _write_graph(opened, asked, draft / graphs.GRAPH, int8=int8)
-            facts = _checked(opened, asked, draft, int8=int8)
-            with jsonl.whole(draft / graphs.NAME) as f:
-                f.write(facts.model_dump_json(indent=1).encode())
-            (draft / "README.md").write_text(_card(folder, facts), encoding="utf-8")
+                    shutil.copyfile(folder / name, staging / name)
+            _write_graph(loaded, compared_rows, staging / graphs.GRAPH_FILE, int8=int8)
+            metadata = _verify(loaded, compared_rows, staging, int8=int8)
+            with jsonl.atomic_write(staging / graphs.METADATA_FILE) as f:
+                f.write(metadata.model_dump_json(indent=1).encode())
+            (staging / "README.md").write_text(_render_card(folder, metadata), encoding="utf-8")
     except OSError as e:
-        raise UserError(f"{out} cannot be written: {e}", mend="free space, or name --out") from None
-    return facts
+        raise UserError(f"{out} cannot be written: {e}", hint="free space, or name --out") from None
+    return metadata
 
 
-def _write_graph(opened: Opened, rows: Sequence[Row], path: Path, *, int8: bool) -> None:
+def _write_graph(loaded: LoadedStudent, rows: Sequence[AspectExample], path: Path, *, int8: bool) -> None:
     from gen_msa.students.exporting import tracing
 
     # Any size of an example that is 1 would be taken for always 1.
-    example = sorted(rows, key=opened.collate.length)[-3:]
-    tracing.trace(opened.student, opened.collate(example), path)
+    example = sorted(rows, key=loaded.collator.length)[-3:]
+    tracing.export_graph(loaded.student, loaded.collator(example), path)
     if int8:
-        whole = path.with_suffix(".float32")
-        path.rename(whole)
-        tracing.quantise(whole, path)
-        whole.unlink()
+        float32_path = path.with_suffix(".float32")
+        path.rename(float32_path)
+        tracing.quantize_int8(float32_path, path)
+        float32_path.unlink()
 
 
-def _checked(opened: Opened, rows: Sequence[Row], draft: Path, *, int8: bool) -> graphs.Facts:
+def _verify(loaded: LoadedStudent, rows: Sequence[AspectExample], staging: Path, *, int8: bool) -> graphs.OnnxMetadata:
     """The facts of a graph that was read back. Raises `UserError` when it is too far off."""
-    tokenizer = (draft / "tokenizer.json").read_text(encoding="utf-8")
-    session = graphs.open_session(draft / graphs.GRAPH)
-    blank = Compared((0, 0), (), 0.0, 0.0, 0.0)
-    facts = _facts(opened, rows, blank, int8=int8)
-    arranger = graphs.arranged(tokenizer, opened.kept)
-    found = compare(opened, graphs.Graph(opened.kept, facts, arranger, session, ""), rows)
-    allowed = float("inf") if int8 else ALLOWED
-    if not found.logits_off <= allowed:  # NaN is not
+    tokenizer = (staging / "tokenizer.json").read_text(encoding="utf-8")
+    session = graphs.open_session(staging / graphs.GRAPH_FILE)
+    empty = GraphComparison((0, 0), (), 0.0, 0.0, 0.0)
+    metadata = _metadata(loaded, rows, empty, int8=int8)
+    collator = graphs.array_collator_for(tokenizer, loaded.config)
+    comparison = compare_outputs(loaded, graphs.OnnxStudent(loaded.config, metadata, collator, session, ""), rows)
+    tolerance = float("inf") if int8 else MAX_LOGIT_DIFF
+    if not comparison.max_logit_diff <= tolerance:  # NaN is not
         raise UserError(
-            f"the graph does not answer as the student does: a logit is {found.logits_off:.3g} off",
-            mend="tell us which student this is; nothing was written",
+            f"the graph does not answer as the student does: a logit is {comparison.max_logit_diff:.3g} off",
+            hint="tell us which student this is; nothing was written",
         )
-    return _facts(opened, rows, found, int8=int8)
+    return _metadata(loaded, rows, comparison, int8=int8)
 
 
-def _facts(opened: Opened, rows: Sequence[Row], found: Compared, *, int8: bool) -> graphs.Facts:
+def _metadata(loaded: LoadedStudent, rows: Sequence[AspectExample], comparison: GraphComparison, *, int8: bool) -> graphs.OnnxMetadata:
     from gen_msa.students.exporting.tracing import OPSET
 
-    return graphs.Facts(
+    return graphs.OnnxMetadata(
         precision="int8" if int8 else "float32",
         opset=OPSET,
-        made_with={p: version(p) for p in ("torch", *_PACKAGES)},
-        student_revision=opened.revision,
-        probed=len(rows),
-        **found._asdict(),
+        package_versions={p: version(p) for p in ("torch", *_PACKAGES)},
+        student_revision=loaded.revision,
+        rows_compared=len(rows),
+        **comparison._asdict(),
     )
 
 
-def _card(folder: Path, facts: graphs.Facts) -> str:
+def _render_card(folder: Path, metadata: graphs.OnnxMetadata) -> str:
     """The student's own card, and what became of it."""
-    own = folder / "README.md"
-    told = own.read_text(encoding="utf-8").rstrip() + "\n\n" if own.is_file() else ""
-    packages = ", ".join(f"{k} {v}" for k, v in facts.made_with.items())
-    alone = ", each alone" if facts.precision == "int8" else ""
-    return told + (
+    card_path = folder / "README.md"
+    card = card_path.read_text(encoding="utf-8").rstrip() + "\n\n" if card_path.is_file() else ""
+    packages = ", ".join(f"{k} {v}" for k, v in metadata.package_versions.items())
+    batching_note = ", each alone" if metadata.precision == "int8" else ""
+    return card + (
         f"## As an ONNX graph\n\n"
-        f"`model.onnx`, {facts.precision}, opset {facts.opset}, made of the student with revision "
-        f"`{facts.student_revision[:12]}` by {packages}.\n\n"
-        f"Read back and asked about {facts.probed} rows of {facts.lengths[0]} to "
-        f"{facts.lengths[1]} tokens{alone}: {100 * facts.agreement:.1f} % have the student's "
-        f"label; logits are at most {facts.logits_off:.2g} off, probabilities "
-        f"{facts.probability_off:.2g}.\n\nThe figures above are those of the student itself.\n"
+        f"`model.onnx`, {metadata.precision}, opset {metadata.opset}, made of the student with revision "
+        f"`{metadata.student_revision[:12]}` by {packages}.\n\n"
+        f"Read back and asked about {metadata.rows_compared} rows of {metadata.lengths[0]} to "
+        f"{metadata.lengths[1]} tokens{batching_note}: {100 * metadata.agreement:.1f} % have the student's "
+        f"label; logits are at most {metadata.max_logit_diff:.2g} off, probabilities "
+        f"{metadata.max_probability_diff:.2g}.\n\nThe figures above are those of the student itself.\n"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen_msa.cues.parsing import candidates
+from gen_msa.cues.parsing import aspect_candidates
 from gen_msa.types import Post
 
 pytestmark = pytest.mark.models
@@ -18,44 +18,44 @@ POSTS = [
 
 
 def terms(post: Post, **options: int) -> list[str]:
-    return [a.term for a in candidates([post], **options)[0]]
+    return [a.term for a in aspect_candidates([post], **options)[0]]
 
 
-def test_things_are_proposed_in_the_order_of_the_text() -> None:
+def test_candidates_are_in_text_order() -> None:
     assert terms(POSTS[0]) == ["battery life", "screen", "Pixel"]
 
 
-def test_junk_pronouns_mentions_and_times_are_not_proposed() -> None:
+def test_junk_pronouns_mentions_and_times_are_not_candidates() -> None:
     assert not {"RT", "@joe", "joe", "she", "it", "http://t.co/abc"} & set(terms(POSTS[1]))
-    found = terms(POSTS[2])
-    assert "Ada Lovelace" in found
-    assert "London" in found
-    assert not {"RT", "joe", "Tuesday", "$ 3", "amp"} & set(found)
+    names = terms(POSTS[2])
+    assert "Ada Lovelace" in names
+    assert "London" in names
+    assert not {"RT", "joe", "Tuesday", "$ 3", "amp"} & set(names)
 
 
-def test_a_thing_named_often_is_proposed_once() -> None:
-    found = [t.lower() for t in terms(POSTS[5])]
-    assert found.count("soup") <= 1
-    assert len(found) == len(set(found))
+def test_repeated_noun_is_one_candidate() -> None:
+    names = [t.lower() for t in terms(POSTS[5])]
+    assert names.count("soup") <= 1
+    assert len(names) == len(set(names))
 
 
-def test_every_place_is_exact_and_none_overlap() -> None:
-    for post, found in zip(POSTS, candidates(POSTS), strict=True):
+def test_candidates_have_exact_disjoint_offsets() -> None:
+    for post, aspects in zip(POSTS, aspect_candidates(POSTS), strict=True):
         end = 0
-        for a in found:
+        for a in aspects:
             assert a.start is not None
             assert a.start >= end
             assert post.text[a.start : a.start + len(a.term)] == a.term
             end = a.start + len(a.term)
 
 
-def test_no_more_are_proposed_than_asked_for() -> None:
+def test_candidates_are_limited_to_maximum() -> None:
     text = "The menu is fine. The waiter is fine. The soup is fine. The bread is fine."
     post = Post(id="1", text=text)
-    assert len(terms(post, most=3)) == 3
-    assert terms(post, most=3) == terms(post)[:3]
+    assert len(terms(post, max_candidates=3)) == 3
+    assert terms(post, max_candidates=3) == terms(post)[:3]
 
 
-def test_an_empty_text_has_no_candidates() -> None:
-    assert candidates([POSTS[3]]) == [()]
-    assert candidates([]) == []
+def test_empty_text_has_no_candidates() -> None:
+    assert aspect_candidates([POSTS[3]]) == [()]
+    assert aspect_candidates([]) == []

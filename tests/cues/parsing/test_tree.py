@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.cues.parsing.tree import Tree, from_parse, usable
+from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse, is_usable
 from gen_msa.types import Parse, Token
 from tests.cues.parsing.trees import SCREEN_CLEARNLP, SCREEN_UNIVERSAL, post_of, tree_of, trees
 
 
-def heads_of(tree: Tree) -> dict[str, str]:
+def heads_of(tree: DependencyTree) -> dict[str, str]:
     return {
         f"{w}{i}": f"{tree.lower[h]}{h}" if h >= 0 else ""
         for i, (w, h) in enumerate(zip(tree.lower, tree.heads, strict=True))
@@ -17,7 +17,7 @@ def heads_of(tree: Tree) -> dict[str, str]:
 
 
 @given(trees())
-def test_a_tree_stays_a_forest_whatever_is_lifted(tree: Tree) -> None:
+def test_promoting_content_heads_keeps_forest(tree: DependencyTree) -> None:
     for i in range(len(tree.heads)):
         steps = 0
         while i >= 0:
@@ -28,24 +28,24 @@ def test_a_tree_stays_a_forest_whatever_is_lifted(tree: Tree) -> None:
     assert sorted(below + tree.roots()) == list(range(len(tree.heads)))
 
 
-def test_both_label_schemes_give_words_of_content_the_same_heads() -> None:
-    one, other = (post_of(r) for r in (SCREEN_CLEARNLP, SCREEN_UNIVERSAL))
-    assert one.parse is not None
-    assert other.parse is not None
-    clearnlp = from_parse(one.text, one.parse)
-    universal = from_parse(other.text, other.parse)
+def test_label_schemes_give_content_words_same_heads() -> None:
+    clearnlp_post, universal_post = (post_of(r) for r in (SCREEN_CLEARNLP, SCREEN_UNIVERSAL))
+    assert clearnlp_post.parse is not None
+    assert universal_post.parse is not None
+    clearnlp = tree_from_parse(clearnlp_post.text, clearnlp_post.parse)
+    universal = tree_from_parse(universal_post.text, universal_post.parse)
     changed = [i for i in range(9) if clearnlp.heads[i] != universal.heads[i]]
     assert [clearnlp.lower[i] for i in changed] == ["but"]  # a conjunction is dropped anyway
 
 
-def test_a_preposition_is_put_below_its_object() -> None:
+def test_preposition_attaches_to_its_object() -> None:
     words, heads = ["menu", "of", "the", "place"], [-1, 0, 3, 1]
     tree = tree_of(words, heads, ["ROOT", "prep", "det", "pobj"], ["NN", "IN", "DT", "NN"])
     assert tree.heads == [-1, 3, 3, 0]
     assert tree.rels == ["ROOT", "case", "det", "pobj"]
 
 
-def test_a_preposition_before_a_clause_with_a_copula_is_put_below_its_predicate() -> None:
+def test_preposition_before_copular_clause_attaches_to_predicate() -> None:
     words = ["talk", "about", "being", "late"]
     tree = tree_of(
         words, [-1, 0, 1, 2], ["ROOT", "prep", "pcomp", "acomp"], ["VB", "IN", "VBG", "JJ"]
@@ -55,19 +55,19 @@ def test_a_preposition_before_a_clause_with_a_copula_is_put_below_its_predicate(
 
 
 @pytest.mark.parametrize(
-    ("place", "tokens"),
+    ("char_span", "tokens"),
     [((0, 3), (0, 1)), ((4, 10), (1, 2)), ((2, 6), (0, 2)), ((3, 4), (1, 1)), ((0, 10), (0, 2)),
      ((50, 60), (2, 2))],
 )  # fmt: skip
-def test_a_span_is_the_tokens_under_its_characters(
-    place: tuple[int, int], tokens: tuple[int, int]
+def test_token_span_covers_character_span(
+    char_span: tuple[int, int], tokens: tuple[int, int]
 ) -> None:
     tree = tree_of(["The", "screen"], [1, -1], ["det", "root"], ["DT", "NN"])
-    assert tree.span(*place) == tokens
+    assert tree.token_span(*char_span) == tokens
 
 
 @given(st.lists(st.integers(-1, 6), min_size=1, max_size=6))
-def test_a_parse_is_usable_only_when_its_heads_make_a_forest(heads: list[int]) -> None:
+def test_parse_is_usable_only_if_heads_form_a_forest(heads: list[int]) -> None:
     tokens = tuple(Token(text="x", start=2 * i, head=h, rel="dep") for i, h in enumerate(heads))
 
     def reaches_a_root(i: int) -> bool:
@@ -78,12 +78,12 @@ def test_a_parse_is_usable_only_when_its_heads_make_a_forest(heads: list[int]) -
                 i = heads[i]
         return i == -1
 
-    good = all(reaches_a_root(i) for i in range(len(heads)))
-    assert usable("x " * len(heads), Parse(tokens=tokens, by="hand")) == good
+    is_forest = all(reaches_a_root(i) for i in range(len(heads)))
+    assert is_usable("x " * len(heads), Parse(tokens=tokens, parser="hand")) == is_forest
 
 
-def test_a_parse_of_another_text_is_not_usable() -> None:
-    parse = Parse(tokens=(Token(text="screen", start=4, head=-1, rel="root"),), by="hand")
-    assert usable("The screen", parse)
-    assert not usable("The phone!", parse)
-    assert not usable("The screen", Parse(tokens=(), by="hand"))
+def test_parse_of_other_text_is_not_usable() -> None:
+    parse = Parse(tokens=(Token(text="screen", start=4, head=-1, rel="root"),), parser="hand")
+    assert is_usable("The screen", parse)
+    assert not is_usable("The phone!", parse)
+    assert not is_usable("The screen", Parse(tokens=(), parser="hand"))

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from gen_msa.cues.parsing.tree import Tree, grow
+from gen_msa.cues.parsing.tree import DependencyTree, build_tree
 from gen_msa.cues.parsing.words import word_set
 from gen_msa.types import Aspect, Parse, Post, Token
 
@@ -22,22 +22,22 @@ TAGS = ("NN", "VBZ", "JJ", "RB", "IN", "", "NOUN", "VERB", "ADJ")
 
 
 @st.composite
-def trees(draw: st.DrawFn, most: int = 14) -> Tree:
+def trees(draw: st.DrawFn, max_words: int = 14) -> DependencyTree:
     """Forests of up to `most` words in either scheme."""
-    n = draw(st.integers(1, most))
+    n = draw(st.integers(1, max_words))
     words = draw(st.lists(st.sampled_from(WORDS), min_size=n, max_size=n))
     rels = st.sampled_from(draw(st.sampled_from([CLEARNLP, UNIVERSAL])))
     order = draw(st.permutations(range(n)))
     heads = [-1] * n
-    for place, i in enumerate(order):
-        if place and draw(st.integers(0, 9)):
-            heads[i] = order[draw(st.integers(0, place - 1))]
+    for position, i in enumerate(order):
+        if position and draw(st.integers(0, 9)):
+            heads[i] = order[draw(st.integers(0, position - 1))]
     labels = [draw(rels) if h >= 0 else "root" for h in heads]
     return tree_of(words, heads, labels, [draw(st.sampled_from(TAGS)) for _ in words])
 
 
 @st.composite
-def trees_with_spans(draw: st.DrawFn) -> tuple[Tree, list[tuple[int, int]]]:
+def trees_with_spans(draw: st.DrawFn) -> tuple[DependencyTree, list[tuple[int, int]]]:
     """A tree and one to four spans in it, which may overlap."""
     tree = draw(trees())
     n = len(tree.heads)
@@ -46,26 +46,26 @@ def trees_with_spans(draw: st.DrawFn) -> tuple[Tree, list[tuple[int, int]]]:
     return tree, draw(st.lists(spans, min_size=1, max_size=4, unique=True))
 
 
-def tree_of(words: list[str], heads: list[int], rels: list[str], tags: list[str]) -> Tree:
+def tree_of(words: list[str], heads: list[int], rels: list[str], tags: list[str]) -> DependencyTree:
     """The tree of words written with one blank between them."""
-    ends, at = [], -1
+    ends, end = [], -1
     for word in words:
-        at += len(word) + 1
-        ends.append(at)
+        end += len(word) + 1
+        ends.append(end)
     starts = [e - len(w) for w, e in zip(words, ends, strict=True)]
-    return grow(" ".join(words), starts, ends, list(heads), list(rels), list(tags))
+    return build_tree(" ".join(words), starts, ends, list(heads), list(rels), list(tags))
 
 
 def post_of(rows: str, *terms: str, id: str = "1") -> Post:
     """A post with its parse. A row is `word head relation tag`; head counts from 1, 0 is a root."""
     cells = [row.split() for row in rows.strip().splitlines()]
     text = " ".join(word for word, *_ in cells)
-    at, tokens = 0, []
+    offset, tokens = 0, []
     for word, head, rel, tag in cells:
-        tokens.append(Token(text=word, start=at, head=int(head) - 1, rel=rel, pos=tag))
-        at += len(word) + 1
+        tokens.append(Token(text=word, start=offset, head=int(head) - 1, rel=rel, pos=tag))
+        offset += len(word) + 1
     aspects = tuple(Aspect(term=t, start=text.index(t)) for t in terms)
-    return Post(id=id, text=text, aspects=aspects, parse=Parse(tokens=tuple(tokens), by="hand"))
+    return Post(id=id, text=text, aspects=aspects, parse=Parse(tokens=tuple(tokens), parser="hand"))
 
 
 SCREEN_UNIVERSAL = """

@@ -8,7 +8,7 @@ import pytest
 
 from gen_msa.data.formats import formats
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post, Rejected, Status
-from tests.data.making import gold, picture, plain
+from tests.data.making import gold_opinion, image_media, plain_example
 
 
 def read(name: str, path: Path, records: list[dict[str, Any]]) -> list[Example | Rejected]:
@@ -22,19 +22,19 @@ def read(name: str, path: Path, records: list[dict[str, Any]]) -> list[Example |
     return as_array
 
 
-def written(name: str, path: Path, found: list[Example]) -> list[dict[str, Any]]:
-    formats[name].write(path, found)
+def write_and_load(name: str, path: Path, examples: list[Example]) -> list[dict[str, Any]]:
+    formats[name].write(path, examples)
     text = path.read_text(encoding="utf-8")
     return json.loads(text) if text.startswith("[") else [json.loads(x) for x in text.splitlines()]
 
 
-def explained() -> Example:
-    said = plain().opinions[0].model_copy(update={"explanation": "It was hot."})
-    return Example(post=plain().post, opinions=(said,))
+def example_with_explanation() -> Example:
+    opinion = plain_example().opinions[0].model_copy(update={"explanation": "It was hot."})
+    return Example(post=plain_example().post, opinions=(opinion,))
 
 
-def test_messages_show_pictures_as_parts_and_the_aspect_on_the_last_line(tmp_path: Path) -> None:
-    first, second = written("messages", tmp_path / "a.jsonl", [explained()])
+def test_messages_format_has_image_parts_and_aspect_on_last_line(tmp_path: Path) -> None:
+    first, second = write_and_load("messages", tmp_path / "a.jsonl", [example_with_explanation()])
     assert first["images"] == ["tea.jpg"]
     assert first["messages"] == [
         {
@@ -50,51 +50,51 @@ def test_messages_show_pictures_as_parts_and_the_aspect_on_the_last_line(tmp_pat
     assert (first["id"], second["id"]) == ("tea-1#1", "tea-1#2")
 
 
-def test_llava_and_sharegpt_show_one_placeholder_a_picture(tmp_path: Path) -> None:
-    two = (Media(kind="image", path="a.jpg"), Media(kind="image", path="b.jpg"))
-    post = Post(id="1", text="tea", media=two)
-    found = [Example(post=post, opinions=(Opinion(by="gold", polarity=Polarity.NEUTRAL),))]
-    (llava,) = written("llava", tmp_path / "a.json", found)
+def test_llava_and_sharegpt_write_one_placeholder_per_image(tmp_path: Path) -> None:
+    media = (Media(kind="image", path="a.jpg"), Media(kind="image", path="b.jpg"))
+    post = Post(id="1", text="tea", media=media)
+    examples = [Example(post=post, opinions=(Opinion(annotator="gold", polarity=Polarity.NEUTRAL),))]
+    (llava,) = write_and_load("llava", tmp_path / "a.json", examples)
     assert llava["image"] == ["a.jpg", "b.jpg"]
     assert llava["conversations"] == [
         {"from": "human", "value": "<image>\n<image>\ntea"},
         {"from": "gpt", "value": "neutral"},
     ]
-    (share,) = written("sharegpt", tmp_path / "b.json", found)
-    assert share["images"] == ["a.jpg", "b.jpg"]
-    assert share["messages"][0] == {"role": "user", "content": "<image>\n<image>\ntea"}
+    (sharegpt,) = write_and_load("sharegpt", tmp_path / "b.json", examples)
+    assert sharegpt["images"] == ["a.jpg", "b.jpg"]
+    assert sharegpt["messages"][0] == {"role": "user", "content": "<image>\n<image>\ntea"}
 
 
-def test_a_later_mention_is_told_from_the_first(tmp_path: Path) -> None:
+def test_second_mention_of_term_is_numbered(tmp_path: Path) -> None:
     aspects = (Aspect(term="tea", start=0), Aspect(term="tea", start=9))
     post = Post(id="1", text="tea, not tea", aspects=aspects)
-    records = written("llava", tmp_path / "a.json", [Example(post=post)])
-    said = [r["conversations"][0]["value"] for r in records]
-    assert [s.partition("Aspect: ")[2] for s in said] == ["tea", "tea (mention 2)"]
+    records = write_and_load("llava", tmp_path / "a.json", [Example(post=post)])
+    texts = [r["conversations"][0]["value"] for r in records]
+    assert [s.partition("Aspect: ")[2] for s in texts] == ["tea", "tea (mention 2)"]
 
 
-def test_some_records_of_a_post_may_be_dropped(tmp_path: Path) -> None:
+def test_records_of_a_post_may_be_dropped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    first, second = written("messages", path, [plain()])
+    first, second = write_and_load("messages", path, [plain_example()])
     assert read("messages", path, [second]) == [
-        Example(post=plain().post, opinions=plain().opinions[1:])
+        Example(post=plain_example().post, opinions=plain_example().opinions[1:])
     ]
-    assert read("messages", path, [first, second]) == [plain()]
+    assert read("messages", path, [first, second]) == [plain_example()]
 
 
-def test_an_edited_chat_is_refused_until_the_field_of_the_house_is_dropped(
+def test_edited_chat_is_rejected_unless_gen_msa_field_is_removed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.json"
-    (first, _) = written("llava", path, [plain()])
+    (first, _) = write_and_load("llava", path, [plain_example()])
     first["conversations"][1]["value"] = "neutral"
-    (bad,) = read("llava", path, [first])
-    assert isinstance(bad, Rejected)
-    assert "gen_msa differ" in bad.reason
+    (rejected,) = read("llava", path, [first])
+    assert isinstance(rejected, Rejected)
+    assert "gen_msa differ" in rejected.reason
     del first["gen_msa"]
-    (good,) = read("llava", path, [first])
-    assert isinstance(good, Example)
-    assert good.opinions[0].polarity is Polarity.NEUTRAL
+    (accepted,) = read("llava", path, [first])
+    assert isinstance(accepted, Example)
+    assert accepted.opinions[0].polarity is Polarity.NEUTRAL
 
 
 USER = {"role": "user", "content": "<image>What a cup!"}
@@ -129,28 +129,28 @@ FOREIGN = [
 
 @pytest.mark.parametrize("name", ["messages", "llava", "sharegpt"])
 @pytest.mark.parametrize("record", FOREIGN)
-def test_a_foreign_chat_is_a_post_and_a_gold_opinion(
+def test_foreign_chat_becomes_post_with_gold_opinion(
     name: str, record: dict[str, Any], tmp_path: Path
 ) -> None:
     (row,) = read(name, tmp_path / "a.json", [record])
-    said = Opinion(by="gold", polarity=Polarity.POSITIVE, raw="Positive.")
-    post = Post(id="a-1", text="What a cup!", media=picture("a.jpg"))
-    assert row == Example(post=post, opinions=(said,))
+    opinion = Opinion(annotator="gold", polarity=Polarity.POSITIVE, raw="Positive.")
+    post = Post(id="a-1", text="What a cup!", media=image_media("a.jpg"))
+    assert row == Example(post=post, opinions=(opinion,))
     path = tmp_path / "again.json"
     formats[name].write(path, [row])
     assert list(formats[name].read(path)) == [row]
 
 
-def test_an_answer_that_is_no_polarity_is_kept_unread(tmp_path: Path) -> None:
+def test_non_polarity_answer_is_kept_as_unparsed(tmp_path: Path) -> None:
     chat = [USER, {"role": "assistant", "content": "It is not bad."}]
     (row,) = read("messages", tmp_path / "a.json", [{"messages": chat, "images": "a.jpg"}])
     assert isinstance(row, Example)
-    assert row.opinions == (Opinion(by="gold", raw="It is not bad.", status=Status.UNPARSED),)
+    assert row.opinions == (Opinion(annotator="gold", raw="It is not bad.", status=Status.UNPARSED),)
 
 
-def test_earlier_turns_and_other_keys_go_to_meta(tmp_path: Path) -> None:
+def test_earlier_turns_and_extra_keys_go_to_meta(tmp_path: Path) -> None:
     turns = [("system", "Be brief."), ("human", "Hi"), ("gpt", "Hello"), ("human", "good tea")]
-    chat = [{"from": who, "value": text} for who, text in turns]
+    chat = [{"from": role, "value": text} for role, text in turns]
     (row,) = read(
         "sharegpt", tmp_path / "a.json", [{"id": 5, "conversations": chat, "city": "Rome"}]
     )
@@ -178,23 +178,23 @@ def test_earlier_turns_and_other_keys_go_to_meta(tmp_path: Path) -> None:
         ({"messages": "tea"}, "messages: Input should be a valid array"),
     ],
 )
-def test_a_chat_that_cannot_be_read_is_set_aside(
+def test_malformed_chat_is_rejected(
     record: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    good = {"messages": [{"role": "user", "content": "tea"}]}
-    first, bad, last = read("messages", tmp_path / "a.json", [good, record, good])
+    accepted = {"messages": [{"role": "user", "content": "tea"}]}
+    first, rejected, last = read("messages", tmp_path / "a.json", [accepted, record, accepted])
     assert isinstance(first, Example)
     assert isinstance(last, Example)
-    assert isinstance(bad, Rejected)
-    assert bad.line == 2 or "JSON" not in bad.reason
-    assert reason in bad.reason
+    assert isinstance(rejected, Rejected)
+    assert rejected.line == 2 or "JSON" not in rejected.reason
+    assert reason in rejected.reason
 
 
-def test_a_chat_about_an_aspect_keeps_everything_said(tmp_path: Path) -> None:
-    aspect = plain().post.aspects[0]
-    said = Opinion(by="bot", aspect=aspect, raw="who knows", status=Status.EMPTY, score=0.5)
-    found = [plain().adding(said, gold(Aspect(term="soup"), "neutral"))]
+def test_chat_round_trip_keeps_all_opinions_of_an_aspect(tmp_path: Path) -> None:
+    aspect = plain_example().post.aspects[0]
+    opinion = Opinion(annotator="bot", aspect=aspect, raw="who knows", status=Status.EMPTY, score=0.5)
+    examples = [plain_example().with_opinions(opinion, gold_opinion(Aspect(term="soup"), "neutral"))]
     path = tmp_path / "a.json"
     for name in ("messages", "llava", "sharegpt"):
-        formats[name].write(path, found)
-        assert list(formats[name].read(path)) == found
+        formats[name].write(path, examples)
+        assert list(formats[name].read(path)) == examples

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.data.formats import formats
-from gen_msa.data.formats._locate import locate
+from gen_msa.data.formats._locate import locate_aspects
 from gen_msa.errors import UserError
-from gen_msa.types import WHOLE_POST, Aspect, Example, Post, Rejected
-from tests.data.making import gold, picture
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Post, Rejected
+from tests.data.making import gold_opinion, image_media
 
 
 def read(path: Path, *lines: str) -> list[Example | Rejected]:
@@ -20,13 +20,13 @@ def read(path: Path, *lines: str) -> list[Example | Rejected]:
     return list(formats["jsonl"].read(path))
 
 
-def one(path: Path, line: str) -> Example:
+def read_one(path: Path, line: str) -> Example:
     (row,) = read(path, line)
     assert isinstance(row, Example), row
     return row
 
 
-def test_a_missing_id_is_file_and_line(tmp_path: Path) -> None:
+def test_missing_id_is_file_stem_and_line_number(tmp_path: Path) -> None:
     rows = read(tmp_path / "mine.jsonl", '{"text": "tea"}', "", '{"text": "", "id": 7}')
     assert [r.post for r in rows if isinstance(r, Example)] == [
         Post(id="mine-1", text="tea"),
@@ -43,13 +43,13 @@ def test_a_missing_id_is_file_and_line(tmp_path: Path) -> None:
         '{"id": "1", "text": "tea", "media": [{"kind": "image", "path": "a.jpg"}]}',
     ],
 )
-def test_pictures_are_named_in_any_of_these_ways(row: str, tmp_path: Path) -> None:
-    assert one(tmp_path / "m.jsonl", row).post == Post(id="1", text="tea", media=picture("a.jpg"))
+def test_image_field_accepts_all_spellings(row: str, tmp_path: Path) -> None:
+    assert read_one(tmp_path / "m.jsonl", row).post == Post(id="1", text="tea", media=image_media("a.jpg"))
 
 
-def test_words_get_their_places_in_order_of_mention(tmp_path: Path) -> None:
+def test_aspects_are_located_in_order_of_mention(tmp_path: Path) -> None:
     row = '{"text": "tea, Tea, tea", "aspects": ["tea", "Tea", "tea", "wine"]}'
-    assert one(tmp_path / "m.jsonl", row).post.aspects == (
+    assert read_one(tmp_path / "m.jsonl", row).post.aspects == (
         Aspect(term="tea", start=0),
         Aspect(term="Tea", start=5),
         Aspect(term="tea", start=10),
@@ -57,24 +57,24 @@ def test_words_get_their_places_in_order_of_mention(tmp_path: Path) -> None:
     )
 
 
-def test_a_given_start_is_kept_and_null_means_no_place(tmp_path: Path) -> None:
+def test_explicit_start_is_kept_and_null_means_unlocated(tmp_path: Path) -> None:
     aspects = '[{"term": "tea", "start": 4}, {"term": "tea", "start": null}]'
     row = f'{{"text": "tea tea", "aspects": {aspects}}}'
-    assert one(tmp_path / "m.jsonl", row).post.aspects == (
+    assert read_one(tmp_path / "m.jsonl", row).post.aspects == (
         Aspect(term="tea", start=4),
         Aspect(term="tea"),
     )
 
 
-def test_labels_become_gold_opinions_and_other_keys_meta(tmp_path: Path) -> None:
+def test_labels_become_gold_opinions_and_extra_keys_meta(tmp_path: Path) -> None:
     aspects = '[{"term": "tea", "polarity": "positive"}]'
     row = f'{{"text": "tea", "polarity": "Neutral", "likes": 3, "aspects": {aspects}}}'
-    found = one(tmp_path / "m.jsonl", row)
-    assert found.opinions == (
-        gold(Aspect(term="tea", start=0), "positive"),
-        gold(WHOLE_POST, "neutral"),
+    example = read_one(tmp_path / "m.jsonl", row)
+    assert example.opinions == (
+        gold_opinion(Aspect(term="tea", start=0), "positive"),
+        gold_opinion(OVERALL_ASPECT, "neutral"),
     )
-    assert found.post.meta == {"likes": 3}
+    assert example.post.meta == {"likes": 3}
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,20 @@ def test_labels_become_gold_opinions_and_other_keys_meta(tmp_path: Path) -> None
         ("tea", "Invalid JSON"),
     ],
 )
-def test_a_bad_line_is_set_aside_with_its_reason(row: str, reason: str, tmp_path: Path) -> None:
-    good, bad, also_good = read(tmp_path / "m.jsonl", '{"text": "a"}', row, '{"text": "b"}')
-    assert isinstance(good, Example)
-    assert isinstance(also_good, Example)
-    assert isinstance(bad, Rejected)
-    assert (bad.line, bad.raw) == (2, row)
-    assert reason in bad.reason
+def test_bad_line_is_rejected_with_reason(row: str, reason: str, tmp_path: Path) -> None:
+    accepted, rejected, also_accepted = read(tmp_path / "m.jsonl", '{"text": "a"}', row, '{"text": "b"}')
+    assert isinstance(accepted, Example)
+    assert isinstance(also_accepted, Example)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, rejected.raw) == (2, row)
+    assert reason in rejected.reason
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
-    assert one(tmp_path / "m.jsonl", '\ufeff{"text": "tea"}').post.text == "tea"
+def test_byte_order_mark_is_stripped(tmp_path: Path) -> None:
+    assert read_one(tmp_path / "m.jsonl", '\ufeff{"text": "tea"}').post.text == "tea"
 
 
-def test_a_parquet_table_of_ones_own_is_read_like_lines_of_ones_own(tmp_path: Path) -> None:
+def test_simple_parquet_rows_are_read_like_jsonl_rows(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     rows = [
         {"text": "tea tea", "aspects": ["tea", "tea"], "image": "a.jpg", "likes": 3},
@@ -113,16 +113,16 @@ def test_a_parquet_table_of_ones_own_is_read_like_lines_of_ones_own(tmp_path: Pa
         {"text": "soup", "aspects": None, "image": None, "likes": None},
     ]
     pq.write_table(pa.Table.from_pylist(rows), path)
-    first, bad, last = formats["parquet"].read(path)
+    first, rejected, last = formats["parquet"].read(path)
     assert isinstance(first, Example)
     assert (first.post.id, first.post.meta) == ("mine-1", {"likes": 3})
     assert [a.start for a in first.post.aspects] == [0, 4]
-    assert isinstance(bad, Rejected)
-    assert (bad.line, "text" in bad.reason) == (2, True)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, "text" in rejected.reason) == (2, True)
     assert last == Example(post=Post(id="mine-3", text="soup"))
 
 
-def test_what_is_not_parquet_or_has_no_text_is_an_error(tmp_path: Path) -> None:
+def test_invalid_parquet_or_missing_text_column_raises(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     path.write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
@@ -132,7 +132,7 @@ def test_what_is_not_parquet_or_has_no_text_is_an_error(tmp_path: Path) -> None:
         list(formats["parquet"].read(path))
 
 
-def test_a_damaged_row_group_is_set_aside_and_the_next_is_read(tmp_path: Path) -> None:
+def test_damaged_row_group_is_rejected_and_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     posts = [Example(post=Post(id=str(i), text=f"tea {i * 7919}")) for i in range(1200)]
     formats["parquet"].write(path, posts)
@@ -141,19 +141,19 @@ def test_a_damaged_row_group_is_set_aside_and_the_next_is_read(tmp_path: Path) -
     raw[offset + 30 : offset + 90] = bytes(60)
     path.write_bytes(raw)
     rows = list(formats["parquet"].read(path))
-    bad = [r for r in rows if isinstance(r, Rejected)]
-    assert len(bad) == 1
-    assert "rows 501 to 1000 cannot be read" in bad[0].reason
+    rejected = [r for r in rows if isinstance(r, Rejected)]
+    assert len(rejected) == 1
+    assert "rows 501 to 1000 cannot be read" in rejected[0].reason
     assert [r for r in rows if isinstance(r, Example)] == posts[:500] + posts[1000:]
 
 
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=3), max_size=5))
-def test_a_located_aspect_stands_where_it_says_and_no_place_is_taken_twice(
+def test_locate_aspects_returns_true_and_unique_offsets(
     text: str, terms: list[str]
 ) -> None:
-    found = locate(text, terms)
-    assert [a.term for a in found] == terms
-    placed = [a for a in found if a.start is not None]
-    assert all(text[a.start : a.end] == a.term for a in placed)
-    assert len(set(placed)) == len(placed)
-    assert all(a.start is not None for a in found if a.term in text and terms.count(a.term) == 1)
+    aspects = locate_aspects(text, terms)
+    assert [a.term for a in aspects] == terms
+    located = [a for a in aspects if a.start is not None]
+    assert all(text[a.start : a.end] == a.term for a in located)
+    assert len(set(located)) == len(located)
+    assert all(a.start is not None for a in aspects if a.term in text and terms.count(a.term) == 1)

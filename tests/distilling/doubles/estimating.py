@@ -3,28 +3,28 @@
 import torch
 from torch import nn
 
-from gen_msa.students import Output, Phase, students
+from gen_msa.students import Output, Phase, models
 
 
-@students.register
-class Estimating(nn.Module):
+@models.register
+class TwoOptimizers(nn.Module):
     """Guesses of each post's mean word vector what the hidden layer knows of it."""
 
     reads = ("text",)
 
-    def __init__(self, sizes, width=8):
+    def __init__(self, input_dims, width=8):
         super().__init__()
-        self.sizes, self.numbers = sizes, {"width": width}
-        self.words = nn.Embedding(sizes.width["text"], width)
+        self.sizes, self.numbers = input_dims, {"width": width}
+        self.embedding = nn.Embedding(input_dims.width["text"], width)
         self.body = nn.Linear(width, width)
-        self.head = nn.Linear(width, sizes.classes)
+        self.head = nn.Linear(width, input_dims.classes)
         self.estimator = nn.Linear(width, width)
-        self.seen = []
+        self.estimator_weights = []
 
     def phases(self, epoch):
         return (
             Phase("estimator", ("estimator.",), loss="likelihood"),
-            Phase("main", ("words.", "body.", "head.")),
+            Phase("main", ("embedding.", "body.", "head.")),
         )
 
     def warm_up(self):
@@ -32,9 +32,9 @@ class Estimating(nn.Module):
 
     def forward(self, batch):
         mask = batch.mask["text"].unsqueeze(-1)
-        words = (self.words(batch.x["text"]) * mask).sum(1) / mask.sum(1)
-        hidden = torch.tanh(self.body(words))
+        mean_embedding = (self.embedding(batch.inputs["text"]) * mask).sum(1) / mask.sum(1)
+        hidden = torch.tanh(self.body(mean_embedding))
         if self.training:
-            self.seen.append(self.estimator.weight.detach().clone())
-        off = (self.estimator(hidden) - words).square().mean()
-        return Output(self.head(hidden), losses={"likelihood": off, "information": 0.5 * off})
+            self.estimator_weights.append(self.estimator.weight.detach().clone())
+        error = (self.estimator(hidden) - mean_embedding).square().mean()
+        return Output(self.head(hidden), losses={"likelihood": error, "information": 0.5 * error})

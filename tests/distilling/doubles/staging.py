@@ -3,25 +3,25 @@
 import torch
 from torch import nn
 
-from gen_msa.students import Output, Phase, students
+from gen_msa.students import Output, Phase, models
 
 
-@students.register
-class Staging(nn.Module):
+@models.register
+class TwoStage(nn.Module):
     """In its second stage the body stands still, and draws nothing."""
 
     reads = ("text",)
 
-    def __init__(self, sizes, width=8, first=1):
+    def __init__(self, input_dims, width=8, first_stage_epochs=1):
         super().__init__()
-        self.sizes, self.numbers, self.first = sizes, {"width": width, "first": first}, first
-        self.words = nn.Embedding(sizes.width["text"], width)
+        self.sizes, self.numbers, self.first_stage_epochs = input_dims, {"width": width, "first_stage_epochs": first_stage_epochs_stage_epochs}, first_stage_epochs
+        self.embedding = nn.Embedding(input_dims.width["text"], width)
         self.body = nn.Linear(width, width)
-        self.head = nn.Linear(width, sizes.classes)
+        self.head = nn.Linear(width, input_dims.classes)
 
     def phases(self, epoch):
-        if epoch < self.first:
-            return (Phase("body", ("words.", "body."), loss="rebuilt"),)
+        if epoch < self.first_stage_epochs:
+            return (Phase("body", ("embedding.", "body."), loss="rebuilt"),)
         return (Phase("head", ("head.",)),)
 
     def warm_up(self):
@@ -29,6 +29,6 @@ class Staging(nn.Module):
 
     def forward(self, batch):
         mask = batch.mask["text"].unsqueeze(-1)
-        words = (self.words(batch.x["text"]) * mask).sum(1) / mask.sum(1)
-        hidden = torch.tanh(self.body(words))
-        return Output(self.head(hidden), losses={"rebuilt": (hidden - words).square().mean()})
+        mean_embedding = (self.embedding(batch.inputs["text"]) * mask).sum(1) / mask.sum(1)
+        hidden = torch.tanh(self.body(mean_embedding))
+        return Output(self.head(hidden), losses={"rebuilt": (hidden - mean_embedding).square().mean()})

@@ -1,21 +1,21 @@
 """Self-MM that falls over once, in a given epoch, as if its process had been stopped."""
 
-from gen_msa.students import students
+from gen_msa.students import models
 from gen_msa.students.self_mm import SelfMm
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """It fell over."""
 
 
-@students.register
-class Stopping(SelfMm):
+@models.register
+class CrashingSelfMm(SelfMm):
     """`at`: the epoch in which the next one falls; None: it does not."""
 
-    at = None
+    crash_epoch = None
 
-    def learned(self, batch, said, epoch):
-        super().learned(batch, said, epoch)
-        if epoch == Stopping.at:
-            Stopping.at = None
-            raise Stopped
+    def on_step_end(self, batch, output, epoch):
+        super().on_step_end(batch, output, epoch)
+        if epoch == CrashingSelfMm.crash_epoch:
+            CrashingSelfMm.crash_epoch = None
+            raise Interrupted

@@ -9,111 +9,111 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gen_msa import builtin
-from gen_msa.evaluating.costing import Asked, CostSettings, Lap, Ran, costs, spread
-from gen_msa.evaluating.costing.machine import Meter, machine, peak_megabytes
-from gen_msa.evaluating.costing.measuring import costing
-from gen_msa.evaluating.costing.shipping import megabytes
-from gen_msa.ledger import key
-from gen_msa.readers import ReaderSettings, make
+from gen_msa.evaluating.costing import CostTarget, CostSettings, Measurement, BenchmarkResult, measure_costs, sample_evenly
+from gen_msa.evaluating.costing.machine import EnergyMeter, describe_machine, peak_memory_mb
+from gen_msa.evaluating.costing.measuring import summarize_cost
+from gen_msa.evaluating.costing.shipping import model_size_mb
+from gen_msa.ledger import hash_key
+from gen_msa.readers import PredictorSettings, make
 from tests.evaluating.phones import example
 
 POSTS = [example(i, "neutral").post for i in range(9)]
-FACTS = {"revision": "1"}
+FINGERPRINT = {"revision": "1"}
 
 
-def asked(reader, **more):
-    return Asked(reader, ReaderSettings(reader=reader), **more)
+def cost_target(model, **options):
+    return CostTarget(model, PredictorSettings(model=model), **options)
 
 
-def ran(*laps, error="", facts=FACTS):
-    return Ran(laps, key(facts), "a machine", error)
+def benchmark_result(*measurements, error="", fingerprint=FINGERPRINT):
+    return BenchmarkResult(measurements, hash_key(fingerprint), "a machine", error)
 
 
-def lap(cpu, wall, joules=None, peak=50.0):
-    return Lap(4, 4, cpu, wall, peak, joules)
+def measurement(cpu, wall, joules=None, peak=50.0):
+    return Measurement(4, 4, cpu, wall, peak, joules)
 
 
-def test_figures_are_medians_with_the_least_and_the_most_lap():
-    laps = [lap(c, w, 8.0, p) for c, w, p in [(1, 2, 50), (2, 4, 60), (9, 40, 55)]]
-    found = costing(ran(*laps), asked("echo", facts=FACTS))
-    rate, cpu = found.figures["posts_per_second"], found.figures["cpu_seconds"]
+def test_cost_metrics_are_medians_with_min_and_max():
+    measurements = [measurement(c, w, 8.0, p) for c, w, p in [(1, 2, 50), (2, 4, 60), (9, 40, 55)]]
+    cost = summarize_cost(benchmark_result(*measurements), asked("echo", fingerprint=FINGERPRINT))
+    rate, cpu = cost.metrics["posts_per_second"], cost.metrics["cpu_seconds"]
     assert (rate.value, rate.low, rate.high, rate.n) == (1.0, 0.1, 2.0, 4)
     assert (cpu.value, cpu.low, cpu.high) == (500.0, 250.0, 2250.0)
-    assert found.figures["peak_megabytes"].value == 60
-    assert found.figures["joules"].value == 2000.0
-    assert found.figures["megabytes"].value == 0.0
-    assert (found.posts, found.laps, found.machine) == (4, 3, "a machine")
-    assert found.reader_sha256 == key(FACTS)
+    assert cost.metrics["peak_megabytes"].value == 60
+    assert cost.metrics["joules"].value == 2000.0
+    assert cost.metrics["megabytes"].value == 0.0
+    assert (cost.posts, cost.laps, cost.machine) == (4, 3, "a machine")
+    assert cost.fingerprint_sha256 == hash_key(FINGERPRINT)
 
 
-def test_energy_that_is_not_told_is_not_guessed():
-    found = costing(ran(lap(1, 1, 8.0), lap(1, 1)), asked("echo")).figures["joules"]
-    assert (found.value, found.note) == (None, "not measurable here")
+def test_energy_is_missing_when_one_measurement_lacks_it():
+    energy = summarize_cost(benchmark_result(measurement(1, 1, 8.0), measurement(1, 1)), cost_target("echo")).metrics["joules"]
+    assert (energy.value, energy.note) == (None, "not measurable here")
 
 
-def test_the_cost_of_another_reader_stands_beside_no_figure():
-    found = costing(ran(lap(1, 1)), asked("echo", facts={"revision": "2"}))
-    assert found.figures == {}
-    assert "not the one whose answers were measured" in found.note
+def test_cost_of_another_fingerprint_has_no_metrics():
+    cost = summarize_cost(benchmark_result(measurement(1, 1)), asked("echo", fingerprint={"revision": "2"}))
+    assert cost.metrics == {}
+    assert "not the one whose answers were measured" in cost.note
 
 
-def test_a_failure_is_told_with_its_error():
-    found = costing(ran(lap(1, 1), error="ValueError: cold"), asked("echo", facts=FACTS))
-    assert (found.figures, found.note) == ({}, "failed: ValueError: cold")
+def test_failed_benchmark_reports_its_error():
+    cost = summarize_cost(benchmark_result(measurement(1, 1), error="ValueError: cold"), asked("echo", fingerprint=FINGERPRINT))
+    assert (cost.metrics, cost.note) == ({}, "failed: ValueError: cold")
 
 
-def test_what_works_elsewhere_has_no_cpu_time_of_its_own():
-    found = costing(ran(lap(1, 2)), asked("http:http://127.0.0.1:9/v1#m")).figures
-    assert found["posts_per_second"].value == 2.0
+def test_out_of_process_model_has_no_cpu_time():
+    cost_metrics = summarize_cost(benchmark_result(measurement(1, 2)), cost_target("http:http://127.0.0.1:9/v1#m")).metrics
+    assert cost_metrics["posts_per_second"].value == 2.0
     for name in ("cpu_seconds", "peak_megabytes"):
-        assert found[name].value is None
-        assert "its server" in found[name].note
-    assert found["megabytes"].note == "not known"
+        assert cost_metrics[name].value is None
+        assert "its server" in cost_metrics[name].note
+    assert cost_metrics["megabytes"].note == "not known"
 
 
-def test_costs_of_all_readers_recorded_ones_and_failing_ones_among_them(tmp_path):
-    known = make(ReaderSettings(reader="echo"), tmp_path).fingerprint()
-    readers = [
-        asked("echo", facts=known),
-        asked("majority:posts.jsonl"),
-        asked("file:x.jsonl"),
-        asked("student:nowhere"),
+def test_measure_costs_covers_recorded_and_failing_models(tmp_path):
+    fingerprint = make(PredictorSettings(model="echo"), tmp_path).fingerprint()
+    targets = [
+        asked("echo", fingerprint=fingerprint),
+        cost_target("majority:posts.jsonl"),
+        cost_target("recorded:x.jsonl"),
+        cost_target("student:nowhere"),
     ]
-    found = costs(CostSettings(posts=3), readers, POSTS, tmp_path)
-    assert list(found) == [a.name for a in readers]
-    assert (found["echo"].posts, found["echo"].laps) == (3, 5)
-    assert found["echo"].figures["posts_per_second"].value > 0
-    assert found["echo"].reader_sha256 == key(known)
-    assert "1 thread of" in found["echo"].machine
-    assert {found[a.name].note for a in readers[1:3]} == {"recorded: no cost of its own"}
-    assert "failed: no folder 'nowhere'" in found["student:nowhere"].note
+    benchmarks = measure_costs(CostSettings(posts=3), targets, POSTS, tmp_path)
+    assert list(benchmarks) == [a.name for a in targets]
+    assert (benchmarks["echo"].posts, benchmarks["echo"].laps) == (3, 5)
+    assert benchmarks["echo"].metrics["posts_per_second"].value > 0
+    assert benchmarks["echo"].fingerprint_sha256 == hash_key(fingerprint)
+    assert "1 thread of" in benchmarks["echo"].machine
+    assert {benchmarks[a.name].note for a in targets[1:3]} == {"recorded: no cost of its own"}
+    assert "failed: no folder 'nowhere'" in benchmarks["student:nowhere"].note
 
 
-def test_fewer_than_five_laps_are_refused():
+def test_cost_settings_reject_fewer_than_five_repeats():
     with pytest.raises(ValidationError):
-        CostSettings(posts=1, laps=4)
+        CostSettings(posts=1, repeats=4)
 
 
 @given(st.integers(0, 60), st.integers(0, 80))
-def test_posts_are_spread_over_the_whole_data(most, rows):
-    found = spread(range(rows), most)
-    assert len(found) == min(most, rows) == len(set(found))
-    gaps = [b - a for a, b in itertools.pairwise(found)]
+def test_sample_evenly_spans_all_rows(limit, rows):
+    sampled = sample_evenly(range(rows), limit)
+    assert len(sampled) == min(limit, rows) == len(set(sampled))
+    gaps = [b - a for a, b in itertools.pairwise(sampled)]
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def zone(root: Path, number: int, name: str, now: int, end: int = 1000) -> None:
+def write_powercap_zone(root: Path, number: int, name: str, energy_uj: int, max_range_uj: int = 1000) -> None:
     folder = root / f"intel-rapl:{number}"
     folder.mkdir()
-    for file, said in (("name", name), ("energy_uj", now), ("max_energy_range_uj", end)):
-        (folder / file).write_text(f"{said}\n")
+    for file, content in (("name", name), ("energy_uj", energy_uj), ("max_energy_range_uj", max_range_uj)):
+        (folder / file).write_text(f"{content}\n")
 
 
-def test_energy_is_that_of_all_packages_and_counters_may_begin_again(tmp_path):
-    zone(tmp_path, 0, "package-0", 900)
-    zone(tmp_path, 1, "package-1", 10)
-    zone(tmp_path, 2, "psys", 5)
-    meter = Meter.open(tmp_path)
+def test_energy_meter_sums_packages_and_handles_counter_wrap(tmp_path):
+    write_powercap_zone(tmp_path, 0, "package-0", 900)
+    write_powercap_zone(tmp_path, 1, "package-1", 10)
+    write_powercap_zone(tmp_path, 2, "psys", 5)
+    meter = EnergyMeter.open(tmp_path)
     before = meter.read()
     assert before == (900, 10)
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("99\n")
@@ -121,34 +121,34 @@ def test_energy_is_that_of_all_packages_and_counters_may_begin_again(tmp_path):
     assert meter.joules(before, meter.read()) == pytest.approx((200 + 20) / 1e6)
 
 
-def test_a_counter_that_cannot_be_read_means_no_energy(tmp_path):
-    zone(tmp_path, 0, "package-0", 900)
-    zone(tmp_path, 1, "package-1", 900)
+def test_energy_is_none_when_a_counter_is_unreadable(tmp_path):
+    write_powercap_zone(tmp_path, 0, "package-0", 900)
+    write_powercap_zone(tmp_path, 1, "package-1", 900)
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
     for root in (tmp_path, tmp_path / "nowhere"):
-        meter = Meter.open(root)
+        meter = EnergyMeter.open(root)
         assert meter.joules(meter.read(), meter.read()) is None
 
 
-def test_the_size_is_that_of_files_that_are_read(tmp_path):
+def test_model_size_counts_only_loaded_files(tmp_path):
     student = tmp_path / "s"
     (student / "checkpoints").mkdir(parents=True)
     for name, size in (("model.safetensors", 3_000_000), ("notes.md", 500), ("old.bin", 900)):
         (student / name).write_bytes(bytes(size))
     (student / "checkpoints" / "model.safetensors").write_bytes(bytes(700))
-    facts = '{"width": {"text": 9}}'
-    (student / "student.json").write_text(facts)
-    assert megabytes(f"student:{student}") == (3_000_000 + len(facts)) / 1e6
-    assert megabytes("echo") == 0.0
-    assert megabytes("http:http://127.0.0.1:9/v1#m") is None
+    config_json = '{"width": {"text": 9}}'
+    (student / "student.json").write_text(config_json)
+    assert model_size_mb(f"student:{student}") == (3_000_000 + len(config_json)) / 1e6
+    assert model_size_mb("echo") == 0.0
+    assert model_size_mb("http:http://127.0.0.1:9/v1#m") is None
 
 
 @pytest.mark.models
-def test_the_builtin_reader_is_its_weights_and_its_adapter():
+def test_builtin_size_is_weights_plus_adapter():
     weights = sum(p.stat().st_size for p in builtin.weights_files()) / 1e6
-    assert weights < megabytes("builtin") < weights + 200
+    assert weights < model_size_mb("builtin") < weights + 200
 
 
-def test_the_machine_says_what_it_is():
-    assert "gen_msa" in machine()
-    assert peak_megabytes() > 10
+def test_describe_machine_names_the_package():
+    assert "gen_msa" in describe_machine()
+    assert peak_memory_mb() > 10

@@ -9,88 +9,88 @@ from functools import partial
 
 import pytest
 
-from gen_msa.evaluating.costing import Contender, race, racing
-from gen_msa.ledger import key
-from tests.evaluating.costing.doubles import Counting, Failing, refused
+from gen_msa.evaluating.costing import BenchmarkTask, benchmark, racing
+from gen_msa.ledger import hash_key
+from tests.evaluating.costing.doubles import CountingPredictor, FailingPredictor, fail_to_build
 from tests.evaluating.phones import example
 
 POSTS = [example(i, "neutral").post for i in range(4)]
 
 
-def lines(log):
+def read_log(log):
     return [line.split() for line in log.read_text("utf-8").splitlines()]
 
 
-def test_every_lap_reads_every_post_afresh_after_one_that_warms_up(tmp_path):
+def test_benchmark_repeats_all_posts_after_one_warm_up(tmp_path):
     log = tmp_path / "log"
-    made = [Contender(n, partial(Counting, log), POSTS, chunk=3) for n in "ab"]
-    ran = race(made, 5)
-    read = lines(log)
-    per_process = Counter((pid, post) for pid, post, *_ in read)
-    assert len({pid for pid, *_ in read}) == 2
+    tasks = [BenchmarkTask(n, partial(CountingPredictor, log), POSTS, chunk=3) for n in "ab"]
+    results = benchmark(tasks, 5)
+    calls = read_log(log)
+    per_process = Counter((pid, post) for pid, post, *_ in calls)
+    assert len({pid for pid, *_ in calls}) == 2
     assert set(per_process.values()) == {6}
-    assert [len(r.laps) for r in ran.values()] == [5, 5]
-    assert {(lap.posts, lap.opinions) for r in ran.values() for lap in r.laps} == {(4, 4)}
-    assert {size for _, _, size, _ in read} == {"3", "1"}
-    assert {threads for *_, threads in read} == {"1"}
+    assert [len(r.measurements) for r in results.values()] == [5, 5]
+    assert {(measurement.n_posts, measurement.n_opinions) for r in results.values() for measurement in r.measurements} == {(4, 4)}
+    assert {size for _, _, size, _ in calls} == {"3", "1"}
+    assert {threads for *_, threads in calls} == {"1"}
 
 
-@pytest.mark.parametrize(("together", "changes"), [(True, 11), (False, 1)])
-def test_readers_take_turns_lap_by_lap_unless_memory_is_short(tmp_path, together, changes):
+@pytest.mark.parametrize(("interleaved", "changes"), [(True, 11), (False, 1)])
+def test_benchmark_interleaves_models_or_runs_them_in_turn(tmp_path, interleaved, changes):
     log = tmp_path / "log"
-    race([Contender(n, partial(Counting, log), POSTS) for n in "ab"], 5, together=together)
-    who = [pid for pid, *_ in lines(log)]
-    assert sum(a != b for a, b in itertools.pairwise(who)) == changes
+    benchmark([BenchmarkTask(n, partial(CountingPredictor, log), POSTS) for n in "ab"], 5, interleaved=interleaved)
+    pids = [pid for pid, *_ in read_log(log)]
+    assert sum(a != b for a, b in itertools.pairwise(pids)) == changes
 
 
-def test_a_reader_that_works_ten_times_as_long_costs_ten_times_as_much(tmp_path):
+def test_measured_cpu_time_scales_with_work(tmp_path):
     log = tmp_path / "log"
     times = {"fast": 0.005, "slow": 0.05}
-    ran = race([Contender(n, partial(Counting, log, s), POSTS) for n, s in times.items()], 5)
-    fast, slow = (min(lap.cpu for lap in ran[n].laps) for n in times)
+    results = benchmark([BenchmarkTask(n, partial(CountingPredictor, log, s), POSTS) for n, s in times.items()], 5)
+    fast, slow = (min(measurement.cpu_seconds for measurement in results[n].measurements) for n in times)
     assert fast >= 4 * times["fast"]
     assert slow >= 4 * times["slow"]
     assert 5 < slow / fast < 15
-    assert all(lap.peak_mb > 10 for r in ran.values() for lap in r.laps)
-    assert ran["slow"].reader == key({"seconds": 0.05}) != ran["fast"].reader
+    assert all(measurement.peak_mb > 10 for r in results.values() for measurement in r.measurements)
+    assert results["slow"].fingerprint_sha256 == hash_key({"seconds": 0.05}) != results["fast"].fingerprint_sha256
 
 
-def test_one_that_fails_is_named_with_its_error_and_the_others_go_on(tmp_path):
+def test_benchmark_records_failures_and_continues(tmp_path):
     log = tmp_path / "log"
-    made = [
-        Contender("refused", partial(refused, log), POSTS),
-        Contender("warming", partial(Failing, log, 0), POSTS),
-        Contender("later", partial(Failing, log, 3), POSTS),
-        Contender("gone", partial(Failing, log, 2, dies=True), POSTS),
-        Contender("well", partial(Counting, log), POSTS),
+    tasks = [
+        BenchmarkTask("refused", partial(fail_to_build, log), POSTS),
+        BenchmarkTask("warming", partial(FailingPredictor, log, 0), POSTS),
+        BenchmarkTask("later", partial(FailingPredictor, log, 3), POSTS),
+        BenchmarkTask("gone", partial(FailingPredictor, log, 2, dies=True), POSTS),
+        BenchmarkTask("well", partial(CountingPredictor, log), POSTS),
     ]
-    ran = race(made, 5)
-    assert "no weights beside log" in ran["refused"].error
-    assert "mend: cook them" in ran["refused"].error
-    assert ran["warming"].error == ran["later"].error == "ValueError: the soup is cold"
-    assert ran["gone"].error == "its process ended with exit code 7"
-    assert not ran["well"].error
-    assert len(ran["well"].laps) == 5
+    results = benchmark(tasks, 5)
+    assert "no weights beside log" in results["refused"].error
+    assert "hint: cook them" in results["refused"].error
+    assert results["warming"].error == results["later"].error == "ValueError: the soup is cold"
+    assert results["gone"].error == "its process ended with exit code 7"
+    assert not results["well"].error
+    assert len(results["well"].measurements) == 5
 
 
 @pytest.mark.models
-def test_no_lap_takes_a_pictures_features_from_an_earlier_one(tmp_path, monkeypatch):
+def test_each_measurement_recomputes_image_features(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
-    from gen_msa.students.common.inputs import inputs, packaged_eyes
-    from gen_msa.towers.packaged import VISION
-    from tests.builtin.tiny_parts import picture
+    from gen_msa.students.common.inputs import load_modalities, packaged_extractor
+    from gen_msa.towers.packaged import EFFICIENTNET_LITE0
+    from tests.builtin.tiny_parts import random_image
 
-    if VISION.path() is None:
+    if EFFICIENTNET_LITE0.path() is None:
         pytest.skip("the weights of EfficientNet-Lite0 are not installed")
 
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
-    picture().save(tmp_path / "a.png")
-    post = example(0, "neutral", picture="a.png").post
-    inputs([post], tmp_path, ["picture"])
-    eyes = packaged_eyes(tmp_path / "cache")
-    for lap in range(3):
-        racing._forget(tmp_path / str(lap))
-        inputs([post], tmp_path, ["picture"])
-    assert eyes.made == 4
-    inputs([post], tmp_path, ["picture"])
-    assert eyes.made == 4
+    random_image().save(tmp_path / "a.png")
+    post = example(0, "neutral", image="a.png").post
+    load_modalities([post], tmp_path, ["image"])
+    extractor = packaged_extractor(tmp_path / "cache")
+    for repeat in range(3):
+        racing._isolate_feature_cache(tmp_path / str(repeat))
+        load_modalities([post], tmp_path, ["image"])
+    assert extractor.computed == 4
+    load_modalities([post], tmp_path, ["image"])
+    assert extractor.computed == 4

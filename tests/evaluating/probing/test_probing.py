@@ -6,109 +6,109 @@ import numpy as np
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.evaluating.probing import probe, probes
-from gen_msa.evaluating.probing._bench import Bench
-from gen_msa.evaluating.probing._figures import Ratio, values
-from gen_msa.readers import ReaderSettings, Reading, make
-from gen_msa.results import Value
+from gen_msa.evaluating.probing import run_probes, probes
+from gen_msa.evaluating.probing._bench import ProbeHarness
+from gen_msa.evaluating.probing._figures import Ratio, ratio_values
+from gen_msa.readers import PredictorSettings, Prediction, make
+from gen_msa.results import MetricValue
 from gen_msa.types import Opinion, Status
-from tests.evaluating.probing.doubles import Double, by_word, decided, gold, run, sentence
+from tests.evaluating.probing.doubles import FakePredictor, polarity_by_word, decided_examples, with_gold, run_one_probe, kettle_post
 from tests.fixtures.posts import write_posts
 
-EXAMPLES = decided(30)
-BENCH = Bench(Double(by_word), ReaderSettings(), Path(), (), seed=3, replicates=2000)
+EXAMPLES = decided_examples(30)
+HARNESS = ProbeHarness(FakePredictor(polarity_by_word), PredictorSettings(), Path(), (), seed=3, replicates=2000)
 
 
-def quoting(post, aspect):
+def quote_deciding_word(post, aspect):
     return next((w for w in ("dreadful", "splendid", "plain") if w in post.text), "")
 
 
-def explaining(post, aspect, label):
-    return f'It says "{quoting(post, aspect)}".'
+def explain_with_quote(post, aspect, label):
+    return f'It says "{quote_deciding_word(post, aspect)}".'
 
 
-def test_there_are_six_probes():
+def test_registry_lists_six_probes():
     assert probes.names() == [
-        "aspect_swap", "consistency", "cue_swap", "erasure", "picture_ablation", "simulatability",
+        "aspect_swap", "consistency", "cue_swap", "erasure", "image_ablation", "simulatability",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", probes.names())
-def test_every_probe_gives_the_figures_it_names_in_order(name):
-    reader = Double(by_word, explaining, quoting)
-    probed = run(name, reader, EXAMPLES)
-    assert list(probed.figures) == [f.name for f in probes[name].figures]
-    for value in probed.figures.values():
+def test_probe_metrics_match_declared_specs(name):
+    predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
+    result = run_one_probe(name, predictor, EXAMPLES)
+    assert list(result.metrics) == [f.name for f in probes[name].specs]
+    for value in result.metrics.values():
         assert value.value is not None or value.note
         assert value.low is None or value.low <= value.value <= value.high
 
 
 @pytest.mark.parametrize("name", ["erasure", "aspect_swap"])
-def test_the_same_seed_gives_the_same_and_the_order_of_rows_is_nothing(name):
-    def found(examples, seed):
-        reader = Double(by_word, explaining, quoting)
-        probed = run(name, reader, examples, seed=seed, limit=9)
-        return {t.post for t in probed.trials}, {k: v.value for k, v in probed.figures.items()}
+def test_probe_depends_on_seed_but_not_on_row_order(name):
+    def run_with_seed(examples, seed):
+        predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
+        result = run_one_probe(name, predictor, examples, seed=seed, limit=9)
+        return {t.post for t in result.trials}, {k: v.value for k, v in result.metrics.items()}
 
-    chosen, figures = found(EXAMPLES, 0)
-    assert (chosen, figures) == found(EXAMPLES[::-1], 0)
-    assert len(chosen) == 9
-    assert chosen != found(EXAMPLES, 1)[0]
-    assert chosen <= {t.post for t in run(name, Double(by_word, explaining, quoting), EXAMPLES,
+    sampled_posts, metrics = run_with_seed(EXAMPLES, 0)
+    assert (sampled_posts, metrics) == run_with_seed(EXAMPLES[::-1], 0)
+    assert len(sampled_posts) == 9
+    assert sampled_posts != run_with_seed(EXAMPLES, 1)[0]
+    assert sampled_posts <= {t.post for t in run_one_probe(name, FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word), EXAMPLES,
                                           limit=20).trials}  # fmt: skip
 
 
-def test_an_answer_without_a_label_is_no_row():
-    said = [Reading((Opinion(by="r", aspect=e.post.aspects[0], status=Status.EMPTY),))
+def test_probe_ignores_predictions_without_label():
+    predictions = [Prediction((Opinion(annotator="r", aspect=e.post.aspects[0], status=Status.EMPTY),))
             for e in EXAMPLES]  # fmt: skip
-    reader = Double(by_word)
-    found = probe(["aspect_swap"], reader, ReaderSettings(), EXAMPLES, said, Path())
-    assert "not applicable" in found["aspect_swap"].figures["followed"].note
-    assert reader.asked == []
+    predictor = FakePredictor(polarity_by_word)
+    results = run_probes(["aspect_swap"], predictor, PredictorSettings(), EXAMPLES, predictions, Path())
+    assert "not applicable" in results["aspect_swap"].metrics["followed"].note
+    assert predictor.received_posts == []
 
 
-def test_a_reader_that_only_repeats_a_file_cannot_be_asked_anew(tmp_path):
-    reader = Double(by_word, explaining, quoting)
-    said = [e.adding(*reader.opinion(e.post, e.post.aspects[0]) and
-                     (reader.opinion(e.post, e.post.aspects[0]),)) for e in EXAMPLES]  # fmt: skip
+def test_probe_is_undefined_for_recorded_predictions(tmp_path):
+    predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
+    recorded = [e.with_opinions(*predictor.opinion(e.post, e.post.aspects[0]) and
+                     (predictor.opinion(e.post, e.post.aspects[0]),)) for e in EXAMPLES]  # fmt: skip
     path = write_posts(tmp_path / "posts.jsonl", [])
-    path.write_text("\n".join(e.model_dump_json() for e in said) + "\n")
-    settings = ReaderSettings(reader=f"file:{path}#double")
-    probed = run("aspect_swap", make(settings, tmp_path), EXAMPLES, settings=settings)
-    assert probed.figures["rename_flip_rate"].value is None
-    assert "30 of 30 could not be read" in probed.figures["rename_flip_rate"].note
-    assert "has another text" in probed.trials[0].note
+    path.write_text("\n".join(e.model_dump_json() for e in recorded) + "\n")
+    settings = PredictorSettings(model=f"recorded:{path}#double")
+    result = run_one_probe("aspect_swap", make(settings, tmp_path), EXAMPLES, settings=settings)
+    assert result.metrics["rename_flip_rate"].value is None
+    assert "30 of 30 could not be read" in result.metrics["rename_flip_rate"].note
+    assert "has another text" in result.trials[0].note
 
 
-def test_a_post_whose_aspects_the_reader_found_is_asked_about_those():
-    bare = sentence(0, "dreadful").model_copy(update={"aspects": ()})
-    aspect = sentence(0, "dreadful").aspects[0]
-    reader = Double(by_word, quote=quoting)
-    said = [Reading((reader.opinion(bare, aspect),))] * 2
-    other = bare.model_copy(update={"id": "other"})
-    probe(["erasure"], reader, ReaderSettings(), [gold(bare), gold(other)], said, Path())
-    assert {p.aspects for p in reader.asked} == {(aspect,)}
+def test_probe_reuses_aspects_found_by_the_predictor():
+    post_without_aspects = kettle_post(0, "dreadful").model_copy(update={"aspects": ()})
+    aspect = kettle_post(0, "dreadful").aspects[0]
+    predictor = FakePredictor(polarity_by_word, quote=quote_deciding_word)
+    predictions = [Prediction((predictor.opinion(post_without_aspects, aspect),))] * 2
+    other_post = post_without_aspects.model_copy(update={"id": "other"})
+    run_probes(["erasure"], predictor, PredictorSettings(), [with_gold(post_without_aspects), with_gold(other_post)], predictions, Path())
+    assert {p.aspects for p in predictor.received_posts} == {(aspect,)}
 
 
-def test_unknown_probes_and_uneven_lists_are_errors():
+def test_run_probes_rejects_unknown_names_and_uneven_lists():
     with pytest.raises(UserError, match="did you mean 'erasure'"):
-        probe(["erasures"], Double(by_word), ReaderSettings(), [], [], Path())
+        run_probes(["erasures"], FakePredictor(polarity_by_word), PredictorSettings(), [], [], Path())
     with pytest.raises(ValueError, match="shorter"):
-        probe(["erasure"], Double(by_word), ReaderSettings(), EXAMPLES, [], Path())
+        run_probes(["erasure"], FakePredictor(polarity_by_word), PredictorSettings(), EXAMPLES, [], Path())
 
 
-def test_rows_of_one_picture_are_drawn_together_unless_told_otherwise():
-    top = [1.0] * 50 + [0.0] * 50
-    alone = values({"x": Ratio(top)}, [str(i) for i in range(100)], BENCH)["x"]
-    pairs = values({"x": Ratio(top)}, [str(i // 10) for i in range(100)], BENCH)["x"]
-    assert alone.value == pairs.value == 0.5
-    assert pairs.high - pairs.low > 2 * (alone.high - alone.low)
-    assert alone.how == "cluster bootstrap, 2000 replicates, seed 3, 100 clusters"
+def test_ratio_interval_resamples_whole_clusters():
+    numerators = [1.0] * 50 + [0.0] * 50
+    per_row = ratio_values({"x": Ratio(numerators)}, [str(i) for i in range(100)], HARNESS)["x"]
+    clustered = ratio_values({"x": Ratio(numerators)}, [str(i // 10) for i in range(100)], HARNESS)["x"]
+    assert per_row.value == clustered.value == 0.5
+    assert clustered.high - clustered.low > 2 * (per_row.high - per_row.low)
+    assert per_row.method == "cluster bootstrap, 2000 replicates, seed 3, 100 clusters"
 
 
-def test_figures_by_hand():
+def test_ratio_values_by_hand():
     clusters = ["a", "a", "b", "c"]
-    found = values(
+    metrics = ratio_values(
         {
             "mean": Ratio([1.0, None, 0.5, None], note="k"),
             "ratio": Ratio([1.0, 0.0, 1.0, None], [1.0, 1.0, 0.0, 1.0]),
@@ -116,25 +116,25 @@ def test_figures_by_hand():
             "zero": Ratio([0.0] * 4, [0.0] * 4),
         },
         clusters,
-        BENCH,
+        HARNESS,
     )
-    assert (found["mean"].value, found["mean"].n, found["mean"].note) == (0.75, 2, "k")
-    assert (found["ratio"].value, found["ratio"].n) == (1.0, 3)
-    assert found["none"] == Value(value=None, n=0, note="undefined: no row counts; why")
-    assert found["zero"].note == "undefined: it would be divided by zero"
+    assert (metrics["mean"].value, metrics["mean"].n, metrics["mean"].note) == (0.75, 2, "k")
+    assert (metrics["ratio"].value, metrics["ratio"].n) == (1.0, 3)
+    assert metrics["none"] == MetricValue(value=None, n=0, note="undefined: no row counts; why")
+    assert metrics["zero"].note == "undefined: it would be divided by zero"
 
 
-def test_one_cluster_has_a_figure_and_no_interval():
-    found = values({"x": Ratio([1.0, 0.0])}, ["a", "a"], BENCH)["x"]
-    assert (found.value, found.low) == (0.5, None)
-    assert "1 cluster" in found.note
+def test_ratio_values_of_one_cluster_have_no_interval():
+    metric = ratio_values({"x": Ratio([1.0, 0.0])}, ["a", "a"], HARNESS)["x"]
+    assert (metric.value, metric.low) == (0.5, None)
+    assert "1 cluster" in metric.note
 
 
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
-    rng, hits = np.random.default_rng(0), 0
+def test_ratio_interval_has_nominal_coverage():
+    rng, n_covered = np.random.default_rng(0), 0
     for seed in range(100):
         sample = [float(x) for x in rng.random(60) < 0.3]
-        bench = Bench(BENCH.reader, BENCH.settings, Path(), (), seed=seed, replicates=400)
-        one = values({"x": Ratio(sample)}, [str(i) for i in range(60)], bench)["x"]
-        hits += one.low <= 0.3 <= one.high
-    assert 86 <= hits <= 100
+        harness = ProbeHarness(HARNESS.predictor, HARNESS.settings, Path(), (), seed=seed, replicates=400)
+        metric = ratio_values({"x": Ratio(sample)}, [str(i) for i in range(60)], harness)["x"]
+        n_covered += metric.low <= 0.3 <= metric.high
+    assert 86 <= n_covered <= 100

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from gen_msa.evaluating.twins.pictures import Print, nearest, print_of
+from gen_msa.evaluating.twins.pictures import ImageFingerprint, nearest_images, fingerprint_image
 from gen_msa.types import Media
 
 
@@ -23,66 +23,66 @@ def scene(seed: int, size: int = 160) -> Image.Image:
     return image
 
 
-def known(image: Image.Image, path: Path, **how: object) -> Print:
-    image.save(path, **how)
-    return print_of(Media(kind="image", path=path.name), path.parent)
+def save_and_fingerprint(image: Image.Image, path: Path, **save_options: object) -> ImageFingerprint:
+    image.save(path, **save_options)
+    return fingerprint_image(Media(kind="image", path=path.name), path.parent)
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "how"),
+    ("name", "scale", "save_options"),
     [
         ("half.jpg", 0.5, {"quality": 40}),
         ("double.png", 2.0, {}),
         ("same.webp", 1.0, {"quality": 50}),
     ],
 )
-def test_a_picture_saved_again_is_found_among_others(tmp_path, name, scale, how) -> None:
-    train = [known(scene(i), tmp_path / f"{i}.png") for i in range(20)]
+def test_nearest_images_finds_a_resaved_image(tmp_path, name, scale, save_options) -> None:
+    train = [save_and_fingerprint(scene(i), tmp_path / f"{i}.png") for i in range(20)]
     image = scene(7)
     side = int(image.width * scale)
-    again = known(image.resize((side, side)), tmp_path / name, **how)
-    [(right, left, bits)] = nearest(train, [again], 8)
-    assert (right, left) == (0, 7)
+    resaved = save_and_fingerprint(image.resize((side, side)), tmp_path / name, **save_options)
+    [(later_index, earlier_index, bits)] = nearest_images(train, [resaved], 8)
+    assert (later_index, earlier_index) == (0, 7)
     assert bits <= 8
-    assert again.sha256 != train[7].sha256
+    assert resaved.sha256 != train[7].sha256
 
 
-def test_equal_bytes_are_left_to_the_hash(tmp_path) -> None:
-    one = known(scene(1), tmp_path / "a.png")
-    other = known(scene(1), tmp_path / "b.png")
-    assert one.sha256 == other.sha256
-    assert nearest([one], [other], 8) == []
+def test_nearest_images_skips_identical_bytes(tmp_path) -> None:
+    first = save_and_fingerprint(scene(1), tmp_path / "a.png")
+    second = save_and_fingerprint(scene(1), tmp_path / "b.png")
+    assert first.sha256 == second.sha256
+    assert nearest_images([first], [second], 8) == []
 
 
-def test_two_things_on_white_are_not_one_picture(tmp_path) -> None:
-    def thing(colour: str) -> Image.Image:
+def test_nearest_images_separates_objects_on_white(tmp_path) -> None:
+    def draw_box(colour: str) -> Image.Image:
         image = Image.new("RGB", (160, 160), "white")
         ImageDraw.Draw(image).rectangle((60, 40, 100, 120), fill=colour)
         return image
 
-    dark = known(thing("navy"), tmp_path / "dark.png")
-    red = known(thing("orange"), tmp_path / "red.png")
-    assert (dark.look ^ red.look).bit_count() <= 8
-    assert nearest([dark], [red], 8) == []
+    dark = save_and_fingerprint(draw_box("navy"), tmp_path / "dark.png")
+    red = save_and_fingerprint(draw_box("orange"), tmp_path / "red.png")
+    assert (dark.dhash ^ red.dhash).bit_count() <= 8
+    assert nearest_images([dark], [red], 8) == []
 
 
-def test_a_plain_picture_has_no_look(tmp_path) -> None:
-    plain = known(Image.new("RGB", (64, 64), "grey"), tmp_path / "plain.png")
+def test_plain_image_has_no_dhash(tmp_path) -> None:
+    plain = save_and_fingerprint(Image.new("RGB", (64, 64), "grey"), tmp_path / "plain.png")
     assert plain.sha256
-    assert plain.look is None
+    assert plain.dhash is None
 
 
-def test_without_bytes_there_is_a_name_only(tmp_path) -> None:
-    gone = print_of(Media(kind="image", path="./Photos/17_06_1.JPG"), tmp_path)
-    assert gone == Print("", "photos/17_06_1.jpg")
+def test_fingerprint_without_bytes_has_only_a_name(tmp_path) -> None:
+    missing = fingerprint_image(Media(kind="image", path="./Photos/17_06_1.JPG"), tmp_path)
+    assert missing == ImageFingerprint("", "photos/17_06_1.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
-    broken = print_of(Media(kind="image", path="broken.jpg"), tmp_path)
+    broken = fingerprint_image(Media(kind="image", path="broken.jpg"), tmp_path)
     assert broken.sha256
-    assert broken.look is None
+    assert broken.dhash is None
 
 
-def test_looks_can_be_left_out(tmp_path) -> None:
+def test_fingerprint_can_skip_dhash(tmp_path) -> None:
     scene(3).save(tmp_path / "a.png")
-    found = print_of(Media(kind="image", path="a.png"), tmp_path, look=False)
-    assert found.sha256
-    assert found.look is None
+    fingerprint = fingerprint_image(Media(kind="image", path="a.png"), tmp_path, with_hash=False)
+    assert fingerprint.sha256
+    assert fingerprint.dhash is None

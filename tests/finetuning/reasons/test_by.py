@@ -3,53 +3,53 @@
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons import find
+from gen_msa.finetuning.reasons import find_sources
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
 SCREEN, SOUP = Aspect(term="screen", start=0), Aspect(term="soup", start=11)
 POST = Post(id="1", text="screen and soup", aspects=(SCREEN, SOUP))
 
 
-def gold(*polarities):
+def gold_opinions(*polarities):
     return [
-        Opinion(by="gold", aspect=a, polarity=p)
+        Opinion(annotator="gold", aspect=a, polarity=p)
         for a, p in zip((SCREEN, SOUP), polarities, strict=True)
     ]
 
 
-def said(aspect, polarity, reason, by="http:teacher"):
-    return Opinion(by=by, aspect=aspect, polarity=polarity, explanation=reason)
+def teacher_opinion(aspect, polarity, explanation, annotator="http:teacher"):
+    return Opinion(annotator=annotator, aspect=aspect, polarity=polarity, explanation=explanation)
 
 
-def explained(*teachers, spec="by:http:teacher"):
-    ours = gold(Polarity.POSITIVE, Polarity.NEGATIVE)
-    told = find(spec).reasoned([Example(post=POST, opinions=(*ours, *teachers))], "gold")
-    return [o.explanation for o in told[0].said_by("gold")]
+def explanations(*teachers, spec="from_annotator:http:teacher"):
+    gold_labels = gold_opinions(Polarity.POSITIVE, Polarity.NEGATIVE)
+    explained_examples = find_sources(spec).explain([Example(post=POST, opinions=(*gold_labels, *teachers))], "gold")
+    return [o.explanation for o in explained_examples[0].opinions_by("gold")]
 
 
-def test_a_reader_whose_name_has_colons_gives_its_reason_on_one_line():
-    told = explained(said(SCREEN, Polarity.POSITIVE, "It is\n praised."))
-    assert told == ["It is praised.", None]
+def test_annotator_with_colons_is_found_and_its_rationale_is_one_line():
+    explained_texts = explanations(teacher_opinion(SCREEN, Polarity.POSITIVE, "It is\n praised."))
+    assert explained_texts == ["It is praised.", None]
 
 
-def test_a_reason_for_another_label_aspect_or_by_another_reader_is_not_taken():
-    assert explained(
-        said(SCREEN, Polarity.NEGATIVE, "It is blamed."),
-        said(SOUP, Polarity.NEGATIVE, "Cold.", by="another"),
-        said(SOUP, Polarity.NEGATIVE, "  "),
+def test_rationale_of_other_label_aspect_or_annotator_is_ignored():
+    assert explanations(
+        teacher_opinion(SCREEN, Polarity.NEGATIVE, "It is blamed."),
+        teacher_opinion(SOUP, Polarity.NEGATIVE, "Cold.", annotator="another"),
+        teacher_opinion(SOUP, Polarity.NEGATIVE, "  "),
     ) == [None, None]
 
 
-def test_of_several_the_first_is_taken_and_the_next_source_goes_on():
-    told = explained(
-        said(SOUP, Polarity.NEGATIVE, "Cold.", by="b"),
-        said(SCREEN, Polarity.POSITIVE, "First."),
-        said(SCREEN, Polarity.POSITIVE, "Second."),
-        spec="by:http:teacher,by:b",
+def test_first_rationale_wins_and_next_source_fills_the_gaps():
+    explained_texts = explanations(
+        teacher_opinion(SOUP, Polarity.NEGATIVE, "Cold.", annotator="b"),
+        teacher_opinion(SCREEN, Polarity.POSITIVE, "First."),
+        teacher_opinion(SCREEN, Polarity.POSITIVE, "Second."),
+        spec="from_annotator:http:teacher,from_annotator:b",
     )
-    assert told == ["First.", "Cold."]
+    assert explained_texts == ["First.", "Cold."]
 
 
-def test_a_source_without_a_name_is_refused():
+def test_source_without_annotator_is_rejected():
     with pytest.raises(UserError, match="by whom"):
-        find("by")
+        find_sources("by")

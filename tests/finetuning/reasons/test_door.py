@@ -5,86 +5,86 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons import Reasons, draw, find, reasons
+from gen_msa.finetuning.reasons import RationaleChain, stable_random, find_sources, rationale_sources
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
 
-class Parrot:
+class FakeRationaleSource:
     """Explains what it was told to; remembers what it was asked."""
 
-    def __init__(self, **said):
-        self.said = said
-        self.asked = []
+    def __init__(self, **rationales_by_term):
+        self.rationales_by_term = rationales_by_term
+        self.requested_terms = []
 
-    def reasons(self, examples):
-        self.asked += [o.aspect.term for e in examples for o in e.opinions]
-        return [tuple(self.said.get(o.aspect.term) for o in e.opinions) for e in examples]
+    def rationales(self, examples):
+        self.requested_terms += [o.aspect.term for e in examples for o in e.opinions]
+        return [tuple(self.rationales_by_term.get(o.aspect.term) for o in e.opinions) for e in examples]
 
 
-def example(*terms, by="gold", number=1):
+def example(*terms, annotator="gold", number=1):
     text = " ".join(terms)
     aspects = tuple(Aspect(term=t, start=text.index(t)) for t in terms)
-    said = tuple(Opinion(by=by, aspect=a, polarity=Polarity.POSITIVE) for a in aspects)
-    return Example(post=Post(id=str(number), text=text, aspects=aspects), opinions=said)
+    opinions = tuple(Opinion(annotator=annotator, aspect=a, polarity=Polarity.POSITIVE) for a in aspects)
+    return Example(post=Post(id=str(number), text=text, aspects=aspects), opinions=opinions)
 
 
-def test_the_first_source_that_has_a_reason_gives_it_and_is_named():
-    one, two = Parrot(screen="one of screen"), Parrot(screen="two", battery="two of battery")
-    chain = Reasons([("one", one, 1.0), ("two", two, 1.0)])
-    told = chain.reasoned([example("screen", "battery", "price")], "gold")[0].opinions
-    assert [o.explanation for o in told] == ["one of screen", "two of battery", None]
-    assert [o.how.get("reason") for o in told] == ["one", "two", None]
-    assert two.asked == ["battery", "price"]
+def test_first_source_with_a_rationale_wins_and_is_recorded():
+    first_source, second_source = FakeRationaleSource(screen="one of screen"), FakeRationaleSource(screen="two", battery="two of battery")
+    chain = RationaleChain([("one", first_source, 1.0), ("two", second_source, 1.0)])
+    explained = chain.explain([example("screen", "battery", "price")], "gold")[0].opinions
+    assert [o.explanation for o in explained] == ["one of screen", "two of battery", None]
+    assert [o.provenance.get("reason") for o in explained] == ["one", "two", None]
+    assert second_source.requested_terms == ["battery", "price"]
 
 
-def test_without_a_source_the_opinions_keep_their_own_explanations():
-    given_ = example("screen")
-    own = given_.opinions[0].model_copy(update={"explanation": "my own"})
-    assert find("").reasoned([given_.model_copy(update={"opinions": (own,)})], "gold")[
+def test_without_sources_opinions_keep_their_explanations():
+    unexplained = example("screen")
+    opinion = unexplained.opinions[0].model_copy(update={"explanation": "my own"})
+    assert find_sources("").explain([unexplained.model_copy(update={"opinions": (opinion,)})], "gold")[
         0
-    ].opinions == (own,)
+    ].opinions == (opinion,)
 
 
-def test_with_a_source_an_explanation_that_came_with_the_label_is_not_learned():
-    given_ = example("screen")
-    own = given_.opinions[0].model_copy(update={"explanation": "my own"})
-    told = Reasons([("p", Parrot(), 1.0)]).reasoned(
-        [Example(post=given_.post, opinions=(own,))], "gold"
+def test_with_a_source_existing_explanations_are_dropped():
+    unexplained = example("screen")
+    opinion = unexplained.opinions[0].model_copy(update={"explanation": "my own"})
+    explained = RationaleChain([("p", FakeRationaleSource(), 1.0)]).explain(
+        [Example(post=unexplained.post, opinions=(opinion,))], "gold"
     )
-    assert told[0].opinions[0].explanation is None
+    assert explained[0].opinions[0].explanation is None
 
 
-def test_opinions_of_others_are_neither_shown_nor_changed():
-    parrot = Parrot(screen="told")
-    both = example("screen").adding(*example("screen", by="teacher").opinions)
-    told = Reasons([("p", parrot, 1.0)]).reasoned([both], "gold")[0]
-    assert told.said_by("teacher") == both.said_by("teacher")
-    assert parrot.asked == ["screen"]
+def test_opinions_of_other_annotators_are_untouched():
+    source = FakeRationaleSource(screen="told")
+    two_annotators = example("screen").with_opinions(*example("screen", annotator="teacher").opinions)
+    explained = RationaleChain([("p", source, 1.0)]).explain([two_annotators], "gold")[0]
+    assert explained.opinions_by("teacher") == two_annotators.opinions_by("teacher")
+    assert source.requested_terms == ["screen"]
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0.05, 0.95))
-def test_a_share_is_about_that_share_and_always_the_same_labels(share):
-    parrot = Parrot(screen="told")
+def test_share_selects_that_fraction_deterministically(share):
+    source = FakeRationaleSource(screen="told")
     posts = [example("screen", number=n) for n in range(400)]
-    first, second = (Reasons([("p", parrot, share)]).reasoned(posts, "gold") for _ in range(2))
-    explained = [e.opinions[0].explanation is not None for e in first]
-    assert explained == [e.opinions[0].explanation is not None for e in second]
+    first_run, second_run = (RationaleChain([("p", source, share)]).explain(posts, "gold") for _ in range(2))
+    explained = [e.opinions[0].explanation is not None for e in first_run]
+    assert explained == [e.opinions[0].explanation is not None for e in second_run]
     assert abs(sum(explained) / 400 - share) < 0.12
 
 
-def test_a_draw_differs_by_what_is_drawn():
+def test_stable_random_depends_on_its_purpose():
     e = example("screen")
-    assert draw(e.post, e.opinions[0], "share") != draw(e.post, e.opinions[0], "say")
+    assert stable_random(e.post, e.opinions[0], "share") != stable_random(e.post, e.opinions[0], "say")
 
 
 @pytest.mark.parametrize(
     "spec", ["cue*0", "cue*1.5", "cue*1.2.3", "cue:x", "cue cue", "cu", "minigpt4"]
 )
-def test_a_wrong_spec_is_refused(spec):
+def test_invalid_spec_is_rejected(spec):
     with pytest.raises(UserError):
-        find(spec)
+        find_sources(spec)
 
 
-def test_the_shipped_sources_are_there():
-    assert reasons.names() == ["by", "cue", "minigpt4"]
+def test_built_in_sources_are_registered():
+    assert rationale_sources.names() == ["cue", "from_annotator", "minigpt4"]

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.data import open_source
+from gen_msa.data import open_examples
 from gen_msa.errors import UserError
-from gen_msa.finetuning.reasons import find, reasons
-from gen_msa.finetuning.reasons._quoting import quoted
-from gen_msa.finetuning.reasons.minigpt4 import MiniGpt4, judge
+from gen_msa.finetuning.reasons import find_sources, rationale_sources
+from gen_msa.finetuning.reasons._quoting import quote_shared_words
+from gen_msa.finetuning.reasons.minigpt4 import MiniGpt4Rationales, usable_part
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post
 
 TEXT = "Ada 's soup was a real joy tonight"
-SOUP = Opinion(by="gold", aspect=Aspect(term="soup", start=7), polarity=Polarity.POSITIVE)
+SOUP = Opinion(annotator="gold", aspect=Aspect(term="soup", start=7), polarity=Polarity.POSITIVE)
 
 
 def example():
@@ -25,25 +25,25 @@ def example():
     return Example(post=post, opinions=(SOUP,))
 
 
-def folder(tmp_path, reason, **more):
+def write_rationales(tmp_path, rationale, **overrides):
     row = {"text": "Ada 's $T$ was a real joy tonight\n", "target": "soup", "ImageID": "17"}
-    row |= {"reason": reason, "gt_label": "1", "description": "?"} | more
+    row |= {"reason": rationale, "gt_label": "1", "description": "?"} | overrides
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "train.json").write_text(json.dumps([row]), encoding="utf-8")
     return tmp_path
 
 
-GOOD = "Sentiment: Positive\nReason: The writer calls the soup a real joy."
+GOOD_RATIONALE = "Sentiment: Positive\nReason: The writer calls the soup a real joy."
 
 
-def test_a_good_reason_is_taken_with_the_words_of_the_post_in_quotes(tmp_path):
-    source = MiniGpt4(folder(tmp_path, GOOD))
-    assert source.reasons([example()]) == [('The writer calls the soup a "real joy".',)]
+def test_valid_rationale_is_accepted_with_post_words_quoted(tmp_path):
+    source = MiniGpt4Rationales(write_rationales(tmp_path, GOOD_RATIONALE))
+    assert source.rationales([example()]) == [('The writer calls the soup a "real joy".',)]
     assert source.counts == {"accepted": 1}
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("answer", "rejection"),
     [
         ("Sentiment: Negative. The soup was a real joy.", "says another sentiment"),
         ("No idea.", "says another sentiment"),
@@ -63,47 +63,47 @@ def test_a_good_reason_is_taken_with_the_words_of_the_post_in_quotes(tmp_path):
         ),
     ],
 )
-def test_the_others_are_refused_and_counted_by_their_cause(said, why, tmp_path):
-    assert judge(said, TEXT, SOUP) == ("", why)
-    source = MiniGpt4(folder(tmp_path, said))
-    assert source.reasons([example()]) == [(None,)]
-    assert source.counts == {why: 1}
+def test_invalid_rationales_are_rejected_and_counted_by_cause(answer, rejection, tmp_path):
+    assert usable_part(answer, TEXT, SOUP) == ("", rejection)
+    source = MiniGpt4Rationales(write_rationales(tmp_path, answer))
+    assert source.rationales([example()]) == [(None,)]
+    assert source.counts == {rejection: 1}
 
 
-def test_rows_are_joined_by_text_target_and_picture(tmp_path):
-    for i, other in enumerate(
+def test_rows_are_joined_by_text_target_and_image(tmp_path):
+    for i, overrides in enumerate(
         ({"ImageID": "18"}, {"target": "Ada"}, {"text": "$T$ was a real joy"})
     ):
-        source = MiniGpt4(folder(tmp_path / str(i), GOOD, **other))
-        assert source.reasons([example()]) == [(None,)]
+        source = MiniGpt4Rationales(write_rationales(tmp_path / str(i), GOOD_RATIONALE, **overrides))
+        assert source.rationales([example()]) == [(None,)]
         assert source.counts == {"no row": 1}
 
 
-def test_a_folder_without_rationales_is_an_error_and_test_is_never_read(tmp_path):
-    folder(tmp_path, GOOD)
+def test_missing_rationales_are_an_error_and_test_split_is_never_read(tmp_path):
+    write_rationales(tmp_path, GOOD_RATIONALE)
     (tmp_path / "train.json").rename(tmp_path / "test.json")
     with pytest.raises(UserError, match=r"no train\.json"):
-        MiniGpt4(tmp_path).reasons([example()])
+        MiniGpt4Rationales(tmp_path).rationales([example()])
 
 
 @given(st.text(alphabet="soup real joy\"'#.é\n", max_size=60), st.sampled_from(list(Polarity)))
-def test_what_is_quoted_stands_in_the_post(sentence, polarity):
-    found = quoted(sentence, TEXT, "soup", polarity)
-    assert all(q in TEXT for q in re.findall('"([^"]*)"', found))
+def test_quoted_text_occurs_in_the_post(sentence, polarity):
+    quoted_sentence = quote_shared_words(sentence, TEXT, "soup", polarity)
+    assert all(q in TEXT for q in re.findall('"([^"]*)"', quoted_sentence))
 
 
 @pytest.mark.skipif(not os.environ.get("GEN_MSA_DATA"), reason="GEN_MSA_DATA is not set")
 @pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
-def test_reasons_of_real_posts_are_verbatim_and_name_their_aspects(name):
-    source = reasons["minigpt4"](name)
-    rows = [e for e in open_source(f"{name}:dev").rows() if isinstance(e, Example)]
-    some = [Example(post=e.post, opinions=e.said_by("gold")) for e in rows]
-    for e, told in zip(some, source.reasons(some), strict=True):
-        for o, reason in zip(e.opinions, told, strict=True):
-            if reason:
-                assert o.aspect.term in reason
-                assert len(reason.split()) <= 40
-                assert all(q in e.post.text for q in re.findall('"([^"]*)"', reason))
+def test_rationales_of_real_posts_are_verbatim_and_name_aspects(name):
+    source = rationale_sources["minigpt4"](name)
+    rows = [example_ for example_ in open_examples(f"{name}:dev").rows() if isinstance(example_, Example)]
+    examples = [Example(post=example_.post, opinions=example_.opinions_by("gold")) for example_ in rows]
+    for example_, rationales in zip(examples, source.rationales(examples), strict=True):
+        for o, rationale in zip(example_.opinions, rationales, strict=True):
+            if rationale:
+                assert o.aspect.term in rationale
+                assert len(rationale.split()) <= 40
+                assert all(q in example_.post.text for q in re.findall('"([^"]*)"', rationale))
     assert source.counts["accepted"]
     assert source.counts["no row"] < 10
-    assert find(f"minigpt4:{name},cue").reasoned(some[:5], "gold")
+    assert find_sources(f"minigpt4:{name},cue").explain(examples[:5], "gold")

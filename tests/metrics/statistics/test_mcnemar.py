@@ -5,40 +5,40 @@ import math
 import numpy
 import pytest
 
-from gen_msa.metrics.statistics.mcnemar import discordant, mcnemar
+from gen_msa.metrics.statistics.mcnemar import discordant_counts, mcnemar_test
 
 
-def test_a_case_computed_by_hand():
+def test_mcnemar_by_hand():
     # 1 against 5 of 6: (C(6,0) + C(6,1)) / 2^6, twice.
-    assert mcnemar(1, 5) == pytest.approx(2 * 7 / 64)
-    assert mcnemar(1, 5, mid_p=True) == pytest.approx(2 * 7 / 64 - 6 / 64)
+    assert mcnemar_test(1, 5) == pytest.approx(2 * 7 / 64)
+    assert mcnemar_test(1, 5, mid_p=True) == pytest.approx(2 * 7 / 64 - 6 / 64)
 
 
-def by_counting(a, b):
+def p_by_enumeration(a, b):
     """Of all ways to share out a + b rows, those that are no likelier than what was seen."""
-    ways = [math.comb(a + b, k) for k in range(a + b + 1)]
-    return sum(w for w in ways if w <= ways[a]) / 2 ** (a + b)
+    n_outcomes = [math.comb(a + b, k) for k in range(a + b + 1)]
+    return sum(w for w in n_outcomes if w <= n_outcomes[a]) / 2 ** (a + b)
 
 
-def test_a_thousand_random_cases_agree_with_counting_and_are_symmetric():
+def test_mcnemar_matches_enumeration_and_is_symmetric():
     rng = numpy.random.default_rng(0)
     for case in range(1000):
         a, b = (int(x) for x in rng.integers(0, 60, 2))
-        assert mcnemar(a, b) == pytest.approx(by_counting(a, b))
+        assert mcnemar_test(a, b) == pytest.approx(p_by_enumeration(a, b))
         if case % 10 == 0:
-            assert mcnemar(a, b) == pytest.approx(mcnemar(b, a))
-            assert 0 <= mcnemar(a, b, mid_p=True) <= mcnemar(a, b) <= 1
+            assert mcnemar_test(a, b) == pytest.approx(mcnemar_test(b, a))
+            assert 0 <= mcnemar_test(a, b, mid_p=True) <= mcnemar_test(a, b) <= 1
 
 
-def test_readers_that_never_part_do_not_differ():
-    assert mcnemar(0, 0) == mcnemar(0, 0, mid_p=True) == 1
-    assert mcnemar(7, 7) == 1
+def test_mcnemar_without_net_difference_gives_p_one():
+    assert mcnemar_test(0, 0) == mcnemar_test(0, 0, mid_p=True) == 1
+    assert mcnemar_test(7, 7) == 1
 
 
-def test_rows_that_one_alone_has_right():
+def test_discordant_counts():
     a, b = [True, True, False, False, True], [True, False, True, False, False]
-    assert discordant(a, b) == (2, 1)
+    assert discordant_counts(a, b) == (2, 1)
     with pytest.raises(ValueError, match="zip"):
-        discordant([True], [])
+        discordant_counts([True], [])
     with pytest.raises(ValueError, match="-1 rows"):
-        mcnemar(-1, 3)
+        mcnemar_test(-1, 3)

@@ -5,91 +5,91 @@ import pytest
 from scipy import stats
 
 from gen_msa.metrics import metrics
-from gen_msa.metrics.statistics.mcnemar import discordant, mcnemar
-from gen_msa.metrics.statistics.permutation import permutation
-from tests.metrics.statistics.readers import accuracy, confusion, each, rows, values
+from gen_msa.metrics.statistics.mcnemar import discordant_counts, mcnemar_test
+from gen_msa.metrics.statistics.permutation import permutation_test
+from tests.metrics.statistics.readers import accuracy, random_confusion_rows, one_cluster_per_row, random_rows, accuracy_and_ratio
 
 FAMILY = metrics["labels"]()
 
 
-def test_a_case_computed_by_hand():
+def test_permutation_by_hand():
     # a is right in all 3 rows and b in none: of 8 exchanges, 2 are as far apart.
     a, b = numpy.ones((3, 2)), numpy.column_stack([numpy.ones(3), numpy.zeros(3)])
-    got = permutation(a, b, each(3), accuracy)
-    assert (got.p["accuracy"], got.how) == (0.25, "permutation, exact, 8")
+    result = permutation_test(a, b, one_cluster_per_row(3), accuracy)
+    assert (result.p["accuracy"], result.description) == (0.25, "permutation, exact, 8")
 
 
-def test_all_exchanges_give_the_p_of_scipy():
+def test_exact_permutation_matches_scipy():
     for seed in range(100):
         n = 4 + seed % 6
-        a, b = confusion(seed, n, 0.8), confusion(seed + 500, n, 0.4)
+        a, b = random_confusion_rows(seed, n, 0.8), random_confusion_rows(seed + 500, n, 0.4)
 
         def statistic(x, y, axis, a=a, b=b):
             # scipy exchanges values: give it row numbers, of a below n and of b from there on.
-            both = numpy.concatenate([a, b])
-            sums = [both[z.astype(int)].sum(axis=axis - 1 if axis < 0 else axis) for z in (x, y)]
-            return FAMILY.values(sums[0])["macro_f1"] - FAMILY.values(sums[1])["macro_f1"]
+            stacked = numpy.concatenate([a, b])
+            sums = [stacked[z.astype(int)].sum(axis=axis - 1 if axis < 0 else axis) for z in (x, y)]
+            return FAMILY.compute(sums[0])["macro_f1"] - FAMILY.compute(sums[1])["macro_f1"]
 
-        theirs = stats.permutation_test(
+        expected = stats.permutation_test(
             (numpy.arange(n), numpy.arange(n, 2 * n)),
             statistic,
             permutation_type="samples",
             n_resamples=numpy.inf,
             vectorized=True,
         )
-        differs = abs(theirs.null_distribution) >= abs(theirs.statistic) - 1e-12
-        mine = permutation(a, b, each(n), FAMILY.values).p["macro_f1"]
-        assert mine == pytest.approx(differs.mean())
+        is_extreme = abs(expected.null_distribution) >= abs(expected.statistic) - 1e-12
+        p_value = permutation_test(a, b, one_cluster_per_row(n), FAMILY.compute).p["macro_f1"]
+        assert p_value == pytest.approx(is_extreme.mean())
 
 
-def test_for_accuracy_of_single_rows_it_is_mcnemars_test():
-    a, b = rows(1, 200, 0.8), rows(2, 200, 0.72)
-    exact = mcnemar(*discordant(a[:, 1] > 0, b[:, 1] > 0))
-    got = permutation(a, b, each(200), accuracy, replicates=20_000).p["accuracy"]
-    assert got == pytest.approx(exact, abs=0.015)
+def test_permutation_of_accuracy_approximates_mcnemar():
+    a, b = random_rows(1, 200, 0.8), random_rows(2, 200, 0.72)
+    exact = mcnemar_test(*discordant_counts(a[:, 1] > 0, b[:, 1] > 0))
+    p_value = permutation_test(a, b, one_cluster_per_row(200), accuracy, replicates=20_000).p["accuracy"]
+    assert p_value == pytest.approx(exact, abs=0.015)
 
 
-def test_p_is_never_0_and_says_how_it_was_had():
+def test_permutation_p_is_positive_and_describes_method():
     n = 60
-    a, b = rows(0, n, 1.0), rows(0, n, 0.0)
-    got = permutation(a, b, each(n), accuracy, replicates=99, seed=5)
-    assert got.p["accuracy"] == 1 / 100
-    assert got.how == "permutation, 99, seed 5"
-    assert permutation(a, b, each(n), accuracy, replicates=99, seed=5) == got
+    a, b = random_rows(0, n, 1.0), random_rows(0, n, 0.0)
+    result = permutation_test(a, b, one_cluster_per_row(n), accuracy, replicates=99, seed=5)
+    assert result.p["accuracy"] == 1 / 100
+    assert result.description == "permutation, 99, seed 5"
+    assert permutation_test(a, b, one_cluster_per_row(n), accuracy, replicates=99, seed=5) == result
 
 
-def test_readers_that_are_alike_do_not_differ():
-    mine = confusion(3, 30)
-    assert set(permutation(mine, mine, each(30), FAMILY.values).p.values()) == {1.0}
+def test_permutation_of_equal_systems_gives_p_one():
+    system_rows = random_confusion_rows(3, 30)
+    assert set(permutation_test(system_rows, system_rows, one_cluster_per_row(30), FAMILY.compute).p.values()) == {1.0}
 
 
-def test_whole_clusters_change_places():
+def test_permutation_swaps_whole_clusters():
     # 40 rows of 4 pictures: as rows the difference is sure, but four coins prove nothing.
     a, b = numpy.ones((40, 2)), numpy.column_stack([numpy.ones(40), numpy.zeros(40)])
-    pictures = [str(i // 10) for i in range(40)]
-    assert permutation(a, b, pictures, accuracy).p["accuracy"] == 2 / 16
-    assert permutation(a, b, each(40), accuracy).p["accuracy"] < 0.001
+    image_ids = [str(i // 10) for i in range(40)]
+    assert permutation_test(a, b, image_ids, accuracy).p["accuracy"] == 2 / 16
+    assert permutation_test(a, b, one_cluster_per_row(40), accuracy).p["accuracy"] < 0.001
 
 
-def test_where_nothing_differs_false_alarms_are_as_many_as_they_may_be():
-    alarms = 0
+def test_permutation_keeps_nominal_false_positive_rate():
+    n_rejected = 0
     for seed in range(300):
-        a, b = rows(seed, 60, 0.6), rows(seed + 1000, 60, 0.6)
-        alarms += permutation(a, b, each(60), accuracy, replicates=199).p["accuracy"] <= 0.05
-    assert alarms / 300 < 0.08
+        a, b = random_rows(seed, 60, 0.6), random_rows(seed + 1000, 60, 0.6)
+        n_rejected += permutation_test(a, b, one_cluster_per_row(60), accuracy, replicates=199).p["accuracy"] <= 0.05
+    assert n_rejected / 300 < 0.08
 
 
-def test_what_cannot_be_compared_is_nan_or_an_error():
-    never = rows(0, 20) * [1, 1, 0]
-    got = permutation(never, rows(1, 20), each(20), values, replicates=50)
-    assert numpy.isnan(got.p["ratio"])
-    assert 0 < got.p["accuracy"] <= 1
+def test_permutation_of_undefined_metric_is_nan_or_error():
+    undefined_rows = random_rows(0, 20) * [1, 1, 0]
+    result = permutation_test(undefined_rows, random_rows(1, 20), one_cluster_per_row(20), accuracy_and_ratio, replicates=50)
+    assert numpy.isnan(result.p["ratio"])
+    assert 0 < result.p["accuracy"] <= 1
     with pytest.raises(ValueError, match="NaN"):
-        permutation(numpy.full((1, 3), numpy.nan), rows(0, 1), ["a"], values)
+        permutation_test(numpy.full((1, 3), numpy.nan), random_rows(0, 1), ["a"], accuracy_and_ratio)
     with pytest.raises(ValueError, match="0 replicates"):
-        permutation(never, never, each(20), values, replicates=0)
+        permutation_test(undefined_rows, undefined_rows, one_cluster_per_row(20), accuracy_and_ratio, replicates=0)
 
 
-def test_one_row_and_one_cluster_prove_nothing():
+def test_permutation_of_one_cluster_gives_p_one():
     a, b = numpy.array([[1.0, 1.0]]), numpy.array([[1.0, 0.0]])
-    assert permutation(a, b, ["a"], accuracy).p["accuracy"] == 1.0
+    assert permutation_test(a, b, ["a"], accuracy).p["accuracy"] == 1.0

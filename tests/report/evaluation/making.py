@@ -6,24 +6,24 @@ from random import Random
 
 from gen_msa.report.evaluation import write_evaluation
 from gen_msa.results import (
-    Bin,
-    Comparison,
-    Cost,
-    Definition,
-    Level,
-    Published,
-    ReaderResult,
-    Result,
-    Shown,
-    Unread,
-    Value,
+    CalibrationBin,
+    PairedComparison,
+    RunCost,
+    MetricDefinition,
+    SliceMetrics,
+    PublishedResult,
+    SystemResult,
+    EvaluationResult,
+    SelectedRow,
+    UnparsedAnswer,
+    MetricValue,
 )
 from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Polarity, Post, Status
-from tests.report.making import Seen, draw
+from tests.report.making import ParsedPage, fake_thumbnail
 
 NEG, NEU, POS = Polarity
 NAMES = ("builtin", "MiniLM, text only", "majority")
-THINGS = [
+TERMS = [
     "screen",
     "battery",
     "soup",
@@ -35,15 +35,15 @@ THINGS = [
     "coffee",
     "queue",
 ]
-WORDS = {
+PHRASES = {
     NEG: ["awful", "cold and late", "broken again", "far too loud"],
     NEU: ["where it was", "the usual one", "open until nine", "blue"],
     POS: ["lovely", "sharp as ever", "worth the walk", "a small wonder"],
 }
-SURE = {"builtin": 0.8, "MiniLM, text only": 0.7, "majority": 0.5}
+ACCURACY_OF = {"builtin": 0.8, "MiniLM, text only": 0.7, "majority": 0.5}
 
 DEFINITIONS = tuple(
-    Definition(family=f, name=n, about=about, unit=unit, better=better, signature=sig)
+    MetricDefinition(family=f, name=n, about=about, unit=unit, better=better, signature=sig)
     for f, n, about, unit, better, sig in [
         (
             "labels",
@@ -60,183 +60,183 @@ DEFINITIONS = tuple(
         ),
         ("calibration", "ece", "Mean gap of confidence and accuracy, 15 bins.", "score", "low", ""),
         ("calibration", "brier", "Mean squared error of the probabilities.", "score", "low", ""),
-        ("wording", "length", "Words of an explanation.", "words", "", ""),
-        ("quoting", "verbatim", "Share of quotes that stand in the post.", "share", "high", ""),
+        ("text_stats", "length", "Words of an explanation.", "words", "", ""),
+        ("quote_fidelity", "verbatim", "Share of quotes that stand in the post.", "share", "high", ""),
         ("bleu", "bleu", "Corpus BLEU against gold's reasons.", "points", "high", "13a, v2.5"),
     ]
 )
 
 
-def value(x: float | None, n: int = 900, half: float = 0.02, **more) -> Value:
+def metric_value(x: float | None, n: int = 900, half_width: float = 0.02, **fields) -> MetricValue:
     """A figure with an interval of `half` on each side."""
     if x is None:
-        return Value(value=None, n=0, **more)
-    how = "cluster bootstrap, 10000 replicates, seed 0"
-    return Value(value=x, n=n, low=x - half, high=x + half * 0.9, how=how, **more)
+        return MetricValue(value=None, n=0, **fields)
+    method = "cluster bootstrap, 10000 replicates, seed 0"
+    return MetricValue(value=x, n=n, low=x - half_width, high=x + half_width * 0.9, method=method, **fields)
 
 
-def examples(posts: int, seed: int = 0, pictures: int = 7) -> Iterator[Example]:
+def examples(posts: int, seed: int = 0, n_images: int = 7) -> Iterator[Example]:
     """Posts with two aspects, gold, and what the three readers say of each."""
-    dice = Random(seed)
+    rng = Random(seed)
     for number in range(posts):
-        first, second = dice.sample(THINGS, 2)
-        gold = [dice.choice((NEG, NEU, NEU, POS)) for _ in range(2)]
-        said = [dice.choice(WORDS[g]) for g in gold]
-        text = f"The {first} was {said[0]}, and the {second} {said[1]} 😀 ({number})"
+        first, second = rng.sample(TERMS, 2)
+        gold = [rng.choice((NEG, NEU, NEU, POS)) for _ in range(2)]
+        phrases = [rng.choice(PHRASES[g]) for g in gold]
+        text = f"The {first} was {phrases[0]}, and the {second} {phrases[1]} 😀 ({number})"
         aspects = (
             Aspect(term=first, start=4),
             Aspect(term=second, start=text.index(f"the {second} ") + 4),
         )
-        media = (Media(kind="image", path=f"{number % pictures}.png"),) if number % 3 else ()
+        media = (Media(kind="image", path=f"{number % n_images}.png"),) if number % 3 else ()
         opinions = []
-        for aspect, label, words in zip(aspects, gold, said, strict=True):
-            opinions.append(Opinion(by="gold", aspect=aspect, polarity=label))
-            opinions += [_says(dice, n, aspect, label, words, text) for n in NAMES]
+        for aspect, label, phrase in zip(aspects, gold, phrases, strict=True):
+            opinions.append(Opinion(annotator="gold", aspect=aspect, polarity=label))
+            opinions += [_make_opinion(rng, n, aspect, label, phrase, text) for n in NAMES]
         post = Post(id=f"post-{number}", text=text, media=media, aspects=aspects)
         yield Example(post=post, opinions=tuple(opinions))
 
 
-def _says(dice: Random, by: str, aspect: Aspect, gold: Polarity, words: str, text: str) -> Opinion:
-    if by == "builtin" and dice.random() < 0.03:
+def _make_opinion(rng: Random, annotator: str, aspect: Aspect, gold: Polarity, phrase: str, text: str) -> Opinion:
+    if annotator == "builtin" and rng.random() < 0.03:
         raw = "Some of both, one could say; it depends."
-        return Opinion(by=by, aspect=aspect, raw=raw, status=Status.UNPARSED)
-    label = gold if dice.random() < SURE[by] else dice.choice(list(Polarity))
-    label = NEU if by == "majority" else label
-    p = 0.4 + 0.55 * dice.random()
-    quote = Evidence(quote=words, start=text.index(words))
+        return Opinion(annotator=annotator, aspect=aspect, raw=raw, status=Status.UNPARSED)
+    label = gold if rng.random() < ACCURACY_OF[annotator] else rng.choice(list(Polarity))
+    label = NEU if annotator == "majority" else label
+    p = 0.4 + 0.55 * rng.random()
+    quote = Evidence(quote=phrase, start=text.index(phrase))
     return Opinion(
-        by=by,
+        annotator=annotator,
         aspect=aspect,
         polarity=label,
         probs={q: p if q == label else (1 - p) / 2 for q in Polarity},
-        explanation=f"The post calls the {aspect.term} {words}." if by == "builtin" else None,
-        evidence=(quote,) if by == "builtin" else (),
-        how={"prompt": "reader/full@12ab34cd"} if by == "builtin" else {},
+        explanation=f"The post calls the {aspect.term} {phrase}." if annotator == "builtin" else None,
+        evidence=(quote,) if annotator == "builtin" else (),
+        provenance={"prompt": "predict/full@12ab34cd"} if annotator == "builtin" else {},
     )
 
 
-def reader(name: str, at: int, rows: int = 900, **more) -> ReaderResult:
+def system_result(name: str, index: int, rows: int = 900, **overrides) -> SystemResult:
     """What one reader made of it; `at` makes the figures differ."""
-    acc = (0.781, 0.742, 0.588)[at % 3]
-    classes = {f"f1_{p}": value(acc - 0.06 * i, rows // 3, 0.04) for i, p in enumerate(Polarity)}
-    explains = at == 0
-    silent = "this reader gives no explanations"
-    made = {
+    acc = (0.781, 0.742, 0.588)[index % 3]
+    classes = {f"f1_{p}": metric_value(acc - 0.06 * i, rows // 3, 0.04) for i, p in enumerate(Polarity)}
+    explains = index == 0
+    note = "this reader gives no explanations"
+    fields = {
         "name": name,
-        "reader": ("builtin", "student:minilm", "majority")[at % 3],
-        "facts": {"prompt": "reader/full@12ab34cd", "seed": 0, "picture": None},
+        "model": ("builtin", "student:minilm", "majority")[index % 3],
+        "fingerprint": {"prompt": "predict/full@12ab34cd", "seed": 0, "image": None},
         "rows": rows,
         "posts": rows // 2,
-        "silent": 3 * (at == 1),
-        "figures": {
+        "n_missing": 3 * (index == 1),
+        "metrics": {
             "labels": {
-                "accuracy": value(
-                    acc, rows, 0.025, seeds=(acc - 0.01, acc, acc + 0.01) * (at == 1)
+                "accuracy": metric_value(
+                    acc, rows, 0.025, seeds=(acc - 0.01, acc, acc + 0.01) * (index == 1)
                 ),
-                "macro_f1": value(acc - 0.04, rows, 0.03),
+                "macro_f1": metric_value(acc - 0.04, rows, 0.03),
                 **classes,
             },
-            "calibration": {"ece": value(0.04 + 0.03 * at, rows, 0.01), "brier": value(0.31, rows)},
-            "wording": {"length": value(7.4, 880, 0.2) if explains else value(None, note=silent)},
-            "quoting": {
-                "verbatim": value(0.99, 880, 0.01) if explains else value(None, note=silent)
+            "calibration": {"ece": metric_value(0.04 + 0.03 * index, rows, 0.01), "brier": metric_value(0.31, rows)},
+            "text_stats": {"length": metric_value(7.4, 880, 0.2) if explains else metric_value(None, note=note)},
+            "quote_fidelity": {
+                "verbatim": metric_value(0.99, 880, 0.01) if explains else metric_value(None, note=note)
             },
         },
         "confusion": _confusion(rows, acc),
-        "calibration": _bins(rows, at),
-        "levels": tuple(_levels(rows, acc)),
-        "cost": Cost(
+        "calibration": _calibration_bins(rows, index),
+        "slices": tuple(_slices(rows, acc)),
+        "cost": RunCost(
             posts=rows // 2,
-            seconds=None if at == 2 else 41.5 + 100 * at,
-            cpu_seconds=39.9 if at < 2 else None,
+            seconds=None if index == 2 else 41.5 + 100 * index,
+            cpu_seconds=39.9 if index < 2 else None,
             machine="2 cores, 8 GB",
         ),
         "notes": ("bleu: gold gives no reasons to compare with",),
     }
-    if at == 0:
+    if index == 0:
         answers = ("Some of both, one could say; it depends.", "", "pos/neg " * 400)
         statuses = ("unparsed", "empty", "length")
-        made["unread"] = tuple(
-            Unread(post=f"post-{i}", aspect=THINGS[i], status=statuses[i % 3], raw=answers[i % 3])
+        fields["unparsed"] = tuple(
+            UnparsedAnswer(post=f"post-{i}", aspect=TERMS[i], status=statuses[i % 3], raw=answers[i % 3])
             for i in range(7)
         )
-    return ReaderResult(**{**made, **more})
+    return SystemResult(**{**fields, **overrides})
 
 
 def _confusion(rows: int, acc: float) -> dict[str, dict[str, int]]:
     third = rows // 3
-    out = {}
+    matrix = {}
     for gold in Polarity:
-        right = int(third * acc)
-        rest = {p.value: (third - right) // 2 for p in Polarity if p != gold}
-        out[gold.value] = {gold.value: right, **rest, "unread": third - right - sum(rest.values())}
-    return out
+        n_correct = int(third * acc)
+        rest = {p.value: (third - n_correct) // 2 for p in Polarity if p != gold}
+        matrix[gold.value] = {gold.value: n_correct, **rest, "unparsed": third - n_correct - sum(rest.values())}
+    return matrix
 
 
-def _bins(rows: int, at: int) -> tuple[Bin, ...]:
-    out = []
+def _calibration_bins(rows: int, index: int) -> tuple[CalibrationBin, ...]:
+    bins = []
     for i in range(15):
-        n = 0 if i < 5 else rows * (i - 3) ** (at + 1) // (300 * 4**at)
+        n = 0 if i < 5 else rows * (i - 3) ** (index + 1) // (300 * 4**index)
         middle = (i + 0.5) / 15
-        right = max(0.0, min(1.0, middle - 0.07 * at * (i - 7) / 7))
-        out.append(Bin(low=i / 15, high=(i + 1) / 15, n=n, confidence=middle, accuracy=right))
-    return tuple(out)
+        accuracy = max(0.0, min(1.0, middle - 0.07 * index * (i - 7) / 7))
+        bins.append(CalibrationBin(low=i / 15, high=(i + 1) / 15, n=n, confidence=middle, accuracy=accuracy))
+    return tuple(bins)
 
 
-def _levels(rows: int, acc: float) -> Iterator[Level]:
-    cuts = {
+def _slices(rows: int, acc: float) -> Iterator[SliceMetrics]:
+    levels_by_slice = {
         "aspects": ["1", "2", "3 and more"],
         "aspect visible in the picture": ["yes", "no", "not known"],
         "words": ["up to 9", "10 to 19", "20 and more"],
         "negation": ["yes", "no"],
         "has a picture": ["yes", "no"],
     }
-    for name, levels in cuts.items():
+    for name, levels in levels_by_slice.items():
         for i, level in enumerate(levels):
             n = max(1, rows // (2 + 3 * i))
-            figures = {
-                "accuracy": value(acc - 0.05 * i, n, n**-0.5),
-                "macro_f1": value(acc - 0.04 - 0.05 * i, n, n**-0.5),
+            metrics = {
+                "accuracy": metric_value(acc - 0.05 * i, n, n**-0.5),
+                "macro_f1": metric_value(acc - 0.04 - 0.05 * i, n, n**-0.5),
             }
-            yield Level(slice=name, level=level, n=n, figures=figures)
+            yield SliceMetrics(slice=name, level=level, n=n, metrics=metrics)
 
 
-def comparison(a: str, b: str, difference: float, p: float, figure: str = "accuracy") -> Comparison:
-    return Comparison(
+def comparison(a: str, b: str, difference: float, p: float, metric: str = "accuracy") -> PairedComparison:
+    return PairedComparison(
         a=a,
         b=b,
         family="labels",
-        figure=figure,
+        metric=metric,
         difference=difference,
         low=difference - 0.03,
         high=difference + 0.03,
-        how="paired cluster bootstrap, 10000 replicates, seed 0",
-        test="McNemar, exact" if figure == "accuracy" else "permutation, 10000, seed 0",
+        method="paired cluster bootstrap, 10000 replicates, seed 0",
+        test="McNemar, exact" if metric == "accuracy" else "permutation, 10000, seed 0",
         p=p,
         p_adjusted=min(1.0, 3 * p),
         adjustment="Holm over 6",
     )
 
 
-def result(**more) -> Result:
+def evaluation_result(**overrides) -> EvaluationResult:
     """Three readers; the first is better than both by accuracy, not by macro-F1."""
     a, b, c = NAMES
-    probe = {"flipped": value(0.31, 200), "accuracy": value(0.66, 200, 0.05)}
-    made = {
+    probe = {"flipped": metric_value(0.31, 200), "accuracy": metric_value(0.66, 200, 0.05)}
+    fields = {
         "title": "Small talk, dev",
         "data": "small_talk:dev",
         "data_sha256": "9f2c" * 16,
-        "against": "gold",
+        "reference": "gold",
         "posts": 450,
         "rows": 900,
         "clusters": 411,
-        "clustered_by": "picture",
+        "clustered_by": "image",
         "rejected": 2,
         "seed": 0,
         "replicates": 10_000,
         "version": "0.4.0",
         "definitions": DEFINITIONS,
-        "readers": tuple(reader(name, at) for at, name in enumerate(NAMES)),
+        "systems": tuple(system_result(name, index) for index, name in enumerate(NAMES)),
         "comparisons": (
             comparison(a, b, 0.039, 0.004),
             comparison(a, c, 0.193, 1e-9),
@@ -246,42 +246,42 @@ def result(**more) -> Result:
             comparison(b, c, 0.154, 1e-5, "macro_f1"),
         ),
         "published": (
-            Published(
+            PublishedResult(
                 name="A Paper's Net",
-                figures={"labels.accuracy": 0.794, "labels.macro_f1": 0.751},
+                metrics={"labels.accuracy": 0.794, "labels.macro_f1": 0.751},
                 source="Writer et al., Journal of Small Talk 12, table 3.",
                 protocol="Test split, BERT-base, macro-F1, mean of 5 seeds, best epoch on dev.",
             ),
         ),
         "disagreements": tuple(
-            Shown(post=f"post-{i}", aspect=_second(i), why="two readers say otherwise than gold")
+            SelectedRow(post=f"post-{i}", aspect=_second_term(i), reason="two readers say otherwise than gold")
             for i in range(8)
         ),
         "best": (
-            Shown(post="post-1", aspect=_second(1), why="names its aspect and quotes the post"),
+            SelectedRow(post="post-1", aspect=_second_term(1), reason="names its aspect and quotes the post"),
         ),
         "worst": (
-            Shown(post="post-2", aspect=_second(2), why="quotes what the post does not say"),
+            SelectedRow(post="post-2", aspect=_second_term(2), reason="quotes what the post does not say"),
         ),
         "probes": {
-            a: {"aspect_swap": probe, "no_picture": {"flipped": value(0.06, 200)}},
-            b: {"aspect_swap": {"flipped": value(None, note="no other aspect in any post")}},
+            a: {"aspect_swap": probe, "no_image": {"flipped": metric_value(0.06, 200)}},
+            b: {"aspect_swap": {"flipped": metric_value(None, note="no other aspect in any post")}},
         },
         "notes": ("Explanations were scored without references: gold gives none.",),
     }
-    return Result(**{**made, **more})
+    return EvaluationResult(**{**fields, **overrides})
 
 
-def _second(number: int) -> str:
+def _second_term(number: int) -> str:
     """The second aspect of a post that `examples` makes."""
-    for at, example in enumerate(examples(number + 1)):
-        if at == number:
+    for index, example in enumerate(examples(number + 1)):
+        if index == number:
             return example.post.aspects[1].term
     raise ValueError(number)
 
 
-def shown(tmp_path: Path, res: Result, rows=(), **options) -> Seen:
+def render_result(tmp_path: Path, evaluation: EvaluationResult, rows=(), **options) -> ParsedPage:
     """The page of a result, parsed."""
     path = tmp_path / "evaluation.html"
-    write_evaluation(res, rows, path, tmp_path, draw=draw, **options)
-    return Seen(path.read_text("utf-8"))
+    write_evaluation(evaluation, rows, path, tmp_path, draw=fake_thumbnail, **options)
+    return ParsedPage(path.read_text("utf-8"))

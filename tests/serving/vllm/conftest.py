@@ -14,8 +14,8 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def worn(base, tmp_path_factory):
-    reading = {"prompt": PROMPT, "cues": {}, "picture": {"max_pixels": 2000}}
-    digest = prompting.load(PROMPT).digest
+def adapter(base, tmp_path_factory):
+    inference = {"prompt": PROMPT, "cues": {}, "image": {"max_pixels": 2000}}
+    digest = prompting.load_prompt(PROMPT).digest
     folder = tmp_path_factory.mktemp("adapters") / "mabsa"
-    return trained.train(base, folder, prompts={PROMPT: digest}, reading=reading)
+    return trained.train(base, folder, prompts={PROMPT: digest}, inference=inference)

@@ -4,8 +4,8 @@ from gen_msa.serving.vllm import VllmSettings
 from gen_msa.settings import load
 
 KEY = "a-key-for-tests-only"
-PROMPT = "reader/plain"
+PROMPT = "predict/plain"
 
 
-def settings(base, adapter, *overrides):
-    return load(VllmSettings, overrides=[f"reader=vllm:{base}@{adapter}", *overrides])
+def load_settings(base, adapter, *overrides):
+    return load(VllmSettings, overrides=[f"model=vllm:{base}@{adapter}", *overrides])

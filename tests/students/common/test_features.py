@@ -8,48 +8,48 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from gen_msa.students.common import inputs as features  # noqa: E402
-from gen_msa.students.common.inputs import inputs  # noqa: E402
+from gen_msa.students.common import inputs  # noqa: E402
+from gen_msa.students.common.inputs import load_modalities  # noqa: E402
 from gen_msa.types import Media, Post  # noqa: E402
 
-SOUND = torch.arange(6.0).reshape(3, 2)
+AUDIO = torch.arange(6.0).reshape(3, 2)
 
 
-def heard(root, *media, names=("text", "audio", "context")):
-    given = [Media(kind="features", path=path, key=key) for path, key in media]
-    return inputs([Post(id="1", text="tea", media=tuple(given))], root, names)[0]
+def load_post_modalities(root, *media, names=("text", "audio", "context")):
+    media_items = [Media(kind="features", path=path, key=key) for path, key in media]
+    return load_modalities([Post(id="1", text="tea", media=tuple(media_items))], root, names)[0]
 
 
 @pytest.fixture
-def file(tmp_path):
-    tensors = {"audio": SOUND, "audio/7": SOUND[:1].half(), "one": SOUND[0], "video": SOUND}
-    bad = {"nan": SOUND / 0, "cube": SOUND[None], "none": SOUND[:0], "turn": SOUND * 1j}
-    tensors |= {f"audio/{k}": v for k, v in bad.items()} | {"audio/flat": SOUND[0]}
+def feature_folder(tmp_path):
+    tensors = {"audio": AUDIO, "audio/7": AUDIO[:1].half(), "one": AUDIO[0], "video": AUDIO}
+    invalid = {"nan": AUDIO / 0, "cube": AUDIO[None], "none": AUDIO[:0], "turn": AUDIO * 1j}
+    tensors |= {f"audio/{k}": v for k, v in invalid.items()} | {"audio/flat": AUDIO[0]}
     save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "f.safetensors")
     return tmp_path
 
 
-def test_a_modality_is_the_media_of_its_key(file):
-    found = heard(file, ("f.safetensors", "video"), ("f.safetensors", "audio"))
-    assert set(found.tensors) == {"audio"}
-    assert torch.equal(found.tensors["audio"], SOUND)
-    assert not found.problems
+def test_modality_is_selected_by_media_key(feature_folder):
+    modalities = load_post_modalities(feature_folder, ("f.safetensors", "video"), ("f.safetensors", "audio"))
+    assert set(modalities.tensors) == {"audio"}
+    assert torch.equal(modalities.tensors["audio"], AUDIO)
+    assert not modalities.problems
 
 
-def test_one_file_may_have_those_of_many_posts_of_any_kind_of_number(file):
-    found = heard(file, ("f.safetensors", "audio/7")).tensors["audio"]
-    assert (found.dtype, found.tolist()) == (torch.float32, SOUND[:1].tolist())
-    assert heard(file, ("f.safetensors", "audio/flat")).tensors["audio"].shape == (1, 2)
+def test_one_file_serves_many_posts_and_dtypes(feature_folder):
+    modalities = load_post_modalities(feature_folder, ("f.safetensors", "audio/7")).tensors["audio"]
+    assert (modalities.dtype, modalities.tolist()) == (torch.float32, AUDIO[:1].tolist())
+    assert load_post_modalities(feature_folder, ("f.safetensors", "audio/flat")).tensors["audio"].shape == (1, 2)
 
 
-def test_a_post_without_them_is_no_problem(file):
-    for found in (heard(file), heard(file, ("f.safetensors", "audios"), ("f.safetensors", None))):
-        assert not found.tensors
-        assert not found.problems
+def test_post_without_features_has_no_problem(feature_folder):
+    for modalities in (load_post_modalities(feature_folder), load_post_modalities(feature_folder, ("f.safetensors", "audios"), ("f.safetensors", None))):
+        assert not modalities.tensors
+        assert not modalities.problems
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "why"),
+    ("path", "key", "message"),
     [
         ("gone.safetensors", "audio", "no such file"),
         (".", "audio", "no such file"),
@@ -63,27 +63,27 @@ def test_a_post_without_them_is_no_problem(file):
         ("f.safetensors", "audio/none", "0 x 2, not steps x width"),
     ],
 )
-def test_what_cannot_be_read_is_a_problem_of_its_post_alone(file, path, key, why):
-    (file / "words.txt").write_text("tea and cake")
-    good = Post(id="2", text="", media=(Media(kind="features", path="f.safetensors", key="audio"),))
-    bad = Post(id="1", text="", media=(Media(kind="features", path=path, key=key),))
-    first, second = inputs([bad, good], file, ("audio",))
-    assert not first.tensors
-    assert re.search(why, first.problems["audio"])
-    assert torch.equal(second.tensors["audio"], SOUND)
+def test_unreadable_features_affect_only_their_post(feature_folder, path, key, message):
+    (feature_folder / "words.txt").write_text("tea and cake")
+    good_post = Post(id="2", text="", media=(Media(kind="features", path="f.safetensors", key="audio"),))
+    bad_post = Post(id="1", text="", media=(Media(kind="features", path=path, key=key),))
+    bad_inputs, good_inputs = load_modalities([bad_post, good_post], feature_folder, ("audio",))
+    assert not bad_inputs.tensors
+    assert re.search(message, bad_inputs.problems["audio"])
+    assert torch.equal(good_inputs.tensors["audio"], AUDIO)
 
 
-def test_a_link_that_leads_out_is_not_followed(file):
-    (file / "in").mkdir()
-    (file / "in" / "f.safetensors").symlink_to(file / "f.safetensors")
-    assert "link leads out" in heard(file / "in", ("f.safetensors", "audio")).problems["audio"]
+def test_symlink_outside_the_root_is_rejected(feature_folder):
+    (feature_folder / "in").mkdir()
+    (feature_folder / "in" / "f.safetensors").symlink_to(feature_folder / "f.safetensors")
+    assert "link leads out" in load_post_modalities(feature_folder / "in", ("f.safetensors", "audio")).problems["audio"]
 
 
-def test_every_file_is_opened_once(file, monkeypatch):
-    opened, real = [], features.safe_open
+def test_each_file_is_opened_once(feature_folder, monkeypatch):
+    opened_paths, original_open = [], features.safe_open
     monkeypatch.setattr(
-        features, "safe_open", lambda path, **k: opened.append(path) or real(path, **k)
+        features, "safe_open", lambda path, **k: opened_paths.append(path) or original_open(path, **k)
     )
     media = (Media(kind="features", path="f.safetensors", key="audio"),)
-    inputs([Post(id=str(i), text="", media=media) for i in range(5)], file, ("audio",))
-    assert len(opened) == 1
+    load_modalities([Post(id=str(i), text="", media=media) for i in range(5)], feature_folder, ("audio",))
+    assert len(opened_paths) == 1
