@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not ray' --cov=gen_msa --cov-report= tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/annotating tests/house
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/annotation tests/project
 	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
 
 # The real vLLM on the CPU, in an environment of its own: 4 GB, some ten minutes.

@@ -109,7 +109,9 @@ def main() -> None:
     """Print the counts."""
     trees = modules()
     sizes = sorted(len(p.read_text("utf-8").splitlines()) for p in trees)
-    print(f"files {len(sizes)}, lines {sum(sizes)}, median {statistics.median(sizes):.0f}, max {sizes[-1]}")
+    print(
+        f"files {len(sizes)}, lines {sum(sizes)}, median {statistics.median(sizes):.0f}, max {sizes[-1]}"
+    )
     names = class_names(trees)
     print(f"public class names in more than one module: {len(names)}")
     for name, paths in names.items():

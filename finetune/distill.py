@@ -1,12 +1,12 @@
 """The launcher beside `lora.py`: the same run as `gen-msa distill RECIPE key=value`.
 
-Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.distilling` instead.
+Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.distillation` instead.
 
     python finetune/distill.py --recipe text learning_rate=3e-5
     accelerate launch --multi_gpu --num_processes 2 finetune/distill.py --recipe text
 """
 
-from gen_msa.distilling.__main__ import main
+from gen_msa.distillation.__main__ import main
 
 if __name__ == "__main__":
     main()

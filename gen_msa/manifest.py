@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from gen_msa.errors import UserError
-from gen_msa.jsonl import is_process_running
 from gen_msa.jsonl import atomic_write as whole_file
+from gen_msa.jsonl import is_process_running
 
 MANIFEST_NAME = "MANIFEST.json"
 LOADABLE_SUFFIXES = frozenset(
@@ -47,7 +47,9 @@ def verify(folder: Path) -> None:
     Raises `UserError` naming the first file, by name, that is missing, cut, altered or added.
     """
     entries = _load_manifest(folder)
-    for name in sorted({*entries, *(n for n in _list_files(folder) if Path(n).suffix in LOADABLE_SUFFIXES)}):
+    for name in sorted(
+        {*entries, *(n for n in _list_files(folder) if Path(n).suffix in LOADABLE_SUFFIXES)}
+    ):
         path = folder / name
         if name not in entries:
             raise UserError(f"{path} was added after its folder was sealed", hint=_HINT)
@@ -55,7 +57,9 @@ def verify(folder: Path) -> None:
             raise UserError(f"{path} is missing", hint=_HINT)
         size = path.stat().st_size
         if size != entries[name]["size"]:
-            message = f"{path} has {size:,} bytes, not the {entries[name]['size']:,} it was sealed with"
+            message = (
+                f"{path} has {size:,} bytes, not the {entries[name]['size']:,} it was sealed with"
+            )
             raise UserError(message, hint=_HINT)
         if sha256(path) != entries[name]["sha256"]:
             raise UserError(f"{path} was altered: its hash is not the sealed one", hint=_HINT)

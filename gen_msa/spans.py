@@ -66,7 +66,10 @@ class SearchableText:
     def find(self, phrase: str) -> tuple[int, int] | None:
         """Start and end of `words` in the text: as whole words if they so stand, else anywhere."""
         folded_phrase = fold(phrase)
-        spans = (self._span(offset, offset + len(folded_phrase)) for offset in _occurrences(self._folded, folded_phrase))
+        spans = (
+            self._span(offset, offset + len(folded_phrase))
+            for offset in _occurrences(self._folded, folded_phrase)
+        )
         return _best_span(self.text, (span for span in spans if span))
 
     def find_whole_words(self, phrase: str) -> Iterator[tuple[int, int]]:
@@ -93,7 +96,9 @@ class SearchableText:
 
 def find_exact(text: str, phrase: str) -> tuple[int, int] | None:
     """Like `Spans.find`, letter for letter."""
-    return _best_span(text, ((offset, offset + len(phrase)) for offset in _occurrences(text, phrase)))
+    return _best_span(
+        text, ((offset, offset + len(phrase)) for offset in _occurrences(text, phrase))
+    )
 
 
 def _fold_with_offsets(text: str) -> tuple[str, list[int], list[int]]:
@@ -139,7 +144,8 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 def _is_separate_word(text: str, start: int, end: int) -> bool:
     """Like `_whole`, for scripts with and without blanks."""
     return not any(
-        _is_inside_word(text, i) and not _UNSPACED_SCRIPTS.search(text, i - 1, i + 1) for i in (start, end)
+        _is_inside_word(text, i) and not _UNSPACED_SCRIPTS.search(text, i - 1, i + 1)
+        for i in (start, end)
     )
 
 

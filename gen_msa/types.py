@@ -111,7 +111,9 @@ class Post(FrozenModel):
     media: tuple[Media, ...] = ()
     aspects: tuple[Aspect, ...] = ()
     parse: Parse | None = None
-    meta: Annotated[dict[str, JsonValue], AfterValidator(_require_finite)] = Field(default_factory=dict)
+    meta: Annotated[dict[str, JsonValue], AfterValidator(_require_finite)] = Field(
+        default_factory=dict
+    )
     """Facts of the source (speaker, time, picture id) that no stage of the house interprets."""
 
     @model_validator(mode="after")

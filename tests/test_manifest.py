@@ -25,7 +25,9 @@ def write_files(folder: Path, **contents: bytes) -> Path:
 
 @pytest.fixture
 def sealed_folder(tmp_path):
-    folder = write_files(tmp_path / "a", w_safetensors=b"x" * 999, c_json=b"{}", sub__b_txt=b"words")
+    folder = write_files(
+        tmp_path / "a", w_safetensors=b"x" * 999, c_json=b"{}", sub__b_txt=b"words"
+    )
     manifest.seal(folder)
     return folder
 
@@ -41,7 +43,9 @@ def test_sealed_folder_verifies_and_sealing_is_idempotent(sealed_folder):
 
 def test_every_flipped_bit_is_detected(sealed_folder):
     rng = random.Random(0)
-    paths = sorted(p for p in sealed_folder.rglob("*") if p.is_file() and p.name != manifest.MANIFEST_NAME)
+    paths = sorted(
+        p for p in sealed_folder.rglob("*") if p.is_file() and p.name != manifest.MANIFEST_NAME
+    )
     n_detected = 0
     for _ in range(100):
         path = rng.choice(paths)
@@ -70,7 +74,10 @@ def test_every_flipped_bit_is_detected(sealed_folder):
         (lambda f: (f / manifest.MANIFEST_NAME).write_text("[" * 100_000), "cannot be read"),
         (lambda f: (f / manifest.MANIFEST_NAME).write_text('{"../x": {}}'), "outside the folder"),
         (lambda f: (f / manifest.MANIFEST_NAME).write_text('{"/x": {}}'), "outside the folder"),
-        (lambda f: (f / manifest.MANIFEST_NAME).write_text('{"x": {"size": "1"}}'), "no size or hash"),
+        (
+            lambda f: (f / manifest.MANIFEST_NAME).write_text('{"x": {"size": "1"}}'),
+            "no size or hash",
+        ),
     ],
 )
 def test_damaged_folder_is_rejected_with_reason(sealed_folder, damage, message):

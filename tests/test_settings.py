@@ -1,7 +1,7 @@
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.readers import PredictorSettings
+from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings, differences, flat, load, save
 
 
@@ -96,7 +96,9 @@ def test_a_flat_tree_has_the_keys_that_overrides_take(tmp_path):
     path.write_text("parts: [{source: a}, {source: b}]\n")
     loaded = flat(load(ContainerSettings, path).model_dump(mode="json"))
     assert loaded["parts.0.source"] == "a"
-    again = load(ContainerSettings, path, [f"{k}={v}" for k, v in loaded.items() if k.startswith("parts")])
+    again = load(
+        ContainerSettings, path, [f"{k}={v}" for k, v in loaded.items() if k.startswith("parts")]
+    )
     assert flat(again.model_dump(mode="json")) == loaded
     assert flat({"none": [], "deep": {"none": {}, "x": [1, [2]]}}) == {
         "none": [], "deep.none": {}, "deep.x.0": 1, "deep.x.1.0": 2,

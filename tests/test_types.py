@@ -49,7 +49,9 @@ def test_probs_must_be_a_distribution(probs):
 
 
 def test_probability_is_that_of_the_chosen_polarity():
-    opinion = Opinion(annotator="x", polarity="negative", probs={"negative": 0.75, "positive": 0.25})
+    opinion = Opinion(
+        annotator="x", polarity="negative", probs={"negative": 0.75, "positive": 0.25}
+    )
     assert opinion.probability == 0.75
     assert Opinion(annotator="x", polarity="negative").probability is None
 

@@ -27,14 +27,13 @@ from typing import Any
 from PIL import Image
 
 from gen_msa import media
-from gen_msa.annotating._pool import predict_in_process
-from gen_msa.annotating._teaching import PredictorTeacher
+from gen_msa.annotation.workers import PredictorTeacher, predict_in_process
 from gen_msa.backends import BackendOptions
 from gen_msa.backends.echo import EchoBackend
 from gen_msa.chat import Completion, Request
 from gen_msa.data import open_examples
-from gen_msa.readers import PredictorSettings
-from gen_msa.readers.prompted import PromptedPredictor
+from gen_msa.predictors import PredictorSettings
+from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.types import Aspect, Example, Media, Post
 
 WORDS = ("harbour", "lantern", "orchard", "carriage")
@@ -93,7 +92,9 @@ def run_lap(
     batches = [(None, examples[i : i + chunk]) for i in range(0, len(examples), chunk)]
     began = time.perf_counter()
     if with_prefetch:
-        predictions = [prediction for _, batch in predict_in_process(teacher, batches) for prediction in batch]
+        predictions = [
+            prediction for _, batch in predict_in_process(teacher, batches) for prediction in batch
+        ]
     else:
         predictions = [prediction for _, batch in batches for prediction in teacher.predict(batch)]
     return len(examples) / (time.perf_counter() - began), engine.idle_share(), predictions
@@ -115,7 +116,9 @@ def main() -> int:
         media.resize_cache(3 * options.chunk, media.ImageLimits())
         runs: dict[str, list[tuple[float, float]]] = {"in turn": [], "ahead": []}
         answers = []
-        run_lap(examples[: options.chunk], root, options.chunk, 0.0, with_prefetch=False)  # the parser is loaded
+        run_lap(
+            examples[: options.chunk], root, options.chunk, 0.0, with_prefetch=False
+        )  # the parser is loaded
         for _ in range(options.laps):
             for name, run in runs.items():
                 seconds = options.engine_ms / 1000

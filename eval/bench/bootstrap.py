@@ -95,7 +95,9 @@ def by_loop(system_rows: list[Any], clusters: list[str], replicates: int) -> lis
     for rows in system_rows:
         replicate_metrics = []
         for _ in range(replicates):
-            chosen = np.concatenate([rows_of_cluster[i] for i in rng.integers(len(names), size=len(names))])
+            chosen = np.concatenate(
+                [rows_of_cluster[i] for i in rng.integers(len(names), size=len(names))]
+            )
             replicate_metrics.append(list(FAMILY.compute(rows[chosen].sum(axis=0)).values()))
         low, high = np.quantile(np.array(replicate_metrics), [0.025, 0.975], axis=0)
         intervals.append(list(zip(low.tolist(), high.tolist(), strict=True)))
@@ -128,7 +130,9 @@ def main() -> None:
     options = parser.parse_args()
     rows, n_images, replicates = (60, 40, 200) if options.quick else (ROWS, IMAGES, REPLICATES)
     system_rows, clusters = synthetic_rows(rows, n_images)
-    laps = [race(system_rows, clusters, replicates) for _ in range(1 if options.quick else options.runs)]
+    laps = [
+        race(system_rows, clusters, replicates) for _ in range(1 if options.quick else options.runs)
+    ]
     seconds = {name: statistics.median(lap[name] for lap, _ in laps) for name in laps[0][0]}
     report = {
         "rows": rows,

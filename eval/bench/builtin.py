@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from gen_msa.annotating import JobSettings, annotate
+from gen_msa.annotation import JobSettings, annotate
 from gen_msa.data import open_examples
-from gen_msa.finetuning.judging import explanation_scores
+from gen_msa.finetuning.validation import explanation_scores
 from gen_msa.metrics.labels import score_labels
 from gen_msa.settings import load
 from gen_msa.types import Example, Opinion, Polarity
@@ -64,7 +64,9 @@ def jobs(split: str) -> dict[str, Job]:
             "twitter2017:dev", [*twitter, CAPTIONS.format("twitter2017", "dev")]
         )
         overall = ["aspects=overall", "cues={}", OVERRIDE_ADAPTER]
-        jobs_by_name["mvsa picture"] = Job("mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"])
+        jobs_by_name["mvsa picture"] = Job(
+            "mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"]
+        )
         jobs_by_name["mvsa"] = Job("mvsa_single:dev", [*overall, "limit=150"])
     return jobs_by_name
 
@@ -104,7 +106,9 @@ def load_pairs(path: Path, annotator: str) -> list[Pair]:
     return gold_answer_pairs
 
 
-def metrics_of_run(gold_answer_pairs: list[Pair], facts: dict, *, explanations: bool) -> dict[str, object]:
+def metrics_of_run(
+    gold_answer_pairs: list[Pair], facts: dict, *, explanations: bool
+) -> dict[str, object]:
     """What is printed of one run."""
     gold = [g for _, g, _ in gold_answer_pairs]
     label_scores = score_labels(gold, [o.polarity if o else None for _, _, o in gold_answer_pairs])
@@ -137,7 +141,9 @@ def difference(with_: list[Pair], without: list[Pair]) -> dict[str, object]:
     for (post, gold, a), (other, _, b) in zip(with_, without, strict=True):
         if post != other:
             raise SystemExit(f"the two runs differ in their posts: {post} and {other}")
-        correct_difference = (a is not None and a.polarity == gold) - (b is not None and b.polarity == gold)
+        correct_difference = (a is not None and a.polarity == gold) - (
+            b is not None and b.polarity == gold
+        )
         by_post.setdefault(post, []).append(int(correct_difference))
     groups = [(sum(v), len(v)) for v in by_post.values()]
     rng = random.Random(0)
@@ -169,7 +175,12 @@ def main() -> None:
             answer_pairs, facts = run_job(job, [], options.reader, Path(folder))
             has_explanations = "max_new_tokens=1" not in job.settings
             header = {"row": name, "data": job.source, "reader": options.reader}
-            print(json.dumps(header | metrics_of_run(answer_pairs, facts, explanations=has_explanations)), flush=True)
+            print(
+                json.dumps(
+                    header | metrics_of_run(answer_pairs, facts, explanations=has_explanations)
+                ),
+                flush=True,
+            )
             if job.without is None:
                 continue
             other, facts = run_job(job, job.without, options.reader, Path(folder))

@@ -112,7 +112,9 @@ def measure(model: str, settings: list[str], sizes: tuple[int, int], laps: int) 
         }
         if arguments[0] != "echo":
             return report
-        report["pass_by"] = per_post(lambda f, out: _explain(f, out, [*arguments, "--shard", "1000/1000"]))
+        report["pass_by"] = per_post(
+            lambda f, out: _explain(f, out, [*arguments, "--shard", "1000/1000"])
+        )
         for file in files:
             for i in (1, 2):
                 _explain(file, folder / f"{file.stem}-parts", [*arguments, "--shard", f"{i}/2"])
@@ -180,10 +182,14 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if options.verb == "plan":
         tables = [model_table(load_rates(), options.price), overhead_table(load_rates())]
-        print(custom_rate_table(options.rate, options.price) if options.rate else "\n\n".join(tables))
+        print(
+            custom_rate_table(options.rate, options.price) if options.rate else "\n\n".join(tables)
+        )
         return
     settings = options.settings or (BASELINE[1:] if options.reader == BASELINE[0] else [])
-    print(json.dumps(measure(options.reader, settings, tuple(options.sizes), options.laps), indent=1))
+    print(
+        json.dumps(measure(options.reader, settings, tuple(options.sizes), options.laps), indent=1)
+    )
 
 
 if __name__ == "__main__":

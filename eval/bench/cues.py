@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, cycle, islice, product
 from typing import Any
 
-from gen_msa.cues.parsing import english
+from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
 from gen_msa.data import open_examples
 from gen_msa.types import Aspect, Cue, Example, Polarity, Post
@@ -40,28 +40,33 @@ def speed(sentences: int, runs: int) -> dict[str, Any]:
     """Sentences a second of CPU time, both ways, and their ratio."""
     corpus_posts = [e.post for e in chain.from_iterable(map(examples, SPEED))]
     posts = list(islice(cycle(corpus_posts), sentences))
-    nlp = english.load_pipeline(english.MODEL)
+    nlp = spacy_pipeline.load_pipeline(spacy_pipeline.MODEL)
     source = SyntaxCues(SyntaxOptions())
 
     def bare(chunk: Sequence[Post], size: int | None = None) -> None:
-        for _ in nlp.pipe([p.text for p in chunk], disable=english.DISABLED_COMPONENTS, batch_size=size):
+        for _ in nlp.pipe(
+            [p.text for p in chunk], disable=spacy_pipeline.DISABLED_COMPONENTS, batch_size=size
+        ):
             pass
 
     methods: dict[str, Callable[[Sequence[Post]], object]] = {
         "bare": bare,
-        "same_batch": lambda chunk: bare(chunk, english.BATCH_SIZE),
+        "same_batch": lambda chunk: bare(chunk, spacy_pipeline.BATCH_SIZE),
         "cues": source.cues,
     }
     cpu_seconds(posts[:CHUNK], methods)
     times = [cpu_seconds(posts, methods) for _ in range(runs)]
-    per_s = {method: round(len(posts) / statistics.median(t[method] for t in times)) for method in methods}
+    per_s = {
+        method: round(len(posts) / statistics.median(t[method] for t in times))
+        for method in methods
+    }
     ratios = [t["bare"] / t["cues"] for t in times]
     same_batch_ratios = [t["same_batch"] / t["cues"] for t in times]
     return {
         "sentences": len(posts),
         "cues": sum(len(p.aspects) for p in posts),
         "runs": runs,
-        "components": [c for c in nlp.pipe_names if c not in english.DISABLED_COMPONENTS],
+        "components": [c for c in nlp.pipe_names if c not in spacy_pipeline.DISABLED_COMPONENTS],
         "per_s": per_s,
         "throughput": round(statistics.median(ratios), 4),
         "throughput_same_batch": round(statistics.median(same_batch_ratios), 4),
@@ -75,7 +80,9 @@ def cpu_seconds(
     """CPU seconds of each way over all chunks; who goes first takes turns."""
     spent = dict.fromkeys(methods, 0.0)
     for round_index, offset in enumerate(range(0, len(posts), CHUNK)):
-        for method in islice(cycle(methods), round_index % len(methods), round_index % len(methods) + len(methods)):
+        for method in islice(
+            cycle(methods), round_index % len(methods), round_index % len(methods) + len(methods)
+        ):
             began = time.process_time()
             methods[method](posts[offset : offset + CHUNK])
             spent[method] += time.process_time() - began
@@ -92,7 +99,9 @@ def contrast(name: str, options: SyntaxOptions) -> dict[str, Any]:
         by_aspect = dict(zip(example.post.aspects, cues, strict=True))
         sources |= {c.source for c in cues}
         differ += all(by_aspect[a].text != by_aspect[b].text for a, b in pairs)
-        content += all(content_words(by_aspect[a], a, b) != content_words(by_aspect[b], a, b) for a, b in pairs)
+        content += all(
+            content_words(by_aspect[a], a, b) != content_words(by_aspect[b], a, b) for a, b in pairs
+        )
     n = len(contrastive)
     rates = {"differ": round(differ / n, 4), "differ_without_terms": round(content / n, 4)}
     return {"corpus": name, "form": options.form, "sentences": n, "by": sorted(sources), **rates}
@@ -121,12 +130,23 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     speed_report = speed(options.sentences, options.runs)
     contrast_reports = [contrast(name, SyntaxOptions()) for name in CONTRAST_CORPORA]
-    versions = english.parser_version(english.MODEL)
-    print(json.dumps({"machine": machine, "parser": versions, "speed": speed_report, "apart": contrast_reports}))
+    versions = spacy_pipeline.parser_version(spacy_pipeline.MODEL)
+    print(
+        json.dumps(
+            {
+                "machine": machine,
+                "parser": versions,
+                "speed": speed_report,
+                "apart": contrast_reports,
+            }
+        )
+    )
     print(f"\n{machine}; {versions}")
     print(f"sentences a second of CPU time: {speed_report['per_s']}, {speed_report['runs']} runs")
     print(f"cues reach {speed_report['throughput']:.1%} of nlp.pipe, ", end="")
-    print(f"{speed_report['throughput_same_batch']:.1%} of nlp.pipe with batches of {english.BATCH_SIZE}")
+    print(
+        f"{speed_report['throughput_same_batch']:.1%} of nlp.pipe with batches of {spacy_pipeline.BATCH_SIZE}"
+    )
     for row in contrast_reports:
         print(f"{row['corpus']:28} {', '.join(row['by']):24} n={row['sentences']:<5}", end="")
         print(f" differ {row['differ']:.1%}, without the terms {row['differ_without_terms']:.1%}")

@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from gen_msa.annotating import JobSettings, annotate
+from gen_msa.annotation import JobSettings, annotate
 from gen_msa.data import datasets, open_examples
 from gen_msa.errors import UserError
 from gen_msa.types import Example

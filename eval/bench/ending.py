@@ -1,7 +1,7 @@
 """Do runs of several processes end? Starts the same short run again and again and counts.
 
     python eval/bench/ending.py --runs 100 -- -m gen_msa.finetuning --recipe tiny_cpu max_steps=2
-    python eval/bench/ending.py --runs 100 -- -m gen_msa.distilling --recipe text
+    python eval/bench/ending.py --runs 100 -- -m gen_msa.distillation --recipe text
 
 What follows `--` goes to torchrun, with an output folder of its own for each run. A run that has
 not ended after `--timeout` seconds is killed and counted as hung. Prints one line a run and one

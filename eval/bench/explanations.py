@@ -23,7 +23,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from gen_msa.metrics import Pair, metrics
-from gen_msa.metrics._words import tokenize as cut
+from gen_msa.metrics._reference_based import tokenize as cut
 from gen_msa.metrics.chrf import _cached_ngrams
 from gen_msa.types import Aspect, Opinion, Polarity, Post
 
@@ -48,10 +48,14 @@ def synthetic_pairs(rows: int, length: int) -> list[Pair]:
         explanation = f'{term} is good: "{quote}" {" ".join(generated)}.'
         texts = {"gold": " ".join(gold) + ".", "reader": explanation}
         opinions = [
-            Opinion(annotator=annotator, aspect=aspect, polarity=Polarity.POSITIVE, explanation=text)
+            Opinion(
+                annotator=annotator, aspect=aspect, polarity=Polarity.POSITIVE, explanation=text
+            )
             for annotator, text in texts.items()
         ]
-        pairs.append(Pair(post, opinions[0], opinions[1], str(i), {"prompt": "Why?", "caption": quote}))
+        pairs.append(
+            Pair(post, opinions[0], opinions[1], str(i), {"prompt": "Why?", "caption": quote})
+        )
     return pairs
 
 
@@ -71,7 +75,9 @@ def peer(name: str, pairs: Sequence[Pair]) -> object:
     if name == "rouge":
         scorer = RougeScorer(ROUGE, use_stemmer=True)
         return [scorer.score(gold, prediction) for prediction, gold in texts]
-    corpus_scorer, sentence_scorer = (BLEU(), BLEU(effective_order=True)) if name == "bleu" else (CHRF(), CHRF())
+    corpus_scorer, sentence_scorer = (
+        (BLEU(), BLEU(effective_order=True)) if name == "bleu" else (CHRF(), CHRF())
+    )
     rows = [sentence_scorer.sentence_score(prediction, [gold]) for prediction, gold in texts]
     prediction, gold = zip(*texts, strict=True)
     return corpus_scorer.corpus_score(list(prediction), [list(gold)]), rows
@@ -91,7 +97,9 @@ def measure(names: Sequence[str], pairs: list[Pair], runs: int) -> dict[str, dic
         jobs = {"ours": by_gen_msa} | ({"peer": peer} if name in NAMES else {})
         by_gen_msa(name, pairs[:2])  # what is imported on first use is no part of the work
         laps = [{k: seconds(job, name, pairs) for k, job in jobs.items()} for _ in range(runs)]
-        seconds_by_family[name] = {k: round(statistics.median(lap[k] for lap in laps), 3) for k in jobs}
+        seconds_by_family[name] = {
+            k: round(statistics.median(lap[k] for lap in laps), 3) for k in jobs
+        }
         if "peer" in jobs:
             ratios = [lap["peer"] / lap["ours"] for lap in laps]
             seconds_by_family[name]["faster_by"] = round(statistics.median(ratios), 2)

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gen_msa.annotating import JobSettings, _pool, annotate
+from gen_msa.annotation import JobSettings, annotate, workers
 from gen_msa.data import open_examples
 
 SECONDS = (0.05, 0.35)
@@ -90,9 +90,11 @@ def write_posts(path: Path, n: int) -> str:
     return str(path)
 
 
-def run_lap(source: str, out: Path, settings: JobSettings, concurrent_chunks: int) -> tuple[float, str]:
+def run_lap(
+    source: str, out: Path, settings: JobSettings, concurrent_chunks: int
+) -> tuple[float, str]:
     """Posts a second of one job, and its file."""
-    _pool.CONCURRENT_CHUNKS = concurrent_chunks
+    workers.CONCURRENT_CHUNKS = concurrent_chunks
     began = time.perf_counter()
     counts = annotate(open_examples(source), out, settings, cache_path=None).counts
     return counts.written / (time.perf_counter() - began), out.read_text(encoding="utf-8")
@@ -125,7 +127,9 @@ def main() -> int:
             for concurrent_chunks, run in enumerate(runs.values(), 1):
                 near.send(True)
                 near.recv()
-                rate, file = run_lap(source, Path(scratch) / "out.jsonl", settings, concurrent_chunks)
+                rate, file = run_lap(
+                    source, Path(scratch) / "out.jsonl", settings, concurrent_chunks
+                )
                 near.send(True)
                 run.append((rate, idle_share(near.recv(), arguments.batch_size)))
                 files.add(file)

@@ -23,7 +23,7 @@ from defusedxml.ElementTree import parse
 
 from gen_msa import builtin
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.local import weights
+from gen_msa.backends.hf import weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import Completion, Request
 from gen_msa.prompting import load_prompt, render
@@ -61,7 +61,9 @@ def gap(backend: TransformersBackend, request: Request, a: str, b: str) -> float
     layout, model = backend.generator.chat_tokenizer, backend.generator.engine.model
     prompt = layout.render_prompt(request.chat).text
     first_ids, second_ids = layout.tokenize(prompt + a, prompt), layout.tokenize(prompt + b, prompt)
-    split_index = next((i for i, (x, y) in enumerate(zip(first_ids, second_ids, strict=False)) if x != y), None)
+    split_index = next(
+        (i for i, (x, y) in enumerate(zip(first_ids, second_ids, strict=False)) if x != y), None
+    )
     if split_index is None:
         return 0.0
     with torch.inference_mode():
@@ -89,7 +91,9 @@ def measure_rounds(
         for name in sorted(backends, reverse=bool(round_index % 2)):
             completions[name], cpu, wall = time_completion(backends[name], batch)
             times[name].append((cpu, wall))
-            print(f"round {round_index} {name}: cpu {cpu:.1f} s, wall {wall:.1f} s", file=sys.stderr)
+            print(
+                f"round {round_index} {name}: cpu {cpu:.1f} s, wall {wall:.1f} s", file=sys.stderr
+            )
     return times, completions
 
 
@@ -116,11 +120,15 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     posts = sentences(Path(os.environ["GEN_MSA_DATA"]), args.sentences)
     batch = requests(posts, args.new)
-    model, processor, revision = weights.load_model_and_processor(str(builtin.model_folder()), BackendOptions())
+    model, processor, revision = weights.load_model_and_processor(
+        str(builtin.model_folder()), BackendOptions()
+    )
     backends = {}
     for name in ("plain", "shared"):
         settings = BackendOptions(batch_size=args.batch, share_prefix=name == "shared")
-        backends[name] = TransformersBackend.from_model(model, processor.tokenizer, settings, revision)
+        backends[name] = TransformersBackend.from_model(
+            model, processor.tokenizer, settings, revision
+        )
     times, completions = measure_rounds(backends, batch, args.rounds)
     pairs = list(zip(batch, completions["shared"], completions["plain"], strict=True))
     differing = [(r, s.text, p.text) for r, s, p in pairs if s.text != p.text]
@@ -130,7 +138,9 @@ def main() -> int:
         "requests": len(batch),
         "revision": revision,
         "prompt": load_prompt("reader/full").identity,
-        "mean prompt tokens": round(statistics.mean(c.prompt_tokens for c in completions["plain"]), 1),
+        "mean prompt tokens": round(
+            statistics.mean(c.prompt_tokens for c in completions["plain"]), 1
+        ),
         "mean new tokens": round(statistics.mean(c.new_tokens for c in completions["plain"]), 1),
         **rates,
         "answers that differ": len(differing),

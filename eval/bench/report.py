@@ -27,7 +27,13 @@ from threading import Thread
 from PIL import Image
 
 from gen_msa.report.evaluation import write_evaluation
-from gen_msa.results import MetricDefinition, SystemResult, EvaluationResult, SelectedRow, MetricValue
+from gen_msa.results import (
+    EvaluationResult,
+    MetricDefinition,
+    MetricValue,
+    SelectedRow,
+    SystemResult,
+)
 from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Polarity, Post
 
 NAMES = ("builtin", "student", "majority")
@@ -74,7 +80,9 @@ def build_result(posts: int) -> EvaluationResult:
         )
         for n in NAMES
     ]
-    definition = MetricDefinition(family="labels", name="accuracy", about="", unit="share", better="high")
+    definition = MetricDefinition(
+        family="labels", name="accuracy", about="", unit="share", better="high"
+    )
     return EvaluationResult(
         title="Speed", data="made up", data_sha256="0" * 64, reference="gold", posts=posts,
         rows=posts, clusters=posts, clustered_by="post", seed=0, replicates=0, version="0",
@@ -124,7 +132,13 @@ def open_page(folder: Path, port: int) -> tuple[float, float, float]:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("no chromium on this machine")
-    browser_options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run"]
+    browser_options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     # The port for debugging keeps the browser open until it is ended here.
     profile_options = ["--remote-debugging-port=0", f"--user-data-dir={folder / 'user'}"]
     command = [browser, *browser_options, *profile_options, f"http://127.0.0.1:{port}/timer.html"]
@@ -146,7 +160,9 @@ def main(posts: int) -> None:
         write_evaluation(build_result(posts), examples(posts), page, folder)
         write_seconds = time.perf_counter() - began
         (folder / "timer.html").write_text(TIMER)
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(TimingHandler, directory=name)) as server:
+        with ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(TimingHandler, directory=name)
+        ) as server:
             Thread(target=server.serve_forever, daemon=True).start()
             times = [open_page(folder, server.server_port) for _ in range(3)]
             server.shutdown()

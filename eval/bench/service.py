@@ -65,7 +65,7 @@ def serve_plain(overrides: list[str]) -> None:
     import uvicorn
     from fastapi import FastAPI
 
-    from gen_msa.readers import PredictorSettings, make
+    from gen_msa.predictors import PredictorSettings, make
     from gen_msa.settings import load
     from gen_msa.types import Example, Post
 
@@ -144,7 +144,9 @@ def _polarities(answer: bytes) -> list[str] | None:
     return [o["polarity"] for o in example["opinions"]] if example else None
 
 
-def compare_servers(servers: dict[str, ServerProcess], clients: int, laps: int, posts: int) -> dict[str, Any]:
+def compare_servers(
+    servers: dict[str, ServerProcess], clients: int, laps: int, posts: int
+) -> dict[str, Any]:
     """Median and range over the laps for each server, in turn; the first lap is not counted."""
     runs: dict[str, list[tuple[float, ...]]] = {name: [] for name in servers}
     n_equal = total = n_failed = 0
@@ -152,7 +154,9 @@ def compare_servers(servers: dict[str, ServerProcess], clients: int, laps: int, 
         answers = []
         for name, server in servers.items():
             began, cpu_before = time.perf_counter(), server.cpu_seconds()
-            seconds, polarities = asyncio.run(run_lap(server, clients, range(n * posts, (n + 1) * posts)))
+            seconds, polarities = asyncio.run(
+                run_lap(server, clients, range(n * posts, (n + 1) * posts))
+            )
             rate = posts / (time.perf_counter() - began)
             cost = (server.cpu_seconds() - cpu_before) / posts * 1000
             cuts = statistics.quantiles(seconds, n=100, method="inclusive")
@@ -162,7 +166,9 @@ def compare_servers(servers: dict[str, ServerProcess], clients: int, laps: int, 
         n_failed += sum(a is None for server_answers in answers for a in server_answers)
         n_equal += sum(a == b for a, b in zip(*answers, strict=True))
         total += posts
-    report: dict[str, Any] = {name: _summarize_runs(server_answers) for name, server_answers in runs.items()}
+    report: dict[str, Any] = {
+        name: _summarize_runs(server_answers) for name, server_answers in runs.items()
+    }
     service, other = (runs[name] for name in servers)
     ratios = [s[0] / o[0] for s, o in zip(service, other, strict=True)]
     report["times_as_many_posts"] = _spread(ratios)
@@ -220,10 +226,15 @@ def main() -> None:
         "reader": " ".join([options.reader, *settings]),
         "laps": f"{options.laps} of {options.posts} posts; median (least to most)",
     }
-    with start_server([sys.executable, *serve]) as service, start_server([sys.executable, *other]) as second:
+    with (
+        start_server([sys.executable, *serve]) as service,
+        start_server([sys.executable, *other]) as second,
+    ):
         both = {"service": service, "plain": second}
         for clients in CLIENTS:
-            report[f"{clients} clients"] = compare_servers(both, clients, options.laps, options.posts)
+            report[f"{clients} clients"] = compare_servers(
+                both, clients, options.laps, options.posts
+            )
         if options.requests:
             report["memory"] = measure_memory(service, options.requests)
     print(json.dumps(report, indent=1))

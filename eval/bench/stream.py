@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gen_msa.annotating import JobCounts, JobSettings, annotate
+from gen_msa.annotation import JobCounts, JobSettings, annotate
 from gen_msa.data import open_examples
 
 WORDS = ["screen", "battery", "soup", "waiter", "train", "beach", "song", "lens", "coffee", "queue"]

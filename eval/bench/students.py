@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gen_msa import readers
+from gen_msa import predictors
 from gen_msa.errors import UserError
-from gen_msa.evaluating.costing import Measurement, racing
-from gen_msa.evaluating.costing.shipping import model_size_mb
-from gen_msa.readers import Predictor
+from gen_msa.evaluation.cost import Measurement, workers
+from gen_msa.evaluation.cost.measure import model_size_mb
+from gen_msa.predictors import Predictor
 from gen_msa.types import Post, Rejected
 
 BASE = {"layers": 12, "width": 768, "heads": 12, "inner": 3072}
@@ -42,20 +42,22 @@ class BenchmarkEntry(NamedTuple):
 
     def make(self) -> Callable[[], Predictor]:
         """What makes the reader, in its own process."""
-        return partial(readers.make, readers.PredictorSettings(**self.settings), Path())
+        return partial(predictors.make, predictors.PredictorSettings(**self.settings), Path())
 
 
-def measure_laps(entries: list[BenchmarkEntry], posts: list[Post], laps: int) -> dict[str, list[Measurement]]:
+def measure_laps(
+    entries: list[BenchmarkEntry], posts: list[Post], laps: int
+) -> dict[str, list[Measurement]]:
     """Laps of each contender, in rounds; two are loaded at a time, the first beside each other.
 
     Raises `UserError` when one of them fails.
     """
     laps_by_name: dict[str, list[Measurement]] = {}
     first, *others = (
-        (c, racing.BenchmarkTask(c.name, c.make(), posts[: c.posts], len(posts))) for c in entries
+        (c, workers.BenchmarkTask(c.name, c.make(), posts[: c.posts], len(posts))) for c in entries
     )
     for entry, other in others:
-        for name, race_result in racing.benchmark([first[1], other], laps).items():
+        for name, race_result in workers.benchmark([first[1], other], laps).items():
             if race_result.error:
                 raise UserError(f"{name}: {race_result.error}")
             laps_by_name.setdefault(name, []).extend(race_result.measurements)
@@ -63,7 +65,9 @@ def measure_laps(entries: list[BenchmarkEntry], posts: list[Post], laps: int) ->
     return laps_by_name
 
 
-def describe_entry(entry: BenchmarkEntry, laps: list[Measurement], laps_by_name: dict[str, list[Measurement]]) -> dict[str, Any]:
+def describe_entry(
+    entry: BenchmarkEntry, laps: list[Measurement], laps_by_name: dict[str, list[Measurement]]
+) -> dict[str, Any]:
     """What is printed of a contender; `first_is_faster_by`: median and range over rounds."""
     first_entry_laps = next(iter(laps_by_name.values()))[-len(laps) :]
     ratios = sorted(speed(a) / speed(b) for a, b in zip(first_entry_laps, laps, strict=True))
@@ -90,7 +94,7 @@ def speed(measurement: Measurement) -> float:
 
 def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntry]:
     """The graph in 8 bits first: it is what all others are held against."""
-    from gen_msa.students.exporting.writing import export_student
+    from gen_msa.models.onnx_export.folder import export_student
 
     student = Path(options.student) if options.student else new_student(home / "student", {})
     base = new_student(home / "base", BASE)
@@ -103,7 +107,9 @@ def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntr
         folders |= {"base onnx": home / "base-onnx", "base int8": home / "base-int8"}
     entries = [BenchmarkEntry(k, student_settings(v)) for k, v in folders.items()]
     for name in ("onnx int8", "torch"):
-        entries.append(BenchmarkEntry(f"{name} + reasons", student_settings(folders[name], explanations=True)))
+        entries.append(
+            BenchmarkEntry(f"{name} + reasons", student_settings(folders[name], explanations=True))
+        )
     if options.builtin:
         shared: dict[str, Any] = {
             "reader": "builtin",
@@ -124,14 +130,15 @@ def student_settings(folder: Path, *, explanations: bool = False) -> dict[str, A
 def new_student(folder: Path, config: dict[str, int]) -> Path:
     """A student with new weights and MiniLM's tokenizer."""
     from gen_msa import manifest
-    from gen_msa.students import InputDims, models
-    from gen_msa.students.common import keeping, minilm
-    from gen_msa.students.common.collating import Collator
+    from gen_msa.encoders.text import minilm
+    from gen_msa.models import InputDims, models
+    from gen_msa.models.inference import serialization
+    from gen_msa.models.inputs.collator import Collator
 
     student = models["text"](InputDims(width={"text": 30522}), **config)
     with manifest.atomic_directory(folder) as draft:
         collate = Collator(minilm.tokenizer_path().read_text("utf-8"))
-        keeping.save_student(draft, student, collate, text="post", name="text")
+        serialization.save_student(draft, student, collate, text="post", name="text")
     return folder
 
 
@@ -150,9 +157,13 @@ def check_targets(laps_by_name: dict[str, list[Measurement]]) -> dict[str, Any]:
     for name in ("onnx int8", "onnx", "torch"):
         for other in ("builtin", "builtin labels"):
             if other in speed_by_name:
-                report[f"{name}_over_{other}"] = round(speed_by_name[name] / speed_by_name[other], 1)
+                report[f"{name}_over_{other}"] = round(
+                    speed_by_name[name] / speed_by_name[other], 1
+                )
     if "builtin" in speed_by_name:
-        report["student_over_builtin_mark"] = speed_by_name["onnx int8"] >= BUILTIN_SPEEDUP * speed_by_name["builtin"]
+        report["student_over_builtin_mark"] = (
+            speed_by_name["onnx int8"] >= BUILTIN_SPEEDUP * speed_by_name["builtin"]
+        )
     return report
 
 

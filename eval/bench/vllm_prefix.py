@@ -32,7 +32,7 @@ from defusedxml.ElementTree import parse
 
 from gen_msa import media
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._messages import build_messages
+from gen_msa.backends.hf.chat_messages import build_messages
 from gen_msa.backends.http import HttpBackend
 from gen_msa.chat import Chat, Completion, ImageInput, Request, TextInput, Turn
 from gen_msa.data import open_examples
@@ -136,7 +136,9 @@ def tokens(model: str, requests: Sequence[Request]) -> list[list[int]]:
         text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         images = [media.load_image(p) for p in image_inputs]
         (ids,) = processor(text=[text], images=[images], add_special_tokens=False)["input_ids"]
-        placeholder_id = -1 - 10_000 * image_ids.setdefault(",".join(p.sha256 for p in image_inputs), len(image_ids))
+        placeholder_id = -1 - 10_000 * image_ids.setdefault(
+            ",".join(p.sha256 for p in image_inputs), len(image_ids)
+        )
         image_positions = (i for i, t in enumerate(ids) if t == processor.image_token_id)
         prompt_ids.append(list(ids))
         for image_index, image_position in enumerate(image_positions):
@@ -144,7 +146,9 @@ def tokens(model: str, requests: Sequence[Request]) -> list[list[int]]:
     return prompt_ids
 
 
-def measure_way(args: argparse.Namespace, mode_options: dict[str, Any], requests: list[Request]) -> Any:
+def measure_way(
+    args: argparse.Namespace, mode_options: dict[str, Any], requests: list[Request]
+) -> Any:
     """Seconds, counters and answers of one way."""
     with start_server(args.model, args.python, args.settings) as url:
         options = BackendOptions(api_key_variable="", retries=0, timeout=600, **mode_options)
@@ -169,7 +173,9 @@ MODES: dict[str, dict[str, Any]] = {
 
 def main() -> int:
     args = arguments()
-    requests = build_requests((mvsa_posts if args.pictures else sentences)(args.sentences), args.new)
+    requests = build_requests(
+        (mvsa_posts if args.pictures else sentences)(args.sentences), args.new
+    )
     prompts = tokens(args.model, requests)
     report: dict[str, Any] = {**vars(args), "requests": len(requests)}
     texts: dict[str, list[str]] = {}
@@ -177,7 +183,9 @@ def main() -> int:
     shares = []
     for lap in range(args.laps):
         for name, mode_options in sorted(MODES.items(), key=lambda x: x[0], reverse=lap % 2 > 0):
-            seconds, counters_after, completions = measure_way(args, {"batch_size": args.batch, **mode_options}, requests)
+            seconds, counters_after, completions = measure_way(
+                args, {"batch_size": args.batch, **mode_options}, requests
+            )
             texts.setdefault(name, [answer(c) for c in completions])
             rates[name].append(args.sentences / seconds)
             report[name] = {"posts/s": spread(rates[name]), **hits(counters_after, prompts)}
@@ -215,7 +223,9 @@ def hits(cache_counters: dict[str, float], prompts: list[list[int]]) -> dict[str
         "prompt tokens": int(cache_counters["queries"]),
         "hits": int(cache_counters["hits"]),
         "block": block,
-        "of shareable in whole blocks": round(cache_counters["hits"] / shareable(prompts, block), 4),
+        "of shareable in whole blocks": round(
+            cache_counters["hits"] / shareable(prompts, block), 4
+        ),
         "of shareable tokens": round(cache_counters["hits"] / shareable(prompts, 1), 4),
         "blocks of 16 could have": round(shareable(prompts, 16) / shareable(prompts, 1), 4),
     }

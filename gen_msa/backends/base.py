@@ -5,7 +5,8 @@ Knows no backend, and loads no model library.
     backends["echo"]("", BackendOptions()).complete([request])
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from gen_msa.chat import Chat, Completion, Request
@@ -76,3 +77,20 @@ class BackendFactory(Protocol):
 
 
 backends: Registry[BackendFactory] = Registry("backend", "gen_msa.backends", "gen_msa.backends")
+
+
+# What a backend says at start about options it cannot honour.
+
+_log = logging.getLogger("gen_msa.backends")
+
+
+def ignored_options(options: BackendOptions, supported: Collection[str]) -> list[str]:
+    """The options that were set away from their default and are not in `honoured`, sorted."""
+    changed = options.model_dump(exclude_defaults=True)
+    return sorted(set(changed) - set(supported))
+
+
+def warn_ignored(backend: str, options: BackendOptions, supported: Collection[str]) -> None:
+    """Log a warning that names every option `backend` was given and cannot honour."""
+    for name in ignored_options(options, supported):
+        _log.warning("%s has no use for backend.%s; it is ignored", backend, name)

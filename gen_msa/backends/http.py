@@ -15,25 +15,65 @@ A proxy of the environment is used, except for this machine's own addresses.
 
 import asyncio
 import functools
+import hashlib
 import ipaddress
 import json
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortalProvider
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from gen_msa import feeding, media
-from gen_msa.backends._calling import TransientError, RetryPolicy, PermanentError, post_with_retries
-from gen_msa.backends._openai import unsupported_params, build_body, to_completion, parse_reply
-from gen_msa.backends._options import warn_ignored
-from gen_msa.backends._ordering import PrefixScheduler
-from gen_msa.backends._trained import AdapterSettings, load_adapter_settings
-from gen_msa.backends.base import BackendOptions, backends
+from gen_msa import manifest, media, prefetch
+from gen_msa.backends._openai_client import (
+    PermanentError,
+    RetryPolicy,
+    TransientError,
+    build_body,
+    parse_reply,
+    post_with_retries,
+    to_completion,
+    unsupported_params,
+)
+from gen_msa.backends._prefix_scheduler import PrefixScheduler
+from gen_msa.backends.base import BackendOptions, backends, warn_ignored
 from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import UserError
+from gen_msa.jsonl import format_validation_error
+
+# How an adapter wants to be read, from its folder alone: for one whose server holds the weights.
+
+ADAPTER_SETTINGS_FILE = "reading.json"
+
+
+class AdapterSettings(BaseModel):
+    """The part of `backends.local.adapters.AdapterFacts` that a client can hold to."""
+
+    prompts: dict[str, str]
+    inference: dict[str, JsonValue]
+    revision: str = ""
+    """16 hex digits over the folder's list of hashes."""
+
+
+def load_adapter_settings(folder: str) -> AdapterSettings:
+    """What `reading.json` says, the folder's seal checked. Raises `UserError` without one."""
+    path = Path(folder).expanduser()
+    try:
+        settings = AdapterSettings.model_validate_json((path / ADAPTER_SETTINGS_FILE).read_bytes())
+        manifest.verify(path)
+        digest = hashlib.sha256((path / manifest.MANIFEST_NAME).read_bytes()).hexdigest()
+    except OSError as e:
+        raise UserError(
+            f"backend.adapter={folder}: {e}", hint="name the folder that training left"
+        ) from None
+    except ValidationError as e:
+        raise UserError(f"{path / ADAPTER_SETTINGS_FILE}: {format_validation_error(e)}") from None
+    return settings.model_copy(update={"revision": digest[:16]})
+
 
 _SUPPORTED_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable"} | {
     "share_prefix",
@@ -80,9 +120,13 @@ class HttpBackend:
         # One event loop in a thread while somebody asks: calls meet in it without locks.
         self._portal = BlockingPortalProvider()
         self._scheduler = PrefixScheduler(self._max_in_flight, share=options.share_prefix)
-        self.training_metadata: AdapterSettings | None = load_adapter_settings(options.adapter) if options.adapter else None
+        self.training_metadata: AdapterSettings | None = (
+            load_adapter_settings(options.adapter) if options.adapter else None
+        )
         """How the server's adapter was trained, if its folder was named."""
-        self._slots = options.slots if options.slots is not None else self.training_metadata is not None
+        self._slots = (
+            options.slots if options.slots is not None else self.training_metadata is not None
+        )
         adapter_suffix = f"@{self.training_metadata.revision}" if self.training_metadata else ""
         self.revision = f"{address}#{self._model}{adapter_suffix}"
 
@@ -93,7 +137,7 @@ class HttpBackend:
         are in flight, an earlier call's first.
         """
         with self._portal as portal:
-            return feeding.awaited(portal.start_task_soon(self._complete_all, requests))
+            return prefetch.awaited(portal.start_task_soon(self._complete_all, requests))
 
     def count_tokens(self, chat: Chat) -> None:
         """None: only the server knows."""
@@ -130,12 +174,20 @@ class HttpBackend:
             # In a thread: pictures are decoded here, and other answers need not wait for that.
             run = asyncio.to_thread if request.chat.images else _run_inline
             build_payload = functools.partial(build_body, slots=self._slots)
-            payload, n_escaped = await run(build_payload, request, self._model, omitted, self._image_part)
+            payload, n_escaped = await run(
+                build_payload, request, self._model, omitted, self._image_part
+            )
             raw = json.dumps(payload).encode()
             try:
-                reply = await post_with_retries(client, self._url, raw, self._headers, self._retry_policy, parse_reply)
+                reply = await post_with_retries(
+                    client, self._url, raw, self._headers, self._retry_policy, parse_reply
+                )
             except PermanentError as e:
-                unsupported = unsupported_params(e.body, payload, omitted) if e.status in _BAD_REQUEST else set()
+                unsupported = (
+                    unsupported_params(e.body, payload, omitted)
+                    if e.status in _BAD_REQUEST
+                    else set()
+                )
                 if not unsupported:
                     raise
                 omitted |= unsupported

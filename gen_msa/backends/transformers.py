@@ -16,9 +16,9 @@ from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import MissingExtra
 
 try:
-    from gen_msa.backends.local import weights
-    from gen_msa.backends.local.pictures import ImageLoader
-    from gen_msa.backends.local.session import TextGenerator
+    from gen_msa.backends.hf import weights
+    from gen_msa.backends.hf.generate import TextGenerator
+    from gen_msa.backends.hf.image_inputs import ImageLoader
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
         raise
@@ -60,14 +60,18 @@ class TransformersBackend:
         backend._init(loaded, options, load_image)
         return backend
 
-    def _init(self, loaded: weights.InferenceModel, options: BackendOptions, load_image: ImageLoader) -> None:
+    def _init(
+        self, loaded: weights.InferenceModel, options: BackendOptions, load_image: ImageLoader
+    ) -> None:
         self.revision = loaded.revision
         self.training_metadata = loaded.metadata
         """How the model was fine-tuned, if its folder says so: readers ask as training did."""
         self._notes = loaded.notes
         self.generator = TextGenerator(loaded.model.eval(), loaded.processor, options, load_image)
         self.supports_images = self.generator.chat_tokenizer.supports_images
-        self.can_list_aspects = sum(p.numel() for p in loaded.model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
+        self.can_list_aspects = (
+            sum(p.numel() for p in loaded.model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
+        )
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. Never raises for a single bad request.

@@ -8,20 +8,194 @@ stand in `vllm_engine`. Knows nothing of sentiment.
     gen-msa explain posts.jsonl --reader vllm:models/qwen3-vl-8b@runs/mabsa
 """
 
+import json
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gen_msa import media
-from gen_msa.backends._calling import shorten
-from gen_msa.backends._logprobs import option_logprobs
-from gen_msa.backends._messages import build_messages
-from gen_msa.backends._options import warn_ignored
-from gen_msa.backends._slots import slot_pattern
-from gen_msa.backends.base import BackendOptions, backends
-from gen_msa.backends.vllm_engine import MAX_IMAGES, VllmApi, EngineRequest, VllmEngine, EngineOutput, load_vllm_api
+from gen_msa.backends._label_slot import TokenLogprobs, option_logprobs, slot_pattern
+from gen_msa.backends._openai_client import shorten
+from gen_msa.backends.base import BackendOptions, backends, warn_ignored
+from gen_msa.backends.hf.chat_messages import build_messages
 from gen_msa.chat import Chat, Completion, ImageInput, Request
-from gen_msa.errors import UserError
+from gen_msa.errors import MissingExtra, UserError
+
+# Every call to vLLM stands here: how the engine is opened, asked, and read.
+
+MAX_LOGPROBS = 64
+"""Likeliest tokens that may be asked for; the probe of an adapter asks for all of them."""
+MAX_IMAGES = 4
+"""Pictures in one chat; the engine sets room aside for them when it starts."""
+SEED = 0
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What the engine takes as `max_lora_rank`."""
+
+
+@dataclass(frozen=True)
+class VllmApi:
+    """The names of vLLM that are used; a test puts its own in their place."""
+
+    LLM: Any
+    SamplingParams: Any
+    StructuredOutputsParams: Any
+    LoRARequest: Any
+    rejection_errors: tuple[type[Exception], ...] = (ValueError, TypeError, OverflowError)
+    """What vLLM raises for a request it will not take; anything else is its own trouble."""
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """One chat. `parameters` are those of `SamplingParams`; `form` of `StructuredOutputsParams`."""
+
+    messages: list[dict[str, Any]]
+    sampling_params: dict[str, Any]
+    structured_outputs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """One answer; `finish` is vLLM's word (`stop`, `length`, `abort` …)."""
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    new_tokens: int
+    steps: tuple[TokenLogprobs, ...] = ()
+
+
+def load_vllm_api() -> VllmApi:
+    """Import vLLM. Raises `MissingExtra` where it is not installed."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    try:
+        import vllm
+        from vllm.lora.request import LoRARequest
+        from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] != "vllm":
+            raise
+        raise MissingExtra("vllm", "vllm") from None
+    client_error = getattr(getattr(vllm, "exceptions", None), "VLLMClientError", ValueError)
+    rejection_errors = (ValueError, TypeError, OverflowError, client_error)
+    return VllmApi(vllm.LLM, SamplingParams, StructuredOutputsParams, LoRARequest, rejection_errors)
+
+
+class VllmEngine:
+    """An engine with one model and at most one adapter."""
+
+    def __init__(
+        self, api: VllmApi, model: Path, adapter: Path | None, settings: dict[str, Any]
+    ) -> None:
+        """`settings` go to `LLM` as they are. Raises `UserError` for what vLLM cannot load."""
+        self._api = api
+        lora: dict[str, Any] = {}
+        self._adapter: Any = None
+        if adapter is not None:
+            lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(adapter)}
+            self._adapter = api.LoRARequest(adapter.name, 1, str(adapter))
+        try:
+            self._llm = api.LLM(
+                model=str(model),
+                trust_remote_code=False,
+                load_format="safetensors",
+                seed=SEED,
+                limit_mm_per_prompt={"image": MAX_IMAGES},
+                max_logprobs=MAX_LOGPROBS,
+                # A setting of the engine: the one of a request is not looked at. Without it
+                # answers in JSON can go on with blanks until the token limit.
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+                **lora,
+                **settings,
+            )
+        except (ValueError, RuntimeError, OSError) as e:
+            raise UserError(f"vLLM cannot load {model}: {e}", hint="see its log above") from None
+        self.rejection_errors = api.rejection_errors
+
+    @property
+    def supports_images(self) -> bool:
+        """Whether the model takes anything but text."""
+        return bool(self._llm.model_config.is_multimodal_model)
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """The tokenizer's special and added tokens."""
+        tokenizer = self._llm.get_tokenizer()
+        tokens = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()}
+        return frozenset(s for s in tokens if s.strip())
+
+    def generate(
+        self, requests: Sequence[EngineRequest], *, use_adapter: bool = True
+    ) -> list[EngineOutput]:
+        """One answer for each, in order. Raises one of `refusals` if any of them is not taken."""
+        outputs = self._llm.chat(
+            [a.messages for a in requests],
+            [self._sampling_params(a) for a in requests],
+            use_tqdm=False,
+            lora_request=self._adapter if use_adapter else None,
+        )
+        return [_to_engine_output(output) for output in outputs]
+
+    def next_token_scores(
+        self, text: str, image: Any | None, *, use_adapter: bool
+    ) -> tuple[tuple[int, ...], dict[int, float]]:
+        """The prompt's tokens, and log-probabilities (nats) of the likeliest tokens after it."""
+        text_part = {"type": "text", "text": text}
+        content = [{"type": "image_pil", "image_pil": image}, text_part] if image else text
+        sampling = {"max_tokens": 1, "temperature": 0.0, "seed": SEED, "logprobs": MAX_LOGPROBS}
+        (output,) = self._llm.chat(
+            [[{"role": "user", "content": content}]],
+            [self._api.SamplingParams(**sampling)],
+            use_tqdm=False,
+            lora_request=self._adapter if use_adapter else None,
+        )
+        top_logprobs = output.outputs[0].logprobs[0]
+        scores = {int(token): float(x.logprob) for token, x in top_logprobs.items()}
+        return tuple(output.prompt_token_ids or ()), scores
+
+    def _sampling_params(self, request: EngineRequest) -> Any:
+        structured_outputs = (
+            self._api.StructuredOutputsParams(**request.structured_outputs)
+            if request.structured_outputs
+            else None
+        )
+        return self._api.SamplingParams(
+            **request.sampling_params, structured_outputs=structured_outputs
+        )
+
+
+def lora_rank(adapter: Path) -> int:
+    """The smallest rank the engine takes that the adapter fits in.
+
+    Raises `UserError` for a folder without a readable `adapter_config.json`.
+    """
+    path = adapter / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+        return next(r for r in _LORA_RANKS if r >= rank)
+    except StopIteration:
+        raise UserError(f"{path}: vLLM takes ranks up to {_LORA_RANKS[-1]}, not {rank}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{path} cannot be read: {e}", hint="name a peft adapter") from None
+
+
+def _to_engine_output(output: Any) -> EngineOutput:
+    answer = output.outputs[0]
+    steps = []
+    for token, candidates in zip(answer.token_ids, answer.logprobs or (), strict=False):
+        top = tuple(((x.decoded_token or "").encode(), x.logprob) for x in candidates.values())
+        chosen = candidates[token]
+        steps.append(TokenLogprobs((chosen.decoded_token or "").encode(), chosen.logprob, top))
+    return EngineOutput(
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=len(output.prompt_token_ids or ()),
+        new_tokens=len(answer.token_ids),
+        steps=tuple(steps),
+    )
+
 
 TOP_LOGPROBS = 20
 LISTS_ASPECTS_MIN_BYTES = 1_000_000_000
@@ -40,13 +214,13 @@ class VllmBackend:
         """Raises `MissingExtra` without vLLM, `UserError` for what is no model or adapter."""
         warn_ignored("vllm", options, _SUPPORTED_OPTIONS)
         api = api or load_vllm_api()
-        from gen_msa.backends.local import served, weights
+        from gen_msa.backends.hf import remote_probe, weights
 
         model, adapter = weights.resolve_target(target)
         weights.check_folder(model, "model")
         if adapter is not None:
             weights.check_folder(adapter, "adapter")
-        self.training_metadata, self._notes = served.load_verified_metadata(model, adapter)
+        self.training_metadata, self._notes = remote_probe.load_verified_metadata(model, adapter)
         settings = {"dtype": options.dtype, "enable_prefix_caching": options.share_prefix}
         self._engine = VllmEngine(api, model, adapter, settings)
         self._control_tokens = self._engine.control_tokens
@@ -68,7 +242,11 @@ class VllmBackend:
                 completions[i] = _error_completion(str(e))
         outputs = self._generate([engine_request for _, _, engine_request, _ in rows])
         for (i, request, engine_request, notes), output in zip(rows, outputs, strict=True):
-            completions[i] = output if isinstance(output, Completion) else _to_completion(request, engine_request, output, notes)
+            completions[i] = (
+                output
+                if isinstance(output, Completion)
+                else _to_completion(request, engine_request, output, notes)
+            )
         return [completions[i] for i in range(len(requests))]
 
     def count_tokens(self, chat: Chat) -> None:
@@ -76,17 +254,31 @@ class VllmBackend:
 
     def _check_probe(self, folder: Path, *, has_adapter: bool, dtype: str) -> None:
         """Refuse an engine that does not answer the adapter's probe as training did."""
-        from gen_msa.backends.local import served
+        from gen_msa.backends.hf import remote_probe
 
         recorded_probe = self.training_metadata.probe if self.training_metadata else None
         if not has_adapter and recorded_probe is None:
             return
-        question = served.probe_question(recorded_probe)
-        adapted_response = served.ProbeResponse(*self._engine.next_token_scores(*question, use_adapter=True))
-        base_response = served.ProbeResponse(*self._engine.next_token_scores(*question, use_adapter=False)) if has_adapter else None
+        question = remote_probe.probe_question(recorded_probe)
+        adapted_response = remote_probe.ProbeResponse(
+            *self._engine.next_token_scores(*question, use_adapter=True)
+        )
+        base_response = (
+            remote_probe.ProbeResponse(
+                *self._engine.next_token_scores(*question, use_adapter=False)
+            )
+            if has_adapter
+            else None
+        )
         # What `auto` comes to is the engine's own affair; on no machine is it coarser than this.
         precision = "bfloat16" if dtype == "auto" else dtype
-        served.check_remote_probe(folder, recorded_probe, adapted=adapted_response, base=base_response, precision=precision)
+        remote_probe.check_remote_probe(
+            folder,
+            recorded_probe,
+            adapted=adapted_response,
+            base=base_response,
+            precision=precision,
+        )
         if recorded_probe is None:
             self._notes["adapter.probe"] = "its effect was seen; no recorded one to compare with"
 
@@ -105,7 +297,9 @@ class VllmBackend:
             structured_outputs = {"regex": slot_pattern(request.choice)}
         elif request.json_schema is not None:
             structured_outputs = {"json": request.json_schema}
-        return EngineRequest(turns, sampling_params, structured_outputs), {"neutralised": str(n_escaped)} if n_escaped else {}
+        return EngineRequest(turns, sampling_params, structured_outputs), {
+            "neutralised": str(n_escaped)
+        } if n_escaped else {}
 
     def _generate(self, requests: Sequence[EngineRequest]) -> list[EngineOutput | Completion]:
         """Ask all at once; where the engine will not take one of them, find it by halves."""
@@ -124,10 +318,18 @@ def _image_part(image: ImageInput) -> dict[str, Any]:
     return {"type": "image_pil", "image_pil": media.load_image(image)}
 
 
-def _to_completion(request: Request, engine_request: EngineRequest, output: EngineOutput, notes: dict[str, str]) -> Completion:
+def _to_completion(
+    request: Request, engine_request: EngineRequest, output: EngineOutput, notes: dict[str, str]
+) -> Completion:
     if output.finish_reason not in _FINISH_REASONS:
         return _error_completion(f"the engine stopped: {output.finish_reason}")
-    form = "slot" if "regex" in engine_request.structured_outputs else "schema" if engine_request.structured_outputs else "free"
+    form = (
+        "slot"
+        if "regex" in engine_request.structured_outputs
+        else "schema"
+        if engine_request.structured_outputs
+        else "free"
+    )
     logprobs = None
     if request.choice is not None:
         logprobs, note = option_logprobs(output.steps, request.choice, None)

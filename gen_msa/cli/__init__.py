@@ -18,18 +18,17 @@ from gen_msa.cli import (
     annotate,
     convert,
     demo,
-    distill,
     doctor,
     evaluate,
     explain,
     export,
     export_log,
-    finetune,
     leakage,
     merge,
     preview,
+    resources,
     serve,
-    shelf,
+    train,
 )
 from gen_msa.errors import UserError
 
@@ -49,16 +48,16 @@ app.command()(annotate.annotate)
 app.command()(merge.merge)
 app.command()(preview.preview)
 app.command()(convert.convert)
-app.command()(finetune.finetune)
-app.command()(distill.distill)
+app.command()(train.finetune)
+app.command()(train.distill)
 app.command()(evaluate.evaluate)
 app.command()(leakage.leakage)
 app.command()(export.export)
 app.command()(serve.serve)
 app.command("export-log")(export_log.export_log)
-app.command("ls")(shelf.ls)
-app.command()(shelf.show)
-app.command("cp")(shelf.cp)
+app.command("ls")(resources.ls)
+app.command()(resources.show)
+app.command("cp")(resources.cp)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 
@@ -89,7 +88,9 @@ def _handle_signals() -> Iterator[None]:
         sys.exit(128 + number)
 
     is_main_thread = threading.current_thread() is threading.main_thread()
-    previous_handlers = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM) if is_main_thread}
+    previous_handlers = {
+        n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM) if is_main_thread
+    }
     try:
         yield
     finally:

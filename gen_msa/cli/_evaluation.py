@@ -14,22 +14,27 @@ from typing import Any
 from rich.console import Console
 
 from gen_msa import jsonl, settings
-from gen_msa.cli._asking import ModelRunner, ProbeMetrics, file_slug
+from gen_msa.cli._evaluation_models import ModelRunner, ProbeMetrics, file_slug
 from gen_msa.data import open_examples
 from gen_msa.errors import UserError
-from gen_msa.evaluating import (
+from gen_msa.evaluation import (
     EvaluationData,
-    carding,
+    add_system_outputs,
     check_suite,
     evaluate,
-    add_system_outputs,
     load_examples,
+    model_card,
     published,
-    systems_in_data,
     suite,
+    systems_in_data,
 )
-from gen_msa.evaluating.suite import Suite
-from gen_msa.report.evaluation import markdown_table, metrics_table, write_evaluation, write_metrics_csv
+from gen_msa.evaluation.suite import Suite
+from gen_msa.report.evaluation import (
+    markdown_table,
+    metrics_table,
+    write_evaluation,
+    write_metrics_csv,
+)
 from gen_msa.results import EvaluationResult
 
 
@@ -48,11 +53,16 @@ class EvaluateOptions:
         if self.seeds and len(self.models) != 1:
             raise UserError("--seeds needs exactly one --reader", hint="name the others in a suite")
         is_suite = self.target in suite.names() or Path(self.target).suffix in (".yaml", ".yml")
-        overrides = [*self.settings, *([f"against={_yaml_string(self.reference)}"] if self.reference else [])]
+        overrides = [
+            *self.settings,
+            *([f"against={_yaml_string(self.reference)}"] if self.reference else []),
+        ]
         if is_suite:
             loaded_suite = suite.load(self.target, overrides)
         else:
-            loaded_suite = settings.load(Suite, None, [f"data={_yaml_string(self.target)}", *overrides])
+            loaded_suite = settings.load(
+                Suite, None, [f"data={_yaml_string(self.target)}", *overrides]
+            )
         if not self.models:
             return loaded_suite
         entries = [entry for model in self.models for entry in self._entries(model, loaded_suite)]
@@ -61,7 +71,9 @@ class EvaluateOptions:
 
     def _entries(self, model: str, loaded_suite: Suite) -> list[dict[str, Any]]:
         """One --reader: as often as the suite has it, each with the suite's settings for it."""
-        suite_entries = [e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model]
+        suite_entries = [
+            e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model
+        ]
         seeds = {"seeds": list(self.seeds)} if self.seeds else {}
         return [entry | seeds for entry in suite_entries or [{"reader": model}]]
 
@@ -76,19 +88,26 @@ def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cac
     evaluation_suite = options.suite()
     console, source = Console(stderr=True), open_examples(evaluation_suite.data)
     # What can be wrong without a reader is said before any reads: that may take hours.
-    published_results, base_data = published.load(evaluation_suite.published), load_examples(source, evaluation_suite.limit)
+    published_results, base_data = (
+        published.load(evaluation_suite.published),
+        load_examples(source, evaluation_suite.limit),
+    )
     check_suite(evaluation_suite, base_data)
-    folder = _make_folder(out or Path("evaluations") / file_slug(evaluation_suite.title or evaluation_suite.data))
+    folder = _make_folder(
+        out or Path("evaluations") / file_slug(evaluation_suite.title or evaluation_suite.data)
+    )
     runner = ModelRunner(evaluation_suite, source, folder, console)
     model_outputs = runner.run_models(no_cache=no_cache)
     data = add_system_outputs(base_data, model_outputs)
     outputs = model_outputs or systems_in_data(evaluation_suite, data)
     probe_metrics = _merge_probes(runner.run_probes(data), runner.run_judge(data, outputs))
     outputs = runner.add_costs(data, outputs)
-    result = evaluate(evaluation_suite, data, outputs, published=published_results, probes=probe_metrics)
+    result = evaluate(
+        evaluation_suite, data, outputs, published=published_results, probes=probe_metrics
+    )
     _write_outputs(evaluation_suite, result, data, folder)
     if card is not None:
-        carding.update_model_card(card, result, result.systems[0].name)
+        model_card.update_model_card(card, result, result.systems[0].name)
     Console().print(metrics_table(result))
     for path in (*(folder / n for n in ("report.html", "results.json", "samples.jsonl")), card):
         if path is not None:
@@ -108,7 +127,9 @@ def _merge_probes(first: ProbeMetrics, second: ProbeMetrics) -> ProbeMetrics:
     return {name: first.get(name, {}) | second.get(name, {}) for name in {**first, **second}}
 
 
-def _write_outputs(evaluation_suite: Suite, result: EvaluationResult, data: EvaluationData, folder: Path) -> None:
+def _write_outputs(
+    evaluation_suite: Suite, result: EvaluationResult, data: EvaluationData, folder: Path
+) -> None:
     settings.save(evaluation_suite, folder / "suite.yaml")
     with jsonl.atomic_write(folder / "samples.jsonl") as f:
         for example in data.examples:

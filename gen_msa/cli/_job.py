@@ -2,18 +2,78 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from gen_msa.annotating import JobCounts, JobSettings, JobResult, Shard, annotate, annotate_shard
-from gen_msa.cli._progress import progress_bar
+from gen_msa.annotation import JobCounts, JobResult, JobSettings, Shard, annotate, annotate_shard
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.report import opinion_table, write_csv, write_html
 from gen_msa.types import Example, Rejected
+
+# Progress with rate and time left; silent when nobody is looking at the terminal.
+
+_MAX_COUNTED_ROWS = 200_000
+"""Rows counted ahead for the time left; a longer source shows its rate only."""
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} posts/s" if task.speed else "")
+
+
+@contextmanager
+def progress_bar(
+    source: ExampleSource, limit: int | None, console: Console, n_shards: int = 1
+) -> Iterator[Callable[[JobCounts], None]]:
+    """A progress bar on `console`; the function given is called with the job's counts.
+
+    `shares`: among how many jobs the source is divided.
+    """
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        total = _count_rows(source, limit)
+        task = progress.add_task("reading", total=total and total // n_shards)
+
+        def advance(counts: JobCounts) -> None:
+            unparsed = f", {counts.unparsed} unread" if counts.unparsed else ""
+            progress.update(task, completed=counts.rows, description=f"reading{unparsed}")
+
+        yield advance
+
+
+def _count_rows(source: ExampleSource, limit: int | None) -> int | None:
+    max_rows = min(limit or _MAX_COUNTED_ROWS, _MAX_COUNTED_ROWS)
+    count = sum(1 for _ in islice(source.rows(), max_rows))
+    return count if count < _MAX_COUNTED_ROWS else None
+
 
 MAX_TABLE_ROWS = 30
 """Posts in the terminal's table."""
@@ -50,7 +110,9 @@ def run(
     if html:
         report_facts = _report_facts(source, settings, outcome)
         title = f"{source.name}: {settings.model}"
-        write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=report_facts)
+        write_html(
+            _examples(lines), html, title=title, media_root=source.media_root, facts=report_facts
+        )
     _show_table(lines, to_file=out is not None, always=always_table)
     for line in result_lines(outcome.counts, settings, outcome, [out, csv, html]):
         console.print(line, highlight=False, soft_wrap=True)
@@ -85,11 +147,21 @@ def run_shard(
     console, part_path = Console(stderr=True), shard.path_beside(out, ".part")
     with progress_bar(source, settings.limit, console, shard.n_shards) as on_progress:
         outcome = annotate_shard(
-            source, part_path, shard, settings, cache_path=cache_path, reuse_cache=reuse_cache, on_progress=on_progress
+            source,
+            part_path,
+            shard,
+            settings,
+            cache_path=cache_path,
+            reuse_cache=reuse_cache,
+            on_progress=on_progress,
         )
     lines = result_lines(outcome.counts, settings, outcome, [part_path])
     part_pattern = shard.path_beside(out, ".part").name.replace(f".{shard.index}-of-", ".*-of-", 1)
-    for line in (f"shard {shard}", *lines, f"when all have ended: gen-msa merge {part_pattern} -o {out}"):
+    for line in (
+        f"shard {shard}",
+        *lines,
+        f"when all have ended: gen-msa merge {part_pattern} -o {out}",
+    ):
         console.print(line, highlight=False, soft_wrap=True)
     return 3 if outcome.should_rerun(settings) else 0
 
@@ -118,7 +190,9 @@ def _show_table(lines: Path, *, to_file: bool, always: bool) -> None:
             shutil.copyfileobj(f, sys.stdout.buffer)
 
 
-def _report_facts(source: ExampleSource, settings: JobSettings, outcome: JobResult) -> dict[str, str]:
+def _report_facts(
+    source: ExampleSource, settings: JobSettings, outcome: JobResult
+) -> dict[str, str]:
     counts = outcome.counts
     return {
         "reader": settings.model,

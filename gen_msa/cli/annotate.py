@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gen_msa.cli import _asked, _remote
+from gen_msa.cli import _options, _remote
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gen_msa.annotating import AnnotateSettings, JobSettings, JobResult, AnnotationSummary
-    from gen_msa.annotating.estimating import CostEstimate
-    from gen_msa.annotating.summary import GoldAgreement
+    from gen_msa.annotation import AnnotateSettings, AnnotationSummary, JobResult, JobSettings
+    from gen_msa.annotation.cost_estimate import CostEstimate
+    from gen_msa.annotation.summary import GoldAgreement
     from gen_msa.data import ExampleSource
 
-OutOption = Annotated[str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")]
-MaxErrorRateOption = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
+OutOption = Annotated[
+    str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")
+]
+MaxErrorRateOption = Annotated[
+    float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")
+]
 NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the first question and count; ask nothing.")
@@ -28,19 +32,19 @@ DryRunOption = Annotated[
 
 def annotate(
     out: OutOption,
-    posts: _asked.PostsArgument = None,
-    model: _asked.ModelOption = None,
-    prompt: _asked.PromptOption = None,
+    posts: _options.PostsArgument = None,
+    model: _options.ModelOption = None,
+    prompt: _options.PromptOption = None,
     max_error_rate: MaxErrorRateOption = None,
     no_cache: NoCacheOption = False,
     dry_run: DryRunOption = False,
-    config: _asked.ConfigOption = None,
-    format: _asked.FormatOption = None,
-    media_root: _asked.MediaRootOption = None,
-    shard: _asked.ShardOption = None,
-    reuse_cache: _asked.ReuseCacheOption = None,
-    engine: _asked.EngineOption = None,
-    address: _asked.AddressOption = None,
+    config: _options.ConfigOption = None,
+    format: _options.FormatOption = None,
+    media_root: _options.MediaRootOption = None,
+    shard: _options.ShardOption = None,
+    reuse_cache: _options.ReuseCacheOption = None,
+    engine: _options.EngineOption = None,
+    address: _options.AddressOption = None,
 ) -> None:
     """Have a teacher write labels, reasons or contexts, and keep what passes the gates.
 
@@ -48,11 +52,11 @@ def annotate(
     'gates={naming: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
-    options = _asked.JobOptions(*job_options)
+    options = _options.JobOptions(*job_options)
     location = _remote.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(f"-o {out}: write .jsonl", hint="gen-msa convert makes .parquet of it")
-    parallel = _asked.ParallelOptions(shard, reuse_cache, engine, address)
+    parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run)
     code = _run(options, outputs, parallel, max_error_rate)
     if shard_spec := parallel.parse_shard(has_output=True):
@@ -68,19 +72,28 @@ class _AnnotateOutputs(NamedTuple):
     dry_run: bool
 
 
-def _run(options: _asked.JobOptions, outputs: _AnnotateOutputs, parallel: _asked.ParallelOptions, max_error_rate: float | None) -> int:
-    from gen_msa.annotating import AnnotateSettings
+def _run(
+    options: _options.JobOptions,
+    outputs: _AnnotateOutputs,
+    parallel: _options.ParallelOptions,
+    max_error_rate: float | None,
+) -> int:
+    from gen_msa.annotation import AnnotateSettings
     from gen_msa.cli._job import run_shard
 
     out, reuse_cache = outputs.out, parallel.reuse_cache or ()
     shard = parallel.parse_shard(has_output=not (reuse_cache and outputs.no_cache))
-    base_settings = options.settings_of(AnnotateSettings, max_bad=max_error_rate, **parallel.settings())
+    base_settings = options.settings_of(
+        AnnotateSettings, max_bad=max_error_rate, **parallel.settings()
+    )
     settings, source = _with_task(base_settings), options.source(out)
     cache_path = shard.path_beside(out, ".ledger") if shard else out.with_suffix(".ledger")
     if outputs.no_cache:
         cache_path.unlink(missing_ok=True)
     if shard and not outputs.dry_run:
-        return run_shard(source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache)
+        return run_shard(
+            source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache
+        )
     return _run_unsharded(source, settings, outputs, cache_path, reuse_cache)
 
 
@@ -94,23 +107,29 @@ def _run_unsharded(
     """A job that is not shared: what it will cost, then its files."""
     from rich.console import Console
 
-    from gen_msa.annotating import annotate as work
-    from gen_msa.annotating import make_job_teacher
-    from gen_msa.annotating.estimating import estimate_cost
-    from gen_msa.cli._progress import progress_bar
+    from gen_msa.annotation import annotate as work
+    from gen_msa.annotation import make_job_teacher
+    from gen_msa.annotation.cost_estimate import estimate_cost
+    from gen_msa.cli._job import progress_bar
 
     console, teacher = Console(stderr=True), make_job_teacher(source, settings)
     cache_options: dict[str, Any] = {"ledger_path": cache_path, "known": reuse_cache}
     probe_cache = None if outputs.dry_run else cache_path
-    _print_estimate(console, estimate_cost(source, settings, teacher, probe_cache, reuse_cache), settings)
+    _print_estimate(
+        console, estimate_cost(source, settings, teacher, probe_cache, reuse_cache), settings
+    )
     if outputs.dry_run:
         return 0
     with progress_bar(source, settings.limit, console) as on_progress:
-        outcome = work(source, outputs.out, settings, **cache_options, teacher=teacher, on_progress=on_progress)
+        outcome = work(
+            source, outputs.out, settings, **cache_options, teacher=teacher, on_progress=on_progress
+        )
     return finish_filtered(console, outcome, settings, outputs.out)
 
 
-def finish_filtered(console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path) -> int:
+def finish_filtered(
+    console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path
+) -> int:
     """Show what a job with gates came to; returns its exit code."""
     from gen_msa.cli._job import result_lines
 
@@ -142,21 +161,31 @@ def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":
     return settings
 
 
-def _print_estimate(console: "Console", cost_estimate: "CostEstimate", settings: "AnnotateSettings") -> None:
+def _print_estimate(
+    console: "Console", cost_estimate: "CostEstimate", settings: "AnnotateSettings"
+) -> None:
     """What lies ahead: the first question whole, then the counts."""
     from gen_msa.cli.preview import show_request as show_question
 
     if cost_estimate.first_request:
         show_question(console, cost_estimate.first_request)
-    lines = [f"ahead: {cost_estimate.posts:,} posts, {cost_estimate.requests:,} questions to {settings.model}"]
+    lines = [
+        f"ahead: {cost_estimate.posts:,} posts, {cost_estimate.requests:,} questions to {settings.model}"
+    ]
     if cost_estimate.tokens:
         prompt_tokens, answer_tokens = cost_estimate.tokens
         answers_note = f", {answer_tokens:,.0f} of answers" if cost_estimate.probed else ""
         lines.append(f"about {prompt_tokens:,.0f} tokens of prompts{answers_note}")
     if cost_estimate.seconds is not None:
-        lines.append(f"about {_format_duration(cost_estimate.seconds)}, by the first {cost_estimate.probed} posts")
+        lines.append(
+            f"about {_format_duration(cost_estimate.seconds)}, by the first {cost_estimate.probed} posts"
+        )
     if settings.prices:
-        cost_note = "not to be known beforehand" if cost_estimate.cost is None else f"{cost_estimate.cost:,.2f}"
+        cost_note = (
+            "not to be known beforehand"
+            if cost_estimate.cost is None
+            else f"{cost_estimate.cost:,.2f}"
+        )
         lines.append(f"about {cost_note} in money")
     if not settings.filters:
         lines.append("no gates: every answer that can be read whole is kept")
@@ -173,7 +202,9 @@ def show_summary(console: "Console", summary: "AnnotationSummary") -> None:
         table.add_row(name, f"{count.checked:,}", f"{count.rejected:,}", share_text)
     console.print(table)
     counts = summary
-    share_text = f"accepted {counts.accepted:,} of {counts.questions:,} questions ({counts.acceptance:.1%})"
+    share_text = (
+        f"accepted {counts.accepted:,} of {counts.questions:,} questions ({counts.acceptance:.1%})"
+    )
     lines = [
         f"{share_text}, {counts.retried:,} at a further try; {counts.excluded:,} excluded",
         f"{counts.unanswered:,} could not be asked" if counts.unanswered else "",
@@ -203,7 +234,9 @@ def _agreement_line(label: str, gold_agreement: "GoldAgreement | None") -> str:
 def _cost_line(summary: "AnnotationSummary") -> str:
     tokens = "tokens not counted"
     if summary.prompt_tokens is not None and summary.answer_tokens is not None:
-        tokens = f"{summary.prompt_tokens:,} tokens of prompts, {summary.answer_tokens:,} of answers"
+        tokens = (
+            f"{summary.prompt_tokens:,} tokens of prompts, {summary.answer_tokens:,} of answers"
+        )
     cost = "" if summary.cost is None else f", {summary.cost:,.2f} in money"
     return f"{tokens}{cost}; this run took {_format_duration(summary.seconds)}"
 

@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
-FromOption = Annotated[str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")]
-ToOption = Annotated[str | None, typer.Option("--to", help="Format of TARGET; default: its suffix.")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", help="Format of TARGET; default: its suffix.")
+]
 
 
 def convert(
@@ -25,4 +29,6 @@ def convert(
     console = Console(stderr=True)
     console.print(f"wrote {counts.written:,} examples to {target}", highlight=False)
     if counts.rejected:
-        console.print(f"{counts.rejected:,} rows set aside in {counts.rejected_file}", highlight=False)
+        console.print(
+            f"{counts.rejected:,} rows set aside in {counts.rejected_file}", highlight=False
+        )

@@ -11,7 +11,7 @@ ModelOption = Annotated[str, typer.Option("--reader", "-r", help="Who reads.")]
 
 def demo(out: OutOption = Path("demo"), model: ModelOption = "builtin") -> None:
     """Explain the shipped posts with their pictures: a table, opinions.jsonl and report.html."""
-    from gen_msa.annotating import JobSettings
+    from gen_msa.annotation import JobSettings
     from gen_msa.cli._job import run
     from gen_msa.data import open_examples
 

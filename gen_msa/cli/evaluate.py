@@ -60,5 +60,7 @@ def evaluate(
     """
     from gen_msa.cli import _evaluation
 
-    options = _evaluation.EvaluateOptions(target, settings or (), model or (), seeds or (), reference)
+    options = _evaluation.EvaluateOptions(
+        target, settings or (), model or (), seeds or (), reference
+    )
     sys.exit(_evaluation.run(options, out, card, no_cache=no_cache))

@@ -7,40 +7,44 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from gen_msa.cli import _asked, _remote
+from gen_msa.cli import _options, _remote
 from gen_msa.errors import UserError
 
 OutOption = Annotated[
     str | None, typer.Option("--out", "-o", help="Write opinions here: .jsonl or .parquet.")
 ]
-CsvOption = Annotated[Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")]
+CsvOption = Annotated[
+    Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")
+]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
-MaxErrorRateOption = Annotated[float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")]
+MaxErrorRateOption = Annotated[
+    float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-bad 0.")]
 NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers; keep none.")]
 
 
 def explain(
-    posts: _asked.PostsArgument = None,
-    text: _asked.TextOption = "",
-    image: _asked.ImageOption = None,
-    aspect: _asked.AspectOption = None,
-    overall: _asked.OverallOption = False,
-    model: _asked.ModelOption = None,
-    prompt: _asked.PromptOption = None,
+    posts: _options.PostsArgument = None,
+    text: _options.TextOption = "",
+    image: _options.ImageOption = None,
+    aspect: _options.AspectOption = None,
+    overall: _options.OverallOption = False,
+    model: _options.ModelOption = None,
+    prompt: _options.PromptOption = None,
     out: OutOption = None,
     csv: CsvOption = None,
     html: HtmlOption = None,
     max_error_rate: MaxErrorRateOption = None,
     strict: StrictOption = False,
     no_cache: NoCacheOption = False,
-    config: _asked.ConfigOption = None,
-    format: _asked.FormatOption = None,
-    media_root: _asked.MediaRootOption = None,
-    shard: _asked.ShardOption = None,
-    reuse_cache: _asked.ReuseCacheOption = None,
-    engine: _asked.EngineOption = None,
-    address: _asked.AddressOption = None,
+    config: _options.ConfigOption = None,
+    format: _options.FormatOption = None,
+    media_root: _options.MediaRootOption = None,
+    shard: _options.ShardOption = None,
+    reuse_cache: _options.ReuseCacheOption = None,
+    engine: _options.EngineOption = None,
+    address: _options.AddressOption = None,
 ) -> None:
     """Say what each post feels about each aspect, why, and in which words.
 
@@ -49,9 +53,9 @@ def explain(
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    options = _asked.JobOptions(*job_options)
+    options = _options.JobOptions(*job_options)
     outputs = _ExplainOutputs(_remote.OutputLocation.of(out), csv, html, no_cache)
-    parallel = _asked.ParallelOptions(shard, reuse_cache, engine, address)
+    parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
 
 
@@ -62,20 +66,29 @@ class _ExplainOutputs(NamedTuple):
     no_cache: bool
 
 
-def _run(options: _asked.JobOptions, outputs: _ExplainOutputs, parallel: _asked.ParallelOptions, max_error_rate: float | None) -> int:
+def _run(
+    options: _options.JobOptions,
+    outputs: _ExplainOutputs,
+    parallel: _options.ParallelOptions,
+    max_error_rate: float | None,
+) -> int:
     out, reuse_cache = outputs.location.local_path, parallel.reuse_cache or ()
     settings = options.settings(max_bad=max_error_rate, **parallel.settings())
     source = options.source(out, outputs.csv, outputs.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet", hint="use --csv or --html for those")
-    shard = parallel.parse_shard(has_output=out is not None and not (reuse_cache and outputs.no_cache))
+    shard = parallel.parse_shard(
+        has_output=out is not None and not (reuse_cache and outputs.no_cache)
+    )
     from gen_msa.cli._job import run, run_shard
 
     if shard and out:
         if outputs.csv or outputs.html:
             raise UserError("--csv and --html are of whole jobs", hint="merge the shards first")
         cache_path = None if outputs.no_cache else shard.path_beside(out, ".ledger")
-        code = run_shard(source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache)
+        code = run_shard(
+            source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache
+        )
         outputs.location.send(shard.path_beside(out, ".part"))
         return code
     cache_path = None if out is None or outputs.no_cache else out.with_suffix(".ledger")

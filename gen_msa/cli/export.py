@@ -8,17 +8,25 @@ import typer
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
-    from gen_msa.finetuning.exporting import MergedModel
-    from gen_msa.students import AspectExample
+    from gen_msa.finetuning.merge_adapter import MergedModel
+    from gen_msa.models import AspectExample
 
-FolderArgument = Annotated[Path, typer.Argument(help="Of an adapter, a fine-tuned model or a student.")]
+FolderArgument = Annotated[
+    Path, typer.Argument(help="Of an adapter, a fine-tuned model or a student.")
+]
 MergeOption = Annotated[bool, typer.Option("--merge", help="Write base and adapter as one model.")]
-Bf16Option = Annotated[bool, typer.Option("--bf16", help="In bfloat16, not in the base's own dtype.")]
+Bf16Option = Annotated[
+    bool, typer.Option("--bf16", help="In bfloat16, not in the base's own dtype.")
+]
 OnnxOption = Annotated[bool, typer.Option("--onnx", help="A student as one ONNX graph.")]
 Int8Option = Annotated[bool, typer.Option("--int8", help="With --onnx: its matrices in 8 bits.")]
-PostsOption = Annotated[str, typer.Option("--posts", help="With --onnx: compared on these posts too.")]
+PostsOption = Annotated[
+    str, typer.Option("--posts", help="With --onnx: compared on these posts too.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Default: beside FOLDER.")]
-BaseOption = Annotated[str, typer.Option("--base", help="The base, if it is not found by its name.")]
+BaseOption = Annotated[
+    str, typer.Option("--base", help="The base, if it is not found by its name.")
+]
 
 MAX_COMPARED_ROWS = 256
 """Rows of `--posts` that student and graph are both asked about, the first ones."""
@@ -47,10 +55,10 @@ def export(
         return
     if not (merge or bf16):
         raise UserError("say what to export", hint="add --merge, and perhaps --bf16")
-    from gen_msa.finetuning import exporting
+    from gen_msa.finetuning import merge_adapter
 
     target = out or folder.with_name(f"{folder.name}-merged")
-    _print_export(exporting.merge_adapter(folder, target, base=base, bf16=bf16))
+    _print_export(merge_adapter.merge_adapter(folder, target, base=base, bf16=bf16))
 
 
 def _print_export(exported: "MergedModel") -> None:
@@ -70,7 +78,7 @@ def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, post
     from gen_msa.errors import MissingExtra
 
     try:
-        from gen_msa.students.exporting.writing import MAX_LOGIT_DIFF, export_student
+        from gen_msa.models.onnx_export.folder import MAX_LOGIT_DIFF, export_student
     except ModuleNotFoundError as e:
         if e.name not in ("torch", "tokenizers", "transformers"):
             raise
@@ -89,14 +97,17 @@ def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, post
 def _load_rows(posts: str) -> list["AspectExample"]:
     """The first rows of a source, without pictures or sound."""
     from gen_msa.data import open_examples
-    from gen_msa.students import AspectExample
+    from gen_msa.models import AspectExample
     from gen_msa.types import OVERALL_ASPECT, Rejected
 
     rows: list[AspectExample] = []
     for example in open_examples(posts).rows() if posts else ():
         if not isinstance(example, Rejected):
             post = example.post
-            rows += [AspectExample(f"{post.id}/{a.term}", post.text, a) for a in post.aspects or (OVERALL_ASPECT,)]
+            rows += [
+                AspectExample(f"{post.id}/{a.term}", post.text, a)
+                for a in post.aspects or (OVERALL_ASPECT,)
+            ]
         if len(rows) >= MAX_COMPARED_ROWS:
             break
     return rows[:MAX_COMPARED_ROWS]

@@ -33,7 +33,7 @@ def export_log(
     """
     from rich.console import Console
 
-    from gen_msa.evaluating.exporting import export_logs
+    from gen_msa.evaluation.log_export import export_logs
 
     written = export_logs(results, log_format, out, systems=model or (), samples=samples)
     for path in written:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from gen_msa.evaluating.leakage import LeakageReport
+    from gen_msa.evaluation.leakage import LeakageReport
 
 SplitsArgument = Annotated[
     list[str],
@@ -16,7 +16,9 @@ SplitsArgument = Annotated[
         show_default=False,
     ),
 ]
-AllowOption = Annotated[int, typer.Option("--allow", help="Shared posts up to which it exits with 0.")]
+AllowOption = Annotated[
+    int, typer.Option("--allow", help="Shared posts up to which it exits with 0.")
+]
 NearTextOption = Annotated[
     float, typer.Option("--near-text", help="Least Jaccard index of word trigrams; 0: equal only.")
 ]
@@ -52,7 +54,7 @@ def leakage(
     from rich.console import Console
 
     from gen_msa.data import open_examples
-    from gen_msa.evaluating.leakage import LeakageSettings, find_leakage
+    from gen_msa.evaluation.leakage import LeakageSettings, find_leakage
     from gen_msa.jsonl import atomic_write
     from gen_msa.settings import build
 
@@ -80,7 +82,7 @@ def _print_report(report: "LeakageReport", max_rows: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gen_msa.report.visible import printable
+    from gen_msa.report.style import printable
 
     console = Console()
     box_style = box.SIMPLE_HEAD if console.is_terminal else None
@@ -88,7 +90,15 @@ def _print_report(report: "LeakageReport", max_rows: int) -> None:
     for head in ("split", "posts", "rejected", "wordless", "short", "pictures", "nameless", "flat"):
         split_table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
     for s in report.splits:
-        counts = (s.posts, s.rejected, s.without_words, s.short_texts, s.images, s.images_without_bytes, s.images_without_hash)
+        counts = (
+            s.posts,
+            s.rejected,
+            s.without_words,
+            s.short_texts,
+            s.images,
+            s.images_without_bytes,
+            s.images_without_hash,
+        )
         split_table.add_row(printable(s.name), *(f"{n:,}" for n in counts))
     console.print(split_table)
     console.print("  ".join(f"{kind}: {n:,}" for kind, n in report.counts.items()), highlight=False)
@@ -99,8 +109,17 @@ def _print_report(report: "LeakageReport", max_rows: int) -> None:
         duplicate_table.add_column(head, no_wrap=head in ("kind", "score"), overflow="fold")
     for duplicate in report.duplicates[:max_rows]:
         more_note = f" +{duplicate.n_more}" if duplicate.n_more else ""
-        first, second = f"{duplicate.earlier_split} {duplicate.earlier_post}{more_note}", f"{duplicate.later_split} {duplicate.later_post}"
-        duplicate_table.add_row(duplicate.kind, f"{duplicate.score:.2f}", *map(printable, (first, second, duplicate.excerpt)))
+        first, second = (
+            f"{duplicate.earlier_split} {duplicate.earlier_post}{more_note}",
+            f"{duplicate.later_split} {duplicate.later_post}",
+        )
+        duplicate_table.add_row(
+            duplicate.kind,
+            f"{duplicate.score:.2f}",
+            *map(printable, (first, second, duplicate.excerpt)),
+        )
     console.print(duplicate_table)
     if len(report.duplicates) > max_rows:
-        console.print(f"and {len(report.duplicates) - max_rows:,} more rows: --show, or -o FILE", style="dim")
+        console.print(
+            f"and {len(report.duplicates) - max_rows:,} more rows: --show, or -o FILE", style="dim"
+        )

@@ -14,7 +14,9 @@ PartsArgument = Annotated[
     list[str],
     typer.Argument(metavar="PART...", help="What --shard wrote, of every shard; or .ledger files."),
 ]
-OutOption = Annotated[str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .ledger.")]
+OutOption = Annotated[
+    str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .ledger.")
+]
 
 
 def merge(parts: PartsArgument, out: OutOption) -> None:
@@ -38,7 +40,7 @@ def merge(parts: PartsArgument, out: OutOption) -> None:
 
 
 def _merge_caches(files: list[Path], out: Path) -> int:
-    from gen_msa.ledger import merge_caches
+    from gen_msa.answer_cache import merge_caches
 
     if out in files:
         raise UserError(f"{out} is one of the ledgers", hint="name another file: -o")
@@ -50,9 +52,9 @@ def _merge_caches(files: list[Path], out: Path) -> int:
 def _merge_parts(files: list[Path], out: Path) -> int:
     from rich.console import Console
 
-    from gen_msa.annotating import AnnotateSettings
-    from gen_msa.annotating import merge_shards as join
-    from gen_msa.cli._job import to_output_format, result_lines
+    from gen_msa.annotation import AnnotateSettings
+    from gen_msa.annotation import merge_shards as join
+    from gen_msa.cli._job import result_lines, to_output_format
     from gen_msa.cli.annotate import finish_filtered
     from gen_msa.cli.explain import lines_path
 

@@ -4,40 +4,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gen_msa.cli import _asked
+from gen_msa.cli import _options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gen_msa.readers import Shown
+    from gen_msa.predictors import Shown
 
 RowsOption = Annotated[int, typer.Option("--rows", "-n", min=1, help="How many posts.")]
 
 
 def preview(
-    posts: _asked.PostsArgument = None,
-    text: _asked.TextOption = "",
-    image: _asked.ImageOption = None,
-    aspect: _asked.AspectOption = None,
-    overall: _asked.OverallOption = False,
-    model: _asked.ModelOption = None,
-    prompt: _asked.PromptOption = None,
+    posts: _options.PostsArgument = None,
+    text: _options.TextOption = "",
+    image: _options.ImageOption = None,
+    aspect: _options.AspectOption = None,
+    overall: _options.OverallOption = False,
+    model: _options.ModelOption = None,
+    prompt: _options.PromptOption = None,
     rows: RowsOption = 3,
-    config: _asked.ConfigOption = None,
-    format: _asked.FormatOption = None,
-    media_root: _asked.MediaRootOption = None,
+    config: _options.ConfigOption = None,
+    format: _options.FormatOption = None,
+    media_root: _options.MediaRootOption = None,
 ) -> None:
     """Show for the first posts the picture budget, the cues, the whole prompt and its tokens."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    _preview(_asked.JobOptions(*job_options), rows)
+    _preview(_options.JobOptions(*job_options), rows)
 
 
-def _preview(options: _asked.JobOptions, rows: int) -> None:
+def _preview(options: _options.JobOptions, rows: int) -> None:
     from itertools import islice
 
     from rich.console import Console
 
-    from gen_msa import readers
+    from gen_msa import predictors
     from gen_msa.types import Rejected
 
     settings, source = options.settings(), options.source()
@@ -49,7 +49,9 @@ def _preview(options: _asked.JobOptions, rows: int) -> None:
         else:
             posts.append(row.post)
     if posts:
-        for request in readers.make(settings.predictor_settings(), source.media_root).preview(posts):
+        for request in predictors.make(settings.predictor_settings(), source.media_root).preview(
+            posts
+        ):
             show_request(console, request)
 
 

@@ -35,7 +35,10 @@ PrintOption = Annotated[
 
 
 def serve(
-    model: ModelArgument, settings: SettingsArgument = None, config: ConfigOption = None, print_command: PrintOption = False
+    model: ModelArgument,
+    settings: SettingsArgument = None,
+    config: ConfigOption = None,
+    print_command: PrintOption = False,
 ) -> None:
     """Answer POST /v1/explain, one reader for all; /docs describes it. SIGTERM ends it well.
 
@@ -59,24 +62,26 @@ def serve(
         if e.name not in _REQUIRED_PACKAGES:
             raise
         raise MissingExtra(e.name, "serve") from None
-    from gen_msa.serving import running
+    from gen_msa.serving import server
 
-    running.serve(serve_settings, token)
+    server.serve(serve_settings, token)
 
 
 def _vllm(model: str, overrides: list[str], config: Path | None, *, print_command: bool) -> None:
     from gen_msa.serving.vllm import VllmSettings
 
     vllm_settings = _load_settings(VllmSettings, model, overrides, config)
-    from gen_msa.serving.vllm import running
+    from gen_msa.serving.vllm import server
 
     if print_command:
-        print(running.plan_server(vllm_settings)[0].shell_text())
+        print(server.plan_server(vllm_settings)[0].shell_text())
     else:
-        running.serve(vllm_settings)
+        server.serve(vllm_settings)
 
 
-def _load_settings(settings_type: type[SettingsT], model: str, overrides: list[str], config: Path | None) -> SettingsT:
+def _load_settings(
+    settings_type: type[SettingsT], model: str, overrides: list[str], config: Path | None
+) -> SettingsT:
     from gen_msa.settings import load
 
     if any(item.partition("=")[0].strip() == "reader" for item in overrides):

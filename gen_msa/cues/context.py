@@ -22,14 +22,75 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from gen_msa.cues import _files, _opinions
-from gen_msa.cues._digest import digest, digest_file
-from gen_msa.cues._pictures import ImageTable, post_images, load_image, image_stem
+from gen_msa import jsonl
+from gen_msa.cues import _inputs
+from gen_msa.cues._inputs import (
+    ImageTable,
+    digest,
+    digest_file,
+    image_stem,
+    load_image,
+    post_images,
+)
 from gen_msa.cues.base import cue_sources
-from gen_msa.errors import UserError
+from gen_msa.errors import MissingExtra, UserError
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
-from gen_msa.types import Aspect, Cue, Post
+from gen_msa.types import Aspect, Cue, Example, Post, Rejected
+
+# The writing in a picture, by rapidocr, loaded on first use.
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MIN_CONFIDENCE = 0.5
+"""Lines the recogniser is less sure of are noise more often than writing."""
+
+
+def load_ocr() -> Callable[["Image"], str]:
+    """A function from an RGB picture to its writing. Raises `MissingExtra`."""
+    try:
+        import numpy as np
+        from rapidocr_onnxruntime import RapidOCR
+    except ImportError:
+        raise MissingExtra("rapidocr-onnxruntime", "ocr") from None
+    engine = RapidOCR()
+
+    def read_text(image: "Image") -> str:
+        lines, _ = engine(np.asarray(image)[:, :, ::-1])  # rapidocr takes BGR
+        return " ".join(text for _, text, score in lines or () if float(score) >= MIN_CONFIDENCE)
+
+    return read_text
+
+
+# What a reader wrote of posts, from a file of opinions: contexts that `gen-msa annotate` made.
+
+ExplanationTable = dict[tuple[str, Aspect], str]
+
+
+def load_explanations(path: Path) -> ExplanationTable:
+    """(post id, aspect) -> explanation.
+
+    Raises `UserError` for a file that cannot be read, holds a line that is no example, or has more
+    than one reader besides gold.
+    """
+    explanations: ExplanationTable = {}
+    annotators: set[str] = set()
+    try:
+        for row in jsonl.read(path, Example):
+            if isinstance(row, Rejected):
+                raise UserError(f"{path}, line {row.line}: {row.reason}", hint=row.hint)
+            for opinion in row.opinions:
+                if opinion.annotator != "gold":
+                    annotators.add(opinion.annotator)
+                    explanations[row.post.id, opinion.aspect] = (opinion.explanation or "").strip()
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e}", hint="check the path") from None
+    if len(annotators) > 1:
+        names = ", ".join(sorted(annotators))
+        raise UserError(f"{path} holds opinions by {names}", hint="keep one reader's in a file")
+    return explanations
+
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,7 +157,9 @@ class ContextCues:
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
         """One cue an aspect. Raises `UserError` for a file that cannot be read."""
         if self._lookups is None:
-            self._lookups = [(f"file:{f.path.name}", f.prefix, _build_lookup(f)) for f in self._files]
+            self._lookups = [
+                (f"file:{f.path.name}", f.prefix, _build_lookup(f)) for f in self._files
+            ]
         return [self._post_cues(p, self._lookups) for p in posts]
 
     def fingerprint(self) -> str:
@@ -111,14 +174,14 @@ class ContextCues:
         if self._options.ocr:
             shared += self._ocr_texts(post)
         return tuple(
-            self._cue([*((name, prefix, lookup(post, a)) for name, prefix, lookup in lookups), *shared])
+            self._cue(
+                [*((name, prefix, lookup(post, a)) for name, prefix, lookup in lookups), *shared]
+            )
             for a in post.aspects
         )
 
     def _ocr_texts(self, post: Post) -> list[tuple[str, str, str]]:
         if self._ocr is None:
-            from gen_msa.cues._ocr import load_ocr
-
             self._ocr = load_ocr()
         texts = []
         for media_item in post_images(post):
@@ -151,17 +214,19 @@ def _build_lookup(file: ContextFile) -> TextLookup:
     lookup = _load_lookup(file)
     if not file.pattern:
         return lookup
-    return lambda post, aspect: ". ".join(m[0] for m in re.finditer(file.pattern, lookup(post, aspect)))
+    return lambda post, aspect: ". ".join(
+        m[0] for m in re.finditer(file.pattern, lookup(post, aspect))
+    )
 
 
 def _load_lookup(file: ContextFile) -> TextLookup:
     if file.path.suffix == ".jsonl":
-        explanations = _opinions.load_explanations(file.path)
+        explanations = load_explanations(file.path)
         return lambda post, aspect: explanations.get((post.id, aspect), "")
-    value = _files.load_json(file.path)
+    value = _inputs.load_json(file.path)
     if isinstance(value, list):
         return _rationale_lookup(file.path, value)
-    table = ImageTable(_files.check_string_map(file.path, value))
+    table = ImageTable(_inputs.check_string_map(file.path, value))
     return lambda post, aspect: _stripped(table.find(post))
 
 
@@ -169,18 +234,26 @@ def _rationale_lookup(path: Path, rows: list[Any]) -> TextLookup:
     table: dict[tuple[str, str, str], str] = {}
     for i, row in enumerate(rows):
         try:
-            key = (_collapse_whitespace(row["text"]), _collapse_whitespace(row["target"]), image_stem(str(row["ImageID"])))
+            key = (
+                _collapse_whitespace(row["text"]),
+                _collapse_whitespace(row["target"]),
+                image_stem(str(row["ImageID"])),
+            )
             table[key] = _stripped(row["description"])
         except (KeyError, TypeError, AttributeError):
             required = "text, target, ImageID and description"
-            raise UserError(f"{path}: entry {i} is no rationale", hint=f"give it {required}") from None
+            raise UserError(
+                f"{path}: entry {i} is no rationale", hint=f"give it {required}"
+            ) from None
 
     def find(post: Post, aspect: Aspect) -> str:
         if aspect.start is None:
             return ""
         end = aspect.start + len(aspect.term)
         text = _collapse_whitespace(f"{post.text[: aspect.start]}$T${post.text[end:]}")
-        keys = ((text, _collapse_whitespace(aspect.term), image_stem(m.path)) for m in post_images(post))
+        keys = (
+            (text, _collapse_whitespace(aspect.term), image_stem(m.path)) for m in post_images(post)
+        )
         return next((table[k] for k in keys if k in table), "")
 
     return find

@@ -17,14 +17,44 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues import _files
-from gen_msa.cues._digest import digest, digest_file
-from gen_msa.cues._pictures import ImageTable, post_images, load_image
+from gen_msa.cues import _inputs
+from gen_msa.cues._inputs import ImageTable, digest, digest_file, load_image, post_images
 from gen_msa.cues.base import cue_sources
-from gen_msa.errors import UserError
+from gen_msa.errors import MissingExtra, UserError
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Post
+
+# An object detector from transformers, loaded on first use.
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, float]]]]:
+    """A detector by the name or folder of its weights: safetensors only, no code of its own."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtra("transformers", "builtin") from None
+    try:
+        detector = transformers.pipeline(
+            "object-detection",
+            model=model,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError) as e:
+        raise UserError(f"no object detector {model!r}: {e}", hint="name one, or a file") from None
+
+    def detect(images: Sequence["Image"]) -> list[list[tuple[str, float]]]:
+        results = detector(list(images), batch_size=8)
+        return [
+            [(str(o["label"]), float(o["score"])) for o in detections] for detections in results
+        ]
+
+    return detect
+
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +100,10 @@ class ObjectCues:
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
         """One cue an aspect. Raises `UserError` for a file that cannot be read."""
         posts_with_aspects = [p for p in posts if p.aspects]
-        cue_by_post = {id(p): cue for p, cue in zip(posts_with_aspects, self._post_cues(posts_with_aspects), strict=True)}
+        cue_by_post = {
+            id(p): cue
+            for p, cue in zip(posts_with_aspects, self._post_cues(posts_with_aspects), strict=True)
+        }
         return [tuple(cue_by_post[id(p)] for _ in p.aspects) for p in posts]
 
     def fingerprint(self) -> str:
@@ -82,7 +115,9 @@ class ObjectCues:
         if self._options.model or self._detector:
             return self._detect_cues(posts)
         if self._options.file is None:
-            return [self._cue(_parse_detections(p.meta.get("objects")), "meta:objects") for p in posts]
+            return [
+                self._cue(_parse_detections(p.meta.get("objects")), "meta:objects") for p in posts
+            ]
         if self._entries is None:
             self._entries = ImageTable(_load_detections(self._options.file))
         source = f"file:{self._options.file.name}"
@@ -91,8 +126,6 @@ class ObjectCues:
     def _detect_cues(self, posts: Sequence[Post]) -> list[Cue]:
         """All pictures of all posts in one call; what could not be opened is said in the source."""
         if self._detector is None:
-            from gen_msa.cues._detector import load_detector
-
             self._detector = load_detector(self._options.model)
         pictures: list[Image] = []
         post_indices: list[int] = []
@@ -106,9 +139,13 @@ class ObjectCues:
         results = self._detector(pictures) if pictures else []
         by_post: list[list[Detection]] = [[] for _ in posts]
         for i, detections in zip(post_indices, results, strict=True):
-            by_post[i] += [(name, score) for name, score in detections if score >= self._options.min_score]
+            by_post[i] += [
+                (name, score) for name, score in detections if score >= self._options.min_score
+            ]
         source = f"detector:{self._options.model or 'given'}"
-        notes = [f": picture {image_errors[i]}" if i in image_errors else "" for i in range(len(posts))]
+        notes = [
+            f": picture {image_errors[i]}" if i in image_errors else "" for i in range(len(posts))
+        ]
         return [self._cue(f, source + n) for f, n in zip(by_post, notes, strict=True)]
 
     def _cue(self, detections: list[Detection] | None, source: str) -> Cue:
@@ -129,7 +166,7 @@ def select_names(detections: Iterable[Detection], options: ObjectCueOptions) -> 
 
 
 def _load_detections(path: Path) -> dict[str, list[Detection]]:
-    value = _files.load_json(path)
+    value = _inputs.load_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no map", hint='write {"picture.jpg": [["dog", 0.98]]}')
     table = {}

@@ -20,13 +20,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues._digest import digest
+from gen_msa.cues._inputs import digest
 from gen_msa.cues.base import cue_sources
-from gen_msa.cues.parsing import english
+from gen_msa.cues.parsing import spacy_pipeline
+from gen_msa.cues.parsing.lexicon import DROPPED_RELATIONS, LONGEST_WORD
+from gen_msa.cues.parsing.linearize import FORMS
 from gen_msa.cues.parsing.pruning import PruningRules, predicate_subtree, prune
-from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse, is_usable
-from gen_msa.cues.parsing.wording import FORMS
-from gen_msa.cues.parsing.words import DROPPED_RELATIONS, LONGEST_WORD
+from gen_msa.cues.parsing.tree import DependencyTree, is_usable, tree_from_parse
 from gen_msa.cues.window import WindowCues, WindowOptions
 from gen_msa.errors import MissingExtra
 from gen_msa.settings import Settings
@@ -50,7 +50,7 @@ class SyntaxOptions(Settings):
     form: Literal["phrase", "paths", "triples"] = "phrase"
     parser: Literal["auto", "spacy", "heads", "window"] = "auto"
     """`auto`: the parse that came with the post, else spaCy, else the window."""
-    model: str = english.MODEL
+    model: str = spacy_pipeline.MODEL
     """An installed spaCy model package."""
     window: int = Field(default=5, ge=1, le=50)
     """Words on either side where the window stands in."""
@@ -73,14 +73,16 @@ class SyntaxCues:
 
         Raises `MissingExtra` when spaCy is asked for by name and is not installed.
         """
-        has_spacy = english.is_installed(self._options.model)
+        has_spacy = spacy_pipeline.is_installed(self._options.model)
         cues_by_post = [self._cues_without_spacy(p, has_spacy=has_spacy) for p in posts]
         to_parse = [i for i, post_cues in enumerate(cues_by_post) if post_cues is None]
         if to_parse:
             texts = [posts[i].text for i in to_parse]
             model = self._options.model
-            parsed_cues = english.map_trees(
-                texts, model, lambda i, tree: self._write_cues(posts[to_parse[i]].aspects, tree, "spacy")
+            parsed_cues = spacy_pipeline.map_trees(
+                texts,
+                model,
+                lambda i, tree: self._write_cues(posts[to_parse[i]].aspects, tree, "spacy"),
             )
             for i, entry in zip(to_parse, parsed_cues, strict=True):
                 cues_by_post[i] = entry
@@ -90,9 +92,11 @@ class SyntaxCues:
         """Of the options and, unless no parser is used, the versions of parser and model."""
         options = self._options
         parser = "none"
-        if options.parser in ("auto", "spacy") and english.is_installed(options.model):
-            parser = english.parser_version(options.model)
-        return digest(_FORMAT_VERSION, options.model_dump_json(), parser, self._window.fingerprint())
+        if options.parser in ("auto", "spacy") and spacy_pipeline.is_installed(options.model):
+            parser = spacy_pipeline.parser_version(options.model)
+        return digest(
+            _FORMAT_VERSION, options.model_dump_json(), parser, self._window.fingerprint()
+        )
 
     def _cues_without_spacy(self, post: Post, *, has_spacy: bool) -> tuple[Cue, ...] | None:
         """The cues of a post that spaCy need not read; None when it must."""
@@ -108,25 +112,33 @@ class SyntaxCues:
             )
         if parser == "spacy" and not has_spacy:
             raise MissingExtra(self._options.model.replace("_", "-"), "builtin")
-        if parser != "window" and has_spacy and len(post.text) <= english.MAX_CHARS:
+        if parser != "window" and has_spacy and len(post.text) <= spacy_pipeline.MAX_CHARS:
             return None
         return tuple(self._window.cue(post.text, a) for a in post.aspects)
 
-    def _write_cues(self, aspects: tuple[Aspect, ...], tree: DependencyTree, source: str) -> tuple[Cue, ...]:
+    def _write_cues(
+        self, aspects: tuple[Aspect, ...], tree: DependencyTree, source: str
+    ) -> tuple[Cue, ...]:
         linearize, max_words = FORMS[self._options.form], self._options.max_words
         spans = [_span(tree, a) for a in aspects]
         aspect_cues = []
         for a, subtree in zip(aspects, prune(tree, spans, self._pruning_rules), strict=True):
             first, last = subtree.span
             if first == last:
-                text = linearize(tree, predicate_subtree(tree, self._pruning_rules), a.term, max_words)
+                text = linearize(
+                    tree, predicate_subtree(tree, self._pruning_rules), a.term, max_words
+                )
                 aspect_cues.append(Cue(text=text, source=f"{source}:predicates"))
-            elif _is_unreadable_script(a.term, source) or _is_merged_token(tree, first, last, a.term):
+            elif _is_unreadable_script(a.term, source) or _is_merged_token(
+                tree, first, last, a.term
+            ):
                 aspect_cues.append(self._window.cue(tree.text, a))
             elif len(subtree.distance_keys) <= last - first:
                 aspect_cues.append(Cue(text="", source=source))
             else:
-                aspect_cues.append(Cue(text=linearize(tree, subtree, a.term, max_words), source=source))
+                aspect_cues.append(
+                    Cue(text=linearize(tree, subtree, a.term, max_words), source=source)
+                )
         return tuple(aspect_cues)
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.cues._digest import digest
+from gen_msa.cues._inputs import digest
 from gen_msa.cues.base import cue_sources
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
@@ -54,7 +54,11 @@ class WindowCues:
         text_after = text[aspect.end : aspect.end + max_chars]
         words_before = list(_WORD.finditer(text_before))[-n:]
         words_after = list(_WORD.finditer(text_after))[:n]
-        begin = aspect.start - len(text_before) + (words_before[0].start() if words_before else len(text_before))
+        begin = (
+            aspect.start
+            - len(text_before)
+            + (words_before[0].start() if words_before else len(text_before))
+        )
         end = aspect.end + (words_after[-1].end() if words_after else 0)
         if not words_before and not words_after:
             return Cue(text="", source="window")

@@ -8,15 +8,14 @@ or metrics.
     open_source("posts.jsonl").rows()          # a file; its pictures lie beside it
 """
 
-from gen_msa.data._convert import convert
-from gen_msa.data.base import Dataset, Rows, ExampleSource, datasets
-from gen_msa.data.sources import DATA_ROOT_ENV_VAR, data_root, open_examples
+from gen_msa.data.base import Dataset, ExampleSource, Rows, datasets
+from gen_msa.data.sources import DATA_ROOT_ENV_VAR, convert, data_root, open_examples
 
 __all__ = [
     "DATA_ROOT_ENV_VAR",
     "Dataset",
-    "Rows",
     "ExampleSource",
+    "Rows",
     "convert",
     "data_root",
     "datasets",

@@ -10,8 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gen_msa.errors import UserError
 from gen_msa.registry import InstanceRegistry
 from gen_msa.types import Example, Rejected
+
+# The folder of a corpus below the data root, and a clear error when a file is not there.
+
+
+def require_file(root: Path, name: str) -> Path:
+    """The file `name` below `root`. Raises `UserError` when it is not there."""
+    path = root / name
+    if not path.is_file():
+        raise UserError(
+            f"{name} is not below {root}",
+            hint="put it there (CONTRIBUTING.md describes the layout), or use another split",
+        )
+    return path
+
 
 Rows = Iterator[Example | Rejected]
 

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.data._disk import require_file
-from gen_msa.data.base import Dataset, Rows
+from gen_msa.data.base import Dataset, Rows, require_file
 from gen_msa.data.formats import formats
 
 

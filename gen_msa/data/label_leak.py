@@ -49,11 +49,15 @@ def find_label_fields(example: Example) -> Iterator[LeakedLabel]:
         for o in example.opinions
         if o.annotator != "gold"
     ]
-    texts += [(f"meta.{k}", v, all_labels) for k, v in example.post.meta.items() if isinstance(v, str)]
+    texts += [
+        (f"meta.{k}", v, all_labels) for k, v in example.post.meta.items() if isinstance(v, str)
+    ]
     for location, text, expected in texts:
         for m in LABEL_FIELD_PATTERN.finditer(text):
             is_gold = any(g.startswith(m["label"].lower()) for g in expected)
-            yield LeakedLabel(post=example.post.id, location=location, matched_text=m[0], is_gold=is_gold)
+            yield LeakedLabel(
+                post=example.post.id, location=location, matched_text=m[0], is_gold=is_gold
+            )
 
 
 def find_label_leaks(source: str, examples: Iterable[Example]) -> list[LeakedLabel]:

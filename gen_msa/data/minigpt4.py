@@ -57,7 +57,11 @@ def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, s
         except (OSError, ValidationError) as e:
             raise UserError(f"{path} holds no rationales: {str(e)[:200]}") from None
         for row in rows:
-            table[_collapse_whitespace(row.text), _collapse_whitespace(row.target), Path(row.ImageID).stem] = row.reason
+            table[
+                _collapse_whitespace(row.text),
+                _collapse_whitespace(row.target),
+                Path(row.ImageID).stem,
+            ] = row.reason
     return table
 
 
@@ -82,7 +86,9 @@ def stated_label(text: str) -> Polarity | None:
     positive or negative words"). Without such a line, the rationale may name one label only.
     """
     original = strip_translation(text)
-    labels = {m.lower() for line in _SENTIMENT_LINE.findall(original) for m in LABEL_WORD.findall(line)}
+    labels = {
+        m.lower() for line in _SENTIMENT_LINE.findall(original) for m in LABEL_WORD.findall(line)
+    }
     labels = labels or {m.lower() for m in LABEL_WORD.findall(original)}
     return Polarity(labels.pop()) if len(labels) == 1 else None
 

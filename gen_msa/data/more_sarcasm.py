@@ -12,8 +12,7 @@ says whether the quotes stood there.
 from collections.abc import Iterator
 from pathlib import Path
 
-from gen_msa.data._disk import require_file
-from gen_msa.data.base import Rows, datasets
+from gen_msa.data.base import Rows, datasets, require_file
 from gen_msa.jsonl import read_lines
 from gen_msa.types import Example, Opinion, Post, Rejected, Status
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from gen_msa.data._disk import require_file
-from gen_msa.data.base import Rows, datasets
+from gen_msa.data.base import Rows, datasets, require_file
 from gen_msa.errors import UserError
 from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Example, Opinion, Post, Status
@@ -38,7 +37,10 @@ class _MustardRow(BaseModel):
                 meta={
                     "speaker": self.speaker,
                     "show": self.show,
-                    "context": [{"speaker": line_speaker, "text": line_text} for line_speaker, line_text in context_lines],
+                    "context": [
+                        {"speaker": line_speaker, "text": line_text}
+                        for line_speaker, line_text in context_lines
+                    ],
                 },
             ),
             opinions=(
@@ -75,6 +77,8 @@ def _examples(path: Path) -> Iterator[Example]:
     try:
         utterances = _FILE_ADAPTER.validate_json(path.read_bytes())
     except ValidationError as e:
-        raise UserError(f"{path}: {format_validation_error(e)}", hint="fetch the file anew") from None
+        raise UserError(
+            f"{path}: {format_validation_error(e)}", hint="fetch the file anew"
+        ) from None
     for post_id, row in utterances.items():
         yield row.to_example(post_id)

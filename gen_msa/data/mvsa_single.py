@@ -19,8 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gen_msa import jsonl
-from gen_msa.data._disk import require_file
-from gen_msa.data.base import Rows, datasets
+from gen_msa.data.base import Rows, datasets, require_file
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
 
@@ -45,7 +44,9 @@ class _Item(BaseModel):
                 media=(Media(kind="image", path=self.image),),
                 meta={} if description is None else {"minigpt4_description": description},
             ),
-            opinions=tuple(Opinion(annotator=annotator, polarity=p) for annotator, p in labels.items() if p),
+            opinions=tuple(
+                Opinion(annotator=annotator, polarity=p) for annotator, p in labels.items() if p
+            ),
         )
 
 

@@ -6,16 +6,69 @@ Knows nothing of what lies in the files.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import format_of
 from gen_msa.errors import UserError, did_you_mean
+from gen_msa.jsonl import atomic_write
+from gen_msa.types import Example
+
+# The same examples in another format; rows that cannot be read are set aside beside the target.
+
+
+@dataclass
+class ConversionCounts:
+    """Posts written and rows set aside."""
+
+    written: int = 0
+    rejected: int = 0
+    rejected_file: Path | None = None
+    """JSON lines of `Rejected`; None when nothing was set aside."""
+
+
+def convert(source: ExampleSource, target: Path, format: str | None = None) -> ConversionCounts:
+    """Write the examples of `source` as `target`, in `format` or the one its suffix tells.
+
+    Rejected rows go to `TARGET.rejected.jsonl`; when there are none, one left by an earlier run is
+    removed. Raises `UserError` naming the field when an example does not fit; then neither file is
+    written.
+    """
+    file_format = format_of(target, format)
+    rejected_path = target.with_name(f"{target.name}.rejected.jsonl")
+    counts = ConversionCounts()
+    with ExitStack() as files:
+        file_format.write(target, _accepted_rows(source, rejected_path, counts, files))
+    if not counts.rejected:
+        rejected_path.unlink(missing_ok=True)
+    return counts
+
+
+def _accepted_rows(
+    source: ExampleSource, rejected_path: Path, counts: ConversionCounts, files: ExitStack
+) -> Iterator[Example]:
+    rejected_out = None
+    for row in source.rows():
+        if isinstance(row, Example):
+            counts.written += 1
+            yield row
+            continue
+        if rejected_out is None:
+            rejected_out = files.enter_context(atomic_write(rejected_path))
+            counts.rejected_file = rejected_path
+        counts.rejected += 1
+        rejected_out.write(row.model_dump_json().encode() + b"\n")
+
 
 DATA_ROOT_ENV_VAR = "GEN_MSA_DATA"
 
 
-def open_examples(ref: str, *, format: str | None = None, media_root: Path | None = None) -> ExampleSource:
+def open_examples(
+    ref: str, *, format: str | None = None, media_root: Path | None = None
+) -> ExampleSource:
     """The examples behind `PATH` or `DATASET[:SPLIT]`.
 
     `format` names the file format when the suffix does not tell; `media_root` overrides where
@@ -32,7 +85,9 @@ def open_examples(ref: str, *, format: str | None = None, media_root: Path | Non
     return _dataset_source(datasets[name], name, split, media_root)
 
 
-def _dataset_source(dataset: Dataset, name: str, split: str, media_root: Path | None) -> ExampleSource:
+def _dataset_source(
+    dataset: Dataset, name: str, split: str, media_root: Path | None
+) -> ExampleSource:
     if not split and len(dataset.splits) == 1:
         split = dataset.splits[0]
     if split not in dataset.splits:
@@ -40,7 +95,9 @@ def _dataset_source(dataset: Dataset, name: str, split: str, media_root: Path | 
         raise UserError(f"{name} has no split {split!r}", hint=f"write one of {choices}")
     root = Path() if dataset.is_packaged else data_root()
     default_root = dataset.media_root(root)
-    return ExampleSource(f"{name}:{split}", media_root or default_root, lambda: dataset.read(root, split))
+    return ExampleSource(
+        f"{name}:{split}", media_root or default_root, lambda: dataset.read(root, split)
+    )
 
 
 def data_root() -> Path:

@@ -5,7 +5,16 @@ is_test("twitter2015:test"), is_test("mine/x_test.jsonl"), is_test("test/posts.j
 
 import re
 
-_EVALUATION_SPLIT_NAMES = {"dev", "devel", "development", "val", "valid", "validation", "eval", "heldout"}
+_EVALUATION_SPLIT_NAMES = {
+    "dev",
+    "devel",
+    "development",
+    "val",
+    "valid",
+    "validation",
+    "eval",
+    "heldout",
+}
 
 
 def is_test_split(source: str) -> bool:
@@ -21,4 +30,8 @@ def is_train_split(source: str) -> bool:
     """Whether `DATASET:SPLIT` or a file's name says that it is a train split, and no other one."""
     name = source.rpartition(":")[2].lower().replace("\\", "/").rpartition("/")[2]
     name_parts = set(re.split(r"[^a-z0-9]+", name))
-    return bool(name_parts & {"train", "training"}) and not name_parts & _EVALUATION_SPLIT_NAMES and not is_test_split(source)
+    return (
+        bool(name_parts & {"train", "training"})
+        and not name_parts & _EVALUATION_SPLIT_NAMES
+        and not is_test_split(source)
+    )

@@ -1,6 +1,6 @@
 """tiny: 40 posts and 39 drawn pictures of our own making, shipped with the package.
 
-Knows nothing of how they were drawn (`tests/fixtures/tiny/make.py` does). More than half of the
+Knows nothing of how they were drawn (`tests/fixtures/tiny/generate.py` does). More than half of the
 posts have two aspects of opposite polarity; some are neutral, negated or ironic, where only the
 picture tells; some have writing in the picture; five are not in English. `meta` has `caption`,
 `objects`, `language` and, for writing in the picture, `ocr`. Gold opinions carry a reason and their

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_msa.finetuning import recipe
-from gen_msa.launching import require_extra, run_recipe_script
+from gen_msa.training.launch import require_extra, run_recipe_script
 
 _HEAVY = ("torch", "transformers", "accelerate", "peft")
 
@@ -36,7 +36,12 @@ def start(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a script. Exits with the `UserError`'s code, 130 when interrupted."""
-    run_recipe_script("gen_msa.finetuning", start, arguments, interrupt_message="whole checkpoints are stop_message")
+    run_recipe_script(
+        "gen_msa.finetuning",
+        start,
+        arguments,
+        interrupt_message="whole checkpoints are stop_message",
+    )
 
 
 if __name__ == "__main__":

@@ -15,21 +15,24 @@ from typing import Any
 import torch
 
 from gen_msa.errors import Diverged, UserError
-from gen_msa.feeding import prefetch
-from gen_msa.finetuning import checkpoints, processes, resuming, sharding
-from gen_msa.finetuning.adapting import wrap_with_peft, parameter_groups, mixed_precision, trainable_params
-from gen_msa.finetuning.batches import TrainingBatch
-from gen_msa.finetuning.checkpoints import TrainState
-from gen_msa.finetuning.devs import load_dev_sets
-from gen_msa.finetuning.judgement import ValidationResult
-from gen_msa.finetuning.judging import validate_model
-from gen_msa.finetuning.keeping import save_best_adapter
-from gen_msa.finetuning.opening import load_model
-from gen_msa.finetuning.planning import EpochSampler
-from gen_msa.finetuning.preparing import attention_inputs, prepare, packing_unsupported_reason
+from gen_msa.finetuning import resuming
+from gen_msa.finetuning.batches import EpochSampler, TrainingBatch
+from gen_msa.finetuning.load_model import load_model
+from gen_msa.finetuning.peft_model import (
+    mixed_precision,
+    parameter_groups,
+    trainable_params,
+    wrap_with_peft,
+)
+from gen_msa.finetuning.prepare import attention_inputs, packing_unsupported_reason, prepare
 from gen_msa.finetuning.recipe import FinetuneRecipe
-from gen_msa.finetuning.stepping import StepResult, TrainStep
-from gen_msa.finetuning.telling import RunLogger
+from gen_msa.finetuning.run_log import RunLogger
+from gen_msa.finetuning.save_adapter import save_best_adapter
+from gen_msa.finetuning.train_step import StepResult, TrainStep
+from gen_msa.finetuning.validation import ValidationResult, load_dev_sets, validate_model
+from gen_msa.prefetch import prefetch
+from gen_msa.training import checkpoint, distributed, fsdp
+from gen_msa.training.checkpoint import TrainState
 
 __all__ = ["Diverged", "FinetuneRun", "finetune"]
 
@@ -42,14 +45,14 @@ def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
     code 4) when a loss or gradient is not a number.
     """
     if not dry_run:
-        checkpoints.check_writable(Path(recipe.output_dir))
+        checkpoint.check_writable(Path(recipe.output_dir))
     run = FinetuneRun(recipe)
     run.log_start()
     run.probe()
     if not dry_run:
         run.resume()
         run.train()
-    processes.leave(run.accelerator, run.train_step.release)
+    distributed.leave(run.accelerator, run.train_step.release)
     return run.adapter_folder
 
 
@@ -64,22 +67,30 @@ class FinetuneRun:
         self.adapter_folder = self.folder / "adapter"
         self.dev_sets = load_dev_sets(recipe)
         # First of all the process gets its device, or all would load onto the first one.
-        self.accelerator = processes.create_accelerator(recipe)
-        sharded = sharding.fsdp_requested()
+        self.accelerator = distributed.create_accelerator(recipe)
+        sharded = fsdp.fsdp_requested()
         # Features are made before it is split, on its device.
-        self.loaded = load_model(recipe, keep_on_cpu=sharded and not recipe.optimizations.feature_cache)
+        self.loaded = load_model(
+            recipe, keep_on_cpu=sharded and not recipe.optimizations.feature_cache
+        )
         positions, dtype = attention_inputs(self.loaded.model, recipe)
         unpacked_reason = packing_unsupported_reason(recipe, self.loaded.model)
         # The new weights are the same in every process.
         torch.manual_seed(recipe.seed)
         self.model = wrap_with_peft(self.loaded.model, recipe)
-        self.prepared = prepare(recipe, self.loaded.model, self.loaded.processor, unpacked_reason=unpacked_reason)
+        self.prepared = prepare(
+            recipe, self.loaded.model, self.loaded.processor, unpacked_reason=unpacked_reason
+        )
         rank_options = {"rank": self.accelerator.process_index, "processes": self._world_size}
-        self.sampler = EpochSampler(recipe, self.prepared, **rank_options, positions=positions, dtype=dtype)
-        processes.assert_equal_across_ranks(self.accelerator, "rows", self.sampler.fingerprint())
+        self.sampler = EpochSampler(
+            recipe, self.prepared, **rank_options, positions=positions, dtype=dtype
+        )
+        distributed.assert_equal_across_ranks(self.accelerator, "rows", self.sampler.fingerprint())
         if sharded:
-            sharding.shard_model(self.model, self.accelerator.device)
-        optimizer = torch.optim.AdamW(sharding.disable_foreach_if_mixed(parameter_groups(self.model, recipe)))
+            fsdp.shard_model(self.model, self.accelerator.device)
+        optimizer = torch.optim.AdamW(
+            fsdp.disable_foreach_if_mixed(parameter_groups(self.model, recipe))
+        )
         scheduler = get_scheduler(
             recipe.lr_scheduler_type,
             optimizer,
@@ -140,13 +151,15 @@ class FinetuneRun:
         Raises `UserError`, before anything is written, when there are those of another run.
         """
         if not self.recipe_hash.resume:
-            return self.logger.log_resume(None, [], replaced=checkpoints.names(self.folder))
+            return self.logger.log_resume(None, [], replaced=checkpoint.names(self.folder))
         now = self.state.settings
-        found, skipped = checkpoints.latest_checkpoint(self.folder, now)
-        processes.assert_equal_across_ranks(self.accelerator, "checkpoint", found.name if found else "")
+        found, skipped = checkpoint.latest_checkpoint(self.folder, now)
+        distributed.assert_equal_across_ranks(
+            self.accelerator, "checkpoint", found.name if found else ""
+        )
         if found is None:
             return self.logger.log_resume(None, skipped)
-        self.state = checkpoints.restore_checkpoint(
+        self.state = checkpoint.restore_checkpoint(
             found, self.model, self.train_step.optimizer, self.train_step.scheduler
         )
         then, self.state.settings = self.state.settings, now
@@ -156,7 +169,10 @@ class FinetuneRun:
 
     def train(self) -> None:
         """All steps that are left; judged and kept as the recipe says."""
-        batch_lists = (self.sampler.step_batches(step) for step in self.sampler.remaining_steps(self.state.step))
+        batch_lists = (
+            self.sampler.step_batches(step)
+            for step in self.sampler.remaining_steps(self.state.step)
+        )
         with closing(prefetch(batch_lists, self.recipe.optimizations.prefetch)) as feed:
             # Looked at before a step: what is gone on from may have been tired already.
             while not self._should_stop_early() and (batches := next(feed, None)) is not None:
@@ -176,7 +192,9 @@ class FinetuneRun:
 
     def _on_step_end(self, result: StepResult) -> None:
         step, recipe = self.state.step, self.recipe
-        self.logger.log_step(self.state, result, self.train_step.scheduler.get_last_lr()[0], self.steps)
+        self.logger.log_step(
+            self.state, result, self.train_step.scheduler.get_last_lr()[0], self.steps
+        )
         epoch_steps = self.sampler.epoch_steps
         if step % (recipe.eval_steps or epoch_steps) == 0 and step != self.steps:
             self._validate()
@@ -187,7 +205,9 @@ class FinetuneRun:
         """Read the dev posts; keep the adapter if it is the best so far, or if none are read."""
         result = self._run_validation()
         metrics = result.as_json() if result else {"step": self.state.step}
-        score = processes.broadcast(self.accelerator, metrics.get("score", float(self.state.step)))
+        score = distributed.broadcast(
+            self.accelerator, metrics.get("score", float(self.state.step))
+        )
         better = score > self.state.best_score
         self.state.evals_since_best = 0 if better else self.state.evals_since_best + 1
         self.state.history.append(metrics)
@@ -196,7 +216,9 @@ class FinetuneRun:
             if self._runs_validation:
                 adapter_inputs = self.recipe, self.loaded, self.model, self.prepared, result
                 is_main = self.accelerator.is_main_process
-                save_best_adapter(self.adapter_folder, *adapter_inputs, step=self.state.step, is_main=is_main)
+                save_best_adapter(
+                    self.adapter_folder, *adapter_inputs, step=self.state.step, is_main=is_main
+                )
         self.accelerator.wait_for_everyone()
 
     def _run_validation(self) -> ValidationResult | None:
@@ -226,17 +248,17 @@ class FinetuneRun:
     def _save_checkpoint(self) -> None:
         is_main = self.accelerator.is_main_process
         weights = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
-        weights = sharding.gather_full(weights, is_main=is_main)
-        optimizer = sharding.gather_full(self.train_step.optimizer.state_dict(), is_main=is_main)
+        weights = fsdp.gather_full(weights, is_main=is_main)
+        optimizer = fsdp.gather_full(self.train_step.optimizer.state_dict(), is_main=is_main)
         if is_main:
-            checkpoints.save_checkpoint(
+            checkpoint.save_checkpoint(
                 self.folder / f"checkpoint-{self.state.step}",
                 weights,
                 optimizer,
                 self.train_step.scheduler,
                 self.state,
             )
-            checkpoints.prune_checkpoints(self.folder, self.recipe.save_total_limit, self.state)
+            checkpoint.prune_checkpoints(self.folder, self.recipe.save_total_limit, self.state)
         self.accelerator.wait_for_everyone()
 
     def _deciding(self) -> dict[str, Any]:

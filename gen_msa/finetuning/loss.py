@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from gen_msa.finetuning.encode import TokenizedExample
+from gen_msa.finetuning.dataset import TrainingExample
 from gen_msa.finetuning.recipe import LossConfig
-from gen_msa.finetuning.rows import TrainingExample
+from gen_msa.finetuning.tokenization import TokenizedExample
 from gen_msa.types import Polarity
 
 FIELDS = ("label", "explanation", "aspect", "form")
@@ -110,7 +110,10 @@ def loss_from_logits(
     for i, name in enumerate(FIELDS):
         in_field = fields == i
         if bool(in_field.any()):
-            parts[name] = float(token_losses.detach()[in_field].sum()), float(weights[in_field].sum())
+            parts[name] = (
+                float(token_losses.detach()[in_field].sum()),
+                float(weights[in_field].sum()),
+            )
     total = token_losses.sum()
     if soft is not None and bool(soft[1].any()):
         has_soft = soft[1].any(dim=1)

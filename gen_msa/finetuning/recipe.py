@@ -11,9 +11,9 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gen_msa import settings, shipped
+from gen_msa import resources, settings
 from gen_msa.data.splits import is_test_split
-from gen_msa.readers import PredictorSettings
+from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
@@ -47,7 +47,7 @@ class FinetuneData(Settings):
     """Whose opinions are the labels: `Opinion.by`."""
     rationales: str = ""
     """Where the reasons to learn come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
-    `gen_msa.finetuning.reasons`, e.g. `cue`, `minigpt4` or `by:TEACHER` for another's opinions."""
+    `gen_msa.finetuning.rationales`, e.g. `cue`, `minigpt4` or `by:TEACHER` for another's opinions."""
     extra_tasks: tuple[ExtraTask, ...] = ()
     """Further tasks over the same posts, each a branch of the post's one sequence."""
     confidence: float = Field(default=0.0, ge=0)
@@ -195,10 +195,10 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> FinetuneRecipe:
 
     Raises `UserError` naming an unknown key and the nearest known one.
     """
-    path = shipped.find_resource("finetune/lora", name, ".yaml")
+    path = resources.find_resource("finetune/lora", name, ".yaml")
     return settings.load(FinetuneRecipe, path, overrides)
 
 
 def recipe_names() -> list[str]:
     """Every shipped recipe."""
-    return shipped.resource_names("finetune/lora", ".yaml")
+    return resources.resource_names("finetune/lora", ".yaml")

@@ -9,17 +9,23 @@ fetched unless its host is allowed; size and shape are judged before a pixel is 
     notes(picture)      # {"rotation": "exif rotated"}
 """
 
-from gen_msa.media._digest import digest
-from gen_msa.media._gate import open_image, data_url, load_image, resize_cache, conversion_notes
-from gen_msa.media._problem import ImageLimits, ImageError
+from gen_msa.media.admission import (
+    conversion_notes,
+    data_url,
+    digest,
+    load_image,
+    open_image,
+    resize_cache,
+)
+from gen_msa.media.errors import ImageError, ImageLimits
 
 __all__ = [
-    "ImageLimits",
     "ImageError",
-    "open_image",
+    "ImageLimits",
+    "conversion_notes",
     "data_url",
     "digest",
     "load_image",
+    "open_image",
     "resize_cache",
-    "conversion_notes",
 ]

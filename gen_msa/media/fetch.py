@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from gen_msa.media._problem import ImageLimits, ImageError
+from gen_msa.media.errors import ImageError, ImageLimits
 
 if TYPE_CHECKING:
     import httpx
@@ -86,7 +86,9 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def _follow_redirects(client: "httpx.Client", url: str, limits: ImageLimits, resolver: Resolve) -> bytes:
+def _follow_redirects(
+    client: "httpx.Client", url: str, limits: ImageLimits, resolver: Resolve
+) -> bytes:
     """Walk at most three redirects, judging each hop before anything is sent to it."""
     hop_url, deadline = url, time.monotonic() + _TOTAL_TIMEOUT_S
     for _ in range(_MAX_REDIRECTS + 1):
@@ -115,11 +117,16 @@ def _pinned_request(
         raise _url_refused(url, f"{host} leads to {private[0]}, which is not a public address")
     headers = {"Host": name, "Accept": "image/*", "Accept-Encoding": "identity"}
     return client.build_request(
-        "GET", parsed.copy_with(host=addresses[0]), headers=headers, extensions={"sni_hostname": host}
+        "GET",
+        parsed.copy_with(host=addresses[0]),
+        headers=headers,
+        extensions={"sni_hostname": host},
     )
 
 
-def _parse_allowed_host(hop_url: str, url: str, limits: ImageLimits) -> "tuple[httpx.URL, str, int]":
+def _parse_allowed_host(
+    hop_url: str, url: str, limits: ImageLimits
+) -> "tuple[httpx.URL, str, int]":
     """One hop (`here`) of `url` parsed, its allowed name and port; refuses what is not allowed.
 
     httpx parses, judges and connects by the same object, so no two parsers can disagree.

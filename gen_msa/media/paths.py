@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path, PureWindowsPath
 
-from gen_msa.media._problem import ImageError
+from gen_msa.media.errors import ImageError
 
 _OPEN_FLAGS = (
     os.O_RDONLY
@@ -66,9 +66,7 @@ def read_file(resolved: Path, path: str, max_bytes: int) -> bytes:
 
 def missing_file_error(path: str) -> ImageError:
     """The problem of a file that is not there."""
-    return ImageError(
-        "missing", path, "there is no such file", "check the name and the media root"
-    )
+    return ImageError("missing", path, "there is no such file", "check the name and the media root")
 
 
 def _refuse_special(info: os.stat_result, path: str) -> None:

@@ -11,18 +11,23 @@ nothing of readers, prompts or models; takes `Pair`s and gives numbers.
 `statistics/` has the intervals and tests over such rows.
 """
 
-from gen_msa.metrics._joining import pair_up
-from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._permuting import shuffle_explanations
-from gen_msa.metrics.base import MetricSpec, Metric, MetricFactory, UndefinedMetric, CorpusMetric, metrics
+from gen_msa.metrics._pairs import Pair, pair_up, shuffle_explanations
+from gen_msa.metrics.base import (
+    CorpusMetric,
+    Metric,
+    MetricFactory,
+    MetricSpec,
+    UndefinedMetric,
+    metrics,
+)
 
 __all__ = [
-    "MetricSpec",
+    "CorpusMetric",
     "Metric",
     "MetricFactory",
+    "MetricSpec",
     "Pair",
     "UndefinedMetric",
-    "CorpusMetric",
     "metrics",
     "pair_up",
     "shuffle_explanations",

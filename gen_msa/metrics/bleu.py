@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from gen_msa.metrics import _references as references
-from gen_msa.metrics._cuts import Array, nan_divide
+from gen_msa.metrics import _reference_based as references
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import TextPair
-from gen_msa.metrics._words import LANGUAGE_PATTERN, UNSPACED, check_language
+from gen_msa.metrics._reference_based import LANGUAGE_PATTERN, UNSPACED, TextPair, check_language
+from gen_msa.metrics._thresholds import Array, nan_divide
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
@@ -37,15 +36,23 @@ class Bleu:
     """Corpus BLEU and the mean of sentence BLEU, both 0..100."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("bleu", "corpus BLEU-4, smoothing exp; a missing explanation is empty", "points"),
+        MetricSpec(
+            "bleu", "corpus BLEU-4, smoothing exp; a missing explanation is empty", "points"
+        ),
         MetricSpec("sentence_bleu", "mean sentence BLEU, effective order; missing is 0", "points"),
     )
 
     def __init__(self, **options: Any) -> None:
         self.options = build(BleuOptions, options, "metric bleu")
         bleu_factory = references.import_optional("sacrebleu.metrics", "sacrebleu", "eval").BLEU
-        bleu_options = {"tokenize": sacrebleu_tokenizer(self.options.language), "lowercase": self.options.lowercase}
-        self._corpus, self._sentence = bleu_factory(**bleu_options), bleu_factory(effective_order=True, **bleu_options)
+        bleu_options = {
+            "tokenize": sacrebleu_tokenizer(self.options.language),
+            "lowercase": self.options.lowercase,
+        }
+        self._corpus, self._sentence = (
+            bleu_factory(**bleu_options),
+            bleu_factory(effective_order=True, **bleu_options),
+        )
         for scorer in (self._corpus, self._sentence):
             scorer.corpus_score(["a"], [["a"]])  # a signature says how many references there were
         self.signature = (
@@ -76,7 +83,9 @@ def sacrebleu_tokenizer(language: str) -> str:
     return "zh" if language == "zh" else "char" if language in UNSPACED else "13a"
 
 
-def corpus_bleu(prediction_length: Array, gold_length: Array, matched: Array, total: Array) -> Array:
+def corpus_bleu(
+    prediction_length: Array, gold_length: Array, matched: Array, total: Array
+) -> Array:
     """BLEU in 0..100 with smoothing `exp`: lengths (...,), n-grams (..., 4) -> (...,).
 
     The k-th order without a match counts as 1 / 2^k matches; 0 when an order has no n-gram at all.
@@ -86,6 +95,8 @@ def corpus_bleu(prediction_length: Array, gold_length: Array, matched: Array, to
     is_zero = no_match.all(axis=-1) | (total == 0).any(axis=-1)
     precision = np.divide(smoothed, total, out=np.ones_like(total), where=total > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        brevity = np.where(prediction_length < gold_length, np.exp(1 - gold_length / prediction_length), 1.0)
+        brevity = np.where(
+            prediction_length < gold_length, np.exp(1 - gold_length / prediction_length), 1.0
+        )
     score = 100 * brevity * np.exp(np.log(precision).mean(axis=-1))
     return np.where(is_zero, 0.0, score)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gen_msa.metrics._confidence import predicted_probabilities
-from gen_msa.metrics._confusion import Array, safe_divide
+from gen_msa.metrics._confusion import Array, predicted_probabilities, safe_divide
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.results import CalibrationBin
@@ -50,9 +49,15 @@ class Calibration:
                 f"rows{scope_note}",
                 better="low",
             ),
-            MetricSpec("brier", f"mean of sum over classes of (p - y)²; 0..2{scope_note}", "score", "low"),
-            MetricSpec("nll", f"mean of -ln max(p of gold's class, {floor:g}){scope_note}", "nats", "low"),
-            MetricSpec("confidence", f"mean probability of the answered class{scope_note}", better=""),
+            MetricSpec(
+                "brier", f"mean of sum over classes of (p - y)²; 0..2{scope_note}", "score", "low"
+            ),
+            MetricSpec(
+                "nll", f"mean of -ln max(p of gold's class, {floor:g}){scope_note}", "nats", "low"
+            ),
+            MetricSpec(
+                "confidence", f"mean probability of the answered class{scope_note}", better=""
+            ),
             MetricSpec("given", "rows with probabilities / rows"),
         )
         self.signature = (
@@ -68,12 +73,20 @@ class Calibration:
         rows = np.zeros((len(pairs), 5 + self.options.bins))
         rows[predictions.scored, 0] = 1
         indices = np.flatnonzero(predictions.has_probs)
-        label_ids, probs, confidence = predictions.label_ids[indices], predictions.probs[indices], predictions.confidence[indices]
+        label_ids, probs, confidence = (
+            predictions.label_ids[indices],
+            predictions.probs[indices],
+            predictions.confidence[indices],
+        )
         rows[indices, 1] = 1
         rows[indices, 2] = ((probs - np.eye(len(Polarity))[label_ids]) ** 2).sum(axis=1)
-        rows[indices, 3] = -np.log(np.maximum(probs[np.arange(len(indices)), label_ids], self.options.floor))
+        rows[indices, 3] = -np.log(
+            np.maximum(probs[np.arange(len(indices)), label_ids], self.options.floor)
+        )
         rows[indices, 4] = confidence
-        rows[indices, 5 + _bin_index(confidence, self.options.bins)] = confidence - predictions.correct[indices]
+        rows[indices, 5 + _bin_index(confidence, self.options.bins)] = (
+            confidence - predictions.correct[indices]
+        )
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
@@ -94,7 +107,10 @@ def calibration_curve(pairs: Sequence[Pair], n: int = N_BINS) -> tuple[Calibrati
     Raises `Undefined` where `Calibration.rows` does.
     """
     predictions = predicted_probabilities(pairs)
-    confidence, correct = predictions.confidence[predictions.has_probs], predictions.correct[predictions.has_probs]
+    confidence, correct = (
+        predictions.confidence[predictions.has_probs],
+        predictions.correct[predictions.has_probs],
+    )
     bin_ids = _bin_index(confidence, n)
     return tuple(
         CalibrationBin(

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics import _references as references
-from gen_msa.metrics._cuts import Array, nan_divide
+from gen_msa.metrics import _reference_based as references
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import TextPair
+from gen_msa.metrics._reference_based import TextPair
+from gen_msa.metrics._thresholds import Array, nan_divide
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
@@ -42,8 +42,12 @@ class Chrf:
     def __init__(self, **options: Any) -> None:
         self.options = build(ChrfOptions, options, "metric chrf")
         chrf_factory = references.import_optional("sacrebleu.metrics", "sacrebleu", "eval").CHRF
-        sacrebleu_chrf = chrf_factory(char_order=ORDERS, beta=BETA, lowercase=self.options.lowercase)
-        sacrebleu_chrf.corpus_score(["a"], [["a"]])  # a signature says how many references there were
+        sacrebleu_chrf = chrf_factory(
+            char_order=ORDERS, beta=BETA, lowercase=self.options.lowercase
+        )
+        sacrebleu_chrf.corpus_score(
+            ["a"], [["a"]]
+        )  # a signature says how many references there were
         self.signature = f"chrf {sacrebleu_chrf.get_signature()}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
@@ -61,7 +65,9 @@ class Chrf:
     def _measure(self, texts: list[TextPair]) -> list[list[float]]:
         if self.options.lowercase:
             texts = [(prediction.lower(), gold.lower()) for prediction, gold in texts]
-        counts = np.array([_ngram_counts(prediction, gold) for prediction, gold in texts], dtype=np.float64)
+        counts = np.array(
+            [_ngram_counts(prediction, gold) for prediction, gold in texts], dtype=np.float64
+        )
         rows: list[list[float]] = np.column_stack([chrf_score(counts), counts]).tolist()
         return rows
 
@@ -75,7 +81,9 @@ def chrf_score(counts: Array) -> Array:
     usable = (n_predicted > 0) & (n_gold > 0)
     orders = usable.sum(axis=-1)
     zeros = np.zeros_like(n_predicted)
-    precision = nan_divide(np.divide(n_matched, n_predicted, out=zeros.copy(), where=usable).sum(axis=-1), orders)
+    precision = nan_divide(
+        np.divide(n_matched, n_predicted, out=zeros.copy(), where=usable).sum(axis=-1), orders
+    )
     recall = nan_divide(np.divide(n_matched, n_gold, out=zeros, where=usable).sum(axis=-1), orders)
     score = nan_divide((1 + BETA**2) * precision * recall, BETA**2 * precision + recall)
     return 100 * np.nan_to_num(score)
@@ -84,8 +92,12 @@ def chrf_score(counts: Array) -> Array:
 def _ngram_counts(prediction: str, gold: str) -> list[int]:
     counts: list[int] = []
     predicted_ngrams = _ngrams("".join(prediction.split()))
-    for predicted_counts, gold_counts in zip(predicted_ngrams, _cached_ngrams("".join(gold.split())), strict=True):
-        matched = sum(min(k, gold_counts[gram]) for gram, k in predicted_counts.items() if gram in gold_counts)
+    for predicted_counts, gold_counts in zip(
+        predicted_ngrams, _cached_ngrams("".join(gold.split())), strict=True
+    ):
+        matched = sum(
+            min(k, gold_counts[gram]) for gram, k in predicted_counts.items() if gram in gold_counts
+        )
         # sacrebleu counts nothing of an order that the reference is too short for.
         counts += [predicted_counts.total() if gold_counts else 0, gold_counts.total(), matched]
     return counts

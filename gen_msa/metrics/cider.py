@@ -15,11 +15,10 @@ from typing import Any
 
 from pydantic import Field
 
-from gen_msa.metrics import _references as references
-from gen_msa.metrics._cuts import Array
+from gen_msa.metrics import _reference_based as references
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import TextPair
-from gen_msa.metrics._words import LANGUAGE_PATTERN, check_language, tokenize
+from gen_msa.metrics._reference_based import LANGUAGE_PATTERN, TextPair, check_language, tokenize
+from gen_msa.metrics._thresholds import Array
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 
@@ -69,13 +68,18 @@ class Cider:
             for ngrams in _ngrams(tokenize(text, language)):
                 document_frequency.update(dict.fromkeys(ngrams, count))
         scorer = TfidfScorer(len(gold_texts), document_frequency)
-        return [(scorer.score(tokenize(prediction, language), tokenize(gold, language)),) for prediction, gold in texts]
+        return [
+            (scorer.score(tokenize(prediction, language), tokenize(gold, language)),)
+            for prediction, gold in texts
+        ]
 
 
 class TfidfScorer:
     """CIDEr-D of two texts, by how many of `rows` references each n-gram stands in (`found`)."""
 
-    def __init__(self, n_references: int, document_frequency: Mapping[tuple[str, ...], int]) -> None:
+    def __init__(
+        self, n_references: int, document_frequency: Mapping[tuple[str, ...], int]
+    ) -> None:
         self._log_references = log(n_references)
         self._document_frequency = document_frequency
 
@@ -86,16 +90,28 @@ class TfidfScorer:
         cosines = [self._cosine(a, b) for a, b in pairs]
         return 10 * penalty * sum(cosines) / ORDERS
 
-    def _cosine(self, prediction: Counter[tuple[str, ...]], gold: Counter[tuple[str, ...]]) -> float:
+    def _cosine(
+        self, prediction: Counter[tuple[str, ...]], gold: Counter[tuple[str, ...]]
+    ) -> float:
         prediction_weights, gold_weights = self._tfidf(prediction), self._tfidf(gold)
-        norm = sqrt(sum(w * w for w in prediction_weights.values()) * sum(w * w for w in gold_weights.values()))
-        shared = sum(min(w, gold_weights[g]) * gold_weights[g] for g, w in prediction_weights.items() if g in gold_weights)
+        norm = sqrt(
+            sum(w * w for w in prediction_weights.values())
+            * sum(w * w for w in gold_weights.values())
+        )
+        shared = sum(
+            min(w, gold_weights[g]) * gold_weights[g]
+            for g, w in prediction_weights.items()
+            if g in gold_weights
+        )
         return shared / norm if norm else 0.0
 
     def _tfidf(self, ngrams: Counter[tuple[str, ...]]) -> Weights:
         # A word that no reference has weighs as much as one that a single reference has.
         frequency = self._document_frequency
-        return {g: k * (self._log_references - log(max(1, frequency.get(g, 0)))) for g, k in ngrams.items()}
+        return {
+            g: k * (self._log_references - log(max(1, frequency.get(g, 0))))
+            for g, k in ngrams.items()
+        }
 
 
 def _ngrams(text: Sequence[str]) -> NgramCounts:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
-from gen_msa.metrics.explained import MAX_WORDS, nan_divide, statistics_matrix, reject_options, split_words
+from gen_msa.metrics.text.explanations import (
+    MAX_WORDS,
+    nan_divide,
+    reject_options,
+    split_words,
+    statistics_matrix,
+)
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
@@ -27,7 +33,9 @@ class Copying:
 
     specs: tuple[MetricSpec, ...] = (
         MetricSpec("post", "4-grams that stand in the post, of all 4-grams", better=""),
-        MetricSpec("post_longest", "longest run of the post's words, mean", unit="words", better=""),
+        MetricSpec(
+            "post_longest", "longest run of the post's words, mean", unit="words", better=""
+        ),
         MetricSpec(
             "prompt", "4-grams that stand in the prompt and not in the post, of all", better="low"
         ),
@@ -68,14 +76,28 @@ def _row_statistics(pair: Pair) -> tuple[float, ...]:
         return (0,) * 8
     post_tokens = _padded_tokens(pair.post.text)
     ngrams = [_padded_ngram(tokens, i, NGRAM_SIZE) for i in range(len(tokens) - NGRAM_SIZE + 1)]
-    post_statistics = (1, len(ngrams), sum(g in post_tokens for g in ngrams), longest_copied_run(tokens, post_tokens))
+    post_statistics = (
+        1,
+        len(ngrams),
+        sum(g in post_tokens for g in ngrams),
+        longest_copied_run(tokens, post_tokens),
+    )
     prompt_text = pair.extra_inputs.get("prompt", "")
     if not prompt_text:
         return (*post_statistics, 0, 0, 0, 0)
     post_text = pair.post.text
-    prompt_tokens = "|".join(_padded_tokens(piece) for piece in (prompt_text.split(post_text) if post_text else [prompt_text]))
+    prompt_tokens = "|".join(
+        _padded_tokens(piece)
+        for piece in (prompt_text.split(post_text) if post_text else [prompt_text])
+    )
     n_copied = sum(g in prompt_tokens and g not in post_tokens for g in ngrams)
-    return (*post_statistics, 1, len(ngrams), n_copied, longest_copied_run(tokens, prompt_tokens, post_tokens))
+    return (
+        *post_statistics,
+        1,
+        len(ngrams),
+        n_copied,
+        longest_copied_run(tokens, prompt_tokens, post_tokens),
+    )
 
 
 def longest_copied_run(tokens: Sequence[str], source: str, excluded: str = "") -> int:

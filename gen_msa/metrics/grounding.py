@@ -13,26 +13,88 @@ The stop list is English.
     metrics["grounding"]().rows(pairs)
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._stopwords import STOP_LIST_DIGEST, STOP_STEMS, stem
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
-from gen_msa.metrics.explained import (
+from gen_msa.metrics.text.explanations import (
     MAX_WORDS,
-    without_quotes,
-    truncated_explanation,
+    aspect_terms,
     extract_quotes,
     nan_divide,
     occurs_in,
-    statistics_matrix,
     reject_options,
-    aspect_terms,
     split_words,
+    statistics_matrix,
+    truncated_explanation,
+    without_quotes,
 )
 from gen_msa.spans import SearchableText
+
+# Words that claim nothing of a post: those of grammar, of reporting, and of the bare verdict.
+
+_GRAMMAR_WORDS = """a about above across after again against all almost along already also although always
+    am among an and another any anybody anyone anything are aren't around as aside at away back be
+    because been before behind being below beside besides between both but by can can't cannot come
+    could couldn't did didn't do does doesn't doing don't done down due during each either else
+    enough etc even ever every everyone everything far few first for from further get go got had
+    hadn't has hasn't have haven't having he her here hers herself him himself his how however i if
+    in indeed instead into is isn't it it's its itself just keep kind last least less let like made
+    make many may me might more most much must my myself near neither never no nobody none nor not
+    nothing now of off often on once one only onto or other others otherwise our ours out over own
+    per perhaps quite rather really same self several shall she should since so some somebody
+    someone something still such take than that that's the their theirs them themselves then there
+    therefore these they thing this those though through thus till to together too toward towards
+    under until up upon us use very via was wasn't way we well were weren't what when where whether
+    which while who whole whom whose why will with within without won't would yes yet you your
+    yours yourself"""
+_REPORTING_WORDS = """according add allude appear aspect author because call caption claim clause comment
+    context convey describe description detail display emphasise emphasize evidence explain
+    explanation express expression fact frame give highlight image imply indicate indication irony
+    joke label language mean mention message name news note object opinion paragraph phrase photo
+    photograph picture plain point post present quote read reader reason refer reflect remark report
+    sarcasm say said see seem seen sense sentence sentiment show shown sound speak state statement
+    stress suggest supply talk tell text think thought told tone towards tweet underline use user
+    view visual voice word wording write writer written"""
+_VERDICT_WORDS = """
+    admire admiration annoy annoyance appreciate appreciation approval approve attitude
+    bad
+    blame complain complaint critical criticise criticism criticize disappoint disappointment
+    disapproval dislike emotion enjoy enthusiasm excited excitement favorable favourable feel
+    feeling felt frustrate frustration good happy hate judge judgement judgment like love mixed mock
+    mood negative negativity negatively neutral neutrality objective please pleased polarity
+    positive poor positively positivity praise regard satisfaction satisfied thank unfavorable
+    unfavourable unhappy"""
+
+_ENDINGS = (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("ly", ""), ("s", ""))
+
+
+def stem(word: str) -> str:
+    """A folded word without the commonest endings of English; at least three letters are left.
+
+    After `'s`, the first ending that fits is taken off (`ies`, which leaves a y, `ing`, `ed`, `es`,
+    `ly`, and `s` but not from `ss`), then a doubled last consonant is made one, or a last e goes.
+    """
+    word = word.removesuffix("'s")
+    for ending, replacement in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
+            word = word[: -len(ending)] + replacement
+            break
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiou":
+        return word[:-1]
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+STOP_STEMS = frozenset(
+    stem(w) for w in f"{_GRAMMAR_WORDS} {_REPORTING_WORDS} {_VERDICT_WORDS}".split()
+)
+"""Stems that are no claims."""
+
+STOP_LIST_DIGEST = hashlib.sha256("\n".join(sorted(STOP_STEMS)).encode()).hexdigest()[:8]
+
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
@@ -96,16 +158,26 @@ def extract_claims(pair: Pair) -> list[Claim]:
     """The claims of the reader's explanation, quotes first, each with its sources."""
     aspect_term, _ = aspect_terms(pair)
     names = {aspect_term} - {""}
-    image_text = "\n".join(pair.extra_inputs[k] for k in IMAGE_TEXT_KEYS if pair.extra_inputs.get(k))
+    image_text = "\n".join(
+        pair.extra_inputs[k] for k in IMAGE_TEXT_KEYS if pair.extra_inputs.get(k)
+    )
     post_support = _SupportText(pair.post.text)
     image_support = _SupportText(image_text)
-    quote_claims = [Claim(q, post_support.supports_quote(q), image_support.supports_quote(q)) for q in extract_quotes(truncated_explanation(pair), names)]
+    quote_claims = [
+        Claim(q, post_support.supports_quote(q), image_support.supports_quote(q))
+        for q in extract_quotes(truncated_explanation(pair), names)
+    ]
     stems: dict[str, str] = {}
     for word in split_words(without_quotes(truncated_explanation(pair), frozenset()))[:MAX_WORDS]:
         stems.setdefault(stem(word), word)
     ignored_stems = STOP_STEMS | {stem(w) for w in split_words(aspect_term)}
-    content_words = {s: w for s, w in stems.items() if s not in ignored_stems and (len(w) > 2 or w.isdigit())}
-    return quote_claims + [Claim(w, s in post_support.stems, s in image_support.stems) for s, w in content_words.items()]
+    content_words = {
+        s: w for s, w in stems.items() if s not in ignored_stems and (len(w) > 2 or w.isdigit())
+    }
+    return quote_claims + [
+        Claim(w, s in post_support.stems, s in image_support.stems)
+        for s, w in content_words.items()
+    ]
 
 
 class _SupportText:

@@ -15,20 +15,20 @@ from typing import Any, Literal
 import numpy as np
 
 from gen_msa.errors import UserError
-from gen_msa.metrics._cuts import (
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics._thresholds import (
+    N_BINARY_COLUMNS,
     SIMS_3_EDGES,
     SIMS_5_EDGES,
-    N_BINARY_COLUMNS,
     Array,
     Bools,
-    binary_accuracy,
     bin_scores,
-    nan_divide,
-    round_to_classes,
+    binary_accuracy,
     binary_counts,
     binary_weighted_f1,
+    nan_divide,
+    round_to_classes,
 )
-from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 
@@ -81,8 +81,13 @@ class Intensity:
         columns = [scored.astype(np.float64), has_prediction.astype(np.float64)]
         columns += [m * usable for m in _moments(gold, predictions)]
         for included, is_upper in self._binary_splits(gold, scored):
-            columns += binary_counts(is_upper(gold), is_upper(predictions), included, has_prediction)
-        columns += [(is_match & has_prediction).astype(np.float64) for is_match in self._class_matches(gold, predictions)]
+            columns += binary_counts(
+                is_upper(gold), is_upper(predictions), included, has_prediction
+            )
+        columns += [
+            (is_match & has_prediction).astype(np.float64)
+            for is_match in self._class_matches(gold, predictions)
+        ]
         return np.column_stack(columns)
 
     def compute(self, sums: Array) -> dict[str, Array]:
@@ -102,7 +107,9 @@ class Intensity:
             values[name] = nan_divide(sums[..., column + i], scored)
         return {f.name: values[f.name] for f in self.specs}
 
-    def _binary_splits(self, gold: Array, scored: Bools) -> list[tuple[Bools, Callable[[Array], Bools]]]:
+    def _binary_splits(
+        self, gold: Array, scored: Bools
+    ) -> list[tuple[Bools, Callable[[Array], Bools]]]:
         """Each cut into two: the rows that it is about, and which scores are in its upper half."""
         if self._is_sims:
             return [(scored, _above)]
@@ -110,7 +117,10 @@ class Intensity:
 
     def _class_matches(self, gold: Array, predictions: Array) -> list[Bools]:
         if self._is_sims:
-            return [bin_scores(gold, e) == bin_scores(predictions, e) for e in (SIMS_3_EDGES, SIMS_5_EDGES)]
+            return [
+                bin_scores(gold, e) == bin_scores(predictions, e)
+                for e in (SIMS_3_EDGES, SIMS_5_EDGES)
+            ]
         return [round_to_classes(gold, m) == round_to_classes(predictions, m) for m in (1, 2, 3)]
 
 
@@ -140,7 +150,15 @@ def _not_below(scores: Array) -> Bools:
 
 def _moments(gold: Array, predictions: Array) -> tuple[Array, ...]:
     ones = np.ones_like(gold)
-    return ones, np.abs(predictions - gold), predictions, gold, predictions * predictions, gold * gold, predictions * gold
+    return (
+        ones,
+        np.abs(predictions - gold),
+        predictions,
+        gold,
+        predictions * predictions,
+        gold * gold,
+        predictions * gold,
+    )
 
 
 def _pearson(moments: Array) -> Array:
@@ -159,7 +177,9 @@ def _specs(sims: bool, nonzero_only: bool) -> tuple[MetricSpec, ...]:
     clipped = ", both clipped to ±1" if sims else ", not clipped"
     mae = MetricSpec("mae", f"mean |said - gold| over {rows}{clipped}", "score", "low")
     pearson = MetricSpec("pearson", f"Pearson's r over {rows}{clipped}", "score")
-    read_rate = MetricSpec("read_rate", "share of gold scores that the reader gave a finite score for")
+    read_rate = MetricSpec(
+        "read_rate", "share of gold scores that the reader gave a finite score for"
+    )
     if sims:
         cuts = (
             MetricSpec("acc2", "same side: [-1, 0] or (0, 1]; no score is wrong"),

@@ -10,18 +10,142 @@ nothing of how aspects were found.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics._aligning import SpanMatch, AspectSpan, match_spans, span_key, aspect_spans
-from gen_msa.metrics._confusion import N_CLASSES, LABEL_IDS, Array, safe_divide
+from gen_msa.metrics._confusion import LABEL_IDS, N_CLASSES, Array, safe_divide
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
+from gen_msa.spans import fold
+from gen_msa.types import Aspect, Opinion, Polarity
 
-SCORED, GOLD, PREDICTED, TRUE_POSITIVE, SPANS_GOLD, SPANS_PREDICTED, SPANS_TRUE_POSITIVE, CORRECT, FOLDED = range(9)
+# Which aspect that a reader named is which of gold's, within one post. Counts nothing itself.
+
+SpanKey = tuple[int, int] | str
+Polarities = frozenset[Polarity | None]
+
+
+@dataclass(frozen=True)
+class AspectSpan:
+    """One aspect of one side, however often it was named."""
+
+    row: int
+    """The first row that names it."""
+    key: SpanKey
+    """Start and end, or the term where it has no place."""
+    start: int | None
+    folded_term: str
+    polarities: Polarities
+    """All that were said of it; None among them: an answer that could not be read."""
+
+
+@dataclass(frozen=True)
+class SpanMatch:
+    """An aspect that both sides name."""
+
+    gold: AspectSpan
+    prediction: AspectSpan
+    by_folded_term: bool
+    """Found by its folded words, not by its place."""
+
+
+def span_key(aspect: Aspect) -> SpanKey:
+    """What two mentions of one aspect by one side share."""
+    return aspect.term if aspect.start is None else (aspect.start, aspect.start + len(aspect.term))
+
+
+def aspect_spans(opinions: Iterable[tuple[int, Opinion]]) -> list[AspectSpan]:
+    """Each aspect once, from (row, opinion), in the order of the text; the whole post is none."""
+    rows: dict[SpanKey, int] = {}
+    aspects: dict[SpanKey, Aspect] = {}
+    polarities: defaultdict[SpanKey, set[Polarity | None]] = defaultdict(set)
+    for row, opinion in opinions:
+        if opinion.aspect.term:
+            key = span_key(opinion.aspect)
+            rows.setdefault(key, row)
+            aspects.setdefault(key, opinion.aspect)
+            polarities[key].add(opinion.polarity)
+    spans = [
+        AspectSpan(
+            row, key, aspects[key].start, fold(aspects[key].term), frozenset(polarities[key])
+        )
+        for key, row in rows.items()
+    ]
+    return sorted(spans, key=lambda s: (s.start is None, s.start or 0, str(s.key)))
+
+
+def match_spans(
+    gold_spans: Sequence[AspectSpan], predicted_spans: Sequence[AspectSpan]
+) -> list[SpanMatch]:
+    """Every aspect that both sides name, each at most once."""
+    matches: list[SpanMatch] = []
+    unmatched_gold, unmatched_predictions = list(gold_spans), list(predicted_spans)
+    for pass_number, (gold_key, prediction_key) in enumerate(_match_passes()):
+        for gold_span, predicted_span in list(
+            _pairs_with_equal_keys(unmatched_gold, gold_key, unmatched_predictions, prediction_key)
+        ):
+            # Literally the same words without a place on either side are no fallback.
+            matches.append(SpanMatch(gold_span, predicted_span, by_folded_term=pass_number > 0))
+            unmatched_gold.remove(gold_span)
+            unmatched_predictions.remove(predicted_span)
+    return matches
+
+
+MatchKey = Callable[[AspectSpan], Hashable]
+"""Two spans meet when their keys are equal and not None."""
+
+
+def _match_passes() -> Iterator[tuple[MatchKey, MatchKey]]:
+    yield (lambda s: s.place,) * 2
+    yield (lambda s: None if s.start is None else (s.start, s.folded),) * 2
+    for gold_has_offset, prediction_has_offset in ((True, False), (False, True), (False, False)):
+        # Of several places a term without one is that of which the same is said, if there is any.
+        for agreeing in (True, False):
+            yield (
+                _folded_key(gold_has_offset, agreeing),
+                _folded_key(prediction_has_offset, agreeing),
+            )
+
+
+def _folded_key(has_offset: bool, same_polarity: bool) -> MatchKey:
+    def key(span: AspectSpan) -> Hashable:
+        if (span.start is not None) is not has_offset:
+            return None
+        return span.folded_term, span.polarities if same_polarity else None
+
+    return key
+
+
+def _pairs_with_equal_keys(
+    gold_spans: Sequence[AspectSpan],
+    gold_key: MatchKey,
+    predicted_spans: Sequence[AspectSpan],
+    prediction_key: MatchKey,
+) -> Iterator[tuple[AspectSpan, AspectSpan]]:
+    by_key: defaultdict[Hashable, list[AspectSpan]] = defaultdict(list)
+    for predicted_span in reversed(predicted_spans):
+        by_key[prediction_key(predicted_span)].append(predicted_span)
+    for gold_span in gold_spans:
+        key = gold_key(gold_span)
+        if key is not None and by_key[key]:
+            yield gold_span, by_key[key].pop()
+
+
+(
+    SCORED,
+    GOLD,
+    PREDICTED,
+    TRUE_POSITIVE,
+    SPANS_GOLD,
+    SPANS_PREDICTED,
+    SPANS_TRUE_POSITIVE,
+    CORRECT,
+    FOLDED,
+) = range(9)
 LEGACY = 9
 WIDTH = LEGACY + 3 * N_CLASSES
 
@@ -36,13 +160,19 @@ class JointOptions(Settings):
 def _specs() -> tuple[MetricSpec, ...]:
     joint, span = "(span, polarity)", "spans"
     return (
-        MetricSpec("jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 where nothing is true"),
+        MetricSpec(
+            "jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 where nothing is true"
+        ),
         MetricSpec("jmasa_precision", f"{joint} of both / of the reader; 0 where it says none"),
         MetricSpec("jmasa_recall", f"{joint} of both / of gold; 0 where gold has none"),
-        MetricSpec("mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 where nothing is true"),
+        MetricSpec(
+            "mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 where nothing is true"
+        ),
         MetricSpec("mate_precision", f"{span} of both / of the reader; 0 where it names none"),
         MetricSpec("mate_recall", f"{span} of both / of gold; 0 where gold has none"),
-        MetricSpec("masc_accuracy", "right polarity / spans of both; undefined where none is found"),
+        MetricSpec(
+            "masc_accuracy", "right polarity / spans of both; undefined where none is found"
+        ),
         MetricSpec("folded", "spans matched by their folded words, not by place", "count", ""),
     )
 
@@ -85,10 +215,14 @@ class Joint:
         values: dict[str, Array] = {}
         for name, column in (("jmasa", GOLD), ("mate", SPANS_GOLD)):
             n_gold, n_predicted, n_true = (sums[..., column + i] for i in range(3))
-            values[f"{name}_f1"] = safe_divide(2 * n_true, n_gold + n_predicted, empty=0.0) * any_row
+            values[f"{name}_f1"] = (
+                safe_divide(2 * n_true, n_gold + n_predicted, empty=0.0) * any_row
+            )
             values[f"{name}_precision"] = safe_divide(n_true, n_predicted, empty=0.0) * any_row
             values[f"{name}_recall"] = safe_divide(n_true, n_gold, empty=0.0) * any_row
-        values["masc_accuracy"] = safe_divide(sums[..., CORRECT], sums[..., SPANS_TRUE_POSITIVE], empty=float("nan"))
+        values["masc_accuracy"] = safe_divide(
+            sums[..., CORRECT], sums[..., SPANS_TRUE_POSITIVE], empty=float("nan")
+        )
         values["folded"] = sums[..., FOLDED] * any_row
         if self.options.legacy_sc_f:
             values["legacy_sc_f"] = _legacy_sc_f(sums)
@@ -112,8 +246,12 @@ def _count_post(rows: Array, row_indices: Sequence[int], pairs: Sequence[Pair]) 
     ignored_keys = {m.prediction.key for m in matches if m.gold.key in unlabelled_keys}
     for i in row_indices:
         g, s = pairs[i].gold, pairs[i].prediction
-        has_gold = g is not None and g.aspect.term != "" and span_key(g.aspect) not in unlabelled_keys
-        has_prediction = s is not None and s.aspect.term != "" and span_key(s.aspect) not in ignored_keys
+        has_gold = (
+            g is not None and g.aspect.term != "" and span_key(g.aspect) not in unlabelled_keys
+        )
+        has_prediction = (
+            s is not None and s.aspect.term != "" and span_key(s.aspect) not in ignored_keys
+        )
         rows[i, SCORED] = has_gold or has_prediction
     for span in gold_spans:
         if span.key not in unlabelled_keys:
@@ -130,8 +268,13 @@ def _count_post(rows: Array, row_indices: Sequence[int], pairs: Sequence[Pair]) 
 
 def _count_match(row: Array, match: SpanMatch) -> None:
     """What a found span counts, in the row of gold's."""
-    gold_labels, predicted_labels = _known_polarities(match.gold), _known_polarities(match.prediction)
-    is_correct = gold_labels == match.prediction.polarities  # whoever says two things of one span is not right
+    gold_labels, predicted_labels = (
+        _known_polarities(match.gold),
+        _known_polarities(match.prediction),
+    )
+    is_correct = (
+        gold_labels == match.prediction.polarities
+    )  # whoever says two things of one span is not right
     row[SPANS_TRUE_POSITIVE] += 1
     row[TRUE_POSITIVE] += len(gold_labels & predicted_labels)
     row[CORRECT] += is_correct
@@ -151,7 +294,15 @@ def _legacy_sc_f(sums: Array) -> Array:
         sums[..., LEGACY + i * N_CLASSES : LEGACY + (i + 1) * N_CLASSES] for i in range(3)
     )
     n_classes = (true_positive + false_positive + false_negative > 0).sum(axis=-1)
-    precision = safe_divide(safe_divide(true_positive, true_positive + false_positive, empty=0.0).sum(axis=-1), n_classes, empty=float("nan"))
-    recall = safe_divide(safe_divide(true_positive, true_positive + false_negative, empty=0.0).sum(axis=-1), n_classes, empty=float("nan"))
+    precision = safe_divide(
+        safe_divide(true_positive, true_positive + false_positive, empty=0.0).sum(axis=-1),
+        n_classes,
+        empty=float("nan"),
+    )
+    recall = safe_divide(
+        safe_divide(true_positive, true_positive + false_negative, empty=0.0).sum(axis=-1),
+        n_classes,
+        empty=float("nan"),
+    )
     mean = safe_divide(2 * precision * recall, precision + recall, empty=0.0)
     return np.where(n_classes > 0, mean, np.nan)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, metrics
-from gen_msa.metrics.statistics.wilson import Z95, wilson_interval
+from gen_msa.metrics.statistics.proportions import Z95, wilson_interval
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
@@ -97,7 +97,9 @@ def _specs() -> tuple[MetricSpec, ...]:
     unparsed_note = "an unread or missing answer is wrong"
     means = [
         MetricSpec("accuracy", f"rows whose polarity is right / rows; {unparsed_note}"),
-        MetricSpec("macro_f1", f"mean of the three classes' F1, absent classes included; {unparsed_note}"),
+        MetricSpec(
+            "macro_f1", f"mean of the three classes' F1, absent classes included; {unparsed_note}"
+        ),
         MetricSpec("weighted_f1", "mean of the classes' F1, weighted by their gold rows"),
         MetricSpec("read_rate", "rows that the reader gave a polarity / rows"),
     ]
@@ -106,7 +108,9 @@ def _specs() -> tuple[MetricSpec, ...]:
         "precision": "right among the rows said to be {}; 0 where none is",
         "recall": "right among the rows that are {}; 0 where none is",
     }
-    classes = [MetricSpec(f"{k}_{c}", about.format(c)) for k, about in per_class.items() for c in Polarity]
+    classes = [
+        MetricSpec(f"{k}_{c}", about.format(c)) for k, about in per_class.items() for c in Polarity
+    ]
     return (*means, *classes)
 
 
@@ -125,13 +129,13 @@ class Labels:
 
         Raises `Undefined` when no gold opinion has a polarity.
         """
-        from gen_msa.metrics import _confusion  # numpy: the door opens without it
+        from gen_msa.metrics import _confusion
 
         return _confusion.one_hot(pairs)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
         """Every figure of sums of rows, (..., 13); undefined (NaN) without a scored row only."""
-        from gen_msa.metrics._confusion import safe_divide, confusion_matrix
+        from gen_msa.metrics._confusion import confusion_matrix, safe_divide
 
         counts, n = confusion_matrix(sums), sums[..., 0]
         n_correct = counts.diagonal(axis1=-2, axis2=-1)
@@ -145,7 +149,9 @@ class Labels:
         results = {
             "accuracy": safe_divide(n_correct.sum(axis=-1), n, empty=float("nan")),
             "macro_f1": by_class["f1"].mean(axis=-1) * any_row,
-            "weighted_f1": safe_divide((by_class["f1"] * n_gold).sum(axis=-1), n, empty=float("nan")),
+            "weighted_f1": safe_divide(
+                (by_class["f1"] * n_gold).sum(axis=-1), n, empty=float("nan")
+            ),
             "read_rate": safe_divide(n_predicted.sum(axis=-1), n, empty=float("nan")),
         }
         for kind, values in by_class.items():

@@ -13,11 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
-from gen_msa.metrics import _references as references
-from gen_msa.metrics._cuts import Array
+from gen_msa.metrics import _reference_based as references
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import TextPair
-from gen_msa.metrics._words import LANGUAGE_PATTERN, check_language, tokenize
+from gen_msa.metrics._reference_based import LANGUAGE_PATTERN, TextPair, check_language, tokenize
+from gen_msa.metrics._thresholds import Array
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
@@ -60,7 +59,9 @@ class Meteor:
     def _measure(self, texts: list[TextPair]) -> list[tuple[float]]:
         language = self.options.language
         check_language((gold for _, gold in texts), language)
-        return [(self.of(tokenize(said, language), tokenize(gold, language)),) for said, gold in texts]
+        return [
+            (self.of(tokenize(said, language), tokenize(gold, language)),) for said, gold in texts
+        ]
 
     def of(self, said: Sequence[str], gold: Sequence[str]) -> float:
         """METEOR of two lists of words; 0 when no word matches."""

@@ -16,11 +16,16 @@ from typing import Any
 from pydantic import Field
 
 from gen_msa.errors import UserError
-from gen_msa.metrics import _references as references
-from gen_msa.metrics._cuts import Array
+from gen_msa.metrics import _reference_based as references
 from gen_msa.metrics._pairs import Pair
-from gen_msa.metrics._references import TextPair
-from gen_msa.metrics._words import LANGUAGE_PATTERN, UNSPACED, check_language, tokenize
+from gen_msa.metrics._reference_based import (
+    LANGUAGE_PATTERN,
+    UNSPACED,
+    TextPair,
+    check_language,
+    tokenize,
+)
+from gen_msa.metrics._thresholds import Array
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
@@ -61,9 +66,7 @@ class Rouge:
         self._lsum_scorer = scorer.RougeScorer(["rougeLsum"], tokenizer=self)
         kind = "rouge-score" if language == "en" else "char" if language in UNSPACED else "unicode"
         stemmer_label = "yes" if use_stemmer else "no"
-        self.signature = (
-            f"rouge lang:{language}|words:{kind}|stemmer:{stemmer_label}|version:{version('rouge-score')}"
-        )
+        self.signature = f"rouge lang:{language}|words:{kind}|stemmer:{stemmer_label}|version:{version('rouge-score')}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
         """Columns: scored, then F1 of each figure in order."""
@@ -79,10 +82,16 @@ class Rouge:
 
     def _score_pair(self, prediction: str, gold: str) -> list[float]:
         prediction_tokens, gold_tokens = self.tokenize(prediction), self.tokenize(gold)
-        lcs_f1 = f1(lcs_length(prediction_tokens, gold_tokens), len(prediction_tokens), len(gold_tokens))
+        lcs_f1 = f1(
+            lcs_length(prediction_tokens, gold_tokens), len(prediction_tokens), len(gold_tokens)
+        )
         unigram_f1, bigram_f1 = (_ngram_f1(prediction_tokens, gold_tokens, n) for n in (1, 2))
         multi_line = "\n" in prediction or "\n" in gold
-        lsum_f1 = self._lsum_scorer.score(gold, prediction)["rougeLsum"].fmeasure if multi_line else lcs_f1
+        lsum_f1 = (
+            self._lsum_scorer.score(gold, prediction)["rougeLsum"].fmeasure
+            if multi_line
+            else lcs_f1
+        )
         return [lcs_f1, unigram_f1, bigram_f1, lsum_f1]
 
 
@@ -105,15 +114,22 @@ def f1(n_shared: int, n_predicted: int, n_gold: int) -> float:
 
 
 def _ngram_f1(prediction_tokens: Tokens, gold_tokens: Tokens, n: int) -> float:
-    prediction_counts, gold_counts = (Counter(zip(*(w[i:] for i in range(n)), strict=False)) for w in (prediction_tokens, gold_tokens))
-    shared = sum(min(k, gold_counts[gram]) for gram, k in prediction_counts.items() if gram in gold_counts)
+    prediction_counts, gold_counts = (
+        Counter(zip(*(w[i:] for i in range(n)), strict=False))
+        for w in (prediction_tokens, gold_tokens)
+    )
+    shared = sum(
+        min(k, gold_counts[gram]) for gram, k in prediction_counts.items() if gram in gold_counts
+    )
     return f1(shared, prediction_counts.total(), gold_counts.total())
 
 
 def _tokenizer(language: str, use_stemmer: bool) -> Any:
     if language != "en":
         return lambda text: tokenize(text, language)
-    rouge_tokenize = references.import_optional("rouge_score.tokenize", "rouge-score", "eval").tokenize
+    rouge_tokenize = references.import_optional(
+        "rouge_score.tokenize", "rouge-score", "eval"
+    ).tokenize
     stemmer = CachedStemmer() if use_stemmer else None
     return lambda text: tuple(rouge_tokenize(text, stemmer))
 

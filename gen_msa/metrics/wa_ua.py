@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gen_msa.metrics._cuts import Array, nan_divide
 from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics._thresholds import Array, nan_divide
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity

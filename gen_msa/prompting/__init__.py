@@ -8,22 +8,27 @@ comes back. It knows nothing of tokens, devices or servers.
     opinion = read_opinion(prompt, completion, post, post.aspects[0], by="builtin")
 """
 
-from gen_msa.prompting.answers import Verdict, parse_aspects, parse_opinion, parse_verdict
+from gen_msa.prompting.parsing import Verdict, parse_aspects, parse_opinion, parse_verdict
 from gen_msa.prompting.prompt import Prompt, load_prompt, prompt_names
 from gen_msa.prompting.rendering import render
-from gen_msa.prompting.targets import TargetField, TargetSegment, TrainingTarget, build_target
+from gen_msa.prompting.training_targets import (
+    TargetField,
+    TargetSegment,
+    TrainingTarget,
+    build_target,
+)
 
 __all__ = [
+    "Prompt",
     "TargetField",
     "TargetSegment",
-    "Prompt",
     "TrainingTarget",
     "Verdict",
+    "build_target",
     "load_prompt",
-    "prompt_names",
     "parse_aspects",
     "parse_opinion",
     "parse_verdict",
+    "prompt_names",
     "render",
-    "build_target",
 ]

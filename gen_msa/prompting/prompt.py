@@ -19,9 +19,9 @@ from pydantic import Field, field_validator, model_validator
 
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.prompting.sandbox import inspect_template
+from gen_msa.resources import find_resource, resource_folder
+from gen_msa.resources import resource_names as shipped_names
 from gen_msa.settings import Settings, build
-from gen_msa.shipped import resource_folder, find_resource
-from gen_msa.shipped import resource_names as shipped_names
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Polarity
 
@@ -29,7 +29,9 @@ Task = Literal["aspect", "aspects", "overall", "judge"]
 AnswerRole = Literal["label", "explanation", "evidence", "aspect", "aspects"]
 
 SUFFIX = ".jinja"
-TEMPLATE_VARIABLES = frozenset({"post", "aspect", "label", "labels", "keys", "turn", "pictures", "mark"})
+TEMPLATE_VARIABLES = frozenset(
+    {"post", "aspect", "label", "labels", "keys", "turn", "pictures", "mark"}
+)
 """Names every template may use; a slot must not be called like one of them."""
 
 _FRONT_MATTER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
@@ -72,7 +74,11 @@ class FrontMatter(Settings):
         needed = {"label"} | ({"aspects", "aspect"} if self.task == "aspects" else set())
         if missing := needed - set(self.keys):
             raise ValueError(f"task {self.task!r} also needs keys: {', '.join(sorted(missing))}")
-        invalid_slots = [s for s in self.slots if s in TEMPLATE_VARIABLES or not s.isidentifier() or s.startswith("_")]
+        invalid_slots = [
+            s
+            for s in self.slots
+            if s in TEMPLATE_VARIABLES or not s.isidentifier() or s.startswith("_")
+        ]
         if invalid_slots:
             raise ValueError(f"these cannot be names of slots: {', '.join(invalid_slots)}")
         return self
@@ -130,8 +136,13 @@ def load_prompt(name: str) -> Prompt:
     text = _read_prompt_file(path)
     front_matter, body = _split_front_matter(text, str(path))
     roots = (path.parent, root) if is_user_file else (root,)
-    sources = {title + SUFFIX: body, **dict(_iter_includes(body, roots, str(path), {title + SUFFIX}))}
-    used_names = set().union(*(inspect_template(source, source_name).names for source_name, source in sources.items()))
+    sources = {
+        title + SUFFIX: body,
+        **dict(_iter_includes(body, roots, str(path), {title + SUFFIX})),
+    }
+    used_names = set().union(
+        *(inspect_template(source, source_name).names for source_name, source in sources.items())
+    )
     _check_names(used_names, front_matter, str(path))
     return Prompt(
         name=title,
@@ -194,9 +205,13 @@ def _check_names(used_names: set[str], front_matter: FrontMatter, source_name: s
     allowed = TEMPLATE_VARIABLES | set(front_matter.slots)
     for name in sorted(used_names - allowed):
         hint = f"list it under slots, or {did_you_mean(name, allowed)}"
-        raise UserError(f"{source_name} uses {name!r}, which is neither a slot nor given", hint=hint)
+        raise UserError(
+            f"{source_name} uses {name!r}, which is neither a slot nor given", hint=hint
+        )
     for slot in sorted(set(front_matter.slots) - used_names):
-        raise UserError(f"{source_name} has a slot {slot!r} but never shows it", hint=f"{{{{ {slot} }}}}")
+        raise UserError(
+            f"{source_name} has a slot {slot!r} but never shows it", hint=f"{{{{ {slot} }}}}"
+        )
 
 
 def _digest(text: str, sources: dict[str, str]) -> str:

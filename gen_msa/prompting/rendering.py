@@ -7,23 +7,92 @@ the line between our words and theirs survives rendering; turns and pictures use
     render(load("reader/plain"), post, post.aspects[0], cues={}, pictures=())
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from gen_msa.chat import Chat, ImageInput, Request, TextInput, Turn
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
+
+from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
 from gen_msa.errors import UserError
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.prompting.sandbox import render_template
-from gen_msa.prompting.schema import label_choice, answer_schema
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Aspect, Cue, Polarity, Post
 
+# The form of an answer, for backends that can enforce one: a slot for the label, or a JSON schema.
+
+MAX_EXPLANATION_CHARS = 300
+"""Characters of a reason; about 70 tokens. A longer answer has room for more."""
+CHARS_PER_TOKEN = 3
+"""Of a reason, for each token that its answer may have: fewer than a token has, so that the answer
+is closed before its tokens end."""
+MAX_QUOTES = 3
+MAX_QUOTE_CHARS = 80
+MAX_ASPECTS = 32
+MAX_ASPECT_CHARS = 80
+
+AnswerKeys = tuple[tuple[str, str], ...]
+
+
+def label_choice(task: str, keys: AnswerKeys, label_words: tuple[str, ...]) -> ChoiceSlot | None:
+    """The label slot of an answer in lines.
+
+    None for a joint answer, which has no single label, and where the reason comes before the label.
+    """
+    names = dict(keys)
+    if task == "aspects" or next(iter(names)) != "label":
+        return None
+    # The blank belongs to the option: tokenizers join it to the word that follows.
+    then = f"\n{names['explanation']}:" if "explanation" in names else ""
+    return ChoiceSlot(
+        prefix=f"{names['label']}:", options=tuple(f" {w}" for w in label_words), suffix=then
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def answer_schema(
+    task: str, keys: AnswerKeys, label_words: tuple[str, ...], max_tokens: int
+) -> dict[str, JsonValue]:
+    """The JSON schema of an answer, in the order of `keys`, nothing optional, nothing added.
+
+    `tokens`: the most that the answer may have.
+    """
+    names = {role: name.lower() for role, name in keys}
+    label = Annotated[str, Field(json_schema_extra={"enum": list(label_words)})]
+    quotes = Annotated[
+        list[Annotated[str, Field(max_length=MAX_QUOTE_CHARS)]], Field(max_length=MAX_QUOTES)
+    ]
+    max_chars = MAX_EXPLANATION_CHARS
+    if task != "aspects":
+        max_chars = max(max_chars, CHARS_PER_TOKEN * max_tokens)
+    explanation = Annotated[str, Field(max_length=max_chars)]
+    aspect = Annotated[str, Field(min_length=1, max_length=MAX_ASPECT_CHARS)]
+    field_types = {"aspect": aspect, "label": label, "explanation": explanation, "evidence": quotes}
+    if task != "aspects":
+        del field_types["aspect"]
+    answer = _create_answer_model(
+        "Answer", {names[role]: field_types[role] for role, _ in keys if role in field_types}
+    )
+    if task == "aspects":
+        answer_list = Annotated[list[answer], Field(max_length=MAX_ASPECTS)]  # type: ignore[valid-type]
+        answer = _create_answer_model("Answers", {names["aspects"]: answer_list})
+    return answer.model_json_schema()
+
+
+def _create_answer_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+    required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **required)
+
+
 TurnRole = Literal["system", "user", "assistant"]
 TURN_ROLES: dict[str, TurnRole] = {"system": "system", "user": "user", "assistant": "assistant"}
-SHOW_PLAINLY_HINT = "show post, aspect and cues plainly, as in {{ post }}, without filters or slices"
+SHOW_PLAINLY_HINT = (
+    "show post, aspect and cues plainly, as in {{ post }}, without filters or slices"
+)
 
 _MARKER_PATTERN = re.compile(
     "\ufdd0(?P<untrusted>[^\ufdd0-\ufdd3]*)\ufdd1|\ufdd2(?P<sign>[^\ufdd0-\ufdd3]*)\ufdd3\n?"
@@ -65,8 +134,13 @@ def render(
     has no place for, and for a template that changes or cuts what came from the post.
     """
     _check_inputs(prompt, cues, images, label)
-    untrusted = {"post": UntrustedText(post.text), "aspect": _single_line(aspect.term if aspect else "")}
-    untrusted |= {slot: _single_line(cues[slot].text if slot in cues else "") for slot in prompt.slots}
+    untrusted = {
+        "post": UntrustedText(post.text),
+        "aspect": _single_line(aspect.term if aspect else ""),
+    }
+    untrusted |= {
+        slot: _single_line(cues[slot].text if slot in cues else "") for slot in prompt.slots
+    }
     values: dict[str, Any] = {
         **untrusted,
         "labels": {str(p): word for p, word in prompt.labels.items()},
@@ -178,9 +252,13 @@ def _split_turns(rendered: str, images: Sequence[ImageInput], name: str) -> tupl
     return tuple(Turn(role=role, parts=_trim_parts(parts)) for role, parts in turns)
 
 
-def _append_text(turns: list[tuple[TurnRole, list[TextInput | ImageInput]]], text: str, name: str) -> None:
+def _append_text(
+    turns: list[tuple[TurnRole, list[TextInput | ImageInput]]], text: str, name: str
+) -> None:
     if NONCHARACTER.search(text):
-        raise UserError(f"prompt {name} cuts something that must be shown whole", hint=SHOW_PLAINLY_HINT)
+        raise UserError(
+            f"prompt {name} cuts something that must be shown whole", hint=SHOW_PLAINLY_HINT
+        )
     if turns:
         turns[-1][1].append(TextInput(text=text))
     elif text.strip():
@@ -198,7 +276,10 @@ def _trim_parts(parts: list[TextInput | ImageInput]) -> tuple[TextInput | ImageI
 
 
 def _check_complete(
-    turns: Sequence[Turn], untrusted_values: Iterable[UntrustedText], images: Sequence[ImageInput], name: str
+    turns: Sequence[Turn],
+    untrusted_values: Iterable[UntrustedText],
+    images: Sequence[ImageInput],
+    name: str,
 ) -> None:
     """Everything from outside came through whole, as often as the template asked for it."""
     parts = [p for turn in turns for p in turn.parts]
@@ -207,6 +288,8 @@ def _check_complete(
     for value in untrusted_values:
         expected[value._text] += value._render_count if value else 0
     if rendered != +expected:
-        raise UserError(f"prompt {name} changes or cuts what came from the post", hint=SHOW_PLAINLY_HINT)
+        raise UserError(
+            f"prompt {name} changes or cuts what came from the post", hint=SHOW_PLAINLY_HINT
+        )
     if [p for p in parts if isinstance(p, ImageInput)] != list(images):
         raise UserError(f"prompt {name} must show the pictures once", hint="{{ pictures() }}")

@@ -68,7 +68,9 @@ def inspect_template(source: str, source_name: str) -> TemplateInfo:
         tree = env.parse(source)
         env.compile(source)
     except _TEMPLATE_ERRORS as e:
-        raise UserError(f"{source_name}: {e}", hint="see the prompts that ship: gen-msa ls") from None
+        raise UserError(
+            f"{source_name}: {e}", hint="see the prompts that ship: gen-msa ls"
+        ) from None
     includes = list(meta.find_referenced_templates(tree))
     if None in includes or tree.find(nodes.ImportedName):
         raise UserError(f"{source_name}: an include must name its file plainly")

@@ -8,9 +8,8 @@ counts agreement with gold and estimates nothing.
     rich.print(table(examples, limit=20))
 """
 
+from gen_msa.report.opinion_tables import opinion_table, write_csv
 from gen_msa.report.page import write_html
-from gen_msa.report.spreadsheet import write_csv
 from gen_msa.report.summary import OpinionSummary, PredictorCounts
-from gen_msa.report.terminal import opinion_table
 
 __all__ = ["OpinionSummary", "PredictorCounts", "opinion_table", "write_csv", "write_html"]

@@ -5,14 +5,89 @@ Knows nothing of HTML: everything here is text, numbers and names that the templ
     card_of(example, 1, album).rows
 """
 
-from collections.abc import Iterator
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
-from gen_msa.report.album import ThumbnailStore, MediaThumbnail
-from gen_msa.report.groups import GOLD, READ_STATUSES, AspectGroup, group_by_aspect
-from gen_msa.report.highlight import TextPiece, TextSpan, merge_tones, split_text
-from gen_msa.report.visible import tone_of
+from gen_msa.report.style import tone_of
+from gen_msa.report.summary import GOLD, READ_STATUSES, AspectGroup, group_by_aspect
+from gen_msa.report.thumbnails import MediaThumbnail, ThumbnailStore
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Status
+
+# Cuts a text into pieces so that overlapping spans can be marked without nesting.
+
+
+class TextSpan(NamedTuple):
+    """A stretch `start:end` of a text, what it is, and its tone (a polarity, `mixed`, `none`)."""
+
+    start: int
+    end: int
+    role: Literal["aspect", "evidence"]
+    tone: str
+
+
+class TextPiece(NamedTuple):
+    """A stretch of text over which nothing changes."""
+
+    start: int
+    text: str
+    aspect: str | None
+    """Tone of the aspect that stands here."""
+    evidence: str | None
+    """Tone of the evidence that stands here."""
+    closes: bool
+    """The aspect that speaks here ends here."""
+
+
+def split_text(text: str, spans: Iterable[TextSpan]) -> list[TextPiece]:
+    """The whole text in order, cut at every end of every span; O(n log n) in the spans.
+
+    Empty spans and those that reach outside the text are left out.
+    """
+    valid_spans = sorted(s for s in spans if 0 <= s.start < s.end <= len(text))
+    boundaries = sorted(
+        {0, len(text), *(s.start for s in valid_spans), *(s.end for s in valid_spans)}
+    )
+    open_evidence = sorted(
+        (s for s in valid_spans if s.role == "evidence"), key=lambda s: s.end, reverse=True
+    )
+    aspects: list[tuple[int, int, str]] = []  # (length, end, tone); the shortest on top
+    tones: Counter[str] = Counter()
+    upcoming = iter(valid_spans)
+    next_span = next(upcoming, None)
+    out: list[TextPiece] = []
+    for start, end in pairwise(boundaries):
+        while open_evidence and open_evidence[-1].end <= start:
+            tones[open_evidence.pop().tone] -= 1
+        while next_span is not None and next_span.start == start:
+            if next_span.role == "aspect":
+                heapq.heappush(
+                    aspects, (next_span.end - next_span.start, next_span.end, next_span.tone)
+                )
+            else:
+                tones[next_span.tone] += 1
+            next_span = next(upcoming, None)
+        while aspects and aspects[0][1] <= start:
+            heapq.heappop(aspects)
+        aspect = aspects[0] if aspects else None
+        closes = aspect is not None and aspect[1] == end
+        tone = aspect[2] if aspect else None
+        out.append(
+            TextPiece(
+                start, text[start:end], tone, merge_tones(t for t, n in tones.items() if n), closes
+            )
+        )
+    return out
+
+
+def merge_tones(tones: Iterable[str]) -> str | None:
+    """One tone for several: theirs when they are the same, `mixed` when not, None when none."""
+    distinct = set(tones)
+    return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else None
+
 
 MAX_RAW_CHARS = 4000
 """Characters of a raw answer that the page shows; the rest stays in the JSONL."""
@@ -85,7 +160,9 @@ class PostCard:
     """The reader that stands beside each aspect, for the others to be held against."""
 
 
-def build_card(example: Example, number: int, thumbnails: ThumbnailStore, reference: str = GOLD) -> PostCard:
+def build_card(
+    example: Example, number: int, thumbnails: ThumbnailStore, reference: str = GOLD
+) -> PostCard:
     """The card for `example`; `number` makes its anchors unique on the page."""
     post, groups = example.post, group_by_aspect(example, reference)
     return PostCard(
@@ -122,13 +199,17 @@ def _verified_start(text: str, quote: str, start: int | None) -> int | None:
 
 
 def _evidence_start(text: str, evidence: Evidence) -> int | None:
-    return _verified_start(text, evidence.quote, evidence.start) if evidence.source == "text" else None
+    return (
+        _verified_start(text, evidence.quote, evidence.start) if evidence.source == "text" else None
+    )
 
 
 def _aspect_row(text: str, group: AspectGroup) -> AspectRow:
     start = _verified_start(text, group.aspect.term, group.aspect.start)
     # Where nobody else spoke, gold is not a reference but what is there to read.
-    gold_opinions, opinions = (group.gold, group.predictions) if group.predictions else ([], group.gold)
+    gold_opinions, opinions = (
+        (group.gold, group.predictions) if group.predictions else ([], group.gold)
+    )
     return AspectRow(
         term=group.aspect.term,
         at=start,
@@ -174,7 +255,9 @@ def _probability_bar(probs: dict[Polarity, float] | None) -> ProbabilityBar | No
     if not probs:
         return None
     negative, neutral = (round(100 * probs.get(p, 0)) for p in list(Polarity)[:2])
-    return ProbabilityBar(negative, neutral, ", ".join(f"{p} {probs.get(p, 0):.2f}" for p in Polarity))
+    return ProbabilityBar(
+        negative, neutral, ", ".join(f"{p} {probs.get(p, 0):.2f}" for p in Polarity)
+    )
 
 
 def _evidence_quote(text: str, evidence: Evidence) -> Quote:

@@ -8,17 +8,74 @@ so memory does not grow with the posts.
     write_html(examples, Path("report.html"), title="Phones", media_root=Path("posts"), facts={})
 """
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from gen_msa.jsonl import atomic_write
-from gen_msa.report.album import ThumbnailStore, DrawThumbnail
 from gen_msa.report.cards import build_card
-from gen_msa.report.groups import GOLD
-from gen_msa.report.summary import OpinionSummary
-from gen_msa.report.templates import read_chunks, page_assets, environment
-from gen_msa.types import Example
+from gen_msa.report.style import pluralize
+from gen_msa.report.summary import GOLD, OpinionSummary
+from gen_msa.report.thumbnails import DrawThumbnail, ThumbnailStore
+from gen_msa.types import Example, Polarity
+
+# What every page of the room is drawn with: its templates, and the hashes that its policy names.
+
+_HERE = Path(__file__).parent
+_FOLDERS = (_HERE / "page", _HERE / "evaluation" / "page")
+_CHUNK = 1 << 16
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the room: autoescaped, and an unknown name is an error."""
+    env = Environment(
+        loader=FunctionLoader(_template_source), autoescape=True, undefined=StrictUndefined
+    )
+    env.filters["n"] = pluralize
+    env.globals["polarities"] = [p.value for p in Polarity]
+    return env
+
+
+def read_asset(name: str) -> str:
+    """The text of a template, style or script of the room."""
+    path = next(folder / name for folder in _FOLDERS if (folder / name).exists())
+    return path.read_text("utf-8")
+
+
+def _template_source(name: str) -> str:
+    """A template without its line breaks: each would be a node of its own in every card."""
+    return "".join(line.strip() for line in read_asset(name).splitlines())
+
+
+def page_assets(*styles: str, script: str) -> dict[str, str]:
+    """Style and script of a page, and the hashes under which its policy allows them."""
+    style = "".join(read_asset(name) for name in styles)
+    # A style attribute would need a laxer policy: the width of a bar is one class a percentage.
+    style += "".join(f".n{i}{{--n:{i}%}}.u{i}{{--u:{i}%}}" for i in range(101))
+    text = read_asset(script)
+    return {
+        "style": style,
+        "style_hash": csp_hash(style),
+        "script": text,
+        "script_hash": csp_hash(text),
+    }
+
+
+def csp_hash(source: str) -> str:
+    """The source expression by which a content security policy allows exactly this code."""
+    return f"'sha256-{base64.b64encode(sha256(source.encode()).digest()).decode()}'"
+
+
+def read_chunks(f: IO[str]) -> Iterator[str]:
+    """The rest of a file, piece by piece."""
+    return iter(lambda: f.read(_CHUNK), "")
 
 
 def write_html(

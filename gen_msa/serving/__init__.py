@@ -9,6 +9,6 @@ writes nothing but pictures for as long as their request lasts. Meets the other 
     gen-msa serve student:students/text/student port=8080
 """
 
-from gen_msa.serving.settings import BatchingSettings, ServiceLimits, ServeSettings
+from gen_msa.serving.settings import BatchingSettings, ServeSettings, ServiceLimits
 
-__all__ = ["BatchingSettings", "ServiceLimits", "ServeSettings"]
+__all__ = ["BatchingSettings", "ServeSettings", "ServiceLimits"]

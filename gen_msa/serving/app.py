@@ -11,17 +11,111 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gen_msa import __version__
-from gen_msa.serving import figures
-from gen_msa.serving.answers import ExplainResponse
-from gen_msa.serving.describing import EXPLAIN_OPENAPI, ERROR_RESPONSES, build_openapi
-from gen_msa.serving.explaining import Service
-from gen_msa.serving.gate import EXPLAIN_PATH, RequestMiddleware
-from gen_msa.serving.problems import RequestError, ErrorResponse
+from gen_msa.serving import prometheus
+from gen_msa.serving.errors import ErrorResponse, RequestError
+from gen_msa.serving.middleware import EXPLAIN_PATH, RequestMiddleware
+from gen_msa.serving.schemas import ExplainResponse, PostRequest
+from gen_msa.serving.service import Service
+from gen_msa.serving.settings import ServiceLimits
 from gen_msa.types import FrozenModel
+
+# The OpenAPI description: what FastAPI finds by itself, and the body it cannot see.
+
+_REF = "#/components/schemas/{model}"
+_POST = {"$ref": _REF.format(model="AskedPost")}
+_POSTS = {"$ref": _REF.format(model="AskedPosts")}
+_RED_DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR42mP8z4APMOG"
+    "VHbLSAEEsAQ/V+ZGNAAAAAElFTkSuQmCC"
+)
+OPENAPI_EXAMPLES: dict[str, Any] = {
+    "one": {"value": {"text": "Great screen, awful battery", "aspects": ["screen", "battery"]}},
+    "many": {
+        "value": {
+            "posts": [
+                {"id": "a", "text": "The soup was cold", "aspects": [{"term": "soup", "start": 4}]},
+                {"text": "Look at this dot", "pictures": [_RED_DOT], "meta": {"lang": "en"}},
+            ]
+        }
+    },
+}
+EXPLAIN_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [_POST, _POSTS, {"$ref": _REF.format(model="PostList")}]},
+                "examples": OPENAPI_EXAMPLES,
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["posts"],
+                    "properties": {
+                        "posts": _POSTS,
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Pictures, each named by its file name in a post.",
+                        },
+                    },
+                },
+                "encoding": {"posts": {"contentType": "application/json"}},
+            },
+        },
+    }
+}
+_STATUS_DESCRIPTIONS = {
+    400: "The body cannot be read.",
+    401: "The token is missing or wrong.",
+    408: "The body came too slowly.",
+    413: "The body is too large, or holds too many posts.",
+    415: "The body is compressed, or of another type.",
+    421: "The host is not this machine.",
+    429: "Too many requests at once; see Retry-After.",
+    500: "The service failed.",
+    503: "The reader is loading or behind; see Retry-After.",
+}
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": why}
+    for status, why in _STATUS_DESCRIPTIONS.items()
+}
+
+
+def build_openapi(app: FastAPI, limits: ServiceLimits, *, with_token: bool) -> dict[str, Any]:
+    """The description of `app`, with the body of `/v1/explain` and the limits in force."""
+    openapi = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = openapi["components"]["schemas"]
+    post = PostRequest.model_json_schema(ref_template=_REF)
+    schemas.update(post.pop("$defs", {}))
+    for key, bound, maximum in (
+        ("text", "maxLength", limits.characters),
+        ("aspects", "maxItems", limits.aspects),
+        ("pictures", "maxItems", limits.images),
+    ):
+        post["properties"][key][bound] = maximum
+    post_list = {"type": "array", "items": _POST, "minItems": 1, "maxItems": limits.posts}
+    schemas |= {"AskedPost": post, "PostList": post_list}
+    schemas["AskedPosts"] = {
+        "type": "object",
+        "required": ["posts"],
+        "additionalProperties": False,
+        "properties": {"posts": {"$ref": _REF.format(model="PostList")}},
+    }
+    if with_token:
+        openapi["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path in ("/v1/explain", "/metrics"):
+            for operation in openapi["paths"][path].values():
+                operation["security"] = [{"token": []}]
+                operation["responses"].setdefault("401", {"description": _STATUS_DESCRIPTIONS[401]})
+    return openapi
 
 
 class Health(FrozenModel):
@@ -62,7 +156,12 @@ def create_app(service: Service, token: str, on_end: Callable[[], None]) -> ASGI
 
 
 def _routes(app: FastAPI, service: Service) -> None:
-    @app.post(EXPLAIN_PATH, response_model=ExplainResponse, responses=ERROR_RESPONSES, openapi_extra=EXPLAIN_OPENAPI)
+    @app.post(
+        EXPLAIN_PATH,
+        response_model=ExplainResponse,
+        responses=ERROR_RESPONSES,
+        openapi_extra=EXPLAIN_OPENAPI,
+    )
     async def explain(request: Request) -> Response:
         """What each post feels about each aspect. A bad post is an entry with its error."""
         body = await service.explain(request, request.state.facts)
@@ -90,7 +189,7 @@ def health_status(service: Service) -> Health:
 
 
 class _MetricsResponse(Response):
-    media_type = figures.CONTENT_TYPE
+    media_type = prometheus.CONTENT_TYPE
 
 
 async def _request_error_response(_: Request, error: Exception) -> Response:
@@ -100,12 +199,18 @@ async def _request_error_response(_: Request, error: Exception) -> Response:
 
 async def _internal_error_response(_: Request, __: Exception) -> Response:
     # The gate, to which the error goes on, writes its type and place into the log.
-    request_error = RequestError(500, "the service failed on this request", "tell who runs it, with its id")
+    request_error = RequestError(
+        500, "the service failed on this request", "tell who runs it, with its id"
+    )
     return Response(request_error.body(), request_error.status, media_type="application/json")
 
 
 async def _http_error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    error_response = ErrorResponse.model_validate({"error": {"reason": error.detail, "mend": "see /docs"}})
+    error_response = ErrorResponse.model_validate(
+        {"error": {"reason": error.detail, "mend": "see /docs"}}
+    )
     headers = dict(error.headers or {})
-    return Response(error_response.model_dump_json(), error.status_code, headers, "application/json")
+    return Response(
+        error_response.model_dump_json(), error.status_code, headers, "application/json"
+    )

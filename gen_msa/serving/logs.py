@@ -60,7 +60,10 @@ class _JsonFormatter(logging.Formatter):
             return json.dumps({**line, "event": record.getMessage(), **fields}, default=str)
         line |= {"event": "server", "says": record.getMessage().strip()}
         if record.exc_info and record.exc_info[1]:
-            line |= {"error": type(record.exc_info[1]).__name__, "at": _location(record.exc_info[1])}
+            line |= {
+                "error": type(record.exc_info[1]).__name__,
+                "at": _location(record.exc_info[1]),
+            }
         return json.dumps(line)
 
 

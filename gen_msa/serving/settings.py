@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gen_msa.errors import UserError
-from gen_msa.readers import PredictorSettings
+from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 
 TOKEN_ENV_VAR = "GEN_MSA_TOKEN"  # noqa: S105  the variable's name
@@ -122,9 +122,16 @@ def load_token(settings: ServeSettings, environment: Mapping[str, str] = os.envi
         except (OSError, UnicodeDecodeError) as e:
             raise UserError(f"the token cannot be read: {token_source}: {e}") from None
     if token or settings.token_file:
-        if len(token) < _MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
+        if (
+            len(token) < _MIN_TOKEN_CHARS
+            or not token.isascii()
+            or not token.isprintable()
+            or " " in token
+        ):
             hint = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
-            raise UserError(f"{token_source}: a token has 16 characters or more, no blanks", hint=hint)
+            raise UserError(
+                f"{token_source}: a token has 16 characters or more, no blanks", hint=hint
+            )
         return token
     if not is_loopback(settings.host):
         raise UserError(

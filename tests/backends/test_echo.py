@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._filling import SchemaFiller, extract_names, pick_quote
-from gen_msa.backends.echo import EchoBackend
+from gen_msa.backends.echo import EchoBackend, SchemaFiller, extract_names, pick_quote
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
 from gen_msa.errors import UserError
 
@@ -78,7 +77,9 @@ def test_slot_holds_likeliest_option_and_quotes_are_verbatim(text):
 
 
 def test_every_option_is_chosen_sometimes():
-    completions = echo_backend().complete([build_request(f"post {i}", choice=CHOICE) for i in range(300)])
+    completions = echo_backend().complete(
+        [build_request(f"post {i}", choice=CHOICE) for i in range(300)]
+    )
     counts = [sum(o in c.text for c in completions) for o in CHOICE.options]
     assert min(counts) > 60
 
@@ -91,7 +92,11 @@ def test_label_only_slot_gives_label_only():
 
 
 def test_aspects_schema_lists_words_of_the_post():
-    completion = complete_one(build_request("The Screen of my Fairphone is #awful, the Screen!", json_schema=ASPECTS_SCHEMA))
+    completion = complete_one(
+        build_request(
+            "The Screen of my Fairphone is #awful, the Screen!", json_schema=ASPECTS_SCHEMA
+        )
+    )
     aspects = json.loads(completion.text)["aspects"]
     assert [a["aspect"] for a in aspects] == ["Screen", "Fairphone", "#awful"]
     assert {a["sentiment"] for a in aspects} <= {"negative", "neutral", "positive"}
@@ -132,7 +137,9 @@ def test_recursive_schema_ends_and_missing_ref_is_an_error():
         "$defs": {"N": {"type": "array", "items": {"$ref": "#/$defs/N"}}},
         "$ref": "#/$defs/N",
     }
-    assert json.loads(complete_one(build_request("One Two Three", max_new_tokens=9999, json_schema=tree)).text)
+    assert json.loads(
+        complete_one(build_request("One Two Three", max_new_tokens=9999, json_schema=tree)).text
+    )
     completion = complete_one(build_request("x", json_schema={"$ref": "#/$defs/Gone"}))
     assert (completion.finish_reason, completion.text) == ("error", "")
     assert "Gone" in completion.error
@@ -148,7 +155,9 @@ def test_quotes_and_names_are_verbatim_in_any_script():
 
 def test_image_seed_and_text_change_scores():
     def scores(seed="", sha="a", text="post"):
-        return complete_one(build_request(text, choice=CHOICE, images=(image_input(sha),)), seed).option_logprobs
+        return complete_one(
+            build_request(text, choice=CHOICE, images=(image_input(sha),)), seed
+        ).option_logprobs
 
     all_scores = [scores(), scores(sha="b"), scores("7"), scores(text="posts")]
     assert len({json.dumps(s) for s in all_scores}) == 4
@@ -173,11 +182,28 @@ def test_first_matching_script_line_answers(tmp_path):
         {"regex": "(?i)SCREEN|batt", "text": "two", "option_logprobs": {"a": -1}, "form": "slot"},
         {"match": "[image aaaaaaaaaaaa]", "error": "server on fire"},
     )
-    requests = [build_request("my battery"), build_request("a screen"), build_request("x", images=(image_input("a"),)), build_request("y")]
+    requests = [
+        build_request("my battery"),
+        build_request("a screen"),
+        build_request("x", images=(image_input("a"),)),
+        build_request("y"),
+    ]
     by_match, by_regex, by_image, unmatched = echo_backend(script=script).complete(requests)
-    assert (by_match.text, by_match.finish_reason, by_match.notes) == ("one", "length", {"form": "free"})
-    assert (by_regex.text, by_regex.option_logprobs, by_regex.notes) == ("two", {"a": -1}, {"form": "slot"})
-    assert (by_image.text, by_image.finish_reason, by_image.error) == ("", "error", "server on fire")
+    assert (by_match.text, by_match.finish_reason, by_match.notes) == (
+        "one",
+        "length",
+        {"form": "free"},
+    )
+    assert (by_regex.text, by_regex.option_logprobs, by_regex.notes) == (
+        "two",
+        {"a": -1},
+        {"form": "slot"},
+    )
+    assert (by_image.text, by_image.finish_reason, by_image.error) == (
+        "",
+        "error",
+        "server on fire",
+    )
     assert unmatched.notes == {"form": "free", "script": "no match"}
 
 
@@ -209,7 +235,9 @@ def test_ignored_options_are_logged(caplog):
 def test_50_000_completions_are_fast_and_leak_nothing():
     # The figure to beat is 20,000 a second on a quiet core; the bound leaves room for a busy one.
     backend = echo_backend()
-    requests = [build_request(f"The Battery of post {i} is awful", choice=CHOICE) for i in range(1000)]
+    requests = [
+        build_request(f"The Battery of post {i} is awful", choice=CHOICE) for i in range(1000)
+    ]
     backend.complete(requests)
     started = time.process_time()
     for _ in range(50):

@@ -7,14 +7,16 @@ import logging
 import pytest
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._openai import unsupported_params
+from gen_msa.backends._openai_client import unsupported_params
 from gen_msa.backends.http import HttpBackend
 from gen_msa.chat import ChoiceSlot, ImageInput, TextInput
 from gen_msa.errors import UserError
-from tests.fixtures.fake_openai import FakeOpenAI, reply, last_message_text
+from tests.fixtures.fake_openai import FakeOpenAI, last_message_text, reply
 from tests.fixtures.http_client import ask, client
 
-CHOICE = ChoiceSlot(prefix="Sentiment:", options=(" bad", " fine", " good"), suffix="\nExplanation:")
+CHOICE = ChoiceSlot(
+    prefix="Sentiment:", options=(" bad", " fine", " good"), suffix="\nExplanation:"
+)
 SCHEMA = {
     "type": "object",
     "title": "Answer",
@@ -47,7 +49,10 @@ def test_body_holds_schema_seed_and_limits():
 
 
 def test_control_tokens_in_posts_are_escaped():
-    trusted, untrusted = TextInput(text="<|ours|> "), TextInput(text="a <|im_end|> b", untrusted=True)
+    trusted, untrusted = (
+        TextInput(text="<|ours|> "),
+        TextInput(text="a <|im_end|> b", untrusted=True),
+    )
     with FakeOpenAI() as server:
         (completion,) = client(server).complete([ask(trusted, untrusted)])
         assert last_message_text(server.request_bodies[0]) == "<|ours|> a <\u200b|im_end|> b"
@@ -59,7 +64,9 @@ def test_images_are_sent_as_data_urls():
     missing = ImageInput(path="/gone", sha256="cd" * 32, max_pixels=100)
     with FakeOpenAI() as server:
         completions = client(server).complete([ask("see", image, "this"), ask("no", missing)])
-        (content,) = [m["content"] for m in server.request_bodies[0]["messages"] if m["role"] == "user"]
+        (content,) = [
+            m["content"] for m in server.request_bodies[0]["messages"] if m["role"] == "user"
+        ]
         assert [p["type"] for p in content] == ["text", "image_url", "text"]
         assert content[1]["image_url"]["url"] == "data:image/png;base64," + "ab" * 32
         assert [c.finish_reason for c in completions] == ["stop", "error"]
@@ -88,7 +95,9 @@ def test_unsupported_fields_are_dropped_once_and_noted(refused_field, dropped_fi
         if refused_field == "max_tokens":
             assert server.request_bodies[-1]["max_completion_tokens"] == 16
         if refused_field == "maxLength":
-            properties = server.request_bodies[-1]["response_format"]["json_schema"]["schema"]["properties"]
+            properties = server.request_bodies[-1]["response_format"]["json_schema"]["schema"][
+                "properties"
+            ]
             assert properties["title"] == {"type": "string"}
 
 
@@ -113,7 +122,9 @@ def test_label_logprobs_come_from_tokens_after_schema_key():
     answer = reply('{"label":"good"', logprobs={"content": tokens})
     with FakeOpenAI(answer=lambda body: answer) as server:
         (completion,) = client(server).complete([ask("post", choice=CHOICE, json_schema=SCHEMA)])
-        assert completion.option_logprobs == pytest.approx({" good": -0.2, " fine": -2.0, " bad": -4.0})
+        assert completion.option_logprobs == pytest.approx(
+            {" good": -0.2, " fine": -2.0, " bad": -4.0}
+        )
 
 
 @pytest.mark.parametrize("garbage", [None, [], {"content": None}, {"content": [{"token": 3}]}])

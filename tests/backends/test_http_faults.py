@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._calling import TransientError, RetryPolicy, _parse_retry_after, _wait
+from gen_msa.backends._openai_client import RetryPolicy, TransientError, _parse_retry_after, _wait
 from gen_msa.backends.http import HttpBackend
 from tests.fixtures.fake_openai import FAULTS, FINAL, FakeOpenAI
 from tests.fixtures.http_client import FakeClock, ask, client
@@ -35,7 +35,9 @@ def test_1000_requests_succeed_with_a_fifth_of_calls_failing():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_lasting_fault_is_an_error_completion(fault):
     with FakeOpenAI(lambda words, attempt: fault if "3" in words else "") as server:
-        completions = client(server, retries=2, timeout=0.3).complete([ask(f"post {i}") for i in range(6)])
+        completions = client(server, retries=2, timeout=0.3).complete(
+            [ask(f"post {i}") for i in range(6)]
+        )
         assert [c.finish_reason for c in completions] == ["stop"] * 3 + ["error"] + ["stop"] * 2
         assert completions[3].text == ""
         assert "tried 3 times" in completions[3].error
@@ -58,7 +60,9 @@ def test_at_most_batch_size_requests_are_in_flight():
 
 
 def test_unreachable_server_gives_an_error_for_each_request():
-    backend = HttpBackend("http://127.0.0.1:9/v1#m", BackendOptions(retries=1), sleep=FakeClock().sleep)
+    backend = HttpBackend(
+        "http://127.0.0.1:9/v1#m", BackendOptions(retries=1), sleep=FakeClock().sleep
+    )
     completions = backend.complete([ask("a"), ask("b")])
     assert [c.finish_reason for c in completions] == ["error", "error"]
     assert "ConnectError" in completions[0].error

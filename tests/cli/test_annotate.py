@@ -80,7 +80,9 @@ def test_teacher_prompt_runs(gen_msa, posts, tmp_path, name):
 def test_gold_agreement_is_printed(gen_msa, tmp_path):
     path = tmp_path / "gold.jsonl"
     path.write_text("".join(example(i).model_dump_json() + "\n" for i in range(9)))
-    completed = gen_msa("annotate", path, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
+    completed = gen_msa(
+        "annotate", path, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}"
+    )
     assert "first answers against gold: kappa" in completed.err
     assert "accepted answers against gold: kappa" in completed.err
 
@@ -95,9 +97,7 @@ def test_gold_agreement_is_printed(gen_msa, tmp_path):
         (["gate={}"], "did you mean 'gates'"),
     ],
 )
-def test_user_error_is_reported_before_the_first_request(
-    gen_msa, posts, tmp_path, more, message
-):
+def test_user_error_is_reported_before_the_first_request(gen_msa, posts, tmp_path, more, message):
     completed = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", *more)
     assert completed.code == 2
     assert message in completed.err
@@ -107,9 +107,13 @@ def test_user_error_is_reported_before_the_first_request(
 
 @pytest.mark.skipif("GEN_MSA_DATA" not in os.environ, reason="GEN_MSA_DATA is not set")
 def test_recorded_rationales_are_filtered(gen_msa, tmp_path):
-    filters = "gates={prose: {}, naming: {}, length: {}, quoting: {}, contradiction: {}, novelty: {}}"
+    filters = (
+        "gates={prose: {}, naming: {}, length: {}, quoting: {}, contradiction: {}, novelty: {}}"
+    )
     model_option = ("--reader", "minigpt4:twitter2015:dev")
-    completed = gen_msa("annotate", "twitter2015:dev", *model_option, "-o", tmp_path / "t.jsonl", filters)
+    completed = gen_msa(
+        "annotate", "twitter2015:dev", *model_option, "-o", tmp_path / "t.jsonl", filters
+    )
     assert completed.code == 0, completed.err
     summary = json.loads((tmp_path / "t.summary.json").read_text())
     assert (summary["posts"], summary["questions"]) == (727, 1122)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gen_msa import __version__, shipped
+from gen_msa import __version__, resources
 from tests.fixtures.posts import post, write_posts
 
 
@@ -45,7 +45,7 @@ def test_ls_lists_each_kind(gen_msa, kind, name):
 
 
 def test_show_and_cp_of_a_prompt(gen_msa, tmp_path):
-    text = shipped.find_resource("prompts", "reader/full", ".jinja").read_text("utf-8")
+    text = resources.find_resource("prompts", "reader/full", ".jinja").read_text("utf-8")
     assert gen_msa("show", "reader/full").out == text
     target = tmp_path / "mine.jinja"
     assert gen_msa("cp", "reader/full", target).code == 0
@@ -58,7 +58,7 @@ def test_show_and_cp_of_a_prompt(gen_msa, tmp_path):
 @pytest.mark.parametrize("name", ["tiny_cpu", "finetune/lora/tiny_cpu", "fsdp2"])
 def test_show_and_cp_of_a_recipe_by_either_name(gen_msa, tmp_path, name):
     folder = "finetune/accelerate" if name == "fsdp2" else "finetune/lora"
-    path = shipped.resource_folder(folder) / f"{name.rpartition('/')[2]}.yaml"
+    path = resources.resource_folder(folder) / f"{name.rpartition('/')[2]}.yaml"
     text = path.read_text("utf-8")
     assert gen_msa("show", name).out == text
     target = tmp_path / "mine.yaml"

@@ -7,7 +7,7 @@ import yaml
 
 from gen_msa.results import EvaluationResult
 from gen_msa.types import Example
-from tests.evaluating.phones import example, write_examples
+from tests.evaluation.phone_examples import example, write_examples
 
 LABELS = ["positive", "neutral", "negative"]
 

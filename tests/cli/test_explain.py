@@ -44,7 +44,9 @@ def test_overall_gives_one_opinion_on_the_post(gen_msa):
 def test_all_output_formats_hold_the_same_opinions(gen_msa, tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(12)))
     out, csv_path, html_path = (tmp_path / n for n in ("o.parquet", "o.csv", "o.html"))
-    completed = gen_msa("explain", path, "-r", "echo", "-o", out, "--csv", csv_path, "--html", html_path)
+    completed = gen_msa(
+        "explain", path, "-r", "echo", "-o", out, "--csv", csv_path, "--html", html_path
+    )
     assert completed.code == 0
     assert completed.out == ""
     examples = list(formats["parquet"].read(out))
@@ -74,7 +76,9 @@ def test_settings_come_from_yaml_and_overrides(gen_msa, tmp_path):
     config.write_text("reader: echo\nprompt: reader/plain\n")
     out = tmp_path / "o.jsonl"
     gen_msa("explain", "tiny", "--config", config, "limit=3", "cues={}", "-o", out)
-    opinions = [o for row in rows(out.read_text("utf-8")) for o in row["opinions"] if o["by"] == "echo"]
+    opinions = [
+        o for row in rows(out.read_text("utf-8")) for o in row["opinions"] if o["by"] == "echo"
+    ]
     assert {o["how"]["prompt"].partition("@")[0] for o in opinions} == {"reader/plain"}
     assert len(out.read_text("utf-8").splitlines()) == 3
 
@@ -97,7 +101,9 @@ def test_output_must_not_overwrite_the_input(gen_msa, tmp_path, option):
     path = write_posts(tmp_path / "posts.jsonl", [post(0)])
     before = path.read_bytes()
     (tmp_path / "x").mkdir()
-    completed = gen_msa("explain", path, "-r", "echo", option, tmp_path / "x" / ".." / "posts.jsonl")
+    completed = gen_msa(
+        "explain", path, "-r", "echo", option, tmp_path / "x" / ".." / "posts.jsonl"
+    )
     assert completed.code == 2
     assert "would be read and written over" in completed.err
     assert path.read_bytes() == before

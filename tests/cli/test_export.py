@@ -10,16 +10,18 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra o
 pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra onnx)")
 
 from gen_msa import manifest
-from gen_msa.students.common import keeping
+from gen_msa.models.inference import serialization
 from tests.fixtures.posts import post, write_posts
-from tests.fixtures.tiny_students import make_student, make_collator
+from tests.fixtures.tiny_students import make_collator, make_student
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "s"
     with manifest.atomic_directory(folder) as draft:
-        keeping.save_student(draft, make_student(), make_collator(max_length=40), text="post", name="text")
+        serialization.save_student(
+            draft, make_student(), make_collator(max_length=40), text="post", name="text"
+        )
     return folder
 
 

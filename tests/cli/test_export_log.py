@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from tests.evaluating import making
+from tests.evaluation import builders as making
 
 
 @pytest.mark.parametrize(("to", "files"), [("inspect", 1), ("lm-eval", 2)])
 def test_logs_are_written_in_each_format(gen_msa, tmp_path, to, files):
     out = tmp_path / "logs"
-    completed = gen_msa("export-log", making.write_evaluation_files(tmp_path), "--to", to, "-o", out, "-r", "model")
+    completed = gen_msa(
+        "export-log", making.write_evaluation_files(tmp_path), "--to", to, "-o", out, "-r", "model"
+    )
     assert completed.code == 0
     log_files = [p for p in out.rglob("*") if p.is_file()]
     assert len(log_files) == files
@@ -21,6 +23,13 @@ def test_logs_are_written_in_each_format(gen_msa, tmp_path, to, files):
 
 
 def test_unknown_log_format_is_rejected(gen_msa, tmp_path):
-    completed = gen_msa("export-log", making.write_evaluation_files(tmp_path), "--to", "html", "-o", tmp_path / "logs")
+    completed = gen_msa(
+        "export-log",
+        making.write_evaluation_files(tmp_path),
+        "--to",
+        "html",
+        "-o",
+        tmp_path / "logs",
+    )
     assert completed.code == 2
     assert "no log format named 'html'" in completed.err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen_msa.evaluating.leakage import LeakageReport
+from gen_msa.evaluation.leakage import LeakageReport
 from gen_msa.types import Post
 from tests.fixtures.posts import write_posts
 
@@ -44,7 +44,9 @@ def test_leakage_report_is_written_as_json(gen_msa, splits, tmp_path):
 
 
 def test_clean_splits_exit_with_0(gen_msa, splits, tmp_path):
-    other_split = write_posts(tmp_path / "other.jsonl", [post("9", "Quite another thing altogether")])
+    other_split = write_posts(
+        tmp_path / "other.jsonl", [post("9", "Quite another thing altogether")]
+    )
     completed = gen_msa("leakage", splits[0], other_split)
     assert completed.code == 0
     assert "0 posts" in completed.err

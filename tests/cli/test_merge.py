@@ -102,7 +102,9 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
         gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", "--shard", f"{i}/2")
     merged = gen_msa("merge", *map(str, folder.glob("*.ledger")), "-o", "all.ledger")
     assert (merged.code, merged.err) == (0, "20 answers in all.ledger\n")
-    completed = gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "new.jsonl", "--known", "all.ledger")
+    completed = gen_msa(
+        "explain", "posts.jsonl", *PLAIN, "-o", "new.jsonl", "--known", "all.ledger"
+    )
     assert "20 posts answered from the ledger" in completed.err
     assert gen_msa("merge", "all.ledger", "-o", "all.ledger").code == 2
 
@@ -139,7 +141,9 @@ def test_user_error_is_reported_without_traceback(gen_msa, folder, arguments, me
 
 def test_remote_posts_are_fetched_and_outputs_are_sent(gen_msa, folder, store):
     url = "memory://in/posts.jsonl"
-    completed = gen_msa("explain", url, *PLAIN, "--max-bad", "0.5", "-o", "memory://out/opinions.jsonl")
+    completed = gen_msa(
+        "explain", url, *PLAIN, "--max-bad", "0.5", "-o", "memory://out/opinions.jsonl"
+    )
     assert completed.code == 0, completed.err
     assert store.cat("/out/opinions.jsonl") == (folder / "opinions.jsonl").read_bytes()
     assert json.loads(store.cat("/out/opinions.rejected.jsonl"))["file"] == url

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gen_msa.ledger import AnswerCache
+from gen_msa.answer_cache import AnswerCache
 from tests.fixtures.posts import post, write_posts
 
 POSTS = 200

@@ -128,7 +128,9 @@ def test_bad_request_fails_alone(backend):
 
 
 def test_token_counts_grow_with_text_or_are_none(backend):
-    short_count, long_count = (backend.count_tokens(ask(w).chat) for w in ("short", "not so short any more"))
+    short_count, long_count = (
+        backend.count_tokens(ask(w).chat) for w in ("short", "not so short any more")
+    )
     assert (short_count is None) == (long_count is None)
     if short_count is not None:
         assert short_count.total < long_count.total

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gen_msa.cues import CueFactory, CueSource, cue_sources
-from gen_msa.cues.parsing import english
+from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.settings import Settings
 from gen_msa.types import OVERALL_ASPECT, Aspect, Media, Post
 
@@ -103,7 +103,7 @@ def test_fingerprint_is_stable_and_depends_on_options(name: str, source: CueSour
 
 
 def test_long_text_takes_bounded_time(source: CueSource) -> None:
-    english.load_pipeline(english.MODEL)  # loading it is not what is measured
+    spacy_pipeline.load_pipeline(spacy_pipeline.MODEL)  # loading it is not what is measured
     text = "The soup is great but the bread is cold. " * 2_500
     long_post = post(text, Aspect(term="soup", start=4), Aspect(term="bread", start=26))
     start = time.process_time()

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.metrics import Metric, Pair, UndefinedMetric, CorpusMetric, metrics
+from gen_msa.metrics import CorpusMetric, Metric, Pair, UndefinedMetric, metrics
 from gen_msa.types import Aspect, Evidence, Opinion, Polarity, Post
 
 MODEL_METRICS = {"bertscore"}
@@ -60,7 +60,11 @@ def pair(k: int, *, has_gold: bool = True, has_prediction: bool = True) -> Pair:
         gold=opinion("gold", TERMS[k % 3], k * 5 % 11) if has_gold else None,
         prediction=opinion("reader", TERMS[k % 3], k * 7 % 12) if has_prediction else None,
         cluster=f"{k // 6}.jpg",
-        extra_inputs={"prompt": "Explain the sentiment.", "caption": "A bowl of soup.", "objects": "bowl"},
+        extra_inputs={
+            "prompt": "Explain the sentiment.",
+            "caption": "A bowl of soup.",
+            "objects": "bowl",
+        },
     )
 
 
@@ -84,14 +88,20 @@ SPECIAL = [
     pair(34, has_gold=False),
     unparsed_pair(40),
     unlabelled_pair(41),
-    Pair(Post(id="empty", text=""), Opinion(annotator="gold"), Opinion(annotator="reader"), "empty.jpg"),
+    Pair(
+        Post(id="empty", text=""),
+        Opinion(annotator="gold"),
+        Opinion(annotator="reader"),
+        "empty.jpg",
+    ),
 ]
 ALL = [*ROWS, *SPECIAL]
 
 
 @pytest.fixture(
     params=[
-        pytest.param(n, marks=pytest.mark.models if n in MODEL_METRICS else ()) for n in metrics.names()
+        pytest.param(n, marks=pytest.mark.models if n in MODEL_METRICS else ())
+        for n in metrics.names()
     ]
 )
 def metric(request: pytest.FixtureRequest) -> Metric | CorpusMetric:
@@ -105,7 +115,9 @@ def metric_values(metric: Metric | CorpusMetric, pairs: list[Pair]) -> dict[str,
     """Every figure of the pairs, whichever kind of family it is."""
     if hasattr(metric, "measure"):
         return metric.measure(pairs)
-    return {k: float(v) for k, v in metric.compute(metric.row_statistics(pairs).sum(axis=0)).items()}
+    return {
+        k: float(v) for k, v in metric.compute(metric.row_statistics(pairs).sum(axis=0)).items()
+    }
 
 
 def require_additive(metric: Metric | CorpusMetric) -> Metric:
@@ -137,7 +149,9 @@ def test_unknown_option_is_rejected_by_name(metric):
 
 def test_row_order_does_not_matter(metric):
     order = numpy.random.default_rng(0).permutation(len(ALL))
-    assert metric_values(metric, [ALL[i] for i in order]) == approx_values(metric_values(metric, ALL))
+    assert metric_values(metric, [ALL[i] for i in order]) == approx_values(
+        metric_values(metric, ALL)
+    )
 
 
 def test_metric_is_deterministic_and_keeps_rows(metric):

@@ -64,7 +64,9 @@ def test_missing_context_is_empty_and_source_names_the_lookup(tmp_path: Path) ->
 
 
 def test_caption_in_post_meta_is_used() -> None:
-    assert context_cues(make_post(caption="A bowl."))[0] == Cue(text="caption: A bowl.", source="meta:caption")
+    assert context_cues(make_post(caption="A bowl."))[0] == Cue(
+        text="caption: A bowl.", source="meta:caption"
+    )
     assert context_cues(make_post(caption=["not", "text"]))[0].text == ""
 
 
@@ -91,9 +93,7 @@ def test_rationale_explanation_and_label_are_never_used(tmp_path: Path) -> None:
     ("value", "problem"),
     [({"17.jpg": 3}, "not a string"), ("words", "holds no map"), ([{"text": "x"}], "no rationale")],
 )
-def test_file_of_wrong_shape_raises(
-    tmp_path: Path, value: Any, problem: str
-) -> None:
+def test_file_of_wrong_shape_raises(tmp_path: Path, value: Any, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         context_cues(make_post(), files=[write_json(tmp_path / "x.json", value)])
 
@@ -145,7 +145,9 @@ def test_overall_aspect_gets_caption() -> None:
 def test_path_expands_variables_and_pattern_selects_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    descriptions = {"17.jpg": "There are 2 people. Ada with a happy expression. a person with a sad one."}
+    descriptions = {
+        "17.jpg": "There are 2 people. Ada with a happy expression. a person with a sad one."
+    }
     write_json(tmp_path / "faces.json", descriptions)
     monkeypatch.setenv("FACES", str(tmp_path))
     file = {"path": "$FACES/faces.json", "prefix": "", "pattern": r"\w+ with a \w+ expression"}

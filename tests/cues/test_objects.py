@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gen_msa.cues.objects import ObjectCues, ObjectCueOptions
+from gen_msa.cues.objects import ObjectCueOptions, ObjectCues
 from gen_msa.errors import UserError
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Media, Post
 
@@ -84,9 +84,7 @@ def test_objects_in_post_meta_are_used_without_file() -> None:
 
 
 @pytest.mark.parametrize("entries", [["dog"], {"17.jpg": "dog"}, {"17.jpg": [["dog", "high"]]}])
-def test_file_of_wrong_shape_raises_with_example(
-    tmp_path: Path, entries: Any
-) -> None:
+def test_file_of_wrong_shape_raises_with_example(tmp_path: Path, entries: Any) -> None:
     with pytest.raises(UserError, match="write"):
         object_cue(tmp_path, entries)
 
@@ -107,7 +105,9 @@ def test_detector_gets_every_image(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
     Image.new("L", (8, 8), 7).save(tmp_path / "grey.png")
     source = ObjectCues(ObjectCueOptions(media_root=tmp_path), detector=detect_colours)
-    red, without_image, grey = source.cues([make_post("red.png"), make_post(""), make_post("grey.png")])
+    red, without_image, grey = source.cues(
+        [make_post("red.png"), make_post(""), make_post("grey.png")]
+    )
     assert red[0] == Cue(text="colour (255, 0, 0)", source="detector:injected")
     assert without_image[0] == Cue(text="", source="detector:injected")
     assert grey[0].text == "colour (7, 7, 7)"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gen_msa.cues.parsing import english
+from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.syntax import SyntaxCues, SyntaxOptions
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Parse, Post, Token
@@ -37,7 +37,9 @@ def test_text_without_parse_is_parsed_by_spacy() -> None:
 @pytest.mark.models
 def test_posts_with_and_without_parse_keep_their_order() -> None:
     parsed, without_parse = post_of(SCREEN_UNIVERSAL, "screen"), Post(id="n", text="Nothing here")
-    sources = [[c.source for c in cues] for cues in cues_of(OPPOSITE, without_parse, parsed, OPPOSITE)]
+    sources = [
+        [c.source for c in cues] for cues in cues_of(OPPOSITE, without_parse, parsed, OPPOSITE)
+    ]
     assert sources == [["spacy"] * 2, [], ["heads:hand"], ["spacy"] * 2]
 
 
@@ -140,7 +142,7 @@ def test_aspect_in_other_script_gets_window(text: str, term: str) -> None:
     ids=["emoji", "url", "sentences", "negators"],
 )  # fmt: skip
 def test_100_kb_text_takes_bounded_time_and_gives_short_cue(text: str) -> None:
-    english.load_pipeline(english.MODEL)
+    spacy_pipeline.load_pipeline(spacy_pipeline.MODEL)
     started = time.process_time()
     ((cue,),) = cues_of(Post(id="1", text=text, aspects=(Aspect(term="battery", start=0),)))
     assert time.process_time() - started < 30
@@ -149,7 +151,7 @@ def test_100_kb_text_takes_bounded_time_and_gives_short_cue(text: str) -> None:
 
 @pytest.mark.models
 def test_text_too_long_to_parse_gets_window() -> None:
-    text = "battery is bad. " * (english.MAX_CHARS // 16 + 1)
+    text = "battery is bad. " * (spacy_pipeline.MAX_CHARS // 16 + 1)
     ((cue,),) = cues_of(Post(id="1", text=text, aspects=(Aspect(term="battery", start=0),)))
     assert cue == Cue(text="battery is bad. battery is bad. ...", source="window")
 
@@ -165,7 +167,7 @@ def test_term_inside_long_letter_run_gets_window() -> None:
 @pytest.mark.models
 def test_token_offsets_are_exact_for_pretokenized_long_run() -> None:
     text = "  The screen \n\tis " + "x" * 250 + "  great\u00a0today, the battery  is awful."
-    trees = english.map_trees([text, "Fine."], english.MODEL, lambda i, tree: tree)
+    trees = spacy_pipeline.map_trees([text, "Fine."], spacy_pipeline.MODEL, lambda i, tree: tree)
     assert [t.text for t in trees] == [text, "Fine."]
     words = [trees[0].token_text(i) for i in range(len(trees[0].heads))]
     assert {"screen", "x" * 250, "great", "battery", "awful"} <= set(words)
@@ -173,10 +175,10 @@ def test_token_offsets_are_exact_for_pretokenized_long_run() -> None:
 
 @pytest.mark.models
 def test_vocabulary_is_pruned_once_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    nlp = english.load_pipeline(english.MODEL)
+    nlp = spacy_pipeline.load_pipeline(spacy_pipeline.MODEL)
     assert count_tokens("zzheard") == 500
     assert "zzheard7" in nlp.vocab.strings
-    monkeypatch.setattr(english, "MAX_VOCABULARY", len(nlp.vocab))
+    monkeypatch.setattr(spacy_pipeline, "MAX_VOCABULARY", len(nlp.vocab))
     assert count_tokens("zzforgotten") == 500
     assert "zzforgotten7" not in nlp.vocab.strings
     assert "zzforgotten7" not in nlp.vocab
@@ -184,7 +186,9 @@ def test_vocabulary_is_pruned_once_large(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def count_tokens(prefix: str) -> int:
     text = " ".join(f"{prefix}{i}" for i in range(500))
-    return english.map_trees([text], english.MODEL, lambda i, tree: len(tree.heads))[0]
+    return spacy_pipeline.map_trees([text], spacy_pipeline.MODEL, lambda i, tree: len(tree.heads))[
+        0
+    ]
 
 
 def test_fingerprint_depends_on_model_and_every_option() -> None:

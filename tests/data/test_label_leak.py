@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen_msa.annotating._guiding import require_train_split
+from gen_msa.annotation.label_conditioned import require_train_split
 from gen_msa.data.label_leak import check_no_label_leak, find_label_fields
 from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
@@ -14,7 +14,9 @@ SOUP = Aspect(term="soup", start=4)
 def make_example(explanation, meta=None, annotator="teacher"):
     post = Post(id="7", text="The soup", aspects=(SOUP,), meta=meta or {})
     gold = Opinion(annotator="gold", aspect=SOUP, polarity=Polarity.POSITIVE)
-    opinion = Opinion(annotator=annotator, aspect=SOUP, polarity=Polarity.POSITIVE, explanation=explanation)
+    opinion = Opinion(
+        annotator=annotator, aspect=SOUP, polarity=Polarity.POSITIVE, explanation=explanation
+    )
     return Example(post=post, opinions=(gold, opinion))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gen_msa.data import _steps, datasets, open_examples
+from gen_msa.data import datasets, mosi, open_examples
 from gen_msa.data.mosi import WIDTHS, split_of
 from gen_msa.errors import UserError
 from gen_msa.types import Example, Rejected
@@ -47,7 +47,9 @@ def load_steps(split: str) -> dict[str, list[list[float]]]:
 
 def test_train_and_dev_share_no_video(root: Path) -> None:
     assert (split_of(TRAIN), split_of(DEV)) == ("train", "dev")
-    videos = {s: {k.partition("/")[2].split("_")[0] for k in load_steps(s)} for s in ("train", "dev")}
+    videos = {
+        s: {k.partition("/")[2].split("_")[0] for k in load_steps(s)} for s in ("train", "dev")
+    }
     assert videos == {"train": {TRAIN}, "dev": {DEV}}
     share = sum(split_of(str(i)) == "dev" for i in range(5000)) / 5000
     assert 0.18 < share < 0.22
@@ -56,7 +58,7 @@ def test_train_and_dev_share_no_video(root: Path) -> None:
 def test_steps_are_last_utterances_in_order_with_current_last(root: Path) -> None:
     steps_by_key = load_steps("train")
     assert len(steps_by_key["audio/v0_1"]) == 1
-    assert len(steps_by_key["audio/v0_11"]) == _steps.MAX_STEPS
+    assert len(steps_by_key["audio/v0_11"]) == mosi.MAX_STEPS
     for n in range(1, 12):
         steps = [row[0] for row in steps_by_key[f"audio/v0_{n}"]]
         assert steps == sorted(steps)
@@ -78,12 +80,12 @@ def test_later_utterance_does_not_change_earlier_sequences(root: Path) -> None:
 def test_dev_and_test_are_standardized_with_train_statistics(root: Path) -> None:
     assert load_steps("test")["video/w_1"][0][0] == pytest.approx(0)
     assert load_steps("test")["video/w_2"][-1][0] == pytest.approx(5 / 10**0.5, abs=1e-5)
-    assert load_steps("dev")["audio/v6_1"][0][0] == _steps.MAX_ABS_ZSCORE
+    assert load_steps("dev")["audio/v6_1"][0][0] == mosi.MAX_ABS_ZSCORE
 
 
 def test_features_file_is_rebuilt_only_when_stale_or_damaged(root: Path) -> None:
     first = load_steps("train")
-    (file,) = (root / "cache").rglob(_steps.FEATURES_FILE)
+    (file,) = (root / "cache").rglob(mosi.FEATURES_FILE)
     modified_at = file.stat().st_mtime_ns
     assert load_steps("train") == first
     assert file.stat().st_mtime_ns == modified_at
@@ -91,7 +93,7 @@ def test_features_file_is_rebuilt_only_when_stale_or_damaged(root: Path) -> None
     assert load_steps("train") == first
     write_rows(root / "mosi/train.jsonl", mosi_row(TRAIN, 1, 3), mosi_row(TRAIN, 2, 5))
     assert load_steps("train")["audio/v0_2"][1][0] == pytest.approx(1)
-    assert len(list((root / "cache").rglob(_steps.FEATURES_FILE))) == 2
+    assert len(list((root / "cache").rglob(mosi.FEATURES_FILE))) == 2
 
 
 def test_row_with_wrong_shape_is_rejected_and_missing_vectors_are_not(root: Path) -> None:
@@ -106,9 +108,7 @@ def test_row_with_wrong_shape_is_rejected_and_missing_vectors_are_not(root: Path
     assert accepted.post.meta == {"video": TRAIN, "utterance": "9"}
 
 
-def test_unwritable_cache_raises_with_hint(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_cache_raises_with_hint(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "file").write_text("")
     monkeypatch.setenv("GEN_MSA_CACHE", str(root / "file" / "cache"))
     with pytest.raises(UserError, match="GEN_MSA_CACHE"):

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageStat
 from gen_msa import media
 from gen_msa.data import open_examples
 from gen_msa.types import Example, Polarity
-from tests.fixtures.tiny.make import draw_image, examples, write_corpus
+from tests.fixtures.tiny.generate import draw_image, examples, write_corpus
 
 SOURCE = open_examples("tiny")
 ROWS = [row for row in SOURCE.rows() if isinstance(row, Example)]
@@ -83,7 +83,9 @@ def test_packaged_rows_match_generator():
 def test_packaged_images_match_generator():
     for m in IMAGES:
         packaged = Image.open(SOURCE.media_root / m.path).convert("RGB")
-        mean_difference = ImageStat.Stat(ImageChops.difference(packaged, draw_image(m.path.rpartition("/")[2]))).mean
+        mean_difference = ImageStat.Stat(
+            ImageChops.difference(packaged, draw_image(m.path.rpartition("/")[2]))
+        ).mean
         assert max(mean_difference) < 8, (m.path, PIL.__version__)
 
 
@@ -108,6 +110,8 @@ def test_corpus_holds_hard_cases():
 def test_corpus_names_no_person_or_brand():
     """Capitals inside a sentence mark names; the few that stand there are common words."""
     inner = re.compile(r"(?<=[a-z,;] )[A-Z]\w+")
-    capitalized = {w for r in ROWS if r.post.meta["language"] == "en" for w in inner.findall(r.post.text)}
+    capitalized = {
+        w for r in ROWS if r.post.meta["language"] == "en" for w in inner.findall(r.post.text)
+    }
     assert capitalized == {"Monday", "May", "Tuesday", "Friday", "Sunday"} & capitalized
     assert not any("@" in r.post.text for r in ROWS)

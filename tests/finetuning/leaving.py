@@ -16,8 +16,8 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import distributed
 
-from gen_msa.finetuning import processes
-from tests.finetuning.adapted import recipe
+from gen_msa.training import distributed
+from tests.finetuning.tiny_peft import recipe
 
 SECONDS = 30
 RANK, SIZE = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
@@ -27,7 +27,7 @@ def cycle(store):
     """Two steps of a model that is wrapped for several processes, and the end of the run."""
     distributed.init_process_group("gloo", store=store, rank=RANK, world_size=SIZE)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = processes.begin(recipe(device="cpu"))
+    accelerator = distributed.begin(recipe(device="cpu"))
     layers = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(12)))
     model, optimizer = accelerator.prepare(layers, torch.optim.AdamW(layers.parameters()))
     held = SimpleNamespace(model=model, optimizer=optimizer)
@@ -35,8 +35,8 @@ def cycle(store):
     for _ in range(2):
         accelerator.backward(held.model(torch.ones(2, 64)).sum())
         held.optimizer.step()
-    assert processes.from_main(accelerator, float(RANK)) == 0
-    processes.leave(accelerator, lambda: vars(held).clear())
+    assert distributed.from_main(accelerator, float(RANK)) == 0
+    distributed.leave(accelerator, lambda: vars(held).clear())
     assert not distributed.is_initialized()
 
 

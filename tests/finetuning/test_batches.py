@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.errors import UserError
-from gen_msa.feeding import prefetch
 from gen_msa.finetuning import batches
 from gen_msa.finetuning.loop import FinetuneRun
 from gen_msa.finetuning.recipe import FinetuneRecipe
-from tests.finetuning.running import save_tiny_model, build_recipe
+from gen_msa.prefetch import prefetch
+from tests.finetuning.run_recipes import build_recipe, save_tiny_model
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=90)
 
@@ -46,10 +46,13 @@ def test_each_epoch_contains_every_post_once(lengths, size, accumulate, processe
     step_posts = size * accumulate * processes
     assert sorted(map(len, steps))[1:] == [step_posts] * (len(steps) - 1)
     shares_per_step = [
-        [batches.rank_batches(step, recipe, rank, processes) for rank in range(processes)] for step in steps
+        [batches.rank_batches(step, recipe, rank, processes) for rank in range(processes)]
+        for step in steps
     ]
     for step, rank_shares in zip(steps, shares_per_step, strict=True):
-        assert sorted(i for rank_batches in rank_shares for batch in rank_batches for i in batch) == sorted(step)
+        assert sorted(
+            i for rank_batches in rank_shares for batch in rank_batches for i in batch
+        ) == sorted(step)
         assert len({len(rank_batches) for rank_batches in rank_shares}) == 1
         assert max(len(batch) for rank_batches in rank_shares for batch in rank_batches) <= size
     repeated = batches.epoch_steps(lengths, [0] * len(lengths), recipe, 3, processes)
@@ -60,7 +63,9 @@ def test_each_epoch_contains_every_post_once(lengths, size, accumulate, processe
 def test_source_weight_sets_draws_per_epoch(weight, n_draws):
     sources = [0] * 20 + [1] * 20
     recipe = batch_recipe((1.0, weight))
-    epoch_counts = [Counter(flatten(batches.epoch_steps([9] * 40, sources, recipe, n))) for n in range(8)]
+    epoch_counts = [
+        Counter(flatten(batches.epoch_steps([9] * 40, sources, recipe, n))) for n in range(8)
+    ]
     for count in epoch_counts:
         assert sum(count[i] for i in range(20)) == 20
         weighted_counts = [count[i] for i in range(20, 40)]
@@ -75,7 +80,10 @@ def test_bucketing_changes_only_batch_composition():
     results = {}
     for bucketing in (True, False):
         steps = batches.epoch_steps(lengths, [0] * 64, batch_recipe(size=4, bucketing=bucketing), 0)
-        results[bucketing] = sum(max(lengths[i] for i in s) * len(s) for s in steps), Counter(flatten(steps))
+        results[bucketing] = (
+            sum(max(lengths[i] for i in s) * len(s) for s in steps),
+            Counter(flatten(steps)),
+        )
     assert results[True][1] == results[False][1]
     # And it does something: far less padding.
     assert results[True][0] - sum(lengths) < 0.25 * (results[False][0] - sum(lengths))

@@ -15,7 +15,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 
 from gen_msa.finetuning.loop import FinetuneRun
 from gen_msa.finetuning.recipe import load_recipe
-from tests.finetuning.running import save_tiny_model, build_recipe
+from tests.finetuning.run_recipes import build_recipe, save_tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_tiny_cpu.json"
 STEPS = 6
@@ -40,7 +40,9 @@ def recorded_losses(name, losses, tolerance):
 
 
 def test_loss_of_tiny_random_model_matches_golden(tmp_path):
-    run = FinetuneRun(build_recipe(save_tiny_model(tmp_path / "llama"), tmp_path / "out", max_steps=STEPS))
+    run = FinetuneRun(
+        build_recipe(save_tiny_model(tmp_path / "llama"), tmp_path / "out", max_steps=STEPS)
+    )
     losses = loss_curve(run)
     assert losses == recorded_losses("tiny_llama", losses, 1e-3)
 

@@ -13,7 +13,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from gen_msa.finetuning.loop import finetune
-from tests.finetuning.running import base, recipe, start, written
+from tests.finetuning.run_recipes import base, recipe, start, written
 
 pytestmark = pytest.mark.skipif(not distributed.is_gloo_available(), reason="no gloo here")
 TINY = {"source": "tiny", "prompt": "reader/brief"}

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from gen_msa.finetuning.loss import FIELDS, LossWeights, loss_from_logits
 from gen_msa.finetuning.recipe import LossConfig
 from gen_msa.types import Polarity
-from tests.finetuning.lessons import LONG_EXPLANATION, TinyTrainer, max_gradient_difference, gradient_norm
+from tests.finetuning.tiny_trainer import (
+    LONG_EXPLANATION,
+    TinyTrainer,
+    gradient_norm,
+    max_gradient_difference,
+)
 
 SHORT_EXPLANATION = "so slow"
 SINGLE_FIELD_LOSSES = {
@@ -31,13 +36,18 @@ def get_trainer(family="llama", head=True):
 
 def tokenize_rows(*explanations, trainer=None, **overrides):
     trainer = trainer or get_trainer()
-    return [trainer.example_tokenizer.tokenize(trainer.make_example(i, explanation=r, **overrides)) for i, r in enumerate(explanations)]
+    return [
+        trainer.example_tokenizer.tokenize(trainer.make_example(i, explanation=r, **overrides))
+        for i, r in enumerate(explanations)
+    ]
 
 
 def loss_and_gradients(rows, loss=None, classes=()):
     """Loss and gradients of rows that are all in one batch, one line each."""
     trainer = get_trainer()
-    return trainer.gradients(trainer.make_batch(trainer.make_sequences(rows, packed=False), loss, classes))
+    return trainer.gradients(
+        trainer.make_batch(trainer.make_sequences(rows, packed=False), loss, classes)
+    )
 
 
 def test_label_loss_is_independent_of_explanation_length():
@@ -46,12 +56,17 @@ def test_label_loss_is_independent_of_explanation_length():
     for loss in (SINGLE_FIELD_LOSSES["label"], LossConfig(label=2, explanation=0, form=0)):
         short_result, long_result = loss_and_gradients(short, loss), loss_and_gradients(long, loss)
         assert short_result[0] == pytest.approx(long_result[0], rel=1e-6)
-        assert gradient_norm(short_result[1]) == pytest.approx(gradient_norm(long_result[1]), rel=1e-5)
+        assert gradient_norm(short_result[1]) == pytest.approx(
+            gradient_norm(long_result[1]), rel=1e-5
+        )
         assert max_gradient_difference(short_result[1], long_result[1]) <= 1e-6
     # With one mean over all tokens the label drowns in a long reason.
     token = LossConfig(reduction="token")
     token_weights = [
-        LossWeights.from_rows(token, ()).token_weights(r[0], LossWeights.from_rows(token, ()).step_totals(r)) for r in (short, long)
+        LossWeights.from_rows(token, ()).token_weights(
+            r[0], LossWeights.from_rows(token, ()).step_totals(r)
+        )
+        for r in (short, long)
     ]
     assert token_weights[0][0] > 2 * token_weights[1][0]
 
@@ -73,8 +88,18 @@ def test_total_field_weights_match_the_recipe(weights):
 
 def test_batch_loss_is_the_weighted_sum_of_field_means():
     trainer, loss = get_trainer(), LossConfig(label=1.5, explanation=0.5, form=0.25)
-    losses = trainer.losses(trainer.make_batch(trainer.make_sequences(tokenize_rows(SHORT_EXPLANATION, LONG_EXPLANATION), packed=False), loss))
-    means = {name: weighted_sum / weight_sum for name, (weighted_sum, weight_sum) in losses.by_field.items()}
+    losses = trainer.losses(
+        trainer.make_batch(
+            trainer.make_sequences(
+                tokenize_rows(SHORT_EXPLANATION, LONG_EXPLANATION), packed=False
+            ),
+            loss,
+        )
+    )
+    means = {
+        name: weighted_sum / weight_sum
+        for name, (weighted_sum, weight_sum) in losses.by_field.items()
+    }
     total = sum(getattr(loss, name) * mean for name, mean in means.items())
     assert float(losses.total) == pytest.approx(total, rel=1e-5)
     assert set(means) == {"label", "explanation", "form"}
@@ -84,11 +109,19 @@ def test_row_weight_and_class_weight_scale_the_loss():
     trainer = get_trainer()
     plain_rows = tokenize_rows(SHORT_EXPLANATION)
     heavy_rows = tokenize_rows(SHORT_EXPLANATION, weight=3.0)
-    other_rows = [trainer.example_tokenizer.tokenize(trainer.make_example(1, Polarity.NEGATIVE, LONG_EXPLANATION))]
-    separate_losses = [loss_and_gradients(r, SINGLE_FIELD_LOSSES["label"])[0] for r in (plain_rows, other_rows)]
+    other_rows = [
+        trainer.example_tokenizer.tokenize(
+            trainer.make_example(1, Polarity.NEGATIVE, LONG_EXPLANATION)
+        )
+    ]
+    separate_losses = [
+        loss_and_gradients(r, SINGLE_FIELD_LOSSES["label"])[0] for r in (plain_rows, other_rows)
+    ]
     mixed_loss = loss_and_gradients(heavy_rows + other_rows, SINGLE_FIELD_LOSSES["label"])[0]
     assert mixed_loss == pytest.approx((3 * separate_losses[0] + separate_losses[1]) / 4, rel=1e-4)
-    class_loss = SINGLE_FIELD_LOSSES["label"].model_copy(update={"class_weights": {Polarity.NEGATIVE: 4.0}})
+    class_loss = SINGLE_FIELD_LOSSES["label"].model_copy(
+        update={"class_weights": {Polarity.NEGATIVE: 4.0}}
+    )
     mixed_loss = loss_and_gradients(plain_rows + other_rows, class_loss)[0]
     assert mixed_loss == pytest.approx((separate_losses[0] + 4 * separate_losses[1]) / 5, rel=1e-4)
 
@@ -98,7 +131,9 @@ def test_balanced_classes_have_equal_total_weight():
     labels = [Polarity.POSITIVE] * 6 + [Polarity.NEUTRAL] * 3 + [Polarity.NEGATIVE]
     rows = [trainer.make_example(0, k) for k in labels]
     loss_weights = LossWeights.from_rows(LossConfig(class_weights="balanced"), rows)
-    weight_by_class = {k: sum(loss_weights.row_weight(r) for r in rows if r.polarity is k) for k in Polarity}
+    weight_by_class = {
+        k: sum(loss_weights.row_weight(r) for r in rows if r.polarity is k) for k in Polarity
+    }
     assert weight_by_class == pytest.approx(dict.fromkeys(Polarity, 10 / 3))
     unweighted = LossWeights.from_rows(LossConfig(), rows)
     assert {unweighted.row_weight(r) for r in rows} == {1.0}
@@ -108,8 +143,12 @@ def test_balanced_classes_have_equal_total_weight():
 def test_token_reduction_equals_the_hugging_face_loss(family):
     trainer = get_trainer(family)
     image_options = {"image": 2} if trainer.chat_tokenizer.supports_images else {}
-    rows = tokenize_rows(SHORT_EXPLANATION, LONG_EXPLANATION, None, trainer=trainer, **image_options)
-    batch = trainer.make_batch(trainer.make_sequences(rows, packed=False), LossConfig(reduction="token", label=9))
+    rows = tokenize_rows(
+        SHORT_EXPLANATION, LONG_EXPLANATION, None, trainer=trainer, **image_options
+    )
+    batch = trainer.make_batch(
+        trainer.make_sequences(rows, packed=False), LossConfig(reduction="token", label=9)
+    )
     labels = torch.full_like(batch.inputs["input_ids"], -100)
     labels[batch.sequences, batch.label_positions + 1] = batch.targets
     assert int((labels >= 0).sum()) == sum(len(r.fields) for r in rows)
@@ -132,16 +171,23 @@ def test_answer_only_head_keeps_the_loss_and_sees_only_answers(family):
         batch = trainer.make_batch(trainer.make_sequences(rows, packed=False))
         head_positions.clear()
         results.append((*trainer.gradients(batch), head_positions[0]))
-        n_answer_tokens, n_positions = sum(len(r.fields) for r in rows), batch.inputs["input_ids"].numel()
+        n_answer_tokens, n_positions = (
+            sum(len(r.fields) for r in rows),
+            batch.inputs["input_ids"].numel(),
+        )
     (loss, gradients, n_answer_only), (full_loss, full_gradients, n_full) = results
     assert (n_answer_only, n_full) == (n_answer_tokens, n_positions)
     assert loss == pytest.approx(full_loss, rel=1e-6)
-    assert max_gradient_difference(gradients, full_gradients) <= 1e-5 * gradient_norm(full_gradients)
+    assert max_gradient_difference(gradients, full_gradients) <= 1e-5 * gradient_norm(
+        full_gradients
+    )
 
 
 def test_answer_only_head_is_restored_for_generation():
     trainer = get_trainer()
-    batch = trainer.make_batch(trainer.make_sequences(tokenize_rows(SHORT_EXPLANATION), packed=False))
+    batch = trainer.make_batch(
+        trainer.make_sequences(tokenize_rows(SHORT_EXPLANATION), packed=False)
+    )
     trainer.losses(batch)
     with torch.no_grad():
         logits = trainer.model(**batch.inputs).logits

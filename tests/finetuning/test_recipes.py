@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gen_msa import shipped
+from gen_msa import resources
 from gen_msa.errors import UserError
 from gen_msa.finetuning import recipe
 
-ROOT = shipped.resource_folder("finetune")
+ROOT = resources.resource_folder("finetune")
 RECIPES = sorted((ROOT / "lora").rglob("*.yaml"))
 CONFIGS = sorted((ROOT / "accelerate").rglob("*.yaml"))
 TINY_FAMILY_OF_RECIPE = {
@@ -79,7 +79,9 @@ def test_documented_commands_name_existing_files(path):
         for argument in arguments:
             if argument.startswith("finetune/"):
                 assert (ROOT.parent / argument).is_file(), command
-        name = arguments[arguments.index("--recipe") + 1] if "--recipe" in arguments else arguments[2]
+        name = (
+            arguments[arguments.index("--recipe") + 1] if "--recipe" in arguments else arguments[2]
+        )
         assert recipe.load_recipe(name, command_overrides(arguments)), command
         if path in RECIPES:
             assert name == path.stem
@@ -208,14 +210,14 @@ def tiny_overrides(name: str, folder: Path, output: Path) -> list[str]:
             for key, value in (("source", "tiny"), ("rationales", ""), ("limit", "4")):
                 settings.append(f"{part}.{i}.{key}={value}")
             if "$GEN_MSA_DATA" in str(source.cues):
-                settings.append(f"{part}.{i}.cues={{}}")  # files beside the source that was taken away
+                settings.append(
+                    f"{part}.{i}.cues={{}}"
+                )  # files beside the source that was taken away
     return [*settings, "max_length=2048"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_recipe_dry_run_on_a_tiny_model(
-    path, save_tiny_model, patch_processor, tmp_path, capfd
-):
+def test_recipe_dry_run_on_a_tiny_model(path, save_tiny_model, patch_processor, tmp_path, capfd):
     from gen_msa.finetuning.__main__ import start
 
     family = TINY_FAMILY_OF_RECIPE[path.stem]

@@ -15,8 +15,8 @@ import torch
 from gen_msa.errors import UserError
 from gen_msa.finetuning.__main__ import main
 from gen_msa.finetuning.loop import Run, finetune
-from tests.finetuning import test_fsdp
-from tests.finetuning.running import base, checkpoints, interrupted, log, recipe, start, written
+from tests.finetuning.run_recipes import base, checkpoints, interrupted, log, recipe, start, written
+from tests.training import test_fsdp
 
 TINY = {"source": "tiny", "prompt": "reader/brief"}
 CURVE = ("step", "loss", "grad_norm", "learning_rate")
@@ -225,7 +225,7 @@ class TestSeveralProcesses:
         """Where a run began after its second checkpoint, and its curve."""
         file = written(said, folder / "again.yaml")
         ran = start(
-            "-m", "tests.finetuning.running", folder, f"{file}@2", processes=processes,
+            "-m", "tests.finetuning.run_recipes", folder, f"{file}@2", processes=processes,
             **environment,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr[-4000:]

@@ -8,7 +8,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 import torch
 
 from gen_msa.finetuning.loop import finetune
-from tests.finetuning.running import save_tiny_model, read_log, build_recipe
+from tests.finetuning.run_recipes import build_recipe, read_log, save_tiny_model
 
 pytestmark = [
     pytest.mark.gpu,

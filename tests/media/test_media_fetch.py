@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from gen_msa.media import ImageLimits, ImageError, open_image
+from gen_msa.media import ImageError, ImageLimits, open_image
 from gen_msa.media.fetch import fetch, is_public
 from gen_msa.types import Media
 

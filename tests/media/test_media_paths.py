@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gen_msa.media import ImageLimits, ImageError, open_image
+from gen_msa.media import ImageError, ImageLimits, open_image
 from gen_msa.types import Media
-from tests.fixtures.paths import make_media_root, record_opened_files, traversal_paths
+from tests.fixtures.path_traversal import make_media_root, record_opened_files, traversal_paths
 
 LIMITS = ImageLimits()
 
@@ -23,13 +23,20 @@ def test_path_traversal_opens_nothing_outside_the_root(media_tree):
     root, outside = media_tree
     names = traversal_paths(outside)
     assert len(names) >= 200
-    for warm_up_path in ("img/good.png", "away"):  # so that Pillow's own modules are already imported
+    for warm_up_path in (
+        "img/good.png",
+        "away",
+    ):  # so that Pillow's own modules are already imported
         _error_kind(warm_up_path, root)
     with record_opened_files() as opened_paths:
         assert _error_kind("img/good.png", root) is None
-        assert [Path(p).name for p in opened_paths] == ["good.png"], "the hook must see what is opened"
+        assert [Path(p).name for p in opened_paths] == ["good.png"], (
+            "the hook must see what is opened"
+        )
         accepted = [v for v in names if _error_kind(v, root) is None]
-    outside_paths = [p for p in opened_paths if not Path(os.path.realpath(p)).is_relative_to(root.resolve())]
+    outside_paths = [
+        p for p in opened_paths if not Path(os.path.realpath(p)).is_relative_to(root.resolve())
+    ]
     assert outside_paths == []
     assert accepted == []
 

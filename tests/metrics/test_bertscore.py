@@ -9,8 +9,13 @@ import transformers
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.manifest import sha256
 from gen_msa.metrics import UndefinedMetric, metrics
-from gen_msa.metrics._references import import_optional
-from tests.metrics.saying import VOCABULARY, explanation_pairs, compute_metrics, random_text_pairs
+from gen_msa.metrics._reference_based import import_optional
+from tests.metrics.opinion_pairs import (
+    VOCABULARY,
+    compute_metrics,
+    explanation_pairs,
+    random_text_pairs,
+)
 
 Bertscore = metrics["bertscore"]
 
@@ -42,14 +47,18 @@ def reference_bertscore(encoder_folder, prediction, gold, layer=2, max_length=16
     a, b = hidden_states
     similarities = [[torch.cosine_similarity(x, y, dim=0).item() for y in b] for x in a]
     precision = sum(max(row) for row in similarities[1:-1]) / (len(a) - 2)
-    recall = sum(max(column) for column in list(zip(*similarities, strict=True))[1:-1]) / (len(b) - 2)
+    recall = sum(max(column) for column in list(zip(*similarities, strict=True))[1:-1]) / (
+        len(b) - 2
+    )
     return 2 * precision * recall / (precision + recall), precision, recall
 
 
 @pytest.mark.parametrize("layer", [1, None])
 def test_bertscore_matches_reference_for_any_batching(encoder_folder, layer):
     text_pairs = [t for t in random_text_pairs(6, 40) if t[0]]
-    rows = Bertscore(encoder=str(encoder_folder), layer=layer, batch_size=7).row_statistics(explanation_pairs(*text_pairs))
+    rows = Bertscore(encoder=str(encoder_folder), layer=layer, batch_size=7).row_statistics(
+        explanation_pairs(*text_pairs)
+    )
     for row, (prediction, gold) in zip(rows, text_pairs, strict=True):
         expected = reference_bertscore(encoder_folder, prediction.strip(), gold, layer or 2)
         assert row[1:].tolist() == pytest.approx(expected, abs=1e-5)
@@ -58,7 +67,9 @@ def test_bertscore_matches_reference_for_any_batching(encoder_folder, layer):
 def test_bertscore_of_equal_texts_is_one_and_of_missing_zero(encoder_folder):
     family = Bertscore(encoder=str(encoder_folder))
     sentence = "the screen is bright"
-    scores = compute_metrics(family, explanation_pairs((sentence, sentence), (None, sentence), ("x", None)))
+    scores = compute_metrics(
+        family, explanation_pairs((sentence, sentence), (None, sentence), ("x", None))
+    )
     assert scores["bertscore_f1"] == pytest.approx(0.5, abs=1e-6)
 
 
@@ -69,7 +80,9 @@ def test_bertscore_encodes_each_distinct_text_once(encoder_folder):
         lambda model, args, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     distinct_texts = ["the screen", "the phone", "battery dies", "love it", "too soon"]
-    family.row_statistics(explanation_pairs(*[(text, "nobody should buy one") for text in distinct_texts * 3]))
+    family.row_statistics(
+        explanation_pairs(*[(text, "nobody should buy one") for text in distinct_texts * 3])
+    )
     assert sum(batch_sizes) == len(distinct_texts) + 1
 
 
@@ -87,7 +100,9 @@ def test_bertscore_rejects_unsupported_input(encoder_folder, tmp_path):
     with pytest.raises(UserError, match="reads English"):
         Bertscore(language="zh")
     with pytest.raises(UndefinedMetric, match="without blanks"):
-        Bertscore(encoder=str(encoder_folder)).row_statistics(explanation_pairs(("屏幕很亮", "屏幕很亮")))
+        Bertscore(encoder=str(encoder_folder)).row_statistics(
+            explanation_pairs(("屏幕很亮", "屏幕很亮"))
+        )
 
 
 def test_import_optional_names_missing_package():
@@ -98,8 +113,13 @@ def test_import_optional_names_missing_package():
 @pytest.mark.models
 def test_minilm_bertscore_ranks_paraphrase_over_unrelated_text():
     gold = "The battery is praised because it lasts all day."
-    paraphrase, unrelated = "The battery is liked since it holds a full day.", "A singer greets her fans."
-    rows = Bertscore().row_statistics(explanation_pairs((gold, gold), (paraphrase, gold), (unrelated, gold)))
+    paraphrase, unrelated = (
+        "The battery is liked since it holds a full day.",
+        "A singer greets her fans.",
+    )
+    rows = Bertscore().row_statistics(
+        explanation_pairs((gold, gold), (paraphrase, gold), (unrelated, gold))
+    )
     assert rows[0, 1] == pytest.approx(1.0, abs=1e-5)
     assert rows[0, 1] > rows[1, 1] > rows[2, 1] + 0.2
     assert not math.isnan(rows.sum())

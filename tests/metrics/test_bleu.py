@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU
 
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
-from tests.metrics.saying import explanation_pairs, compute_metrics, pair, random_text_pairs
+from tests.metrics.opinion_pairs import compute_metrics, explanation_pairs, pair, random_text_pairs
 
 Bleu = metrics["bleu"]
 
@@ -68,13 +68,17 @@ def test_bleu_counts_missing_explanation_with_reference_length():
     scores = compute_metrics(Bleu(), explanation_pairs(identical, (None, identical[1])))
     assert scores["sentence_bleu"] == pytest.approx(50.0)
     assert scores["bleu"] == pytest.approx(100 * math.exp(1 - 12 / 6))
-    without_prediction = compute_metrics(Bleu(), [*explanation_pairs(identical), pair({"explanation": identical[1]}, None, 1)])
+    without_prediction = compute_metrics(
+        Bleu(), [*explanation_pairs(identical), pair({"explanation": identical[1]}, None, 1)]
+    )
     assert without_prediction == pytest.approx(scores)
 
 
 def test_bleu_skips_rows_without_reference():
     identical = ("the screen is very bright today", "the screen is very bright today")
-    rows = Bleu().row_statistics(explanation_pairs(identical, ("anything", None), ("anything", "  ")))
+    rows = Bleu().row_statistics(
+        explanation_pairs(identical, ("anything", None), ("anything", "  "))
+    )
     assert rows[:, 0].tolist() == [1.0, 0.0, 0.0]
     assert not rows[1:].any()
     with pytest.raises(UndefinedMetric, match="no gold opinion has an explanation"):
@@ -83,7 +87,9 @@ def test_bleu_skips_rows_without_reference():
 
 def test_bleu_of_empty_sample_is_nan():
     family = Bleu()
-    values = family.compute(numpy.zeros(family.row_statistics(explanation_pairs(("a", "a"))).shape[1]))
+    values = family.compute(
+        numpy.zeros(family.row_statistics(explanation_pairs(("a", "a"))).shape[1])
+    )
     assert all(numpy.isnan(v) for v in values.values())
 
 

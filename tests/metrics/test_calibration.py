@@ -9,7 +9,7 @@ from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.metrics.calibration import calibration_curve
 from gen_msa.types import Polarity
-from tests.metrics.saying import compute_metrics, pair
+from tests.metrics.opinion_pairs import compute_metrics, pair
 
 NEG, NEU, POS = Polarity
 
@@ -26,7 +26,10 @@ def random_case(seed):
     probs = rng.dirichlet(rng.choice([0.3, 1.0, 5.0]) * numpy.ones(3), n)
     label_ids = rng.integers(3, size=n)
     classes = list(Polarity)
-    pairs = [prediction_pair(classes[t], classes[p.argmax()], *p) for t, p in zip(label_ids, probs, strict=True)]
+    pairs = [
+        prediction_pair(classes[t], classes[p.argmax()], *p)
+        for t, p in zip(label_ids, probs, strict=True)
+    ]
     return label_ids, probs, pairs
 
 
@@ -38,7 +41,9 @@ def test_calibration_matches_scikit_learn():
         label_ids, probs, pairs = random_case(seed)
         values = compute_metrics(family, pairs)
         clipped = numpy.clip(probs, floor, 1)
-        assert values["nll"] == pytest.approx(log_loss(label_ids, clipped, labels=[0, 1, 2]), rel=1e-9)
+        assert values["nll"] == pytest.approx(
+            log_loss(label_ids, clipped, labels=[0, 1, 2]), rel=1e-9
+        )
         brier = brier_score_loss(label_ids, probs, labels=[0, 1, 2], scale_by_half=False)
         assert values["brier"] == pytest.approx(brier, abs=1e-12)
         assert values["confidence"] == pytest.approx(probs.max(axis=1).mean())
@@ -59,7 +64,11 @@ def textbook_ece(label_ids, probs, n):
 def test_calibration_by_hand():
     values = compute_metrics(
         metrics["calibration"](bins=2),
-        [prediction_pair(POS, POS, 0.1, 0.1, 0.8), prediction_pair(NEG, POS, 0.2, 0.2, 0.6), prediction_pair(NEG, NEU)],
+        [
+            prediction_pair(POS, POS, 0.1, 0.1, 0.8),
+            prediction_pair(NEG, POS, 0.2, 0.2, 0.6),
+            prediction_pair(NEG, NEU),
+        ],
     )
     assert values["brier"] == pytest.approx((0.06 + 0.64 + 0.04 + 0.36) / 2)
     assert values["nll"] == pytest.approx(-(numpy.log(0.8) + numpy.log(0.2)) / 2)
@@ -69,7 +78,9 @@ def test_calibration_by_hand():
 
 
 def test_ece_of_calibrated_predictions_is_zero():
-    pairs = [prediction_pair(POS if i < 7 else NEG, POS, 0.1, 0.2, 0.7, number=i) for i in range(10)]
+    pairs = [
+        prediction_pair(POS if i < 7 else NEG, POS, 0.1, 0.2, 0.7, number=i) for i in range(10)
+    ]
     assert compute_metrics(metrics["calibration"](), pairs)["ece"] == pytest.approx(0)
 
 
@@ -80,11 +91,18 @@ def test_unparsed_answer_counts_as_wrong():
 
 
 def test_confidence_is_of_the_predicted_class():
-    assert compute_metrics(metrics["calibration"](), [prediction_pair(NEG, NEG, 0.3, 0.1, 0.6)])["confidence"] == 0.3
+    assert (
+        compute_metrics(metrics["calibration"](), [prediction_pair(NEG, NEG, 0.3, 0.1, 0.6)])[
+            "confidence"
+        ]
+        == 0.3
+    )
 
 
 def test_nll_uses_probability_floor():
-    values = compute_metrics(metrics["calibration"](floor=0.001), [prediction_pair(NEG, POS, 0.0, 0.0, 1.0)])
+    values = compute_metrics(
+        metrics["calibration"](floor=0.001), [prediction_pair(NEG, POS, 0.0, 0.0, 1.0)]
+    )
     assert values["nll"] == pytest.approx(-numpy.log(0.001))
 
 

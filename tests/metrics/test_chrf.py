@@ -5,7 +5,7 @@ import pytest
 from sacrebleu.metrics import CHRF
 
 from gen_msa.metrics import UndefinedMetric, metrics
-from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
+from tests.metrics.opinion_pairs import compute_metrics, explanation_pairs, random_text_pairs
 
 Chrf = metrics["chrf"]
 
@@ -28,7 +28,9 @@ def test_chrf_matches_sacrebleu(lowercase):
     counts = numpy.stack([numpy.bincount(d, minlength=len(text_pairs)) for d in draws])
     scores = family.compute(counts @ rows)
     for i, draw in enumerate(draws):
-        expected = reference_metric.corpus_score([text_pairs[j][0] for j in draw], [[text_pairs[j][1] for j in draw]])
+        expected = reference_metric.corpus_score(
+            [text_pairs[j][0] for j in draw], [[text_pairs[j][1] for j in draw]]
+        )
         assert scores["chrf"][i] == pytest.approx(expected.score, abs=1e-9)
         mean = numpy.mean([sentences[j] for j in draw])
         assert scores["sentence_chrf"][i] == pytest.approx(mean, abs=1e-9)
@@ -41,7 +43,9 @@ def test_chrf_of_equal_texts_is_100_in_any_script():
 
 
 def test_chrf_of_missing_explanation_is_zero():
-    scores = compute_metrics(Chrf(), explanation_pairs(("good screen", "good screen"), (None, "good screen")))
+    scores = compute_metrics(
+        Chrf(), explanation_pairs(("good screen", "good screen"), (None, "good screen"))
+    )
     assert scores["sentence_chrf"] == pytest.approx(50.0)
     # Precision 1, recall 1/2: 5 P R / (4 P + R).
     assert scores["chrf"] == pytest.approx(100 * 5 * 0.5 / 4.5)

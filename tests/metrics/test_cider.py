@@ -6,8 +6,8 @@ from math import e, exp, log, sqrt
 import pytest
 
 from gen_msa.metrics import UndefinedMetric, metrics
-from gen_msa.metrics._words import tokenize
-from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
+from gen_msa.metrics._reference_based import tokenize
+from tests.metrics.opinion_pairs import compute_metrics, explanation_pairs, random_text_pairs
 
 Cider = metrics["cider"]
 
@@ -17,7 +17,9 @@ def reference_cider(text_pairs):
     tokens = [(tokenize(a, "en"), tokenize(b, "en")) for a, b in text_pairs]
     scores = [0.0] * len(text_pairs)
     for n in range(1, 5):
-        ngram_counts = [[Counter(w[i : i + n] for i in range(len(w) - n + 1)) for w in p] for p in tokens]
+        ngram_counts = [
+            [Counter(w[i : i + n] for i in range(len(w) - n + 1)) for w in p] for p in tokens
+        ]
         vocabulary = sorted({g for p in ngram_counts for c in p for g in c})
         frequency = {g: sum(g in gold for _, gold in ngram_counts) for g in vocabulary}
         idf = {g: log(len(text_pairs) / max(1, frequency[g])) for g in vocabulary}
@@ -62,7 +64,9 @@ def test_cider_weights_depend_on_evaluated_rows():
 
 def test_cider_of_missing_explanation_is_zero():
     text_pairs = [("a b", "a b"), (None, "c d"), ("e f", "e f"), ("g", None)]
-    assert compute_metrics(Cider(), explanation_pairs(*text_pairs))["cider_d"] == pytest.approx(5 * 2 / 3)
+    assert compute_metrics(Cider(), explanation_pairs(*text_pairs))["cider_d"] == pytest.approx(
+        5 * 2 / 3
+    )
 
 
 def test_cider_needs_two_references():

@@ -5,17 +5,23 @@ from math import isnan
 import pytest
 
 from gen_msa.metrics import UndefinedMetric, metrics
-from gen_msa.metrics._permuting import shuffle_explanations
-from gen_msa.metrics._stopwords import STOP_STEMS, stem
-from gen_msa.metrics.grounding import extract_claims
-from tests.metrics.explaining import compute_metrics, pair, tiny_pairs, pair_without_prediction
+from gen_msa.metrics._pairs import shuffle_explanations
+from gen_msa.metrics.grounding import STOP_STEMS, extract_claims, stem
+from tests.metrics.explanation_pairs import (
+    compute_metrics,
+    pair,
+    pair_without_prediction,
+    tiny_pairs,
+)
 
 TEXT = "The battery gives up before lunch 😩"
 IMAGE_TEXTS = {"caption": "A phone whose battery sign is red.", "objects": "phone, table"}
 
 
 def test_grounding_by_hand():
-    explanation = 'The battery is too weak: it "gives up before lunch"; its sign is red, a lunch phone.'
+    explanation = (
+        'The battery is too weak: it "gives up before lunch"; its sign is red, a lunch phone.'
+    )
     row = pair(TEXT, "battery", explanation, extra_inputs=IMAGE_TEXTS)
     assert [(c.text, c.in_text, c.in_image) for c in extract_claims(row)] == [
         ("gives up before lunch", True, False),
@@ -89,7 +95,10 @@ def test_stop_stems_cover_verdict_and_reporting_words():
 
 def test_shuffled_explanations_lose_grounding():
     pairs = tiny_pairs()
-    before, after = compute_metrics("grounding", pairs), compute_metrics("grounding", shuffle_explanations(pairs, 0))
+    before, after = (
+        compute_metrics("grounding", pairs),
+        compute_metrics("grounding", shuffle_explanations(pairs, 0)),
+    )
     assert before["precision"] > 0.6
     assert before["image"] > 0.1
     assert after["precision"] < 0.1

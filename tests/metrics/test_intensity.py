@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
-from tests.metrics.saying import compute_metrics, pair
+from tests.metrics.opinion_pairs import compute_metrics, pair
 
 Intensity = metrics["intensity"]
 
@@ -78,7 +78,10 @@ def test_intensity_matches_reference_formulas(scale, oracle, bound, ties):
     family = Intensity(scale=scale)
     for seed in range(1000):
         y, p = random_case(seed, bound, ties)
-        values, expected = compute_metrics(family, score_pairs(y.tolist(), p.tolist())), oracle(y, p)
+        values, expected = (
+            compute_metrics(family, score_pairs(y.tolist(), p.tolist())),
+            oracle(y, p),
+        )
         assert {k: values[k] for k in expected} == pytest.approx(expected, abs=1e-9), seed
         assert values["read_rate"] == 1.0
 
@@ -96,13 +99,19 @@ def test_intensity_by_hand():
 
 
 def test_acc7_rounds_halves_to_even():
-    assert compute_metrics(Intensity(), score_pairs([0.0, 2.0, 2.0], [0.5, 1.5, 2.5]))["acc7"] == 1.0
-    assert compute_metrics(Intensity(), score_pairs([1.0, 1.0, 3.0], [0.5, 1.5, 2.5]))["acc7"] == 0.0
+    assert (
+        compute_metrics(Intensity(), score_pairs([0.0, 2.0, 2.0], [0.5, 1.5, 2.5]))["acc7"] == 1.0
+    )
+    assert (
+        compute_metrics(Intensity(), score_pairs([1.0, 1.0, 3.0], [0.5, 1.5, 2.5]))["acc7"] == 0.0
+    )
 
 
 def test_sims_bins_are_closed_on_the_right():
     sims_family = Intensity(scale="sims")
-    values = compute_metrics(sims_family, score_pairs([0.0, 0.05, 0.5, -0.8], [0.1, -0.1, 0.7, -0.7]))
+    values = compute_metrics(
+        sims_family, score_pairs([0.0, 0.05, 0.5, -0.8], [0.1, -0.1, 0.7, -0.7])
+    )
     assert values["acc5"] == 0.75  # only -0.1 falls out of the bin of 0.05
     assert compute_metrics(sims_family, score_pairs([-0.5, 0.5], [0.0, 0.0]))["acc2"] == 0.5
 
@@ -129,7 +138,9 @@ def test_pearson_of_constant_is_nan():
         values = compute_metrics(Intensity(), score_pairs([1.0, -1.0, 0.5] * 9, [constant] * 27))
         assert math.isnan(values["pearson"])
         assert not math.isnan(values["mae"])
-    assert compute_metrics(Intensity(), score_pairs([1.0, 2.0], [0.1, 0.2]))["pearson"] == pytest.approx(1)
+    assert compute_metrics(Intensity(), score_pairs([1.0, 2.0], [0.1, 0.2]))[
+        "pearson"
+    ] == pytest.approx(1)
 
 
 def test_nonzero_only_drops_neutral_gold_from_mae_and_pearson():
@@ -150,7 +161,9 @@ def test_intensity_values_are_vectorized_over_samples():
     sample_values = family.compute(counts @ rows)
     for i, draw in enumerate(draws):
         expected = compute_metrics(family, [pairs[j] for j in draw])
-        assert {k: float(v[i]) for k, v in sample_values.items()} == pytest.approx(expected, nan_ok=True)
+        assert {k: float(v[i]) for k, v in sample_values.items()} == pytest.approx(
+            expected, nan_ok=True
+        )
 
 
 def test_intensity_rejects_unscorable_input():

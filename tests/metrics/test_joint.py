@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from gen_msa.metrics import Pair, UndefinedMetric, metrics
 from gen_msa.types import Aspect, Opinion, Polarity, Post
-from tests.metrics.extracting import NEG, NEU, POS, TEXT, extraction_pairs
-from tests.metrics.saying import compute_metrics
+from tests.metrics.extraction_pairs import NEG, NEU, POS, TEXT, extraction_pairs
+from tests.metrics.opinion_pairs import compute_metrics
 
 LIFE, SCREEN, SECOND_LIFE = ("battery life", 4), ("screen", 31), ("battery life", 53)
 JOINT = metrics["joint"]()
@@ -97,7 +97,8 @@ ELEMENT = st.tuples(st.sampled_from([*SPANS, None]), st.sampled_from([*Polarity,
 def with_missing_offsets(elements):
     """Some elements with a place and some without."""
     return [
-        ("the bat", None, p) if span is None else (TEXT[slice(*span)], span[0], p) for span, p in elements
+        ("the bat", None, p) if span is None else (TEXT[slice(*span)], span[0], p)
+        for span, p in elements
     ]
 
 
@@ -107,7 +108,9 @@ def test_joint_shares_are_at_most_one_in_any_order(gold, predicted):
     values = joint_metrics(gold, with_missing_offsets(predicted), LEGACY)
     shares = [v for name, v in values.items() if name != "folded" and not numpy.isnan(v)]
     assert all(0 <= v <= 1 for v in shares)
-    assert joint_metrics(gold, with_missing_offsets(predicted)) == approx_nan(joint_metrics(gold[::-1], with_missing_offsets(predicted)[::-1]))
+    assert joint_metrics(gold, with_missing_offsets(predicted)) == approx_nan(
+        joint_metrics(gold[::-1], with_missing_offsets(predicted)[::-1])
+    )
 
 
 def test_joint_collapses_duplicates():
@@ -158,18 +161,29 @@ def test_joint_ignores_unlabelled_gold_and_its_prediction():
 def test_joint_ignores_overall_aspect():
     overall_pairs = extraction_pairs([], [("", None, POS)])
     aspect_pairs = extraction_pairs([(*LIFE, NEG)], [])
-    assert compute_metrics(JOINT, aspect_pairs + overall_pairs) == approx_nan(compute_metrics(JOINT, aspect_pairs))
+    assert compute_metrics(JOINT, aspect_pairs + overall_pairs) == approx_nan(
+        compute_metrics(JOINT, aspect_pairs)
+    )
     with pytest.raises(UndefinedMetric, match="gold names no aspect"):
         JOINT.row_statistics(overall_pairs)
 
 
 def test_joint_is_undefined_when_aspects_were_given():
     with pytest.raises(UndefinedMetric, match="was given the aspects"):
-        JOINT.row_statistics(extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="given"))
-    assert JOINT.row_statistics(extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="model")).any()
+        JOINT.row_statistics(
+            extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="given")
+        )
+    assert JOINT.row_statistics(
+        extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="model")
+    ).any()
 
 
 def test_joint_separates_posts_by_text():
     other_post = Post(id="0", text="another " + TEXT)
-    other_pair = Pair(other_post, None, Opinion(annotator="me", aspect=Aspect(term="a"), polarity=POS), "0")
-    assert compute_metrics(JOINT, [*extraction_pairs([("a", None, POS)], []), other_pair])["mate_f1"] == 0
+    other_pair = Pair(
+        other_post, None, Opinion(annotator="me", aspect=Aspect(term="a"), polarity=POS), "0"
+    )
+    assert (
+        compute_metrics(JOINT, [*extraction_pairs([("a", None, POS)], []), other_pair])["mate_f1"]
+        == 0
+    )

@@ -16,9 +16,9 @@ from sklearn.metrics import (
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.metrics.labels import f1, score_labels
-from gen_msa.metrics.statistics.wilson import wilson_interval
+from gen_msa.metrics.statistics.proportions import wilson_interval
 from gen_msa.types import Polarity
-from tests.metrics.saying import compute_metrics, pair
+from tests.metrics.opinion_pairs import compute_metrics, pair
 
 NEG, NEU, POS = Polarity
 LABEL_IDS = {p: i for i, p in enumerate(Polarity)}
@@ -32,7 +32,9 @@ def random_case(seed):
     classes = rng.permutation(3)[: rng.integers(1, 4)]  # often a class never occurs in gold
     gold = [list(Polarity)[i] for i in rng.choice(classes, n)]
     unparsed_share = rng.choice([0.0, 0.1, 0.9, 1.0])
-    predicted = [None if rng.random() < unparsed_share else list(Polarity)[rng.integers(3)] for _ in gold]
+    predicted = [
+        None if rng.random() < unparsed_share else list(Polarity)[rng.integers(3)] for _ in gold
+    ]
     return gold, predicted
 
 
@@ -46,7 +48,10 @@ def test_label_metrics_match_scikit_learn():
     family = metrics["labels"]()
     for seed in range(1000):
         gold, predicted = random_case(seed)
-        scores, rows = score_labels(gold, predicted), family.row_statistics(label_pairs(gold, predicted))
+        scores, rows = (
+            score_labels(gold, predicted),
+            family.row_statistics(label_pairs(gold, predicted)),
+        )
         values = family.compute(rows.sum(axis=0))
         y = numpy.array([LABEL_IDS[g] for g in gold])
         p = numpy.array([LABEL_IDS.get(s, UNPARSED_ID) for s in predicted])
@@ -56,18 +61,26 @@ def test_label_metrics_match_scikit_learn():
         accuracy = accuracy_score(y, p)
         assert (scores.accuracy, values["accuracy"]) == pytest.approx((accuracy, accuracy))
         assert (scores.macro_f1, values["macro_f1"]) == pytest.approx((f1s.mean(), f1s.mean()))
-        assert values["weighted_f1"] == pytest.approx((f1s * weight).sum() / weight.sum(), abs=1e-12)
+        assert values["weighted_f1"] == pytest.approx(
+            (f1s * weight).sum() / weight.sum(), abs=1e-12
+        )
         assert [scores.f1[c] for c in Polarity] == pytest.approx(list(f1s), abs=1e-12)
         for name, expected in (("f1", f1s), ("precision", precision), ("recall", recall)):
             assert [values[f"{name}_{c}"] for c in Polarity] == pytest.approx(expected, abs=1e-12)
         confusion = confusion_matrix(y, p, labels=[0, 1, 2, UNPARSED_ID])[:3].tolist()
         assert [list(scores.confusion[g].values()) for g in Polarity] == confusion
         assert rows.sum(axis=0)[1:].reshape(3, 4).tolist() == confusion
-        assert scores.read_rate == values["read_rate"] == sum(s is not None for s in predicted) / len(gold)
+        assert (
+            scores.read_rate
+            == values["read_rate"]
+            == sum(s is not None for s in predicted) / len(gold)
+        )
 
 
 def test_label_metrics_by_hand():
-    values = compute_metrics(metrics["labels"](), label_pairs([NEG, NEG, NEU, POS], [NEG, NEU, NEU, None]))
+    values = compute_metrics(
+        metrics["labels"](), label_pairs([NEG, NEG, NEU, POS], [NEG, NEU, NEU, None])
+    )
     assert (values["accuracy"], values["read_rate"]) == (0.5, 0.75)
     assert (values["precision_neutral"], values["recall_neutral"]) == (0.5, 1.0)
     assert values["macro_f1"] == pytest.approx(4 / 9)
@@ -79,7 +92,11 @@ def test_missing_answer_counts_like_an_unparsed_one():
     missing = [pair({"polarity": NEG}, {"polarity": NEG}, 1), pair({"polarity": POS}, None, 2)]
     unparsed = [*missing[:1], pair({"polarity": POS}, {}, 2)]
     unlabelled = [pair(None, {"polarity": POS}, 3), pair({}, {"polarity": POS}, 4)]
-    assert compute_metrics(family, missing) == compute_metrics(family, unparsed) == compute_metrics(family, missing + unlabelled)
+    assert (
+        compute_metrics(family, missing)
+        == compute_metrics(family, unparsed)
+        == compute_metrics(family, missing + unlabelled)
+    )
     assert family.row_statistics(missing + unlabelled)[:, 0].tolist() == [1, 1, 0, 0]
     assert not family.row_statistics(missing + unlabelled)[2:].any()
 

@@ -6,8 +6,8 @@ import pytest
 from nltk.stem.porter import PorterStemmer
 
 from gen_msa.metrics import UndefinedMetric, metrics
-from gen_msa.metrics._words import tokenize
-from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
+from gen_msa.metrics._reference_based import tokenize
+from tests.metrics.opinion_pairs import compute_metrics, explanation_pairs, random_text_pairs
 
 Meteor = metrics["meteor"]
 
@@ -55,13 +55,18 @@ def test_meteor_matches_reference(language, stem):
 
 def test_meteor_of_missing_explanation_is_zero():
     sentence = "the screen is bright"
-    scores = compute_metrics(Meteor(), explanation_pairs((sentence, sentence), (None, sentence), ("x", None)))
+    scores = compute_metrics(
+        Meteor(), explanation_pairs((sentence, sentence), (None, sentence), ("x", None))
+    )
     assert scores["meteor_exact_stem"] == pytest.approx((1 - 0.5 / 64) / 2)
 
 
 def test_meteor_matches_chinese_by_characters():
     text = "屏幕很亮"
-    assert compute_metrics(Meteor(language="zh"), explanation_pairs((text, text)))["meteor_exact"] > 0.99
+    assert (
+        compute_metrics(Meteor(language="zh"), explanation_pairs((text, text)))["meteor_exact"]
+        > 0.99
+    )
     with pytest.raises(UndefinedMetric, match="set language=zh"):
         Meteor().row_statistics(explanation_pairs((text, text)))
 

@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.metrics.rouge import lcs_length
-from tests.metrics.saying import explanation_pairs, compute_metrics, random_text_pairs
+from tests.metrics.opinion_pairs import compute_metrics, explanation_pairs, random_text_pairs
 
 Rouge = metrics["rouge"]
 NAMES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
@@ -26,7 +26,9 @@ def test_rouge_by_hand():
 def test_rouge_matches_rouge_score(stems):
     family, scorer = Rouge(use_stemmer=stems), RougeScorer(NAMES, use_stemmer=stems)
     rng = numpy.random.default_rng(2)
-    text_pairs = [(with_line_breaks(rng, e), with_line_breaks(rng, r)) for e, r in random_text_pairs(4, 500)]
+    text_pairs = [
+        (with_line_breaks(rng, e), with_line_breaks(rng, r)) for e, r in random_text_pairs(4, 500)
+    ]
     rows = family.row_statistics(explanation_pairs(*text_pairs))
     order = [f.name for f in family.specs]
     for row, (prediction, gold) in zip(rows, text_pairs, strict=True):
@@ -41,7 +43,9 @@ def with_line_breaks(rng, text):
 
 
 def test_rouge_lsum_ignores_line_order():
-    scores = compute_metrics(Rouge(), explanation_pairs(("b is bad\na is good", "a is good\nb is bad")))
+    scores = compute_metrics(
+        Rouge(), explanation_pairs(("b is bad\na is good", "a is good\nb is bad"))
+    )
     assert scores["rougeL"] == pytest.approx(0.5)
     assert scores["rougeLsum"] == pytest.approx(1.0)
 
@@ -50,7 +54,9 @@ def test_rouge_of_chinese_uses_characters():
     text = "屏幕很亮,但是 iPhone 电池不好"
     scores = compute_metrics(Rouge(language="zh"), explanation_pairs((text, text)))
     assert set(scores.values()) == {1.0}
-    similar_scores = compute_metrics(Rouge(language="zh"), explanation_pairs(("屏幕很好", "屏幕很亮")))
+    similar_scores = compute_metrics(
+        Rouge(language="zh"), explanation_pairs(("屏幕很好", "屏幕很亮"))
+    )
     assert similar_scores["rouge1"] == 0.75
     with pytest.raises(UndefinedMetric, match="set language=zh"):
         Rouge().row_statistics(explanation_pairs((text, text)))
@@ -72,12 +78,16 @@ def test_rouge_tokenizer_keeps_vowel_signs():
 def test_rouge_does_not_score_russian_as_english():
     with pytest.raises(UndefinedMetric, match="not in English"):
         Rouge().row_statistics(explanation_pairs(("хороший экран", "хороший экран")))
-    scores = compute_metrics(Rouge(language="ru"), explanation_pairs(("хороший экран", "Хороший экран.")))
+    scores = compute_metrics(
+        Rouge(language="ru"), explanation_pairs(("хороший экран", "Хороший экран."))
+    )
     assert scores["rougeL"] == 1.0
 
 
 def test_rouge_of_missing_explanation_is_zero():
-    scores = compute_metrics(Rouge(), explanation_pairs(("good screen", "good screen"), (None, "good screen")))
+    scores = compute_metrics(
+        Rouge(), explanation_pairs(("good screen", "good screen"), (None, "good screen"))
+    )
     assert set(scores.values()) == {0.5}
 
 

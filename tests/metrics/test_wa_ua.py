@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.types import Polarity
-from tests.metrics.saying import compute_metrics, pair
+from tests.metrics.opinion_pairs import compute_metrics, pair
 
 WaUa = metrics["wa_ua"]
 NEG, NEU, POS = Polarity
@@ -22,7 +22,9 @@ def label_pairs(gold, predicted):
 
 def test_wa_ua_by_hand():
     # Recalls 2/3, 0 (unread), 1.
-    values = compute_metrics(WaUa(), label_pairs([NEG, NEG, NEG, NEU, POS], [NEG, NEG, POS, None, POS]))
+    values = compute_metrics(
+        WaUa(), label_pairs([NEG, NEG, NEG, NEU, POS], [NEG, NEG, POS, None, POS])
+    )
     assert values == pytest.approx({"ua": (2 / 3 + 0 + 1) / 3, "wa": 0.6})
 
 
@@ -32,7 +34,9 @@ def test_wa_ua_match_scikit_learn():
         gold = rng.choice(rng.permutation(3)[: rng.integers(1, 4)], rng.integers(1, 30))
         predicted = rng.integers(0, 4, len(gold))  # 3: unread
         labels = [*Polarity, None]
-        values = compute_metrics(WaUa(), label_pairs([labels[g] for g in gold], [labels[s] for s in predicted]))
+        values = compute_metrics(
+            WaUa(), label_pairs([labels[g] for g in gold], [labels[s] for s in predicted])
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that unread is no class of gold
             expected = balanced_accuracy_score(gold, predicted)

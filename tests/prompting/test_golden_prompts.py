@@ -36,8 +36,12 @@ def render_golden(name):
             for p in turn.parts
         )
         lines += [f"=== {turn.role}", "".join(parts)]
-    answer_form = request.model_dump(mode="json", include={"max_new_tokens", "choice", "json_schema"})
-    return "\n".join([*lines, "=== answer", json.dumps(answer_form, indent=1, ensure_ascii=False), ""])
+    answer_form = request.model_dump(
+        mode="json", include={"max_new_tokens", "choice", "json_schema"}
+    )
+    return "\n".join(
+        [*lines, "=== answer", json.dumps(answer_form, indent=1, ensure_ascii=False), ""]
+    )
 
 
 @pytest.mark.parametrize("name", prompt_names())
@@ -51,5 +55,7 @@ def test_rendering_matches_golden_file(name):
 
 
 def test_every_golden_file_has_its_prompt():
-    golden_names = [p.relative_to(GOLDEN).as_posix().removesuffix(".txt") for p in GOLDEN.rglob("*.txt")]
+    golden_names = [
+        p.relative_to(GOLDEN).as_posix().removesuffix(".txt") for p in GOLDEN.rglob("*.txt")
+    ]
     assert sorted(golden_names) == prompt_names()

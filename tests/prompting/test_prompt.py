@@ -64,7 +64,11 @@ def test_predict_full_has_short_instruction():
 
 
 def test_user_prompt_may_include_packaged_parts(write_prompt):
-    prompt = load_prompt(write_prompt(FRONT_MATTER + '{{ turn("user") }}\n{% include "parts/post.jinja" %}\n{{ aspect }}'))
+    prompt = load_prompt(
+        write_prompt(
+            FRONT_MATTER + '{{ turn("user") }}\n{% include "parts/post.jinja" %}\n{{ aspect }}'
+        )
+    )
     request = render(prompt, Post(id="1", text="Fine"), Aspect(term="x"), {}, ())
     assert prompt.name == "mine"
     assert "".join(p.text for p in request.chat.turns[0].parts) == "<<<POST\nFine\nPOST>>>\nx"
@@ -119,20 +123,41 @@ def test_include_through_symlink_to_outside_is_refused(write_prompt, tmp_path):
         (FRONT_MATTER.replace("about", "abuot") + BODY, "did you mean 'about'"),
         (FRONT_MATTER.replace("task: aspect", "task: poem") + BODY, "task"),
         (FRONT_MATTER.replace("positive: good", "positive: bad") + BODY, "must differ"),
-        (FRONT_MATTER.replace(", positive: good", "") + BODY, "a word for negative, neutral and positive"),
-        (FRONT_MATTER.replace("label: Verdict", "explanation: Why") + BODY, "also needs keys: label"),
-        (FRONT_MATTER.replace("task: aspect", "task: aspects") + BODY, "also needs keys: aspect, aspects"),
+        (
+            FRONT_MATTER.replace(", positive: good", "") + BODY,
+            "a word for negative, neutral and positive",
+        ),
+        (
+            FRONT_MATTER.replace("label: Verdict", "explanation: Why") + BODY,
+            "also needs keys: label",
+        ),
+        (
+            FRONT_MATTER.replace("task: aspect", "task: aspects") + BODY,
+            "also needs keys: aspect, aspects",
+        ),
         (FRONT_MATTER.replace("task: aspect", "task: judge") + BODY, "takes options, not labels"),
-        (FRONT_MATTER.replace("keys", "options: [a, b]\nkeys") + BODY, "options are for task 'judge'"),
+        (
+            FRONT_MATTER.replace("keys", "options: [a, b]\nkeys") + BODY,
+            "options are for task 'judge'",
+        ),
         (JUDGE_FRONT_MATTER.replace("[1st, 2nd]", "[one]") + BODY, "two or more, all different"),
-        (JUDGE_FRONT_MATTER.replace("[1st, 2nd]", "[one, One]") + BODY, "two or more, all different"),
-        (FRONT_MATTER.replace("about", "slots: [post]\nabout") + BODY, "cannot be names of slots: post"),
+        (
+            JUDGE_FRONT_MATTER.replace("[1st, 2nd]", "[one, One]") + BODY,
+            "two or more, all different",
+        ),
+        (
+            FRONT_MATTER.replace("about", "slots: [post]\nabout") + BODY,
+            "cannot be names of slots: post",
+        ),
         (FRONT_MATTER.replace("about", "slots: [syntax]\nabout") + BODY, "never shows it"),
         (FRONT_MATTER.replace("max_new_tokens: 8", "max_new_tokens: 0") + BODY, "max_new_tokens"),
         (FRONT_MATTER + BODY + "{{ aspetc }}", "did you mean 'aspect'"),
         (FRONT_MATTER + BODY + "{% if %}", "mine.jinja"),
         (FRONT_MATTER + BODY + "{{ post|tojson }}", "tojson"),
-        (FRONT_MATTER + BODY + '{% include "parts/rloe.jinja" %}', "did you mean 'parts/role.jinja'"),
+        (
+            FRONT_MATTER + BODY + '{% include "parts/rloe.jinja" %}',
+            "did you mean 'parts/role.jinja'",
+        ),
         (FRONT_MATTER + BODY + "{% include post %}", "must name its file plainly"),
         (FRONT_MATTER + BODY + "\ufdd0", "noncharacter"),
     ],

@@ -103,5 +103,7 @@ def test_template_code_in_post_stays_text(text):
     post = Post(id="1", text=text)
     cue = {"syntax": Cue(text=text, source="spacy")}
     request = render(load_prompt("predict/full"), post, Aspect(term=text, start=0), cue, ())
-    untrusted_texts = [p.text for p in request.chat.turns[1].parts if isinstance(p, TextInput) and p.untrusted]
+    untrusted_texts = [
+        p.text for p in request.chat.turns[1].parts if isinstance(p, TextInput) and p.untrusted
+    ]
     assert untrusted_texts == [text] * 4

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from gen_msa.report import write_html
-from tests.report.making import ParsedPage, bus_example, fake_thumbnail, phone_example
+from tests.report.builders import ParsedPage, bus_example, fake_thumbnail, phone_example
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
@@ -22,7 +22,14 @@ BROWSER_FLAGS = [
 def load_page(tmp_path):
     """look("q=bus"): the page as the browser has it, and what it logged."""
     path = tmp_path / "r.html"
-    write_html([phone_example(), bus_example()], path, title="t", media_root=tmp_path, facts={}, draw=fake_thumbnail)
+    write_html(
+        [phone_example(), bus_example()],
+        path,
+        title="t",
+        media_root=tmp_path,
+        facts={},
+        draw=fake_thumbnail,
+    )
 
     def load(hash: str = ""):
         options = [f"--user-data-dir={tmp_path / 'user'}", f"{path.as_uri()}#{hash}"]

@@ -10,7 +10,15 @@ from PIL import Image
 
 from gen_msa.report import write_html
 from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Post, Status
-from tests.report.making import NEG, POS, aspect_at, bus_example, opinion, render_page, phone_example
+from tests.report.builders import (
+    NEG,
+    POS,
+    aspect_at,
+    bus_example,
+    opinion,
+    phone_example,
+    render_page,
+)
 
 
 def test_write_html_writes_one_card_per_post(tmp_path):
@@ -63,12 +71,20 @@ def test_write_html_keeps_old_report_on_failure(tmp_path):
 
 def test_write_html_is_deterministic(tmp_path):
     for name in ("1.html", "2.html"):
-        write_html([phone_example(), bus_example()], tmp_path / name, title="t", media_root=tmp_path, facts={})
+        write_html(
+            [phone_example(), bus_example()],
+            tmp_path / name,
+            title="t",
+            media_root=tmp_path,
+            facts={},
+        )
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
 
 
 def test_header_shows_title_and_facts_in_order(tmp_path):
-    parsed = render_page(tmp_path, title="Phones & buses", facts={"prompt": "predict/full@12", "seed": "0"})
+    parsed = render_page(
+        tmp_path, title="Phones & buses", facts={"prompt": "predict/full@12", "seed": "0"}
+    )
     assert parsed.text("title") == parsed.text("h1") == "Phones & buses"
     assert parsed.text("facts") == "promptpredict/full@12seed0"
 
@@ -76,7 +92,9 @@ def test_header_shows_title_and_facts_in_order(tmp_path):
 def test_header_counts_opinions_per_annotator(tmp_path):
     header_text = render_page(tmp_path, phone_example()).text("reader")
     assert "a 2 opinions0 negative0 neutral2 positive0 unread (0.0 %) · 1 of 2 agree" in header_text
-    assert "b 2 opinions0 negative0 neutral1 positive1 unread (50.0 %) · 1 of 2 agree" in header_text
+    assert (
+        "b 2 opinions0 negative0 neutral1 positive1 unread (50.0 %) · 1 of 2 agree" in header_text
+    )
 
 
 def test_csp_allows_only_own_assets_and_data_images(tmp_path):
@@ -141,7 +159,9 @@ def test_wrong_offset_is_reported_not_highlighted(tmp_path):
         POS,
         evidence=(Evidence(quote="nine", start=2), Evidence(quote="ten")),
     )
-    parsed = render_page(tmp_path, Example(post=Post(id="x", text="The bus at nine"), opinions=(misplaced,)))
+    parsed = render_page(
+        tmp_path, Example(post=Post(id="x", text="The bus at nine"), opinions=(misplaced,))
+    )
     assert parsed.attributes_of("mark") == []
     assert "bus is not at 9" in parsed.text("h3")
     assert "nine is not at 2" in parsed.text("quotes")
@@ -160,7 +180,9 @@ def test_aspect_tone_is_the_agreed_polarity(tmp_path):
     ]
     opinions = tuple(opinion(*o) for o in opinion_args)
     post = Post(id="x", text=text, aspects=(tea, cake, jam))
-    mark_elements = render_page(tmp_path, Example(post=post, opinions=opinions)).attributes_of("mark")
+    mark_elements = render_page(tmp_path, Example(post=post, opinions=opinions)).attributes_of(
+        "mark"
+    )
     assert [m["class"].split()[1] for m in mark_elements] == ["positive", "mixed", "none"]
 
 
@@ -169,26 +191,37 @@ def test_opinions_are_compared_with_gold(tmp_path):
     assert [a["data-g"] for a in parsed.attributes_of("li") if "data-g" in a] == [
         *("agrees", "agrees", "disagrees", "disagrees")
     ]
-    assert [a["class"].split()[-1] for a in parsed.attributes_of("goldchip")] == ["positive", "negative"]
+    assert [a["class"].split()[-1] for a in parsed.attributes_of("goldchip")] == [
+        "positive",
+        "negative",
+    ]
 
 
 def test_gold_alone_is_listed_as_opinions(tmp_path):
-    gold_example = Example(post=Post(id="x", text="Fine."), opinions=(Opinion(annotator="gold", polarity=POS),))
-    list_items = [a for a in render_page(tmp_path, gold_example).attributes_of("li") if "data-by" in a]
+    gold_example = Example(
+        post=Post(id="x", text="Fine."), opinions=(Opinion(annotator="gold", polarity=POS),)
+    )
+    list_items = [
+        a for a in render_page(tmp_path, gold_example).attributes_of("li") if "data-by" in a
+    ]
     assert [(a["data-by"], a["data-g"]) for a in list_items] == [("gold", "")]
 
 
 @pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
 def test_failed_answer_shows_status_and_raw_text(tmp_path, status):
     failed_opinion = Opinion(annotator="a", status=status, raw="well, …")
-    parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,)))
+    parsed = render_page(
+        tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,))
+    )
     assert parsed.text("status") == status
     assert "well, …" in parsed.text("pre")
 
 
 def test_long_raw_answer_is_truncated(tmp_path):
     failed_opinion = Opinion(annotator="a", status=Status.LENGTH, raw="x" * 10_000)
-    parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,)))
+    parsed = render_page(
+        tmp_path, Example(post=Post(id="x", text="Hm."), opinions=(failed_opinion,))
+    )
     assert len(parsed.text("pre")) == 4000
     assert "6,000 more characters" in parsed.text("details")
 
@@ -197,7 +230,9 @@ def test_post_text_is_rendered_unchanged(tmp_path):
     text = "  Thé 👩‍👩‍👧 é\n\tالشاي <b> &amp; $T$ {{7*7}} <image> \u202eabc  " + "word " * 20_000
     start = text.index("الشاي")
     located_opinion = opinion("a", Aspect(term="الشاي", start=start), POS)
-    parsed = render_page(tmp_path, Example(post=Post(id="x", text=text), opinions=(located_opinion,)))
+    parsed = render_page(
+        tmp_path, Example(post=Post(id="x", text=text), opinions=(located_opinion,))
+    )
     assert parsed.text("text") == text
     assert parsed.text("mark") == "الشاي"
 

@@ -19,9 +19,9 @@ pytest.importorskip("prometheus_client", reason="prometheus_client is not instal
 pytest.importorskip("python_multipart", reason="python-multipart is not installed")
 
 from gen_msa.errors import UserError
-from gen_msa.readers import Prediction
+from gen_msa.predictors import Prediction
 from gen_msa.serving.logs import JsonLog
-from gen_msa.serving.running import Server
+from gen_msa.serving.server import Server
 from gen_msa.serving.settings import ServeSettings
 from gen_msa.settings import load
 from gen_msa.types import OVERALL_ASPECT, Opinion, Polarity
@@ -76,7 +76,13 @@ class FakePredictor:
 
 def fake_opinion(text, aspect, provenance=None):
     polarity = list(Polarity)[zlib.crc32(f"{text}|{aspect.term}".encode()) % 3]
-    return Opinion(annotator="mirror", aspect=aspect, polarity=polarity, explanation=text, provenance=provenance or {})
+    return Opinion(
+        annotator="mirror",
+        aspect=aspect,
+        polarity=polarity,
+        explanation=text,
+        provenance=provenance or {},
+    )
 
 
 class RunningService:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
 
-from gen_msa.serving.gate import PUBLIC_PATHS
+from gen_msa.serving.middleware import PUBLIC_PATHS
 from tests.serving.doubles import FakePredictor, run_service, wait_for
 
 TOKEN = "0123456789abcdef"
@@ -82,7 +82,9 @@ def test_10_000_aspects_are_refused_without_prediction(service):
 
 def test_json_with_many_values_is_refused_before_parsing(small_service):
     body = b"[" + b"{}," * 3000 + b"{}]"
-    assert "values" in assert_refused(small_service.client.post("/v1/explain", content=body, headers=JSON_HEADERS), 413)
+    assert "values" in assert_refused(
+        small_service.client.post("/v1/explain", content=body, headers=JSON_HEADERS), 413
+    )
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -101,7 +103,9 @@ def test_100_mb_body_is_refused_in_bounded_memory(service, declared):
 
     length = {"content-length": str(400 * len(chunk))} if declared else {}
     before = process.memory_info().rss
-    reply = service.client.post("/v1/explain", content=stream_chunks(), headers=JSON_HEADERS | length)
+    reply = service.client.post(
+        "/v1/explain", content=stream_chunks(), headers=JSON_HEADERS | length
+    )
     assert "16,777,216 bytes" in assert_refused(reply, 413)
     assert reply.headers["connection"] == "close"
     assert peak_rss - before < 64 << 20
@@ -136,13 +140,17 @@ def test_compressed_body_is_refused(service, coding):
 
 def test_other_content_types_are_refused(service):
     for content_type in ("text/plain", "application/zip", "application/x-www-form-urlencoded", ""):
-        reply = service.client.post("/v1/explain", content=b"x=1", headers={"content-type": content_type})
+        reply = service.client.post(
+            "/v1/explain", content=b"x=1", headers={"content-type": content_type}
+        )
         assert repr(content_type) in assert_refused(reply, 415)
 
 
 def test_requests_over_limit_get_429_with_retry_after():
     release = threading.Event()
-    with run_service("limits.requests=2", make_predictor=lambda root: FakePredictor(root, release=release)) as service:
+    with run_service(
+        "limits.requests=2", make_predictor=lambda root: FakePredictor(root, release=release)
+    ) as service:
         replies = []
         threads = [
             threading.Thread(target=lambda i=i: replies.append(service.explain({"text": str(i)})))
@@ -164,7 +172,9 @@ def test_requests_over_limit_get_429_with_retry_after():
 def test_full_queue_and_body_budget_give_503():
     release = threading.Event()
     limits = ["limits.queue_rows=2", "limits.bodies_bytes=2000"]
-    with run_service(*limits, make_predictor=lambda root: FakePredictor(root, release=release)) as service:
+    with run_service(
+        *limits, make_predictor=lambda root: FakePredictor(root, release=release)
+    ) as service:
         replies = []
 
         def ask(text):
@@ -189,7 +199,9 @@ def test_full_queue_and_body_budget_give_503():
 
 def test_slow_prediction_times_out_and_health_reports_stuck():
     release = threading.Event()
-    with run_service("limits.seconds=0.3", make_predictor=lambda root: FakePredictor(root, release=release)) as service:
+    with run_service(
+        "limits.seconds=0.3", make_predictor=lambda root: FakePredictor(root, release=release)
+    ) as service:
         rejected = service.explain({"text": "a"})
         assert "0.3 seconds" in assert_refused(rejected, 503)
         wait_for(lambda: service.client.get("/healthz").json()["status"] == "stuck")

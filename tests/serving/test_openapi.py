@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from gen_msa.serving.describing import OPENAPI_EXAMPLES
+from gen_msa.serving.app import OPENAPI_EXAMPLES
 from tests.serving.doubles import run_service
 
 CHECKS = [
@@ -32,14 +32,10 @@ CHECKS = [
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/explain"), ("GET", "/healthz"), ("GET", "/metrics")]
 )
-def test_generated_requests_never_cause_server_error(
-    service, method, path, mode
-):
+def test_generated_requests_never_cause_server_error(service, method, path, mode):
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     if method == "GET" and mode is GenerationMode.NEGATIVE:
-        assert (
-            "parameters" not in schema.raw_schema["paths"][path]["get"]
-        )  # nothing to get wrong
+        assert "parameters" not in schema.raw_schema["paths"][path]["get"]  # nothing to get wrong
         return
     cases = schema[path][method].as_strategy(generation_mode=mode)
     examples = 60 if method == "POST" else 3

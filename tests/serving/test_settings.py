@@ -3,7 +3,7 @@
 import pytest
 
 from gen_msa.errors import UserError
-from gen_msa.readers import PredictorSettings
+from gen_msa.predictors import PredictorSettings
 from gen_msa.serving.settings import ServeSettings, is_loopback, load_token
 from gen_msa.settings import load
 
@@ -12,11 +12,15 @@ TOKEN = "0123456789abcdef"
 
 def test_predictor_settings_hold_only_predictor_fields():
     settings = load(ServeSettings, overrides=["model=echo", "explanations=false", "limits.posts=2"])
-    assert settings.predictor_settings() == PredictorSettings(model="echo", explanations=False, bad_image="drop")
+    assert settings.predictor_settings() == PredictorSettings(
+        model="echo", explanations=False, bad_image="drop"
+    )
     assert settings.limits.posts == 2
 
 
-@pytest.mark.parametrize("override", ["limits.post=1", "limits.posts=0", "batching.rows=x", "tokn=1"])
+@pytest.mark.parametrize(
+    "override", ["limits.post=1", "limits.posts=0", "batching.rows=x", "tokn=1"]
+)
 def test_unknown_or_invalid_setting_is_refused(override):
     with pytest.raises(UserError, match=override.partition("=")[0]):
         load(ServeSettings, overrides=[override])

@@ -122,8 +122,13 @@ def test_busy_connection_is_kept_open(quick_service):
 def test_slow_answer_is_not_cut_by_header_timeout():
     body = b'{"text": "SLOW"}'
     request = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
-    with run_service(*LIMITS, make_predictor=lambda root: FakePredictor(root, delay=1.5)) as service, service.connect() as connection:
-        connection.sendall(request + request)  # the second waits for the first on the same connection
+    with (
+        run_service(*LIMITS, make_predictor=lambda root: FakePredictor(root, delay=1.5)) as service,
+        service.connect() as connection,
+    ):
+        connection.sendall(
+            request + request
+        )  # the second waits for the first on the same connection
         received, _ = send_slowly(connection, b"")
         assert received.count(b"HTTP/1.1 200") == 2
 

@@ -24,28 +24,28 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def text_model(tmp_path_factory):
-    from tests.vllm.tiny import llama
+    from tests.vllm.tiny_models import llama
 
     return llama(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
 @pytest.fixture(scope="session")
 def vision_model(tmp_path_factory):
-    from tests.vllm.tiny import idefics3
+    from tests.vllm.tiny_models import idefics3
 
     return idefics3(tmp_path_factory.mktemp("models") / "tiny-idefics3")
 
 
 @pytest.fixture(scope="session")
 def text_adapter(text_model, tmp_path_factory):
-    from tests.vllm.tiny import adapter
+    from tests.vllm.tiny_models import adapter
 
     return adapter(text_model, tmp_path_factory.mktemp("adapters") / "mabsa")
 
 
 @pytest.fixture(scope="session")
 def vision_adapter(vision_model, tmp_path_factory):
-    from tests.vllm.tiny import adapter
+    from tests.vllm.tiny_models import adapter
 
     text_side = r".*text_model.*\.(q_proj|v_proj)"
     folder = tmp_path_factory.mktemp("adapters") / "mabsa"

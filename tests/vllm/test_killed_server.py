@@ -63,9 +63,7 @@ def explain(source: Path, out: Path, url: str, adapter: Path) -> subprocess.Comp
     return subprocess.run(full_command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
-def test_killed_server_loses_and_duplicates_no_row(
-    text_model, text_adapter, source, tmp_path
-):
+def test_killed_server_loses_and_duplicates_no_row(text_model, text_adapter, source, tmp_path):
     out, target = tmp_path / "out.jsonl", f"{text_model}@{text_adapter}"
     server = start_server(target, tmp_path / "server.log")
     server.wait("ready")

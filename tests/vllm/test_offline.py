@@ -61,6 +61,8 @@ def test_ineffective_adapter_is_rejected(text_model, tmp_path):
     from gen_msa.errors import UserError
     from tests.backends import trained
 
-    adapter = trained.train(text_model, tmp_path / "noop", with_metadata=False, init_lora_weights=True)
+    adapter = trained.train(
+        text_model, tmp_path / "noop", with_metadata=False, init_lora_weights=True
+    )
     with pytest.raises(UserError, match="changes nothing"):
         open_backend(f"{text_model}@{adapter}")

@@ -8,14 +8,16 @@ import pytest
 
 from gen_msa import manifest
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._messages import build_messages
+from gen_msa.backends.hf.chat_messages import build_messages
 from gen_msa.chat import Chat, ChoiceSlot, Request, TextInput, Turn
-from tests.fixtures.benches import load_benchmark
+from tests.fixtures.benchmarks import load_benchmark
 from tests.vllm.servers import running_server, start_server
 
 shareable = load_benchmark("vllm_prefix").shareable
 
-CHOICE = ChoiceSlot(prefix="Sentiment:", options=(" bad", " fine", " good"), suffix="\nExplanation:")
+CHOICE = ChoiceSlot(
+    prefix="Sentiment:", options=(" bad", " fine", " good"), suffix="\nExplanation:"
+)
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -67,7 +69,9 @@ def test_adapter_changes_answers_deterministically(server):
 def test_answers_match_the_hf_backend(server, text_model, text_adapter):
     from gen_msa.backends import backends
 
-    hf_backend = backends["transformers"](f"{text_model}@{text_adapter}", BackendOptions(device="cpu"))
+    hf_backend = backends["transformers"](
+        f"{text_model}@{text_adapter}", BackendOptions(device="cpu")
+    )
     posts = [ask(f"post {i}", new=12) for i in range(6)]
     expected, actual = hf_backend.complete(posts), client(server).complete(posts)
     assert [c.prompt_tokens for c in actual] == [c.prompt_tokens for c in expected]
@@ -94,7 +98,9 @@ def test_json_answer_has_no_extra_blanks(server):
 
 
 def test_truncated_answer_and_too_long_prompt_are_marked(server):
-    truncated, too_long, normal = client(server).complete([ask("hi", new=3), ask("word " * 9000), ask("hi")])
+    truncated, too_long, normal = client(server).complete(
+        [ask("hi", new=3), ask("word " * 9000), ask("hi")]
+    )
     assert (truncated.finish_reason, truncated.new_tokens) == ("length", 3)
     assert too_long.finish_reason == "error"
     assert "4096" in too_long.error or "maximum" in too_long.error
@@ -126,7 +132,9 @@ def test_shared_prefix_is_computed_once(server, prefix_cache_counts):
                     Turn(
                         role="user",
                         parts=(
-                            TextInput(text=f"{i} {'the food was cold and slow ' * 12}", untrusted=True),
+                            TextInput(
+                                text=f"{i} {'the food was cold and slow ' * 12}", untrusted=True
+                            ),
                             TextInput(text=f" What about {aspect}?"),
                         ),
                     ),
@@ -153,9 +161,7 @@ def prompt_token_ids(request):
     return tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
 
 
-def test_adapter_with_other_scores_is_not_served(
-    text_model, text_adapter, tmp_path
-):
+def test_adapter_with_other_scores_is_not_served(text_model, text_adapter, tmp_path):
     altered_adapter = tmp_path / "doctored"
     shutil.copytree(text_adapter, altered_adapter)
     metadata = json.loads((altered_adapter / "reading.json").read_text())

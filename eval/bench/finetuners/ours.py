@@ -7,16 +7,16 @@ from contextlib import closing
 
 from finetuners import Meter, Spec
 from gen_msa import settings
-from gen_msa.backends.local import pictures
-from gen_msa.feeding import prefetch
+from gen_msa.backends.hf import image_inputs
 from gen_msa.finetuning.loop import FinetuneRun
 from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.prefetch import prefetch
 
 
 def work(spec: Spec, meter: Meter) -> None:
     """Laps of one epoch each until no more are wanted."""
     # The posts of a bench are few: pixels that a real run would have forgotten are not to be kept.
-    pictures.MAX_CACHED_POSTS = 1
+    image_inputs.MAX_CACHED_POSTS = 1
     recipe = settings.load(FinetuneRecipe, None, [*spec.recipe, f"num_train_epochs={spec.laps}"])
     run = FinetuneRun(recipe)
     wanted = meter.ready()

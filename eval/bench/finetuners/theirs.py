@@ -16,13 +16,13 @@ from typing import Any
 
 from finetuners import Meter, Spec
 from gen_msa import settings
-from gen_msa.finetuning.encode import TokenizedExample
-from gen_msa.finetuning.opening import load_model
-from gen_msa.finetuning.parts import find_model_parts
-from gen_msa.finetuning.planning import EpochSampler
-from gen_msa.finetuning.preparing import PreparedRun, prepare
+from gen_msa.finetuning.batches import EpochSampler
+from gen_msa.finetuning.load_model import load_model
+from gen_msa.finetuning.peft_model import lora_targets
+from gen_msa.finetuning.prepare import PreparedRun, prepare
 from gen_msa.finetuning.recipe import FinetuneRecipe
-from gen_msa.finetuning.targeting import lora_targets
+from gen_msa.finetuning.tokenization import TokenizedExample
+from gen_msa.training.model_parts import find_model_parts
 
 VERSION = "1.16.0"
 
@@ -88,7 +88,9 @@ def shown(rows: list[TokenizedExample], prepared: PreparedRun) -> Any:
     decode = prepared.example_tokenizer.layout.tokenizer.decode
     table = [
         {
-            "prompt": prepared.example_tokenizer.layout.render_prompt(r.example.question.request.chat).text,
+            "prompt": prepared.example_tokenizer.layout.render_prompt(
+                r.example.question.request.chat
+            ).text,
             "completion": decode(list(r.ids[r.prompt_length :])),
             "images": [p.path for p in r.expander_row.images] if r.expander_row else [],
             "length": len(r.ids),
@@ -112,7 +114,13 @@ def adapter(model: Any, recipe: FinetuneRecipe) -> Any:
 
 
 def arguments(
-    recipe: FinetuneRecipe, folder: str, rows: int, prepared: PreparedRun, *, laps: int, own: dict[str, Any]
+    recipe: FinetuneRecipe,
+    folder: str,
+    rows: int,
+    prepared: PreparedRun,
+    *,
+    laps: int,
+    own: dict[str, Any],
 ) -> Any:
     """Settings like the recipe's: as many updates an epoch, nothing saved or judged."""
     from trl import SFTConfig

@@ -90,9 +90,9 @@ def _words(folder: Path, *, small: bool) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from gen_msa.builtin import convert
+    from gen_msa.builtin import assembly
 
-    model, tokenizer = convert.load_gguf(builtin.weights_files()[0])
+    model, tokenizer = assembly.load_gguf(builtin.weights_files()[0])
     if small:
         torch.manual_seed(0)
         told = model.config.to_dict() | {

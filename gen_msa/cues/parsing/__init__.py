@@ -7,19 +7,19 @@ What the syntax cue is made of, in parts that are of use alone. Knows nothing of
     candidates(posts)                   # aspects for readers too weak to list them
 """
 
-from gen_msa.cues.parsing.proposing import aspect_candidates
+from gen_msa.cues.parsing.aspect_candidates import aspect_candidates
+from gen_msa.cues.parsing.linearize import FORMS, parse_triples
 from gen_msa.cues.parsing.pruning import AspectSubtree, PruningRules, predicate_subtree, prune
 from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse
-from gen_msa.cues.parsing.wording import FORMS, parse_triples
 
 __all__ = [
     "FORMS",
     "AspectSubtree",
-    "PruningRules",
     "DependencyTree",
+    "PruningRules",
     "aspect_candidates",
-    "tree_from_parse",
+    "parse_triples",
     "predicate_subtree",
     "prune",
-    "parse_triples",
+    "tree_from_parse",
 ]

@@ -15,13 +15,117 @@ Aspects whose spans overlap ("battery", "battery life") are not rivals.
     kept = prune(tree, [(1, 2), (6, 7)], Pruning(k=2))      # one `Kept` an aspect
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from gen_msa.cues.parsing import words
-from gen_msa.cues.parsing.sharing import TokenSpan, assign_nearest_tokens, propagate_codes
+from gen_msa.cues.parsing import lexicon
 from gen_msa.cues.parsing.tree import DependencyTree
+
+# Which aspect a word stands nearest to: one walk over the tree from all aspects at once.
+
+TokenSpan = tuple[int, int]
+"""Tokens `[first, last)`."""
+
+
+def assign_nearest_tokens(
+    tree: DependencyTree,
+    spans: Sequence[TokenSpan],
+    word_classes: list[int],
+    k: int,
+    *,
+    rival_cut: bool,
+) -> list[dict[int, int]]:
+    """For each span its tokens within `k` with their keys, without small and rivals' words.
+
+    A key is 2 x the distance, plus 1 when the span does not govern the token. `weights` are those
+    of `words.weight`; the span's own words are there whatever they weigh.
+    """
+    if not rival_cut or len(spans) < 2:
+        return [_token_shares(tree, [span], word_classes, k)[0] for span in spans]
+    ordered_spans = sorted(spans)
+    if all(a[1] <= b[0] for a, b in pairwise(ordered_spans)):
+        rank_by_span = {span: rank for rank, span in enumerate(ordered_spans)}
+        shares = _token_shares(tree, ordered_spans, word_classes, k)
+        return [shares[rank_by_span[span]] for span in spans]
+    return [_share_without_overlaps(tree, span, ordered_spans, word_classes, k) for span in spans]
+
+
+def _share_without_overlaps(
+    tree: DependencyTree,
+    span: TokenSpan,
+    ordered_spans: list[TokenSpan],
+    word_classes: list[int],
+    k: int,
+) -> dict[int, int]:
+    """The share of one span among those it does not overlap."""
+    first, last = span
+    other_spans = [(a, b) for a, b in ordered_spans if not (first < b and a < last)]
+    rank = bisect_left(other_spans, span)
+    other_spans.insert(rank, span)
+    return _token_shares(tree, other_spans, word_classes, k)[rank]
+
+
+def _token_shares(
+    tree: DependencyTree, ordered_spans: list[TokenSpan], word_classes: list[int], k: int
+) -> list[dict[int, int]]:
+    """The tokens within `k` of spans in order, each for the nearest; small words for none."""
+    n = len(ordered_spans)
+    heads, children = tree.heads, tree.children
+    rank_by_token = {t: rank for rank in range(n - 1, -1, -1) for t in range(*ordered_spans[rank])}
+    shares: list[dict[int, int]] = [{} for _ in ordered_spans]
+    for t, code in propagate_codes(tree, rank_by_token.copy(), k, n).items():
+        if code < n or not word_classes[t]:
+            shares[code % n][t] = code // n
+    if n == 1:
+        return shares
+    for share, (first, last) in zip(shares, ordered_spans, strict=True):
+        for t in range(first, last):  # one edge away nothing is cut but a rival's own words
+            for c in children[t]:
+                if c not in rank_by_token and not word_classes[c]:
+                    share[c] = 2
+            h = heads[t]
+            if h >= 0 and h not in rank_by_token and not word_classes[h]:
+                share.setdefault(h, 3)
+    return shares
+
+
+def propagate_codes(tree: DependencyTree, codes: dict[int, int], k: int, n: int) -> dict[int, int]:
+    """Spread the codes of some tokens to all within `k` edges; the least code wins.
+
+    A code is `key * n + rank`: rank tells `n` spans apart, and key is 2 x distance, plus 1 once
+    the way has gone upwards. So the nearest span wins, then the one that governs, then the first.
+    """
+    heads, children = tree.heads, tree.children
+    step = 2 * n
+    ring = list(codes)
+    for _ in range(k):
+        outer: list[int] = []
+        for i in ring:
+            code = codes[i] + step
+            for c in children[i]:
+                existing = codes.get(c)
+                if existing is None:
+                    codes[c] = code
+                    outer.append(c)
+                elif code < existing:
+                    codes[c] = code
+            h = heads[i]
+            if h >= 0:
+                if not code // n & 1:
+                    code += n
+                existing = codes.get(h)
+                if existing is None:
+                    codes[h] = code
+                    outer.append(h)
+                elif code < existing:
+                    codes[h] = code
+        if not outer:
+            break
+        ring = outer
+    return codes
 
 
 @dataclass(frozen=True)
@@ -31,7 +135,7 @@ class PruningRules:
     k: int = 2
     """Edges from the aspect; at least 1."""
     rival_cut: bool = True
-    drop: frozenset[str] = words.DROPPED_RELATIONS
+    drop: frozenset[str] = lexicon.DROPPED_RELATIONS
 
 
 class AspectSubtree(NamedTuple):
@@ -44,13 +148,17 @@ class AspectSubtree(NamedTuple):
     """Every token's `words.weight`, shared by all aspects of the post."""
 
 
-def prune(tree: DependencyTree, spans: Sequence[TokenSpan], rules: PruningRules) -> list[AspectSubtree]:
+def prune(
+    tree: DependencyTree, spans: Sequence[TokenSpan], rules: PruningRules
+) -> list[AspectSubtree]:
     """What is kept for each span, in order. A span `(i, i)` holds no token and keeps nothing."""
     word_classes = classify_words(tree, rules.drop)
     negators = _negators(tree, word_classes)
     predicate_tokens = _predicate_tokens(tree)
     subtrees = []
-    token_shares = assign_nearest_tokens(tree, spans, word_classes, rules.k, rival_cut=rules.rival_cut)
+    token_shares = assign_nearest_tokens(
+        tree, spans, word_classes, rules.k, rival_cut=rules.rival_cut
+    )
     for span, distance_keys in zip(spans, token_shares, strict=True):
         _add_governors(tree, span, distance_keys, word_classes, predicate_tokens)
         if negators:
@@ -72,14 +180,18 @@ def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtre
 def classify_words(tree: DependencyTree, drop: frozenset[str]) -> list[int]:
     """Each token's `words.weight`; in a text without junk only dropped relations are looked at."""
     lower, rels = tree.lower, tree.rels
-    if words.may_hold_junk(tree.text, lower):
-        word_classes = [words.word_class(w, r, drop) for w, r in zip(lower, rels, strict=True)]
+    if lexicon.may_hold_junk(tree.text, lower):
+        word_classes = [lexicon.word_class(w, r, drop) for w, r in zip(lower, rels, strict=True)]
         _mark_mention_names(lower, word_classes)
     else:
         word_classes = [0] * len(lower)
         for i, rel in enumerate(rels):
             if rel in drop or (":" in rel and rel.partition(":")[0] in drop):
-                word_classes[i] = words.CONTENT_WORD if words.carries_sentiment(lower[i]) else words.FUNCTION_WORD
+                word_classes[i] = (
+                    lexicon.CONTENT_WORD
+                    if lexicon.carries_sentiment(lower[i])
+                    else lexicon.FUNCTION_WORD
+                )
     if tree.text.count("!") > 1:
         _keep_exclamations(lower, word_classes)
     return word_classes
@@ -89,18 +201,22 @@ def _mark_mention_names(lower: list[str], word_classes: list[int]) -> None:
     """Junk in tokenised tweets: what follows a bare `@` is the name of the mention."""
     for i in range(1, len(lower)):
         if lower[i - 1] == "@":
-            word_classes[i] = words.JUNK_WORD
+            word_classes[i] = lexicon.JUNK_WORD
 
 
 def _keep_exclamations(lower: list[str], word_classes: list[int]) -> None:
     """Keep `!` `!` `!`: a run that the tokeniser took apart."""
     for i in range(1, len(lower)):
         if lower[i] == "!" and lower[i - 1] == "!":
-            word_classes[i - 1] = word_classes[i] = words.CONTENT_WORD
+            word_classes[i - 1] = word_classes[i] = lexicon.CONTENT_WORD
 
 
 def _add_governors(
-    tree: DependencyTree, span: TokenSpan, distance_keys: dict[int, int], word_classes: list[int], predicate_tokens: set[int]
+    tree: DependencyTree,
+    span: TokenSpan,
+    distance_keys: dict[int, int],
+    word_classes: list[int],
+    predicate_tokens: set[int],
 ) -> None:
     """Keep the way up from the span to its main predicate; nothing when there is none."""
     heads, tags = tree.heads, tree.tags
@@ -114,7 +230,7 @@ def _add_governors(
             return
         i = heads[i]
         key += 2
-        if i >= 0 and word_classes[i] != words.JUNK_WORD:
+        if i >= 0 and word_classes[i] != lexicon.JUNK_WORD:
             chain.append((i, key))
 
 
@@ -137,18 +253,22 @@ def _predicate_tokens(tree: DependencyTree) -> set[int]:
     indices = {heads[i] for i, rel in enumerate(rels) if rel == "cop"} if "cop" in rels else set()
     if "" in tree.tags:
         tags = tree.tags
-        indices |= {i for i, r in enumerate(rels) if not tags[i] and r.partition(":")[0] in _CLAUSE_RELATIONS}
+        indices |= {
+            i
+            for i, r in enumerate(rels)
+            if not tags[i] and r.partition(":")[0] in _CLAUSE_RELATIONS
+        }
     return indices
 
 
-_PREDICATE_TAGS = words.word_set("VB VBD VBG VBN VBP VBZ JJ JJR JJS VERB AUX ADJ")
-_CLAUSE_RELATIONS = words.word_set("root ROOT conj ccomp xcomp advcl acl relcl parataxis")
+_PREDICATE_TAGS = lexicon.word_set("VB VBD VBG VBN VBP VBZ JJ JJR JJS VERB AUX ADJ")
+_CLAUSE_RELATIONS = lexicon.word_set("root ROOT conj ccomp xcomp advcl acl relcl parataxis")
 
 
 def _negators(tree: DependencyTree, word_classes: list[int]) -> set[int]:
-    negator_words, rels = words.NEGATORS, tree.rels
+    negator_words, rels = lexicon.NEGATORS, tree.rels
     indices = {i for i, w in enumerate(tree.lower) if w in negator_words or rels[i] == "neg"}
-    return {i for i in indices if word_classes[i] != words.JUNK_WORD} if indices else indices
+    return {i for i in indices if word_classes[i] != lexicon.JUNK_WORD} if indices else indices
 
 
 def _add_negators(tree: DependencyTree, negators: set[int], distance_keys: dict[int, int]) -> None:

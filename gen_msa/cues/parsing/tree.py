@@ -10,7 +10,7 @@ advmod); `lift_content` makes the two agree on which words are heads.
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
-from gen_msa.cues.parsing.words import word_set
+from gen_msa.cues.parsing.lexicon import word_set
 from gen_msa.types import Parse
 
 
@@ -118,7 +118,11 @@ def promote_content_heads(heads: list[int], rels: list[str], lower: list[str]) -
     for i, rel in enumerate(rels):
         if rel in _PROMOTED_RELATIONS:
             h = heads[i]
-            if h >= 0 and h not in promoted and (_PROMOTED_RELATIONS[rel] != "cop" or lower[h] in _BE_FORMS):
+            if (
+                h >= 0
+                and h not in promoted
+                and (_PROMOTED_RELATIONS[rel] != "cop" or lower[h] in _BE_FORMS)
+            ):
                 promoted[h] = i
     if not promoted:
         return

@@ -7,7 +7,7 @@ aside as `Rejected`, and what it writes it reads back equal; a field it has no r
     for row in formats["tombert_tsv"].read(Path("dev.tsv")): ...
 """
 
-from gen_msa.data.formats._locate import locate_aspects
+from gen_msa.data.formats._common import locate_aspects
 from gen_msa.data.formats.base import Format, format_of, formats
 
 __all__ = ["Format", "format_of", "formats", "locate_aspects"]

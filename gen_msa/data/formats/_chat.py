@@ -13,16 +13,132 @@ gold opinion with `raw` (`status=unparsed` unless it is exactly a polarity), its
 `meta["turns"]` and its other keys to `meta`. Knows nothing of how a format writes turns.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from gen_msa.data.formats._rows import GOLD_ANNOTATOR, NumberedLine, image_media, unsupported_field_error, parse_polarity, reject_row
-from gen_msa.data.formats._turns import PLACEHOLDERS, ParsedChat, parse_chat
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    NumberedLine,
+    image_media,
+    parse_polarity,
+    reject_row,
+    unsupported_field_error,
+)
 from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected, Status
+
+# A chat record of any of the usual shapes as turns and pictures.
+
+PLACEHOLDER = "<image>"
+PLACEHOLDERS = (PLACEHOLDER, "<video>", "<audio>")
+"""What trainers that read text with placeholders take for media, wherever it stands."""
+
+_ROLES = {"human": "user", "gpt": "assistant"}
+_PLACEHOLDER_LINE = re.compile(r"\n?<image>\Z|<image>\n?")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    type: str
+    text: str | None = None
+    image: JsonValue = None
+    path: str | None = None
+
+
+class _Turn(BaseModel):
+    """One turn; `from`/`value` are read as `role`/`content`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: str = Field(validation_alias="role", default="")
+    sender: str = Field(validation_alias="from", default="")
+    content: str | list[_Part] | None = None
+    value: str | None = None
+
+
+class _ChatRecord(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    id: str | int | None = None
+    messages: list[_Turn] | None = None
+    conversations: list[_Turn] | None = None
+    image: JsonValue = None
+    images: JsonValue = None
+    gen_msa: str | None = None
+
+
+class ParsedChat(BaseModel):
+    """A chat in plain words."""
+
+    id: str
+    turns: list[tuple[str, str]]
+    """Role (`system`, `user`, `assistant`, or the file's own word) and text."""
+    images: list[str]
+    payload: str | None
+    """What the house wrote beside the chat, as JSON."""
+    extra_keys: dict[str, JsonValue]
+    """Every other key of the record that says something."""
+
+
+def parse_chat(raw: bytes) -> ParsedChat:
+    """A record as turns.
+
+    Raises `ValueError` (pydantic's `ValidationError` is one) when it has no turns, or when its
+    placeholders and pictures do not match.
+    """
+    record = _ChatRecord.model_validate_json(raw)
+    raw_turns = record.messages if record.messages is not None else record.conversations
+    if raw_turns is None:
+        raise ValueError("the record has neither messages nor conversations")
+    record_images = _image_paths(record.image) + _image_paths(record.images)
+    turns: list[tuple[str, str]] = []
+    turn_images: list[str] = []
+    n_placeholders = 0
+    for turn in raw_turns:
+        text, count, paths = _plain_turn(turn)
+        role = turn.role or turn.sender
+        turns.append((_ROLES.get(role, role), text))
+        n_placeholders += count
+        turn_images += paths
+    images = record_images + turn_images
+    if n_placeholders and n_placeholders != len(images):
+        raise ValueError(f"{n_placeholders} places for pictures, but {len(images)} pictures")
+    extra_keys = {k: v for k, v in record.__pydantic_extra__.items() if v is not None}
+    post_id = "" if record.id is None else str(record.id)
+    return ParsedChat(
+        id=post_id, turns=turns, images=images, payload=record.gen_msa, extra_keys=extra_keys
+    )
+
+
+def _plain_turn(turn: _Turn) -> tuple[str, int, list[str]]:
+    """A turn's text, the places for pictures in it, and the pictures it names itself."""
+    content = turn.content if turn.content is not None else turn.value
+    if content is None:
+        raise ValueError("a turn without content")
+    if isinstance(content, str):
+        return _PLACEHOLDER_LINE.sub("", content), content.count(PLACEHOLDER), []
+    image_parts = [p for p in content if p.type.startswith("image")]
+    paths = [path for p in image_parts for path in _image_paths(p.image) + _image_paths(p.path)]
+    return "\n".join(p.text or "" for p in content if p.type == "text"), len(image_parts), paths
+
+
+def _image_paths(value: Any) -> list[str]:
+    """Paths of pictures given as a path, as `{"path": …}`, or as a list of either."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, list):
+        return [path for v in value for path in _image_paths(v)]
+    path = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(path, str) or not path:
+        raise ValueError("a picture that is no path: pictures are read by reference only")
+    return [path]
+
 
 _HINT = "a record needs messages (or conversations) with a user turn, and images as paths"
 
@@ -64,7 +180,9 @@ TurnWriter = Callable[[str, str | None, list[str]], dict[str, Any]]
 """Question, answer and pictures as the turns of a record."""
 
 
-def dump_records(name: str, example: Example, write_turns: TurnWriter, *, placeholders: bool) -> list[dict[str, Any]]:
+def dump_records(
+    name: str, example: Example, write_turns: TurnWriter, *, placeholders: bool
+) -> list[dict[str, Any]]:
     """The records of an example, each with `id` and `gen_msa`.
 
     Raises `UserError` for media other than pictures and, where pictures are shown by
@@ -73,17 +191,24 @@ def dump_records(name: str, example: Example, write_turns: TurnWriter, *, placeh
     post = example.post
     if any(m.kind != "image" for m in post.media):
         raise unsupported_field_error(name, example, "post.media", "pictures only")
-    opinion_records = [OpinionRecord(post=post, opinion=o, part=i) for i, o in enumerate(example.opinions)]
+    opinion_records = [
+        OpinionRecord(post=post, opinion=o, part=i) for i, o in enumerate(example.opinions)
+    ]
     covered_aspects = {o.aspect for o in example.opinions}
     uncovered_aspects: list[Aspect | None] = [a for a in post.aspects if a not in covered_aspects]
     if not opinion_records and not uncovered_aspects:
         uncovered_aspects = [None]
-    opinion_records += [OpinionRecord(post=post, aspect=a, part=len(opinion_records) + i) for i, a in enumerate(uncovered_aspects)]
+    opinion_records += [
+        OpinionRecord(post=post, aspect=a, part=len(opinion_records) + i)
+        for i, a in enumerate(uncovered_aspects)
+    ]
     records = []
     for opinion_record in opinion_records:
         if placeholders:
             _refuse_placeholders(name, example, opinion_record)
-        turns = write_turns(opinion_record.question, opinion_record.answer, [m.path for m in post.media])
+        turns = write_turns(
+            opinion_record.question, opinion_record.answer, [m.path for m in post.media]
+        )
         record_id = post.id if len(opinion_records) == 1 else f"{post.id}#{opinion_record.part + 1}"
         records.append({"id": record_id, **turns, "gen_msa": opinion_record.model_dump_json()})
     return records
@@ -92,17 +217,28 @@ def dump_records(name: str, example: Example, write_turns: TurnWriter, *, placeh
 def _refuse_placeholders(name: str, example: Example, opinion_record: OpinionRecord) -> None:
     for placeholder in PLACEHOLDERS:
         if placeholder in opinion_record.question:
-            raise unsupported_field_error(name, example, "post.text", f"{placeholder} would be read as media")
+            raise unsupported_field_error(
+                name, example, "post.text", f"{placeholder} would be read as media"
+            )
         if placeholder in (opinion_record.answer or ""):
-            raise unsupported_field_error(name, example, "opinions", f"{placeholder} would be read as media")
+            raise unsupported_field_error(
+                name, example, "opinions", f"{placeholder} would be read as media"
+            )
 
 
-def parse_chat_records(path: Path, items: Iterable[NumberedLine | Rejected]) -> Iterator[Example | Rejected]:
+def parse_chat_records(
+    path: Path, items: Iterable[NumberedLine | Rejected]
+) -> Iterator[Example | Rejected]:
     """Records as examples; those of one post are joined, whatever became of the others."""
     pending: list[OpinionRecord] = []
     for item in items:
         row = item if isinstance(item, Rejected) else _parse_record(path, *item)
-        if isinstance(row, OpinionRecord) and pending and row.part > pending[-1].part and row.post == pending[0].post:
+        if (
+            isinstance(row, OpinionRecord)
+            and pending
+            and row.part > pending[-1].part
+            and row.post == pending[0].post
+        ):
             pending.append(row)
             continue
         if not isinstance(row, Rejected) and pending:
@@ -117,7 +253,10 @@ def parse_chat_records(path: Path, items: Iterable[NumberedLine | Rejected]) -> 
 
 
 def _join_records(opinion_records: list[OpinionRecord]) -> Example:
-    return Example(post=opinion_records[0].post, opinions=tuple(p.opinion for p in opinion_records if p.opinion))
+    return Example(
+        post=opinion_records[0].post,
+        opinions=tuple(p.opinion for p in opinion_records if p.opinion),
+    )
 
 
 def _parse_record(path: Path, number: int, raw: bytes) -> OpinionRecord | Example | Rejected:
@@ -125,7 +264,11 @@ def _parse_record(path: Path, number: int, raw: bytes) -> OpinionRecord | Exampl
         if len(raw) > MAX_LINE_BYTES:
             raise ValueError(f"record of {len(raw)} bytes is over the limit of {MAX_LINE_BYTES}")
         chat = parse_chat(raw)
-        return _foreign_example(chat, f"{path.stem}-{number}") if chat.payload is None else _native_record(chat, chat.payload)
+        return (
+            _foreign_example(chat, f"{path.stem}-{number}")
+            if chat.payload is None
+            else _native_record(chat, chat.payload)
+        )
     except ValueError as e:
         reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
         return reject_row(path, number, reason, raw, _HINT)
@@ -139,7 +282,9 @@ def _native_record(chat: ParsedChat, text: str) -> OpinionRecord:
     if chat.turns != expected_turns or chat.images != [m.path for m in opinion_record.post.media]:
         raise ValueError("the chat and its field gen_msa differ: drop the field to read the chat")
     if chat.extra_keys:
-        raise ValueError(f"{next(iter(chat.extra_keys))!r} stands beside gen_msa: drop one of the two")
+        raise ValueError(
+            f"{next(iter(chat.extra_keys))!r} stands beside gen_msa: drop one of the two"
+        )
     return opinion_record
 
 

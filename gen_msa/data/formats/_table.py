@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from gen_msa.data.formats._rows import NumberedLine, reject_row
+from gen_msa.data.formats._common import NumberedLine, reject_row
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Rejected
@@ -44,7 +44,9 @@ def record_bytes(cells: Iterable[object], path: Path) -> bytes:
     return out.getvalue().encode()
 
 
-def iter_table_records(file: IO[bytes], path: Path, required: Sequence[str]) -> Iterator[TableRecord | Rejected]:
+def iter_table_records(
+    file: IO[bytes], path: Path, required: Sequence[str]
+) -> Iterator[TableRecord | Rejected]:
     """Every record below the header of an open file; `path` tells its delimiter and its name.
 
     Raises `UserError` when the header lacks a column of `need` or names one twice.
@@ -68,10 +70,14 @@ def _columns(path: Path, header: list[str], required: Sequence[str]) -> list[str
     for name in required:
         if name not in columns:
             suggestion = did_you_mean(name, columns)
-            raise UserError(f"{path} has no column {name!r}", hint=f"{suggestion}; or say --format NAME")
+            raise UserError(
+                f"{path} has no column {name!r}", hint=f"{suggestion}; or say --format NAME"
+            )
     duplicates = sorted({c for c in columns if columns.count(c) > 1})
     if duplicates:
-        raise UserError(f"{path} has two columns named {duplicates[0]!r}", hint="rename one of them")
+        raise UserError(
+            f"{path} has two columns named {duplicates[0]!r}", hint="rename one of them"
+        )
     return columns
 
 
@@ -109,7 +115,9 @@ class _RecordReader:
         return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), _HINT)
 
     def _parse_cells(self) -> list[str] | Rejected:
-        reader = csv.reader(self._iter_text_lines(), delimiter=delimiter_of(self._path), strict=True)
+        reader = csv.reader(
+            self._iter_text_lines(), delimiter=delimiter_of(self._path), strict=True
+        )
         try:
             return next(reader)
         except (csv.Error, UnicodeDecodeError, _RecordTooLong) as e:
@@ -125,7 +133,9 @@ class _RecordReader:
             self._current_lines.append(line)
             size += len(line[1])
             if size > MAX_LINE_BYTES:
-                raise _RecordTooLong(f"record over the limit of {MAX_LINE_BYTES} bytes: is a quote not closed?")
+                raise _RecordTooLong(
+                    f"record over the limit of {MAX_LINE_BYTES} bytes: is a quote not closed?"
+                )
             yield line[1].decode()
 
     def _next_line(self) -> NumberedLine | Rejected | None:

@@ -13,7 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from gen_msa.data.formats._rows import GOLD_ANNOTATOR, gold_opinion, image_media, unsupported_field_error, reject_row
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    gold_opinion,
+    image_media,
+    reject_row,
+    unsupported_field_error,
+)
 from gen_msa.types import Aspect, Example, Polarity, Post, Rejected
 
 TARGET_MARKER = "$T$"
@@ -53,7 +59,9 @@ def parse_marked_row(
     text_before, _, text_after = marked.strip().partition(TARGET_MARKER)
     term = term.strip()
     aspect = Aspect(term=term, start=len(text_before))
-    return TwitterRow(line, id, text_before + term + text_after, aspect, polarity, image.strip(), raw)
+    return TwitterRow(
+        line, id, text_before + term + text_after, aspect, polarity, image.strip(), raw
+    )
 
 
 def join_posts(
@@ -89,7 +97,9 @@ def _build_post(path: Path, rows: list[TwitterRow], number: int) -> Iterator[Exa
     for row in rows:
         if row not in unambiguous:
             reason = f"{row.aspect.term!r} at {row.aspect.start} comes with different labels"
-            yield reject_row(path, row.line, f"opinions.polarity: {reason}", row.raw, "keep one row")
+            yield reject_row(
+                path, row.line, f"opinions.polarity: {reason}", row.raw, "keep one row"
+            )
     if unambiguous:
         _, text, image = rows[0].post_key
         yield Example(
@@ -121,10 +131,14 @@ def marked_rows(name: str, example: Example) -> Iterator[tuple[str, str, Polarit
                 name, example, "post.aspects", f"{aspect.term!r} has no place in the text"
             )
         if polarity is None:
-            raise unsupported_field_error(name, example, "opinions", f"{aspect.term!r} has no gold label")
+            raise unsupported_field_error(
+                name, example, "opinions", f"{aspect.term!r} has no gold label"
+            )
         if any(c in f"{post.text}{post.media[0].path}" for c in "\n\r"):
             raise unsupported_field_error(name, example, "post.text", "a line break")
-        marked = post.text[: aspect.start] + TARGET_MARKER + post.text[aspect.start + len(aspect.term) :]
+        marked = (
+            post.text[: aspect.start] + TARGET_MARKER + post.text[aspect.start + len(aspect.term) :]
+        )
         yield marked, aspect.term, polarity, post.media[0].path
 
 

@@ -46,5 +46,7 @@ def format_of(path: Path, name: str | None = None) -> Format:
     by_suffix = {s: n for n in formats.names() for s in formats[n].suffixes}
     if path.suffix not in by_suffix:
         suggestion = did_you_mean(path.suffix, by_suffix)
-        raise UserError(f"cannot tell the format of {path}", hint=f"say --format NAME; {suggestion}")
+        raise UserError(
+            f"cannot tell the format of {path}", hint=f"say --format NAME; {suggestion}"
+        )
     return formats[by_suffix[path.suffix]]

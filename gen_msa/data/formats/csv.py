@@ -17,16 +17,251 @@ empty string where None means nothing was said.
 """
 
 import io
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.data.formats._cells import COLUMNS, rows_from_example
-from gen_msa.data.formats._joined import PostJoiner
-from gen_msa.data.formats._rows import ExampleStream, check_round_trip, unsupported_field_error
-from gen_msa.data.formats._table import record_bytes, iter_table_records
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    ExampleStream,
+    check_round_trip,
+    image_media,
+    parse_polarity,
+    reject_row,
+    unsupported_field_error,
+)
+from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write
-from gen_msa.types import Example
+from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
+from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
+
+# One row of a table: what its cells say about one aspect of a post, and the cells for an example.
+
+_PROBS = {f"p_{p}": p for p in Polarity}
+_OPINION_COLUMNS = ("polarity", "score", *_PROBS, "explanation", "raw", "status", "evidence", "how")
+COLUMNS = ("id", "text", "images", "aspect", "start", "given", "by", *_OPINION_COLUMNS, "meta")
+_KNOWN_COLUMNS = {*COLUMNS, "image"}
+
+_META = TypeAdapter(dict[str, JsonValue])
+_EVIDENCE = TypeAdapter(tuple[Evidence, ...])
+_PROVENANCE = TypeAdapter(dict[str, str])
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class CsvRow:
+    """What one row says. `searched` means that the aspect's place is still to be found."""
+
+    id: str
+    text: str
+    images: tuple[str, ...]
+    aspect: Aspect
+    listed: bool
+    """The post lists the aspect; else only the opinion names it."""
+    needs_search: bool
+    opinion: Opinion | None
+    meta: dict[str, JsonValue] = field(default_factory=dict)
+
+    def with_aspect(self, aspect: Aspect) -> "CsvRow":
+        """The row with the place of its aspect found."""
+        opinion = self.opinion and self.opinion.model_copy(update={"aspect": aspect})
+        values = (self.id, self.text, self.images, aspect, self.listed)
+        return CsvRow(*values, needs_search=False, opinion=opinion, meta=self.meta)
+
+
+def parse_row(cells: dict[str, str]) -> CsvRow:
+    """The cells of a row, by column.
+
+    Raises `ValueError` (pydantic's `ValidationError` is one) saying which cell is wrong.
+    """
+    text = cells["text"]
+    term, start = cells.get("aspect", ""), cells.get("start", "")
+    aspect = Aspect(term=term, start=_parse_int("start", start) if start else None)
+    if aspect.start is not None and not text.startswith(term, aspect.start):
+        raise ValueError(f"post.aspects: {term!r} is not at {aspect.start} in the text")
+    listed_cell = cells.get("given", "")
+    if listed_cell not in ("", "yes", "no"):
+        raise ValueError(f"given: {listed_cell!r} is neither yes nor no")
+    paths = f"{cells.get('image', '')}\n{cells.get('images', '')}".split("\n")
+    return CsvRow(
+        id=cells.get("id", ""),
+        text=text,
+        images=tuple(p for p in paths if p),
+        aspect=aspect,
+        listed=listed_cell == "yes" if listed_cell else bool(term),
+        needs_search=bool(term) and "start" not in cells,
+        opinion=_parse_opinion(cells, aspect),
+        meta=_parse_meta(cells),
+    )
+
+
+def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
+    values = {name: cells[name] for name in _OPINION_COLUMNS if cells.get(name)}
+    if not values and not cells.get("by"):
+        return None
+    polarity_text = values.get("polarity", "")
+    if polarity_text and parse_polarity(polarity_text) is None:
+        raise ValueError(f"opinions.polarity: {polarity_text!r} is none of {', '.join(Polarity)}")
+    if not math.isfinite(float(values.get("score", "0"))):
+        raise ValueError("opinions.score: not a finite number")
+    return Opinion(
+        annotator=cells.get("by") or GOLD_ANNOTATOR,
+        aspect=aspect,
+        polarity=parse_polarity(polarity_text),
+        score=float(values["score"]) if "score" in values else None,
+        probs={p: float(values[c]) for c, p in _PROBS.items() if c in values} or None,
+        explanation=values.get("explanation"),
+        evidence=_EVIDENCE.validate_json(values.get("evidence", "[]")),
+        raw=values.get("raw"),
+        status=Status(values.get("status", Status.OK)),
+        provenance=_PROVENANCE.validate_json(values.get("how", "{}")),
+    )
+
+
+def _parse_meta(cells: dict[str, str]) -> dict[str, JsonValue]:
+    explicit_meta = _META.validate_json(cells.get("meta") or "{}")
+    extra_columns: dict[str, JsonValue] = {
+        c: v for c, v in cells.items() if c not in _KNOWN_COLUMNS and v
+    }
+    duplicates = sorted(set(explicit_meta) & set(extra_columns))
+    if duplicates:
+        raise ValueError(f"post.meta: {duplicates[0]!r} stands both in its column and in meta")
+    return explicit_meta | extra_columns
+
+
+def _parse_int(name: str, cell: str) -> int:
+    if not (cell.isascii() and cell.isdigit()):
+        raise ValueError(f"{name}: {cell!r} is not a whole number")
+    return int(cell)
+
+
+def rows_from_example(example: Example) -> Iterator[list[Cell]]:
+    """The rows of a post in the order of `COLUMNS`; one with an empty aspect when it has none.
+
+    Raises `UserError` for media other than pictures; other misfits show when rows are read back.
+    """
+    post = example.post
+    if any(m.kind != "image" for m in post.media):
+        raise unsupported_field_error("csv", example, "post.media", "pictures only")
+    images = "\n".join(m.path for m in post.media)
+    meta = json.dumps(post.meta, ensure_ascii=False) if post.meta else None
+    for aspect, opinion in _aspect_opinion_pairs(example) or [(Aspect(term=""), None)]:
+        listed = aspect in post.aspects
+        listed_cell = None if listed == bool(aspect.term) else "yes" if listed else "no"
+        head = [post.id, post.text, images, aspect.term, aspect.start, listed_cell]
+        yield [*head, *_opinion_cells(opinion), meta]
+
+
+def _aspect_opinion_pairs(example: Example) -> list[tuple[Aspect, Opinion | None]]:
+    """Each opinion with its aspect; bare aspects where the order of the post's needs them."""
+    remaining_aspects = list(example.post.aspects)
+    pairs: list[tuple[Aspect, Opinion | None]] = []
+    for opinion in example.opinions:
+        if opinion.aspect in remaining_aspects:
+            at = remaining_aspects.index(opinion.aspect)
+            pairs += [(a, None) for a in remaining_aspects[:at]]
+            del remaining_aspects[: at + 1]
+        pairs.append((opinion.aspect, opinion))
+    return pairs + [(a, None) for a in remaining_aspects]
+
+
+def _opinion_cells(opinion: Opinion | None) -> list[Cell]:
+    if opinion is None:
+        return [None] * (1 + len(_OPINION_COLUMNS))
+    probs = opinion.probs or {}
+    status = None if opinion.status is Status.OK else opinion.status.value
+    evidence = _EVIDENCE.dump_json(opinion.evidence).decode() if opinion.evidence else None
+    provenance = json.dumps(opinion.provenance, ensure_ascii=False) if opinion.provenance else None
+    head = [opinion.annotator, opinion.polarity and opinion.polarity.value, opinion.score]
+    tail = [opinion.explanation, opinion.raw, status, evidence, provenance]
+    return [*head, *(probs.get(p) for p in Polarity), *tail]
+
+
+# Adjacent rows of a table made into one post each; a row that does not fit is set aside alone.
+
+_HINT = "set the cell right; the docstring of gen_msa.data.formats.csv describes every column"
+
+
+class PostJoiner:
+    """Posts from rows. `Rejected` rows come as soon as they are met, a post after its last row."""
+
+    def __init__(self, path: Path, records: Iterable[TableRecord | Rejected]) -> None:
+        self._path = path
+        self._records = records
+        self._rows: list[CsvRow] = []
+        self._id = ""
+        self._next_offsets: dict[tuple[str, str], int] = {}
+        """Where the next mention of a term may begin, for each reader and term."""
+
+    def __iter__(self) -> Iterator[Example | Rejected]:
+        for record in self._records:
+            if isinstance(record, Rejected):
+                yield record
+                continue
+            try:
+                row = parse_row(record.cells)
+                if self._rows and not self._is_same_post(row):
+                    yield self._flush_post()
+                self._append_row(row, record.line)
+            except ValueError as e:
+                reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
+                yield reject_row(self._path, record.line, reason, record.raw.rstrip(b"\r\n"), _HINT)
+        if self._rows:
+            yield self._flush_post()
+
+    def _is_same_post(self, row: CsvRow) -> bool:
+        first = self._rows[0]
+        if row.id or first.id:
+            return row.id == first.id
+        same_content = (row.text, row.images) == (first.text, first.images)
+        return same_content and bool(row.aspect.term) and bool(first.aspect.term)
+
+    def _append_row(self, row: CsvRow, line: int) -> None:
+        if not self._rows:
+            self._id = row.id or f"{self._path.stem}-{line}"
+            self._next_offsets = {}
+        elif row.text != self._rows[0].text:
+            raise ValueError(f"post.text: another text under the same id {row.id!r}")
+        elif row.images != self._rows[0].images:
+            raise ValueError(f"post.media: other pictures under the same id {row.id!r}")
+        self._rows.append(
+            row.with_aspect(self._locate_next_mention(row)) if row.needs_search else row
+        )
+
+    def _locate_next_mention(self, row: CsvRow) -> Aspect:
+        """The aspect at its next mention, counted for each reader on its own."""
+        term = row.aspect.term
+        key = (row.opinion.annotator if row.opinion else "", term)
+        begin = self._next_offsets.get(key, 0)
+        at = row.text.find(term, begin)
+        if at < 0 and begin:
+            raise ValueError(f"post.aspects: {term!r} is listed more often than it is mentioned")
+        self._next_offsets[key] = at + len(term) if at >= 0 else len(row.text) + 1
+        return Aspect(term=term, start=at if at >= 0 else None)
+
+    def _flush_post(self) -> Example:
+        rows, self._rows = self._rows, []
+        post = Post(
+            id=self._id,
+            text=rows[0].text,
+            media=image_media(rows[0].images),
+            aspects=tuple(dict.fromkeys(r.aspect for r in rows if r.listed)),
+            meta=_merge_meta(rows),
+        )
+        return Example(post=post, opinions=tuple(r.opinion for r in rows if r.opinion))
+
+
+def _merge_meta(rows: list[CsvRow]) -> dict[str, JsonValue]:
+    merged: dict[str, JsonValue] = {}
+    for key in dict.fromkeys(k for r in rows for k in r.meta):
+        values = [r.meta.get(key) for r in rows]
+        merged[key] = values[0] if all(v == values[0] for v in values) else values
+    return merged
 
 
 @formats.register
@@ -48,7 +283,9 @@ class Csv:
         def dump(example: Example, number: int) -> list[bytes]:
             rows = [record_bytes(cells, path) for cells in rows_from_example(example)]
             if max(map(len, rows)) > MAX_LINE_BYTES:
-                raise unsupported_field_error("csv", example, "the length", f"a row is over {MAX_LINE_BYTES} bytes")
+                raise unsupported_field_error(
+                    "csv", example, "the length", f"a row is over {MAX_LINE_BYTES} bytes"
+                )
             return rows
 
         def parse(rows: list[bytes], number: int) -> ExampleStream:

@@ -16,9 +16,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import parse_records, iter_records, write_array
-from gen_msa.data.formats._rows import GOLD_ANNOTATOR, NumberedLine, ExampleStream, check_round_trip, gold_opinion, image_media, unsupported_field_error
-from gen_msa.data.formats._words import WordSpan, aspect_from_span, word_span, starts_of
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    ExampleStream,
+    NumberedLine,
+    check_round_trip,
+    gold_opinion,
+    image_media,
+    unsupported_field_error,
+)
+from gen_msa.data.formats._json_stream import iter_records, parse_records, write_array
+from gen_msa.data.formats._word_spans import WordSpan, aspect_from_span, starts_of, word_span
 from gen_msa.data.formats.base import formats
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
 
@@ -47,7 +55,9 @@ class _Record(BaseModel):
         if any(o.get("term") for o in self.opinions):
             raise ValueError("opinions: this reader knows no opinion words")
         starts = starts_of(self.words)
-        labelled_aspects = [(aspect_from_span(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects]
+        labelled_aspects = [
+            (aspect_from_span(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects
+        ]
         tags = {k: v for k in _TAGS if (v := getattr(self, k)) is not None}
         post = Post(
             id=self.id or _default_id(self.image_id, number),
@@ -72,7 +82,9 @@ class JointJson:
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One record a post. Raises `UserError` naming a field without room."""
-        groups = check_round_trip("joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n)))
+        groups = check_round_trip(
+            "joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n))
+        )
         write_array(path, groups)
 
 
@@ -90,7 +102,9 @@ def _parse(path: Path, items: Iterable[NumberedLine | Rejected]) -> ExampleStrea
 def _dump(example: Example, number: int) -> list[bytes]:
     post = example.post
     if len(post.media) != 1:
-        raise unsupported_field_error("joint_json", example, "post.media", "exactly one picture a post")
+        raise unsupported_field_error(
+            "joint_json", example, "post.media", "exactly one picture a post"
+        )
     words = post.text.split(" ") if post.text else []
     image = post.media[0].path
     record: dict[str, Any] = {"words": words, "image_id": image, "aspects": []}

@@ -14,10 +14,16 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
-from gen_msa.data.formats._own import SimpleRow
-from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, unsupported_field_error, reject_row
+from gen_msa.data.formats._common import (
+    ExampleStream,
+    NumberedLine,
+    check_round_trip,
+    reject_row,
+    unsupported_field_error,
+)
+from gen_msa.data.formats._simple import SimpleRow
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE_BYTES, read_lines, format_validation_error, atomic_write
+from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
 from gen_msa.types import Example, Rejected
 
 _BOM = b"\xef\xbb\xbf"
@@ -30,7 +36,8 @@ def _row_kind(row: object) -> str:
 
 _EXAMPLE_OR_ROW: TypeAdapter[Example | SimpleRow] = TypeAdapter(
     Annotated[
-        Annotated[Example, Tag("example")] | Annotated[SimpleRow, Tag("row")], Discriminator(_row_kind)
+        Annotated[Example, Tag("example")] | Annotated[SimpleRow, Tag("row")],
+        Discriminator(_row_kind),
     ]
 )
 
@@ -49,14 +56,18 @@ class Jsonl:
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One example a line. Raises `UserError` for a line that would be too long to read."""
         with atomic_write(path) as f:
-            for records in check_round_trip("jsonl", examples, _dump, lambda r, n: _parse_back(path, r)):
+            for records in check_round_trip(
+                "jsonl", examples, _dump, lambda r, n: _parse_back(path, r)
+            ):
                 f.writelines(r + b"\n" for r in records)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
     line = example.model_dump_json().encode()
     if len(line) > MAX_LINE_BYTES:
-        raise unsupported_field_error("jsonl", example, "the length", f"{len(line)} bytes, over {MAX_LINE_BYTES}")
+        raise unsupported_field_error(
+            "jsonl", example, "the length", f"{len(line)} bytes, over {MAX_LINE_BYTES}"
+        )
     return [line]
 
 

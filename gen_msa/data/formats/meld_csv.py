@@ -16,10 +16,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gen_msa.data.formats._rows import GOLD_ANNOTATOR, ExampleStream, check_round_trip, gold_opinion, unsupported_field_error, parse_polarity, reject_row
-from gen_msa.data.formats._table import TableRecord, record_bytes, iter_table_records
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    ExampleStream,
+    check_round_trip,
+    gold_opinion,
+    parse_polarity,
+    reject_row,
+    unsupported_field_error,
+)
+from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error, atomic_write
+from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import OVERALL_ASPECT, Example, Post, Rejected
 
 _COLUMNS = (
@@ -49,11 +57,16 @@ class MeldCsv:
         def dump(example: Example, number: int) -> list[bytes]:
             row = record_bytes(_cells(example), path)
             if len(row) > MAX_LINE_BYTES:
-                raise unsupported_field_error("meld_csv", example, "post.text", f"a row is over {MAX_LINE_BYTES} bytes")
+                raise unsupported_field_error(
+                    "meld_csv", example, "post.text", f"a row is over {MAX_LINE_BYTES} bytes"
+                )
             return [row]
 
         def parse_back(rows: list[bytes], number: int) -> ExampleStream:
-            return _parse(path, iter_table_records(io.BytesIO(header + b"".join(rows)), path, _REQUIRED_COLUMNS))
+            return _parse(
+                path,
+                iter_table_records(io.BytesIO(header + b"".join(rows)), path, _REQUIRED_COLUMNS),
+            )
 
         with atomic_write(path) as f:
             f.write(header)
@@ -87,7 +100,8 @@ def _example(path: Path, cells: dict[str, str]) -> Example:
     )
     provenance = {"emotion": emotion} if emotion else {}
     return Example(
-        post=post, opinions=(gold_opinion(OVERALL_ASPECT, polarity).model_copy(update={"how": provenance}),)
+        post=post,
+        opinions=(gold_opinion(OVERALL_ASPECT, polarity).model_copy(update={"how": provenance}),),
     )
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import iter_records
 from gen_msa.data.formats._chat import dump_records, parse_chat_records
-from gen_msa.data.formats._rows import ExampleStream, check_round_trip
+from gen_msa.data.formats._common import ExampleStream, check_round_trip
+from gen_msa.data.formats._json_stream import iter_records
 from gen_msa.data.formats.base import formats
 from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
@@ -38,7 +38,9 @@ class Messages:
         """One line an opinion. Raises `UserError` naming a field without room."""
         parse_back = lambda r, n: parse_chat_records(path, enumerate(r, 1))  # noqa: E731 -- one line, used once
         with atomic_write(path) as f:
-            for group in check_round_trip("messages", examples, _dump, parse_back, joins_adjacent=True):
+            for group in check_round_trip(
+                "messages", examples, _dump, parse_back, joins_adjacent=True
+            ):
                 f.writelines(record + b"\n" for record in group)
 
 

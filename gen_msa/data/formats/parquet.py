@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from gen_msa.data.formats._own import SimpleRow
-from gen_msa.data.formats._rows import ExampleStream, round_trip_error, reject_row
+from gen_msa.data.formats._common import ExampleStream, reject_row, round_trip_error
+from gen_msa.data.formats._simple import SimpleRow
 from gen_msa.data.formats.base import formats
 from gen_msa.errors import UserError
-from gen_msa.jsonl import format_validation_error, atomic_write
+from gen_msa.jsonl import atomic_write, format_validation_error
 from gen_msa.types import Example, Polarity, Rejected
 
 _BATCH_ROWS = 500
@@ -82,7 +82,11 @@ class Parquet:
                 if isinstance(row, Rejected):
                     yield row
                 else:
-                    yield _simple_example(path, number, row) if is_simple else _example(path, number, row)
+                    yield (
+                        _simple_example(path, number, row)
+                        if is_simple
+                        else _example(path, number, row)
+                    )
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One row an example, `_BATCH` rows a row group."""
@@ -150,7 +154,9 @@ def _example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected
         row["meta"] = from_json(row["meta"] or "{}")
         return Example.model_validate({"post": row, "opinions": opinions})
     except ValidationError as e:
-        return reject_row(path, number, format_validation_error(e), repr(row), "see the columns in the docstring")
+        return reject_row(
+            path, number, format_validation_error(e), repr(row), "see the columns in the docstring"
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         reason = f"a column of another shape than ours: {type(e).__name__}: {e}"
         return reject_row(path, number, reason, repr(row), "rename your own columns")
@@ -159,9 +165,13 @@ def _example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected
 def _simple_example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
     """A row of the user's own. Empty cells say nothing, so that they do not crowd `meta`."""
     try:
-        values = _ANY_ADAPTER.dump_python({k: v for k, v in row.items() if v is not None}, mode="json")
+        values = _ANY_ADAPTER.dump_python(
+            {k: v for k, v in row.items() if v is not None}, mode="json"
+        )
         return SimpleRow.model_validate(values).to_example(f"{path.stem}-{number}")
     except ValidationError as e:
-        return reject_row(path, number, format_validation_error(e), repr(row), "give the row a text")
+        return reject_row(
+            path, number, format_validation_error(e), repr(row), "give the row a text"
+        )
     except ValueError as e:
         return reject_row(path, number, str(e), repr(row), "leave out columns that are not text")

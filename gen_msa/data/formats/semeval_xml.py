@@ -20,9 +20,16 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 from pydantic import ValidationError
 
-from gen_msa.data.formats._rows import GOLD_ANNOTATOR, ExampleStream, check_round_trip, gold_opinion_from_text, unsupported_field_error, reject_row
+from gen_msa.data.formats._common import (
+    GOLD_ANNOTATOR,
+    ExampleStream,
+    check_round_trip,
+    gold_opinion_from_text,
+    reject_row,
+    unsupported_field_error,
+)
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error, atomic_write
+from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
 CATEGORY_ANNOTATOR = "gold_category"
@@ -98,7 +105,11 @@ def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
         categories = [_category(c) for c in sentence.iterfind("aspectCategories/aspectCategory")]
         post_id = sentence.get("id") or f"{path.stem}-{number}"
         post = Post(id=post_id, text=text, aspects=tuple(a for a, _ in terms))
-        labels = tuple(gold_opinion_from_text(a, label_text) for a, label_text in terms if label_text is not None)
+        labels = tuple(
+            gold_opinion_from_text(a, label_text)
+            for a, label_text in terms
+            if label_text is not None
+        )
         return Example(post=post, opinions=(*labels, *categories))
     except ValueError as e:
         reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
@@ -118,7 +129,9 @@ def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
 
 def _category(element: Any) -> Opinion:
     aspect = Aspect(term=element.get("category", ""))
-    return gold_opinion_from_text(aspect, element.get("polarity", "")).model_copy(update={"by": CATEGORY_ANNOTATOR})
+    return gold_opinion_from_text(aspect, element.get("polarity", "")).model_copy(
+        update={"by": CATEGORY_ANNOTATOR}
+    )
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
@@ -129,7 +142,9 @@ def _dump(example: Example, number: int) -> list[bytes]:
     labels = {o.aspect: _label_text(example, o) for o in example.opinions_by(GOLD_ANNOTATOR)}
     for aspect in post.aspects:
         if aspect.start is None or terms is None:
-            raise unsupported_field_error("semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place")
+            raise unsupported_field_error(
+                "semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place"
+            )
         offsets = {"from": str(aspect.start), "to": str(aspect.start + len(aspect.term))}
         label = {"polarity": labels[aspect]} if aspect in labels else {}
         Plain.SubElement(terms, "aspectTerm", {"term": aspect.term, **label, **offsets})
@@ -144,5 +159,7 @@ def _dump(example: Example, number: int) -> list[bytes]:
 def _label_text(example: Example, opinion: Opinion) -> str:
     label_text = opinion.raw if opinion.polarity is None else opinion.polarity.value
     if label_text is None:
-        raise unsupported_field_error("semeval_xml", example, "opinions.polarity", "a gold label without a word")
+        raise unsupported_field_error(
+            "semeval_xml", example, "opinions.polarity", "a gold label without a word"
+        )
     return label_text

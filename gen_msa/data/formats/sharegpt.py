@@ -15,10 +15,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._array import iter_records, write_array
-from gen_msa.data.formats._chat import dump_records, parse_chat_records
-from gen_msa.data.formats._rows import ExampleStream, check_round_trip
-from gen_msa.data.formats._turns import PLACEHOLDER
+from gen_msa.data.formats._chat import PLACEHOLDER, dump_records, parse_chat_records
+from gen_msa.data.formats._common import ExampleStream, check_round_trip
+from gen_msa.data.formats._json_stream import iter_records, write_array
 from gen_msa.data.formats.base import formats
 from gen_msa.types import Example
 
@@ -37,7 +36,11 @@ class Sharegpt:
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """One record an opinion. Raises `UserError` naming a field without room."""
         groups = check_round_trip(
-            "sharegpt", examples, _dump, lambda r, n: parse_chat_records(path, enumerate(r, 1)), joins_adjacent=True
+            "sharegpt",
+            examples,
+            _dump,
+            lambda r, n: parse_chat_records(path, enumerate(r, 1)),
+            joins_adjacent=True,
         )
         write_array(path, groups)
 

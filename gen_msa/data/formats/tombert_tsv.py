@@ -11,10 +11,16 @@ Knows nothing of where the files lie.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, reject_row
-from gen_msa.data.formats._twitter import TwitterRow, explicit_id, marked_rows, join_posts, parse_marked_row
+from gen_msa.data.formats._common import ExampleStream, NumberedLine, check_round_trip, reject_row
+from gen_msa.data.formats._twitter import (
+    TwitterRow,
+    explicit_id,
+    join_posts,
+    marked_rows,
+    parse_marked_row,
+)
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import read_lines, atomic_write
+from gen_msa.jsonl import atomic_write, read_lines
 from gen_msa.types import Example, Polarity, Rejected
 
 _HEADER = b"index\t#1 Label\t#2 ImageID\t#3 String\t#3 String\n"
@@ -40,7 +46,11 @@ class TombertTsv:
         with atomic_write(path) as f:
             f.write(_HEADER)
             groups = check_round_trip(
-                "tombert_tsv", examples, _dump, lambda r, n: _parse_back(path, r, n), joins_adjacent=True
+                "tombert_tsv",
+                examples,
+                _dump,
+                lambda r, n: _parse_back(path, r, n),
+                joins_adjacent=True,
             )
             for group in groups:
                 for record in group:

@@ -13,10 +13,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats._rows import NumberedLine, ExampleStream, check_round_trip, unsupported_field_error, reject_row
-from gen_msa.data.formats._twitter import TARGET_MARKER, TwitterRow, explicit_id, marked_rows, join_posts, parse_marked_row
+from gen_msa.data.formats._common import (
+    ExampleStream,
+    NumberedLine,
+    check_round_trip,
+    reject_row,
+    unsupported_field_error,
+)
+from gen_msa.data.formats._twitter import (
+    TARGET_MARKER,
+    TwitterRow,
+    explicit_id,
+    join_posts,
+    marked_rows,
+    parse_marked_row,
+)
 from gen_msa.data.formats.base import formats
-from gen_msa.jsonl import read_lines, atomic_write
+from gen_msa.jsonl import atomic_write, read_lines
 from gen_msa.types import Example, Polarity, Rejected
 
 _LABELS = {"-1": Polarity.NEGATIVE, "0": Polarity.NEUTRAL, "1": Polarity.POSITIVE}
@@ -40,7 +53,11 @@ class TombertTxt:
         """Four lines an aspect. Raises `UserError` naming a field without room."""
         with atomic_write(path) as f:
             for group in check_round_trip(
-                "tombert_txt", examples, _dump, lambda r, n: _parse_back(path, r, n), joins_adjacent=True
+                "tombert_txt",
+                examples,
+                _dump,
+                lambda r, n: _parse_back(path, r, n),
+                joins_adjacent=True,
             ):
                 f.writelines(group)
 
@@ -48,7 +65,9 @@ class TombertTxt:
 def _dump(example: Example, number: int) -> list[bytes]:
     rows = list(marked_rows("tombert_txt", example))
     if explicit_id(example, number):
-        raise unsupported_field_error("tombert_txt", example, "post.id", "ids are made from picture and number")
+        raise unsupported_field_error(
+            "tombert_txt", example, "post.id", "ids are made from picture and number"
+        )
     return [f"{text}\n{term}\n{_NUMBERS[p]}\n{image}\n".encode() for text, term, p, image in rows]
 
 

@@ -10,9 +10,7 @@ and a results.json on disk gives the same tables again. Knows nothing of metrics
     write_figures(result, Path("figures.csv"))
 """
 
-from gen_msa.report.evaluation.markdown import markdown_table
 from gen_msa.report.evaluation.page import write_evaluation
-from gen_msa.report.evaluation.spreadsheet import write_metrics_csv
-from gen_msa.report.evaluation.terminal import metrics_table
+from gen_msa.report.evaluation.result_tables import markdown_table, metrics_table, write_metrics_csv
 
 __all__ = ["markdown_table", "metrics_table", "write_evaluation", "write_metrics_csv"]

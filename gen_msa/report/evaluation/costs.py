@@ -7,12 +7,37 @@ knows nothing of HTML, and nothing of how cost was measured.
     [c.reader for c in costed(result) if c.frontier]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log10
 
-from gen_msa.report.evaluation.columns import metric_value, headline_definitions
-from gen_msa.report.evaluation.words import MISSING, format_amount, format_with_interval, is_defined
-from gen_msa.results import CostBenchmark, MetricDefinition, SystemResult, EvaluationResult, MetricValue
+from markupsafe import Markup
+
+from gen_msa.report.evaluation.format import (
+    MISSING,
+    format_amount,
+    format_with_interval,
+    headline_definitions,
+    is_defined,
+    metric_value,
+    unit_symbol,
+)
+from gen_msa.report.evaluation.grids import format_tick
+from gen_msa.report.evaluation.svg import (
+    color_class,
+    linear_axis,
+    log_axis,
+    marker_shape,
+    svg_path,
+    svg_text,
+)
+from gen_msa.results import (
+    CostBenchmark,
+    EvaluationResult,
+    MetricDefinition,
+    MetricValue,
+    SystemResult,
+)
 
 COST_COLUMNS = {
     "posts_per_second": "posts a second",
@@ -127,16 +152,190 @@ def _pareto_point(index: int, r: SystemResult, d: MetricDefinition) -> ParetoPoi
     size_text = f"{format_amount(size.value)} MB" if size and size.value is not None else ""
     label = f"{r.name}: {format_amount(rate.value)} posts a second, {format_with_interval(value, d.unit)}"
     label = f"{label}, {size_text}" if size_text else label
-    return ParetoPoint(index, r.name, rate.value, value.value, value.low, value.high, size_text, label)
+    return ParetoPoint(
+        index, r.name, rate.value, value.value, value.low, value.high, size_text, label
+    )
 
 
 def _cost_cell(value: MetricValue | None) -> tuple[str, str]:
     if value is None or value.value is None:
         return MISSING, value.note if value else ""
-    interval = f"{format_amount(value.low)} to {format_amount(value.high)}" if value.low is not None else ""
+    interval = (
+        f"{format_amount(value.low)} to {format_amount(value.high)}"
+        if value.low is not None
+        else ""
+    )
     return format_amount(value.value), interval
 
 
 def _measurement_note(cost: CostBenchmark) -> str:
     text = f"{cost.posts:,} posts a lap, {cost.laps} laps"
     return f"{text} on {cost.machine}" if cost.machine else text
+
+
+# The plot of worth against speed: a point a reader, the frontier as a step line, the rest pale.
+
+WIDTH, HEIGHT = 360, 300
+LEFT, RIGHT, TOP, BOTTOM = 36, 8, 20, 266
+"""Of the field."""
+LETTER_WIDTH, LINE_HEIGHT = 6.2, 12
+"""About the width of a letter of a label, and the height of its line."""
+MAX_LABEL_CHARS = 18
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+@dataclass(frozen=True)
+class PlottedPoint:
+    """A point on paper."""
+
+    point: ParetoPoint
+    x: float
+    y: float
+    top: float
+    """Where its interval ends."""
+    bottom: float
+
+
+@dataclass(frozen=True)
+class LabelPosition:
+    """Where a point's words stand."""
+
+    x: float
+    y: float
+    """Of the first line's foot."""
+    side: str
+    """`start`, `middle` or `end`: what of the words is at x."""
+
+
+def draw_pareto_plot(
+    points: Sequence[ParetoPoint], frontier: Sequence[ParetoPoint], metric: str, unit: str
+) -> Markup:
+    """The plot; `best` are the points of the frontier, slowest first."""
+    x_axis = log_axis(p.rate for p in points)
+    y_axis = linear_axis([v for p in points for v in (p.value, p.low, p.high)])
+
+    def x(rate: float) -> float:
+        return LEFT + 6 + (WIDTH - RIGHT - LEFT - 12) * x_axis.position(log10(rate))
+
+    def y(value: float) -> float:
+        return BOTTOM - (BOTTOM - TOP) * y_axis.position(value)
+
+    plotted = [
+        PlottedPoint(p, x(p.rate), y(p.value), y(_or_value(p.high, p)), y(_or_value(p.low, p)))
+        for p in points
+    ]
+    parts = Markup("")
+    for t in y_axis.ticks:
+        parts += svg_path("grid", f"M{LEFT} {y(t):.4g}H{WIDTH - RIGHT}")
+        parts += svg_text("lb", LEFT - 5, y(t) + 4, format_tick(t, unit))
+    for t in x_axis.ticks:
+        parts += svg_path("grid", f"M{x(10**t):.4g} {TOP}V{BOTTOM}")
+        parts += svg_text("tk", x(10**t), BOTTOM + 15, format_amount(10**t))
+    parts += svg_text("tk", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "posts a second")
+    parts += svg_text("ax", 2, 11, f"{metric}, {unit_symbol(unit)}".rstrip(", "))
+    parts += _frontier_line([(x(p.rate), y(p.value)) for p in frontier])
+    for spot, label in zip(plotted, place_labels(plotted), strict=True):
+        parts += _draw_point(spot, label, pale=spot.point not in frontier)
+    return _svg_frame(parts, f"{metric} against posts a second", points, frontier)
+
+
+def _or_value(limit: float | None, p: ParetoPoint) -> float:
+    return p.value if limit is None else limit
+
+
+def _svg_frame(
+    parts: Markup, title: str, points: Sequence[ParetoPoint], frontier: Sequence[ParetoPoint]
+) -> Markup:
+    description = "; ".join(
+        f"{p.label}{', on the frontier' if p in frontier else ''}" for p in points
+    )
+    return Markup(
+        '<svg class="plot front" viewBox="0 0 {} {}" role="img" '
+        'aria-labelledby="frontier-title frontier-desc"><title id="frontier-title">{}</title>'
+        '<desc id="frontier-desc">{}</desc>{}</svg>'
+    ).format(WIDTH, HEIGHT, title, description, parts)
+
+
+def _frontier_line(corners: Sequence[tuple[float, float]]) -> Markup:
+    """What worth can be had at which speed: level up to a reader's speed, then down."""
+    if not corners:
+        return Markup("")
+    line = f"M{LEFT} {corners[0][1]:.4g}"
+    for (x, _), next_y in zip(corners, [*(y for _, y in corners[1:]), BOTTOM], strict=True):
+        line += f"H{x:.4g}V{next_y:.4g}"
+    return svg_path("step", line)
+
+
+def _draw_point(spot: PlottedPoint, label: LabelPosition, *, pale: bool) -> Markup:
+    p, tone = spot.point, color_class(spot.point.index)
+    parts = Markup("")
+    if p.low is not None and p.high is not None:
+        parts += svg_path(f"wh {tone}", f"M{spot.x:.4g} {spot.top:.4g}V{spot.bottom:.4g}")
+    parts += marker_shape(p.index, spot.x, spot.y)
+    label_y = label.y - LINE_HEIGHT / 2 + 2
+    anchor_y = min(max(label_y, spot.top), spot.bottom)
+    if abs(label_y - anchor_y) > 1.5 * LINE_HEIGHT or abs(label.x - spot.x) > LINE_HEIGHT:
+        anchor_x = label.x + {"start": -2, "middle": 0, "end": 2}[label.side]
+        parts += svg_path("lead", f"M{spot.x:.4g} {anchor_y:.4g}L{anchor_x:.4g} {label_y:.4g}")
+    parts += svg_text(f"pt {label.side}", label.x, label.y, shorten_name(p.name))
+    parts += svg_text(f"pt sz {label.side}", label.x, label.y + LINE_HEIGHT, p.size)
+    kind = "spot pale" if pale else "spot"
+    return Markup('<g class="{}"><title>{}</title>{}</g>').format(kind, p.label, parts)
+
+
+def shorten_name(name: str) -> str:
+    """A name that fits: its beginning and, of paths what tells them apart, its end."""
+    return name if len(name) <= MAX_LABEL_CHARS else f"{name[:5]}…{name[6 - MAX_LABEL_CHARS :]}"
+
+
+def place_labels(plotted: Sequence[PlottedPoint]) -> list[LabelPosition]:
+    """A place for the words of each spot: the nearest one that covers nothing, else the nearest
+    one that covers no other label.
+    """
+    point_boxes, label_boxes = [_point_box(s) for s in plotted], list[Box]()
+    positions = []
+    for spot in plotted:
+        candidates = [(p, label_box(spot, p)) for p in _candidate_positions(spot)]
+        free = [
+            candidate for candidate in candidates if not _overlaps_any(candidate[1], label_boxes)
+        ] or candidates[:1]
+        unobstructed = (
+            candidate for candidate in free if not _overlaps_any(candidate[1], point_boxes)
+        )
+        label, chosen_box = next(unobstructed, free[0])
+        label_boxes.append(chosen_box)
+        positions.append(label)
+    return positions
+
+
+def label_box(spot: PlottedPoint, label: LabelPosition) -> Box:
+    """The room that a label takes."""
+    width = LETTER_WIDTH * max(len(shorten_name(spot.point.name)), len(spot.point.size))
+    left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.side]
+    lines = 2 if spot.point.size else 1
+    return left, label.y - LINE_HEIGHT + 3, left + width, label.y + LINE_HEIGHT * (lines - 1) + 3
+
+
+def _point_box(spot: PlottedPoint) -> Box:
+    return spot.x - 5, min(spot.top, spot.y - 5), spot.x + 5, max(spot.bottom, spot.y + 5)
+
+
+def _candidate_positions(spot: PlottedPoint) -> Iterator[LabelPosition]:
+    """Beside the spot, then ever further up and down, then anywhere; in the field alone."""
+    near_sides = [("start", spot.x + 8), ("end", spot.x - 8), ("middle", spot.x)]
+    baselines = [spot.y + 1 + 6 * n * sign for n in range(48) for sign in (1, -1)]
+    far_sides = [("start", float(x)) for x in range(LEFT, WIDTH, 12)]
+    for sides in (near_sides, sorted(far_sides, key=lambda side: abs(side[1] - spot.x))):
+        for label in (
+            LabelPosition(x, baseline, side) for baseline in baselines for side, x in sides
+        ):
+            left, top, right, bottom = label_box(spot, label)
+            if left >= LEFT and right <= WIDTH and top >= TOP - 6 and bottom <= BOTTOM:
+                yield label
+    yield LabelPosition(WIDTH - RIGHT, TOP + 8, "end")
+
+
+def _overlaps_any(box: Box, boxes: Iterable[Box]) -> bool:
+    return any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in boxes)

@@ -12,11 +12,21 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gen_msa.report.evaluation.columns import significantly_best, metric_value, metric_key, published_value
-from gen_msa.report.evaluation.plots import interval_bar, system_marker
-from gen_msa.report.evaluation.scales import Axis, linear_axis
-from gen_msa.report.evaluation.words import MISSING, is_defined, format_number, format_seed_spread, format_interval, unit_symbol, format_unparsed
-from gen_msa.results import MetricDefinition, EvaluationResult, MetricValue
+from gen_msa.report.evaluation.format import (
+    MISSING,
+    format_interval,
+    format_number,
+    format_seed_spread,
+    format_unparsed,
+    is_defined,
+    metric_key,
+    metric_value,
+    published_value,
+    significantly_best,
+    unit_symbol,
+)
+from gen_msa.report.evaluation.svg import Axis, interval_bar, linear_axis, system_marker
+from gen_msa.results import EvaluationResult, MetricDefinition, MetricValue
 
 EMPTY_MARKUP = Markup("")
 
@@ -79,10 +89,18 @@ def system_grid(result: EvaluationResult, columns: Sequence[MetricDefinition]) -
     lines = []
     for index, r in enumerate(result.systems):
         cells = tuple(
-            metric_cell(metric_value(r, d), d, a, expected_n=r.rows, best=best_systems[metric_key(d)] == r.name)
+            metric_cell(
+                metric_value(r, d),
+                d,
+                a,
+                expected_n=r.rows,
+                best=best_systems[metric_key(d)] == r.name,
+            )
             for d, a in zip(columns, axes, strict=True)
         )
-        lines.append(GridRow(r.name, system_marker(index), f"{r.rows:,}", format_unparsed(r), cells))
+        lines.append(
+            GridRow(r.name, system_marker(index), f"{r.rows:,}", format_unparsed(r), cells)
+        )
     lines += _published_rows(result, columns, axes)
     return MetricGrid(_grid_columns(columns, axes), tuple(lines), any(best_systems.values()))
 
@@ -96,13 +114,20 @@ def value_grid(
     for label, system, values in rows:
         row_values = [(d, values.get(d.name)) for d in columns]
         n = max((v.n for _, v in row_values if v), default=0)
-        cells = tuple(metric_cell(v, d, a, expected_n=n) for (d, v), a in zip(row_values, axes, strict=True))
+        cells = tuple(
+            metric_cell(v, d, a, expected_n=n) for (d, v), a in zip(row_values, axes, strict=True)
+        )
         lines.append(GridRow(label, system_marker(system), f"{n:,}", "", cells))
     return MetricGrid(_grid_columns(columns, axes), tuple(lines), starred=False)
 
 
 def metric_cell(
-    value: MetricValue | None, d: MetricDefinition, scale: Axis, *, expected_n: int, best: bool = False
+    value: MetricValue | None,
+    d: MetricDefinition,
+    scale: Axis,
+    *,
+    expected_n: int,
+    best: bool = False,
 ) -> GridCell:
     """One figure as it is printed; `usual` is the n that goes without saying."""
     if value is None:
@@ -111,7 +136,9 @@ def metric_cell(
         return GridCell(MISSING, note=value.note or "undefined, and no reason was given")
     n_note = f"n {value.n:,}" if value.n != expected_n else ""
     note = "; ".join(part for part in (n_note, value.note) if part)
-    low, high = (value.low, value.high) if format_interval(value.low, value.high, d.unit) else (None, None)
+    low, high = (
+        (value.low, value.high) if format_interval(value.low, value.high, d.unit) else (None, None)
+    )
     return GridCell(
         text=format_number(value.value, d.unit),
         span=format_interval(low, high, d.unit),
@@ -123,7 +150,9 @@ def metric_cell(
     )
 
 
-def _published_rows(result: EvaluationResult, columns: Sequence[MetricDefinition], axes: Sequence[Axis]) -> list[GridRow]:
+def _published_rows(
+    result: EvaluationResult, columns: Sequence[MetricDefinition], axes: Sequence[Axis]
+) -> list[GridRow]:
     lines = []
     for p in result.published:
         values = [published_value(p, d) for d in columns]
@@ -149,7 +178,9 @@ def _values_and_ends(values: Iterable[MetricValue | None]) -> list[float | None]
     return [x for v in values if v is not None for x in (v.value, v.low, v.high)]
 
 
-def _grid_columns(columns: Sequence[MetricDefinition], axes: Sequence[Axis]) -> tuple[GridColumn, ...]:
+def _grid_columns(
+    columns: Sequence[MetricDefinition], axes: Sequence[Axis]
+) -> tuple[GridColumn, ...]:
     return tuple(
         GridColumn(
             name=d.name.replace("_", " "),

@@ -8,29 +8,117 @@ posts: its own style and script by hash, pictures as data URLs, every value esca
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Literal
 
 from markupsafe import Markup
 
 from gen_msa.jsonl import atomic_write
-from gen_msa.report.album import ThumbnailStore, DrawThumbnail
-from gen_msa.report.cards import build_card
-from gen_msa.report.evaluation.columns import definitions_by_family, headline_definitions
-from gen_msa.report.evaluation.costs import COST_COLUMNS, cost_rows, pareto_frontier, pareto_points, quality_metric
-from gen_msa.report.evaluation.frontier import draw_pareto_plot
+from gen_msa.report.cards import PostCard, build_card
+from gen_msa.report.evaluation.costs import (
+    COST_COLUMNS,
+    cost_rows,
+    draw_pareto_plot,
+    pareto_frontier,
+    pareto_points,
+    quality_metric,
+)
+from gen_msa.report.evaluation.format import definitions_by_family, headline_definitions
 from gen_msa.report.evaluation.grids import system_grid
-from gen_msa.report.evaluation.panels import class_panels, slice_panels
-from gen_msa.report.evaluation.picks import SELECTION_KINDS, RowSelection
-from gen_msa.report.evaluation.plots import system_marker, color_class
-from gen_msa.report.evaluation.reliability import reliability_diagram
-from gen_msa.report.evaluation.tables import RUN_COST_COLUMNS, comparison_rows, confusion_matrices, run_costs, probe_grids
-from gen_msa.report.summary import OpinionSummary
-from gen_msa.report.templates import read_chunks, page_assets, environment
-from gen_msa.results import EvaluationResult
+from gen_msa.report.evaluation.sections import (
+    RUN_COST_COLUMNS,
+    class_panels,
+    comparison_rows,
+    confusion_matrices,
+    probe_grids,
+    run_costs,
+    slice_panels,
+)
+from gen_msa.report.evaluation.svg import color_class, reliability_diagram, system_marker
+from gen_msa.report.page import environment, page_assets, read_chunks
+from gen_msa.report.summary import AspectGroup, OpinionSummary, group_by_aspect
+from gen_msa.report.thumbnails import DrawThumbnail, ThumbnailStore
+from gen_msa.results import EvaluationResult, SelectedRow
 from gen_msa.types import Example
+
+# The cards of the page: every row up to a limit, and the few that the result points at.
+
+SelectionKind = Literal["disagreements", "best", "worst"]
+SELECTION_KINDS: tuple[SelectionKind, ...] = ("disagreements", "best", "worst")
+
+MAX_ROWS_PER_KIND = 200
+"""Rows of one kind that are drawn; the rest stay in `results.json`, and the page says how many."""
+
+RenderCard = Callable[[PostCard], str]
+"""Renders a card."""
+
+
+@dataclass
+class RenderedRow:
+    """One row that the result points at."""
+
+    post: str
+    aspect: str
+    reason: str
+    card: str = ""
+    """Empty when the examples hold no such row."""
+
+
+class RowSelection:
+    """The rows that a result points at, filled in as examples go by."""
+
+    def __init__(
+        self, result: EvaluationResult, thumbnails: ThumbnailStore, render: RenderCard
+    ) -> None:
+        self._reference = result.reference
+        self._thumbnails = thumbnails
+        self._render = render
+        self._n_rendered = 0
+        self._rows_by_post: dict[str, list[tuple[SelectedRow, RenderedRow]]] = {}
+        self._rows_by_kind: dict[SelectionKind, list[RenderedRow]] = {}
+        self.n_omitted: dict[SelectionKind, int] = {}
+        for kind in SELECTION_KINDS:
+            shown_rows: tuple[SelectedRow, ...] = getattr(result, kind)
+            self.n_omitted[kind] = max(0, len(shown_rows) - MAX_ROWS_PER_KIND)
+            self._rows_by_kind[kind] = [self._register(s) for s in shown_rows[:MAX_ROWS_PER_KIND]]
+
+    def _register(self, shown_row: SelectedRow) -> RenderedRow:
+        rendered = RenderedRow(shown_row.post, shown_row.aspect, shown_row.reason)
+        self._rows_by_post.setdefault(shown_row.post, []).append((shown_row, rendered))
+        return rendered
+
+    def rows_of(self, kind: SelectionKind) -> list[RenderedRow]:
+        """The rows of one kind, in the order of the result."""
+        return self._rows_by_kind[kind]
+
+    def add(self, example: Example) -> None:
+        """Draw what the result wants of this example."""
+        for shown_row, rendered in self._rows_by_post.get(example.post.id, ()):
+            single_aspect = None if rendered.card else self._matching_example(example, shown_row)
+            if single_aspect:
+                self._n_rendered += 1
+                # Below zero: the anchors of all other cards count up from one.
+                card = build_card(
+                    single_aspect, -self._n_rendered, self._thumbnails, self._reference
+                )
+                rendered.card = self._render(card)
+
+    def _matching_example(self, example: Example, shown_row: SelectedRow) -> Example | None:
+        """The post with the one aspect that is shown, and what was said of it."""
+        for group in group_by_aspect(example, self._reference):
+            if _matches_group(group, shown_row):
+                post = example.post.model_copy(update={"aspects": (group.aspect,)})
+                return Example(post=post, opinions=(*group.gold, *group.predictions))
+        return None
+
+
+def _matches_group(group: AspectGroup, shown_row: SelectedRow) -> bool:
+    same_start = shown_row.start is None or group.aspect.start in (shown_row.start, None)
+    return group.aspect.term == shown_row.aspect and same_start
+
 
 LIVE_CARDS, CARDS_PER_TEMPLATE = 100, 50
 """Cards that a browser builds at once; the others wait in templates of so many, and are built while
@@ -80,7 +168,12 @@ def _template_boundary(number: int) -> str:
 
 
 def _write_page(
-    result: EvaluationResult, path: Path, cards: IO[str], selection: RowSelection, summary: OpinionSummary, n_shown: int
+    result: EvaluationResult,
+    path: Path,
+    cards: IO[str],
+    selection: RowSelection,
+    summary: OpinionSummary,
+    n_shown: int,
 ) -> None:
     page = environment().get_template("evaluation.html.jinja")
     view = {
@@ -94,7 +187,9 @@ def _write_page(
         "live": LIVE_CARDS,
     }
     with atomic_write(path) as out:
-        for piece in page.generate(**view, **_page_sections(result), **page_assets(*STYLES, script="page.js")):
+        for piece in page.generate(
+            **view, **_page_sections(result), **page_assets(*STYLES, script="page.js")
+        ):
             out.write(piece.encode("utf-8", "replace"))
 
 
@@ -103,11 +198,19 @@ def _page_sections(result: EvaluationResult) -> dict[str, object]:
     indexed_systems = list(enumerate(result.systems))
     return {
         "headline": system_grid(result, headline_definitions(result)),
-        "families": [(name, definitions, system_grid(result, definitions)) for name, definitions in definitions_by_family(result).items()],
+        "families": [
+            (name, definitions, system_grid(result, definitions))
+            for name, definitions in definitions_by_family(result).items()
+        ],
         "compared": comparison_rows(result),
         "confusions": confusion_matrices(result),
         "curves": [
-            (r.name, index, r.calibration, reliability_diagram(r.calibration, _curve_title(r.name), color_class(index)))
+            (
+                r.name,
+                index,
+                r.calibration,
+                reliability_diagram(r.calibration, _curve_title(r.name), color_class(index)),
+            )
             for index, r in indexed_systems
             if r.calibration
         ],
@@ -120,7 +223,9 @@ def _page_sections(result: EvaluationResult) -> dict[str, object]:
         "frontier": _pareto_plot(result),
         "took": run_costs(result),
         "took_heads": RUN_COST_COLUMNS,
-        "unread": [(r, index, Counter(u.status for u in r.unparsed)) for index, r in indexed_systems],
+        "unread": [
+            (r, index, Counter(u.status for u in r.unparsed)) for index, r in indexed_systems
+        ],
         "mark": system_marker,
     }
 

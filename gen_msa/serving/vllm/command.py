@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.backends.vllm_engine import SEED, MAX_LOGPROBS
+from gen_msa.backends.vllm import MAX_LOGPROBS, SEED
 from gen_msa.errors import UserError
 from gen_msa.serving.settings import TOKEN_ENV_VAR
-from gen_msa.serving.vllm.finding import ResolvedModel
+from gen_msa.serving.vllm.resolve import ResolvedModel
 from gen_msa.serving.vllm.settings import VllmSettings
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
@@ -50,8 +50,14 @@ class ServerCommand:
 
     def full_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The environment the server gets: that of this process, with ours over it."""
-        passed_on = {k: v for k, v in inherited.items() if k not in (VLLM_KEY_ENV_VAR, TOKEN_ENV_VAR)}
-        return passed_on | dict(self.environment) | ({VLLM_KEY_ENV_VAR: self.secret} if self.secret else {})
+        passed_on = {
+            k: v for k, v in inherited.items() if k not in (VLLM_KEY_ENV_VAR, TOKEN_ENV_VAR)
+        }
+        return (
+            passed_on
+            | dict(self.environment)
+            | ({VLLM_KEY_ENV_VAR: self.secret} if self.secret else {})
+        )
 
     def shell_text(self) -> str:
         """The command for a shell; it says where the key is to be had, not what it is."""
@@ -67,7 +73,10 @@ class ServerCommand:
 
 
 def build_command(
-    settings: VllmSettings, resolved: ResolvedModel, token: str = "", token_from: str = TOKEN_ENV_VAR
+    settings: VllmSettings,
+    resolved: ResolvedModel,
+    token: str = "",
+    token_from: str = TOKEN_ENV_VAR,
 ) -> ServerCommand:
     """The command for what was found. Raises `UserError` for a media root that cannot be one."""
     argv = [settings.python, "-m", SERVER_MODULE]
@@ -121,7 +130,11 @@ def _sizes(settings: VllmSettings, resolved: ResolvedModel) -> dict[str, str | l
 def _lora(resolved: ResolvedModel) -> dict[str, str | list[str]]:
     if resolved.adapter is None:
         return {}
-    adapter_module = {"name": resolved.names[0], "path": str(resolved.adapter), "base_model_name": resolved.names[-1]}
+    adapter_module = {
+        "name": resolved.names[0],
+        "path": str(resolved.adapter),
+        "base_model_name": resolved.names[-1],
+    }
     return {
         "--enable-lora": [],
         "--max-loras": "1",

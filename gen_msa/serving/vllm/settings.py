@@ -11,7 +11,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gen_msa.readers import PredictorSettings
+from gen_msa.predictors import PredictorSettings
 
 VLLM_PREFIX = "vllm:"
 
@@ -66,4 +66,6 @@ class VllmSettings(PredictorSettings):
     def predictor_settings(self) -> PredictorSettings:
         """Only what decides the reader's answers; what was not given stays not given."""
         explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
-        return PredictorSettings.model_validate({name: getattr(self, name) for name in explicit_fields})
+        return PredictorSettings.model_validate(
+            {name: getattr(self, name) for name in explicit_fields}
+        )

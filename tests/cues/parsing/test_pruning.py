@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.cues.parsing import tree_from_parse
-from gen_msa.cues.parsing.pruning import AspectSubtree, PruningRules, predicate_subtree, prune, classify_words
+from gen_msa.cues.parsing.lexicon import DROPPED_RELATIONS, JUNK_WORD, NEGATORS
+from gen_msa.cues.parsing.pruning import (
+    AspectSubtree,
+    PruningRules,
+    classify_words,
+    predicate_subtree,
+    prune,
+)
 from gen_msa.cues.parsing.tree import DependencyTree
-from gen_msa.cues.parsing.words import DROPPED_RELATIONS, JUNK_WORD, NEGATORS
 from gen_msa.types import Post
 from tests.cues.parsing.trees import (
     NOT_WORTH,
@@ -63,10 +69,14 @@ def test_direct_neighbours_are_kept_except_function_and_rival_words(
 ) -> None:
     tree, spans = tree_and_spans
     weights = classify_words(tree, DROPPED_RELATIONS)
-    for (first, last), subtree in zip(spans, prune(tree, spans, PruningRules(k, rival_cut)), strict=True):
+    for (first, last), subtree in zip(
+        spans, prune(tree, spans, PruningRules(k, rival_cut)), strict=True
+    ):
         rivals = {i for a, b in spans if b <= first or last <= a for i in range(a, b)}
         ring = {i for i, d in distances(tree, first, last).items() if d == 1}
-        assert {i for i in ring if not weights[i]} - (rivals if rival_cut else set()) <= set(subtree.distance_keys)
+        assert {i for i in ring if not weights[i]} - (rivals if rival_cut else set()) <= set(
+            subtree.distance_keys
+        )
         assert set(range(first, last)) <= set(subtree.distance_keys)
 
 
@@ -76,7 +86,9 @@ def test_larger_k_keeps_superset(
 ) -> None:
     tree, spans = tree_and_spans
     smaller, larger = (prune(tree, spans, PruningRules(k + extra_k, cut)) for extra_k in (0, 1))
-    assert all(set(a.distance_keys) <= set(b.distance_keys) for a, b in zip(smaller, larger, strict=True))
+    assert all(
+        set(a.distance_keys) <= set(b.distance_keys) for a, b in zip(smaller, larger, strict=True)
+    )
 
 
 @given(trees_with_spans())
@@ -85,10 +97,15 @@ def test_single_aspect_with_large_k_keeps_content_of_sentence(
 ) -> None:
     tree, spans = tree_and_spans
     weights = classify_words(tree, DROPPED_RELATIONS)
-    (first, last), near = spans[0], prune(tree, spans[:1], PruningRules(MAX_DISTANCE))[0].distance_keys
+    (first, last), near = (
+        spans[0],
+        prune(tree, spans[:1], PruningRules(MAX_DISTANCE))[0].distance_keys,
+    )
     reached = distances(tree, first, last)
     expected = {i for i in reached if not weights[i] or first <= i < last}
-    climbed = {i for i in set(near) - expected if weights[i] != JUNK_WORD}  # small words on the way up
+    climbed = {
+        i for i in set(near) - expected if weights[i] != JUNK_WORD
+    }  # small words on the way up
     assert expected <= set(near)
     assert set(near) - expected == climbed
 
@@ -115,10 +132,16 @@ def test_negators_of_kept_words_are_kept(
 ) -> None:
     tree, spans = tree_and_spans
     weights = classify_words(tree, DROPPED_RELATIONS)
-    for subtree in (*prune(tree, spans, PruningRules(k, rival_cut)), predicate_subtree(tree, PruningRules(k))):
+    for subtree in (
+        *prune(tree, spans, PruningRules(k, rival_cut)),
+        predicate_subtree(tree, PruningRules(k)),
+    ):
         for i, (word, rel) in enumerate(zip(tree.lower, tree.rels, strict=True)):
             negates = (word in NEGATORS or rel == "neg") and weights[i] != JUNK_WORD
-            assert not (negates and tree.heads[i] in subtree.distance_keys) or i in subtree.distance_keys
+            assert (
+                not (negates and tree.heads[i] in subtree.distance_keys)
+                or i in subtree.distance_keys
+            )
 
 
 @given(trees_with_spans(), st.integers(1, 4))
@@ -127,7 +150,9 @@ def test_rival_cut_removes_only_words_nearer_to_a_rival(
 ) -> None:
     tree, spans = tree_and_spans
     uncut_subtrees = prune(tree, spans, PruningRules(k, rival_cut=False))
-    for span, cut, uncut in zip(spans, prune(tree, spans, PruningRules(k)), uncut_subtrees, strict=True):
+    for span, cut, uncut in zip(
+        spans, prune(tree, spans, PruningRules(k)), uncut_subtrees, strict=True
+    ):
         rivals = [distances(tree, *r) for r in spans if r[1] <= span[0] or span[1] <= r[0]]
         distance = distances(tree, *span)
         for i in set(uncut.distance_keys) - set(cut.distance_keys):
@@ -144,7 +169,9 @@ def test_distance_keys_are_twice_the_distance_except_for_negators(
         distance = distances(tree, *span)
         for i, key in subtree.distance_keys.items():
             if tree.lower[i] not in NEGATORS and tree.rels[i] != "neg":
-                assert key // 2 == distance[i] or key & 1  # the way up may be longer than the way round
+                assert (
+                    key // 2 == distance[i] or key & 1
+                )  # the way up may be longer than the way round
 
 
 @given(trees(), st.integers(1, 4))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse, is_usable
+from gen_msa.cues.parsing.tree import DependencyTree, is_usable, tree_from_parse
 from gen_msa.types import Parse, Token
 from tests.cues.parsing.trees import SCREEN_CLEARNLP, SCREEN_UNIVERSAL, post_of, tree_of, trees
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
+from gen_msa.cues.parsing.lexicon import word_set
 from gen_msa.cues.parsing.tree import DependencyTree, build_tree
-from gen_msa.cues.parsing.words import word_set
 from gen_msa.types import Aspect, Parse, Post, Token
 
 WORDS = sorted(

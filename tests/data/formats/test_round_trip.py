@@ -13,7 +13,7 @@ from gen_msa.data.formats import format_of, formats
 from gen_msa.errors import UserError
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Evidence, Example, Opinion, Polarity, Post
-from tests.data.making import HARD_TEXTS, examples, hard_examples, plain_example
+from tests.data.builders import HARD_TEXTS, examples, hard_examples, plain_example
 
 QUICK = settings(
     max_examples=40,
@@ -55,18 +55,14 @@ def test_any_example_round_trips(name: str, originals: list[Example]) -> None:
 @pytest.mark.parametrize("name", ["csv", "messages"])
 @QUICK
 @given(st.lists(examples(all_fields=False), max_size=4).filter(has_distinct_ids))
-def test_example_without_parse_or_audio_round_trips(
-    name: str, originals: list[Example]
-) -> None:
+def test_example_without_parse_or_audio_round_trips(name: str, originals: list[Example]) -> None:
     assert round_trip(name, originals) == originals
 
 
 @pytest.mark.parametrize("name", formats.names())
 @QUICK
 @given(st.lists(examples(), max_size=3))
-def test_format_round_trips_or_names_unsupported_field(
-    name: str, originals: list[Example]
-) -> None:
+def test_format_round_trips_or_names_unsupported_field(name: str, originals: list[Example]) -> None:
     problem = ""
     try:
         assert round_trip(name, originals) == originals
@@ -80,7 +76,11 @@ def test_format_round_trips_or_names_unsupported_field(
     ["csv", "joint_json", "jsonl", "llava", "messages", "parquet", "sharegpt", "tombert_tsv"],
 )
 def test_plain_post_with_image_and_two_labels_round_trips(name: str) -> None:
-    originals = [plain_example(), plain_example("tea-2", "good tea , bad cake !"), plain_example("other")]
+    originals = [
+        plain_example(),
+        plain_example("tea-2", "good tea , bad cake !"),
+        plain_example("other"),
+    ]
     assert round_trip(name, originals) == originals
 
 
@@ -129,7 +129,11 @@ def test_post_over_line_limit_is_not_written(name: str) -> None:
     [
         ("csv", Opinion(annotator="gold", raw=""), "opinions.raw"),
         ("jsonl", Opinion(annotator="gold", score=float("inf")), "opinions.score"),
-        ("parquet", Opinion(annotator="gold", evidence=(Evidence(quote="a", start=2**70),)), "a value"),
+        (
+            "parquet",
+            Opinion(annotator="gold", evidence=(Evidence(quote="a", start=2**70),)),
+            "a value",
+        ),
     ],
 )
 def test_unsupported_value_is_named(name: str, opinion: Opinion, field: str) -> None:
@@ -160,9 +164,7 @@ def test_existing_file_survives_failed_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", formats.names())
-def test_format_has_description_and_reads_own_empty_file(
-    name: str, tmp_path: Path
-) -> None:
+def test_format_has_description_and_reads_own_empty_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"none{SUFFIX.get(name, '.json')}"
     formats[name].write(path, [])
     assert list(formats[name].read(path)) == []
@@ -184,7 +186,9 @@ def test_reading_and_writing_stream_in_bounded_memory(name: str, tmp_path: Path)
     path = tmp_path / "posts.json"
     tracemalloc.start()
     try:
-        formats[name].write(path, (plain_example(f"t-{i}", f"good tea , bad cake {i}") for i in range(500)))
+        formats[name].write(
+            path, (plain_example(f"t-{i}", f"good tea , bad cake {i}") for i in range(500))
+        )
         assert sum(1 for _ in formats[name].read(path)) == 500
         assert tracemalloc.get_traced_memory()[1] < 600_000
     finally:

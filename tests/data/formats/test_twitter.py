@@ -7,7 +7,7 @@ import pytest
 from gen_msa.data.formats import formats
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Polarity, Rejected
-from tests.data.making import gold_opinion, image_media, plain_example
+from tests.data.builders import gold_opinion, image_media, plain_example
 
 HEADER = "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String"
 ROWS = [
@@ -56,7 +56,9 @@ def test_header_length_is_ignored(tmp_path: Path) -> None:
 
 
 def test_equal_post_later_in_file_is_a_separate_post(tmp_path: Path) -> None:
-    accepted, rejected = read("tombert_tsv", tmp_path / "dev.tsv", [HEADER, ROWS[0], ROWS[2], ROWS[0]])
+    accepted, rejected = read(
+        "tombert_tsv", tmp_path / "dev.tsv", [HEADER, ROWS[0], ROWS[2], ROWS[0]]
+    )
     assert rejected == []
     assert [e.post.id for e in accepted] == ["7-1", "8-2", "7-3"]
     assert accepted[0].opinions == accepted[2].opinions
@@ -67,10 +69,14 @@ def test_repeated_aspect_and_contradicting_labels_are_rejected(
 ) -> None:
     repeated = "9\t2\t7.jpg\ttea beats $T$\ttea"
     contradicting = "9\t0\t7.jpg\ttea beats $T$\ttea"
-    accepted, rejected = read("tombert_tsv", tmp_path / "a.tsv", [HEADER, ROWS[0], repeated, ROWS[1]])
+    accepted, rejected = read(
+        "tombert_tsv", tmp_path / "a.tsv", [HEADER, ROWS[0], repeated, ROWS[1]]
+    )
     assert len(accepted[0].post.aspects) == 2
     assert [(r.line, "same label" in r.reason) for r in rejected] == [(3, True)]
-    accepted, rejected = read("tombert_tsv", tmp_path / "b.tsv", [HEADER, ROWS[0], contradicting, ROWS[1]])
+    accepted, rejected = read(
+        "tombert_tsv", tmp_path / "b.tsv", [HEADER, ROWS[0], contradicting, ROWS[1]]
+    )
     assert accepted[0].post.aspects == (Aspect(term="tea", start=0),)
     assert [(r.line, "different labels" in r.reason) for r in rejected] == [(2, True), (3, True)]
 
@@ -87,9 +93,7 @@ def test_repeated_aspect_and_contradicting_labels_are_rejected(
         ("1\t1\t \t$T$\ttea", "no picture"),
     ],
 )
-def test_broken_row_is_rejected_with_line_and_reason(
-    row: str, reason: str, tmp_path: Path
-) -> None:
+def test_broken_row_is_rejected_with_line_and_reason(row: str, reason: str, tmp_path: Path) -> None:
     accepted, rejected = read("tombert_tsv", tmp_path / "dev.tsv", [HEADER, ROWS[0], row, ROWS[1]])
     assert [len(e.post.aspects) for e in accepted] == [2]
     assert [(r.line, r.raw) for r in rejected] == [(3, row)]
@@ -115,7 +119,8 @@ def test_missing_line_does_not_shift_later_records(
     expected = [r for i, r in enumerate(RECORDS) if i != damaged_record]
     assert [e.post.text for e in accepted] == [r[0].replace("$T$", r[1]) for r in expected]
     assert [o.polarity for e in accepted for o in e.opinions] == [
-        {"1": Polarity.POSITIVE, "0": Polarity.NEUTRAL, "-1": Polarity.NEGATIVE}[r[2]] for r in expected
+        {"1": Polarity.POSITIVE, "0": Polarity.NEUTRAL, "-1": Polarity.NEGATIVE}[r[2]]
+        for r in expected
     ]
     assert [r.line for r in rejected] == [4 * damaged_record + 1]
 

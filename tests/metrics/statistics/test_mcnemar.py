@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from gen_msa.metrics.statistics.mcnemar import discordant_counts, mcnemar_test
+from gen_msa.metrics.statistics.hypothesis_tests import discordant_counts, mcnemar_test
 
 
 def test_mcnemar_by_hand():

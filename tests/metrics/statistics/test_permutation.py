@@ -5,9 +5,18 @@ import pytest
 from scipy import stats
 
 from gen_msa.metrics import metrics
-from gen_msa.metrics.statistics.mcnemar import discordant_counts, mcnemar_test
-from gen_msa.metrics.statistics.permutation import permutation_test
-from tests.metrics.statistics.readers import accuracy, random_confusion_rows, one_cluster_per_row, random_rows, accuracy_and_ratio
+from gen_msa.metrics.statistics.hypothesis_tests import (
+    discordant_counts,
+    mcnemar_test,
+    permutation_test,
+)
+from tests.metrics.statistics.sample_rows import (
+    accuracy,
+    accuracy_and_ratio,
+    one_cluster_per_row,
+    random_confusion_rows,
+    random_rows,
+)
 
 FAMILY = metrics["labels"]()
 
@@ -45,7 +54,9 @@ def test_exact_permutation_matches_scipy():
 def test_permutation_of_accuracy_approximates_mcnemar():
     a, b = random_rows(1, 200, 0.8), random_rows(2, 200, 0.72)
     exact = mcnemar_test(*discordant_counts(a[:, 1] > 0, b[:, 1] > 0))
-    p_value = permutation_test(a, b, one_cluster_per_row(200), accuracy, replicates=20_000).p["accuracy"]
+    p_value = permutation_test(a, b, one_cluster_per_row(200), accuracy, replicates=20_000).p[
+        "accuracy"
+    ]
     assert p_value == pytest.approx(exact, abs=0.015)
 
 
@@ -60,7 +71,11 @@ def test_permutation_p_is_positive_and_describes_method():
 
 def test_permutation_of_equal_systems_gives_p_one():
     system_rows = random_confusion_rows(3, 30)
-    assert set(permutation_test(system_rows, system_rows, one_cluster_per_row(30), FAMILY.compute).p.values()) == {1.0}
+    assert set(
+        permutation_test(
+            system_rows, system_rows, one_cluster_per_row(30), FAMILY.compute
+        ).p.values()
+    ) == {1.0}
 
 
 def test_permutation_swaps_whole_clusters():
@@ -75,19 +90,36 @@ def test_permutation_keeps_nominal_false_positive_rate():
     n_rejected = 0
     for seed in range(300):
         a, b = random_rows(seed, 60, 0.6), random_rows(seed + 1000, 60, 0.6)
-        n_rejected += permutation_test(a, b, one_cluster_per_row(60), accuracy, replicates=199).p["accuracy"] <= 0.05
+        n_rejected += (
+            permutation_test(a, b, one_cluster_per_row(60), accuracy, replicates=199).p["accuracy"]
+            <= 0.05
+        )
     assert n_rejected / 300 < 0.08
 
 
 def test_permutation_of_undefined_metric_is_nan_or_error():
     undefined_rows = random_rows(0, 20) * [1, 1, 0]
-    result = permutation_test(undefined_rows, random_rows(1, 20), one_cluster_per_row(20), accuracy_and_ratio, replicates=50)
+    result = permutation_test(
+        undefined_rows,
+        random_rows(1, 20),
+        one_cluster_per_row(20),
+        accuracy_and_ratio,
+        replicates=50,
+    )
     assert numpy.isnan(result.p["ratio"])
     assert 0 < result.p["accuracy"] <= 1
     with pytest.raises(ValueError, match="NaN"):
-        permutation_test(numpy.full((1, 3), numpy.nan), random_rows(0, 1), ["a"], accuracy_and_ratio)
+        permutation_test(
+            numpy.full((1, 3), numpy.nan), random_rows(0, 1), ["a"], accuracy_and_ratio
+        )
     with pytest.raises(ValueError, match="0 replicates"):
-        permutation_test(undefined_rows, undefined_rows, one_cluster_per_row(20), accuracy_and_ratio, replicates=0)
+        permutation_test(
+            undefined_rows,
+            undefined_rows,
+            one_cluster_per_row(20),
+            accuracy_and_ratio,
+            replicates=0,
+        )
 
 
 def test_permutation_of_one_cluster_gives_p_one():

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.report.evaluation.making import ParsedPage, examples, evaluation_result, render_result
+from tests.report.evaluation.builders import ParsedPage, evaluation_result, examples, render_result
 from tests.report.test_browser import BROWSER_FLAGS
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -45,13 +45,17 @@ def test_filters_apply_to_rows_but_not_to_selected_rows(tmp_path, hash, count):
     render_result(tmp_path, evaluation_result(), examples(12))
     parsed, _ = dump_dom(tmp_path, f"{(tmp_path / 'evaluation.html').as_uri()}#{hash}")
     assert count in parsed.text("aside")
-    assert not [a for a in parsed.attributes_of("article") if a["id"].startswith("p-") and "hidden" in a]
+    assert not [
+        a for a in parsed.attributes_of("article") if a["id"].startswith("p-") and "hidden" in a
+    ]
 
 
 def test_filter_by_gold_label_keeps_matching_posts(tmp_path):
     render_result(tmp_path, evaluation_result(), examples(12))
     parsed, _ = dump_dom(tmp_path, f"{(tmp_path / 'evaluation.html').as_uri()}#t=negative")
-    visible_ids = {a["id"] for a in parsed.attributes_of("article") if "hidden" not in a and a["id"][1] != "-"}
+    visible_ids = {
+        a["id"] for a in parsed.attributes_of("article") if "hidden" not in a and a["id"][1] != "-"
+    }
     expected_ids = {
         f"p{index}"
         for index, e in enumerate(examples(12), start=1)
@@ -84,6 +88,8 @@ def test_page_never_scrolls_sideways(tmp_path):
     )
     (tmp_path / "frames.html").write_text(FRAMES + frames, "utf-8")
     parsed, _ = dump_dom(tmp_path, (tmp_path / "frames.html").as_uri())
-    widths = sorted(tuple(map(int, pair.split())) for pair in parsed.text("title").split(";") if pair)
+    widths = sorted(
+        tuple(map(int, pair.split())) for pair in parsed.text("title").split(";") if pair
+    )
     assert [inner_width for inner_width, _ in widths] == [320, 375, 1440]
     assert all(scroll_width <= inner_width for inner_width, scroll_width in widths)

@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gen_msa.report.evaluation import frontier as plot
+from gen_msa.report.evaluation import costs as plot
 from gen_msa.report.evaluation import markdown_table, metrics_table, write_metrics_csv
-from gen_msa.report.evaluation.costs import COST_COLUMNS, ParetoPoint, cost_rows, pareto_frontier, pareto_points
-from gen_msa.report.evaluation.scales import log_axis
-from gen_msa.report.evaluation.words import format_amount
+from gen_msa.report.evaluation.costs import (
+    COST_COLUMNS,
+    ParetoPoint,
+    cost_rows,
+    pareto_frontier,
+    pareto_points,
+)
+from gen_msa.report.evaluation.format import format_amount
+from gen_msa.report.evaluation.svg import log_axis
 from gen_msa.results import CostBenchmark, EvaluationResult, MetricValue
-from tests.report.evaluation.making import system_result, evaluation_result, render_result
-from tests.report.test_hostile import HOSTILE
+from tests.report.evaluation.builders import evaluation_result, render_result, system_result
+from tests.report.test_hostile_input import HOSTILE
 
 MACHINE = "A processor, 1 thread of 2 cores; Python 3.11.7"
 THROUGHPUT = {"builtin": 0.52, "student": 23.0, "int8": 211.0, "dull": 14.0}
@@ -29,18 +35,28 @@ def cost_benchmark(rate: float, **overrides: MetricValue) -> CostBenchmark:
     method = "median, least and most of 5 laps"
     energy = MetricValue(value=None, n=8, note="not measurable here")
     metrics = {
-        "posts_per_second": MetricValue(value=rate, n=8, low=rate * 0.9, high=rate * 1.2, method=method),
-        "cpu_seconds": MetricValue(value=980 / rate, n=8, low=900 / rate, high=1100 / rate, method=method),
+        "posts_per_second": MetricValue(
+            value=rate, n=8, low=rate * 0.9, high=rate * 1.2, method=method
+        ),
+        "cpu_seconds": MetricValue(
+            value=980 / rate, n=8, low=900 / rate, high=1100 / rate, method=method
+        ),
         "megabytes": MetricValue(value=91.4, n=8),
         "peak_megabytes": MetricValue(value=612.4, n=8),
         "joules": energy,
     }
     return CostBenchmark(
-        metrics={**metrics, **overrides}, fingerprint_sha256="ab" * 32, posts=8, laps=5, machine=MACHINE
+        metrics={**metrics, **overrides},
+        fingerprint_sha256="ab" * 32,
+        posts=8,
+        laps=5,
+        machine=MACHINE,
     )
 
 
-def result_with_costs(benchmarks: dict[str, CostBenchmark | None], accuracies: dict[str, float] = ACCURACY) -> EvaluationResult:
+def result_with_costs(
+    benchmarks: dict[str, CostBenchmark | None], accuracies: dict[str, float] = ACCURACY
+) -> EvaluationResult:
     """A result whose readers have these costs, and an accuracy each."""
     systems = []
     for name, benchmark in benchmarks.items():
@@ -55,7 +71,9 @@ def four_systems(**extra: CostBenchmark | None) -> EvaluationResult:
     return result_with_costs({**{n: cost_benchmark(r) for n, r in THROUGHPUT.items()}, **extra})
 
 
-def pareto_point(rate: float, value: float, index: int = 0, name: str = "r", size: str = "91.4 MB") -> ParetoPoint:
+def pareto_point(
+    rate: float, value: float, index: int = 0, name: str = "r", size: str = "91.4 MB"
+) -> ParetoPoint:
     return ParetoPoint(index, name, rate, value, value - 0.02, value + 0.02, size, name)
 
 
@@ -75,7 +93,11 @@ def test_pareto_frontier_holds_undominated_points(pairs):
     for p in all_points:
         assert (p in frontier_points) == (not any(dominates(q, p) for q in all_points))
     assert bool(frontier_points) == bool(all_points)
-    assert all(any(dominates(q, p) for q in frontier_points) for p in all_points if p not in frontier_points)
+    assert all(
+        any(dominates(q, p) for q in frontier_points)
+        for p in all_points
+        if p not in frontier_points
+    )
     speeds = [p.rate for p in frontier_points]
     assert speeds == sorted(speeds)
     values = [p.value for p in frontier_points]
@@ -91,7 +113,10 @@ def test_place_labels_avoids_overlap_and_stays_inside(pairs):
         for p in all_points
         for y in [250 - 700 * (p.value - min_value)]
     ]
-    boxes = [plot.label_box(s, label) for s, label in zip(plotted, plot.place_labels(plotted), strict=True)]
+    boxes = [
+        plot.label_box(s, label)
+        for s, label in zip(plotted, plot.place_labels(plotted), strict=True)
+    ]
     assert all(b[0] >= plot.LEFT and b[2] <= plot.WIDTH for b in boxes)
     assert all(b[1] >= 0 and b[3] <= plot.BOTTOM for b in boxes)
     for a, b in combinations(boxes, 2):
@@ -117,7 +142,9 @@ def test_pareto_plot_dims_dominated_systems(tmp_path):
     assert len(parsed.attributes_of("step")) == 1
     assert [c.system for c in cost_rows(evaluation) if c.frontier] == ["builtin", "student", "int8"]
     (front,) = parsed.attributes_of("front")
-    assert set(front["aria-labelledby"].split()) <= {a["id"] for _, a in parsed.elements if "id" in a}
+    assert set(front["aria-labelledby"].split()) <= {
+        a["id"] for _, a in parsed.elements if "id" in a
+    }
     description = parsed.text("desc")
     assert "int8: 211 posts a second, 70.0 [67.0, 72.0], 91.4 MB, on the frontier" in description
     assert "dull: 14 posts a second, 55.0 [52.0, 57.0], 91.4 MB" in description
@@ -147,14 +174,19 @@ def test_page_without_costs_has_no_plot_or_section(tmp_path):
     parsed = render_result(tmp_path, evaluation_result())
     assert parsed.attributes_of("front") == []
     assert "What it costs" not in parsed.text("h2")
-    recorded_only = render_result(tmp_path, result_with_costs({"majority": CostBenchmark(note="recorded: no cost of its own")}))
+    recorded_only = render_result(
+        tmp_path,
+        result_with_costs({"majority": CostBenchmark(note="recorded: no cost of its own")}),
+    )
     assert recorded_only.attributes_of("front") == []
     assert "recorded: no cost of its own" in recorded_only.text("why")
 
 
 def test_pareto_plot_of_one_or_equal_systems(tmp_path):
     for names in (["a"], ["a", "b", "c"]):
-        parsed = render_result(tmp_path, result_with_costs(dict.fromkeys(names, cost_benchmark(3.0))))
+        parsed = render_result(
+            tmp_path, result_with_costs(dict.fromkeys(names, cost_benchmark(3.0)))
+        )
         assert len(parsed.attributes_of("spot")) == len(names)
         assert parsed.attributes_of("pale") == []
         page = (tmp_path / "evaluation.html").read_text("utf-8")

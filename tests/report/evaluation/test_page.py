@@ -4,16 +4,16 @@ import base64
 import hashlib
 import re
 
-from gen_msa.results import PairedComparison, EvaluationResult, SelectedRow, MetricValue
-from tests.report.evaluation.making import (
+from gen_msa.results import EvaluationResult, MetricValue, PairedComparison, SelectedRow
+from tests.report.evaluation.builders import (
     NAMES,
     TERMS,
     comparison,
-    examples,
-    system_result,
     evaluation_result,
-    render_result,
+    examples,
     metric_value,
+    render_result,
+    system_result,
 )
 
 
@@ -40,7 +40,9 @@ def test_published_row_is_cited_with_its_protocol(tmp_path):
     assert "printed" in parsed.text("tag")
     assert "Writer et al., Journal of Small Talk 12, table 3." in parsed.text("cite")
     assert "mean of 5 seeds, best epoch on dev" in parsed.text("cite")
-    assert len(parsed.attributes_of("hollow")) == 4  # two figures, each in the headline and in its family
+    assert (
+        len(parsed.attributes_of("hollow")) == 4
+    )  # two figures, each in the headline and in its family
 
 
 def test_bold_needs_every_paired_test(tmp_path):
@@ -56,7 +58,9 @@ def test_undefined_metric_is_a_dash_with_its_reason(tmp_path):
     single_system = system_result("a", 0).model_copy(
         update={"metrics": {"labels": {"accuracy": metric_value(float("nan"))}}}
     )
-    text = render_result(tmp_path, result(systems=(single_system,), comparisons=(), published=())).text("fig")
+    text = render_result(
+        tmp_path, result(systems=(single_system,), comparisons=(), published=())
+    ).text("fig")
     assert "–undefined, and no reason was given" in text
     assert "nan" not in text
 
@@ -77,14 +81,18 @@ def test_metric_families_list_their_definitions(tmp_path):
 
 def test_comparisons_show_difference_test_and_p_values(tmp_path):
     table_text = render_result(tmp_path, evaluation_result()).text("tr")
-    assert "+3.9 points+0.9 to +6.9McNemar, exact0.0040.012Holm over 6builtin is better" in table_text
+    assert (
+        "+3.9 points+0.9 to +6.9McNemar, exact0.0040.012Holm over 6builtin is better" in table_text
+    )
     assert "permutation, 10000, seed 00.200.60Holm over 6not told apart" in table_text
 
 
 def test_lower_system_is_better_where_low_is_good(tmp_path):
     compared = comparison(NAMES[0], NAMES[1], -0.03, 0.001)
     ece = PairedComparison(**{**compared.model_dump(), "family": "calibration", "metric": "ece"})
-    assert "builtin is better" in render_result(tmp_path, evaluation_result(comparisons=(ece,))).text("tr")
+    assert "builtin is better" in render_result(
+        tmp_path, evaluation_result(comparisons=(ece,))
+    ).text("tr")
 
 
 def test_plots_are_drawn_for_every_system(tmp_path):
@@ -93,7 +101,10 @@ def test_plots_are_drawn_for_every_system(tmp_path):
     assert "234 78 %" in parsed.text("heat")
     assert len(parsed.attributes_of("rel")) == 3
     assert len([a for a in parsed.attributes_of("plot") if "rel" not in a["class"]]) == 1 + 5
-    assert {a["aria-label"] for a in parsed.attributes_of("plot")} >= {"accuracy by negation", "f1 by class"}
+    assert {a["aria-label"] for a in parsed.attributes_of("plot")} >= {
+        "accuracy by negation",
+        "f1 by class",
+    }
     assert "90 answers, 96.7 % sure" in parsed.text("title")
     assert "n 450" in parsed.text("nt")
 
@@ -133,9 +144,9 @@ def test_selected_row_beyond_limit_is_shown_and_missing_one_named(tmp_path):
 
 def test_page_limits_selected_rows(tmp_path):
     rows = tuple(SelectedRow(post=f"post-{i}", aspect="x") for i in range(250))
-    assert "50 more rows stand in results.json" in render_result(tmp_path, evaluation_result(worst=rows)).text(
-        "counts"
-    )
+    assert "50 more rows stand in results.json" in render_result(
+        tmp_path, evaluation_result(worst=rows)
+    ).text("counts")
 
 
 def test_repeated_image_is_stored_once(tmp_path):
@@ -165,7 +176,10 @@ def test_page_with_another_reference(tmp_path):
     parsed = render_result(tmp_path, result(reference="builtin"), examples(3))
     assert "agrees with builtin" in parsed.text("verdict")
     assert parsed.text("goldchip").startswith("builtin ")
-    assert {a["data-by"] for a in parsed.attributes_of("li") if "data-by" in a} == {"gold", *NAMES[1:]}
+    assert {a["data-by"] for a in parsed.attributes_of("li") if "data-by" in a} == {
+        "gold",
+        *NAMES[1:],
+    }
 
 
 def test_page_of_empty_result(tmp_path):
@@ -180,7 +194,9 @@ def test_page_of_empty_result(tmp_path):
 
 
 def test_page_of_one_row_and_one_system(tmp_path):
-    evaluation = evaluation_result(rows=1, posts=1, systems=(reader("a", 0, rows=1),), comparisons=(), probes={})
+    evaluation = evaluation_result(
+        rows=1, posts=1, systems=(reader("a", 0, rows=1),), comparisons=(), probes={}
+    )
     parsed = render_result(tmp_path, evaluation, examples(1))
     assert "1 row in 1 post, 1 reader against gold" in parsed.text("lead")
 
@@ -209,7 +225,9 @@ def test_reloaded_result_gives_the_same_page(tmp_path):
 
 
 def test_metric_without_definition_is_shown(tmp_path):
-    single_system = system_result("a", 0).model_copy(update={"metrics": {"mine": {"odd": MetricValue(value=0.5, n=3)}}})
+    single_system = system_result("a", 0).model_copy(
+        update={"metrics": {"mine": {"odd": MetricValue(value=0.5, n=3)}}}
+    )
     parsed = render_result(tmp_path, result(systems=(single_system,), comparisons=()))
     assert "0.500" in parsed.text("val")
     assert "not defined in this result" in parsed.text("defs")

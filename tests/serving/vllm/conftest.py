@@ -4,8 +4,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
 
 from gen_msa import prompting
-from tests.backends import trained
-from tests.serving.vllm.making import PROMPT
+from tests.backends import tiny_adapters as trained
+from tests.serving.vllm.builders import PROMPT
 
 
 @pytest.fixture(scope="module")

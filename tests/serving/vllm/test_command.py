@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.errors import UserError
-from gen_msa.serving.vllm.command import HARDENED_ENVIRONMENT, VLLM_KEY_ENV_VAR, SERVER_MODULE, UNREACHABLE_HOST, build_command
-from gen_msa.serving.vllm.finding import ResolvedModel
+from gen_msa.serving.vllm.command import (
+    HARDENED_ENVIRONMENT,
+    SERVER_MODULE,
+    UNREACHABLE_HOST,
+    VLLM_KEY_ENV_VAR,
+    build_command,
+)
+from gen_msa.serving.vllm.resolve import ResolvedModel
 from gen_msa.serving.vllm.settings import VllmSettings
 from gen_msa.settings import load
 
@@ -80,7 +86,10 @@ def test_no_setting_exposes_secret_or_relaxes_security(settings_drawn, key, with
             break
         domains.append(argument)
     assert domains == (list(settings_drawn.image.allowed_hosts) or [UNREACHABLE_HOST])
-    assert plan.full_environment(dict.fromkeys(HARDENED_ENVIRONMENT, "1")).items() >= HARDENED_ENVIRONMENT.items()
+    assert (
+        plan.full_environment(dict.fromkeys(HARDENED_ENVIRONMENT, "1")).items()
+        >= HARDENED_ENVIRONMENT.items()
+    )
     assert ("--enable-lora" in plan.argv) == with_adapter
     prefix_caching = "--enable-prefix-caching" in plan.argv
     assert prefix_caching == settings_drawn.backend.share_prefix
@@ -101,11 +110,19 @@ def test_adapter_flags():
         "base_model_name": "base",
     }
     assert json.loads(flag_value(plan, "--limit-mm-per-prompt")) == {"image": 4}
-    assert json.loads(flag_value(plan, "--structured-outputs-config"))["disable_any_whitespace"] is True
+    assert (
+        json.loads(flag_value(plan, "--structured-outputs-config"))["disable_any_whitespace"]
+        is True
+    )
     assert (flag_value(plan, "--max-model-len"), flag_value(plan, "--dtype")) == ("1152", "float32")
     assert flag_value(plan, "--generation-config") == "vllm"
     assert flag_value(plan, "--host") == "127.0.0.1"
-    assert flag_value(build_command(load_settings("max_model_len=9"), resolved(length=5)), "--max-model-len") == "9"
+    assert (
+        flag_value(
+            build_command(load_settings("max_model_len=9"), resolved(length=5)), "--max-model-len"
+        )
+        == "9"
+    )
     assert "--max-model-len" not in build_command(load_settings(), resolved()).argv
 
 
@@ -135,7 +152,9 @@ def test_shown_command_starts_nothing_without_token(tmp_path, token_from):
     source = token_from.format(tmp_path)
     plan = build_command(load_settings(), resolved(), "a-token-of-sixteen-or-more", source)
     line = plan.shell_text().rsplit(" \\\n", 1)[0] + " sh -c 'echo started'"
-    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env={"PATH": "/bin"})
+    result = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, env={"PATH": "/bin"}
+    )
     assert result.returncode != 0
     assert "started" not in result.stdout
     if source in ("GEN_MSA_TOKEN", "VLLM_API_KEY"):

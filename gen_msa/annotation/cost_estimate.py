@@ -1,0 +1,136 @@
+"""What a job would cost, before it is begun: questions counted, and a few of them asked.
+
+The answers of the few go into the ledger, so that nothing is asked twice. Tokens and seconds are
+theirs, times the number of questions: further tries and votes of gates are in it as far as the few
+needed them, and a longer batch is faster than a short one. Knows nothing of terminals.
+
+    estimate(source, settings, teacher, Path("opinions.ledger")).money
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from gen_msa.annotation import filtered as marks
+from gen_msa.annotation.output import put_answers
+from gen_msa.annotation.settings import AnnotateSettings
+from gen_msa.annotation.workers import Teacher, pending_chunks, visible_to_teacher
+from gen_msa.answer_cache import AnswerCache, hash_key
+from gen_msa.data import ExampleSource
+from gen_msa.predictors import Shown
+from gen_msa.types import Example
+
+PROBE_POSTS = 3
+"""Posts that are asked about."""
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """A job that lies ahead. None: not to be known beforehand."""
+
+    posts: int
+    requests: int
+    """An aspect each; a post whose aspects are not given counts as one."""
+    first_request: Shown | None
+    """The first question."""
+    tokens: tuple[float, float] | None
+    """Of all prompts, and of all answers."""
+    seconds: float | None
+    cost: float | None
+    probed: int
+    """Posts asked about for this; 0: all of the first had been answered."""
+
+
+def estimate_cost(
+    source: ExampleSource,
+    settings: AnnotateSettings,
+    teacher: Teacher,
+    cache_path: Path | None,
+    reuse_cache: Sequence[Path] = (),
+) -> CostEstimate:
+    """Count the source's questions, ask about its first `PROBE` posts, and multiply.
+
+    With `ledger_path` None nobody is asked; what the `known` ledgers have is not asked again.
+    """
+    posts, requests, sample = _count_questions(source, settings)
+    previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])
+    probe = _ProbeResult()
+    if cache_path is not None:
+        with AnswerCache(cache_path, reuse_cache) as cache:
+            probe = _run_probe(source, settings, teacher, cache)
+    scale = requests / probe.requests if probe.requests else 0.0
+    tokens = None
+    if probe.prompt_tokens:
+        tokens = probe.prompt_tokens * scale, probe.answer_tokens * scale
+    elif previews and previews[0].tokens is not None:
+        counts = [s.tokens for s in previews if s.tokens is not None]
+        tokens = sum(counts) / len(counts) * requests, 0.0
+    prices = settings.prices
+    return CostEstimate(
+        posts=posts,
+        requests=requests,
+        first_request=previews[0] if previews else None,
+        tokens=tokens,
+        seconds=probe.seconds * scale / settings.workers if scale else None,
+        cost=prices.cost(*tokens) if prices and tokens and probe.prompt_tokens else None,
+        probed=probe.posts,
+    )
+
+
+@dataclass
+class _ProbeResult:
+    posts: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = 0.0
+
+
+def _count_questions(
+    source: ExampleSource, settings: AnnotateSettings
+) -> tuple[int, int, list[Example]]:
+    """Posts, questions, and the first posts of the source."""
+    posts = requests = 0
+    sample: list[Example] = []
+    for row in islice(source.rows(), settings.limit):
+        if isinstance(row, Example):
+            has_given_aspects = settings.aspects in ("auto", "given")
+            posts, requests = (
+                posts + 1,
+                requests + max(len(row.post.aspects) * has_given_aspects, 1),
+            )
+            sample += [row] if len(sample) < PROBE_POSTS else []
+    return posts, requests, sample
+
+
+def _run_probe(
+    source: ExampleSource, settings: AnnotateSettings, teacher: Teacher, cache: AnswerCache
+) -> _ProbeResult:
+    """Have the first posts read that no earlier run has had read."""
+    probe = _ProbeResult()
+    probe_settings = settings.model_copy(
+        update={"limit": min(PROBE_POSTS, settings.limit or PROBE_POSTS)}
+    )
+    for pending, unanswered in pending_chunks(
+        source, probe_settings, hash_key(teacher.fingerprint()), cache
+    ):
+        if not unanswered:
+            continue
+        began = time.perf_counter()
+        predictions = teacher.predict(unanswered)
+        probe.seconds += time.perf_counter() - began
+        new_keys = [k for k in pending.keys if k not in pending.cached]
+        put_answers(cache, dict(zip(new_keys, predictions, strict=True)))
+        probe.posts += len(unanswered)
+        for prediction in predictions:
+            probe.requests += len({o.aspect for o in prediction.opinions})
+            for prompt_tokens, answer_tokens in filter(
+                None, map(marks.token_counts, prediction.opinions)
+            ):
+                probe.prompt_tokens, probe.answer_tokens = (
+                    probe.prompt_tokens + prompt_tokens,
+                    probe.answer_tokens + answer_tokens,
+                )
+    return probe

@@ -1,0 +1,81 @@
+"""Blind: a second reader that sees the reason alone recovers the label from it.
+
+The reason's label words are masked as simulatability masks them (what is left must carry the
+label), and the reader sees neither post nor picture. Any reader will do: a student that was taught
+to read reasons is cheap and good at it, the builtin reader is weak.
+
+    gates={blind: {reader: "student:students/reasons"}}
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field, JsonValue
+
+from gen_msa import predictors
+from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
+from gen_msa.metrics.text.explanations import mask_labels
+from gen_msa.predictors import PredictorSettings
+from gen_msa.settings import Settings
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post
+
+
+class LabelRecoveryOptions(PredictorSettings):
+    """The second reader, with all that can be set of a reader."""
+
+    min_probability: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that it must give the label, where it gives probabilities."""
+
+
+@filters.register
+class LabelRecoveryFilter:
+    """Has reasons read in place of posts."""
+
+    Options: ClassVar[type[Settings]] = LabelRecoveryOptions
+    stage: ClassVar[Stage] = "asks"
+
+    def __init__(self, options: LabelRecoveryOptions, context: FilterContext) -> None:
+        explicit = options.model_fields_set & PredictorSettings.model_fields.keys()
+        predictor_options = {name: getattr(options, name) for name in explicit}
+        self._min_probability = options.min_probability
+        self._predictor = predictors.make(
+            PredictorSettings.model_validate(predictor_options), context.media_root
+        )
+
+    def check(self, rows: Sequence[Candidate]) -> list[str | None]:
+        """Refuses a reason from which another label is read, or none."""
+        explained = [row for row in rows if row.explanation]
+        predictions = (
+            self._predictor.predict([_explanation_post(row) for row in explained])
+            if explained
+            else []
+        )
+        remaining = iter(predictions)
+        return [
+            self._verdict(row, next(remaining).opinions) if row.explanation else NO_EXPLANATION
+            for row in rows
+        ]
+
+    def fingerprint(self) -> JsonValue:
+        """The second reader's."""
+        return self._predictor.fingerprint()
+
+    def _verdict(self, row: Candidate, opinions: Sequence[Opinion]) -> str | None:
+        label = row.opinion.polarity
+        recovered = opinions[0] if opinions else None
+        if recovered is None or recovered.polarity is None:
+            return "no label could be read from it"
+        if recovered.polarity is not label:
+            return f"it reads as {recovered.polarity}; the label is {label}"
+        probability = recovered.probability
+        if probability is not None and probability < self._min_probability:
+            return f"it reads as {label} with a probability of {probability:.2f} only"
+        return None
+
+
+def _explanation_post(row: Candidate) -> Post:
+    """A post whose text is the masked reason, asked about the same aspect; nothing else of it."""
+    text, term = mask_labels(row.explanation), row.opinion.aspect.term
+    start = text.find(term) if term else -1
+    aspect = Aspect(term=term, start=start if start >= 0 else None) if term else OVERALL_ASPECT
+    return Post(id=row.post.id, text=text, aspects=(aspect,))

@@ -1,0 +1,54 @@
+"""Length: a reason has so many words, no fewer and no more.
+
+Words are runs of letters and digits, a Han or kana character is one of its own.
+
+    gates={length: {min_words: 4, max_words: 60}}
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from gen_msa.annotation.filters.base import Candidate, FilterContext, Stage, filters
+from gen_msa.metrics.text.explanations import split_words
+from gen_msa.settings import Settings
+
+
+class LengthOptions(Settings):
+    """How many words."""
+
+    min_words: int = Field(default=4, ge=0)
+    max_words: int = Field(default=60, ge=1)
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError("min_words is over max_words: nothing could pass")
+        return self
+
+
+@filters.register
+class LengthFilter:
+    """Counts words."""
+
+    Options: ClassVar[type[Settings]] = LengthOptions
+    stage: ClassVar[Stage] = "words"
+
+    def __init__(self, options: LengthOptions, context: FilterContext) -> None:
+        self._options = options
+
+    def check(self, rows: Sequence[Candidate]) -> list[str | None]:
+        """Refuses what is too short or too long."""
+        return [self._verdict(len(split_words(row.explanation))) for row in rows]
+
+    def fingerprint(self) -> JsonValue:
+        """Nothing besides the options."""
+        return None
+
+    def _verdict(self, count: int) -> str | None:
+        if count < self._options.min_words:
+            return f"{count} words, at least {self._options.min_words}"
+        if count > self._options.max_words:
+            return f"{count} words, at most {self._options.max_words}"
+        return None

@@ -1,0 +1,356 @@
+"""What a job writes: answers into the ledger, then examples and rejected rows into their files.
+
+Knows nothing of how readings came to be, or whether they were made just now or in an earlier run.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Self
+
+from pydantic import JsonValue, TypeAdapter
+
+from gen_msa import jsonl
+from gen_msa import settings as settings_files
+from gen_msa.annotation.filtered import (
+    FilteredAnswer,
+    FilterSplitter,
+    build_filters,
+    filtered_answer_row,
+)
+from gen_msa.annotation.filters import FilterContext, filters
+from gen_msa.annotation.settings import AnnotateSettings, JobSettings
+from gen_msa.annotation.summary import AnnotationSummary, summarise
+from gen_msa.answer_cache import AnswerCache
+from gen_msa.data import ExampleSource
+from gen_msa.data.label_leak import find_label_leaks
+from gen_msa.predictors import Prediction
+from gen_msa.types import Example, Opinion, Rejected, Status
+
+# The rows of a job: read lazily, ids checked to be unique, bad rows set aside, cut into chunks.
+
+
+@dataclass
+class Chunk:
+    """Consecutive rows of the source: the good ones with their numbers, and those set aside."""
+
+    index: int = 0
+    """Which chunk of the source, from 0."""
+    examples: list[Example] = field(default_factory=list)
+    row_numbers: list[int] = field(default_factory=list)
+    """1-based row of each example in the source."""
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class SeenIds:
+    """Which ids have been met, on disk once they are many: a million cost no memory to speak of."""
+
+    def __init__(self) -> None:
+        # Rows may be taken up in a thread and be let go of in another; never in two at once.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("PRAGMA journal_mode=OFF")
+        self._db.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, row INT) WITHOUT ROWID")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def first_row(self, post_id: str, row: int) -> int:
+        """The row that had this id first: `row` itself when it is new."""
+        added = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (post_id, row))
+        if added.rowcount:
+            return row
+        existing = self._db.execute("SELECT row FROM ids WHERE id = ?", (post_id,))
+        return int(existing.fetchone()[0])
+
+
+def chunks(source: ExampleSource, size: int, limit: int | None, annotator: str) -> Iterator[Chunk]:
+    """The source's rows in chunks of `size`; at most `limit` rows in all.
+
+    Set aside are rows that could not be read, a second row with an id already met, and rows that
+    already have opinions by `reader`.
+    """
+    rows = islice(source.rows(), limit)
+    number = index = 0
+    with SeenIds() as ids:
+        while batch := list(islice(rows, size)):
+            chunk, index = Chunk(index), index + 1
+            for item in batch:
+                number += 1
+                if isinstance(item, Rejected):
+                    chunk.rejected.append(item)
+                elif (first_row := ids.first_row(item.post.id, number)) != number:
+                    reason = f"id {item.post.id!r} already stands in row {first_row}"
+                    hint = "give every post an id of its own"
+                    chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
+                elif item.opinions_by(annotator):
+                    reason = f"post {item.post.id!r} already has opinions by {annotator!r}"
+                    hint = "start from the file without them"
+                    chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
+                else:
+                    chunk.examples.append(item)
+                    chunk.row_numbers.append(number)
+            yield chunk
+
+
+def as_rejected(file: str, number: int, example: Example, reason: str, hint: str) -> Rejected:
+    """A good row that the job sets aside all the same."""
+    raw = example.post.text[:500]
+    return Rejected(file=file, line=number, reason=reason, hint=hint, raw=raw)
+
+
+_OPINIONS = TypeAdapter(tuple[Opinion, ...])
+
+
+@dataclass
+class PendingChunk:
+    """A chunk on its way: the ledger key of each example, and what the ledger already knew."""
+
+    chunk: Chunk
+    keys: Sequence[str]
+    cached: Mapping[str, JsonValue]
+    is_cached: bool = False
+    """Whether the answers that were not known are in the ledger already."""
+
+    @property
+    def new_keys(self) -> list[str]:
+        """The keys that the ledger did not know."""
+        return [key for key in self.keys if key not in self.cached]
+
+
+@dataclass
+class JobCounts:
+    """The counts of a job; `written + rejected == rows`."""
+
+    rows: int = 0
+    written: int = 0
+    rejected: int = 0
+    from_cache: int = 0
+    """Posts answered from the ledger."""
+    opinions: int = 0
+    unparsed: int = 0
+    """Opinions without a polarity, those of `unanswered` posts included."""
+    unanswered: int = 0
+    """Posts with an opinion that could not be had; the next run asks again."""
+    filtered_out: int = 0
+    """Answers that a gate refused; they stand in the rejected file, not in `opinions`."""
+
+    last_error: str = ""
+    """What the last unanswered post was told."""
+
+    def error_rate(self) -> float:
+        """Share of rows rejected or unanswered, 0 to 1."""
+        return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
+
+    def add(self, opinions: Sequence[Opinion], accepted: Sequence[Opinion]) -> None:
+        """Count all that was said about one post, and what of it is kept."""
+        self.opinions += len(accepted)
+        self.unparsed += sum(o.polarity is None for o in accepted)
+        if has_error(opinions):
+            self.unanswered += 1
+            errors = [o.provenance.get("error", "") for o in opinions if o.status is Status.ERROR]
+            self.last_error = errors[-1]
+
+
+class JobOutput:
+    """The files of one job."""
+
+    def __init__(
+        self,
+        source: str,
+        accepted_file: IO[bytes],
+        rejected_file: IO[bytes],
+        splitter: FilterSplitter | None = None,
+    ) -> None:
+        """`sieve` parts what passed its gates from the rest; without one all is written."""
+        self.splitter = splitter
+        self.label_fields = 0
+        """Found by the audit in what a sieve let through."""
+        self.counts = JobCounts()
+        self.posts = hashlib.sha256()
+        """Over every post written: names the data a figure was made on."""
+        self._source = source
+        self._accepted_file = accepted_file
+        self._rejected_file = rejected_file
+
+    def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
+        """Write one chunk. `readings` are of its examples, in order."""
+        examples: list[Example] = []
+        rejected = list(chunk.rejected)
+        for number, example, prediction in zip(
+            chunk.row_numbers, chunk.examples, predictions, strict=True
+        ):
+            if prediction.rejection:
+                reason, hint = prediction.rejection, prediction.hint
+                rejected.append(as_rejected(self._source, number, example, reason, hint))
+            else:
+                examples.append(self._add_opinions(example, prediction.opinions, number, rejected))
+                accepted = examples[-1].opinions[len(example.opinions) :]
+                self.counts.add(prediction.opinions, accepted)
+        for written_example in examples:
+            self.posts.update(written_example.post.model_dump_json().encode())
+        self._accepted_file.writelines(
+            written_example.model_dump_json().encode() + b"\n" for written_example in examples
+        )
+        self._rejected_file.writelines(row.model_dump_json().encode() + b"\n" for row in rejected)
+        self.counts.written += len(examples)
+        self.counts.rejected += sum(not isinstance(row, FilteredAnswer) for row in rejected)
+        self.counts.rows = self.counts.written + self.counts.rejected
+
+    def _add_opinions(
+        self, example: Example, opinions: Sequence[Opinion], number: int, rejected: list[Rejected]
+    ) -> Example:
+        """The example with what is kept of `said`; the rest is added to `aside`."""
+        if self.splitter is None:
+            return example.with_opinions(*opinions)
+        accepted, failed_opinions, excluded_aspects = self.splitter(example, opinions)
+        rejected += [
+            filtered_answer_row(self._source, number, example, o, o.aspect in excluded_aspects)
+            for o in failed_opinions
+        ]
+        self.counts.filtered_out += len(failed_opinions)
+        full_example = example.with_opinions(*accepted)
+        self.label_fields += len(find_label_leaks(self._source, [full_example]))
+        return full_example
+
+
+def merge_cached(
+    pending: PendingChunk, new_predictions: Sequence[Prediction], cache: AnswerCache | None
+) -> tuple[list[Prediction], int]:
+    """The reading of each example of a chunk, and how many of them the ledger knew.
+
+    `fresh` are of the examples it did not know, in order; they go into the ledger first.
+    """
+    if cache is not None and not pending.is_cached:
+        cache_answers(cache, pending, new_predictions)
+    remaining = iter(new_predictions)
+    predictions = [
+        Prediction(_OPINIONS.validate_python(pending.cached[k]))
+        if k in pending.cached
+        else next(remaining)
+        for k in pending.keys
+    ]
+    return predictions, len(predictions) - len(new_predictions)
+
+
+def cache_answers(
+    cache: AnswerCache, pending: PendingChunk, new_predictions: Sequence[Prediction]
+) -> None:
+    """Put fresh answers into the ledger, perhaps before their chunk's turn; from any thread."""
+    put_answers(cache, dict(zip(pending.new_keys, new_predictions, strict=True)))
+    pending.is_cached = True
+
+
+def put_answers(cache: AnswerCache, predictions: Mapping[str, Prediction]) -> None:
+    """Put readings into the ledger by key, but for those that the next run must ask for again."""
+    complete_predictions = {
+        k: prediction
+        for k, prediction in predictions.items()
+        if not prediction.rejection and not has_error(prediction.opinions)
+    }
+    if complete_predictions:
+        cache.put(
+            {
+                k: _OPINIONS.dump_python(prediction.opinions, mode="json")
+                for k, prediction in complete_predictions.items()
+            }
+        )
+
+
+def has_error(opinions: Sequence[Opinion]) -> bool:
+    """Whether something could not be asked."""
+    return any(o.status is Status.ERROR for o in opinions)
+
+
+# How a job ends, whoever did it: late gates made, files closed, what it has to say for itself.
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a finished job has to say for itself."""
+
+    counts: JobCounts
+    fingerprint: dict[str, JsonValue]
+    """The reader's fingerprint."""
+    posts_sha256: str
+    """Of all posts written, in order: which data this was."""
+    rejected_file: Path | None
+    summary: AnnotationSummary | None = None
+    """Of a job with gates."""
+
+    def exceeds_error_rate(self, settings: JobSettings) -> bool:
+        """Whether more rows were rejected or left unanswered than `max_bad` allows."""
+        return self.counts.error_rate() > settings.max_error_rate
+
+    def should_rerun(self, settings: JobSettings) -> bool:
+        """Whether more rows could not be asked than `max_bad` allows: the same again may do."""
+        return self.counts.unanswered > settings.max_error_rate * self.counts.rows
+
+
+def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | None:
+    """The gates that look at the whole file; None for a job without gates."""
+    if not isinstance(settings, AnnotateSettings):
+        return None
+    file_stage = {n: o for n, o in settings.filters.items() if filters[n].stage == "file"}
+    file_settings = settings.model_copy(update={"gates": file_stage})
+    return FilterSplitter(build_filters(file_settings, FilterContext(media_root)), settings.model)
+
+
+def rejected_path(out: Path) -> Path:
+    """Where the rows that are not in `out` stand."""
+    return out.with_suffix(".rejected.jsonl")
+
+
+def finalize(
+    output: JobOutput,
+    settings: JobSettings,
+    out: Path,
+    source: str,
+    fingerprint: dict[str, JsonValue],
+    seconds: float,
+) -> JobResult:
+    """Write what lies beside a whole `out`: settings, and a summary where there are gates."""
+    settings_files.save(settings, out.with_suffix(".settings.yaml"))
+    return JobResult(
+        counts=output.counts,
+        fingerprint=fingerprint,
+        posts_sha256=output.posts.hexdigest(),
+        rejected_file=_keep_if_written(
+            output.counts.rejected + output.counts.filtered_out, rejected_path(out)
+        ),
+        summary=_write_summary(source, settings, output, out, seconds),
+    )
+
+
+def _keep_if_written(n_lines: int, rejected_file: Path) -> Path | None:
+    """The rejected file; gone, where nothing stands in it."""
+    if n_lines:
+        return rejected_file
+    rejected_file.unlink()
+    return None
+
+
+def _write_summary(
+    source: str, settings: JobSettings, output: JobOutput, out: Path, seconds: float
+) -> AnnotationSummary | None:
+    if not isinstance(settings, AnnotateSettings) or output.splitter is None:
+        return None
+    job_facts: dict[str, str | int | float] = {
+        "data": source,
+        "data_sha256": output.posts.hexdigest(),
+        "posts": output.counts.written,
+        "rejected_rows": output.counts.rejected,
+        "label_fields": output.label_fields,
+        "repeated_posts": output.counts.from_cache,
+        "seconds": round(seconds, 3),
+    }
+    summary = summarise(settings, output.splitter.tally, job_facts)
+    with jsonl.atomic_write(out.with_suffix(".summary.json")) as f:
+        f.write(summary.model_dump_json(indent=1).encode() + b"\n")
+    return summary

@@ -1,0 +1,377 @@
+"""The shape of OpenAI's chat completions: what is sent, what comes back, what may be left out.
+
+Knows no network. Servers differ in what they take; `body` leaves out what is named in `without`,
+and `blamed` reads from a server's complaint which that should be. `guided_*` is never sent: new
+servers ignore it without a word.
+
+    body(request, "my-model", without=frozenset(), show=picture_part)
+    completion(read(answer_bytes), request, sent, "my-model")
+"""
+
+import asyncio
+import math
+import random
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import httpx
+import tenacity
+from pydantic import BaseModel, Field, ValidationError
+
+from gen_msa.backends._label_slot import TokenLogprobs, matches_slot, option_logprobs, slot_pattern
+from gen_msa.backends.hf.chat_messages import ImagePartBuilder, build_messages
+from gen_msa.chat import Completion, Request
+
+# One HTTP call that is tried again while there is hope, and never waits without end.
+
+MAX_RESPONSE_BYTES = 4 << 20
+"""Bytes of an answer; a server that sends more is cut off."""
+_MAX_ERROR_BYTES = 16 << 10
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_MAX_MESSAGE_CHARS = 300
+
+T = TypeVar("T")
+
+
+class TransientError(Exception):
+    """A call failed for a reason that may pass; `wait` is what the server asked for (seconds)."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class PermanentError(Exception):
+    """A call failed for good. `status` is the HTTP status, `said` all that the server said."""
+
+    def __init__(self, reason: str, status: int = 0, body: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.body = body
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long a call may take (seconds), how often it is tried again, and how waiting is done."""
+
+    timeout: float = 120.0
+    retries: int = 5
+    max_wait: float = 60.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+async def post_with_retries(
+    client: httpx.AsyncClient,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    policy: RetryPolicy,
+    parse: Callable[[bytes], T],
+) -> T:
+    """POST `body` and give what `read` makes of the answer.
+
+    `read` raises `Passing` for an answer that is not whole. Raises the last `Passing` when every
+    try failed, and `Refused` at once.
+    """
+
+    async def attempt() -> T:
+        return parse(await _post(client, url, body, headers, policy.timeout))
+
+    retrying = tenacity.AsyncRetrying(
+        sleep=policy.sleep,
+        stop=tenacity.stop_after_attempt(policy.retries + 1),
+        wait=lambda state: _wait(state, policy.max_wait),
+        retry=tenacity.retry_if_exception_type(TransientError),
+        reraise=True,
+    )
+    return await retrying(attempt)
+
+
+async def _post(
+    client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str], timeout: float
+) -> bytes:
+    try:
+        # The clock is over the whole call: a server that drips a byte a second is cut off too.
+        async with (
+            asyncio.timeout(timeout),
+            client.stream("POST", url, content=body, headers=headers) as response,
+        ):
+            if response.is_success:
+                return await _read_bytes(response, MAX_RESPONSE_BYTES)
+            raise await _error_from_response(response)
+    except TimeoutError:
+        raise TransientError(f"no whole answer within {timeout:g} s") from None
+    except httpx.TransportError as e:
+        raise TransientError(f"{type(e).__name__}: {shorten(str(e))}") from None
+
+
+async def _read_bytes(response: httpx.Response, max_bytes: int) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise TransientError("the answer is compressed, which was not asked for")
+    received = bytearray()
+    async for chunk in response.aiter_raw():
+        received += chunk
+        if len(received) > max_bytes:
+            raise TransientError(f"the answer is over {max_bytes} bytes")
+    return bytes(received).replace(*_key_and_mask(response))
+
+
+def _key_and_mask(response: httpx.Response) -> tuple[bytes, bytes]:
+    """The key that was sent, and what stands for it should the server send it back."""
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    return (key.encode(), b"[key]") if key else (b"\0", b"\0")
+
+
+async def _error_from_response(response: httpx.Response) -> TransientError | PermanentError:
+    status = response.status_code
+    if response.is_redirect:
+        return PermanentError(f"HTTP {status}: redirects are not followed", status)
+    try:
+        body = (await _read_bytes(response, _MAX_ERROR_BYTES)).decode("utf-8", "replace")
+    except TransientError as e:
+        body = str(e)
+    reason = f"HTTP {status}: {shorten(body)}"
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        return TransientError(reason, _parse_retry_after(response.headers.get("retry-after", "")))
+    return PermanentError(reason, status, body)
+
+
+def _parse_retry_after(header: str) -> float | None:
+    """Seconds of a `Retry-After`, which is a number or a date; None when it is neither."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            retry_at = parsedate_to_datetime(header)
+        except (ValueError, OverflowError):
+            return None
+        seconds = (
+            retry_at.replace(tzinfo=retry_at.tzinfo or UTC) - datetime.now(UTC)
+        ).total_seconds()
+    return None if math.isnan(seconds) else max(seconds, 0.0)
+
+
+def _wait(state: tenacity.RetryCallState, max_wait: float) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, TransientError) and error.retry_after is not None:
+        # A little more, so that callers told the same do not come back all at once.
+        return min(error.retry_after, max_wait) + random.uniform(0.0, 0.5)
+    return random.uniform(0.5, 1.0) * min(2.0 ** (state.attempt_number - 1), max_wait / 2)
+
+
+def shorten(text: str) -> str:
+    """At most 300 printable characters of what a server said, on one line."""
+    line = " ".join(text.split())[: _MAX_MESSAGE_CHARS + 1]
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= _MAX_MESSAGE_CHARS else line[:_MAX_MESSAGE_CHARS] + "…"
+
+
+TOP_LOGPROBS = 20
+_BOUND_KEYWORDS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "title", "default"})
+_PARAM_PATTERNS = {
+    "logprobs": re.compile("logprobs"),
+    "bounds": re.compile("response_format|schema|Length|Items"),
+    "response_format": re.compile("response_format|schema|structured|grammar"),
+    "structured_outputs": re.compile("structured_outputs|regex|grammar"),
+    "seed": re.compile("seed"),
+    "temperature": re.compile("temperature"),
+    "max_tokens": re.compile("max_tokens"),
+}
+_FINISH_REASONS = {
+    None: "stop",
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+}
+
+
+class ReplyMessage(BaseModel):
+    """The words of an answer."""
+
+    content: str | None = None
+    refusal: str | None = None
+
+
+class ReplyChoice(BaseModel):
+    """One answer of a reply."""
+
+    message: ReplyMessage
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class Reply(BaseModel):
+    """What a server sends; fields it adds are passed over."""
+
+    choices: list[ReplyChoice] = []
+    error: Any = None
+    model: str | None = None
+    usage: Any = None
+
+
+class _TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    byte_values: list[int] | None = Field(default=None, alias="bytes")
+
+    @property
+    def token_bytes(self) -> bytes:
+        """The token's bytes; a token can be a part of a character, which `token` cannot show."""
+        if self.byte_values is not None and all(0 <= b < 256 for b in self.byte_values):
+            return bytes(self.byte_values)
+        return self.token.encode()
+
+
+class _TokenLogprob(_TopLogprob):
+    top_logprobs: list[_TopLogprob] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_TokenLogprob]
+
+
+def build_body(
+    request: Request,
+    model: str,
+    omitted: Collection[str],
+    image_part: ImagePartBuilder,
+    *,
+    slots: bool = False,
+) -> tuple[dict[str, Any], int]:
+    """The JSON to send, and how many control strings were broken up in a post's words.
+
+    `slots`: a label slot is held to as vLLM does it, in place of the schema.
+    """
+    turns, n_escaped = build_messages(request.chat, image_part)
+    limit_key = "max_completion_tokens" if "max_tokens" in omitted else "max_tokens"
+    payload: dict[str, Any] = {"model": model, "messages": turns, limit_key: request.max_new_tokens}
+    if "temperature" not in omitted:
+        payload["temperature"] = request.temperature
+    if "seed" not in omitted:
+        payload["seed"] = request.seed
+    slot = request.choice if slots and "structured_outputs" not in omitted else None
+    if slot is not None:
+        payload["structured_outputs"] = {"regex": slot_pattern(slot)}
+    elif request.json_schema is not None and "response_format" not in omitted:
+        schema: Any = request.json_schema
+        schema = _without_bounds(schema) if "bounds" in omitted else schema
+        schema_format = {"name": "answer", "schema": schema, "strict": True}
+        payload["response_format"] = {"type": "json_schema", "json_schema": schema_format}
+    if request.choice is not None and "logprobs" not in omitted:
+        payload |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+    return payload, n_escaped
+
+
+def unsupported_params(
+    error_text: str, payload: Mapping[str, Any], omitted: Collection[str]
+) -> set[str]:
+    """What to leave out of the next try, after a server refused `sent` and `said` why.
+
+    A server that names nothing is asked once more without schema and log-probabilities. Empty when
+    there is nothing left to give up.
+    """
+    present = {name for name in _PARAM_PATTERNS if name in payload} - set(omitted)
+    if "response_format" in present:
+        present.add("bounds")
+    unsupported = {
+        name for name in present - set(omitted) if _PARAM_PATTERNS[name].search(error_text)
+    }
+    if "bounds" in unsupported and "bounds" not in omitted:
+        unsupported.discard("response_format")  # perhaps it only minds minLength and its like
+    return unsupported or (present & {"logprobs", "response_format", "structured_outputs"})
+
+
+def parse_reply(raw: bytes) -> Reply:
+    """A whole reply with an answer in it. Raises `Passing` for anything less."""
+    try:
+        reply = Reply.model_validate_json(raw)
+    except ValidationError as e:
+        problem = e.errors(include_url=False)[0]["msg"]
+        excerpt = shorten(raw[:200].decode("utf-8", "replace"))
+        raise TransientError(f"not a chat completion ({problem}): {excerpt}") from None
+    if reply.error:
+        raise TransientError(f"the server says: {shorten(str(reply.error))}")
+    if not reply.choices:
+        raise TransientError("the reply holds no answer")
+    answer = reply.choices[0]
+    if answer.message.refusal or answer.finish_reason == "content_filter":
+        refusal = answer.message.refusal or "content filter"
+        raise PermanentError(f"the server refused to answer: {shorten(refusal)}")
+    if answer.finish_reason not in _FINISH_REASONS:
+        raise TransientError(
+            f"the answer ended for an unknown reason: {shorten(str(answer.finish_reason))}"
+        )
+    if answer.message.content is None and _FINISH_REASONS[answer.finish_reason] != "length":
+        raise TransientError("the answer has no text")
+    return reply
+
+
+def to_completion(
+    reply: Reply, request: Request, payload: Mapping[str, Any], model: str
+) -> Completion:
+    """A reply that `read` has passed, as a completion; `sent` is the body it answers."""
+    answer = reply.choices[0]
+    notes = {"form": "schema" if "response_format" in payload else "free"}
+    if "structured_outputs" in payload and request.choice is not None:
+        # A server that does not know the field passes over it without a word.
+        slot_filled = matches_slot(request.choice, answer.message.content or "")
+        notes["form"] = "slot" if slot_filled else "free (the slot was passed over)"
+    logprobs = None
+    if request.choice is not None:
+        logprobs, note = _option_scores(answer.logprobs, request, payload)
+        if note:
+            notes["option_logprobs"] = note
+    if reply.model and reply.model != model:
+        notes["model"] = shorten(reply.model)
+    return Completion(
+        text=answer.message.content or "",
+        finish_reason="length" if _FINISH_REASONS[answer.finish_reason] == "length" else "stop",
+        option_logprobs=logprobs,
+        prompt_tokens=_usage_count(reply.usage, "prompt_tokens"),
+        new_tokens=_usage_count(reply.usage, "completion_tokens"),
+        notes=notes,
+    )
+
+
+def _option_scores(
+    raw: Any, request: Request, payload: Mapping[str, Any]
+) -> tuple[dict[str, float] | None, str]:
+    if request.choice is None or "logprobs" not in payload:
+        return None, "none: the server takes no logprobs"
+    try:
+        tokens = _Logprobs.model_validate(raw).content
+    except ValidationError:
+        return None, "none: the server sent none"
+    steps = [
+        TokenLogprobs(
+            t.token_bytes, t.logprob, tuple((o.token_bytes, o.logprob) for o in t.top_logprobs)
+        )
+        for t in tokens
+    ]
+    schema = None if "structured_outputs" in payload else request.json_schema
+    return option_logprobs(steps, request.choice, schema)
+
+
+def _usage_count(usage: Any, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _without_bounds(schema: Any, *, is_property_map: bool = False) -> Any:
+    """A schema without what strict servers refuse; `names`: the keys name properties."""
+    if isinstance(schema, list):
+        return [_without_bounds(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _without_bounds(
+            value, is_property_map=key in ("properties", "$defs") and not is_property_map
+        )
+        for key, value in schema.items()
+        if is_property_map or key not in _BOUND_KEYWORDS
+    }

@@ -1,0 +1,245 @@
+"""From a chat to the tokens of one model: template, control strings, slot, pictures.
+
+Knows a tokenizer or processor and nothing of weights. The template is the model's own; one that
+takes no system turn gets it at the head of the first user turn, and a model without a template gets
+a plain layout (`system`, blank line, `User: …`, `Assistant:`); both are noted.
+
+    layout = Layout(processor)
+    layout.row(0, request)
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+
+from gen_msa.backends.hf.batching import TokenizedRequest, TokenizedSlot, common_prefix_length
+from gen_msa.backends.hf.chat_messages import escape_control_tokens, merge_adjacent_texts
+from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
+
+
+class RenderedPrompt(NamedTuple):
+    """A chat as one string with picture placeholders, its tokens, and what must be said of it."""
+
+    text: str
+    ids: list[int]
+    images: tuple[ImageInput, ...]
+    notes: dict[str, str]
+
+
+class ChatTokenizer:
+    """The words side of one model. `processor` is its processor, or its tokenizer if text-only."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.supports_images: bool = hasattr(processor, "image_processor")
+        self.tokenizer = processor.tokenizer if self.supports_images else processor
+        self.control_tokens = _control_strings(self.tokenizer, processor)
+        unknown = self.tokenizer.unk_token_id
+        ids = self.tokenizer.convert_tokens_to_ids(sorted(self.control_tokens))
+        self.control_ids = frozenset(i for i in ids if i is not None and i != unknown)
+        self.placeholder: str = getattr(processor, "image_token", None) or "<image>"
+        owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
+        self._template_owner = owner if getattr(owner, "chat_template", None) else None
+        self._takes_content_parts = self._template_shows(
+            [{"role": "user", "content": [{"type": "text", "text": "qzx"}]}]
+        )
+        self._takes_system_turn = self._template_shows(
+            [self._message("system", ["qzx"]), self._message("user", ["b"])]
+        ) or not self._template_shows([self._message("user", ["qzx"])])
+
+    def render_prompt(self, chat: Chat) -> RenderedPrompt:
+        """The chat as this model is shown it. Raises ValueError if a control token survives."""
+        notes: dict[str, str] = {}
+        n_escaped = 0
+        turns: list[tuple[str, list[str | None]]] = []
+        for turn in chat.turns:
+            parts, count = self._turn_parts(turn)
+            turns.append((turn.role, parts))
+            n_escaped += count
+        if n_escaped:
+            notes["neutralised"] = str(n_escaped)
+        if chat.images and not self.supports_images:
+            notes["pictures"] = "not shown"
+        if (
+            turns
+            and turns[0][0] == "system"
+            and self._template_owner
+            and not self._takes_system_turn
+        ):
+            turns = _system_into_user(turns)
+            notes["system"] = "at the head of the first user turn"
+        if self._template_owner is None:
+            notes["template"] = "none (plain layout)"
+        text = self._render_turns(turns)
+        return RenderedPrompt(
+            text, self.tokenize(text), chat.images if self.supports_images else (), notes
+        )
+
+    def tokenize_request(self, index: int, request: Request) -> TokenizedRequest:
+        """A request as a row of tokens that ends where the model's own choice begins."""
+        prompt = self.render_prompt(request.chat)
+        ids, slot = prompt.ids, None
+        if request.choice is not None:
+            ids, slot = self._tokenize_slot(prompt.text, request.choice)
+        notes = {"form": "slot" if slot else "free", **prompt.notes}
+        if request.temperature > 0:
+            notes["temperature"] = "0 (this backend is greedy)"
+        if request.quote_source:
+            notes["quotes"] = "verbatim"
+        max_new_tokens = request.max_new_tokens
+        prompt_fields = (
+            prompt.text,
+            prompt.images,
+            slot,
+            max_new_tokens,
+            notes,
+            request.quote_source,
+        )
+        return TokenizedRequest(index, tuple(ids), *prompt_fields)
+
+    def adds_special(self, text: str) -> bool:
+        """Whether the tokenizer is to add its own BOS, by the rule of `apply_chat_template`."""
+        bos = self.tokenizer.bos_token
+        if self._template_owner is not None and not self.supports_images:
+            return False
+        return not (bos and text.startswith(bos))
+
+    def tokenize(self, text: str, base: str = "") -> list[int]:
+        """Tokens of `text`, pictures as placeholders; `base` is the prompt it begins with."""
+        add_special_tokens = self.adds_special(base or text)
+        token_ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)[
+            "input_ids"
+        ]
+        return token_ids
+
+    def decode(self, ids: Sequence[int], context: Sequence[int]) -> str:
+        """Text of `ids` as it reads after `context`; half a character at the end is left out."""
+        context_text: str = self.tokenizer.decode(list(context), skip_special_tokens=True)
+        full_text: str = self.tokenizer.decode([*context, *ids], skip_special_tokens=True)
+        if not full_text.startswith(context_text):
+            full_text, context_text = self.tokenizer.decode(list(ids), skip_special_tokens=True), ""
+        return full_text[len(context_text) :].rstrip("\ufffd")
+
+    def end_ids(self) -> set[int]:
+        """Tokens that close a turn: the tokenizer's EOS, and what the template puts there."""
+        token_ids: set[int] = {self.tokenizer.eos_token_id} - {None}
+        turns = [self._message("user", ["b"]), self._message("assistant", ["qzx"])]
+        after_answer = self._try_template(turns, generate=False).partition("qzx")[2].lstrip()
+        end_tokens = [s for s in self.control_tokens if after_answer.startswith(s)]
+        if end_tokens:
+            token_ids.add(self.tokenizer.convert_tokens_to_ids(max(end_tokens, key=len)))
+        return token_ids
+
+    def _turn_parts(self, turn: Turn) -> tuple[list[str | None], int]:
+        """Texts of a turn, control strings broken up where untrusted; None stands for a picture."""
+        out: list[str | None] = []
+        n_escaped = 0
+        visible_parts = [p for p in turn.parts if self.supports_images or isinstance(p, TextInput)]
+        for part in merge_adjacent_texts(visible_parts):
+            if isinstance(part, ImageInput):
+                out.append(None)
+                continue
+            text, count = (
+                escape_control_tokens(part.text, self.control_tokens)
+                if part.untrusted
+                else (part.text, 0)
+            )
+            if part.untrusted:
+                self._refuse_control(part, text)
+            out.append(text)
+            n_escaped += count
+        return out, n_escaped
+
+    def _refuse_control(self, part: TextInput, text: str) -> None:
+        """One-character control tokens and odd normalisers: what cannot be broken up is refused."""
+        remaining_ids = self.control_ids.intersection(
+            self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        )
+        if remaining_ids:
+            names = self.tokenizer.convert_ids_to_tokens(sorted(remaining_ids))
+            raise ValueError(f"the post holds control tokens that cannot be broken up: {names}")
+
+    def _tokenize_slot(self, text: str, choice: ChoiceSlot) -> tuple[list[int], TokenizedSlot]:
+        """Tokens up to where the options part, and each option's own, as the model reads them."""
+        full_ids = [
+            self.tokenize(text + choice.prefix + o + choice.suffix, text) for o in choice.options
+        ]
+        option_ids = [self.tokenize(text + choice.prefix + o, text) for o in choice.options]
+        lead_ids = self.tokenize(text + choice.prefix, text)
+        base = min(common_prefix_length(lead_ids, w) for w in full_ids)
+        n_scored = [
+            common_prefix_length(n, w) - base for n, w in zip(option_ids, full_ids, strict=True)
+        ]
+        scored_ids = [tuple(w[base : base + k]) for w, k in zip(full_ids, n_scored, strict=True)]
+        if any(a == b[: len(a)] for a, b in itertools.permutations(scored_ids, 2)):
+            # One option begins another, or melts into the next word: what follows tells them apart.
+            n_scored = [len(w) - base for w in full_ids]
+        option_tokens = tuple(tuple(w[base:]) for w in full_ids)
+        if len(choice.options) > 1 and not all(n_scored):
+            raise ValueError(f"the options {choice.options} cannot be told apart in this tokenizer")
+        return full_ids[0][:base], TokenizedSlot(option_tokens, tuple(n_scored))
+
+    def _message(self, role: str, parts: Sequence[str | None]) -> dict[str, Any]:
+        if not self._takes_content_parts:
+            return {"role": role, "content": self._inline_text(parts)}
+        content: list[dict[str, str]] = []
+        # One text between pictures: some templates trim every text they are given.
+        for is_image, run in itertools.groupby(parts, key=lambda p: p is None):
+            if is_image:
+                content += [{"type": "image"} for _ in run]
+            else:
+                content.append({"type": "text", "text": self._inline_text(list(run))})
+        return {"role": role, "content": content}
+
+    def _inline_text(self, parts: Sequence[str | None]) -> str:
+        return "".join(self.placeholder if p is None else p for p in parts)
+
+    def _render_turns(self, turns: Sequence[tuple[str, list[str | None]]]) -> str:
+        if self._template_owner is not None:
+            messages = [self._message(role, parts) for role, parts in turns]
+            return str(self._apply_template(messages, generate=True))
+        names = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+        lines = [names[role] + self._inline_text(parts) for role, parts in turns]
+        return "\n\n".join([*lines, "Assistant:"])
+
+    def _apply_template(self, messages: list[dict[str, Any]], *, generate: bool) -> str:
+        owner: Any = self._template_owner
+        text: str = owner.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generate
+        )
+        return text
+
+    def _try_template(self, messages: list[dict[str, Any]], *, generate: bool = True) -> str:
+        try:
+            return self._apply_template(messages, generate=generate) if self._template_owner else ""
+        except (TemplateError, TypeError, ValueError):
+            return ""
+
+    def _template_shows(self, messages: list[dict[str, Any]]) -> bool:
+        """Whether the template takes these turns and shows their words, not their Python."""
+        text = self._try_template(messages)
+        return "qzx" in text and "'type'" not in text
+
+
+def _system_into_user(
+    turns: list[tuple[str, list[str | None]]],
+) -> list[tuple[str, list[str | None]]]:
+    system, other_turns = turns[0], turns[1:]
+    if not other_turns or other_turns[0][0] != "user":
+        return [("user", system[1]), *other_turns]
+    return [("user", [*system[1], "\n\n", *other_turns[0][1]]), *other_turns[1:]]
+
+
+def _control_strings(tokenizer: Any, processor: Any) -> frozenset[str]:
+    """Special tokens, added tokens in brackets, and the processor's picture marks."""
+    strings = {str(t) for t in tokenizer.all_special_tokens}
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special or (token.content[:1] in "<[" and token.content[-1:] in ">]"):
+            strings.add(token.content)
+    for name in ("image_token", "boi_token", "eoi_token", "fake_image_token", "video_token"):
+        image_mark = getattr(processor, name, None)
+        if isinstance(image_mark, str):
+            strings.add(image_mark)
+    return frozenset(s for s in strings if s.strip())

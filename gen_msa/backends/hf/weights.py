@@ -1,0 +1,198 @@
+"""Finds, checks and loads a model from disk: a folder, or a hub name that lies in the local cache.
+
+Nothing is fetched, only safetensors are read, and no code of a model's own is run. Knows nothing of
+chats.
+
+    model, processor, revision = load("models/smolvlm@adapters/mabsa", BackendOptions())
+"""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import transformers as hf
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+from gen_msa import manifest
+from gen_msa.backends.base import BackendOptions
+from gen_msa.backends.hf import adapters
+from gen_msa.backends.hf.adapters import AdapterMetadata
+from gen_msa.backends.hf.safety_scan import scan_folder
+from gen_msa.encoders import vision
+from gen_msa.errors import UserError
+
+_HASHED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_LOAD_ERRORS = (OSError, ValueError, ImportError, KeyError)
+_NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
+
+
+class InferenceModel(NamedTuple):
+    """A model ready to be asked, and what is known of how it was trained."""
+
+    model: Any
+    processor: Any
+    revision: str
+    metadata: AdapterMetadata | None
+    """What `reading.json` of the adapter, or of a fine-tuned model's own folder, says."""
+    notes: dict[str, str]
+    """What could not be checked."""
+
+
+def load_model_and_processor(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
+    """Model in evaluation mode, its processor (tokenizer if text-only), and its revision."""
+    loaded = load_inference_model(target, options)
+    return loaded.model, loaded.processor, loaded.revision
+
+
+def load_inference_model(target: str, options: BackendOptions) -> InferenceModel:
+    """The model of `MODEL[@ADAPTER]`, every check made. Raises `UserError` for one that fails."""
+    folder, adapter = resolve_target(target)
+    device = resolve_device(options.device)
+    model, processor = load_pretrained(folder, resolve_dtype(options.dtype, device))
+    model = model.to(device).eval()
+    metadata, notes = adapters.read_metadata(folder), dict[str, str]()
+    if metadata is not None:
+        adapters.check_template(metadata, processor, folder)
+        if metadata.probe is not None:
+            adapters.check_probe(metadata.probe, model, processor, folder)
+    if adapter is not None:
+        model, metadata, notes = adapters.merge_adapter(
+            model, processor, adapter, base_hash(folder)
+        )
+    parts = [folder_revision(folder), *([folder_revision(adapter)] if adapter else [])]
+    revision_text = "+".join(parts) + f"/{str(model.dtype)[6:]}"
+    return InferenceModel(model.eval(), processor, revision_text, metadata, notes)
+
+
+def load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
+    """The model and its processor (tokenizer if text-only) as they lie in `folder`.
+
+    `settings` go to `from_pretrained`. Raises `UserError` when anything is missing, leads to code,
+    or is not as the folder was sealed.
+    """
+    scan_folder(folder, "model")
+    if (folder / manifest.MANIFEST_NAME).is_file():
+        manifest.verify(folder)
+    vision.register_vision_encoders()
+    try:
+        config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
+        has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        auto_class = hf.AutoModelForImageTextToText if has_vision else hf.AutoModelForCausalLM
+        safe_kwargs = {"use_safetensors": True, "local_files_only": True}
+        model = auto_class.from_pretrained(
+            folder, config=config, dtype=dtype, **safe_kwargs, **settings
+        )
+        return model, _auto_processor(folder, config)
+    except _LOAD_ERRORS as e:
+        raise _load_error(folder, e) from None
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor alone (tokenizer if text-only), for a model that another engine holds.
+
+    Raises `UserError` as `read` does.
+    """
+    vision.register_vision_encoders()
+    try:
+        return _auto_processor(folder, hf.AutoConfig.from_pretrained(folder, local_files_only=True))
+    except _LOAD_ERRORS as e:
+        raise _load_error(folder, e) from None
+
+
+def _auto_processor(folder: Path, config: Any) -> Any:
+    has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    auto_class = hf.AutoProcessor if has_vision else hf.AutoTokenizer
+    return auto_class.from_pretrained(folder, local_files_only=True)
+
+
+def _load_error(folder: Path, error: Exception) -> UserError:
+    hint = "it needs config.json, *.safetensors and tokenizer files, and no code of its own"
+    return UserError(f"{folder}: the model cannot be loaded: {error}", hint=hint)
+
+
+def check_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
+    """Refuse a folder that leads to code, or is not as it was sealed, before a library reads it."""
+    scan_folder(folder, kind)
+    if (folder / manifest.MANIFEST_NAME).is_file():
+        manifest.verify(folder)
+
+
+def resolve_target(target: str) -> tuple[Path, Path | None]:
+    """Folders of the model and of its adapter, if one is named after `@`."""
+    name, separator, adapter = target.rpartition("@")
+    if not separator or Path(target).is_dir():
+        return _resolve_folder(target), None
+    return _resolve_folder(name), _resolve_folder(adapter)
+
+
+def folder_revision(folder: Path) -> str:
+    """16 hex digits of a SHA-256 over names and contents of weights, settings and vocabulary."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in _HASHED_SUFFIXES and p.is_file())
+    hasher = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        hasher.update(f"{path.name}\0{_sha256(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return hasher.hexdigest()[:16]
+
+
+def base_hash(folder: Path) -> str:
+    """64 hex digits over a model's safetensors and the part of its config that shapes it.
+
+    The same for the same weights whatever version of transformers wrote them down, which tokenizer
+    lies beside them, and in which precision they are read.
+    """
+    hasher = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        stat = path.stat()
+        hasher.update(f"{path.name}\0{_sha256(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    config = json.loads((folder / "config.json").read_bytes())
+    hasher.update(json.dumps(_architecture_config(config), sort_keys=True).encode())
+    return hasher.hexdigest()
+
+
+def _architecture_config(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _architecture_config(v) for k, v in config.items() if k not in _NOT_WEIGHTS}
+    return config
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    """Hash of a file; size and time of change are arguments so that a new file is hashed anew."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _resolve_folder(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        raise UserError(
+            f"{name!r} is neither a folder nor in the local Hugging Face cache",
+            hint=f"give a folder, or fetch it first: hf download {name}",
+        ) from None
+
+
+def resolve_device(name: str) -> str:
+    """The device meant by `auto`: CUDA, else MPS, else the CPU; any other name as it is."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_dtype(name: str, device: str) -> Any:
+    """`auto` is float32 on a CPU, the same on every machine, else the file's own."""
+    if name != "auto":
+        return getattr(torch, name)
+    return torch.float32 if device == "cpu" else "auto"

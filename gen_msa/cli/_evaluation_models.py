@@ -1,0 +1,227 @@
+"""The part of an evaluation that has models speak: readers, probes of readers, and a judge.
+
+Knows nothing of figures or pages. Answers are kept in files and ledgers below one folder, so that a
+run that is stopped goes on.
+
+    Asking(plan, source, folder, console).answers(fresh=False)
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gen_msa import jsonl, predictors
+from gen_msa.annotation import JobResult, JobSettings, annotate
+from gen_msa.answer_cache import AnswerCache
+from gen_msa.cli._job import progress_bar
+from gen_msa.data import ExampleSource
+from gen_msa.errors import UserError
+from gen_msa.evaluation import EvaluationData, SystemOutput, cost
+from gen_msa.evaluation.llm_judge import (
+    Judge,
+    judge_pointwise,
+    pointwise_metrics,
+    read_human_ratings,
+    save_judgements,
+)
+from gen_msa.evaluation.load import PairBuilder
+from gen_msa.evaluation.probes import ProbeResult, run_probes
+from gen_msa.evaluation.suite import ModelEntry, Suite
+from gen_msa.predictors import Prediction, PredictorSettings
+from gen_msa.results import MetricValue, RunCost
+from gen_msa.settings import build
+
+ProbeMetrics = dict[str, dict[str, dict[str, MetricValue]]]
+"""Reader -> probe -> figure."""
+
+
+@dataclass(frozen=True)
+class ModelRunner:
+    """One suite's models, and where what they say is kept."""
+
+    suite: Suite
+    source: ExampleSource
+    folder: Path
+    console: Console
+
+    def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
+        """Every reader's opinions in a file each; what an earlier run knew is not asked again."""
+        (self.folder / "readers").mkdir(parents=True, exist_ok=True)
+        if no_cache:
+            (self.folder / "judge.ledger").unlink(missing_ok=True)
+        return [
+            self._run_model(entry, model, seed, no_cache=no_cache)
+            for entry in self.suite.models
+            for seed, model in enumerate((entry.model, *entry.seeds))
+        ]
+
+    def run_probes(self, data: EvaluationData) -> ProbeMetrics:
+        """What became of every reader's answers when posts were changed; rows in probes.jsonl."""
+        if not self.suite.probes:
+            return {}
+        if not self.suite.models:
+            raise UserError("probes have posts read again", hint="name the readers in a suite")
+        probed_by_system = {
+            entry.display_name: self._run_probe(entry, data) for entry in self.suite.models
+        }
+        _write_jsonl(
+            self.folder / "probes.jsonl",
+            (
+                {"reader": system, "probe": name, **trial.model_dump(mode="json")}
+                for system, probe_results in probed_by_system.items()
+                for name, probe_result in probe_results.items()
+                for trial in probe_result.trials
+            ),
+        )
+        return {
+            system_name: {
+                name: probe_result.metrics for name, probe_result in results_by_name.items()
+            }
+            for system_name, results_by_name in probed_by_system.items()
+        }
+
+    def run_judge(self, data: EvaluationData, outputs: Iterable[SystemOutput]) -> ProbeMetrics:
+        """The judge's marks of every reader that explains; its answers in judgements.jsonl."""
+        if self.suite.judge is None:
+            return {}
+        human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
+        pairing, judge_metrics = PairBuilder(self.suite, data), {}
+        self._print(f"{self.suite.judge.model} judges")
+        with AnswerCache(self.folder / "judge.ledger") as cache:
+            judge = Judge.open(self.suite.judge, data.media_root, cache)
+            judgements = []
+            for output in outputs:
+                pairs = [p for p in pairing.pairs_of(output.name) if p.explanation]
+                stride = max(1, len(pairs) // self.suite.judge_limit)
+                sampled_pairs = pairs[::stride][: self.suite.judge_limit]
+                if sampled_pairs:
+                    ratings = judge_pointwise(judge, sampled_pairs, author=output.fingerprint)
+                    judgements += ratings
+                    judge_metrics[output.name] = {"judge": pointwise_metrics(ratings, human)}
+        save_judgements(judgements, self.folder / "judgements.jsonl")
+        return judge_metrics
+
+    def add_costs(
+        self, data: EvaluationData, outputs: Sequence[SystemOutput]
+    ) -> list[SystemOutput]:
+        """The answers with what reading costs, where the suite asks for that (`cost.posts`)."""
+        if not self.suite.cost.posts:
+            return list(outputs)
+        if not self.suite.models:
+            raise UserError("costs have posts read again", hint="name the readers in a suite")
+        jobs = {
+            entry.display_name: self._job_settings(entry, entry.model)
+            for entry in self.suite.models
+        }
+        # Other seeds of a reader are as large and as fast as it is.
+        first_seed_jobs = [(output, jobs[output.name]) for output in outputs if not output.seed_of]
+        self._print(f"the cost of {len(first_seed_jobs)} readers is measured")
+        cost_requests = [
+            cost.CostTarget(output.name, job.predictor_settings(), output.fingerprint, job.chunk)
+            for output, job in first_seed_jobs
+        ]
+        posts = [e.post for e in data.examples]
+        costs_by_name = cost.measure_costs(self.suite.cost, cost_requests, posts, data.media_root)
+        return [replace(output, costing=costs_by_name.get(output.name)) for output in outputs]
+
+    def _run_model(
+        self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool
+    ) -> SystemOutput:
+        name = f"{entry.display_name} ({seed + 1}: {model})" if seed else entry.display_name
+        self._print(f"{name} reads {self.source.name}")
+        job, out_file = (
+            self._job_settings(entry, model),
+            self.folder / "readers" / f"{_file_name(name)}.jsonl",
+        )
+        outcome, cost = self._run_job(job, out_file, no_cache=no_cache)
+        return SystemOutput(
+            name=name,
+            file=out_file,
+            annotator=job.model,
+            model=model,
+            fingerprint=outcome.fingerprint,
+            cost=cost,
+            seed_of=entry.display_name if seed else "",
+        )
+
+    def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
+        fields = {**self.suite.settings, **entry.settings, "reader": model}
+        if self.suite.limit is not None:
+            fields["limit"] = self.suite.limit
+        return build(JobSettings, fields, f"the suite's reader {entry.display_name!r}")
+
+    def _run_job(
+        self, job: JobSettings, file: Path, *, no_cache: bool
+    ) -> tuple[JobResult, RunCost]:
+        cache_path = file.with_suffix(".ledger")
+        if no_cache:
+            cache_path.unlink(missing_ok=True)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        with progress_bar(self.source, job.limit, self.console) as on_progress:
+            outcome = annotate(
+                self.source, file, job, cache_path=cache_path, on_progress=on_progress
+            )
+        cost = RunCost(posts=outcome.counts.written)
+        if not outcome.counts.from_cache:
+            timing = {
+                "seconds": time.perf_counter() - started,
+                "cpu_seconds": time.process_time() - cpu_started,
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            }
+            cost = cost.model_copy(update=timing)
+        return outcome, cost
+
+    def _run_probe(self, entry: ModelEntry, data: EvaluationData) -> dict[str, ProbeResult]:
+        self._print(f"{entry.display_name} is probed")
+        settings = self.probe_settings(entry)
+        return run_probes(
+            self.suite.probe_options(),
+            predictors.make(settings, data.media_root),
+            settings,
+            data.examples,
+            [Prediction(e.opinions_by(entry.display_name)) for e in data.examples],
+            data.media_root,
+            reference=self.suite.reference,
+            cluster=self.suite.cluster,
+            seed=self.suite.seed,
+            limit=self.suite.probe_limit,
+            replicates=self.suite.replicates,
+        )
+
+    def probe_settings(self, entry: ModelEntry) -> PredictorSettings:
+        """How a reader is asked about changed posts: reasons are in no probe's figure."""
+        return self._job_settings(entry, entry.model).predictor_settings().labels_only()
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def file_slug(name: str) -> str:
+    """A file name that tells what it is of; never a path, and at most 100 bytes."""
+    cleaned = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
+    return cleaned or "reader"
+
+
+def _file_name(name: str) -> str:
+    """The `slug` of a reader's name, marked where it is not the name itself: `a/b` and `a b` keep
+    their answers apart, and `a.rejected` is not what `a` refused.
+    """
+    cleaned = file_slug(name)
+    if cleaned == name and not name.endswith(".rejected"):
+        return cleaned
+    return f"{cleaned}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with jsonl.atomic_write(path) as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

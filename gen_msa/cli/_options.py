@@ -1,0 +1,188 @@
+"""What the user asked for, as settings and a source: shared by `explain`, `annotate`, `preview`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+
+import typer
+
+from gen_msa.cli import _remote
+from gen_msa.errors import UserError
+
+if TYPE_CHECKING:
+    from gen_msa.annotation import JobSettings, Shard
+    from gen_msa.data import ExampleSource
+
+SettingsT = TypeVar("J", bound="JobSettings")
+
+PostsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[POSTS] [KEY=VALUE]...",
+        help="A file of posts or DATASET:SPLIT; then settings, e.g. picture.max_pixels=50176.",
+        show_default=False,
+    ),
+]
+TextOption = Annotated[str, typer.Option("--text", help="One post's text, instead of POSTS.")]
+ImageOption = Annotated[list[Path] | None, typer.Option("--image", help="A picture of that post.")]
+AspectOption = Annotated[
+    list[str] | None, typer.Option("--aspect", help="What to ask about; may be repeated.")
+]
+OverallOption = Annotated[bool, typer.Option("--overall", help="Read each post as a whole.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reader", "-r", help="builtin, echo, file:X, transformers:M, http:URL#M, vllm:M"
+    ),
+]
+PromptOption = Annotated[
+    str | None, typer.Option("--prompt", "-p", help="A prompt's name or file.")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help="Format of POSTS; see `ls`.")]
+MediaRootOption = Annotated[
+    Path | None, typer.Option("--media-root", help="Folder that picture paths are relative to.")
+]
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="i/n", help="Do share i of n; `gen-msa merge` joins them."),
+]
+ReuseCacheOption = Annotated[
+    list[Path] | None,
+    typer.Option("--known", help="A ledger of other runs, whose answers are taken over."),
+]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="local, or ray: readers on a cluster's machines.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray's HOST:PORT or auto; default: a cluster of its own."),
+]
+
+
+class ParallelOptions(NamedTuple):
+    """How a job is spread over machines, as given."""
+
+    shard: str | None
+    reuse_cache: Sequence[Path] | None
+    engine: str | None
+    address: str | None
+
+    def settings(self) -> dict[str, str | None]:
+        """What of this is a setting."""
+        return {"engine": self.engine, "address": self.address}
+
+    def parse_shard(self, *, has_output: bool) -> "Shard | None":
+        """The shard that was asked for, if any. `kept`: there is an -o to put it beside."""
+        from gen_msa.annotation import Shard
+
+        if (self.shard or self.reuse_cache) and not has_output:
+            raise UserError("--shard and --known need -o FILE", hint="and --known no --fresh")
+        return Shard.parse(self.shard) if self.shard else None
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """The options that `explain` and `preview` share, as given."""
+
+    posts: Sequence[str] | None
+    text: str
+    image: Sequence[Path] | None
+    aspect: Sequence[str] | None
+    overall: bool
+    model: str | None
+    prompt: str | None
+    config: Path | None
+    format: str | None
+    media_root: Path | None
+
+    def settings(self, **extra: Any) -> "JobSettings":
+        """`JobSettings` from YAML, then `key=value`, then the options given (not None)."""
+        from gen_msa.annotation import JobSettings
+
+        return self.settings_of(JobSettings, **extra)
+
+    def settings_of(self, settings_type: type[SettingsT], **extra: Any) -> SettingsT:
+        """The same for another kind of job."""
+        from gen_msa.settings import build, load
+
+        base = load(settings_type, self.config, self._split_arguments()[1]).model_dump(
+            exclude_unset=True
+        )
+        aspects = "overall" if self.overall else None
+        options = {"reader": self.model, "prompt": self.prompt, "aspects": aspects, **extra}
+        explicit = {k: v for k, v in options.items() if v is not None}
+        return build(settings_type, base | explicit, "the command line")
+
+    def source(self, *outs: Path | None) -> "ExampleSource":
+        """A file, a corpus, or the one post given by `--text`; `outs` are not to be that file."""
+        from gen_msa.data import open_examples
+
+        name = self._split_arguments()[0]
+        _require_distinct_paths(Path(name) if name else None, *outs)
+        has_single_post = bool(self.text or self.image or self.aspect)
+        if name is not None and has_single_post:
+            raise UserError("POSTS and --text/--image/--aspect exclude each other")
+        if name is not None and _remote.is_remote(name):
+            return _remote.source(name, format=self.format, media_root=self.media_root)
+        if name is not None:
+            return open_examples(name, format=self.format, media_root=self.media_root)
+        if not self.text and not self.image:
+            raise UserError("nothing to read", hint="give a file, DATASET:SPLIT, or --text")
+        return _single_post_source(self.text, self.image or (), self.aspect or ())
+
+    def _split_arguments(self) -> tuple[str | None, list[str]]:
+        """The one POSTS argument, if any, and the `key=value` settings."""
+        posts: list[str] = []
+        settings: list[str] = []
+        for a in self.posts or ():
+            # A file whose name holds "=" is still a file.
+            (settings if "=" in a and not Path(a).exists() else posts).append(a)
+        if len(posts) > 1:
+            raise UserError(f"more than one POSTS: {', '.join(posts)}", hint="give one file a run")
+        return (posts[0] if posts else None), settings
+
+
+def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
+    """Nothing that is read is written over, nor one output by another; no folder is a file."""
+    main_output = outs[0] if outs else None
+    sidecar_files = (
+        [main_output.with_suffix(s) for s in (*_remote.SIDECAR_SUFFIXES, ".ledger")]
+        if main_output
+        else []
+    )
+    resolved_outputs: set[Path] = set()
+    for out in filter(None, (*outs, *sidecar_files)):
+        if out.is_dir():
+            raise UserError(f"{out} is a folder", hint="name a file in it: -o")
+        if posts and posts.is_file() and out.exists() and out.samefile(posts):
+            raise UserError(f"{posts} would be read and written over", hint="name another file: -o")
+        if out.resolve() in resolved_outputs:
+            raise UserError(f"{out} would be written twice", hint="give each output its own name")
+        resolved_outputs.add(out.resolve())
+
+
+def _single_post_source(
+    text: str, images: Sequence[Path], aspects: Sequence[str]
+) -> "ExampleSource":
+    from pydantic import ValidationError
+
+    from gen_msa import jsonl
+    from gen_msa.data import ExampleSource
+    from gen_msa.data.formats import locate_aspects
+    from gen_msa.types import Example, Media, Post
+
+    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  links stay links
+    root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
+    try:
+        media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
+        post = Post(id="post", text=text, media=tuple(media), aspects=locate_aspects(text, aspects))
+    except ValidationError as e:
+        hint = "have the shell pass UTF-8, or put the post into a file"
+        raise UserError(
+            f"the post cannot be taken: {jsonl.format_validation_error(e)}", hint=hint
+        ) from None
+    return ExampleSource("--text", root, lambda: iter([Example(post=post)]))

@@ -1,0 +1,190 @@
+"""`gen-msa ls | show | cp`: what ships can be listed, read and copied out."""
+
+import importlib
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from gen_msa.errors import UserError, did_you_mean
+
+GgufTypeOption = Annotated[
+    str | None,
+    typer.Argument(
+        help="prompts, recipes, distill, accelerate, suites, published, datasets, formats, "
+        "readers, students, cues, metrics, probes or gates."
+    ),
+]
+
+
+class _ResourceKind(NamedTuple):
+    """A kind of text file that ships, and what its copy is used with."""
+
+    folder: str
+    suffix: str
+    usage: str
+
+
+_RESOURCE_KINDS = {
+    "prompts": _ResourceKind("prompts", ".jinja", "--prompt"),
+    "recipes": _ResourceKind("finetune/lora", ".yaml", "gen-msa finetune"),
+    "distill": _ResourceKind("finetune/distill", ".yaml", "gen-msa distill"),
+    "suites": _ResourceKind("eval/suites", ".yaml", "gen-msa evaluate"),
+    "published": _ResourceKind("eval/published", ".yaml", "published="),
+    "accelerate": _ResourceKind("finetune/accelerate", ".yaml", "accelerate launch --config_file"),
+}
+
+
+def ls(kind: GgufTypeOption = None) -> None:
+    """List what there is: prompts, recipes, datasets, formats, readers, cues."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    listings = _listings()
+    if kind is not None and kind not in listings:
+        raise UserError(f"nothing called {kind!r} to list", hint=did_you_mean(kind, listings))
+    for name in [kind] if kind else listings:
+        grid = Table.grid(padding=(0, 2))
+        for item, about in listings[name]():
+            grid.add_row(Text(item, style="bold"), Text(about))
+        Console().print(Text(name, style="dim"), grid)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A prompt, recipe, dataset, format, reader or cue.")],
+) -> None:
+    """Print a prompt's or recipe's file, or what a part is and where its code lies."""
+    files = _find_files(name)
+    parts = {k: items for k, items in _listings().items() if k not in _RESOURCE_KINDS}
+    matches = [(k, about) for k, items in parts.items() for n, about in items() if n == name]
+    if files and not matches:
+        print(files[0][1].read_text(encoding="utf-8"), end="")
+        return
+    if not matches:
+        available_names = [n for items in _listings().values() for n, _ in items()]
+        raise UserError(f"nothing called {name!r}", hint=did_you_mean(name, available_names))
+    for kind, about in matches:
+        print(f"{kind}: {name}\n{about}")
+    for kind, path in files:
+        print(
+            f"{kind}: {name}\n{_yaml_summary(path)} (gen-msa show {_RESOURCE_KINDS[kind].folder}/{name})"
+        )
+
+
+def cp(
+    name: Annotated[str, typer.Argument(help="A prompt or recipe, e.g. reader/full, tiny_cpu.")],
+    target: Annotated[Path, typer.Argument(help="Where to put it.")],
+) -> None:
+    """Copy a prompt or recipe out, to change it; then name TARGET where its name stood."""
+    files = _find_files(name)
+    if not files:
+        available_names = [n for kind in _RESOURCE_KINDS for n in _resource_names(kind)]
+        raise UserError(f"no file called {name!r} ships", hint=did_you_mean(name, available_names))
+    kind, path = files[0]
+    if target.is_dir():
+        target = target / path.name
+    if target.exists():
+        raise UserError(f"{target} is already there", hint="name another file")
+    shutil.copyfile(path, target)
+    print(f"wrote {target}; use it with {_RESOURCE_KINDS[kind].usage} {target}")
+
+
+def _find_files(name: str) -> list[tuple[str, Path]]:
+    """Shipped files called `name`, or `finetune/lora/NAME` with its folder; each with its kind."""
+    from gen_msa import resources
+
+    files = []
+    for kind, (folder, suffix, _) in _RESOURCE_KINDS.items():
+        short_name = name.removeprefix(f"{folder}/").removesuffix(suffix)
+        if short_name in _resource_names(kind):
+            files.append((kind, resources.resource_folder(folder) / f"{short_name}{suffix}"))
+    return files
+
+
+def _resource_names(kind: str) -> list[str]:
+    from gen_msa import resources
+
+    return resources.resource_names(_RESOURCE_KINDS[kind].folder, _RESOURCE_KINDS[kind].suffix)
+
+
+def _yaml_summary(path: Path) -> str:
+    """The first paragraph of the comment that a YAML opens with."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return " ".join(line[2:] for line in itertools.takewhile(lambda x: x.startswith("# "), lines))
+
+
+def _list_yamls(kind: str) -> list[tuple[str, str]]:
+    from gen_msa import resources
+
+    root = resources.resource_folder(_RESOURCE_KINDS[kind].folder)
+    return [(name, _yaml_summary(root / f"{name}.yaml")) for name in _resource_names(kind)]
+
+
+def _listings() -> dict[str, Callable[[], list[tuple[str, str]]]]:
+    return {
+        "prompts": _list_prompts,
+        "recipes": lambda: _list_yamls("recipes"),
+        "distill": lambda: _list_yamls("distill"),
+        "accelerate": lambda: _list_yamls("accelerate"),
+        "suites": lambda: _list_yamls("suites"),
+        "published": lambda: _list_yamls("published"),
+        "datasets": _list_datasets,
+        "formats": _list_formats,
+        "readers": _list_predictors,
+        "students": lambda: _list_parts("students"),
+        "cues": lambda: _list_parts("cues"),
+        "metrics": lambda: _list_parts("metrics"),
+        "probes": lambda: _list_parts("evaluating/probing", "probes"),
+        "gates": lambda: _list_parts("annotating/gates", "gates"),
+    }
+
+
+def _list_prompts() -> list[tuple[str, str]]:
+    from gen_msa import prompting
+
+    prompts = [(n, prompting.load_prompt(n)) for n in prompting.prompt_names()]
+    return [(n, f"{p.task}: {p.about}") for n, p in prompts]
+
+
+def _list_datasets() -> list[tuple[str, str]]:
+    from gen_msa.data import datasets
+
+    named_datasets = [(n, datasets[n]) for n in datasets.names()]
+    return [(n, f"{d.about} Splits: {', '.join(d.splits)}.") for n, d in named_datasets]
+
+
+def _list_formats() -> list[tuple[str, str]]:
+    from gen_msa.data.formats import formats
+
+    named_formats = [(n, formats[n]) for n in formats.names()]
+    return [(n, f"{f.about} {' '.join(f.suffixes)}".strip()) for n, f in named_formats]
+
+
+def _list_predictors() -> list[tuple[str, str]]:
+    from gen_msa import predictors
+
+    return [(name, _docstring_summary(name, "readers", "backends")) for name in predictors.names()]
+
+
+def _list_parts(package: str, registry: str = "") -> list[tuple[str, str]]:
+    """Every registered part of a room; `registry` where it is not called as the room is."""
+    package_module = importlib.import_module(f"gen_msa.{package.replace('/', '.')}")
+    parts = getattr(package_module, registry or package)
+    return [(name, _docstring_summary(name, package)) for name in parts.names()]
+
+
+def _docstring_summary(name: str, *packages: str) -> str:
+    """The first line of a part's docstring, read without importing what it needs."""
+    import ast
+
+    package_root = Path(__file__).parent.parent
+    for package in packages:
+        path = package_root / package / f"{name}.py"
+        if path.is_file():
+            doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            return doc.partition("\n")[0]
+    return "from another package"

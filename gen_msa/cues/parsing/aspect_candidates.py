@@ -1,0 +1,99 @@
+"""Aspects proposed from a parse, for readers too weak to list them. Knows nothing of readers.
+
+Noun chunks and named entities of the English parse, without articles, pronouns, mentions,
+addresses, times and amounts. A proposal is no opinion: many are about nothing.
+
+    candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gen_msa.cues.parsing import spacy_pipeline
+from gen_msa.cues.parsing.lexicon import is_junk, word_set
+from gen_msa.types import Aspect, Post
+
+MAX_CANDIDATES = 8
+"""Aspects proposed for one post."""
+
+_EXCLUDED_ENTITY_TYPES = word_set("CARDINAL DATE LANGUAGE MONEY NORP ORDINAL PERCENT QUANTITY TIME")
+_EDGE_POS = word_set("ADP CCONJ DET PART PRON PUNCT SPACE SYM")
+_NOUN_POS = frozenset({"NOUN", "PROPN"})
+_MODIFIER_RELATIONS = frozenset({"compound", "nmod", "poss"})
+_VAGUE_NOUNS = word_set(
+    "thing things one ones lot lots bit way time times day days night today tonight tomorrow"
+    " yesterday week month year people someone anyone everyone everything something anything"
+    " nothing kind sort rt via amp lol omg"
+)
+MAX_WORDS = 5
+
+
+def aspect_candidates(
+    posts: Sequence[Post], *, max_candidates: int = MAX_CANDIDATES
+) -> list[tuple[Aspect, ...]]:
+    """For each post, at most `most` aspects in the order of the text; none for an empty text.
+
+    Spans are exact and do not overlap; a term is proposed at its first place only. Raises
+    `MissingExtra` when the English model is not installed.
+    """
+    texts = [p.text if len(p.text) <= spacy_pipeline.MAX_CHARS else "" for p in posts]
+    return spacy_pipeline.map_docs(
+        texts,
+        spacy_pipeline.MODEL,
+        lambda i, doc: _select_candidates(texts[i], doc, max_candidates),
+    )
+
+
+def _select_candidates(text: str, doc: Any, max_candidates: int) -> tuple[Aspect, ...]:
+    selected: dict[str, Aspect] = {}
+    last_end = 0
+    for start, end in sorted(_candidate_spans(doc), key=lambda span: (span[0], -span[1])):
+        term = text[start:end]
+        if start < last_end or term.casefold() in selected:
+            continue
+        selected[term.casefold()] = Aspect(term=term, start=start)
+        last_end = end
+        if len(selected) == max_candidates:
+            break
+    return tuple(selected.values())
+
+
+def _candidate_spans(doc: Any) -> Iterator[tuple[int, int]]:
+    """Character spans of entities and of the nouns of noun chunks."""
+    for entity in doc.ents:
+        if entity.label_ not in _EXCLUDED_ENTITY_TYPES:
+            yield from _trim_span(list(entity))
+    for chunk in doc.noun_chunks:
+        if chunk.root.pos_ in _NOUN_POS and chunk.root.ent_type_ not in _EXCLUDED_ENTITY_TYPES:
+            yield from _trim_span(_noun_compound(chunk))
+
+
+def _noun_compound(chunk: Any) -> list[Any]:
+    """The head of a chunk with the nouns right before it: "battery life" of "the good …"."""
+    first = chunk.root.i
+    while first > chunk.start:
+        previous = chunk.doc[first - 1]
+        if previous.pos_ not in _NOUN_POS or previous.dep_ not in _MODIFIER_RELATIONS:
+            break
+        first -= 1
+    return list(chunk.doc[first : chunk.root.i + 1])
+
+
+def _trim_span(tokens: list[Any]) -> Iterator[tuple[int, int]]:
+    """The span without what cannot begin or end a name; nothing when little is left."""
+    while tokens and _is_edge(tokens[0]):
+        tokens = tokens[1:]
+    while tokens and _is_edge(tokens[-1]):
+        tokens = tokens[:-1]
+    if not tokens or len(tokens) > MAX_WORDS or any(is_junk(t.lower_) for t in tokens):
+        return
+    if len(tokens) == 1 and tokens[0].lower_ in _VAGUE_NOUNS:
+        return
+    if tokens[0].i and tokens[0].nbor(-1).text == "@":
+        return  # the name of a mention in a tokenised tweet
+    if any(t.text[:1].isalpha() for t in tokens):
+        yield tokens[0].idx, tokens[-1].idx + len(tokens[-1].text)
+
+
+def _is_edge(token: Any) -> bool:
+    return token.pos_ in _EDGE_POS

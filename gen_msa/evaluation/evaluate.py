@@ -1,0 +1,458 @@
+"""From posts with opinions to one `Result`: pairs, boards, comparisons, and the rows to show.
+
+Every reader is measured on gold's rows in the same order. Knows nothing of files or pages.
+
+    evaluate(Suite(data="opinions.jsonl"), gathered)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen_msa import __version__
+from gen_msa.errors import UserError, did_you_mean
+from gen_msa.evaluation import probes
+from gen_msa.evaluation.load import EvaluationData, PairBuilder, SystemOutput, cluster_id
+from gen_msa.evaluation.scores import Families, SystemScores, is_additive, metric_definitions
+from gen_msa.evaluation.significance import compare_systems, power_notes
+from gen_msa.evaluation.suite import Suite
+from gen_msa.metrics import (
+    CorpusMetric,
+    Metric,
+    Pair,
+    UndefinedMetric,
+    metrics,
+    shuffle_explanations,
+)
+from gen_msa.metrics.calibration import calibration_curve
+from gen_msa.metrics.labels import score_labels
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
+from gen_msa.results import (
+    CalibrationBin,
+    EvaluationResult,
+    MetricDefinition,
+    MetricValue,
+    PublishedResult,
+    SelectedRow,
+    SystemResult,
+    UnparsedAnswer,
+)
+from gen_msa.types import Status
+
+# Chooses the rows a report shows: where readers part, and the best and worst explanations.
+
+EXAMPLES_PER_SYSTEM = 10
+MAX_DISAGREEMENTS = 200
+RANKING_FAMILIES = ("naming", "quoting", "grounding", "chrf")
+"""Families whose headline speaks for an explanation, row by row."""
+
+PerRowScores = Mapping[str, NDArray[np.float64]]
+"""Family -> its headline figure of every row, NaN where the row is in no figure."""
+
+
+def find_disagreements(
+    pairs_by_system: Mapping[str, Sequence[Pair]], limit: int = MAX_DISAGREEMENTS
+) -> tuple[SelectedRow, ...]:
+    """Gold's rows that readers give different polarities, most divided first.
+
+    Every reader's pairs begin with gold's rows in the same order; what it said besides is left out.
+    """
+    if len(pairs_by_system) < 2:
+        return ()
+    rows = [[p for p in pairs if p.gold is not None] for pairs in pairs_by_system.values()]
+    divided: list[tuple[int, SelectedRow]] = []
+    for row_pairs in zip(*rows, strict=True):
+        labels = [p.answer for p in row_pairs]
+        if len(set(labels)) > 1:
+            n_wrong = sum(a != row_pairs[0].truth for a in labels)
+            reason = ", ".join(
+                f"{n}: {a or 'unread'}" for n, a in zip(pairs_by_system, labels, strict=True)
+            )
+            # Half right and half wrong says more than one reader alone in error.
+            imbalance = abs(2 * n_wrong - len(labels))
+            divided.append((imbalance, _shown_row(row_pairs[0], reason)))
+    divided.sort(key=lambda item: item[0])
+    return tuple(row for _, row in divided[:limit])
+
+
+def rank_explanations(
+    name: str, pairs: Sequence[Pair], per_row_scores: PerRowScores
+) -> tuple[tuple[SelectedRow, ...], tuple[SelectedRow, ...]]:
+    """One reader's best and worst explanations: right or wrong, then what the families say.
+
+    Each is scored by the mean of its marks (0..1) plus 1 for the right polarity; among equals the
+    more confident one is the better when right and the worse when wrong.
+    """
+    families = [f for f in RANKING_FAMILIES if f in per_row_scores]
+    scored: list[tuple[float, float, SelectedRow]] = []
+    for i, pair in enumerate(pairs):
+        if not pair.explanation or pair.label is None:
+            continue
+        row_scores = {
+            f: float(per_row_scores[f][i]) for f in families if not np.isnan(per_row_scores[f][i])
+        }
+        is_correct = pair.predicted_label == pair.label
+        confidence = (pair.prediction.probability if pair.prediction else None) or 0.0
+        mean_score = float(np.mean(list(row_scores.values()))) if row_scores else 0.0
+        reasons = [f"{name}: {'right' if is_correct else f'wrong, gold is {pair.label}'}"]
+        reasons += [f"{f} {v:.2f}" for f, v in row_scores.items()] + [
+            f"probability {confidence:.2f}"
+        ]
+        scored.append(
+            (
+                is_correct + mean_score,
+                confidence if is_correct else -confidence,
+                _shown_row(pair, ", ".join(reasons)),
+            )
+        )
+    scored.sort(key=lambda item: item[:2])
+    worst = tuple(row for _, _, row in scored[:EXAMPLES_PER_SYSTEM])
+    best = tuple(row for _, _, row in reversed(scored[-EXAMPLES_PER_SYSTEM:]))
+    return best, worst if len(scored) >= 2 * EXAMPLES_PER_SYSTEM else worst[: len(scored) // 2]
+
+
+def _shown_row(pair: Pair, reason: str) -> SelectedRow:
+    opinion = pair.gold or pair.prediction
+    assert opinion is not None  # noqa: S101  a pair has one of the two
+    aspect = opinion.aspect
+    return SelectedRow(post=pair.post.id, aspect=aspect.term, start=aspect.start, reason=reason)
+
+
+# What a reader's explanations would score if each stood beside another post: the level of chance.
+
+SHUFFLED_BASELINE = "permuted explanations"
+EXPLANATION_FAMILIES = ("naming", "quoting", "copying", "grounding", "bleu", "rouge", "chrf")
+"""Families that are about explanations and add up over rows."""
+
+
+def shuffled_baseline(scores: SystemScores, seed: int) -> dict[str, dict[str, MetricValue]]:
+    """The headline figure of every family about explanations, after one shuffle.
+
+    Empty for a reader that does not explain.
+    """
+    try:
+        shuffled_pairs = shuffle_explanations(scores.pairs, seed)
+    except UndefinedMetric:
+        return {}
+    families = {
+        f: m for f, m in scores.families.items() if f in EXPLANATION_FAMILIES and is_additive(m)
+    }
+    shuffled_scores = SystemScores(shuffled_pairs, families)
+    values: dict[str, MetricValue] = {}
+    for family, rows in shuffled_scores.row_statistics.items():
+        metric_name = families[family].specs[0].name
+        value = shuffled_scores.compute(family)[metric_name]
+        is_known = value == value  # NaN is not
+        values[f"{family}.{metric_name}"] = MetricValue(
+            value=value if is_known else None,
+            n=int(rows[:, 0].sum()),
+            note="each explanation beside another post" if is_known else "undefined",
+        )
+    return {SHUFFLED_BASELINE: values} if values else {}
+
+
+# One figure of several seeds: its mean, and how far it is scattered. Knows no reader.
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """Of `n` seeds."""
+
+    mean: float
+    std: float | None
+    """Of a seed, not of the mean: divided by n - 1; None for one seed."""
+    n: int
+
+
+def seed_spread(values: Sequence[float]) -> SeedSpread:
+    """Mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
+    if not values or not all(isfinite(v) for v in values):
+        raise ValueError(f"{list(values)} are no figures of seeds")
+    return SeedSpread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+# The mean row of a reader that was trained with several seeds. Each seed's own row stays whole.
+
+
+def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:
+    """Mean and standard deviation of every figure over `seeds`, each seed's value beside it."""
+    first = seeds[0]
+    mean_metrics = {
+        family: {
+            metric_name: _mean_value([s.metrics[family][metric_name] for s in seeds])
+            for metric_name in family_metrics
+        }
+        for family, family_metrics in first.metrics.items()
+    }
+    return SystemResult(
+        name=f"{name}, mean of {len(seeds)} seeds",
+        model=first.model,
+        rows=first.rows,
+        posts=first.posts,
+        metrics=mean_metrics,
+        notes=(f"each seed is one checkpoint: {', '.join(s.name for s in seeds)}",),
+    )
+
+
+def _mean_value(values: Sequence[MetricValue]) -> MetricValue:
+    defined = [v.value for v in values if v.value is not None]
+    if len(defined) < len(values):
+        note = f"undefined for {len(values) - len(defined)} of {len(values)} seeds"
+        return MetricValue(value=None, n=values[0].n, note=note, seeds=tuple(defined))
+    found = seed_spread(defined)
+    note = f"sd {found.std:.4f} over {found.n} seeds" if found.std is not None else ""
+    return MetricValue(value=found.mean, n=values[0].n, note=note, seeds=tuple(defined))
+
+
+ProbeValues = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
+"""Reader -> probe -> figure."""
+
+
+def evaluate(
+    suite: Suite,
+    data: EvaluationData,
+    outputs: Sequence[SystemOutput] = (),
+    *,
+    published: Sequence[PublishedResult] = (),
+    probes: ProbeValues | None = None,
+) -> EvaluationResult:
+    """Measure every reader of `answers` (none: every reader in the data) and compare them.
+
+    One that is called `plan.against` is what the others are held against, and is not measured.
+    Raises `UserError` when nobody speaks, or `plan.against` says nothing.
+    """
+    candidates = [a for a in outputs if suite.reference not in (a.name, a.seed_of)]
+    systems = candidates or systems_in_data(suite, data)
+    families = _build_families(suite)
+    scores = _score_systems(suite, data, systems, families)
+    resamples = _resamples(suite, scores)
+    main_scores = {a.name: scores[a.name] for a in systems if not a.seed_of}
+    first_scores = next(iter(scores.values()))
+    system_results = [_system_result(suite, scores[a.name], a, resamples) for a in systems]
+    best, worst = _best_and_worst(main_scores)
+    return EvaluationResult(
+        **_result_header(suite, data, first_scores),
+        definitions=(*metric_definitions(families), *_probe_definitions(suite)),
+        systems=tuple(_with_seed_means(system_results, systems)),
+        comparisons=compare_systems(main_scores, suite.headline, resamples, suite.correction)
+        if resamples
+        else (),
+        published=tuple(published),
+        disagreements=find_disagreements({n: b.pairs for n, b in main_scores.items()}),
+        best=best,
+        worst=worst,
+        probes={
+            name: {
+                **shuffled_baseline(system_scores, suite.seed),
+                **_as_dicts((probes or {}).get(name, {})),
+            }
+            for name, system_scores in main_scores.items()
+        },
+        notes=(*data.notes, *_conflict_notes(first_scores), *power_notes(main_scores)),
+    )
+
+
+def check_suite(suite: Suite, data: EvaluationData) -> None:
+    """Raise what `evaluate` would of `data` before any of the suite's readers has read it."""
+    _build_families(suite)
+    name_clashes = [e.display_name for e in suite.models if e.display_name in data.annotators()]
+    if name_clashes:
+        raise UserError(
+            f"{name_clashes[0]!r} speaks in {data.name} already", hint="give it a `name`"
+        )
+    if suite.reference not in (*data.annotators(), *(e.display_name for e in suite.models)):
+        raise UserError(
+            f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}",
+            hint="name one of them: --against NAME",
+        )
+    if not suite.models:
+        systems_in_data(suite, data)
+
+
+def _annotator_list(data: EvaluationData) -> str:
+    return ", ".join(data.annotators()) or "nobody"
+
+
+def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
+    """Every family of the suite. Raises `UserError` for a wrong option, or a headline that the
+    families do not measure row by row.
+    """
+    families = {name: metrics[name](**options) for name, options in suite.metric_options().items()}
+    for full_name in suite.headline:
+        family, _, metric_name = full_name.partition(".")
+        names = [f.name for f in families[family].specs]
+        if metric_name not in names:
+            raise UserError(
+                f"headline {full_name}: no such figure", hint=did_you_mean(metric_name, names)
+            )
+        if not is_additive(families[family]):
+            raise UserError(
+                f"headline {full_name}: {family} is no sum over rows, so that it cannot be tested",
+                hint="name a figure of another family",
+            )
+    return families
+
+
+def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> dict[str, Any]:
+    """What the figures are about, and all they were drawn with."""
+    return {
+        "title": suite.title or data.name,
+        "data": data.name,
+        "data_sha256": data.sha256,
+        "against": suite.reference,
+        "posts": len(data.examples),
+        "rows": sum(p.gold is not None for p in scores.pairs),
+        "clusters": len({cluster_id(suite, e) for e in data.examples}),
+        "clustered_by": suite.cluster,
+        "rejected": data.rejected,
+        "seed": suite.seed,
+        "replicates": suite.replicates,
+        "version": __version__,
+    }
+
+
+def systems_in_data(suite: Suite, data: EvaluationData) -> list[SystemOutput]:
+    """Everyone in the data but `plan.against`. Raises `UserError` when that is nobody."""
+    names = [name for name in data.annotators() if name != suite.reference]
+    if not names:
+        raise UserError(
+            f"{data.name} holds nobody's opinions to hold against {suite.reference!r}",
+            hint="name a reader: --reader builtin",
+        )
+    return [SystemOutput(name=n, file=Path(data.name), annotator=n, model=n) for n in names]
+
+
+def _score_systems(
+    suite: Suite, data: EvaluationData, systems: Sequence[SystemOutput], families: Families
+) -> dict[str, SystemScores]:
+    if suite.reference not in data.annotators():
+        raise UserError(
+            f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}"
+        )
+    pair_builder = PairBuilder(suite, data)
+    return {a.name: SystemScores(pair_builder.pairs_of(a.name), families) for a in systems}
+
+
+def _resamples(suite: Suite, scores: Mapping[str, SystemScores]) -> BootstrapResamples | None:
+    try:
+        clusters = [b.clusters for b in scores.values()]
+        return BootstrapResamples(clusters, replicates=suite.replicates, seed=suite.seed)
+    except UndefinedMetric:
+        return None
+
+
+def _system_result(
+    suite: Suite, scores: SystemScores, output: SystemOutput, resamples: BootstrapResamples | None
+) -> SystemResult:
+    rows = [p for p in scores.pairs if p.gold is not None]
+    labelled = [(p.label, p.predicted_label) for p in rows if p.label is not None]
+    confusion = (
+        score_labels([g for g, _ in labelled], [a for _, a in labelled]).confusion
+        if labelled
+        else {}
+    )
+    return SystemResult(
+        name=output.name,
+        model=output.model or output.name,
+        fingerprint=output.fingerprint,
+        rows=len(rows),
+        posts=len({p.post.id for p in rows}),
+        n_missing=sum(p.prediction is None for p in rows),
+        n_spurious=len(scores.pairs) - len(rows),
+        metrics=scores.metric_values(resamples),
+        confusion={
+            str(g): {str(a or "unread"): n for a, n in row.items()} for g, row in confusion.items()
+        },
+        calibration=_curve_bins(scores),
+        slices=tuple(
+            level
+            for name in suite.slices
+            for level in scores.slice_scores(name, suite.headline, resamples)
+        ),
+        unparsed=tuple(_unparsed_answers(scores)),
+        cost=output.cost,
+        cost_benchmark=output.cost_benchmark,
+        notes=tuple(f"{family}: {reason}" for family, reason in scores.undefined_reasons.items()),
+    )
+
+
+def _curve_bins(scores: SystemScores) -> tuple[CalibrationBin, ...]:
+    """The calibration curve; nothing for a reader without probabilities."""
+    try:
+        return tuple(b for b in calibration_curve(scores.pairs) if b.n)
+    except UndefinedMetric:
+        return ()
+
+
+def _unparsed_answers(scores: SystemScores) -> list[UnparsedAnswer]:
+    """Answers without a polarity where gold has one, whole."""
+    unparsed = []
+    for pair in scores.pairs:
+        if pair.label is None or pair.predicted_label is not None or pair.gold is None:
+            continue
+        prediction = pair.prediction
+        status = str(prediction.status) if prediction else "silent"
+        unparsed.append(
+            UnparsedAnswer(
+                post=pair.post.id,
+                aspect=pair.gold.aspect.term,
+                status=str(Status.EMPTY) if status == Status.OK else status,
+                raw=(prediction.raw if prediction else "") or "",
+            )
+        )
+    return unparsed
+
+
+def _best_and_worst(
+    scores: Mapping[str, SystemScores],
+) -> tuple[tuple[SelectedRow, ...], tuple[SelectedRow, ...]]:
+    best: list[SelectedRow] = []
+    worst: list[SelectedRow] = []
+    for name, system_scores in scores.items():
+        per_row_scores = {
+            f: system_scores.per_row_scores(f)
+            for f in RANKING_FAMILIES
+            if f in system_scores.row_statistics
+        }
+        system_best, system_worst = rank_explanations(name, system_scores.pairs, per_row_scores)
+        best += system_best
+        worst += system_worst
+    return tuple(best), tuple(worst)
+
+
+def _with_seed_means(
+    results: Sequence[SystemResult], systems: Sequence[SystemOutput]
+) -> list[SystemResult]:
+    """Each reader, its other seeds after it, and the mean of them all where there are any."""
+    with_means: list[SystemResult] = []
+    for result, system in zip(results, systems, strict=True):
+        if system.seed_of:
+            continue
+        other_seeds = [r for r, a in zip(results, systems, strict=True) if a.seed_of == result.name]
+        with_means += [result, *other_seeds]
+        if other_seeds:
+            with_means.append(mean_over_seeds(result.name, [result, *other_seeds]))
+    return with_means
+
+
+def _probe_definitions(suite: Suite) -> list[MetricDefinition]:
+    return [
+        MetricDefinition(family=name, name=f.name, about=f.about, unit=f.unit, better=f.better)
+        for name in suite.probe_options()
+        for f in probes.probes[name].specs
+    ]
+
+
+def _as_dicts(probes: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict[str, MetricValue]]:
+    return {name: dict(values) for name, values in probes.items()}
+
+
+def _conflict_notes(scores: SystemScores) -> list[str]:
+    n = sum(p.gold is not None and p.label is None and p.gold.score is None for p in scores.pairs)
+    return [f"{n:,} rows have no gold polarity and are in no figure of labels"] * bool(n)

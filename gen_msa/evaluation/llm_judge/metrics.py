@@ -1,0 +1,212 @@
+"""What a judge's marks add up to, and whether people agree with them.
+
+Means with cluster-robust intervals, rates of answers that could not be read, agreement with human
+marks. Every figure of a criterion that no human marks stand beside is noted `uncalibrated`. Knows
+nothing of backends or prompts.
+
+    figures(judgements)["focus"].note          # 'uncalibrated'
+    duel_figures(duels)["swap_agreement"].value
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import sqrt
+from pathlib import Path
+
+from pydantic import Field
+
+from gen_msa import jsonl
+from gen_msa.errors import UserError
+from gen_msa.evaluation.llm_judge.judge import Judgement, Rating
+from gen_msa.evaluation.llm_judge.pairwise import PairwiseJudgement
+from gen_msa.metrics.statistics.agreement import krippendorff, weighted_kappa
+from gen_msa.metrics.statistics.proportions import Z95, wilson_interval
+from gen_msa.results import MetricValue
+from gen_msa.types import FrozenModel, Rejected, Status
+
+# Marks that people gave, to hold a judge against: JSON lines, one explanation of one rater a line.
+
+
+class HumanRating(FrozenModel):
+    """What one rater made of one explanation."""
+
+    post: str
+    aspect: str = ""
+    start: int | None = None
+    annotator: str = ""
+    rater: str = "human"
+    scores: dict[str, int] = Field(min_length=1)
+    """Criterion -> mark, on the judge's own scale."""
+
+    def matches(self, post: str, aspect: str, start: int | None, annotator: str) -> bool:
+        """Whether these marks are about that explanation."""
+        same = (self.post, self.aspect) == (post, aspect) and self.annotator in ("", annotator)
+        return same and (self.start is None or self.start == start)
+
+
+def read_human_ratings(path: Path) -> list[HumanRating]:
+    """Every line of the file. Raises `UserError` for a bad one: a calibration set is whole."""
+    if not path.is_file():
+        raise UserError(f"there is no file of human marks at {path}")
+    ratings: list[HumanRating] = []
+    for row in jsonl.read(path, HumanRating):
+        if isinstance(row, Rejected):
+            raise UserError(f"{row.file}:{row.line}: {row.reason}", hint=row.hint)
+        ratings.append(row)
+    return ratings
+
+
+UNCALIBRATED = "uncalibrated"
+
+_MIN_HALF_WIDTH = 1e-12
+
+
+def pointwise_metrics(
+    judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating] = ()
+) -> dict[str, MetricValue]:
+    """Figures of one reader's explanations.
+
+    For each criterion its mean mark (1 to 5), and with human marks `kappa.CRITERION` (quadratic
+    weighted, judge against the mean of the raters, both rounded) and `alpha.CRITERION`
+    (Krippendorff, ordinal, the judge as one more rater). `explained`: rows with an explanation.
+    `unread`: answers of the judge that could not be read, of those it was asked for. `failed`:
+    questions the backend did not answer.
+    """
+    rated_rows = [(j.cluster, m) for j in judgements for m in j.ratings.values()]
+    asked_rows = [(cluster, m) for cluster, m in rated_rows if m.was_asked]
+    metrics: dict[str, MetricValue] = {}
+    agreements: dict[str, MetricValue] = {}
+    for name in dict.fromkeys(name for j in judgements for name in j.ratings):
+        agreement = _human_agreement(name, judgements, human_ratings)
+        agreements |= agreement
+        metrics[name] = _mean_rating(name, judgements, _calibration_note(agreement))
+    note = UNCALIBRATED if not agreements else ""
+    return {
+        **metrics,
+        **agreements,
+        "explained": _share_value(((c, m.was_asked) for c, m in rated_rows), note),
+        "unread": _share_value(
+            ((c, m.status not in (Status.OK, Status.ERROR)) for c, m in asked_rows), note
+        ),
+        "failed": _share_value(((c, m.status is Status.ERROR) for c, m in asked_rows), note),
+    }
+
+
+def pairwise_metrics(judgements: Sequence[PairwiseJudgement]) -> dict[str, MetricValue]:
+    """`a`, `b`, `tie` and `unread`: shares of rows, which sum to 1. `swap_agreement`: rows read in
+    both orders in which both name the same. `first`: answers that choose the reason shown first, of
+    answers that choose one; a judge without a bent to a place has 0.5. `failed`: answers that the
+    backend did not give.
+    """
+    readable = [d for d in judgements if d.winner != "unread"]
+    ratings = [(d.cluster, m) for d in judgements for m in (d.a_first, d.b_first)]
+    outcomes = {
+        name: _share_value(((d.cluster, d.winner == name) for d in judgements), UNCALIBRATED)
+        for name in ("a", "b", "tie", "unread")
+    }
+    agreeing = ((d.cluster, d.choices[0] == d.choices[1]) for d in readable)
+    first_choices = ((c, m.choice == "A") for c, m in ratings if m.choice in ("A", "B"))
+    failed = ((c, m.status is Status.ERROR) for c, m in ratings)
+    return {
+        **outcomes,
+        "swap_agreement": _share_value(agreeing, UNCALIBRATED),
+        "first": _share_value(first_choices, UNCALIBRATED),
+        "failed": _share_value(failed, UNCALIBRATED),
+    }
+
+
+def _calibration_note(agreement: Mapping[str, MetricValue]) -> str:
+    if not agreement:
+        return UNCALIBRATED
+    return "; ".join(
+        f"{name.partition('.')[0]} {'undefined' if v.value is None else f'{v.value:.2f}'}"
+        f" with people on {v.n} rows"
+        for name, v in agreement.items()
+    )
+
+
+def _mean_rating(name: str, judgements: Sequence[Judgement], note: str) -> MetricValue:
+    rated = [(j.cluster, j.ratings[name]) for j in judgements if name in j.ratings]
+    scored = [(c, m.score) for c, m in rated if m.score is not None]
+    expected = sum(m.probs is not None for _, m in rated)
+    method = f"expected over probabilities in {expected} of {len(scored)}" if scored else ""
+    return _mean_value(scored, "; ".join(filter(None, [method, note])))
+
+
+def _human_agreement(
+    name: str, judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating]
+) -> dict[str, MetricValue]:
+    """Kappa and alpha of one criterion; nothing where no human mark is about a judged row."""
+    comparable: list[tuple[float, dict[str, float]]] = []
+    with_criterion = [h for h in human_ratings if name in h.scores]
+    by_post: dict[str, list[HumanRating]] = {}
+    for h in with_criterion:
+        by_post.setdefault(h.post, []).append(h)
+    for j in judgements:
+        rating = j.ratings.get(name, Rating(status=Status.EMPTY, prompt=""))
+        human_scores = {
+            h.rater: float(h.scores[name])
+            for h in by_post.get(j.post, ())
+            if h.matches(j.post, j.aspect, j.start, j.annotator)
+        }
+        if human_scores and rating.score is not None:
+            comparable.append((float(round(rating.score)), human_scores))
+    if not comparable:
+        return {}
+    human_means = [
+        float(round(sum(human_scores.values()) / len(human_scores)))
+        for _, human_scores in comparable
+    ]
+    raters = sorted({rater for _, human_scores in comparable for rater in human_scores})
+    table = [[human_scores.get(rater) for _, human_scores in comparable] for rater in raters]
+    kappa = weighted_kappa([score for score, _ in comparable], human_means)
+    alpha = krippendorff([[score for score, _ in comparable], *table])
+    return {
+        f"kappa.{name}": _agreement_value(kappa, len(comparable), "quadratic weights"),
+        f"alpha.{name}": _agreement_value(
+            alpha, len(comparable), f"ordinal; {len(raters)} raters and the judge"
+        ),
+    }
+
+
+def _agreement_value(value: float | None, n: int, note: str) -> MetricValue:
+    undefined = "" if value is not None else "undefined: all marks are the same; "
+    return MetricValue(value=value, n=n, note=undefined + note)
+
+
+def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
+    hits = [(cluster, float(hit)) for cluster, hit in rows]
+    value = _mean_value(hits, note)
+    if value.value in (0.0, 1.0):
+        # Without spread a normal interval is a point; Wilson's, with a cluster for a row, is not.
+        clusters = len({cluster for cluster, _ in hits})
+        low, high = wilson_interval(round(value.value * clusters), clusters)
+        method = f"Wilson, {clusters} clusters"
+        return value.model_copy(update={"low": low, "high": high, "how": method})
+    if value.low is None or value.high is None:
+        return value
+    return value.model_copy(update={"low": max(0.0, value.low), "high": min(1.0, value.high)})
+
+
+def _mean_value(rows: Sequence[tuple[str, float]], note: str) -> MetricValue:
+    """The mean with an interval that lets rows of one cluster depend on each other.
+
+    None where there is a single cluster, or no spread to tell it from.
+    """
+    if not rows:
+        return MetricValue(
+            value=None, n=0, note="; ".join(filter(None, ["undefined: no row", note]))
+        )
+    n = len(rows)
+    mean = sum(x for _, x in rows) / n
+    sums: dict[str, float] = {}
+    for cluster, x in rows:
+        sums[cluster] = sums.get(cluster, 0.0) + x - mean
+    half_width = 0.0
+    if len(sums) > 1:
+        half_width = Z95 * sqrt(len(sums) / (len(sums) - 1) * sum(s * s for s in sums.values())) / n
+    if half_width < _MIN_HALF_WIDTH:
+        return MetricValue(value=mean, n=n, note=note)
+    method = f"cluster-robust normal, {len(sums)} clusters"
+    return MetricValue(
+        value=mean, n=n, low=mean - half_width, high=mean + half_width, method=method, note=note
+    )

@@ -1,0 +1,211 @@
+"""Puts what several readers said of the same posts side by side, under the names they are shown by.
+
+Each reader's answers lie in a JSONL file of examples, as `gen-msa explain` writes it. Rows are
+joined by post id; a post that a reader has not is one it was silent about, and one that the data
+has not is counted and said. Knows nothing of figures.
+
+    data = load(open_source("twitter2015:dev"))
+    data = gather(data, [Answers("builtin", Path("opinions.jsonl"))])
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from gen_msa.cues import cue_sources
+from gen_msa.data import ExampleSource, open_examples
+from gen_msa.errors import UserError
+from gen_msa.evaluation.suite import Suite
+from gen_msa.metrics import Pair, pair_up
+from gen_msa.results import CostBenchmark, RunCost
+from gen_msa.settings import build
+from gen_msa.types import OVERALL_ASPECT, Example, Rejected
+
+
+@dataclass(frozen=True)
+class SystemOutput:
+    """What one reader said, in a file."""
+
+    name: str
+    """As shown."""
+    file: Path
+    annotator: str = ""
+    """Its `Opinion.by` in the file; empty: the only one there besides those already in the data."""
+    model: str = ""
+    """As on the command line."""
+    fingerprint: dict[str, JsonValue] = field(default_factory=dict)
+    cost: RunCost | None = None
+    cost_benchmark: CostBenchmark | None = None
+    seed_of: str = ""
+    """Name of the reader that this one is another seed of; empty for a reader of its own."""
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """The posts of an evaluation with everything said about them."""
+
+    examples: tuple[Example, ...]
+    media_root: Path
+    name: str
+    sha256: str
+    """Over every post and every opinion that came with the data, in order."""
+    rejected: int = 0
+    """Rows that could not be read from disk."""
+    notes: tuple[str, ...] = ()
+
+    def annotators(self) -> list[str]:
+        """Every name an opinion is by, in order of appearance."""
+        return list(dict.fromkeys(o.annotator for e in self.examples for o in e.opinions))
+
+
+def load_examples(source: ExampleSource, limit: int | None = None) -> EvaluationData:
+    """The examples in the first `limit` rows of `source` (None: in all), in memory.
+
+    Raises `UserError` when there is none, or an id twice.
+    """
+    digest, rejected = hashlib.sha256(), 0
+    examples: dict[str, Example] = {}
+    rows = source.rows()
+    # Bad rows count, as they do where readers read: both are to see the same posts.
+    for row in islice(rows, limit):
+        if isinstance(row, Rejected):
+            rejected += 1
+            continue
+        _check_unique(row.post.id, examples, source.name)
+        examples[row.post.id] = row
+        digest.update(row.model_dump_json().encode())
+    if not examples:
+        raise UserError(f"{source.name} holds no post that can be read")
+    notes = [f"{rejected:,} rows of {source.name} could not be read from disk"] * bool(rejected)
+    if limit is not None and next(rows, None) is not None:
+        notes.append(f"only the first {limit:,} rows")
+    return EvaluationData(
+        tuple(examples.values()),
+        source.media_root,
+        source.name,
+        digest.hexdigest(),
+        rejected,
+        tuple(notes),
+    )
+
+
+def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) -> EvaluationData:
+    """`data` with the opinions of each of `answers` under its name."""
+    index_by_id = {e.post.id: i for i, e in enumerate(data.examples)}
+    examples, notes = list(data.examples), list(data.notes)
+    used_names = set(data.annotators())
+    for output in outputs:
+        if output.name in used_names:
+            raise UserError(
+                f"{output.name!r} speaks in {data.name} already",
+                hint="give the reader another name",
+            )
+        used_names.add(output.name)
+        n_unknown, seen_ids, n_rejected = 0, set[str](), 0
+        annotator = output.annotator or _sole_annotator(output, data)
+        for example in open_examples(str(output.file)).rows():
+            if isinstance(example, Rejected):
+                n_rejected += 1
+                continue
+            _check_unique(example.post.id, seen_ids, str(output.file))
+            seen_ids.add(example.post.id)
+            if example.post.id not in index_by_id:
+                n_unknown += 1
+                continue
+            opinions = (
+                o.model_copy(update={"by": output.name}) for o in example.opinions_by(annotator)
+            )
+            index = index_by_id[example.post.id]
+            examples[index] = examples[index].with_opinions(*opinions)
+        notes += _coverage_notes(output, n_unknown, len(index_by_id.keys() - seen_ids), data.name)
+        notes += [
+            f"{output.name}: {n_rejected:,} rows of {output.file.name} cannot be read"
+        ] * bool(n_rejected)
+    return replace(data, examples=tuple(examples), notes=tuple(notes))
+
+
+def _coverage_notes(
+    output: SystemOutput, n_unknown: int, n_missing: int, data: str
+) -> Iterator[str]:
+    if n_unknown:
+        yield f"{output.name}: {n_unknown:,} posts of {output.file.name} are not in {data}; left out"
+    if n_missing:
+        rejected_file = output.file.with_suffix(".rejected.jsonl")
+        note = f" (why stands in {rejected_file.name})" if rejected_file.is_file() else ""
+        yield f"{output.name}: silent about {n_missing:,} posts{note}; their aspects count as wrong"
+
+
+def _check_unique(post: str, seen: object, location: str) -> None:
+    if post in seen:  # type: ignore[operator]
+        raise UserError(
+            f"{location}: the post id {post!r} stands there twice",
+            hint="rows are joined by id: give each post its own",
+        )
+
+
+def _sole_annotator(output: SystemOutput, data: EvaluationData) -> str:
+    data_annotators = set(data.annotators())
+    annotators = {
+        o.annotator for e in _read_examples(output.file) for o in e.opinions
+    } - data_annotators
+    if len(annotators) != 1:
+        names = ", ".join(sorted(annotators)) or "nobody"
+        raise UserError(
+            f"{output.file}: whose opinions? it holds {names}", hint="name one: FILE#NAME"
+        )
+    return annotators.pop()
+
+
+def _read_examples(path: Path) -> Iterator[Example]:
+    return (r for r in open_examples(str(path)).rows() if isinstance(r, Example))
+
+
+# The rows of an evaluation, reader by reader: gold's first, so that readers compare row by row.
+
+
+class PairBuilder:
+    """Pairs of one data set; what is shown beside the posts is looked up once."""
+
+    def __init__(self, suite: Suite, data: EvaluationData) -> None:
+        self._suite = suite
+        self._data = data
+        self._image_texts = _image_texts(suite, data)
+
+    def pairs_of(self, annotator: str) -> list[Pair]:
+        """One reader's pairs: gold's rows in the order of the data, then what it said besides."""
+        pairs = [
+            pair_up(
+                e,
+                annotator,
+                self._suite.reference,
+                cluster=cluster_id(self._suite, e),
+                extra_inputs=s,
+            )
+            for e, s in zip(self._data.examples, self._image_texts, strict=True)
+        ]
+        return sorted(chain.from_iterable(pairs), key=lambda p: p.gold is None)
+
+
+def cluster_id(suite: Suite, example: Example) -> str:
+    """What the example's rows share: its first picture, or the post itself where it has none."""
+    images = (m.path for m in example.post.media if m.kind == "image")
+    image = next(images, "") if suite.cluster == "picture" else ""
+    return f"picture {image}" if image else f"post {example.post.id}"
+
+
+def _image_texts(suite: Suite, data: EvaluationData) -> list[dict[str, str]]:
+    """For each post, what stands for its picture, by name."""
+    # What a picture shows does not depend on the aspect: the post as a whole is asked for.
+    posts = [e.post.model_copy(update={"aspects": (OVERALL_ASPECT,)}) for e in data.examples]
+    image_texts: list[dict[str, str]] = [{} for _ in posts]
+    source_class = cue_sources["context"]
+    for name, options in suite.image_text.items():
+        source = source_class(build(source_class.Options, options, f"shown.{name}"))
+        for texts, (cue,) in zip(image_texts, source.cues(posts), strict=True):
+            if cue.text:
+                texts[name] = cue.text
+    return image_texts

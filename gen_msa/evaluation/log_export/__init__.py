@@ -1,0 +1,89 @@
+"""Sample logs for other tools' viewers: lm-evaluation-harness and inspect_ai.
+
+Takes what an evaluation wrote, results.json and samples.jsonl, and needs neither tool. Rows whose
+gold has no polarity, and aspects that gold has not, are in no log, as they are in no figure of
+labels. Knows nothing of readers.
+
+    from gen_msa.evaluation.log_export import export
+    export(Path("evaluations/twitter2015/results.json"), "inspect", Path("logs"))
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gen_msa import jsonl
+from gen_msa.errors import UserError, did_you_mean
+from gen_msa.evaluation.log_export import inspect_ai, lm_eval
+from gen_msa.evaluation.log_export.samples import SystemLog, build_log
+from gen_msa.results import EvaluationResult
+from gen_msa.types import Example, Rejected
+
+LOG_FORMATS = {"lm-eval": lm_eval.write, "inspect": inspect_ai.write}
+
+
+def export_logs(
+    results: Path,
+    log_format: str,
+    out_dir: Path,
+    *,
+    systems: Iterable[str] = (),
+    samples: Path | None = None,
+    created_at: datetime | None = None,
+) -> list[Path]:
+    """Write the logs of some readers (none named: of all) into the folder `out`; the files written.
+
+    `samples` is samples.jsonl beside the results unless given; `when` stands in names and logs.
+    Raises `UserError` for an unknown format or reader, and when the samples are not of the results.
+    """
+    if log_format not in LOG_FORMATS:
+        raise UserError(
+            f"no log format named {log_format!r}", hint=did_you_mean(log_format, LOG_FORMATS)
+        )
+    result = read_result(results)
+    examples = _read_examples(samples or results.with_name("samples.jsonl"))
+    timestamp = (created_at or datetime.now(UTC)).replace(microsecond=0)
+    logs = _build_logs(result, examples, list(systems), timestamp)
+    return [path for log in logs for path in LOG_FORMATS[log_format](log, out_dir)]
+
+
+def read_result(path: Path) -> EvaluationResult:
+    """`results.json` as a `Result`. Raises `UserError` with what is wrong with it."""
+    try:
+        return EvaluationResult.model_validate_json(path.read_bytes())
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}") from None
+    except ValidationError as e:
+        raise UserError(
+            f"{path} holds no results: {jsonl.format_validation_error(e)}",
+            hint="name the results.json that gen-msa evaluate wrote",
+        ) from None
+
+
+def _build_logs(
+    result: EvaluationResult, examples: list[Example], names: list[str], timestamp: datetime
+) -> list[SystemLog]:
+    known_names = [r.name for r in result.systems]
+    for name in names:
+        if name not in known_names:
+            raise UserError(f"no reader called {name!r}", hint=did_you_mean(name, known_names))
+    annotators = {o.annotator for e in examples for o in e.opinions}
+    # The mean over seeds is a row of the table and said nothing itself.
+    selected = names or [n for n in known_names if n in annotators]
+    missing = [n for n in selected if n not in annotators]
+    if missing or not selected:
+        raise UserError(f"the samples hold no opinion by {', '.join(missing or known_names)}")
+    return [build_log(result, name, examples, timestamp) for name in selected]
+
+
+def _read_examples(path: Path) -> list[Example]:
+    if not path.is_file():
+        raise UserError(f"{path} is not there", hint="name the samples that stand by the results")
+    examples = []
+    for row in jsonl.read(path, Example):
+        if isinstance(row, Rejected):
+            raise UserError(f"{path}, line {row.line}: {row.reason}")
+        examples.append(row)
+    return examples

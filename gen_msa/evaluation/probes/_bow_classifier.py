@@ -1,0 +1,115 @@
+"""A small model that guesses a label from words: scikit-learn's naive Bayes on words and pairs.
+
+The stand-in for a person who reads an explanation. It never guesses about a row that it has seen
+anything of: rows of one cluster (picture, post) are in one fold, and each fold is guessed by a
+model of the others. Knows nothing of readers.
+
+    Taught(bags(texts, terms), labels, clusters).guess(bags(texts, terms), clusters, seed=0)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gen_msa.errors import MissingExtra
+from gen_msa.evaluation.probes._harness import hash_order
+from gen_msa.metrics import UndefinedMetric
+from gen_msa.types import Polarity
+
+N_FOLDS = 5
+_FEATURES = 1 << 20
+"""Places that words and pairs are hashed to: so many that hardly two share one."""
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+_CLASSES = tuple(Polarity)
+
+NgramMatrix = Any
+"""A sparse matrix (texts, features): 1 where a text has the word or pair."""
+
+
+def hashed_ngrams(texts: Sequence[str], terms: Sequence[str]) -> NgramMatrix:
+    """What words and pairs of neighbours each text has; its aspect's term is one word, `aspect`.
+
+    Raises `MissingExtra` without scikit-learn.
+    """
+    named = [
+        re.sub(re.escape(term), " aspectword ", text, flags=re.IGNORECASE) if term else text
+        for text, term in zip(texts, terms, strict=True)
+    ]
+    # Half a surrogate pair cannot be hashed.
+    return _vectorizer().transform(t.encode("utf-8", "replace").decode() for t in named)
+
+
+def drop_unused_features(found: NgramMatrix) -> NgramMatrix:
+    """Without the features that no text has: the same guesses, sooner."""
+    return found[:, np.unique(found.indices)]
+
+
+def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
+    """The fold of each cluster, spread evenly in an order drawn by the seed.
+
+    Raises `Undefined` below two clusters.
+    """
+    ids = sorted(set(clusters), key=lambda c: hash_order(seed, "fold", c))
+    if len(ids) < 2:
+        raise UndefinedMetric("all rows are of one post or picture: nothing is left to learn from")
+    return {c: i % N_FOLDS for i, c in enumerate(ids)}
+
+
+@dataclass(frozen=True)
+class NaiveBayes:
+    """Texts with their labels, and the cluster of each."""
+
+    features: NgramMatrix
+    labels: Sequence[Polarity]
+    clusters: Sequence[str]
+
+    def predict(self, asked: NgramMatrix, clusters: Sequence[str], seed: int) -> list[Polarity]:
+        """A label for each of `asked`, from what is taught about other folds of `clusters`.
+
+        Raises `Undefined` where that is nothing.
+        """
+        fold = assign_folds(clusters, seed)
+        mine = np.array([fold[c] for c in clusters])
+        theirs = np.array([fold.get(c, -1) for c in self.clusters])
+        labels = np.array([_CLASSES.index(y) for y in self.labels])
+        best = np.zeros(len(clusters), dtype=np.int64)
+        for f in np.unique(mine):
+            rest = theirs != f
+            if not rest.any():
+                raise UndefinedMetric("there is nothing to learn from in any other fold")
+            taught = self.features[rest]
+            known = np.unique(taught.indices)  # a word that training lacks is no sign
+            model = _fitted(taught[:, known], labels[rest])
+            best[mine == f] = model.predict(asked[mine == f][:, known])
+        return [_CLASSES[i] for i in best]
+
+
+@cache
+def _vectorizer() -> Any:
+    try:
+        from sklearn.feature_extraction.text import HashingVectorizer
+    except ImportError:
+        raise MissingExtra("scikit-learn", "eval") from None
+    return HashingVectorizer(
+        tokenizer=_WORD.findall,
+        token_pattern=None,
+        ngram_range=(1, 2),
+        n_features=_FEATURES,
+        binary=True,
+        norm=None,
+        alternate_sign=False,
+    )
+
+
+def _fitted(found: NgramMatrix, labels: Any) -> Any:
+    """Naive Bayes with add-one smoothing; the labels' frequency where no text has a word."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.naive_bayes import MultinomialNB
+
+    model = MultinomialNB(alpha=1.0) if found.shape[1] else DummyClassifier(strategy="prior")
+    return model.fit(found, labels)

@@ -1,0 +1,257 @@
+"""What a probe works on: the reader's own answers as rows, and a way to ask it about changed posts.
+
+Knows nothing of what is changed, or of figures.
+
+    trials = bench.ask([Change(row, "grey", post, row.aspect, told="a grey picture")])
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen_msa.metrics import UndefinedMetric
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
+from gen_msa.predictors import Predictor, PredictorSettings
+from gen_msa.results import MetricValue
+from gen_msa.types import Aspect, FrozenModel, Opinion, Polarity, Post, Status
+
+_BATCH_SIZE = 256
+"""Posts that a reader is given at a time."""
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One answer of the reader that has a label, and what gold says."""
+
+    post: Post
+    """As the reader is asked about it, with all aspects."""
+    aspect: Aspect
+    gold: Opinion | None
+    prediction: Opinion
+    cluster: str
+    """The first picture's path, or the post's id: rows of one cluster depend on each other."""
+
+    @property
+    def predicted_label(self) -> Polarity:
+        """What the reader said."""
+        if self.prediction.polarity is None:
+            raise ValueError(f"post {self.post.id}: a row without a label")
+        return self.prediction.polarity
+
+    @property
+    def gold_label(self) -> Polarity | None:
+        """What gold says; None where it is silent."""
+        return self.gold.polarity if self.gold else None
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A row's post made different."""
+
+    row: ProbeRow
+    variant: str
+    """The way in which it was changed, e.g. `grey`."""
+    post: Post
+    aspect: Aspect
+    """What is asked about now, as it stands in the changed post."""
+    description: str
+    """What was changed, for whoever reads the log."""
+
+
+class Trial(FrozenModel):
+    """One row of the sample log: a change, and the label before and after it."""
+
+    variant: str
+    post: str
+    aspect: str
+    start: int | None = None
+    description: str
+    gold: Polarity | None = None
+    before: Polarity | None
+    after: Polarity | None
+    p_before: float | None = None
+    """Probability of the label `before`, as it was first read."""
+    p_after: float | None = None
+    """Probability of that same label after the change."""
+    note: str = ""
+    """Why the changed post could not be read; such a row is in no figure."""
+
+    @property
+    def flipped(self) -> float | None:
+        """1 when the label is another one or none at all; None when there was no reading."""
+        return None if self.note else float(self.after is not self.before)
+
+    @property
+    def probability_drop(self) -> float | None:
+        """Probability that the label lost; None without probabilities."""
+        unknown = self.p_before is None or self.p_after is None
+        return None if unknown or self.note else (self.p_before or 0.0) - (self.p_after or 0.0)
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """Right before minus right after: -1, 0 or 1; None where gold is silent."""
+        if self.note or self.gold is None:
+            return None
+        return float(self.before is self.gold) - float(self.after is self.gold)
+
+
+@dataclass(frozen=True)
+class ProbeHarness:
+    """A reader, what it said, and how much may be asked."""
+
+    predictor: Predictor
+    settings: PredictorSettings
+    media_root: Path
+    rows: tuple[ProbeRow, ...]
+    seed: int = 0
+    limit: int | None = None
+    """Posts that one probe changes."""
+    replicates: int = 10_000
+
+    def sample_rows(self, rows: Iterable[ProbeRow]) -> list[ProbeRow]:
+        """The rows of at most `limit` posts, by the hash of seed and post id, in their order."""
+        rows = list(rows)
+        ids = sorted({r.post.id for r in rows}, key=lambda i: hash_order(self.seed, i))
+        selected = set(ids[: self.limit])
+        return [r for r in rows if r.post.id in selected]
+
+    def rng(self, *parts: object) -> random.Random:
+        """Chance that hangs on the seed and these names alone, not on the order of the rows."""
+        return random.Random(hash_order(self.seed, *parts))
+
+    def predict(
+        self, perturbations: Sequence[Perturbation], predictor: Predictor | None = None
+    ) -> list[Trial]:
+        """What the reader (or another one) says after each change; equal posts are read once."""
+        predictor = predictor or self.predictor
+        distinct_posts = {c.post.model_dump_json(): c.post for c in perturbations}
+        posts = list(distinct_posts.values())
+        opinions_by_post: dict[str, dict[Aspect, Opinion] | str] = {}
+        for i in range(0, len(posts), _BATCH_SIZE):
+            batch = posts[i : i + _BATCH_SIZE]
+            for post, prediction in zip(batch, predictor.predict(batch), strict=True):
+                opinions_by_post[post.model_dump_json()] = prediction.rejection or {
+                    o.aspect: o for o in prediction.opinions
+                }
+        return [build_trial(c, opinions_by_post[c.post.model_dump_json()]) for c in perturbations]
+
+
+def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | str) -> Trial:
+    """The log's row of a change, given what was said of the changed post or why it was not."""
+    row = perturbation.row
+    after = None if isinstance(opinions, str) else opinions.get(perturbation.aspect)
+    note = opinions if isinstance(opinions, str) else ""
+    if not note and after is None:
+        note = "the reader did not answer about the aspect"
+    if after is not None and after.status is Status.ERROR:
+        note = after.provenance.get("error", "") or "the reader could not be asked"
+    elif after is not None and after.provenance.get("picture") != row.prediction.provenance.get(
+        "picture"
+    ):
+        note = after.provenance.get(
+            "picture", ""
+        )  # the new picture was refused, so it was not seen
+    return Trial(
+        variant=perturbation.variant,
+        post=row.post.id,
+        aspect=row.aspect.term,
+        start=row.aspect.start,
+        description=perturbation.description,
+        gold=row.gold_label,
+        before=row.predicted_label,
+        after=after.polarity if after else None,
+        p_before=row.prediction.probability,
+        p_after=after.probs.get(row.predicted_label) if after and after.probs else None,
+        note=note,
+    )
+
+
+def hash_order(*parts: object) -> int:
+    """A number that hangs on the words of `parts` alone: the seed's order of things."""
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+
+
+# Figures of a probe: sums over rows divided by sums over rows, each with an interval.
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Sum of `top` over sum of `bottom`; a row whose `top` is None is left out of both."""
+
+    numerator: Sequence[float | None]
+    denominator: Sequence[float] | None = None
+    """None: 1 for each row, so that the figure is a mean."""
+    note: str = ""
+    """Printed with the figure, and in its place when no row counts."""
+
+    def row_sums(self) -> Array:
+        """What each row adds: (rows, 2)."""
+        denominator = (
+            self.denominator if self.denominator is not None else [1.0] * len(self.numerator)
+        )
+        pairs = zip(self.numerator, denominator, strict=True)
+        return np.array([(0.0, 0.0) if t is None else (t, b) for t, b in pairs]).reshape(-1, 2)
+
+
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """Mean of what there is; None for nothing."""
+    known = [f for f in values if f is not None]
+    return sum(known) / len(known) if known else None
+
+
+def known_difference(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+    """`a` minus `b`, row by row; None where either is."""
+    pairs = zip(a, b, strict=True)
+    return [None if x is None or y is None else x - y for x, y in pairs]
+
+
+def ratio_values(
+    ratios: Mapping[str, Ratio], clusters: Sequence[str], harness: ProbeHarness
+) -> dict[str, MetricValue]:
+    """Each figure with its 95 % percentile interval over whole clusters drawn anew."""
+    names = list(ratios)
+    rows = np.hstack([r.row_sums() for r in ratios.values()])
+    included = [
+        i for i in range(len(rows)) if any(r.numerator[i] is not None for r in ratios.values())
+    ]
+    rows, clusters = rows[included], [clusters[i] for i in included]
+
+    def compute(sums: Array) -> dict[str, Array]:
+        numerator, denominator = sums[..., 0::2], sums[..., 1::2]
+        quotient = np.divide(
+            numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0
+        )
+        return {name: quotient[..., i] for i, name in enumerate(names)}
+
+    intervals: dict[str, Interval] = {}
+    try:
+        resamples = BootstrapResamples([clusters], replicates=harness.replicates, seed=harness.seed)
+    except UndefinedMetric as e:
+        method = str(e)
+    else:
+        method = f"{resamples.description}, {len(set(clusters))} clusters"
+        intervals = resamples.intervals(rows, clusters, compute)
+    point_values = {name: float(v) for name, v in compute(rows.sum(axis=0)).items()}
+    return {n: _ratio_value(ratios[n], point_values[n], intervals.get(n), method) for n in names}
+
+
+def _ratio_value(ratio: Ratio, point: float, interval: Interval | None, method: str) -> MetricValue:
+    n = sum(t is not None for t in ratio.numerator)
+    if isnan(point):
+        reason = "undefined: no row counts" if not n else "undefined: it would be divided by zero"
+        return MetricValue(value=None, n=n, note="; ".join(filter(None, (reason, ratio.note))))
+    if interval is None or isnan(interval.low):
+        reason = method if interval is None else "no interval: too few draws have a row that counts"
+        return MetricValue(value=point, n=n, note="; ".join(filter(None, (reason, ratio.note))))
+    return MetricValue(
+        value=point, n=n, low=interval.low, high=interval.high, method=method, note=ratio.note
+    )

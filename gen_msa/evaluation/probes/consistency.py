@@ -1,0 +1,130 @@
+"""Consistency: does the reason alone, its label names masked, imply the label that was said?
+
+The post is hidden. A reason reader infers a label from the reason, and `consistency` is how often
+it is the reader's own; `chance` is what the same labels give when reasons are dealt out to other
+rows (its range holds 95 % of the deals), and `gain` the difference, the figure that counts. The
+reason reader is a reader of your choice (a small student trained on reasons, `student:DIR`), or
+naive Bayes on words: taught by gold's reasons and labels about other posts where gold explains
+itself, else by the reader's own. The note says which. Taught by the reader itself, it learns the
+reader's turns of phrase: one for each label gives 1.0, whatever is quoted. Knows nothing of whether
+a reason is true.
+
+    probe({"consistency": {"reasoner": {"reader": "student:DIR"}}}, reader, settings, ...)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from gen_msa.evaluation.probes._bow_classifier import (
+    NaiveBayes,
+    drop_unused_features,
+    hashed_ngrams,
+)
+from gen_msa.evaluation.probes._explanation_models import (
+    Label,
+    MaskedExplanation,
+    aspect_terms,
+    build_trials,
+    cross_predict,
+    explanation_post,
+    masked_explanations,
+    predict_labels,
+    shuffled_accuracy,
+)
+from gen_msa.evaluation.probes._harness import ProbeHarness, Ratio, known_difference, ratio_values
+from gen_msa.evaluation.probes.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec
+from gen_msa.metrics.text.explanations import mask_labels
+from gen_msa.predictors import PredictorSettings
+from gen_msa.settings import Settings
+
+PredictShuffled = Callable[[list[int]], Sequence[Label]]
+
+_MIN_GOLD_EXPLANATIONS = 30
+"""Reasons by gold that teach the reason reader; below that the reader's own do."""
+
+
+class ConsistencyOptions(Settings):
+    """Who reads the reasons."""
+
+    explanation_model: PredictorSettings | None = None
+    """A reader; None: the model that is built in."""
+
+
+@probes.register
+class Consistency:
+    """Reads the label off each reason."""
+
+    Options: ClassVar[type[Settings]] = ConsistencyOptions
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("gain", "consistency minus chance"),
+        MetricSpec("consistency", "the masked reason alone implies the label that was said"),
+        MetricSpec("chance", "the same with reasons dealt out to other rows", "share", ""),
+        MetricSpec("explained", "labelled rows that have an explanation"),
+    )
+
+    def __init__(self, options: ConsistencyOptions) -> None:
+        self._explanation_model = options.explanation_model
+
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
+        """Raises `Undefined` without explanations, or where only one label is said."""
+        rows = masked_explanations(harness, limited=self._explanation_model is not None)
+        labels = [t.row.predicted_label for t in rows]
+        implied_labels, predict, model_name = self._implied_labels(rows, harness)
+        matches = [float(i is y) for i, y in zip(implied_labels, labels, strict=True)]
+        chance_by_row, chance = shuffled_accuracy(labels, predict, harness)
+        note = f"reason reader: {model_name}"
+        ratios = {
+            "gain": Ratio(known_difference(matches, chance_by_row), note=note),
+            "consistency": Ratio(matches, note=note),
+        }
+        metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}
+        explained = Ratio(
+            [float(bool((r.prediction.explanation or "").strip())) for r in harness.rows]
+        )
+        metrics |= ratio_values(
+            {"explained": explained}, [r.cluster for r in harness.rows], harness
+        )
+        return ProbeResult(metrics, tuple(build_trials("reason", rows, implied_labels)))
+
+    def _implied_labels(
+        self, rows: list[MaskedExplanation], harness: ProbeHarness
+    ) -> tuple[Sequence[Label], PredictShuffled, str]:
+        """The label that each reason implies, the same for reasons dealt out, and who says so."""
+        if self._explanation_model:
+            posts = [explanation_post(t.row, t.explanation) for t in rows]
+            fixed_labels: Sequence[Label] = predict_labels(
+                self._explanation_model, posts, harness.media_root
+            )
+            return (
+                fixed_labels,
+                lambda order: [fixed_labels[i] for i in order],
+                self._explanation_model.model,
+            )
+        features, clusters = (
+            hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)),
+            [t.row.cluster for t in rows],
+        )
+        gold_classifier = _gold_classifier(harness)
+        if gold_classifier is None:
+            model_name = "naive Bayes of the reader's own reasons about other posts"
+            features = drop_unused_features(features)
+            return (
+                cross_predict(features, rows, harness),
+                lambda o: cross_predict(features[o], rows, harness),
+                model_name,
+            )
+        predictions = gold_classifier.predict(features, clusters, harness.seed)
+        model_name = "naive Bayes of gold's reasons about other posts"
+        return predictions, lambda order: [predictions[i] for i in order], model_name
+
+
+def _gold_classifier(harness: ProbeHarness) -> NaiveBayes | None:
+    """Gold's reasons, their label names masked; None where there are too few to learn from."""
+    rows = [(r, r.gold.explanation, r.gold.polarity) for r in harness.rows if r.gold]
+    usable = [(r, explanation, label) for r, explanation, label in rows if explanation and label]
+    if len(usable) < _MIN_GOLD_EXPLANATIONS:
+        return None
+    texts = [mask_labels(explanation) for _, explanation, _ in usable]
+    features = hashed_ngrams(texts, [r.aspect.term for r, _, _ in usable])
+    return NaiveBayes(features, [y for _, _, y in usable], [r.cluster for r, _, _ in usable])

@@ -1,0 +1,183 @@
+"""Cue swap: does the answer change when a hint is another post's, or another aspect's?
+
+`post`: the row gets the cues that a row of another post gets, of another gold where there is one.
+`aspect`: those of another aspect of the same post. Only the cues change; text, picture and question
+stay. A row whose cues come out the same is not read again and is in no figure. Needs a reader that
+can be given other cues with the model it has (`recued`, as prompted readers can). Knows nothing of
+what cues say.
+
+    probe(["cue_swap"], reader, settings, examples, readings, media_root)
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar, Protocol, runtime_checkable
+
+from gen_msa.cues import CueSource
+from gen_msa.evaluation.probes._harness import (
+    Perturbation,
+    ProbeHarness,
+    ProbeRow,
+    Ratio,
+    Trial,
+    ratio_values,
+)
+from gen_msa.evaluation.probes.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec, UndefinedMetric
+from gen_msa.predictors import Predictor, Shown
+from gen_msa.results import MetricValue
+from gen_msa.settings import Settings
+from gen_msa.types import Aspect, Cue, Post
+
+Donors = dict[tuple[str, Aspect], tuple[Post, Aspect]]
+"""Post id and aspect -> the post and aspect whose cue is given instead."""
+
+
+@runtime_checkable
+class AcceptsCueSources(Protocol):
+    """A reader whose cue sources can be exchanged."""
+
+    def with_cues(self, change: Callable[[CueSource], CueSource]) -> Predictor:
+        """The same reader, model and all, with each cue source as `change` makes it."""
+        ...
+
+
+class SwappedCueSource:
+    """A cue source that answers about one aspect with what another source says of another."""
+
+    def __init__(self, source: CueSource, donors: Donors) -> None:
+        self._source = source
+        self._donors = donors
+        self.slot = source.slot
+
+    def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
+        """The donor's cue for an aspect that has one, else its own."""
+        original = self._source.cues(posts)
+        targets = [(p, a) for p in posts for a in p.aspects if (p.id, a) in self._donors]
+        donors = [self._donors[p.id, a] for p, a in targets]
+        donor_cues = self._source.cues([p for p, _ in donors])
+        swapped = {
+            (p.id, a): cues[donor_post.aspects.index(donor_aspect)]
+            for (p, a), (donor_post, donor_aspect), cues in zip(
+                targets, donors, donor_cues, strict=True
+            )
+        }
+        return [
+            tuple(
+                Cue(text=swapped[p.id, a].text, source=f"swapped:{swapped[p.id, a].source}")
+                if (p.id, a) in swapped
+                else cue
+                for a, cue in zip(p.aspects, cues, strict=True)
+            )
+            for p, cues in zip(posts, original, strict=True)
+        ]
+
+    def fingerprint(self) -> str:
+        """Of the source and of who gives to whom."""
+        names = sorted((*k, v[0].id, v[1].model_dump_json()) for k, v in self._donor_keys())
+        return f"swapped:{names}:{self._source.fingerprint()}"
+
+    def _donor_keys(self) -> list[tuple[tuple[str, str], tuple[Post, Aspect]]]:
+        return [((i, a.model_dump_json()), donor) for (i, a), donor in self._donors.items()]
+
+
+class CueSwapOptions(Settings):
+    """There is nothing to choose."""
+
+
+@probes.register
+class CueSwap:
+    """Reads posts with hints that were made for others."""
+
+    Options: ClassVar[type[Settings]] = CueSwapOptions
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("post_flip_rate", "another label with another post's cues", "share", ""),
+        MetricSpec("post_dp", "p(c|x) - p(c|x with another post's cues)", "score", ""),
+        MetricSpec("aspect_flip_rate", "another label with another aspect's cues", "share", ""),
+        MetricSpec("aspect_dp", "p(c|x) - p(c|x with another aspect's cues)", "score", ""),
+    )
+
+    def __init__(self, options: CueSwapOptions) -> None:
+        self._options = options
+
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
+        """Raises `Undefined` for a reader that takes no cues."""
+        if not isinstance(harness.predictor, AcceptsCueSources):
+            raise UndefinedMetric("the reader takes no cues")
+        rows = harness.sample_rows(harness.rows)
+        before = _previews(harness.predictor, rows)
+        metrics, trials = dict[str, MetricValue](), list[Trial]()
+        for variant, choose_donor in (("post", _other_post), ("aspect", _other_aspect)):
+            donor_rows = {(r.post.id, r.aspect): choose_donor(r, harness) for r in rows}
+            donors = {k: (d.post, d.aspect) for k, d in donor_rows.items() if d}
+            swapped_predictor = harness.predictor.with_cues(
+                partial(SwappedCueSource, donors=donors)
+            )
+            after = _previews(swapped_predictor, rows)
+            perturbations = [
+                Perturbation(r, variant, r.post, r.aspect, _describe_cues(after[k].cues))
+                for r in rows
+                for k in [(r.post.id, r.aspect)]
+                if after[k].prompt != before[k].prompt
+            ]
+            variant_trials = harness.predict(perturbations, swapped_predictor)
+            trials += variant_trials
+            metrics |= _variant_metrics(variant, variant_trials, perturbations, len(rows), harness)
+        if not trials:
+            raise UndefinedMetric(
+                "the reader is shown no cue that another post or aspect would change"
+            )
+        return ProbeResult(metrics, tuple(trials))
+
+
+def _previews(predictor: Predictor, rows: Sequence[ProbeRow]) -> dict[tuple[str, Aspect], Shown]:
+    """Post id and aspect -> the question about it. Asks no model."""
+    posts = list({r.post.id: r.post for r in rows}.values())
+    keys = [(p.id, a) for p in posts for a in p.aspects]
+    previews = predictor.preview(posts)
+    if [(s.post.id, s.aspect) for s in previews] != [(i, a.term) for i, a in keys]:
+        raise UndefinedMetric("the reader asks about aspects of its own choice")
+    return dict(zip(keys, previews, strict=True))
+
+
+def _other_post(row: ProbeRow, harness: ProbeHarness) -> ProbeRow | None:
+    others = [r for r in harness.rows if r.post.id != row.post.id]
+    different = [
+        r
+        for r in others
+        if (r.gold_label or r.predicted_label) is not (row.gold_label or row.predicted_label)
+    ]
+    rng = harness.rng("cue", row.post.id, row.aspect)
+    return rng.choice(different or others) if others else None
+
+
+def _other_aspect(row: ProbeRow, harness: ProbeHarness) -> ProbeRow | None:
+    others = [r for r in harness.rows if r.post.id == row.post.id and r.aspect != row.aspect]
+    different = [
+        r
+        for r in others
+        if (r.gold_label or r.predicted_label) is not (row.gold_label or row.predicted_label)
+    ]
+    rng = harness.rng("cue", row.post.id, row.aspect)
+    return rng.choice(different or others) if others else None
+
+
+def _describe_cues(cues: dict[str, str]) -> str:
+    return "; ".join(f"{slot}: {text}" for slot, text in cues.items())
+
+
+def _variant_metrics(
+    variant: str,
+    trials: list[Trial],
+    perturbations: list[Perturbation],
+    n_rows: int,
+    harness: ProbeHarness,
+) -> dict[str, MetricValue]:
+    n_unreadable = sum(bool(t.note) for t in trials)
+    notes = [f"{n_rows - len(trials)} of {n_rows} rows: no other cue to be had"] * (
+        len(trials) < n_rows
+    )
+    notes += [f"{n_unreadable} could not be read"] * bool(n_unreadable)
+    columns = {"flip_rate": [t.flipped for t in trials], "dp": [t.probability_drop for t in trials]}
+    ratios = {f"{variant}_{k}": Ratio(v, note="; ".join(notes)) for k, v in columns.items()}
+    return ratio_values(ratios, [c.row.cluster for c in perturbations], harness)

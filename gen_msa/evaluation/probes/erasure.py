@@ -1,0 +1,213 @@
+"""Erasure: does the answer hang on the words that the reader quotes as its evidence?
+
+ERASER (DeYoung et al., ACL 2020). Comprehensiveness = p(c|x) - p(c|x without the quoted words);
+sufficiency = p(c|x) - p(c|the quoted words alone); c is the label said of the whole post x. Any
+loss of words moves a reader, so the same is done with as many other words in runs of the same
+lengths: the pattern of the quoted words is moved on round the text by a random step (`draws` times,
+mean). The difference, `..._gain`, is the figure that counts. Aspects stay in the text. Evidence has
+no order, so there is no AOPC. Knows nothing of how evidence was found.
+
+    probe({"erasure": {"draws": 5}}, reader, settings, examples, readings, media_root)
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from gen_msa.evaluation.probes._harness import (
+    Perturbation,
+    ProbeHarness,
+    ProbeRow,
+    Ratio,
+    Trial,
+    known_difference,
+    known_mean,
+    ratio_values,
+)
+from gen_msa.evaluation.probes.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec, UndefinedMetric
+from gen_msa.settings import Settings
+from gen_msa.types import Aspect, Post
+
+# Takes words out of a post and moves its aspects to where they stand then.
+
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’-][^\W{_UNSPACED}]+)*|[^\w\s]")
+
+CharSpan = tuple[int, int]
+
+
+class WordEraser:
+    """The words of a post that can be taken out of it."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        aspect_spans = [
+            (a.start, a.end) for a in post.aspects if a.start is not None and a.end is not None
+        ]
+        self._protected = [s for s in aspect_spans if s[0] < s[1]]
+        candidates = (m.span() for m in _WORD.finditer(post.text) if _is_word(m[0]))
+        word_spans = list(candidates)
+        self.spans: list[CharSpan] = [
+            s for s in word_spans if not _overlaps_any(s, self._protected)
+        ]
+        """Start and end of each word that is no aspect's."""
+        self._protected += [s for s in word_spans if _overlaps_any(s, self._protected)]
+
+    def mask_for(self, spans: Iterable[CharSpan]) -> list[bool]:
+        """For each word whether any of `spans` touches it."""
+        spans = list(spans)
+        return [_overlaps_any(word, spans) for word in self.spans]
+
+    def masked_text(self, mask: Sequence[bool]) -> str:
+        """The marked words, for the log."""
+        selected = (s for s, m in zip(self.spans, mask, strict=True) if m)
+        return " ".join(self.post.text[slice(*s)] for s in selected)
+
+    def erase(self, mask: Sequence[bool], aspect: Aspect) -> tuple[Post, Aspect]:
+        """The post without the marked words, and `aspect` as it stands there."""
+        erased = [s for s, m in zip(self.spans, mask, strict=True) if m]
+        keep_mask = [True] * len(self.post.text)
+        for begin, end in erased:
+            keep_mask[begin:end] = [False] * (end - begin)
+        return self._apply(keep_mask, aspect)
+
+    def keep(self, mask: Sequence[bool], aspect: Aspect) -> tuple[Post, Aspect]:
+        """The post with nothing but the marked words and its aspects, and `aspect` as it stands."""
+        kept_spans = [s for s, m in zip(self.spans, mask, strict=True) if m]
+        keep_mask = [c.isspace() for c in self.post.text]
+        for begin, end in [*kept_spans, *self._protected]:
+            keep_mask[begin:end] = [True] * (end - begin)
+        return self._apply(keep_mask, aspect)
+
+    def _apply(self, keep_mask: list[bool], aspect: Aspect) -> tuple[Post, Aspect]:
+        """Keep the marked characters; of blanks that then meet, the first; none at the ends."""
+        text, protected = self.post.text, [False] * len(self.post.text)
+        for begin, end in self._protected:
+            protected[begin:end] = [True] * (end - begin)
+        indices: list[int] = []
+        for i, char in enumerate(text):
+            is_space = char.isspace() and not protected[i]
+            if keep_mask[i] and not (is_space and (not indices or text[indices[-1]].isspace())):
+                indices.append(i)
+        while indices and text[indices[-1]].isspace() and not protected[indices[-1]]:
+            indices.pop()
+        new_index = {old: new for new, old in enumerate(indices)}
+
+        def shift_aspect(a: Aspect) -> Aspect:
+            return a if a.start is None else a.model_copy(update={"start": new_index[a.start]})
+
+        aspects = tuple(shift_aspect(a) if a.term else a for a in self.post.aspects)
+        changed_text = "".join(text[i] for i in indices)
+        post = {**dict(self.post), "text": changed_text, "aspects": aspects, "parse": None}
+        return Post.model_validate(post), shift_aspect(aspect) if aspect.term else aspect
+
+
+def _is_word(token: str) -> bool:
+    if len(token) > 1 or token.isalnum():
+        return True
+    return token == "_" or (ord(token) > 0x7F and unicodedata.category(token) == "So")
+
+
+def _overlaps_any(span: CharSpan, others: Iterable[CharSpan]) -> bool:
+    return any(span[0] < end and begin < span[1] for begin, end in others)
+
+
+class ErasureOptions(Settings):
+    """How much is read."""
+
+    n_random: int = Field(default=3, ge=1, le=100)
+    """Random deletions for each row; fewer where the text has not so many words."""
+
+
+@probes.register
+class Erasure:
+    """Reads each post without its evidence, with nothing else, and the same with other words."""
+
+    Options: ClassVar[type[Settings]] = ErasureOptions
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("comprehensiveness_gain", "comprehensiveness beyond other words'", "score"),
+        MetricSpec("sufficiency_gain", "other words' sufficiency minus the evidence's", "score"),
+        MetricSpec("comprehensiveness", "p(c|x) - p(c|x without evidence)", "score"),
+        MetricSpec("comprehensiveness_random", "the same for as many other words", "score", ""),
+        MetricSpec("sufficiency", "p(c|x) - p(c|evidence alone)", "score", "low"),
+        MetricSpec("sufficiency_random", "the same for as many other words", "score", ""),
+        MetricSpec("evidenced", "labelled rows that quote words of the post"),
+    )
+
+    def __init__(self, options: ErasureOptions) -> None:
+        self._n_random = options.n_random
+
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
+        """Raises `Undefined` for a reader without probabilities or without evidence."""
+        with_probs = [r for r in harness.rows if r.prediction.probability is not None]
+        if not with_probs:
+            raise UndefinedMetric("the reader gives no probabilities")
+        masks = {id(r): _evidence_mask(r) for r in with_probs}
+        with_evidence = [r for r in with_probs if any(masks[id(r)])]
+        if not with_evidence:
+            raise UndefinedMetric("the reader quotes no word of any post besides the aspect")
+        rows = harness.sample_rows([r for r in with_evidence if not all(masks[id(r)])])
+        if not rows:
+            raise UndefinedMetric(
+                "in every post that has evidence it is all there is besides the aspect"
+            )
+        perturbations = [
+            list(_perturbations(r, masks[id(r)], self._n_random, harness)) for r in rows
+        ]
+        trials = iter(harness.predict([c for group in perturbations for c in group]))
+        trials_by_row = [[next(trials) for _ in group] for group in perturbations]
+        note = f"{len(with_probs) - len(with_evidence)} of {len(with_probs)} rows quote no word besides the aspect"
+        ratios = {k: Ratio(v, note=note) for k, v in _columns(trials_by_row).items()}
+        metrics = ratio_values(ratios, [r.cluster for r in rows], harness)
+        has_evidence = Ratio([float(any(masks[id(r)])) for r in with_probs])
+        metrics |= ratio_values(
+            {"evidenced": has_evidence}, [r.cluster for r in with_probs], harness
+        )
+        ordered_metrics = {f.name: metrics[f.name] for f in self.specs}
+        return ProbeResult(ordered_metrics, tuple(t for group in trials_by_row for t in group))
+
+
+def _evidence_mask(row: ProbeRow) -> list[bool]:
+    spans = [
+        (e.start, e.start + len(e.quote))
+        for e in row.prediction.evidence
+        if e.source == "text" and e.start is not None
+    ]
+    return WordEraser(row.post).mask_for(spans) if spans else []
+
+
+def _perturbations(
+    row: ProbeRow, mask: list[bool], n_random: int, harness: ProbeHarness
+) -> Iterator[Perturbation]:
+    """The evidence erased and kept, then the same with the pattern moved on round the text."""
+    eraser = WordEraser(row.post)
+    steps = list(range(1, len(mask)))
+    harness.rng("erasure", row.post.id, row.aspect).shuffle(steps)
+    shifted = [mask[-step:] + mask[:-step] for step in steps]
+    random_masks = [m for m in shifted if m != mask][:n_random]
+    for suffix, m in [("", mask), *(("_random", o) for o in random_masks)]:
+        for name, perturb in (("erased", eraser.erase), ("kept", eraser.keep)):
+            post, aspect = perturb(m, row.aspect)
+            yield Perturbation(row, name + suffix, post, aspect, eraser.masked_text(m))
+
+
+def _columns(trials_by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
+    drops = {
+        name: [
+            known_mean([t.probability_drop for t in row_trials if t.variant == name])
+            for row_trials in trials_by_row
+        ]
+        for name in ("erased", "kept", "erased_random", "kept_random")
+    }
+    return {
+        "comprehensiveness": drops["erased"],
+        "comprehensiveness_random": drops["erased_random"],
+        "comprehensiveness_gain": known_difference(drops["erased"], drops["erased_random"]),
+        "sufficiency": drops["kept"],
+        "sufficiency_random": drops["kept_random"],
+        "sufficiency_gain": known_difference(drops["kept_random"], drops["kept"]),
+    }

@@ -1,0 +1,144 @@
+"""Simulatability: is the reader's label easier to foresee from its explanation than from its input?
+
+A simulator guesses the reader's label (not gold) from the explanation alone, the names of labels
+masked, and from the post alone; `gain` is the difference. An explanation that says the label in
+other words is easy to read and explains nothing: `quotes_gain` is the same for the quoted words
+alone, over rows that quote some. The simulator is a reader of your choice,
+or the one built in: naive Bayes on words, taught by the reader's own answers to other posts. It
+reads words, not pictures, and is weak on few rows; its figures compare readers on the same rows and
+are no absolute worth. Intervals are about the rows, not about another fit of the simulator; the
+range of `chance` is where 95 % of the deals of reasons to other rows lie. Knows nothing of gold.
+
+    probe({"simulatability": {"simulator": {"reader": "builtin"}}}, reader, settings, ...)
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from gen_msa.evaluation.probes._bow_classifier import drop_unused_features, hashed_ngrams
+from gen_msa.evaluation.probes._explanation_models import (
+    Label,
+    MaskedExplanation,
+    aspect_terms,
+    build_trials,
+    cross_predict,
+    explanation_post,
+    masked_explanations,
+    predict_labels,
+    shuffled_accuracy,
+)
+from gen_msa.evaluation.probes._harness import (
+    ProbeHarness,
+    ProbeRow,
+    Ratio,
+    known_difference,
+    ratio_values,
+)
+from gen_msa.evaluation.probes.base import ProbeResult, probes
+from gen_msa.metrics import MetricSpec
+from gen_msa.predictors import PredictorSettings
+from gen_msa.results import MetricValue
+from gen_msa.settings import Settings
+
+
+class SimulatabilityOptions(Settings):
+    """Who simulates."""
+
+    simulator: PredictorSettings | None = None
+    """A reader; None: the model that is built in."""
+
+
+@probes.register
+class Simulatability:
+    """Guesses labels from explanations and from posts."""
+
+    Options: ClassVar[type[Settings]] = SimulatabilityOptions
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec("gain", "right guesses from the masked explanation minus from the post"),
+        MetricSpec("from_explanation", "labels guessed right from the masked explanation alone"),
+        MetricSpec("from_input", "labels guessed right from the post alone", "share", ""),
+        MetricSpec("quotes_gain", "right guesses from the quoted words alone minus from the post"),
+        MetricSpec("from_quotes", "labels guessed right from the quoted words alone"),
+        MetricSpec("chance", "right guesses from explanations of other rows", "share", ""),
+        MetricSpec("explained", "labelled rows that have an explanation"),
+    )
+
+    def __init__(self, options: SimulatabilityOptions) -> None:
+        self._simulator = options.simulator
+
+    def __call__(self, harness: ProbeHarness) -> ProbeResult:
+        """Raises `Undefined` without explanations, or where only one label is said."""
+        rows = masked_explanations(harness, limited=self._simulator is not None)
+        labels = [t.row.predicted_label for t in rows]
+        explanation_predictions, input_predictions, chance = self._simulate(rows, harness)
+        quote_texts = [MaskedExplanation(t.row, quoted_text(t.row)) for t in rows]
+        quote_predictions = self._predict(quote_texts, harness)
+        explanation_hits = [
+            float(g is y) for g, y in zip(explanation_predictions, labels, strict=True)
+        ]
+        input_hits = [float(g is y) for g, y in zip(input_predictions, labels, strict=True)]
+        simulator_name = (
+            self._simulator.model if self._simulator else "naive Bayes of other posts' answers"
+        )
+        note = f"simulator: {simulator_name}"
+        # A row that quotes nothing would give its label away by that alone.
+        pairs = zip(quote_predictions, labels, quote_texts, strict=True)
+        quote_hits: list[float | None] = [
+            float(g is y) if t.explanation else None for g, y, t in pairs
+        ]
+        ratios = {
+            "gain": Ratio(known_difference(explanation_hits, input_hits), note=note),
+            "from_explanation": Ratio(explanation_hits, note=note),
+            "from_input": Ratio(input_hits, note=note),
+            "quotes_gain": Ratio(known_difference(quote_hits, input_hits), note=note),
+            "from_quotes": Ratio(quote_hits, note=note),
+        }
+        metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}
+        explained = Ratio(
+            [float(bool((r.prediction.explanation or "").strip())) for r in harness.rows]
+        )
+        metrics |= ratio_values(
+            {"explained": explained}, [r.cluster for r in harness.rows], harness
+        )
+        log = build_trials("explanation", rows, explanation_predictions) + build_trials(
+            "input", rows, input_predictions
+        )
+        return ProbeResult(metrics, tuple(log))
+
+    def _simulate(
+        self, rows: list[MaskedExplanation], harness: ProbeHarness
+    ) -> tuple[Sequence[Label], Sequence[Label], MetricValue]:
+        """Guesses from explanations, guesses from posts, and how often reasons dealt anew hit."""
+        labels = [t.row.predicted_label for t in rows]
+        explanation_predictions = self._predict(rows, harness)
+        if self._simulator:
+            posts = [t.row.post.model_copy(update={"aspects": (t.row.aspect,)}) for t in rows]
+            post_predictions: Sequence[Label] = predict_labels(
+                self._simulator, posts, harness.media_root
+            )
+            _, chance = shuffled_accuracy(
+                labels, lambda order: [explanation_predictions[i] for i in order], harness
+            )
+            return explanation_predictions, post_predictions, chance
+        explanation_features = drop_unused_features(
+            hashed_ngrams([t.explanation for t in rows], aspect_terms(rows))
+        )
+        _, chance = shuffled_accuracy(
+            labels, lambda order: cross_predict(explanation_features[order], rows, harness), harness
+        )
+        post_features = hashed_ngrams([t.row.post.text for t in rows], aspect_terms(rows))
+        return explanation_predictions, cross_predict(post_features, rows, harness), chance
+
+    def _predict(self, rows: list[MaskedExplanation], harness: ProbeHarness) -> Sequence[Label]:
+        """The label that each text implies, the post unseen."""
+        if self._simulator:
+            posts = [explanation_post(t.row, t.explanation) for t in rows]
+            return predict_labels(self._simulator, posts, harness.media_root)
+        return cross_predict(
+            hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)), rows, harness
+        )
+
+
+def quoted_text(row: ProbeRow) -> str:
+    """The words of the post that the reader quotes; "" where it quotes none."""
+    return " ... ".join(e.quote for e in row.prediction.evidence if e.start is not None)

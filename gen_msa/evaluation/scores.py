@@ -1,0 +1,241 @@
+"""One reader's figures: every family over all its rows, with intervals, and per slice.
+
+All readers are drawn over the same clusters, so that their figures move together from draw to draw.
+What a family cannot say is a value without a number and with the reason. Knows nothing of files.
+
+    board = Board(pairs, {"labels": metrics["labels"]()})
+    board.figures(draws)["labels"]["macro_f1"].value
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import TypeIs
+
+from gen_msa.errors import UserError, did_you_mean
+from gen_msa.metrics import CorpusMetric, Metric, Pair, UndefinedMetric
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
+from gen_msa.results import MetricDefinition, MetricValue, SliceMetrics
+from gen_msa.spans import SearchableText
+
+# Cuts the rows of an evaluation into slices: by number of aspects, length, negation, picture.
+
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|hardly|barely)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_SHORT, _LONG = 10, 20
+"""Words; about the lower and upper third of Twitter-2015."""
+
+
+def _aspects(pair: Pair) -> str:
+    n = len(pair.post.aspects)
+    return "3 and more" if n >= 3 else str(n)
+
+
+def _length(pair: Pair) -> str:
+    n = len(pair.post.text.split())
+    return f"to {_SHORT} words" if n <= _SHORT else f"over {_LONG}" if n > _LONG else "between"
+
+
+def _negation(pair: Pair) -> str:
+    return "yes" if _NEGATION.search(pair.post.text) else "no"
+
+
+def _image(pair: Pair) -> str:
+    return "with" if any(m.kind == "image" for m in pair.post.media) else "without"
+
+
+def _visible(pair: Pair) -> str:
+    """Whether the aspect is named in what stands for the picture; no level where nothing does."""
+    opinion = pair.gold or pair.prediction
+    image_text = " ".join(pair.extra_inputs.get(name, "") for name in ("caption", "objects"))
+    if opinion is None or not opinion.aspect.term or not image_text.strip():
+        return ""
+    return (
+        "named in it" if SearchableText(image_text).find(opinion.aspect.term) else "not named in it"
+    )
+
+
+def _gold(pair: Pair) -> str:
+    return str(pair.label or "")
+
+
+SLICES: Mapping[str, Callable[[Pair], str]] = {
+    "aspects": _aspects,
+    "length": _length,
+    "negation": _negation,
+    "picture": _image,
+    "visible": _visible,
+    "gold": _gold,
+}
+
+
+def slice_rows(name: str, pairs: Sequence[Pair]) -> dict[str, list[int]]:
+    """Level -> places of its rows, levels in sorted order. Raises `UserError` for no such slice."""
+    if name not in SLICES:
+        raise UserError(f"no slice named {name!r}", hint=did_you_mean(name, SLICES))
+    indices_by_level: dict[str, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        level = SLICES[name](pair)
+        if level:
+            indices_by_level.setdefault(level, []).append(i)
+    return dict(sorted(indices_by_level.items()))
+
+
+Array = NDArray[np.float64]
+Families = Mapping[str, Metric | CorpusMetric]
+
+NO_ROW = "undefined: no row decides it"
+NO_INTERVAL = "no interval: not a sum over rows"
+ONE_CLUSTER = "no interval: fewer than two clusters"
+
+
+class SystemScores:
+    """A reader's rows, counted once by every family."""
+
+    def __init__(self, pairs: Sequence[Pair], families: Families) -> None:
+        self.pairs = tuple(pairs)
+        self.clusters = [p.cluster for p in pairs]
+        self.families = families
+        self.row_statistics: dict[str, Array] = {}
+        """Family -> (rows, k); only those whose counts add up."""
+        self.undefined_reasons: dict[str, str] = {}
+        """Families that have nothing to say of these rows, and the reason."""
+        self._corpus_values: dict[str, dict[str, float]] = {}
+        for name, family in families.items():
+            try:
+                if is_additive(family):
+                    self.row_statistics[name] = family.row_statistics(self.pairs)
+                else:
+                    self._corpus_values[name] = family.measure(self.pairs)
+            except UndefinedMetric as e:
+                self.undefined_reasons[name] = str(e)
+
+    @property
+    def rows_independent(self) -> bool:
+        """Whether no two of the rows that gold decides share a cluster."""
+        labelled_clusters = [p.cluster for p in self.pairs if p.label is not None]
+        return len(set(labelled_clusters)) == len(labelled_clusters)
+
+    def correct(self) -> list[bool]:
+        """Of every row that gold decides, whether the reader has it right; in gold's order."""
+        return [p.predicted_label == p.label for p in self.pairs if p.label is not None]
+
+    def metric(self, name: str) -> Metric:
+        """The additive family `name`."""
+        family = self.families[name]
+        if not is_additive(family):
+            raise TypeError(f"{name} is no sum over rows")
+        return family
+
+    def compute(self, family: str, indices: Sequence[int] | None = None) -> dict[str, float]:
+        """Every figure of an additive family over all rows, or those at `places`."""
+        rows = (
+            self.row_statistics[family]
+            if indices is None
+            else self.row_statistics[family][list(indices)]
+        )
+        values = self.metric(family).compute(rows.sum(axis=0))
+        return {name: float(v) for name, v in values.items()}
+
+    def per_row_scores(self, family: str) -> Array:
+        """The headline figure of each row alone; NaN for a row it is not about."""
+        rows = self.row_statistics[family]
+        metric = self.metric(family)
+        scores = np.asarray(metric.compute(rows)[metric.specs[0].name], dtype=float)
+        return np.where(rows[:, 0] > 0, scores, np.nan)
+
+    def metric_values(
+        self, resamples: BootstrapResamples | None
+    ) -> dict[str, dict[str, MetricValue]]:
+        """Family -> figure -> value, in the order of the families."""
+        return {name: self._family_values(name, resamples) for name in self.families}
+
+    def slice_scores(
+        self, name: str, headline: Sequence[str], resamples: BootstrapResamples | None
+    ) -> list[SliceMetrics]:
+        """The headline figures (`family.figure`) of each level of one slice."""
+        families = dict.fromkeys(full_name.partition(".")[0] for full_name in headline)
+        levels = []
+        for level, indices in slice_rows(name, self.pairs).items():
+            values_by_family = {
+                f: self._additive_values(f, resamples, indices)
+                for f in families
+                if f in self.row_statistics
+            }
+            metrics = {
+                full_name: values_by_family[family][metric_name]
+                for full_name in headline
+                for family, _, metric_name in [full_name.partition(".")]
+                if family in values_by_family
+            }
+            levels.append(SliceMetrics(slice=name, level=level, n=len(indices), metrics=metrics))
+        return levels
+
+    def _family_values(
+        self, name: str, resamples: BootstrapResamples | None
+    ) -> dict[str, MetricValue]:
+        if name in self.undefined_reasons:
+            empty = MetricValue(value=None, n=0, note=self.undefined_reasons[name])
+            return {f.name: empty for f in self.families[name].specs}
+        if name in self.row_statistics:
+            return self._additive_values(name, resamples, None)
+        n = len(self.pairs)
+        return {
+            k: _metric_value(v, n, note=NO_INTERVAL) for k, v in self._corpus_values[name].items()
+        }
+
+    def _additive_values(
+        self, name: str, resamples: BootstrapResamples | None, indices: Sequence[int] | None
+    ) -> dict[str, MetricValue]:
+        rows, clusters = self.row_statistics[name], self.clusters
+        if indices is not None:
+            rows, clusters = rows[list(indices)], [clusters[i] for i in indices]
+        n = int(rows[:, 0].sum())
+        values = self.compute(name, indices)
+        if resamples is None or not n:
+            return {
+                metric_name: _metric_value(v, n, note=ONE_CLUSTER * bool(n))
+                for metric_name, v in values.items()
+            }
+        intervals = resamples.intervals(rows, clusters, self.metric(name).compute)
+        return {
+            f: _metric_value(v, n, intervals[f], resamples.description) for f, v in values.items()
+        }
+
+
+def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
+    """Whether a family's counts add up over rows."""
+    return hasattr(family, "rows")
+
+
+def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
+    """What every figure means, for whoever prints it."""
+    return tuple(
+        MetricDefinition(
+            family=name,
+            name=f.name,
+            about=f.about,
+            unit=f.unit,
+            better=f.better,
+            signature=family.signature,
+        )
+        for name, family in families.items()
+        for f in family.specs
+    )
+
+
+def _metric_value(
+    value: float, n: int, interval: Interval | None = None, method: str = "", note: str = ""
+) -> MetricValue:
+    if isnan(value):
+        return MetricValue(value=None, n=n, note=NO_ROW)
+    if interval is None or isnan(interval.low):
+        return MetricValue(value=value, n=n, note=note)
+    return MetricValue(
+        value=value, n=n, low=interval.low, high=interval.high, method=method, note=note
+    )

@@ -1,0 +1,116 @@
+"""Reader against reader on the same rows: difference, interval, test, and p adjusted for all tests.
+
+Accuracy is tested by McNemar's exact test over rows when no two rows share a cluster; every other
+figure, and accuracy where they do, by exchanging the two readers in whole clusters. Knows nothing
+of how rows were had.
+
+    compare({"builtin": board, "majority": other}, ["labels.accuracy"], draws, "holm")
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import isnan
+
+from gen_msa.evaluation.scores import SystemScores
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, paired_differences
+from gen_msa.metrics.statistics.hypothesis_tests import (
+    benjamini_hochberg,
+    discordant_counts,
+    holm,
+    mcnemar_test,
+    permutation_test,
+)
+from gen_msa.metrics.statistics.proportions import detectable_difference
+from gen_msa.results import PairedComparison
+
+ACCURACY = "labels.accuracy"
+CORRECTION_NAMES = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
+
+
+def compare_systems(
+    systems: Mapping[str, SystemScores],
+    headline: Sequence[str],
+    resamples: BootstrapResamples,
+    correction: str = "holm",
+) -> tuple[PairedComparison, ...]:
+    """Every pair of readers by every headline figure (`family.figure`) that both have."""
+    comparisons = [
+        comparison
+        for metric in headline
+        for a, b in combinations(systems, 2)
+        if (comparison := _compare_pair(systems, a, b, metric, resamples)) is not None
+    ]
+    adjust = holm if correction == "holm" else benjamini_hochberg
+    adjusted_p = adjust([c.p for c in comparisons])
+    adjustment = f"{CORRECTION_NAMES[correction]} over {len(comparisons)}"
+    return tuple(
+        c.model_copy(update={"p_adjusted": p, "adjustment": adjustment})
+        for c, p in zip(comparisons, adjusted_p, strict=True)
+    )
+
+
+def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
+    """How small a difference of accuracy to the first reader these rows could have shown at all."""
+    names = list(systems)
+    notes = []
+    for other in names[1:]:
+        a, b = systems[names[0]].correct(), systems[other].correct()
+        discordance = sum(discordant_counts(a, b)) / len(a) if a else 0.0
+        if discordance:
+            min_difference = detectable_difference(len(a), discordance)
+            notes.append(
+                f"{names[0]} and {other} part in {discordance:.1%} of {len(a):,} rows: a difference of "
+                f"accuracy below {100 * min_difference:.1f} points would be missed more often than one time "
+                "in five, rows taken as independent"
+            )
+    return notes
+
+
+def _compare_pair(
+    systems: Mapping[str, SystemScores], a: str, b: str, metric: str, resamples: BootstrapResamples
+) -> PairedComparison | None:
+    """The comparison, its p not yet adjusted; None where one of the two has no such figure."""
+    family, _, metric_name = metric.partition(".")
+    first, second = systems[a], systems[b]
+    if family not in first.row_statistics or family not in second.row_statistics:
+        return None
+    compute = first.metric(family).compute
+    rows = first.row_statistics[family], second.row_statistics[family]
+    difference = paired_differences(
+        *rows, first.clusters, compute, clusters_b=second.clusters, resamples=resamples
+    )[metric_name]
+    test, p = _run_test(first, second, metric, resamples)
+    if isnan(difference.value) or isnan(difference.low) or isnan(p):
+        return None
+    return PairedComparison(
+        a=a,
+        b=b,
+        family=family,
+        metric=metric_name,
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
+        method=f"paired {resamples.description}",
+        test=test,
+        p=p,
+        p_adjusted=p,
+        adjustment="none",
+    )
+
+
+def _run_test(
+    first: SystemScores, second: SystemScores, metric: str, resamples: BootstrapResamples
+) -> tuple[str, float]:
+    family, _, metric_name = metric.partition(".")
+    if metric == ACCURACY and first.rows_independent and second.rows_independent:
+        return "McNemar, exact", mcnemar_test(*discordant_counts(first.correct(), second.correct()))
+    result = permutation_test(
+        first.row_statistics[family],
+        second.row_statistics[family],
+        first.clusters,
+        first.metric(family).compute,
+        clusters_b=second.clusters,
+        replicates=resamples.replicates,
+        seed=resamples.seed,
+    )
+    return result.description, result.p[metric_name]

@@ -1,0 +1,329 @@
+"""How a run looks on a terminal: its start, each logged step, each judgement, its end.
+
+Colours on a terminal; piped, plain text in which the fields of an answer are marked as in
+`[label| positive]`. Takes plain facts; knows no tensors and computes nothing about them.
+
+    printer = Printer(Console(stderr=True))
+    printer.opening(Opening(...)); printer.step(Step(...)); printer.figures(judgement.as_json())
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gen_msa.finetuning.validation import ValidationResult
+from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, printable, tone_of
+
+# What a run has to say, as plain facts that the loop fills in and `printing` prints.
+
+
+@dataclass(frozen=True)
+class ParamGroupCount:
+    """What is trained of one kind: attention, mlp, projector, vision, …"""
+
+    kind: str
+    tensors: int
+    params: int
+
+
+def count_params_by_kind(tensors: Iterable[tuple[str, int]]) -> tuple[ParamGroupCount, ...]:
+    """Trained tensors, each a (kind, count of numbers), counted by kind, largest first."""
+    counts_by_kind: dict[str, list[int]] = {}
+    for kind, count in tensors:
+        counts_by_kind.setdefault(kind, []).append(count)
+    return tuple(
+        sorted(
+            (ParamGroupCount(k, len(c), sum(c)) for k, c in counts_by_kind.items()),
+            key=lambda p: -p.params,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class TokenPreview:
+    """One row as the model is trained on it: three lists of the same length."""
+
+    name: str
+    tokens: Sequence[str]
+    """Each token as text."""
+    fields: Sequence[str | None]
+    """The field each belongs to; None in the prompt, which has no loss."""
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
+class EpochStats:
+    """What an epoch costs."""
+
+    posts: int
+    rows: int
+    tokens: int
+    """As the model is fed, shared prefixes once, padding not counted."""
+    longest: int
+    median: int
+    max_length: int
+    """Tokens of the longest row that is allowed."""
+    image_tokens: int = 0
+    padding_share: float = 0.0
+    """Share of all places that is padding, 0..1."""
+    saved_share: float = 0.0
+    """Share of tokens saved by reading a post once for all its aspects, 0..1."""
+    without_rationale: int = 0
+    """Rows whose label alone is learned."""
+    left_out: Sequence[tuple[str, str]] = ()
+    """(row, reason) of all that cannot be used."""
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """Everything that is said before the first step."""
+
+    model: str
+    total_params: int
+    """Numbers in the whole model, adapter included; 0 when not known."""
+    param_groups: Sequence[ParamGroupCount]
+    preview: TokenPreview
+    stats: EpochStats
+    notes: Sequence[str] = ()
+    """What is not as asked: a lever that cannot be used, a run that is gone on with."""
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """One logged optimiser step; figures are means since the last one."""
+
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    fields: dict[str, float]
+    """Unweighted mean cross-entropy of each field, in nats."""
+    tokens_per_second: float
+    learning_rate: float
+    grad_norm: float | None
+    extra: dict[str, float] = field(default_factory=dict)
+    """Anything else to be logged and not printed, such as memory."""
+
+
+FIELD_STYLES = {"label": "bold green", "explanation": "cyan", "aspect": "magenta", "form": "yellow"}
+"""How the tokens of each field look; the prompt, which has no loss, is dim."""
+
+MAX_LISTED = 5
+"""Rows that are left out and named; the others are counted."""
+MIN_REPEATS = 4
+"""A run of this many equal tokens (a picture's) is shown as one with its count."""
+
+
+class ConsoleReporter:
+    """Prints to a console. Words from posts can neither colour nor move the cursor."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def print_header(self, header: RunHeader) -> None:
+        """What is trained, on what, for how long."""
+        self._print_heading("trained", f"of {header.model}")
+        self._print_table(_params_table(header))
+        self._print_heading("one row", header.preview.name)
+        self._print_line(
+            render_masked_tokens(header.preview, coloured=self._console.color_system is not None)
+        )
+        self._print_line(_field_legend(header.preview))
+        self._print_heading("an epoch")
+        self._print_table(_stats_table(header.stats))
+        left_out = header.stats.left_out
+        for name, reason in left_out[:MAX_LISTED]:
+            self._print_line(
+                Text(f"left out: {printable(name)}: {printable(reason)}", style="yellow")
+            )
+        if len(left_out) > MAX_LISTED:
+            self._print_line(Text(f"left out: {len(left_out) - MAX_LISTED:,} more", style="yellow"))
+        for note in header.notes:
+            self.print_note(note)
+
+    def print_plan(self, steps: int, seconds: float) -> None:
+        """How long it will take, by the probe step."""
+        self._print_heading("training", f"{steps:,} steps, about {format_duration(seconds)}")
+
+    def print_step(self, entry: StepLog) -> None:
+        """One line a logged step."""
+        width = len(f"{entry.steps:,}")
+        parts = [
+            f"step {entry.step:>{width},}/{entry.steps:,}",
+            f"epoch {entry.epoch:.2f}",
+            f"loss {entry.loss:.4f}",
+        ]
+        parts += [f"{name} {value:.4f}" for name, value in entry.fields.items()]
+        parts += [f"{entry.tokens_per_second:,.0f} tokens/s", f"lr {entry.learning_rate:.2e}"]
+        parts += [] if entry.grad_norm is None else [f"grad {entry.grad_norm:.3f}"]
+        self._print_line(Text("  ".join(parts)))
+
+    def print_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """The figures of every dev source (`Judgement.as_json`), each with n and interval."""
+        for source in metrics["sources"]:
+            self._print_line(Text(_dev_line(source), style="bold"))
+
+    def print_samples(self, result: ValidationResult) -> None:
+        """Answers beside what gold says."""
+        for sample in result.samples:
+            gold, predicted = tone_of(sample.gold), tone_of(sample.predicted)
+            line = Text(
+                f"{TONE_SYMBOLS[predicted]} {sample.predicted or sample.status}",
+                style=TONE_STYLES.get(predicted, "yellow"),
+            )
+            line.append(f"  (gold {gold})" if sample.predicted != sample.gold else "", style="dim")
+            line.append(f"  {printable(sample.aspect) or '(whole post)'}: ", style="bold")
+            line.append(
+                printable(sample.explanation or (sample.raw if sample.predicted is None else ""))
+            )
+            self._print_line(line)
+            self._print_line(Text(f"    {printable(sample.text)}", style="dim"))
+
+    def print_summary(
+        self, best: Mapping[str, Any] | None, *, steps: int, seconds: float, folder: str
+    ) -> None:
+        """The figures of the checkpoint that was kept, with all that a figure is printed with."""
+        self._print_heading(
+            "done", f"{steps:,} steps in {format_duration(seconds)}; adapter in {folder}"
+        )
+        if not best or "sources" not in best:
+            self._print_line(Text("no dev source was judged: the last step is kept"))
+            return
+        score, seed = _format_percent(best["score"]), best["seed"]
+        self._print_line(Text(f"kept: step {best['step']:,}, dev score {score}, seed {seed}"))
+        self.print_metrics(best)
+        for s in best["sources"]:
+            details = f"{s['source']}: prompt {s['prompt']}, data {s['data_sha256'][:12]}"
+            self._print_line(Text(printable(details), style="dim"))
+
+    def print_note(self, text: str) -> None:
+        """Something that is not as asked."""
+        self._print_line(Text(f"note: {printable(text)}", style="yellow"))
+
+    def _print_heading(self, title: str, subtitle: str = "") -> None:
+        self._print_line(
+            Text(title, style="bold").append(
+                f" {printable(subtitle)}" if subtitle else "", "not bold"
+            )
+        )
+
+    def _print_line(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+    def _print_table(self, table: Table) -> None:
+        self._console.print(table, highlight=False)
+
+
+def render_masked_tokens(preview: TokenPreview, *, coloured: bool) -> Text:
+    """A row with its fields in colours, or in marks: `[label| positive]`."""
+    out = Text()
+    pairs = zip(preview.tokens, preview.fields, strict=True)
+    for name, run in groupby(pairs, key=lambda pair: pair[1]):
+        text = _collapse_repeats([token for token, _ in run])
+        if name is None:
+            lines = "\n".join(printable(line) for line in text.split("\n"))
+            out.append(lines, style="dim")
+            continue
+        field_text = printable(text.replace("\n", "⏎"))
+        out.append(
+            field_text if coloured else f"[{name}|{field_text}]",
+            style=FIELD_STYLES.get(name, "red"),
+        )
+    return out
+
+
+def format_duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _collapse_repeats(tokens: Iterable[str]) -> str:
+    out = []
+    for token, run in groupby(tokens):
+        n = sum(1 for _ in run)
+        is_repeated = n >= MIN_REPEATS and token.strip()
+        out.append(f"{token}×{n} " if is_repeated else token * n)
+    return "".join(out)
+
+
+def _field_legend(preview: TokenPreview) -> Text:
+    """Each field's tokens and what they weigh together; `prompt` weighs nothing."""
+    out = Text(f"prompt {sum(f is None for f in preview.fields)} tokens", style="dim")
+    for name in dict.fromkeys(f for f in preview.fields if f is not None):
+        weights = [w for w, f in zip(preview.weights, preview.fields, strict=True) if f == name]
+        out.append(
+            f"  {name} {len(weights)} × {sum(weights) / len(weights):.3g}",
+            FIELD_STYLES.get(name, "red"),
+        )
+    return out
+
+
+def _params_table(header: RunHeader) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for justify in ("left", "right", "right", "right"):
+        table.add_column(justify=justify)
+    table.add_row("part", "tensors", "numbers", "of the model", style="dim")
+    total = ParamGroupCount(
+        "in all",
+        sum(p.tensors for p in header.param_groups),
+        sum(p.params for p in header.param_groups),
+    )
+    for p in (*header.param_groups, total):
+        share = f"{p.params / header.total_params:.2%}" if header.total_params else "?"
+        table.add_row(p.kind, f"{p.tensors:,}", f"{p.params:,}", share)
+    return table
+
+
+def _stats_table(stats: EpochStats) -> Table:
+    table = Table.grid(padding=(0, 2))
+    size = f"longest {stats.longest:,}, median {stats.median:,}; at most {stats.max_length:,} a row"
+    rows = [
+        ("posts, rows", f"{stats.posts:,}, {stats.rows:,}"),
+        ("tokens", f"{stats.tokens:,} (a post: {size})"),
+        ("of pictures", f"{stats.image_tokens:,}" if stats.image_tokens else "none"),
+        ("padding", _format_percent(stats.padding_share)),
+        ("saved by sharing", _format_percent(stats.saved_share)),
+        (
+            "without a reason",
+            f"{stats.without_rationale:,} rows" if stats.without_rationale else "none",
+        ),
+        ("left out", f"{len(stats.left_out):,} rows" if stats.left_out else "none"),
+    ]
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), value)
+    return table
+
+
+def _dev_line(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["accuracy_95"]
+    parts = [
+        f"dev {printable(metrics['source'])}",
+        f"n {metrics['n']:,}",
+        f"read {_format_percent(metrics['read_rate'])}",
+    ]
+    parts += [
+        f"accuracy {_format_percent(metrics['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
+    ]
+    parts += [f"macro-F1 {_format_percent(metrics['macro_f1'])}"]
+    parts += (
+        [] if metrics["joint_f1"] is None else [f"joint F1 {_format_percent(metrics['joint_f1'])}"]
+    )
+    if explanations := metrics["explanations"]:
+        parts += [f"reasons read {_format_percent(explanations['read_rate'])}"]
+        parts += [f"aspect named {_format_percent(explanations['aspect_named'])}"]
+        parts += [
+            f"{explanations['quotes']:,} quotes, verbatim {_format_percent(explanations['quotes_verbatim'])}"
+        ]
+    return "  ".join(parts)
+
+
+def _format_percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"

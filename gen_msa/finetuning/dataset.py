@@ -1,0 +1,329 @@
+"""From labelled examples to rows: the question a reader would ask, and the answer to learn.
+
+The question is made by the readers' own asker, so that training shows what reading will show.
+Knows nothing of tokens. A row that cannot be made is told, with its post and the reason.
+
+    samples, refused = gather(recipe, sees_pictures=True)
+"""
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gen_msa.data import open_examples
+from gen_msa.errors import UserError
+from gen_msa.finetuning import rationales
+from gen_msa.finetuning.recipe import ExtraTask, FinetuneData, FinetuneRecipe
+from gen_msa.predictors import PredictorSettings
+from gen_msa.predictors.prompted import (
+    PostRejected,
+    PromptRequest,
+    RequestBuilder,
+    StudentInputs,
+    load_inputs,
+)
+from gen_msa.prompting import TargetField, TrainingTarget, build_target
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Example, Opinion, Polarity, Rejected
+
+# What is to be learned: a row (a question and its answer), a post's rows, and all of them.
+
+ALL_FIELDS: frozenset[TargetField] = frozenset({"label", "explanation", "aspect", "form"})
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """One question and the answer to learn."""
+
+    name: str
+    """`SOURCE/POST/ASPECT`: how it is named when something is wrong with it."""
+    question: PromptRequest
+    target: TrainingTarget
+    polarity: Polarity | None
+    """Its class, for class weights; None for a joint answer."""
+    weight: float = 1.0
+    """Among the rows of its task."""
+    task: int = 0
+    """0 for the source's own prompt, k for the k-th of `also`."""
+    task_weight: float = 1.0
+    """What its task weighs beside the first."""
+    learn: frozenset[TargetField] = ALL_FIELDS
+    """Fields of the answer that have a loss."""
+    probs: Mapping[Polarity, float] | None = None
+    """A teacher's probabilities of the label, to be learned as they are."""
+
+
+@dataclass(frozen=True)
+class PostExamples:
+    """The rows of one post: what a batch counts."""
+
+    name: str
+    source: int
+    """Which of the recipe's sources it came from."""
+    rows: tuple[TrainingExample, ...]
+
+
+@dataclass
+class TrainingSet:
+    """All samples, and what was left out and why."""
+
+    samples: list[PostExamples] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(name of the row or line, reason)."""
+    without_rationale: int = 0
+    """Rows that ask for a reason where none is known: their label alone is learned."""
+    rows_per_task: Counter[str] = field(default_factory=Counter)
+    """Rows of each further task, by its prompt."""
+    missing_rationales: Counter[str] = field(default_factory=Counter)
+    """Rows that a further task has not, by its prompt: no reason is known for the label."""
+
+    def notes(self, *, soft_labels: bool = False) -> tuple[str, ...]:
+        """What became of further tasks and, with `softly`, of a teacher's probabilities."""
+        notes = [
+            f"{name}: {self.rows_per_task[name]:,} rows beside the first task; "
+            f"{self.missing_rationales[name]:,} without a reason have the first task alone"
+            for name in dict.fromkeys((*self.rows_per_task, *self.missing_rationales))
+        ]
+        if soft_labels:
+            main_rows = [r for s in self.samples for r in s.rows if not r.task]
+            with_probs = sum(r.probs is not None for r in main_rows)
+            notes.append(
+                f"loss.soft: {with_probs:,} of {len(main_rows):,} labels have probabilities"
+            )
+        return tuple(notes)
+
+
+CHUNK_POSTS = 256
+"""Posts whose cues are written at a time."""
+
+
+def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingSet:
+    """Every sample of the recipe's training sources, in their order."""
+    dataset = TrainingSet()
+    for i, data in enumerate(recipe.data):
+        _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images).build()
+    if not dataset.samples:
+        raise UserError(
+            "no row to learn from: no post has a label by "
+            + ", ".join(d.labels for d in recipe.data),
+            hint=f"look at {recipe.data[0].source} with gen-msa preview",
+        )
+    return dataset
+
+
+def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Rejected], Path]:
+    """The readable examples of a source, at most `data.limit`, its bad rows and media root."""
+    source = open_examples(data.source)
+    accepted: list[Example] = []
+    rejected: list[Rejected] = []
+    for row in source.rows():
+        if isinstance(row, Rejected):
+            rejected.append(row)
+        elif row.opinions_by(data.labels):
+            accepted.append(row)
+    if data.limit is not None and data.limit < len(accepted):
+        indices = sorted(
+            random.Random(f"{seed}/{data.source}").sample(range(len(accepted)), data.limit)
+        )
+        accepted = [accepted[i] for i in indices]
+    return accepted, rejected, source.media_root
+
+
+def inference_for_source(data: FinetuneData, recipe: FinetuneRecipe) -> PredictorSettings:
+    """How the posts of a source are shown."""
+    cues = recipe.inference.cues if data.cues is None else data.cues
+    return recipe.inference.model_copy(update={"prompt": data.prompt, "cues": cues})
+
+
+class _SourceBuilder:
+    """One source on its way to samples."""
+
+    def __init__(
+        self,
+        index: int,
+        data: FinetuneData,
+        recipe: FinetuneRecipe,
+        dataset: TrainingSet,
+        *,
+        supports_images: bool,
+    ) -> None:
+        self.index = index
+        self.data = data
+        self.dataset = dataset
+        self.settings = inference_for_source(data, recipe)
+        self.uses_soft_labels = recipe.loss.soft > 0
+        self.examples, rejected, self.media_root = load_examples(data, recipe.seed)
+        dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in rejected]
+        show_images = supports_images and data.images
+        self.asker = RequestBuilder(
+            data.prompt, self.settings, self.media_root, supports_images=show_images
+        )
+        self.extra_tasks = [
+            (task, self._extra_task_asker(task, show_images)) for task in data.extra_tasks
+        ]
+        self.rationales = rationales.find_sources(data.rationales)
+
+    def build(self) -> None:
+        for start in range(0, len(self.examples), CHUNK_POSTS):
+            chunk = [self._select_opinions(e) for e in self.examples[start : start + CHUNK_POSTS]]
+            explained = self.rationales.explain([e for e in chunk if e], self.data.labels)
+            self._add_posts(explained)
+
+    def _extra_task_asker(self, task: ExtraTask, show_images: bool) -> RequestBuilder:
+        """Who asks a further task; it shows what the first prompt shows, and nothing else."""
+        settings = self.settings.model_copy(update={"prompt": task.prompt})
+        asker = RequestBuilder(task.prompt, settings, self.media_root, supports_images=show_images)
+        main_prompt, task_prompt = self.asker.prompt, asker.prompt
+        problem = ""
+        if task_prompt.task != main_prompt.task or main_prompt.task == "aspects":
+            problem = f"is of task {task_prompt.task!r}, {main_prompt.name} of {main_prompt.task!r}"
+        elif task_prompt.takes_label:
+            problem = "is given the label, which no further task may see"
+        elif extra := sorted(set(task_prompt.slots) - set(main_prompt.slots)):
+            problem = f"shows {', '.join(extra)}, which {main_prompt.name} does not"
+        if problem:
+            raise UserError(
+                f"also: {task_prompt.name} {problem}", hint="make it a source of its own"
+            )
+        return asker
+
+    def _select_opinions(self, example: Example) -> Example | None:
+        """The example with the label reader's opinions that this prompt can ask about."""
+        is_joint, is_overall = (self.asker.prompt.task == t for t in ("aspects", "overall"))
+        opinions = [o for o in example.opinions_by(self.data.labels) if o.polarity is not None]
+        opinions = [o for o in opinions if (o.aspect == OVERALL_ASPECT) == is_overall]
+        listed_aspects = set(example.post.aspects)
+        if not is_overall and not is_joint:
+            opinions = [o for o in opinions if o.aspect in listed_aspects]
+        if not opinions:
+            self._skip(
+                self._row_name(example.post.id),
+                f"no label by {self.data.labels} for {self.data.prompt}",
+            )
+            return None
+        others = (o for o in example.opinions if o.annotator != self.data.labels)
+        return Example(post=example.post, opinions=(*opinions, *others))
+
+    def _add_posts(self, examples: Sequence[Example]) -> None:
+        post_inputs: list[tuple[StudentInputs, Example]] = []
+        for example in examples:
+            post = example.post
+            if self.asker.prompt.task == "overall":
+                post = post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
+            try:
+                post_inputs.append(
+                    (load_inputs(len(post_inputs), post, self.media_root, self.settings), example)
+                )
+            except PostRejected as e:
+                self._skip(self._row_name(post.id), e.reason)
+        cue_lists = self.asker.write_cues([s for s, _ in post_inputs])
+        for (inputs, example), cues in zip(post_inputs, cue_lists, strict=True):
+            rows = tuple(self._post_rows(inputs, example, cues))
+            if rows:
+                self.dataset.samples.append(
+                    PostExamples(self._row_name(inputs.post.id), self.index, rows)
+                )
+
+    def _post_rows(
+        self, inputs: StudentInputs, example: Example, cue_list: list
+    ) -> Iterator[TrainingExample]:  # type: ignore[type-arg]
+        prompt, by_aspect = self.asker.prompt, dict(zip(inputs.post.aspects, cue_list, strict=True))
+        opinions = example.opinions_by(self.data.labels)
+        if prompt.task == "aspects":
+            yield from self._make_rows(self.asker.build_one(inputs, OVERALL_ASPECT, {}), opinions)
+            return
+        for opinion in opinions:
+            label = opinion.polarity if prompt.takes_label else None
+            if prompt.takes_label and not opinion.explanation:
+                self._skip(self._row_name(inputs.post.id, opinion.aspect), "no reason to learn")
+                continue
+            cues = by_aspect[opinion.aspect]
+            question = self.asker.build_one(inputs, opinion.aspect, cues, label)
+            probs = self._teacher_probs(example, opinion.aspect)
+            for row in self._make_rows(question, (opinion,)):
+                yield dataclasses.replace(row, probs=probs)
+                yield from self._extra_task_rows(inputs, opinion, cues)
+
+    def _extra_task_rows(
+        self, inputs: StudentInputs, opinion: Opinion, cues: Mapping[str, Cue]
+    ) -> Iterator[TrainingExample]:
+        """The same post and aspect asked by the further tasks; none is told the label."""
+        for k, (task, asker) in enumerate(self.extra_tasks, start=1):
+            if "explanation" in asker.prompt.keys and not opinion.explanation:
+                self.dataset.missing_rationales[task.prompt] += 1
+                continue
+            for row in self._make_rows(asker.build_one(inputs, opinion.aspect, cues), (opinion,)):
+                self.dataset.rows_per_task[task.prompt] += 1
+                yield dataclasses.replace(
+                    row,
+                    name=f"{row.name} ({task.prompt})",
+                    task=k,
+                    factor=task.weight,
+                    learn=frozenset(task.learn),
+                )
+
+    def _make_rows(
+        self, question: PromptRequest, opinions: Sequence[Opinion]
+    ) -> Iterator[TrainingExample]:
+        name = self._row_name(
+            question.inputs.post.id, opinions[0].aspect if len(opinions) == 1 else None
+        )
+        try:
+            answer = build_target(question.prompt, opinions)
+            weight = opinion_weight(opinions, self.data.confidence)
+        except (UserError, ValueError) as e:
+            self._skip(name, str(e))
+            return
+        self.dataset.without_rationale += not answer.complete
+        is_joint = question.prompt.task == "aspects"
+        yield TrainingExample(
+            name, question, answer, None if is_joint else opinions[0].polarity, weight
+        )
+
+    def _teacher_probs(self, example: Example, aspect: Aspect) -> dict[Polarity, float] | None:
+        """What `data.soft` thinks of the aspect, averaged if it said it more than once."""
+        opinions = example.opinions_by(self.data.soft_labels or self.data.labels)
+        if not self.uses_soft_labels:
+            return None
+        distributions = [o.probs for o in opinions if o.aspect == aspect and o.probs]
+        if not distributions:
+            return None
+        return {p: sum(f.get(p, 0.0) for f in distributions) / len(distributions) for p in Polarity}
+
+    def _row_name(self, post: str, aspect: Aspect | None = None) -> str:
+        base = f"{self.data.source}/{post}"
+        return f"{base}/{aspect.term or 'whole post'}" if aspect else base
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.dataset.skipped.append((name, reason))
+
+
+def opinion_weight(opinions: Sequence[Opinion], confidence: float = 0.0) -> float:
+    """Mean of the opinions' own weights (`how["weight"]`, a number > 0; 1 where none is given).
+
+    Each is multiplied by the probability of its polarity to the power `confidence`. Raises
+    ValueError for a weight that is not a positive number, and where a probability is missing.
+    """
+    probabilities = [o.probability if confidence else 1.0 for o in opinions]
+    if None in probabilities:
+        raise ValueError("no probability of the label to weigh it by (data.N.confidence)")
+    weights: list[float] = [
+        float(o.provenance.get("weight", 1)) * (p or 0.0) ** confidence
+        for o, p in zip(opinions, probabilities, strict=True)
+    ]
+    if not all(0 < w < float("inf") for w in weights):
+        raise ValueError(f"weight must be a positive number, not {weights}")
+    return sum(weights) / len(weights)
+
+
+__all__ = [
+    "PostExamples",
+    "TrainingExample",
+    "TrainingSet",
+    "build_dataset",
+    "inference_for_source",
+    "load_examples",
+    "opinion_weight",
+]

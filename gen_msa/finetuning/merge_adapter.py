@@ -1,0 +1,191 @@
+"""An adapter becomes a model of its own: merged, written, read back, and asked the same question.
+
+Nothing is left behind that does not answer as the adapted model did: the copy is loaded from what
+was written and its scores compared before the folder gets its name. Knows nothing of training.
+
+    merge(Path("adapters/mabsa"), Path("mabsa-merged"))  # safetensors, in the base's dtype
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gen_msa import manifest
+from gen_msa.errors import UserError
+
+_COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+_CARD_FILES = ("README.md", "recipe.yaml", "figures.json")
+
+
+class MergedModel(NamedTuple):
+    """What was written, and how near it is to the adapted model."""
+
+    folder: Path
+    max_difference: float
+    """Largest difference (nats) of a log-probability of the probe, at any of its places."""
+    tolerance: float
+    dtype: str
+    notes: dict[str, str]
+
+
+class _AdaptedModel(NamedTuple):
+    """The adapted model in float32, merged, and what it said before."""
+
+    model: Any
+    processor: Any
+    base: Path
+    dtype: Any
+    """Of the base's own files."""
+    facts: Any
+    log_probs: Any
+    """Log-probabilities of the probe while the adapter was worn: (length, vocabulary)."""
+    ids: tuple[int, ...]
+    text: str
+    with_image: bool
+    notes: dict[str, str]
+
+
+def merge_adapter(adapter: Path, out: Path, *, base: str = "", bf16: bool = False) -> MergedModel:
+    """Write adapter and base as one safetensors model with its processor, template and settings.
+
+    `base` is needed only where the adapter does not name one that can be found here. Merged in
+    float32, then written in the base's own dtype, or bfloat16. Raises `UserError` when a check
+    fails or the disk is full; then nothing is left at `out` but what stood there.
+    """
+    import torch
+
+    from gen_msa.backends.hf import adapters, probe, weights
+
+    source = _load_adapted(adapter, base)
+    dtype = torch.bfloat16 if bf16 else source.dtype
+    name = str(dtype)[6:]
+    with _staged_output(out) as staging:
+        source.model.to(dtype).save_pretrained(staging)
+        _copy_files(source.base, staging, _COPIED_SUFFIXES)
+        _copy_named_files(adapter, staging, _CARD_FILES)
+        model, processor = weights.load_pretrained(staging, dtype)
+        difference = _difference(source, model.eval(), processor)
+        tolerance = _check_difference(difference, name, out)
+        if source.facts is not None:
+            probe_record = probe.record_probe(model, processor, source.text)
+            facts = source.facts.model_copy(update={"probe": probe_record})
+            (staging / adapters.ADAPTER_METADATA_FILE).write_text(
+                facts.model_dump_json(indent=1), encoding="utf-8"
+            )
+    return MergedModel(out, difference, tolerance, name, source.notes)
+
+
+def _load_adapted(adapter: Path, base: str) -> _AdaptedModel:
+    """The adapted model, after all checks that reading makes, and its answer to the probe."""
+    import torch
+
+    from gen_msa.backends.hf import adapters, probe, weights
+
+    folder, adapter_folder = _find_folders(adapter, base)
+    model, processor = weights.load_pretrained(folder, torch.float32)
+    model.eval()
+    if adapter_folder is None:
+        adapted = adapters.LoadedAdapter(model, adapters.read_metadata(folder), {})
+    else:
+        adapted = adapters.apply_adapter(
+            model, processor, adapter_folder, weights.base_hash(folder)
+        )
+    probe_record = adapted.metadata.probe if adapted.metadata else None
+    with_image = probe_record.with_image if probe_record else hasattr(processor, "image_processor")
+    text = probe_record.text if probe_record else probe.PROBE_TEXT
+    measured = probe.measure_probe(adapted.model, processor, text, with_image=with_image)
+    merged = adapted.model if adapter_folder is None else adapted.model.merge_and_unload()
+    config = json.loads((folder / "config.json").read_bytes())
+    dtype_name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return _AdaptedModel(
+        merged,
+        processor,
+        folder,
+        getattr(torch, str(dtype_name)),
+        adapted.metadata,
+        measured.adapted,
+        measured.ids,
+        text,
+        with_image,
+        adapted.notes,
+    )
+
+
+def _find_folders(adapter: Path, base: str) -> tuple[Path, Path | None]:
+    """Folders of the base and of the adapter; None when `adapter` is a whole model itself."""
+    from gen_msa.backends.hf import adapters, weights
+
+    if not (adapter / "adapter_config.json").is_file():
+        if not (adapter / "config.json").is_file():
+            raise UserError(f"{adapter} is neither an adapter nor a model", hint="name its folder")
+        return adapter, None
+    facts = adapters.read_metadata(adapter)
+    settings = json.loads((adapter / "adapter_config.json").read_bytes())
+    name = base or (facts.base if facts else settings.get("base_model_name_or_path"))
+    if not name:
+        raise UserError(f"{adapter} does not say what its base is", hint="give it: --base MODEL")
+    if name == "builtin" and not Path(name).is_dir():
+        from gen_msa import builtin
+
+        return Path(builtin.model_folder()), adapter
+    return weights.resolve_target(name)[0], adapter
+
+
+@contextmanager
+def _staged_output(out: Path) -> Iterator[Path]:
+    from safetensors import SafetensorError
+
+    if out.exists() and not (out / manifest.MANIFEST_NAME).is_file():
+        raise UserError(f"{out} is there and was not made by export", hint="name another: --out")
+    try:
+        with manifest.atomic_directory(out) as staging:
+            yield staging
+    except (OSError, SafetensorError) as e:
+        raise UserError(f"{out} cannot be written: {e}", hint="free space, or name --out") from None
+
+
+def _difference(source: _AdaptedModel, model: Any, processor: Any) -> float:
+    """How far a model that was read back is from what the adapted one said."""
+    from gen_msa.backends.hf import probe
+
+    measured = probe.measure_probe(model, processor, source.text, with_image=source.with_image)
+    if measured.ids != source.ids:
+        raise UserError("the copy's tokenizer makes other tokens of the probe than the base's")
+    width = source.log_probs.shape[-1]
+    return float((measured.adapted[:, :width] - source.log_probs).abs().max())
+
+
+def _check_difference(difference: float, dtype: str, out: Path) -> float:
+    """The tolerance of a dtype in nats. Raises `UserError` when the copy is farther off."""
+    from gen_msa.backends.hf import probe
+
+    tolerance = probe.TOLERANCE[dtype]
+    if not difference <= tolerance:
+        raise UserError(
+            f"{out} was not written: read back as {dtype}, it scores the probe otherwise than the "
+            f"adapted model, by {difference:.3g} nats; {tolerance:g} are allowed",
+            hint="export in a finer dtype",
+        )
+    return tolerance
+
+
+def _copy_files(folder: Path, staging: Path, suffixes: tuple[str, ...]) -> None:
+    """Tokenizer, processor and template as they are, byte for byte."""
+    existing = {p.name for p in staging.iterdir()} | {
+        "config.json",
+        manifest.MANIFEST_NAME,
+        "reading.json",
+    }
+    for path in sorted(folder.iterdir()):
+        is_copied = path.suffix in suffixes and not path.name.endswith(".index.json")
+        if path.is_file() and is_copied and path.name not in existing:
+            shutil.copyfile(path, staging / path.name)
+
+
+def _copy_named_files(folder: Path, staging: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, staging / name)

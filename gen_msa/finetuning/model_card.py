@@ -1,0 +1,215 @@
+"""The model card of an adapter: README.md with its figures, and figures.json beside it.
+
+Says what it is, how to read with it, what it was trained on, its figures with all that a figure is
+printed with, and what it does not know. The words stand in `card.jinja`. Holds no path of this
+machine and no word of a post.
+
+    write(Path("adapters/tiny/adapter"), Facts(recipe=…, base="tiny", learned=(…), figures={…}, …))
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from gen_msa import __version__, jsonl
+from gen_msa.errors import UserError
+from gen_msa.finetuning.recipe import FinetuneRecipe
+
+_TEMPLATE = Path(__file__).with_suffix(".jinja")
+_HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "reading", "report_to"} | {
+    "resume",
+    "device",
+}
+"""Settings that the card does not repeat: said in words, in `reading.json`, or of the machine."""
+_TAGS = ["gen_msa", "sentiment-analysis", "aspect-based-sentiment-analysis", "explanations"]
+_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
+
+
+@dataclass(frozen=True)
+class TrainSource:
+    """One training source as it was learned."""
+
+    source: str
+    prompt: str
+    """`name@hash`."""
+    labels: str
+    rationales: str
+    """Where the reasons came from; `""`: they are those of the label's own opinion."""
+    posts: int
+    rows: int
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """What a card is made of."""
+
+    recipe: FinetuneRecipe
+    base: str
+    """The base model: a hub name, `builtin`, or a folder, of which only the last name is said."""
+    base_hash: str
+    train_sources: Sequence[TrainSource]
+    metrics: Mapping[str, Any] | None
+    """`Judgement.as_json` of the checkpoint that was kept; None when there was no dev source."""
+    step: int
+    """Optimiser steps that made what was kept."""
+    trained_params: int
+    """Numbers that were trained."""
+    license: str = ""
+    """SPDX name in lower case; empty: not said in the front matter."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Goes into figures.json as it is."""
+
+
+def write_card(folder: Path, facts: AdapterCard) -> None:
+    """Write `README.md` and `figures.json`; each appears whole or not at all.
+
+    Raises `UserError` when they cannot be written.
+    """
+    for name, text in (("figures.json", metrics_json(facts)), ("README.md", render_card(facts))):
+        try:
+            with jsonl.atomic_write(folder / name) as f:
+                f.write(text.encode())
+        except OSError as e:
+            raise UserError(
+                f"{folder / name} cannot be written: {e.strerror or e}",
+                hint="make room, or choose another output_dir",
+            ) from None
+
+
+def metrics_json(card: AdapterCard) -> str:
+    """`figures.json`: every figure with n, interval, seed, prompt hash and data hash."""
+    card = _without_paths(card)
+    metrics = {
+        "gen_msa": __version__,
+        "base": card.base,
+        "base_hash": card.base_hash,
+        "seed": card.recipe.seed,
+        "step": card.step,
+        "learned": [asdict(s) for s in card.train_sources],
+        "dev": card.metrics,
+        **card.extra,
+    }
+    return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render_card(card: AdapterCard) -> str:
+    """The card as Markdown with YAML front matter, called as the run's output folder."""
+    card = _without_paths(card)
+    r, metrics = card.recipe, card.metrics or {}
+    name = Path(r.output_dir).name
+    quantised = "" if r.quantization == "none" else f" (base quantised to {r.quantization})"
+    vision_parts = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
+    on_hub = "/" in card.base
+    return str(
+        _template().render(
+            front=_front_matter(card, name),
+            name=name,
+            kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
+            + quantised,
+            base=card.base,
+            reader="builtin:DIR"
+            if card.base == "builtin"
+            else f"transformers:{card.base if on_hub else 'BASE'}@DIR",
+            base_hash=card.base_hash,
+            version=__version__,
+            step=card.step,
+            parameters=card.trained_params,
+            trained=", ".join(["language model", *vision_parts]),
+            seed=r.seed,
+            learned=card.train_sources,
+            sources=metrics.get("sources", ()),
+            figures_step=f"{metrics.get('step', 0):,}",
+            figures_seed=metrics.get("seed"),
+            borrowed=any(s.rationales for s in card.train_sources),
+            frozen_eyes=not vision_parts,
+            settings=_card_settings(r),
+        )
+    )
+
+
+def _front_matter(card: AdapterCard, name: str) -> str:
+    """The front matter as the hub knows it. A base that only lies in a folder is not named."""
+    from huggingface_hub import ModelCardData
+
+    lora = card.recipe.finetuning_type == "lora"
+    results = _eval_results(card)
+    data = ModelCardData(
+        base_model=card.base if "/" in card.base else None,
+        library_name="peft" if lora else "transformers",
+        license=card.license or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+        tags=[*_TAGS, *(["lora"] if lora else [])],
+    )
+    return str(data.to_yaml())
+
+
+def _eval_results(card: AdapterCard) -> list[Any]:
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="text-classification",
+            task_name="aspect sentiment, generated and parsed",
+            dataset_type=s["source"].partition(":")[0],
+            dataset_name=s["source"],
+            dataset_split=s["source"].partition(":")[2] or None,
+            metric_type=metric,
+            metric_value=round(s[key], 4),
+            metric_args=options,
+        )
+        for s in (card.metrics or {}).get("sources", ())
+        for metric, key, options in (
+            ("accuracy", "accuracy", None),
+            ("f1", "macro_f1", {"average": "macro"}),
+        )
+    ]
+
+
+def _card_settings(recipe: FinetuneRecipe) -> str:
+    tree = recipe.model_dump(mode="json", exclude=_HIDDEN_SETTINGS)
+    tree["levers"]["feature_cache"] = bool(tree["levers"]["feature_cache"])
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _without_paths(card: AdapterCard) -> AdapterCard:
+    """The facts without any folder of this machine."""
+    base = card.base
+    owner, slash, _ = base.partition("/")
+    hub = base.count("/") == 1 and owner.strip(".~") and slash and not Path(base).exists()
+    train_sources = [
+        replace(s, source=_last_part(s.source), reasons=_last_part(s.rationales))
+        for s in card.train_sources
+    ]
+    metrics = card.metrics
+    if metrics is not None:
+        sources = [{**s, "source": _last_part(s["source"])} for s in metrics.get("sources", ())]
+        metrics = {**metrics, "sources": sources}
+    return replace(
+        card, base=base if hub else _last_part(base), learned=train_sources, figures=metrics
+    )
+
+
+def _last_part(name: str) -> str:
+    """`DATASET:SPLIT` as it is; of a path only its last part."""
+    return _FOLDER_PREFIX.sub("", name.rstrip("/\\"))
+
+
+def _template() -> Any:
+    env = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown, and no word of a post
+    )
+    env.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
+    env.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return env.from_string(_TEMPLATE.read_text(encoding="utf-8"))

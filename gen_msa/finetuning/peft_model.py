@@ -1,0 +1,312 @@
+"""From a recipe to a model that trains what the recipe says and nothing else.
+
+LoRA stands on the linear layers of the language model: never its head or embeddings, and the
+vision tower and projector only when asked. `full` trains the language model whole. Whatever is
+trained is float32, whatever is frozen keeps its precision and stays as in evaluation. Knows
+nothing of data, loss or loop.
+
+    model = adapt(open_model(recipe).model, recipe)
+    print(sum(one.count for one in trainable(model)))
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gen_msa.errors import MissingExtra, UserError, did_you_mean
+from gen_msa.finetuning.load_model import set_use_cache
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.training.model_parts import (
+    ModelParts,
+    ParamKind,
+    find_model_parts,
+    is_inside,
+    param_kind,
+    unused_vision_paths,
+)
+
+# Which linear layers LoRA stands on, written as one pattern that matches no other.
+
+
+def lora_targets(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> str:
+    """A pattern over whole paths, so that a tower's layers of the same name are left alone."""
+    language, vision = linear_layers(model, parts)
+    if not language:
+        raise UserError(
+            f"{type(model).__name__}: the language model has no linear layers for LoRA",
+            hint="set finetuning_type: full",
+        )
+    selected = list(language)
+    if recipe.lora_target != "all":
+        layer_names = {name.rpartition(".")[2] for name in language}
+        for name in recipe.lora_target:
+            if name not in layer_names:
+                raise UserError(
+                    f"lora_target: no linear layer {name!r}", hint=did_you_mean(name, layer_names)
+                )
+        selected = [name for name in language if name.rpartition(".")[2] in recipe.lora_target]
+    if recipe.train_vision:
+        if not vision:
+            raise UserError(
+                "train_vision: the vision tower has no linear layer for LoRA",
+                hint="set train_vision: false, or finetuning_type: full",
+            )
+        selected += list(vision)
+    return _module_pattern(selected, (name for name, _ in model.named_modules()))
+
+
+def _module_pattern(paths: list[str], all_paths: Iterable[str]) -> str:
+    r"""A regular expression for `paths` and no other of `known`; `\d+` for numbers if it can."""
+    templates = {re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path) for path in paths}
+    pattern = "|".join(re.escape(template).replace(r"\#", r"\d+") for template in sorted(templates))
+    if {name for name in all_paths if re.fullmatch(pattern, name)} == set(paths):
+        return pattern
+    return "|".join(re.escape(path) for path in paths)
+
+
+def linear_layers(
+    model: Any, parts: ModelParts
+) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    """Linear layers by path: those of the language model, and those of the vision tower.
+
+    The head (it lies outside the decoder), the projector and what is never used are in neither.
+    """
+    language: dict[str, nn.Module] = {}
+    vision: dict[str, nn.Module] = {}
+    excluded = (*parts.projector, *unused_vision_paths(model, parts))
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or is_inside(name, excluded):
+            continue
+        if is_inside(name, parts.vision):
+            vision[name] = module
+        elif is_inside(name, (parts.language,)):
+            language[name] = module
+    return language, vision
+
+
+@dataclass(frozen=True)
+class TrainableParam:
+    """One tensor that is trained."""
+
+    kind: ParamKind
+    name: str
+    """As in the wrapped model."""
+    shape: tuple[int, ...]
+    numel: int
+    """Numbers in it."""
+
+
+def wrap_with_peft(model: Any, recipe: FinetuneRecipe) -> Any:
+    """`model` (changed in place) ready to train: wrapped by peft for LoRA, itself for `full`.
+
+    `full` trains the decoder with its embeddings and head; the projector if `train_projector`, the
+    vision tower if `train_vision`; what lies beside them (an `image_newline`) never. Raises
+    `UserError` when a named part does not exist.
+    """
+    parts = find_model_parts(model)
+    for requested, modules, name in (
+        (recipe.train_vision, parts.vision, "train_vision"),
+        (recipe.train_projector, parts.projector, "train_projector"),
+    ):
+        if requested and not modules:
+            raise UserError(f"{name}: this model has no such part", hint=f"set {name}: false")
+    wrap = _train_full if recipe.finetuning_type == "full" else _add_lora
+    wrapped = wrap(model, recipe, parts)
+    for weight in wrapped.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    for module in _eval_only_modules(model, recipe, parts):
+        _keep_in_eval_mode(module)
+    if recipe.gradient_checkpointing:
+        peft_layers = _peft_layers(wrapped)
+        checkpointing_options = {
+            "use_reentrant": False,
+            "context_fn": lambda: _recompute_contexts(peft_layers),
+        }
+        model.gradient_checkpointing_enable(checkpointing_options)
+    wrapped.train()
+    return wrapped
+
+
+def trainable_params(model: Any) -> list[TrainableParam]:
+    """Every tensor that is trained, in the order of the model."""
+    parts = find_model_parts(_base_model(model))
+    return [
+        TrainableParam(
+            param_kind(_strip_peft_prefixes(name), parts), name, tuple(weight.shape), weight.numel()
+        )
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    ]
+
+
+def parameter_groups(model: Any, recipe: FinetuneRecipe) -> list[dict[str, Any]]:
+    """Groups for an optimiser: the projector at its own rate; no decay of vectors (norms, biases).
+
+    Each has `params`, `lr`, `weight_decay` and `name`; empty ones are left out.
+    """
+    params_by_name = dict(model.named_parameters())
+    groups: dict[str, dict[str, Any]] = {}
+    for param in trainable_params(model):
+        projector = param.kind == "projector"
+        projector_rate = recipe.projector_learning_rate if projector else None
+        rate = recipe.learning_rate if projector_rate is None else projector_rate
+        decay = recipe.weight_decay if len(param.shape) > 1 else 0.0
+        name = ("projector" if projector else "model") + ("" if decay else ", no decay")
+        new_group: dict[str, Any] = {"params": [], "lr": rate, "weight_decay": decay, "name": name}
+        groups.setdefault(name, new_group)["params"].append(params_by_name[param.name])
+    return list(groups.values())
+
+
+def write_adapter_weights(
+    model: Any, folder: Path, dtype: str = "float32", state: dict[str, Any] | None = None
+) -> None:
+    """Writes what was trained: peft's adapter files, or the whole model's safetensors for `full`.
+
+    The projector, if trained, is in the adapter file, which is written in `dtype`. Nothing else is
+    written, and no card. `state`: whole tensors, if those of the model are split.
+    """
+    if hasattr(model, "peft_config"):
+        # "auto" would ask the hub whether the vocabulary grew; it never does here.
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
+        (Path(folder) / "README.md").unlink(missing_ok=True)
+        if dtype != "float32":
+            _cast_adapter_file(Path(folder) / "adapter_model.safetensors", getattr(torch, dtype))
+    else:
+        set_use_cache(model, True)
+        model.save_pretrained(folder, state_dict=state)
+        set_use_cache(model, False)
+
+
+def _cast_adapter_file(path: Path, dtype: torch.dtype) -> None:
+    """The same tensors in a shorter form."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: t.to(dtype).contiguous() for name, t in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@contextmanager
+def mixed_precision(model: Any, recipe: FinetuneRecipe) -> Iterator[None]:
+    """Around every forward: matrix products in bfloat16 if the recipe or frozen weights say so.
+
+    LoRA weights stay in float32; autocast rounds them, so their inputs need no widening, which is
+    what makes it fast. Without bfloat16 it does nothing.
+    """
+    if not (recipe.bf16 or any(p.dtype == torch.bfloat16 for p in model.parameters())):
+        yield
+        return
+    device = next(model.parameters()).device.type
+    with torch.autocast(device, dtype=torch.bfloat16), _disable_input_casting(_peft_layers(model)):
+        yield
+
+
+def _peft_layers(model: Any) -> list[Any]:
+    """The layers that peft put in."""
+    if not hasattr(model, "peft_config"):
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+@contextmanager
+def _disable_input_casting(peft_layers: list[Any]) -> Iterator[None]:
+    """As `peft.helpers.disable_input_dtype_casting`, without walking the model each time."""
+    previous = [layer.cast_input_dtype_enabled for layer in peft_layers]
+    for layer in peft_layers:
+        layer.cast_input_dtype_enabled = False
+    try:
+        yield
+    finally:
+        for layer, value in zip(peft_layers, previous, strict=True):
+            layer.cast_input_dtype_enabled = value
+
+
+def _recompute_contexts(peft_layers: list[Any]) -> tuple[AbstractContextManager[None], ...]:
+    """Contexts of a checkpointed layer: recomputed in backward as it was computed in forward.
+
+    Backward runs outside `precision`; torch itself brings autocast back, but not peft's casting.
+    """
+    casting_disabled = any(not layer.cast_input_dtype_enabled for layer in peft_layers[:1])
+    return nullcontext(), _disable_input_casting(peft_layers) if casting_disabled else nullcontext()
+
+
+def _train_full(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
+    unused_paths, head = unused_vision_paths(model, parts), model.get_output_embeddings()
+    for name, weight in model.named_parameters():
+        if is_inside(name, parts.projector):
+            is_trained = recipe.train_projector
+        elif is_inside(name, parts.vision):
+            is_trained = recipe.train_vision and not is_inside(name, unused_paths)
+        else:
+            is_trained = is_inside(name, (parts.language,))
+        weight.requires_grad_(is_trained)
+    if head is not None:
+        head.requires_grad_(True)
+    return model
+
+
+def _add_lora(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingExtra("peft", "train") from None
+    config = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,  # a fraction will do, whatever peft's hint says
+        lora_dropout=recipe.lora_dropout,
+        target_modules=lora_targets(model, recipe, parts),
+        modules_to_save=list(parts.projector) if recipe.train_projector else None,
+        use_rslora=recipe.use_rslora,
+        use_dora=recipe.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    # Written into the adapter: what a user types, not the folder it was found in.
+    model.name_or_path = recipe.model_name_or_path
+    return get_peft_model(model, config)
+
+
+def _eval_only_modules(
+    model: Any, recipe: FinetuneRecipe, parts: ModelParts
+) -> Iterator[nn.Module]:
+    """Modules that `train()` must not change: frozen parts, and every BatchNorm.
+
+    The running means of a BatchNorm are no part of an adapter, and a batch of a few posts is too
+    small to make them.
+    """
+    for name, module in model.named_modules():
+        if is_inside(name, parts.projector):
+            frozen = not recipe.train_projector
+        else:
+            frozen = is_inside(name, parts.vision) and not recipe.train_vision
+        if frozen or isinstance(module, nn.modules.batchnorm._BatchNorm):
+            yield module
+
+
+def _keep_in_eval_mode(module: Any) -> None:
+    """Keeps one module as in evaluation; what lies within it may still train."""
+
+    def train(mode: bool = True) -> Any:
+        for child in module.children():
+            child.train(mode)
+        return module
+
+    module.training = False
+    module.train = train
+
+
+def _base_model(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _strip_peft_prefixes(name: str) -> str:
+    """A tensor's name without what peft wraps around it."""
+    name = name.removeprefix("base_model.model.")
+    return re.sub(r"\.(base_layer|modules_to_save\.default|original_module)\b", "", name)

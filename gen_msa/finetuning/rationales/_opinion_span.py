@@ -1,0 +1,282 @@
+"""Which words of a sentence carry the opinion of an aspect, as one verbatim piece of the text.
+
+Works on a tree and on what `cues.parsing` keeps for the aspect. A piece is a word that praises or
+blames, or for want of one an adjective right beside the aspect, with its negators and what stands
+next to it. Where the nearest words say the opposite of what is wanted, nothing is picked. Knows
+nothing of wording.
+
+    Picker(tree, taken).pick(kept, wanted=-1)     # Piece(start=28, end=34, ...): "slow"
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gen_msa.cues.parsing import AspectSubtree, DependencyTree
+from gen_msa.cues.parsing.lexicon import MODALS, NEGATORS, is_junk, word_set
+from gen_msa.finetuning.rationales._lexicon import word_polarity
+
+# Which words of a tree praise or blame, negation and all. English. Knows nothing of names.
+
+_VERBS = word_set("VB VBD VBG VBN VBP VBZ VERB")
+_NAMES = word_set("NNP NNPS PROPN")
+_ACROSS = word_set("ccomp xcomp")
+_NO_NEGATION = word_set("nothing none neither nor")
+_ENGLISH = word_set(
+    "the a an to of and in is are was for on you i my this that with at it by be from we your our"
+)
+
+
+class TokenPolarity:
+    """What the words of one text lean to. `taken` are the tokens of aspects: they say nothing."""
+
+    def __init__(self, tree: DependencyTree, aspect_tokens: frozenset[int]) -> None:
+        self._tree = tree
+        self._aspect_tokens = aspect_tokens
+        letters = [c for c in tree.text if c.isalpha()]
+        self._all_caps = sum(map(str.isupper, letters)) > len(letters) / 2
+
+    def all_tokens(self) -> dict[int, int]:
+        """The leaning of every token that may have one."""
+        return {i: self.polarity(i) for i in range(len(self._tree.heads)) if self.is_candidate(i)}
+
+    def is_candidate(self, i: int) -> bool:
+        """Whether a token can say anything: no aspect, no junk, and no name (Grace, Price)."""
+        tree = self._tree
+        if i in self._aspect_tokens or is_junk(tree.lower[i]):
+            return False
+        name = tree.tags[i] in _NAMES and tree.token_text(i)[:1].isupper() and not self._all_caps
+        return not name or (i > 0 and tree.lower[i - 1] == "#")
+
+    def polarity(self, i: int) -> int:
+        """1 for praise, -1 for blame, 0 for neither."""
+        tree = self._tree
+        word, tag = tree.lower[i], tree.tags[i]
+        if word in ("like", "likes", "mean", "means") and (tag not in _VERBS or word[0] == "m"):
+            return 0
+        if word in ("well", "pretty", "right", "just") and tree.rels[i] != "ROOT" and tag != "JJ":
+            # "pretty bad", "as well as": no praise; "works well" is.
+            verb = tree.heads[i] >= 0 and tree.tags[tree.heads[i]] in _VERBS
+            if not (word == "well" and verb and tree.lower[i - 1 : i] != ["as"]):
+                return 0
+        if word in ("kind", "sort") and tree.lower[i + 1 : i + 2] == ["of"]:
+            return 0
+        return -word_polarity(word) if self.negators(i) else word_polarity(word)
+
+    def negators(self, i: int) -> list[int]:
+        """The tokens that turn the meaning of `i` round, in order."""
+        tree = self._tree
+        negators = [c for c in tree.children[i] if self._negates(c)]
+        if i and self._negates(i - 1):
+            negators.append(i - 1)
+        head = tree.heads[i]
+        if head >= 0 and tree.rels[i] in _ACROSS:
+            negators += [c for c in tree.children[head] if self._negates(c)]
+        return sorted(set(negators) - {i})
+
+    def is_english(self) -> bool:
+        """Whether the text may be English; a word of ours says so, a letter of others denies it."""
+        foreign = any(c.isalpha() and not c.isascii() for c in self._tree.text)
+        return not foreign or not _ENGLISH.isdisjoint(self._tree.lower)
+
+    def word_start(self, first: int) -> int:
+        """Back to where the written word begins: `do` of "don't", `#` of "#happy"."""
+        tree = self._tree
+        if self._is_split_negation(first):
+            first -= 2
+        while first and tree.starts[first] == tree.ends[first - 1]:
+            previous = tree.token_text(first - 1)
+            if not (previous[-1].isalnum() or previous in ("#", "'", "’")):
+                break
+            first -= 1
+        return first
+
+    def _negates(self, i: int) -> bool:
+        word = self._tree.lower[i]
+        # "not only good" is praise; "nothing" stands for a thing, not for a negation.
+        if self._tree.lower[i + 1 : i + 2] == ["only"] or word in _NO_NEGATION:
+            return False
+        return word in NEGATORS or self._tree.rels[i] == "neg" or self._is_split_negation(i)
+
+    def _is_split_negation(self, i: int) -> bool:
+        """Whether it is the `t` of a "don ' t" that was taken apart."""
+        lower = self._tree.lower
+        return (
+            i >= 2 and lower[i] == "t" and lower[i - 1] in ("'", "’") and lower[i - 2][-1:] == "n"
+        )
+
+
+MAX_SPAN_WORDS = 6
+"""Of a quoted piece."""
+
+ADJECTIVES = word_set("JJ JJR JJS ADJ")
+VERBS = word_set("VB VBD VBG VBN VBP VBZ VERB")
+_SMALL_TAGS = word_set("DT IN CC PRP PRP$ WDT WP WP$ WRB EX TO MD CD DET ADP CCONJ SCONJ PRON NUM")
+_LEFT = word_set("advmod amod compound neg aux auxpass aux:pass nummod cop")
+_RIGHT = word_set("dobj obj advmod prt compound:prt acomp npadvmod amod compound case")
+_BE = word_set("be is are was were been being am 's 're 'm ’s ’re ’m")
+_LIGHT = _BE | word_set(
+    "have has had having do does did done doing get gets got getting go goes went going say says"
+    " said make makes made let lets"
+)
+_WEAK_ADJECTIVES = word_set(
+    "other same such own first second third last next few many several more most whole only new"
+    " old main different various certain full live former late able due exempt available open"
+    " official young early big small less more fit free high low daily"
+    " american italian french chinese japanese indian mexican"
+)
+
+
+class OpinionSpan(NamedTuple):
+    """A verbatim piece of the text."""
+
+    start: int
+    end: int
+    is_adjective: bool
+    """Whether it is an adjective, said of the aspect itself, and not what someone did."""
+
+
+class OpinionSpanFinder:
+    """Picks pieces from one tree. `taken` are the tokens of all aspects of the post."""
+
+    def __init__(self, tree: DependencyTree, aspect_tokens: Iterable[int]) -> None:
+        self._tree = tree
+        self._aspect_tokens = frozenset(aspect_tokens)
+        self._polarity = TokenPolarity(tree, self._aspect_tokens)
+
+    def best_span(self, pruned: AspectSubtree, sign: int) -> OpinionSpan | None:
+        """The piece that best shows the polarity `wanted` (-1, 0, 1); None when none does."""
+        polarities = {
+            i: self._polarity.polarity(i)
+            for i in pruned.distance_keys
+            if self._polarity.is_candidate(i)
+        }
+        order = sorted(polarities, key=lambda i: (pruned.distance_keys[i] // 2, self._rank(i), i))
+        opposed = any(polarities.values())
+        if sign == 0:
+            facts = [] if opposed else [i for i in order if self._is_fact(i)]
+            return next((p for i in facts if (p := self._fact_span(i, pruned.span))), None)
+        candidates = [i for i in order if polarities[i] == sign]
+        if not candidates and not opposed:
+            candidates = [
+                i
+                for i in order
+                if pruned.distance_keys[i] // 2 <= 1 and self._may_carry_opinion(i, sign)
+            ]
+        return next((p for i in candidates if (p := self._span_around(i))), None)
+
+    def polar_spans(self, sign: int) -> list[OpinionSpan]:
+        """Every piece of the whole text whose words lean as `wanted`, adjectives first.
+
+        Empty unless more words lean that way than the other.
+        """
+        polarities = self._polarity.all_tokens()
+        agreeing = [i for i, polarity in polarities.items() if polarity == sign]
+        if len(agreeing) <= sum(polarity == -sign for polarity in polarities.values()):
+            return []
+        spans: list[OpinionSpan] = []
+        for i in sorted(agreeing, key=lambda i: (self._rank(i), i)):
+            p = self._span_around(i)
+            if p and all(p.end <= other.start or other.end <= p.start for other in spans):
+                spans.append(p)
+        return spans
+
+    def is_neutral(self) -> bool:
+        """Whether no word of the text praises or blames, as far as English words can tell."""
+        return self._polarity.is_english() and not any(self._polarity.all_tokens().values())
+
+    def _rank(self, i: int) -> int:
+        tag = self._tree.tags[i]
+        return 0 if tag in ADJECTIVES else 1 if tag in VERBS else 2
+
+    def _may_carry_opinion(self, i: int, sign: int) -> bool:
+        """Whether a word outside the list may carry the opinion: adjectives, negated verbs."""
+        tag, word = self._tree.tags[i], self._tree.lower[i]
+        if tag in ADJECTIVES:
+            return word not in _WEAK_ADJECTIVES and word.isalpha()
+        negated = sign < 0 and tag in VERBS and word not in _LIGHT
+        return negated and bool(self._polarity.negators(i))
+
+    def _is_fact(self, i: int) -> bool:
+        """Whether a word may stand for a fact: a verb of content that nothing negates."""
+        tag, word = self._tree.tags[i], self._tree.lower[i]
+        is_content_verb = tag in VERBS and word not in _LIGHT and word.isalpha()
+        return is_content_verb and not self._polarity.negators(i)
+
+    def _fact_span(self, i: int, span: tuple[int, int]) -> OpinionSpan | None:
+        """From a verb to the aspect it governs, else what follows the aspect of its verb.
+
+        A verb alone tells nothing.
+        """
+        first, last = span
+        if i < first < last and self._governs(i, span) and self._is_quotable(i, last - 1, span):
+            return self._make_span(i, last - 1, i)
+        fact = self._span_around(i)
+        if fact is None or fact.start < self._tree.ends[max(last - 1, 0)]:
+            return None
+        return fact if " " in self._tree.text[fact.start : fact.end] else None
+
+    def _governs(self, i: int, span: tuple[int, int]) -> bool:
+        """Whether the way up from the span leads to `i`."""
+        outer_heads = {self._tree.heads[t] for t in range(*span)} - set(range(*span))
+        head = min(outer_heads, default=-1)
+        while head >= 0 and head != i:
+            head = self._tree.heads[head]
+        return head == i
+
+    def _span_around(self, i: int) -> OpinionSpan | None:
+        tree, negators = self._tree, self._polarity.negators(i)
+        core_start, core_end = min([i, *negators]), max([i, *negators])
+        if not self._is_quotable(core_start, core_end):
+            return None
+        first, last = core_start, core_end
+        while first and self._can_extend(first - 1, first, last, _LEFT):
+            first -= 1
+        while last + 1 < len(tree.heads) and self._can_extend(last + 1, first, last, _RIGHT):
+            last += 1
+        last = self._with_conjunct(i, first, last)
+        while last > core_end and tree.tags[last] in _SMALL_TAGS:
+            last -= 1
+        while first < core_start and self._is_auxiliary(first):
+            first += 1
+        first = self._polarity.word_start(first)
+        return self._make_span(first, last, i) if self._is_quotable(first, last) else None
+
+    def _make_span(self, first: int, last: int, i: int) -> OpinionSpan:
+        start, end = self._tree.starts[first], self._tree.ends[last]
+        return OpinionSpan(start, end, is_adjective=self._rank(i) == 0)
+
+    def _is_auxiliary(self, i: int) -> bool:
+        word, rel = self._tree.lower[i], self._tree.rels[i]
+        return rel.startswith(("aux", "cop")) or word in _BE or word in MODALS
+
+    def _is_quotable(self, first: int, last: int, own_span: tuple[int, int] = (0, 0)) -> bool:
+        """Whether these tokens can be quoted: few, plainly spaced, no quotes, no rival's word."""
+        tree = self._tree
+        if any(
+            t in self._aspect_tokens and not own_span[0] <= t < own_span[1]
+            for t in range(first, last + 1)
+        ):
+            return False
+        words = tree.text[tree.starts[first] : tree.ends[last]].split(" ")
+        plain = all(w and not any(c.isspace() or c == '"' for c in w) for w in words)
+        return plain and len(words) <= MAX_SPAN_WORDS
+
+    def _can_extend(self, i: int, first: int, last: int, rels: frozenset[str]) -> bool:
+        tree = self._tree
+        adjacent = first <= tree.heads[i] <= last and tree.rels[i] in rels
+        return (
+            adjacent
+            and not is_junk(tree.lower[i])
+            and self._is_quotable(min(i, first), max(i, last))
+        )
+
+    def _with_conjunct(self, i: int, first: int, last: int) -> int:
+        """To the end of "and tasty" after "fresh", when that does not lean the other way."""
+        tree = self._tree
+        for c in tree.children[i]:
+            adjacent = tree.rels[c] == "conj" and c == last + 2
+            if adjacent and tree.lower[last + 1] in ("and", "&") and tree.tags[c] == tree.tags[i]:
+                opposed = self._polarity.polarity(c) == -self._polarity.polarity(i)
+                if self._is_quotable(first, c) and (not opposed or not self._polarity.polarity(i)):
+                    return c
+        return last

@@ -1,0 +1,291 @@
+"""What a run says, on the terminal and in its log; only the main process says anything.
+
+Between the loop, which knows tensors, and `printing`, which knows plain facts. The clock stands
+still while the model is judged, so that tokens/s are those of training.
+
+    teller = Teller(recipe, folder, main=True)
+    teller.start(trainable(model), prepared, steps); teller.step(progress, done, rate, steps)
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from collections.abc import Sequence as Many
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from gen_msa.finetuning import batches
+from gen_msa.finetuning.console import (
+    ConsoleReporter,
+    EpochStats,
+    RunHeader,
+    StepLog,
+    TokenPreview,
+    count_params_by_kind,
+)
+from gen_msa.finetuning.peft_model import TrainableParam
+from gen_msa.finetuning.prepare import PreparedRun
+from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.finetuning.tokenization import TokenizedExample
+from gen_msa.finetuning.train_step import StepResult
+from gen_msa.finetuning.validation import ValidationResult
+from gen_msa.training.checkpoint import TrainState
+from gen_msa.training.trackers import TrackerLog
+
+# From what is prepared to the facts that are told of it: the budget, one row with its mask.
+
+PREVIEW_POSTS = 50
+"""Posts from which the row that is shown is taken: the shortest with a whole answer."""
+
+
+def epoch_stats(prepared: PreparedRun, recipe: FinetuneRecipe) -> EpochStats:
+    """What an epoch of these posts costs."""
+    sequences = [sequence for post in prepared.sequences for sequence in post]
+    rows = [row for sequence in sequences for row in sequence.rows]
+    tokens = sum(len(sequence.ids) for sequence in sequences)
+    placeholder_ids = prepared.example_tokenizer.expander.placeholders
+    return EpochStats(
+        posts=len(prepared.sequences),
+        rows=len(rows),
+        tokens=tokens,
+        longest=max(prepared.lengths),
+        median=int(median(prepared.lengths)),
+        max_length=prepared.example_tokenizer.max_length,
+        image_tokens=sum(
+            token in placeholder_ids for sequence in sequences for token in sequence.ids
+        ),
+        padding_share=_padding_share(prepared, recipe),
+        saved_share=1 - tokens / sum(len(row.ids) for row in rows),
+        without_rationale=prepared.without_rationale,
+        left_out=tuple(prepared.skipped),
+    )
+
+
+def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
+    """Tokens fed in an epoch, each source as often as its weight says."""
+    return sum(
+        recipe.data[s].weight * len(sequence.ids)
+        for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
+        for sequence in sequences
+    )
+
+
+def rows_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
+    """Rows learned in an epoch, each source as often as its weight says."""
+    return sum(
+        recipe.data[s].weight * len(sequence.rows)
+        for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
+        for sequence in sequences
+    )
+
+
+def token_preview(prepared: PreparedRun) -> TokenPreview:
+    """A short row with a whole answer, token by token."""
+    rows = [
+        r for post in prepared.sequences[:PREVIEW_POSTS] for sequence in post for r in sequence.rows
+    ]
+    complete = [r for r in rows if r.example.target.complete] or rows
+    row = min(complete, key=lambda r: len(r.ids))
+    weights = prepared.loss_weights.token_weights(row, prepared.loss_weights.step_totals([row]))
+    prompt_length = row.prompt_length
+    return TokenPreview(
+        name=row.example.name,
+        tokens=token_texts(row, prepared.example_tokenizer.layout.tokenizer),
+        fields=[*[None] * prompt_length, *row.fields],
+        weights=[*[0.0] * prompt_length, *weights],
+    )
+
+
+def token_texts(row: TokenizedExample, tokenizer: Any) -> list[str]:
+    """Each token's own share of the text; a letter of several tokens stands at its last one."""
+    texts: list[str] = []
+    start, decoded = 0, ""
+    for i in range(len(row.ids)):
+        text = _decode(tokenizer, row.ids[start : i + 1])
+        is_complete = not text.endswith("\ufffd")
+        texts.append(text[len(decoded) :] if is_complete else "")
+        if is_complete:
+            # One token is kept as context: some tokenizers drop a blank at the very beginning.
+            start, decoded = i, _decode(tokenizer, row.ids[i : i + 1])
+    return texts
+
+
+def _decode(tokenizer: Any, ids: Many[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _padding_share(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
+    """Share of padding in the batches of the first epoch, as one process makes them."""
+    capacity = used = 0
+    for step in batches.epoch_steps(prepared.lengths, prepared.sources, recipe, 0):
+        for part in batches.rank_batches(step, recipe, 0, 1):
+            lengths = [len(sequence.ids) for post in part for sequence in prepared.sequences[post]]
+            width = -(-max(lengths, default=0) // batches.PAD_MULTIPLE) * batches.PAD_MULTIPLE
+            capacity += len(lengths) * width
+            used += sum(lengths)
+    return 1 - used / capacity if capacity else 0.0
+
+
+class RunLogger:
+    """Says what a run does. `processes` is how many train together."""
+
+    def __init__(
+        self,
+        recipe: FinetuneRecipe,
+        folder: Path,
+        *,
+        is_main: bool = True,
+        processes: int = 1,
+        console: Console | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._is_main = is_main
+        self._processes = processes
+        self._reporter = ConsoleReporter(console or Console(stderr=True, quiet=not is_main))
+        self._tracker_log = TrackerLog(folder, recipe)
+        self._rows_per_epoch = 1.0
+        self._recent: list[StepResult] = []
+        self._started_at = self._last_time = time.perf_counter()
+        self._train_seconds = 0.0
+
+    def log_start(
+        self,
+        params: Iterable[TrainableParam],
+        prepared: PreparedRun,
+        steps: int,
+        *,
+        total_params: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """What is trained, on what; `parameters` counts the whole model."""
+        self._rows_per_epoch = rows_per_epoch(prepared, self._recipe)
+        if not self._is_main:
+            return
+        packing_note = f"the aspects of a post are read separately: {prepared.unpacked_reason}"
+        self._reporter.print_header(
+            RunHeader(
+                # The last name: a path would say more of the machine than of the run.
+                model=Path(self._recipe.model_name_or_path).name,
+                total_params=total_params,
+                param_groups=count_params_by_kind((t.kind, t.numel) for t in params),
+                preview=token_preview(prepared),
+                stats=epoch_stats(prepared, self._recipe),
+                notes=[*notes, *([packing_note] if prepared.unpacked_reason else [])],
+            )
+        )
+
+    def log_probe(
+        self, result: StepResult, seconds: float, prepared: PreparedRun, steps: int
+    ) -> None:
+        """How long it will take, from `seconds` for the tokens of the longest batch."""
+        recipe, posts = self._recipe, len(prepared.sequences)
+        mean_tokens = (
+            sum(len(sequence.ids) for sequences in prepared.sequences for sequence in sequences)
+            / posts
+        )
+        size = (
+            recipe.per_device_train_batch_size
+            * recipe.gradient_accumulation_steps
+            * self._processes
+        )
+        tokens = mean_tokens * size * steps
+        if recipe.max_steps <= 0:
+            tokens = tokens_per_epoch(prepared, recipe) * recipe.num_train_epochs
+        self._reporter.print_plan(steps, tokens * seconds / max(result.tokens, 1))
+        self._last_time = time.perf_counter()
+
+    def log_resume(
+        self,
+        found: Path | None,
+        skipped: Iterable[str],
+        step: int = 0,
+        *,
+        changed: Sequence[str] = (),
+        replaced: Sequence[str] = (),
+    ) -> None:
+        """Which checkpoint is gone on from, with which settings changed, and which are not.
+
+        `skipped` cannot be gone on from; in place of `replaced` the run is begun anew.
+        """
+        for reason in skipped:
+            self._reporter.print_note(f"passed over {reason}")
+        if replaced:
+            self._reporter.print_note(
+                f"begins anew; its first checkpoint replaces {', '.join(replaced)}"
+            )
+        if checkpoint is not None:
+            self._reporter.print_note(f"going on from {checkpoint.name}")
+            for one in changed:
+                self._reporter.print_note(one)
+            step = step or int(checkpoint.name.rpartition("-")[2])
+        if self._is_main:
+            self._tracker_log.resume(step)
+        self._last_time = time.perf_counter()
+
+    def log_step(
+        self, state: TrainState, result: StepResult, learning_rate: float, steps: int
+    ) -> None:
+        """Called after every step; says something after each `logging_steps`, and at the last."""
+        if not self._is_main:
+            return
+        now = time.perf_counter()
+        self._train_seconds += now - self._last_time
+        self._last_time = now
+        self._recent.append(result)
+        if state.step % self._recipe.logging_steps and state.step < steps:
+            return
+        entry = self._mean_metrics(state, learning_rate, steps)
+        self._reporter.print_step(entry)
+        self._tracker_log.write(
+            {
+                "step": entry.step,
+                "epoch": entry.epoch,
+                "loss": entry.loss,
+                **{f"loss_{name}": value for name, value in entry.fields.items()},
+                "tokens_per_second": entry.tokens_per_second,
+                "learning_rate": entry.learning_rate,
+                "grad_norm": entry.grad_norm,
+            }
+        )
+        self._recent, self._train_seconds = [], 0.0
+
+    def log_validation(self, result: ValidationResult, *, samples: bool = False) -> None:
+        """The figures of the dev sources; with `samples` twenty answers beside what gold says."""
+        if self._is_main:
+            metrics = result.as_json()
+            self._reporter.print_metrics(metrics)
+            if samples:
+                self._reporter.print_samples(result)
+            self._tracker_log.write({"step": result.step, "dev": metrics}, result.tracker_metrics())
+        self._last_time = time.perf_counter()
+
+    def log_early_stop(self, state: TrainState) -> None:
+        """That it did not get better any more."""
+        message = f"{state.evals_since_best} judgements without a better dev score"
+        self._reporter.print_note(f"stopped at step {state.step:,}: {message}")
+
+    def log_end(self, state: TrainState, adapter: Path) -> None:
+        """The figures of what was kept, and where it lies."""
+        best = next((h for h in state.history if h["step"] == state.best_step), None)
+        seconds = time.perf_counter() - self._started_at
+        self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))
+        self._tracker_log.close()
+
+    def _mean_metrics(self, state: TrainState, learning_rate: float, steps: int) -> StepLog:
+        recent = self._recent
+        by_field: dict[str, list[float]] = {}
+        for result in recent:
+            for name, value in result.by_field.items():
+                by_field.setdefault(name, []).append(value)
+        return StepLog(
+            step=state.step,
+            steps=steps,
+            epoch=state.rows / self._rows_per_epoch,
+            loss=sum(d.loss for d in recent) / len(recent),
+            fields={name: sum(values) / len(values) for name, values in by_field.items()},
+            tokens_per_second=sum(d.tokens for d in recent) / max(self._train_seconds, 1e-9),
+            learning_rate=learning_rate,
+            grad_norm=sum(d.grad_norm for d in recent) / len(recent),
+        )

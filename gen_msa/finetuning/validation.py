@@ -1,0 +1,460 @@
+"""How good the model is now: the dev posts are read as any reader reads them, and compared.
+
+Answers are generated and parsed, never teacher-forced; one that cannot be read is wrong.
+Explanations are measured against their own post: read whole, naming the aspect, quoting what stands
+there. Knows nothing of training, and leaves the model and all random states as they were.
+
+    devs = dev_posts(recipe)                       # fails at the start, not after an epoch
+    judge_model(model, processor, devs).score      # what the best checkpoint is chosen by
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gen_msa import prompting
+from gen_msa.backends import Backend
+from gen_msa.data.splits import is_test_split
+from gen_msa.errors import UserError
+from gen_msa.finetuning.dataset import inference_for_source, load_examples
+from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
+from gen_msa.metrics.labels import Scores, f1, score_labels
+from gen_msa.predictors import Prediction, PredictorSettings
+from gen_msa.predictors.prompted import PromptedPredictor
+from gen_msa.prompting import Prompt
+from gen_msa.spans import SearchableText, fold
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
+
+# What judging found: figures of each dev source, with all that a figure must be printed with.
+
+
+@dataclass(frozen=True)
+class ExplanationScores:
+    """Figures of `n` explanations that were asked for."""
+
+    n: int
+    read: int
+    """Not empty and not cut at the token limit."""
+    of_aspect: int
+    """Explanations about an aspect, not about the post as a whole."""
+    naming_aspect: int
+    """Of those, how many hold the aspect's words (casefold and NFC)."""
+    with_quotes: int
+    """Explanations that quote anything besides the aspect's own words."""
+    quotes: int
+    verbatim_quotes: int
+    """Quotes that stand in the post (casefold and NFC)."""
+
+    @property
+    def read_rate(self) -> float:
+        """Share of explanations read whole, 0..1."""
+        return self.read / self.n
+
+    @property
+    def named_rate(self) -> float | None:
+        """Share that name their aspect; None when none is about an aspect."""
+        return self.naming_aspect / self.of_aspect if self.of_aspect else None
+
+    @property
+    def verbatim_rate(self) -> float | None:
+        """Share of quotes that are verbatim; None without a quote."""
+        return self.verbatim_quotes / self.quotes if self.quotes else None
+
+
+@dataclass(frozen=True)
+class SourceScores:
+    """One dev source."""
+
+    source: str
+    prompt: str
+    """`name@hash`."""
+    data_sha256: str
+    posts: int
+    rejected_rows: int
+    """Rows of the source that could not be read from disk; in no figure."""
+    refused_posts: int
+    """Posts set aside by the reader; their aspects count as wrong."""
+    reasked: int
+    """Answers read only after a second, constrained question."""
+    scores: Scores
+    joint_f1: float | None = None
+    """Micro-F1 of (place, polarity) over all posts; only where aspects had to be found."""
+    explanations: ExplanationScores | None = None
+
+    @property
+    def score(self) -> float:
+        """What it is chosen by: macro-F1, or the joint F1 where aspects had to be found."""
+        return self.scores.macro_f1 if self.joint_f1 is None else self.joint_f1
+
+
+@dataclass(frozen=True)
+class AnswerSample:
+    """One answer beside what gold says, to be looked at."""
+
+    source: str
+    post: str
+    text: str
+    aspect: str
+    gold: Polarity | None
+    predicted: Polarity | None
+    status: Status
+    explanation: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """All dev sources at one step."""
+
+    sources: tuple[SourceScores, ...]
+    seed: int
+    step: int
+    revision: str
+    samples: tuple[AnswerSample, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Mean over the sources, each weighing the same, of what they are chosen by; 0..1."""
+        return sum(s.score for s in self.sources) / len(self.sources)
+
+    def as_json(self) -> dict[str, Any]:
+        """Every figure with n, interval, seed, prompt hash and data hash; shares in 0..1."""
+        sources = [_source_metrics(s) for s in self.sources]
+        return {"step": self.step, "seed": self.seed, "score": self.score, "sources": sources}
+
+    def tracker_metrics(self) -> dict[str, float]:
+        """The figures a tracker draws: `dev/SOURCE/accuracy`, …"""
+        out = {"dev/score": self.score}
+        for s in self.sources:
+            values = {
+                k: v
+                for k, v in _source_metrics(s).items()
+                if k in _TRACKED_METRICS and v is not None
+            }
+            out |= {f"dev/{s.source}/{k}": float(v) for k, v in values.items()}
+        return out
+
+
+_TRACKED_METRICS = ("read_rate", "accuracy", "macro_f1", "joint_f1")
+
+
+def _source_metrics(source: SourceScores) -> dict[str, Any]:
+    scores, explanations = source.scores, source.explanations
+    low, high = scores.interval
+    explanation_metrics = explanations and {
+        "n": explanations.n,
+        "read_rate": explanations.read_rate,
+        "aspect_named": explanations.named_rate,
+        "aspect_named_n": explanations.of_aspect,
+        "quoting": explanations.with_quotes,
+        "quotes": explanations.quotes,
+        "quotes_verbatim": explanations.verbatim_rate,
+    }
+    return {
+        "source": source.source,
+        "prompt": source.prompt,
+        "data_sha256": source.data_sha256,
+        "posts": source.posts,
+        "rejected_rows": source.rejected_rows,
+        "refused_posts": source.refused_posts,
+        "n": scores.n,
+        "read_rate": scores.read_rate,
+        "reasked": source.reasked,
+        "accuracy": scores.accuracy,
+        "accuracy_95": [low, high],
+        "macro_f1": scores.macro_f1,
+        "f1": {str(p): v for p, v in scores.f1.items()},
+        "confusion": {
+            str(g): {str(a or "unread"): n for a, n in row.items()}
+            for g, row in scores.confusion.items()
+        },
+        "joint_f1": source.joint_f1,
+        "explanations": explanation_metrics,
+    }
+
+
+# The dev sources of a run: read from disk once, at the start, the same posts every time.
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """One dev source, read from disk and ready to be asked about."""
+
+    data: FinetuneData
+    prompt: Prompt
+    inference: PredictorSettings
+    media_root: Path
+    examples: tuple[Example, ...]
+    """Each with the gold opinions that the prompt can be compared with, and no others."""
+    rejected_rows: int
+    """Rows of the source that could not be read."""
+    sha256: str
+    """Over posts and gold labels: which data a figure was made on."""
+
+
+def load_dev_sets(recipe: FinetuneRecipe) -> tuple[DevSet, ...]:
+    """The recipe's dev sources, of each at most `dev_limit` posts, always the same ones.
+
+    Raises `UserError` for a test split, a prompt that gives the label away, and a source without a
+    label to compare with.
+    """
+    return tuple(_load_dev_set(data, recipe) for data in recipe.dev)
+
+
+def _load_dev_set(data: FinetuneData, recipe: FinetuneRecipe) -> DevSet:
+    if is_test_split(data.source):
+        raise UserError(f"{data.source}: a test split is never read while tuning")
+    prompt = prompting.load_prompt(data.prompt)
+    if prompt.takes_label:
+        raise UserError(
+            f"dev source {data.source}: {data.prompt} is given the label, so it cannot be judged",
+            hint="use reader/full there; it is judged by label and reason",
+        )
+    limits = [n for n in (data.limit, recipe.dev_limit) if n is not None]
+    limited_data = data.model_copy(update={"limit": min(limits, default=None)})
+    candidates, rejected, media_root = load_examples(limited_data, recipe.seed)
+    labeled_examples = tuple(
+        e for e in (_with_gold(x, data.labels, prompt) for x in candidates) if e.opinions
+    )
+    if not labeled_examples:
+        raise UserError(
+            f"dev source {data.source}: no label by {data.labels} to compare {data.prompt} with",
+            hint="posts labelled as a whole are asked with reader/overall",
+        )
+    settings = inference_for_source(data, recipe).model_copy(
+        update=_prompt_settings(prompt, data.prompt)
+    )
+    return DevSet(
+        data,
+        prompt,
+        settings,
+        media_root,
+        labeled_examples,
+        len(rejected),
+        _data_sha256(labeled_examples),
+    )
+
+
+def _prompt_settings(prompt: Prompt, name: str) -> dict[str, str]:
+    """The reader's settings that ask `prompt` and nothing else."""
+    return {
+        "aspect": {"aspects": "given", "prompt": name},
+        "aspects": {"aspects": "reader", "aspects_prompt": name},
+        "overall": {"aspects": "overall", "overall_prompt": name},
+    }[prompt.task]
+
+
+def _with_gold(example: Example, annotator: str, prompt: Prompt) -> Example:
+    """The example with the opinions of `by` on what `prompt` is asked about."""
+    whole_post = prompt.task == "overall"
+    gold_opinions = [
+        o
+        for o in example.opinions_by(annotator)
+        if o.polarity and (o.aspect == OVERALL_ASPECT) == whole_post
+    ]
+    if prompt.task == "aspect":
+        gold_opinions = [o for o in gold_opinions if o.aspect in example.post.aspects]
+    return Example(post=example.post, opinions=tuple(gold_opinions))
+
+
+def _data_sha256(labeled_examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for e in labeled_examples:
+        digest.update(e.post.model_dump_json().encode())
+        digest.update(
+            str([(o.aspect.term, o.aspect.start, o.polarity) for o in e.opinions]).encode()
+        )
+    return digest.hexdigest()
+
+
+BATCH_POSTS = 64
+"""Posts read at once."""
+NUM_SAMPLES = 20
+
+AspectKey = tuple[int, int] | str
+ProgressCallback = Callable[[int, int], None]
+
+
+def validate(
+    backend: Backend,
+    dev_sets: Sequence[DevSet],
+    *,
+    seed: int = 0,
+    step: int = 0,
+    progress: ProgressCallback = lambda done, of: None,
+) -> ValidationResult:
+    """Let `backend` read every dev source and compare. `progress` gets posts done, and of how many.
+
+    Raises `UserError` when no post of a source could be asked at all.
+    """
+    total, done = sum(len(d.examples) for d in dev_sets), 0
+    source_scores: list[SourceScores] = []
+    samples: list[AnswerSample] = []
+    for dev_set in dev_sets:
+        predictor = PromptedPredictor(backend, dev_set.inference, dev_set.media_root)
+        predictions: list[Prediction] = []
+        for start in range(0, len(dev_set.examples), BATCH_POSTS):
+            predictions += predictor.predict(
+                [e.post for e in dev_set.examples[start : start + BATCH_POSTS]]
+            )
+            progress(done + len(predictions), total)
+        done += len(predictions)
+        _raise_if_all_failed(dev_set, predictions)
+        source_scores.append(_score_source(dev_set, predictions))
+        samples += _answer_samples(dev_set, predictions)
+    selected = [
+        samples[i * len(samples) // NUM_SAMPLES] for i in range(min(NUM_SAMPLES, len(samples)))
+    ]
+    if len(samples) < NUM_SAMPLES:
+        selected = samples
+    return ValidationResult(tuple(source_scores), seed, step, backend.revision, tuple(selected))
+
+
+def validate_model(
+    model: Any,
+    processor: Any,
+    dev_sets: Sequence[DevSet],
+    *,
+    seed: int = 0,
+    step: int = 0,
+    progress: ProgressCallback = lambda done, of: None,
+) -> ValidationResult:
+    """`judge` with a model at hand, in the midst of its training; one bare of any DDP wrapper."""
+    from gen_msa.backends.transformers import TransformersBackend
+
+    base_model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    options = dev_sets[0].inference.backend
+    with preserve_rng_and_mode(model):
+        backend = TransformersBackend.from_model(base_model, processor, options, f"step-{step}")
+        return validate(backend, dev_sets, seed=seed, step=step, progress=progress)
+
+
+@contextmanager
+def preserve_rng_and_mode(model: Any) -> Iterator[None]:
+    """Whatever is done inside, each module's mode and every random state are as before after it."""
+    import numpy
+    import torch
+
+    from gen_msa.backends.hf import model_traits
+
+    modes = [(m, m.training) for m in model.modules()]
+    rope = model_traits.rope_module(model)
+    deltas = rope.rope_deltas if rope is not None else None
+    devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
+    python_state, numpy_state = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng(sorted(devices)):
+            yield
+    finally:
+        random.setstate(python_state)
+        numpy.random.set_state(numpy_state)
+        for module, mode in modes:
+            module.training = mode
+        if rope is not None:
+            rope.rope_deltas = deltas
+
+
+def _raise_if_all_failed(dev_set: DevSet, predictions: Sequence[Prediction]) -> None:
+    opinions = [o for r in predictions for o in r.opinions]
+    if all(o.status is Status.ERROR for o in opinions):
+        refused = (r.rejection for r in predictions if r.rejection)
+        reason = (
+            opinions[0].provenance.get("error", "")
+            if opinions
+            else next(refused, "nothing was said")
+        )
+        raise UserError(f"none of the dev posts of {dev_set.data.source} could be asked: {reason}")
+
+
+def _match_gold(
+    dev_set: DevSet, predictions: Sequence[Prediction]
+) -> Iterator[tuple[Example, Opinion, Opinion | None]]:
+    """Every gold opinion with what was said of the same aspect, or None where nothing was."""
+    for example, prediction in zip(dev_set.examples, predictions, strict=True):
+        by_aspect = {_aspect_key(o.aspect): o for o in prediction.opinions}
+        for gold in example.opinions:
+            yield example, gold, by_aspect.get(_aspect_key(gold.aspect))
+
+
+def _aspect_key(aspect: Aspect) -> AspectKey:
+    """Where an aspect stands, or its folded words when it has no place."""
+    return fold(aspect.term) if aspect.start is None else (aspect.start, aspect.end or 0)
+
+
+def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceScores:
+    pairs = list(_match_gold(dev_set, predictions))
+    opinions = [o for _, _, o in pairs]
+    gold = [g.polarity for _, g, _ in pairs if g.polarity]
+    scores = score_labels(gold, [o.polarity if o else None for o in opinions])
+    joint_f1 = None
+    if dev_set.prompt.task == "aspects":
+        predicted_keys = {
+            (i, _aspect_key(o.aspect))
+            for i, r in enumerate(predictions)
+            for o in r.opinions
+            if o.aspect.term
+        }
+        joint_f1 = f1(scores.n_correct, len(predicted_keys), len(gold))
+    return SourceScores(
+        source=dev_set.data.source,
+        prompt=dev_set.prompt.identity,
+        data_sha256=dev_set.sha256,
+        posts=len(dev_set.examples),
+        rejected_rows=dev_set.rejected_rows,
+        refused_posts=sum(bool(r.rejection) for r in predictions),
+        reasked=sum(o is not None and o.status is Status.REPARSED for o in opinions),
+        scores=scores,
+        joint_f1=joint_f1,
+        explanations=explanation_scores(opinions) if "explanation" in dev_set.prompt.keys else None,
+    )
+
+
+def explanation_scores(opinions: Sequence[Opinion | None]) -> ExplanationScores:
+    """Figures of the explanations of answers that were to explain; None stands for no answer."""
+    explained_opinions = [o for o in opinions if o and o.explanation]
+    complete = [o for o in explained_opinions if o.provenance.get("explanation") != "cut"]
+    of_aspect = [o for o in explained_opinions if o.aspect.term]
+    quotes = [e for o in explained_opinions for e in o.evidence]
+    return ExplanationScores(
+        n=len(opinions),
+        read=len(complete),
+        of_aspect=len(of_aspect),
+        naming_aspect=sum(
+            SearchableText(o.explanation or "").find(o.aspect.term) is not None for o in of_aspect
+        ),
+        with_quotes=sum(bool(o.evidence) for o in explained_opinions),
+        quotes=len(quotes),
+        verbatim_quotes=sum(e.start is not None for e in quotes),
+    )
+
+
+def _answer_samples(dev_set: DevSet, predictions: Sequence[Prediction]) -> list[AnswerSample]:
+    return [
+        AnswerSample(
+            source=dev_set.data.source,
+            post=example.post.id,
+            text=example.post.text,
+            aspect=gold.aspect.term,
+            gold=gold.polarity,
+            predicted=opinion.polarity if opinion else None,
+            status=opinion.status if opinion else Status.EMPTY,
+            explanation=(opinion.explanation if opinion else None) or "",
+            raw=(opinion.raw if opinion else None) or "",
+        )
+        for example, gold, opinion in _match_gold(dev_set, predictions)
+    ]
+
+
+__all__ = [
+    "DevSet",
+    "ValidationResult",
+    "explanation_scores",
+    "load_dev_sets",
+    "preserve_rng_and_mode",
+    "validate",
+    "validate_model",
+]

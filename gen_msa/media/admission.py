@@ -1,0 +1,183 @@
+"""The gate: a post's `Media` becomes an admitted `Picture`, and that becomes pixels.
+
+Knows nothing of posts, prompts or models. A picture is decoded once: a bounded cache in this
+process keeps it, keyed by the hash of the file's bytes and the budget, never by path.
+
+    picture = admit(Media(kind="image", path="img/1.jpg"), Path("data"), PictureLimits())
+    load(picture).size
+"""
+
+import base64
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gen_msa.chat import ImageInput
+from gen_msa.jsonl import atomic_write
+from gen_msa.media import fetch, paths
+from gen_msa.media.errors import MAX_FILE_BYTES, ImageError, ImageLimits
+from gen_msa.types import Media
+
+# What a picture is, without decoding it: the hash by which earlier answers are found again.
+
+
+def digest(media: Media, root: Path, limits: ImageLimits) -> str:
+    """sha256 (hex) of the file's bytes; for media that are not read, what names them."""
+    if media.kind != "image":
+        return f"not shown: {media.model_dump_json()}"
+    if fetch.is_url(media.path):
+        return f"address: {media.path}"
+    try:
+        data = paths.read_file(paths.resolve_inside(media.path, root), media.path, limits.max_bytes)
+    except ImageError as error:
+        return f"{error.kind}: {media.path}"
+    return hashlib.sha256(data).hexdigest()
+
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from gen_msa.media.images import DecodedImage
+
+FETCH_FOLDER = ".fetched"
+"""Folder below the media root for pictures that came by URL, each named by its URL's SHA-256."""
+
+_JPEG_QUALITY = 90
+_MAX_CACHE_BYTES = 1 << 30
+
+
+class _ImageCache:
+    """Decoded pictures, the longest unused thrown out once they take more than `room` bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.hits = 0
+        self._entries: OrderedDict[tuple[str, int], DecodedImage] = OrderedDict()
+        self._total_bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> "DecodedImage | None":
+        with self._lock:
+            decoded = self._entries.get(key)
+            if decoded is not None:
+                self._entries.move_to_end(key)
+                self.hits += 1
+            return decoded
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+            self._total_bytes = 0
+
+    def put(self, key: tuple[str, int], decoded: "DecodedImage") -> None:
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = decoded
+                self._total_bytes += _decoded_bytes(decoded)
+            while self._total_bytes > self.max_bytes:
+                self._total_bytes -= _decoded_bytes(self._entries.popitem(last=False)[1])
+
+
+cache = _ImageCache(max_bytes=64 << 20)
+_write_lock = threading.Lock()
+
+
+def open_image(media: Media, root: Path, limits: ImageLimits) -> ImageInput:
+    """Let a post's picture in, or say why not; it is decoded once here, so it is whole.
+
+    A `data:` URL, or an http(s) URL of an allowed host, is stored below `root/.fetched/` and read
+    from there the next time. Raises `PictureProblem`.
+    """
+    from gen_msa.media import images
+
+    if media.kind != "image":
+        hint = "give an image; sound, film and features are not shown to readers"
+        raise ImageError("unsupported", media.path, f"it is {media.kind}", hint)
+    if fetch.is_url(media.path):
+        resolved_path, data = _fetch_stored(media.path, root, limits)
+    else:
+        resolved_path = paths.resolve_inside(media.path, root)
+        data = paths.read_file(resolved_path, media.path, limits.max_bytes)
+    images.check_image(data, media.path, limits)
+    digest_hex = hashlib.sha256(data).hexdigest()
+    _decode_cached(data, digest_hex, media.path, limits.max_pixels)
+    return ImageInput(path=str(resolved_path), sha256=digest_hex, max_pixels=limits.max_pixels)
+
+
+def resize_cache(n_images: int, limits: ImageLimits) -> None:
+    """Have this process keep so many decoded pictures of this budget, at most a GiB of them.
+
+    Fewer than are looked at between `admit` and `load` would all be decoded twice.
+    """
+    cache.max_bytes = max(cache.max_bytes, min(n_images * limits.max_pixels * 4, _MAX_CACHE_BYTES))
+
+
+def load_image(image: ImageInput) -> "Image.Image":
+    """The pixels: RGB, upright, at most `max_pixels`; a copy of the caller's own.
+
+    Raises `PictureProblem("corrupt")` when the file is no longer the one that was admitted.
+    """
+    return _decode_admitted(image).image.copy()
+
+
+def conversion_notes(image: ImageInput) -> dict[str, str]:
+    """What was changed on the way to RGB, e.g. `{"frames": "animated: first of 12 frames"}`.
+
+    Keys: `frames`, `colour`, `alpha`, `rotation`. Raises as `load` does.
+    """
+    return dict(_decode_admitted(image).notes)
+
+
+def data_url(image: ImageInput) -> str:
+    """`load(picture)` as a `data:image/jpeg;base64,…` URL. Raises as `load` does."""
+    buffer = io.BytesIO()
+    _decode_admitted(image).image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _decode_admitted(image: ImageInput) -> "DecodedImage":
+    data = paths.read_file(Path(image.path), image.path, MAX_FILE_BYTES)
+    digest_hex = hashlib.sha256(data).hexdigest()
+    if digest_hex != image.sha256:
+        reason = "the file has changed since it was admitted"
+        raise ImageError("corrupt", image.path, reason, "leave it alone during a run")
+    return _decode_cached(data, digest_hex, image.path, image.max_pixels)
+
+
+def _decode_cached(data: bytes, digest_hex: str, path: str, max_pixels: int) -> "DecodedImage":
+    from gen_msa.media import images
+
+    decoded = cache.get((digest_hex, max_pixels))
+    if decoded is None:
+        decoded = images.decode_image(data, path, max_pixels)
+        cache.put((digest_hex, max_pixels), decoded)
+    return decoded
+
+
+def _fetch_stored(url: str, root: Path, limits: ImageLimits) -> tuple[Path, bytes]:
+    """The stored file of a URL and its bytes; fetched, judged and stored when not there yet."""
+    from gen_msa.media import images
+
+    fetch.check_url_allowed(
+        url, limits
+    )  # also when it lies stored: the list of hosts may have shrunk
+    url_hash = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    stored_path = paths.resolve_inside(f"{FETCH_FOLDER}/{url_hash}", root)
+    if stored_path.exists():
+        return stored_path, paths.read_file(stored_path, url, limits.max_bytes)
+    data = fetch.fetch(url, limits)
+    images.check_image(data, url, limits)  # an error page is not worth keeping
+    try:
+        with _write_lock, atomic_write(stored_path) as f:
+            f.write(data)
+    except OSError as e:
+        hint = "make the media root writable, or save the picture as a file"
+        raise ImageError("unreadable", url, f"it cannot be stored: {e}", hint) from None
+    return stored_path, data
+
+
+def _decoded_bytes(decoded: "DecodedImage") -> int:
+    return decoded.image.width * decoded.image.height * 4  # Pillow keeps RGB in four bytes

@@ -1,0 +1,299 @@
+"""Bytes to a small RGB picture: judged from the header, decoded whole, turned, shrunk.
+
+Knows nothing of files or networks. A truncated picture is corrupt, never half grey; what was
+changed on the way (first frame, CMYK, rotation, alpha) is noted. Most formats carry no checksum, so
+damage inside complete pixel data, such as a flipped bit in a JPEG, may pass unseen.
+
+    check(data, "a.jpg", limits); decoded = decode(data, "a.jpg", limits.max_pixels)
+"""
+
+import io
+import math
+import re
+import struct
+from dataclasses import dataclass
+
+from PIL import Image
+
+from gen_msa.media.errors import ErrorKind, ImageError, ImageLimits
+
+# What decoding a picture would cost beyond its width and height, read from its bytes alone.
+
+MAX_JPEG_SCANS = 100
+"""Of a JPEG. Encoders write about ten; libtiff sets the same limit for JPEG inside TIFF."""
+MAX_JPEG_SEGMENTS = 1_000
+"""Of a JPEG: tables, scans and notes; 1,000 of them hold up to 64 MB."""
+MAX_PNG_CHUNKS = 20_000
+"""Of a PNG."""
+MAX_PNG_TEXTS = 16
+"""Of a PNG, of kinds that may be packed; each is unpacked to as much as 1 MB."""
+_MAX_JPEG_FILL = 4_096
+"""Bytes of filling before a marker. Pillow goes over it, and over segments, one step at a time."""
+
+# 00 after FF is a byte of the picture, D0 to D7 stand inside a scan, and another FF is filling.
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_SCAN_MARKER, _END_MARKER = 0xDA, 0xD9
+_SKIPPABLE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
+"""Markers of segments. Behind others nothing is skipped, so that no scan is overlooked."""
+_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+_SHORT, _LONG = 3, 4
+
+
+def decompression_risk(data: bytes) -> str:
+    """Why a JPEG or PNG would take long out of all proportion; `""` for everything else."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg_risk(data)
+    return _png_risk(data) if data.startswith(b"\x89PNG") else ""
+
+
+def _jpeg_risk(data: bytes) -> str:
+    offset, scans = 2, 0
+    for _ in range(MAX_JPEG_SEGMENTS):
+        marker = _JPEG_MARKER.search(data, offset)
+        if marker is None:
+            return ""
+        if not scans and marker.start() - offset > _MAX_JPEG_FILL:
+            return f"its JPEG has over {_MAX_JPEG_FILL:,} bytes of filling before a marker"
+        offset, code = marker.end(), marker.group(1)[0]
+        if code == _END_MARKER:
+            return ""
+        scans += code == _SCAN_MARKER
+        if scans > MAX_JPEG_SCANS:
+            return f"its JPEG has over {MAX_JPEG_SCANS} scans"
+        if code in _SKIPPABLE_MARKERS:
+            offset += int.from_bytes(data[offset : offset + 2])
+    return f"its JPEG has over {MAX_JPEG_SEGMENTS:,} segments"
+
+
+def _png_risk(data: bytes) -> str:
+    offset, texts = 8, 0
+    for _ in range(MAX_PNG_CHUNKS):
+        length, kind = data[offset : offset + 4], data[offset + 4 : offset + 8]
+        if len(kind) < 4 or kind == b"IEND":
+            return ""
+        texts += kind in (b"zTXt", b"iTXt")
+        if texts > MAX_PNG_TEXTS:
+            return f"its PNG has over {MAX_PNG_TEXTS} packed texts"
+        offset += 12 + int.from_bytes(length)
+    return f"its PNG has over {MAX_PNG_CHUNKS:,} chunks"
+
+
+def tiff_tile_size(data: bytes) -> tuple[int, int]:
+    """The largest tile width and length that the first directory of a TIFF names; 0 if none.
+
+    Read from the bytes: of an entry that stands twice, Pillow tells the last and libtiff obeys the
+    first. Raises `ValueError` for a size that is neither a SHORT nor a LONG, as TIFF demands.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return 0, 0
+    is_big_tiff = data[2:4] in (b"+\0", b"\0+")
+    header_offset, count, step = (8, "Q", 20) if is_big_tiff else (4, "H", 12)
+    (first,) = struct.unpack_from(order + ("Q" if is_big_tiff else "I"), data, header_offset)
+    sizes = {_TILE_WIDTH_TAG: 0, _TILE_LENGTH_TAG: 0}
+    if first + 8 > len(data):
+        return 0, 0
+    (entries,) = struct.unpack_from(order + count, data, first)
+    first += struct.calcsize(count)
+    for entry_offset in range(first, min(first + entries * step, len(data) - step + 1), step):
+        tag, kind = struct.unpack_from(order + "HH", data, entry_offset)
+        if tag not in sizes:
+            continue
+        if kind not in (_SHORT, _LONG):
+            raise ValueError(f"its TIFF gives a tile's size as type {kind}")
+        value_format = order + ("H" if kind == _SHORT else "I")
+        (value,) = struct.unpack_from(value_format, data, entry_offset + (12 if is_big_tiff else 8))
+        sizes[tag] = max(sizes[tag], value)
+    return sizes[_TILE_WIDTH_TAG], sizes[_TILE_LENGTH_TAG]
+
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+
+_SUPPORTED_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|II\+\0|MM\0\+", re.S
+)
+_UNSUPPORTED_SIGNATURES = {
+    "HEIC or AVIF": re.compile(rb"....ftyp", re.S),
+    "SVG": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg", re.S | re.I),
+    "PDF": re.compile(rb"%PDF-"),
+    "Photoshop": re.compile(rb"8BPS"),
+    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "ICO": re.compile(rb"\0\0\x01\0"),
+}
+_EXIF_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 0x0112
+_BAND_PIXELS = 1 << 22
+"""Pixels that are converted at a time, so that a large source is never held twice."""
+_FRAME_COUNT_BYTES = {"TIFF": 256 << 10}
+_FRAME_COUNT_BYTES_DEFAULT = 4 << 20
+"""Bytes of a file whose frames are counted; counting walks the whole file, TIFF's again and again.
+"""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An RGB picture within its budget, and what was done to the file's own pixels."""
+
+    image: Image.Image
+    notes: dict[str, str]
+
+
+def check_image(data: bytes, path: str, limits: ImageLimits) -> int:
+    """Judge size, shape and what decoding would cost; returns its pixels, none of them decoded.
+
+    Raises `PictureProblem`: not_a_picture, corrupt, unsupported, too_large, too_small.
+    """
+    if reason := decompression_risk(data):
+        raise _image_error("too_large", path, reason, "save it again as a JPEG or PNG")
+    with _open(data, path) as image:
+        width, height = image.size
+    short, long = sorted((width, height))
+    _check_area(data, path, (width, height), limits.max_source_pixels)
+    size = f"{width} x {height} pixels"
+    if short < limits.min_side:
+        reason = f"{size} has a side under {limits.min_side}"
+        raise _image_error("too_small", path, reason, "use a larger picture")
+    if long > limits.max_ratio * short:
+        reason = f"{size} is more than {limits.max_ratio:g} times as long as it is wide"
+        raise _image_error("too_small", path, reason, "crop it, or raise max_ratio")
+    return width * height
+
+
+def _check_area(data: bytes, path: str, size: tuple[int, int], max_pixels: int) -> None:
+    try:
+        tile_size = tiff_tile_size(data)
+    except ValueError as e:
+        raise _corrupt_error(path, str(e)) from None
+    for (w, h), unit in ((size, "pixels"), (tile_size, "pixels in a tile")):
+        if w * h > max_pixels:
+            reason = f"{w} x {h} {unit} is over the limit of {max_pixels}"
+            raise _image_error("too_large", path, reason, "shrink it, or raise max_source_pixels")
+
+
+def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
+    """Decode bytes that `check` has passed: first frame, upright, RGB, at most `max_pixels`.
+
+    Raises `PictureProblem("corrupt")` for pixels that cannot be read to the end.
+    """
+    with _open(data, path) as image:
+        mode = image.mode
+        if mode in ("F", "I", "LAB", "HSV"):
+            raise _image_error(
+                "unsupported", path, f"its pixels are {mode}", "save it as 8-bit RGB"
+            )
+        try:
+            notes = _conversion_notes(image, len(data))
+            transpose = _EXIF_TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
+            resized = _downscale(image, fit_size(*image.size, max_pixels), notes)
+        # Pillow's decoders raise whatever the broken bytes lead them to; all of it means one thing.
+        except Exception as e:
+            raise _corrupt_error(path, f"{type(e).__name__}: {e}") from e
+    if transpose is not None:
+        notes["rotation"] = "exif rotated"
+        resized = resized.transpose(transpose)
+    return DecodedImage(resized, notes)
+
+
+def fit_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+    """The largest size of the same shape that fits `max_pixels`; never larger than it was."""
+    if width * height <= max_pixels:
+        return width, height
+    scale = math.sqrt(max_pixels / (width * height))
+    fit_width, fit_height = max(1, int(width * scale)), max(1, int(height * scale))
+    return (
+        (min(fit_width, max_pixels), 1)
+        if fit_height == 1
+        else (fit_width, min(fit_height, max_pixels // fit_width))
+    )
+
+
+def _open(data: bytes, path: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise _image_error("too_large", path, str(e), "shrink it") from None
+    except Exception as e:  # an unknown or broken header, in any of six formats
+        raise _open_error(data, path, e) from e
+
+
+def _open_error(data: bytes, path: str, error: Exception) -> ImageError:
+    head = data[:512]
+    if not data:
+        return _corrupt_error(path, "the file is empty")
+    if _SUPPORTED_SIGNATURES.match(head):
+        return _corrupt_error(path, f"its header is broken ({type(error).__name__})")
+    for name, signature in _UNSUPPORTED_SIGNATURES.items():
+        if signature.match(head):
+            return _image_error("unsupported", path, f"it is {name}", "save it as JPEG or PNG")
+    is_markup = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    reason = "it is a web page or XML" if is_markup else "no picture format begins like this"
+    return _image_error(
+        "not_a_picture", path, reason, f"download it again; read: {', '.join(FORMATS)}"
+    )
+
+
+def _conversion_notes(image: Image.Image, size: int) -> dict[str, str]:
+    notes = {}
+    if getattr(image, "is_animated", False):
+        can_count = size < _FRAME_COUNT_BYTES.get(image.format or "", _FRAME_COUNT_BYTES_DEFAULT)
+        count = f"of {getattr(image, 'n_frames', 1)} frames" if can_count else "frame"
+        notes["frames"] = f"animated: first {count}"
+    if image.mode == "CMYK":
+        notes["colour"] = "cmyk converted"
+    if image.mode.startswith("I;16"):
+        notes["colour"] = "16 bits scaled to 8"
+    return notes
+
+
+def _downscale(image: Image.Image, size: tuple[int, int], notes: dict[str, str]) -> Image.Image:
+    """The picture as RGB at `size`; a JPEG is already shrunk while it is decoded."""
+    image.draft(None, (size[0] * 2, size[1] * 2))
+    image.load()
+    factor = max(1, min(image.width // (size[0] * 2), image.height // (size[1] * 2)))
+    resized = _by_bands(image, factor, notes) if factor > 1 else _to_rgb(image, notes)
+    return resized if resized.size == size else resized.resize(size, Image.Resampling.BICUBIC)
+
+
+def _by_bands(image: Image.Image, factor: int, notes: dict[str, str]) -> Image.Image:
+    """Average `factor` x `factor` pixels into one, a band of rows at a time."""
+    width, height = image.size
+    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = max(1, _BAND_PIXELS // width // factor) * factor
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        reduced.paste(_to_rgb(band, notes).reduce(factor), (0, top // factor))
+    return reduced
+
+
+def _to_rgb(image: Image.Image, notes: dict[str, str]) -> Image.Image:
+    if image.mode.startswith("I;16"):  # a plain convert would clip every value over 255 to white
+        image = image.convert("I").point(lambda v: v * (1 / 256) + 0).convert("L")
+        image.info.pop("transparency", None)  # a 16-bit key colour means nothing in 8 bits
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            notes["alpha"] = "alpha on white"
+            white = Image.new("RGB", rgba.size, "white")
+            white.paste(rgba, mask=alpha)
+            return white
+        return rgba.convert("RGB")
+    return image.convert("RGB")
+
+
+def _image_error(kind: ErrorKind, path: str, reason: str, hint: str) -> ImageError:
+    return ImageError(kind, path, reason, hint)
+
+
+def _corrupt_error(path: str, reason: str) -> ImageError:
+    hint = "download or export the picture again"
+    return ImageError("corrupt", path, f"the picture is broken: {reason}", hint)

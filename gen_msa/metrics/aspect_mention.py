@@ -1,0 +1,89 @@
+"""Whether an explanation names its aspect, and whether it speaks of another one in its place.
+
+An aspect is named where its term stands as whole words after NFC and casefold, and not within the
+longer name of another aspect of the post. An explanation credits a rival when the first aspect it
+names in its own words, outside quotation marks, is another one of the post: it then speaks of the
+rival alone, or of the rival first. Knows nothing of whether what is said is true; a paraphrase of
+the aspect ("the handset") is not seen.
+
+    metrics["naming"]().rows(pairs)
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gen_msa.metrics._pairs import Pair
+from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
+from gen_msa.metrics.text.explanations import (
+    aspect_terms,
+    nan_divide,
+    reject_options,
+    statistics_matrix,
+    truncated_explanation,
+    without_quotes,
+)
+from gen_msa.spans import SearchableText
+
+if TYPE_CHECKING:
+    from gen_msa.metrics.base import Array
+
+
+@metrics.register
+class AspectMention:
+    """Aspects named and rivals credited, of explanations about an aspect."""
+
+    specs: tuple[MetricSpec, ...] = (
+        MetricSpec("named", "explanations about an aspect that name it, as whole words"),
+        MetricSpec(
+            "rival",
+            "explanations of posts with several aspects in which the first aspect named outside"
+            " quotation marks is another one",
+            better="low",
+        ),
+    )
+    signature = "whole words after NFC and casefold; longest name first"
+
+    def __init__(self, **options: Any) -> None:
+        reject_options("naming", options)
+
+    def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
+        """Columns: explains an aspect, names it, has rivals, credits one."""
+        rows = [_row_statistics(p) for p in pairs]
+        if not any(r[0] for r in rows):
+            raise UndefinedMetric("no row has an explanation about an aspect")
+        return statistics_matrix(rows)
+
+    def compute(self, sums: "Array") -> "dict[str, Array]":
+        """`named` over explanations, `rival` over those of posts with several aspects."""
+        return {
+            "named": nan_divide(sums[..., 1], sums[..., 0]),
+            "rival": nan_divide(sums[..., 3], sums[..., 2]),
+        }
+
+
+def _row_statistics(pair: Pair) -> tuple[float, ...]:
+    aspect_term, other_terms = aspect_terms(pair)
+    if not aspect_term or not pair.explanation:
+        return (0, 0, 0, 0)
+    names = {aspect_term, *other_terms}
+    is_named = aspect_term in (
+        term for _, _, term in _find_mentions(truncated_explanation(pair), names)
+    )
+    if not other_terms:
+        return (1, is_named, 0, 0)
+    first_mention = next(
+        iter(_find_mentions(without_quotes(truncated_explanation(pair), names), names)), None
+    )
+    return (1, is_named, 1, first_mention is not None and first_mention[2] != aspect_term)
+
+
+def _find_mentions(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Start, end and name of every aspect that `text` names, in order; none within another."""
+    spans = SearchableText(text)
+    mentions = [(*span, name) for name in names for span in spans.find_whole_words(name)]
+    mentions.sort(key=lambda m: (m[0], -m[1]))
+    outermost: list[tuple[int, int, str]] = []
+    for mention in mentions:
+        if not outermost or mention[1] > outermost[-1][1]:
+            outermost.append(mention)
+    return outermost

@@ -1,0 +1,210 @@
+"""Which words of a post carry a student's answer, found by taking them away.
+
+A word counts by what the chosen class's probability loses without it (occlusion: Zeiler and Fergus
+2014; erasure of words: Li, Monroe and Jurafsky 2016). One word's loss says little where others say
+the same, so the strongest words are also taken away together; kept are the fewest of them that
+cost nearly as much as all. What is not words (a picture, a context) is taken away whole. The words
+of the aspect itself stay: without them there is no question. Knows nothing of models: `ask` gives
+probabilities of rows.
+
+    found = carriers(rows, said, ask)[0]
+    [rows[0].text[a:b] for a, b in found.words]          # ["great"]
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from gen_msa.models.base import AspectExample
+from gen_msa.spans import SearchableText
+
+Span = tuple[int, int]
+PredictFn = Callable[[Sequence[AspectExample]], Sequence[Sequence[float]]]
+"""Rows -> the probability of each class."""
+
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_COMBINING_MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff"
+_LETTERS = rf"(?:[^\W{_UNSPACED}]|[{_COMBINING_MARKS}])+"
+_WORD = re.compile(
+    rf"{_LETTERS}(?:['’-]{_LETTERS})*|[{_UNSPACED}]|[\u2600-\u27bf\U0001f000-\U0001faff]"
+    r"|(?<!\w)(?:[:;=]['-]?[()DPp|*/]+|<3+)(?!\w)"
+)
+"""A word with its apostrophes and hyphens, one character of a script without blanks, an emoji or a
+face made of signs."""
+_MAX_WORD_CHARS = 60
+"""Characters. What is longer is a key or an address, and no reason."""
+
+
+@dataclass(frozen=True)
+class OcclusionLimits:
+    """How much is asked, and what is too little to be named."""
+
+    min_drop: float = 0.1
+    """Probability that must be lost."""
+    max_words: int = 4
+    """Words that are named at most."""
+    sufficient_share: float = 0.8
+    """Share of the largest loss at which fewer words are enough."""
+    search_words: int = 48
+    """Texts of more words are first searched by stretches, of which the strongest half is kept.
+
+    At least 8.
+    """
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What carries one answer."""
+
+    spans: tuple[Span, ...] = ()
+    """Places in the text, the strongest first; none where taking words away changes little."""
+    drop: float = 0.0
+    """Probability of the chosen class that is lost without those words."""
+    part_drops: dict[str, float] = field(default_factory=dict)
+    """Modality, or `context`, -> what is lost without it; only where that is `Limits.least`."""
+
+
+def attribute(
+    rows: Sequence[AspectExample],
+    probs: Sequence[Sequence[float]],
+    predict: PredictFn,
+    limits: OcclusionLimits = OcclusionLimits(),
+) -> list[Attribution]:
+    """For each row what carries the class that is likeliest in `said`, its probabilities.
+
+    Asks about all rows together, two or three times for texts of up to `limits.words` words: at
+    most that many rows and a few more for each. A row whose probabilities are not finite has none.
+    """
+    occluder = _Occluder(rows, probs, predict)
+    spans = [candidate_spans(r) if occluder.is_finite[i] else [] for i, r in enumerate(rows)]
+    spans = _narrow_spans(occluder, spans, limits.search_words)
+    singles = [(i, (span,)) for i, candidates in enumerate(spans) for span in candidates]
+    removals = [
+        (i, name)
+        for i, r in enumerate(rows)
+        if occluder.is_finite[i]
+        for name in _removable_parts(r)
+    ]
+    drops = occluder.drops([*singles, *removals])
+    ranked: list[list[tuple[float, Span]]] = [[] for _ in rows]
+    for (i, (word_span,)), drop in zip(singles, drops, strict=False):
+        if drop > 0:
+            ranked[i].append((drop, word_span))
+    part_drops: list[dict[str, float]] = [{} for _ in rows]
+    for (i, name), drop in zip(removals, drops[len(singles) :], strict=True):
+        if drop >= limits.min_drop:
+            part_drops[i][name] = drop
+    strongest = [
+        sorted(candidates, key=lambda x: (-x[0], x[1]))[: limits.max_words] for candidates in ranked
+    ]
+    smallest = _smallest_span_sets(occluder, strongest, limits)
+    return [Attribution(*best, part_drops=o) for best, o in zip(smallest, part_drops, strict=True)]
+
+
+def candidate_spans(row: AspectExample) -> list[Span]:
+    """Places of the words that may carry an answer: none of the aspect's, no monsters."""
+    spans = SearchableText(row.text)
+    aspect_spans = list(spans.find_whole_words(row.aspect.term)) if row.aspect.term else []
+    if row.aspect.start is not None and row.aspect.end is not None and row.aspect.term:
+        aspect_spans.append((row.aspect.start, row.aspect.end))
+    matches = (m.span() for m in _WORD.finditer(row.text) if len(m[0]) <= _MAX_WORD_CHARS)
+    return [
+        word
+        for word in matches
+        if not any(word[0] < end and begin < word[1] for begin, end in aspect_spans)
+    ]
+
+
+def remove_spans(row: AspectExample, spans: Sequence[Span]) -> AspectExample:
+    """The row with stretches of its text taken out, and its aspect where it then stands."""
+    removed = sorted(spans)
+    pieces, last, shift = [], 0, 0
+    start = row.aspect.start
+    for begin, end in removed:
+        # One of the two blanks that would meet goes too.
+        if row.text[end : end + 1].isspace() and (begin == 0 or row.text[begin - 1].isspace()):
+            end += 1
+        pieces.append(row.text[last:begin])
+        last = end
+        shift += (end - begin) if start is not None and begin < start else 0
+    moved = row.aspect if start is None else row.aspect.model_copy(update={"start": start - shift})
+    return replace(row, text="".join([*pieces, row.text[last:]]), aspect=moved)
+
+
+class _Occluder:
+    """Rows, what was said of them, and a way to ask what is said without some of what they hold."""
+
+    def __init__(
+        self, rows: Sequence[AspectExample], probs: Sequence[Sequence[float]], predict: PredictFn
+    ) -> None:
+        self._rows, self._predict = rows, predict
+        self.is_finite = [all(map(math.isfinite, row_probs)) for row_probs in probs]
+        self._class = [max(range(len(s)), key=s.__getitem__) for s in probs]
+        self._class_prob = [max(s) for s in probs]
+
+    def drops(self, removals: "Sequence[tuple[int, tuple[Span, ...] | str]]") -> list[float]:
+        """What row `i`'s class loses without some words, or without a modality; 0 where NaN."""
+        if not removals:
+            return []
+        new_probs = self._predict([_occlude(self._rows[i], removal) for i, removal in removals])
+        losses = [
+            self._class_prob[i] - row_probs[self._class[i]]
+            for (i, _), row_probs in zip(removals, new_probs, strict=True)
+        ]
+        return [d if math.isfinite(d) else 0.0 for d in losses]
+
+
+def _occlude(row: AspectExample, removal: "tuple[Span, ...] | str") -> AspectExample:
+    if not isinstance(removal, str):
+        return remove_spans(row, removal)
+    if removal == "context":
+        return replace(row, context="")
+    return replace(row, inputs={k: v for k, v in row.inputs.items() if k != removal})
+
+
+def _removable_parts(row: AspectExample) -> list[str]:
+    return [*sorted(row.inputs), *["context"] * bool(row.context.strip())]
+
+
+def _narrow_spans(occluder: _Occluder, spans: list[list[Span]], limit: int) -> list[list[Span]]:
+    """Of a text with more than `most` words the words of its strongest stretches, in their order.
+
+    Each round asks about at most `most` stretches of a text and keeps half of them.
+    """
+    while too_long := [i for i, ranked in enumerate(spans) if len(ranked) > limit]:
+        removals: list[tuple[int, tuple[Span, ...]]] = []
+        for i in too_long:
+            size = max(4, math.ceil(len(spans[i]) / limit))
+            runs = [spans[i][start : start + size] for start in range(0, len(spans[i]), size)]
+            removals += [(i, tuple(run)) for run in runs]
+        drops_by_row: dict[int, list[tuple[float, tuple[Span, ...]]]] = {i: [] for i in too_long}
+        for (i, run), drop in zip(removals, occluder.drops(removals), strict=True):
+            drops_by_row[i].append((drop, run))
+        for i, ranked in drops_by_row.items():
+            strongest = sorted(ranked, key=lambda x: (-x[0], x[1]))[: len(ranked) // 2]
+            spans[i] = sorted(span for _, run in strongest for span in run)
+    return spans
+
+
+def _smallest_span_sets(
+    occluder: _Occluder, strongest: list[list[tuple[float, Span]]], limits: OcclusionLimits
+) -> list[tuple[tuple[Span, ...], float]]:
+    """For each row the fewest of its strongest words that cost nearly what all of them cost."""
+    removals = [
+        (i, tuple(span for _, span in ranked[:k]))
+        for i, ranked in enumerate(strongest)
+        for k in range(2, len(ranked) + 1)
+    ]
+    losses = [[drop for drop, _ in ranked[:1]] for ranked in strongest]
+    for (i, _), drop in zip(removals, occluder.drops(removals), strict=True):
+        losses[i].append(drop)
+    smallest: list[tuple[tuple[Span, ...], float]] = []
+    for ranked, drops in zip(strongest, losses, strict=True):
+        best = max(drops, default=0.0)
+        if best < limits.min_drop:
+            smallest.append(((), 0.0))
+            continue
+        k = next(k for k, drop in enumerate(drops) if drop >= limits.sufficient_share * best)
+        smallest.append((tuple(span for _, span in ranked[: k + 1]), drops[k]))
+    return smallest

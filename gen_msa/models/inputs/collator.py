@@ -1,0 +1,183 @@
+"""Rows made into a batch of tensors: the arrays of `arrays`, and what is to be learned of them.
+
+Knows nothing of students. torch is loaded when the first batch is made.
+
+    collate = Words(Path("tokenizer.json").read_text(), max_length=128)
+    collate([Row("1/0", "The soup was good", Aspect(term="soup", start=4))]).x["text"]
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
+from tokenizers import Encoding, Tokenizer
+
+from gen_msa.errors import UserError
+from gen_msa.models.base import CLASSES, AspectExample, Batch
+
+# Rows as arrays of token numbers and features, made without torch: what an exported graph is fed.
+
+LABEL_MASK = "…"
+"""What stands for a label's word that is hidden."""
+_LABEL_WORDS = re.compile(
+    r"(?<!\w)(?:non-?)?(?:positiv\w*|negativ\w*|neutral\w*|pos|neg|neu)(?!\w)", re.IGNORECASE
+)
+
+Array = numpy.ndarray[Any, Any]
+
+
+class BatchArrays(NamedTuple):
+    """As `Batch`: modality -> array."""
+
+    inputs: dict[str, Array]
+    """(rows, steps) int64 of token numbers, or (rows, steps, width) float32 of features."""
+    mask: dict[str, Array]
+    """(rows, steps), True where a step is real; `aspect` marks the aspect's steps of `text`."""
+    present: dict[str, Array]
+    """(rows,), False where the post has no such thing."""
+
+
+class ArrayCollator:
+    """Arranges rows. Two of the same tokenizer and options make the same arrays."""
+
+    def __init__(
+        self,
+        tokenizer: str,
+        *,
+        max_length: int = 128,
+        mask_labels: bool = False,
+        widths: Mapping[str, int] = MappingProxyType({}),
+        append_context: bool = False,
+    ) -> None:
+        """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
+
+        `mask_labels` hides the words positive, negative and neutral, in all their forms, before a
+        student sees the text. `widths`: the other modalities of a batch and their width; `context`
+        is tokens, as text is. `joined`: a context is read at the end of the text. Raises
+        `UserError` for text that is no tokenizer.
+        """
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer)
+        except Exception as e:  # the library raises nothing narrower
+            raise UserError(f"tokenizer.json cannot be read: {e}") from None
+        self.tokenizer_json = tokenizer
+        self.max_length = max_length
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._tokenizer.encode_special_tokens = True
+        self.mask_labels = mask_labels
+        self.widths = dict(widths)
+        self.append_context = append_context
+
+    def collate(self, rows: Sequence[AspectExample]) -> BatchArrays:
+        """The rows in their order. Raises `UserError` for features of another width."""
+        encoded = [self._encode(r) for r in rows]
+        inputs: dict[str, Array] = {}
+        mask: dict[str, Array] = {}
+        present: dict[str, Array] = {}
+        inputs["text"], mask["text"] = _token_arrays(encoded)
+        mask["aspect"] = numpy.zeros_like(mask["text"])
+        for i, e in enumerate(encoded):
+            mask["aspect"][i, : len(e.ids)] = [s == 1 for s in e.sequence_ids]
+        present["text"] = numpy.array([bool(r.text.strip()) for r in rows])
+        for name, width in self.widths.items():
+            if name == "context":
+                inputs[name], mask[name] = _token_arrays(
+                    [self._tokenizer.encode(r.context) for r in rows]
+                )
+                present[name] = numpy.array([bool(r.context.strip()) for r in rows])
+            else:
+                inputs[name], mask[name] = _feature_arrays(rows, name, width)
+                present[name] = numpy.asarray(mask[name].any(1))
+        return BatchArrays(inputs, mask, present)
+
+    def visible_text(self, text: str) -> str:
+        """The text as the student is shown it."""
+        return _LABEL_WORDS.sub(LABEL_MASK, text) if self.mask_labels else text
+
+    def length(self, row: AspectExample) -> int:
+        """Tokens of a row, cut ones not counted."""
+        return len(self._encode(row).ids)
+
+    def is_truncated(self, row: AspectExample) -> bool:
+        """Whether the row's text is too long to be seen whole."""
+        return bool(self._encode(row).overflowing)
+
+    def _encode(self, row: AspectExample) -> Encoding:
+        text = f"{row.text}\n{row.context}" if self.append_context and row.context else row.text
+        return self._tokenizer.encode(self.visible_text(text), row.aspect.term)
+
+
+def _token_arrays(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
+    """(rows, steps) of token numbers, and where they are real."""
+    longest = max(len(e.ids) for e in encoded)
+    ids = numpy.zeros((len(encoded), longest), numpy.int64)
+    mask = numpy.zeros((len(encoded), longest), bool)
+    for i, e in enumerate(encoded):
+        ids[i, : len(e.ids)] = e.ids
+        mask[i, : len(e.ids)] = True
+    return ids, mask
+
+
+def _feature_arrays(rows: Sequence[AspectExample], name: str, width: int) -> tuple[Array, Array]:
+    """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
+    tensors = [r.inputs.get(name) for r in rows]
+    longest = max([1, *(len(f) for f in tensors if f is not None)])
+    padded = numpy.zeros((len(rows), longest, width), numpy.float32)
+    mask = numpy.zeros((len(rows), longest), bool)
+    for i, (row, features) in enumerate(zip(rows, tensors, strict=True)):
+        if features is None:
+            continue
+        if features.ndim != 2 or features.shape[1] != width:
+            shape = " x ".join(map(str, features.shape))
+            raise UserError(f"{row.id}: {name} is {shape}, not steps x {width}")
+        padded[i, : len(features)] = numpy.asarray(features)
+        mask[i, : len(features)] = True
+    return padded, mask
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Collator(ArrayCollator):
+    """Collates rows. Two of the same tokenizer and options make the same batches."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different tokens."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, rows: Sequence[AspectExample]) -> Batch:
+        """The rows in their order. Raises `UserError` for features of another width."""
+        import torch
+
+        arrays = self.collate(rows)
+        return Batch(
+            ids=tuple(r.id for r in rows),
+            inputs={k: torch.from_numpy(v) for k, v in arrays.inputs.items()},
+            mask={k: torch.from_numpy(v) for k, v in arrays.mask.items()},
+            present={k: torch.from_numpy(v) for k, v in arrays.present.items()},
+            target=_targets(rows),
+            texts=tuple(self.visible_text(r.text) for r in rows),
+            teacher_probs=_teacher_probs(rows),
+            weight=torch.tensor([r.weight for r in rows]),
+        )
+
+
+def _targets(rows: Sequence[AspectExample]) -> "Tensor | None":
+    import torch
+
+    if all(r.target is None for r in rows):
+        return None
+    return torch.tensor([-1 if r.target is None else CLASSES.index(r.target) for r in rows])
+
+
+def _teacher_probs(rows: Sequence[AspectExample]) -> "Tensor | None":
+    import torch
+
+    if not any(r.teacher_probs for r in rows):
+        return None
+    return torch.tensor([r.teacher_probs or (0.0,) * len(CLASSES) for r in rows])

@@ -1,0 +1,91 @@
+"""MMSLF's teacher: a context in words steers where the text looks in audio and video.
+
+    context ─► MiniLM ─► learned tokens, one a place of the text, + all ─► kept ─► P
+    D = Q K' / sqrt(h), E = (P W) V' / sqrt(h), map = softmax(D * E), in every layer of the aligners
+
+Zhang H., Zhang Y., Ying C., Tang X., Yu T., "MLLM-guided multimodal sentiment learning" (NeurIPS
+2025). It is trained on labels and only ever teaches: `mmslf` is what is used. A row without a
+context looks by itself (E = 1). The context must not know the answer: one that was written with the
+label in sight differs between training and use, as in the paper's own release.
+
+It differs from the paper as `mmslf` does, and: one encoder reads text and context; the context is
+cut where the text is (`max_length`); of a text that is partly hidden in training, the first token
+and the aspect are kept.
+
+    students["mmslf_teacher"](Sizes(width={"text": V, "audio": 73, "video": 100, "context": V}))
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gen_msa.models.base import Batch, InputDims, Output, models
+from gen_msa.models.layers.attention import ConditionalAttention, LearnedTokenPooling
+from gen_msa.models.mmslf import MmslfBackbone, MmslfTeacherConfig
+
+
+@models.register
+class MmslfTeacher(MmslfBackbone):
+    """As the student, and steered. Each row is read alone."""
+
+    modalities = ("text", "audio", "video", "context")
+
+    def __init__(self, input_dims: InputDims, **config: Any) -> None:
+        """New weights, drawn from torch's random state; `numbers` are those of `TeacherNumbers`."""
+        n = MmslfTeacherConfig(**config)
+        super().__init__(input_dims, n, ConditionalAttention)
+        self._teacher_config = n
+        self.context_proj = nn.Linear(n.width, n.dim)
+        self.context_pooling = LearnedTokenPooling(
+            n.steps,
+            n.dim,
+            layers=n.context_layers,
+            heads=n.context_heads,
+            ffn_dim=n.ffn_dim,
+            dropout=n.fusion_dropout,
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits; features as the student's, so that they can be held against each other."""
+        batch = self._random_mask(batch) if self.training else batch
+        encoded = self._encode_text(batch)
+        x, conditional = encoded.hidden_states, self._teacher_config.attn_target == "conditional"
+        context = (self._context(batch)[:, : x.shape[1]], batch.present["context"])
+        attended = {
+            m: self.cross_modal_encoders[m](x, *self._project_source(batch, m), *context)
+            for m in self.cross_modal_encoders
+        }
+        maps = {m: s.used if conditional else s.plain for m, s in attended.items()}
+        return self._fuse(batch, encoded.text, attended, maps)
+
+    def _context(self, batch: Batch) -> Tensor:
+        """P: (rows, `steps`, d), one place of it for each place of a text."""
+        mask = batch.mask["context"]
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and not self._teacher_config.frozen_text
+        ):
+            encoded = self.encoder(input_ids=batch.inputs["context"], attention_mask=mask.long())
+        return torch.as_tensor(
+            self.context_pooling(self.context_proj(encoded.last_hidden_state), mask)
+        )
+
+    def _random_mask(self, batch: Batch) -> Batch:
+        """Of each row a drawn share of words and of numbers is hidden, each by itself."""
+        min_keep = self._teacher_config.min_keep
+        if min_keep >= 1:
+            return batch
+        inputs = dict(batch.inputs)
+        keep_share = min_keep + (1 - min_keep) * torch.rand(
+            len(batch.ids), device=inputs["text"].device
+        )
+        for name in self.cross_modal_encoders:
+            inputs[name] = inputs[name] * (
+                torch.rand_like(inputs[name]) < keep_share[:, None, None]
+            )
+        hide = torch.rand(inputs["text"].shape, device=keep_share.device) >= keep_share[:, None]
+        hide &= batch.mask["text"] & ~batch.mask["aspect"]
+        hide[:, 0] = False
+        inputs["text"] = inputs["text"].masked_fill(hide, self._teacher_config.unk_token_id)
+        return replace(batch, x=inputs)

@@ -1,0 +1,85 @@
+"""A baseline: the most frequent gold polarity of a source, whatever the post says.
+
+`majority:SOURCE` counts the gold opinions of `DATASET:SPLIT` or of a file once, when it is made.
+Its probabilities are the shares of the classes; the earlier label wins a tie (negative, neutral,
+positive). It explains nothing. A test split is refused: its shares are what a test must not give
+away. Knows nothing of posts.
+
+    gen-msa explain posts.jsonl --reader majority:twitter2015:train
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from gen_msa.data import open_examples
+from gen_msa.data.splits import is_test_split
+from gen_msa.errors import UserError
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.prompted.build_requests import AspectSelection, select_aspects
+from gen_msa.types import Example, Opinion, Polarity, Post
+
+
+class MajorityPredictor:
+    """Says one label of every aspect."""
+
+    def __init__(
+        self, counts: Mapping[Polarity, int], settings: PredictorSettings, source_description: str
+    ) -> None:
+        """`counts`: gold opinions of each class, at least one of any; `about`: whose they are."""
+        total = sum(counts.values())
+        self._settings = settings
+        self._probs = {p: counts.get(p, 0) / total for p in Polarity}
+        self._label = max(Polarity, key=lambda p: self._probs[p])  # the first of equals
+        self._provenance = {"majority_of": source_description}
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """The same polarity and probabilities for every aspect asked about."""
+        return [self._prediction(selection) for selection in select_aspects(posts, self._settings)]
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """Nothing: nothing is asked."""
+        return []
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """What it says, of whose labels, and where aspects come from."""
+        probs: dict[str, JsonValue] = {str(p): prob for p, prob in self._probs.items()}
+        return {"probs": probs, "aspects": self._settings.aspects, **self._provenance}
+
+    def _prediction(self, selection: AspectSelection) -> Prediction:
+        provenance = {**self._provenance, "aspect_source": selection.source}
+        opinion = Opinion(
+            annotator=self._settings.model,
+            polarity=self._label,
+            probs=dict(self._probs),
+            provenance=provenance,
+        )
+        return Prediction(
+            tuple(opinion.model_copy(update={"aspect": a}) for a in selection.aspects)
+        )
+
+
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
+    """The majority reader of the source `target`; reads it whole, once."""
+    if not target:
+        hint = "write majority:SOURCE, e.g. majority:twitter2015:train"
+        raise UserError("majority needs labels to count", hint=hint)
+    if is_test_split(target):
+        raise UserError(
+            f"majority:{target}: the labels of a test split are not to be counted",
+            hint="count those of its train split",
+        )
+    counts: Counter[Polarity] = Counter()
+    n_rejected = 0
+    for row in open_examples(target).rows():
+        if isinstance(row, Example):
+            counts.update(o.polarity for o in row.opinions_by("gold") if o.polarity)
+        else:
+            n_rejected += 1
+    if not counts:
+        raise UserError(f"{target} has no opinion by gold to count")
+    rejected_note = f", {n_rejected:,} rows could not be read" if n_rejected else ""
+    return MajorityPredictor(counts, settings, f"{target} (n={counts.total():,}{rejected_note})")

@@ -1,0 +1,94 @@
+"""The sentiment and the reason that MiniGPT-4 once gave for Twitter-2015/2017, repeated.
+
+`minigpt4:twitter2015:dev` reads the rationales of one split (`GEN_MSA_DATA`). The label is what the
+rationale says after `Sentiment:`, or the only label it names; one that says none, or two, is
+`unparsed`. Its gold label is never looked at. The reason is kept whole, without that line and
+without the translation that follows some; `raw` has all. An aspect that the record is silent about
+is `empty`. A recorded reader tunes nothing, so a test split may be repeated. Knows nothing of
+models.
+
+    gen-msa explain twitter2015:dev --reader minigpt4:twitter2015:dev
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from gen_msa import manifest
+from gen_msa.data.minigpt4 import (
+    RATIONALE_PREFIX,
+    RationaleKey,
+    find_rationale,
+    load_rationales,
+    rationale_folder,
+    stated_label,
+    strip_translation,
+)
+from gen_msa.errors import UserError
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post, Status
+
+
+class MiniGpt4Predictor:
+    """Rationales looked up by text, target and picture."""
+
+    def __init__(
+        self, recorded_rationales: Mapping[RationaleKey, str], name: str, digest: str
+    ) -> None:
+        """`table`: what was recorded; `name`: the reader's; `digest`: sha256 of the file."""
+        self._rationales = recorded_rationales
+        self._name = name
+        self._digest = digest
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """An opinion for each aspect of each post, or for the post as a whole, which is empty."""
+        return [
+            Prediction(tuple(self._opinion(p, a) for a in p.aspects or (OVERALL_ASPECT,)))
+            for p in posts
+        ]
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """Nothing: a file is asked nothing."""
+        return []
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """The file's sha256 and the reader's name."""
+        return {"file": self._digest, "name": self._name}
+
+    def _opinion(self, post: Post, aspect: Aspect) -> Opinion:
+        recorded = find_rationale(self._rationales, post, aspect)
+        empty = Opinion(annotator=self._name, aspect=aspect, status=Status.EMPTY)
+        if recorded is None:
+            provenance = {"recorded": "no rationale for this text, target and picture"}
+            return empty.model_copy(update={"how": provenance})
+        if not recorded.strip():
+            return empty.model_copy(update={"raw": recorded})
+        polarity = stated_label(recorded)
+        return Opinion(
+            annotator=self._name,
+            aspect=aspect,
+            polarity=polarity,
+            explanation=RATIONALE_PREFIX.sub(
+                "", strip_translation(recorded).strip(), count=1
+            ).strip()
+            or None,
+            raw=recorded,
+            status=Status.OK if polarity else Status.UNPARSED,
+        )
+
+
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
+    """The rationales of `CORPUS:SPLIT`."""
+    name, _, split = target.partition(":")
+    folder = rationale_folder(name)
+    available_splits = sorted(p.stem for p in folder.glob("*.json"))
+    if not re.fullmatch(r"\w+", split) or split not in available_splits:
+        hint = (
+            ", ".join(f"minigpt4:{name}:{s}" for s in available_splits) or "look into GEN_MSA_DATA"
+        )
+        raise UserError(f"no rationales of the split {split!r} of {name}", hint=hint)
+    digest = manifest.sha256(folder / f"{split}.json")
+    return MiniGpt4Predictor(load_rationales(folder, [split]), settings.model, digest)

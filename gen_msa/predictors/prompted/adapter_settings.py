@@ -1,0 +1,140 @@
+"""Asks as training asked: settings that a fine-tuned model brings along, and what contradicts them.
+
+A model tuned on one prompt, cue form and picture budget answers worse, without a word, when asked
+in another way. So its own settings are used where the user gave none, and another prompt, cue or
+budget is refused unless `adapter_settings=override`. Knows nothing of models or folders.
+
+    settings = as_trained(settings, backend.trained)
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import JsonValue
+
+from gen_msa import prompting
+from gen_msa.errors import UserError
+from gen_msa.media import ImageLimits
+from gen_msa.predictors.base import PredictorSettings
+from gen_msa.prompting import Prompt
+
+_TASK_OF_FIELD = {"prompt": "aspect", "aspects_prompt": "aspects", "overall_prompt": "overall"}
+_INHERITED_FIELDS = ("cues", "max_new_tokens", "reask_prompt")
+_OVERRIDE_HINT = (
+    "leave it out, or say adapter_settings=override to ask otherwise than it was trained"
+)
+
+_PROMPT_HINT = (
+    "give the file it was trained with, prompt=FILE.jinja, or say adapter_settings=override"
+)
+
+
+class TrainedAdapter(Protocol):
+    """What is known of how a model was fine-tuned (`backends.local.adapters.AdapterFacts`)."""
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """Name -> digest of every prompt that was trained."""
+
+    @property
+    def inference(self) -> Mapping[str, JsonValue]:
+        """Fields of `ReaderSettings` that were trained with."""
+
+
+def apply_training_settings(
+    settings: PredictorSettings, trained: TrainedAdapter | None
+) -> PredictorSettings:
+    """The settings with the model's own where the user gave none.
+
+    Raises `UserError` when a setting that was given, or a prompt as it now stands, is not what was
+    trained with. `None` (not fine-tuned, or by another tool) changes nothing.
+    """
+    if trained is None:
+        return settings
+    strict = settings.adapter_settings == "keep"
+    explicit, trained_settings = settings.model_fields_set, trained.inference
+    if (
+        strict
+        and "cues" in explicit
+        and "cues" in trained_settings
+        and _dump_cues(settings.cues) != trained_settings["cues"]
+    ):
+        raise UserError(
+            f"cues: the model was trained with {trained_settings['cues']}", hint=_OVERRIDE_HINT
+        )
+    inherited = {
+        k: trained_settings[k]
+        for k in _INHERITED_FIELDS
+        if trained_settings.get(k) is not None and k not in explicit
+    }
+    fields = {name: getattr(settings, name) for name in explicit}
+    for field, task in _TASK_OF_FIELD.items():
+        if field not in explicit or strict:
+            fields[field] = _resolve_prompt(field, task, settings, trained)
+    image = _apply_image_budget(settings.image, trained_settings, strict=strict)
+    return PredictorSettings.model_validate({**fields, **inherited, "picture": image})
+
+
+def _dump_cues(cues: dict[str, dict[str, Any]] | None) -> Any:
+    return PredictorSettings(cues=cues).model_dump(mode="json")["cues"]
+
+
+def _apply_image_budget(
+    limits: ImageLimits, trained_settings: Mapping[str, JsonValue], *, strict: bool
+) -> ImageLimits:
+    """The trained budget, and nothing else: what may be opened or fetched is the user's to say."""
+    trained_image = trained_settings.get("picture")
+    budget = trained_image.get("max_pixels") if isinstance(trained_image, dict) else None
+    if budget is None or budget == limits.max_pixels:
+        return limits
+    if "max_pixels" not in limits.model_fields_set:
+        return ImageLimits.model_validate({**limits.model_dump(), "max_pixels": budget})
+    if strict:
+        message = f"picture.max_pixels={limits.max_pixels}: the model was trained with {budget}"
+        raise UserError(message, hint=_OVERRIDE_HINT)
+    return limits
+
+
+def _resolve_prompt(
+    field: str, task: str, settings: PredictorSettings, trained: TrainedAdapter
+) -> str:
+    """The prompt of a task: the given one if its digest was trained, else a trained one.
+
+    A task that was not trained keeps the usual prompt.
+    """
+    current: str = getattr(settings, field)
+    prompts = {name: _load_prompt(name) for name in trained.prompts}
+    usable = [n for n, p in prompts.items() if p and p.task == task and not p.takes_label]
+    missing = [n for n, p in prompts.items() if p is None]
+    trained_prompts = ", ".join(f"{n}@{d[:8]}" for n, d in trained.prompts.items())
+    if field in settings.model_fields_set:
+        is_allowed = (
+            not (usable or missing)
+            or prompting.load_prompt(current).digest in trained.prompts.values()
+        )
+        if not is_allowed:
+            raise UserError(
+                f"{field}={current}: the model was trained with {trained_prompts}",
+                hint=_OVERRIDE_HINT,
+            )
+        return current
+    if missing and not usable and task == "aspect":
+        raise UserError(
+            f"the prompt {missing[0]} it was trained with is not here", hint=_PROMPT_HINT
+        )
+    if not usable:
+        return current
+    preferred = trained.inference.get(field)
+    name = str(preferred) if preferred in usable else usable[0]
+    chosen = prompts[name]
+    if settings.adapter_settings == "keep" and chosen and chosen.digest != trained.prompts[name]:
+        message = f"{field}: {chosen.identity} is not as it was in training: {trained_prompts}"
+        raise UserError(message, hint=_PROMPT_HINT)
+    return name
+
+
+def _load_prompt(name: str) -> Prompt | None:
+    try:
+        return prompting.load_prompt(name)
+    except UserError:
+        return None

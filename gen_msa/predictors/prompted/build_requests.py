@@ -1,0 +1,254 @@
+"""From what is seen to requests: cues written, prompts rendered.
+
+The second step of a prompted reader. Knows nothing of backends' answers.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from gen_msa import media, prompting
+from gen_msa.chat import ImageInput, Request
+from gen_msa.cues import CueSource, cue_sources
+from gen_msa.errors import UserError
+from gen_msa.predictors.base import PredictorSettings
+from gen_msa.prompting import Prompt
+from gen_msa.settings import build
+from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Polarity, Post
+
+# From posts to what a reader is to be asked about: pictures admitted, aspects found.
+
+Task = Literal["aspect", "aspects", "overall"]
+
+
+class PostRejected(Exception):
+    """This one post cannot be read under the settings; the others can."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class StudentInputs:
+    """A post with its admitted pictures, the task it calls for, and what must be said with it."""
+
+    row: int
+    post: Post
+    images: tuple[ImageInput, ...] = ()
+    task: Task = "aspect"
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> StudentInputs:
+    """Admit a post's pictures. A bad one is named in `how`, refused or fatal, as settings say."""
+    images: list[ImageInput] = []
+    provenance: dict[str, str] = {}
+    for media_item in post.media:
+        if media_item.kind != "image":
+            provenance[media_item.kind] = "not shown"
+            continue
+        try:
+            image = media.open_image(media_item, root, settings.image)
+        except media.ImageError as error:
+            if settings.bad_image == "fail":
+                raise UserError(f"post {post.id!r}: {error}") from None
+            if settings.bad_image == "drop":
+                raise PostRejected(
+                    f"picture {media_item.path}: {error.reason}", error.hint
+                ) from None
+            provenance["picture"] = f"{error.kind}: {media_item.path[:200]}; read from text"
+        else:
+            images.append(image)
+            provenance |= media.conversion_notes(image)
+    return StudentInputs(row, post, tuple(images), provenance=provenance)
+
+
+def assign_aspects(
+    inputs: Sequence[StudentInputs], settings: PredictorSettings, *, lists_aspects: bool
+) -> list[StudentInputs]:
+    """Decide for each post what it is asked about, and say in `aspect_source` who decided.
+
+    `lists_aspects`: whether the reader is strong enough to be asked for the aspects itself.
+    """
+    sources = [_aspect_source(post_inputs.post, settings, lists_aspects) for post_inputs in inputs]
+    to_parse = [
+        post_inputs.post
+        for post_inputs, source in zip(inputs, sources, strict=True)
+        if source == "parse"
+    ]
+    candidates = iter(_parse_candidates(to_parse))
+    return [
+        _apply_aspects(
+            post_inputs, source, next(candidates) if source == "parse" else post_inputs.post.aspects
+        )
+        for post_inputs, source in zip(inputs, sources, strict=True)
+    ]
+
+
+def _aspect_source(post: Post, settings: PredictorSettings, lists_aspects: bool) -> str:
+    if settings.aspects != "auto":
+        return settings.aspects
+    if post.aspects:
+        return "given"
+    return "reader" if lists_aspects else "parse"
+
+
+def _apply_aspects(
+    inputs: StudentInputs, source: str, aspects: tuple[Aspect, ...]
+) -> StudentInputs:
+    if source == "reader":
+        return replace(inputs, task="aspects", how={**inputs.provenance, "aspect_source": "reader"})
+    if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
+        # An asked-for overall reading and a post without any aspect are different facts.
+        aspect_source = (
+            source if source == "overall" or aspects else f"overall: {source} found none"
+        )
+        post = inputs.post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
+        return replace(
+            inputs,
+            post=post,
+            task="overall",
+            how={**inputs.provenance, "aspect_source": aspect_source},
+        )
+    post = inputs.post.model_copy(update={"aspects": aspects})
+    return replace(inputs, post=post, how={**inputs.provenance, "aspect_source": source})
+
+
+def _parse_candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
+    if not posts:
+        return []
+    from gen_msa.cues.parsing import aspect_candidates
+
+    return aspect_candidates(posts)
+
+
+# What a reader that is no language model is asked about: the post's aspects, or found ones.
+
+
+class AspectSelection(NamedTuple):
+    """What is asked about one post, and who decided it (`how["aspect_source"]`)."""
+
+    aspects: tuple[Aspect, ...]
+    source: str
+
+
+def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[AspectSelection]:
+    """The aspects each post is asked about; `WHOLE_POST` alone where it has none.
+
+    Raises `UserError` where the settings want the reader to list aspects: it cannot.
+    """
+    if settings.aspects == "reader":
+        raise UserError(
+            f"{settings.model} cannot list aspects", hint="use aspects=parse, given or overall"
+        )
+    inputs = [StudentInputs(row, post) for row, post in enumerate(posts)]
+    assigned = assign_aspects(inputs, settings, lists_aspects=False)
+    return [AspectSelection(s.post.aspects, s.provenance["aspect_source"]) for s in assigned]
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """One request, and what reading its answer needs."""
+
+    inputs: StudentInputs
+    prompt: Prompt
+    aspect: Aspect
+    cues: Mapping[str, Cue]
+    request: Request
+    provenance: Mapping[str, str]
+
+
+class RequestBuilder:
+    """Writes the questions of one task: a prompt and the cue sources that fill its slots."""
+
+    def __init__(
+        self, prompt: str, settings: PredictorSettings, media_root: Path, *, supports_images: bool
+    ) -> None:
+        self.prompt = prompting.load_prompt(prompt)
+        if self.prompt.task == "judge":
+            raise UserError(f"prompt {prompt} is for judges", hint="choose one of reader/")
+        self._max_new_tokens = settings.max_new_tokens
+        self._supports_images = supports_images
+        self._cue_sources = _build_cue_sources(self.prompt, settings, media_root)
+        self._cue_lock = threading.Lock()
+        """Detectors behind cues are not made for two threads; a job writes some ahead in one."""
+
+    def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> Self:
+        """The same asker with each cue source as `change` makes it."""
+        self._cue_sources = [wrap(source) for source in self._cue_sources]
+        return self
+
+    def build(self, inputs: Sequence[StudentInputs]) -> list[PromptRequest]:
+        """The questions about each post, in order: one an aspect, or one for the joint task."""
+        if self.prompt.task == "aspects":
+            return [self.build_one(post_inputs, OVERALL_ASPECT, {}) for post_inputs in inputs]
+        return [
+            self.build_one(post_inputs, aspect, aspect_cues)
+            for post_inputs, post_cues in zip(inputs, self.write_cues(inputs), strict=True)
+            for aspect, aspect_cues in zip(post_inputs.post.aspects, post_cues, strict=True)
+        ]
+
+    def write_cues(self, inputs: Sequence[StudentInputs]) -> list[list[dict[str, Cue]]]:
+        """For each post, and each of its aspects, the cues by slot."""
+        with self._cue_lock:
+            posts = [post_inputs.post for post_inputs in inputs]
+            cues_by_slot = [(source.slot, source.cues(posts)) for source in self._cue_sources]
+        return [
+            [
+                {slot: cue_rows[i][j] for slot, cue_rows in cues_by_slot}
+                for j in range(len(post_inputs.post.aspects))
+            ]
+            for i, post_inputs in enumerate(inputs)
+        ]
+
+    def build_one(
+        self,
+        inputs: StudentInputs,
+        aspect: Aspect,
+        aspect_cues: Mapping[str, Cue],
+        label: Polarity | None = None,
+    ) -> PromptRequest:
+        """One question with the cues already written; `label` is for prompts that take one."""
+        aspect_cues = {slot: aspect_cues[slot] for slot in self.prompt.slots if slot in aspect_cues}
+        images = inputs.images if self._supports_images else ()
+        provenance = {**inputs.provenance, "prompt": self.prompt.identity}
+        if inputs.images and not images:
+            provenance["picture"] = "not shown: the reader sees text only"
+        provenance |= {f"cue_source.{slot}": cue.source for slot, cue in aspect_cues.items()}
+        rendered_aspect = None if self.prompt.task == "aspects" else aspect
+        request = prompting.render(
+            self.prompt, inputs.post, rendered_aspect, aspect_cues, images, label=label
+        )
+        if self._max_new_tokens:
+            request = request.model_copy(update={"max_new_tokens": self._max_new_tokens})
+        return PromptRequest(inputs, self.prompt, aspect, aspect_cues, request, provenance)
+
+    def fingerprint(self) -> dict[str, str]:
+        """The prompt's digest and what each cue depends on."""
+        return {"prompt": self.prompt.digest} | {
+            f"cue.{source.slot}": source.fingerprint() for source in self._cue_sources
+        }
+
+
+def _build_cue_sources(prompt: Prompt, settings: PredictorSettings, root: Path) -> list[CueSource]:
+    requested = settings.cues
+    if requested is None:
+        requested = {slot: {} for slot in prompt.slots if slot in cue_sources}
+    built_sources = []
+    for name, options in requested.items():
+        source_type = cue_sources[name]
+        if "media_root" in source_type.Options.model_fields:
+            # A source that opens pictures itself looks where the job does, unless told otherwise.
+            options = {"media_root": root, **options}
+        source = source_type(build(source_type.Options, options, f"cues.{name}"))
+        if source.slot in prompt.slots:
+            built_sources.append(source)
+        elif prompt.name == settings.prompt:
+            # Other prompts (overall, aspects) leave out the cues they have no place for.
+            slots = ", ".join(prompt.slots) or "none"
+            raise UserError(f"{prompt.name} has no slot {source.slot!r}; its slots: {slots}")
+    return built_sources

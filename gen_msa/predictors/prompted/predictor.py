@@ -1,0 +1,232 @@
+"""A reader made of cues, a prompt and a backend: post in, opinions out.
+
+    seeing (pictures, aspects) -> asking (cues, prompt) -> backend -> answers -> Opinion
+
+Knows nothing of which model answers, or of what is done with the opinions.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from gen_msa import prompting
+from gen_msa.backends import Backend
+from gen_msa.chat import Completion
+from gen_msa.cues import CueSource
+from gen_msa.errors import UserError
+from gen_msa.predictors.base import Continuation, Prediction, PredictorSettings, Shown
+from gen_msa.predictors.prompted.build_requests import (
+    PostRejected,
+    PromptRequest,
+    RequestBuilder,
+    StudentInputs,
+    Task,
+    assign_aspects,
+    load_inputs,
+)
+from gen_msa.types import Opinion, Post, Status
+
+_PERFORMANCE_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable", "share_prefix"}
+"""Backend options that change how soon an answer comes, not what it says."""
+
+
+class PromptedPredictor:
+    """Asks a backend about each aspect of each post.
+
+    `prompt` is asked when the settings name none.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        settings: PredictorSettings,
+        media_root: Path,
+        prompt: str = "reader/full",
+    ) -> None:
+        if not settings.explanations:
+            raise UserError(
+                "reasons=false is for students: what a prompted reader says is up to its prompt",
+                hint="use max_new_tokens=1 for labels alone",
+            )
+        self._backend = backend
+        self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
+        self._root = media_root
+        self._builders: dict[str, RequestBuilder] = {}
+        self._builder_lock = threading.Lock()
+        self._wrap_cue_source: Callable[[CueSource], CueSource] | None = None
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """One `Reading` for each post; aspects are found first where none are given."""
+        return self.prepare(posts)()
+
+    def prepare(self, posts: Sequence[Post]) -> Continuation:
+        """Pictures decoded, aspects found, cues and questions written; what is left is to ask."""
+        predictions = [Prediction()] * len(posts)
+        inputs: list[StudentInputs] = []
+        for row, post in enumerate(posts):
+            try:
+                inputs.append(load_inputs(row, post, self._root, self._settings))
+            except PostRejected as e:
+                predictions[row] = Prediction(rejection=e.reason, hint=e.hint)
+        requests = self._build_requests(inputs)
+
+        def finish() -> list[Prediction]:
+            opinions_by_row: dict[int, list[Opinion]] = {
+                post_inputs.row: [] for post_inputs in inputs
+            }
+            for request, opinions in zip(requests, self._complete(requests), strict=True):
+                opinions_by_row[request.inputs.row].extend(opinions)
+            for row, opinions in opinions_by_row.items():
+                predictions[row] = Prediction(opinions=tuple(opinions))
+            return predictions
+
+        return finish
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """Every question about `posts`, with its token count where the backend can tell."""
+        inputs = [load_inputs(row, p, self._root, self._settings) for row, p in enumerate(posts)]
+        return [self._preview(request) for request in self._build_requests(inputs)]
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether its backend gains by questions from several threads."""
+        return bool(getattr(self._backend, "overlaps", False))
+
+    @property
+    def backend(self) -> Backend:
+        """The model that answers."""
+        return self._backend
+
+    def with_backend(self, backend: Backend) -> "PromptedPredictor":
+        """This reader with `backend`, which wraps its model, in its place: nothing is loaded."""
+        clone = PromptedPredictor(backend, self._settings, self._root)
+        clone._wrap_cue_source = self._wrap_cue_source
+        return clone
+
+    @property
+    def settings(self) -> PredictorSettings:
+        """What decides its answers, with what its model was trained with filled in."""
+        return self._settings
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """Model revision, prompts, cues and every setting that shapes an answer."""
+        settings = self._settings
+        names = {
+            settings.prompt,
+            settings.aspects_prompt,
+            settings.overall_prompt,
+            settings.reask_prompt,
+        } - {""}
+        prompts: dict[str, JsonValue] = {n: dict(self._builder(n).fingerprint()) for n in names}
+        settings_dump = settings.model_dump(mode="json", exclude={"backend": _PERFORMANCE_OPTIONS})
+        return {"settings": settings_dump, "revision": self._backend.revision, "prompts": prompts}
+
+    def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> "PromptedPredictor":
+        """This reader with each cue source as `change` makes it: same model, nothing is loaded."""
+        clone = PromptedPredictor(self._backend, self._settings, self._root)
+        clone._wrap_cue_source = wrap
+        return clone
+
+    def _build_requests(self, inputs: Sequence[StudentInputs]) -> list[PromptRequest]:
+        """All questions, those of one post side by side and posts in order."""
+        settings = self._settings
+        prompts: dict[Task, str] = {
+            "aspect": settings.prompt,
+            "aspects": settings.aspects_prompt,
+            "overall": settings.overall_prompt,
+        }
+        with_tasks = assign_aspects(inputs, settings, lists_aspects=self._backend.can_list_aspects)
+        requests: list[PromptRequest] = []
+        for task, prompt in prompts.items():
+            task_inputs = [post_inputs for post_inputs in with_tasks if post_inputs.task == task]
+            requests += self._builder(prompt).build(task_inputs) if task_inputs else []
+        return sorted(requests, key=lambda q: q.inputs.row)
+
+    def _complete(self, requests: Sequence[PromptRequest]) -> list[list[Opinion]]:
+        """What the backend says to each question; what could not be read is asked once more."""
+        completions = self._backend.complete([request.request for request in requests])
+        opinions = [
+            self._parse(request, completion)
+            for request, completion in zip(requests, completions, strict=True)
+        ]
+        unparsed = [i for i, request in enumerate(requests) if _needs_reask(request, opinions[i])]
+        if unparsed and self._settings.reask_prompt:
+            builder = self._builder(self._settings.reask_prompt)
+            reask_requests = [_reask_request(builder, requests[i]) for i in unparsed]
+            completions = self._backend.complete([request.request for request in reask_requests])
+            for i, request, completion in zip(unparsed, reask_requests, completions, strict=True):
+                opinions[i] = [_merge_reasked(opinions[i][0], self._parse(request, completion)[0])]
+        return opinions
+
+    def _parse(self, prompt_request: PromptRequest, completion: Completion) -> list[Opinion]:
+        request, annotator = prompt_request, self._settings.model
+        provenance = {**request.provenance, **completion.notes}
+        if completion.finish_reason == "error":
+            provenance["error"] = completion.error
+            return [
+                Opinion(
+                    annotator=annotator,
+                    aspect=request.aspect,
+                    status=Status.ERROR,
+                    provenance=provenance,
+                )
+            ]
+        if request.prompt.task == "aspects":
+            opinions = prompting.parse_aspects(
+                request.prompt, completion, request.inputs.post, annotator
+            )
+        else:
+            opinions = [
+                prompting.parse_opinion(
+                    request.prompt, completion, request.inputs.post, request.aspect, annotator
+                )
+            ]
+        return [
+            opinion.model_copy(update={"how": {**provenance, **opinion.provenance}})
+            for opinion in opinions
+        ]
+
+    def _preview(self, request: PromptRequest) -> Shown:
+        count = self._backend.count_tokens(request.request.chat)
+        return Shown(
+            post=request.inputs.post,
+            aspect=request.aspect.term,
+            images=tuple(f"{p.path} (≤ {p.max_pixels} px)" for p in request.request.chat.images),
+            cues={slot: f"{cue.text} [{cue.source}]" for slot, cue in request.cues.items()},
+            prompt=request.request.chat.as_text(),
+            tokens=count.total if count else None,
+            image_tokens=count.image if count else None,
+            how=dict(request.provenance),
+        )
+
+    def _builder(self, prompt: str) -> RequestBuilder:
+        with self._builder_lock:
+            if prompt not in self._builders:
+                supports_images = self._backend.supports_images and self._settings.images
+                builder = RequestBuilder(
+                    prompt, self._settings, self._root, supports_images=supports_images
+                )
+                self._builders[prompt] = (
+                    builder.with_cues(self._wrap_cue_source) if self._wrap_cue_source else builder
+                )
+            return self._builders[prompt]
+
+
+def _needs_reask(request: PromptRequest, opinions: list[Opinion]) -> bool:
+    return request.prompt.task != "aspects" and opinions[0].status is Status.UNPARSED
+
+
+def _reask_request(builder: RequestBuilder, request: PromptRequest) -> PromptRequest:
+    return builder.build_one(request.inputs, request.aspect, request.cues)
+
+
+def _merge_reasked(first: Opinion, second: Opinion) -> Opinion:
+    """The first answer's words with the second's label; the first as it was if that failed too."""
+    if second.polarity is None:
+        return first
+    raw = f"{first.raw or ''}\n---\n{second.raw or ''}"
+    provenance = {**first.provenance, "reasked_with": second.provenance.get("prompt", "")}
+    label = {"polarity": second.polarity, "probs": second.probs, "status": Status.REPARSED}
+    return first.model_copy(update={**label, "raw": raw, "how": provenance})

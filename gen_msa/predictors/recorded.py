@@ -1,0 +1,140 @@
+"""A reader that repeats what a file says: `file:opinions.jsonl`, or `file:opinions.jsonl#teacher`.
+
+With `#NAME` only that reader's opinions count; without it the file must hold one reader besides
+`gold`. A post or an aspect the file is silent about becomes an opinion with status `empty`, never a
+guess. Knows nothing of models.
+
+    gen-msa explain posts.jsonl --reader file:teacher.jsonl
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from gen_msa import jsonl
+from gen_msa.errors import UserError
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Status
+
+
+class RecordedPredictor:
+    """Opinions looked up by post id; they stay on disk, only their places are held."""
+
+    def __init__(self, path: Path, annotator: str, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._offsets: dict[str, int] = {}
+        self._parse_errors = ""
+        self._annotator = self._index(annotator)
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """The recorded opinions about each post, in the order of its aspects."""
+        return [self._prediction(post) for post in posts]
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """Nothing: a file is asked nothing."""
+        return []
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """The file's sha256 and the reader repeated."""
+        with self._path.open("rb") as f:
+            digest = hashlib.file_digest(f, "sha256").hexdigest()
+        return {"file": digest, "by": self._annotator, "name": self._name}
+
+    def _index(self, requested: str) -> str:
+        """Note where each post's line starts; return whose opinions are repeated."""
+        annotators: set[str] = set()
+        parse_errors: list[str] = []
+        offset = 0
+        with self._path.open("rb") as f:
+            for line_number, line in enumerate(f, 1):
+                if line.strip():
+                    try:
+                        example = Example.model_validate_json(line)
+                    except ValidationError as e:
+                        parse_errors.append(
+                            f"line {line_number}: {jsonl.format_validation_error(e)}"
+                        )
+                    else:
+                        self._add_offset(example.post.id, offset, line_number)
+                        annotators |= {o.annotator for o in example.opinions}
+                offset += len(line)
+        if parse_errors:
+            self._parse_errors = (
+                f" ({len(parse_errors)} lines could not be read; {parse_errors[0]})"
+            )
+        return self._resolve_annotator(requested, annotators)
+
+    def _add_offset(self, post_id: str, offset: int, line_number: int) -> None:
+        if self._offsets.setdefault(post_id, offset) != offset:
+            raise UserError(
+                f"{self._path}:{line_number}: post {post_id!r} stands there a second time",
+                hint="keep one line a post",
+            )
+
+    def _resolve_annotator(self, requested: str, annotators: set[str]) -> str:
+        if requested and requested in annotators:
+            return requested
+        others = sorted(annotators - {"gold"})
+        if not requested and len(others) == 1:
+            return others[0]
+        names = ", ".join(sorted(annotators)) or "nobody"
+        hint = f"write file:{self._path}#NAME with one of them"
+        raise UserError(f"{self._path} holds opinions by {names}", hint=hint)
+
+    def _prediction(self, post: Post) -> Prediction:
+        offset = self._offsets.get(post.id)
+        if offset is None:
+            return self._empty_prediction(
+                post, f"no row for this post in {self._path}{self._parse_errors}"
+            )
+        with self._path.open("rb") as f:
+            f.seek(offset)
+            example = Example.model_validate_json(f.readline())
+        if example.post.text != post.text:
+            reason = f"{self._path} has another text under the id {post.id!r}"
+            return Prediction(rejection=reason, hint="use the file made from these posts")
+        opinions = [
+            o.model_copy(update={"by": self._name}) for o in example.opinions_by(self._annotator)
+        ]
+        by_aspect = {o.aspect: o for o in opinions}
+        if len(by_aspect) != len(opinions):
+            reason = (
+                f"{self._path} has two opinions of {self._annotator} on one aspect of {post.id!r}"
+            )
+            return Prediction(rejection=reason, hint="keep one of them")
+        if not post.aspects:
+            return (
+                Prediction(tuple(opinions))
+                if opinions
+                else self._empty_prediction(post, "no opinion on this post")
+            )
+        reason = "no opinion on this aspect"
+        return Prediction(
+            tuple(by_aspect.get(a) or self._empty_opinion(a, reason) for a in post.aspects)
+        )
+
+    def _empty_prediction(self, post: Post, reason: str) -> Prediction:
+        return Prediction(
+            tuple(self._empty_opinion(a, reason) for a in post.aspects or (OVERALL_ASPECT,))
+        )
+
+    def _empty_opinion(self, aspect: Aspect, reason: str) -> Opinion:
+        return Opinion(
+            annotator=self._name,
+            aspect=aspect,
+            status=Status.EMPTY,
+            provenance={"recorded": reason},
+        )
+
+
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
+    """The opinions recorded in a JSONL file of examples."""
+    name, _, annotator = target.partition("#")
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no file {name!r} to repeat opinions from", hint="write file:PATH[#NAME]")
+    return RecordedPredictor(path, annotator, settings.model)

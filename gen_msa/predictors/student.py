@@ -1,0 +1,341 @@
+"""A compact model that `gen-msa distill` trained: `student:DIR`, read on the CPU.
+
+DIR is the student's own folder, or what `gen-msa export DIR --onnx` made of it, which is read by
+onnxruntime. The folder is checked, byte by byte, before it is opened.
+
+Says polarity and probabilities; and, found by taking words away, which words carry the answer, with
+a reason made of them (`explanation_source: template`). That costs some fifteen readings for one:
+`reasons=false` leaves it out. A student of reasons (`text: reason`) takes the post's text for
+somebody's explanation. Knows nothing of how it was trained.
+
+    gen-msa explain posts.jsonl --reader student:students/text/student
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from gen_msa.errors import MissingExtra, UserError
+from gen_msa.models import CLASSES, AspectExample
+from gen_msa.models.inference.occlusion import Attribution, attribute
+from gen_msa.predictors._template_explanation import (
+    TEMPLATE_SOURCE,
+    AspectContext,
+    aspect_contexts,
+    build_evidence,
+    template_explanation,
+)
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.prompted.build_requests import select_aspects
+from gen_msa.types import Opinion, Polarity, Post, Status
+
+# What reads for `student:DIR`: the model that was trained, or the graph it was exported to.
+
+if TYPE_CHECKING:
+    from gen_msa.models.inference.serialization import StudentConfig
+
+ONNX_FACTS_FILE = "onnx.json"
+"""Marks an exported student; listed in its manifest, as every `.json` must be."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A student that can be asked."""
+
+    student_config: "StudentConfig"
+    revision: str
+    """sha256 of the folder's manifest."""
+    engine: str
+    """`torch`, `onnx` or `onnx int8`."""
+    is_truncated: Callable[[AspectExample], bool]
+    """Whether a row's text is too long to be seen whole."""
+    predict_probs: Callable[[Sequence[AspectExample]], list[list[float]]]
+    """Rows -> the probability of each class; NaN where its logits are not finite."""
+
+
+def load_classifier(folder: Path, *, batch_size: int = 16) -> Classifier:
+    """The student of a sealed folder; `together` rows are read at a time.
+
+    Raises `UserError` for a folder that is not as it was sealed, and `MissingExtra` when torch,
+    tokenizers or onnxruntime are absent.
+    """
+    try:
+        return (
+            _load_onnx(folder, batch_size)
+            if (folder / ONNX_FACTS_FILE).is_file()
+            else _load_torch(folder, batch_size)
+        )
+    except ModuleNotFoundError as e:
+        if e.name not in ("torch", "tokenizers", "transformers"):
+            raise
+        raise MissingExtra(e.name, "train") from None
+
+
+def _load_torch(folder: Path, batch_size: int) -> Classifier:
+    from gen_msa.models.inference.predict import predict_probabilities
+    from gen_msa.models.inference.serialization import load_student
+
+    loaded = load_student(folder)
+
+    def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
+        return predict_probabilities(loaded.student, loaded.collator, rows, batch_size=batch_size)
+
+    return Classifier(
+        loaded.config, loaded.revision, "torch", loaded.collator.is_truncated, predict_probs
+    )
+
+
+def _load_onnx(folder: Path, batch_size: int) -> Classifier:
+    from gen_msa.models.inference.onnx_runtime import load_onnx_student
+
+    loaded = load_onnx_student(folder)
+
+    def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
+        return loaded.predict_probabilities(rows, batch_size=batch_size)
+
+    engine = "onnx int8" if loaded.metadata.precision == "int8" else "onnx"
+    return Classifier(
+        loaded.config, loaded.revision, engine, loaded.collator.is_truncated, predict_probs
+    )
+
+
+# What a student is shown of posts: rows with the contexts and features that it was trained with.
+
+if TYPE_CHECKING:
+    from gen_msa.models.inference.serialization import StudentConfig
+
+_HINT = "mend the file, or read without it: bad_picture=text-only"
+
+
+@dataclass(frozen=True)
+class StudentInputs:
+    """Rows of posts, those of one post side by side."""
+
+    posts: tuple[Post, ...]
+    """With the aspects that are asked about; those that were set aside with none."""
+    rows: tuple[AspectExample, ...]
+    provenance: tuple[dict[str, str], ...]
+    """Of each row what must be said with its answer."""
+    rejected: Mapping[int, Prediction]
+    """Place of a post -> why it was set aside."""
+
+
+def build_student_inputs(
+    posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
+) -> StudentInputs:
+    """One row for each aspect. A bad picture or feature is named, refused or fatal as
+    `settings.bad_picture` says. Raises `UserError` for cues that the student does not know.
+    """
+    selections = select_aspects(posts, settings)
+    selected_posts = [
+        p.model_copy(update={"aspects": selection.aspects})
+        for p, selection in zip(posts, selections, strict=True)
+    ]
+    tensors, input_notes, rejected = _load_features(selected_posts, student_config, settings, root)
+    for i in rejected:
+        selected_posts[i] = selected_posts[i].model_copy(update={"aspects": ()})
+    context_texts = _context_texts(selected_posts, context_cues(student_config, settings), root)
+    rows, provenance = [], []
+    for i, (post, selection) in enumerate(zip(selected_posts, selections, strict=True)):
+        for n, aspect in enumerate(post.aspects):
+            row = AspectExample(
+                f"{post.id}/{n}", post.text, aspect, inputs=tensors[i], context=context_texts[i][n]
+            )
+            rows.append(row)
+            provenance.append({"aspect_source": selection.source, **input_notes[i]})
+    return StudentInputs(tuple(selected_posts), tuple(rows), tuple(provenance), rejected)
+
+
+def context_cues(
+    student_config: "StudentConfig", settings: PredictorSettings
+) -> Mapping[str, Mapping[str, Any]]:
+    """The cue sources that write the context: the student's own, or yours where you override.
+
+    Raises `UserError` for others than it was trained with, without `adapter_settings=override`.
+    """
+    if settings.cues is None or settings.cues == student_config.cues or not student_config.cues:
+        return student_config.cues
+    if settings.adapter_settings != "override":
+        raise UserError(
+            f"this student was trained with the cues {', '.join(student_config.cues)}, set otherwise",
+            hint="leave cues out, or add adapter_settings=override",
+        )
+    return settings.cues
+
+
+def _context_texts(
+    posts: Sequence[Post], cue_options: Mapping[str, Mapping[str, Any]], root: Path
+) -> list[tuple[str, ...]]:
+    if not cue_options:
+        return [("",) * len(p.aspects) for p in posts]
+    from gen_msa.models.inputs.inputs import build_contexts
+
+    return build_contexts(posts, cue_options, root)
+
+
+def _unused_media(post: Post, names: Sequence[str]) -> dict[str, str]:
+    """What of a post the student was made without."""
+    kinds = {"picture" if m.kind == "image" else m.key or m.kind for m in post.media}
+    return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
+
+
+def _load_features(
+    posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[int, Prediction]]:
+    """For each post its tensors and what must be said of them; the posts that are set aside."""
+    names = [m for m in student_config.width if m not in ("text", "context")]
+    input_notes = [_unused_media(post, names) for post in posts]
+    rejected: dict[int, Prediction] = {}
+    if "picture" in names and not settings.images:
+        names.remove("picture")
+        input_notes = [{**note, "picture": "not shown"} for note in input_notes]
+    if not names:
+        return [{} for _ in posts], input_notes, rejected
+    from gen_msa.models.inputs.inputs import load_modalities
+
+    loaded = load_modalities(posts, root, names)
+    for i, (post, features) in enumerate(zip(posts, loaded, strict=True)):
+        for name, problem in features.problems.items():
+            if settings.bad_image == "fail":
+                raise UserError(f"post {post.id!r}: {name}: {problem}", hint=_HINT)
+            if settings.bad_image == "drop":
+                rejected[i] = Prediction(rejection=f"{name}: {problem}", hint=_HINT)
+            input_notes[i][name] = f"{problem}; read without"
+    return [dict(features.tensors) for features in loaded], input_notes, rejected
+
+
+class StudentPredictor:
+    """Asks a student about each aspect of each post, many rows at once."""
+
+    def __init__(
+        self, classifier: Classifier, settings: PredictorSettings, media_root: Path
+    ) -> None:
+        """Raises `UserError` for cues that the student was not trained with."""
+        self._classifier = classifier
+        self._settings = settings
+        self._root = media_root
+        self._cues = context_cues(classifier.student_config, settings)
+
+    def predict(self, posts: Sequence[Post]) -> list[Prediction]:
+        """The opinions about each post, in the order of its aspects."""
+        inputs = build_student_inputs(
+            posts, self._classifier.student_config, self._settings, self._root
+        )
+        class_probs = self._classifier.predict_probs(inputs.rows)
+        opinions = [
+            self._opinion(*row_fields)
+            for row_fields in zip(inputs.rows, class_probs, inputs.provenance, strict=True)
+        ]
+        if self._settings.explanations:
+            opinions = self._explain(inputs, class_probs, opinions)
+        remaining = iter(opinions)
+        return [
+            inputs.rejected.get(i) or Prediction(tuple(next(remaining) for _ in p.aspects))
+            for i, p in enumerate(inputs.posts)
+        ]
+
+    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+        """Nothing: a student is asked nothing in words."""
+        return []
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """Hash of every byte of the student's folder, its name, and what it is asked for."""
+        settings = self._settings
+        identity = {
+            "revision": self._classifier.revision,
+            "name": settings.model,
+            "aspects": settings.aspects,
+        }
+        cue_options: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
+        image_settings = {"pictures": settings.images, "bad_picture": settings.bad_image}
+        return {
+            **identity,
+            **image_settings,
+            "reasons": settings.explanations,
+            "near": settings.cues != {},
+            "cues": cue_options,
+        }
+
+    def _opinion(
+        self, row: AspectExample, class_probs: Sequence[float], provenance: dict[str, str]
+    ) -> Opinion:
+        student_config, annotator = self._classifier.student_config, self._settings.model
+        provenance = {
+            "student": f"{student_config.student}@{self._classifier.revision[:12]}",
+            **provenance,
+        }
+        if self._classifier.engine != "torch":
+            provenance["engine"] = self._classifier.engine
+        if student_config.text == "reason":
+            provenance["reads"] = "the text as a reason"
+        if self._classifier.is_truncated(row):
+            provenance["text"] = f"cut at {student_config.max_length} tokens"
+        if not all(map(math.isfinite, class_probs)):
+            provenance["error"] = "its logits are not finite"
+            return Opinion(
+                annotator=annotator, aspect=row.aspect, status=Status.ERROR, provenance=provenance
+            )
+        probs: dict[Polarity, float] = dict(zip(CLASSES, class_probs, strict=True))
+        label = max(CLASSES, key=lambda c: probs[c])
+        return Opinion(
+            annotator=annotator,
+            aspect=row.aspect,
+            polarity=label,
+            probs=probs,
+            provenance=provenance,
+        )
+
+    def _explain(
+        self, inputs: Seen, class_probs: Sequence[Sequence[float]], opinions: Sequence[Opinion]
+    ) -> list[Opinion]:
+        """The opinions with their evidence and reasons; those without a polarity as they are."""
+        attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)
+        contexts = [AspectContext()] * len(inputs.rows)
+        if self._settings.cues != {}:
+            contexts = [
+                aspect_context
+                for post_contexts in aspect_contexts(inputs.posts)
+                for aspect_context in post_contexts
+            ]
+        return [
+            _with_explanation(*aspect_context)
+            for aspect_context in zip(opinions, inputs.rows, attributions, contexts, strict=True)
+        ]
+
+
+def _with_explanation(
+    opinion: Opinion, row: AspectExample, attribution: Attribution, aspect_context: AspectContext
+) -> Opinion:
+    if opinion.polarity is None:
+        return opinion
+    evidence_items = build_evidence(row.text, row.context, attribution)
+    others = [f"the {name}" for name in attribution.part_drops]
+    explanation = template_explanation(
+        opinion.aspect, opinion.polarity, evidence_items, aspect_context, others
+    )
+    provenance = {**opinion.provenance, "explanation_source": TEMPLATE_SOURCE}
+    if aspect_context.source:
+        provenance["cue_source"] = aspect_context.source
+    return opinion.model_copy(
+        update={"explanation": explanation, "evidence": evidence_items, "how": provenance}
+    )
+
+
+@predictors.register
+def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
+    """The student in the folder `target`."""
+    folder = Path(target)
+    if not target or not folder.is_dir():
+        raise UserError(f"no folder {target!r} with a student in it", hint="write student:DIR")
+    if settings.backend.device not in ("auto", "cpu"):
+        raise UserError(f"students read on the CPU, not on {settings.backend.device}")
+    if settings.backend.dtype not in ("auto", "float32"):
+        raise UserError(f"students read in float32, not in {settings.backend.dtype}")
+    classifier = load_classifier(folder, batch_size=settings.backend.batch_size)
+    if classifier.engine == "onnx int8" and settings.backend.dtype != "auto":
+        raise UserError(f"{folder} reads in int8, not in {settings.backend.dtype}")
+    return StudentPredictor(classifier, settings, media_root)

@@ -1,0 +1,140 @@
+"""A joint answer: the aspects it names, each set where it stands in the post.
+
+Knows nothing of opinions. Reads JSON (a list of objects, however wrapped) or blocks of keyed lines
+that each begin with the aspect; an aspect is sought letter for letter, then by casefold and NFC.
+
+    said_aspects('{"aspects": [{"aspect": "phone", "sentiment": "positive"}]}', prompt, "My phone!")
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gen_msa.prompting.parsing._cascade import (
+    ParsedAnswer,
+    answer_from_object,
+    nested_objects,
+    only_label,
+)
+from gen_msa.prompting.parsing._extract import (
+    find_json_objects,
+    first_line,
+    parse_keyed_lines,
+    role_for_key,
+)
+from gen_msa.prompting.parsing._labels import parse_label
+from gen_msa.prompting.prompt import Prompt
+from gen_msa.spans import SearchableText, find_exact, fold
+from gen_msa.types import Aspect, Polarity
+
+MAX_ASPECTS = 64
+MAX_TERM_CHARS = 200
+
+
+@dataclass(frozen=True)
+class ParsedAspect:
+    """One aspect of a joint answer and what was said of it."""
+
+    aspect: Aspect
+    answer: ParsedAnswer
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ParsedAspectList:
+    """A joint answer. `form="none"`: it could not be read."""
+
+    form: str
+    aspects: tuple[ParsedAspect, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspectList:
+    """What `text` says of each aspect, in its order; aspects named twice are one."""
+    label_words = {word: p for p, word in prompt.labels.items()}
+    json_objects, is_cut = find_json_objects(text)
+    if is_cut:
+        return ParsedAspectList("none")
+    parsed_items = [
+        r
+        for o in json_objects
+        for d in (o, *nested_objects(o))
+        if (r := _parse_item(d, prompt, label_words))
+    ]
+    form = "json"
+    if not parsed_items:
+        if any(
+            role_for_key(k, prompt.keys) == "aspects" and v == []
+            for o in json_objects
+            for k, v in o.items()
+        ):
+            return ParsedAspectList("json", notes={"aspects": "none named"})
+        parsed_items, form = list(_parse_blocks(text, prompt, label_words)), "lines"
+    items_with_aspect = [r for r in parsed_items if r.aspect]
+    if not items_with_aspect:
+        return ParsedAspectList("none")
+    notes = {}
+    if len(items_with_aspect) > MAX_ASPECTS:
+        notes["aspects"] = f"the first {MAX_ASPECTS} of {len(items_with_aspect)}"
+    elif len(items_with_aspect) < len(parsed_items):
+        notes["aspects"] = f"{len(parsed_items) - len(items_with_aspect)} without a name left out"
+    return ParsedAspectList(
+        form, tuple(_merge_by_aspect(items_with_aspect[:MAX_ASPECTS], post_text)), notes
+    )
+
+
+def _parse_item(
+    value: dict[str, object], prompt: Prompt, label_words: Mapping[str, Polarity]
+) -> ParsedAnswer | None:
+    """One object of the list, also when it names an aspect and no label."""
+    parsed = answer_from_object(value, prompt, label_words)
+    if parsed:
+        return parsed
+    terms = [v for k, v in value.items() if role_for_key(k, prompt.keys) == "aspect"]
+    if terms and isinstance(terms[0], str):
+        return ParsedAnswer("json", aspect=terms[0].strip())
+    return None
+
+
+def _parse_blocks(
+    text: str, prompt: Prompt, label_words: Mapping[str, Polarity]
+) -> Iterable[ParsedAnswer]:
+    """One reading for each aspect line, from the keyed lines below it."""
+    blocks: list[dict[str, list[str]]] = []
+    for role, value in parse_keyed_lines(text, prompt.keys):
+        if role == "aspect":
+            blocks.append({})
+        if blocks:
+            blocks[-1].setdefault(role, []).append(value)
+    for block in blocks:
+        yield ParsedAnswer(
+            form="lines",
+            label=only_label(
+                {parse_label(first_line(v), label_words) for v in block.get("label", [])}
+            ),
+            explanation=next(iter(block.get("explanation", [])), None) or None,
+            aspect=first_line(block["aspect"][0]).strip(" \t*_\"'“”`,"),
+        )
+
+
+def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[ParsedAspect]:
+    """Readings by aspect: what is said twice stands once; what is said both ways has no label."""
+    spans = SearchableText(text)
+    by_aspect: dict[str, list[tuple[Aspect, str, ParsedAnswer]]] = {}
+    for parsed in parsed_items:
+        aspect, span = _align_aspect((parsed.aspect or "")[:MAX_TERM_CHARS], text, spans)
+        by_aspect.setdefault(fold(aspect.term), []).append((aspect, span, parsed))
+    for duplicates in by_aspect.values():
+        aspect, span, first = duplicates[0]
+        notes = {"span": span}
+        if len(duplicates) > 1:
+            notes["duplicates"] = f"{len(duplicates)} collapsed"
+        label = only_label({r.label for _, _, r in duplicates})
+        yield ParsedAspect(aspect, first if label else ParsedAnswer(first.form), notes)
+
+
+def _align_aspect(term: str, text: str, spans: SearchableText) -> tuple[Aspect, str]:
+    if span := find_exact(text, term):
+        return Aspect(term=term, start=span[0]), "exact"
+    if span := spans.find(term):
+        return Aspect(term=text[slice(*span)], start=span[0]), "casefold+NFC"
+    return Aspect(term=term), "absent"

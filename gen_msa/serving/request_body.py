@@ -1,0 +1,190 @@
+"""A request's body: counted as it comes, whole or refused, then taken apart as JSON or multipart.
+
+Compressed bodies are refused, so what is counted is all there is. Knows nothing of posts.
+
+    body = await whole(request, limits, account)
+    parcel = opened(body, request.headers.get("content-type", ""), limits)
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from gen_msa.serving.errors import RequestError
+from gen_msa.serving.prometheus import ServiceMetrics
+from gen_msa.serving.settings import ServiceLimits
+
+_BODY_HINT = "send JSON, or multipart/form-data with a part `posts` of JSON"
+# It writes beside our log what was wrong with the parts; the client is told, and the log has 400.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+
+class BodyBudget:
+    """The bytes of all bodies that are held at once."""
+
+    def __init__(self, limits: ServiceLimits, metrics: ServiceMetrics) -> None:
+        self._limits, self._metrics = limits, metrics
+        self._held_bytes = 0
+
+    @contextmanager
+    def lease(self) -> Iterator["BodyLease"]:
+        """One request's share, given back at the end."""
+        lease = BodyLease(self)
+        try:
+            yield lease
+        finally:
+            self.reserve(-lease.held_bytes)
+
+    def reserve(self, n_bytes: int) -> None:
+        """Raises `Refusal` (503) when all bodies together are too much."""
+        if n_bytes > 0 and self._held_bytes + n_bytes > self._limits.bodies_bytes:
+            retry = self._limits.retry_seconds
+            raise RequestError(
+                503, "too many large requests at once", "send it again later", retry_after=retry
+            )
+        self._held_bytes += n_bytes
+        self._metrics.body_bytes.set(self._held_bytes)
+
+
+@dataclass
+class BodyLease:
+    """What one request holds."""
+
+    budget: BodyBudget
+    held_bytes: int = 0
+
+    def reserve(self, n_bytes: int) -> None:
+        """So many bytes more."""
+        self.budget.reserve(n_bytes)
+        self.held_bytes += n_bytes
+
+
+@dataclass(frozen=True)
+class ParsedBody:
+    """A body taken apart."""
+
+    posts: list[Any]
+    uploads: Mapping[str, bytes] = field(default_factory=dict)
+
+
+async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -> bytes:
+    """The body's bytes.
+
+    Raises `Refusal`: 408 too slow, 413 too large, 415 compressed; and starlette's
+    `ClientDisconnect` when the client leaves before it is whole.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise RequestError(415, f"the body is compressed ({encoding[:20]})", "send it as it is")
+    declared_length = request.headers.get("content-length", "0")
+    if declared_length.isdecimal() and int(declared_length) > limits.body_bytes:
+        raise _too_large_error(limits)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limits.body_bytes:
+                    raise _too_large_error(limits)
+                lease.reserve(len(chunk))
+                body += chunk
+    except TimeoutError:
+        reason = f"the body was not whole after {limits.body_seconds:g} seconds"
+        raise RequestError(408, reason, "send it faster, or fewer posts at a time") from None
+    return bytes(body)
+
+
+def parse_body(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
+    """The posts of a body, each still as it was sent, and its uploaded files.
+
+    Raises `Refusal`: 400 for what cannot be read, 413 for too many posts, 415 for another type.
+    """
+    media_type = _media_type(content_type)
+    if media_type == "application/json":
+        return ParsedBody(_parse_posts(body, limits))
+    if media_type == "multipart/form-data":
+        # The library's parser is a coroutine; driven here it keeps no other request waiting.
+        return asyncio.run(_parse_multipart(body, content_type, limits))
+    raise RequestError(415, f"the body's type is {media_type[:60]!a}", _BODY_HINT)
+
+
+def _parse_posts(body: bytes, limits: ServiceLimits) -> list[Any]:
+    values = sum(body.count(bracket) for bracket in (b"[", b"{", b","))
+    if values > limits.json_values:
+        raise RequestError(
+            413, f"the JSON has over {limits.json_values} values", "send fewer posts"
+        )
+    try:
+        payload = from_json(body, allow_inf_nan=False)
+    except ValueError as e:
+        raise RequestError(400, f"the body is not JSON: {str(e)[:200]}", _BODY_HINT) from None
+    if isinstance(payload, dict) and "posts" in payload:
+        if set(payload) != {"posts"}:
+            raise RequestError(
+                400, "an object with `posts` has no other key", "leave the others out"
+            )
+        payload = payload["posts"]
+    posts = [payload] if isinstance(payload, dict) else payload
+    if not isinstance(posts, list) or not posts:
+        raise RequestError(400, "there are no posts in the body", 'send {"posts": [{"text": "…"}]}')
+    if len(posts) > limits.posts:
+        raise RequestError(
+            413, f"{len(posts):,} posts, over the limit of {limits.posts}", "send fewer"
+        )
+    return posts
+
+
+async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
+    if charset.lower() not in (b"utf-8", b"utf8"):
+        # Python knows charsets that raise anything, and some that make half a character.
+        raise RequestError(415, f"the parts' charset is {charset[:20]!r}", "send UTF-8")
+    max_files = limits.posts * limits.images + 1
+    headers = Headers({"content-type": content_type})
+    parser = MultiPartParser(
+        headers, _stream_once(body), max_files=max_files, max_fields=1, max_part_size=len(body)
+    )
+    parser.spool_max_size = len(body) + 1  # never to disk: the body is held already
+    try:
+        form = await parser.parse()
+    except MultiPartException as e:
+        raise RequestError(
+            400, f"the parts cannot be read: {e.message[:200]}", _BODY_HINT
+        ) from None
+    posts: list[Any] | None = None
+    uploads: dict[str, bytes] = {}
+    for name, part in form.multi_items():
+        data = await part.read() if isinstance(part, UploadFile) else part.encode()
+        if name == "posts" and posts is None:
+            posts = _parse_posts(data, limits)
+            continue
+        filename = part.filename if isinstance(part, UploadFile) else ""
+        if not filename or filename in uploads:
+            reason = f"the part {name[:60]!a} is no file, or a second one of its name"
+            raise RequestError(400, reason, "give every uploaded file a name of its own")
+        uploads[filename] = data
+    if posts is None:
+        raise RequestError(400, "there is no part `posts`", _BODY_HINT)
+    return ParsedBody(posts, uploads)
+
+
+async def _stream_once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _too_large_error(limits: ServiceLimits) -> RequestError:
+    return RequestError(
+        413, f"the body is over {limits.body_bytes:,} bytes", "send fewer posts at a time"
+    )

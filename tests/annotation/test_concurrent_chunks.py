@@ -1,0 +1,211 @@
+"""A server is asked about two chunks together; answers and questions are those of one by one."""
+
+import json
+import random
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from gen_msa.annotation import AnnotateSettings, JobSettings, annotate, job, workers
+from gen_msa.annotation._desk import Desk
+from gen_msa.annotation.workers import cache_key
+from gen_msa.answer_cache import hash_key
+from gen_msa.data import open_examples
+from gen_msa.errors import BackendUnavailable, UserError
+from gen_msa.prefetch import ordered_concurrent_map
+from gen_msa.settings import load
+from gen_msa.types import Example, Status
+from tests.annotation.test_kill import count_cached
+from tests.fixtures.fake_openai import FakeOpenAI, last_message_text, reply
+from tests.fixtures.posts import post, write_posts
+
+TIMEOUT_S = 10
+
+
+def deterministic_answer(body):
+    """An answer that is decided by the question, its seed and its temperature alone."""
+    request_key = f"{last_message_text(body)} {body.get('seed')} {body.get('temperature')}"
+    rng = random.Random(zlib.crc32(request_key.encode()))
+    label = rng.choice(("positive", "negative", "neutral", "who knows"))
+    noun = rng.choice(("screen", "battery", "thing"))
+    return reply(f"Sentiment: {label}\nExplanation: the {noun} is great", model=body["model"])
+
+
+@pytest.fixture
+def source(tmp_path):
+    return open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(40)))))
+
+
+def settings(server, settings_type=JobSettings, **more):
+    overrides = [f"reader=http:{server.url}#m", "cues={}", "chunk=4", "max_bad=1.0"]
+    overrides += ["backend={api_key_variable: '', retries: 0, batch_size: 3}"]
+    return load(
+        settings_type, None, [*overrides, *(f"{k}={json.dumps(v)}" for k, v in more.items())]
+    )
+
+
+FILTERS = {
+    "naming": {},
+    "length": {},
+    "agreement": {"k": 2, "least": 0.5},
+    "novelty": {"most": 0.9},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (JobSettings, {}),
+        (JobSettings, {"aspects": "reader"}),
+        (AnnotateSettings, {"prompt": "teacher/rationale", "gates": FILTERS}),
+    ],
+)
+def test_concurrent_chunks_match_sequential_output_and_requests(
+    source, tmp_path, monkeypatch, kind, more
+):
+    outputs, requests = {}, {}
+    for n_concurrent in (1, 2, 3):
+        monkeypatch.setattr(workers, "TOGETHER", n_concurrent)
+        with FakeOpenAI(answer=deterministic_answer, delay_s=0.002) as server:
+            out = tmp_path / f"{n_concurrent}.jsonl"
+            job = settings(server, kind, **more)
+            url = server.url
+            counts = annotate(source, out, job, cache_path=out.with_suffix(".ledger")).counts
+        assert counts.rows == 40
+        files = sorted(tmp_path.glob(f"{n_concurrent}*.jsonl"))
+        outputs[n_concurrent] = [p.read_text().replace(url, "URL") for p in files]
+        requests[n_concurrent] = sorted(json.dumps(body) for body in server.request_bodies)
+        assert server.max_running == 3
+    assert outputs[1] == outputs[2] == outputs[3]
+    assert any(outputs[1])
+    assert requests[1] == requests[2] == requests[3]
+
+
+def test_next_chunk_is_sent_before_last_answer_of_previous_one(source, tmp_path):
+    """The last question of the first chunk is answered only once the second chunk is asked."""
+    next_chunk, wait_results = threading.Event(), []
+
+    def answer(body):
+        text = last_message_text(body)
+        if "#4\n" in text:
+            next_chunk.set()
+        if "#3\n" in text:
+            wait_results.append(next_chunk.wait(TIMEOUT_S))
+        return deterministic_answer(body)
+
+    with FakeOpenAI(answer=answer) as server:
+        counts = annotate(source, tmp_path / "out.jsonl", settings(server)).counts
+    assert counts.written == 40
+    assert wait_results
+    assert all(wait_results)
+
+
+def test_stopping_job_cancels_pending_requests(tmp_path, source):
+    """The first chunk is refused and ends the job; the second, which hangs, is given up."""
+
+    second_chunk_started = threading.Event()
+
+    def plan(text, attempt):
+        if any(f"#{i}\n" in text for i in range(3)):
+            return "401"
+        if "#3\n" in text:
+            return "401" if second_chunk_started.wait(TIMEOUT_S) else "500"
+        second_chunk_started.set()
+        return "hang"
+
+    with FakeOpenAI(plan=plan) as server:
+        with pytest.raises(UserError, match="none of the first 4 posts"):
+            annotate(source, tmp_path / "out.jsonl", settings(server))
+        deadline = time.monotonic() + TIMEOUT_S / 3
+        while any(t.name.startswith("asyncio-portal") for t in threading.enumerate()):
+            assert time.monotonic() < deadline, "the second chunk is still being asked"
+            time.sleep(0.01)
+    assert 1 <= server.faults["hang"] <= 3
+
+
+def test_two_hands_of_one_desk_ask_together(tmp_path, source):
+    both = threading.Barrier(2)
+
+    def answer(body):
+        both.wait(TIMEOUT_S)
+        return deterministic_answer(body)
+
+    with FakeOpenAI(answer=answer) as server:
+        job = settings(server, overall_prompt="reader/overall", aspects="overall", reask_prompt="")
+        desk = Desk(job, tmp_path, tmp_path)
+        reader = hash_key(desk.open())
+        examples = [Example(post=post(i)) for i in range(2)]
+        keys = [cache_key(reader, e, tmp_path, job) for e in examples]
+        with ThreadPoolExecutor(2) as hands:
+            read = list(hands.map(lambda i: desk.read([examples[i]], [keys[i]]), range(2)))
+    assert [r.opinions[0].status is not Status.ERROR for (r,) in read] == [True, True]
+
+
+def test_answers_are_cached_while_an_earlier_chunk_waits(tmp_path, source):
+    """The first chunk's last question is answered once the second chunk is in the ledger."""
+    cache_path, cached_counts = tmp_path / "out.ledger", []
+
+    def answer(body):
+        if "#3\n" in last_message_text(body):
+            deadline = time.monotonic() + TIMEOUT_S
+            while not count_cached(cache_path) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            cached_counts.append(count_cached(cache_path))
+        return deterministic_answer(body)
+
+    with FakeOpenAI(answer=answer) as server:
+        annotate(source, tmp_path / "out.jsonl", settings(server), cache_path=cache_path)
+    assert cached_counts[0] == 4
+    assert count_cached(cache_path) == 40
+
+
+@pytest.mark.parametrize("n_known", [0, 8])
+def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source, n_known):
+    monkeypatch.setattr(job, "LOST", 16)
+    with FakeOpenAI(plan=lambda text, attempt: "" if attempt == 0 else "401") as server:
+        job, cache_path = (
+            settings(server, limit=n_known or None, reask_prompt=""),
+            tmp_path / "o.ledger",
+        )
+        if n_known:
+            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+        server.plan = lambda text, attempt: (
+            "401" if n_known or len(server.request_bodies) > 20 else ""
+        )
+        job = settings(server, reask_prompt="")
+        with pytest.raises(
+            BackendUnavailable, match=r"none of the last 16 posts could be asked: .*401"
+        ):
+            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+        n_requests = len(server.request_bodies)
+    assert n_requests < 80 - 4
+    assert not (tmp_path / "o.jsonl").exists() or n_known
+    assert 4 <= count_cached(cache_path) < 40
+
+
+def test_ordered_concurrent_map_keeps_order_of_results_and_errors():
+    def fail():
+        raise ValueError("third")
+
+    def failing_calls():
+        yield lambda: 1
+        yield lambda: 2
+        raise ValueError("third")
+
+    for max_concurrent in (1, 2, 3):
+        results = ordered_concurrent_map(failing_calls(), max_concurrent)
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(ValueError, match="third"):
+            next(results)
+    calls = [lambda: 1, lambda: 2, fail, lambda: 4]
+    for max_concurrent in (1, 2, 3):
+        results = ordered_concurrent_map(iter(calls), max_concurrent)
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(ValueError, match="third"):
+            next(results)
+    current_thread = threading.current_thread()
+    assert list(ordered_concurrent_map(iter([threading.current_thread]), 1)) == [current_thread]
+    assert list(ordered_concurrent_map(iter([threading.current_thread]), 2)) != [current_thread]

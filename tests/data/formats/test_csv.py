@@ -1,0 +1,160 @@
+"""CSV of a user's own: columns, joining, places, and what a bad row does to its neighbours."""
+
+from pathlib import Path
+
+import pytest
+
+from gen_msa.data.formats import formats
+from gen_msa.errors import UserError
+from gen_msa.jsonl import MAX_LINE_BYTES
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Polarity, Rejected
+from tests.data.builders import gold_opinion, image_media
+
+
+def read(path: Path, text: str | bytes) -> tuple[list[Example], list[Rejected]]:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    rows = list(formats["csv"].read(path))
+    accepted = [r for r in rows if isinstance(r, Example)]
+    return accepted, [r for r in rows if isinstance(r, Rejected)]
+
+
+def test_text_column_alone_is_enough(tmp_path: Path) -> None:
+    accepted, rejected = read(tmp_path / "mine.csv", "text\ngood tea\n\ngood tea\n")
+    assert rejected == []
+    assert [(e.post.id, e.post.text) for e in accepted] == [
+        ("mine-2", "good tea"),
+        ("mine-4", "good tea"),
+    ]
+
+
+def test_rows_with_same_id_are_joined_and_extra_columns_go_to_meta(tmp_path: Path) -> None:
+    table = (
+        "id,text,image,aspect,polarity,city,note\n"
+        '1,"tea, tea",a.jpg,tea,Positive,Rome,\n'
+        '1,"tea, tea",a.jpg,tea,negative,Rome,late\n'
+        "2,soup,,,neutral,,\n"
+    )
+    accepted, rejected = read(tmp_path / "mine.csv", table)
+    assert rejected == []
+    tea = (Aspect(term="tea", start=0), Aspect(term="tea", start=5))
+    assert accepted[0].post.aspects == tea
+    assert accepted[0].opinions == (
+        gold_opinion(tea[0], "positive"),
+        gold_opinion(tea[1], "negative"),
+    )
+    assert accepted[0].post.media == image_media("a.jpg")
+    assert accepted[0].post.meta == {"city": "Rome", "note": [None, "late"]}
+    assert accepted[1].opinions == (gold_opinion(OVERALL_ASPECT, "neutral"),)
+
+
+def test_rows_without_id_are_joined_by_text_if_all_name_an_aspect(tmp_path: Path) -> None:
+    accepted, _ = read(tmp_path / "m.csv", "text,aspect\ntea cake,tea\ntea cake,cake\ntea cake,\n")
+    assert [len(e.post.aspects) for e in accepted] == [2, 0]
+    assert [e.post.id for e in accepted] == ["m-2", "m-4"]
+
+
+def test_aspects_are_located_only_without_start_column(tmp_path: Path) -> None:
+    accepted, rejected = read(
+        tmp_path / "m.csv", "id,text,aspect,start\n1,tea,tea,\n2,tea,tea,0\n3,tea,tea,1\n"
+    )
+    assert [e.post.aspects[0].start for e in accepted] == [None, 0]
+    assert [(r.line, "not at 1" in r.reason) for r in rejected] == [(4, True)]
+
+
+def test_annotators_share_a_mention_and_surplus_row_is_rejected(
+    tmp_path: Path,
+) -> None:
+    table = "id,text,aspect,annotator,polarity\n1,tea,tea,gold,neutral\n1,tea,tea,bot,positive\n"
+    accepted, rejected = read(tmp_path / "m.csv", table + "1,tea,tea,bot,negative\n")
+    assert accepted[0].post.aspects == (Aspect(term="tea", start=0),)
+    assert [o.annotator for o in accepted[0].opinions] == ["gold", "bot"]
+    assert [(r.line, "more often" in r.reason) for r in rejected] == [(4, True)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,tea,tea,POS,0.5", "'POS' is none of"),
+        ("1,tea,tea,positive,much", "could not convert"),
+        ("1,tea,tea,positive,nan", "finite"),
+        ("1,wine,tea,positive,1", "another text under the same id"),
+        ("1,tea", "2 cells for 5 columns"),
+        ("1,tea,tea,positive,1,1", "6 cells for 5 columns"),
+        ('1,"tea"x,tea,positive,1', "expected after"),
+    ],
+)
+def test_bad_row_is_rejected_and_post_keeps_other_rows(
+    row: str, reason: str, tmp_path: Path
+) -> None:
+    table = f"id,text,aspect,polarity,score\n1,tea,tea,neutral,1\n{row}\n2,tea,,,\n"
+    accepted, rejected = read(tmp_path / "m.csv", table)
+    assert [(e.post.id, len(e.opinions)) for e in accepted] == [("1", 1), ("2", 0)]
+    assert [(r.line, r.raw) for r in rejected] == [(3, row)]
+    assert reason in rejected[0].reason
+
+
+def test_unclosed_quote_loses_one_row(tmp_path: Path) -> None:
+    rows = [f"{i},tea {i}" for i in range(2000)]
+    rows[700] = '700,"tea 700'
+    rows[1400] = '1400,tea "1400'
+    accepted, rejected = read(tmp_path / "m.csv", "id,text\n" + "\n".join(rows) + "\n")
+    assert [r.line for r in rejected] == [702]
+    assert len(accepted) == 1999
+    assert accepted[1399].post.text == 'tea "1400'
+
+
+def test_quoted_cells_may_hold_line_breaks_and_commas(tmp_path: Path) -> None:
+    accepted, rejected = read(
+        tmp_path / "m.csv", b'\xef\xbb\xbfid,text\r\n1,"a,\r\n\r\n""b"""\r\n2,c\r\n'
+    )
+    assert rejected == []
+    assert [e.post.text for e in accepted] == ['a,\r\n\r\n"b"', "c"]
+
+
+def test_leading_apostrophe_is_text(tmp_path: Path) -> None:
+    accepted, rejected = read(tmp_path / "m.csv", "text\n'=1+1\n'tis\n")
+    assert rejected == []
+    assert [e.post.text for e in accepted] == ["'=1+1", "'tis"]
+
+
+def test_undecodable_bytes_lose_one_row(tmp_path: Path) -> None:
+    accepted, rejected = read(tmp_path / "m.csv", b"id,text\n1,\xff\xfe\n2,tea\n")
+    assert [e.post.id for e in accepted] == ["2"]
+    assert [r.line for r in rejected] == [2]
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [("id,txt", "no column 'text'"), ("text,id,text", "two columns named 'text'")],
+)
+def test_unusable_header_raises(header: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=problem):
+        read(tmp_path / "m.csv", f"{header}\n1,2,3\n")
+
+
+def test_opinions_on_unlisted_aspects_round_trip(tmp_path: Path) -> None:
+    post = Example.model_validate({"post": {"id": "1", "text": "tea"}}).post
+    examples = [
+        Example(post=post, opinions=(gold_opinion(Aspect(term="tea", start=0), "positive"),))
+    ]
+    path = tmp_path / "m.csv"
+    formats["csv"].write(path, examples)
+    assert list(formats["csv"].read(path)) == examples
+    assert examples[0].opinions[0].polarity is Polarity.POSITIVE
+
+
+def test_overlong_line_is_rejected(tmp_path: Path) -> None:
+    long_line = b"x" * (3 * MAX_LINE_BYTES)
+    accepted, rejected = read(
+        tmp_path / "m.csv", b'text\na\n"b\n' + long_line + b'"\nc\n' + long_line
+    )
+    assert [e.post.text for e in accepted] == ["a", "c"]
+    assert [r.line for r in rejected] == [3, 4, 6]
+    assert rejected[1].reason.startswith(f"line of {3 * MAX_LINE_BYTES + 2} bytes")
+
+
+def test_oversized_multiline_record_is_rejected_after_first_line(tmp_path: Path) -> None:
+    lines = (b"x" * 50_000 + b"\n") * 30
+    accepted, rejected = read(tmp_path / "m.csv", b'text\n"open\n' + lines)
+    assert len(accepted) == 30
+    assert [(r.line, "is a quote not closed" in r.reason) for r in rejected] == [(2, True)]

@@ -1,0 +1,161 @@
+"""Rows of a user's own, in JSON lines and Parquet: ids, pictures, aspects, labels, meta."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gen_msa.data.formats import formats
+from gen_msa.data.formats._common import locate_aspects
+from gen_msa.errors import UserError
+from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Post, Rejected
+from tests.data.builders import gold_opinion, image_media
+
+
+def read(path: Path, *lines: str) -> list[Example | Rejected]:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return list(formats["jsonl"].read(path))
+
+
+def read_one(path: Path, line: str) -> Example:
+    (row,) = read(path, line)
+    assert isinstance(row, Example), row
+    return row
+
+
+def test_missing_id_is_file_stem_and_line_number(tmp_path: Path) -> None:
+    rows = read(tmp_path / "mine.jsonl", '{"text": "tea"}', "", '{"text": "", "id": 7}')
+    assert [r.post for r in rows if isinstance(r, Example)] == [
+        Post(id="mine-1", text="tea"),
+        Post(id="7", text=""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"id": "1", "text": "tea", "image": "a.jpg"}',
+        '{"id": "1", "text": "tea", "images": ["a.jpg"]}',
+        '{"id": "1", "text": "tea", "images": "a.jpg", "image": null}',
+        '{"id": "1", "text": "tea", "media": [{"kind": "image", "path": "a.jpg"}]}',
+    ],
+)
+def test_image_field_accepts_all_spellings(row: str, tmp_path: Path) -> None:
+    assert read_one(tmp_path / "m.jsonl", row).post == Post(
+        id="1", text="tea", media=image_media("a.jpg")
+    )
+
+
+def test_aspects_are_located_in_order_of_mention(tmp_path: Path) -> None:
+    row = '{"text": "tea, Tea, tea", "aspects": ["tea", "Tea", "tea", "wine"]}'
+    assert read_one(tmp_path / "m.jsonl", row).post.aspects == (
+        Aspect(term="tea", start=0),
+        Aspect(term="Tea", start=5),
+        Aspect(term="tea", start=10),
+        Aspect(term="wine"),
+    )
+
+
+def test_explicit_start_is_kept_and_null_means_unlocated(tmp_path: Path) -> None:
+    aspects = '[{"term": "tea", "start": 4}, {"term": "tea", "start": null}]'
+    row = f'{{"text": "tea tea", "aspects": {aspects}}}'
+    assert read_one(tmp_path / "m.jsonl", row).post.aspects == (
+        Aspect(term="tea", start=4),
+        Aspect(term="tea"),
+    )
+
+
+def test_labels_become_gold_opinions_and_extra_keys_meta(tmp_path: Path) -> None:
+    aspects = '[{"term": "tea", "polarity": "positive"}]'
+    row = f'{{"text": "tea", "polarity": "Neutral", "likes": 3, "aspects": {aspects}}}'
+    example = read_one(tmp_path / "m.jsonl", row)
+    assert example.opinions == (
+        gold_opinion(Aspect(term="tea", start=0), "positive"),
+        gold_opinion(OVERALL_ASPECT, "neutral"),
+    )
+    assert example.post.meta == {"likes": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"tekst": "tea"}', "text: Field required"),
+        ('{"text": 3}', "text: Input should be a valid string"),
+        ('{"text": "tea", "aspects": [{"term": "tea", "start": 1}]}', "is not at 1"),
+        ('{"text": "tea", "aspects": ["tea", "wine", "wine"]}', "listed twice"),
+        ('{"text": "tea", "polarity": "POS"}', "polarity: Input should be"),
+        ('{"text": "tea", "likes": 1, "meta": {"likes": 2}}', "both in the row and in its meta"),
+        ('{"post": {"text": "tea"}}', "post.id: Field required"),
+        ('{"post": {"id": "1", "text": "tea", "mood": 1}}', "post.mood: Extra inputs"),
+        ("[1, 2]", "row"),
+        ("tea", "Invalid JSON"),
+    ],
+)
+def test_bad_line_is_rejected_with_reason(row: str, reason: str, tmp_path: Path) -> None:
+    accepted, rejected, also_accepted = read(
+        tmp_path / "m.jsonl", '{"text": "a"}', row, '{"text": "b"}'
+    )
+    assert isinstance(accepted, Example)
+    assert isinstance(also_accepted, Example)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, rejected.raw) == (2, row)
+    assert reason in rejected.reason
+
+
+def test_byte_order_mark_is_stripped(tmp_path: Path) -> None:
+    assert read_one(tmp_path / "m.jsonl", '\ufeff{"text": "tea"}').post.text == "tea"
+
+
+def test_simple_parquet_rows_are_read_like_jsonl_rows(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    rows = [
+        {"text": "tea tea", "aspects": ["tea", "tea"], "image": "a.jpg", "likes": 3},
+        {"text": None, "aspects": None, "image": None, "likes": None},
+        {"text": "soup", "aspects": None, "image": None, "likes": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    first, rejected, last = formats["parquet"].read(path)
+    assert isinstance(first, Example)
+    assert (first.post.id, first.post.meta) == ("mine-1", {"likes": 3})
+    assert [a.start for a in first.post.aspects] == [0, 4]
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, "text" in rejected.reason) == (2, True)
+    assert last == Example(post=Post(id="mine-3", text="soup"))
+
+
+def test_invalid_parquet_or_missing_text_column_raises(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    path.write_bytes(b"PAR1 no")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        list(formats["parquet"].read(path))
+    pq.write_table(pa.Table.from_pylist([{"words": "tea"}]), path)
+    with pytest.raises(UserError, match="no column 'text'"):
+        list(formats["parquet"].read(path))
+
+
+def test_damaged_row_group_is_rejected_and_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    posts = [Example(post=Post(id=str(i), text=f"tea {i * 7919}")) for i in range(1200)]
+    formats["parquet"].write(path, posts)
+    offset = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
+    raw = bytearray(path.read_bytes())
+    raw[offset + 30 : offset + 90] = bytes(60)
+    path.write_bytes(raw)
+    rows = list(formats["parquet"].read(path))
+    rejected = [r for r in rows if isinstance(r, Rejected)]
+    assert len(rejected) == 1
+    assert "rows 501 to 1000 cannot be read" in rejected[0].reason
+    assert [r for r in rows if isinstance(r, Example)] == posts[:500] + posts[1000:]
+
+
+@given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=3), max_size=5))
+def test_locate_aspects_returns_true_and_unique_offsets(text: str, terms: list[str]) -> None:
+    aspects = locate_aspects(text, terms)
+    assert [a.term for a in aspects] == terms
+    located = [a for a in aspects if a.start is not None]
+    assert all(text[a.start : a.end] == a.term for a in located)
+    assert len(set(located)) == len(located)
+    assert all(a.start is not None for a in aspects if a.term in text and terms.count(a.term) == 1)

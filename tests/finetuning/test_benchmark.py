@@ -1,0 +1,32 @@
+"""The bench of fine-tuning runs: one lap on shipped posts with a tiny random model."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.finetuning.run_recipes import ROOT, SUBPROCESS_ENV, save_tiny_model
+
+
+def test_benchmark_measures_each_optimization(tmp_path):
+    model = save_tiny_model(tmp_path / "model")
+    command = [sys.executable, str(ROOT / "eval/bench/finetune.py"), "--quick"]
+    command += ["--model", str(model), "--only", "answer_only_head|prefix_packing"]
+    process = subprocess.run(
+        command, env=os.environ | SUBPROCESS_ENV, capture_output=True, text=True, timeout=280
+    )
+    assert process.returncode == 0, process.stderr
+    report = next(json.loads(s) for s in process.stdout.splitlines() if s.startswith("{"))
+    names = [contender["name"] for contender in report["tasks"]]
+    assert names == ["gen_msa", "answer_only_head off", "prefix_packing off"]
+    assert len({contender["rows"] for contender in report["tasks"]}) == 1
+    assert all(contender["rows_per_s"][0] > 0 for contender in report["tasks"])
+
+
+def test_benchmark_help_lists_what_it_measures():
+    command = [sys.executable, str(ROOT / "eval/bench/finetune.py"), "--help"]
+    process = subprocess.run(
+        command, env=os.environ | SUBPROCESS_ENV, capture_output=True, text=True
+    )
+    assert process.returncode == 0
+    assert all(name in process.stdout for name in ("losses", "mams", "mvsa"))

@@ -1,0 +1,117 @@
+"""The CSV reads back to what was said; the terminal table fits, is plain when piped, and safe."""
+
+import csv
+import io
+from itertools import count
+
+import pytest
+from rich.console import Console
+
+from gen_msa.report import opinion_table, write_csv
+from gen_msa.report.opinion_tables import CSV_COLUMNS, escape_formula
+from gen_msa.types import Aspect, Example, Opinion, Post
+from tests.report.builders import POS, bus_example, opinion, phone_example
+
+
+def read_rows(path):
+    with path.open(encoding="utf-8-sig", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def render(renderable, *, terminal=False, width=100) -> str:
+    out, colours = io.StringIO(), "standard" if terminal else None
+    Console(file=out, force_terminal=terminal, width=width, color_system=colours).print(renderable)
+    return out.getvalue()
+
+
+def test_csv_has_one_row_per_opinion_or_empty_post(tmp_path):
+    path = tmp_path / "o.csv"
+    empty_example = Example(post=Post(id="quiet", text="Nothing."))
+    assert write_csv([phone_example(), bus_example(), empty_example], path) == 8
+    csv_rows = read_rows(path)
+    assert tuple(csv_rows[0]) == CSV_COLUMNS
+    assert [r["post"] for r in csv_rows] == ["phone-1"] * 6 + ["bus", "quiet"]
+    assert csv_rows[-1]["annotator"] == ""
+
+
+def test_csv_keeps_opinion_fields(tmp_path):
+    write_csv([phone_example()], tmp_path / "o.csv")
+    csv_rows = read_rows(tmp_path / "o.csv")
+    assert csv_rows[2]["evidence"] == "Lovely screen | dim light"
+    assert (csv_rows[2]["aspect"], csv_rows[2]["start"], csv_rows[2]["polarity"]) == (
+        "screen",
+        "7",
+        "positive",
+    )
+    assert float(csv_rows[2]["probability"]) == float(csv_rows[2]["p_positive"]) == 0.9
+    assert csv_rows[3]["provenance"] == "prompt=predict/full@1234"
+    assert (csv_rows[5]["polarity"], csv_rows[5]["status"]) == ("", "unparsed")
+
+
+def test_csv_has_bom_and_keeps_line_breaks(tmp_path):
+    path = tmp_path / "o.csv"
+    write_csv([Example(post=Post(id="1", text='two\nlines, "quoted" é 😀'))], path)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfpost,")
+    assert read_rows(path)[0]["text"] == 'two\nlines, "quoted" é 😀'
+
+
+@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\tx", "\rx", " =1", "＝1"])
+def test_escape_formula_prefixes_an_apostrophe(cell):
+    assert escape_formula(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", ["", "a=1", "😀", "1-2", -1.5, None])
+def test_escape_formula_keeps_other_cells(cell):
+    assert escape_formula(cell) == cell
+
+
+def test_opinion_table_omits_gold():
+    output = render(opinion_table([phone_example(), bus_example()], 20))
+    assert output.count("screen") >= 2
+    assert "gold" not in output
+    assert "It is lovely." in output
+    assert "0.90" in output
+    assert "? unparsed" in output
+    assert "(whole post)" in output
+
+
+def test_opinion_table_consumes_only_shown_posts():
+    consumed = []
+    endless = (consumed.append(n) or phone_example(n) for n in count())
+    assert "… the first 5 opinions; there are more" in render(opinion_table(endless, 5))
+    assert len(consumed) == 2
+
+
+def test_piped_table_is_plain_text():
+    output = render(opinion_table([phone_example()], 20))
+    assert "\x1b" not in output
+    assert not set(output) & set("─│┃━")
+    assert "\x1b[" in render(opinion_table([phone_example()], 20), terminal=True)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_opinion_table_fits_terminal_width(width):
+    long_example = Example(
+        post=Post(id="x" * 90, text="word " * 5000),
+        opinions=(opinion("a", Aspect(term="word", start=2000), POS, explanation="why " * 90),),
+    )
+    assert (
+        max(
+            map(
+                len,
+                render(opinion_table([long_example, phone_example()], 9), width=width).splitlines(),
+            )
+        )
+        <= width
+    )
+
+
+def test_opinion_table_escapes_control_codes_and_markup():
+    bad = "[red]x[/red] \x1b[2J\x9b1m \u202e"
+    hostile_opinion = Opinion(annotator=bad, aspect=Aspect(term=bad), polarity=POS, explanation=bad)
+    out = render(
+        opinion_table([Example(post=Post(id=bad, text=bad), opinions=(hostile_opinion,))], 5),
+        width=300,
+    )
+    assert "[red]x[/red] �[2J�1m �" in out
+    assert not set("\x1b\x9b\u202e") & set(out)
