@@ -29,7 +29,7 @@ from gen_msa.annotation.settings import JobSettings
 from gen_msa.annotation.workers import Teacher, cache_key
 from gen_msa.answer_cache import hash_key
 from gen_msa.errors import UserError
-from gen_msa.predictors import Continuation, Prediction, Shown
+from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.types import Example
 
 W = TypeVar("W")
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Crew:
     """As many readers as `settings.workers`, each an actor of Ray's. A `Teacher`."""
 
-    overlaps = False
+    is_concurrent = False
     """Each reader asks as it can, where it works."""
 
     def __init__(self, settings: JobSettings, root: Path, desk: type[Desk] = Desk) -> None:
@@ -86,11 +86,11 @@ class Crew:
             self._wait()
         return self._facts
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """One reader's questions."""
         self.fingerprint()  # so that there is one
         first = next(w for w in self._workers if w.open)
-        shown: list[Shown] = _said(self._ray.get(first.desk.preview.remote(examples)))
+        shown: list[RequestPreview] = _said(self._ray.get(first.desk.preview.remote(examples)))
         return shown
 
     def prepare(self, examples: Sequence[Example]) -> Continuation:

@@ -21,7 +21,7 @@ from gen_msa.annotation.settings import JobSettings
 from gen_msa.annotation.workers import Teacher, cache_key, make_teacher
 from gen_msa.answer_cache import hash_key
 from gen_msa.errors import UserError
-from gen_msa.predictors import Prediction, Shown
+from gen_msa.predictors import Prediction, RequestPreview
 from gen_msa.types import Example
 
 
@@ -82,7 +82,7 @@ class Desk:
         except UserError as e:
             return Stop(e.problem, e.hint)
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown] | Stop:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview] | Stop:
         """The questions about the examples, unasked."""
         try:
             return self._at_work().preview(examples)

@@ -19,7 +19,7 @@ from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.annotation.workers import Teacher, pending_chunks, visible_to_teacher
 from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.data import ExampleSource
-from gen_msa.predictors import Shown
+from gen_msa.predictors import RequestPreview
 from gen_msa.types import Example
 
 PROBE_POSTS = 3
@@ -33,7 +33,7 @@ class CostEstimate:
     posts: int
     requests: int
     """An aspect each; a post whose aspects are not given counts as one."""
-    first_request: Shown | None
+    first_request: RequestPreview | None
     """The first question."""
     tokens: tuple[float, float] | None
     """Of all prompts, and of all answers."""

@@ -28,7 +28,7 @@ from gen_msa.annotation.label_conditioned import (
 from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.errors import UserError
 from gen_msa.metrics import pair_up
-from gen_msa.predictors import Continuation, Prediction, Shown
+from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.settings import build
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Rejected, Status
@@ -38,7 +38,7 @@ from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Rejected, St
 ANSWER_FILTER = "answer"
 """The gate that no settings switch off: an answer was given and read whole."""
 _FAILED = "failed."
-_PASSED = "gates"
+_PASSED = "filters"
 _ATTEMPT = "attempt"
 _VERDICT_KEYS = (_PASSED, _ATTEMPT, "teacher")
 
@@ -69,7 +69,7 @@ def with_verdicts(
     provenance |= {
         _FAILED + name: reason for name, reason in verdicts.items() if reason is not None
     }
-    return opinion.model_copy(update={"how": provenance})
+    return opinion.model_copy(update={"provenance": provenance})
 
 
 def with_file_verdicts(opinion: Opinion, verdicts: Mapping[str, str | None]) -> Opinion:
@@ -82,7 +82,7 @@ def with_file_verdicts(opinion: Opinion, verdicts: Mapping[str, str | None]) -> 
     provenance |= {
         _FAILED + name: reason for name, reason in verdicts.items() if reason is not None
     }
-    return opinion.model_copy(update={"how": provenance})
+    return opinion.model_copy(update={"provenance": provenance})
 
 
 def failed_filters(opinion: Opinion) -> dict[str, str]:
@@ -334,7 +334,7 @@ class FilteredTeacher:
             for row, opinions in enumerate(opinions_by_row)
         ]
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """The teacher's first questions, as they would be asked the first time."""
         if self._label_conditioned:
             return self._label_conditioned.preview(examples)
@@ -355,10 +355,10 @@ class FilteredTeacher:
         }
         options: dict[str, JsonValue] = {n: self._settings.filters[n] for n in self._filters}
         return {
-            "reader": self._predictor.fingerprint(),
-            "gates": {"options": options, "own": filter_fingerprints},
+            "predictor": self._predictor.fingerprint(),
+            "filters": {"options": options, "fingerprints": filter_fingerprints},
             "prompt": self._label_conditioned.prompt.digest if self._label_conditioned else "",
-            "asked": self._settings.model_dump(mode="json", include=sampling_settings),
+            "sampling": self._settings.model_dump(mode="json", include=sampling_settings),
         }
 
     def _prepare(self, examples: Sequence[Example]) -> Continuation:
@@ -400,7 +400,7 @@ class FilteredTeacher:
                     **opinion.provenance,
                     TOKENS: f"{prompt_tokens + extra_tokens[0]}+{answer_tokens + extra_tokens[1]}",
                 }
-                opinion = opinion.model_copy(update={"how": provenance})
+                opinion = opinion.model_copy(update={"provenance": provenance})
             opinions.append(opinion)
         return opinions
 
@@ -410,9 +410,9 @@ class FilteredTeacher:
         verdicts: list[dict[str, str | None]] = [
             {ANSWER_FILTER: reason} if reason else {} for reason in invalid
         ]
-        for stage in ("words", "asks"):
+        for stage in ("text", "model"):
             candidate_rows = [i for i, v in enumerate(verdicts) if not any(v.values())]
-            if stage == "words":
+            if stage == "text":
                 candidate_rows = [i for i, reason in enumerate(invalid) if not reason]
             for name, answer_filter in self._filters.items():
                 if answer_filter.stage == stage and candidate_rows:
@@ -427,7 +427,7 @@ def build_filters(settings: AnnotateSettings, context: FilterContext) -> dict[st
     built = {}
     for name, options in settings.filters.items():
         factory = filters[name]
-        built[name] = factory(build(factory.Options, options or {}, f"gates.{name}"), context)
+        built[name] = factory(build(factory.Options, options or {}, f"filters.{name}"), context)
     return built
 
 
@@ -454,7 +454,7 @@ def _requested_opinions(
             is_joint = "span" in o.provenance
             if is_joint and tokens_counted:
                 o = o.model_copy(
-                    update={"how": {k: v for k, v in o.provenance.items() if k != TOKENS}}
+                    update={"provenance": {k: v for k, v in o.provenance.items() if k != TOKENS}}
                 )
             tokens_counted = tokens_counted or is_joint
             if aspects is None or o.aspect in aspects:

@@ -113,7 +113,7 @@ def annotate_shard(
         fingerprint, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
         shard_writer.close(
             **source_hasher.footer_facts(source, settings, shard),
-            reader=fingerprint,
+            fingerprint=fingerprint,
             seconds=seconds,
         )
     rejected_file = shard_path if shard_writer.counts.rejected else None
@@ -148,7 +148,7 @@ class _SourceHasher:
         return {
             "verb": "annotate" if isinstance(settings, AnnotateSettings) else "explain",
             "shard": shard.index,
-            "of": shard.n_shards,
+            "n_shards": shard.n_shards,
             "data": source.name,
             "media_root": str(source.media_root),
             "data_sha256": self.digest.hexdigest(),

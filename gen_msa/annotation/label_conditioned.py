@@ -17,13 +17,13 @@ from gen_msa.chat import Chat, Completion, Request
 from gen_msa.data.label_leak import gold_labels
 from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
-from gen_msa.predictors import Continuation, Prediction, Shown
+from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.predictors.prompted import (
     PostRejected,
     PromptedPredictor,
     PromptRequest,
     RequestBuilder,
-    StudentInputs,
+    PostInputs,
     load_inputs,
 )
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
@@ -56,7 +56,7 @@ class SamplingBackend:
         self._backend = backend
         self.samples = bool(getattr(backend, "samples", False))
         """Whether another seed can give another answer."""
-        self.is_concurrent = bool(getattr(backend, "overlaps", False))
+        self.is_concurrent = bool(getattr(backend, "is_concurrent", False))
         self.revision = backend.revision
         self.supports_images = backend.supports_images
         self.can_list_aspects = backend.can_list_aspects
@@ -147,7 +147,7 @@ class LabelConditionedTeacher:
 
         return finish
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """The questions about the examples, unasked."""
         inputs = [
             load_inputs(i, example.post, self._root, self._settings)
@@ -160,9 +160,9 @@ class LabelConditionedTeacher:
             for request in self._build_requests(post_inputs, gold_labels(example))
         ]
 
-    def _preview(self, request: PromptRequest) -> Shown:
+    def _preview(self, request: PromptRequest) -> RequestPreview:
         count = self._backend.count_tokens(request.request.chat)
-        return Shown(
+        return RequestPreview(
             post=request.inputs.post,
             aspect=request.aspect.term,
             images=tuple(p.path for p in request.request.chat.images),
@@ -170,14 +170,14 @@ class LabelConditionedTeacher:
             prompt=request.request.chat.as_text(),
             tokens=count.total if count else None,
             image_tokens=count.image if count else None,
-            how=dict(request.provenance),
+            provenance=dict(request.provenance),
         )
 
     def _build_requests(
-        self, inputs: StudentInputs, labels: Mapping[Aspect, Polarity]
+        self, inputs: PostInputs, labels: Mapping[Aspect, Polarity]
     ) -> list[PromptRequest]:
         post = inputs.post.model_copy(update={"aspects": tuple(labels)})
-        labelled_inputs = StudentInputs(
+        labelled_inputs = PostInputs(
             inputs.row, post, inputs.images, inputs.task, inputs.provenance
         )
         (cues_by_aspect,) = self._builder.write_cues([labelled_inputs])
@@ -200,4 +200,4 @@ class LabelConditionedTeacher:
         opinion = prompting.parse_opinion(
             request.prompt, completion, request.inputs.post, request.aspect, annotator
         )
-        return opinion.model_copy(update={"how": {**provenance, **opinion.provenance}})
+        return opinion.model_copy(update={"provenance": {**provenance, **opinion.provenance}})

@@ -298,7 +298,7 @@ def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | No
     if not isinstance(settings, AnnotateSettings):
         return None
     file_stage = {n: o for n, o in settings.filters.items() if filters[n].stage == "file"}
-    file_settings = settings.model_copy(update={"gates": file_stage})
+    file_settings = settings.model_copy(update={"filters": file_stage})
     return FilterSplitter(build_filters(file_settings, FilterContext(media_root)), settings.model)
 
 
@@ -347,7 +347,7 @@ def _write_summary(
         "posts": output.counts.written,
         "rejected_rows": output.counts.rejected,
         "label_fields": output.label_fields,
-        "repeated_posts": output.counts.from_cache,
+        "cached_posts": output.counts.from_cache,
         "seconds": round(seconds, 3),
     }
     summary = summarise(settings, output.splitter.tally, job_facts)

@@ -53,7 +53,7 @@ class Shard:
         return f"{self.index}/{self.n_shards}"
 
 
-RUN_SETTINGS = frozenset({"workers", "engine", "address", "gpus", "max_bad"})
+RUN_SETTINGS = frozenset({"workers", "engine", "address", "gpus", "max_error_rate"})
 """Settings that decide how a job is run, and nothing of what it writes."""
 
 

@@ -94,8 +94,8 @@ class ShardWriter:
         ):
             prediction_fields = {
                 "opinions": prediction.opinions,
-                "refused": prediction.rejection,
-                "mend": prediction.hint,
+                "rejection": prediction.rejection,
+                "hint": prediction.hint,
             }
             self._write_row(
                 _ShardRow(chunk=chunk.index, number=number, example=example, **prediction_fields)
@@ -110,7 +110,7 @@ class ShardWriter:
 
     def close(self, **facts: Any) -> None:
         """Write the footer; `facts` are its fields but for the hash and the counts."""
-        computed = {"repeated": self.counts.from_cache, "sha256": self._lines_hash.hexdigest()}
+        computed = {"from_cache": self.counts.from_cache, "sha256": self._lines_hash.hexdigest()}
         footer = ShardFooter(**facts, **computed)
         self._file.write(footer.model_dump_json().encode() + b"\n")
 
@@ -252,7 +252,7 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
         x.n_shards,
         y.n_shards,
         f"{x.n_shards} shards and {y.n_shards}",
-        "answers pass to another sharding by --known",
+        "answers pass to another sharding by --reuse-cache",
     )
     data = (
         (x.data_sha256, x.rows, x.chunks),
@@ -276,7 +276,7 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
 def _answer_settings(footer: ShardFooter) -> dict[str, Any]:
     """What decides the answers and which of them are kept."""
     settings = {k: v for k, v in footer.settings.items() if k not in RUN_SETTINGS}
-    return {"verb": footer.verb, "reader": footer.fingerprint, "settings": settings}
+    return {"verb": footer.verb, "fingerprint": footer.fingerprint, "settings": settings}
 
 
 def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -118,17 +118,17 @@ def summarise(
     return AnnotationSummary.model_validate(
         {
             **job_facts,
-            "reader": settings.model,
+            "model": settings.model,
             **{k: getattr(tally, k) for k in ("questions", "accepted", "excluded", "unanswered")},
             "answers": tally.answers,
             "retried": tally.retried,
-            "gates": count_by_filter(tally, ["answer", *settings.filters]),
+            "filters": count_by_filter(tally, ["answer", *settings.filters]),
             "first_answers": gold_agreement(tally.first_labels),
             "accepted_answers": gold_agreement(tally.accepted_labels),
             "guided": settings.reveals_label,
             "prompt_tokens": tally.prompt_tokens if has_token_counts else None,
             "answer_tokens": tally.answer_tokens if has_token_counts else None,
-            "tokens_known_of": tally.with_token_counts,
-            "money": cost,
+            "answers_with_token_counts": tally.with_token_counts,
+            "cost": cost,
         }
     )

@@ -25,7 +25,7 @@ from gen_msa.annotation.settings import AnnotateSettings, JobSettings, Shard
 from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
-from gen_msa.predictors import Continuation, Prediction, Predictor, Shown
+from gen_msa.predictors import Continuation, Prediction, Predictor, RequestPreview
 from gen_msa.prefetch import ordered_concurrent_map, prefetch
 from gen_msa.types import Example
 
@@ -48,7 +48,7 @@ class Teacher(Protocol):
         """One `Reading` for each example, in order."""
         ...
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """The questions that would be asked first, unasked; none by what is asked nothing."""
         ...
 
@@ -72,7 +72,7 @@ class PredictorTeacher:
         """What the reader says."""
         return self.prepare(examples)()
 
-    def preview(self, examples: Sequence[Example]) -> list[Shown]:
+    def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """The reader's questions."""
         return self._predictor.preview([e.post for e in examples])
 
@@ -129,7 +129,7 @@ def cache_key(fingerprint: str, visible: Example, root: Path, settings: JobSetti
     """Changes with the post, its pictures' bytes, and anything that shapes the reader's answer."""
     post = visible.post
     media_digests: list[JsonValue] = [media.digest(m, root, settings.image) for m in post.media]
-    parts: dict[str, JsonValue] = {"reader": fingerprint, "post": post.model_dump_json()}
+    parts: dict[str, JsonValue] = {"predictor": fingerprint, "post": post.model_dump_json()}
     if visible.opinions:
         parts["gold"] = [o.model_dump_json() for o in visible.opinions]
     return hash_key({**parts, "media": media_digests})

@@ -51,11 +51,11 @@ class EvaluateOptions:
     def suite(self) -> Suite:
         """The suite that is named, or one made for the posts that are."""
         if self.seeds and len(self.models) != 1:
-            raise UserError("--seeds needs exactly one --reader", hint="name the others in a suite")
+            raise UserError("--seeds needs exactly one --model", hint="name the others in a suite")
         is_suite = self.target in suite.names() or Path(self.target).suffix in (".yaml", ".yml")
         overrides = [
             *self.settings,
-            *([f"against={_yaml_string(self.reference)}"] if self.reference else []),
+            *([f"reference={_yaml_string(self.reference)}"] if self.reference else []),
         ]
         if is_suite:
             loaded_suite = suite.load(self.target, overrides)
@@ -66,16 +66,16 @@ class EvaluateOptions:
         if not self.models:
             return loaded_suite
         entries = [entry for model in self.models for entry in self._entries(model, loaded_suite)]
-        fields = loaded_suite.model_dump(exclude_unset=True) | {"readers": entries}
+        fields = loaded_suite.model_dump(exclude_unset=True) | {"models": entries}
         return settings.build(Suite, fields, "the command line")
 
     def _entries(self, model: str, loaded_suite: Suite) -> list[dict[str, Any]]:
-        """One --reader: as often as the suite has it, each with the suite's settings for it."""
+        """One --model: as often as the suite has it, each with the suite's settings for it."""
         suite_entries = [
             e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model
         ]
         seeds = {"seeds": list(self.seeds)} if self.seeds else {}
-        return [entry | seeds for entry in suite_entries or [{"reader": model}]]
+        return [entry | seeds for entry in suite_entries or [{"model": model}]]
 
 
 def _yaml_string(text: str) -> str:
@@ -136,6 +136,6 @@ def _write_outputs(
             f.write(example.model_dump_json().encode() + b"\n")
     with jsonl.atomic_write(folder / "results.json") as f:
         f.write(result.model_dump_json(indent=1).encode() + b"\n")
-    (folder / "figures.md").write_text(markdown_table(result), encoding="utf-8")
-    write_metrics_csv(result, folder / "figures.csv")
+    (folder / "metrics.md").write_text(markdown_table(result), encoding="utf-8")
+    write_metrics_csv(result, folder / "metrics.csv")
     write_evaluation(result, data.examples, folder / "report.html", data.media_root)

@@ -55,9 +55,9 @@ class ModelRunner:
 
     def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
         """Every reader's opinions in a file each; what an earlier run knew is not asked again."""
-        (self.folder / "readers").mkdir(parents=True, exist_ok=True)
+        (self.folder / "systems").mkdir(parents=True, exist_ok=True)
         if no_cache:
-            (self.folder / "judge.ledger").unlink(missing_ok=True)
+            (self.folder / "judge.cache").unlink(missing_ok=True)
         return [
             self._run_model(entry, model, seed, no_cache=no_cache)
             for entry in self.suite.models
@@ -76,7 +76,7 @@ class ModelRunner:
         _write_jsonl(
             self.folder / "probes.jsonl",
             (
-                {"reader": system, "probe": name, **trial.model_dump(mode="json")}
+                {"system": system, "probe": name, **trial.model_dump(mode="json")}
                 for system, probe_results in probed_by_system.items()
                 for name, probe_result in probe_results.items()
                 for trial in probe_result.trials
@@ -96,7 +96,7 @@ class ModelRunner:
         human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
         pairing, judge_metrics = PairBuilder(self.suite, data), {}
         self._print(f"{self.suite.judge.model} judges")
-        with AnswerCache(self.folder / "judge.ledger") as cache:
+        with AnswerCache(self.folder / "judge.cache") as cache:
             judge = Judge.open(self.suite.judge, data.media_root, cache)
             judgements = []
             for output in outputs:
@@ -131,7 +131,7 @@ class ModelRunner:
         ]
         posts = [e.post for e in data.examples]
         costs_by_name = cost.measure_costs(self.suite.cost, cost_requests, posts, data.media_root)
-        return [replace(output, costing=costs_by_name.get(output.name)) for output in outputs]
+        return [replace(output, cost_benchmark=costs_by_name.get(output.name)) for output in outputs]
 
     def _run_model(
         self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool
@@ -140,7 +140,7 @@ class ModelRunner:
         self._print(f"{name} reads {self.source.name}")
         job, out_file = (
             self._job_settings(entry, model),
-            self.folder / "readers" / f"{_file_name(name)}.jsonl",
+            self.folder / "systems" / f"{_file_name(name)}.jsonl",
         )
         outcome, cost = self._run_job(job, out_file, no_cache=no_cache)
         return SystemOutput(
@@ -154,7 +154,7 @@ class ModelRunner:
         )
 
     def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
-        fields = {**self.suite.settings, **entry.settings, "reader": model}
+        fields = {**self.suite.settings, **entry.settings, "model": model}
         if self.suite.limit is not None:
             fields["limit"] = self.suite.limit
         return build(JobSettings, fields, f"the suite's reader {entry.display_name!r}")
@@ -162,7 +162,7 @@ class ModelRunner:
     def _run_job(
         self, job: JobSettings, file: Path, *, no_cache: bool
     ) -> tuple[JobResult, RunCost]:
-        cache_path = file.with_suffix(".ledger")
+        cache_path = file.with_suffix(".cache")
         if no_cache:
             cache_path.unlink(missing_ok=True)
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -208,7 +208,7 @@ class ModelRunner:
 def file_slug(name: str) -> str:
     """A file name that tells what it is of; never a path, and at most 100 bytes."""
     cleaned = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
-    return cleaned or "reader"
+    return cleaned or "model"
 
 
 def _file_name(name: str) -> str:

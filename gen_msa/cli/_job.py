@@ -195,8 +195,8 @@ def _report_facts(
 ) -> dict[str, str]:
     counts = outcome.counts
     return {
-        "reader": settings.model,
-        "model": str(outcome.fingerprint.get("revision", "")),
+        "model": settings.model,
+        "revision": str(outcome.fingerprint.get("revision", "")),
         "prompt": _prompt(outcome),
         "data": f"{source.name} (sha256 {outcome.posts_sha256[:12]})",
         "posts": f"{counts.written:,} of {counts.rows:,}",

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from gen_msa.annotation import JobSettings, Shard
     from gen_msa.data import ExampleSource
 
-SettingsT = TypeVar("J", bound="JobSettings")
+SettingsT = TypeVar("SettingsT", bound="JobSettings")
 
 PostsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[POSTS] [KEY=VALUE]...",
-        help="A file of posts or DATASET:SPLIT; then settings, e.g. picture.max_pixels=50176.",
+        help="A file of posts or DATASET:SPLIT; then settings, e.g. image.max_pixels=50176.",
         show_default=False,
     ),
 ]
@@ -34,7 +34,7 @@ OverallOption = Annotated[bool, typer.Option("--overall", help="Read each post a
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--reader", "-r", help="builtin, echo, file:X, transformers:M, http:URL#M, vllm:M"
+        "--model", "-m", help="builtin, echo, recorded:FILE, transformers:M, http:URL#M, vllm:M"
     ),
 ]
 PromptOption = Annotated[
@@ -52,7 +52,7 @@ ShardOption = Annotated[
 ]
 ReuseCacheOption = Annotated[
     list[Path] | None,
-    typer.Option("--known", help="A ledger of other runs, whose answers are taken over."),
+    typer.Option("--reuse-cache", help="A ledger of other runs, whose answers are taken over."),
 ]
 EngineOption = Annotated[
     str | None, typer.Option("--engine", help="local, or ray: readers on a cluster's machines.")
@@ -80,7 +80,7 @@ class ParallelOptions(NamedTuple):
         from gen_msa.annotation import Shard
 
         if (self.shard or self.reuse_cache) and not has_output:
-            raise UserError("--shard and --known need -o FILE", hint="and --known no --fresh")
+            raise UserError("--shard and --reuse-cache need -o FILE", hint="and --reuse-cache no --no-cache")
         return Shard.parse(self.shard) if self.shard else None
 
 
@@ -113,7 +113,7 @@ class JobOptions:
             exclude_unset=True
         )
         aspects = "overall" if self.overall else None
-        options = {"reader": self.model, "prompt": self.prompt, "aspects": aspects, **extra}
+        options = {"model": self.model, "prompt": self.prompt, "aspects": aspects, **extra}
         explicit = {k: v for k, v in options.items() if v is not None}
         return build(settings_type, base | explicit, "the command line")
 
@@ -150,7 +150,7 @@ def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
     """Nothing that is read is written over, nor one output by another; no folder is a file."""
     main_output = outs[0] if outs else None
     sidecar_files = (
-        [main_output.with_suffix(s) for s in (*_remote.SIDECAR_SUFFIXES, ".ledger")]
+        [main_output.with_suffix(s) for s in (*_remote.SIDECAR_SUFFIXES, ".cache")]
         if main_output
         else []
     )

@@ -22,9 +22,9 @@ OutOption = Annotated[
     str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")
 ]
 MaxErrorRateOption = Annotated[
-    float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")
+    float | None, typer.Option("--max-error-rate", help="Share of bad rows before exit 3.")
 ]
-NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers.")]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget earlier answers.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the first question and count; ask nothing.")
 ]
@@ -49,7 +49,7 @@ def annotate(
     """Have a teacher write labels, reasons or contexts, and keep what passes the gates.
 
     gen-msa annotate posts.jsonl -r http:URL#MODEL -p teacher/rationale -o teacher.jsonl
-    'gates={naming: {}, length: {max_words: 60}}'
+    'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options)
@@ -84,10 +84,10 @@ def _run(
     out, reuse_cache = outputs.out, parallel.reuse_cache or ()
     shard = parallel.parse_shard(has_output=not (reuse_cache and outputs.no_cache))
     base_settings = options.settings_of(
-        AnnotateSettings, max_bad=max_error_rate, **parallel.settings()
+        AnnotateSettings, max_error_rate=max_error_rate, **parallel.settings()
     )
     settings, source = _with_task(base_settings), options.source(out)
-    cache_path = shard.path_beside(out, ".ledger") if shard else out.with_suffix(".ledger")
+    cache_path = shard.path_beside(out, ".cache") if shard else out.with_suffix(".cache")
     if outputs.no_cache:
         cache_path.unlink(missing_ok=True)
     if shard and not outputs.dry_run:
@@ -113,7 +113,7 @@ def _run_unsharded(
     from gen_msa.cli._job import progress_bar
 
     console, teacher = Console(stderr=True), make_job_teacher(source, settings)
-    cache_options: dict[str, Any] = {"ledger_path": cache_path, "known": reuse_cache}
+    cache_options: dict[str, Any] = {"cache_path": cache_path, "reuse_cache": reuse_cache}
     probe_cache = None if outputs.dry_run else cache_path
     _print_estimate(
         console, estimate_cost(source, settings, teacher, probe_cache, reuse_cache), settings
@@ -156,7 +156,7 @@ def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":
         update = {"aspects": "overall", "overall_prompt": settings.prompt}
         return settings.model_copy(update=update)
     if settings.aspects == "auto" and task == "aspects":
-        update = {"aspects": "reader", "aspects_prompt": settings.prompt}
+        update = {"aspects": "model", "aspects_prompt": settings.prompt}
         return settings.model_copy(update=update)
     return settings
 

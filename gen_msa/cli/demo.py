@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where opinions and report go.")]
-ModelOption = Annotated[str, typer.Option("--reader", "-r", help="Who reads.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Who reads.")]
 
 
 def demo(out: OutOption = Path("demo"), model: ModelOption = "builtin") -> None:
@@ -23,6 +23,6 @@ def demo(out: OutOption = Path("demo"), model: ModelOption = "builtin") -> None:
         out=lines,
         csv=None,
         html=out / "report.html",
-        cache_path=out / "opinions.ledger",
+        cache_path=out / "opinions.cache",
         always_table=True,
     )

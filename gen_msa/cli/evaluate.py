@@ -23,14 +23,14 @@ SettingsArgument = Annotated[
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--reader", "-r", help="Instead of the suite's readers; may be repeated."),
+    typer.Option("--model", "-m", help="Instead of the suite's readers; may be repeated."),
 ]
 SeedsOption = Annotated[
     list[str] | None,
-    typer.Option("--seeds", help="The one --reader, trained with another seed; may be repeated."),
+    typer.Option("--seeds", help="The one --model, trained with another seed; may be repeated."),
 ]
 ReferenceOption = Annotated[
-    str | None, typer.Option("--against", help="Whose opinions count as right. Default: gold.")
+    str | None, typer.Option("--reference", help="Whose opinions count as right. Default: gold.")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for report.html and results.json.")
@@ -39,7 +39,7 @@ CardOption = Annotated[
     Path | None,
     typer.Option("--card", help="Put the first reader's figures into this model card."),
 ]
-NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget answers of earlier runs.")]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget answers of earlier runs.")]
 
 
 def evaluate(
@@ -54,9 +54,9 @@ def evaluate(
 ) -> None:
     """Compare readers on labels and explanations, with intervals and paired tests.
 
-    gen-msa evaluate twitter2015 --reader builtin
+    gen-msa evaluate twitter2015 --model builtin
 
-    gen-msa evaluate opinions.jsonl --against gold
+    gen-msa evaluate opinions.jsonl --reference gold
     """
     from gen_msa.cli import _evaluation
 

@@ -18,10 +18,10 @@ CsvOption = Annotated[
 ]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
 MaxErrorRateOption = Annotated[
-    float | None, typer.Option("--max-bad", help="Share of bad rows before exit 3.")
+    float | None, typer.Option("--max-error-rate", help="Share of bad rows before exit 3.")
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-bad 0.")]
-NoCacheOption = Annotated[bool, typer.Option("--fresh", help="Forget earlier answers; keep none.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-error-rate 0.")]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget earlier answers; keep none.")]
 
 
 def explain(
@@ -73,7 +73,7 @@ def _run(
     max_error_rate: float | None,
 ) -> int:
     out, reuse_cache = outputs.location.local_path, parallel.reuse_cache or ()
-    settings = options.settings(max_bad=max_error_rate, **parallel.settings())
+    settings = options.settings(max_error_rate=max_error_rate, **parallel.settings())
     source = options.source(out, outputs.csv, outputs.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: write .jsonl or .parquet", hint="use --csv or --html for those")
@@ -85,13 +85,13 @@ def _run(
     if shard and out:
         if outputs.csv or outputs.html:
             raise UserError("--csv and --html are of whole jobs", hint="merge the shards first")
-        cache_path = None if outputs.no_cache else shard.path_beside(out, ".ledger")
+        cache_path = None if outputs.no_cache else shard.path_beside(out, ".cache")
         code = run_shard(
             source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache
         )
         outputs.location.send(shard.path_beside(out, ".part"))
         return code
-    cache_path = None if out is None or outputs.no_cache else out.with_suffix(".ledger")
+    cache_path = None if out is None or outputs.no_cache else out.with_suffix(".cache")
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
         lines = lines_path(out, Path(scratch))
         code = run(

@@ -12,7 +12,7 @@ ResultsArgument = Annotated[
 FormatOption = Annotated[str, typer.Option("--to", help="lm-eval or inspect.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the logs.")]
 ModelsOption = Annotated[
-    list[str] | None, typer.Option("--reader", "-r", help="Of this reader only; may be repeated.")
+    list[str] | None, typer.Option("--model", "-m", help="Of this reader only; may be repeated.")
 ]
 SamplesOption = Annotated[
     Path | None, typer.Option("--samples", help="Posts with opinions, if not beside RESULTS.")

@@ -24,7 +24,7 @@ NearTextOption = Annotated[
 ]
 NearImageOption = Annotated[
     int,
-    typer.Option("--near-picture", help="Most bits apart, of 64; -1: equal bytes only."),
+    typer.Option("--near-image", help="Most bits apart, of 64; -1: equal bytes only."),
 ]
 ShowOption = Annotated[int, typer.Option("--show", help="Rows in the table.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Everything found, as JSON.")]
@@ -60,7 +60,7 @@ def leakage(
 
     options = {
         "near_text": near_text or None,
-        "near_picture": near_image if near_image >= 0 else None,
+        "near_image": near_image if near_image >= 0 else None,
     }
     settings = build(LeakageSettings, options, "the command line")
     sources = [open_examples(s, format=format_, media_root=media_root) for s in splits]

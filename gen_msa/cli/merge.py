@@ -12,10 +12,10 @@ from gen_msa.errors import UserError
 
 PartsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="PART...", help="What --shard wrote, of every shard; or .ledger files."),
+    typer.Argument(metavar="PART...", help="What --shard wrote, of every shard; or .cache files."),
 ]
 OutOption = Annotated[
-    str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .ledger.")
+    str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .cache.")
 ]
 
 
@@ -24,13 +24,13 @@ def merge(parts: PartsArgument, out: OutOption) -> None:
 
     gen-msa merge opinions.*-of-4.part -o opinions.jsonl
 
-    gen-msa merge opinions.*.ledger -o all.ledger       answers for --known of another sharding
+    gen-msa merge opinions.*.cache -o all.cache       answers for --reuse-cache of another sharding
     """
     location = _remote.OutputLocation.of(out)
     local_path = location.local_path or Path(out)
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
         files = _remote.fetch_files(parts, Path(scratch))
-        if local_path.suffix == ".ledger":
+        if local_path.suffix == ".cache":
             code = _merge_caches(files, local_path)
             location.send(local_path)
             sys.exit(code)
@@ -59,7 +59,7 @@ def _merge_parts(files: list[Path], out: Path) -> int:
     from gen_msa.cli.explain import lines_path
 
     if out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"-o {out}: write .jsonl or .parquet, or .ledger of ledgers")
+        raise UserError(f"-o {out}: write .jsonl or .parquet, or .cache of ledgers")
     console, lines = Console(stderr=True), lines_path(out, out.parent)
     outcome, settings = join(files, out, lines=lines)
     to_output_format(lines, out)

@@ -9,7 +9,7 @@ from gen_msa.cli import _options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gen_msa.predictors import Shown
+    from gen_msa.predictors import RequestPreview
 
 RowsOption = Annotated[int, typer.Option("--rows", "-n", min=1, help="How many posts.")]
 
@@ -55,7 +55,7 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
             show_request(console, request)
 
 
-def show_request(console: "Console", request: "Shown") -> None:
+def show_request(console: "Console", request: "RequestPreview") -> None:
     """Print one question: its budget and cues, then every word of it."""
     from rich.panel import Panel
     from rich.text import Text
@@ -67,7 +67,7 @@ def show_request(console: "Console", request: "Shown") -> None:
     header_lines = [
         *(f"picture: {p}" for p in request.images or ("none",)),
         *(f"cue {slot}: {cue}" for slot, cue in request.cues.items()),
-        *(f"{k}: {v}" for k, v in request.how.items()),
+        *(f"{k}: {v}" for k, v in request.provenance.items()),
         f"prompt: {tokens}",
     ]
     console.print(Text("\n".join(header_lines), style="dim"))

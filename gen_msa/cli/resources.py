@@ -134,12 +134,12 @@ def _listings() -> dict[str, Callable[[], list[tuple[str, str]]]]:
         "published": lambda: _list_yamls("published"),
         "datasets": _list_datasets,
         "formats": _list_formats,
-        "readers": _list_predictors,
-        "students": lambda: _list_parts("students"),
-        "cues": lambda: _list_parts("cues"),
+        "models": _list_predictors,
+        "students": lambda: _list_parts("models"),
+        "cues": lambda: _list_parts("cues", "cue_sources"),
         "metrics": lambda: _list_parts("metrics"),
-        "probes": lambda: _list_parts("evaluating/probing", "probes"),
-        "gates": lambda: _list_parts("annotating/gates", "gates"),
+        "probes": lambda: _list_parts("evaluation/probes", "probes"),
+        "filters": lambda: _list_parts("annotation/filters", "filters"),
     }
 
 
@@ -167,7 +167,7 @@ def _list_formats() -> list[tuple[str, str]]:
 def _list_predictors() -> list[tuple[str, str]]:
     from gen_msa import predictors
 
-    return [(name, _docstring_summary(name, "readers", "backends")) for name in predictors.names()]
+    return [(name, _docstring_summary(name, "predictors", "backends")) for name in predictors.names()]
 
 
 def _list_parts(package: str, registry: str = "") -> list[tuple[str, str]]:

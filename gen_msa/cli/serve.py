@@ -11,7 +11,7 @@ from gen_msa.errors import MissingExtra, UserError
 if TYPE_CHECKING:
     from gen_msa.settings import Settings as AnySettings
 
-SettingsT = TypeVar("S", bound="AnySettings")
+SettingsT = TypeVar("SettingsT", bound="AnySettings")
 _REQUIRED_PACKAGES = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 ModelArgument = Annotated[
@@ -84,6 +84,6 @@ def _load_settings(
 ) -> SettingsT:
     from gen_msa.settings import load
 
-    if any(item.partition("=")[0].strip() == "reader" for item in overrides):
+    if any(item.partition("=")[0].strip() == "model" for item in overrides):
         raise UserError(f"the reader is named twice: {model} and reader=…", hint="name it once")
-    return load(settings_type, config, overrides, reader=model)
+    return load(settings_type, config, overrides, model=model)

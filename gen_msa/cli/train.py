@@ -14,10 +14,10 @@ SettingsArgument = Annotated[
         show_default=False,
     ),
 ]
-Resume = Annotated[
+ResumeOption = Annotated[
     bool | None,
     typer.Option(
-        "--resume/--fresh",
+        "--resume/--no-resume",
         help="Go on from the last whole checkpoint, or begin anew. Default: as the recipe says.",
         show_default=False,
     ),
@@ -34,7 +34,7 @@ def distill(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls distill`), or your .yaml.")],
     settings: SettingsArgument = None,
     dry_run: DryRunOption = False,
-    resume: Resume = None,
+    resume: ResumeOption = None,
 ) -> None:
     """Train a student by RECIPE, in this one process, on a GPU where there is one.
 

@@ -22,7 +22,7 @@ from gen_msa.predictors.prompted import (
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    StudentInputs,
+    PostInputs,
     load_inputs,
 )
 from gen_msa.prompting import TargetField, TrainingTarget, build_target
@@ -185,7 +185,7 @@ class _SourceBuilder:
             problem = f"shows {', '.join(extra)}, which {main_prompt.name} does not"
         if problem:
             raise UserError(
-                f"also: {task_prompt.name} {problem}", hint="make it a source of its own"
+                f"extra_tasks: {task_prompt.name} {problem}", hint="make it a source of its own"
             )
         return asker
 
@@ -207,7 +207,7 @@ class _SourceBuilder:
         return Example(post=example.post, opinions=(*opinions, *others))
 
     def _add_posts(self, examples: Sequence[Example]) -> None:
-        post_inputs: list[tuple[StudentInputs, Example]] = []
+        post_inputs: list[tuple[PostInputs, Example]] = []
         for example in examples:
             post = example.post
             if self.asker.prompt.task == "overall":
@@ -227,9 +227,9 @@ class _SourceBuilder:
                 )
 
     def _post_rows(
-        self, inputs: StudentInputs, example: Example, cue_list: list
-    ) -> Iterator[TrainingExample]:  # type: ignore[type-arg]
-        prompt, by_aspect = self.asker.prompt, dict(zip(inputs.post.aspects, cue_list, strict=True))
+        self, inputs: PostInputs, example: Example, cues_per_aspect: Sequence[Mapping[str, Cue]]
+    ) -> Iterator[TrainingExample]:
+        prompt, by_aspect = self.asker.prompt, dict(zip(inputs.post.aspects, cues_per_aspect, strict=True))
         opinions = example.opinions_by(self.data.labels)
         if prompt.task == "aspects":
             yield from self._make_rows(self.asker.build_one(inputs, OVERALL_ASPECT, {}), opinions)
@@ -247,7 +247,7 @@ class _SourceBuilder:
                 yield from self._extra_task_rows(inputs, opinion, cues)
 
     def _extra_task_rows(
-        self, inputs: StudentInputs, opinion: Opinion, cues: Mapping[str, Cue]
+        self, inputs: PostInputs, opinion: Opinion, cues: Mapping[str, Cue]
     ) -> Iterator[TrainingExample]:
         """The same post and aspect asked by the further tasks; none is told the label."""
         for k, (task, asker) in enumerate(self.extra_tasks, start=1):
@@ -260,7 +260,7 @@ class _SourceBuilder:
                     row,
                     name=f"{row.name} ({task.prompt})",
                     task=k,
-                    factor=task.weight,
+                    task_weight=task.weight,
                     learn=frozenset(task.learn),
                 )
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from gen_msa.metrics._pairs import Pair
 from gen_msa.registry import Registry
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from gen_msa.metrics._pairs import Pair
 
     Array = NDArray[numpy.float64]
 

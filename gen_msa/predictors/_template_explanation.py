@@ -60,7 +60,7 @@ def build_evidence(text: str, context_text: str, attribution: Attribution) -> tu
             evidence_items.append(Evidence(quote=quote, start=begin))
     for name in sorted(attribution.part_drops, key=lambda n: (-attribution.part_drops[n], n)):
         if name in _IMAGE_INPUTS:
-            evidence_items.append(Evidence(quote=f"the {name}", source="picture"))
+            evidence_items.append(Evidence(quote=f"the {name}", source="image"))
         elif name == "context":
             evidence_items.append(Evidence(quote=context_text[:200], source="cue"))
     return tuple(evidence_items)

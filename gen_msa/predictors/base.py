@@ -23,16 +23,16 @@ class PredictorSettings(Settings):
     """Everything that decides what a reader says."""
 
     model: str = "builtin"
-    """`builtin`, `echo`, `file:PATH`, or `BACKEND:TARGET`."""
+    """`builtin`, `echo`, `recorded:PATH`, or `BACKEND:TARGET`."""
     prompt: str = ""
     """A shipped prompt's name or the path of your own `.jinja`. Empty: the reader's own choice,
-    `reader/shots` for `builtin` and `reader/full` for the others."""
-    aspects: Literal["auto", "given", "reader", "parse", "overall"] = "auto"
+    `predict/shots` for `builtin` and `predict/full` for the others."""
+    aspects: Literal["auto", "given", "model", "parse", "overall"] = "auto"
     """Where aspects come from. `auto`: those given; else the reader's own list, or candidates from
     the parse when the reader is too weak for that."""
-    aspects_prompt: str = "reader/aspects"
-    overall_prompt: str = "reader/overall"
-    reask_prompt: str = "reader/reask"
+    aspects_prompt: str = "predict/aspects"
+    overall_prompt: str = "predict/overall"
+    reask_prompt: str = "predict/reask"
     """Asked once when an answer could not be read; empty for never."""
     cues: dict[str, dict[str, Any]] | None = None
     """Cue source -> its options. None: every source whose slot the prompt has, with its defaults;
@@ -47,7 +47,7 @@ class PredictorSettings(Settings):
     images: bool = True
     """Show pictures to a reader that sees them; without, it reads text and cues alone."""
     image: ImageLimits = ImageLimits()
-    adapter_settings: Literal["keep", "override"] = "keep"
+    adapter_settings: Literal["strict", "override"] = "strict"
     """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
     you give none. `keep`: giving others is an error; `override`: yours win."""
     backend: BackendOptions = BackendOptions()
@@ -57,7 +57,7 @@ class PredictorSettings(Settings):
         of its time and change no label.
         """
         is_student = self.model.startswith("student:")
-        return self.model_copy(update={"reasons": False}) if is_student else self
+        return self.model_copy(update={"explanations": False}) if is_student else self
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Shown:
+class RequestPreview:
     """One question as it would be asked, before anything is spent."""
 
     post: Post
@@ -80,7 +80,7 @@ class Shown:
     prompt: str
     tokens: int | None
     image_tokens: int | None
-    how: dict[str, str]
+    provenance: dict[str, str]
 
 
 class Predictor(Protocol):
@@ -90,7 +90,7 @@ class Predictor(Protocol):
         """One `Reading` for each post, in order. A post it cannot read does not stop the others."""
         ...
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """The questions `read` would ask first, unasked."""
         ...
 
@@ -123,7 +123,7 @@ def prepare(predictor: Predictor, posts: Sequence[Post]) -> Continuation:
 
 def is_concurrent(predictor: Predictor) -> bool:
     """Whether `reader` may read in several threads at once, and gains by it: who asks a server."""
-    return bool(getattr(predictor, "overlaps", False))
+    return bool(getattr(predictor, "is_concurrent", False))
 
 
 class PredictorFactory(Protocol):
@@ -135,5 +135,5 @@ class PredictorFactory(Protocol):
 
 
 predictors: Registry[PredictorFactory] = Registry(
-    "reader", "gen_msa.predictors", "gen_msa.predictors"
+    "model", "gen_msa.predictors", "gen_msa.predictors"
 )

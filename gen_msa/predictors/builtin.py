@@ -4,7 +4,7 @@
 weak, and is shown no pictures, because nothing has taught it to see; `eval/bench/README.md` has its
 figures. Knows nothing of how prompts are read.
 
-    gen-msa explain posts.jsonl --reader builtin
+    gen-msa explain posts.jsonl --model builtin
 """
 
 from pathlib import Path
@@ -33,5 +33,5 @@ def make(target: str, settings: PredictorSettings, media_root: Path) -> Predicto
     backend.can_list_aspects = False
     # Untrained small models imitate examples better than they follow instructions.
     return PromptedPredictor(
-        backend, settings, media_root, prompt="reader/full" if adapter else "reader/shots"
+        backend, settings, media_root, prompt="predict/full" if adapter else "predict/shots"
     )

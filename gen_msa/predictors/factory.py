@@ -31,5 +31,5 @@ def make(settings: PredictorSettings, media_root: Path) -> Predictor:
 
     backend = backends[name](target, settings.backend)
     # Only a backend that holds the weights can know how they were trained.
-    settings = apply_training_settings(settings, getattr(backend, "trained", None))
+    settings = apply_training_settings(settings, getattr(backend, "training_metadata", None))
     return PromptedPredictor(backend, settings, media_root)

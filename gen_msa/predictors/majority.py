@@ -5,7 +5,7 @@ Its probabilities are the shares of the classes; the earlier label wins a tie (n
 positive). It explains nothing. A test split is refused: its shares are what a test must not give
 away. Knows nothing of posts.
 
-    gen-msa explain posts.jsonl --reader majority:twitter2015:train
+    gen-msa explain posts.jsonl --model majority:twitter2015:train
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from gen_msa.data import open_examples
 from gen_msa.data.splits import is_test_split
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
 from gen_msa.predictors.prompted.build_requests import AspectSelection, select_aspects
 from gen_msa.types import Example, Opinion, Polarity, Post
 
@@ -39,7 +39,7 @@ class MajorityPredictor:
         """The same polarity and probabilities for every aspect asked about."""
         return [self._prediction(selection) for selection in select_aspects(posts, self._settings)]
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """Nothing: nothing is asked."""
         return []
 

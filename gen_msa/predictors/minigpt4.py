@@ -7,7 +7,7 @@ without the translation that follows some; `raw` has all. An aspect that the rec
 is `empty`. A recorded reader tunes nothing, so a test split may be repeated. Knows nothing of
 models.
 
-    gen-msa explain twitter2015:dev --reader minigpt4:twitter2015:dev
+    gen-msa explain twitter2015:dev --model minigpt4:twitter2015:dev
 """
 
 import re
@@ -27,7 +27,7 @@ from gen_msa.data.minigpt4 import (
     strip_translation,
 )
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
 from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post, Status
 
 
@@ -49,7 +49,7 @@ class MiniGpt4Predictor:
             for p in posts
         ]
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """Nothing: a file is asked nothing."""
         return []
 
@@ -62,7 +62,7 @@ class MiniGpt4Predictor:
         empty = Opinion(annotator=self._name, aspect=aspect, status=Status.EMPTY)
         if recorded is None:
             provenance = {"recorded": "no rationale for this text, target and picture"}
-            return empty.model_copy(update={"how": provenance})
+            return empty.model_copy(update={"provenance": provenance})
         if not recorded.strip():
             return empty.model_copy(update={"raw": recorded})
         polarity = stated_label(recorded)

@@ -4,7 +4,7 @@ With `#NAME` only that reader's opinions count; without it the file must hold on
 `gold`. A post or an aspect the file is silent about becomes an opinion with status `empty`, never a
 guess. Knows nothing of models.
 
-    gen-msa explain posts.jsonl --reader file:teacher.jsonl
+    gen-msa explain posts.jsonl --model file:teacher.jsonl
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Status
 
 
@@ -33,7 +33,7 @@ class RecordedPredictor:
         """The recorded opinions about each post, in the order of its aspects."""
         return [self._prediction(post) for post in posts]
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """Nothing: a file is asked nothing."""
         return []
 
@@ -41,7 +41,7 @@ class RecordedPredictor:
         """The file's sha256 and the reader repeated."""
         with self._path.open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
-        return {"file": digest, "by": self._annotator, "name": self._name}
+        return {"file": digest, "annotator": self._annotator, "name": self._name}
 
     def _index(self, requested: str) -> str:
         """Note where each post's line starts; return whose opinions are repeated."""
@@ -81,7 +81,7 @@ class RecordedPredictor:
         if not requested and len(others) == 1:
             return others[0]
         names = ", ".join(sorted(annotators)) or "nobody"
-        hint = f"write file:{self._path}#NAME with one of them"
+        hint = f"write recorded:{self._path}#NAME with one of them"
         raise UserError(f"{self._path} holds opinions by {names}", hint=hint)
 
     def _prediction(self, post: Post) -> Prediction:
@@ -97,7 +97,7 @@ class RecordedPredictor:
             reason = f"{self._path} has another text under the id {post.id!r}"
             return Prediction(rejection=reason, hint="use the file made from these posts")
         opinions = [
-            o.model_copy(update={"by": self._name}) for o in example.opinions_by(self._annotator)
+            o.model_copy(update={"annotator": self._name}) for o in example.opinions_by(self._annotator)
         ]
         by_aspect = {o.aspect: o for o in opinions}
         if len(by_aspect) != len(opinions):
@@ -136,5 +136,5 @@ def make(target: str, settings: PredictorSettings, media_root: Path) -> Predicto
     name, _, annotator = target.partition("#")
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"no file {name!r} to repeat opinions from", hint="write file:PATH[#NAME]")
+        raise UserError(f"no file {name!r} to repeat opinions from", hint="write recorded:PATH[#NAME]")
     return RecordedPredictor(path, annotator, settings.model)

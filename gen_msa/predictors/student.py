@@ -5,10 +5,10 @@ onnxruntime. The folder is checked, byte by byte, before it is opened.
 
 Says polarity and probabilities; and, found by taking words away, which words carry the answer, with
 a reason made of them (`explanation_source: template`). That costs some fifteen readings for one:
-`reasons=false` leaves it out. A student of reasons (`text: reason`) takes the post's text for
+`explanations=false` leaves it out. A student of reasons (`text: reason`) takes the post's text for
 somebody's explanation. Knows nothing of how it was trained.
 
-    gen-msa explain posts.jsonl --reader student:students/text/student
+    gen-msa explain posts.jsonl --model student:students/text/student
 """
 
 import math
@@ -29,7 +29,7 @@ from gen_msa.predictors._template_explanation import (
     build_evidence,
     template_explanation,
 )
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, Shown, predictors
+from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
 from gen_msa.predictors.prompted.build_requests import select_aspects
 from gen_msa.types import Opinion, Polarity, Post, Status
 
@@ -108,7 +108,7 @@ def _load_onnx(folder: Path, batch_size: int) -> Classifier:
 if TYPE_CHECKING:
     from gen_msa.models.inference.serialization import StudentConfig
 
-_HINT = "mend the file, or read without it: bad_picture=text-only"
+_HINT = "mend the file, or read without it: bad_image=text-only"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def build_student_inputs(
     posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
 ) -> StudentInputs:
     """One row for each aspect. A bad picture or feature is named, refused or fatal as
-    `settings.bad_picture` says. Raises `UserError` for cues that the student does not know.
+    `settings.bad_image` says. Raises `UserError` for cues that the student does not know.
     """
     selections = select_aspects(posts, settings)
     selected_posts = [
@@ -179,7 +179,7 @@ def _context_texts(
 
 def _unused_media(post: Post, names: Sequence[str]) -> dict[str, str]:
     """What of a post the student was made without."""
-    kinds = {"picture" if m.kind == "image" else m.key or m.kind for m in post.media}
+    kinds = {"image" if m.kind == "image" else m.key or m.kind for m in post.media}
     return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
 
 
@@ -190,9 +190,9 @@ def _load_features(
     names = [m for m in student_config.width if m not in ("text", "context")]
     input_notes = [_unused_media(post, names) for post in posts]
     rejected: dict[int, Prediction] = {}
-    if "picture" in names and not settings.images:
-        names.remove("picture")
-        input_notes = [{**note, "picture": "not shown"} for note in input_notes]
+    if "image" in names and not settings.images:
+        names.remove("image")
+        input_notes = [{**note, "image": "not shown"} for note in input_notes]
     if not names:
         return [{} for _ in posts], input_notes, rejected
     from gen_msa.models.inputs.inputs import load_modalities
@@ -238,7 +238,7 @@ class StudentPredictor:
             for i, p in enumerate(inputs.posts)
         ]
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """Nothing: a student is asked nothing in words."""
         return []
 
@@ -251,12 +251,12 @@ class StudentPredictor:
             "aspects": settings.aspects,
         }
         cue_options: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
-        image_settings = {"pictures": settings.images, "bad_picture": settings.bad_image}
+        image_settings = {"images": settings.images, "bad_image": settings.bad_image}
         return {
             **identity,
             **image_settings,
-            "reasons": settings.explanations,
-            "near": settings.cues != {},
+            "explanations": settings.explanations,
+            "context": settings.cues != {},
             "cues": cue_options,
         }
 
@@ -290,7 +290,7 @@ class StudentPredictor:
         )
 
     def _explain(
-        self, inputs: Seen, class_probs: Sequence[Sequence[float]], opinions: Sequence[Opinion]
+        self, inputs: StudentInputs, class_probs: Sequence[Sequence[float]], opinions: Sequence[Opinion]
     ) -> list[Opinion]:
         """The opinions with their evidence and reasons; those without a polarity as they are."""
         attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)
@@ -321,7 +321,7 @@ def _with_explanation(
     if aspect_context.source:
         provenance["cue_source"] = aspect_context.source
     return opinion.model_copy(
-        update={"explanation": explanation, "evidence": evidence_items, "how": provenance}
+        update={"explanation": explanation, "evidence": evidence_items, "provenance": provenance}
     )
 
 

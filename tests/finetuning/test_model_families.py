@@ -24,7 +24,7 @@ from gen_msa.finetuning.prefix_packing import unpacked
 from gen_msa.finetuning.prepare import attention_inputs
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe, LossConfig
 from gen_msa.finetuning.tokenization import ExampleTokenizer
-from gen_msa.predictors.prompted.build_requests import PromptRequest, StudentInputs
+from gen_msa.predictors.prompted.build_requests import PromptRequest, PostInputs
 from gen_msa.types import Opinion, Polarity
 from tests.backends.sample_requests import image_input, load_noise_image
 from tests.fixtures.posts import post
@@ -71,7 +71,7 @@ class FamilyModel:
             annotator="gold", aspect=aspect_, polarity=polarity, explanation=EXPLANATION
         )
         prompt_request = PromptRequest(
-            StudentInputs(0, post_, images), prompt, aspect_, {}, request, {}
+            PostInputs(0, post_, images), prompt, aspect_, {}, request, {}
         )
         return TrainingExample(
             f"row {number}", prompt_request, prompting.build_target(prompt, [opinion]), polarity

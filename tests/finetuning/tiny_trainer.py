@@ -14,7 +14,7 @@ from gen_msa.finetuning.loss import AnswerOnlyLMHead, LossWeights, loss_from_log
 from gen_msa.finetuning.prefix_packing import pack, unpacked
 from gen_msa.finetuning.recipe import LossConfig
 from gen_msa.finetuning.tokenization import ExampleTokenizer
-from gen_msa.predictors.prompted.build_requests import PromptRequest, StudentInputs
+from gen_msa.predictors.prompted.build_requests import PromptRequest, PostInputs
 from gen_msa.types import Aspect, Opinion, Polarity, Post
 from tests.backends.sample_requests import image_input, load_noise_image
 from tests.fixtures.tiny_models import tiny_model
@@ -54,7 +54,7 @@ class TinyTrainer:
             annotator="gold", aspect=aspects[term], polarity=polarity, explanation=explanation
         )
         prompt_request = PromptRequest(
-            StudentInputs(0, post, images), prompt, aspects[term], {}, request, {}
+            PostInputs(0, post, images), prompt, aspects[term], {}, request, {}
         )
         answer = prompting.build_target(prompt, [opinion])
         weight = overrides.get("weight", 1.0)

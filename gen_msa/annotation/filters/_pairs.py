@@ -45,11 +45,11 @@ def build_cue_sources(
     """The cue sources that say what a picture shows. Raises `UserError` for any other."""
     if unknown := set(options_by_source) - {"objects", "context"}:
         raise UserError(
-            f"gates.{filter_name}.sources are objects and context, not {', '.join(unknown)}"
+            f"filters.{filter_name}.sources are objects and context, not {', '.join(unknown)}"
         )
     sources = []
     for name, options in options_by_source.items():
-        source_type, key_path = cue_sources[name], f"gates.{filter_name}.sources.{name}"
+        source_type, key_path = cue_sources[name], f"filters.{filter_name}.sources.{name}"
         sources.append(
             source_type(
                 build(source_type.Options, {"media_root": context.media_root, **options}, key_path)

@@ -2,7 +2,7 @@
 
 Knows no gate.
 
-    gates["length"].stage        # "words"
+    gates["length"].stage        # "text"
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Opinion, Post
 
-Stage = Literal["words", "asks", "file"]
+Stage = Literal["text", "model", "file"]
 """`words`: looks at every answer by itself. `asks`: has models read, so it is shown only what all
 gates of words let pass. `file`: holds an answer against those before it in the file, last."""
 
@@ -74,4 +74,6 @@ class FilterFactory(Protocol):
 
 NO_EXPLANATION = "it gives no reason"
 
-filters: Registry[FilterFactory] = Registry("gate", "gen_msa.annotation.filters", "gen_msa.gates")
+filters: Registry[FilterFactory] = Registry(
+    "filter", "gen_msa.annotation.filters", "gen_msa.filters"
+)

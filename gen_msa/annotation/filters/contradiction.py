@@ -44,7 +44,7 @@ class ContradictionFilter:
     """Reads label words clause by clause."""
 
     Options: ClassVar[type[Settings]] = ContradictionOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: ContradictionOptions, context: FilterContext) -> None:
         pass

@@ -32,7 +32,7 @@ class GroundedFilter:
     """Counts claims that have a source."""
 
     Options: ClassVar[type[Settings]] = GroundedOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: GroundedOptions, context: FilterContext) -> None:
         self._min_claims = options.min_claims

@@ -32,7 +32,7 @@ class LabelRecoveryFilter:
     """Has reasons read in place of posts."""
 
     Options: ClassVar[type[Settings]] = LabelRecoveryOptions
-    stage: ClassVar[Stage] = "asks"
+    stage: ClassVar[Stage] = "model"
 
     def __init__(self, options: LabelRecoveryOptions, context: FilterContext) -> None:
         explicit = options.model_fields_set & PredictorSettings.model_fields.keys()

@@ -33,7 +33,7 @@ class LengthFilter:
     """Counts words."""
 
     Options: ClassVar[type[Settings]] = LengthOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: LengthOptions, context: FilterContext) -> None:
         self._options = options

@@ -31,7 +31,7 @@ class MentionsAspectFilter:
     """Asks the metric about each reason."""
 
     Options: ClassVar[type[Settings]] = MentionsAspectOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: MentionsAspectOptions, context: FilterContext) -> None:
         self._options = options

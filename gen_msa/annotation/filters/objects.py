@@ -144,7 +144,7 @@ class ObjectsFilter:
     """Holds the things of a reason against those of cues."""
 
     Options: ClassVar[type[Settings]] = ObjectsFilterOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: ObjectsFilterOptions, context: FilterContext) -> None:
         self._max_unsupported = options.max_unsupported

@@ -33,7 +33,7 @@ class PlainProseFilter:
     """Looks for what is no sentence."""
 
     Options: ClassVar[type[Settings]] = PlainProseOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: PlainProseOptions, context: FilterContext) -> None:
         self._max_paragraphs = options.max_paragraphs

@@ -31,7 +31,7 @@ class SelfConsistencyFilter:
     """Has the teacher read each aspect `k` times more."""
 
     Options: ClassVar[type[Settings]] = SelfConsistencyOptions
-    stage: ClassVar[Stage] = "asks"
+    stage: ClassVar[Stage] = "model"
 
     def __init__(self, options: SelfConsistencyOptions, context: FilterContext) -> None:
         if context.sample is None:

@@ -35,7 +35,7 @@ class VerbatimQuotesFilter:
     """Looks every quote up in the post."""
 
     Options: ClassVar[type[Settings]] = VerbatimQuotesOptions
-    stage: ClassVar[Stage] = "words"
+    stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: VerbatimQuotesOptions, context: FilterContext) -> None:
         self._min_quotes = options.min_quotes

@@ -24,7 +24,7 @@ from gen_msa.evaluation.probes._harness import (
 )
 from gen_msa.evaluation.probes.base import ProbeResult, probes
 from gen_msa.metrics import MetricSpec, UndefinedMetric
-from gen_msa.predictors import Predictor, Shown
+from gen_msa.predictors import Predictor, RequestPreview
 from gen_msa.results import MetricValue
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
@@ -130,7 +130,7 @@ class CueSwap:
         return ProbeResult(metrics, tuple(trials))
 
 
-def _previews(predictor: Predictor, rows: Sequence[ProbeRow]) -> dict[tuple[str, Aspect], Shown]:
+def _previews(predictor: Predictor, rows: Sequence[ProbeRow]) -> dict[tuple[str, Aspect], RequestPreview]:
     """Post id and aspect -> the question about it. Asks no model."""
     posts = list({r.post.id: r.post for r in rows}.values())
     keys = [(p.id, a) for p in posts for a in p.aspects]

@@ -10,7 +10,7 @@ from gen_msa.predictors.prompted.build_requests import (
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    StudentInputs,
+    PostInputs,
     load_inputs,
 )
 from gen_msa.predictors.prompted.predictor import PromptedPredictor
@@ -20,7 +20,7 @@ __all__ = [
     "PromptRequest",
     "PromptedPredictor",
     "RequestBuilder",
-    "StudentInputs",
+    "PostInputs",
     "apply_training_settings",
     "load_inputs",
 ]

@@ -51,7 +51,7 @@ def apply_training_settings(
     """
     if trained is None:
         return settings
-    strict = settings.adapter_settings == "keep"
+    strict = settings.adapter_settings == "strict"
     explicit, trained_settings = settings.model_fields_set, trained.inference
     if (
         strict
@@ -72,7 +72,7 @@ def apply_training_settings(
         if field not in explicit or strict:
             fields[field] = _resolve_prompt(field, task, settings, trained)
     image = _apply_image_budget(settings.image, trained_settings, strict=strict)
-    return PredictorSettings.model_validate({**fields, **inherited, "picture": image})
+    return PredictorSettings.model_validate({**fields, **inherited, "image": image})
 
 
 def _dump_cues(cues: dict[str, dict[str, Any]] | None) -> Any:
@@ -83,14 +83,14 @@ def _apply_image_budget(
     limits: ImageLimits, trained_settings: Mapping[str, JsonValue], *, strict: bool
 ) -> ImageLimits:
     """The trained budget, and nothing else: what may be opened or fetched is the user's to say."""
-    trained_image = trained_settings.get("picture")
+    trained_image = trained_settings.get("image")
     budget = trained_image.get("max_pixels") if isinstance(trained_image, dict) else None
     if budget is None or budget == limits.max_pixels:
         return limits
     if "max_pixels" not in limits.model_fields_set:
         return ImageLimits.model_validate({**limits.model_dump(), "max_pixels": budget})
     if strict:
-        message = f"picture.max_pixels={limits.max_pixels}: the model was trained with {budget}"
+        message = f"image.max_pixels={limits.max_pixels}: the model was trained with {budget}"
         raise UserError(message, hint=_OVERRIDE_HINT)
     return limits
 
@@ -127,7 +127,7 @@ def _resolve_prompt(
     preferred = trained.inference.get(field)
     name = str(preferred) if preferred in usable else usable[0]
     chosen = prompts[name]
-    if settings.adapter_settings == "keep" and chosen and chosen.digest != trained.prompts[name]:
+    if settings.adapter_settings == "strict" and chosen and chosen.digest != trained.prompts[name]:
         message = f"{field}: {chosen.identity} is not as it was in training: {trained_prompts}"
         raise UserError(message, hint=_PROMPT_HINT)
     return name

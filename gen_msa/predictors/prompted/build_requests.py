@@ -33,7 +33,7 @@ class PostRejected(Exception):
 
 
 @dataclass(frozen=True)
-class StudentInputs:
+class PostInputs:
     """A post with its admitted pictures, the task it calls for, and what must be said with it."""
 
     row: int
@@ -43,7 +43,7 @@ class StudentInputs:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> StudentInputs:
+def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> PostInputs:
     """Admit a post's pictures. A bad one is named in `how`, refused or fatal, as settings say."""
     images: list[ImageInput] = []
     provenance: dict[str, str] = {}
@@ -60,16 +60,16 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
                 raise PostRejected(
                     f"picture {media_item.path}: {error.reason}", error.hint
                 ) from None
-            provenance["picture"] = f"{error.kind}: {media_item.path[:200]}; read from text"
+            provenance["image"] = f"{error.kind}: {media_item.path[:200]}; read from text"
         else:
             images.append(image)
             provenance |= media.conversion_notes(image)
-    return StudentInputs(row, post, tuple(images), provenance=provenance)
+    return PostInputs(row, post, tuple(images), provenance=provenance)
 
 
 def assign_aspects(
-    inputs: Sequence[StudentInputs], settings: PredictorSettings, *, lists_aspects: bool
-) -> list[StudentInputs]:
+    inputs: Sequence[PostInputs], settings: PredictorSettings, *, lists_aspects: bool
+) -> list[PostInputs]:
     """Decide for each post what it is asked about, and say in `aspect_source` who decided.
 
     `lists_aspects`: whether the reader is strong enough to be asked for the aspects itself.
@@ -94,14 +94,14 @@ def _aspect_source(post: Post, settings: PredictorSettings, lists_aspects: bool)
         return settings.aspects
     if post.aspects:
         return "given"
-    return "reader" if lists_aspects else "parse"
+    return "model" if lists_aspects else "parse"
 
 
 def _apply_aspects(
-    inputs: StudentInputs, source: str, aspects: tuple[Aspect, ...]
-) -> StudentInputs:
-    if source == "reader":
-        return replace(inputs, task="aspects", how={**inputs.provenance, "aspect_source": "reader"})
+    inputs: PostInputs, source: str, aspects: tuple[Aspect, ...]
+) -> PostInputs:
+    if source == "model":
+        return replace(inputs, task="aspects", provenance={**inputs.provenance, "aspect_source": "model"})
     if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
         # An asked-for overall reading and a post without any aspect are different facts.
         aspect_source = (
@@ -112,10 +112,10 @@ def _apply_aspects(
             inputs,
             post=post,
             task="overall",
-            how={**inputs.provenance, "aspect_source": aspect_source},
+            provenance={**inputs.provenance, "aspect_source": aspect_source},
         )
     post = inputs.post.model_copy(update={"aspects": aspects})
-    return replace(inputs, post=post, how={**inputs.provenance, "aspect_source": source})
+    return replace(inputs, post=post, provenance={**inputs.provenance, "aspect_source": source})
 
 
 def _parse_candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
@@ -141,11 +141,11 @@ def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[A
 
     Raises `UserError` where the settings want the reader to list aspects: it cannot.
     """
-    if settings.aspects == "reader":
+    if settings.aspects == "model":
         raise UserError(
             f"{settings.model} cannot list aspects", hint="use aspects=parse, given or overall"
         )
-    inputs = [StudentInputs(row, post) for row, post in enumerate(posts)]
+    inputs = [PostInputs(row, post) for row, post in enumerate(posts)]
     assigned = assign_aspects(inputs, settings, lists_aspects=False)
     return [AspectSelection(s.post.aspects, s.provenance["aspect_source"]) for s in assigned]
 
@@ -154,7 +154,7 @@ def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[A
 class PromptRequest:
     """One request, and what reading its answer needs."""
 
-    inputs: StudentInputs
+    inputs: PostInputs
     prompt: Prompt
     aspect: Aspect
     cues: Mapping[str, Cue]
@@ -182,7 +182,7 @@ class RequestBuilder:
         self._cue_sources = [wrap(source) for source in self._cue_sources]
         return self
 
-    def build(self, inputs: Sequence[StudentInputs]) -> list[PromptRequest]:
+    def build(self, inputs: Sequence[PostInputs]) -> list[PromptRequest]:
         """The questions about each post, in order: one an aspect, or one for the joint task."""
         if self.prompt.task == "aspects":
             return [self.build_one(post_inputs, OVERALL_ASPECT, {}) for post_inputs in inputs]
@@ -192,7 +192,7 @@ class RequestBuilder:
             for aspect, aspect_cues in zip(post_inputs.post.aspects, post_cues, strict=True)
         ]
 
-    def write_cues(self, inputs: Sequence[StudentInputs]) -> list[list[dict[str, Cue]]]:
+    def write_cues(self, inputs: Sequence[PostInputs]) -> list[list[dict[str, Cue]]]:
         """For each post, and each of its aspects, the cues by slot."""
         with self._cue_lock:
             posts = [post_inputs.post for post_inputs in inputs]
@@ -207,7 +207,7 @@ class RequestBuilder:
 
     def build_one(
         self,
-        inputs: StudentInputs,
+        inputs: PostInputs,
         aspect: Aspect,
         aspect_cues: Mapping[str, Cue],
         label: Polarity | None = None,
@@ -217,7 +217,7 @@ class RequestBuilder:
         images = inputs.images if self._supports_images else ()
         provenance = {**inputs.provenance, "prompt": self.prompt.identity}
         if inputs.images and not images:
-            provenance["picture"] = "not shown: the reader sees text only"
+            provenance["image"] = "not shown: the reader sees text only"
         provenance |= {f"cue_source.{slot}": cue.source for slot, cue in aspect_cues.items()}
         rendered_aspect = None if self.prompt.task == "aspects" else aspect
         request = prompting.render(

@@ -16,12 +16,12 @@ from gen_msa.backends import Backend
 from gen_msa.chat import Completion
 from gen_msa.cues import CueSource
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Continuation, Prediction, PredictorSettings, Shown
+from gen_msa.predictors.base import Continuation, Prediction, PredictorSettings, RequestPreview
 from gen_msa.predictors.prompted.build_requests import (
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    StudentInputs,
+    PostInputs,
     Task,
     assign_aspects,
     load_inputs,
@@ -43,11 +43,11 @@ class PromptedPredictor:
         backend: Backend,
         settings: PredictorSettings,
         media_root: Path,
-        prompt: str = "reader/full",
+        prompt: str = "predict/full",
     ) -> None:
         if not settings.explanations:
             raise UserError(
-                "reasons=false is for students: what a prompted reader says is up to its prompt",
+                "explanations=false is for students: what a prompted reader says is up to its prompt",
                 hint="use max_new_tokens=1 for labels alone",
             )
         self._backend = backend
@@ -64,7 +64,7 @@ class PromptedPredictor:
     def prepare(self, posts: Sequence[Post]) -> Continuation:
         """Pictures decoded, aspects found, cues and questions written; what is left is to ask."""
         predictions = [Prediction()] * len(posts)
-        inputs: list[StudentInputs] = []
+        inputs: list[PostInputs] = []
         for row, post in enumerate(posts):
             try:
                 inputs.append(load_inputs(row, post, self._root, self._settings))
@@ -84,7 +84,7 @@ class PromptedPredictor:
 
         return finish
 
-    def preview(self, posts: Sequence[Post]) -> list[Shown]:
+    def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
         """Every question about `posts`, with its token count where the backend can tell."""
         inputs = [load_inputs(row, p, self._root, self._settings) for row, p in enumerate(posts)]
         return [self._preview(request) for request in self._build_requests(inputs)]
@@ -92,7 +92,7 @@ class PromptedPredictor:
     @property
     def is_concurrent(self) -> bool:
         """Whether its backend gains by questions from several threads."""
-        return bool(getattr(self._backend, "overlaps", False))
+        return bool(getattr(self._backend, "is_concurrent", False))
 
     @property
     def backend(self) -> Backend:
@@ -129,7 +129,7 @@ class PromptedPredictor:
         clone._wrap_cue_source = wrap
         return clone
 
-    def _build_requests(self, inputs: Sequence[StudentInputs]) -> list[PromptRequest]:
+    def _build_requests(self, inputs: Sequence[PostInputs]) -> list[PromptRequest]:
         """All questions, those of one post side by side and posts in order."""
         settings = self._settings
         prompts: dict[Task, str] = {
@@ -184,13 +184,13 @@ class PromptedPredictor:
                 )
             ]
         return [
-            opinion.model_copy(update={"how": {**provenance, **opinion.provenance}})
+            opinion.model_copy(update={"provenance": {**provenance, **opinion.provenance}})
             for opinion in opinions
         ]
 
-    def _preview(self, request: PromptRequest) -> Shown:
+    def _preview(self, request: PromptRequest) -> RequestPreview:
         count = self._backend.count_tokens(request.request.chat)
-        return Shown(
+        return RequestPreview(
             post=request.inputs.post,
             aspect=request.aspect.term,
             images=tuple(f"{p.path} (≤ {p.max_pixels} px)" for p in request.request.chat.images),
@@ -198,7 +198,7 @@ class PromptedPredictor:
             prompt=request.request.chat.as_text(),
             tokens=count.total if count else None,
             image_tokens=count.image if count else None,
-            how=dict(request.provenance),
+            provenance=dict(request.provenance),
         )
 
     def _builder(self, prompt: str) -> RequestBuilder:
@@ -229,4 +229,4 @@ def _merge_reasked(first: Opinion, second: Opinion) -> Opinion:
     raw = f"{first.raw or ''}\n---\n{second.raw or ''}"
     provenance = {**first.provenance, "reasked_with": second.provenance.get("prompt", "")}
     label = {"polarity": second.polarity, "probs": second.probs, "status": Status.REPARSED}
-    return first.model_copy(update={**label, "raw": raw, "how": provenance})
+    return first.model_copy(update={**label, "raw": raw, "provenance": provenance})

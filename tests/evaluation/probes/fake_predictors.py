@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gen_msa.cues import CueSource
 from gen_msa.evaluation.probes import run_probes
-from gen_msa.predictors import Prediction, PredictorSettings, Shown
+from gen_msa.predictors import Prediction, PredictorSettings, RequestPreview
 from gen_msa.types import Aspect, Cue, Evidence, Example, Media, Opinion, Polarity, Post
 
 NEG, NEU, POS = Polarity
@@ -69,7 +69,7 @@ class FakeCuePredictor(FakePredictor):
 
     def preview(self, posts):
         return [
-            Shown(post, a.term, (), {"hint": c.text}, f"{post.text}|{a.term}|{c.text}", 0, 0, {})
+            RequestPreview(post, a.term, (), {"hint": c.text}, f"{post.text}|{a.term}|{c.text}", 0, 0, {})
             for post, cues in zip(posts, self.source.cues(posts), strict=True)
             for a, c in zip(post.aspects, cues, strict=True)
         ]
