@@ -16,7 +16,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        super().__init__(f"{problem}\n  mend: {hint}" if hint else problem)
+        super().__init__(f"{problem}\n  hint: {hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
 

@@ -133,7 +133,7 @@ class Evidence(FrozenModel):
     quote: str
     start: int | None = Field(default=None, ge=0)
     """Character offset in the post's text; None when the quote does not stand there verbatim."""
-    source: Literal["text", "picture", "cue"] = "text"
+    source: Literal["text", "image", "cue"] = "text"
 
 
 class Status(StrEnum):

@@ -47,7 +47,7 @@ from gen_msa.jsonl import format_validation_error
 
 # How an adapter wants to be read, from its folder alone: for one whose server holds the weights.
 
-ADAPTER_SETTINGS_FILE = "reading.json"
+ADAPTER_SETTINGS_FILE = "inference.json"
 
 
 class AdapterSettings(BaseModel):
@@ -60,7 +60,7 @@ class AdapterSettings(BaseModel):
 
 
 def load_adapter_settings(folder: str) -> AdapterSettings:
-    """What `reading.json` says, the folder's seal checked. Raises `UserError` without one."""
+    """What `inference.json` says, the folder's seal checked. Raises `UserError` without one."""
     path = Path(folder).expanduser()
     try:
         settings = AdapterSettings.model_validate_json((path / ADAPTER_SETTINGS_FILE).read_bytes())

@@ -18,7 +18,7 @@ ErrorKind = Literal[
     "missing",
     "outside_root",
     "unreadable",
-    "not_a_picture",
+    "not_an_image",
     "corrupt",
     "too_large",
     "too_small",

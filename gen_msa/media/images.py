@@ -237,7 +237,7 @@ def _open_error(data: bytes, path: str, error: Exception) -> ImageError:
     is_markup = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     reason = "it is a web page or XML" if is_markup else "no picture format begins like this"
     return _image_error(
-        "not_a_picture", path, reason, f"download it again; read: {', '.join(FORMATS)}"
+        "not_an_image", path, reason, f"download it again; read: {', '.join(FORMATS)}"
     )
 
 

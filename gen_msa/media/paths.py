@@ -72,7 +72,7 @@ def missing_file_error(path: str) -> ImageError:
 def _refuse_special(info: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(info.st_mode):
         description = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe, device, link or socket"
-        raise ImageError("not_a_picture", path, f"it is {description}", "name a picture file")
+        raise ImageError("not_an_image", path, f"it is {description}", "name a picture file")
 
 
 def _path_problem(path: str) -> str:

@@ -1,6 +1,6 @@
 """An adapter's folder: what reading with it needs, and the checks before it is trusted.
 
-`reading.json` says which base, template, prompts and settings it was trained with, and how it
+`inference.json` says which base, template, prompts and settings it was trained with, and how it
 answered a probe. An adapter made elsewhere has none: it is used as far as can be checked, and a
 note says what could not be. Knows nothing of training or of what the settings mean.
 
@@ -24,12 +24,12 @@ from gen_msa.errors import MissingExtra, UserError
 from gen_msa.jsonl import format_validation_error
 from gen_msa.settings import Settings
 
-ADAPTER_METADATA_FILE = "reading.json"
+ADAPTER_METADATA_FILE = "inference.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 class AdapterMetadata(Settings):
-    """What `reading.json` holds. Stands in a whole fine-tuned or merged model's folder as well."""
+    """What `inference.json` holds. Stands in a whole fine-tuned or merged model's folder as well."""
 
     base: str
     """What the user called the base: a folder, a hub name, `builtin`."""
@@ -64,7 +64,7 @@ def write_metadata(
     inference: Mapping[str, Any],
     probe: AdapterProbe | None,
 ) -> AdapterMetadata:
-    """Write `reading.json`; `reading` is a JSON dump of the settings. The folder is sealed after.
+    """Write `inference.json`; `reading` is a JSON dump of the settings. The folder is sealed after.
 
     Take the probe with `probe.record(model, processor)` when training is done.
     """
@@ -84,7 +84,7 @@ def write_metadata(
 
 
 def read_metadata(folder: Path) -> AdapterMetadata | None:
-    """What `reading.json` says, or None when there is none. Raises `UserError` when it is bad."""
+    """What `inference.json` says, or None when there is none. Raises `UserError` when it is bad."""
     path = folder / ADAPTER_METADATA_FILE
     if not path.is_file():
         return None

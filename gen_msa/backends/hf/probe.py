@@ -35,7 +35,7 @@ NO_EFFECT = 1e-7
 
 
 class AdapterProbe(Settings):
-    """The question and the scores that were given to it, in the adapter's `reading.json`."""
+    """The question and the scores that were given to it, in the adapter's `inference.json`."""
 
     text: str = Field(max_length=4000)
     with_image: bool

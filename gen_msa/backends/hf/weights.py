@@ -36,7 +36,7 @@ class InferenceModel(NamedTuple):
     processor: Any
     revision: str
     metadata: AdapterMetadata | None
-    """What `reading.json` of the adapter, or of a fine-tuned model's own folder, says."""
+    """What `inference.json` of the adapter, or of a fine-tuned model's own folder, says."""
     notes: dict[str, str]
     """What could not be checked."""
 
