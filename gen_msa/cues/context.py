@@ -115,7 +115,7 @@ class ContextFile(Settings):
     def _expand_path(cls, path: Path) -> Path:
         return Path(os.path.expandvars(path)).expanduser()
 
-    @field_validator("only")
+    @field_validator("pattern")
     @classmethod
     def _check_regex(cls, pattern: str) -> str:
         try:

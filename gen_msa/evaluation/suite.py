@@ -102,7 +102,7 @@ class Suite(Settings):
     replicates: int = Field(default=10_000, ge=100)
     seed: int = 0
 
-    @field_validator("readers")
+    @field_validator("models")
     @classmethod
     def _check_unique_names(cls, models: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
         # Some file systems take `A` and `a` for one name.

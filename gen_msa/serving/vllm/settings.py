@@ -49,7 +49,7 @@ class VllmSettings(PredictorSettings):
     block_size: int | None = Field(default=None, ge=1)
     """Tokens of a block of the prefix cache: what prompts share is kept in whole blocks."""
 
-    @field_validator("reader")
+    @field_validator("model")
     @classmethod
     def _check_is_vllm(cls, model: str) -> str:
         if not model.startswith(VLLM_PREFIX) or model == VLLM_PREFIX:
