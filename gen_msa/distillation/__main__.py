@@ -26,8 +26,8 @@ def start(
     `resume=None` leaves it to the recipe. `dry_run` plans, prints and tries the longest batch, and
     writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that diverged.
     """
-    said = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
-    settings = recipe.load_recipe(name, said)
+    all_overrides = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
+    settings = recipe.load_recipe(name, all_overrides)
     with require_extra("train", _HEAVY):
         from gen_msa.distillation.loop import distill
     return distill(settings, dry_run=dry_run)

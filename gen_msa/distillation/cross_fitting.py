@@ -41,8 +41,8 @@ def cross_fit(
     """
     probs_by_row: dict[str, tuple[float, ...]] = {}
     for fold in range(recipe.cross_fit_folds):
-        out = folder(recipe, fold)
-        fold_recipe = recipe.model_copy(update={"output_dir": str(fold_folder), "folds": 0})
+        fold_folder = folder(recipe, fold)
+        fold_recipe = recipe.model_copy(update={"output_dir": str(fold_folder), "cross_fit_folds": 0})
         loaded = load_student(
             train(
                 fold_recipe,
@@ -83,7 +83,7 @@ def _split_fold(
         if (fold_of(dataset.examples[post_index].post.id, folds) == fold) is held_out
     ]
     return replace(
-        dataset, rows=tuple(r for r, _ in selected), places=tuple(p for _, p in selected)
+        dataset, rows=tuple(r for r, _ in selected), post_indices=tuple(p for _, p in selected)
     )
 
 

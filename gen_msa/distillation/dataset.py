@@ -104,7 +104,7 @@ class RejectedAnswers:
         path = Path(source).with_suffix(".rejected.jsonl")
         if not path.is_file():
             raise UserError(
-                f"data.gates: no refused answers at {path}",
+                f"data.filters: no refused answers at {path}",
                 hint="`source` is to be a file that gen-msa annotate wrote",
             )
         filters_seen: set[str] = set()
@@ -122,7 +122,7 @@ class RejectedAnswers:
         if unknown := sorted(set(weights) - filters_seen):
             names_seen = ", ".join(sorted(filters_seen)) or "none"
             raise UserError(
-                f"data.gates: {unknown[0]} refused no answer of {annotator}; {names_seen} did"
+                f"data.filters: {unknown[0]} refused no answer of {annotator}; {names_seen} did"
             )
 
     def for_example(self, example: Example) -> list[tuple[Opinion, float]]:
@@ -276,7 +276,7 @@ def _make_rows(
         ):
             left_out["opinion without a polarity"] += 1
         elif not (text or "").strip():
-            left_out[f"opinion without a {recipe.text} to read"] += 1
+            left_out[f"opinion without {_TEXT_NAMES[recipe.text]} to read"] += 1
         else:
             if data.teachers and not teacher_probs:
                 left_out["row that no teacher speaks of; learned from its label alone"] += 1
@@ -290,6 +290,9 @@ def _make_rows(
                 * weight
                 * (max(teacher_probs) ** data.confidence if teacher_probs else 1.0),
             )
+
+
+_TEXT_NAMES = {"post": "a post", "explanation": "an explanation"}
 
 
 def _row_name(example: Example, data: DistillData, aspect: Aspect) -> str:

@@ -43,7 +43,7 @@ def required_inputs(recipe: DistillRecipe, teacher: FrozenTeacher | None) -> Req
     Raises `UserError` when the two were shown different cues.
     """
     model_class: Any = models[recipe.student]
-    modalities, cues = tuple(model_class.reads), dict(recipe.cues)
+    modalities, cues = tuple(model_class.modalities), dict(recipe.cues)
     if teacher:
         modalities += tuple(r for r in teacher.loaded.student.modalities if r not in modalities)
         teacher_cues = teacher.loaded.config.cues
@@ -63,7 +63,7 @@ def build_collator(
     model_class: Any = models[recipe.student]
     widths: dict[str, int] = {}
     source = tokenizer.read_text(encoding="utf-8")
-    for name in model_class.reads:
+    for name in model_class.modalities:
         if name == "text":
             continue
         if name == "context":
@@ -78,7 +78,7 @@ def build_collator(
         max_length=recipe.max_length,
         mask_labels=recipe.mask_labels,
         widths=widths,
-        append_context=bool(recipe.cues) and "context" not in model_class.reads,
+        append_context=bool(recipe.cues) and "context" not in model_class.modalities,
     )
 
 
@@ -88,7 +88,7 @@ def build_student(recipe: DistillRecipe, collator: Collator) -> tuple[Model, set
     try:
         student = models[recipe.student](input_dims, **recipe.config)
     except (TypeError, ValueError) as e:
-        raise UserError(f"numbers: {e}", hint=f"see gen-msa show {recipe.student}") from None
+        raise UserError(f"config: {e}", hint=f"see gen-msa show {recipe.student}") from None
     module: Any = student
     initial = {n: p.detach().clone() for n, p in module.named_parameters()}
     pretrained_from = student.load_pretrained() if recipe.pretrained else ""
@@ -303,10 +303,10 @@ class DistillRun:
         return {
             **self.recipe.deciding(),
             "teacher (sha256)": self.teacher.loaded.revision if self.teacher else "",
-            student_checkpoint.DATA: " ".init_process_group(
+            student_checkpoint.DATA: " ".join(
                 dataset.sha256[:16] for dataset in self.train_sets
             ),
-            "dev (sha256)": " ".init_process_group(
+            "dev (sha256)": " ".join(
                 dataset.sha256[:16] for dataset in self.dev_sets
             ),
             "first weights": self.pretrained_from,
@@ -352,7 +352,7 @@ class DistillRun:
                     name=recipe.student,
                     cues=recipe.cues,
                 )
-                model_card.write_card(staging, card_data)
+                model_card.write_card(staging, facts)
         except OSError as e:
             raise UserError(
                 f"the student {self.student_folder} cannot be written: {e}",
@@ -375,10 +375,10 @@ class DistillRun:
         for fold in range(self.recipe.cross_fit_folds):
             # Trained after the student, with fewer rows.
             helper = cross_fitting.folder(self.recipe, fold) / folder.name
-            student_checkpoint.check_weights(
+            student_checkpoint.check(
                 helper, now, besides=(student_checkpoint.DATA, student_checkpoint.STEPS)
             )
-        self.state, rng_states, changed = student_checkpoint.restore(folder, now, self._stateful)
+        self.state, rng_states, changed = student_checkpoint.restore_checkpoint(folder, now, self._stateful)
         self.group.assert_equal_across_ranks("checkpoint", f"{self.state.step:016x}")
         self.group.restore_rng(rng_states)
         self.logger.log_resume(self.state.step, changed)

@@ -99,11 +99,11 @@ def feature_l1(
         ):
             if name not in available:
                 names = ", ".join(available) or "none"
-                raise UserError(f"losses.features: {owner} has no {name}; it has {names}")
+                raise UserError(f"losses.feature_l1: {owner} has no {name}; it has {names}")
         if student_features[name].shape != teacher_features[name].shape:
             shapes = " and ".join(
                 str(tuple(t.shape)) for t in (student_features[name], teacher_features[name])
             )
-            raise UserError(f"losses.features: {name} is {shapes} in student and teacher")
+            raise UserError(f"losses.feature_l1: {name} is {shapes} in student and teacher")
         total = total + weight * (student_features[name] - teacher_features[name]).abs().mean()
     return total

@@ -44,7 +44,7 @@ def write_card(folder: Path, card: StudentCard) -> None:
     recipe = _without_paths(card.recipe.model_dump(mode="json", exclude={"resume"}))
     for name, text in {
         "recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-        "figures.json": json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "metrics.json": json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "README.md": _render_card(metrics, recipe),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -66,10 +66,10 @@ def card_metrics(card: StudentCard) -> dict[str, Any]:
         "gen_msa": __version__,
         "student": card.recipe.student,
         "parameters": card.num_params,
-        "began_with": card.pretrained_from,
+        "pretrained_from": card.pretrained_from,
         "seed": card.recipe.seed,
         "step": card.step,
-        "learned": train_sources,
+        "train_data": train_sources,
         "dev": card.metrics and dict(card.metrics),
     }
     return dict(_without_paths(metrics))

@@ -78,7 +78,7 @@ class DistillRecipe(Settings):
     """Cue sources that write the context of a row. A student that does not read `context` by itself
     has it at the end of its text, in training and ever after."""
 
-    text: Literal["post", "reason"] = "post"
+    text: Literal["post", "explanation"] = "post"
     """What the student reads: the post, or the opinion's explanation alone."""
     mask_labels: bool = False
     """Hide the words positive, negative and neutral from it, then and ever after."""
@@ -123,15 +123,15 @@ class DistillRecipe(Settings):
     def _check_losses(self) -> Self:
         losses = self.losses
         if losses.feature_l1 and not self.teacher:
-            raise ValueError("losses.features: no `teacher` is named whose features are meant")
+            raise ValueError("losses.feature_l1: no `teacher` is named whose features are meant")
         has_teacher = bool(self.teacher or any(d.teachers for d in self.data))
         if losses.distill_kl and not has_teacher:
-            raise ValueError("losses.soft: neither `teacher` nor `data.teachers` is named")
+            raise ValueError("losses.distill_kl: neither `teacher` nor `data.teachers` is named")
         for data in self.data:
             if not data.labels and not (losses.distill_kl and (data.teachers or self.teacher)):
-                raise ValueError(f"{data.source}: without labels it needs teachers and losses.soft")
+                raise ValueError(f"{data.source}: without labels it needs teachers and losses.distill_kl")
         if self.cross_fit_folds == 1:
-            raise ValueError("folds: 0 for none, or 2 and more")
+            raise ValueError("cross_fit_folds: 0 for none, or 2 and more")
         return self
 
     def deciding(self) -> dict[str, Any]:

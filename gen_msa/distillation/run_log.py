@@ -59,7 +59,7 @@ class StudentRunLogger:
         if checkpoint.exists():
             self._print_line(f"note: begins anew; its first checkpoint replaces {checkpoint}")
 
-    def log_resume(self, log_step: int, changed: Sequence[str] = ()) -> None:
+    def log_resume(self, step: int, changed: Sequence[str] = ()) -> None:
         """What was logged after `step` is taken back; from step 0 the log begins anew.
 
         `changed`: settings that are not as they were in the run that was stopped.
@@ -72,8 +72,8 @@ class StudentRunLogger:
             file.writelines(line.encode() + b"\n" for line in kept_lines)
         self._mode = "a"
         self._print_line(f"going on after step {step:,}")
-        for one in changed:
-            self._print_line(f"note: {one}")
+        for difference in changed:
+            self._print_line(f"note: {difference}")
 
     def log_step(
         self, step: int, *, epoch: float, loss: float, learning_rate: float, rows: int
@@ -102,7 +102,7 @@ class StudentRunLogger:
     def log_end(self, folder: Path, step: int) -> None:
         """Where the student lies."""
         self._print_line(f"kept that of step {step:,}: {folder}")
-        self._print_line(f"read with it: gen-msa explain POSTS --reader student:{folder}")
+        self._print_line(f"read with it: gen-msa explain POSTS --model student:{folder}")
 
     def _print_line(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)
@@ -117,7 +117,7 @@ class StudentRunLogger:
 class NullRunLogger(StudentRunLogger):
     """Says and writes nothing: of several processes one speaks."""
 
-    def log_resume(self, log_step: int, changed: Sequence[str] = ()) -> None:
+    def log_resume(self, step: int, changed: Sequence[str] = ()) -> None:
         """Leave the log to the one that speaks."""
 
     def _print_line(self, text: str, style: str = "") -> None:

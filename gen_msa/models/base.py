@@ -71,11 +71,11 @@ class Batch:
 
         return replace(
             self,
-            x=move(self.inputs),
+            inputs=move(self.inputs),
             mask=move(self.mask),
             present=move(self.present),
             target=None if self.target is None else self.target.to(device),
-            soft=None if self.teacher_probs is None else self.teacher_probs.to(device),
+            teacher_probs=None if self.teacher_probs is None else self.teacher_probs.to(device),
             weight=None if self.weight is None else self.weight.to(device),
         )
 

@@ -66,7 +66,7 @@ def save_checkpoint(
     """
     tensors, optimizer_scalars = optim_state.flatten(optimizer)
     content = {
-        "progress": asdict(train_state),
+        "train_state": asdict(train_state),
         "optimizer": optimizer_scalars,
         "scheduler": scheduler.state_dict(),
     }
@@ -109,9 +109,9 @@ def restore_checkpoint(
                 param_state[name] = fsdp.shard_like(value, parameters[number])
     optimizer.load_state_dict(state)
     # Saved by processes that split the model, or read by such.
-    fsdp.uniform(optimizer.param_groups)
+    fsdp.disable_foreach_if_mixed(optimizer.param_groups)
     optim_state.resume_schedule(scheduler, content["scheduler"])
-    return TrainState(**content["progress"])
+    return TrainState(**content["train_state"])
 
 
 def latest_checkpoint(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, list[str]]:

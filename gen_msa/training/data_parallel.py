@@ -52,12 +52,12 @@ class ProcessGroup:
         return replace(
             batch,
             ids=tuple(batch.ids[i] for i in selected),
-            x=select(batch.inputs),
+            inputs=select(batch.inputs),
             mask=select(batch.mask),
             present=select(batch.present),
-            raw_text=tuple(batch.texts[i] for i in selected),
+            texts=tuple(batch.texts[i] for i in selected),
             target=None if batch.target is None else batch.target[selected],
-            soft=None if batch.teacher_probs is None else batch.teacher_probs[selected],
+            teacher_probs=None if batch.teacher_probs is None else batch.teacher_probs[selected],
             weight=weight[selected] * bool(local),
         ).to(self.device)
 

@@ -3,7 +3,7 @@
     model.safetensors       weights and buffers
     optimizer.safetensors   the optimisers' tensors, each by its phase's number
     memory.safetensors      what a student remembers of rows, by their number
-    random.safetensors      the random states of all processes
+    rng_states.safetensors    the random states of all processes
     state.json              step, best_score, schedules, the rows' ids, and the run's settings
 
 A run that went on writes the bytes of one that was never stopped. Knows nothing of recipes.
@@ -62,7 +62,7 @@ def save_checkpoint(
         optimizer_states.append(
             {"optimizer": optimizer_scalars, "scheduler": scheduler.state_dict()}
         )
-    content = {"stand": asdict(state), "updates": optimizer_states, "memory": list(stateful.memory)}
+    content = {"state": asdict(state), "optimizers": optimizer_states, "memory": list(stateful.memory)}
     with manifest.atomic_directory(folder) as staging:
         # Tied tensors are written once each: a copy has storage of its own.
         weights = {
@@ -72,7 +72,7 @@ def save_checkpoint(
         save_file(weights, staging / "model.safetensors")
         save_file(tensors, staging / "optimizer.safetensors")
         save_file(memory, staging / "memory.safetensors")
-        save_file(dict(rng_states), staging / "random.safetensors")
+        save_file(dict(rng_states), staging / "rng_states.safetensors")
         (staging / "state.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -97,11 +97,11 @@ def check(folder: Path, now: Mapping[str, Any], *, besides: Collection[str] = ()
     if optimizer_tensors:
         raise UserError(
             f"{folder} is of another run, which would be written over: {'; '.join(optimizer_tensors)}",
-            mend="choose another output_dir, or begin anew in its place: --fresh (resume=false)",
+            hint="choose another output_dir, or begin anew in its place: --no-resume (resume=false)",
         )
 
 
-def restore(
+def restore_checkpoint(
     folder: Path, now: dict[str, Any], stateful: Stateful
 ) -> tuple[StudentTrainState, dict[str, Tensor], list[str]]:
     """Put a whole checkpoint of the same run in place: where it stands, and its random states.
@@ -114,14 +114,14 @@ def restore(
     if not manifest.is_intact(folder):
         return StudentTrainState(now), {}, []
     content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    state = StudentTrainState(**content["stand"])
+    state = StudentTrainState(**content["state"])
     changed = settings.differences(
         *({k: s[k] for k in MAY_DIFFER if k in s} for s in (state.settings, now))
     )
     state.settings = now
     stateful.module.load_state_dict(load_file(folder / "model.safetensors"))
     tensors = load_file(folder / "optimizer.safetensors")
-    for number, optimizer_state in enumerate(content["updates"]):
+    for number, optimizer_state in enumerate(content["optimizers"]):
         optimizer, scheduler = stateful.optimizers[number]
         prefix = f"{number}/"
         optimizer_tensors = {
@@ -130,7 +130,7 @@ def restore(
         optimizer.load_state_dict(
             optim_state.unflatten(optimizer_tensors, optimizer_state["optimizer"])
         )
-        optim_state.resume_schedule(scheduler, facts["scheduler"])
+        optim_state.resume_schedule(scheduler, optimizer_state["scheduler"])
     memory = load_file(folder / "memory.safetensors")
     stateful.memory.clear()
     # In the order in which they were first met: sums over all of them are the same again.

@@ -19,15 +19,15 @@ from safetensors.torch import save_file
 from gen_msa.distillation.loop import distill
 from gen_msa.distillation.recipe import DistillRecipe
 from gen_msa.types import Media
-from tests.distillation.fake_models import two_optimizers as estimating
-from tests.distillation.fake_models import two_stage as staging
+from tests.distillation.fake_models import two_optimizers
+from tests.distillation.fake_models import two_stage
 from tests.fixtures.forked_process import call_on_file_access, evenly_spaced, run_in_fork
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
 
 MODEL_CONFIGS = {
     "text": {**TINY, "dropout": 0.1},
     "self_mm": {**TINY, "sources": ["audio"]},
-    **{double.__name__.rpartition(".")[2]: {} for double in (estimating, staging)},
+    **{double.__name__.rpartition(".")[2]: {} for double in (two_optimizers, two_stage)},
 }
 """Student -> its numbers."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from gen_msa.distillation.loop import distill
 from gen_msa.distillation.recipe import DistillLossConfig
 from gen_msa.training import data_parallel
-from tests.distillation import fault_injection as faults
-from tests.distillation.fake_models import crashing as stopping
+from tests.distillation import fault_injection
+from tests.distillation.fake_models import crashing
 from tests.fixtures.tiny_students import TINY
 
 POSTS = 9
@@ -22,10 +22,10 @@ def recipes_by_name(folder, prefix):
     """Name -> recipe. Nothing is drawn but first weights and the order of rows."""
 
     def build(name, student="text", **overrides):
-        base_recipe = faults.build_recipe(folder, folder / f"{prefix}-{name}", student)
+        base_recipe = fault_injection.build_recipe(folder, folder / f"{prefix}-{name}", student)
         config = {**base_recipe.config, "dropout": 0.0}
         if student != "text":
-            config["drop"] = 0.0
+            config["fusion_dropout"] = 0.0
         # Adam makes a whole step of a gradient that is noise: a small one.
         return base_recipe.model_copy(update={"config": config, "learning_rate": 1e-3, **overrides})
 
@@ -41,16 +41,16 @@ def recipes_by_name(folder, prefix):
 
 def crashing_recipe(folder, name):
     """With dropout; judged, and so kept, in the middle of epochs too."""
-    base_recipe = faults.build_recipe(folder, folder / name, "self_mm")
+    base_recipe = fault_injection.build_recipe(folder, folder / name, "self_mm")
     overrides = {"student": "crashing", "eval_steps": 2, "num_train_epochs": 2}
     return base_recipe.model_copy(update={"config": {**TINY, "sources": ["audio"]}, **overrides})
 
 
 def moved_recipe(folder, name):
     """The same without anything drawn: stopped in one process, it goes on in two."""
-    told = crashing_recipe(folder, name)
-    config = {**told.config, "dropout": 0.0, "drop": 0.0}
-    return told.model_copy(update={"config": config, "learning_rate": 1e-3})
+    base_recipe = crashing_recipe(folder, name)
+    config = {**base_recipe.config, "dropout": 0.0, "fusion_dropout": 0.0}
+    return base_recipe.model_copy(update={"config": config, "learning_rate": 1e-3})
 
 
 def main(folder):
@@ -58,11 +58,11 @@ def main(folder):
     for run_recipe in recipes_by_name(folder, "two").values():
         distill(run_recipe, tokenizer=tokenizer)
     distill(crashing_recipe(folder, "straight"), tokenizer=tokenizer)
-    stopping.CrashingSelfMm.crash_epoch = 1
+    crashing.CrashingSelfMm.crash_epoch = 1
     crash_recipe = crashing_recipe(folder, "stopped")
     try:
         distill(crash_recipe, tokenizer=tokenizer)
-    except stopping.Interrupted:
+    except crashing.Interrupted:
         distill(crash_recipe, tokenizer=tokenizer)
     distill(moved_recipe(folder, "moved"), tokenizer=tokenizer)
     data_parallel.destroy_process_group()

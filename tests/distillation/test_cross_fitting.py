@@ -29,7 +29,7 @@ def cross_fitted(tmp_path_factory):
         per_device_train_batch_size=8,
         num_train_epochs=2,
         learning_rate=1e-2,
-        cross_fit_cross_fit_folds=3,
+        cross_fit_folds=3,
     )
     distill(recipe, tokenizer=write_tokenizer(folder))
     return folder

@@ -217,7 +217,7 @@ def test_left_out_rows_are_counted_by_reason(make_recipe, tmp_path):
     dataset = build_dataset(DistillData(source=str(path)), make_recipe(text="explanation"))
     assert len(dataset.rows) == 2
     assert dataset.left_out == {
-        "opinion without a explanation to read": 1,
+        "opinion without an explanation to read": 1,
         "opinion without a polarity": 1,
         "post without an opinion by gold": 1,
         "line could not be read": 1,
@@ -248,7 +248,7 @@ def test_minilm_is_pretrained_except_for_its_head(make_recipe, tmp_path):
     from gen_msa.encoders.text import minilm
 
     distill_run = DistillRun(
-        make_recipe(config={}, warm=True, head_learning_rate=0.5), minilm.tokenizer_path()
+        make_recipe(config={}, pretrained=True, head_learning_rate=0.5), minilm.tokenizer_path()
     )
     groups = {
         g["initial_lr"]: len(g["params"])

@@ -135,7 +135,7 @@ def test_recipes_load_without_model_libraries():
     code = (
         "import sys, json; from gen_msa.distillation import recipe, __main__\n"
         "from gen_msa.models import models; models.names()\n"
-        "for name in recipe.names(): recipe.load(name)\n"
+        "for name in recipe.recipe_names(): recipe.load_recipe(name)\n"
         f"print(json.dumps([m for m in {heavy_modules} if m in sys.modules]))"
     )
     process = subprocess.run(

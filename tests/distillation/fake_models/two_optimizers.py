@@ -10,11 +10,11 @@ from gen_msa.models import Output, Phase, models
 class TwoOptimizers(nn.Module):
     """Guesses of each post's mean word vector what the hidden layer knows of it."""
 
-    reads = ("text",)
+    modalities = ("text",)
 
     def __init__(self, input_dims, width=8):
         super().__init__()
-        self.sizes, self.numbers = input_dims, {"width": width}
+        self.input_dims, self.config = input_dims, {"width": width}
         self.embedding = nn.Embedding(input_dims.width["text"], width)
         self.body = nn.Linear(width, width)
         self.head = nn.Linear(width, input_dims.classes)
@@ -27,7 +27,7 @@ class TwoOptimizers(nn.Module):
             Phase("main", ("embedding.", "body.", "head.")),
         )
 
-    def warm_up(self):
+    def load_pretrained(self):
         return ""
 
     def forward(self, batch):

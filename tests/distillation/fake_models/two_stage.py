@@ -10,13 +10,13 @@ from gen_msa.models import Output, Phase, models
 class TwoStage(nn.Module):
     """In its second stage the body stands still, and draws nothing."""
 
-    reads = ("text",)
+    modalities = ("text",)
 
     def __init__(self, input_dims, width=8, first_stage_epochs=1):
         super().__init__()
-        self.sizes, self.numbers, self.first_stage_epochs = (
+        self.input_dims, self.config, self.first_stage_epochs = (
             input_dims,
-            {"width": width, "first_stage_epochs": first_stage_epochs_stage_epochs},
+            {"width": width, "first_stage_epochs": first_stage_epochs},
             first_stage_epochs,
         )
         self.embedding = nn.Embedding(input_dims.width["text"], width)
@@ -28,7 +28,7 @@ class TwoStage(nn.Module):
             return (Phase("body", ("embedding.", "body."), loss="rebuilt"),)
         return (Phase("head", ("head.",)),)
 
-    def warm_up(self):
+    def load_pretrained(self):
         return ""
 
     def forward(self, batch):
