@@ -3,7 +3,7 @@
 Knows nothing of posts or answers. The digest covers the file and everything it includes, so two
 runs with the same `identity` were asked in the same words.
 
-    load("reader/full").identity      # 'reader/full@1a2b3c4d'
+    load_prompt("predict/full").identity      # 'predict/full@1a2b3c4d'
     load("my/own.jinja")              # may include shipped parts and files of its own folder
 """
 
@@ -30,7 +30,7 @@ AnswerRole = Literal["label", "explanation", "evidence", "aspect", "aspects"]
 
 SUFFIX = ".jinja"
 TEMPLATE_VARIABLES = frozenset(
-    {"post", "aspect", "label", "labels", "keys", "turn", "pictures", "mark"}
+    {"post", "aspect", "label", "labels", "keys", "turn", "images", "mark"}
 )
 """Names every template may use; a slot must not be called like one of them."""
 
@@ -114,7 +114,7 @@ class Prompt:
 
     @property
     def identity(self) -> str:
-        """Name and the first 8 hex digits of the digest: `reader/full@1a2b3c4d`."""
+        """Name and the first 8 hex digits of the digest: `predict/full@1a2b3c4d`."""
         return f"{self.name}@{self.digest[:8]}"
 
 
@@ -148,7 +148,7 @@ def load_prompt(name: str) -> Prompt:
         name=title,
         digest=_digest(text, sources),
         takes_label="label" in used_names,
-        shows_images="pictures" in used_names,
+        shows_images="images" in used_names,
         sources=tuple(sources.items()),
         **{k: getattr(front_matter, k) for k in FrontMatter.model_fields},
     )

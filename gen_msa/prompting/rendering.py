@@ -147,7 +147,7 @@ def render(
         "label": prompt.labels[label] if label else "",
         "keys": dict(prompt.keys),
         "turn": _turn_marker,
-        "pictures": lambda: "\ufdd2pictures\ufdd3",
+        "images": lambda: "\ufdd2images\ufdd3",
         "mark": _fence_namer(_fence_haystack(prompt, untrusted.values())),
     }
     turns = _split_turns(render_template(prompt.sources, values), images, prompt.name)
@@ -180,7 +180,7 @@ def _check_inputs(
     if images and not prompt.shows_images:
         raise UserError(
             f"prompt {prompt.name} has no place for pictures",
-            hint="add {{ pictures() }} to it, or read the posts without pictures",
+            hint="add {{ images() }} to it, or read the posts without pictures",
         )
     if prompt.takes_label != (label is not None):
         problem = "needs the label that is to be explained" if label is None else "takes no label"
@@ -292,4 +292,4 @@ def _check_complete(
             f"prompt {name} changes or cuts what came from the post", hint=SHOW_PLAINLY_HINT
         )
     if [p for p in parts if isinstance(p, ImageInput)] != list(images):
-        raise UserError(f"prompt {name} must show the pictures once", hint="{{ pictures() }}")
+        raise UserError(f"prompt {name} must show the pictures once", hint="{{ images() }}")

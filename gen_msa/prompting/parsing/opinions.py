@@ -1,28 +1,179 @@
-"""The words an explanation quotes, and where they stand in the post.
+"""Parse the answer to a prompt into opinions.
 
-Knows nothing of labels. A quote that does not stand in the post is kept with `start=None`, never
-dropped.
+Parsing never raises and never guesses. An answer that cannot be parsed gives an opinion without a
+polarity; its `status` says why and `raw` keeps the model's text.
 
-    evidence('The word "awful" says it.', [], "Battery awful", aspect="Battery")
+The label of an answer that reached the token limit counts only when it came from a slot, because a
+slot is filled before the explanation begins. In every other form such an answer has the status
+`length`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
-from gen_msa.spans import MAX_QUOTES, SearchableText, extract_quotes, fold
-from gen_msa.types import Evidence, Polarity
+from gen_msa.chat import Completion
+from gen_msa.prompting.parsing._aspect_list import parse_aspect_list
+from gen_msa.prompting.parsing._cascade import (
+    ParsedAnswer,
+    has_thinking,
+    is_blank,
+    parse_answer,
+    strip_thinking,
+)
+from gen_msa.prompting.parsing._evidence import collect_evidence
+from gen_msa.prompting.prompt import Prompt
+from gen_msa.prompting.rendering import count_noncharacters
+from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Polarity, Post, Status
 
-# From the log-probabilities of a slot's options to probabilities of the polarities.
+MAX_CHARS = 200_000
+"""Characters of an answer that are parsed, about 50 times what any prompt allows; `raw` has all."""
+
+
+def parse_opinion(
+    prompt: Prompt, completion: Completion, post: Post, aspect: Aspect | None, annotator: str
+) -> Opinion:
+    """Parse the answer to a prompt of task `aspect` or `overall`. Never raises.
+
+    Args:
+        prompt: The prompt that was answered.
+        completion: The answer and, where the backend has them, the scores of the label slot.
+        post: The post; quotes are located in its text.
+        aspect: The aspect of the question; None for the post as a whole.
+        annotator: The name of the model, for `Opinion.annotator`.
+
+    Returns:
+        The opinion. Its `provenance` has `prompt`; `form` (`slot`, `json`, `lines`, `bare` or
+        `none`); `probability` (`label words`, or why there is none) when the backend gave scores;
+        `explanation` when it is `cut` or `missing`; `noncharacters` when the prompt showed some as
+        U+FFFD; and `truncated` when the answer was too long to be parsed completely.
+    """
+    aspect = aspect or OVERALL_ASPECT
+    provenance = _base_provenance(prompt, completion, post.text, aspect.term)
+    if completion.finish_reason == "error":
+        return _error_opinion(completion, aspect, annotator, provenance)
+    probs, slot_label = label_probabilities(completion.option_logprobs, prompt.labels, provenance)
+    answer = strip_thinking(completion.text[:MAX_CHARS])
+    parsed = parse_answer(answer, prompt, slot_label)
+    provenance["form"] = parsed.form
+    status = _status(completion, parsed, answer)
+    if status is not Status.OK:
+        return Opinion(
+            annotator=annotator,
+            aspect=aspect,
+            status=status,
+            raw=completion.text,
+            provenance=provenance,
+        )
+    if "explanation" in prompt.keys and not parsed.explanation:
+        provenance["explanation"] = "missing"
+    elif completion.finish_reason == "length" and parsed.explanation:
+        provenance["explanation"] = "cut"
+    return Opinion(
+        annotator=annotator,
+        aspect=aspect,
+        polarity=parsed.label,
+        probs=probs,
+        explanation=parsed.explanation,
+        evidence=collect_evidence(parsed.explanation, parsed.quotes, post.text, aspect.term),
+        raw=completion.text,
+        provenance=provenance,
+    )
+
+
+def parse_aspects(
+    prompt: Prompt, completion: Completion, post: Post, annotator: str
+) -> list[Opinion]:
+    """Parse the answer to a prompt of task `aspects`. Never raises.
+
+    Args:
+        prompt: The prompt that was answered.
+        completion: The answer.
+        post: The post; aspects and quotes are located in its text.
+        annotator: The name of the model, for `Opinion.annotator`.
+
+    Returns:
+        One opinion for each aspect; duplicates are merged. `provenance["span"]` says how the aspect
+        was found in the text: `exact`, `casefold+NFC` or `absent`. An answer that cannot be parsed
+        or names no aspect gives one opinion on the whole post, without a polarity.
+    """
+    provenance = _base_provenance(prompt, completion, post.text)
+    if completion.finish_reason == "error":
+        return [_error_opinion(completion, OVERALL_ASPECT, annotator, provenance)]
+    answer = strip_thinking(completion.text[:MAX_CHARS])
+    parsed = parse_aspect_list(answer, prompt, post.text)
+    post_opinion = Opinion(
+        annotator=annotator,
+        raw=completion.text,
+        provenance=provenance | {"form": parsed.form} | parsed.notes,
+    )
+    if completion.finish_reason == "length" or parsed.form == "none":
+        status = _status(completion, ParsedAnswer(parsed.form), answer)
+        return [post_opinion.model_copy(update={"status": status})]
+    opinions = [
+        post_opinion.model_copy(
+            update={
+                "aspect": item.aspect,
+                "polarity": item.answer.label,
+                "status": Status.OK if item.answer.label else Status.UNPARSED,
+                "explanation": item.answer.explanation,
+                "evidence": collect_evidence(
+                    item.answer.explanation, item.answer.quotes, post.text, item.aspect.term
+                ),
+                "provenance": post_opinion.provenance | item.notes,
+            }
+        )
+        for item in parsed.aspects
+    ]
+    return opinions or [post_opinion]
+
+
+def _base_provenance(prompt: Prompt, completion: Completion, *texts: str) -> dict[str, str]:
+    provenance = {"prompt": prompt.identity}
+    if count := count_noncharacters(*texts):
+        provenance["noncharacters"] = f"{count} shown as U+FFFD"
+    if len(completion.text) > MAX_CHARS:
+        provenance["truncated"] = f"the first {MAX_CHARS} of {len(completion.text)} characters"
+    return provenance
+
+
+def _error_opinion(
+    completion: Completion, aspect: Aspect, annotator: str, provenance: dict[str, str]
+) -> Opinion:
+    provenance = provenance | {
+        "form": "none",
+        "error": completion.error or "the backend gave no error message",
+    }
+    raw = completion.text or None
+    return Opinion(
+        annotator=annotator, aspect=aspect, status=Status.ERROR, raw=raw, provenance=provenance
+    )
+
+
+def _status(completion: Completion, parsed: ParsedAnswer, answer: str) -> Status:
+    is_cut = completion.finish_reason == "length"
+    if parsed.form == "slot":
+        return Status.OK
+    if is_blank(answer):
+        return Status.LENGTH if is_cut and has_thinking(completion.text) else Status.EMPTY
+    if is_cut and not (completion.notes.get("form") == "slot" and parsed.label):
+        return Status.LENGTH
+    return Status.OK if parsed.label else Status.UNPARSED
 
 
 def label_probabilities(
     scores: Mapping[str, float] | None, labels: Mapping[Polarity, str], provenance: dict[str, str]
 ) -> tuple[dict[Polarity, float] | None, Polarity | None]:
-    """Probability of each polarity (they sum to 1) and the likeliest one.
+    """Return the probability of each polarity and the likeliest one.
 
-    (None, None) without scores. Of equals the first in label order is taken. With a single option
-    the label was given, not chosen, so it has no probability. Says in `how` what the figures are,
-    or why there are none.
+    Args:
+        scores: Log-probability of each option of the label slot; None or empty without a slot.
+        labels: The prompt's word for each polarity.
+        provenance: Receives `probability`: what the probabilities are, or why there are none.
+
+    Returns:
+        The probabilities, which sum to 1, and the polarity with the highest one; the first in label
+        order if several are equal. (None, None) without usable scores. With a single option the
+        label was given rather than chosen, so there are no probabilities.
     """
     if not scores:
         return None, None
@@ -44,28 +195,3 @@ def label_probabilities(
     total = sum(odds.values())
     provenance["probability"] = "label words"
     return {p: odds.get(p, 0.0) / total for p in Polarity}, best
-
-
-def collect_evidence(
-    explanation: str | None, listed_quotes: Iterable[str], text: str, aspect: str
-) -> tuple[Evidence, ...]:
-    """What the answer lists as evidence, then what its explanation quotes, each piece once.
-
-    A quote of the aspect's own words only names what is judged, so it is no evidence.
-    """
-    folded_aspect = fold(aspect)
-    quoted = [q for q in extract_quotes(explanation or "") if fold(q) != folded_aspect]
-    candidates = [q.strip() for q in listed_quotes][:MAX_QUOTES] + quoted
-    if not any(candidates):
-        return ()
-    spans = SearchableText(text)
-    return tuple(dict.fromkeys(_locate_quote(q, spans) for q in candidates if q))
-
-
-def _locate_quote(quote: str, spans: SearchableText) -> Evidence:
-    """With the post's own letters when it stands there; a stop the writer added is let go."""
-    variants: Sequence[str] = (quote, quote.rstrip(".,;:!?…。，！？ "))
-    for variant in variants:
-        if span := spans.find(variant):
-            return Evidence(quote=spans.text[slice(*span)], start=span[0])
-    return Evidence(quote=quote)

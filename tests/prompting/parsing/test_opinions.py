@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gen_msa.chat import Completion
 from gen_msa.prompting import load_prompt, parse_aspects, parse_opinion
-from gen_msa.prompting.parsing import MAX_CHARS
 from gen_msa.prompting.parsing._labels import LABEL_TABLE, parse_label
+from gen_msa.prompting.parsing.opinions import MAX_CHARS
 from gen_msa.types import OVERALL_ASPECT, Aspect, Evidence, Opinion, Polarity, Post, Status
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "answers.jsonl"
@@ -195,12 +195,15 @@ def test_given_label_has_no_probability():
     assert (opinion.polarity, opinion.probs) == (Polarity.POSITIVE, None)
 
 
-def test_error_is_kept_with_its_reason():
+def test_backend_error_gives_error_status_and_message():
     opinion = parse("", "error", error="429 too many requests")
     assert (opinion.status, opinion.raw) == (Status.ERROR, None)
     assert opinion.provenance["error"] == "429 too many requests"
     [joint] = parse_aspects(JOINT, Completion(text="", finish_reason="error"), POST, "me")
-    assert (joint.status, joint.provenance["error"]) == (Status.ERROR, "the backend gave no reason")
+    assert (joint.status, joint.provenance["error"]) == (
+        Status.ERROR,
+        "the backend gave no error message",
+    )
 
 
 def test_opinion_records_annotator_prompt_and_aspect():
@@ -218,7 +221,7 @@ def test_oversized_answer_is_parsed_in_part_and_noted():
     text = "Sentiment: negative\nExplanation: " + "bad " * MAX_CHARS
     opinion = parse(text)
     assert opinion.polarity is Polarity.NEGATIVE
-    assert opinion.provenance["read"] == f"the first {MAX_CHARS} of {len(text)} characters"
+    assert opinion.provenance["truncated"] == f"the first {MAX_CHARS} of {len(text)} characters"
     assert opinion.raw == text
 
 
