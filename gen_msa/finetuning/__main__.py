@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "gen_msa.finetuning",
         start,
         arguments,
-        interrupt_message="whole checkpoints are stop_message",
+        interrupt_message="complete checkpoints are kept",
     )
 
 

@@ -11,8 +11,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator
-from collections.abc import Sequence as Many
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +35,8 @@ BUCKET_STEPS = 32
 
 
 def epoch_steps(
-    lengths: Many[int],
-    sources: Many[int],
+    lengths: Sequence[int],
+    sources: Sequence[int],
     recipe: FinetuneRecipe,
     epoch_index: int,
     processes: int = 1,
@@ -62,7 +61,7 @@ def epoch_steps(
     return steps
 
 
-def _resampled(sources: Many[int], recipe: FinetuneRecipe, rng: random.Random) -> list[int]:
+def _resampled(sources: Sequence[int], recipe: FinetuneRecipe, rng: random.Random) -> list[int]:
     """Every post as often as its source's weight says; the fraction is drawn anew each epoch."""
     order: list[int] = []
     for source_index, data in enumerate(recipe.data):
@@ -74,7 +73,7 @@ def _resampled(sources: Many[int], recipe: FinetuneRecipe, rng: random.Random) -
 
 
 def rank_batches(
-    step: Many[int], recipe: FinetuneRecipe, rank: int, processes: int
+    step: Sequence[int], recipe: FinetuneRecipe, rank: int, processes: int
 ) -> list[list[int]]:
     """The batches of one process in a step: its posts, cut into batches of the device's size.
 
@@ -120,7 +119,7 @@ class TrainingBatch:
 
 
 def collate(
-    sequences: Many[PackedSequence],
+    sequences: Sequence[PackedSequence],
     images: dict[str, torch.Tensor],
     loss_weights: LossWeights,
     totals: StepTotals,
@@ -160,7 +159,7 @@ def collate(
 
 
 def block_mask(
-    sequences: Many[PackedSequence], width: int, dtype: torch.dtype = torch.float32
+    sequences: Sequence[PackedSequence], width: int, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
     """[lines, 1, width, width], 0 where a token may look and the least float elsewhere.
 
@@ -180,7 +179,7 @@ def block_mask(
 
 
 def _answer_tensors(
-    sequences: Many[PackedSequence], loss_weights: LossWeights, totals: StepTotals
+    sequences: Sequence[PackedSequence], loss_weights: LossWeights, totals: StepTotals
 ) -> dict[str, torch.Tensor]:
     positions: list[tuple[int, int, int]] = []
     weights: list[float] = []
@@ -202,8 +201,8 @@ def _answer_tensors(
             soft_ids[index, k] = token
             soft_weights[index, k] = loss_weights.soft_weight(row, totals) * mass
     return {
-        "lines": table[:, 0],
-        "places": table[:, 1],
+        "sequences": table[:, 0],
+        "label_positions": table[:, 1],
         "targets": table[:, 2],
         "weights": torch.tensor(weights),
         "fields": torch.tensor(fields),
@@ -212,7 +211,7 @@ def _answer_tensors(
     }
 
 
-def rows_in(sequences: Many[PackedSequence]) -> list[TokenizedExample]:
+def rows_in(sequences: Sequence[PackedSequence]) -> list[TokenizedExample]:
     """Every row of some lines."""
     return [row for sequence in sequences for row in sequence.rows]
 
@@ -310,8 +309,8 @@ class EpochSampler:
         except (*REQUEST_ERRORS, media.ImageError, OSError) as e:
             names = ", ".join(r.example.name for r in rows_in(sequences)[:8])
             raise UserError(
-                f"a picture that was there at the start cannot be read any more: {e} ({names})",
-                hint="put it back and run again: it goes on from the last checkpoint",
+                f"an image that was readable at the start cannot be read any more: {e} ({names})",
+                hint="restore it and run again: training resumes from the last checkpoint",
             ) from None
         batch = collate(
             sequences,

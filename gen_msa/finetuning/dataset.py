@@ -229,7 +229,10 @@ class _SourceBuilder:
     def _post_rows(
         self, inputs: PostInputs, example: Example, cues_per_aspect: Sequence[Mapping[str, Cue]]
     ) -> Iterator[TrainingExample]:
-        prompt, by_aspect = self.asker.prompt, dict(zip(inputs.post.aspects, cues_per_aspect, strict=True))
+        prompt, by_aspect = (
+            self.asker.prompt,
+            dict(zip(inputs.post.aspects, cues_per_aspect, strict=True)),
+        )
         opinions = example.opinions_by(self.data.labels)
         if prompt.task == "aspects":
             yield from self._make_rows(self.asker.build_one(inputs, OVERALL_ASPECT, {}), opinions)

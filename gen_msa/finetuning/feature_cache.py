@@ -41,8 +41,8 @@ class _StopForward(Exception):
 def unsupported_tower(reason: str) -> UserError:
     """The error for a model whose tower cannot be remembered."""
     return UserError(
-        f"levers.feature_cache: this model's vision tower cannot be remembered: {reason}",
-        hint='leave levers.feature_cache empty: ""',
+        f"optimizations.feature_cache: this model's vision tower cannot be remembered: {reason}",
+        hint='leave optimizations.feature_cache empty: ""',
     )
 
 
@@ -66,9 +66,9 @@ class VisionTower:
         trainable_names = [n for n, p in module.named_parameters() if p.requires_grad]
         if trainable_names:
             raise UserError(
-                f"levers.feature_cache: {name} is trained ({len(trainable_names)} tensors, the first "
+                f"optimizations.feature_cache: {name} is trained ({len(trainable_names)} tensors, the first "
                 f"{trainable_names[0]}), so what it says changes",
-                hint="leave levers.feature_cache empty, or freeze it: train_vision: false "
+                hint="leave optimizations.feature_cache empty, or freeze it: train_vision: false "
                 "(a projector inside the tower, as in Qwen-VL: train_projector: false)",
             )
         return cls(module)

@@ -100,7 +100,7 @@ class FinetuneRun:
         self.train_step = TrainStep(
             self.accelerator, self.model, optimizer, scheduler, recipe, self.prepared.feature_cache
         )
-        self.state = TrainState(settings=self._deciding())
+        self.state = TrainState(settings=self._run_settings())
         is_main = self.accelerator.is_main_process
         self.logger = RunLogger(recipe, self.folder, is_main=is_main, processes=self._world_size)
 
@@ -150,7 +150,7 @@ class FinetuneRun:
 
         Raises `UserError`, before anything is written, when there are those of another run.
         """
-        if not self.recipe_hash.resume:
+        if not self.recipe.resume:
             return self.logger.log_resume(None, [], replaced=checkpoint.names(self.folder))
         now = self.state.settings
         found, skipped = checkpoint.latest_checkpoint(self.folder, now)
@@ -163,7 +163,7 @@ class FinetuneRun:
             found, self.model, self.train_step.optimizer, self.train_step.scheduler
         )
         then, self.state.settings = self.state.settings, now
-        self.logger.log_resume(found, skipped, changed=resuming.changes(then, now))
+        self.logger.log_resume(found, skipped, changed=resuming.allowed_changes(then, now))
         if self.state.step == then["steps"] < self.steps:
             self._validate()  # The last checkpoint of a run is saved before it is log_validation.
 
@@ -261,12 +261,16 @@ class FinetuneRun:
             checkpoint.prune_checkpoints(self.folder, self.recipe.save_total_limit, self.state)
         self.accelerator.wait_for_everyone()
 
-    def _deciding(self) -> dict[str, Any]:
+    def _run_settings(self) -> dict[str, Any]:
         """What decides what is trained, to be compared with what a checkpoint was made by."""
         hashes = {
             "base model": self.loaded.base_hash,
             "data": self.sampler.fingerprint(),
             "dev": " ".join(dev.sha256[:16] for dev in self.dev_sets),
         }
-        ways = {"processes": self._world_size, "fsdp": self.train_step.sharded, "steps": self.steps}
-        return resuming.deciding(self.recipe_hash, hashes, ways)
+        execution = {
+            "processes": self._world_size,
+            "fsdp": self.train_step.sharded,
+            "steps": self.steps,
+        }
+        return resuming.run_settings(self.recipe, hashes, execution)

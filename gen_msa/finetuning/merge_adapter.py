@@ -17,7 +17,7 @@ from gen_msa import manifest
 from gen_msa.errors import UserError
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
-_CARD_FILES = ("README.md", "recipe.yaml", "figures.json")
+_CARD_FILES = ("README.md", "recipe.yaml", "metrics.json")
 
 
 class MergedModel(NamedTuple):
@@ -177,7 +177,7 @@ def _copy_files(folder: Path, staging: Path, suffixes: tuple[str, ...]) -> None:
     existing = {p.name for p in staging.iterdir()} | {
         "config.json",
         manifest.MANIFEST_NAME,
-        "reading.json",
+        "inference.json",
     }
     for path in sorted(folder.iterdir()):
         is_copied = path.suffix in suffixes and not path.name.endswith(".index.json")

@@ -22,7 +22,7 @@ from gen_msa.errors import UserError
 from gen_msa.finetuning.recipe import FinetuneRecipe
 
 _TEMPLATE = Path(__file__).with_suffix(".jinja")
-_HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "reading", "report_to"} | {
+_HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "inference", "report_to"} | {
     "resume",
     "device",
 }
@@ -72,7 +72,7 @@ def write_card(folder: Path, facts: AdapterCard) -> None:
 
     Raises `UserError` when they cannot be written.
     """
-    for name, text in (("figures.json", metrics_json(facts)), ("README.md", render_card(facts))):
+    for name, text in (("metrics.json", metrics_json(facts)), ("README.md", render_card(facts))):
         try:
             with jsonl.atomic_write(folder / name) as f:
                 f.write(text.encode())
@@ -92,7 +92,7 @@ def metrics_json(card: AdapterCard) -> str:
         "base_hash": card.base_hash,
         "seed": card.recipe.seed,
         "step": card.step,
-        "learned": [asdict(s) for s in card.train_sources],
+        "train_data": [asdict(s) for s in card.train_sources],
         "dev": card.metrics,
         **card.extra,
     }
@@ -114,7 +114,7 @@ def render_card(card: AdapterCard) -> str:
             kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
             + quantised,
             base=card.base,
-            reader="builtin:DIR"
+            model="builtin:DIR"
             if card.base == "builtin"
             else f"transformers:{card.base if on_hub else 'BASE'}@DIR",
             base_hash=card.base_hash,
@@ -123,12 +123,12 @@ def render_card(card: AdapterCard) -> str:
             parameters=card.trained_params,
             trained=", ".join(["language model", *vision_parts]),
             seed=r.seed,
-            learned=card.train_sources,
+            train_data=card.train_sources,
             sources=metrics.get("sources", ()),
-            figures_step=f"{metrics.get('step', 0):,}",
-            figures_seed=metrics.get("seed"),
-            borrowed=any(s.rationales for s in card.train_sources),
-            frozen_eyes=not vision_parts,
+            metrics_step=f"{metrics.get('step', 0):,}",
+            metrics_seed=metrics.get("seed"),
+            rationales_imitated=any(s.rationales for s in card.train_sources),
+            frozen_vision=not vision_parts,
             settings=_card_settings(r),
         )
     )
@@ -175,7 +175,7 @@ def _eval_results(card: AdapterCard) -> list[Any]:
 
 def _card_settings(recipe: FinetuneRecipe) -> str:
     tree = recipe.model_dump(mode="json", exclude=_HIDDEN_SETTINGS)
-    tree["levers"]["feature_cache"] = bool(tree["levers"]["feature_cache"])
+    tree["optimizations"]["feature_cache"] = bool(tree["optimizations"]["feature_cache"])
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
@@ -185,7 +185,7 @@ def _without_paths(card: AdapterCard) -> AdapterCard:
     owner, slash, _ = base.partition("/")
     hub = base.count("/") == 1 and owner.strip(".~") and slash and not Path(base).exists()
     train_sources = [
-        replace(s, source=_last_part(s.source), reasons=_last_part(s.rationales))
+        replace(s, source=_last_part(s.source), rationales=_last_part(s.rationales))
         for s in card.train_sources
     ]
     metrics = card.metrics
@@ -193,7 +193,7 @@ def _without_paths(card: AdapterCard) -> AdapterCard:
         sources = [{**s, "source": _last_part(s["source"])} for s in metrics.get("sources", ())]
         metrics = {**metrics, "sources": sources}
     return replace(
-        card, base=base if hub else _last_part(base), learned=train_sources, figures=metrics
+        card, base=base if hub else _last_part(base), train_sources=train_sources, metrics=metrics
     )
 
 

@@ -6,7 +6,7 @@ have alone; so the loss is that of separate rows. Plain lists of numbers; knows 
     joined([row_a, row_b])       # one Sequence with segments 0 0 0 … 1 1 1 … 2 2 2 …
 """
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gen_msa.backends.hf.batching import common_prefix_length
@@ -42,7 +42,7 @@ def unpacked(row: TokenizedExample) -> PackedSequence:
     return PackedSequence((row,), row.ids, (0,) * n, tuple(range(n)), row.aligned, answer)
 
 
-def pack(rows: Many[TokenizedExample]) -> list[PackedSequence]:
+def pack(rows: Sequence[TokenizedExample]) -> list[PackedSequence]:
     """The rows of one post as few lines as they allow; rows that share too little stay alone."""
     sequences: list[PackedSequence] = []
     groups: list[list[TokenizedExample]] = []
@@ -57,7 +57,7 @@ def pack(rows: Many[TokenizedExample]) -> list[PackedSequence]:
     return sequences
 
 
-def _shared_prefix(rows: Many[TokenizedExample]) -> int:
+def _shared_prefix(rows: Sequence[TokenizedExample]) -> int:
     """Tokens all rows begin with alike; at least the last token of each prompt stays its own."""
     first = rows[0]
     if any(
@@ -75,7 +75,7 @@ def _shared_prefix(rows: Many[TokenizedExample]) -> int:
     return end
 
 
-def _pack_group(rows: Many[TokenizedExample]) -> PackedSequence:
+def _pack_group(rows: Sequence[TokenizedExample]) -> PackedSequence:
     prefix_length = _shared_prefix(rows)
     ids = list(rows[0].ids[:prefix_length])
     segments, positions = [0] * prefix_length, list(range(prefix_length))

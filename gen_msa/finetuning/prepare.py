@@ -7,7 +7,7 @@ cut to fit.
 """
 
 import functools
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class PreparedRun:
     """What the frozen vision tower says of the rows' pictures."""
 
     def image_inputs(
-        self, sequences: Many[PackedSequence]
+        self, sequences: Sequence[PackedSequence]
     ) -> tuple[dict[str, torch.Tensor], CachedFeatures | None]:
         """The pixels of a batch's lines, or stand-ins and what the tower said of them."""
         rows = [sequence.rows[0] for sequence in sequences if sequence.rows[0].expander_row]

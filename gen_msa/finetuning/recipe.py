@@ -40,7 +40,7 @@ class FinetuneData(Settings):
 
     source: str
     """`DATASET:SPLIT` or a file of examples; a split named test is refused."""
-    prompt: str = "reader/full"
+    prompt: str = "predict/full"
     """MASC, JMASA (`reader/aspects`), the whole post (`reader/overall`), the label alone
     (`reader/label`), the reason of a given label (`reader/explain`), or your own file."""
     labels: str = "gold"
@@ -183,9 +183,9 @@ class FinetuneRecipe(Settings):
     def _check_consistency(self) -> Self:
         if self.finetuning_type == "full" and self.quantization != "none":
             raise ValueError("quantised weights are only for finetuning_type: lora")
-        if self.optimizations.feature_cache and (self.train_vision):
+        if self.optimizations.feature_cache and self.train_vision:
             raise ValueError(
-                "levers.feature_cache needs a frozen vision tower: train_vision: false"
+                "optimizations.feature_cache needs a frozen vision tower: train_vision: false"
             )
         return self
 

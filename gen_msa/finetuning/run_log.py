@@ -9,7 +9,6 @@ still while the model is judged, so that tokens/s are those of training.
 
 import time
 from collections.abc import Iterable, Sequence
-from collections.abc import Sequence as Many
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -112,7 +111,7 @@ def token_texts(row: TokenizedExample, tokenizer: Any) -> list[str]:
     return texts
 
 
-def _decode(tokenizer: Any, ids: Many[int]) -> str:
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
@@ -198,7 +197,7 @@ class RunLogger:
 
     def log_resume(
         self,
-        found: Path | None,
+        checkpoint: Path | None,
         skipped: Iterable[str],
         step: int = 0,
         *,
@@ -217,8 +216,8 @@ class RunLogger:
             )
         if checkpoint is not None:
             self._reporter.print_note(f"going on from {checkpoint.name}")
-            for one in changed:
-                self._reporter.print_note(one)
+            for change in changed:
+                self._reporter.print_note(change)
             step = step or int(checkpoint.name.rpartition("-")[2])
         if self._is_main:
             self._tracker_log.resume(step)

@@ -68,7 +68,7 @@ def inference_settings(recipe: FinetuneRecipe) -> dict[str, Any]:
     """
     tasks = {"aspect": "prompt", "aspects": "aspects_prompt", "overall": "overall_prompt"}
     inference: dict[str, Any] = recipe.inference.model_dump(
-        mode="json", include={"cues", "picture", "max_new_tokens", "reask_prompt"}
+        mode="json", include={"cues", "image", "max_new_tokens", "reask_prompt"}
     )
     for data in recipe.data:
         prompt = prompting.load_prompt(data.prompt)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from gen_msa.backends.hf.batching import TokenizedRequest as Asked
+from gen_msa.backends.hf.batching import TokenizedRequest
 from gen_msa.backends.hf.chat_messages import escape_control_tokens
 from gen_msa.backends.hf.chat_tokens import ChatTokenizer
 from gen_msa.backends.hf.image_inputs import ImageExpander
@@ -66,7 +66,7 @@ class TokenizedExample:
     """Of the last `len(fields)` tokens of `ids`: the answer."""
     aligned: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Further facts a family wants for each token."""
-    expander_row: Asked | None = None
+    expander_row: TokenizedRequest | None = None
     """What the expander takes to give the pixels again; None without pictures."""
     soft_targets: SoftTargets = ()
     """A teacher's probabilities, at places counted from the first token of the answer."""
@@ -96,14 +96,14 @@ class ExampleTokenizer:
         """
         prompt = self.layout.render_prompt(row.question.request.chat)
         ids, fields = self._tokenize_answer(prompt.text, row)
-        expander_row = Asked(0, tuple(ids), prompt.text, prompt.images, None, 1, {})
+        expander_row = TokenizedRequest(0, tuple(ids), prompt.text, prompt.images, None, 1, {})
         # Without pictures too: a family's facts of tokens (PaliGemma) say which are the answer.
         expanded = self.expander.expand(expander_row)
         ids, aligned = expanded.ids, {k: tuple(v) for k, v in expanded.per_token.items()}
         if len(ids) > self.max_length:
             raise UserError(
                 f"{len(ids)} tokens do not fit into max_length={self.max_length}",
-                hint="raise max_length, or lower reading.picture.max_pixels",
+                hint="raise max_length, or lower inference.image.max_pixels",
             )
         targets = self._soft_targets(prompt.text, row, ids[len(ids) - len(fields) :])
         return TokenizedExample(
@@ -129,7 +129,7 @@ class ExampleTokenizer:
                 for p in row.target.segments
             )
             variant = dataclasses.replace(
-                row, target=row.target._replace(pieces=tuple(label_pieces))
+                row, target=row.target._replace(segments=tuple(label_pieces))
             )
             ids, fields = self._tokenize_answer(prompt, variant)
             answers[polarity] = ids[len(ids) - len(fields) :]

@@ -9,8 +9,7 @@ run before the optimiser has moved anything, and names the rows.
 import math
 import random
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from contextlib import nullcontext as nothing
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,7 +147,7 @@ class TrainStep:
             is_last = i == len(batches) - 1
             # Gradients that wait would be whole ones, which a split model has no room for.
             sync = is_last or self.sharded
-            sync_context = nothing() if sync else self.accelerator.no_sync(self.model)
+            sync_context = nullcontext() if sync else self.accelerator.no_sync(self.model)
             with sync_context:
                 loss = self.compute_loss(batch)
                 # Processes average their gradients; the loss is a sum over all of them.
@@ -179,7 +178,7 @@ class TrainStep:
     def _cached_vision(self, batch: TrainingBatch) -> AbstractContextManager[None]:
         """Within it the vision tower says of the batch's pictures what it said before."""
         if self.feature_cache is None or batch.cached_features is None:
-            return nothing()
+            return nullcontext()
         return self.feature_cache.use_cached(batch.cached_features)
 
     def _clip_gradients(self) -> float:

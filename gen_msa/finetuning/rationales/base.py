@@ -42,5 +42,5 @@ class RationaleSourceFactory(Protocol):
 
 
 rationale_sources: Registry[RationaleSourceFactory] = Registry(
-    "reason source", "gen_msa.finetuning.rationales", "gen_msa.reasons"
+    "rationale source", "gen_msa.finetuning.rationales", "gen_msa.rationales"
 )

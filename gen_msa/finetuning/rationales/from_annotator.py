@@ -55,5 +55,8 @@ def _one_line(text: str | None) -> str | None:
 def create_source(target: str) -> AnnotatorRationales:
     """The source. Raises `UserError` without a name."""
     if not target:
-        raise UserError("reasons by whom? write by:NAME, as in Opinion.by")
+        raise UserError(
+            "from_annotator: no annotator is named",
+            hint="write from_annotator:NAME, as in Opinion.annotator",
+        )
     return AnnotatorRationales(target)

@@ -72,7 +72,7 @@ def find_sources(spec: str) -> RationaleChain:
         match = _SPEC.fullmatch(part)
         if not match or not 0 < _parse_share(match["share"]) <= 1:
             hint = "write NAME[:TARGET][*SHARE], with a share above 0 and at most 1"
-            raise UserError(f"{part!r} names no source of reasons", hint=hint)
+            raise UserError(f"{part!r} names no rationale source", hint=hint)
         name = match["name"]
         sources.append(
             (part, rationale_sources[name](match["target"] or ""), _parse_share(match["share"]))
@@ -109,7 +109,9 @@ def _with_rationales(example: Example, labels: str, rationales_found: KnownRatio
         if o.annotator != labels:
             return o
         rationale, name = rationales_found.get((o.aspect, o.polarity), (None, ""))
-        provenance = {**o.provenance, "reason": name} if name else o.provenance
-        return o.model_copy(update={"explanation": rationale, "evidence": (), "how": provenance})
+        provenance = {**o.provenance, "rationale": name} if name else o.provenance
+        return o.model_copy(
+            update={"explanation": rationale, "evidence": (), "provenance": provenance}
+        )
 
     return Example(post=example.post, opinions=tuple(map(with_rationale, example.opinions)))
