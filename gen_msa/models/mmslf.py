@@ -166,11 +166,11 @@ class MmslfBackbone(nn.Module):  # type: ignore[misc]
         _check_length("text", batch, self._config.steps, "max_length")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._config.frozen_text):
             encoded = text_encoder.encode(self.encoder, batch)
-        return encoded._replace(steps=self.text_proj(encoded.hidden_states))
+        return encoded._replace(hidden_states=self.text_proj(encoded.hidden_states))
 
     def _project_source(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
         """(rows, steps, d), and where there is something."""
-        _check_length(name, batch, self._config.source_steps, "numbers.source_steps")
+        _check_length(name, batch, self._config.source_steps, "config.source_steps")
         return self.dropout(self.modality_proj[name](batch.inputs[name])), batch.mask[name]
 
     def _fuse(
@@ -223,4 +223,4 @@ class Mmslf(MmslfBackbone):
             m: self.cross_modal_encoders[m](encoded.hidden_states, *self._project_source(batch, m))
             for m in self.cross_modal_encoders
         }
-        return self._fuse(batch, encoded.text, attended, {m: s.plain for m, s in attended.items()})
+        return self._fuse(batch, encoded.text, attended, {m: a.weights for m, a in attended.items()})

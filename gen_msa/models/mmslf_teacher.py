@@ -57,7 +57,9 @@ class MmslfTeacher(MmslfBackbone):
             m: self.cross_modal_encoders[m](x, *self._project_source(batch, m), *context)
             for m in self.cross_modal_encoders
         }
-        maps = {m: s.used if conditional else s.plain for m, s in attended.items()}
+        maps = {
+            m: a.conditioned_weights if conditional else a.weights for m, a in attended.items()
+        }
         return self._fuse(batch, encoded.text, attended, maps)
 
     def _context(self, batch: Batch) -> Tensor:
@@ -88,4 +90,4 @@ class MmslfTeacher(MmslfBackbone):
         hide &= batch.mask["text"] & ~batch.mask["aspect"]
         hide[:, 0] = False
         inputs["text"] = inputs["text"].masked_fill(hide, self._teacher_config.unk_token_id)
-        return replace(batch, x=inputs)
+        return replace(batch, inputs=inputs)

@@ -269,7 +269,7 @@ class SelfMm(nn.Module):  # type: ignore[misc]
         labels, weights = self._label_generator.unimodal_labels(batch.ids, scores)
         weights = weights * (self._present(batch) & has_score.unsqueeze(1))
         return {
-            f"own.{name}": (weights[:, i] * (scores_by_modality[name] - labels[:, i]).abs()).mean()
+            f"unimodal.{name}": (weights[:, i] * (scores_by_modality[name] - labels[:, i]).abs()).mean()
             for i, name in enumerate(self._label_generator.modalities)
         }
 
@@ -297,5 +297,5 @@ def _check_length(name: str, batch: Batch, limit: int) -> None:
     if batch.inputs[name].shape[1] > limit:
         raise UserError(
             f"{name} of {batch.inputs[name].shape[1]} steps, and the student knows {limit}",
-            hint="see numbers.source_steps",
+            hint="see config.source_steps",
         )

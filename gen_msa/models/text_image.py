@@ -28,7 +28,7 @@ _GATE_BIAS_INIT = -1.0
 class TextImageClassifier(nn.Module):  # type: ignore[misc]
     """Encoder, projector, attention, gate and two heads. Neighbours and padding change nothing."""
 
-    modalities = ("text", "picture")
+    modalities = ("text", "image")
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         is hidden in training, so that the text learns to stand alone. Raises `ValueError` for data
         without pictures.
         """
-        if "picture" not in input_dims.width:
-            raise ValueError("no post of the data has a picture; use the student `text`")
+        if "image" not in input_dims.width:
+            raise ValueError("no post of the data has an image; use the student `text`")
         super().__init__()
         self.input_dims = input_dims
         encoder_config: dict[str, Any] = {
@@ -62,10 +62,10 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
             "inner": inner,
         }
         encoder_config |= {"positions": positions, "dropout": dropout}
-        attention_config = {"picture_width": image_width, "picture_heads": image_heads}
+        attention_config = {"image_width": image_width, "image_heads": image_heads}
         dropout_config = {
-            "picture_dropout": image_feature_dropout,
-            "hidden_pictures": image_dropout,
+            "image_feature_dropout": image_feature_dropout,
+            "image_dropout": image_dropout,
         }
         self.config: dict[str, Any] = {**encoder_config, **attention_config, **dropout_config}
         self.encoder = text_encoder.build_encoder(input_dims.width["text"], **encoder_config)
@@ -73,7 +73,7 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         self.head = nn.Linear(2 * width, input_dims.classes)
         self.image_dropout = image_dropout
         self.image_attention = GatedImageAttention(
-            input_dims.width["picture"], 2 * width, image_width, image_heads, image_feature_dropout
+            input_dims.width["image"], 2 * width, image_width, image_heads, image_feature_dropout
         )
         self.image_head = nn.Linear(image_width, input_dims.classes)
 
@@ -81,10 +81,10 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         """Logits; features `text` and `aspect`, each (rows, width), and `picture`, `gate`."""
         encoded = text_encoder.encode(self.encoder, batch)
         pooled = self.dropout(torch.cat([encoded.text, encoded.aspect], dim=1))
-        image, gate = self.image_attention(pooled, batch.inputs["picture"], batch.mask["picture"])
-        gate = gate * self._visible_images(batch.present["picture"]).to(gate.dtype)
+        image, gate = self.image_attention(pooled, batch.inputs["image"], batch.mask["image"])
+        gate = gate * self._visible_images(batch.present["image"]).to(gate.dtype)
         logits = self.head(pooled) + gate.unsqueeze(1) * self.image_head(image)
-        features = {"text": encoded.text, "aspect": encoded.aspect, "picture": image, "gate": gate}
+        features = {"text": encoded.text, "aspect": encoded.aspect, "image": image, "gate": gate}
         return Output(logits, features=features)
 
     def load_pretrained(self) -> str:

@@ -46,7 +46,7 @@ def test_broken_files_of_five_formats_are_all_rejected(tmp_path, make):
         except ImageError as e:
             error_kinds.append(e.kind)
     assert len(error_kinds) == 2000
-    assert set(error_kinds) <= {"corrupt", "not_a_picture", "too_small", "too_large", "unsupported"}
+    assert set(error_kinds) <= {"corrupt", "not_an_image", "too_small", "too_large", "unsupported"}
 
 
 def test_corrupted_bytes_raise_only_image_error(tmp_path, make):
@@ -81,9 +81,9 @@ def test_truncated_image_is_corrupt(tmp_path, make, format):
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (b"<html><body>Not found</body></html>", "not_a_picture", "web page"),
-        (b"\n <!DOCTYPE html>", "not_a_picture", "web page"),
-        (b"hello", "not_a_picture", "begins like this"),
+        (b"<html><body>Not found</body></html>", "not_an_image", "web page"),
+        (b"\n <!DOCTYPE html>", "not_an_image", "web page"),
+        (b"hello", "not_an_image", "begins like this"),
         (b"", "corrupt", "empty"),
         (b"\xff\xd8\xff\xe0\x00", "corrupt", "header"),
         (b"\0\0\0\x1cftypheic\0\0\0\0", "unsupported", "HEIC"),
@@ -166,7 +166,7 @@ def test_limits_are_checked_on_cached_pixels(tmp_path, make):
 
 
 def test_cache_stays_within_max_bytes(tmp_path, make, monkeypatch):
-    monkeypatch.setattr(cache, "room", 4 * 100 * 100 * 4)
+    monkeypatch.setattr(cache, "max_bytes", 4 * 100 * 100 * 4)
     for n in range(9):
         (tmp_path / f"{n}.bmp").write_bytes(make("BMP", (100, 100)))
         _admit(tmp_path, f"{n}.bmp")

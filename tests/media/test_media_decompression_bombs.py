@@ -92,16 +92,16 @@ def _saved_large(format: str) -> bytes:
 _PEAK_MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
-from gen_msa.media import PictureLimits, PictureProblem, admit
+from gen_msa.media import ImageError, ImageLimits, open_image
 from gen_msa.types import Media
-root, limits = Path(sys.argv[1]), PictureLimits()
+root, limits = Path(sys.argv[1]), ImageLimits()
 def peak():  # of this process alone; ru_maxrss would begin at the parent's
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 def judge(name):
     try:
-        admit(Media(kind="image", path=name), root, limits)
-    except PictureProblem as e:
+        open_image(Media(kind="image", path=name), root, limits)
+    except ImageError as e:
         return e.kind
     return "admitted"
 assert judge("good.png") == "admitted"

@@ -22,7 +22,7 @@ def test_data_url_is_stored_below_the_root_and_reused(tmp_path, make):
     ("url", "kind"),
     [
         ("data:image/png;base64,%%%", "corrupt"),
-        ("data:image/png;base64,AAAA", "not_a_picture"),
+        ("data:image/png;base64,AAAA", "not_an_image"),
         ("data:text/html;base64,AAAA", "url_refused"),
         ("data:image/png;base64," + "A" * 4000, "too_large"),
     ],

@@ -61,9 +61,9 @@ def _error_kind(path: str, root: Path) -> str | None:
         ("file:///etc/passwd", "outside_root"),
         ("\\\\server\\share\\a.png", "outside_root"),
         ("img/good.png\0", "outside_root"),
-        ("img", "not_a_picture"),
-        ("pipe.png", "not_a_picture"),
-        ("loop.png", "not_a_picture"),
+        ("img", "not_an_image"),
+        ("pipe.png", "not_an_image"),
+        ("loop.png", "not_an_image"),
         ("ftp://127.0.0.1/a.png", "url_refused"),
     ],
 )
@@ -96,7 +96,7 @@ def test_socket_is_not_opened(media_tree):
             s.bind("talk.png")
         finally:
             os.chdir(previous_folder)
-        assert _error_kind("talk.png", media_tree[0]) == "not_a_picture"
+        assert _error_kind("talk.png", media_tree[0]) == "not_an_image"
 
 
 def test_other_kinds_of_media_are_unsupported(media_tree):

@@ -14,7 +14,7 @@ from gen_msa.errors import UserError  # noqa: E402
 from gen_msa.models import AspectExample, InputDims, models  # noqa: E402
 from gen_msa.models.inference import serialization  # noqa: E402
 from gen_msa.models.layers.attention import ConditionalAttention, attend  # noqa: E402
-from tests.fixtures import frames  # noqa: E402
+from tests.fixtures import synthetic_frames as frames  # noqa: E402
 
 ATTENTION_WEIGHTS = {"attention.audio": 60.0, "attention.video": 60.0}
 FUSED_WEIGHTS = {"fused": 8.0}
@@ -242,7 +242,7 @@ def test_student_and_teacher_features_have_equal_shapes():
     assert {n: f.shape for n, f in features.items()} == {
         n: f.shape for n, f in teacher_features.items()
     }
-    assert features["fused"].shape == (3, 4, frames.MODEL_CONFIG["d"])
+    assert features["fused"].shape == (3, 4, frames.MODEL_CONFIG["dim"])
     assert features["attention.audio"].shape[2:] == (
         frames.COLLATORS["mmslf"](rows).inputs["text"].shape[1],
         3,
@@ -283,10 +283,10 @@ def test_invalid_config_and_data_are_errors():
 def test_excluded_source_is_ignored(name):
     model, rows = frames.build_model(name, sources=["audio"]).eval(), frames.rows(4, 0)
     batch = frames.COLLATORS[name](rows)
-    changed_video = replace(batch, x={**batch.inputs, "video": batch.inputs["video"] + 9})
+    changed_video = replace(batch, inputs={**batch.inputs, "video": batch.inputs["video"] + 9})
     assert "attention.video" not in model(batch).features
     assert torch.equal(model(batch).logits, model(changed_video).logits)
-    changed_audio = replace(batch, x={**batch.inputs, "audio": batch.inputs["audio"] * -1})
+    changed_audio = replace(batch, inputs={**batch.inputs, "audio": batch.inputs["audio"] * -1})
     assert not torch.equal(model(batch).logits, model(changed_audio).logits)
     full_model = frames.build_model(name).eval()
     assert not torch.equal(full_model(batch).logits, full_model(changed_video).logits)

@@ -69,7 +69,7 @@ class OnnxStudent:
     def logits(self, rows: Sequence[AspectExample]) -> Array:
         """(rows, classes), all read together."""
         arrays = self.collator.collate(rows)
-        feeds = {f"x_{k}": v for k, v in arrays.inputs.items()}
+        feeds = {f"inputs_{k}": v for k, v in arrays.inputs.items()}
         feeds |= {f"mask_{k}": v for k, v in arrays.mask.items()}
         feeds |= {f"present_{k}": v for k, v in arrays.present.items()}
         input_names = {i.name for i in self.session.get_inputs()}
@@ -164,7 +164,7 @@ def softmax(logits: Array) -> Array:
 
 def _check_names(folder: Path, session: Any, collator: ArrayCollator) -> None:
     modalities = {"text", *collator.widths}
-    allowed = {f"{kind}_{m}" for kind in ("x", "mask", "present") for m in modalities} | {
+    allowed = {f"{kind}_{m}" for kind in ("inputs", "mask", "present") for m in modalities} | {
         "mask_aspect"
     }
     input_names = {i.name for i in session.get_inputs()}

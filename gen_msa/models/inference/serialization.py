@@ -34,7 +34,7 @@ class StudentConfig(settings.Settings):
     width: dict[str, int]
     classes: tuple[str, ...] = tuple(str(c) for c in CLASSES)
     config: dict[str, Any] = Field(default_factory=dict)
-    text: Literal["post", "reason"] = "post"
+    text: Literal["post", "explanation"] = "post"
     """`reason`: the text it reads is somebody's explanation, alone."""
     max_length: int
     mask_labels: bool = False
@@ -69,7 +69,7 @@ def save_student(
         {
             "student": name,
             "width": dict(student.input_dims.width),
-            "numbers": dict(student.config),
+            "config": dict(student.config),
             "text": text,
             "max_length": collator.max_length,
             "mask_labels": collator.mask_labels,

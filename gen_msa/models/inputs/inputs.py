@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 TEXT_MODALITIES = ("text", "context")
 """Modalities that are made of words: never a matter of this file."""
-MODALITY = "picture"
+IMAGE_MODALITY = "image"
 GRID = 4
 """A picture is GRID x GRID steps."""
 _LIMITS = ImageLimits()
@@ -99,7 +99,7 @@ def load_modalities(
     modalities = [n for n in names if n not in TEXT_MODALITIES]
     results = [ModalityInputs() for _ in posts]
     for name in modalities:
-        if name == MODALITY:
+        if name == IMAGE_MODALITY:
             extract_image_features(posts, root, results)
         else:
             load_features(posts, root, name, results)
@@ -194,16 +194,16 @@ def extract_image_features(
             continue
         extractor = extractor or packaged_extractor(packaged.cache_folder())
         try:
-            post_inputs.tensors[MODALITY] = extractor.extract(media, root, in_memory)
+            post_inputs.tensors[IMAGE_MODALITY] = extractor.extract(media, root, in_memory)
         except ImageError as problem:
-            post_inputs.problems[MODALITY] = str(problem)
+            post_inputs.problems[IMAGE_MODALITY] = str(problem)
 
 
 @functools.cache
 def packaged_extractor(cache: Path) -> "ImageFeatureExtractor":
     """The packaged tower, loaded once; what it sees is kept below `cache`."""
     tower = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
-    return ImageFeatureExtractor(tower, cache / "pictures")
+    return ImageFeatureExtractor(tower, cache / "image_features")
 
 
 class ImageFeatureExtractor:
@@ -252,7 +252,7 @@ class ImageFeatureExtractor:
 
     def file_name(self, sha: str) -> str:
         """The file of a picture's features; `sha` is the hash of the picture's bytes."""
-        return f"{answer_cache.hash_key({**self._key_fields, 'picture': sha})}.safetensors"
+        return f"{answer_cache.hash_key({**self._key_fields, 'image': sha})}.safetensors"
 
     def _lookup(self, sha: str, in_memory: dict[str, torch.Tensor]) -> torch.Tensor | None:
         return in_memory[sha] if sha in in_memory else self._load(sha)
@@ -264,11 +264,11 @@ class ImageFeatureExtractor:
             if data is None:
                 return None
             stored = loads(data)
-            features, digest_stored = stored[MODALITY], bytes(stored["sha256"].tolist())
+            features, digest_stored = stored[IMAGE_MODALITY], bytes(stored["sha256"].tolist())
             if _features_sha256(features) != digest_stored:
                 raise ValueError("its contents are not what was written")
         except (SafetensorError, OSError, KeyError, ValueError) as e:
-            _log.warning("%s is spoilt and made again: %s", self.cache.path(name), e)
+            _log.warning("%s is damaged and is computed again: %s", self.cache.path(name), e)
             return None
         return features.float()
 
@@ -277,14 +277,14 @@ class ImageFeatureExtractor:
         with torch.no_grad():
             features = self._tower(pixels).last_hidden_state[0].half().contiguous()
         stored = {
-            MODALITY: features,
+            IMAGE_MODALITY: features,
             "sha256": torch.tensor(list(_features_sha256(features)), dtype=torch.uint8),
         }
         try:
             self.cache.put(self.file_name(image.sha256), dumps(stored))
         except OSError as e:
             raise UserError(
-                f"features of pictures cannot be kept in {self.cache.folder}: {e}",
+                f"features of images cannot be stored in {self.cache.folder}: {e}",
                 hint="set GEN_MSA_CACHE to a folder that can be written",
             ) from None
         self.computed += 1

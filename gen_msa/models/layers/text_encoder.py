@@ -87,7 +87,7 @@ def load_pretrained(encoder: Any) -> str:
     except RuntimeError as e:
         raise UserError(
             f"MiniLM's weights do not fit this student: {str(e).splitlines()[0]}",
-            hint="leave `numbers` as they are, or start from new weights with warm=false",
+            hint="leave `config` as it is, or start from new weights with pretrained=false",
         ) from None
     return minilm.PACKAGE
 

@@ -25,7 +25,7 @@ OPSET = 18
 def export_graph(student: Model, batch: Batch, path: Path) -> None:
     """Write the graph of a student in eval mode; `batch` is an example with two rows or more.
 
-    Inputs are named `x_MODALITY`, `mask_MODALITY`, `mask_aspect` and `present_MODALITY`; the one
+    Inputs are named `inputs_MODALITY`, `mask_MODALITY`, `mask_aspect` and `present_MODALITY`; the one
     output is `logits`. Raises `UserError` for a student that cannot be traced.
     """
     tensors = graph_inputs(batch)
@@ -70,7 +70,7 @@ def quantize_int8(source: Path, target: Path) -> None:
 
 def graph_inputs(batch: Batch) -> dict[str, torch.Tensor]:
     """A batch as the graph's inputs, by name."""
-    tensors = {f"x_{k}": v for k, v in batch.inputs.items()}
+    tensors = {f"inputs_{k}": v for k, v in batch.inputs.items()}
     tensors |= {f"mask_{k}": v for k, v in batch.mask.items()}
     return tensors | {f"present_{k}": v for k, v in batch.present.items()}
 
@@ -85,7 +85,7 @@ class _FlatInputs(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """(rows, classes)."""
-        batch_fields: dict[str, dict[str, torch.Tensor]] = {"x": {}, "mask": {}, "present": {}}
+        batch_fields: dict[str, dict[str, torch.Tensor]] = {"inputs": {}, "mask": {}, "present": {}}
         for name, tensor in zip(self._names, tensors, strict=True):
             kind, _, modality = name.partition("_")
             batch_fields[kind][modality] = tensor

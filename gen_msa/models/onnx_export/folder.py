@@ -112,7 +112,7 @@ MAX_LOGIT_DIFF = 1e-4
 """Largest difference of a logit in float32."""
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _REQUIRED_FILES = ("student.json", "tokenizer.json")
-_OPTIONAL_FILES = ("figures.json", "recipe.yaml")
+_OPTIONAL_FILES = ("metrics.json", "recipe.yaml")
 
 
 def export_student(

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
+from gen_msa.models.inputs import inputs  # noqa: E402
 from gen_msa.models.inputs.inputs import load_modalities  # noqa: E402
 from gen_msa.types import Media, Post  # noqa: E402
 
@@ -91,9 +92,9 @@ def test_symlink_outside_the_root_is_rejected(feature_folder):
 
 
 def test_each_file_is_opened_once(feature_folder, monkeypatch):
-    opened_paths, original_open = [], features.safe_open
+    opened_paths, original_open = [], inputs.safe_open
     monkeypatch.setattr(
-        features,
+        inputs,
         "safe_open",
         lambda path, **k: opened_paths.append(path) or original_open(path, **k),
     )
