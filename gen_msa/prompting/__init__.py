@@ -1,11 +1,11 @@
-"""Prompting: from a post and a prompt file to a request, and from the answer back to an opinion.
+"""Prompting: from a post and a prompt file to a request, and from the answer back to opinions.
 
-Every word a model is shown stands in `prompts/*.jinja`; this room only fills it in and reads what
-comes back. It knows nothing of tokens, devices or servers.
+Every text that a model reads is in `prompts/*.jinja`; this package fills it in and parses the
+answer.
 
-    prompt = load("reader/full")
-    request = render(prompt, post, post.aspects[0], cues={}, pictures=())
-    opinion = read_opinion(prompt, completion, post, post.aspects[0], by="builtin")
+    prompt = load_prompt("predict/full")
+    request = render(prompt, post, post.aspects[0], cues={}, images=())
+    opinion = parse_opinion(prompt, completion, post, post.aspects[0], annotator="builtin")
 """
 
 from gen_msa.prompting.parsing import Verdict, parse_aspects, parse_opinion, parse_verdict

@@ -1,10 +1,10 @@
-"""A prompt: a Jinja file with front matter, its identity, and the checks it passes when loaded.
+"""Load prompts: Jinja files with front matter, checked when they are loaded.
 
-Knows nothing of posts or answers. The digest covers the file and everything it includes, so two
-runs with the same `identity` were asked in the same words.
+The digest covers the file and everything it includes, so two runs with the same `identity` used
+the same text.
 
     load_prompt("predict/full").identity      # 'predict/full@1a2b3c4d'
-    load("my/own.jinja")              # may include shipped parts and files of its own folder
+    load_prompt("my/own.jinja")               # may include packaged parts and files of its folder
 """
 
 import hashlib
@@ -32,13 +32,13 @@ SUFFIX = ".jinja"
 TEMPLATE_VARIABLES = frozenset(
     {"post", "aspect", "label", "labels", "keys", "turn", "images", "mark"}
 )
-"""Names every template may use; a slot must not be called like one of them."""
+"""Variables of every template; no slot may have one of these names."""
 
 _FRONT_MATTER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
 class FrontMatter(Settings):
-    """What stands between the two `---` lines of a prompt file."""
+    """The settings between the two `---` lines of a prompt file."""
 
     about: str
     task: Task
@@ -80,54 +80,58 @@ class FrontMatter(Settings):
             if s in TEMPLATE_VARIABLES or not s.isidentifier() or s.startswith("_")
         ]
         if invalid_slots:
-            raise ValueError(f"these cannot be names of slots: {', '.join(invalid_slots)}")
+            raise ValueError(f"these names cannot be slots: {', '.join(invalid_slots)}")
         return self
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A loaded prompt. Carries its own text, so it can be sent to another process as it is."""
+    """A loaded prompt. It carries its template text, so it can be sent to another process."""
 
     name: str
     digest: str
     """sha256, in hex, of the file and all it includes."""
     task: Task
-    """`aspect`: asked once for each aspect; `aspects`: lists them; `overall`: the whole post;
-    `judge`: marks what another reader said, which its slots show."""
+    """`aspect`: one question for each aspect; `aspects`: lists the aspects; `overall`: the whole
+    post; `judge`: rates the answer of another model, which is in the slots."""
     slots: tuple[str, ...]
-    """Names of the cues it has room for."""
+    """Names of the cues that the prompt can show."""
     labels: dict[Polarity, str]
-    """The word the model is to say for each polarity, in label order."""
+    """The model's word for each polarity, in label order."""
     keys: dict[str, str]
-    """Names of the answer's lines by what they hold; in JSON they are in lower case."""
+    """The name of each answer line by its role; a JSON answer has the names in lower case."""
     max_new_tokens: int
     quotes: Literal["free", "verbatim"]
-    """`verbatim`: what the answer puts in double quotes must be words of the post."""
+    """`verbatim`: text in double quotes in the answer must occur in the post."""
     about: str
     takes_label: bool
-    """True when the label is given and only its reason is asked (`render(..., label=)`)."""
+    """True if the label is an input and only its explanation is wanted (`render(..., label=)`)."""
     shows_images: bool
     sources: tuple[tuple[str, str], ...] = field(repr=False)
-    """(name, template text) of the prompt, which comes first, and of everything it includes."""
+    """(name, template text) of the prompt itself, then of everything that it includes."""
     options: tuple[str, ...] = ()
-    """The words a judge chooses from; empty for every other task."""
+    """The options of a judge prompt; empty for every other task."""
 
     @property
     def identity(self) -> str:
-        """Name and the first 8 hex digits of the digest: `predict/full@1a2b3c4d`."""
+        """The name and the first 8 hex digits of the digest: `predict/full@1a2b3c4d`."""
         return f"{self.name}@{self.digest[:8]}"
 
 
 def prompt_names() -> list[str]:
-    """Every shipped prompt by name; the shared pieces in `parts/` are not prompts."""
+    """Return the names of all packaged prompts; the templates in `parts/` are not prompts."""
     return [n for n in shipped_names("prompts", SUFFIX) if not n.startswith("parts/")]
 
 
 def load_prompt(name: str) -> Prompt:
-    """The prompt called `name` in `prompts/`, or the user's own `.jinja` file at that path.
+    """Load a packaged prompt by name, or the user's own `.jinja` file by path.
 
-    Raises `UserError` when there is none, when its front matter is wrong (an unknown key is an
-    error with a suggestion), or when the body uses a name or a construct that is not allowed.
+    Args:
+        name: A name in `prompts/`, such as `predict/full`, or a path.
+
+    Raises:
+        UserError: There is no such prompt; the front matter has an error, such as an unknown key
+            (with a suggestion); or the body uses a name or a construct that is not allowed.
     """
     path = find_resource("prompts", name, SUFFIX).resolve()
     root = resource_folder("prompts").resolve()
@@ -160,7 +164,7 @@ def _read_prompt_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"{path} cannot be read: {e}") from None
     if NONCHARACTER.search(text):
-        raise UserError(f"{path} holds a noncharacter (U+FDD0 to U+FDEF)", hint="take it out")
+        raise UserError(f"{path} holds a noncharacter (U+FDD0 to U+FDEF)", hint="remove it")
     return text
 
 
@@ -182,7 +186,7 @@ def _split_front_matter(text: str, source_name: str) -> tuple[FrontMatter, str]:
 def _iter_includes(
     body: str, roots: tuple[Path, ...], source_name: str, visited: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Every template that `body` includes, at any depth, each once."""
+    """Yield every template that `body` includes, at any depth, each once."""
     for name in sorted(inspect_template(body, source_name).includes - visited):
         visited.add(name)
         text = _find_include(name, roots, source_name)
@@ -197,16 +201,18 @@ def _find_include(name: str, roots: tuple[Path, ...], source_name: str) -> str:
             return _FRONT_MATTER.sub("", _read_prompt_file(path), count=1)
     known_names = [n + SUFFIX for n in shipped_names("prompts", SUFFIX)]
     raise UserError(
-        f"{source_name} includes {name!r}, which is not there", hint=did_you_mean(name, known_names)
+        f"{source_name} includes {name!r}, which does not exist",
+        hint=did_you_mean(name, known_names),
     )
 
 
 def _check_names(used_names: set[str], front_matter: FrontMatter, source_name: str) -> None:
     allowed = TEMPLATE_VARIABLES | set(front_matter.slots)
     for name in sorted(used_names - allowed):
-        hint = f"list it under slots, or {did_you_mean(name, allowed)}"
+        hint = f"add it to slots, or {did_you_mean(name, allowed)}"
         raise UserError(
-            f"{source_name} uses {name!r}, which is neither a slot nor given", hint=hint
+            f"{source_name} uses {name!r}, which is neither a slot nor a template variable",
+            hint=hint,
         )
     for slot in sorted(set(front_matter.slots) - used_names):
         raise UserError(

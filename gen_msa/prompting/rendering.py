@@ -1,10 +1,10 @@
-"""Fills a prompt in: a post, an aspect, cues and pictures become one `Request`.
+"""Render a prompt: a post, an aspect, cues and images become one `Request`.
 
-Knows nothing of tokens or chat formats. Words that come from a post are marked with noncharacters
-(U+FDD0 … U+FDD1) while the template runs and split off again as `Text(untrusted=True)`, so that
-the line between our words and theirs survives rendering; turns and pictures use U+FDD2 … U+FDD3.
+While the template runs, text from outside is enclosed in noncharacters (U+FDD0 … U+FDD1), then
+split off as `TextInput(untrusted=True)`, so rendering keeps trusted and untrusted text apart.
+Turns and images are marked with U+FDD2 … U+FDD3.
 
-    render(load("reader/plain"), post, post.aspects[0], cues={}, pictures=())
+    render(load_prompt("predict/plain"), post, post.aspects[0], cues={}, images=())
 """
 
 import functools
@@ -23,13 +23,11 @@ from gen_msa.prompting.sandbox import render_template
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Aspect, Cue, Polarity, Post
 
-# The form of an answer, for backends that can enforce one: a slot for the label, or a JSON schema.
-
 MAX_EXPLANATION_CHARS = 300
-"""Characters of a reason; about 70 tokens. A longer answer has room for more."""
+"""Characters of an explanation, about 70 tokens; a higher token limit allows more."""
 CHARS_PER_TOKEN = 3
-"""Of a reason, for each token that its answer may have: fewer than a token has, so that the answer
-is closed before its tokens end."""
+"""Characters of an explanation for each token of the limit. Fewer than an average token has, so
+that the answer is closed before the limit."""
 MAX_QUOTES = 3
 MAX_QUOTE_CHARS = 80
 MAX_ASPECTS = 32
@@ -39,17 +37,24 @@ AnswerKeys = tuple[tuple[str, str], ...]
 
 
 def label_choice(task: str, keys: AnswerKeys, label_words: tuple[str, ...]) -> ChoiceSlot | None:
-    """The label slot of an answer in lines.
+    """Return the label slot of an answer in keyed lines.
 
-    None for a joint answer, which has no single label, and where the reason comes before the label.
+    Args:
+        task: The prompt's task.
+        keys: (role, name) of each answer line, in order.
+        label_words: The options of the slot.
+
+    Returns:
+        The slot; None for a joint answer, which has no single label, and where the explanation
+        comes before the label.
     """
     names = dict(keys)
     if task == "aspects" or next(iter(names)) != "label":
         return None
     # The blank belongs to the option: tokenizers join it to the word that follows.
-    then = f"\n{names['explanation']}:" if "explanation" in names else ""
+    suffix = f"\n{names['explanation']}:" if "explanation" in names else ""
     return ChoiceSlot(
-        prefix=f"{names['label']}:", options=tuple(f" {w}" for w in label_words), suffix=then
+        prefix=f"{names['label']}:", options=tuple(f" {w}" for w in label_words), suffix=suffix
     )
 
 
@@ -57,9 +62,13 @@ def label_choice(task: str, keys: AnswerKeys, label_words: tuple[str, ...]) -> C
 def answer_schema(
     task: str, keys: AnswerKeys, label_words: tuple[str, ...], max_tokens: int
 ) -> dict[str, JsonValue]:
-    """The JSON schema of an answer, in the order of `keys`, nothing optional, nothing added.
+    """Return the JSON schema of an answer: the fields of `keys` in order, all required, no others.
 
-    `tokens`: the most that the answer may have.
+    Args:
+        task: The prompt's task.
+        keys: (role, name) of each field, in order.
+        label_words: The values of the label.
+        max_tokens: The token limit of the answer; it bounds the length of an explanation.
     """
     names = {role: name.lower() for role, name in keys}
     label = Annotated[str, Field(json_schema_extra={"enum": list(label_words)})]
@@ -90,12 +99,10 @@ def _create_answer_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel
 
 TurnRole = Literal["system", "user", "assistant"]
 TURN_ROLES: dict[str, TurnRole] = {"system": "system", "user": "user", "assistant": "assistant"}
-SHOW_PLAINLY_HINT = (
-    "show post, aspect and cues plainly, as in {{ post }}, without filters or slices"
-)
+SHOW_PLAINLY_HINT = "show post, aspect and cues as in {{ post }}, without filters or slices"
 
 _MARKER_PATTERN = re.compile(
-    "\ufdd0(?P<untrusted>[^\ufdd0-\ufdd3]*)\ufdd1|\ufdd2(?P<sign>[^\ufdd0-\ufdd3]*)\ufdd3\n?"
+    "\ufdd0(?P<untrusted>[^\ufdd0-\ufdd3]*)\ufdd1|\ufdd2(?P<marker>[^\ufdd0-\ufdd3]*)\ufdd3\n?"
 )
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
@@ -103,7 +110,7 @@ _INVISIBLE = re.compile(
 
 
 class UntrustedText:
-    """A value that a template can show, whole, and nothing else: it has no parts to reach."""
+    """A value that a template can show complete and in no other way: it has no public parts."""
 
     def __init__(self, text: str) -> None:
         self._text = NONCHARACTER.sub("\ufffd", text)
@@ -126,12 +133,19 @@ def render(
     *,
     label: Polarity | None = None,
 ) -> Request:
-    """The request that asks `prompt` about one aspect of `post` (None: the post as a whole).
+    """Build the request that asks `prompt` about one aspect of `post`.
 
-    `cues` are by slot; a slot without a cue, or with an empty one, is absent. `label` is for
-    prompts that ask only for the reason (`prompt.takes_label`). Aspect and cues are shown on one
-    line each. Raises `UserError` for a cue without a slot, for pictures or a label that the prompt
-    has no place for, and for a template that changes or cuts what came from the post.
+    Args:
+        prompt: The prompt.
+        post: The post.
+        aspect: The aspect; None for the post as a whole. It is shown on one line.
+        cues: Cue by slot, each shown on one line. A missing or empty cue leaves its slot empty.
+        images: The images of the post, each shown once.
+        label: The label to explain, for prompts with `takes_label` only.
+
+    Raises:
+        UserError: A cue has no slot, the prompt has no place for images or for a label, or the
+            template changes or cuts what came from the post.
     """
     _check_inputs(prompt, cues, images, label)
     untrusted = {
@@ -164,7 +178,7 @@ def render(
 
 
 def count_noncharacters(*texts: str) -> int:
-    """How many noncharacters of `texts` a prompt shows as U+FFFD instead."""
+    """Count the noncharacters of `texts`, which a prompt shows as U+FFFD."""
     return sum(len(NONCHARACTER.findall(text)) for text in texts)
 
 
@@ -179,35 +193,35 @@ def _check_inputs(
         )
     if images and not prompt.shows_images:
         raise UserError(
-            f"prompt {prompt.name} has no place for pictures",
-            hint="add {{ images() }} to it, or read the posts without pictures",
+            f"prompt {prompt.name} has no place for images",
+            hint="add {{ images() }} to it, or use the posts without images",
         )
     if prompt.takes_label != (label is not None):
-        problem = "needs the label that is to be explained" if label is None else "takes no label"
+        problem = "needs the label to explain" if label is None else "takes no label"
         raise UserError(f"prompt {prompt.name} {problem}", hint="choose another prompt")
 
 
 def _single_line(text: str) -> UntrustedText:
-    """On one line, so that what it says cannot look like a new part of the prompt."""
+    """Return `text` on one line, so that it cannot imitate a new section of the prompt."""
     return UntrustedText(" ".join(text.split()))
 
 
 def _turn_marker(role: str) -> str:
     if role not in TURN_ROLES:
-        raise ValueError(f"no turn is called {role!r}; write one of {', '.join(TURN_ROLES)}")
+        raise ValueError(f"no turn has the role {role!r}; use one of {', '.join(TURN_ROLES)}")
     return f"\ufdd2{role}\ufdd3"
 
 
 def _fence_haystack(prompt: Prompt, untrusted: Iterable[UntrustedText]) -> str:
-    """What no fence may occur in: the post, and for a judge all that readers said of it too."""
+    """Return the text that no fence may occur in; for a judge, that includes all slots."""
     texts = [value._text for value in untrusted]
     return "\n".join(texts) if prompt.task == "judge" else texts[0]
 
 
 def _fence_namer(text: str) -> Callable[[str], str]:
-    """A function from a word to the first of WORD, WORD-2, WORD-3 … that `text` does not hold.
+    """Return a function from a word to the first of WORD, WORD-2, WORD-3 … that is not in `text`.
 
-    Letter case, width and invisible characters make no difference to "hold". Linear in the text.
+    The comparison ignores letter case, width and invisible characters. Linear in the text.
     """
 
     def unique_marker(word: str) -> str:
@@ -230,17 +244,17 @@ def _normalize(text: str) -> str:
 
 
 def _split_turns(rendered: str, images: Sequence[ImageInput], name: str) -> tuple[Turn, ...]:
-    """The turns of a rendered template and, in each, its parts: ours, theirs, pictures."""
+    """Split a rendered template into turns of trusted text, untrusted text and images."""
     turns: list[tuple[TurnRole, list[TextInput | ImageInput]]] = []
     at = 0
     for match in _MARKER_PATTERN.finditer(rendered):
         _append_text(turns, rendered[at : match.start()], name)
         at = match.end()
-        if match["sign"] in TURN_ROLES:
-            turns.append((TURN_ROLES[match["sign"]], []))
+        if match["marker"] in TURN_ROLES:
+            turns.append((TURN_ROLES[match["marker"]], []))
         elif not turns:
             raise UserError(f"prompt {name} shows something before its first turn")
-        elif match["sign"]:
+        elif match["marker"]:
             turns[-1][1].extend(images)
         else:
             turns[-1][1].append(TextInput(text=match["untrusted"], untrusted=True))
@@ -257,7 +271,7 @@ def _append_text(
 ) -> None:
     if NONCHARACTER.search(text):
         raise UserError(
-            f"prompt {name} cuts something that must be shown whole", hint=SHOW_PLAINLY_HINT
+            f"prompt {name} cuts something that must be shown in full", hint=SHOW_PLAINLY_HINT
         )
     if turns:
         turns[-1][1].append(TextInput(text=text))
@@ -267,7 +281,7 @@ def _append_text(
 
 
 def _trim_parts(parts: list[TextInput | ImageInput]) -> tuple[TextInput | ImageInput, ...]:
-    """Parts without blanks of ours at either end, and without empty ones."""
+    """Strip trusted blanks at both ends and drop empty parts."""
     if parts and isinstance(parts[0], TextInput) and not parts[0].untrusted:
         parts[0] = TextInput(text=parts[0].text.lstrip())
     if parts and isinstance(parts[-1], TextInput) and not parts[-1].untrusted:
@@ -281,7 +295,7 @@ def _check_complete(
     images: Sequence[ImageInput],
     name: str,
 ) -> None:
-    """Everything from outside came through whole, as often as the template asked for it."""
+    """Check that all untrusted text came through unchanged, as often as the template used it."""
     parts = [p for turn in turns for p in turn.parts]
     rendered = Counter(p.text for p in parts if isinstance(p, TextInput) and p.untrusted)
     expected: Counter[str] = Counter()
@@ -292,4 +306,4 @@ def _check_complete(
             f"prompt {name} changes or cuts what came from the post", hint=SHOW_PLAINLY_HINT
         )
     if [p for p in parts if isinstance(p, ImageInput)] != list(images):
-        raise UserError(f"prompt {name} must show the pictures once", hint="{{ images() }}")
+        raise UserError(f"prompt {name} must show the images exactly once", hint="{{ images() }}")

@@ -1,10 +1,9 @@
-"""The sandbox templates run in: no globals, few filters, no code, strict about unknown names.
+"""Run templates in a sandbox: no globals, few filters, no code, no unknown names.
 
-Knows nothing of posts or prompts. Whatever goes wrong in a template comes out as `UserError` with
-the template's name.
+Every failure in a template becomes a `UserError` with the template's name.
 
-    inspect("{{ post }}", "mine.jinja").names       # frozenset({'post'})
-    fill((("mine.jinja", "{{ post }}"),), {"post": "hi"})
+    inspect_template("{{ post }}", "mine.jinja").names       # frozenset({'post'})
+    render_template((("mine.jinja", "{{ post }}"),), {"post": "hi"})
 """
 
 import functools
@@ -20,7 +19,7 @@ from gen_msa.errors import UserError
 
 _FILTER_NAMES = "capitalize default first join last length list lower replace sort title trim upper"
 FILTERS = frozenset(_FILTER_NAMES.split())
-"""All that templates may use: not `tojson`, which escapes for HTML, nor `random`, nor `attr`."""
+"""The filters of templates: not `tojson`, which escapes for HTML, nor `random`, nor `attr`."""
 
 _TEMPLATE_ERRORS = (
     *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError),
@@ -29,25 +28,29 @@ _TEMPLATE_ERRORS = (
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, and nothing that grows a text without bound."""
+    """Jinja's sandbox without the operators that can grow a text without bound."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse every operator named above: a prompt needs none of them."""
+        """Refuse every operator in `intercepted_binops`: no prompt needs one."""
         raise SecurityError(f"the operator {operator} is not allowed in a prompt")
 
 
 class TemplateInfo(NamedTuple):
-    """What a template says of itself before it is run."""
+    """What is known of a template before it runs."""
 
     names: frozenset[str]
-    """Names it expects to be given."""
+    """Undeclared variables."""
     includes: frozenset[str]
 
 
 def make_environment(sources: Mapping[str, str]) -> PromptEnvironment:
-    """A fresh environment that can include only `sources`."""
+    """Return a new environment whose templates can include only `sources`.
+
+    Args:
+        sources: Template text by name.
+    """
     env = PromptEnvironment(
         loader=DictLoader(dict(sources)),
         undefined=StrictUndefined,
@@ -62,29 +65,48 @@ def make_environment(sources: Mapping[str, str]) -> PromptEnvironment:
 
 
 def inspect_template(source: str, source_name: str) -> TemplateInfo:
-    """Parse a template; raise `UserError` when it cannot be compiled or includes by a variable."""
+    """Parse and compile a template without running it.
+
+    Args:
+        source: The template text.
+        source_name: The name in error messages.
+
+    Returns:
+        The undeclared variables of the template and the templates that it includes.
+
+    Raises:
+        UserError: The template does not compile, imports, or includes by a variable.
+    """
     env = make_environment({})
     try:
         tree = env.parse(source)
         env.compile(source)
     except _TEMPLATE_ERRORS as e:
         raise UserError(
-            f"{source_name}: {e}", hint="see the prompts that ship: gen-msa ls"
+            f"{source_name}: {e}", hint="see the packaged prompts: gen-msa ls prompts"
         ) from None
     includes = list(meta.find_referenced_templates(tree))
     if None in includes or tree.find(nodes.ImportedName):
-        raise UserError(f"{source_name}: an include must name its file plainly")
+        raise UserError(f"{source_name}: an include must name its file with a plain string")
     names = frozenset(meta.find_undeclared_variables(tree))
     return TemplateInfo(names, frozenset(name for name in includes if name))
 
 
 def render_template(sources: tuple[tuple[str, str], ...], values: Mapping[str, Any]) -> str:
-    """Render the first of `sources`; the others are what it may include."""
+    """Render the first of `sources`, which may include the others.
+
+    Args:
+        sources: (name, template text) pairs.
+        values: The template variables.
+
+    Raises:
+        UserError: The template fails.
+    """
     try:
         return _compile_template(sources).render(values)
     except _TEMPLATE_ERRORS as e:
         problem = f"{sources[0][0]}: {type(e).__name__}: {e}"
-        raise UserError(problem, hint="see the prompts that ship: gen-msa ls") from None
+        raise UserError(problem, hint="see the packaged prompts: gen-msa ls prompts") from None
 
 
 @functools.lru_cache(maxsize=64)

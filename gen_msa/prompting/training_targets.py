@@ -1,9 +1,10 @@
-"""What a model is to answer: an opinion written in a prompt's own form, cut into fields.
+"""Build training targets: opinions as the answer that a prompt asks for, cut into fields.
 
-The inverse of `answers`: reading a target gives the opinion back. The order of the answer is the
-order of `keys` in the prompt's front matter. Knows nothing of tokens.
+The inverse of `prompting.parsing`: parsing a target gives the opinion back. The answer follows the
+order of `keys` in the prompt's front matter.
 
-    target(load("reader/full"), [opinion]).text      # 'Sentiment: positive\\nExplanation: …'
+    build_target(load_prompt("predict/full"), [opinion]).text
+    # 'Sentiment: positive\\nExplanation: …'
 """
 
 import json
@@ -18,34 +19,39 @@ TargetField = Literal["label", "explanation", "aspect", "form"]
 
 
 class TargetSegment(NamedTuple):
-    """A run of an answer that belongs to one field; `form` is keys, quotes and line ends."""
+    """A piece of an answer that belongs to one field; `form` is keys, quotes and line ends."""
 
     text: str
     field: TargetField
 
 
 class TrainingTarget(NamedTuple):
-    """A whole answer, or the beginning of one when there is no reason to go on with."""
+    """A complete answer, or its beginning when the explanation is missing."""
 
     segments: tuple[TargetSegment, ...]
     complete: bool
-    """False when a reason is asked but none is known: it ends after the label, and the model is
-    not taught to stop there."""
+    """False if the prompt asks for an explanation and there is none: the target ends after the
+    label, without an end token, so that the model does not learn to stop there."""
 
     @property
     def text(self) -> str:
-        """The answer as the model is to write it."""
+        """The answer as the model should write it."""
         return "".join(p.text for p in self.segments)
 
 
 def build_target(prompt: Prompt, opinions: Sequence[Opinion]) -> TrainingTarget:
-    """The answer to `prompt` that says `opinions`: one, or for the joint task all of a post.
+    """Build the answer to `prompt` that states `opinions`.
 
-    Raises `UserError` for an opinion without polarity, where a reason is needed before the label
-    but is not there, and for a judge's prompt, whose answer is no opinion.
+    Args:
+        prompt: A prompt of any task except `judge`.
+        opinions: One opinion; for task `aspects`, all opinions of a post.
+
+    Raises:
+        UserError: An opinion has no polarity; the prompt needs an explanation that is missing; or
+            the prompt is a judge prompt, whose answer is no opinion.
     """
     if prompt.task == "judge":
-        raise UserError(f"prompt {prompt.name} is for judges", hint="choose one of reader/")
+        raise UserError(f"prompt {prompt.name} is for judges", hint="choose one of predict/")
     for opinion in opinions:
         if opinion.polarity is None:
             raise UserError(f"{opinion.annotator} gives no polarity for {opinion.aspect.term!r}")
@@ -63,13 +69,15 @@ def _keyed_lines(prompt: Prompt, opinion: Opinion) -> TrainingTarget:
         key = f"{prompt.keys[role]}:"
         if role == "explanation" and not explanation:
             if not segments or prompt.takes_label:
-                raise UserError(f"prompt {prompt.name} needs a reason for {opinion.aspect.term!r}")
+                raise UserError(
+                    f"prompt {prompt.name} needs an explanation for {opinion.aspect.term!r}"
+                )
             return TrainingTarget(tuple(segments), complete=False)
         segments.append(TargetSegment(f"\n{key}" if segments else key, "form"))
         if role == "explanation":
             segments.append(TargetSegment(f" {explanation}", "explanation"))
         else:
-            # A label that was given is copied, not learned.
+            # A label that the prompt gives is copied, so there is nothing to learn.
             field: TargetField = "form" if prompt.takes_label else "label"
             segments.append(TargetSegment(f" {_label_word(prompt, opinion)}", field))
     return TrainingTarget(tuple(segments), complete=True)

@@ -1,4 +1,4 @@
-"""The order of `keys` is the order of the answer, and an answer reads the same in either order."""
+"""Test prompts whose `keys` put the explanation before the label."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""Every shipped prompt has a golden rendering, and every golden rendering has its prompt.
+"""Compare the rendering of every packaged prompt with its golden file.
 
-After changing a prompt on purpose, and look at the difference before it is kept:
+After an intended change of a prompt, write the files and review the difference:
 
     GEN_MSA_WRITE_GOLDEN=1 pytest tests/prompting/test_golden_prompts.py
 """
@@ -20,7 +20,7 @@ WRITE_ENV_VAR = "GEN_MSA_WRITE_GOLDEN"
 
 
 def render_golden(name):
-    """The request as text: what came from outside stands in ⟦ ⟧."""
+    """Return the request as text, with text from outside in ⟦ ⟧."""
     prompt = load_prompt(name)
     post = Post(id="1", text="Screen is great but the battery is awful #newphone")
     cues = {slot: Cue(text=f"what {slot} says", source="test") for slot in prompt.slots}

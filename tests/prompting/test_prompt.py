@@ -1,4 +1,4 @@
-"""Prompt files: identity, front matter, includes, and the errors their authors meet."""
+"""Test prompt files: identity, front matter, includes and error messages."""
 
 import pickle
 import re
@@ -58,7 +58,7 @@ def test_partial_templates_are_not_prompts():
 
 
 def test_predict_full_has_short_instruction():
-    """84 tokens of SmolLM2's; counted in words so that the test needs no tokenizer."""
+    """Limit the words: they are 84 tokens of SmolLM2, without needing its tokenizer."""
     request = render(load_prompt("predict/full"), Post(id="1", text="x"), OVERALL_ASPECT, {}, ())
     assert len(request.chat.turns[0].parts[0].text.split()) <= 75
 
@@ -102,7 +102,7 @@ def test_prompt_is_picklable(write_prompt):
 @pytest.mark.parametrize("name", ["../secret.jinja", "/etc/hostname", "own/../../secret.jinja"])
 def test_include_outside_its_folder_is_refused(write_prompt, tmp_path, name):
     (tmp_path.parent / "secret.jinja").write_text("secret")
-    with pytest.raises(UserError, match="which is not there"):
+    with pytest.raises(UserError, match="which does not exist"):
         load_prompt(write_prompt(FRONT_MATTER + BODY + f'{{% include "{name}" %}}'))
 
 
@@ -110,7 +110,7 @@ def test_include_through_symlink_to_outside_is_refused(write_prompt, tmp_path):
     outside = tmp_path.parent / "outside.jinja"
     outside.write_text("secret")
     (tmp_path / "link.jinja").symlink_to(outside)
-    with pytest.raises(UserError, match="which is not there"):
+    with pytest.raises(UserError, match="which does not exist"):
         load_prompt(write_prompt(FRONT_MATTER + BODY + '{% include "link.jinja" %}'))
 
 

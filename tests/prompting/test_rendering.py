@@ -1,4 +1,4 @@
-"""Filling prompts in: order, fences, trust, slots, pictures; what is refused and why."""
+"""Test rendering: order, fences, trust, slots, images and refused input."""
 
 import functools
 import itertools
@@ -34,7 +34,7 @@ def build_request(name, post=POST, aspect=POST.aspects[1], cues=None, images=(),
 
 
 def flatten(chat):
-    """The chat as a model would be shown it."""
+    """Return the chat as one text, as a model would read it."""
     return "".join(
         f"[{t.role}]" + "".join(p.text if isinstance(p, TextInput) else "[image]" for p in t.parts)
         for t in chat.turns

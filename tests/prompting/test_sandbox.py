@@ -1,4 +1,4 @@
-"""Thirty ways to run code from a template: each is refused, and nothing runs."""
+"""Test that no template can run code: each of more than thirty payloads is refused."""
 
 import sys
 
@@ -73,7 +73,7 @@ EVENTS = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _audit():
-    """An audit hook cannot be taken off again, so there is one, and it is quiet afterwards."""
+    """Watch for new processes. An audit hook cannot be removed, so it is disabled afterwards."""
     watching = True
     sys.addaudithook(lambda event, _: watching and event in WATCHED_EVENTS and EVENTS.append(event))
     yield

@@ -1,4 +1,4 @@
-"""Reading a target gives the opinion back, for every shipped prompt, order of keys and reason."""
+"""Test that parsing a training target gives the opinion back, for every packaged prompt."""
 
 import json
 
@@ -88,7 +88,7 @@ def test_given_label_is_form_segment_and_others_are_label_segments(prompt):
 def test_missing_explanation_trains_label_only_without_end_token(prompt):
     first = next(iter(prompt.keys))
     if first != "label" or prompt.takes_label:
-        with pytest.raises(UserError, match="needs a reason for 'battery'"):
+        with pytest.raises(UserError, match="needs an explanation for 'battery'"):
             build_target(prompt, [gold_opinion(Polarity.NEUTRAL, None)])
         return
     answer = build_target(prompt, [gold_opinion(Polarity.NEUTRAL, " \n ")])

@@ -1,9 +1,10 @@
-"""A joint answer: the aspects it names, each set where it stands in the post.
+"""Parse a joint answer: the aspects that it names, each located in the post.
 
-Knows nothing of opinions. Reads JSON (a list of objects, however wrapped) or blocks of keyed lines
-that each begin with the aspect; an aspect is sought letter for letter, then by casefold and NFC.
+The answer is JSON (a list of objects, at any depth of wrapping) or blocks of keyed lines that each
+begin with the aspect. An aspect is searched for exactly, then after case folding and NFC.
 
-    said_aspects('{"aspects": [{"aspect": "phone", "sentiment": "positive"}]}', prompt, "My phone!")
+    answer = '{"aspects": [{"aspect": "phone", "sentiment": "positive"}]}'
+    parse_aspect_list(answer, prompt, "My phone!").aspects[0].answer.label
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +33,7 @@ MAX_TERM_CHARS = 200
 
 @dataclass(frozen=True)
 class ParsedAspect:
-    """One aspect of a joint answer and what was said of it."""
+    """One aspect of a joint answer and the answer about it."""
 
     aspect: Aspect
     answer: ParsedAnswer
@@ -41,7 +42,7 @@ class ParsedAspect:
 
 @dataclass(frozen=True)
 class ParsedAspectList:
-    """A joint answer. `form="none"`: it could not be read."""
+    """A joint answer; `form` is "none" if it could not be parsed."""
 
     form: str
     aspects: tuple[ParsedAspect, ...] = ()
@@ -49,7 +50,13 @@ class ParsedAspectList:
 
 
 def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspectList:
-    """What `text` says of each aspect, in its order; aspects named twice are one."""
+    """Parse what `text` says about each aspect, in its order; duplicate aspects are merged.
+
+    Args:
+        text: The answer without thinking.
+        prompt: The prompt that was answered.
+        post_text: The text in which aspects are located.
+    """
     label_words = {word: p for p, word in prompt.labels.items()}
     json_objects, is_cut = find_json_objects(text)
     if is_cut:
@@ -85,7 +92,7 @@ def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspect
 def _parse_item(
     value: dict[str, object], prompt: Prompt, label_words: Mapping[str, Polarity]
 ) -> ParsedAnswer | None:
-    """One object of the list, also when it names an aspect and no label."""
+    """Parse one object of the list, even if it names an aspect without a label."""
     parsed = answer_from_object(value, prompt, label_words)
     if parsed:
         return parsed
@@ -98,7 +105,7 @@ def _parse_item(
 def _parse_blocks(
     text: str, prompt: Prompt, label_words: Mapping[str, Polarity]
 ) -> Iterable[ParsedAnswer]:
-    """One reading for each aspect line, from the keyed lines below it."""
+    """Yield one answer for each aspect line, from the keyed lines below it."""
     blocks: list[dict[str, list[str]]] = []
     for role, value in parse_keyed_lines(text, prompt.keys):
         if role == "aspect":
@@ -117,7 +124,7 @@ def _parse_blocks(
 
 
 def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[ParsedAspect]:
-    """Readings by aspect: what is said twice stands once; what is said both ways has no label."""
+    """Merge answers about the same aspect; with different labels, the result has no label."""
     spans = SearchableText(text)
     by_aspect: dict[str, list[tuple[Aspect, str, ParsedAnswer]]] = {}
     for parsed in parsed_items:

@@ -1,9 +1,9 @@
-"""The ladder from an answer's words to what it says: slot, JSON, keyed lines, a lone label.
+"""Parse an answer about one aspect: label slot, JSON, keyed lines or a bare label, in this order.
 
-Knows nothing of posts. The first rung that finds a label key decides; if what stands there names
-no label, or two, the answer is unread. Nothing is guessed.
+The first of these that has a label key decides. If its value names no label, or two, the answer is
+unparsed; there is no fallback to a guess.
 
-    read("Sentiment: positive", prompt, slot=None).label
+    parse_answer("Sentiment: positive", prompt, slot_label=None).label
 """
 
 import itertools
@@ -27,16 +27,15 @@ _THINKING_START = re.compile(r"<think(?:ing)?>")
 _THINKING_ENDS = ("</think>", "</thinking>")
 _FENCE = re.compile(r"^[ \t]*+```[a-zA-Z]*+[ \t]*+$", re.MULTILINE)
 _BLANK = re.compile('[\\s\u200b\ufeff{}\\[\\]":,`]*+\\Z')
-
-
 _PAIR = re.compile(r'"([^"\\\n]{1,40})"\s{0,20}:\s{0,20}"([^"\\\n]{0,300})"')
 
 MAX_INNER = 200
+"""Items of a list in an object that are parsed."""
 
 
 @dataclass(frozen=True)
 class ParsedAnswer:
-    """What was made out of an answer."""
+    """The fields of an answer about one aspect."""
 
     form: str
     """`slot`, `json`, `lines`, `bare`, or `none`."""
@@ -47,28 +46,34 @@ class ParsedAnswer:
 
 
 def is_blank(text: str) -> bool:
-    """True for blanks, and for the brackets a constrained decoder opens before a blank loop."""
+    """Return whether `text` is blank but for the brackets that constrained decoding may open."""
     return _BLANK.match(text) is not None
 
 
 def has_thinking(text: str) -> bool:
-    """True when `text` holds thinking, ended or not."""
+    """Return whether `text` contains thinking, complete or not."""
     return _THINKING_START.match(text.lstrip()) is not None or any(
-        c in text for c in _THINKING_ENDS
+        end in text for end in _THINKING_ENDS
     )
 
 
 def strip_thinking(text: str) -> str:
-    """The answer without the thinking before it and without code fences; "" if still thinking."""
-    for close in _THINKING_ENDS:
-        text = text[text.rfind(close) + len(close) :] if close in text else text
+    """Remove the thinking before an answer and its code fences; "" if it does not end."""
+    for end in _THINKING_ENDS:
+        text = text[text.rfind(end) + len(end) :] if end in text else text
     if _THINKING_START.match(text.lstrip()):
         return ""
     return _FENCE.sub("", text) if "```" in text else text
 
 
 def parse_answer(text: str, prompt: Prompt, slot_label: Polarity | None) -> ParsedAnswer:
-    """What `text` says of one aspect. `slot` is the label a backend's scores have settled."""
+    """Parse what `text` says about one aspect.
+
+    Args:
+        text: The answer without thinking.
+        prompt: The prompt that was answered.
+        slot_label: The label that the scores of the label slot decided; None without a slot.
+    """
     label_words = {word: p for p, word in prompt.labels.items()}
     keyed_lines = parse_keyed_lines(text, prompt.keys)
     if slot_label is not None:
@@ -100,7 +105,13 @@ def parse_answer(text: str, prompt: Prompt, slot_label: Polarity | None) -> Pars
 def answer_from_object(
     value: Mapping[str, Any], prompt: Prompt, label_words: Mapping[str, Polarity]
 ) -> ParsedAnswer | None:
-    """What one JSON object says; None when it has no key for the label."""
+    """Parse one JSON object; None if it has no key for the label.
+
+    Args:
+        value: The object.
+        prompt: The prompt that was answered, whose keys count besides the usual ones.
+        label_words: The polarity of each label word of the prompt.
+    """
     roles = [(role_for_key(k, prompt.keys), v) for k, v in value.items()]
     labels = [v for role, v in roles if role == "label" and not isinstance(v, dict)]
     if not labels:
@@ -120,13 +131,13 @@ def answer_from_object(
 
 
 def nested_objects(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The objects that lie directly in an object, or in a list of it."""
+    """Return the objects directly in an object, or in a list directly in it."""
     candidates = (v if isinstance(v, list) else [v] for v in value.values())
     return [d for items in candidates for d in items[:MAX_INNER] if isinstance(d, dict)]
 
 
 def only_label(labels: set[Polarity | None]) -> Polarity | None:
-    """The only member of `labels`, or None."""
+    """Return the only member of `labels`; None if there are several or none."""
     return next(iter(labels)) if len(labels) == 1 else None
 
 
@@ -143,9 +154,9 @@ def _label_from_value(value: Any, label_words: Mapping[str, Polarity]) -> Polari
 def _consistent_answer(
     answers: list[ParsedAnswer], text: str, prompt: Prompt, label_words: Mapping[str, Polarity]
 ) -> ParsedAnswer:
-    """The first of several objects if all name the same label; else that there is none.
+    """Return the first of several objects if all name one label, else an answer without a label.
 
-    A key given twice in one object hides from a JSON parser, so the text itself is asked as well.
+    A JSON parser hides a key that occurs twice in one object, so the text is searched as well.
     """
     pairs = (m.groups() for m in itertools.islice(_PAIR.finditer(text), 1_000))
     pair_labels = {

@@ -1,9 +1,9 @@
-"""Keyed lines in an answer: `Sentiment: …`, `Explanation: …`, in any letter case and dress.
+"""Extract structure from an answer: JSON objects, and keyed lines in any case and markup.
 
-Knows nothing of labels. Keys are the prompt's own and a few that models are fond of; markdown,
-bullets and quotes around a key do not matter.
+Keys are the prompt's own and the usual ones of models (`ALIASES`); markdown, bullets and quotes
+around a key do not matter.
 
-    fields("Sentiment: positive\\nExplanation: it is \\"great\\"", {"label": "Sentiment"})
+    parse_keyed_lines('Sentiment: positive\\nExplanation: it is "great"', {"label": "Sentiment"})
 """
 
 import functools
@@ -14,20 +14,18 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-# JSON in an answer: whole, fenced, or after some prose; and whether it was cut.
-
 MAX_OBJECTS = 64
 MAX_JSON_TOKENS = 20_000
-"""Brackets and strings looked at; an answer has a few dozen."""
+"""Brackets and strings scanned; a usual answer has a few dozen."""
 
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[{}]', re.DOTALL)
 _OBJECT_START = re.compile(r"\{\s*+(?:[\"'}]|\Z)")
 
 
 def find_json_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """Every outermost JSON object of `text`, in order, and True when the last one has no end.
+    """Return every outermost JSON object of `text`, in order, and whether the last is incomplete.
 
-    What stands in braces and is not JSON is passed over.
+    Text in braces that is not JSON is skipped.
     """
     results: list[dict[str, Any]] = []
     budget = MAX_JSON_TOKENS
@@ -45,7 +43,7 @@ def find_json_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
 
 
 def _object_end(text: str, at: int, budget: int) -> tuple[int | None, int]:
-    """Where the object that opens at `at` ends (None: nowhere), and the tokens it took to know."""
+    """Return where the object that starts at `at` ends (None: nowhere), and the tokens scanned."""
     depth = n_tokens = 0
     for token in itertools.islice(_TOKENS.finditer(text, at), budget):
         n_tokens += 1
@@ -69,12 +67,11 @@ ALIASES = {
     "aspect": ("aspect", "target", "term", "方面"),
     "aspects": ("aspects", "opinions"),
 }
-"""What each part of an answer may be called besides the prompt's own key, in lower case."""
+"""Keys accepted for each role besides the prompt's own key, in lower case."""
 
 _KEY_DECORATION = r"[ \t>*#_\-•–+.)(\"'`{\[0-9]*+"
 _KEY_SUFFIX = r"(?:[ \t]++(?:towards?|of|for|about|on)\b[^:：\n]{0,80}|[ \t]*+\([^)\n]{0,80}\))?"
 _SEPARATOR = r"[*_\"'` \t]*+(?:[:：=]|(?<=[ \t])[-–—](?=[ \t]))[*_]*+"
-
 
 MAX_FIELDS = 500
 MAX_INLINE_CHARS = 400
@@ -82,32 +79,42 @@ MAX_INLINE_CHARS = 400
 
 
 class KeyedLine(NamedTuple):
-    """One keyed line and what follows it, up to the next key."""
+    """A key's role and the text up to the next key."""
 
     role: str
     value: str
 
 
 def parse_keyed_lines(text: str, keys: Mapping[str, str]) -> list[KeyedLine]:
-    """The keyed lines of `text`, in order. `keys` are the prompt's names by role."""
+    """Return the keyed lines of `text`, in order; none if there are more than `MAX_FIELDS`.
+
+    Args:
+        text: The answer.
+        keys: The prompt's key names by role.
+    """
     pattern, inline = _patterns(tuple(sorted(keys.items())))
     matches = list(itertools.islice(pattern.finditer(text), MAX_FIELDS + 1))
-    if len(matches) > MAX_FIELDS:  # a loop, not an answer
+    if len(matches) > MAX_FIELDS:  # the model repeats itself
         return []
-    out: list[KeyedLine] = []
+    keyed_lines: list[KeyedLine] = []
     for match, following in itertools.zip_longest(matches, matches[1:]):
         role = next(r for r, matched_text in match.groupdict().items() if matched_text)
         value = text[match.end() : following.start() if following else None].strip()
         inline_match = inline.search(value, 0, MAX_INLINE_CHARS) if role == "label" else None
         if inline_match:  # both on one line: "Sentiment: positive. Explanation: …"
-            out.append(KeyedLine("label", value[: inline_match.start()]))
+            keyed_lines.append(KeyedLine("label", value[: inline_match.start()]))
             role, value = "explanation", value[inline_match.end() :].strip()
-        out.append(KeyedLine(role, value))
-    return out
+        keyed_lines.append(KeyedLine(role, value))
+    return keyed_lines
 
 
 def role_for_key(key: str, keys: Mapping[str, str]) -> str | None:
-    """What a JSON key holds: `label`, `explanation`, …; None when it is none of ours."""
+    """Return the role of a JSON key (`label`, `explanation`, …); None for an unknown key.
+
+    Args:
+        key: The key as the answer has it.
+        keys: The prompt's key names by role.
+    """
     name = key.strip().casefold()
     prompt_roles = {k.casefold(): role for role, k in keys.items()}
     alias_roles = {alias: role for role, aliases in ALIASES.items() for alias in aliases}
@@ -115,7 +122,7 @@ def role_for_key(key: str, keys: Mapping[str, str]) -> str | None:
 
 
 def first_line(text: str) -> str:
-    """The first line that holds more than blanks."""
+    """Return the first line that is not blank."""
     return text.lstrip().partition("\n")[0]
 
 

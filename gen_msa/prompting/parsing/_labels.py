@@ -1,10 +1,10 @@
-"""Which polarity a few words name: an explicit table, and nothing that is not in it.
+"""Parse the polarity that a short text names, from an explicit table of words in many languages.
 
-Knows nothing of where the words stood. Negation ("not positive"), two labels, and words outside
-the set ("mixed", "joyful", a bare "1") name none: nothing is guessed, and neutral is no default.
+Negation ("not positive"), two labels, and words that are not in the table ("mixed", "joyful", a
+bare "1") give None: neutral is not a default.
 
-    label_of("**Very positive.**", {})      # Polarity.POSITIVE
-    label_of("not positive", {})            # None
+    parse_label("**Very positive.**", {})      # Polarity.POSITIVE
+    parse_label("not positive", {})            # None
 """
 
 import re
@@ -38,7 +38,7 @@ _HEAD_ENDS = re.compile(r"[.。;；,，、:：()（）\[\]!！|\n—–]| - |\b(
 _CJK_FILLERS = re.compile("情感|情绪|情緒|评价|評價|倾向|感情|非常|很|的")
 _WRAPPING_CHARS = "*_\"'`“”‘’„«»「」『』<>[]{}()（）#~=\\/ \t"
 MAX_CHARS = 300
-"""A label is looked for in this many characters of a value."""
+"""Characters of a value in which a label is searched."""
 
 
 def _fold(word: str) -> str:
@@ -48,7 +48,7 @@ def _fold(word: str) -> str:
 LABEL_TABLE = {
     _fold(w.replace("_", " ")): p for p, words in _LABEL_WORDS.items() for w in words.split()
 }
-"""Every word that is understood, folded, and what it means."""
+"""The polarity of each known word, case-folded."""
 
 _LABEL_PATTERN = re.compile(
     "|".join(
@@ -60,10 +60,12 @@ _LABEL_PATTERN = re.compile(
 
 
 def parse_label(value: str, label_words: Mapping[str, Polarity]) -> Polarity | None:
-    """The one polarity that `value` names, or None.
+    """Return the only polarity that `value` names, or None.
 
-    `own` holds the prompt's label words, which come before the table. What follows the label after
-    a stop or a comma may say anything but another label.
+    Args:
+        value: The text of a label field. Text after a full stop or a comma may be anything but
+            another label.
+        label_words: The polarity of each label word of the prompt; they take precedence.
     """
     text = _SYMBOLS.sub(" ", _fold(value[:MAX_CHARS])).strip(_WRAPPING_CHARS + "\n")
     prompt_labels = {_fold(w): p for w, p in label_words.items()}

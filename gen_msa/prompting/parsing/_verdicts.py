@@ -1,9 +1,9 @@
-"""From a judge's answer to the option it chose: by scores, JSON, a keyed line, or a bare word.
+"""Parse a judge's answer to the option it chose: from scores, JSON, a keyed line or a bare word.
 
-Knows nothing of what the options mean. An answer that names no option, two, or half of one (`4.5`)
-is unread and says why; nothing is guessed.
+An answer that names no option, two, or none exactly (`4.5`) is unparsed; its status says why.
 
-    read_verdict(load("judge/focus"), Completion(text="Score: 4", finish_reason="stop")).option
+    completion = Completion(text="Score: 4", finish_reason="stop")
+    parse_verdict(load_prompt("judge/focus"), completion).option      # '4'
 """
 
 import math
@@ -24,28 +24,32 @@ from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Status
 
 MAX_CHARS = 20_000
-"""Of an answer that are read."""
+"""Characters of an answer that are parsed."""
 
 _DECORATION_CHARS = " \t*_\"'`“”[](){}<>.,"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge said."""
+    """The parsed answer of a judge."""
 
     status: Status
     option: str | None = None
-    """As the prompt writes it; None unless `status` is OK."""
+    """As in the prompt; None unless `status` is OK."""
     probs: dict[str, float] | None = None
-    """Probability of each option, where the backend could score them; they sum to 1."""
+    """Probability of each option if the backend scored them; they sum to 1."""
     explanation: str | None = None
 
 
 def parse_verdict(prompt: Prompt, completion: Completion) -> Verdict:
-    """The verdict in an answer to a prompt of task `judge`. Never raises.
+    """Parse the answer to a prompt of task `judge`. Never raises.
 
-    Scores decide where there are any. An answer that ran into the token limit counts when the line
-    of its choice had ended.
+    Scores of the options decide where the backend has them. An answer that reached the token limit
+    counts if the line of its choice is complete.
+
+    Args:
+        prompt: The prompt that was answered.
+        completion: The answer.
     """
     if completion.finish_reason == "error":
         return Verdict(Status.ERROR)
@@ -72,7 +76,7 @@ def parse_verdict(prompt: Prompt, completion: Completion) -> Verdict:
 def _option_probabilities(
     scores: Mapping[str, float] | None, options: tuple[str, ...]
 ) -> dict[str, float] | None:
-    """Probabilities over the options; None unless every option has a usable score."""
+    """Return probabilities over the options; None unless every option has a usable score."""
     score_by_option = {o.strip(): s for o, s in (scores or {}).items()}
     values = [score_by_option.get(o, math.nan) for o in options]
     if any(math.isnan(v) or v == math.inf for v in values) or max(values) == -math.inf:
@@ -82,7 +86,7 @@ def _option_probabilities(
 
 
 def _parse_choice(answer: str, prompt: Prompt) -> tuple[str | None, bool, str | None]:
-    """The option, whether its line had ended, and the reason where JSON gives one."""
+    """Return the option, whether its line is complete, and the explanation if JSON has one."""
     json_objects, is_cut = find_json_objects(answer)
     if is_cut:
         return None, False, None
@@ -107,7 +111,7 @@ def _only_option(options: Iterable[str | None]) -> str | None:
 
 
 def _match_option(value: Any, options: tuple[str, ...]) -> str | None:
-    """The option that `value` is, or begins with: `4`, `4/5`, `**B**`, `A: it quotes the post`."""
+    """Return the option that `value` is or starts with: `4`, `4/5`, `**B**`, `A: it quotes`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if isinstance(value, float) and value.is_integer():

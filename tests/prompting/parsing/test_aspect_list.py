@@ -1,4 +1,4 @@
-"""Joint answers: aspects listed by the reader, aligned to the post."""
+"""Test the parsing of joint answers: listed aspects are located in the post."""
 
 import json
 

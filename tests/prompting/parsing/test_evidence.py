@@ -1,4 +1,4 @@
-"""Where quoted words stand in a post, in its own letters."""
+"""Test that quotes are located in a post in its own spelling."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""From answers to opinions: the golden file, cut answers, noise, probabilities, provenance."""
+"""Test opinion parsing: golden answers, cut answers, noise, probabilities and provenance."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def test_golden_file_is_large_and_has_every_outcome():
 
 
 def cut_answers():
-    """300 answers that never came to their end: 200 cut at the limit, 100 of blanks or nothing."""
+    """Yield 300 incomplete answers: 200 cut at the token limit, 100 blank or empty."""
     rng = random.Random(20)
     templates = [
         'Sentiment: {}\nExplanation: The post calls the battery "awful" and leaves no doubt.',

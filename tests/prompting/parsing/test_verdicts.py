@@ -1,4 +1,4 @@
-"""What a judge chose is read from scores, JSON, lines or a bare word; nothing is guessed."""
+"""Test verdict parsing from scores, JSON, keyed lines and bare words."""
 
 import json
 import math
