@@ -7,21 +7,25 @@ labels where none may be. Knows nothing of how a reader comes to its opinions, o
 the other verbs in files only.
 """
 
+from gen_msa.annotation.filtered import FilteredAnswer
 from gen_msa.annotation.job import annotate, annotate_shard, make_job_teacher
 from gen_msa.annotation.output import JobCounts, JobResult
 from gen_msa.annotation.settings import AnnotateSettings, JobSettings, Prices, Shard
 from gen_msa.annotation.shard_file import merge_shards
 from gen_msa.annotation.summary import AnnotationSummary
+from gen_msa.annotation.workers import Teacher
 from gen_msa.data.label_leak import check_no_label_leak
 
 __all__ = [
     "AnnotateSettings",
     "AnnotationSummary",
+    "FilteredAnswer",
     "JobCounts",
     "JobResult",
     "JobSettings",
     "Prices",
     "Shard",
+    "Teacher",
     "annotate",
     "annotate_shard",
     "check_no_label_leak",

@@ -19,11 +19,11 @@ from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
 from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.predictors.prompted import (
+    PostInputs,
     PostRejected,
     PromptedPredictor,
     PromptRequest,
     RequestBuilder,
-    PostInputs,
     load_inputs,
 )
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status

@@ -131,7 +131,9 @@ class ModelRunner:
         ]
         posts = [e.post for e in data.examples]
         costs_by_name = cost.measure_costs(self.suite.cost, cost_requests, posts, data.media_root)
-        return [replace(output, cost_benchmark=costs_by_name.get(output.name)) for output in outputs]
+        return [
+            replace(output, cost_benchmark=costs_by_name.get(output.name)) for output in outputs
+        ]
 
     def _run_model(
         self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool

@@ -80,7 +80,9 @@ class ParallelOptions(NamedTuple):
         from gen_msa.annotation import Shard
 
         if (self.shard or self.reuse_cache) and not has_output:
-            raise UserError("--shard and --reuse-cache need -o FILE", hint="and --reuse-cache no --no-cache")
+            raise UserError(
+                "--shard and --reuse-cache need -o FILE", hint="and --reuse-cache no --no-cache"
+            )
         return Shard.parse(self.shard) if self.shard else None
 
 

@@ -20,8 +20,12 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a re
 MaxErrorRateOption = Annotated[
     float | None, typer.Option("--max-error-rate", help="Share of bad rows before exit 3.")
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="One bad row is enough: --max-error-rate 0.")]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget earlier answers; keep none.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="One bad row is enough: --max-error-rate 0.")
+]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Forget earlier answers; keep none.")
+]
 
 
 def explain(

@@ -167,7 +167,9 @@ def _list_formats() -> list[tuple[str, str]]:
 def _list_predictors() -> list[tuple[str, str]]:
     from gen_msa import predictors
 
-    return [(name, _docstring_summary(name, "predictors", "backends")) for name in predictors.names()]
+    return [
+        (name, _docstring_summary(name, "predictors", "backends")) for name in predictors.names()
+    ]
 
 
 def _list_parts(package: str, registry: str = "") -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from gen_msa.types import Aspect, Cue, Evidence, Polarity, Post
 
 TEMPLATE_SOURCE = "template"
 """What `how["explanation_source"]` says of such a reason."""
-_IMAGE_INPUTS = ("picture", "image", "vision", "video")
+_IMAGE_INPUTS = ("image", "vision", "video")
 _QUOTE_STYLES = ('"{}"', "“{}”", "«{}»")
 """The first is used unless the aspect's own name has such a mark in it."""
 _QUOTE_CHARS = re.compile('["“”„«»「」『』\n]')

@@ -17,7 +17,13 @@ from pydantic import JsonValue
 from gen_msa.data import open_examples
 from gen_msa.data.splits import is_test_split
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
+from gen_msa.predictors.base import (
+    Prediction,
+    Predictor,
+    PredictorSettings,
+    RequestPreview,
+    predictors,
+)
 from gen_msa.predictors.prompted.build_requests import AspectSelection, select_aspects
 from gen_msa.types import Example, Opinion, Polarity, Post
 

@@ -27,7 +27,13 @@ from gen_msa.data.minigpt4 import (
     strip_translation,
 )
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
+from gen_msa.predictors.base import (
+    Prediction,
+    Predictor,
+    PredictorSettings,
+    RequestPreview,
+    predictors,
+)
 from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post, Status
 
 

@@ -15,7 +15,13 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
+from gen_msa.predictors.base import (
+    Prediction,
+    Predictor,
+    PredictorSettings,
+    RequestPreview,
+    predictors,
+)
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Status
 
 
@@ -97,7 +103,8 @@ class RecordedPredictor:
             reason = f"{self._path} has another text under the id {post.id!r}"
             return Prediction(rejection=reason, hint="use the file made from these posts")
         opinions = [
-            o.model_copy(update={"annotator": self._name}) for o in example.opinions_by(self._annotator)
+            o.model_copy(update={"annotator": self._name})
+            for o in example.opinions_by(self._annotator)
         ]
         by_aspect = {o.aspect: o for o in opinions}
         if len(by_aspect) != len(opinions):
@@ -136,5 +143,7 @@ def make(target: str, settings: PredictorSettings, media_root: Path) -> Predicto
     name, _, annotator = target.partition("#")
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"no file {name!r} to repeat opinions from", hint="write recorded:PATH[#NAME]")
+        raise UserError(
+            f"no file {name!r} to repeat opinions from", hint="write recorded:PATH[#NAME]"
+        )
     return RecordedPredictor(path, annotator, settings.model)

@@ -29,7 +29,13 @@ from gen_msa.predictors._template_explanation import (
     build_evidence,
     template_explanation,
 )
-from gen_msa.predictors.base import Prediction, Predictor, PredictorSettings, RequestPreview, predictors
+from gen_msa.predictors.base import (
+    Prediction,
+    Predictor,
+    PredictorSettings,
+    RequestPreview,
+    predictors,
+)
 from gen_msa.predictors.prompted.build_requests import select_aspects
 from gen_msa.types import Opinion, Polarity, Post, Status
 
@@ -270,8 +276,8 @@ class StudentPredictor:
         }
         if self._classifier.engine != "torch":
             provenance["engine"] = self._classifier.engine
-        if student_config.text == "reason":
-            provenance["reads"] = "the text as a reason"
+        if student_config.text == "explanation":
+            provenance["reads"] = "the text as an explanation"
         if self._classifier.is_truncated(row):
             provenance["text"] = f"cut at {student_config.max_length} tokens"
         if not all(map(math.isfinite, class_probs)):
@@ -290,7 +296,10 @@ class StudentPredictor:
         )
 
     def _explain(
-        self, inputs: StudentInputs, class_probs: Sequence[Sequence[float]], opinions: Sequence[Opinion]
+        self,
+        inputs: StudentInputs,
+        class_probs: Sequence[Sequence[float]],
+        opinions: Sequence[Opinion],
     ) -> list[Opinion]:
         """The opinions with their evidence and reasons; those without a polarity as they are."""
         attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)

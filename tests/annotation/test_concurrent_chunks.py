@@ -48,10 +48,10 @@ def settings(server, settings_type=JobSettings, **more):
 
 
 FILTERS = {
-    "naming": {},
+    "mentions_aspect": {},
     "length": {},
-    "agreement": {"k": 2, "least": 0.5},
-    "novelty": {"most": 0.9},
+    "self_consistency": {"n_samples": 2, "min_agreement": 0.5},
+    "near_duplicate": {"max_similarity": 0.9},
 }
 
 
@@ -73,7 +73,7 @@ def test_concurrent_chunks_match_sequential_output_and_requests(
             out = tmp_path / f"{n_concurrent}.jsonl"
             job = settings(server, kind, **more)
             url = server.url
-            counts = annotate(source, out, job, cache_path=out.with_suffix(".ledger")).counts
+            counts = annotate(source, out, job, cache_path=out.with_suffix(".cache")).counts
         assert counts.rows == 40
         files = sorted(tmp_path.glob(f"{n_concurrent}*.jsonl"))
         outputs[n_concurrent] = [p.read_text().replace(url, "URL") for p in files]
@@ -134,7 +134,7 @@ def test_two_hands_of_one_desk_ask_together(tmp_path, source):
         return deterministic_answer(body)
 
     with FakeOpenAI(answer=answer) as server:
-        job = settings(server, overall_prompt="reader/overall", aspects="overall", reask_prompt="")
+        job = settings(server, overall_prompt="predict/overall", aspects="overall", reask_prompt="")
         desk = Desk(job, tmp_path, tmp_path)
         reader = hash_key(desk.open())
         examples = [Example(post=post(i)) for i in range(2)]
@@ -146,7 +146,7 @@ def test_two_hands_of_one_desk_ask_together(tmp_path, source):
 
 def test_answers_are_cached_while_an_earlier_chunk_waits(tmp_path, source):
     """The first chunk's last question is answered once the second chunk is in the ledger."""
-    cache_path, cached_counts = tmp_path / "out.ledger", []
+    cache_path, cached_counts = tmp_path / "out.cache", []
 
     def answer(body):
         if "#3\n" in last_message_text(body):
@@ -168,7 +168,7 @@ def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source
     with FakeOpenAI(plan=lambda text, attempt: "" if attempt == 0 else "401") as server:
         job, cache_path = (
             settings(server, limit=n_known or None, reask_prompt=""),
-            tmp_path / "o.ledger",
+            tmp_path / "o.cache",
         )
         if n_known:
             annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)

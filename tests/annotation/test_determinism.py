@@ -19,7 +19,7 @@ def test_output_is_independent_of_hash_seed(tmp_path):
             "gen_msa",
             "explain",
             str(path),
-            "-r",
+            "-m",
             "echo",
             "-o",
             str(out),

@@ -15,15 +15,15 @@ from gen_msa.types import Example, Polarity
 from tests.fixtures.posts import post, write_posts
 from tests.fixtures.tiny_students import example as labelled
 
-FILTERS = "gates={naming: {}, length: {}, quoting: {}, novelty: {most: 1.0}}"
+FILTERS = "filters={mentions_aspect: {}, length: {}, verbatim_quotes: {}, near_duplicate: {max_similarity: 1.0}}"
 
 
 def run(path, *overrides, use_cache=False, filters=FILTERS):
     settings = load(
-        AnnotateSettings, None, ["reader=echo", "cues={}", "chunk=7", filters, *overrides]
+        AnnotateSettings, None, ["model=echo", "cues={}", "chunk=7", filters, *overrides]
     )
     out = path.with_name("out.jsonl")
-    cache_path = path.with_name("a.ledger") if use_cache else None
+    cache_path = path.with_name("a.cache") if use_cache else None
     result = annotate(open_examples(str(path)), out, settings, cache_path=cache_path)
     rows = [Example.model_validate_json(x) for x in out.read_text("utf-8").splitlines()]
     rejected_lines = (
@@ -69,8 +69,8 @@ def test_every_question_is_accepted_once_or_excluded(posts):
 def test_answers_record_provenance_and_rejection_reasons(posts):
     _, rows, filtered_out = run(posts)
     for o in (o for r in rows for o in r.opinions):
-        assert o.provenance["gates"] == "naming, length, quoting, novelty"
-        assert o.provenance["prompt"].startswith("reader/full@")
+        assert o.provenance["filters"] == "mentions_aspect, length, verbatim_quotes, near_duplicate"
+        assert o.provenance["prompt"].startswith("predict/full@")
         assert o.provenance["teacher"] == "echo echo-1:"
         assert o.provenance["seed"] == str(int(o.provenance["attempt"]) - 1)
         assert not [k for k in o.provenance if k.startswith("failed.")]
@@ -97,12 +97,12 @@ def test_retries_use_new_seeds_up_to_the_limit(posts):
     for answers in by_question.values():
         attempt_numbers = sorted(int(f.opinion.provenance["attempt"]) for f in answers)
         assert attempt_numbers == list(range(1, len(answers) + 1))
-        has_near_duplicate = any("failed.novelty" in f.opinion.provenance for f in answers)
+        has_near_duplicate = any("failed.near_duplicate" in f.opinion.provenance for f in answers)
         assert len(answers) == 4 or has_near_duplicate or not answers[0].excluded
 
 
 def test_job_without_filters_keeps_all_parsed_answers(posts):
-    result, rows, filtered_out = run(posts, filters="gates={}")
+    result, rows, filtered_out = run(posts, filters="filters={}")
     assert filtered_out == []
     assert sum(len(r.opinions) for r in rows) == 80
     assert result.rejected_file is None
@@ -111,13 +111,22 @@ def test_job_without_filters_keeps_all_parsed_answers(posts):
 def test_summary_counts_checked_and_rejected_per_filter(posts):
     result, _, filtered_out = run(posts)
     counts = result.summary.filters
-    assert list(counts) == ["answer", "naming", "length", "quoting", "novelty"]
+    assert list(counts) == [
+        "answer",
+        "mentions_aspect",
+        "length",
+        "verbatim_quotes",
+        "near_duplicate",
+    ]
     assert counts["answer"].checked == result.summary.answers
-    for name in ("naming", "novelty"):
+    for name in ("mentions_aspect", "near_duplicate"):
         n_rejected = sum(f"failed.{name}" in f.opinion.provenance for f in filtered_out)
         assert counts[name].rejected == n_rejected > 0
     # What a gate of words refuses, a gate of the file is not shown.
-    assert counts["novelty"].checked == counts["naming"].checked - counts["naming"].rejected
+    assert (
+        counts["near_duplicate"].checked
+        == counts["mentions_aspect"].checked - counts["mentions_aspect"].rejected
+    )
 
 
 def test_truncated_answer_is_never_accepted(posts, tmp_path):
@@ -125,7 +134,7 @@ def test_truncated_answer_is_never_accepted(posts, tmp_path):
     truncated = {"text": "Sentiment: positive\nExplanation: The scr", "finish_reason": "length"}
     script_lines = [{"match": "#2", **truncated}, {"match": "#3", **truncated, "form": "slot"}]
     script.write_text("".join(json.dumps(x) + "\n" for x in script_lines))
-    _, rows, filtered_out = run(posts, f"backend.script={script}", "limit=5", filters="gates={}")
+    _, rows, filtered_out = run(posts, f"backend.script={script}", "limit=5", filters="filters={}")
     assert [len(r.opinions) for r in rows] == [2, 2, 0, 0, 2]
     assert {f.post for f in filtered_out} == {"p2", "p3"}
     assert all("length" in f.reason and f.excluded for f in filtered_out)
@@ -135,7 +144,7 @@ def test_worker_count_and_rerun_do_not_change_output(posts):
     out = posts.with_name("out.jsonl")
     outputs = set()
     for overrides in (["workers=1"], ["workers=2"], ["chunk=9"]):
-        run(posts, *overrides, "gates.agreement={k: 2, least: 0.5}")
+        run(posts, *overrides, "filters.self_consistency={n_samples: 2, min_agreement: 0.5}")
         outputs.add((out.read_bytes(), out.with_suffix(".rejected.jsonl").read_bytes()))
     first, _, _ = run(posts, use_cache=True)
     first_bytes = out.read_bytes()
@@ -150,14 +159,19 @@ def test_worker_count_and_rerun_do_not_change_output(posts):
 
 def test_cache_misses_on_new_seed_or_filter_but_not_file_filter(posts):
     assert run(posts, use_cache=True)[0].counts.from_cache == 0
-    assert run(posts, "gates.novelty={most: 0.5}", use_cache=True)[0].counts.from_cache == 40
+    assert (
+        run(posts, "filters.near_duplicate={max_similarity: 0.5}", use_cache=True)[
+            0
+        ].counts.from_cache
+        == 40
+    )
     assert run(posts, "gates.length={max_words: 9}", use_cache=True)[0].counts.from_cache == 0
     assert run(posts, "seed=5", use_cache=True)[0].counts.from_cache == 0
 
 
 def test_tokens_of_answers_and_votes_are_counted_and_priced(posts):
-    without_votes, _, _ = run(posts, "retries=0", "limit=4", filters="gates={}")
-    vote_filter = "gates={agreement: {k: 3, least: 0.1}}"
+    without_votes, _, _ = run(posts, "retries=0", "limit=4", filters="filters={}")
+    vote_filter = "filters={self_consistency: {n_samples: 3, min_agreement: 0.1}}"
     with_votes, _, _ = run(
         posts, "retries=0", "limit=4", "prices={input: 2, output: 10}", filters=vote_filter
     )
@@ -193,7 +207,7 @@ def test_gold_agreement_computes_accuracy_and_kappa():
 
 
 def test_gold_guidance_needs_train_split_and_keeps_gold_labels(gold):
-    result, rows, _ = run(gold, "guided=true", "prompt=teacher/rationale", filters="gates={}")
+    result, rows, _ = run(gold, "guided=true", "prompt=teacher/rationale", filters="filters={}")
     assert result.summary.guided
     for r in rows:
         gold_labels = {o.aspect: o.polarity for o in r.opinions_by("gold")}
@@ -223,10 +237,10 @@ def test_label_in_context_must_be_enabled_explicitly(gold):
         run(gold, "guided=true", "prompt=teacher/context")
     with pytest.raises(UserError, match="is for the prompt teacher/context"):
         run(gold, "label_in_context=true", "prompt=teacher/rationale")
-    _, rows, _ = run(gold, "label_in_context=true", "prompt=teacher/context", filters="gates={}")
+    _, rows, _ = run(gold, "label_in_context=true", "prompt=teacher/context", filters="filters={}")
     (prompt,) = {
         o.provenance["prompt"].partition("@")[0] for r in rows for o in r.opinions_by("echo")
     }
     assert prompt == "teacher/context_guided"
     with pytest.raises(UserError, match="asked nothing"):
-        run(gold, "guided=true", f"reader=file:{gold}#gold", "prompt=teacher/rationale")
+        run(gold, "guided=true", f"model=recorded:{gold}#gold", "prompt=teacher/rationale")

@@ -39,7 +39,7 @@ def test_filter_gives_one_verdict_per_row_and_json_fingerprint(name, tmp_path):
     def sample(posts, draw):
         return [Prediction()] * len(posts)
 
-    filter_options = {"blind": {"reader": "echo"}}.get(name, {})
+    filter_options = {"label_recovery": {"model": "echo"}}.get(name, {})
     answer_filter = make_filter(name, tmp_path, sample=sample, **filter_options)
     rows = [
         make_candidate('The crew is called "lovely", which praises it.'),
@@ -55,7 +55,8 @@ def test_filter_gives_one_verdict_per_row_and_json_fingerprint(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["naming", "quoting", "clues", "contradiction", "objects", "prose"]
+    "name",
+    ["mentions_aspect", "verbatim_quotes", "grounded", "contradiction", "objects", "plain_prose"],
 )
 def test_explanation_filters_reject_missing_explanation(name, tmp_path):
     assert verdict(name, tmp_path, make_candidate(None)) == "it gives no reason"
@@ -73,13 +74,13 @@ def test_explanation_filters_reject_missing_explanation(name, tmp_path):
     ],
 )
 def test_mentions_aspect_needs_aspect_before_rivals(tmp_path, explanation, aspect, expected):
-    actual = verdict("naming", tmp_path, make_candidate(explanation, aspect))
+    actual = verdict("mentions_aspect", tmp_path, make_candidate(explanation, aspect))
     assert actual == expected if expected is None else expected in actual
 
 
 def test_mentions_aspect_allow_rival_first(tmp_path):
     candidate = make_candidate("T-Mobile is bad, the crew is praised.")
-    assert verdict("naming", tmp_path, candidate, rival_first=True) is None
+    assert verdict("mentions_aspect", tmp_path, candidate, allow_rival_first=True) is None
 
 
 def test_length_counts_words(tmp_path):
@@ -94,12 +95,17 @@ def test_length_counts_words(tmp_path):
 
 
 def test_verbatim_quotes_rejects_and_names_invented_quote(tmp_path):
-    assert verdict("quoting", tmp_path, make_candidate('It says "lovely" of the "crew".')) is None
-    assert "'charming'" in verdict(
-        "quoting", tmp_path, make_candidate('It says "charming" of the crew.')
+    assert (
+        verdict("verbatim_quotes", tmp_path, make_candidate('It says "lovely" of the "crew".'))
+        is None
     )
-    assert verdict("quoting", tmp_path, make_candidate("It praises the crew.")) is None
-    reason = verdict("quoting", tmp_path, make_candidate('It praises the "crew".'), least=1)
+    assert "'charming'" in verdict(
+        "verbatim_quotes", tmp_path, make_candidate('It says "charming" of the crew.')
+    )
+    assert verdict("verbatim_quotes", tmp_path, make_candidate("It praises the crew.")) is None
+    reason = verdict(
+        "verbatim_quotes", tmp_path, make_candidate('It praises the "crew".'), min_quotes=1
+    )
     assert reason == "0 quotes, at least 1"
 
 
@@ -143,7 +149,7 @@ def test_objects_must_appear_in_image_or_post(tmp_path):
             tmp_path,
             make_candidate("She has a trophy and a dog."),
             **filter_options,
-            most=2,
+            max_unsupported=2,
         )
         is None
     )
@@ -168,14 +174,14 @@ def test_grounded_needs_words_of_post_or_image_beyond_aspect(tmp_path):
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "Two ladies beside a red airplane"}))
     ungrounded = make_candidate("The crew is simply described, without an opinion of the crew.")
-    assert verdict("clues", tmp_path, ungrounded) == "0 clues of the post, at least 1"
-    assert verdict("clues", tmp_path, make_candidate("The crew in Zurich is fine.")) is None
+    assert verdict("grounded", tmp_path, ungrounded) == "0 clues of the post, at least 1"
+    assert verdict("grounded", tmp_path, make_candidate("The crew in Zurich is fine.")) is None
     from_image = make_candidate("The crew stand at an airplane.")
-    assert verdict("clues", tmp_path, from_image) is not None
+    assert verdict("grounded", tmp_path, from_image) is not None
     filter_options = {"sources": {"context": {"files": [str(captions)]}}}
-    assert verdict("clues", tmp_path, from_image, **filter_options) is None
+    assert verdict("grounded", tmp_path, from_image, **filter_options) is None
     with pytest.raises(UserError, match="objects and context, not syntax"):
-        make_filter("clues", tmp_path, sources={"syntax": {}})
+        make_filter("grounded", tmp_path, sources={"syntax": {}})
 
 
 def test_objects_accepts_detector_output(tmp_path):
@@ -204,12 +210,12 @@ def test_objects_accepts_detector_output(tmp_path):
     ],
 )
 def test_plain_prose_rejects_links_markup_and_label_fields(tmp_path, explanation, expected):
-    actual = verdict("prose", tmp_path, make_candidate(explanation))
+    actual = verdict("plain_prose", tmp_path, make_candidate(explanation))
     assert actual is None if expected is None else actual.startswith(expected)
 
 
 def test_near_duplicate_keeps_first_across_aspects(tmp_path):
-    answer_filter = make_filter("novelty", tmp_path, most=0.7)
+    answer_filter = make_filter("near_duplicate", tmp_path, max_similarity=0.7)
     template = "The words say nothing good or bad about the {} and only report what there is to see"
     rows = [
         make_candidate(template.format("crew")),
@@ -225,7 +231,7 @@ def test_near_duplicate_keeps_first_across_aspects(tmp_path):
 def test_near_duplicate_prefix_search_matches_brute_force(tmp_path):
     vocabulary = ["red", "blue", "old", "new", "big", "cold", "good", "bad", "fast", "slow"]
     texts = [" ".join(vocabulary[(i * k) % 10] for i in range(8)) for k in range(1, 60)]
-    answer_filter = make_filter("novelty", tmp_path, most=0.6)
+    answer_filter = make_filter("near_duplicate", tmp_path, max_similarity=0.6)
     fast = [
         v is None for v in answer_filter.check([make_candidate(s, OVERALL_ASPECT) for s in texts])
     ]
@@ -257,19 +263,26 @@ def label_sampler(answers):
 def test_self_consistency_counts_votes_for_the_label(tmp_path):
     votes = label_sampler(["positive", "negative", "positive", None, "positive"])
     candidate = make_candidate("whatever")
-    assert verdict("agreement", tmp_path, candidate, sample=votes, k=5, least=0.6) is None
-    rejection = verdict("agreement", tmp_path, candidate, sample=votes, k=5, least=0.8)
+    assert (
+        verdict(
+            "self_consistency", tmp_path, candidate, sample=votes, n_samples=5, min_agreement=0.6
+        )
+        is None
+    )
+    rejection = verdict(
+        "self_consistency", tmp_path, candidate, sample=votes, n_samples=5, min_agreement=0.8
+    )
     assert rejection == "3 of 5 further answers agree"
     with pytest.raises(UserError, match="needs a reader that draws answers"):
-        make_filter("agreement", tmp_path)
+        make_filter("self_consistency", tmp_path)
 
 
 def echo_options(tmp_path, *lines):
     path = tmp_path / "script.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return {
-        "reader": "echo",
-        "prompt": "reader/plain",
+        "model": "echo",
+        "prompt": "predict/plain",
         "backend": {"script": str(path)},
         "cues": {},
     }
@@ -283,7 +296,7 @@ def test_label_recovery_shows_only_the_masked_explanation(tmp_path):
         {"match": "shrug", "text": "who knows"},
         {"match": "", "text": "Sentiment: negative"},
     ]
-    answer_filter = make_filter("blind", tmp_path, **echo_options(tmp_path, *lines))
+    answer_filter = make_filter("label_recovery", tmp_path, **echo_options(tmp_path, *lines))
     rows = [
         make_candidate("A positive tone: warmth for the crew."),
         make_candidate("The crew is late again.", label="positive"),
@@ -303,9 +316,19 @@ def test_label_recovery_min_probability(tmp_path):
     line = {"match": "", "text": "Sentiment: positive", "option_logprobs": scores, "form": "slot"}
     filter_options = echo_options(tmp_path, line)
     assert (
-        verdict("blind", tmp_path, make_candidate("It is bright."), **filter_options, least=0.5)
+        verdict(
+            "label_recovery",
+            tmp_path,
+            make_candidate("It is bright."),
+            **filter_options,
+            min_probability=0.5,
+        )
         is None
     )
     assert "probability of" in verdict(
-        "blind", tmp_path, make_candidate("It is bright."), **filter_options, least=0.99
+        "label_recovery",
+        tmp_path,
+        make_candidate("It is bright."),
+        **filter_options,
+        min_probability=0.99,
     )

@@ -53,9 +53,9 @@ def test_image_is_used_or_its_problem_is_recorded(tmp_path, name, expected):
     counts = annotate(open_examples(str(path)), out, settings).counts
     assert counts.written == 1
     (row,) = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    provenance = row["opinions"][0]["how"]
+    provenance = row["opinions"][0]["provenance"]
     if isinstance(expected, str):
-        assert provenance["picture"] == f"{expected}; read from text"
+        assert provenance["image"] == f"{expected}; read from text"
     else:
         assert "picture" not in provenance
         assert set(expected) <= set(provenance)
@@ -66,11 +66,11 @@ def run_job(path, names, root, **settings):
     write_posts(path, [post(i, images=[name]) for i, name in enumerate(names)])
     settings = JobSettings(model="echo", cues={}, **settings)
     source = open_examples(str(path), media_root=root)
-    out, cache_path = path.with_suffix(".out.jsonl"), path.with_suffix(".ledger")
+    out, cache_path = path.with_suffix(".out.jsonl"), path.with_suffix(".cache")
     result = annotate(source, out, settings, cache_path=cache_path)
     rows = [Example.model_validate_json(x) for x in out.read_text("utf-8").splitlines()]
     assert result.counts.written == len(rows) == len(names)
-    return rows, [r.opinions[0].provenance.get("picture", "") for r in rows]
+    return rows, [r.opinions[0].provenance.get("image", "") for r in rows]
 
 
 def test_path_traversal_opens_nothing_outside_root(tmp_path):

@@ -60,9 +60,9 @@ def test_rows_with_opinions_of_the_same_model_are_rejected(tmp_path):
 
 def test_second_run_is_answered_from_cache_with_same_bytes(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(40)))
-    run(path, cache_path=tmp_path / "a.ledger")
+    run(path, cache_path=tmp_path / "a.cache")
     first = (tmp_path / "out.jsonl").read_bytes()
-    result, _ = run(path, cache_path=tmp_path / "a.ledger")
+    result, _ = run(path, cache_path=tmp_path / "a.cache")
     assert result.counts.from_cache == 40
     assert (tmp_path / "out.jsonl").read_bytes() == first
 
@@ -78,7 +78,7 @@ def test_output_is_independent_of_worker_count(tmp_path):
 
 def test_cache_is_reused_with_another_worker_count(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(30)))
-    cache_path = tmp_path / "a.ledger"
+    cache_path = tmp_path / "a.cache"
     run(path, ECHO.model_copy(update={"limit": 20}), cache_path)
     result, rows = run(path, ECHO.model_copy(update={"workers": 2, "chunk": 4}), cache_path)
     assert result.counts.from_cache == 20
@@ -89,13 +89,13 @@ def test_cache_key_covers_everything_that_shapes_an_answer(tmp_path):
     """Eight things changed one at a time, eight misses."""
     write_image(tmp_path / "a.png", "red")
     prompt_path = tmp_path / "mine.jinja"
-    prompt_path.write_text(find_resource("prompts", "reader/plain", ".jinja").read_text())
+    prompt_path.write_text(find_resource("prompts", "predict/plain", ".jinja").read_text())
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "no such words", "text": "x"}\n')
-    overrides = ["reader=echo", f"prompt={prompt_path}", f"backend.script={script}", "cues={}"]
+    overrides = ["model=echo", f"prompt={prompt_path}", f"backend.script={script}", "cues={}"]
     base = load(JobSettings, None, overrides)
     path = write_posts(tmp_path / "posts.jsonl", [post(1, images=["a.png"])])
-    cache_path = tmp_path / "a.ledger"
+    cache_path = tmp_path / "a.cache"
 
     def n_cached(settings=base):
         return run(path, settings, cache_path)[0].counts.from_cache
@@ -103,10 +103,10 @@ def test_cache_key_covers_everything_that_shapes_an_answer(tmp_path):
     assert n_cached() == 0
     assert n_cached() == 1
     for change in (
-        "reader=echo:7",
+        "model=echo:7",
         "max_new_tokens=11",
-        "picture.max_pixels=4096",
-        "prompt=reader/full",
+        "image.max_pixels=4096",
+        "prompt=predict/full",
     ):
         assert n_cached(load(JobSettings, None, [*overrides, change])) == 0, change
     prompt_path.write_text(prompt_path.read_text() + "Be brief.\n")
@@ -124,13 +124,13 @@ def test_failed_request_is_marked_and_asked_again_next_run(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(4)))
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "#2", "error": "server on fire"}\n')
-    settings = load(JobSettings, None, ["reader=echo", f"backend.script={script}"])
-    result, rows = run(path, settings, tmp_path / "a.ledger")
+    settings = load(JobSettings, None, ["model=echo", f"backend.script={script}"])
+    result, rows = run(path, settings, tmp_path / "a.cache")
     assert result.counts.unanswered == 1
     assert {o["status"] for o in rows[2]["opinions"]} == {"error"}
-    assert {o["how"]["error"] for o in rows[2]["opinions"]} == {"server on fire"}
+    assert {o["provenance"]["error"] for o in rows[2]["opinions"]} == {"server on fire"}
     assert result.exceeds_error_rate(settings)
-    second, _ = run(path, settings, tmp_path / "a.ledger")
+    second, _ = run(path, settings, tmp_path / "a.cache")
     assert second.counts.from_cache == 3
 
 
@@ -138,9 +138,9 @@ def test_job_stops_when_every_request_of_first_chunk_fails(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(30)))
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "", "error": "401: wrong key"}\n')
-    settings = load(JobSettings, None, ["reader=echo", f"backend.script={script}", "chunk=8"])
+    settings = load(JobSettings, None, ["model=echo", f"backend.script={script}", "chunk=8"])
     with pytest.raises(UserError, match="none of the first 8 posts could be asked: 401"):
-        run(path, settings, tmp_path / "a.ledger")
+        run(path, settings, tmp_path / "a.cache")
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -150,7 +150,7 @@ def test_bad_image_policy_is_applied_and_recorded(tmp_path, policy):
     (tmp_path / "bad.png").write_bytes(b"<html>not found</html>")
     posts = [post(0, images=["good.png"]), post(1, images=["bad.png"])]
     path = write_posts(tmp_path / "posts.jsonl", [*posts, post(2, images=["missing.png"])])
-    settings = load(JobSettings, None, ["reader=echo", f"bad_picture={policy}"])
+    settings = load(JobSettings, None, ["model=echo", f"bad_image={policy}"])
     if policy == "fail":
         with pytest.raises(UserError, match="p1"):
             run(path, settings)
@@ -160,7 +160,7 @@ def test_bad_image_policy_is_applied_and_recorded(tmp_path, policy):
         assert [r["post"]["id"] for r in rows] == ["p0"]
         assert result.counts.rejected == 2
         return
-    notes = [r["opinions"][0]["how"].get("picture", "") for r in rows]
+    notes = [r["opinions"][0]["provenance"].get("picture", "") for r in rows]
     assert notes[0] == ""
     assert notes[1].startswith("not_a_picture: bad.png")
     assert notes[2].startswith("missing: missing.png")

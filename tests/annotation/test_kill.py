@@ -31,14 +31,14 @@ def count_cached(cache_path: Path) -> int:
 @pytest.mark.slow
 def test_output_is_unchanged_by_twenty_kills(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))
-    options = ["--reader", "echo", "chunk=16", "cues={}"]
+    options = ["--model", "echo", "chunk=16", "cues={}"]
     command = [sys.executable, "-m", "gen_msa", "explain", str(path), *options]
 
     def start(out: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*command, "-o", str(tmp_path / out)], stderr=subprocess.DEVNULL)
 
     rng = random.Random(1)
-    out, cache_path = tmp_path / "killed.jsonl", tmp_path / "killed.ledger"
+    out, cache_path = tmp_path / "killed.jsonl", tmp_path / "killed.cache"
     for i in range(KILLS):
         job = start(out.name)
         while count_cached(cache_path) < POSTS * i // (2 * KILLS) and job.poll() is None:

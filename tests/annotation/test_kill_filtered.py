@@ -19,9 +19,9 @@ POSTS = 400
 @pytest.mark.slow
 def test_filtered_output_is_unchanged_by_twenty_kills(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))
-    options = ["--reader", "echo", "chunk=4", "cues={}", "-p", "teacher/rationale"]
+    options = ["--model", "echo", "chunk=4", "cues={}", "-p", "teacher/rationale"]
     options += [
-        "gates={naming: {}, length: {}, agreement: {k: 2, least: 0.5}, novelty: {most: 0.9}}"
+        "filters={mentions_aspect: {}, length: {}, self_consistency: {n_samples: 2, min_agreement: 0.5}, near_duplicate: {max_similarity: 0.9}}"
     ]
     command = [sys.executable, "-m", "gen_msa", "annotate", str(path), *options]
 
@@ -29,7 +29,7 @@ def test_filtered_output_is_unchanged_by_twenty_kills(tmp_path):
         return subprocess.Popen([*command, "-o", str(tmp_path / out)], stderr=subprocess.DEVNULL)
 
     rng = random.Random(2)
-    out, cache_path = tmp_path / "killed.jsonl", tmp_path / "killed.ledger"
+    out, cache_path = tmp_path / "killed.jsonl", tmp_path / "killed.cache"
     for i in range(KILLS):
         job = start(out.name)
         while count_cached(cache_path) < POSTS * i // (2 * KILLS) and job.poll() is None:

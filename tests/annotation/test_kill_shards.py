@@ -38,7 +38,7 @@ def start_shard(tmp_path):
     teacher = make_job_teacher(source, ECHO)
 
     def start(shard, out, reuse_cache):
-        shard_path, cache_path = shard.beside(out, ".part"), shard.beside(out, ".ledger")
+        shard_path, cache_path = shard.beside(out, ".part"), shard.beside(out, ".cache")
         kwargs = {"ledger_path": cache_path, "known": reuse_cache, "teacher": teacher}
         process = multiprocessing.get_context("fork").Process(
             target=annotate_shard, args=(source, shard_path, shard, ECHO), kwargs=kwargs
@@ -56,7 +56,7 @@ def test_output_is_unchanged_by_kills_and_resharding(tmp_path, start_shard, n_sh
     expected, kills = (tmp_path / "whole.jsonl").read_bytes(), 0
     for i in range(KILLS):
         shard = Shard(i % n_shards + 1, n_shards)
-        n_cached_before = count_cached(shard.path_beside(tmp_path / "killed.jsonl", ".ledger"))
+        n_cached_before = count_cached(shard.path_beside(tmp_path / "killed.jsonl", ".cache"))
         process, shard_path, cache_path = start_shard(shard, tmp_path / "killed.jsonl", [])
         while count_cached(cache_path) < n_cached_before + 8 and process.is_alive():
             time.sleep(0.001)
@@ -66,8 +66,8 @@ def test_output_is_unchanged_by_kills_and_resharding(tmp_path, start_shard, n_sh
         kills += process.exitcode == -signal.SIGKILL
         assert shard_path.exists() == (process.exitcode == 0)
     assert kills > 0
-    cache_paths = sorted(tmp_path.glob("killed.*.ledger"))
-    merged_cache, n_other_shards = tmp_path / "known.ledger", n_shards % 4 + 1
+    cache_paths = sorted(tmp_path.glob("killed.*.cache"))
+    merged_cache, n_other_shards = tmp_path / "known.cache", n_shards % 4 + 1
     n_merged = merge_caches(cache_paths, merged_cache)
     assert n_merged == sum(map(count_cached, cache_paths)) > 0
     shard_paths = []

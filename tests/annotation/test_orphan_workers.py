@@ -28,7 +28,7 @@ def test_worker_processes_end_with_a_killed_job(tmp_path, sig):
                 posts,
                 "-o",
                 tmp_path / "o.jsonl",
-                "-r",
+                "-m",
                 *options,
             ],
             stderr=subprocess.DEVNULL,

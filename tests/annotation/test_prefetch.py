@@ -123,7 +123,7 @@ def test_each_image_of_a_job_is_decoded_once(settings, tmp_path, decode_calls):
     counts = annotate(
         open_examples(str(path)),
         tmp_path / "out.jsonl",
-        settings(reader="echo", prompt="reader/full", cues={}, chunk=5),
+        settings(model="echo", prompt="predict/full", cues={}, chunk=5),
     ).counts
     assert counts.rows == 24
     assert len(decode_calls) == len(set(decode_calls)) == 6

@@ -26,7 +26,7 @@ from gen_msa.types import Example, Post
 from tests.fixtures.posts import post, write_image, write_posts
 
 ECHO = JobSettings(model="echo", chunk=7, cues={})
-FILTERS = {"naming": {}, "length": {}, "novelty": {"most": 0.5}}
+FILTERS = {"mentions_aspect": {}, "length": {}, "near_duplicate": {"max_similarity": 0.5}}
 FILTERED = AnnotateSettings(
     model="echo", chunk=7, cues={}, prompt="teacher/rationale", filters=FILTERS, retries=2
 )
@@ -45,7 +45,7 @@ def path(tmp_path):
 def run_shard(path, i, n, settings=ECHO, reuse_cache=(), use_cache=True):
     shard_id = Shard(i, n)
     shard_path = shard_id.path_beside(path.parent / "o.jsonl", ".part")
-    cache_path = shard_id.path_beside(path.parent / "o.jsonl", ".ledger") if use_cache else None
+    cache_path = shard_id.path_beside(path.parent / "o.jsonl", ".cache") if use_cache else None
     source = open_examples(str(path))
     return shard_path, annotate_shard(
         source, shard_path, shard_id, settings, cache_path=cache_path, reuse_cache=reuse_cache
@@ -102,11 +102,11 @@ def test_merged_shards_match_a_single_job(path, settings):
 def test_file_filter_sees_rows_of_other_shards(path):
     """Without its second look each shard would let the same reason pass once."""
     merged, _ = merge_shards(run_shards(path, 3, FILTERED), path.parent / "o.jsonl")
-    assert merged.summary.filters["novelty"].rejected > 0
+    assert merged.summary.filters["near_duplicate"].rejected > 0
     assert (
-        merged.summary.filters["novelty"].checked
+        merged.summary.filters["near_duplicate"].checked
         == annotate(open_examples(str(path)), path.parent / "w.jsonl", FILTERED)
-        .summary.filters["novelty"]
+        .summary.filters["near_duplicate"]
         .checked
     )
 
@@ -125,9 +125,9 @@ def test_merge_rejects_shards_that_do_not_match(path, tmp_path):
     first, second = run_shards(path, 2)
     assert_merge_rejected([first], out, "no part of shard 2/2", "--shard 2/2")
     assert_merge_rejected([first, first, second], out, "both shard 1/2", str(first))
-    assert_merge_rejected([first, run_shard(path, 2, 3)[0]], out, "2 shards and 3", "--known")
+    assert_merge_rejected([first, run_shard(path, 2, 3)[0]], out, "2 shards and 3", "--reuse-cache")
     original = second.read_bytes()
-    run_shard(path, 2, 2, load(JobSettings, None, ["reader=echo", "chunk=7", "prompt=reader/full"]))
+    run_shard(path, 2, 2, load(JobSettings, None, ["model=echo", "chunk=7", "prompt=predict/full"]))
     assert_merge_rejected(
         [first, second], out, str(second), "reader.settings.cues", "settings.prompt"
     )
@@ -166,7 +166,7 @@ def test_cache_is_reused_across_shard_counts(path):
 
     def n_cached(i, n, *reuse_cache):
         shard_id, out = Shard(i, n), folder / f"from{len(reuse_cache)}.jsonl"
-        cache_path = shard_id.path_beside(out, ".ledger")
+        cache_path = shard_id.path_beside(out, ".cache")
         cache_path.unlink(missing_ok=True)
         kwargs = {"ledger_path": cache_path, "known": reuse_cache, "teacher": teacher}
         result = annotate_shard(
@@ -176,33 +176,33 @@ def test_cache_is_reused_across_shard_counts(path):
 
     for before in (1, 2, 3, 4):
         assert sum(n_cached(i, before) for i in range(1, before + 1)) == 0
-        merged_cache = folder / f"all{before}.ledger"
-        assert merge_caches(sorted(folder.glob(f"from0.*-of-{before}.ledger")), merged_cache) == 50
+        merged_cache = folder / f"all{before}.cache"
+        assert merge_caches(sorted(folder.glob(f"from0.*-of-{before}.cache")), merged_cache) == 50
         for after in (1, 2, 3, 4):
             assert sum(n_cached(i, after, merged_cache) for i in range(1, after + 1)) == 50
 
 
 def test_answers_of_reused_cache_are_copied(path):
     run_shards(path, 2)
-    other_caches = [path.parent / f"o.{i}-of-2.ledger" for i in (1, 2)]
+    other_caches = [path.parent / f"o.{i}-of-2.cache" for i in (1, 2)]
     _, result = run_shard(path, 1, 1, reuse_cache=other_caches)
     assert result.counts.from_cache == 50
     for cache_path in other_caches:
         cache_path.unlink()
     assert run_shard(path, 1, 1)[1].counts.from_cache == 50
-    with pytest.raises(UserError, match=r"gone\.ledger is no ledger"):
-        run_shard(path, 1, 1, reuse_cache=[path.parent / "gone.ledger"])
+    with pytest.raises(UserError, match=r"gone\.cache is no ledger"):
+        run_shard(path, 1, 1, reuse_cache=[path.parent / "gone.cache"])
     with pytest.raises(UserError, match="is no ledger"):
-        merge_caches([path], path.parent / "all.ledger")
+        merge_caches([path], path.parent / "all.cache")
 
 
 def test_merged_cache_is_reused_read_only(path):
     run_shards(path, 2)
-    merged_cache = path.parent / "all.ledger"
-    merge_caches(sorted(path.parent.glob("o.*.ledger")), merged_cache)
-    assert not merged_cache.with_name("all.ledger-wal").exists()
+    merged_cache = path.parent / "all.cache"
+    merge_caches(sorted(path.parent.glob("o.*.cache")), merged_cache)
+    assert not merged_cache.with_name("all.cache-wal").exists()
     before = hashlib.sha256(merged_cache.read_bytes()).digest()
-    with AnswerCache(path.parent / "new.ledger", [merged_cache]) as cache:
+    with AnswerCache(path.parent / "new.cache", [merged_cache]) as cache:
         assert len(cache) == 0
     assert hashlib.sha256(merged_cache.read_bytes()).digest() == before
 
@@ -211,11 +211,11 @@ def test_reuse_cache_misses_on_everything_that_shapes_an_answer(tmp_path):
     """Eight things changed one at a time, eight misses; unchanged, a hit."""
     write_image(tmp_path / "a.png", "red")
     prompt_path, script = tmp_path / "mine.jinja", tmp_path / "script.jsonl"
-    prompt_path.write_text(find_resource("prompts", "reader/plain", ".jinja").read_text())
+    prompt_path.write_text(find_resource("prompts", "predict/plain", ".jinja").read_text())
     script.write_text('{"match": "no such words", "text": "x"}\n')
-    overrides = ["reader=echo", f"prompt={prompt_path}", f"backend.script={script}", "cues={}"]
+    overrides = ["model=echo", f"prompt={prompt_path}", f"backend.script={script}", "cues={}"]
     path = write_posts(tmp_path / "posts.jsonl", [post(1, images=["a.png"])])
-    reuse_cache = tmp_path / "known.ledger"
+    reuse_cache = tmp_path / "known.cache"
 
     def n_cached(*more):
         settings = load(JobSettings, None, [*overrides, *more])
@@ -224,12 +224,12 @@ def test_reuse_cache_misses_on_everything_that_shapes_an_answer(tmp_path):
     with AnswerCache(reuse_cache):
         pass
     assert n_cached() == 0
-    merge_caches([tmp_path / "o.1-of-1.ledger"], reuse_cache)
-    (tmp_path / "o.1-of-1.ledger").unlink()
+    merge_caches([tmp_path / "o.1-of-1.cache"], reuse_cache)
+    (tmp_path / "o.1-of-1.cache").unlink()
     assert n_cached() == 1
-    for change in ("reader=echo:7", "max_new_tokens=11", "picture.max_pixels=4096"):
+    for change in ("model=echo:7", "max_new_tokens=11", "image.max_pixels=4096"):
         assert n_cached(change) == 0, change
-    assert n_cached("prompt=reader/full") == 0
+    assert n_cached("prompt=predict/full") == 0
     prompt_path.write_text(prompt_path.read_text() + "Be brief.\n")
     assert n_cached() == 0
     script.write_text('{"match": "no such word", "text": "x"}\n')
@@ -245,7 +245,7 @@ def test_shard_errors_are_asked_again_before_merging(path, tmp_path):
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "#49", "error": "server on fire"}\n')
     settings = load(
-        JobSettings, None, ["reader=echo", f"backend.script={script}", "cues={}", "chunk=7"]
+        JobSettings, None, ["model=echo", f"backend.script={script}", "cues={}", "chunk=7"]
     )
     run_shards(path, 2, settings)
     merged, _ = merge_shards(run_shards(path, 2, settings), tmp_path / "o.jsonl")

@@ -15,7 +15,7 @@ from tests.fixtures.posts import post, write_posts
 
 
 def job(path, *overrides, cache_path=None):
-    settings = load(AnnotateSettings, None, ["cues={}", "gates={length: {}}", *overrides])
+    settings = load(AnnotateSettings, None, ["cues={}", "filters={length: {}}", *overrides])
     out = path.with_name("out.jsonl")
     result = annotate(open_examples(str(path)), out, settings, cache_path=cache_path)
     rows = [Example.model_validate_json(x) for x in out.read_text("utf-8").splitlines()]
@@ -40,7 +40,7 @@ def posts(tmp_path):
 def teacher_override(tmp_path, *lines):
     path = tmp_path / "teacher.jsonl"
     path.write_text("".join(x if isinstance(x, str) else x.model_dump_json() + "\n" for x in lines))
-    return f"reader=file:{path}"
+    return f"model=recorded:{path}"
 
 
 def test_missing_rows_and_aspects_are_excluded(posts, tmp_path):
@@ -115,13 +115,13 @@ def test_unanswered_requests_are_asked_again_on_next_run(tmp_path):
             f"reader=http:{server.url}#m", "backend.timeout=2.0", "backend.retries=0",
             "prompt=teacher/rationale", "retries=0", "chunk=20",
         ]  # fmt: skip
-        first, rows, rejected = job(posts, *overrides, cache_path=tmp_path / "a.ledger")
+        first, rows, rejected = job(posts, *overrides, cache_path=tmp_path / "a.cache")
         assert 0 < len(timed_out) < 40
         assert first.summary.unanswered == len(rejected) == len(timed_out)
         assert all("error" in a["reason"] for a in rejected)
         assert sum(len(r.opinions) for r in rows) == 80 - len(timed_out)
         assert Status.ERROR not in {o.status for r in rows for o in r.opinions}
-        second, rows, rejected = job(posts, *overrides, cache_path=tmp_path / "a.ledger")
+        second, rows, rejected = job(posts, *overrides, cache_path=tmp_path / "a.cache")
         calls = [last_message_text(body) for body in server.request_bodies]
     assert rejected == []
     assert [len(r.opinions) for r in rows] == [2] * 40

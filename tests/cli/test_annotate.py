@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.posts import post, write_posts
 from tests.fixtures.tiny_students import example
 
-FILTERS = "gates={naming: {}, length: {max_words: 60}}"
+FILTERS = "filters={mentions_aspect: {}, length: {max_words: 60}}"
 
 
 def rows(path):
@@ -23,14 +23,14 @@ def posts(tmp_path):
 def test_request_and_cost_come_first_and_summary_last(gen_msa, posts, tmp_path):
     out = tmp_path / "t.jsonl"
     prices = "prices={input: 1000, output: 1000}"
-    completed = gen_msa("annotate", posts, "-r", "echo", "-o", out, FILTERS, prices, "cues={}")
+    completed = gen_msa("annotate", posts, "-m", "echo", "-o", out, FILTERS, prices, "cues={}")
     assert completed.code == 0, completed.err
     assert completed.out == ""
     first, last = completed.err.split("ahead: 12 posts, 24 questions to echo", 1)
     assert 'What is the sentiment toward "screen"?' in first
     assert "tokens of prompts" in last
     assert "in money" in last
-    assert last.index("in money") < last.index("naming") < last.index("further try")
+    assert last.index("in money") < last.index("mentions_aspect") < last.index("further try")
     assert "no gold to hold them against" in last
     summary = json.loads((tmp_path / "t.summary.json").read_text())
     assert summary["accepted"] == sum(len(r["opinions"]) for r in rows(out))
@@ -38,14 +38,14 @@ def test_request_and_cost_come_first_and_summary_last(gen_msa, posts, tmp_path):
 
 
 def test_dry_run_asks_and_writes_nothing(gen_msa, posts, tmp_path):
-    completed = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", "--dry-run")
+    completed = gen_msa("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", "--dry-run")
     assert completed.code == 0
     assert "ahead: 12 posts" in completed.err
     assert [p.name for p in tmp_path.iterdir()] == ["posts.jsonl"]
 
 
 def test_second_run_uses_the_cache_unless_told_otherwise(gen_msa, posts, tmp_path):
-    command = ("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
+    command = ("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
     gen_msa(*command)
     before = (tmp_path / "t.jsonl").read_bytes()
     assert "12 posts answered from the ledger" in gen_msa(*command).err
@@ -57,9 +57,9 @@ def test_second_run_uses_the_cache_unless_told_otherwise(gen_msa, posts, tmp_pat
 def test_annotated_file_can_be_filtered_as_a_teacher(gen_msa, posts, tmp_path):
     """Gates are tried on answers that are paid for: asked once, gated often."""
     unfiltered, filtered = tmp_path / "raw.jsonl", tmp_path / "kept.jsonl"
-    gen_msa("annotate", posts, "-r", "echo", "-o", unfiltered, "cues={}")
+    gen_msa("annotate", posts, "-m", "echo", "-o", unfiltered, "cues={}")
     assert sum(len(r["opinions"]) for r in rows(unfiltered)) == 24
-    completed = gen_msa("annotate", posts, "-r", f"file:{unfiltered}", "-o", filtered, FILTERS)
+    completed = gen_msa("annotate", posts, "-m", f"recorded:{unfiltered}", "-o", filtered, FILTERS)
     assert completed.code == 0, completed.err
     assert 0 < sum(len(r["opinions"]) for r in rows(filtered)) < 24
 
@@ -68,11 +68,11 @@ def test_annotated_file_can_be_filtered_as_a_teacher(gen_msa, posts, tmp_path):
 def test_teacher_prompt_runs(gen_msa, posts, tmp_path, name):
     out = tmp_path / "t.jsonl"
     options = ("-p", f"teacher/{name}", "cues={}", "limit=4")
-    completed = gen_msa("annotate", posts, "-r", "echo", "-o", out, *options)
+    completed = gen_msa("annotate", posts, "-m", "echo", "-o", out, *options)
     assert completed.code == 0, completed.err
     opinions = [o for r in rows(out) for o in r["opinions"]]
     assert opinions
-    assert {o["how"]["prompt"].partition("@")[0] for o in opinions} == {f"teacher/{name}"}
+    assert {o["provenance"]["prompt"].partition("@")[0] for o in opinions} == {f"teacher/{name}"}
     expected_counts = {"describe": 4, "label": 8, "context": 8}
     assert len(opinions) == expected_counts.get(name, len(opinions))
 
@@ -81,7 +81,7 @@ def test_gold_agreement_is_printed(gen_msa, tmp_path):
     path = tmp_path / "gold.jsonl"
     path.write_text("".join(example(i).model_dump_json() + "\n" for i in range(9)))
     completed = gen_msa(
-        "annotate", path, "-r", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}"
+        "annotate", path, "-m", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}"
     )
     assert "first answers against gold: kappa" in completed.err
     assert "accepted answers against gold: kappa" in completed.err
@@ -90,27 +90,25 @@ def test_gold_agreement_is_printed(gen_msa, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["gates={nameing: {}}"], "did you mean 'naming'"),
-        (["gates={length: {max_word: 3}}"], "did you mean 'max_words'"),
+        (["filters={mention_aspect: {}}"], "did you mean 'mentions_aspect'"),
+        (["filters={length: {max_word: 3}}"], "did you mean 'max_words'"),
         (["guided=true", "-p", "teacher/rationale"], "not named as a train split"),
         (["-o", "t.parquet"], "write .jsonl"),
         (["gate={}"], "did you mean 'gates'"),
     ],
 )
 def test_user_error_is_reported_before_the_first_request(gen_msa, posts, tmp_path, more, message):
-    completed = gen_msa("annotate", posts, "-r", "echo", "-o", tmp_path / "t.jsonl", *more)
+    completed = gen_msa("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", *more)
     assert completed.code == 2
     assert message in completed.err
     assert "Traceback" not in completed.err
-    assert not (tmp_path / "t.ledger").exists()
+    assert not (tmp_path / "t.cache").exists()
 
 
 @pytest.mark.skipif("GEN_MSA_DATA" not in os.environ, reason="GEN_MSA_DATA is not set")
 def test_recorded_rationales_are_filtered(gen_msa, tmp_path):
-    filters = (
-        "gates={prose: {}, naming: {}, length: {}, quoting: {}, contradiction: {}, novelty: {}}"
-    )
-    model_option = ("--reader", "minigpt4:twitter2015:dev")
+    filters = "filters={plain_prose: {}, mentions_aspect: {}, length: {}, verbatim_quotes: {}, contradiction: {}, near_duplicate: {}}"
+    model_option = ("--model", "minigpt4:twitter2015:dev")
     completed = gen_msa(
         "annotate", "twitter2015:dev", *model_option, "-o", tmp_path / "t.jsonl", filters
     )

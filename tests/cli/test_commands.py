@@ -29,7 +29,7 @@ def test_version_and_help(gen_msa):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("prompts", "reader/full"),
+        ("prompts", "predict/full"),
         ("recipes", "tiny_cpu"),
         ("accelerate", "fsdp2"),
         ("datasets", "twitter2015"),
@@ -45,13 +45,13 @@ def test_ls_lists_each_kind(gen_msa, kind, name):
 
 
 def test_show_and_cp_of_a_prompt(gen_msa, tmp_path):
-    text = resources.find_resource("prompts", "reader/full", ".jinja").read_text("utf-8")
-    assert gen_msa("show", "reader/full").out == text
+    text = resources.find_resource("prompts", "predict/full", ".jinja").read_text("utf-8")
+    assert gen_msa("show", "predict/full").out == text
     target = tmp_path / "mine.jinja"
-    assert gen_msa("cp", "reader/full", target).code == 0
+    assert gen_msa("cp", "predict/full", target).code == 0
     assert target.read_text("utf-8") == text
-    assert "already there" in gen_msa("cp", "reader/full", target).err
-    completed = gen_msa("explain", "--text", "Nice soup", "-r", "echo", "--prompt", target)
+    assert "already there" in gen_msa("cp", "predict/full", target).err
+    completed = gen_msa("explain", "--text", "Nice soup", "-m", "echo", "--prompt", target)
     assert completed.code == 0
 
 
@@ -74,7 +74,7 @@ def test_cp_of_unknown_name_suggests_the_nearest(gen_msa, tmp_path):
 
 
 def test_preview_prints_cue_prompt_and_token_count(gen_msa):
-    completed = gen_msa("preview", "tiny", "-r", "echo", "-n", "2")
+    completed = gen_msa("preview", "tiny", "-m", "echo", "-n", "2")
     assert completed.code == 0
     assert "cue syntax" in completed.out
     assert "tokens" in completed.out
@@ -99,7 +99,7 @@ def test_doctor_lists_what_can_run(gen_msa):
 
 
 def test_demo_writes_opinions_and_a_report(gen_msa, tmp_path):
-    assert gen_msa("demo", "--out", tmp_path, "--reader", "echo").code == 0
+    assert gen_msa("demo", "--out", tmp_path, "--model", "echo").code == 0
     assert (tmp_path / "report.html").stat().st_size > 100_000
     assert len((tmp_path / "opinions.jsonl").read_bytes().splitlines()) >= 38
 

@@ -27,7 +27,7 @@ def test_opinions_file_is_compared_with_gold(gen_msa, opinions, tmp_path):
     out = tmp_path / "out"
     card = tmp_path / "CARD.md"
     completed = gen_msa(
-        "evaluate", opinions, "--against", "gold", "-o", out, "--card", card, "replicates=200"
+        "evaluate", opinions, "--reference", "gold", "-o", out, "--card", card, "replicates=200"
     )
     assert completed.code == 0, completed.err
     evaluation = load_result(out)
@@ -35,9 +35,9 @@ def test_opinions_file_is_compared_with_gold(gen_msa, opinions, tmp_path):
     assert evaluation.systems[0].metrics["labels"]["accuracy"].value == 1.0
     assert evaluation.comparisons
     assert "a" in completed.out
-    for name in ("report.html", "results.json", "samples.jsonl", "suite.yaml", "figures.csv"):
+    for name in ("report.html", "results.json", "samples.jsonl", "suite.yaml", "metrics.csv"):
         assert (out / name).stat().st_size > 100, name
-    assert "100.0" in (out / "figures.md").read_text("utf-8")
+    assert "100.0" in (out / "metrics.md").read_text("utf-8")
     assert "model-index" in card.read_text("utf-8")
     samples = (out / "samples.jsonl").read_text("utf-8").splitlines()
     assert len([Example.model_validate_json(line) for line in samples]) == 12
@@ -52,12 +52,12 @@ def test_suite_runs_models_and_caches_their_answers(gen_msa, opinions, tmp_path)
                 "title": "Phones",
                 "data": str(opinions),
                 "readers": [
-                    {"reader": "echo"},
-                    {"name": "a again", "reader": f"file:{opinions}#a"},
+                    {"model": "echo"},
+                    {"name": "a again", "model": f"recorded:{opinions}#a"},
                     {
                         "name": "echo, plain",
-                        "reader": "echo",
-                        "settings": {"prompt": "reader/plain"},
+                        "model": "echo",
+                        "settings": {"prompt": "predict/plain"},
                     },
                 ],
                 "replicates": 200,
@@ -71,8 +71,8 @@ def test_suite_runs_models_and_caches_their_answers(gen_msa, opinions, tmp_path)
     assert [r.name for r in first.systems] == ["echo", "a again", "echo, plain"]
     assert first.title == "Phones"
     assert first.systems[1].metrics["labels"]["accuracy"].value == 1.0
-    assert len(first.systems[0].fingerprint["prompts"]["reader/full"]["prompt"]) == 64
-    assert len(first.systems[2].fingerprint["prompts"]["reader/plain"]["prompt"]) == 64
+    assert len(first.systems[0].fingerprint["prompts"]["predict/full"]["prompt"]) == 64
+    assert len(first.systems[2].fingerprint["prompts"]["predict/plain"]["prompt"]) == 64
     assert first.systems[0].cost.seconds > 0
     rerun = gen_msa("evaluate", suite, "-o", out)
     assert rerun.code == 0
@@ -84,7 +84,7 @@ def test_suite_runs_models_and_caches_their_answers(gen_msa, opinions, tmp_path)
 def test_seeds_of_a_model_are_averaged(gen_msa, opinions, tmp_path):
     out = tmp_path / "out"
     completed = gen_msa(
-        "evaluate", opinions, "-r", f"file:{opinions}#a", "--seeds", f"file:{opinions}#b",
+        "evaluate", opinions, "-m", f"recorded:{opinions}#a", "--seeds", f"recorded:{opinions}#b",
         "-o", out, "replicates=200",
     )  # fmt: skip
     assert completed.code == 0, completed.err
@@ -96,13 +96,13 @@ def test_seeds_of_a_model_are_averaged(gen_msa, opinions, tmp_path):
 def test_seeds_without_a_model_are_rejected(gen_msa, opinions):
     completed = gen_msa("evaluate", opinions, "--seeds", "echo")
     assert completed.code == 2
-    assert "--seeds needs exactly one --reader" in completed.err
+    assert "--seeds needs exactly one --model" in completed.err
 
 
 def test_probes_run_models_on_changed_posts(gen_msa, opinions, tmp_path):
     out = tmp_path / "out"
     completed = gen_msa(
-        "evaluate", opinions, "-r", "echo", "-o", out, "replicates=200", "probes=[aspect_swap]"
+        "evaluate", opinions, "-m", "echo", "-o", out, "replicates=200", "probes=[aspect_swap]"
     )
     assert completed.code == 0, completed.err
     assert "aspect_swap" in load_result(out).probes["echo"]
@@ -118,7 +118,7 @@ def test_unknown_target_is_an_error(gen_msa):
 
 def test_judge_rates_explanations_and_notes_no_calibration(gen_msa, opinions, tmp_path):
     explained_path = tmp_path / "echoed.jsonl"
-    assert gen_msa("explain", opinions, "-r", "echo", "-o", explained_path).code == 0
+    assert gen_msa("explain", opinions, "-m", "echo", "-o", explained_path).code == 0
     out = tmp_path / "out"
     judge = "judge={judge: echo, same_model: allow}"
     completed = gen_msa("evaluate", explained_path, "-o", out, "replicates=200", judge)
@@ -131,7 +131,9 @@ def test_judge_rates_explanations_and_notes_no_calibration(gen_msa, opinions, tm
 
 def test_colliding_model_names_keep_separate_answers(gen_msa, opinions, tmp_path):
     names = ["x/y", "x y", "x_y", "[/b]", "n" * 300, "x_y.rejected"]
-    models = [{"name": n, "reader": f"file:{opinions}#{'ab'[i % 2]}"} for i, n in enumerate(names)]
+    models = [
+        {"name": n, "model": f"recorded:{opinions}#{'ab'[i % 2]}"} for i, n in enumerate(names)
+    ]
     suite = tmp_path / "mine.yaml"
     suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": models}))
     completed = gen_msa("evaluate", suite, "-o", tmp_path / "out", "replicates=100")
@@ -147,12 +149,12 @@ def test_file_name_is_not_parsed_as_yaml(gen_msa, opinions, tmp_path, monkeypatc
     opinions.rename(tmp_path / "a #1.jsonl")
     completed = gen_msa("evaluate", "a #1.jsonl", "-o", "out", "replicates=100")
     assert completed.code == 0, completed.err
-    assert "'7' says nothing" in gen_msa("evaluate", "a #1.jsonl", "--against", "7").err
+    assert "'7' says nothing" in gen_msa("evaluate", "a #1.jsonl", "--reference", "7").err
 
 
 def test_invalid_run_stops_before_any_work(gen_msa, opinions, tmp_path):
     for override in ("published=[nope]", "headline=[labels.f2]", "against=nobody"):
-        completed = gen_msa("evaluate", opinions, "-r", "echo", "-o", tmp_path / "out", override)
+        completed = gen_msa("evaluate", opinions, "-m", "echo", "-o", tmp_path / "out", override)
         assert completed.code == 2, override
         assert "reads" not in completed.err
     assert not (tmp_path / "out").exists()
@@ -162,12 +164,12 @@ def test_invalid_run_stops_before_any_work(gen_msa, opinions, tmp_path):
 def test_model_keeps_the_settings_of_its_suite_entry(gen_msa, opinions, tmp_path):
     suite = tmp_path / "mine.yaml"
     models = [
-        {"reader": "echo", "name": "full", "seeds": ["echo:1"]},
-        {"reader": "echo", "name": "plain", "settings": {"prompt": "reader/plain"}},
-        {"reader": "echo:2"},
+        {"model": "echo", "name": "full", "seeds": ["echo:1"]},
+        {"model": "echo", "name": "plain", "settings": {"prompt": "predict/plain"}},
+        {"model": "echo:2"},
     ]
     suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": models}))
-    completed = gen_msa("evaluate", suite, "-r", "echo", "-o", tmp_path / "out", "replicates=100")
+    completed = gen_msa("evaluate", suite, "-m", "echo", "-o", tmp_path / "out", "replicates=100")
     assert completed.code == 0, completed.err
     names = [r.name for r in load_result(tmp_path / "out").systems]
     assert names == ["full", "full (2: echo:1)", "full, mean of 2 seeds", "plain"]
@@ -176,8 +178,8 @@ def test_model_keeps_the_settings_of_its_suite_entry(gen_msa, opinions, tmp_path
 def test_answers_of_other_settings_are_not_reused(gen_msa, opinions, tmp_path):
     suite, out = tmp_path / "mine.yaml", tmp_path / "out"
     outputs = []
-    for prompt in ("reader/full", "reader/plain", "reader/full"):
-        entry = {"name": "echo", "reader": "echo", "settings": {"prompt": prompt}}
+    for prompt in ("predict/full", "predict/plain", "predict/full"):
+        entry = {"name": "echo", "model": "echo", "settings": {"prompt": prompt}}
         suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": [entry]}))
         assert gen_msa("evaluate", suite, "-o", out, "replicates=100").code == 0
         outputs.append((out / "readers" / "echo.jsonl").read_text("utf-8"))

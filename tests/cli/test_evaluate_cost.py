@@ -45,13 +45,13 @@ def load_result(folder):
 def test_costs_are_reported_beside_metrics_of_the_same_model(gen_msa, posts, tmp_path):
     out = tmp_path / "out"
     completed = gen_msa(
-        "evaluate", posts, "-r", "echo", "-r", f"majority:{posts}", "-o", out,
+        "evaluate", posts, "-m", "echo", "-m", f"majority:{posts}", "-o", out,
         "replicates=100", "cost.posts=4",
     )  # fmt: skip
     assert completed.code == 0, completed.err
     echo, majority = load_result(out).systems
     assert echo.cost_benchmark.fingerprint_sha256 == hash_key(echo.fingerprint)
-    assert (echo.cost_benchmark.posts, echo.cost_benchmark.laps) == (4, 5)
+    assert (echo.cost_benchmark.posts, echo.cost_benchmark.repeats) == (4, 5)
     assert majority.cost_benchmark.note == "recorded: no cost of its own"
     rate = echo.cost_benchmark.metrics["posts_per_second"]
     assert 0 < rate.low <= rate.value <= rate.high
@@ -61,15 +61,15 @@ def test_costs_are_reported_beside_metrics_of_the_same_model(gen_msa, posts, tmp
         if value.value is not None:
             assert format_amount(value.value) in page.text("costs"), name
     assert "recorded: no cost of its own" in completed.out.replace("\n", " ")
-    assert "frontier" in (out / "figures.md").read_text("utf-8")
-    with (out / "figures.csv").open(encoding="utf-8-sig", newline="") as f:
+    assert "frontier" in (out / "metrics.md").read_text("utf-8")
+    with (out / "metrics.csv").open(encoding="utf-8-sig", newline="") as f:
         (row,) = (r for r in csv.DictReader(f) if r["figure"] == "posts_per_second")
     assert float(row["value"]) == rate.value
 
 
 def test_cost_is_opt_in_and_needs_models(gen_msa, posts, tmp_path):
     assert (
-        gen_msa("evaluate", posts, "-r", "echo", "-o", tmp_path / "o", "replicates=100").code == 0
+        gen_msa("evaluate", posts, "-m", "echo", "-o", tmp_path / "o", "replicates=100").code == 0
     )
     assert load_result(tmp_path / "o").systems[0].cost_benchmark is None
     opinions_path = write_examples(tmp_path / "said.jsonl", [example(0, "neutral", a="neutral")])
@@ -80,8 +80,8 @@ def test_cost_is_opt_in_and_needs_models(gen_msa, posts, tmp_path):
 
 def test_student_with_and_without_explanations_in_one_table(gen_msa, posts, student, tmp_path):
     models = [
-        {"name": "student", "reader": f"student:{student}"},
-        {"name": "labels", "reader": f"student:{student}", "settings": {"reasons": False}},
+        {"name": "student", "model": f"student:{student}"},
+        {"name": "labels", "model": f"student:{student}", "settings": {"reasons": False}},
     ]
     suite = tmp_path / "mine.yaml"
     tree = {"data": str(posts), "readers": models, "replicates": 100, "cost": {"posts": 9}}

@@ -14,7 +14,7 @@ def rows(text):
 
 
 def test_invalid_unicode_text_is_rejected(gen_msa):
-    completed = gen_msa("explain", "--text", "caf\udce9 was great", "--reader", "echo")
+    completed = gen_msa("explain", "--text", "caf\udce9 was great", "--model", "echo")
     assert completed.code == 2
     assert "text: character 3 is half a character" in completed.err.replace("\n", " ")
     assert "UTF-8" in completed.err
@@ -25,7 +25,7 @@ def test_single_post_from_the_command_line(gen_msa, tmp_path):
     text = "Battery died, but the screen is lovely"
     completed = gen_msa(
         "explain", "--text", text, "--image", image_path, "--aspect", "screen", "--aspect", "Battery",
-        "--reader", "echo",
+        "--model", "echo",
     )  # fmt: skip
     assert completed.code == 0
     (row,) = rows(completed.out)
@@ -37,7 +37,7 @@ def test_single_post_from_the_command_line(gen_msa, tmp_path):
 
 
 def test_overall_gives_one_opinion_on_the_post(gen_msa):
-    completed = gen_msa("explain", "--text", "What a day", "--overall", "-r", "echo")
+    completed = gen_msa("explain", "--text", "What a day", "--overall", "-m", "echo")
     assert [o["aspect"]["term"] for o in rows(completed.out)[0]["opinions"]] == [""]
 
 
@@ -45,7 +45,7 @@ def test_all_output_formats_hold_the_same_opinions(gen_msa, tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(12)))
     out, csv_path, html_path = (tmp_path / n for n in ("o.parquet", "o.csv", "o.html"))
     completed = gen_msa(
-        "explain", path, "-r", "echo", "-o", out, "--csv", csv_path, "--html", html_path
+        "explain", path, "-m", "echo", "-o", out, "--csv", csv_path, "--html", html_path
     )
     assert completed.code == 0
     assert completed.out == ""
@@ -62,13 +62,13 @@ def test_too_many_bad_rows_exit_with_3(gen_msa, tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(5)))
     with path.open("a") as f:
         f.write("{\n")
-    completed = gen_msa("explain", path, "-r", "echo", "-o", tmp_path / "o.jsonl")
+    completed = gen_msa("explain", path, "-m", "echo", "-o", tmp_path / "o.jsonl")
     assert completed.code == 3
     assert "1 rows set aside with reasons in" in completed.err
-    lenient = gen_msa("explain", path, "-r", "echo", "--max-bad", "0.5")
+    lenient = gen_msa("explain", path, "-m", "echo", "--max-error-rate", "0.5")
     assert lenient.code == 0
     assert len(rows(lenient.out)) == 5
-    assert gen_msa("explain", path, "-r", "echo", "--max-bad", "0.5", "--strict").code == 3
+    assert gen_msa("explain", path, "-m", "echo", "--max-error-rate", "0.5", "--strict").code == 3
 
 
 def test_settings_come_from_yaml_and_overrides(gen_msa, tmp_path):
@@ -77,9 +77,12 @@ def test_settings_come_from_yaml_and_overrides(gen_msa, tmp_path):
     out = tmp_path / "o.jsonl"
     gen_msa("explain", "tiny", "--config", config, "limit=3", "cues={}", "-o", out)
     opinions = [
-        o for row in rows(out.read_text("utf-8")) for o in row["opinions"] if o["by"] == "echo"
+        o
+        for row in rows(out.read_text("utf-8"))
+        for o in row["opinions"]
+        if o["annotator"] == "echo"
     ]
-    assert {o["how"]["prompt"].partition("@")[0] for o in opinions} == {"reader/plain"}
+    assert {o["provenance"]["prompt"].partition("@")[0] for o in opinions} == {"predict/plain"}
     assert len(out.read_text("utf-8").splitlines()) == 3
 
 
@@ -89,7 +92,7 @@ def test_parquet_output_leaves_other_files_untouched(gen_msa, tmp_path, monkeypa
     existing = {"posts.jsonl": (tmp_path / "posts.jsonl").read_bytes(), "keep.jsonl": b"mine"}
     (tmp_path / "keep.jsonl").write_bytes(existing["keep.jsonl"])
     for out in ("posts.parquet", "keep.parquet"):
-        assert gen_msa("explain", "posts.jsonl", "-r", "echo", "-o", out).code == 0
+        assert gen_msa("explain", "posts.jsonl", "-m", "echo", "-o", out).code == 0
         assert len(list(formats["parquet"].read(tmp_path / out))) == 3
     assert {n: (tmp_path / n).read_bytes() for n in existing} == existing
     assert not list(tmp_path.glob(".*"))
@@ -102,7 +105,7 @@ def test_output_must_not_overwrite_the_input(gen_msa, tmp_path, option):
     before = path.read_bytes()
     (tmp_path / "x").mkdir()
     completed = gen_msa(
-        "explain", path, "-r", "echo", option, tmp_path / "x" / ".." / "posts.jsonl"
+        "explain", path, "-m", "echo", option, tmp_path / "x" / ".." / "posts.jsonl"
     )
     assert completed.code == 2
     assert "would be read and written over" in completed.err
@@ -116,9 +119,9 @@ def test_output_must_not_overwrite_the_input(gen_msa, tmp_path, option):
         (["tiny:dev"], "tiny has no split 'dev'"),
         ([], "nothing to read"),
         (["tiny", "readr=echo"], "did you mean 'reader'"),
-        (["tiny", "--reader", "ecco"], "did you mean 'echo'"),
-        (["tiny", "--reader", "echo", "--prompt", "reader/fulll"], "did you mean 'reader/full'"),
-        (["tiny", "--reader", "echo", "-o", "x.txt"], "write .jsonl or .parquet"),
+        (["tiny", "--model", "ecco"], "did you mean 'echo'"),
+        (["tiny", "--model", "echo", "--prompt", "predict/fulll"], "did you mean 'predict/full'"),
+        (["tiny", "--model", "echo", "-o", "x.txt"], "write .jsonl or .parquet"),
         (["tiny", "--text", "x"], "exclude each other"),
     ],
 )
@@ -144,7 +147,7 @@ def test_unusual_texts_are_preserved(gen_msa, tmp_path):
     path.write_text("\n".join(json.dumps({"id": str(i), "text": t}) for i, t in enumerate(texts)))
     out, html_path = tmp_path / "o.jsonl", tmp_path / "o.html"
     completed = gen_msa(
-        "explain", path, "-r", "echo", "-o", out, "--csv", tmp_path / "o.csv", "--html", html_path
+        "explain", path, "-m", "echo", "-o", out, "--csv", tmp_path / "o.csv", "--html", html_path
     )
     assert completed.code == 0
     assert [r["post"]["text"] for r in rows(out.read_text("utf-8"))] == texts

@@ -32,11 +32,11 @@ def test_onnx_export_is_written_beside_student_and_explains(gen_msa, folder, tmp
     target = folder.with_name("s-int8")
     assert json.loads((target / "onnx.json").read_bytes())["precision"] == "int8"
     posts = write_posts(tmp_path / "posts.jsonl", [post(1)])
-    completed = gen_msa("explain", posts, "-r", f"student:{target}")
+    completed = gen_msa("explain", posts, "-m", f"student:{target}")
     assert completed.code == 0, completed.err
     opinions = json.loads(completed.out.splitlines()[0])["opinions"]
-    assert {o["how"]["engine"] for o in opinions} == {"onnx int8"}
-    assert {o["how"]["explanation_source"] for o in opinions} == {"template"}
+    assert {o["provenance"]["engine"] for o in opinions} == {"onnx int8"}
+    assert {o["provenance"]["explanation_source"] for o in opinions} == {"template"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.evaluation import builders as making
 def test_logs_are_written_in_each_format(gen_msa, tmp_path, to, files):
     out = tmp_path / "logs"
     completed = gen_msa(
-        "export-log", making.write_evaluation_files(tmp_path), "--to", to, "-o", out, "-r", "model"
+        "export-log", making.write_evaluation_files(tmp_path), "--to", to, "-o", out, "-m", "model"
     )
     assert completed.code == 0
     log_files = [p for p in out.rglob("*") if p.is_file()]

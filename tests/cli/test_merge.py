@@ -1,4 +1,4 @@
-"""`--shard`, `--known`, `gen-msa merge` and files elsewhere, as a user calls them."""
+"""`--shard`, `--reuse-cache`, `gen-msa merge` and files elsewhere, as a user calls them."""
 
 import json
 
@@ -8,7 +8,7 @@ from gen_msa.data.formats import formats
 from tests.fixtures.fake_openai import FakeOpenAI
 from tests.fixtures.posts import post, write_posts
 
-PLAIN = ("-r", "echo", "cues={}", "chunk=4")
+PLAIN = ("-m", "echo", "cues={}", "chunk=4")
 
 
 @pytest.fixture
@@ -58,13 +58,20 @@ def test_shards_merge_into_the_output_of_one_job(gen_msa, folder, suffix):
 
 
 def test_annotate_shards_merge_with_their_summary(gen_msa, folder):
-    job = ("annotate", "posts.jsonl", *PLAIN, "-p", "teacher/rationale", "gates={novelty: {}}")
+    job = (
+        "annotate",
+        "posts.jsonl",
+        *PLAIN,
+        "-p",
+        "teacher/rationale",
+        "filters={near_duplicate: {}}",
+    )
     assert gen_msa(*job, "-o", "alone.jsonl").code == 0
     for i in (1, 2, 3):
         assert gen_msa(*job, "-o", "o.jsonl", "--shard", f"{i}/3").code == 0
     merged = gen_msa("merge", *sorted(p.name for p in folder.glob("*.part")), "-o", "o.jsonl")
     assert merged.code == 0, merged.err
-    assert "novelty" in merged.err
+    assert "near_duplicate" in merged.err
     assert (folder / "o.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
     summaries = [json.loads((folder / f"{n}.summary.json").read_text()) for n in ("o", "alone")]
     volatile = ("seconds", "repeated_posts")
@@ -89,7 +96,7 @@ def test_shard_with_unanswered_requests_exits_with_3_until_rerun(gen_msa, folder
     with FakeOpenAI(
         plan=lambda text, attempt: "500" if not attempt and "#7" in text else ""
     ) as server:
-        model_option = ("-r", f"http:{server.url}#m")
+        model_option = ("-m", f"http:{server.url}#m")
         first = gen_msa(*job, *model_option)
         assert first.code == 3
         assert "run again to ask only those" in first.err
@@ -100,22 +107,22 @@ def test_shard_with_unanswered_requests_exits_with_3_until_rerun(gen_msa, folder
 def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
     for i in (1, 2):
         gen_msa("explain", "posts.jsonl", *PLAIN, "-o", "o.jsonl", "--shard", f"{i}/2")
-    merged = gen_msa("merge", *map(str, folder.glob("*.ledger")), "-o", "all.ledger")
-    assert (merged.code, merged.err) == (0, "20 answers in all.ledger\n")
+    merged = gen_msa("merge", *map(str, folder.glob("*.cache")), "-o", "all.cache")
+    assert (merged.code, merged.err) == (0, "20 answers in all.cache\n")
     completed = gen_msa(
-        "explain", "posts.jsonl", *PLAIN, "-o", "new.jsonl", "--known", "all.ledger"
+        "explain", "posts.jsonl", *PLAIN, "-o", "new.jsonl", "--reuse-cache", "all.cache"
     )
     assert "20 posts answered from the ledger" in completed.err
-    assert gen_msa("merge", "all.ledger", "-o", "all.ledger").code == 2
+    assert gen_msa("merge", "all.cache", "-o", "all.cache").code == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["explain", "tiny", *PLAIN, "--shard", "1/2"], "need -o FILE"),
-        (["explain", "tiny", *PLAIN, "--known", "x.ledger"], "need -o FILE"),
+        (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache"], "need -o FILE"),
         (["explain", "tiny", *PLAIN, "--shard", "3/2", "-o", "o.jsonl"], "1 <= i <= n"),
-        (["explain", "tiny", *PLAIN, "--known", "x.ledger", "-o", "o.jsonl"], "is no ledger"),
+        (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache", "-o", "o.jsonl"], "is no ledger"),
         (["explain", "tiny", *PLAIN, "--address", "x:1"], "add engine=ray"),
         (["explain", "tiny", *PLAIN, "--engine", "rey"], "engine"),
         (["explain", "tiny", *PLAIN, "--shard", "1/2", "-o", "o.jsonl", "--csv", "x.csv"], "merge"),
@@ -142,7 +149,7 @@ def test_user_error_is_reported_without_traceback(gen_msa, folder, arguments, me
 def test_remote_posts_are_fetched_and_outputs_are_sent(gen_msa, folder, store):
     url = "memory://in/posts.jsonl"
     completed = gen_msa(
-        "explain", url, *PLAIN, "--max-bad", "0.5", "-o", "memory://out/opinions.jsonl"
+        "explain", url, *PLAIN, "--max-error-rate", "0.5", "-o", "memory://out/opinions.jsonl"
     )
     assert completed.code == 0, completed.err
     assert store.cat("/out/opinions.jsonl") == (folder / "opinions.jsonl").read_bytes()
@@ -153,7 +160,7 @@ def test_remote_posts_are_fetched_and_outputs_are_sent(gen_msa, folder, store):
 def test_shards_meet_in_a_remote_store(gen_msa, folder, store):
     for i in (1, 2):
         completed = gen_msa(
-            "explain", "memory://in/posts.jsonl", *PLAIN, "--max-bad", "0.5",
+            "explain", "memory://in/posts.jsonl", *PLAIN, "--max-error-rate", "0.5",
             "-o", "memory://out/o.jsonl", "--shard", f"{i}/2",
         )  # fmt: skip
         assert completed.code == 0, completed.err
@@ -168,17 +175,17 @@ def test_caches_of_same_name_from_two_addresses_are_merged(gen_msa, folder, stor
         write_posts(folder / "half.jsonl", map(post, range(10 * half, 10 * half + 10)))
         job = ("explain", "half.jsonl", *PLAIN, "-o", f"{half}/o.jsonl")
         assert gen_msa(*job).code == 0
-        store.put_file(str(folder / f"{half}/o.ledger"), f"/{half}/o.ledger")
-    cache_urls = ("memory://0/o.ledger", "memory://1/o.ledger")
-    completed = gen_msa("merge", *cache_urls, "-o", "memory://gathered/all.ledger")
+        store.put_file(str(folder / f"{half}/o.cache"), f"/{half}/o.cache")
+    cache_urls = ("memory://0/o.cache", "memory://1/o.cache")
+    completed = gen_msa("merge", *cache_urls, "-o", "memory://gathered/all.cache")
     assert completed.code == 0, completed.err
     assert "20 answers" in completed.err
-    assert store.exists("/gathered/all.ledger")
+    assert store.exists("/gathered/all.cache")
 
 
 def test_stale_files_beside_remote_output_are_removed(gen_msa, folder, store):
     job = ("explain", "memory://in/posts.jsonl", *PLAIN, "-o", "memory://out/o.jsonl")
-    assert gen_msa(*job, "--max-bad", "0.5").code == 0
+    assert gen_msa(*job, "--max-error-rate", "0.5").code == 0
     assert store.exists("/out/o.rejected.jsonl")
     store.pipe("/in/posts.jsonl", store.cat("/in/posts.jsonl").replace(b"{bad\n", b""))
     store.pipe("/out/o.else.jsonl", b"not ours")

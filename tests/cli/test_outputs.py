@@ -12,7 +12,7 @@ from gen_msa.answer_cache import AnswerCache
 from tests.fixtures.posts import post, write_posts
 
 POSTS = 200
-PLAIN = ("-r", "echo", "cues={}", "chunk=4")
+PLAIN = ("-m", "echo", "cues={}", "chunk=4")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_files_beside_the_output_do_not_overwrite_the_input(gen_msa, folder, ver
     "more",
     [
         ("--csv", "o.jsonl"),
-        ("--csv", "o.ledger"),
+        ("--csv", "o.cache"),
         ("--html", "o.rejected.jsonl"),
         ("--csv", "x", "--html", "./x"),
     ],
@@ -67,9 +67,9 @@ def test_full_disk_is_reported_and_the_next_run_resumes(folder):
     failed = subprocess.run(command, preexec_fn=limit_file_size, **run_options)
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
-    assert "mend: make room" in failed.stderr
+    assert "hint: make room" in failed.stderr
     assert not (folder / "o.jsonl").exists()
-    with AnswerCache(folder / "o.ledger") as cache:
+    with AnswerCache(folder / "o.cache") as cache:
         n_cached = len(cache)
     assert 0 < n_cached < POSTS
     rerun = subprocess.run(command, **run_options)

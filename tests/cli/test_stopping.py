@@ -28,7 +28,7 @@ def test_stop_signal_keeps_only_finished_answers(tmp_path, sig, code):
         # An address, so that the posts are fetched to a scratch folder first.
         command = [sys.executable, "-m", "gen_msa", "explain", posts.as_uri(), "-o", "o.jsonl"]
         job = subprocess.Popen(
-            [*command, "--reader", f"http:{server.url}#m", *QUICK],
+            [*command, "--model", f"http:{server.url}#m", *QUICK],
             cwd=tmp_path,
             env={**os.environ, "TMPDIR": str(tmp_path / "scratch")},
             stderr=subprocess.PIPE,

@@ -131,12 +131,11 @@ def approx_values(values: dict[str, float]) -> Any:
 
 
 def test_metric_specs_match_the_returned_values(metric):
-    names = [f.name for f in metric.figures]
+    names = [f.name for f in metric.specs]
     assert names
     assert len(set(names)) == len(names)
     assert all(
-        f.name.isidentifier() and f.about and f.better in {"high", "low", ""}
-        for f in metric.figures
+        f.name.isidentifier() and f.about and f.better in {"high", "low", ""} for f in metric.specs
     )
     assert metric.signature
     assert set(metric_values(metric, ALL)) == set(names)
@@ -162,7 +161,7 @@ def test_metric_is_deterministic_and_keeps_rows(metric):
 
 
 def test_shares_are_between_0_and_1(metric):
-    shares = {f.name for f in metric.figures if f.unit == "share"}
+    shares = {f.name for f in metric.specs if f.unit == "share"}
     values = metric_values(metric, ALL)
     assert all(-1e-9 <= values[n] <= 1 + 1e-9 for n in shares if not numpy.isnan(values[n]))
 
@@ -193,9 +192,9 @@ def test_unusual_rows_give_values_or_undefined_metric(metric, pairs):
     except UndefinedMetric as e:
         assert str(e)  # noqa: PT017  # a reason is as good an answer as figures
         return
-    assert set(values) == {f.name for f in metric.figures}
+    assert set(values) == {f.name for f in metric.specs}
     may_be_nan = MAY_BE_NAN.get(type(metric).__module__.rpartition(".")[2], set())
-    may_be_nan = may_be_nan | {f.name for f in metric.figures if "undefined" in f.about}
+    may_be_nan = may_be_nan | {f.name for f in metric.specs if "undefined" in f.about}
     assert {n for n, v in values.items() if numpy.isnan(v)} <= may_be_nan
     assert not any(numpy.isinf(v) for v in values.values())
 

@@ -23,13 +23,13 @@ max_new_tokens: 50
 
 
 def training_metadata(*prompts, **inference):
-    digests = {name: prompting.load_prompt(name).digest for name in prompts or ("reader/full",)}
-    settings = {"prompt": "", "cues": {"window": {}}, "picture": {"max_pixels": 50_176}}
-    return SimpleNamespace(prompts=digests, reading={**settings, **inference})
+    digests = {name: prompting.load_prompt(name).digest for name in prompts or ("predict/full",)}
+    settings = {"prompt": "", "cues": {"window": {}}, "image": {"max_pixels": 50_176}}
+    return SimpleNamespace(prompts=digests, inference={**settings, **inference})
 
 
 def test_settings_are_unchanged_without_training_metadata():
-    settings = PredictorSettings(prompt="reader/shots")
+    settings = PredictorSettings(prompt="predict/shots")
     assert apply_training_settings(settings, None) is settings
 
 
@@ -37,7 +37,7 @@ def test_unset_settings_come_from_training():
     applied = apply_training_settings(
         PredictorSettings(model="transformers:a@b"), training_metadata(max_new_tokens=70)
     )
-    assert applied.prompt == "reader/full"
+    assert applied.prompt == "predict/full"
     assert applied.cues == {"window": {}}
     assert applied.image.max_pixels == 50_176
     assert applied.max_new_tokens == 70
@@ -46,20 +46,20 @@ def test_unset_settings_come_from_training():
 
 def test_each_task_uses_its_training_prompt():
     applied = apply_training_settings(
-        PredictorSettings(), training_metadata("reader/aspects", "reader/shots")
+        PredictorSettings(), training_metadata("predict/aspects", "predict/shots")
     )
-    assert applied.prompt == "reader/shots"
-    assert applied.aspects_prompt == "reader/aspects"
+    assert applied.prompt == "predict/shots"
+    assert applied.aspects_prompt == "predict/aspects"
     assert applied.overall_prompt == PredictorSettings().overall_prompt
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"prompt": "reader/shots"}, "prompt=reader/shots"),
+        ({"prompt": "predict/shots"}, "prompt=predict/shots"),
         ({"cues": {}}, "cues"),
         ({"cues": {"syntax": {}}}, "cues"),
-        ({"picture": {"max_pixels": 99_999}}, "max_pixels=99999"),
+        ({"image": {"max_pixels": 99_999}}, "max_pixels=99999"),
     ],
 )
 def test_contradicting_settings_are_rejected_unless_overridden(overrides, message):
@@ -76,10 +76,10 @@ def test_contradicting_settings_are_rejected_unless_overridden(overrides, messag
 
 
 def test_settings_equal_to_training_may_be_given():
-    explicit = {"prompt": "reader/full", "cues": {"window": {}}, "picture": {"max_pixels": 50_176}}
+    explicit = {"prompt": "predict/full", "cues": {"window": {}}, "image": {"max_pixels": 50_176}}
     assert (
         apply_training_settings(PredictorSettings(**explicit), training_metadata()).prompt
-        == "reader/full"
+        == "predict/full"
     )
 
 
@@ -92,21 +92,21 @@ def test_limits_that_do_not_change_the_input_stay_the_users():
 
 
 def test_adapter_cannot_allow_hosts():
-    metadata = training_metadata(picture={"max_pixels": 1000, "allowed_hosts": ["example.org"]})
+    metadata = training_metadata(image={"max_pixels": 1000, "allowed_hosts": ["example.org"]})
     assert apply_training_settings(PredictorSettings(), metadata).image.allowed_hosts == ()
 
 
 def test_changed_prompt_is_rejected():
     metadata = training_metadata()
-    metadata.prompts["reader/full"] = "0" * 64
-    with pytest.raises(UserError, match=r"is not as it was in training: reader/full@00000000"):
+    metadata.prompts["predict/full"] = "0" * 64
+    with pytest.raises(UserError, match=r"is not as it was in training: predict/full@00000000"):
         apply_training_settings(PredictorSettings(), metadata)
 
 
 def test_user_prompt_is_recognized_by_its_digest(tmp_path):
     (tmp_path / "own.jinja").write_text(PROMPT)
     digest = prompting.load_prompt(str(tmp_path / "own.jinja")).digest
-    metadata = SimpleNamespace(prompts={"elsewhere/own.jinja": digest}, reading={})
+    metadata = SimpleNamespace(prompts={"elsewhere/own.jinja": digest}, inference={})
     with pytest.raises(UserError, match="is not here"):
         apply_training_settings(PredictorSettings(), metadata)
     prompt_path = str(tmp_path / "own.jinja")
@@ -121,7 +121,7 @@ def test_user_prompt_is_recognized_by_its_digest(tmp_path):
 
 def test_job_passes_on_which_settings_are_explicit():
     job = JobSettings(model="echo", workers=2, image={"max_bytes": 9})
-    assert job.predictor_settings().model_fields_set == {"reader", "picture"}
+    assert job.predictor_settings().model_fields_set == {"model", "image"}
     assert job.predictor_settings().image.model_fields_set == {"max_bytes"}
 
 
@@ -134,10 +134,10 @@ def test_trained_adapter_is_asked_with_its_own_prompt(tmp_path):
     from tests.fixtures.posts import post
 
     base = saved("llama", tmp_path / "llama")
-    metadata = training_metadata("reader/label")
-    folder = train(base, tmp_path / "a", prompts=metadata.prompts, inference=metadata.reading)
-    settings = {"reader": f"transformers:{base}@{folder}", "backend": {"device": "cpu"}}
+    metadata = training_metadata("predict/label")
+    folder = train(base, tmp_path / "a", prompts=metadata.prompts, inference=metadata.inference)
+    settings = {"model": f"transformers:{base}@{folder}", "backend": {"device": "cpu"}}
     (preview, *_) = make(PredictorSettings(**settings), Path()).preview([post(3)])
-    assert preview.how["prompt"].startswith("reader/label@")
+    assert preview.provenance["prompt"].startswith("predict/label@")
     with pytest.raises(UserError, match="was trained with"):
-        make(PredictorSettings(prompt="reader/full", **settings), Path())
+        make(PredictorSettings(prompt="predict/full", **settings), Path())

@@ -87,7 +87,7 @@ def test_missing_source_or_gold_is_an_error(tmp_path):
 def test_majority_cannot_list_aspects(tmp_path):
     path = write_labelled(tmp_path / "train.jsonl", [POS])
     with pytest.raises(UserError, match="cannot list aspects"):
-        make_predictor(path, aspects="reader").predict([post(0)])
+        make_predictor(path, aspects="model").predict([post(0)])
 
 
 def test_fingerprint_depends_on_the_labels(tmp_path):

@@ -45,11 +45,11 @@ def predict_from_rationale(tmp_path, monkeypatch):
 def test_label_and_explanation_come_from_the_rationale(predict_from_rationale):
     raw = "Sentiment: Positive\nReason: The soup is a joy, not a negative.\n\n\ubc88\uc5ed: ..."
     soup, ada = predict_from_rationale(raw)
-    assert (soup.by, soup.aspect, soup.polarity) == (NAME, SOUP, Polarity.POSITIVE)
+    assert (soup.annotator, soup.aspect, soup.polarity) == (NAME, SOUP, Polarity.POSITIVE)
     assert soup.explanation == "The soup is a joy, not a negative."
     assert soup.raw == raw
     assert (ada.status, ada.polarity) == (Status.EMPTY, None)
-    assert "no rationale" in ada.how["recorded"]
+    assert "no rationale" in ada.provenance["recorded"]
 
 
 @pytest.mark.parametrize(

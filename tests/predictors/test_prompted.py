@@ -12,7 +12,7 @@ from tests.fixtures.posts import post, write_image
 
 
 def predict(posts, root=Path(), **settings):
-    predictor = make(PredictorSettings(**{"reader": "echo", **settings}), root)
+    predictor = make(PredictorSettings(**{"model": "echo", **settings}), root)
     return [list(r.opinions) for r in predictor.predict(posts)]
 
 
@@ -32,7 +32,7 @@ def test_given_aspects_are_asked_one_by_one_with_cues():
     assert [o.aspect for o in opinions] == list(post(3).aspects)
     for o in opinions:
         assert o.provenance["aspect_source"] == "given"
-        assert o.provenance["prompt"].startswith("reader/full@")
+        assert o.provenance["prompt"].startswith("predict/full@")
         assert o.provenance["cue_source.syntax"]
         assert o.probability == max(o.probs.values())
 
@@ -60,7 +60,7 @@ def test_model_lists_aspects_that_are_not_given(tmp_path):
         ("Soup", Polarity.POSITIVE),
         ("waiter", Polarity.NEGATIVE),
     ]
-    assert {o.provenance["aspect_source"] for o in opinions} == {"reader"}
+    assert {o.provenance["aspect_source"] for o in opinions} == {"model"}
 
 
 def test_aspects_can_come_from_the_parse():
@@ -82,7 +82,7 @@ def test_mixed_posts_keep_their_order():
     overall_post = POST_WITHOUT_ASPECTS.model_copy(update={"id": "w", "aspects": (OVERALL_ASPECT,)})
     opinions = predict([post(0), POST_WITHOUT_ASPECTS, overall_post, post(1)])
     assert [o.aspect for o in opinions[0]] == list(post(0).aspects)
-    assert {o.provenance["aspect_source"] for o in opinions[1]} == {"reader"}
+    assert {o.provenance["aspect_source"] for o in opinions[1]} == {"model"}
     assert [o.aspect for o in opinions[2]] == [OVERALL_ASPECT]
     assert [o.aspect for o in opinions[3]] == list(post(1).aspects)
 
@@ -96,7 +96,7 @@ def test_unparsed_answer_is_asked_again_with_constrained_prompt(tmp_path):
     assert {(o.status, o.polarity) for o in opinions} == {(Status.UNPARSED, None)}
     (opinions,) = predict([post(0)], **script_settings(tmp_path, unparsable, parsable))
     assert {(o.status, o.polarity) for o in opinions} == {(Status.REPARSED, Polarity.NEGATIVE)}
-    assert opinions[0].provenance["reasked_with"].startswith("reader/reask@")
+    assert opinions[0].provenance["reasked_with"].startswith("predict/reask@")
     assert opinions[0].raw.startswith("well, who can say")
 
 
@@ -113,7 +113,7 @@ def test_preview_returns_the_requests(tmp_path):
 
 def test_cue_without_a_slot_in_the_prompt_is_an_error():
     with pytest.raises(UserError, match="no slot 'syntax'"):
-        predict([post(0)], prompt="reader/plain", cues={"syntax": {}})
+        predict([post(0)], prompt="predict/plain", cues={"syntax": {}})
 
 
 def test_unknown_model_suggests_the_nearest():

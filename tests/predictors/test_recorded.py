@@ -20,7 +20,7 @@ def recorded_opinions(i, annotator="teacher", polarity=Polarity.POSITIVE):
 
 
 def make_predictor(target):
-    return make(PredictorSettings(model=f"file:{target}"), Path())
+    return make(PredictorSettings(model=f"recorded:{target}"), Path())
 
 
 def test_recorded_opinions_are_returned_under_the_predictor_name(tmp_path):
@@ -33,7 +33,7 @@ def test_recorded_opinions_are_returned_under_the_predictor_name(tmp_path):
         list(post(2).aspects),
         list(post(0).aspects),
     ]
-    assert {o.annotator for r in predictions for o in r.opinions} == {f"file:{path}"}
+    assert {o.annotator for r in predictions for o in r.opinions} == {f"recorded:{path}"}
 
 
 def test_one_of_several_annotators_must_be_named(tmp_path):

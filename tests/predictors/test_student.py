@@ -42,7 +42,7 @@ def make_predictor(folder, **settings):
 
 def test_student_predicts_probs_for_each_aspect(folder):
     posts = [post(i) for i in range(5)]
-    predictions = make_predictor(folder(), reasons=False).predict(posts)
+    predictions = make_predictor(folder(), explanations=False).predict(posts)
     assert [[o.aspect for o in r.opinions] for r in predictions] == [list(p.aspects) for p in posts]
     for o in (o for r in predictions for o in r.opinions):
         assert o.polarity == max(o.probs, key=o.probs.get)
@@ -61,7 +61,7 @@ def _scale_weights(model):
 
 def test_explanations_name_aspect_and_quote_post(folder):
     model_folder, posts = folder(change=_scale_weights), [post(i) for i in range(12)]
-    unexplained = make_predictor(model_folder, reasons=False).predict(posts)
+    unexplained = make_predictor(model_folder, explanations=False).predict(posts)
     predictions = make_predictor(model_folder).predict(posts)
     assert predictions == make_predictor(model_folder, backend={"batch_size": 64}).predict(posts)
     pairs = []
@@ -72,8 +72,8 @@ def test_explanations_name_aspect_and_quote_post(folder):
             assert all(p.text[e.start :].startswith(e.quote) for e in new.evidence)
             assert all(f'"{e.quote}"' in new.explanation for e in new.evidence)
             pairs.append(Pair(p, new, new, p.id))
-    assert any(p.said.evidence for p in pairs)
-    for name, metric_key in (("naming", "named"), ("quoting", "verbatim")):
+    assert any(p.prediction.evidence for p in pairs)
+    for name, metric_key in (("mentions_aspect", "named"), ("verbatim_quotes", "verbatim")):
         metric = metrics[name]()
         assert metric.compute(metric.row_statistics(pairs).sum(0))[metric_key] == 1
 
@@ -134,13 +134,13 @@ def test_unreadable_features_are_noted_rejected_or_fatal(multimodal_folder):
     first, second = _predict_multimodal(multimodal_folder, posts)
     assert first.opinions[0].provenance["audio"].endswith("read without")
     assert "audio" not in second.opinions[0].provenance
-    first, remaining = _predict_multimodal(multimodal_folder, posts, bad_picture="drop")
+    first, remaining = _predict_multimodal(multimodal_folder, posts, bad_image="drop")
     assert "b.safetensors" in first.rejection
     # Read without a neighbour, the last digits may differ.
     assert remaining.opinions[0].polarity is second.opinions[0].polarity
     assert remaining.opinions[0].probs == pytest.approx(second.opinions[0].probs, abs=1e-6)
     with pytest.raises(UserError, match=r"b\.safetensors"):
-        _predict_multimodal(multimodal_folder, posts, bad_picture="fail")
+        _predict_multimodal(multimodal_folder, posts, bad_image="fail")
 
 
 def test_student_uses_only_the_cues_of_its_training(tmp_path):
@@ -165,7 +165,7 @@ def test_student_uses_only_the_cues_of_its_training(tmp_path):
 
 
 def test_prompted_model_cannot_disable_explanations():
-    with pytest.raises(UserError, match="reasons=false is for students"):
+    with pytest.raises(UserError, match="explanations=false is for students"):
         make(PredictorSettings(model="echo", explanations=False), Path())
 
 
@@ -226,22 +226,22 @@ def test_no_posts_and_overall_posts_are_predicted(folder):
 def test_text_student_notes_that_an_image_is_unused(folder):
     predictor = make_predictor(folder())
     with_image, without_image = predictor.predict([post(0, images=["gone.png"]), post(0)])
-    assert {o.provenance.get("picture") for o in with_image.opinions} == {
+    assert {o.provenance.get("image") for o in with_image.opinions} == {
         "not looked at by this student"
     }
-    assert not [o for o in without_image.opinions if "picture" in o.provenance]
+    assert not [o for o in without_image.opinions if "image" in o.provenance]
     assert [o.probs for o in with_image.opinions] == [o.probs for o in without_image.opinions]
 
 
 def test_truncation_and_explanation_input_are_noted(folder):
-    predictor = make_predictor(folder("reason", max_length=8, mask_labels=True))
+    predictor = make_predictor(folder("explanation", max_length=8, mask_labels=True))
     provenances = [o.provenance for o in predictor.predict([post(0)])[0].opinions]
     assert {h["text"] for h in provenances} == {"cut at 8 tokens"}
-    assert {h["reads"] for h in provenances} == {"the text as a reason"}
+    assert {h["reads"] for h in provenances} == {"the text as an explanation"}
 
 
 def test_explanation_classifier_does_not_see_the_label(folder):
-    predictor = make_predictor(folder("reason", mask_labels=True))
+    predictor = make_predictor(folder("explanation", mask_labels=True))
     texts = [f"it was {word}, good" for word in ("positive", "negative", "neutral")]
     predictions = predictor.predict([Post(id=t, text=t, aspects=(OVERALL_ASPECT,)) for t in texts])
     assert len({tuple(r.opinions[0].probs.values()) for r in predictions}) == 1
@@ -277,7 +277,7 @@ def test_fingerprint_depends_on_the_bytes(folder):
     first = make_predictor(model_folder).fingerprint()
     assert first == make_predictor(model_folder).fingerprint()
     assert first["revision"] == manifest.sha256(model_folder / manifest.MANIFEST_NAME)
-    assert make_predictor(model_folder, reasons=False).fingerprint() != first
+    assert make_predictor(model_folder, explanations=False).fingerprint() != first
     assert make_predictor(folder()).fingerprint() != first
 
 

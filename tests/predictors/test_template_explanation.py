@@ -22,7 +22,7 @@ SOUP = Aspect(term="soup", start=4)
 TEXT = "The soup was very good , I love it"
 
 ABOUT = (
-    'soup: positive. It rests most on "love" and the picture; about soup the post says "soup was".'
+    'soup: positive. It rests most on "love" and the image; about soup the post says "soup was".'
 )
 
 
@@ -42,10 +42,10 @@ def test_adjacent_words_form_one_verbatim_quote():
 
 def test_non_text_evidence_has_its_own_source():
     evidence_items = build_evidence(
-        TEXT, "a smile", Attribution(part_drops={"audio": 0.9, "picture": 0.4, "context": 0.2})
+        TEXT, "a smile", Attribution(part_drops={"audio": 0.9, "image": 0.4, "context": 0.2})
     )
     assert evidence_items == (
-        Evidence(quote="the picture", source="picture"),
+        Evidence(quote="the image", source="image"),
         Evidence(quote="a smile", source="cue"),
     )
 
@@ -69,7 +69,7 @@ def test_non_text_evidence_has_its_own_source():
         (
             ["love"],
             AspectContext(("soup was",), "heads:stanza"),
-            ["the picture"],
+            ["the image"],
             ABOUT,
         ),
         ([], AspectContext(), [], "soup: positive, though no few words of the post carry it."),
@@ -146,7 +146,7 @@ def test_explanations_score_full_aspect_mention_and_quote_fidelity():
     ]
     pairs = [Pair(post, o, o, "1") for o in opinions]
     metric_values = {}
-    for name in ("naming", "quoting"):
+    for name in ("aspect_mention", "quote_fidelity"):
         metric = metrics[name]()
         metric_values |= metric.compute(metric.row_statistics(pairs).sum(0))
     assert (metric_values["named"], metric_values["rival"]) == (1, 0)

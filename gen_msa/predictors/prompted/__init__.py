@@ -7,20 +7,20 @@ Prompted(backend, settings, media_root).read(posts)
 
 from gen_msa.predictors.prompted.adapter_settings import apply_training_settings
 from gen_msa.predictors.prompted.build_requests import (
+    PostInputs,
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    PostInputs,
     load_inputs,
 )
 from gen_msa.predictors.prompted.predictor import PromptedPredictor
 
 __all__ = [
+    "PostInputs",
     "PostRejected",
     "PromptRequest",
     "PromptedPredictor",
     "RequestBuilder",
-    "PostInputs",
     "apply_training_settings",
     "load_inputs",
 ]

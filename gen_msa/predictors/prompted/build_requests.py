@@ -97,11 +97,11 @@ def _aspect_source(post: Post, settings: PredictorSettings, lists_aspects: bool)
     return "model" if lists_aspects else "parse"
 
 
-def _apply_aspects(
-    inputs: PostInputs, source: str, aspects: tuple[Aspect, ...]
-) -> PostInputs:
+def _apply_aspects(inputs: PostInputs, source: str, aspects: tuple[Aspect, ...]) -> PostInputs:
     if source == "model":
-        return replace(inputs, task="aspects", provenance={**inputs.provenance, "aspect_source": "model"})
+        return replace(
+            inputs, task="aspects", provenance={**inputs.provenance, "aspect_source": "model"}
+        )
     if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
         # An asked-for overall reading and a post without any aspect are different facts.
         aspect_source = (

@@ -18,10 +18,10 @@ from gen_msa.cues import CueSource
 from gen_msa.errors import UserError
 from gen_msa.predictors.base import Continuation, Prediction, PredictorSettings, RequestPreview
 from gen_msa.predictors.prompted.build_requests import (
+    PostInputs,
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    PostInputs,
     Task,
     assign_aspects,
     load_inputs,
