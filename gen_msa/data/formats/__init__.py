@@ -8,6 +8,7 @@ aside as `Rejected`, and what it writes it reads back equal; a field it has no r
 """
 
 from gen_msa.data.formats._common import locate_aspects
+from gen_msa.data.formats._simple import SimpleRow
 from gen_msa.data.formats.base import Format, format_of, formats
 
-__all__ = ["Format", "format_of", "formats", "locate_aspects"]
+__all__ = ["Format", "SimpleRow", "format_of", "formats", "locate_aspects"]
