@@ -57,7 +57,7 @@ VERBS = {
 
 def modules() -> dict[Path, ast.Module]:
     """Parse every module of the package."""
-    paths = [p for p in sorted((ROOT / "gen_msa").rglob("*.py")) if "_shipped" not in p.parts]
+    paths = [p for p in sorted((ROOT / "gen_msa").rglob("*.py")) if "_resources" not in p.parts]
     return {p: ast.parse(p.read_text("utf-8")) for p in paths}
 
 

@@ -1,4 +1,4 @@
-"""`python -m gen_msa` is `gen-msa`."""
+"""Run `gen-msa` as `python -m gen_msa`."""
 
 from gen_msa.cli import main
 

@@ -1,10 +1,10 @@
-"""The ledger: what has been answered, kept so that nothing is paid for or written twice.
+"""Store answers on disk, so that none is computed or paid for twice.
 
-SQLite in WAL mode with zlib-packed JSON values, keyed by a hash of everything that could change the
-answer. A killed job loses at most the rows in flight. Knows nothing of what a value means.
+SQLite in WAL mode with zlib-compressed JSON values. A key is a hash of everything that could change
+the answer. A killed job loses at most the rows in flight.
 
-    with Ledger(Path("opinions.ledger")) as ledger:
-        ledger.put({key({"post": ..., "prompt": ...}): {"opinions": [...]}})
+    with AnswerCache(Path("opinions.cache")) as cache:
+        cache.put({hash_key({"post": ..., "prompt": ...}): {"opinions": [...]}})
 """
 
 import hashlib
@@ -30,18 +30,24 @@ _PUT = "INSERT OR IGNORE INTO answers VALUES (?, ?)"
 
 
 def hash_key(parts: Mapping[str, JsonValue]) -> str:
-    """Hex sha256 of named parts. Order does not matter; every name and value does."""
+    """Return the hex SHA-256 of named parts, in any order; every name and value counts."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class AnswerCache:
-    """A durable map from key to JSON value. Safe for threads, and processes of one machine."""
+    """Map keys to JSON values on disk. Safe for threads and for processes of one machine."""
 
     def __init__(self, path: Path, reuse_cache: Sequence[Path] = ()) -> None:
-        """`known` are older ledgers, only read: what is asked for and found there is taken over.
+        """Open the cache at `path`, or create it.
 
-        Raises `UserError` for a file that is no ledger, and for a known one that does not exist.
+        Args:
+            path: SQLite file; missing parent folders are created.
+            reuse_cache: Older caches, opened read-only; answers found in them are copied into this
+                one.
+
+        Raises:
+            UserError: A file is not an answer cache, or a file of `reuse_cache` does not exist.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -54,7 +60,7 @@ class AnswerCache:
             self._db.execute(_CREATE_TABLE)
         except sqlite3.Error as e:
             raise UserError(
-                f"{path} cannot be used as a ledger: {e}", hint="name another file"
+                f"{path} cannot be used as an answer cache: {e}", hint="name another file"
             ) from e
         self._reuse_dbs = [_open_read_only(other) for other in reuse_cache]
         self._lock = threading.RLock()
@@ -66,13 +72,17 @@ class AnswerCache:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was put is on disk."""
+        """Close all files; everything that was put is on disk."""
         with self._lock:
             for db in (*self._reuse_dbs, self._db):
                 db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, JsonValue]:
-        """The values of those of `keys` that are known."""
+        """Return the stored values of `keys`; unknown keys are missing from the result.
+
+        Raises:
+            UserError: The file cannot be read, or a stored value is damaged.
+        """
         requested = list(keys)
         with self._lock, _user_errors(self.path):
             answers = _fetch(self._db, requested)
@@ -83,7 +93,11 @@ class AnswerCache:
         return answers
 
     def put(self, values: Mapping[str, JsonValue]) -> None:
-        """Add values in one transaction. The first value ever put under a key stays."""
+        """Add values in one transaction; the first value ever stored under a key stays.
+
+        Raises:
+            UserError: The file cannot be written, e.g. because the disk is full.
+        """
         rows = [(k, _pack(v)) for k, v in values.items()]
         with self._lock, _user_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
@@ -91,7 +105,7 @@ class AnswerCache:
                 self._db.executemany(_PUT, rows)
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # SQLite ends it itself where the disk is full
+                if self._db.in_transaction:  # SQLite rolls back itself when the disk is full
                     self._db.execute("ROLLBACK")
                 raise
 
@@ -101,10 +115,19 @@ class AnswerCache:
 
 
 def merge_caches(sources: Sequence[Path], target: Path) -> int:
-    """Put all that ledgers know into one; returns how many answers it has now.
+    """Copy all answers of `sources` into `target`; the first value of a key wins.
 
-    The first to know a key is believed. `into` is left without a WAL, so that many machines can
-    read it over a network at once. Raises `UserError` for a part that is no ledger.
+    `target` is left without a WAL, so that many machines can read it over a network at once.
+
+    Args:
+        sources: Answer caches, opened read-only.
+        target: Answer cache to extend or create.
+
+    Returns:
+        Number of answers in `target`.
+
+    Raises:
+        UserError: A source is not an answer cache.
     """
     with AnswerCache(target) as cache:
         for source in sources:
@@ -119,27 +142,30 @@ def merge_caches(sources: Sequence[Path], target: Path) -> int:
 
 @contextmanager
 def _user_errors(path: Path) -> Iterator[None]:
-    """What goes wrong with the file, as a user can mend it."""
+    """Turn errors of the file into `UserError`s with a hint."""
     try:
         yield
     except sqlite3.Error as e:
-        hint = "make room on the disk, or let it be written; what was answered before is kept"
-        raise UserError(f"the ledger {path} cannot be used: {e}", hint=hint) from e
+        hint = "free disk space or make the file writable; stored answers are kept"
+        raise UserError(f"the answer cache {path} cannot be used: {e}", hint=hint) from e
     except (zlib.error, ValueError) as e:
-        hint = "remove it, or name another file, and run again"
-        raise UserError(f"the ledger {path} is damaged: {e}", hint=hint) from e
+        hint = "remove it or name another file, then run again"
+        raise UserError(f"the answer cache {path} is damaged: {e}", hint=hint) from e
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     try:
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-            # SQLite would want to write beside it. Whole as it is: nobody who writes is there.
+            # SQLite would need to write beside the file. Without a WAL no process is writing: the
+            # file is complete and may be opened as immutable.
             address += "&immutable=1"
         db = sqlite3.connect(address, uri=True, timeout=60, check_same_thread=False)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
     except sqlite3.Error as e:
-        raise UserError(f"{path} is no ledger: {e}", hint="name the .ledger of a run") from e
+        raise UserError(
+            f"{path} is not an answer cache: {e}", hint="name the .cache file of a run"
+        ) from e
     return db
 
 

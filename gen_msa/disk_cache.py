@@ -1,10 +1,11 @@
-"""A folder of small files that never outgrows its bound: what was not looked at longest goes first.
+"""A folder of small files with a size limit; the least recently used files are removed first.
 
-For what can be made again at any time. Several processes may share a folder; each counts for
-itself and looks again when it thinks the folder full, so that the bound is kept roughly. Knows
-nothing of what the files hold.
+For files that can be computed again at any time. Several processes may share a folder: each counts
+its own writes and lists the folder again when it seems full, so the limit holds approximately.
 
-    shelf = Shelf(Path("pictures"), most=10**9); shelf.put("ab12", b"..."); shelf.get("ab12")
+    cache = LruDiskCache(Path("image_features"), max_bytes=10**9)
+    cache.put("ab12", b"...")
+    cache.get("ab12")
 """
 
 import os
@@ -17,37 +18,54 @@ from gen_msa.errors import UserError
 SIZE_VARIABLE = "GEN_MSA_CACHE_GB"
 _DEFAULT_GB = 10.0
 _FILL_SHARE = 0.9
-"""Share of the bound that is filled after making room: not every file is to look for room."""
+"""Share of the limit in use after an eviction, so that not every write must evict."""
 
 
 class LruDiskCache:
-    """Files by key, in sub-folders named by its first two letters."""
+    """Files by key, in subfolders named by the first two characters of the key."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """`most`: bytes of all files; the folder is made when first written to."""
+        """Use `folder`, which is created by the first write.
+
+        Args:
+            folder: Folder of the cache; several processes may share it.
+            max_bytes: Limit of the total size of all files.
+        """
         self.folder = folder
         self._max_bytes = max_bytes
         self._used_bytes: int | None = None
-        """Bytes that are there, as far as is known; None: nobody has looked."""
+        """Total size as far as this process knows; None before the folder was listed."""
 
     def path(self, key: str) -> Path:
-        """Where a file lies, or would."""
+        """Return the path of a key's file, whether it exists or not."""
         return self.folder / key[:2] / key
 
     def get(self, key: str) -> bytes | None:
-        """Its bytes, or None. Raises `OSError` for what is there and cannot be read."""
+        """Return the bytes stored under `key`, or None, and mark the file as recently used.
+
+        Raises:
+            OSError: The file exists and cannot be read.
+        """
         path = self.path(key)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
-        # To be looked at is to be kept; where that cannot be noted, it is as if it was not.
+        # The modification time orders eviction; a folder that is not writable keeps its order.
         with suppress(OSError):
             os.utime(path)
         return data
 
     def put(self, key: str, data: bytes) -> None:
-        """Write it whole, or not at all; room is made first. Raises `OSError`."""
+        """Write a file atomically, after evicting others where the limit demands it.
+
+        Args:
+            key: Name of the file; an existing file is replaced.
+            data: Content of the file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         if self._used_bytes is None or self._used_bytes + len(data) > self._max_bytes:
             self._used_bytes = self._evict(len(data))
         with jsonl.atomic_write(self.path(key)) as f:
@@ -55,10 +73,10 @@ class LruDiskCache:
         self._used_bytes += len(data)
 
     def _evict(self, needed: int) -> int:
-        """Bytes that are left when there is room for `wanted` more."""
+        """Remove least recently used files until `needed` bytes fit; return the bytes in use."""
         files = []
         for path in self.folder.glob("??/*"):
-            # Another process may be quicker.
+            # Another process may have removed it.
             with suppress(FileNotFoundError):
                 stat = path.stat()
                 files.append((stat.st_mtime_ns, stat.st_size, path))
@@ -74,9 +92,10 @@ class LruDiskCache:
 
 
 def max_cache_bytes() -> int:
-    """Bytes that a folder of the cache may hold: `$GEN_MSA_CACHE_GB`, else 10 GB.
+    """Return the size limit of a cache folder in bytes: `$GEN_MSA_CACHE_GB`, else 10 GB.
 
-    Raises `UserError` for what is no number above 0.
+    Raises:
+        UserError: The variable is not a number above 0.
     """
     value = os.environ.get(SIZE_VARIABLE, str(_DEFAULT_GB))
     try:
@@ -84,5 +103,5 @@ def max_cache_bytes() -> int:
     except ValueError:
         gigabytes = 0.0
     if not 0 < gigabytes < float("inf"):
-        raise UserError(f"{SIZE_VARIABLE}={value} is no number of gigabytes", hint="e.g. 2.5")
+        raise UserError(f"{SIZE_VARIABLE}={value} is not a number of gigabytes", hint="e.g. 2.5")
     return int(gigabytes * 1e9)

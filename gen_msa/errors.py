@@ -1,9 +1,9 @@
-"""The errors a user meets: what is wrong, where, and how to mend it.
+"""Errors for users: what is wrong, where, and how to fix it.
 
-Knows nothing of any room. `UserError` is for a job that cannot start or go on; a single bad row is
-a `types.Rejected` instead, and the rest of the job goes on.
+`UserError` stops a job that cannot start or go on. A single bad row is a `types.Rejected` instead,
+and the job continues with the other rows.
 
-    raise UserError("no split named 'devel' in twitter2015", mend="use one of: train, dev, test")
+    raise UserError("no split named 'devel' in twitter2015", hint="use one of: train, dev, test")
 """
 
 import difflib
@@ -11,11 +11,17 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend. Printed without a traceback; ends with `exit_code`."""
+    """A problem that the user can fix. Printed without a traceback; ends with `exit_code`."""
 
     exit_code = 2
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
+        """Build the message from the problem and the hint.
+
+        Args:
+            problem: What is wrong and where, without a full stop.
+            hint: How to fix it; "" for none.
+        """
         super().__init__(f"{problem}\n  hint: {hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
@@ -25,25 +31,39 @@ class MissingExtra(UserError):
     """An optional dependency is needed and not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
+        """Name the missing package and the extra that installs it.
+
+        Args:
+            package: Name of the package on PyPI.
+            extra: Name of the extra of gen-msa.
+        """
         super().__init__(
             f"{package} is not installed", hint=f"pip install 'gen-msa[{extra}]' and try again"
         )
 
 
 class Diverged(UserError):
-    """A loss or gradient is not a finite number; nothing was updated. The exit code is 4."""
+    """A loss or gradient is not finite; no parameter was updated. Exit code 4."""
 
     exit_code = 4
 
 
 class BackendUnavailable(UserError):
-    """A model behind a server answers no more; the same command goes on later. Exit code 3."""
+    """A model server no longer answers; running the command again resumes. Exit code 3."""
 
     exit_code = 3
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A sentence for an unknown `name`: the nearest known one, and the whole list (at most 30)."""
+    """Suggest the known name closest to `name` and list the known names (at most 30).
+
+    Args:
+        name: The unknown name.
+        choices: All known names.
+
+    Returns:
+        A hint such as `did you mean 'echo'? known: builtin, echo`.
+    """
     names = sorted(choices)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     suggestion = f"did you mean {matches[0]!r}? " if matches else ""

@@ -1,7 +1,6 @@
-"""JSON lines in and out: bounded memory, bad rows set aside, whole files only.
+"""Read and write JSON lines in bounded memory; bad rows are rejected, files are written atomically.
 
-Knows nothing of what a row means beyond the model it is given. A line over `MAX_LINE` bytes
-is refused before it is parsed or even held.
+A line over `MAX_LINE_BYTES` is rejected before it is parsed or held in memory.
 
     for row in read(Path("posts.jsonl"), Example):   # Example | Rejected
         ...
@@ -19,15 +18,23 @@ from pydantic import BaseModel, ValidationError
 from gen_msa.types import Rejected
 
 MAX_LINE_BYTES = 1 << 20
-"""Bytes. The longest line that is parsed; a post of 100 kB fits ten times over."""
+"""The longest line that is parsed; ten times a post of 100 kB."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def read_lines(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes] | Rejected]:
-    """The non-blank lines of a file with their 1-based numbers; an overlong one is `Rejected`.
+    """Iterate over the non-blank lines of a file; a line over the limit is `Rejected`.
 
-    Reads at most `limit` bytes at a time, so a 100 MB line costs no more memory than a short one.
+    Reads at most `limit` bytes at a time, so a line of 100 MB needs no more memory than a short
+    one.
+
+    Args:
+        path: File to read.
+        limit: Largest line in bytes.
+
+    Yields:
+        The 1-based line number and the line without its line ending, or a `Rejected`.
     """
     with path.open("rb") as f:
         line_number = 0
@@ -56,7 +63,16 @@ def _skip_line(f: IO[bytes], limit: int) -> int:
 
 
 def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M | Rejected]:
-    """Every line of `path` as a `model`, or as a `Rejected` that says what was wrong with it."""
+    """Parse every line of a file as `model`; a line that fails is `Rejected` with the reason.
+
+    Args:
+        path: File of one JSON object per line.
+        model: Pydantic model of a row.
+        limit: Largest line in bytes.
+
+    Yields:
+        One `model` or `Rejected` per non-blank line.
+    """
     for item in read_lines(path, limit):
         if isinstance(item, Rejected):
             yield item
@@ -75,7 +91,7 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M 
 
 
 def format_validation_error(error: ValidationError) -> str:
-    """A validation error in one line: `post.text: Field required; …` (at most three)."""
+    """Format a validation error in one line: `post.text: Field required; …` (at most three)."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     messages = [
         f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg'].removeprefix('Value error, ')}"
@@ -88,8 +104,15 @@ def format_validation_error(error: ValidationError) -> str:
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     """Write a file that appears under its name only when it is complete.
 
-    On any error the half-written file is removed and what stood there before is untouched; what a
-    killed process left half-written is removed by the next one.
+    On any error the partial file is removed and an existing file stays as it was. Partial files of
+    killed processes are removed by the next writer.
+
+    Args:
+        path: Target file; missing parent folders are created.
+        mode: Mode of `open`.
+
+    Yields:
+        The open file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
@@ -107,7 +130,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
 
 
 def is_process_running(pid: str) -> bool:
-    """Whether a process of this machine has that number."""
+    """Return whether a process of this machine has the number `pid`."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -1,11 +1,10 @@
-"""A folder that is there whole or not at all: staged, sealed with hashes, renamed, and checked.
+"""Folders that appear complete or not at all, with a hash of every file.
 
-`MANIFEST.json` lists the size and sha256 of every file below a folder and is written last. Knows
-nothing of what the files hold.
+`MANIFEST.json` lists the size and SHA-256 of every file below a folder and is written last.
 
-    with staged(Path("adapters/mabsa")) as draft:
-        (draft / "figures.json").write_text("{}")
-    check(Path("adapters/mabsa"))        # UserError naming the first file that is not as it was
+    with atomic_directory(Path("adapters/mabsa")) as draft:
+        (draft / "metrics.json").write_text("{}")
+    verify(Path("adapters/mabsa"))       # UserError naming the first file that has changed
 """
 
 import glob
@@ -18,33 +17,34 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from gen_msa.errors import UserError
-from gen_msa.jsonl import atomic_write as whole_file
-from gen_msa.jsonl import is_process_running
+from gen_msa.jsonl import atomic_write, is_process_running
 
 MANIFEST_NAME = "MANIFEST.json"
 LOADABLE_SUFFIXES = frozenset(
     {".safetensors", ".json", ".jinja", ".model", ".txt", ".yaml", ".gguf", ".onnx", ".py", ".so"}
     | {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 )
-"""Suffixes of files that something may read: one of these that is not listed is an intruder.
+"""Suffixes of files that something may load; an unlisted file with one of these is an error.
 
-Others (notes, pictures, logs) may be put beside a sealed folder's own files.
+Others (notes, images, logs) may be added to a sealed folder.
 """
 _MAX_MANIFEST_BYTES = 16 << 20
-_HINT = "fetch or train it again; a folder that was meant to change is sealed anew with seal()"
+_HINT = "download or train it again; seal a folder that was changed on purpose again with seal()"
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest of everything below `folder`; an older manifest is replaced."""
+    """Write the manifest of everything below `folder`, replacing an older one."""
     entries = {name: _file_entry(folder / name) for name in _list_files(folder)}
-    with whole_file(folder / MANIFEST_NAME) as f:
+    with atomic_write(folder / MANIFEST_NAME) as f:
         f.write(json.dumps(entries, indent=1, sort_keys=True).encode())
 
 
 def verify(folder: Path) -> None:
-    """Compare every listed file with its size and hash. Reads all bytes, every time.
+    """Compare every listed file with its size and hash. Reads all bytes on every call.
 
-    Raises `UserError` naming the first file, by name, that is missing, cut, altered or added.
+    Raises:
+        UserError: A file is missing, truncated, altered or was added; the message names the first
+            one.
     """
     entries = _load_manifest(folder)
     for name in sorted(
@@ -58,15 +58,15 @@ def verify(folder: Path) -> None:
         size = path.stat().st_size
         if size != entries[name]["size"]:
             message = (
-                f"{path} has {size:,} bytes, not the {entries[name]['size']:,} it was sealed with"
+                f"{path} has {size:,} bytes, not the {entries[name]['size']:,} of its manifest"
             )
             raise UserError(message, hint=_HINT)
         if sha256(path) != entries[name]["sha256"]:
-            raise UserError(f"{path} was altered: its hash is not the sealed one", hint=_HINT)
+            raise UserError(f"{path} was altered: its hash is not that of its manifest", hint=_HINT)
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the folder is sealed and every file is as it was."""
+    """Return whether the folder has a manifest and every file matches it."""
     try:
         verify(folder)
     except (UserError, OSError):
@@ -76,10 +76,16 @@ def is_intact(folder: Path) -> bool:
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` when the block ends well: sealed, synced, renamed.
+    """Create a folder that becomes `target` when the block ends well: sealed, synced, renamed.
 
-    What stood at `target` stays until then, and stays on any error (a full disk raises `OSError`;
-    the draft is removed). What a killed process left is cleared away by the next one.
+    An existing `target` stays until then, and stays after any error (a full disk raises `OSError`;
+    the draft is removed). Drafts of killed processes are removed by the next call.
+
+    Args:
+        target: Folder to create or replace.
+
+    Yields:
+        The draft folder to fill.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     recover(target)
@@ -96,9 +102,10 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 
 def recover(target: Path) -> None:
-    """Clear up after a process that was killed while it wrote `target`.
+    """Clean up after a process that was killed while it wrote `target`.
 
-    A folder cannot replace a folder in one step; if the kill fell between, the old one comes back.
+    A folder cannot replace a folder in one step; if the process was killed between the two renames,
+    the old folder is restored.
     """
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
         pid, _, kind = leftover.name.removeprefix(f".{target.name}.").partition(".")
@@ -111,13 +118,13 @@ def recover(target: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _list_files(folder: Path) -> list[str]:
-    """Every file below the folder but the manifest, relative and with `/`, sorted."""
+    """Return every file below the folder except the manifest, relative and with `/`, sorted."""
     files = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return sorted(n for n in files if n != MANIFEST_NAME)
 
@@ -129,7 +136,7 @@ def _file_entry(path: Path) -> dict[str, str | int]:
 def _load_manifest(folder: Path) -> dict[str, dict[str, str | int]]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise UserError(f"{folder} holds no {MANIFEST_NAME}: it is not whole", hint=_HINT)
+        raise UserError(f"{folder} has no {MANIFEST_NAME}: it is incomplete", hint=_HINT)
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise ValueError(f"over {_MAX_MANIFEST_BYTES:,} bytes")
@@ -167,7 +174,7 @@ def _fsync_tree(folder: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
-    # Windows cannot open a folder; its renames are in order without.
+    # Windows cannot open a folder, and its renames need no sync.
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)

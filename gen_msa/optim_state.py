@@ -1,9 +1,7 @@
-"""An optimiser's state as flat tensors and JSON, so that a checkpoint needs no pickle.
+"""Convert an optimizer's state to flat tensors and JSON, so that a checkpoint needs no pickle.
 
-Knows nothing of files, models or runs.
-
-    tensors, facts = flat(optimizer.state_dict())
-    optimizer.load_state_dict(deep(tensors, facts))
+tensors, metadata = flatten(optimizer.state_dict())
+optimizer.load_state_dict(unflatten(tensors, metadata))
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """A torch optimiser's state as tensors by `PARAMETER.NAME`, and the rest as JSON."""
+    """Split a torch optimizer's state into tensors and JSON values.
+
+    Returns:
+        Tensors by `PARAMETER.NAME` (PARAMETER is the index of the parameter), and a JSON tree of
+        the
+        parameter groups and of all scalars.
+    """
     from torch import Tensor
 
     tensors, scalars = {}, {}
@@ -27,7 +31,15 @@ def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]"
 
 
 def unflatten(tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> dict[str, Any]:
-    """What `flat` was given."""
+    """Rebuild the state that `flatten` was given.
+
+    Args:
+        tensors: Tensors by `PARAMETER.NAME`.
+        metadata: The JSON tree of `flatten`.
+
+    Returns:
+        A state for `Optimizer.load_state_dict`.
+    """
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *metadata["rest"].items()]:
         param_index, _, name = key.partition(".")
@@ -35,13 +47,17 @@ def unflatten(tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> dict[st
     return {"state": state, "param_groups": metadata["groups"]}
 
 
-def resume_schedule(scheduler: Any, facts: dict[str, Any]) -> None:
-    """Load a `LambdaLR`'s state, with the next step's learning rates by its own schedule.
+def resume_schedule(scheduler: Any, state: dict[str, Any]) -> None:
+    """Load the state of a `LambdaLR` and set the learning rates that its own schedule has next.
 
-    A saved state holds the rates of the schedule that it was saved under, which a run of more steps
-    does not follow; with the same schedule they are the same numbers.
+    A saved state holds the rates of the schedule it was saved under, which a run of more steps does
+    not follow; with the same schedule both are equal.
+
+    Args:
+        scheduler: Scheduler to change, with its optimizer.
+        state: Saved `state_dict` of a scheduler.
     """
-    scheduler.load_state_dict(facts)
+    scheduler.load_state_dict(state)
     rates = [
         base * rate(scheduler.last_epoch)
         for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)

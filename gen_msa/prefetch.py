@@ -1,10 +1,10 @@
-"""Work done ahead of who needs it, in threads: pictures decoded, questions written, batches made.
+"""Work that runs ahead of its consumer in threads: decoding images, building prompts and batches.
 
-Knows nothing of models. An error of a thread is raised where its item is taken; who stops taking
-does not wait for what is being made.
+An error of a thread is raised where its item is taken. A consumer that stops does not wait for the
+items still in work.
 
-    for step in ahead((make(step) for step in steps), ready=1): ...
-    for made in at_once((partial(make, step) for step in steps), 2): ...
+    for batch in prefetch(map(build_batch, steps), buffer_size=1): ...
+    for result in ordered_concurrent_map((partial(run, step) for step in steps), 2): ...
     answer = awaited(portal.start_task_soon(ask))
 """
 
@@ -17,12 +17,20 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
-_LOOK = 0.2
-"""Seconds between looks whether a result is still wanted."""
+_POLL_INTERVAL_S = 0.2
+"""Seconds between checks whether the caller was cancelled."""
 
 
 def prefetch(source: Iterator[T], buffer_size: int) -> Generator[T, None, None]:
-    """The items of `source`, at most `ready` of them made before they are taken; 0: no thread."""
+    """Iterate over `source` with up to `buffer_size` items computed ahead in a thread.
+
+    Args:
+        source: Iterator that a background thread consumes.
+        buffer_size: Items held before they are taken; 0 for no thread.
+
+    Yields:
+        The items of `source`, in order.
+    """
     if buffer_size == 0:
         yield from source
         return
@@ -44,10 +52,10 @@ def prefetch(source: Iterator[T], buffer_size: int) -> Generator[T, None, None]:
                 if stop.is_set():
                     return
             put("end", None)
-        except BaseException as e:  # handed to the taker, whatever it is
+        except BaseException as e:  # re-raised in the consumer, whatever it is
             put("error", e)
 
-    thread = threading.Thread(target=produce, name="ahead", daemon=True)
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:
@@ -65,9 +73,16 @@ def prefetch(source: Iterator[T], buffer_size: int) -> Generator[T, None, None]:
 def ordered_concurrent_map(
     calls: Iterator[Callable[[], T]], max_concurrent: int
 ) -> Generator[T, None, None]:
-    """What each of `works` returns, in their order, while at most `most` are done; 1: no thread.
+    """Run calls in threads and yield their results in order.
 
-    For who stops taking, the works begun are `given_up`.
+    When the consumer stops early, running calls see `is_cancelled()`.
+
+    Args:
+        calls: Functions without arguments, taken from the iterator as threads become free.
+        max_concurrent: Most calls running at once; 1 for no thread.
+
+    Yields:
+        The result of each call, in the order of `calls`.
     """
     if max_concurrent == 1:
         yield from (call() for call in calls)
@@ -81,7 +96,7 @@ def ordered_concurrent_map(
                 futures.append(_start_thread(next(calls), cancel))
             except StopIteration:
                 break
-            except Exception as e:  # raised in its turn: what is begun before it comes first
+            except Exception as e:  # raised after the results of the calls before it
                 error = e
             if len(futures) == max_concurrent:
                 yield futures.popleft().result()
@@ -94,39 +109,47 @@ def ordered_concurrent_map(
 
 
 def is_cancelled() -> bool:
-    """Whether nobody takes any more what this thread works at: it may as well stop."""
+    """Return whether the consumer of this thread's work has stopped."""
     cancel = _cancel_event.get()
     return cancel is not None and cancel.is_set()
 
 
 def awaited(future: Future[T]) -> T:
-    """Wait for the result of work in another thread, and cancel it where it is not wanted any more.
+    """Wait for work in another thread, and cancel it when this thread's own work is cancelled.
 
-    Raises what the work raised, `CancelledError` when this thread's work is `given_up`.
+    Args:
+        future: Result of the work.
+
+    Returns:
+        The result of `future`.
+
+    Raises:
+        CancelledError: The work of this thread was cancelled. Errors of `future` are raised as they
+            are.
     """
     try:
-        while not wait([future], _LOOK).done:
+        while not wait([future], _POLL_INTERVAL_S).done:
             if is_cancelled():
                 raise CancelledError
         return future.result()
     except BaseException:
-        future.cancel()  # also where this thread is interrupted
+        future.cancel()  # also when this thread is interrupted
         raise
 
 
-_cancel_event: ContextVar[threading.Event | None] = ContextVar("nobody waits", default=None)
+_cancel_event: ContextVar[threading.Event | None] = ContextVar("cancel_event", default=None)
 
 
 def _start_thread(call: Callable[[], T], cancel: threading.Event) -> Future[T]:
-    """`work` in a thread of its own, for which the process does not wait at its end."""
+    """Run `call` in a daemon thread, which the process does not wait for at its end."""
     future: Future[T] = Future()
 
     def run() -> None:
         _cancel_event.set(cancel)
         try:
             future.set_result(call())
-        except BaseException as e:  # handed to the taker, whatever it is
+        except BaseException as e:  # re-raised by `future.result()`
             future.set_exception(e)
 
-    threading.Thread(target=run, name="at once", daemon=True).start()
+    threading.Thread(target=run, name="ordered_concurrent_map", daemon=True).start()
     return future

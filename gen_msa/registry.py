@@ -1,9 +1,8 @@
-"""Named parts of a package: found by their module's name, imported on first use.
+"""Registries: parts of a package, found by module name and imported on first use.
 
-Knows nothing of what is registered. A module of the package is a part when it uses the registry's
-decorator at the start of a line (`@datasets.register`); every other module is a helper, whatever it
-is called. The source is searched for that line, so that listing names imports no part. Parts in
-other packages come by entry points and need no edit here.
+A module of the package is a part when it uses the registry's decorator at the start of a line
+(`@datasets.register`); every other module is a helper. The source is searched for that line, so
+listing names imports no part. Other packages add parts by entry points.
 
     datasets: InstanceRegistry[Dataset]
     datasets = InstanceRegistry("dataset", "gen_msa.data", "gen_msa.datasets")
@@ -25,17 +24,23 @@ _DECORATOR = re.compile(r"^@\w+\.register$", re.MULTILINE)
 
 
 class BaseRegistry(Generic[T]):
-    """Parts of one kind, `T` (a protocol, or a type of it), by name."""
+    """Parts of one kind by name; `T` is a protocol or a type of it."""
 
     def __init__(self, kind: str, package: str, group: str) -> None:
-        """`package` is searched for parts, and `group` is that of other packages' entry points."""
+        """Describe where parts are found.
+
+        Args:
+            kind: Name of a part in error messages, e.g. `dataset`.
+            package: Package whose modules are searched.
+            group: Entry-point group by which other packages add parts.
+        """
         self.kind = kind
         self.package = package
         self.group = group
         self._parts: dict[str, T] = {}
 
     def names(self) -> list[str]:
-        """Every name that can be had, sorted, without importing any part."""
+        """Return every known name, sorted, without importing any part."""
         return sorted({*self._modules(), *self._table(), *self._entries()})
 
     def __contains__(self, name: object) -> bool:
@@ -65,12 +70,12 @@ class BaseRegistry(Generic[T]):
             raise UserError(f"no {self.kind} named {name!r}", hint=did_you_mean(name, self.names()))
 
     def _loaded(self, target: Any) -> T:
-        """The part that an entry point names."""
+        """Return the part that an entry point names."""
         part: T = target
         return part
 
     def _table(self) -> Mapping[str, T]:
-        """Parts that no module of their own stands for."""
+        """Return parts that have no module of their own."""
         return {}
 
     def _modules(self) -> list[str]:
@@ -82,41 +87,55 @@ class BaseRegistry(Generic[T]):
 
 
 class Registry(BaseRegistry[T]):
-    """Parts that are registered as they stand: classes and functions that are called with options.
+    """Registry of classes and functions that callers call with options.
 
     `T` is the protocol of such a class or function.
     """
 
     def register(self, part: T) -> T:
-        """Register the one part of a module under the module's name; mypy checks it against `T`.
+        """Register the one part of a module under the module's name.
 
-        Raises `TypeError` when the module has registered another.
+        mypy checks the part against `T`.
+
+        Raises:
+            TypeError: The module has already registered another part.
         """
         self._add(str(part.__module__), part)
         return part
 
 
 class InstanceRegistry(BaseRegistry[T]):
-    """Parts without options: of each class that is registered, one instance is the part.
+    """Registry of classes without options: one instance of each class is the part.
 
     `T` is the protocol of the instance.
     """
 
     def __init__(self, kind: str, package: str, group: str, catalog: str = "") -> None:
-        """`catalog` is a module of the package; its `PARTS` maps further names to instances."""
+        """Describe where parts are found, and a catalog of further instances.
+
+        Args:
+            kind: Name of a part in error messages.
+            package: Package whose modules are searched.
+            group: Entry-point group by which other packages add parts.
+            catalog: Module of the package whose `PARTS` maps further names to instances; "" for
+                none.
+        """
         super().__init__(kind, package, group)
         self.catalog = catalog
 
     def register(self, part: type[T]) -> type[T]:
-        """Make the one part of a module, under the module's name; mypy checks it against `T`.
+        """Create the one part of a module under the module's name.
 
-        Raises `TypeError` when the module has registered another.
+        mypy checks the part against `T`.
+
+        Raises:
+            TypeError: The module has already registered another part.
         """
         self._add(part.__module__, part())
         return part
 
     def _loaded(self, target: Any) -> T:
-        """An entry point may name the class or an instance."""
+        """Return the part of an entry point that names a class or an instance."""
         part: T = target() if isinstance(target, type) else target
         return part
 
@@ -128,7 +147,7 @@ class InstanceRegistry(BaseRegistry[T]):
 
 
 def _is_part(module: pkgutil.ModuleInfo) -> bool:
-    # The finder of a folder reads the source without importing the module or its package.
+    # The path finder reads the source without importing the module or its package.
     spec = module.module_finder.find_spec(module.name, None)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module.name)
     return bool(source and _DECORATOR.search(source))

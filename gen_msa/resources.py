@@ -1,10 +1,9 @@
-"""Finds the files that ship beside the package: prompts, recipes, suites.
+"""Find the files that come with the package: prompts, recipes, suites.
 
 In a checkout they are the top-level folders `prompts/`, `finetune/`, `eval/`; in an installed wheel
-they lie in `gen_msa/_shipped/`. A path the user gives that exists wins over a shipped name. Knows
-nothing of what the files say.
+they are in `gen_msa/_resources/`. An existing path given by the user wins over a packaged name.
 
-    shipped("prompts", "reader/full", ".jinja")
+    find_resource("prompts", "predict/full", ".jinja")
 """
 
 from pathlib import Path
@@ -16,24 +15,41 @@ _IN_CHECKOUT = (_PACKAGE.parent / "pyproject.toml").is_file()
 
 
 def resource_folder(folder_name: str) -> Path:
-    """The shipped folder `name`: the checkout's copy, or the wheel's."""
-    path = (_PACKAGE.parent if _IN_CHECKOUT else _PACKAGE / "_shipped") / folder_name
+    """Return a packaged folder: that of the checkout, or that of the wheel.
+
+    Raises:
+        UserError: The installation is incomplete.
+    """
+    path = (_PACKAGE.parent if _IN_CHECKOUT else _PACKAGE / "_resources") / folder_name
     if not path.is_dir():
-        raise UserError(f"the shipped folder {folder_name!r} is missing", hint="reinstall gen-msa")
+        raise UserError(
+            f"the folder {folder_name!r} of the installation is missing", hint="reinstall gen-msa"
+        )
     return path
 
 
 def resource_names(folder_name: str, suffix: str) -> list[str]:
-    """Every shipped file of one kind in folder `name`, without its suffix: `reader/full`, …"""
+    """List the packaged files of one kind, without their suffix, e.g. `predict/full`.
+
+    Args:
+        folder_name: `prompts`, `finetune/lora`, `eval/suites`, …
+        suffix: Suffix of the files, with its dot.
+    """
     root = resource_folder(folder_name)
     files = (p.relative_to(root).as_posix() for p in root.rglob(f"*{suffix}"))
     return sorted(p.removesuffix(suffix) for p in files)
 
 
 def find_resource(folder_name: str, resource_name: str, suffix: str) -> Path:
-    """The file called `part` in folder `name`: the user's own path, else the shipped one.
+    """Return the path of a user's own file or of a packaged one.
 
-    Raises `UserError` with a suggestion when there is neither.
+    Args:
+        folder_name: Packaged folder to search.
+        resource_name: Path of a file with this suffix, or a name as `resource_names` lists it.
+        suffix: Suffix of the file, with its dot.
+
+    Raises:
+        UserError: There is neither; the hint names the nearest packaged name.
     """
     user_path = Path(resource_name)
     if user_path.suffix == suffix and user_path.is_file():

@@ -1,9 +1,9 @@
-"""The nouns of an evaluation: what `results.json` holds, and all that a report is drawn from.
+"""Data types of an evaluation: the content of `results.json`, from which reports are drawn.
 
-Frozen pydantic models, like `types`. Every printed figure carries its n, its interval and how that
-was had; seeds, prompt and data hashes stand with the reader. Knows nothing of metrics or readers.
+Frozen pydantic models, like `types`. Every metric value has its n, its interval and the method of
+the interval; seeds, prompt hashes and data hashes are recorded with the system.
 
-    Result.model_validate_json(Path("results.json").read_text()).readers[0].figures["labels"]
+    EvaluationResult.model_validate_json(Path("results.json").read_text()).systems[0].metrics
 """
 
 from typing import Literal
@@ -14,24 +14,24 @@ from gen_msa.types import FrozenModel
 
 
 class MetricValue(FrozenModel):
-    """One figure."""
+    """One value of a metric."""
 
     value: float | None
     """None: undefined, and `note` says why. Never NaN."""
     n: int = Field(ge=0)
-    """Rows that it is about."""
+    """Number of rows behind the value."""
     low: float | None = None
     high: float | None = None
-    """95 % interval; of a cost the least and the most of its laps."""
+    """95 % interval; for a cost the minimum and maximum over its repeats."""
     method: str = ""
-    """How the interval was had, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
+    """Method of the interval, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
     note: str = ""
     seeds: tuple[float, ...] = ()
-    """The same figure of each seed, where a reader was trained more than once."""
+    """The same metric for each seed, where a system was trained more than once."""
 
 
 class MetricDefinition(FrozenModel):
-    """What a figure means and how it is printed."""
+    """What a metric means and how it is printed."""
 
     family: str
     name: str
@@ -42,7 +42,7 @@ class MetricDefinition(FrozenModel):
 
 
 class SliceMetrics(FrozenModel):
-    """The figures of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
+    """Metrics of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
 
     slice: str
     level: str
@@ -62,34 +62,40 @@ class CalibrationBin(FrozenModel):
 
 
 class RunCost(FrozenModel):
-    """What the reading took whose answers were measured."""
+    """Cost of producing the predictions that were evaluated."""
 
     posts: int
     seconds: float | None = None
-    """Wall clock; None when answers were on record already."""
+    """Wall clock; None when the answers were stored already."""
     cpu_seconds: float | None = None
     machine: str = ""
 
 
 class CostBenchmark(FrozenModel):
-    """What reading costs: a few posts read afresh by a process of its own with one thread, in laps
-    that take turns with the other readers'.
+    """Measured cost of prediction.
+
+    A process of its own with one thread predicts a few posts without any cache, in repeats that
+    alternate with those of the other systems.
     """
 
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
-    """`posts_per_second` (wall clock), `cpu_seconds` and `joules` of 1,000 posts, `megabytes` to be
-    shipped, `peak_megabytes` of memory; n counts posts. Empty: `note` says why."""
+    """Measured metrics; n counts posts. Empty: `note` says why.
+
+    `posts_per_second` (wall clock), `cpu_seconds` and `joules` of 1,000 posts, `megabytes` on disk
+    and `peak_megabytes` of memory.
+    """
     fingerprint_sha256: str = ""
-    """Of the `facts` of the reader that was timed: those of the one that was measured."""
+    """Hash of the fingerprint of the system that was timed; equal to that of the evaluated one."""
     posts: int = 0
-    """Of a lap."""
-    laps: int = 0
+    """Posts of one repeat."""
+    repeats: int = 0
+    """Number of repeats."""
     machine: str = ""
     note: str = ""
 
 
 class UnparsedAnswer(FrozenModel):
-    """An answer that could not be read, whole."""
+    """An answer that could not be parsed, unabridged."""
 
     post: str
     aspect: str
@@ -98,37 +104,37 @@ class UnparsedAnswer(FrozenModel):
 
 
 class SystemResult(FrozenModel):
-    """One reader against gold."""
+    """One system compared with the reference."""
 
     name: str
-    """As shown; unique within the result."""
+    """Display name; unique within the result."""
     model: str
-    """As it would be named on the command line."""
+    """Value of `--model`."""
     fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
-    """Fingerprint of the reader: prompt@hash, settings, seed, revision."""
+    """Fingerprint of the predictor: prompt@hash, settings, seed, revision."""
     rows: int
     """Gold opinions."""
     posts: int
     n_missing: int = 0
-    """Gold opinions that the reader said nothing about; each is wrong."""
+    """Gold opinions for which the system gave no prediction; each counts as wrong."""
     n_spurious: int = 0
-    """Opinions about aspects that gold has not."""
+    """Predictions for aspects that the reference does not have."""
     metrics: dict[str, dict[str, MetricValue]]
-    """Family -> figure -> value."""
+    """Family -> metric -> value."""
     confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Gold polarity -> read polarity (or `unread`) -> rows."""
+    """Gold polarity -> predicted polarity (or `unparsed`) -> rows."""
     calibration: tuple[CalibrationBin, ...] = ()
     slices: tuple[SliceMetrics, ...] = ()
     unparsed: tuple[UnparsedAnswer, ...] = ()
     cost: RunCost | None = None
     cost_benchmark: CostBenchmark | None = None
-    """None: the suite did not ask for it, or this is another seed of a reader."""
+    """None: the suite did not ask for it, or this is another seed of a system."""
     notes: tuple[str, ...] = ()
-    """What a reader of the report must know: families that could not be had, and why."""
+    """Remarks for the reader of the report, e.g. metric families that are missing and why."""
 
 
 class PairedComparison(FrozenModel):
-    """Reader `a` minus reader `b` on the same rows."""
+    """System `a` minus system `b` on the same rows."""
 
     a: str
     b: str
@@ -147,11 +153,11 @@ class PairedComparison(FrozenModel):
 
 
 class PublishedResult(FrozenModel):
-    """A paper's printed figures, beside ours."""
+    """Metrics printed in a paper, for comparison with ours."""
 
     name: str
     metrics: dict[str, float]
-    """`family.figure` -> value, in the unit of ours (shares in 0..1)."""
+    """`family.metric` -> value, in our unit (shares in 0..1)."""
     source: str
     """Citation, with table number."""
     protocol: str
@@ -159,7 +165,7 @@ class PublishedResult(FrozenModel):
 
 
 class SelectedRow(FrozenModel):
-    """One row that is shown: where to find it, and what each reader made of it."""
+    """One row shown in the report."""
 
     post: str
     aspect: str
@@ -169,14 +175,14 @@ class SelectedRow(FrozenModel):
 
 
 class EvaluationResult(FrozenModel):
-    """One data set, one split, any number of readers."""
+    """One data set, one split, any number of systems."""
 
     title: str
     data: str
     """`twitter2015:test`, or a file."""
     data_sha256: str
     reference: str
-    """Whose opinions count as right: `gold`, or another reader's name."""
+    """Annotator whose opinions count as right: `gold`, or another annotator's name."""
     posts: int
     rows: int
     clusters: int
@@ -186,7 +192,7 @@ class EvaluationResult(FrozenModel):
     seed: int
     replicates: int
     version: str
-    """Of gen_msa."""
+    """Version of gen_msa."""
     definitions: tuple[MetricDefinition, ...]
     systems: tuple[SystemResult, ...]
     comparisons: tuple[PairedComparison, ...] = ()
@@ -194,7 +200,7 @@ class EvaluationResult(FrozenModel):
     disagreements: tuple[SelectedRow, ...] = ()
     best: tuple[SelectedRow, ...] = ()
     worst: tuple[SelectedRow, ...] = ()
-    """Explanations, best and worst first."""
+    """Explanations: the best first in `best`, the worst first in `worst`."""
     probes: dict[str, dict[str, dict[str, MetricValue]]] = Field(default_factory=dict)
-    """Reader -> probe -> figure: what happens when its input is changed."""
+    """System -> probe -> metric: how outputs change when the input is changed."""
     notes: tuple[str, ...] = ()

@@ -1,9 +1,8 @@
 """Settings: frozen models filled from YAML and `key=value` overrides; an unknown key is an error.
 
-Knows nothing of what is set. The merged settings are written beside every result (`save`) and read
-back at inference (`load`).
+The merged settings are written beside every result (`save`) and read back at inference (`load`).
 
-    load(ExplainSettings, "explain.yaml", ["prompt=reader/full", "picture.max_pixels=50176"])
+    load(PredictorSettings, "explain.yaml", ["prompt=predict/full", "image.max_pixels=50176"])
 """
 
 import json
@@ -24,16 +23,24 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
-_NONE = object()
+_MISSING = object()
 
 
 def load(
     kind: type[S], path: str | Path | None = None, overrides: Iterable[str] = (), **values: Any
 ) -> S:
-    """Settings of `kind` from a YAML file (or none) with dotted `key=value` overrides on top.
+    """Load settings of class `kind` from a YAML file (or none) with dotted overrides on top.
 
-    An entry of a list is named by its number: `data.0.source=posts.jsonl`. `fixed` are taken as
-    they stand, not as YAML. Raises `UserError` naming the key, the file and the nearest known key.
+    Args:
+        kind: Settings class.
+        path: YAML file; None for none.
+        overrides: `key=value` items; the value is YAML. An entry of a list is addressed by its
+            index: `data.0.source=posts.jsonl`.
+        **values: Final values by field name, taken as they are.
+
+    Raises:
+        UserError: A key is unknown or a value invalid; the message names the key, the file and the
+            nearest known key.
     """
     tree: dict[str, Any] = {}
     if path is not None:
@@ -47,7 +54,16 @@ def load(
 
 
 def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
-    """Validate a plain mapping as settings of `kind`; `where` is named in the error."""
+    """Validate a plain mapping as settings of class `kind`.
+
+    Args:
+        kind: Settings class.
+        tree: Values by key.
+        where: Source of the values, for the error message.
+
+    Raises:
+        UserError: A key is unknown or a value invalid.
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as e:
@@ -55,37 +71,50 @@ def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
 
 
 def save(settings: Settings, path: Path) -> None:
-    """Write the merged settings as YAML that `load` reads back to an equal object."""
+    """Write the settings to `path` as YAML that `load` reads back to an equal object."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 
 
-def flat(tree: Any, above: str = "") -> dict[str, Any]:
-    """A tree of settings as dotted key -> plain value, the keys as `load` takes them.
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten a tree of settings to dotted keys as `load` takes them.
 
-    An empty mapping or list is a value.
+    Args:
+        tree: Nested mappings and lists; an empty one counts as a value.
+        prefix: Prefix of every key, with its dot.
+
+    Returns:
+        Dotted key -> plain value.
     """
     pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
         if isinstance(value, Mapping | list) and value:
-            found |= flat(value, f"{above}{key}.")
+            values |= flatten(value, f"{prefix}{key}.")
         else:
-            found[f"{above}{key}"] = value
-    return found
+            values[f"{prefix}{key}"] = value
+    return values
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`key: VALUE then, VALUE now` for each key of two flat trees whose values are not the same."""
+def differences(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """List the keys whose values differ between two flat trees.
+
+    Args:
+        previous: Earlier values by dotted key.
+        current: Present values by dotted key.
+
+    Returns:
+        One `key: VALUE then, VALUE now` per key that differs.
+    """
     return [
-        f"{key}: {_shown(then, key)} then, {_shown(now, key)} now"
-        for key in {**now, **then}
-        if then.get(key, _NONE) != now.get(key, _NONE)
+        f"{key}: {_format_value(previous, key)} then, {_format_value(current, key)} now"
+        for key in {**current, **previous}
+        if previous.get(key, _MISSING) != current.get(key, _MISSING)
     ]
 
 
-def _shown(tree: Mapping[str, Any], key: str) -> str:
-    """A value as it is given, or what says that there is none."""
+def _format_value(tree: Mapping[str, Any], key: str) -> str:
+    """Format the value of a key, or say that it is not set."""
     if key not in tree:
         return "not set"
     value = tree[key]
@@ -105,7 +134,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _copy_tree(value: Any) -> Any:
-    """A copy in which `&anchor` and `*anchor` are two things, so that an override changes one."""
+    """Copy a tree so that `&anchor` and `*anchor` are separate and an override changes one."""
     if isinstance(value, dict):
         return {k: _copy_tree(v) for k, v in value.items()}
     return [_copy_tree(v) for v in value] if isinstance(value, list) else value
@@ -128,7 +157,7 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
 
 
 def _resolve_key(node: Any, key: str, where: str) -> Any:
-    """Where `key` lies in a mapping or list, made if it is not there yet."""
+    """Return the key or index of `key` in a mapping or list, adding an empty entry if needed."""
     if isinstance(node, dict):
         node.setdefault(key, {})
         return key
@@ -147,7 +176,7 @@ def _resolve_key(node: Any, key: str, where: str) -> Any:
 def _format_error(kind: type[BaseModel], err: Any, where: str) -> str:
     path = [str(p) for p in err["loc"]]
     dotted = ".".join(path)
-    if err["type"] == "value_error":  # what a check of ours says; pydantic puts its own word before
+    if err["type"] == "value_error":  # from our own validator; pydantic prefixes its message
         return ": ".join(filter(None, (where, dotted, str(err["ctx"]["error"]))))
     if err["type"] != "extra_forbidden":
         return f"{where}: {dotted}: {err['msg']} (got {err['input']!r})"
@@ -158,7 +187,7 @@ def _format_error(kind: type[BaseModel], err: Any, where: str) -> str:
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
         if name.isdecimal():
-            continue  # an entry of a list, whose kind was found with the list
+            continue  # an entry of a list, whose model was found with the list
         field = kind.model_fields.get(name)
         inner = _model_in(field.annotation) if field else None
         if inner is None:
@@ -168,7 +197,7 @@ def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The settings model inside `Model`, `tuple[Model, ...]` or `Model | None`."""
+    """Return the settings model inside `Model`, `tuple[Model, ...]` or `Model | None`."""
     if get_origin(annotation) is None:
         is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         return annotation if is_model else None

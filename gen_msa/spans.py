@@ -1,11 +1,11 @@
-"""Where words stand in a text, however their letters are composed or cased, and what it quotes.
+"""Find phrases in a text regardless of letter case and Unicode composition, and extract quotes.
 
-Knows nothing of posts or answers. Text and words are compared after NFC and casefold, without the
-zero-width spaces that break up control strings; the place found is one of the text as it is.
-Quotes are the pairs “ ” " " ' ' « » „ “ 「 」 『 』.
+Text and phrase are compared after NFC and casefold, without the zero-width spaces that escape
+control strings; the span returned is one of the original text. Quotation marks are the pairs “ ” "
+" ' ' « » „ “ 「 」 『 』.
 
-    Spans("Die Straße ist lang").find("STRASSE")     # (4, 10)
-    quotes('The word "awful" says it.')              # ['awful']
+    SearchableText("Die Straße ist lang").find("STRASSE")     # (4, 10)
+    extract_quotes('The word "awful" says it.')               # ['awful']
 """
 
 import re
@@ -14,12 +14,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
-"""Code points that no text may hold, so that prompting can mark places with them."""
+"""Code points that no text may contain, so that prompting can use them as markers."""
 
 MAX_OCCURRENCES = 1_000
-"""Occurrences that are looked at in search of one that stands as whole words."""
+"""Occurrences examined in search of one that is a whole word."""
 MAX_QUOTE_SEARCH_CHARS = 8_000
-"""Of a text that are searched for quotes."""
+"""Characters of a text that are searched for quotes."""
 MAX_QUOTES = 16
 
 QUOTATION = re.compile(
@@ -27,32 +27,33 @@ QUOTATION = re.compile(
     "|「([^「」\n]{0,300})」|『([^『』\n]{0,300})』|‘([^‘\n]{0,300}?)’(?!\\w)"
     "|(?<!\\w)'([^\n]{0,300}?)'(?!\\w)"
 )
-"""One quotation, marks and all; the only group that is not None holds what it quotes."""
+"""One quotation with its marks; the only group that is not None holds the quoted text."""
 
 _ZERO_WIDTH_SPACE = "\u200b"
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
-"""Scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, kana, Han; and Hangul, which
-joins particles to them."""
+"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han; and Hangul, which
+attaches particles to words.
+"""
 
 
 def extract_quotes(text: str) -> list[str]:
-    """What stands in quotation marks, in order, without repetitions and outer blanks."""
+    """Return the quoted texts of `text` in order, stripped, without repetitions."""
     matches = QUOTATION.finditer(text[:MAX_QUOTE_SEARCH_CHARS])
     quoted_texts = (m.group(m.lastindex or 0).strip() for m in matches)
     return list(dict.fromkeys(q for q in quoted_texts if q))[:MAX_QUOTES]
 
 
 def fold(text: str) -> str:
-    """`text` as it is compared."""
+    """Return `text` in the form in which texts are compared."""
     if text.isascii():
         return text.lower()
     return "".join(_fold(chunk) for _, chunk in _composition_chunks(text))
 
 
 class SearchableText:
-    """A text that can be searched, and the way back from its folded form to its characters."""
+    """A text to search, with the map from its folded form back to its characters."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -64,7 +65,11 @@ class SearchableText:
             self._folded, self._offsets, self._folded_offsets = _fold_with_offsets(text)
 
     def find(self, phrase: str) -> tuple[int, int] | None:
-        """Start and end of `words` in the text: as whole words if they so stand, else anywhere."""
+        """Find a phrase: the first occurrence as whole words, else the first one anywhere.
+
+        Returns:
+            Start and end offsets in the text, or None.
+        """
         folded_phrase = fold(phrase)
         spans = (
             self._span(offset, offset + len(folded_phrase))
@@ -73,9 +78,12 @@ class SearchableText:
         return _best_span(self.text, (span for span in spans if span))
 
     def find_whole_words(self, phrase: str) -> Iterator[tuple[int, int]]:
-        """Every place where `words` stand as whole words, in order.
+        """Iterate over all occurrences of a phrase as whole words.
 
-        Where a script puts no blanks between its words, any place is one of whole words.
+        In a script without spaces between words, every occurrence counts.
+
+        Yields:
+            Start and end offsets in the text, in order.
         """
         folded_phrase = fold(phrase)
         for offset in _occurrences(self._folded, folded_phrase):
@@ -84,7 +92,7 @@ class SearchableText:
                 yield span
 
     def _span(self, start: int, end: int) -> tuple[int, int] | None:
-        """The characters behind a folded stretch; None when it begins or ends within one."""
+        """Map a folded range to the text; None when it begins or ends inside a character."""
         i, j = bisect_left(self._folded_offsets, start), bisect_left(self._folded_offsets, end)
         if self._folded_offsets[i] != start or self._folded_offsets[j] != end:
             return None
@@ -95,14 +103,22 @@ class SearchableText:
 
 
 def find_exact(text: str, phrase: str) -> tuple[int, int] | None:
-    """Like `Spans.find`, letter for letter."""
+    """Find a phrase like `SearchableText.find`, but case-sensitively and without normalization.
+
+    Args:
+        text: Text to search.
+        phrase: Phrase to find.
+
+    Returns:
+        Start and end offsets in the text, or None.
+    """
     return _best_span(
         text, ((offset, offset + len(phrase)) for offset in _occurrences(text, phrase))
     )
 
 
 def _fold_with_offsets(text: str) -> tuple[str, list[int], list[int]]:
-    """`text` as it is compared; where each piece that folds as one begins in it, and folded."""
+    """Return the folded text and the start of each composed piece in the text and in it."""
     offsets: list[int] = []
     folded_offsets: list[int] = []
     pieces = []
@@ -118,7 +134,7 @@ def _fold_with_offsets(text: str) -> tuple[str, list[int], list[int]]:
 
 
 def _occurrences(text: str, phrase: str) -> Iterator[int]:
-    """Where `words` begin in `text`, at most `MAX_PLACES` times."""
+    """Yield the starts of `phrase` in `text`, at most `MAX_OCCURRENCES`."""
     offset = text.find(phrase) if phrase.strip() else -1
     for _ in range(MAX_OCCURRENCES):
         if offset < 0:
@@ -128,7 +144,7 @@ def _occurrences(text: str, phrase: str) -> Iterator[int]:
 
 
 def _best_span(text: str, spans: Iterator[tuple[int, int]]) -> tuple[int, int] | None:
-    """The first span of whole words, else the first of all."""
+    """Return the first span that is a whole word, else the first of all."""
     first_span = None
     for span in spans:
         if _is_whole_word(text, *span):
@@ -142,7 +158,7 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 
 
 def _is_separate_word(text: str, start: int, end: int) -> bool:
-    """Like `_whole`, for scripts with and without blanks."""
+    """Return whether a span is a whole word, in scripts with and without spaces."""
     return not any(
         _is_inside_word(text, i) and not _UNSPACED_SCRIPTS.search(text, i - 1, i + 1)
         for i in (start, end)
@@ -166,7 +182,7 @@ def _nfc(text: str) -> str:
 
 
 def _composition_chunks(text: str) -> list[tuple[int, str]]:
-    """Start and characters of each piece that NFC may compose; no two pieces compose."""
+    """Return start and characters of each piece that NFC may compose; no two pieces compose."""
     if text.isascii():
         return list(enumerate(text))
     out: list[tuple[int, str]] = []
@@ -179,7 +195,7 @@ def _composition_chunks(text: str) -> list[tuple[int, str]]:
 
 
 def _composes_with(text: str, start: int, i: int) -> bool:
-    """Whether the character at `i` may compose with the piece that begins at `start`."""
+    """Return whether the character at `i` may compose with the piece that begins at `start`."""
     if text[i].isascii():
         return False
     if unicodedata.combining(text[i]):

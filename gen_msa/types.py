@@ -1,10 +1,10 @@
-"""The nouns that flow through the house: posts, opinions and their parts.
+"""Core data types: posts, opinions and their parts.
 
-Frozen pydantic models: they validate what comes from outside, and their JSON is what lies between
-the stages. They know nothing of files, models or metrics.
+Frozen pydantic models: they validate external data, and their JSON is the format between the stages
+of a pipeline.
 
     post = Post(id="1", text="Battery awful", aspects=(Aspect(term="Battery", start=0),))
-    Opinion(by="gold", aspect=post.aspects[0], polarity=Polarity.NEGATIVE)
+    Opinion(annotator="gold", aspect=post.aspects[0], polarity=Polarity.NEGATIVE)
 """
 
 import json
@@ -25,7 +25,9 @@ def _require_utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as e:
-        raise ValueError(f"character {e.start} is half a character; save it as UTF-8") from None
+        raise ValueError(
+            f"character {e.start} is half a character; save the file as UTF-8"
+        ) from None
     return text
 
 
@@ -33,22 +35,22 @@ def _require_finite(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     try:
         json.dumps(metadata, allow_nan=False)
     except ValueError:
-        raise ValueError("holds a number that is not finite, which JSON cannot say") from None
+        raise ValueError("holds a number that is not finite, which JSON cannot represent") from None
     return metadata
 
 
 Utf8Str = Annotated[str, AfterValidator(_require_utf8)]
-"""Text that a file, a parser and a tokenizer can take: no lone surrogates."""
+"""Text without lone surrogates, which files, parsers and tokenizers accept."""
 
 
 class FrozenModel(BaseModel):
-    """Base of every noun: immutable, and an unknown field is an error."""
+    """Base of the data types: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Polarity(StrEnum):
-    """The three classes of the field, in label order 0, 1, 2."""
+    """The three sentiment classes, in label order 0, 1, 2."""
 
     NEGATIVE = "negative"
     NEUTRAL = "neutral"
@@ -56,11 +58,11 @@ class Polarity(StrEnum):
 
 
 class Media(FrozenModel):
-    """A picture, sound, film or feature tensor, by reference: the bytes stay on disk."""
+    """An image, audio, video or feature tensor, by reference: the bytes stay on disk."""
 
     kind: Literal["image", "audio", "video", "features"]
     path: Utf8Str = Field(min_length=1)
-    """Relative to the job's media root; `media` refuses anything outside it."""
+    """Relative to the job's media root; `gen_msa.media` rejects anything outside it."""
     key: str | None = None
     """Name of the tensor inside a safetensors file; only for `kind="features"`."""
 
@@ -70,11 +72,11 @@ class Aspect(FrozenModel):
 
     term: Utf8Str
     start: int | None = Field(default=None, ge=0)
-    """Character offset of `term` in the post's text; None when it does not stand there."""
+    """Character offset of `term` in the post's text; None when it does not occur there."""
 
     @property
     def end(self) -> int | None:
-        """Character offset one past the term, or None when the aspect has no place in the text."""
+        """Return the character offset one past the term, or None when `start` is None."""
         return None if self.start is None else self.start + len(self.term)
 
 
@@ -100,11 +102,11 @@ class Parse(FrozenModel):
 
     tokens: tuple[Token, ...]
     parser: str
-    """Which parser made it, e.g. `stanza`."""
+    """Name of the parser that produced it, e.g. `stanza`."""
 
 
 class Post(FrozenModel):
-    """One post as its readers see it. Never carries a label."""
+    """One post, the input of predictors. Never carries a label."""
 
     id: Utf8Str = Field(min_length=1)
     text: Utf8Str
@@ -114,7 +116,7 @@ class Post(FrozenModel):
     meta: Annotated[dict[str, JsonValue], AfterValidator(_require_finite)] = Field(
         default_factory=dict
     )
-    """Facts of the source (speaker, time, picture id) that no stage of the house interprets."""
+    """Facts of the source (speaker, time, image id) that the package does not interpret."""
 
     @model_validator(mode="after")
     def _check_aspect_offsets(self) -> Self:
@@ -128,31 +130,31 @@ class Post(FrozenModel):
 
 
 class Evidence(FrozenModel):
-    """A piece of the post (or of what stands for its picture) that carries an opinion."""
+    """A part of the post (or of the text that stands for its image) that supports an opinion."""
 
     quote: str
     start: int | None = Field(default=None, ge=0)
-    """Character offset in the post's text; None when the quote does not stand there verbatim."""
+    """Character offset in the post's text; None when the quote is not verbatim there."""
     source: Literal["text", "image", "cue"] = "text"
 
 
 class Status(StrEnum):
-    """How an answer came to be what it is. All but the first two count as wrong."""
+    """How an answer was obtained or why there is none. All but the first two count as wrong."""
 
     OK = "ok"
     REPARSED = "reparsed"
-    """Read only after a second, constrained question."""
+    """Parsed only after a second, constrained question."""
     UNPARSED = "unparsed"
     """No label, a label outside the set, or more than one."""
     EMPTY = "empty"
     LENGTH = "length"
-    """Cut at the token limit before the label was said."""
+    """Cut at the token limit before the label."""
     ERROR = "error"
-    """The reader could not be asked (network, server, picture policy); retryable."""
+    """The model could not be asked (network, server, image policy); retryable."""
 
 
 class Opinion(FrozenModel):
-    """What one reader (`by`) says about one aspect of a post. Gold, teacher and student alike."""
+    """What one annotator says about one aspect of a post: gold, teacher and student alike."""
 
     annotator: str = Field(min_length=1)
     aspect: Aspect = OVERALL_ASPECT
@@ -164,10 +166,10 @@ class Opinion(FrozenModel):
     explanation: str | None = None
     evidence: tuple[Evidence, ...] = ()
     raw: str | None = None
-    """The reader's own words, kept whole."""
+    """The model's answer, unabridged."""
     status: Status = Status.OK
     provenance: dict[str, str] = Field(default_factory=dict)
-    """Provenance a reader must not hide: prompt@hash, cue_source, aspect_source, picture, …"""
+    """How the opinion came about: prompt@hash, cue_source, aspect_source, image, …"""
 
     @model_validator(mode="after")
     def _check_probs(self) -> Self:
@@ -179,29 +181,29 @@ class Opinion(FrozenModel):
 
     @property
     def probability(self) -> float | None:
-        """Probability of the polarity that was chosen, if the reader gave probabilities."""
+        """Return the probability of the chosen polarity, if the annotator gave probabilities."""
         if self.probs is None or self.polarity is None:
             return None
         return self.probs.get(self.polarity)
 
 
 class Example(FrozenModel):
-    """A post and everything readers have said about it: one line of JSONL between two stages."""
+    """A post and the opinions about it: one line of JSONL between two stages."""
 
     post: Post
     opinions: tuple[Opinion, ...] = ()
 
     def opinions_by(self, annotator: str) -> tuple[Opinion, ...]:
-        """The opinions of one reader, in the order given."""
+        """Return the opinions of one annotator, in their order."""
         return tuple(o for o in self.opinions if o.annotator == annotator)
 
     def with_opinions(self, *opinions: Opinion) -> "Example":
-        """This example with more opinions; nothing already said is changed."""
+        """Return a copy with more opinions; existing ones stay unchanged."""
         return Example(post=self.post, opinions=(*self.opinions, *opinions))
 
 
 class Rejected(FrozenModel):
-    """A row that could not be read: where it stood, why, and what would mend it."""
+    """A row that could not be read: where it is, why, and how to fix it."""
 
     file: str
     line: int = Field(ge=0)
@@ -213,7 +215,7 @@ class Rejected(FrozenModel):
 
 
 class Cue(FrozenModel):
-    """A hint for one prompt slot, and where it came from (`spacy`, `window`, `file:…`)."""
+    """A hint for one prompt slot, and its source (`spacy`, `window`, `file:…`)."""
 
     text: str
     source: str

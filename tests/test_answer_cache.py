@@ -1,3 +1,5 @@
+"""Answers are stored once, reused from older files, and survive a killed process."""
+
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ from gen_msa.errors import UserError
 
 
 def test_first_value_of_a_key_is_kept(tmp_path):
-    with AnswerCache(tmp_path / "a.ledger") as cache:
+    with AnswerCache(tmp_path / "a.cache") as cache:
         cache.put({hash_key({"n": i}): {"n": i} for i in range(2_000)})
         cache.put({hash_key({"n": 7}): {"n": "another"}})
         answers = cache.get([hash_key({"n": 7}), hash_key({"n": 1_999}), hash_key({"n": 5_000})])
@@ -37,26 +39,26 @@ def test_hash_key_depends_on_names_and_values_not_order():
 
 def test_invalid_cache_file_is_named(tmp_path):
     (tmp_path / "x").write_text("not a database, but long enough to be looked at " * 20)
-    with pytest.raises(UserError, match="cannot be used as a ledger"):
+    with pytest.raises(UserError, match="cannot be used as an answer cache"):
         AnswerCache(tmp_path / "x")
 
 
 def test_damaged_answer_error_names_the_file(tmp_path):
-    path = tmp_path / "a.ledger"
+    path = tmp_path / "a.cache"
     with AnswerCache(path) as cache:
         cache.put({"k": 1})
         cache._db.execute("UPDATE answers SET value = x'00ff'")
-        with pytest.raises(UserError, match=r"a\.ledger is damaged"):
+        with pytest.raises(UserError, match=r"a\.cache is damaged"):
             cache.get(["k"])
 
 
 def test_reuse_cache_may_be_in_a_read_only_folder(tmp_path, monkeypatch):
-    path = tmp_path / "old.ledger"
+    path = tmp_path / "old.cache"
     with AnswerCache(path) as cache:
         cache.put({"k": 1})
     monkeypatch.setattr("gen_msa.answer_cache.os.access", lambda *_: False)
     before = sorted(tmp_path.iterdir())
-    with AnswerCache(tmp_path / "new" / "a.ledger", [path]) as cache:
+    with AnswerCache(tmp_path / "new" / "a.cache", [path]) as cache:
         assert cache.get(["k"]) == {"k": 1}
         assert sorted(p for p in tmp_path.iterdir() if p.name != "new") == before
 
@@ -64,16 +66,16 @@ def test_reuse_cache_may_be_in_a_read_only_folder(tmp_path, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from gen_msa.answer_cache import Ledger, key
-with Ledger(Path(sys.argv[1])) as book:
+from gen_msa.answer_cache import AnswerCache, hash_key
+with AnswerCache(Path(sys.argv[1])) as cache:
     for i in range(int(sys.argv[2]), int(sys.argv[2]) + 300):
-        book.put({key({"n": i}): i})
+        cache.put({hash_key({"n": i}): i})
         print(i, flush=True)
 """
 
 
 def test_several_processes_write_one_cache(tmp_path):
-    path = tmp_path / "a.ledger"
+    path = tmp_path / "a.cache"
     command = [sys.executable, "-c", WRITER, str(path)]
     jobs = [subprocess.Popen([*command, str(i * 200)], stdout=subprocess.DEVNULL) for i in range(3)]
     assert [job.wait() for job in jobs] == [0, 0, 0]
@@ -82,7 +84,7 @@ def test_several_processes_write_one_cache(tmp_path):
 
 
 def test_put_answers_survive_a_kill(tmp_path: Path):
-    path = tmp_path / "a.ledger"
+    path = tmp_path / "a.cache"
     command = [sys.executable, "-c", WRITER, str(path), "0"]
     job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None

@@ -1,4 +1,4 @@
-"""A shelf keeps what was looked at, forgets what was not, and stays within its bound."""
+"""An LRU cache keeps recently used files, evicts others and stays within its size limit."""
 
 import os
 

@@ -68,7 +68,7 @@ def test_every_flipped_bit_is_detected(sealed_folder):
         (lambda f: (f / "w.safetensors").write_bytes(b"x" * 10), "has 10 bytes, not the 999"),
         (lambda f: (f / "new.py").write_text("x"), "new.py was added"),
         (lambda f: (f / "sub" / "more.json").write_text("{}"), "more.json was added"),
-        (lambda f: (f / manifest.MANIFEST_NAME).unlink(), "holds no MANIFEST.json"),
+        (lambda f: (f / manifest.MANIFEST_NAME).unlink(), "has no MANIFEST.json"),
         (lambda f: (f / manifest.MANIFEST_NAME).write_text("{"), "cannot be read"),
         (lambda f: (f / manifest.MANIFEST_NAME).write_text("{}"), "lists nothing"),
         (lambda f: (f / manifest.MANIFEST_NAME).write_text("[" * 100_000), "cannot be read"),
@@ -119,7 +119,7 @@ def test_full_disk_keeps_the_old_folder(sealed_folder):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))\n"
         "try:\n"
-        "    with manifest.staged(Path(sys.argv[1])) as d:\n"
+        "    with manifest.atomic_directory(Path(sys.argv[1])) as d:\n"
         "        for i in range(4): (d / f'{i}.json').write_bytes(b'x' * 50 * (i + 1))\n"
         "except OSError as e: print('OSError', e.errno)\n"
     )
@@ -142,7 +142,7 @@ def test_replacement_keeps_only_the_new_folder(sealed_folder):
 def test_leftovers_of_a_killed_writer_are_removed(sealed_folder):
     code = (
         "import sys, time; from pathlib import Path; from gen_msa import manifest\n"
-        "with manifest.staged(Path(sys.argv[1])) as d:\n"
+        "with manifest.atomic_directory(Path(sys.argv[1])) as d:\n"
         "    (d / 'half.json').write_text('1'); print('in', flush=True); time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code, str(sealed_folder)]

@@ -2,7 +2,7 @@ import pytest
 
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings
-from gen_msa.settings import Settings, differences, flat, load, save
+from gen_msa.settings import Settings, differences, flatten, load, save
 
 
 class Inner(Settings):
@@ -38,7 +38,7 @@ def test_bad_setting_error_has_a_hint(override, message):
 
 
 def test_saved_settings_load_equal(tmp_path):
-    settings = load(PredictorSettings, None, ["reader=echo", "image.max_pixels=999"])
+    settings = load(PredictorSettings, None, ["model=echo", "image.max_pixels=999"])
     save(settings, tmp_path / "s.yaml")
     assert load(PredictorSettings, tmp_path / "s.yaml") == settings
 
@@ -91,16 +91,16 @@ def test_error_inside_a_list_is_named(tmp_path, override, message):
         load(ContainerSettings, path, [override])
 
 
-def test_a_flat_tree_has_the_keys_that_overrides_take(tmp_path):
+def test_flat_tree_has_the_keys_that_overrides_take(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("parts: [{source: a}, {source: b}]\n")
-    loaded = flat(load(ContainerSettings, path).model_dump(mode="json"))
+    loaded = flatten(load(ContainerSettings, path).model_dump(mode="json"))
     assert loaded["parts.0.source"] == "a"
     again = load(
         ContainerSettings, path, [f"{k}={v}" for k, v in loaded.items() if k.startswith("parts")]
     )
-    assert flat(again.model_dump(mode="json")) == loaded
-    assert flat({"none": [], "deep": {"none": {}, "x": [1, [2]]}}) == {
+    assert flatten(again.model_dump(mode="json")) == loaded
+    assert flatten({"none": [], "deep": {"none": {}, "x": [1, [2]]}}) == {
         "none": [], "deep.none": {}, "deep.x.0": 1, "deep.x.1.0": 2,
     }  # fmt: skip
 

@@ -144,7 +144,7 @@ class DistillRecipe(Settings):
             "num_train_epochs",
             "cross_fit_folds",
         }
-        return settings.flat(self.model_dump(mode="json", exclude=free))
+        return settings.flatten(self.model_dump(mode="json", exclude=free))
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> DistillRecipe:

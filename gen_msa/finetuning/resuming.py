@@ -58,7 +58,7 @@ def run_settings(
         exclude={**dict.fromkeys(ignored, True), "optimizations": _LOSSLESS_OPTIMIZATIONS},
     )
     return {
-        **settings.flat(tree),
+        **settings.flatten(tree),
         **{f"{name} (sha256)": value for name, value in hashes.items()},
         **execution,
     }
@@ -124,7 +124,7 @@ def allowed_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def _posts_per_step(values: Mapping[str, Any]) -> int:
-    """Posts of an optimiser step, over all processes."""
+    """Return the posts of an optimiser step, over all processes."""
     return math.prod(values[name] for name in _STEP_SIZE_FIELDS)
 
 

@@ -17,9 +17,9 @@ def tiny(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(name.encode())
     files = tmp_path / "language", tmp_path / "vision"
     monkeypatch.setattr(builtin, "weights_files", lambda: files)
-    monkeypatch.setattr(assembly, "unpack", lambda path: tiny_language())
-    monkeypatch.setattr(builtin, "efficientnet", lambda path, grid: tiny_vision_encoder(grid))
-    monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "weights")
+    monkeypatch.setattr(assembly, "load_gguf", lambda path: tiny_language())
+    monkeypatch.setattr(builtin, "load_efficientnet", lambda path, grid: tiny_vision_encoder(grid))
+    monkeypatch.setattr(builtin, "_ADAPTER_FOLDER", tmp_path / "weights")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
     return files
 

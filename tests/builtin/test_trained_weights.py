@@ -17,7 +17,7 @@ def test_trained_weights_are_merged_and_recorded(trained_model, tmp_path):
     backend = make(PredictorSettings(model="builtin"), tmp_path)._backend
     assert builtin.adapter_folder() == tmp_path / "weights"
     assert "+" in backend.revision
-    model, processor = backend.session.engine.model, backend.session.layout.processor
+    model, processor = backend.generator.engine.model, backend.generator.chat_tokenizer.processor
     inputs = processor(text=["<image>hi"], images=[[random_image()]], return_tensors="pt")
     with torch.inference_mode():
         logits, expected = model(**inputs).logits, trained_model(**inputs).logits
@@ -28,12 +28,12 @@ def test_trained_weights_are_merged_and_recorded(trained_model, tmp_path):
 
 
 def test_user_adapter_is_given_after_the_colon(trained_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(builtin, "_TRAINED", tmp_path / "elsewhere")
+    monkeypatch.setattr(builtin, "_ADAPTER_FOLDER", tmp_path / "elsewhere")
     base_backend = make(PredictorSettings(model="builtin"), tmp_path)._backend
     adapted_backend = make(
         PredictorSettings(model=f"builtin:{tmp_path / 'weights'}"), tmp_path
     )._backend
-    assert adapted_backend.sees_pictures
+    assert adapted_backend.supports_images
     assert adapted_backend.revision.startswith(base_backend.revision.partition("/")[0] + "+")
 
 
@@ -47,15 +47,15 @@ def test_altered_trained_weights_are_rejected(trained_model, tmp_path):
 
 def test_untrained_builtin_model_gets_no_images(tiny, tmp_path):
     def prompt_and_image_support(predictor):
-        return predictor.fingerprint()["settings"]["prompt"], predictor._backend.sees_pictures
+        return predictor.fingerprint()["settings"]["prompt"], predictor._backend.supports_images
 
     settings = PredictorSettings(model="builtin")
-    assert prompt_and_image_support(make(settings, tmp_path)) == ("reader/shots", False)
+    assert prompt_and_image_support(make(settings, tmp_path)) == ("predict/shots", False)
     (tmp_path / "weights").mkdir()
     assert builtin.adapter_folder() is None
 
 
 def test_trained_builtin_model_gets_images(trained_model, tmp_path):
     predictor = make(PredictorSettings(model="builtin"), tmp_path)
-    assert predictor._backend.sees_pictures
-    assert predictor.fingerprint()["settings"]["prompt"] == "reader/full"
+    assert predictor._backend.supports_images
+    assert predictor.fingerprint()["settings"]["prompt"] == "predict/full"

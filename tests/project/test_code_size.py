@@ -10,7 +10,7 @@ FILES = [
     p
     for folder in ("gen_msa", "eval", "finetune")
     for p in (ROOT / folder).rglob("*.py")
-    if "_shipped" not in p.parts
+    if "_resources" not in p.parts
 ]
 
 

@@ -56,7 +56,7 @@ def test_ls_lists_prompts_and_datasets(site: Path) -> None:
 
 
 def test_wheel_contains_every_recipe_config_and_launcher(site: Path) -> None:
-    inside, outside = site / "gen_msa" / "_shipped" / "finetune", ROOT / "finetune"
+    inside, outside = site / "gen_msa" / "_resources" / "finetune", ROOT / "finetune"
     wheel_files, repository_files = (
         {
             p.relative_to(folder).as_posix()
