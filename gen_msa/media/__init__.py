@@ -1,12 +1,12 @@
-"""The only door by which a picture comes in: inside the media root, whole, and within limits.
+"""Load images safely: from the media root, complete, and within limits.
 
-Knows nothing of posts or models. A path must be relative and end below the media root; no URL is
-fetched unless its host is allowed; size and shape are judged before a pixel is decoded.
+A path must be relative and end below the media root; a URL is fetched only from allowed hosts; size
+and shape are checked before any pixel is decoded.
 
-    picture = admit(Media(kind="image", path="img/1.jpg"), Path("data"), PictureLimits())
-    load(picture)       # RGB, upright, at most max_pixels
-    data_url(picture)   # the same as a data: URL
-    notes(picture)      # {"rotation": "exif rotated"}
+    image = open_image(Media(kind="image", path="img/1.jpg"), Path("data"), ImageLimits())
+    load_image(image)         # RGB, upright, at most max_pixels
+    data_url(image)           # the same as a data: URL
+    conversion_notes(image)   # {"rotation": "exif rotated"}
 """
 
 from gen_msa.media.admission import (

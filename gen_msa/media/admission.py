@@ -1,10 +1,10 @@
-"""The gate: a post's `Media` becomes an admitted `Picture`, and that becomes pixels.
+"""Turn the `Media` of a post into a checked `ImageInput`, and that into pixels.
 
-Knows nothing of posts, prompts or models. A picture is decoded once: a bounded cache in this
-process keeps it, keyed by the hash of the file's bytes and the budget, never by path.
+An image is decoded once per process: a bounded cache keeps it, keyed by the hash of the file's
+bytes and the pixel budget, never by path.
 
-    picture = admit(Media(kind="image", path="img/1.jpg"), Path("data"), PictureLimits())
-    load(picture).size
+    image = open_image(Media(kind="image", path="img/1.jpg"), Path("data"), ImageLimits())
+    load_image(image).size
 """
 
 import base64
@@ -21,11 +21,29 @@ from gen_msa.media import fetch, paths
 from gen_msa.media.errors import MAX_FILE_BYTES, ImageError, ImageLimits
 from gen_msa.types import Media
 
-# What a picture is, without decoding it: the hash by which earlier answers are found again.
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from gen_msa.media.images import DecodedImage
+
+FETCH_FOLDER = ".fetched"
+"""Folder below the media root for images fetched by URL, each named by its URL's SHA-256."""
+
+_JPEG_QUALITY = 90
+_MAX_CACHE_BYTES = 1 << 30
 
 
 def digest(media: Media, root: Path, limits: ImageLimits) -> str:
-    """sha256 (hex) of the file's bytes; for media that are not read, what names them."""
+    """Return the SHA-256 (hex) of an image file without decoding it, for answer-cache keys.
+
+    Args:
+        media: Media of a post.
+        root: Media root.
+        limits: Limits of the file size.
+
+    Returns:
+        The hash; for a URL, other media and unreadable files a text that identifies them.
+    """
     if media.kind != "image":
         return f"not shown: {media.model_dump_json()}"
     if fetch.is_url(media.path):
@@ -37,20 +55,8 @@ def digest(media: Media, root: Path, limits: ImageLimits) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from gen_msa.media.images import DecodedImage
-
-FETCH_FOLDER = ".fetched"
-"""Folder below the media root for pictures that came by URL, each named by its URL's SHA-256."""
-
-_JPEG_QUALITY = 90
-_MAX_CACHE_BYTES = 1 << 30
-
-
 class _ImageCache:
-    """Decoded pictures, the longest unused thrown out once they take more than `room` bytes."""
+    """Decoded images; the least recently used are dropped beyond `max_bytes`."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -86,15 +92,26 @@ _write_lock = threading.Lock()
 
 
 def open_image(media: Media, root: Path, limits: ImageLimits) -> ImageInput:
-    """Let a post's picture in, or say why not; it is decoded once here, so it is whole.
+    """Check an image of a post and decode it once, so that it is known to be complete.
 
     A `data:` URL, or an http(s) URL of an allowed host, is stored below `root/.fetched/` and read
-    from there the next time. Raises `PictureProblem`.
+    from there the next time.
+
+    Args:
+        media: Media of a post; only `kind="image"` is accepted.
+        root: Media root; no file outside it is opened.
+        limits: Limits of the file, and the pixel budget.
+
+    Returns:
+        The checked image, identified by the hash of its bytes.
+
+    Raises:
+        ImageError: The image is missing, broken, unsupported or not allowed.
     """
     from gen_msa.media import images
 
     if media.kind != "image":
-        hint = "give an image; sound, film and features are not shown to readers"
+        hint = "give an image; audio, video and features are not shown to this model"
         raise ImageError("unsupported", media.path, f"it is {media.kind}", hint)
     if fetch.is_url(media.path):
         resolved_path, data = _fetch_stored(media.path, root, limits)
@@ -108,42 +125,56 @@ def open_image(media: Media, root: Path, limits: ImageLimits) -> ImageInput:
 
 
 def resize_cache(n_images: int, limits: ImageLimits) -> None:
-    """Have this process keep so many decoded pictures of this budget, at most a GiB of them.
+    """Let this process keep `n_images` decoded images of this budget, at most 1 GiB of them.
 
-    Fewer than are looked at between `admit` and `load` would all be decoded twice.
+    Fewer than are opened between `open_image` and `load_image` would all be decoded twice.
+
+    Args:
+        n_images: Number of images in use at once.
+        limits: Limits with the pixel budget of these images.
     """
     cache.max_bytes = max(cache.max_bytes, min(n_images * limits.max_pixels * 4, _MAX_CACHE_BYTES))
 
 
 def load_image(image: ImageInput) -> "Image.Image":
-    """The pixels: RGB, upright, at most `max_pixels`; a copy of the caller's own.
+    """Return the pixels as a new RGB image, upright, of at most `max_pixels`.
 
-    Raises `PictureProblem("corrupt")` when the file is no longer the one that was admitted.
+    Raises:
+        ImageError: The file is no longer the one that was checked (`corrupt`).
     """
-    return _decode_admitted(image).image.copy()
+    return _decode_checked(image).image.copy()
 
 
 def conversion_notes(image: ImageInput) -> dict[str, str]:
-    """What was changed on the way to RGB, e.g. `{"frames": "animated: first of 12 frames"}`.
+    """Return what was changed on the way to RGB.
 
-    Keys: `frames`, `colour`, `alpha`, `rotation`. Raises as `load` does.
+    Returns:
+        E.g. `{"frames": "animated: first of 12 frames"}`; keys: `frames`, `colour`, `alpha`,
+        `rotation`.
+
+    Raises:
+        ImageError: The file is no longer the one that was checked.
     """
-    return dict(_decode_admitted(image).notes)
+    return dict(_decode_checked(image).notes)
 
 
 def data_url(image: ImageInput) -> str:
-    """`load(picture)` as a `data:image/jpeg;base64,…` URL. Raises as `load` does."""
+    """Return the pixels as a `data:image/jpeg;base64,…` URL.
+
+    Raises:
+        ImageError: The file is no longer the one that was checked.
+    """
     buffer = io.BytesIO()
-    _decode_admitted(image).image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    _decode_checked(image).image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _decode_admitted(image: ImageInput) -> "DecodedImage":
+def _decode_checked(image: ImageInput) -> "DecodedImage":
     data = paths.read_file(Path(image.path), image.path, MAX_FILE_BYTES)
     digest_hex = hashlib.sha256(data).hexdigest()
     if digest_hex != image.sha256:
-        reason = "the file has changed since it was admitted"
-        raise ImageError("corrupt", image.path, reason, "leave it alone during a run")
+        reason = "the file has changed since it was checked"
+        raise ImageError("corrupt", image.path, reason, "do not change files during a run")
     return _decode_cached(data, digest_hex, image.path, image.max_pixels)
 
 
@@ -158,23 +189,22 @@ def _decode_cached(data: bytes, digest_hex: str, path: str, max_pixels: int) -> 
 
 
 def _fetch_stored(url: str, root: Path, limits: ImageLimits) -> tuple[Path, bytes]:
-    """The stored file of a URL and its bytes; fetched, judged and stored when not there yet."""
+    """Return the stored file of a URL and its bytes; fetch, check and store it if it is new."""
     from gen_msa.media import images
 
-    fetch.check_url_allowed(
-        url, limits
-    )  # also when it lies stored: the list of hosts may have shrunk
+    # Also for a stored file: the list of allowed hosts may have been shortened.
+    fetch.check_url_allowed(url, limits)
     url_hash = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
     stored_path = paths.resolve_inside(f"{FETCH_FOLDER}/{url_hash}", root)
     if stored_path.exists():
         return stored_path, paths.read_file(stored_path, url, limits.max_bytes)
     data = fetch.fetch(url, limits)
-    images.check_image(data, url, limits)  # an error page is not worth keeping
+    images.check_image(data, url, limits)  # an error page is not stored
     try:
         with _write_lock, atomic_write(stored_path) as f:
             f.write(data)
     except OSError as e:
-        hint = "make the media root writable, or save the picture as a file"
+        hint = "make the media root writable, or save the image as a file"
         raise ImageError("unreadable", url, f"it cannot be stored: {e}", hint) from None
     return stored_path, data
 

@@ -1,11 +1,11 @@
-"""Pictures named by an address: `data:` URLs, and http(s) from hosts the user has allowed.
+"""Fetch the bytes of `data:` URLs, and of http(s) URLs from hosts the user has allowed.
 
-Knows nothing of pictures: it returns bytes. Every hop of a redirect is judged anew: host on the
-list, every address it resolves to public. The connection goes to the very address that was judged,
-so a name that changes its mind (DNS rebinding) gains nothing. Proxies of the environment are not
-used, for they would resolve the name again. `resolve` and `transport` are there for tests.
+Every redirect is checked anew: the host is on the list, and every address it resolves to is public.
+The connection goes to the very address that was checked, so a name that changes its address (DNS
+rebinding) gains nothing. Proxies of the environment are not used, because they would resolve the
+name again. `resolver` and `transport` are parameters for tests.
 
-    fetch("https://example.org/a.jpg", PictureLimits(allowed_hosts=("example.org",)))
+    fetch("https://example.org/a.jpg", ImageLimits(allowed_hosts=("example.org",)))
 """
 
 import base64
@@ -32,7 +32,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_url(path: str) -> bool:
-    """Whether a media path is a URL and no file name; `file:` is left to `paths` to refuse."""
+    """Return whether a media path is a URL; `file:` is left to `paths` to reject."""
     scheme, colon, _ = path.lower().partition(":")
     return bool(colon) and scheme != "file" and (scheme == "data" or "://" in path)
 
@@ -44,17 +44,24 @@ def fetch(
     resolver: Resolve | None = None,
     transport: "httpx.BaseTransport | None" = None,
 ) -> bytes:
-    """The bytes behind a `data:`, `http:` or `https:` URL, at most `limits.max_bytes`.
+    """Return the bytes behind a `data:`, `http:` or `https:` URL.
 
-    Raises `PictureProblem`: `url_refused` for what policy forbids, `too_large` over the cap,
-    `unreadable` when an allowed server could not be reached or gave no file.
+    Args:
+        url: URL to fetch.
+        limits: Allowed hosts, and the size limit `max_bytes`.
+        resolver: Replacement for DNS.
+        transport: Replacement for the network.
+
+    Raises:
+        ImageError: `url_refused` for what policy forbids, `too_large` over the limit, `unreadable`
+            when an allowed server cannot be reached or returns no file.
     """
     if _is_data_url(url):
         return _decode_data_url(url, limits.max_bytes)
     check_url_allowed(url, limits)
     import httpx
 
-    # The connector is made here, not by the client: no proxy of the environment can slip in.
+    # The transport is built here, not by the client, so that no proxy of the environment is used.
     with httpx.Client(
         transport=transport or httpx.HTTPTransport(),
         follow_redirects=False,
@@ -68,13 +75,17 @@ def fetch(
 
 
 def check_url_allowed(url: str, limits: ImageLimits) -> None:
-    """Raise `PictureProblem("url_refused")` for a URL that policy forbids; asks no network."""
+    """Check a URL against the policy, without any network access.
+
+    Raises:
+        ImageError: Policy forbids the URL (`url_refused`).
+    """
     if not _is_data_url(url):
         _parse_allowed_host(url, url, limits)
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address lies on the open internet, also when wrapped in an IPv6 address."""
+    """Return whether an IP address is public, also when it is embedded in an IPv6 address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -89,7 +100,7 @@ def is_public(address: str) -> bool:
 def _follow_redirects(
     client: "httpx.Client", url: str, limits: ImageLimits, resolver: Resolve
 ) -> bytes:
-    """Walk at most three redirects, judging each hop before anything is sent to it."""
+    """Follow at most three redirects; check each one before anything is sent to it."""
     hop_url, deadline = url, time.monotonic() + _TOTAL_TIMEOUT_S
     for _ in range(_MAX_REDIRECTS + 1):
         request = _pinned_request(client, url, hop_url, limits, resolver)
@@ -106,7 +117,7 @@ def _follow_redirects(
 def _pinned_request(
     client: "httpx.Client", url: str, hop_url: str, limits: ImageLimits, resolver: Resolve
 ) -> "httpx.Request":
-    """A request that goes to the judged IP address and still names the host (Host, SNI)."""
+    """Build a request to the checked IP address that still names the host (Host, SNI)."""
     parsed, name, port = _parse_allowed_host(hop_url, url, limits)
     host = parsed.raw_host.decode("ascii")
     addresses = resolver(host, port)
@@ -127,18 +138,18 @@ def _pinned_request(
 def _parse_allowed_host(
     hop_url: str, url: str, limits: ImageLimits
 ) -> "tuple[httpx.URL, str, int]":
-    """One hop (`here`) of `url` parsed, its allowed name and port; refuses what is not allowed.
+    """Parse one redirect (`hop_url`) of `url`; return its URL, allowed name and port.
 
-    httpx parses, judges and connects by the same object, so no two parsers can disagree.
+    httpx parses, checks and connects by the same object, so no two parsers can disagree.
     """
     if not limits.allowed_hosts:
-        raise _url_refused(url, "pictures are not fetched from the network")
+        raise _url_refused(url, "images are not fetched from the network")
     import httpx
 
     try:
         parsed = httpx.URL(hop_url)
     except (httpx.InvalidURL, ValueError) as e:
-        raise _url_refused(url, f"the address cannot be read: {e}") from None
+        raise _url_refused(url, f"the address cannot be parsed: {e}") from None
     default = _DEFAULT_PORTS.get(parsed.scheme)
     if default is None:
         raise _url_refused(url, f"the scheme {parsed.scheme!r} is not http or https")
@@ -156,7 +167,7 @@ def _read_body(response: "httpx.Response", url: str, max_bytes: int, deadline: f
     if response.status_code != 200:
         raise _unreadable(url, f"the server answered {response.status_code}")
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _unreadable(url, "the server sent a compressed body that was not asked for")
+        raise _unreadable(url, "the server sent a compressed body that was not requested")
     data = bytearray()
     for chunk in response.iter_raw(1 << 16):
         data += chunk
@@ -172,17 +183,17 @@ def _is_data_url(url: str) -> bool:
 
 
 def _decode_data_url(url: str, max_bytes: int) -> bytes:
-    """The payload of `data:image/…;base64,…`."""
+    """Decode the payload of `data:image/…;base64,…`."""
     head, _, payload = url.partition(",")
     fields = head[5:].lower().split(";")
     if not fields[0].startswith("image/") or fields[-1] != "base64":
-        raise _url_refused(url, "only data:image/…;base64,… addresses are read")
+        raise _url_refused(url, "only data:image/…;base64,… URLs are read")
     if len(payload) * 3 // 4 > max_bytes + 3:
         raise _too_large(url, max_bytes)
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
-        hint = "encode the picture again, or save it as a file"
+        hint = "encode the image again, or save it as a file"
         raise ImageError("corrupt", url, "its base64 is broken", hint) from None
 
 
@@ -195,12 +206,12 @@ def _resolve_host(host: str, port: int) -> list[str]:
 
 
 def _url_refused(url: str, reason: str) -> ImageError:
-    hint = "save the picture below the media root, or name its host in allowed_hosts"
+    hint = "save the image below the media root, or name its host in allowed_hosts"
     return ImageError("url_refused", url, reason, hint)
 
 
 def _unreadable(url: str, reason: str) -> ImageError:
-    return ImageError("unreadable", url, reason, "try again, or save the picture as a file")
+    return ImageError("unreadable", url, reason, "try again, or save the image as a file")
 
 
 def _too_large(url: str, max_bytes: int) -> ImageError:

@@ -1,10 +1,11 @@
-"""Bytes to a small RGB picture: judged from the header, decoded whole, turned, shrunk.
+"""Decode the bytes of an image: check the header, decode completely, rotate, shrink.
 
-Knows nothing of files or networks. A truncated picture is corrupt, never half grey; what was
-changed on the way (first frame, CMYK, rotation, alpha) is noted. Most formats carry no checksum, so
-damage inside complete pixel data, such as a flipped bit in a JPEG, may pass unseen.
+A truncated image is corrupt, never partly grey; every conversion (first frame, CMYK, rotation,
+alpha) is noted. Most formats carry no checksum, so damage inside complete pixel data, such as a
+flipped bit in a JPEG, may pass undetected.
 
-    check(data, "a.jpg", limits); decoded = decode(data, "a.jpg", limits.max_pixels)
+    check_image(data, "a.jpg", limits)
+    decoded = decode_image(data, "a.jpg", limits.max_pixels)
 """
 
 import io
@@ -16,96 +17,6 @@ from dataclasses import dataclass
 from PIL import Image
 
 from gen_msa.media.errors import ErrorKind, ImageError, ImageLimits
-
-# What decoding a picture would cost beyond its width and height, read from its bytes alone.
-
-MAX_JPEG_SCANS = 100
-"""Of a JPEG. Encoders write about ten; libtiff sets the same limit for JPEG inside TIFF."""
-MAX_JPEG_SEGMENTS = 1_000
-"""Of a JPEG: tables, scans and notes; 1,000 of them hold up to 64 MB."""
-MAX_PNG_CHUNKS = 20_000
-"""Of a PNG."""
-MAX_PNG_TEXTS = 16
-"""Of a PNG, of kinds that may be packed; each is unpacked to as much as 1 MB."""
-_MAX_JPEG_FILL = 4_096
-"""Bytes of filling before a marker. Pillow goes over it, and over segments, one step at a time."""
-
-# 00 after FF is a byte of the picture, D0 to D7 stand inside a scan, and another FF is filling.
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_SCAN_MARKER, _END_MARKER = 0xDA, 0xD9
-_SKIPPABLE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
-"""Markers of segments. Behind others nothing is skipped, so that no scan is overlooked."""
-_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
-_SHORT, _LONG = 3, 4
-
-
-def decompression_risk(data: bytes) -> str:
-    """Why a JPEG or PNG would take long out of all proportion; `""` for everything else."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg_risk(data)
-    return _png_risk(data) if data.startswith(b"\x89PNG") else ""
-
-
-def _jpeg_risk(data: bytes) -> str:
-    offset, scans = 2, 0
-    for _ in range(MAX_JPEG_SEGMENTS):
-        marker = _JPEG_MARKER.search(data, offset)
-        if marker is None:
-            return ""
-        if not scans and marker.start() - offset > _MAX_JPEG_FILL:
-            return f"its JPEG has over {_MAX_JPEG_FILL:,} bytes of filling before a marker"
-        offset, code = marker.end(), marker.group(1)[0]
-        if code == _END_MARKER:
-            return ""
-        scans += code == _SCAN_MARKER
-        if scans > MAX_JPEG_SCANS:
-            return f"its JPEG has over {MAX_JPEG_SCANS} scans"
-        if code in _SKIPPABLE_MARKERS:
-            offset += int.from_bytes(data[offset : offset + 2])
-    return f"its JPEG has over {MAX_JPEG_SEGMENTS:,} segments"
-
-
-def _png_risk(data: bytes) -> str:
-    offset, texts = 8, 0
-    for _ in range(MAX_PNG_CHUNKS):
-        length, kind = data[offset : offset + 4], data[offset + 4 : offset + 8]
-        if len(kind) < 4 or kind == b"IEND":
-            return ""
-        texts += kind in (b"zTXt", b"iTXt")
-        if texts > MAX_PNG_TEXTS:
-            return f"its PNG has over {MAX_PNG_TEXTS} packed texts"
-        offset += 12 + int.from_bytes(length)
-    return f"its PNG has over {MAX_PNG_CHUNKS:,} chunks"
-
-
-def tiff_tile_size(data: bytes) -> tuple[int, int]:
-    """The largest tile width and length that the first directory of a TIFF names; 0 if none.
-
-    Read from the bytes: of an entry that stands twice, Pillow tells the last and libtiff obeys the
-    first. Raises `ValueError` for a size that is neither a SHORT nor a LONG, as TIFF demands.
-    """
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 16:
-        return 0, 0
-    is_big_tiff = data[2:4] in (b"+\0", b"\0+")
-    header_offset, count, step = (8, "Q", 20) if is_big_tiff else (4, "H", 12)
-    (first,) = struct.unpack_from(order + ("Q" if is_big_tiff else "I"), data, header_offset)
-    sizes = {_TILE_WIDTH_TAG: 0, _TILE_LENGTH_TAG: 0}
-    if first + 8 > len(data):
-        return 0, 0
-    (entries,) = struct.unpack_from(order + count, data, first)
-    first += struct.calcsize(count)
-    for entry_offset in range(first, min(first + entries * step, len(data) - step + 1), step):
-        tag, kind = struct.unpack_from(order + "HH", data, entry_offset)
-        if tag not in sizes:
-            continue
-        if kind not in (_SHORT, _LONG):
-            raise ValueError(f"its TIFF gives a tile's size as type {kind}")
-        value_format = order + ("H" if kind == _SHORT else "I")
-        (value,) = struct.unpack_from(value_format, data, entry_offset + (12 if is_big_tiff else 8))
-        sizes[tag] = max(sizes[tag], value)
-    return sizes[_TILE_WIDTH_TAG], sizes[_TILE_LENGTH_TAG]
-
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
@@ -132,25 +43,124 @@ _EXIF_TRANSPOSES = {
 }
 _ORIENTATION_TAG = 0x0112
 _BAND_PIXELS = 1 << 22
-"""Pixels that are converted at a time, so that a large source is never held twice."""
+"""Pixels converted at a time, so that a large source is never held twice."""
 _FRAME_COUNT_BYTES = {"TIFF": 256 << 10}
 _FRAME_COUNT_BYTES_DEFAULT = 4 << 20
-"""Bytes of a file whose frames are counted; counting walks the whole file, TIFF's again and again.
-"""
+"""Largest file whose frames are counted: counting reads the whole file, for TIFF repeatedly."""
+
+# Costs of decoding beyond width and height, read from the file's bytes alone.
+
+MAX_JPEG_SCANS = 100
+"""Encoders write about ten; libtiff sets the same limit for JPEG inside TIFF."""
+MAX_JPEG_SEGMENTS = 1_000
+"""Tables, scans and comments of a JPEG; 1,000 of them hold up to 64 MB."""
+MAX_PNG_CHUNKS = 20_000
+"""Chunks of a PNG."""
+MAX_PNG_TEXTS = 16
+"""Text chunks of a PNG that may be compressed; each decompresses to up to 1 MB."""
+_MAX_JPEG_PADDING = 4_096
+"""Bytes of padding before a marker. Pillow skips padding and segments one step at a time."""
+
+# After FF: 00 is image data, D0 to D7 are restart markers inside a scan, FF is padding.
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_SCAN_MARKER, _END_MARKER = 0xDA, 0xD9
+_SKIPPABLE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
+"""Markers of segments. After others nothing is skipped, so that no scan is missed."""
+_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+_SHORT, _LONG = 3, 4
+
+
+def decompression_risk(data: bytes) -> str:
+    """Return why a JPEG or PNG would take disproportionately long to decode; `""` if not."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg_risk(data)
+    return _png_risk(data) if data.startswith(b"\x89PNG") else ""
+
+
+def _jpeg_risk(data: bytes) -> str:
+    offset, scans = 2, 0
+    for _ in range(MAX_JPEG_SEGMENTS):
+        marker = _JPEG_MARKER.search(data, offset)
+        if marker is None:
+            return ""
+        if not scans and marker.start() - offset > _MAX_JPEG_PADDING:
+            return f"its JPEG has over {_MAX_JPEG_PADDING:,} bytes of padding before a marker"
+        offset, code = marker.end(), marker.group(1)[0]
+        if code == _END_MARKER:
+            return ""
+        scans += code == _SCAN_MARKER
+        if scans > MAX_JPEG_SCANS:
+            return f"its JPEG has over {MAX_JPEG_SCANS} scans"
+        if code in _SKIPPABLE_MARKERS:
+            offset += int.from_bytes(data[offset : offset + 2])
+    return f"its JPEG has over {MAX_JPEG_SEGMENTS:,} segments"
+
+
+def _png_risk(data: bytes) -> str:
+    offset, texts = 8, 0
+    for _ in range(MAX_PNG_CHUNKS):
+        length, kind = data[offset : offset + 4], data[offset + 4 : offset + 8]
+        if len(kind) < 4 or kind == b"IEND":
+            return ""
+        texts += kind in (b"zTXt", b"iTXt")
+        if texts > MAX_PNG_TEXTS:
+            return f"its PNG has over {MAX_PNG_TEXTS} compressed texts"
+        offset += 12 + int.from_bytes(length)
+    return f"its PNG has over {MAX_PNG_CHUNKS:,} chunks"
+
+
+def tiff_tile_size(data: bytes) -> tuple[int, int]:
+    """Return the largest tile width and length in the first directory of a TIFF; 0 if none.
+
+    Read from the bytes: of a repeated entry Pillow reports the last and libtiff uses the first.
+
+    Raises:
+        ValueError: A size is neither a SHORT nor a LONG, as TIFF demands.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return 0, 0
+    is_big_tiff = data[2:4] in (b"+\0", b"\0+")
+    header_offset, count, step = (8, "Q", 20) if is_big_tiff else (4, "H", 12)
+    (first,) = struct.unpack_from(order + ("Q" if is_big_tiff else "I"), data, header_offset)
+    sizes = {_TILE_WIDTH_TAG: 0, _TILE_LENGTH_TAG: 0}
+    if first + 8 > len(data):
+        return 0, 0
+    (entries,) = struct.unpack_from(order + count, data, first)
+    first += struct.calcsize(count)
+    for entry_offset in range(first, min(first + entries * step, len(data) - step + 1), step):
+        tag, kind = struct.unpack_from(order + "HH", data, entry_offset)
+        if tag not in sizes:
+            continue
+        if kind not in (_SHORT, _LONG):
+            raise ValueError(f"its TIFF gives a tile's size as type {kind}")
+        value_format = order + ("H" if kind == _SHORT else "I")
+        (value,) = struct.unpack_from(value_format, data, entry_offset + (12 if is_big_tiff else 8))
+        sizes[tag] = max(sizes[tag], value)
+    return sizes[_TILE_WIDTH_TAG], sizes[_TILE_LENGTH_TAG]
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An RGB picture within its budget, and what was done to the file's own pixels."""
+    """An RGB image within its budget, and notes on how it differs from the file."""
 
     image: Image.Image
     notes: dict[str, str]
 
 
 def check_image(data: bytes, path: str, limits: ImageLimits) -> int:
-    """Judge size, shape and what decoding would cost; returns its pixels, none of them decoded.
+    """Check size, shape and decoding cost of an image without decoding it.
 
-    Raises `PictureProblem`: not_a_picture, corrupt, unsupported, too_large, too_small.
+    Args:
+        data: Bytes of the file.
+        path: Path for error messages.
+        limits: Limits to check.
+
+    Returns:
+        Number of pixels in the file.
+
+    Raises:
+        ImageError: `not_an_image`, `corrupt`, `unsupported`, `too_large` or `too_small`.
     """
     if reason := decompression_risk(data):
         raise _image_error("too_large", path, reason, "save it again as a JPEG or PNG")
@@ -161,7 +171,7 @@ def check_image(data: bytes, path: str, limits: ImageLimits) -> int:
     size = f"{width} x {height} pixels"
     if short < limits.min_side:
         reason = f"{size} has a side under {limits.min_side}"
-        raise _image_error("too_small", path, reason, "use a larger picture")
+        raise _image_error("too_small", path, reason, "use a larger image")
     if long > limits.max_ratio * short:
         reason = f"{size} is more than {limits.max_ratio:g} times as long as it is wide"
         raise _image_error("too_small", path, reason, "crop it, or raise max_ratio")
@@ -180,9 +190,16 @@ def _check_area(data: bytes, path: str, size: tuple[int, int], max_pixels: int) 
 
 
 def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
-    """Decode bytes that `check` has passed: first frame, upright, RGB, at most `max_pixels`.
+    """Decode bytes that `check_image` has passed: first frame, upright, RGB.
 
-    Raises `PictureProblem("corrupt")` for pixels that cannot be read to the end.
+    Args:
+        data: Bytes of the file.
+        path: Path for error messages.
+        max_pixels: Largest width x height of the result.
+
+    Raises:
+        ImageError: The pixels cannot be decoded to the end (`corrupt`), or their mode is
+            `unsupported`.
     """
     with _open(data, path) as image:
         mode = image.mode
@@ -194,7 +211,7 @@ def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
             notes = _conversion_notes(image, len(data))
             transpose = _EXIF_TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
             resized = _downscale(image, fit_size(*image.size, max_pixels), notes)
-        # Pillow's decoders raise whatever the broken bytes lead them to; all of it means one thing.
+        # Pillow's decoders raise many kinds of errors for broken data; all mean that it is corrupt.
         except Exception as e:
             raise _corrupt_error(path, f"{type(e).__name__}: {e}") from e
     if transpose is not None:
@@ -204,7 +221,13 @@ def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
 
 
 def fit_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    """The largest size of the same shape that fits `max_pixels`; never larger than it was."""
+    """Return the largest size of the same shape within `max_pixels`; never larger than before.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        max_pixels: Largest width x height.
+    """
     if width * height <= max_pixels:
         return width, height
     scale = math.sqrt(max_pixels / (width * height))
@@ -221,7 +244,7 @@ def _open(data: bytes, path: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise _image_error("too_large", path, str(e), "shrink it") from None
-    except Exception as e:  # an unknown or broken header, in any of six formats
+    except Exception as e:  # an unknown or broken header
         raise _open_error(data, path, e) from e
 
 
@@ -235,9 +258,9 @@ def _open_error(data: bytes, path: str, error: Exception) -> ImageError:
         if signature.match(head):
             return _image_error("unsupported", path, f"it is {name}", "save it as JPEG or PNG")
     is_markup = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-    reason = "it is a web page or XML" if is_markup else "no picture format begins like this"
+    reason = "it is a web page or XML" if is_markup else "no image format begins like this"
     return _image_error(
-        "not_an_image", path, reason, f"download it again; read: {', '.join(FORMATS)}"
+        "not_an_image", path, reason, f"download it again; supported: {', '.join(FORMATS)}"
     )
 
 
@@ -255,7 +278,7 @@ def _conversion_notes(image: Image.Image, size: int) -> dict[str, str]:
 
 
 def _downscale(image: Image.Image, size: tuple[int, int], notes: dict[str, str]) -> Image.Image:
-    """The picture as RGB at `size`; a JPEG is already shrunk while it is decoded."""
+    """Return the image as RGB at `size`; a JPEG is already shrunk while it is decoded."""
     image.draft(None, (size[0] * 2, size[1] * 2))
     image.load()
     factor = max(1, min(image.width // (size[0] * 2), image.height // (size[1] * 2)))
@@ -275,9 +298,9 @@ def _by_bands(image: Image.Image, factor: int, notes: dict[str, str]) -> Image.I
 
 
 def _to_rgb(image: Image.Image, notes: dict[str, str]) -> Image.Image:
-    if image.mode.startswith("I;16"):  # a plain convert would clip every value over 255 to white
+    if image.mode.startswith("I;16"):  # a plain convert clips values over 255
         image = image.convert("I").point(lambda v: v * (1 / 256) + 0).convert("L")
-        image.info.pop("transparency", None)  # a 16-bit key colour means nothing in 8 bits
+        image.info.pop("transparency", None)  # a 16-bit transparent colour has no 8-bit value
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
@@ -295,5 +318,5 @@ def _image_error(kind: ErrorKind, path: str, reason: str, hint: str) -> ImageErr
 
 
 def _corrupt_error(path: str, reason: str) -> ImageError:
-    hint = "download or export the picture again"
-    return ImageError("corrupt", path, f"the picture is broken: {reason}", hint)
+    hint = "download or export the image again"
+    return ImageError("corrupt", path, f"the image is broken: {reason}", hint)

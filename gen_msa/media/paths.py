@@ -1,10 +1,10 @@
-"""Where a picture may lie: a relative path whose real place is below the media root.
+"""Resolve image paths: relative paths whose real location is below the media root.
 
-Knows nothing of pictures or networks. A path is judged by its words first, then by where its
-symbolic links lead; nothing is opened before both have passed. A hard link, or a folder exchanged
-by another process in the very moment of opening, cannot be told apart from an honest file.
+A path is checked by its text first, then by where its symbolic links lead; no file is opened before
+both checks pass. A hard link, or a folder exchanged by another process at the very moment of
+opening, cannot be detected.
 
-    data = read(inside("img/1.jpg", Path("data")), "img/1.jpg", limits.max_bytes)
+    data = read_file(resolve_inside("img/1.jpg", Path("data")), "img/1.jpg", limits.max_bytes)
 """
 
 import os
@@ -23,10 +23,15 @@ _OPEN_FLAGS = (
 
 
 def resolve_inside(path: str, root: Path) -> Path:
-    """The absolute, resolved place of `path` below `root`; it need not exist yet.
+    """Return the absolute, resolved location of `path` below `root`; it need not exist yet.
 
-    Raises `PictureProblem("outside_root")` for an absolute path, a drive or UNC name, `..`, a
-    `file:` address, a NUL byte, and for a symbolic link that leads out.
+    Args:
+        path: Path as the post gives it.
+        root: Media root.
+
+    Raises:
+        ImageError: The path is absolute, a drive or UNC name, a `file:` URL, contains `..` or a NUL
+            byte, or a symbolic link leads out of `root` (`outside_root`).
     """
     reason = _path_problem(path)
     if reason:
@@ -42,9 +47,17 @@ def resolve_inside(path: str, root: Path) -> Path:
 
 
 def read_file(resolved: Path, path: str, max_bytes: int) -> bytes:
-    """The bytes of the regular file `real`, at most `most` of them; `path` is named in errors.
+    """Read a regular file.
 
-    Anything but a regular file (folder, pipe, device, socket) is refused without being opened.
+    Anything but a regular file (folder, pipe, device, socket) is rejected without being opened.
+
+    Args:
+        resolved: Location as `resolve_inside` returns it.
+        path: Path for error messages.
+        max_bytes: Largest file.
+
+    Raises:
+        ImageError: `missing`, `unreadable`, `not_an_image` (not a regular file) or `too_large`.
     """
     try:
         _refuse_special(resolved.lstat(), path)
@@ -65,23 +78,23 @@ def read_file(resolved: Path, path: str, max_bytes: int) -> bytes:
 
 
 def missing_file_error(path: str) -> ImageError:
-    """The problem of a file that is not there."""
+    """Return the error of a file that does not exist."""
     return ImageError("missing", path, "there is no such file", "check the name and the media root")
 
 
 def _refuse_special(info: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(info.st_mode):
         description = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe, device, link or socket"
-        raise ImageError("not_an_image", path, f"it is {description}", "name a picture file")
+        raise ImageError("not_an_image", path, f"it is {description}", "name an image file")
 
 
 def _path_problem(path: str) -> str:
-    """Why the words of a path are refused on every system; `""` when they are not."""
-    windows = PureWindowsPath(path)  # knows /, \, drives and UNC names; so no system is a way round
+    """Return why the text of a path is rejected on every system; `""` when it is not."""
+    windows = PureWindowsPath(path)  # rejects Windows paths on every system
     if "\0" in path:
         return "the path holds a NUL byte"
     if path.lstrip().lower().startswith("file:"):
-        return "file: addresses are not read"
+        return "file: URLs are not read"
     if windows.drive or windows.root:
         return "the path is absolute"
     if ".." in windows.parts:

@@ -1,4 +1,4 @@
-"""Pictures made on the spot, in memory."""
+"""Images encoded in memory."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,10 @@ def encode(image: Image.Image, format: str, **options) -> bytes:
 
 @pytest.fixture
 def make() -> Make:
-    """make("PNG", size=(64, 48), mode="RGB", **save options): noisy, so that cutting it hurts."""
+    """Return make("PNG", size=(64, 48), mode="RGB", **save options), which encodes noise.
+
+    Noise does not compress, so a truncated file is always damaged.
+    """
 
     def _make(format: str = "PNG", size=(64, 48), mode: str = "RGB", **options) -> bytes:
         noise = Image.effect_noise(size, 80).convert("RGB")

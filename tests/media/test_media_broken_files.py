@@ -1,4 +1,4 @@
-"""Faults 3 and 22: broken files, and pictures that must not be taken for one another."""
+"""Broken files are rejected, and the cache distinguishes similar images."""
 
 import io
 import random
@@ -15,12 +15,12 @@ LIMITS = ImageLimits()
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
 
 
-def _admit(root: Path, name: str, limits: ImageLimits = LIMITS):
+def _open(root: Path, name: str, limits: ImageLimits = LIMITS):
     return open_image(Media(kind="image", path=name), root, limits)
 
 
-def _breakages(encoded: bytes, rng: random.Random) -> bytes:
-    """One of the ways downloads go wrong; none leaves a whole picture."""
+def _damage(encoded: bytes, rng: random.Random) -> bytes:
+    """Damage a file in one of the ways downloads fail; none leaves a complete image."""
     cut = rng.randrange(len(encoded) * 9 // 10)
     return rng.choice(
         [
@@ -40,9 +40,9 @@ def test_broken_files_of_five_formats_are_all_rejected(tmp_path, make):
     encoded_images = [make(f, (48, 40)) for f in FORMATS]
     error_kinds = []
     for n in range(2000):
-        (tmp_path / f"{n}.jpg").write_bytes(_breakages(encoded_images[n % 5], rng))
+        (tmp_path / f"{n}.jpg").write_bytes(_damage(encoded_images[n % 5], rng))
         try:
-            _admit(tmp_path, f"{n}.jpg")
+            _open(tmp_path, f"{n}.jpg")
         except ImageError as e:
             error_kinds.append(e.kind)
     assert len(error_kinds) == 2000
@@ -59,7 +59,7 @@ def test_corrupted_bytes_raise_only_image_error(tmp_path, make):
             data[rng.randrange(len(data))] = rng.randrange(256)
         (tmp_path / f"{n}.png").write_bytes(data)
         try:
-            image = load_image(_admit(tmp_path, f"{n}.png"))
+            image = load_image(_open(tmp_path, f"{n}.png"))
         except ImageError:
             n_rejected += 1
         else:
@@ -74,7 +74,7 @@ def test_truncated_image_is_corrupt(tmp_path, make, format):
     for share in (0.2, 0.5, 0.9):
         (tmp_path / "cut").write_bytes(encoded[: int(len(encoded) * share)])
         with pytest.raises(ImageError) as error:
-            _admit(tmp_path, "cut")
+            _open(tmp_path, "cut")
         assert error.value.kind == "corrupt"
 
 
@@ -94,23 +94,23 @@ def test_truncated_image_is_corrupt(tmp_path, make, format):
 def test_non_image_file_is_rejected_by_kind(tmp_path, data, kind, message):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(ImageError, match=message) as error:
-        _admit(tmp_path, "a.jpg")
+        _open(tmp_path, "a.jpg")
     assert error.value.kind == kind
 
 
 def test_file_over_the_byte_limit_is_rejected_unread(tmp_path, make):
     (tmp_path / "a.png").write_bytes(make())
     with pytest.raises(ImageError, match="over the limit of 100 bytes"):
-        _admit(tmp_path, "a.png", ImageLimits(max_bytes=100))
+        _open(tmp_path, "a.png", ImageLimits(max_bytes=100))
 
 
 def _hits_between(root: Path, first: bytes, second: bytes, names=("a.png", "b.png")):
-    """Cache hits while a second picture is admitted after a first, and both pictures."""
+    """Return the cache hits of opening a second image after a first, and both images."""
     (root / names[0]).write_bytes(first)
-    first_image = _admit(root, names[0])
+    first_image = _open(root, names[0])
     (root / names[1]).write_bytes(second)
     hits_before = cache.hits
-    second_image = _admit(root, names[1])
+    second_image = _open(root, names[1])
     return cache.hits - hits_before, first_image, second_image
 
 
@@ -149,9 +149,9 @@ def test_changed_file_misses_cache_and_old_image_is_rejected(tmp_path, make):
 
 def test_cache_key_includes_the_pixel_budget(tmp_path, make):
     (tmp_path / "a.png").write_bytes(make())
-    _admit(tmp_path, "a.png")
+    _open(tmp_path, "a.png")
     hits_before = cache.hits
-    small_image = _admit(tmp_path, "a.png", ImageLimits(max_pixels=100))
+    small_image = _open(tmp_path, "a.png", ImageLimits(max_pixels=100))
     assert cache.hits == hits_before
     assert load_image(small_image).width * load_image(small_image).height <= 100
     assert cache.hits == hits_before + 2
@@ -159,9 +159,9 @@ def test_cache_key_includes_the_pixel_budget(tmp_path, make):
 
 def test_limits_are_checked_on_cached_pixels(tmp_path, make):
     (tmp_path / "a.png").write_bytes(make())
-    _admit(tmp_path, "a.png")
+    _open(tmp_path, "a.png")
     with pytest.raises(ImageError) as error:
-        _admit(tmp_path, "a.png", ImageLimits(min_side=60))
+        _open(tmp_path, "a.png", ImageLimits(min_side=60))
     assert error.value.kind == "too_small"
 
 
@@ -169,9 +169,9 @@ def test_cache_stays_within_max_bytes(tmp_path, make, monkeypatch):
     monkeypatch.setattr(cache, "max_bytes", 4 * 100 * 100 * 4)
     for n in range(9):
         (tmp_path / f"{n}.bmp").write_bytes(make("BMP", (100, 100)))
-        _admit(tmp_path, f"{n}.bmp")
+        _open(tmp_path, f"{n}.bmp")
     hits_before = cache.hits
     for n in range(9):
-        _admit(tmp_path, f"{8 - n}.bmp")
+        _open(tmp_path, f"{8 - n}.bmp")
     assert cache.hits - hits_before == 4
     assert cache._total_bytes <= cache.max_bytes

@@ -1,4 +1,4 @@
-"""Pictures of honest size that cost minutes or gigabytes to decode are refused, and no others."""
+"""Images of ordinary size that cost minutes or gigabytes to decode are rejected, and no others."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ def progressive_jpeg(n_repeats, between=b"", size=(64, 48)):
 
 
 def tiff(*sizes, big=False, order="<"):
-    """A grey picture of 40 x 40 in one tile, whose width and length stand there once or twice."""
+    """A grey image of 40 x 40 in one tile, whose width and length are listed once or twice."""
     entries = [(256, 4, 40), (257, 4, 40), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
     entries += [(tag, kind, v) for kind, w, h in sizes for tag, v in ((322, w), (323, h))]
     packed = zlib.compress(bytes(64 * 64))
@@ -65,11 +65,11 @@ COSTLY = {
         "100 scans",
     ),
     "one scan too many": (lambda: progressive_jpeg(images.MAX_JPEG_SCANS), "100 scans"),
-    "an end hidden in a comment": (
+    "an end marker hidden in a comment": (
         lambda: progressive_jpeg(200, segment(COMMENT, b"\xff\xd9")),
         "100 scans",
     ),
-    "a marker that nobody knows": (
+    "an unknown marker": (
         lambda: progressive_jpeg(200, UNKNOWN + b"\xff\xf0"),
         "100 scans",
     ),
@@ -80,18 +80,21 @@ COSTLY = {
         ),
         "1,000 segments",
     ),
-    "a header full of filling": (
+    "a header full of padding": (
         lambda: encode_blank("JPEG")[:2] + b"\xff" * 9_000_000 + encode_blank("JPEG")[2:],
-        "bytes of filling",
+        "bytes of padding",
     ),
     "a tile of 1 GB": (lambda: tiff(HUGE), "32768 x 32768 pixels in a tile"),
-    "the same, told otherwise to Pillow": (lambda: tiff(HUGE, (4, 64, 64)), "pixels in a tile"),
-    "the same, the other way round": (lambda: tiff((4, 64, 64), HUGE), "pixels in a tile"),
-    "the same, the other end first": (lambda: tiff(HUGE, order=">"), "pixels in a tile"),
+    "the same, with another size for Pillow": (lambda: tiff(HUGE, (4, 64, 64)), "pixels in a tile"),
+    "the same in the other order": (lambda: tiff((4, 64, 64), HUGE), "pixels in a tile"),
+    "the same in big-endian order": (lambda: tiff(HUGE, order=">"), "pixels in a tile"),
     "the same in a BigTIFF": (lambda: tiff(HUGE, big=True), "pixels in a tile"),
-    "a tile as wide as a short can say": (lambda: tiff((3, 65_535, 65_535)), "in a tile"),
-    "a tile whose size is no whole number": (lambda: tiff((11, 64.0, 64.0)), "as type 11"),
-    "texts that unpack to a thousand times": (lambda: png(*[TEXT] * 17), "16 packed texts"),
+    "a tile as wide as a SHORT allows": (lambda: tiff((3, 65_535, 65_535)), "in a tile"),
+    "a tile whose size is not an integer": (lambda: tiff((11, 64.0, 64.0)), "as type 11"),
+    "texts that decompress to a thousand times their size": (
+        lambda: png(*[TEXT] * 17),
+        "16 compressed texts",
+    ),
     "900,000 chunks": (lambda: png(*[(b"abCd", b"")] * 900_000), "20,000 chunks"),
 }
 
@@ -112,14 +115,14 @@ ORDINARY = {
     "a progressive JPEG": lambda: encode_blank("JPEG", progressive=True),
     "as many scans as may be": lambda: progressive_jpeg(images.MAX_JPEG_SCANS - 10),
     "a JPEG with restarts": lambda: encode_blank("JPEG", (640, 480), restart_marker_blocks=1),
-    "a JPEG with a film behind it": lambda: encode_blank("JPEG") + b"\xff\xda\xff\xd9" * 1_000_000,
-    "a JPEG with pictures in its notes": lambda: (
+    "a JPEG with a video appended": lambda: encode_blank("JPEG") + b"\xff\xda\xff\xd9" * 1_000_000,
+    "a JPEG with thumbnails in its metadata": lambda: (
         encode_blank("JPEG")[:2]
         + segment(EXIF, b"\xff\xd8\xff\xda\xff\xd9" * 999)
         + encode_blank("JPEG")[2:]
     ),
     "a tiled TIFF": lambda: tiff((4, 64, 64)),
-    "a tiled TIFF, the other end first": lambda: tiff((3, 64, 64), order=">"),
+    "a big-endian tiled TIFF": lambda: tiff((3, 64, 64), order=">"),
     "a tiled BigTIFF": lambda: tiff((4, 64, 64), big=True),
     "a TIFF in strips": lambda: encode_blank("TIFF", compression="tiff_lzw"),
     "a PNG with some texts": lambda: png(*[TEXT] * 16),

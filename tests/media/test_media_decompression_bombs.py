@@ -1,4 +1,4 @@
-"""Fault 4: what would fill the memory is refused from its header."""
+"""Images that would fill the memory are rejected from their header."""
 
 import io
 import struct
@@ -82,7 +82,7 @@ def _tiff_of_size(data: bytes, width: int, height: int) -> bytes:
 
 
 def _saved_large(format: str) -> bytes:
-    """A real blank picture of 48 million pixels in a few kilobytes (BMP: 6 MB)."""
+    """Encode a real blank image of 48 million pixels in a few kilobytes (BMP: 6 MB)."""
     out = io.BytesIO()
     image = Image.new("1", (8_000, 6_000)) if format != "WEBP" else Image.new("L", (8_000, 6_000))
     image.save(out, format, **({"compression": "group4"} if format == "TIFF" else {}))
@@ -98,15 +98,15 @@ root, limits = Path(sys.argv[1]), ImageLimits()
 def peak():  # of this process alone; ru_maxrss would begin at the parent's
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
-def judge(name):
+def check(name):
     try:
         open_image(Media(kind="image", path=name), root, limits)
     except ImageError as e:
         return e.kind
-    return "admitted"
-assert judge("good.png") == "admitted"
+    return "accepted"
+assert check("good.png") == "accepted"
 before = peak()
-kinds = [judge(f"{n}.img") for n in range(50)]
+kinds = [check(f"{n}.img") for n in range(50)]
 print(kinds.count("too_large") + kinds.count("too_small"), peak() - before, *kinds)
 """
 
@@ -123,5 +123,5 @@ def test_bombs_are_rejected_from_their_header_in_little_memory(tmp_path, make):
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     n_rejected, megabytes, *kinds = completed.stdout.split()
-    assert (n_rejected, "admitted" in kinds) == ("50", False), kinds
+    assert (n_rejected, "accepted" in kinds) == ("50", False), kinds
     assert int(megabytes) < 200

@@ -1,4 +1,4 @@
-"""Pictures that came by URL lie below the root and stay under the rules."""
+"""Fetched images are stored below the media root and obey the same limits."""
 
 import base64
 import hashlib

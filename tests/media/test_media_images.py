@@ -1,4 +1,4 @@
-"""What is admitted becomes an upright RGB picture within its budget, and says what was changed."""
+"""Decoded images are upright, RGB and within budget, and note every conversion."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture
 def open_bytes(tmp_path):
-    """gate(bytes) writes a file and admits it."""
+    """Return a function that writes bytes to a file and opens it as an image."""
 
     def _open_bytes(data: bytes, limits: ImageLimits = LIMITS, name: str = "a.img"):
         (tmp_path / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""Fault 5: nothing outside the media root is ever opened, whatever a post calls its picture."""
+"""Nothing outside the media root is ever opened, whatever path a post gives."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture
 def media_tree(tmp_path, make):
-    """A media root with good, linked and special files, and a picture outside it."""
+    """A media root with good, linked and special files, and an image outside it."""
     return make_media_root(tmp_path, make())
 
 
@@ -42,7 +42,7 @@ def test_path_traversal_opens_nothing_outside_the_root(media_tree):
 
 
 def _error_kind(path: str, root: Path) -> str | None:
-    """The kind of problem, or None when the picture was admitted."""
+    """Return the kind of error, or None when the image was accepted."""
     try:
         open_image(Media(kind="image", path=path), root, LIMITS)
     except ImageError as e:
