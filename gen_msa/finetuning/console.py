@@ -1,10 +1,12 @@
-"""How a run looks on a terminal: its start, each logged step, each judgement, its end.
+"""Prints a run: its header, each logged step, each validation, its summary.
 
-Colours on a terminal; piped, plain text in which the fields of an answer are marked as in
-`[label| positive]`. Takes plain facts; knows no tensors and computes nothing about them.
+Coloured on a terminal; when piped, plain text in which the fields of an answer are marked as in
+`[label| positive]`. All input is plain values; nothing here depends on torch.
 
-    printer = Printer(Console(stderr=True))
-    printer.opening(Opening(...)); printer.step(Step(...)); printer.figures(judgement.as_json())
+    reporter = ConsoleReporter(Console(stderr=True))
+    reporter.print_header(RunHeader(...))
+    reporter.print_step(StepLog(...))
+    reporter.print_metrics(result.as_json())
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +21,10 @@ from rich.text import Text
 from gen_msa.finetuning.validation import ValidationResult
 from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, printable, tone_of
 
-# What a run has to say, as plain facts that the loop fills in and `printing` prints.
-
 
 @dataclass(frozen=True)
 class ParamGroupCount:
-    """What is trained of one kind: attention, mlp, projector, vision, …"""
+    """Trained tensors of one kind: attention, mlp, projector, vision and others."""
 
     kind: str
     tensors: int
@@ -32,7 +32,7 @@ class ParamGroupCount:
 
 
 def count_params_by_kind(tensors: Iterable[tuple[str, int]]) -> tuple[ParamGroupCount, ...]:
-    """Trained tensors, each a (kind, count of numbers), counted by kind, largest first."""
+    """Count trained tensors, each a (kind, number of parameters), by kind, largest first."""
     counts_by_kind: dict[str, list[int]] = {}
     for kind, count in tensors:
         counts_by_kind.setdefault(kind, []).append(count)
@@ -46,13 +46,13 @@ def count_params_by_kind(tensors: Iterable[tuple[str, int]]) -> tuple[ParamGroup
 
 @dataclass(frozen=True)
 class TokenPreview:
-    """One row as the model is trained on it: three lists of the same length."""
+    """One training row: three lists of the same length."""
 
     name: str
     tokens: Sequence[str]
-    """Each token as text."""
+    """The text of each token."""
     fields: Sequence[str | None]
-    """The field each belongs to; None in the prompt, which has no loss."""
+    """The field of each token; None in the prompt, which has no loss."""
     weights: Sequence[float]
 
 
@@ -63,39 +63,39 @@ class EpochStats:
     posts: int
     rows: int
     tokens: int
-    """As the model is fed, shared prefixes once, padding not counted."""
+    """As fed to the model: shared prefixes once, without padding."""
     longest: int
     median: int
     max_length: int
     """Tokens of the longest row that is allowed."""
     image_tokens: int = 0
     padding_share: float = 0.0
-    """Share of all places that is padding, 0..1."""
+    """Share of all positions that is padding, 0..1."""
     saved_share: float = 0.0
-    """Share of tokens saved by reading a post once for all its aspects, 0..1."""
+    """Share of tokens saved by feeding a post once for all its aspects, 0..1."""
     without_rationale: int = 0
-    """Rows whose label alone is learned."""
+    """Rows of which only the label is learned."""
     left_out: Sequence[tuple[str, str]] = ()
-    """(row, reason) of all that cannot be used."""
+    """(Row, reason) of everything that cannot be used."""
 
 
 @dataclass(frozen=True)
 class RunHeader:
-    """Everything that is said before the first step."""
+    """Everything that is printed before the first step."""
 
     model: str
     total_params: int
-    """Numbers in the whole model, adapter included; 0 when not known."""
+    """Parameters of the whole model, adapter included; 0 when unknown."""
     param_groups: Sequence[ParamGroupCount]
     preview: TokenPreview
     stats: EpochStats
     notes: Sequence[str] = ()
-    """What is not as asked: a lever that cannot be used, a run that is gone on with."""
+    """What differs from the request, such as an optimization that cannot be used."""
 
 
 @dataclass(frozen=True)
 class StepLog:
-    """One logged optimiser step; figures are means since the last one."""
+    """One logged optimiser step; values are means since the previous one."""
 
     step: int
     steps: int
@@ -107,34 +107,34 @@ class StepLog:
     learning_rate: float
     grad_norm: float | None
     extra: dict[str, float] = field(default_factory=dict)
-    """Anything else to be logged and not printed, such as memory."""
+    """Further values to be logged and not printed, such as memory."""
 
 
 FIELD_STYLES = {"label": "bold green", "explanation": "cyan", "aspect": "magenta", "form": "yellow"}
-"""How the tokens of each field look; the prompt, which has no loss, is dim."""
+"""Style of the tokens of each field; the prompt, which has no loss, is dim."""
 
 MAX_LISTED = 5
-"""Rows that are left out and named; the others are counted."""
+"""Left-out rows that are listed by name; the others are counted."""
 MIN_REPEATS = 4
-"""A run of this many equal tokens (a picture's) is shown as one with its count."""
+"""A run of this many equal tokens (of an image) is shown once with its count."""
 
 
 class ConsoleReporter:
-    """Prints to a console. Words from posts can neither colour nor move the cursor."""
+    """Prints to a console. Text from posts can neither set colours nor move the cursor."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def print_header(self, header: RunHeader) -> None:
-        """What is trained, on what, for how long."""
-        self._print_heading("trained", f"of {header.model}")
+        """Print what is trained and on what data."""
+        self._print_heading("trainable parameters", f"of {header.model}")
         self._print_table(_params_table(header))
-        self._print_heading("one row", header.preview.name)
+        self._print_heading("example row", header.preview.name)
         self._print_line(
             render_masked_tokens(header.preview, coloured=self._console.color_system is not None)
         )
         self._print_line(_field_legend(header.preview))
-        self._print_heading("an epoch")
+        self._print_heading("one epoch")
         self._print_table(_stats_table(header.stats))
         left_out = header.stats.left_out
         for name, reason in left_out[:MAX_LISTED]:
@@ -147,11 +147,11 @@ class ConsoleReporter:
             self.print_note(note)
 
     def print_plan(self, steps: int, seconds: float) -> None:
-        """How long it will take, by the probe step."""
+        """Print the number of steps and the estimated time in seconds, from the probe step."""
         self._print_heading("training", f"{steps:,} steps, about {format_duration(seconds)}")
 
     def print_step(self, entry: StepLog) -> None:
-        """One line a logged step."""
+        """Print one line for a logged step."""
         width = len(f"{entry.steps:,}")
         parts = [
             f"step {entry.step:>{width},}/{entry.steps:,}",
@@ -164,12 +164,12 @@ class ConsoleReporter:
         self._print_line(Text("  ".join(parts)))
 
     def print_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """The figures of every dev source (`Judgement.as_json`), each with n and interval."""
+        """Print the metrics of each dev source (`ValidationResult.as_json`) with n and interval."""
         for source in metrics["sources"]:
             self._print_line(Text(_dev_line(source), style="bold"))
 
     def print_samples(self, result: ValidationResult) -> None:
-        """Answers beside what gold says."""
+        """Print answers beside their gold labels."""
         for sample in result.samples:
             gold, predicted = tone_of(sample.gold), tone_of(sample.predicted)
             line = Text(
@@ -187,22 +187,29 @@ class ConsoleReporter:
     def print_summary(
         self, best: Mapping[str, Any] | None, *, steps: int, seconds: float, folder: str
     ) -> None:
-        """The figures of the checkpoint that was kept, with all that a figure is printed with."""
+        """Print the metrics of the best checkpoint with their prompt and data hashes.
+
+        Args:
+            best: `ValidationResult.as_json` of the best checkpoint; None without one.
+            steps: Optimiser steps done.
+            seconds: Duration of the run.
+            folder: Where the adapter is.
+        """
         self._print_heading(
             "done", f"{steps:,} steps in {format_duration(seconds)}; adapter in {folder}"
         )
         if not best or "sources" not in best:
-            self._print_line(Text("no dev source was judged: the last step is kept"))
+            self._print_line(Text("no dev source was validated: the last step is kept"))
             return
         score, seed = _format_percent(best["score"]), best["seed"]
-        self._print_line(Text(f"kept: step {best['step']:,}, dev score {score}, seed {seed}"))
+        self._print_line(Text(f"best: step {best['step']:,}, dev score {score}, seed {seed}"))
         self.print_metrics(best)
         for s in best["sources"]:
             details = f"{s['source']}: prompt {s['prompt']}, data {s['data_sha256'][:12]}"
             self._print_line(Text(printable(details), style="dim"))
 
     def print_note(self, text: str) -> None:
-        """Something that is not as asked."""
+        """Print something that differs from the request."""
         self._print_line(Text(f"note: {printable(text)}", style="yellow"))
 
     def _print_heading(self, title: str, subtitle: str = "") -> None:
@@ -220,7 +227,12 @@ class ConsoleReporter:
 
 
 def render_masked_tokens(preview: TokenPreview, *, coloured: bool) -> Text:
-    """A row with its fields in colours, or in marks: `[label| positive]`."""
+    """Render a row with its fields in colours, or in text markers: `[label| positive]`.
+
+    Args:
+        preview: The row.
+        coloured: Whether colours are available; otherwise fields are marked in the text.
+    """
     out = Text()
     pairs = zip(preview.tokens, preview.fields, strict=True)
     for name, run in groupby(pairs, key=lambda pair: pair[1]):
@@ -238,7 +250,7 @@ def render_masked_tokens(preview: TokenPreview, *, coloured: bool) -> Text:
 
 
 def format_duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`."""
+    """Format a duration: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -255,7 +267,7 @@ def _collapse_repeats(tokens: Iterable[str]) -> str:
 
 
 def _field_legend(preview: TokenPreview) -> Text:
-    """Each field's tokens and what they weigh together; `prompt` weighs nothing."""
+    """Return each field's number of tokens and their mean weight; the prompt weighs nothing."""
     out = Text(f"prompt {sum(f is None for f in preview.fields)} tokens", style="dim")
     for name in dict.fromkeys(f for f in preview.fields if f is not None):
         weights = [w for w, f in zip(preview.weights, preview.fields, strict=True) if f == name]
@@ -270,9 +282,9 @@ def _params_table(header: RunHeader) -> Table:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "right", "right"):
         table.add_column(justify=justify)
-    table.add_row("part", "tensors", "numbers", "of the model", style="dim")
+    table.add_row("part", "tensors", "parameters", "share", style="dim")
     total = ParamGroupCount(
-        "in all",
+        "total",
         sum(p.tensors for p in header.param_groups),
         sum(p.params for p in header.param_groups),
     )
@@ -288,11 +300,11 @@ def _stats_table(stats: EpochStats) -> Table:
     rows = [
         ("posts, rows", f"{stats.posts:,}, {stats.rows:,}"),
         ("tokens", f"{stats.tokens:,} (a post: {size})"),
-        ("of pictures", f"{stats.image_tokens:,}" if stats.image_tokens else "none"),
+        ("image tokens", f"{stats.image_tokens:,}" if stats.image_tokens else "none"),
         ("padding", _format_percent(stats.padding_share)),
-        ("saved by sharing", _format_percent(stats.saved_share)),
+        ("saved by packing", _format_percent(stats.saved_share)),
         (
-            "without a reason",
+            "without rationale",
             f"{stats.without_rationale:,} rows" if stats.without_rationale else "none",
         ),
         ("left out", f"{len(stats.left_out):,} rows" if stats.left_out else "none"),
@@ -307,7 +319,7 @@ def _dev_line(metrics: Mapping[str, Any]) -> str:
     parts = [
         f"dev {printable(metrics['source'])}",
         f"n {metrics['n']:,}",
-        f"read {_format_percent(metrics['read_rate'])}",
+        f"parsed {_format_percent(metrics['read_rate'])}",
     ]
     parts += [
         f"accuracy {_format_percent(metrics['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
@@ -317,11 +329,10 @@ def _dev_line(metrics: Mapping[str, Any]) -> str:
         [] if metrics["joint_f1"] is None else [f"joint F1 {_format_percent(metrics['joint_f1'])}"]
     )
     if explanations := metrics["explanations"]:
-        parts += [f"reasons read {_format_percent(explanations['read_rate'])}"]
+        parts += [f"explanations parsed {_format_percent(explanations['read_rate'])}"]
         parts += [f"aspect named {_format_percent(explanations['aspect_named'])}"]
-        parts += [
-            f"{explanations['quotes']:,} quotes, verbatim {_format_percent(explanations['quotes_verbatim'])}"
-        ]
+        verbatim = _format_percent(explanations["quotes_verbatim"])
+        parts += [f"{explanations['quotes']:,} quotes, verbatim {verbatim}"]
     return "  ".join(parts)
 
 

@@ -1,10 +1,10 @@
-"""The model card of an adapter: README.md with its figures, and figures.json beside it.
+"""Writes the model card of an adapter: `README.md` with its metrics, and `metrics.json` beside it.
 
-Says what it is, how to read with it, what it was trained on, its figures with all that a figure is
-printed with, and what it does not know. The words stand in `card.jinja`. Holds no path of this
-machine and no word of a post.
+The card says what the adapter is, how to use it, what it was trained on, its metrics with n,
+interval, seed and hashes, and its limitations. The text is in `model_card.jinja`. It contains no
+path of this machine and no text of a post.
 
-    write(Path("adapters/tiny/adapter"), Facts(recipe=…, base="tiny", learned=(…), figures={…}, …))
+    write_card(Path("adapters/tiny/adapter"), AdapterCard(recipe=…, base="tiny", metrics={…}, …))
 """
 
 import json
@@ -26,21 +26,21 @@ _HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "inferenc
     "resume",
     "device",
 }
-"""Settings that the card does not repeat: said in words, in `reading.json`, or of the machine."""
+"""Settings that the card omits: given in words, in `inference.json`, or of the machine."""
 _TAGS = ["gen_msa", "sentiment-analysis", "aspect-based-sentiment-analysis", "explanations"]
 _FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
 
 
 @dataclass(frozen=True)
 class TrainSource:
-    """One training source as it was learned."""
+    """One training source as it was used."""
 
     source: str
     prompt: str
     """`name@hash`."""
     labels: str
     rationales: str
-    """Where the reasons came from; `""`: they are those of the label's own opinion."""
+    """Where the rationales came from; `""`: the label's own opinion."""
     posts: int
     rows: int
     left_out: int = 0
@@ -48,43 +48,44 @@ class TrainSource:
 
 @dataclass(frozen=True)
 class AdapterCard:
-    """What a card is made of."""
+    """The contents of a card."""
 
     recipe: FinetuneRecipe
     base: str
-    """The base model: a hub name, `builtin`, or a folder, of which only the last name is said."""
+    """The base model: a hub name, `builtin`, or a folder, of which only the last part is shown."""
     base_hash: str
     train_sources: Sequence[TrainSource]
     metrics: Mapping[str, Any] | None
-    """`Judgement.as_json` of the checkpoint that was kept; None when there was no dev source."""
+    """`ValidationResult.as_json` of the best checkpoint; None without a dev source."""
     step: int
-    """Optimiser steps that made what was kept."""
+    """Optimiser steps of the best checkpoint."""
     trained_params: int
-    """Numbers that were trained."""
+    """Number of trained parameters."""
     license: str = ""
-    """SPDX name in lower case; empty: not said in the front matter."""
+    """SPDX name in lower case; empty: not given in the front matter."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Goes into figures.json as it is."""
+    """Added to `metrics.json` unchanged."""
 
 
-def write_card(folder: Path, facts: AdapterCard) -> None:
-    """Write `README.md` and `figures.json`; each appears whole or not at all.
+def write_card(folder: Path, card: AdapterCard) -> None:
+    """Write `README.md` and `metrics.json`, each atomically.
 
-    Raises `UserError` when they cannot be written.
+    Raises:
+        UserError: If a file cannot be written.
     """
-    for name, text in (("metrics.json", metrics_json(facts)), ("README.md", render_card(facts))):
+    for name, text in (("metrics.json", metrics_json(card)), ("README.md", render_card(card))):
         try:
             with jsonl.atomic_write(folder / name) as f:
                 f.write(text.encode())
         except OSError as e:
             raise UserError(
                 f"{folder / name} cannot be written: {e.strerror or e}",
-                hint="make room, or choose another output_dir",
+                hint="free disk space, or choose another output_dir",
             ) from None
 
 
 def metrics_json(card: AdapterCard) -> str:
-    """`figures.json`: every figure with n, interval, seed, prompt hash and data hash."""
+    """Return the text of `metrics.json`: every metric with n, interval, seed and hashes."""
     card = _without_paths(card)
     metrics = {
         "gen_msa": __version__,
@@ -100,11 +101,11 @@ def metrics_json(card: AdapterCard) -> str:
 
 
 def render_card(card: AdapterCard) -> str:
-    """The card as Markdown with YAML front matter, called as the run's output folder."""
+    """Return the card as Markdown with YAML front matter, named after the run's output folder."""
     card = _without_paths(card)
     r, metrics = card.recipe, card.metrics or {}
     name = Path(r.output_dir).name
-    quantised = "" if r.quantization == "none" else f" (base quantised to {r.quantization})"
+    quantized = "" if r.quantization == "none" else f" (base quantized to {r.quantization})"
     vision_parts = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
     on_hub = "/" in card.base
     return str(
@@ -112,7 +113,7 @@ def render_card(card: AdapterCard) -> str:
             front=_front_matter(card, name),
             name=name,
             kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
-            + quantised,
+            + quantized,
             base=card.base,
             model="builtin:DIR"
             if card.base == "builtin"
@@ -135,7 +136,7 @@ def render_card(card: AdapterCard) -> str:
 
 
 def _front_matter(card: AdapterCard, name: str) -> str:
-    """The front matter as the hub knows it. A base that only lies in a folder is not named."""
+    """Return the front matter for the hub; a base that is only a local folder is not named."""
     from huggingface_hub import ModelCardData
 
     lora = card.recipe.finetuning_type == "lora"
@@ -180,7 +181,7 @@ def _card_settings(recipe: FinetuneRecipe) -> str:
 
 
 def _without_paths(card: AdapterCard) -> AdapterCard:
-    """The facts without any folder of this machine."""
+    """Return the card without any folder of this machine."""
     base = card.base
     owner, slash, _ = base.partition("/")
     hub = base.count("/") == 1 and owner.strip(".~") and slash and not Path(base).exists()
@@ -198,7 +199,7 @@ def _without_paths(card: AdapterCard) -> AdapterCard:
 
 
 def _last_part(name: str) -> str:
-    """`DATASET:SPLIT` as it is; of a path only its last part."""
+    """Return `DATASET:SPLIT` unchanged, and of a path only its last part."""
     return _FOLDER_PREFIX.sub("", name.rstrip("/\\"))
 
 

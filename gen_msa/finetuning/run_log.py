@@ -1,10 +1,12 @@
-"""What a run says, on the terminal and in its log; only the main process says anything.
+"""Reports a run on the terminal and in its log; only the main process writes anything.
 
-Between the loop, which knows tensors, and `printing`, which knows plain facts. The clock stands
-still while the model is judged, so that tokens/s are those of training.
+`RunLogger` turns tensors and batches into the plain values that `console` prints and
+`training.trackers` stores. The clock stands still during validation, so that tokens/s are those of
+training.
 
-    teller = Teller(recipe, folder, main=True)
-    teller.start(trainable(model), prepared, steps); teller.step(progress, done, rate, steps)
+    logger = RunLogger(recipe, folder, is_main=True)
+    logger.log_start(trainable_params(model), prepared, steps)
+    logger.log_step(state, result, learning_rate, steps)
 """
 
 import time
@@ -33,14 +35,17 @@ from gen_msa.finetuning.validation import ValidationResult
 from gen_msa.training.checkpoint import TrainState
 from gen_msa.training.trackers import TrackerLog
 
-# From what is prepared to the facts that are told of it: the budget, one row with its mask.
-
 PREVIEW_POSTS = 50
-"""Posts from which the row that is shown is taken: the shortest with a whole answer."""
+"""Posts among which the previewed row is chosen: the shortest one with a complete answer."""
 
 
 def epoch_stats(prepared: PreparedRun, recipe: FinetuneRecipe) -> EpochStats:
-    """What an epoch of these posts costs."""
+    """Return what one epoch costs: posts, rows, tokens, padding.
+
+    Args:
+        prepared: The tokenized training data.
+        recipe: Batch size and bucketing, for the padding share.
+    """
     sequences = [sequence for post in prepared.sequences for sequence in post]
     rows = [row for sequence in sequences for row in sequence.rows]
     tokens = sum(len(sequence.ids) for sequence in sequences)
@@ -63,7 +68,7 @@ def epoch_stats(prepared: PreparedRun, recipe: FinetuneRecipe) -> EpochStats:
 
 
 def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
-    """Tokens fed in an epoch, each source as often as its weight says."""
+    """Return the tokens of an epoch, each source counted with its weight."""
     return sum(
         recipe.data[s].weight * len(sequence.ids)
         for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
@@ -72,7 +77,7 @@ def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
 
 
 def rows_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
-    """Rows learned in an epoch, each source as often as its weight says."""
+    """Return the rows of an epoch, each source counted with its weight."""
     return sum(
         recipe.data[s].weight * len(sequence.rows)
         for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
@@ -81,7 +86,7 @@ def rows_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
 
 
 def token_preview(prepared: PreparedRun) -> TokenPreview:
-    """A short row with a whole answer, token by token."""
+    """Return a short row with a complete answer, token by token."""
     rows = [
         r for post in prepared.sequences[:PREVIEW_POSTS] for sequence in post for r in sequence.rows
     ]
@@ -98,7 +103,12 @@ def token_preview(prepared: PreparedRun) -> TokenPreview:
 
 
 def token_texts(row: TokenizedExample, tokenizer: Any) -> list[str]:
-    """Each token's own share of the text; a letter of several tokens stands at its last one."""
+    """Return the text of each token; a character of several tokens is given at its last one.
+
+    Args:
+        row: The tokenized row.
+        tokenizer: The tokenizer that made it.
+    """
     texts: list[str] = []
     start, decoded = 0, ""
     for i in range(len(row.ids)):
@@ -116,7 +126,7 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _padding_share(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
-    """Share of padding in the batches of the first epoch, as one process makes them."""
+    """Return the share of padding in the batches of the first epoch, for one process."""
     capacity = used = 0
     for step in batches.epoch_steps(prepared.lengths, prepared.sources, recipe, 0):
         for part in batches.rank_batches(step, recipe, 0, 1):
@@ -128,7 +138,15 @@ def _padding_share(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
 
 
 class RunLogger:
-    """Says what a run does. `processes` is how many train together."""
+    """Logs a run to the terminal, `log.jsonl` and the trackers of the recipe.
+
+    Args:
+        recipe: The recipe of the run.
+        folder: The output folder, for `log.jsonl`.
+        is_main: Whether this process writes; the others stay silent.
+        processes: How many processes train together.
+        console: Where to print; stderr by default.
+    """
 
     def __init__(
         self,
@@ -158,14 +176,22 @@ class RunLogger:
         total_params: int = 0,
         notes: Sequence[str] = (),
     ) -> None:
-        """What is trained, on what; `parameters` counts the whole model."""
+        """Print what is trained, and on what.
+
+        Args:
+            params: The trained tensors.
+            prepared: The tokenized training data.
+            steps: Optimiser steps of the run.
+            total_params: Parameters of the whole model.
+            notes: Lines to print below the statistics.
+        """
         self._rows_per_epoch = rows_per_epoch(prepared, self._recipe)
         if not self._is_main:
             return
-        packing_note = f"the aspects of a post are read separately: {prepared.unpacked_reason}"
+        packing_note = f"the aspects of a post are not packed: {prepared.unpacked_reason}"
         self._reporter.print_header(
             RunHeader(
-                # The last name: a path would say more of the machine than of the run.
+                # The last part: a path describes the machine rather than the run.
                 model=Path(self._recipe.model_name_or_path).name,
                 total_params=total_params,
                 param_groups=count_params_by_kind((t.kind, t.numel) for t in params),
@@ -178,7 +204,14 @@ class RunLogger:
     def log_probe(
         self, result: StepResult, seconds: float, prepared: PreparedRun, steps: int
     ) -> None:
-        """How long it will take, from `seconds` for the tokens of the longest batch."""
+        """Print how long training will take.
+
+        Args:
+            result: The probe step over the longest batch.
+            seconds: Its duration.
+            prepared: The tokenized training data.
+            steps: Optimiser steps of the run.
+        """
         recipe, posts = self._recipe, len(prepared.sequences)
         mean_tokens = (
             sum(len(sequence.ids) for sequences in prepared.sequences for sequence in sequences)
@@ -204,18 +237,23 @@ class RunLogger:
         changed: Sequence[str] = (),
         replaced: Sequence[str] = (),
     ) -> None:
-        """Which checkpoint is gone on from, with which settings changed, and which are not.
+        """Print which checkpoint is resumed, and which settings differ.
 
-        `skipped` cannot be gone on from; in place of `replaced` the run is begun anew.
+        Args:
+            checkpoint: The checkpoint, or None for a new run.
+            skipped: Checkpoints that cannot be resumed, each with its reason.
+            step: Optimiser steps done; taken from the checkpoint's name by default.
+            changed: Settings that differ from those of the checkpoint.
+            replaced: Checkpoints that the new run will replace.
         """
         for reason in skipped:
-            self._reporter.print_note(f"passed over {reason}")
+            self._reporter.print_note(f"skipped {reason}")
         if replaced:
             self._reporter.print_note(
-                f"begins anew; its first checkpoint replaces {', '.join(replaced)}"
+                f"starts over; its first checkpoint replaces {', '.join(replaced)}"
             )
         if checkpoint is not None:
-            self._reporter.print_note(f"going on from {checkpoint.name}")
+            self._reporter.print_note(f"resuming from {checkpoint.name}")
             for change in changed:
                 self._reporter.print_note(change)
             step = step or int(checkpoint.name.rpartition("-")[2])
@@ -226,7 +264,14 @@ class RunLogger:
     def log_step(
         self, state: TrainState, result: StepResult, learning_rate: float, steps: int
     ) -> None:
-        """Called after every step; says something after each `logging_steps`, and at the last."""
+        """Record one step; print and store the mean of every `logging_steps` of them, and the last.
+
+        Args:
+            state: Progress after the step.
+            result: The step.
+            learning_rate: The current learning rate.
+            steps: Optimiser steps of the run.
+        """
         if not self._is_main:
             return
         now = time.perf_counter()
@@ -251,7 +296,7 @@ class RunLogger:
         self._recent, self._train_seconds = [], 0.0
 
     def log_validation(self, result: ValidationResult, *, samples: bool = False) -> None:
-        """The figures of the dev sources; with `samples` twenty answers beside what gold says."""
+        """Print and store the metrics of the dev sources; with `samples`, also twenty answers."""
         if self._is_main:
             metrics = result.as_json()
             self._reporter.print_metrics(metrics)
@@ -261,12 +306,12 @@ class RunLogger:
         self._last_time = time.perf_counter()
 
     def log_early_stop(self, state: TrainState) -> None:
-        """That it did not get better any more."""
-        message = f"{state.evals_since_best} judgements without a better dev score"
+        """Print that training stops because the dev score no longer improves."""
+        message = f"{state.evals_since_best} evaluations without a better dev score"
         self._reporter.print_note(f"stopped at step {state.step:,}: {message}")
 
     def log_end(self, state: TrainState, adapter: Path) -> None:
-        """The figures of what was kept, and where it lies."""
+        """Print the metrics of the best adapter and its folder, and close the log."""
         best = next((h for h in state.history if h["step"] == state.best_step), None)
         seconds = time.perf_counter() - self._started_at
         self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))

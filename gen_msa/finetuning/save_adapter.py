@@ -1,9 +1,9 @@
-"""The best adapter of a run, with all that reading it needs: settings, hashes, probe, card, seal.
+"""Saves the best adapter of a run with everything that inference needs.
 
-Its folder is staged, sealed and renamed: the best one is there whole or not at all. Knows nothing
-of steps.
+The folder holds weights, `recipe.yaml`, `inference.json` (settings, hashes, probe), the model card
+and a manifest. It is written beside its place, sealed and renamed, so it is complete or absent.
 
-    keep(folder, recipe, opened, model, prepared, judgement, step=120)
+    save_best_adapter(folder, recipe, loaded, model, prepared, result, step=120)
 """
 
 from collections import Counter
@@ -34,10 +34,22 @@ def save_best_adapter(
     step: int,
     is_main: bool = True,
 ) -> None:
-    """Write the adapter as it is now to `folder`, in place of what was there.
+    """Save the adapter as it is now to `folder`, replacing the previous one.
 
-    The processes of a split model do so together, and only the `main` one writes. Raises
-    `UserError` when the disk will not take it; what was there stays.
+    The processes of a sharded model must call this together.
+
+    Args:
+        folder: The adapter folder.
+        recipe: The recipe of the run.
+        loaded: The base model and its processor.
+        model: The wrapped model that is trained.
+        prepared: The tokenized training data, for the card.
+        validation: The metrics of these weights; None without dev sources.
+        step: Optimiser steps of these weights.
+        is_main: Whether this process writes.
+
+    Raises:
+        UserError: If the folder cannot be written; the previous one stays.
     """
     with preserve_rng_and_mode(model), mixed_precision(model, recipe):
         state = fsdp.gather_state_dict(model, is_main=is_main)
@@ -48,7 +60,7 @@ def save_best_adapter(
         with manifest.atomic_directory(folder) as staging:
             write_adapter_weights(model, staging, recipe.save_dtype, state)
             if recipe.finetuning_type == "full":
-                # A whole model is read by itself, so its words and eyes go with it.
+                # A full model is loaded without a base, so it needs its own processor.
                 loaded.processor.save_pretrained(staging)
             _write_inference_files(staging, recipe, loaded, probe_record)
             model_card.write_card(
@@ -57,14 +69,14 @@ def save_best_adapter(
     except WRITE_ERRORS as e:
         raise UserError(
             f"the adapter {folder} cannot be written: {e}",
-            hint="make room, then run again: it goes on from the last whole checkpoint",
+            hint="free disk space, then run again: it resumes from the last complete checkpoint",
         ) from None
 
 
 def inference_settings(recipe: FinetuneRecipe) -> dict[str, Any]:
-    """The reader's settings that show posts as training did: the first prompt of each task.
+    """Return predictor settings that show posts as training did: the first prompt of each task.
 
-    Cues that name files of this run's own corpora are left to whoever reads.
+    Cues that name files of the training corpora are not included.
     """
     tasks = {"aspect": "prompt", "aspects": "aspects_prompt", "overall": "overall_prompt"}
     inference: dict[str, Any] = recipe.inference.model_dump(
@@ -80,7 +92,7 @@ def inference_settings(recipe: FinetuneRecipe) -> dict[str, Any]:
 def _write_inference_files(
     staging: Path, recipe: FinetuneRecipe, loaded: LoadedModel, probe_record: probe.AdapterProbe
 ) -> None:
-    """The recipe, and what reading with the adapter needs."""
+    """Write the recipe, and what inference with the adapter needs."""
     settings.save(recipe, staging / "recipe.yaml")
     adapters.write_metadata(
         staging,
@@ -129,7 +141,7 @@ def _card_data(
 
 
 def _prompts(data: FinetuneData) -> list[str]:
-    """Every prompt a source is learned with."""
+    """Return every prompt that a source is trained with."""
     return [data.prompt, *(task.prompt for task in data.extra_tasks)]
 
 

@@ -1,11 +1,11 @@
-"""How good the model is now: the dev posts are read as any reader reads them, and compared.
+"""Validates the current model: predicts the dev posts, parses the answers, computes metrics.
 
-Answers are generated and parsed, never teacher-forced; one that cannot be read is wrong.
-Explanations are measured against their own post: read whole, naming the aspect, quoting what stands
-there. Knows nothing of training, and leaves the model and all random states as they were.
+Answers are generated and parsed, never teacher-forced; an answer that cannot be parsed is wrong.
+Explanations are measured against their own post: parsed completely, naming the aspect, quoting text
+that the post contains. Validation leaves the model's modes and all random states unchanged.
 
-    devs = dev_posts(recipe)                       # fails at the start, not after an epoch
-    judge_model(model, processor, devs).score      # what the best checkpoint is chosen by
+    dev_sets = load_dev_sets(recipe)                      # fails at the start, not after an epoch
+    validate_model(model, processor, dev_sets).score      # selects the best checkpoint
 """
 
 import hashlib
@@ -29,45 +29,43 @@ from gen_msa.prompting import Prompt
 from gen_msa.spans import SearchableText, fold
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
 
-# What judging found: figures of each dev source, with all that a figure must be printed with.
-
 
 @dataclass(frozen=True)
 class ExplanationScores:
-    """Figures of `n` explanations that were asked for."""
+    """Counts over `n` explanations that were requested."""
 
     n: int
     read: int
-    """Not empty and not cut at the token limit."""
+    """Neither empty nor cut at the token limit."""
     of_aspect: int
-    """Explanations about an aspect, not about the post as a whole."""
+    """Explanations of an aspect, not of the post as a whole."""
     naming_aspect: int
-    """Of those, how many hold the aspect's words (casefold and NFC)."""
+    """Of those, how many contain the aspect's term (casefold and NFC)."""
     with_quotes: int
-    """Explanations that quote anything besides the aspect's own words."""
+    """Explanations that quote anything besides the aspect's term."""
     quotes: int
     verbatim_quotes: int
-    """Quotes that stand in the post (casefold and NFC)."""
+    """Quotes that the post contains (casefold and NFC)."""
 
     @property
     def read_rate(self) -> float:
-        """Share of explanations read whole, 0..1."""
+        """Share of explanations that were parsed completely, 0..1."""
         return self.read / self.n
 
     @property
     def named_rate(self) -> float | None:
-        """Share that name their aspect; None when none is about an aspect."""
+        """Share that name their aspect, 0..1; None when none is of an aspect."""
         return self.naming_aspect / self.of_aspect if self.of_aspect else None
 
     @property
     def verbatim_rate(self) -> float | None:
-        """Share of quotes that are verbatim; None without a quote."""
+        """Share of quotes that are verbatim, 0..1; None without a quote."""
         return self.verbatim_quotes / self.quotes if self.quotes else None
 
 
 @dataclass(frozen=True)
 class SourceScores:
-    """One dev source."""
+    """Metrics of one dev source."""
 
     source: str
     prompt: str
@@ -75,25 +73,25 @@ class SourceScores:
     data_sha256: str
     posts: int
     rejected_rows: int
-    """Rows of the source that could not be read from disk; in no figure."""
-    refused_posts: int
-    """Posts set aside by the reader; their aspects count as wrong."""
+    """Rows of the source that could not be read from disk; they enter no metric."""
+    rejected_posts: int
+    """Posts that the predictor rejected; their aspects count as wrong."""
     reasked: int
-    """Answers read only after a second, constrained question."""
+    """Answers parsed only after a second, constrained request."""
     scores: Scores
     joint_f1: float | None = None
-    """Micro-F1 of (place, polarity) over all posts; only where aspects had to be found."""
+    """Micro-F1 of (span, polarity) over all posts; only where aspects are predicted."""
     explanations: ExplanationScores | None = None
 
     @property
     def score(self) -> float:
-        """What it is chosen by: macro-F1, or the joint F1 where aspects had to be found."""
+        """The selection metric: macro-F1, or the joint F1 where aspects are predicted."""
         return self.scores.macro_f1 if self.joint_f1 is None else self.joint_f1
 
 
 @dataclass(frozen=True)
 class AnswerSample:
-    """One answer beside what gold says, to be looked at."""
+    """One answer beside its gold label, for a person to read."""
 
     source: str
     post: str
@@ -108,7 +106,7 @@ class AnswerSample:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """All dev sources at one step."""
+    """Metrics of all dev sources at one step."""
 
     sources: tuple[SourceScores, ...]
     seed: int
@@ -118,16 +116,16 @@ class ValidationResult:
 
     @property
     def score(self) -> float:
-        """Mean over the sources, each weighing the same, of what they are chosen by; 0..1."""
+        """Mean of the sources' selection metrics, each source weighted the same; 0..1."""
         return sum(s.score for s in self.sources) / len(self.sources)
 
     def as_json(self) -> dict[str, Any]:
-        """Every figure with n, interval, seed, prompt hash and data hash; shares in 0..1."""
+        """Return every metric with n, interval, seed, prompt hash and data hash; shares in 0..1."""
         sources = [_source_metrics(s) for s in self.sources]
         return {"step": self.step, "seed": self.seed, "score": self.score, "sources": sources}
 
     def tracker_metrics(self) -> dict[str, float]:
-        """The figures a tracker draws: `dev/SOURCE/accuracy`, …"""
+        """Return the metrics that a tracker plots: `dev/SOURCE/accuracy` and others."""
         out = {"dev/score": self.score}
         for s in self.sources:
             values = {
@@ -160,7 +158,7 @@ def _source_metrics(source: SourceScores) -> dict[str, Any]:
         "data_sha256": source.data_sha256,
         "posts": source.posts,
         "rejected_rows": source.rejected_rows,
-        "refused_posts": source.refused_posts,
+        "rejected_posts": source.rejected_posts,
         "n": scores.n,
         "read_rate": scores.read_rate,
         "reasked": source.reasked,
@@ -169,7 +167,7 @@ def _source_metrics(source: SourceScores) -> dict[str, Any]:
         "macro_f1": scores.macro_f1,
         "f1": {str(p): v for p, v in scores.f1.items()},
         "confusion": {
-            str(g): {str(a or "unread"): n for a, n in row.items()}
+            str(g): {str(a or "unparsed"): n for a, n in row.items()}
             for g, row in scores.confusion.items()
         },
         "joint_f1": source.joint_f1,
@@ -177,12 +175,9 @@ def _source_metrics(source: SourceScores) -> dict[str, Any]:
     }
 
 
-# The dev sources of a run: read from disk once, at the start, the same posts every time.
-
-
 @dataclass(frozen=True)
 class DevSet:
-    """One dev source, read from disk and ready to be asked about."""
+    """One dev source, read from disk once and ready to be predicted."""
 
     data: FinetuneData
     prompt: Prompt
@@ -193,14 +188,15 @@ class DevSet:
     rejected_rows: int
     """Rows of the source that could not be read."""
     sha256: str
-    """Over posts and gold labels: which data a figure was made on."""
+    """Over posts and gold labels: identifies the data of a metric."""
 
 
 def load_dev_sets(recipe: FinetuneRecipe) -> tuple[DevSet, ...]:
-    """The recipe's dev sources, of each at most `dev_limit` posts, always the same ones.
+    """Load the dev sources of a recipe, at most `dev_limit` posts of each, always the same.
 
-    Raises `UserError` for a test split, a prompt that gives the label away, and a source without a
-    label to compare with.
+    Raises:
+        UserError: If a source is a test split, its prompt contains the label, or no post has a
+            label to compare with.
     """
     return tuple(_load_dev_set(data, recipe) for data in recipe.dev)
 
@@ -211,19 +207,19 @@ def _load_dev_set(data: FinetuneData, recipe: FinetuneRecipe) -> DevSet:
     prompt = prompting.load_prompt(data.prompt)
     if prompt.takes_label:
         raise UserError(
-            f"dev source {data.source}: {data.prompt} is given the label, so it cannot be judged",
-            hint="use reader/full there; it is judged by label and reason",
+            f"dev source {data.source}: {data.prompt} contains the label, which is no test",
+            hint="use predict/full: it is validated by label and explanation",
         )
     limits = [n for n in (data.limit, recipe.dev_limit) if n is not None]
     limited_data = data.model_copy(update={"limit": min(limits, default=None)})
     candidates, rejected, media_root = load_examples(limited_data, recipe.seed)
     labeled_examples = tuple(
-        e for e in (_with_gold(x, data.labels, prompt) for x in candidates) if e.opinions
+        e for e in (_with_gold(c, data.labels, prompt) for c in candidates) if e.opinions
     )
     if not labeled_examples:
         raise UserError(
             f"dev source {data.source}: no label by {data.labels} to compare {data.prompt} with",
-            hint="posts labelled as a whole are asked with reader/overall",
+            hint="posts with one label for the whole post take predict/overall",
         )
     settings = inference_for_source(data, recipe).model_copy(
         update=_prompt_settings(prompt, data.prompt)
@@ -240,16 +236,16 @@ def _load_dev_set(data: FinetuneData, recipe: FinetuneRecipe) -> DevSet:
 
 
 def _prompt_settings(prompt: Prompt, name: str) -> dict[str, str]:
-    """The reader's settings that ask `prompt` and nothing else."""
+    """Return the predictor settings that use this prompt and no other."""
     return {
         "aspect": {"aspects": "given", "prompt": name},
-        "aspects": {"aspects": "reader", "aspects_prompt": name},
+        "aspects": {"aspects": "model", "aspects_prompt": name},
         "overall": {"aspects": "overall", "overall_prompt": name},
     }[prompt.task]
 
 
 def _with_gold(example: Example, annotator: str, prompt: Prompt) -> Example:
-    """The example with the opinions of `by` on what `prompt` is asked about."""
+    """Return the example with the opinions of `annotator` that `prompt` asks about."""
     whole_post = prompt.task == "overall"
     gold_opinions = [
         o
@@ -272,7 +268,7 @@ def _data_sha256(labeled_examples: Sequence[Example]) -> str:
 
 
 BATCH_POSTS = 64
-"""Posts read at once."""
+"""Posts predicted at a time."""
 NUM_SAMPLES = 20
 
 AspectKey = tuple[int, int] | str
@@ -285,11 +281,19 @@ def validate(
     *,
     seed: int = 0,
     step: int = 0,
-    progress: ProgressCallback = lambda done, of: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> ValidationResult:
-    """Let `backend` read every dev source and compare. `progress` gets posts done, and of how many.
+    """Predict every dev source with a backend and compute the metrics.
 
-    Raises `UserError` when no post of a source could be asked at all.
+    Args:
+        backend: Answers the requests.
+        dev_sets: As `load_dev_sets` returns them.
+        seed: The seed of the run, recorded in the result.
+        step: The optimiser step of the weights, recorded in the result.
+        progress: Called with the number of posts done and their total.
+
+    Raises:
+        UserError: If no post of a source could be answered.
     """
     total, done = sum(len(d.examples) for d in dev_sets), 0
     source_scores: list[SourceScores] = []
@@ -321,9 +325,21 @@ def validate_model(
     *,
     seed: int = 0,
     step: int = 0,
-    progress: ProgressCallback = lambda done, of: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> ValidationResult:
-    """`judge` with a model at hand, in the midst of its training; one bare of any DDP wrapper."""
+    """Validate a model that is in memory, between two training steps.
+
+    Args:
+        model: A transformers or peft model, not a data-parallel wrapper.
+        processor: Its processor, or its tokenizer for a text model.
+        dev_sets: As `load_dev_sets` returns them.
+        seed: The seed of the run, recorded in the result.
+        step: The optimiser step of the weights, recorded in the result.
+        progress: Called with the number of posts done and their total.
+
+    Raises:
+        UserError: If no post of a source could be answered.
+    """
     from gen_msa.backends.transformers import TransformersBackend
 
     base_model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -335,7 +351,7 @@ def validate_model(
 
 @contextmanager
 def preserve_rng_and_mode(model: Any) -> Iterator[None]:
-    """Whatever is done inside, each module's mode and every random state are as before after it."""
+    """Restore, on exit, the mode of every module of `model` and every random state."""
     import numpy
     import torch
 
@@ -361,19 +377,21 @@ def preserve_rng_and_mode(model: Any) -> Iterator[None]:
 def _raise_if_all_failed(dev_set: DevSet, predictions: Sequence[Prediction]) -> None:
     opinions = [o for r in predictions for o in r.opinions]
     if all(o.status is Status.ERROR for o in opinions):
-        refused = (r.rejection for r in predictions if r.rejection)
+        rejections = (r.rejection for r in predictions if r.rejection)
         reason = (
             opinions[0].provenance.get("error", "")
             if opinions
-            else next(refused, "nothing was said")
+            else next(rejections, "no opinion was given")
         )
-        raise UserError(f"none of the dev posts of {dev_set.data.source} could be asked: {reason}")
+        raise UserError(
+            f"none of the dev posts of {dev_set.data.source} could be answered: {reason}"
+        )
 
 
 def _match_gold(
     dev_set: DevSet, predictions: Sequence[Prediction]
 ) -> Iterator[tuple[Example, Opinion, Opinion | None]]:
-    """Every gold opinion with what was said of the same aspect, or None where nothing was."""
+    """Yield every gold opinion with the prediction for its aspect, or None without one."""
     for example, prediction in zip(dev_set.examples, predictions, strict=True):
         by_aspect = {_aspect_key(o.aspect): o for o in prediction.opinions}
         for gold in example.opinions:
@@ -381,7 +399,7 @@ def _match_gold(
 
 
 def _aspect_key(aspect: Aspect) -> AspectKey:
-    """Where an aspect stands, or its folded words when it has no place."""
+    """Return the span of an aspect, or its folded term when it has no span."""
     return fold(aspect.term) if aspect.start is None else (aspect.start, aspect.end or 0)
 
 
@@ -405,7 +423,7 @@ def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceS
         data_sha256=dev_set.sha256,
         posts=len(dev_set.examples),
         rejected_rows=dev_set.rejected_rows,
-        refused_posts=sum(bool(r.rejection) for r in predictions),
+        rejected_posts=sum(bool(r.rejection) for r in predictions),
         reasked=sum(o is not None and o.status is Status.REPARSED for o in opinions),
         scores=scores,
         joint_f1=joint_f1,
@@ -414,11 +432,11 @@ def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceS
 
 
 def explanation_scores(opinions: Sequence[Opinion | None]) -> ExplanationScores:
-    """Figures of the explanations of answers that were to explain; None stands for no answer."""
-    explained_opinions = [o for o in opinions if o and o.explanation]
-    complete = [o for o in explained_opinions if o.provenance.get("explanation") != "cut"]
-    of_aspect = [o for o in explained_opinions if o.aspect.term]
-    quotes = [e for o in explained_opinions for e in o.evidence]
+    """Return the counts for answers that should explain; None stands for no answer."""
+    explained = [o for o in opinions if o and o.explanation]
+    complete = [o for o in explained if o.provenance.get("explanation") != "cut"]
+    of_aspect = [o for o in explained if o.aspect.term]
+    quotes = [e for o in explained for e in o.evidence]
     return ExplanationScores(
         n=len(opinions),
         read=len(complete),
@@ -426,7 +444,7 @@ def explanation_scores(opinions: Sequence[Opinion | None]) -> ExplanationScores:
         naming_aspect=sum(
             SearchableText(o.explanation or "").find(o.aspect.term) is not None for o in of_aspect
         ),
-        with_quotes=sum(bool(o.evidence) for o in explained_opinions),
+        with_quotes=sum(bool(o.evidence) for o in explained),
         quotes=len(quotes),
         verbatim_quotes=sum(e.start is not None for e in quotes),
     )
@@ -447,14 +465,3 @@ def _answer_samples(dev_set: DevSet, predictions: Sequence[Prediction]) -> list[
         )
         for example, gold, opinion in _match_gold(dev_set, predictions)
     ]
-
-
-__all__ = [
-    "DevSet",
-    "ValidationResult",
-    "explanation_scores",
-    "load_dev_sets",
-    "preserve_rng_and_mode",
-    "validate",
-    "validate_model",
-]

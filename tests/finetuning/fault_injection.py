@@ -3,7 +3,7 @@
 A script of its own, because a process that has once gone backward cannot be forked. It prints one
 JSON object a fault: where, how the run ended, what it said, what is left, and how it went on.
 
-    python -m tests.finetuning.fault_injection killed RECIPE.yaml FOLDER 20
+    python -m tests.finetuning.fault_injection kill RECIPE.yaml FOLDER 20
 """
 
 import hashlib
@@ -93,7 +93,9 @@ class FaultHarness:
             "resumed_output": resumed_output[-3000:],
             "resumed_state": run_state(out),
         }
-        self.report(point=point, code=code, said=output[-1500:], state=state_after_fault, **resumed)
+        self.report(
+            point=point, code=code, output=output[-1500:], state=state_after_fault, **resumed
+        )
 
     def report(self, **fields):
         print(json.dumps(fields), flush=True)
@@ -134,6 +136,8 @@ def inject_file_size_limit(harness, n_points):
 if __name__ == "__main__":
     fault_kind, recipe_file, folder, points = sys.argv[1:]
     fault_harness = FaultHarness(settings.load(FinetuneRecipe, recipe_file), Path(folder))
-    {"killed": inject_kills, "filled": inject_full_disk, "limited": inject_file_size_limit}[
-        fault_kind
-    ](fault_harness, int(points))
+    {
+        "kill": inject_kills,
+        "full_disk": inject_full_disk,
+        "file_size_limit": inject_file_size_limit,
+    }[fault_kind](fault_harness, int(points))

@@ -71,7 +71,7 @@ class Stopped(Exception):
     """The plug was pulled."""
 
 
-def interrupted(recipe, *, after):
+def run_interrupted(recipe, *, after):
     """A run that is cut off before step `after + 1` has ended."""
     from gen_msa.finetuning.loop import FinetuneRun
 
@@ -91,7 +91,7 @@ def interrupted(recipe, *, after):
         raise AssertionError("it was not stopped")
 
 
-def checkpoints(out):
+def checkpoint_steps(out):
     """The steps of which there is a checkpoint."""
     return sorted(int(p.name.rpartition("-")[2]) for p in Path(out).glob("checkpoint-*"))
 

@@ -17,6 +17,7 @@ from gen_msa.finetuning.recipe import LossConfig
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 from tests.finetuning.tiny_peft import build_recipe
 from tests.finetuning.tiny_trainer import (
+    LONG_EXPLANATION,
     TinyTrainer,
     gradient_norm,
     max_gradient_difference,
@@ -39,17 +40,19 @@ def get_trainer(family, attention="sdpa"):
 def both_task_rows(
     trainer, *, task_weight=1.0, terms=(0, 1, 2), explained_terms=(0, 1), **overrides
 ):
-    """One post's label rows, and reason rows for the aspects that were `told` a reason."""
+    """One post's label rows, and reason rows for the aspects that are in `explained_terms`."""
     rows = []
     for i in terms:
         fields = {
             "polarity": POLARITIES[i],
-            "explanation": LONG_EXPLANATION_EXPLANATION[: 9 + 13 * i],
+            "explanation": LONG_EXPLANATION[: 9 + 13 * i],
             **overrides,
         }
         rows.append(trainer.make_example(i, prompt="predict/brief_label", **fields))
         if i in explained_terms:
-            rows.append(trainer.make_example(i, factor=task_weight, **EXPLANATION_TASK, **fields))
+            rows.append(
+                trainer.make_example(i, task_weight=task_weight, **EXPLANATION_TASK, **fields)
+            )
     return [trainer.example_tokenizer.tokenize(r) for r in rows]
 
 
@@ -223,7 +226,8 @@ def test_invalid_extra_task_is_rejected(tmp_path, prompt, extra_prompt, message)
 
 
 def test_dev_source_with_extra_tasks_is_rejected():
-    dev_yaml = "[{source: tiny, prompt: predict/brief_label, extra_tasks: [{prompt: predict/reason_first}]}]"
+    extra_tasks = "[{prompt: predict/reason_first}]"
+    dev_yaml = f"[{{source: tiny, prompt: predict/brief_label, extra_tasks: {extra_tasks}}}]"
     with pytest.raises(UserError, match="read by its prompt alone"):
         recipes.load_recipe("tiny_cpu", [f"dev={dev_yaml}"])
 

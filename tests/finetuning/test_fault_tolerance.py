@@ -77,7 +77,7 @@ def resumed_identically(undisturbed, fault):
 @needs_fork
 @pytest.mark.slow
 def test_kills_during_checkpoint_writes_lose_nothing(llama, tmp_path):
-    undisturbed, outcomes = run_run_faults("kill", 20, llama, tmp_path)
+    undisturbed, outcomes = run_faults("kill", 20, llama, tmp_path)
     assert len(outcomes) == 20
     assert {f["code"] for f in outcomes} == {-9}
     for fault in outcomes:
@@ -92,7 +92,7 @@ def test_kills_during_checkpoint_writes_lose_nothing(llama, tmp_path):
 @needs_fork
 @pytest.mark.slow
 def test_full_disk_is_reported_and_loses_nothing(llama, tmp_path):
-    undisturbed, outcomes = run_run_faults("full_disk", 20, llama, tmp_path)
+    undisturbed, outcomes = run_faults("full_disk", 20, llama, tmp_path)
     assert len(outcomes) == 20
     failed_stages = set()
     for fault in outcomes:
@@ -116,7 +116,7 @@ def test_full_disk_is_reported_and_loses_nothing(llama, tmp_path):
 @needs_fork
 @pytest.mark.slow
 def test_file_size_limit_stops_tensor_writes_cleanly(llama, tmp_path):
-    undisturbed, outcomes = run_run_faults("file_size_limit", 8, llama, tmp_path)
+    undisturbed, outcomes = run_faults("file_size_limit", 8, llama, tmp_path)
     stopped = [f for f in outcomes if f["code"]]
     assert len(stopped) >= 4
     for fault in stopped:

@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from gen_msa.errors import UserError
+from gen_msa.finetuning import feature_file
 from gen_msa.finetuning.feature_cache import VisionTower
 from tests.finetuning.counting_model import CountingModel, one_image_request
 
@@ -72,7 +73,7 @@ def test_tower_that_mixes_rows_is_rejected(llava, tmp_path):
     cache = llava.open_cache(tmp_path)
     with pytest.raises(UserError, match="does not score as what is seen"):
         llava.ensure(cache, llava.rows(one_image_request(1)))
-    assert list(features.feature_file_stats(tmp_path)) == []
+    assert list(feature_file.feature_file_stats(tmp_path)) == []
 
 
 def test_second_tower_call_per_batch_is_rejected(llava, tmp_path):
@@ -118,7 +119,7 @@ def test_concurrent_writes_of_a_file_are_atomic(tmp_path):
     values = set()
     while any(p.poll() is None for p in writers):
         if path.exists():
-            tensor = features.read_features(path).tensors[0]
+            tensor = feature_file.read_features(path).tensors[0]
             values.add(float(tensor.mean()))
             assert tensor.min() == tensor.max()
     assert [p.returncode for p in writers] == [0, 0]

@@ -32,14 +32,16 @@ def adapter_hash(out):
 @pytest.mark.parametrize("after", [1, 2, 4])
 def test_resumed_run_is_bit_identical_to_uninterrupted(llama, tmp_path, after, capsys):
     overrides = {"lora_dropout": 0.2, "max_steps": 5, "weight_decay": 0.1}
-    finetune(build_recipe(llama, tmp_path / "whole", **overrides))
+    finetune(build_recipe(llama, tmp_path / "uninterrupted", **overrides))
     run_interrupted(build_recipe(llama, tmp_path / "cut", **overrides), after=after)
     assert checkpoint_steps(tmp_path / "cut") == list(range(1, after + 1))
     finetune(build_recipe(llama, tmp_path / "cut", **overrides))
-    assert f"going on from checkpoint-{after}" in capsys.readouterr().err
-    assert read_log(tmp_path / "cut", *CURVE_FIELDS) == read_log(tmp_path / "whole", *CURVE_FIELDS)
+    assert f"resuming from checkpoint-{after}" in capsys.readouterr().err
+    assert read_log(tmp_path / "cut", *CURVE_FIELDS) == read_log(
+        tmp_path / "uninterrupted", *CURVE_FIELDS
+    )
     assert len(read_log(tmp_path / "cut", "step")) == 5
-    assert adapter_hash(tmp_path / "cut") == adapter_hash(tmp_path / "whole")
+    assert adapter_hash(tmp_path / "cut") == adapter_hash(tmp_path / "uninterrupted")
 
 
 def test_same_seed_gives_identical_adapters(llama, tmp_path):
@@ -51,11 +53,13 @@ def test_same_seed_gives_identical_adapters(llama, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimizations", [{"prefetch": 0}, {"labelled_head": False}, {"branches": False}], ids=str
+    "optimizations",
+    [{"prefetch": 0}, {"answer_only_head": False}, {"prefix_packing": False}],
+    ids=str,
 )
 def test_optimizations_do_not_change_the_loss(llama, tmp_path, optimizations):
     finetune(build_recipe(llama, tmp_path / "on"))
-    finetune(build_recipe(llama, tmp_path / "off", levers=optimizations))
+    finetune(build_recipe(llama, tmp_path / "off", optimizations=optimizations))
     default_loss, changed_loss = (
         read_log(tmp_path / "on", "loss"),
         read_log(tmp_path / "off", "loss"),
@@ -86,19 +90,19 @@ def test_early_stopping_stops_and_stays_stopped(llama, tmp_path, capsys):
         learning_rate=1e-6,
     )  # fmt: skip
     finetune(early_stop_recipe)
-    assert "stopped at step 3: 2 judgements without a better dev score" in capsys.readouterr().err
+    assert "stopped at step 3: 2 evaluations without a better dev score" in capsys.readouterr().err
     assert read_log(tmp_path, "step") == [1, 2, 3]
-    before = (tmp_path / "adapter/figures.json").read_bytes()
+    before = (tmp_path / "adapter/metrics.json").read_bytes()
     finetune(early_stop_recipe)
     assert "stopped at step 3" in capsys.readouterr().err
     assert read_log(tmp_path, "step") == [1, 2, 3]
-    assert (tmp_path / "adapter/figures.json").read_bytes() == before
+    assert (tmp_path / "adapter/metrics.json").read_bytes() == before
 
 
 def test_validation_does_not_change_training(llama, tmp_path):
-    finetune(build_recipe(llama, tmp_path / "judged", dev=DEV, eval_steps=1, lora_dropout=0.2))
+    finetune(build_recipe(llama, tmp_path / "validated", dev=DEV, eval_steps=1, lora_dropout=0.2))
     finetune(build_recipe(llama, tmp_path / "plain", lora_dropout=0.2))
-    assert read_log(tmp_path / "judged", *CURVE_FIELDS) == read_log(
+    assert read_log(tmp_path / "validated", *CURVE_FIELDS) == read_log(
         tmp_path / "plain", *CURVE_FIELDS
     )
 

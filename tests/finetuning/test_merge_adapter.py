@@ -97,7 +97,7 @@ def test_copy_with_other_scores_is_not_kept(model_root, tmp_path, monkeypatch):
                 model.lm_head.weight.mul_(2)
         return model, processor
 
-    monkeypatch.setattr(weights, "read", read_damaged)
+    monkeypatch.setattr(weights, "load_pretrained", read_damaged)
     with pytest.raises(UserError, match="scores the probe otherwise than the adapted"):
         merge_adapter.merge_adapter(model_root / "llama-adapter", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

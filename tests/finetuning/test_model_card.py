@@ -106,28 +106,28 @@ def test_card_explains_usage_and_limits(tmp_path):
         adapter_card(tmp_path, base="owner/smol")
     )
     assert "--model builtin:DIR" in model_card.render_card(adapter_card(tmp_path, base="builtin"))
-    assert "they flatter it" in text
-    assert "Its reasons imitate" in text
+    assert "they are optimistic" in text
+    assert "Its explanations imitate" in text
     assert "| mams:train | 1,000 | 2,600 | 4 | gold | cue | predict/full@1a2b3c4d |" in text
 
 
 def test_card_without_dev_metrics_says_so(tmp_path):
     text = model_card.render_card(adapter_card(tmp_path, metrics=None))
-    assert "there was no dev source" in text
-    assert "flatter" not in text
+    assert "had no dev source" in text
+    assert "optimistic" not in text
     assert "model-index" not in text
 
 
 def test_joint_and_missing_metrics_are_rendered(tmp_path):
     metrics = validation_result(joint_f1=0.5, explanations=None).as_json()
-    text = model_card.render_card(adapter_card(tmp_path, figures=metrics))
-    assert "found and judged together in mams:dev: F1 50.0" in text
+    text = model_card.render_card(adapter_card(tmp_path, metrics=metrics))
+    assert "Aspects and polarities together in mams:dev: F1 50.0" in text
     assert "| – | – | – |" in text
 
 
 def test_card_contains_no_local_path(tmp_path):
     metrics = validation_result(source=str(tmp_path / "dev.jsonl")).as_json()
-    data = adapter_card(tmp_path, figures=metrics)
+    data = adapter_card(tmp_path, metrics=metrics)
     model_card.write_card(tmp_path / "adapter", data)
     for name in ("README.md", "metrics.json"):
         text = (tmp_path / "adapter" / name).read_text("utf-8")
@@ -149,7 +149,7 @@ def test_metrics_json_holds_unrounded_metrics(tmp_path):
         "unparsed": 1,
     }
     assert (metrics["seed"], metrics["step"], metrics["base_hash"]) == (3, 120, "0123456789abcdef")
-    assert metrics["learned"][0]["rows"] == 2600
+    assert metrics["train_data"][0]["rows"] == 2600
 
 
 def test_full_disk_is_a_clean_error_and_keeps_the_old_card(tmp_path):

@@ -24,7 +24,7 @@ from gen_msa.finetuning.prefix_packing import unpacked
 from gen_msa.finetuning.prepare import attention_inputs
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe, LossConfig
 from gen_msa.finetuning.tokenization import ExampleTokenizer
-from gen_msa.predictors.prompted.build_requests import PromptRequest, PostInputs
+from gen_msa.predictors.prompted.build_requests import PostInputs, PromptRequest
 from gen_msa.types import Opinion, Polarity
 from tests.backends.sample_requests import image_input, load_noise_image
 from tests.fixtures.posts import post

@@ -47,8 +47,8 @@ TRAIN_VISION_AND_PROJECTOR = {"train_vision": True, "train_projector": True}
 
 
 def is_language(family, name):
-    layer = rf"{LANGUAGE_MODEL_PATHS.get(family, 'model.language_model')}.layers.\d+.(self_attn|mlp).\w+_proj."
-    return re.match(layer, name) is not None
+    root = LANGUAGE_MODEL_PATHS.get(family, "model.language_model")
+    return re.match(rf"{root}.layers.\d+.(self_attn|mlp).\w+_proj.", name) is not None
 
 
 def is_tower(family, name):

@@ -160,4 +160,4 @@ def test_missing_bitsandbytes_names_the_extra(text_model_folder, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", import_without_bitsandbytes)
     with pytest.raises(MissingExtra, match=r"gen-msa\[quant\]"):
-        quantising.quantization_options(build_recipe(quantization="int8"), "cpu")
+        load_model_module.quantization_options(build_recipe(quantization="int8"), "cpu")

@@ -64,7 +64,7 @@ HEADER = RunHeader(
         without_rationale=12,
         left_out=[(f"mams/{i}/x", "no label\x1b[2J") for i in range(7)],
     ),
-    notes=["the aspects of a post are read separately: mrope"],
+    notes=["the aspects of a post are not packed: mrope"],
 )
 STEP_LOG = StepLog(
     step=10,
@@ -77,40 +77,40 @@ STEP_LOG = StepLog(
     grad_norm=0.5,
 )
 GOLDEN = """\
-trained of smol
-part       tensors  parameters  of the model
-mlp              2    6,000         0.60%
-attention        1    1,000         0.10%
-in all           3    7,000         0.70%
-one row tiny:all/tiny-01/soup
+trainable parameters of smol
+part       tensors  parameters  share
+mlp              2       6,000  0.60%
+attention        1       1,000  0.10%
+total            3       7,000  0.70%
+example row tiny:all/tiny-01/soup
 <user><image>×4 The soup
 is cold.
 [form|Sentiment:][label| negative][form|⏎Why:][explanation| It is "cold".][form|<end>]
 prompt 8 tokens  form 5 × 0.04  label 1 × 1  explanation 2 × 0.5
-an epoch
-posts, rows       1,000, 2,600
-tokens            120,000 (a post: longest 700, median 90; at most 2,048 a row)
-of pictures       4,900
-padding           3.1%
-saved by sharing  41.2%
-without a reason  12 rows
-left out          7 rows
+one epoch
+posts, rows        1,000, 2,600
+tokens             120,000 (a post: longest 700, median 90; at most 2,048 a row)
+image tokens       4,900
+padding            3.1%
+saved by packing   41.2%
+without rationale  12 rows
+left out           7 rows
 left out: mams/0/x: no label\ufffd[2J
 left out: mams/1/x: no label\ufffd[2J
 left out: mams/2/x: no label\ufffd[2J
 left out: mams/3/x: no label\ufffd[2J
 left out: mams/4/x: no label\ufffd[2J
 left out: 2 more
-note: the aspects of a post are read separately: mrope
+note: the aspects of a post are not packed: mrope
 training 1,300 steps, about 40 min
 step    10/1,300  epoch 0.10  loss 1.2346  label 0.6931  explanation 2.1000  1,234 tokens/s  \
 lr 2.00e-04  grad 0.500
-dev mams:dev  n 4  read 75.0%  accuracy 50.0% [15.0, 85.0]  macro-F1 44.4%  reasons read 75.0%  \
-aspect named 100.0%  8 quotes, verbatim 87.5%
+dev mams:dev  n 4  parsed 75.0%  accuracy 50.0% [15.0, 85.0]  macro-F1 44.4%  explanations \
+parsed 75.0%  aspect named 100.0%  8 quotes, verbatim 87.5%
 done 1,300 steps in 1 h 40 min; adapter in out/adapter
-kept: step 120, dev score 44.4%, seed 3
-dev mams:dev  n 4  read 75.0%  accuracy 50.0% [15.0, 85.0]  macro-F1 44.4%  reasons read 75.0%  \
-aspect named 100.0%  8 quotes, verbatim 87.5%
+best: step 120, dev score 44.4%, seed 3
+dev mams:dev  n 4  parsed 75.0%  accuracy 50.0% [15.0, 85.0]  macro-F1 44.4%  explanations \
+parsed 75.0%  aspect named 100.0%  8 quotes, verbatim 87.5%
 mams:dev: prompt predict/full@1a2b3c4d, data ffffffffffff
 """
 
@@ -199,9 +199,9 @@ def test_resumed_run_drops_log_rows_after_its_checkpoint(tmp_path):
     logger = run_logger(tmp_path, steps=6)
     with (tmp_path / "run" / "log.jsonl").open("ab") as f:
         f.write(b'{"step": 1, "cut')
-    logger.log_resume(tmp_path / "checkpoint-4", ["checkpoint-6: not whole"])
+    logger.log_resume(tmp_path / "checkpoint-4", ["checkpoint-6: not complete"])
     assert [r["step"] for r in read_log(tmp_path)] == [2, 4]
-    assert "passed over checkpoint-6: not whole" in console_text(logger._reporter._console)
+    assert "skipped checkpoint-6: not complete" in console_text(logger._reporter._console)
 
 
 def test_only_the_main_process_logs(tmp_path):

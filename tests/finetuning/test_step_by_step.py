@@ -28,13 +28,14 @@ def llama(tmp_path_factory):
 def example(i):
     """A post of two aspects; the teacher explains the first of each."""
     screen_polarity, soup_polarity = (list(Polarity)[(i + k) % 3] for k in range(2))
-    text = f"The screen is {OPINION_WORDS[screen_polarity]} and the soup is {OPINION_WORDS[soup_polarity]}, day {i}"
+    screen_word, soup_word = OPINION_WORDS[screen_polarity], OPINION_WORDS[soup_polarity]
+    text = f"The screen is {screen_word} and the soup is {soup_word}, day {i}"
     aspects = tuple(Aspect(term=t, start=text.index(t)) for t in (SCREEN, SOUP))
     gold = [
         Opinion(annotator="gold", aspect=a, polarity=p)
         for a, p in zip(aspects, (screen_polarity, soup_polarity), strict=True)
     ]
-    rationale = f"It says {OPINION_WORDS[screen_polarity]} of the screen."
+    rationale = f"It says {screen_word} of the screen."
     teacher_opinion = Opinion(
         annotator="big:teacher", aspect=aspects[0], polarity=screen_polarity, explanation=rationale
     )
@@ -91,7 +92,7 @@ def test_zero_task_weight_equals_label_only_training(llama, teacher_file, tmp_pa
     label_weights = trained_weights(label_only)
     assert max_difference(label_weights, trained_weights(zero_weight)) <= 1e-6
     assert max_difference(label_weights, trained_weights(weighted)) > 5e-5
-    assert read_log(tmp_path / "none", "loss") == pytest.approx(
+    assert read_log(tmp_path / "zero", "loss") == pytest.approx(
         read_log(tmp_path / "label", "loss"), rel=1e-5
     )
     output = capsys.readouterr().err

@@ -33,7 +33,7 @@ def make_trainer():
 def test_too_long_row_is_rejected_and_never_truncated(family, make_trainer):
     trainer = make_trainer(family)
     image = 1 if trainer.chat_tokenizer.supports_images else None
-    row = trainer.make_example(1, explanation=LONG_EXPLANATION, picture=image)
+    row = trainer.make_example(1, explanation=LONG_EXPLANATION, image=image)
     tokenized = trainer.example_tokenizer.tokenize(row)
     n = len(tokenized.ids)
     shorter_trainer = TinyTrainer(family, max_length=n - 1)

@@ -139,7 +139,7 @@ def test_post_rejected_for_its_image_counts_as_wrong(tmp_path):
     media = [(Media(kind="image", path=p),) for p in image_names]
     rows = [example(i, [NEG, POS], media=m) for i, m in enumerate(media)]
     inference = INFERENCE.model_copy(update={"bad_image": "drop"})
-    dev_sets = make_dev_sets(tmp_path, rows, reading=inference)
+    dev_sets = make_dev_sets(tmp_path, rows, inference=inference)
     (source,) = validate(
         echo_backend(tmp_path, {"text": answer_text("negative", "So.")}), dev_sets
     ).sources
@@ -282,7 +282,7 @@ def test_test_split_is_rejected_by_load_dev_sets(tmp_path):
 
 
 def test_prompt_that_takes_the_label_is_rejected(tmp_path):
-    with pytest.raises(UserError, match="is given the label"):
+    with pytest.raises(UserError, match="contains the label"):
         make_dev_sets(tmp_path, [example(1, [NEG, POS])], prompt="predict/explain")
 
 
@@ -315,7 +315,7 @@ def test_validation_does_not_change_the_next_train_step(family, tmp_path):
     media = (Media(kind="image", path="a.png"),)
     rows = [example(i, [NEG, POS], media=media) for i in range(2)]
     dev_sets = make_dev_sets(
-        tmp_path, rows, reading=INFERENCE.model_copy(update={"max_new_tokens": 4})
+        tmp_path, rows, inference=INFERENCE.model_copy(update={"max_new_tokens": 4})
     )
     results = []
     for with_validation in (False, True):

@@ -14,7 +14,7 @@ from gen_msa.finetuning.loss import AnswerOnlyLMHead, LossWeights, loss_from_log
 from gen_msa.finetuning.prefix_packing import pack, unpacked
 from gen_msa.finetuning.recipe import LossConfig
 from gen_msa.finetuning.tokenization import ExampleTokenizer
-from gen_msa.predictors.prompted.build_requests import PromptRequest, PostInputs
+from gen_msa.predictors.prompted.build_requests import PostInputs, PromptRequest
 from gen_msa.types import Aspect, Opinion, Polarity, Post
 from tests.backends.sample_requests import image_input, load_noise_image
 from tests.fixtures.tiny_models import tiny_model
@@ -44,7 +44,7 @@ class TinyTrainer:
     ):
         """A row about the `term`-th aspect of the text; `number` is that of its picture."""
         prompt = prompting.load_prompt(overrides.get("prompt", "predict/brief"))
-        image_number, text = overrides.get("picture"), overrides.get("text", POST_TEXT)
+        image_number, text = overrides.get("image"), overrides.get("text", POST_TEXT)
         aspects = tuple(Aspect(term=t, start=text.index(t)) for t in ASPECT_TERMS if t in text)
         post = Post(id="1", text=text, aspects=aspects)
         images = () if image_number is None else (image_input(image_number),)

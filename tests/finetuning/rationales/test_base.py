@@ -45,7 +45,7 @@ def test_first_source_with_a_rationale_wins_and_is_recorded():
     chain = RationaleChain([("one", first_source, 1.0), ("two", second_source, 1.0)])
     explained = chain.explain([example("screen", "battery", "price")], "gold")[0].opinions
     assert [o.explanation for o in explained] == ["one of screen", "two of battery", None]
-    assert [o.provenance.get("reason") for o in explained] == ["one", "two", None]
+    assert [o.provenance.get("rationale") for o in explained] == ["one", "two", None]
     assert second_source.requested_terms == ["battery", "price"]
 
 

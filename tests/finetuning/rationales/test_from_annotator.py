@@ -53,5 +53,5 @@ def test_first_rationale_wins_and_next_source_fills_the_gaps():
 
 
 def test_source_without_annotator_is_rejected():
-    with pytest.raises(UserError, match="by whom"):
-        find_sources("by")
+    with pytest.raises(UserError, match="no annotator is named"):
+        find_sources("from_annotator")
