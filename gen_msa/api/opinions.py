@@ -131,7 +131,7 @@ class Opinions(Sequence[Opinion]):
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with one row an opinion (see `records`)."""
-        return import_pandas().DataFrame(self.records())
+        return import_pandas().DataFrame(self.records(), columns=None if len(self) else CSV_COLUMNS)
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the CSV of `gen-msa explain --csv`: one row an opinion, safe for spreadsheets."""
@@ -218,6 +218,8 @@ class Opinions(Sequence[Opinion]):
                 share = hits / len(parsed) if len(parsed) else None
                 row |= {label.value: share, f"{label.value}_low": low, f"{label.value}_high": high}
             rows.append(row)
+        if not rows:
+            return import_pandas().DataFrame(columns=[*keys, "posts", "opinions", "unparsed"])
         table = import_pandas().DataFrame(rows)
         return table.sort_values("opinions", ascending=False, kind="stable", ignore_index=True)
 
