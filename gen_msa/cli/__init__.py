@@ -1,4 +1,4 @@
-"""The command line: one file a command; nothing heavy is imported until a command runs.
+"""The command line: one file per command; heavy imports happen only when a command runs.
 
 gen-msa --help
 """
@@ -33,11 +33,11 @@ from gen_msa.cli import (
 from gen_msa.errors import UserError
 
 _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Disks that take no more."""
+"""Errors of a disk that is full, over quota or read-only."""
 
 app = typer.Typer(
     name="gen-msa",
-    help="What posts say about each thing they mention: polarity, probability, reason, evidence.",
+    help="Multimodal aspect-based sentiment: polarity, probability, explanation and evidence.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,13 +78,13 @@ def _root_options(
 
 @contextmanager
 def _handle_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a command in order, also as a container's first process: 130, 143.
+    """Exit with 130 on Ctrl-C and 143 on SIGTERM, also as the first process of a container.
 
-    What is only there while it runs (fetched posts, half a file) is cleared away.
+    `SystemExit` unwinds the stack, so temporary files (fetched posts, partial output) are removed.
     """
 
     def on_signal(number: int, _: object) -> None:
-        print("gen-msa: stopped; what was finished is kept", file=sys.stderr)
+        print("gen-msa: stopped; finished answers are kept", file=sys.stderr)
         sys.exit(128 + number)
 
     is_main_thread = threading.current_thread() is threading.main_thread()
@@ -99,8 +99,11 @@ def _handle_signals() -> Iterator[None]:
 
 
 def main() -> None:
-    """The `gen-msa` command. A `UserError` is printed plainly and exits with its code."""
-    # Models and packages lie on this machine; no library is to ask the hub behind our back.
+    """Run the `gen-msa` command. A `UserError` is printed without a traceback.
+
+    The exit code is the error's own (`UserError.exit_code`).
+    """
+    # Models are local files or named servers; no library may contact the hub unasked.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         with _handle_signals():
@@ -109,12 +112,12 @@ def main() -> None:
         print(f"gen-msa: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone; that is not our failure.
+        # The process that reads our output (head, less) has closed it: not an error.
         sys.stderr.close()
         sys.exit(0)
     except OSError as e:
         if e.errno not in _DISK_FULL_ERRNOS:
             raise
         print(f"gen-msa: {e.filename or 'a file'} cannot be written: {e.strerror}", file=sys.stderr)
-        print("  mend: make room, and run again: what was answered is kept", file=sys.stderr)
+        print("  hint: free disk space and run again; answers are kept", file=sys.stderr)
         sys.exit(2)

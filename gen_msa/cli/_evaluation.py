@@ -1,8 +1,8 @@
-"""Runs an evaluation for the terminal: readers read into files, the files are compared.
+"""Run an evaluation for the terminal: models predict into files, and the files are compared.
 
-OUT/readers/NAME.jsonl holds what each reader said, OUT/results.json every figure, OUT/samples.jsonl
-every post with all opinions; OUT/report.html, figures.md and figures.csv are drawn from these.
-OUT/suite.yaml has the merged settings.
+OUT/systems/NAME.jsonl holds the predictions of each model, OUT/results.json all metrics,
+OUT/samples.jsonl every post with all opinions. OUT/report.html, metrics.md and metrics.csv are made
+from these. OUT/suite.yaml holds the merged settings.
 """
 
 import json
@@ -40,7 +40,7 @@ from gen_msa.results import EvaluationResult
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The options of `evaluate`, as given."""
+    """The options of `gen-msa evaluate`, unmerged."""
 
     target: str
     settings: Sequence[str]
@@ -49,9 +49,13 @@ class EvaluateOptions:
     reference: str | None
 
     def suite(self) -> Suite:
-        """The suite that is named, or one made for the posts that are."""
+        """Return the named suite, or a suite for the given posts, with all options applied.
+
+        Raises:
+            UserError: A setting is unknown or invalid, or `--seeds` has no single model.
+        """
         if self.seeds and len(self.models) != 1:
-            raise UserError("--seeds needs exactly one --model", hint="name the others in a suite")
+            raise UserError("--seeds needs exactly one --model", hint="list the others in a suite")
         is_suite = self.target in suite.names() or Path(self.target).suffix in (".yaml", ".yml")
         overrides = [
             *self.settings,
@@ -70,7 +74,7 @@ class EvaluateOptions:
         return settings.build(Suite, fields, "the command line")
 
     def _entries(self, model: str, loaded_suite: Suite) -> list[dict[str, Any]]:
-        """One --model: as often as the suite has it, each with the suite's settings for it."""
+        """Return the suite entries of one --model, with the settings that the suite gives them."""
         suite_entries = [
             e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model
         ]
@@ -79,15 +83,25 @@ class EvaluateOptions:
 
 
 def _yaml_string(text: str) -> str:
-    """As a YAML string, whatever is in it: `7`, `no` and `a #b.jsonl` are names here."""
+    """Quote text as a YAML string: `7`, `no` and `a #b.jsonl` stay strings."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cache: bool) -> int:
-    """Read, compare, write; returns the exit code. `card` is a model card of the first reader."""
+    """Run the models, compare them and write the results.
+
+    Args:
+        options: The command line.
+        out: The output folder; default: `evaluations/TITLE`.
+        card: A model card that gets the metrics of the first model.
+        no_cache: Ignore and overwrite answers of earlier runs.
+
+    Returns:
+        The exit code, 0.
+    """
     evaluation_suite = options.suite()
     console, source = Console(stderr=True), open_examples(evaluation_suite.data)
-    # What can be wrong without a reader is said before any reads: that may take hours.
+    # Check everything that needs no model first: running the models may take hours.
     published_results, base_data = (
         published.load(evaluation_suite.published),
         load_examples(source, evaluation_suite.limit),
@@ -119,7 +133,7 @@ def _make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"{path} cannot be a folder: {e}", hint="name another one: --out") from e
+        raise UserError(f"{path} cannot be a folder: {e}", hint="give another one: --out") from e
     return path
 
 

@@ -1,9 +1,8 @@
-"""The part of an evaluation that has models speak: readers, probes of readers, and a judge.
+"""The part of an evaluation that runs models: predictions, probes, the judge and costs.
 
-Knows nothing of figures or pages. Answers are kept in files and ledgers below one folder, so that a
-run that is stopped goes on.
+Answers are kept in files and answer caches below one folder, so that an interrupted run resumes.
 
-    Asking(plan, source, folder, console).answers(fresh=False)
+    ModelRunner(suite, source, folder, console).run_models(no_cache=False)
 """
 
 import hashlib
@@ -23,6 +22,7 @@ from gen_msa import jsonl, predictors
 from gen_msa.annotation import JobResult, JobSettings, annotate
 from gen_msa.answer_cache import AnswerCache
 from gen_msa.cli._job import progress_bar
+from gen_msa.cli._text import count_noun
 from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
 from gen_msa.evaluation import EvaluationData, SystemOutput, cost
@@ -41,12 +41,12 @@ from gen_msa.results import MetricValue, RunCost
 from gen_msa.settings import build
 
 ProbeMetrics = dict[str, dict[str, dict[str, MetricValue]]]
-"""Reader -> probe -> figure."""
+"""System name -> probe -> metric -> value."""
 
 
 @dataclass(frozen=True)
 class ModelRunner:
-    """One suite's models, and where what they say is kept."""
+    """Runs the models of one suite; outputs go below `folder`."""
 
     suite: Suite
     source: ExampleSource
@@ -54,7 +54,7 @@ class ModelRunner:
     console: Console
 
     def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
-        """Every reader's opinions in a file each; what an earlier run knew is not asked again."""
+        """Write the predictions of every model (and seed) to a file; reuse cached answers."""
         (self.folder / "systems").mkdir(parents=True, exist_ok=True)
         if no_cache:
             (self.folder / "judge.cache").unlink(missing_ok=True)
@@ -65,11 +65,15 @@ class ModelRunner:
         ]
 
     def run_probes(self, data: EvaluationData) -> ProbeMetrics:
-        """What became of every reader's answers when posts were changed; rows in probes.jsonl."""
+        """Return the probe metrics of every model, and write the trials to probes.jsonl.
+
+        Raises:
+            UserError: The suite lists no models, so that nothing can be run.
+        """
         if not self.suite.probes:
             return {}
         if not self.suite.models:
-            raise UserError("probes have posts read again", hint="name the readers in a suite")
+            raise UserError("probes run models again", hint="list the models in a suite")
         probed_by_system = {
             entry.display_name: self._run_probe(entry, data) for entry in self.suite.models
         }
@@ -90,12 +94,12 @@ class ModelRunner:
         }
 
     def run_judge(self, data: EvaluationData, outputs: Iterable[SystemOutput]) -> ProbeMetrics:
-        """The judge's marks of every reader that explains; its answers in judgements.jsonl."""
+        """Return the judge's ratings of every system with explanations; write judgements.jsonl."""
         if self.suite.judge is None:
             return {}
         human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
         pairing, judge_metrics = PairBuilder(self.suite, data), {}
-        self._print(f"{self.suite.judge.model} judges")
+        self._print(f"judging with {self.suite.judge.model}")
         with AnswerCache(self.folder / "judge.cache") as cache:
             judge = Judge.open(self.suite.judge, data.media_root, cache)
             judgements = []
@@ -113,18 +117,22 @@ class ModelRunner:
     def add_costs(
         self, data: EvaluationData, outputs: Sequence[SystemOutput]
     ) -> list[SystemOutput]:
-        """The answers with what reading costs, where the suite asks for that (`cost.posts`)."""
+        """Return the outputs with their measured cost, if the suite asks for it (`cost.posts`).
+
+        Raises:
+            UserError: The suite lists no models, so that nothing can be measured.
+        """
         if not self.suite.cost.posts:
             return list(outputs)
         if not self.suite.models:
-            raise UserError("costs have posts read again", hint="name the readers in a suite")
+            raise UserError("cost.posts runs models again", hint="list the models in a suite")
         jobs = {
             entry.display_name: self._job_settings(entry, entry.model)
             for entry in self.suite.models
         }
-        # Other seeds of a reader are as large and as fast as it is.
+        # Other seeds of a model have the same size and speed.
         first_seed_jobs = [(output, jobs[output.name]) for output in outputs if not output.seed_of]
-        self._print(f"the cost of {len(first_seed_jobs)} readers is measured")
+        self._print(f"measuring the cost of {count_noun(len(first_seed_jobs), 'model')}")
         cost_requests = [
             cost.CostTarget(output.name, job.predictor_settings(), output.fingerprint, job.chunk)
             for output, job in first_seed_jobs
@@ -139,7 +147,7 @@ class ModelRunner:
         self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool
     ) -> SystemOutput:
         name = f"{entry.display_name} ({seed + 1}: {model})" if seed else entry.display_name
-        self._print(f"{name} reads {self.source.name}")
+        self._print(f"{name}: predicting {self.source.name}")
         job, out_file = (
             self._job_settings(entry, model),
             self.folder / "systems" / f"{_file_name(name)}.jsonl",
@@ -159,7 +167,7 @@ class ModelRunner:
         fields = {**self.suite.settings, **entry.settings, "model": model}
         if self.suite.limit is not None:
             fields["limit"] = self.suite.limit
-        return build(JobSettings, fields, f"the suite's reader {entry.display_name!r}")
+        return build(JobSettings, fields, f"the suite's model {entry.display_name!r}")
 
     def _run_job(
         self, job: JobSettings, file: Path, *, no_cache: bool
@@ -183,7 +191,7 @@ class ModelRunner:
         return outcome, cost
 
     def _run_probe(self, entry: ModelEntry, data: EvaluationData) -> dict[str, ProbeResult]:
-        self._print(f"{entry.display_name} is probed")
+        self._print(f"{entry.display_name}: running probes")
         settings = self.probe_settings(entry)
         return run_probes(
             self.suite.probe_options(),
@@ -200,7 +208,7 @@ class ModelRunner:
         )
 
     def probe_settings(self, entry: ModelEntry) -> PredictorSettings:
-        """How a reader is asked about changed posts: reasons are in no probe's figure."""
+        """Return predictor settings for probes; without explanations, which no probe measures."""
         return self._job_settings(entry, entry.model).predictor_settings().labels_only()
 
     def _print(self, text: str) -> None:
@@ -208,14 +216,15 @@ class ModelRunner:
 
 
 def file_slug(name: str) -> str:
-    """A file name that tells what it is of; never a path, and at most 100 bytes."""
+    """Return a readable file name for `name`: no path separators, at most 100 bytes."""
     cleaned = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
     return cleaned or "model"
 
 
 def _file_name(name: str) -> str:
-    """The `slug` of a reader's name, marked where it is not the name itself: `a/b` and `a b` keep
-    their answers apart, and `a.rejected` is not what `a` refused.
+    """Return the file name of a system: its `file_slug`, with a hash where they differ.
+
+    The hash keeps `a/b` and `a b` apart, and `a.rejected` from the rejected rows of `a`.
     """
     cleaned = file_slug(name)
     if cleaned == name and not name.endswith(".rejected"):

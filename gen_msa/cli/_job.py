@@ -1,4 +1,4 @@
-"""Runs an explain job for the terminal: progress while it runs, a table and files after it."""
+"""Run an explain job for the terminal: a progress bar, then a table and the output files."""
 
 import shutil
 import sys
@@ -22,15 +22,14 @@ from rich.progress import (
 from rich.text import Text
 
 from gen_msa.annotation import JobCounts, JobResult, JobSettings, Shard, annotate, annotate_shard
+from gen_msa.cli._text import count_noun, print_lines
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.report import opinion_table, write_csv, write_html
 from gen_msa.types import Example, Rejected
 
-# Progress with rate and time left; silent when nobody is looking at the terminal.
-
 _MAX_COUNTED_ROWS = 200_000
-"""Rows counted ahead for the time left; a longer source shows its rate only."""
+"""Rows counted in advance for the time left; for a longer source only the rate is shown."""
 
 
 class _RateColumn(ProgressColumn):
@@ -42,9 +41,13 @@ class _RateColumn(ProgressColumn):
 def progress_bar(
     source: ExampleSource, limit: int | None, console: Console, n_shards: int = 1
 ) -> Iterator[Callable[[JobCounts], None]]:
-    """A progress bar on `console`; the function given is called with the job's counts.
+    """Show a progress bar; yield a function to be called with the counts of the job.
 
-    `shares`: among how many jobs the source is divided.
+    Args:
+        source: What the job reads.
+        limit: Maximum number of rows, or None.
+        console: Where to draw; nothing is drawn unless it is a terminal.
+        n_shards: Number of jobs that share the source.
     """
     if not console.is_terminal:
         yield lambda _: None
@@ -60,11 +63,11 @@ def progress_bar(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         total = _count_rows(source, limit)
-        task = progress.add_task("reading", total=total and total // n_shards)
+        task = progress.add_task("predicting", total=total and total // n_shards)
 
         def advance(counts: JobCounts) -> None:
-            unparsed = f", {counts.unparsed} unread" if counts.unparsed else ""
-            progress.update(task, completed=counts.rows, description=f"reading{unparsed}")
+            unparsed = f", {counts.unparsed} unparsed" if counts.unparsed else ""
+            progress.update(task, completed=counts.rows, description=f"predicting{unparsed}")
 
         yield advance
 
@@ -76,7 +79,7 @@ def _count_rows(source: ExampleSource, limit: int | None) -> int | None:
 
 
 MAX_TABLE_ROWS = 30
-"""Posts in the terminal's table."""
+"""Maximum number of posts in the terminal table."""
 
 
 def run(
@@ -91,7 +94,22 @@ def run(
     reuse_cache: Sequence[Path] = (),
     always_table: bool = False,
 ) -> int:
-    """Do the job and write what was asked for; returns 0, or 3: too many bad rows."""
+    """Run the job and write its outputs.
+
+    Args:
+        source: The posts.
+        settings: The model and how the job runs.
+        lines: Where the job writes its JSONL; equal to `out` if that is JSONL.
+        out: `.jsonl` or `.parquet`, or None to print.
+        csv: Also write a CSV here.
+        html: Also write a report here.
+        cache_path: The answer cache of this job; None for none.
+        reuse_cache: Answer caches of other runs.
+        always_table: Print the table even if the output is not a terminal.
+
+    Returns:
+        The exit code: 0, or 3 when more rows failed than `settings.max_error_rate` allows.
+    """
     console = Console(stderr=True)
     with progress_bar(source, settings.limit, console) as on_progress:
         outcome = annotate(
@@ -114,21 +132,19 @@ def run(
             _examples(lines), html, title=title, media_root=source.media_root, facts=report_facts
         )
     _show_table(lines, to_file=out is not None, always=always_table)
-    for line in result_lines(outcome.counts, settings, outcome, [out, csv, html]):
-        console.print(line, highlight=False, soft_wrap=True)
-    for line in _rejected_lines(outcome) if out is None else ():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, result_lines(outcome.counts, settings, outcome, [out, csv, html]))
+    print_lines(console, _rejected_lines(outcome) if out is None else ())
     return 3 if outcome.exceeds_error_rate(settings) else 0
 
 
 def _rejected_lines(outcome: JobResult) -> Iterator[str]:
-    """The rows set aside, where no file keeps them."""
+    """Return a line for each rejected row, for a job without an output file."""
     if outcome.rejected_file is None:
         return
     with outcome.rejected_file.open(encoding="utf-8") as file:
         for line in islice(file, MAX_TABLE_ROWS):
             row = Rejected.model_validate_json(line)
-            yield f"{row.file}, line {row.line}: {row.reason}; mend: {row.hint}"
+            yield f"{row.file}, line {row.line}: {row.reason}; hint: {row.hint}"
 
 
 def run_shard(
@@ -140,9 +156,11 @@ def run_shard(
     cache_path: Path | None,
     reuse_cache: Sequence[Path] = (),
 ) -> int:
-    """Do one shard of the job that would write `out`; returns 0, or 3: run it again.
+    """Run one shard of the job that would write `out`; write `OUT.i-of-n.part`.
 
-    Rows that no further run can mend are the whole job's to judge, when its parts are merged.
+    Returns:
+        0, or 3 when too many posts got no answer, so that the shard should run again. Rows that no
+        further run can fix are judged when the parts are merged.
     """
     console, part_path = Console(stderr=True), shard.path_beside(out, ".part")
     with progress_bar(source, settings.limit, console, shard.n_shards) as on_progress:
@@ -155,22 +173,21 @@ def run_shard(
             reuse_cache=reuse_cache,
             on_progress=on_progress,
         )
-    lines = result_lines(outcome.counts, settings, outcome, [part_path])
-    part_pattern = shard.path_beside(out, ".part").name.replace(f".{shard.index}-of-", ".*-of-", 1)
-    for line in (
+    part_pattern = part_path.name.replace(f".{shard.index}-of-", ".*-of-", 1)
+    lines = [
         f"shard {shard}",
-        *lines,
-        f"when all have ended: gen-msa merge {part_pattern} -o {out}",
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+        *result_lines(outcome.counts, settings, outcome, [part_path]),
+        f"after all shards: gen-msa merge {part_pattern} -o {out}",
+    ]
+    print_lines(console, lines)
     return 3 if outcome.should_rerun(settings) else 0
 
 
 def to_output_format(lines: Path, out: Path) -> Path:
-    """The job's JSONL as what was asked for: itself, or a Parquet file in its place."""
+    """Turn the JSONL of a job into the format of `out`; return `out`."""
     if out != lines:
         formats["parquet"].write(out, _examples(lines))
-        lines.unlink()  # ours alone: see `lines_path`
+        lines.unlink()  # a temporary file: see `lines_path`
     return out
 
 
@@ -178,7 +195,7 @@ def _examples(path: Path) -> Iterator[Example]:
     kind = formats["parquet" if path.suffix == ".parquet" else "jsonl"]
     for row in kind.read(path):
         if isinstance(row, Rejected):
-            raise RuntimeError(f"our own output cannot be read back: {row.reason}")
+            raise RuntimeError(f"the output cannot be read back: {row.reason}")
         yield row
 
 
@@ -200,7 +217,7 @@ def _report_facts(
         "prompt": _prompt(outcome),
         "data": f"{source.name} (sha256 {outcome.posts_sha256[:12]})",
         "posts": f"{counts.written:,} of {counts.rows:,}",
-        "opinions": f"{counts.opinions:,}, {counts.unparsed:,} could not be read",
+        "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
     }
 
 
@@ -212,20 +229,23 @@ def _prompt(outcome: JobResult) -> str:
 def result_lines(
     counts: JobCounts, settings: JobSettings, outcome: JobResult, files: list[Path | None]
 ) -> list[str]:
-    """What a finished job tells, a line each."""
-    summary_line = (
-        f"{counts.written:,} of {counts.rows:,} posts, {counts.opinions:,} opinions by "
-        f"{settings.model}; {counts.unparsed:,} could not be read"
-    )
-    lines = [summary_line]
+    """Return the lines that summarize a finished job: counts, rejected rows, files written."""
+    posts = f"{counts.written:,} of {count_noun(counts.rows, 'post')}"
+    opinions = f"{count_noun(counts.opinions, 'opinion')} by {settings.model}"
+    lines = [f"{posts}, {opinions}; {counts.unparsed:,} unparsed"]
     if counts.from_cache:
-        lines.append(f"{counts.from_cache:,} posts answered from the ledger")
+        lines.append(f"{count_noun(counts.from_cache, 'post')} answered from the cache")
     if counts.unanswered:
-        lines.append(f"{counts.unanswered:,} posts could not be asked; run again to ask only those")
+        failed = count_noun(counts.unanswered, "post")
+        lines.append(f"{failed} without an answer; run again to retry only those")
     if counts.rejected:
-        file_note = f"set aside with reasons in {outcome.rejected_file}"
-        table_note = f"set aside, the first {MAX_TABLE_ROWS} below; -o OUT.jsonl keeps them"
-        lines.append(f"{counts.rejected:,} rows {file_note if files[0] else table_note}")
+        where = (
+            f"see {outcome.rejected_file}"
+            if files[0]
+            else f"the first {MAX_TABLE_ROWS} below; -o OUT.jsonl keeps all"
+        )
+        lines.append(f"{count_noun(counts.rejected, 'row')} rejected; {where}")
     if counts.filtered_out:
-        lines.append(f"{counts.filtered_out:,} refused answers, whole, in {outcome.rejected_file}")
+        answers = count_noun(counts.filtered_out, "answer")
+        lines.append(f"{answers} filtered out; see {outcome.rejected_file}")
     return [*lines, *(f"wrote {path}" for path in files if path)]

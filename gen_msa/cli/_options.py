@@ -1,4 +1,4 @@
-"""What the user asked for, as settings and a source: shared by `explain`, `annotate`, `preview`."""
+"""Options that `explain`, `annotate` and `preview` share, and the settings made from them."""
 
 import os
 from collections.abc import Sequence
@@ -26,15 +26,21 @@ PostsArgument = Annotated[
     ),
 ]
 TextOption = Annotated[str, typer.Option("--text", help="One post's text, instead of POSTS.")]
-ImageOption = Annotated[list[Path] | None, typer.Option("--image", help="A picture of that post.")]
-AspectOption = Annotated[
-    list[str] | None, typer.Option("--aspect", help="What to ask about; may be repeated.")
+ImageOption = Annotated[
+    list[Path] | None, typer.Option("--image", help="An image of that post; repeatable.")
 ]
-OverallOption = Annotated[bool, typer.Option("--overall", help="Read each post as a whole.")]
+AspectOption = Annotated[
+    list[str] | None, typer.Option("--aspect", help="An aspect of that post; repeatable.")
+]
+OverallOption = Annotated[
+    bool, typer.Option("--overall", help="Ask for the sentiment of each post as a whole.")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="builtin, echo, recorded:FILE, transformers:M, http:URL#M, vllm:M"
+        "--model",
+        "-m",
+        help="builtin, transformers:M, http:URL#M, student:DIR, recorded:FILE, …; see `ls models`.",
     ),
 ]
 PromptOption = Annotated[
@@ -43,28 +49,32 @@ PromptOption = Annotated[
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help="Format of POSTS; see `ls`.")]
 MediaRootOption = Annotated[
-    Path | None, typer.Option("--media-root", help="Folder that picture paths are relative to.")
+    Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
 
 ShardOption = Annotated[
     str | None,
-    typer.Option("--shard", metavar="i/n", help="Do share i of n; `gen-msa merge` joins them."),
+    typer.Option(
+        "--shard", metavar="i/n", help="Run shard i of n; `gen-msa merge` joins the parts."
+    ),
 ]
 ReuseCacheOption = Annotated[
     list[Path] | None,
-    typer.Option("--reuse-cache", help="A ledger of other runs, whose answers are taken over."),
+    typer.Option("--reuse-cache", help="Answer cache (.cache) of another run; repeatable."),
 ]
 EngineOption = Annotated[
-    str | None, typer.Option("--engine", help="local, or ray: readers on a cluster's machines.")
+    str | None, typer.Option("--engine", help="local, or ray: workers on a Ray cluster.")
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Ray's HOST:PORT or auto; default: a cluster of its own."),
+    typer.Option(
+        "--address", help="Address of the Ray cluster (HOST:PORT or auto). Default: start one here."
+    ),
 ]
 
 
 class ParallelOptions(NamedTuple):
-    """How a job is spread over machines, as given."""
+    """The options that spread a job over shards and machines."""
 
     shard: str | None
     reuse_cache: Sequence[Path] | None
@@ -72,23 +82,23 @@ class ParallelOptions(NamedTuple):
     address: str | None
 
     def settings(self) -> dict[str, str | None]:
-        """What of this is a setting."""
+        """Return the part of the options that is a setting of the job."""
         return {"engine": self.engine, "address": self.address}
 
     def parse_shard(self, *, has_output: bool) -> "Shard | None":
-        """The shard that was asked for, if any. `kept`: there is an -o to put it beside."""
+        """Return the shard of `--shard`, or None; `has_output`: parts can be written beside -o."""
         from gen_msa.annotation import Shard
 
         if (self.shard or self.reuse_cache) and not has_output:
             raise UserError(
-                "--shard and --reuse-cache need -o FILE", hint="and --reuse-cache no --no-cache"
+                "--shard and --reuse-cache need -o FILE", hint="--reuse-cache excludes --no-cache"
             )
         return Shard.parse(self.shard) if self.shard else None
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """The options that `explain` and `preview` share, as given."""
+    """The common options of the three commands; None where an option was not given."""
 
     posts: Sequence[str] | None
     text: str
@@ -102,13 +112,13 @@ class JobOptions:
     media_root: Path | None
 
     def settings(self, **extra: Any) -> "JobSettings":
-        """`JobSettings` from YAML, then `key=value`, then the options given (not None)."""
+        """Return `JobSettings` from YAML, then `key=value`, then options that are not None."""
         from gen_msa.annotation import JobSettings
 
         return self.settings_of(JobSettings, **extra)
 
     def settings_of(self, settings_type: type[SettingsT], **extra: Any) -> SettingsT:
-        """The same for another kind of job."""
+        """Return settings of the given type, merged as `settings` does."""
         from gen_msa.settings import build, load
 
         base = load(settings_type, self.config, self._split_arguments()[1]).model_dump(
@@ -120,7 +130,11 @@ class JobOptions:
         return build(settings_type, base | explicit, "the command line")
 
     def source(self, *outs: Path | None) -> "ExampleSource":
-        """A file, a corpus, or the one post given by `--text`; `outs` are not to be that file."""
+        """Return the posts: a file, a data set, or the one post given by `--text`.
+
+        Raises:
+            UserError: There is nothing to read, or one of `outs` would overwrite the input.
+        """
         from gen_msa.data import open_examples
 
         name = self._split_arguments()[0]
@@ -133,23 +147,25 @@ class JobOptions:
         if name is not None:
             return open_examples(name, format=self.format, media_root=self.media_root)
         if not self.text and not self.image:
-            raise UserError("nothing to read", hint="give a file, DATASET:SPLIT, or --text")
+            raise UserError("no input", hint="give a file, DATASET:SPLIT, or --text")
         return _single_post_source(self.text, self.image or (), self.aspect or ())
 
     def _split_arguments(self) -> tuple[str | None, list[str]]:
-        """The one POSTS argument, if any, and the `key=value` settings."""
+        """Split the arguments into the one POSTS argument, if any, and the `key=value` settings."""
         posts: list[str] = []
         settings: list[str] = []
         for a in self.posts or ():
             # A file whose name holds "=" is still a file.
             (settings if "=" in a and not Path(a).exists() else posts).append(a)
         if len(posts) > 1:
-            raise UserError(f"more than one POSTS: {', '.join(posts)}", hint="give one file a run")
+            raise UserError(
+                f"more than one POSTS: {', '.join(posts)}", hint="give one file per run"
+            )
         return (posts[0] if posts else None), settings
 
 
 def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
-    """Nothing that is read is written over, nor one output by another; no folder is a file."""
+    """Raise `UserError` if an output is a folder, the input, or another output."""
     main_output = outs[0] if outs else None
     sidecar_files = (
         [main_output.with_suffix(s) for s in (*_remote.SIDECAR_SUFFIXES, ".cache")]
@@ -159,9 +175,9 @@ def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
     resolved_outputs: set[Path] = set()
     for out in filter(None, (*outs, *sidecar_files)):
         if out.is_dir():
-            raise UserError(f"{out} is a folder", hint="name a file in it: -o")
+            raise UserError(f"{out} is a folder", hint="give a file in it: -o")
         if posts and posts.is_file() and out.exists() and out.samefile(posts):
-            raise UserError(f"{posts} would be read and written over", hint="name another file: -o")
+            raise UserError(f"{posts} is both input and output", hint="give another file: -o")
         if out.resolve() in resolved_outputs:
             raise UserError(f"{out} would be written twice", hint="give each output its own name")
         resolved_outputs.add(out.resolve())
@@ -177,14 +193,14 @@ def _single_post_source(
     from gen_msa.data.formats import locate_aspects
     from gen_msa.types import Example, Media, Post
 
-    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  links stay links
+    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  keeps symbolic links
     root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
     try:
         media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
         post = Post(id="post", text=text, media=tuple(media), aspects=locate_aspects(text, aspects))
     except ValidationError as e:
-        hint = "have the shell pass UTF-8, or put the post into a file"
+        hint = "use a UTF-8 terminal, or put the post into a file"
         raise UserError(
-            f"the post cannot be taken: {jsonl.format_validation_error(e)}", hint=hint
+            f"the post is invalid: {jsonl.format_validation_error(e)}", hint=hint
         ) from None
     return ExampleSource("--text", root, lambda: iter([Example(post=post)]))

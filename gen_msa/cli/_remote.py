@@ -1,10 +1,10 @@
-"""Files elsewhere (s3://, gs://, whatever fsspec knows) as files here.
+"""Remote files (s3://, gs://, any fsspec address) as local files.
 
-Posts are fetched whole before a job begins; what it writes is made in the working folder, where a
-ledger can live, and sent when it is whole. Knows nothing of jobs. Pictures are not fetched: they
-lie on a path of this machine, `--media-root`.
+Posts are downloaded before a job starts. Outputs are written to the working folder, which an answer
+cache needs, and uploaded when they are complete. Images are not downloaded: they are read below
+`--media-root`.
 
-    Place.of("s3://bucket/out/opinions.jsonl").here        # opinions.jsonl
+    OutputLocation.of("s3://bucket/out/opinions.jsonl").local_path        # opinions.jsonl
 """
 
 import atexit
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from gen_msa.data import ExampleSource
 
 SIDECAR_SUFFIXES = (".rejected.jsonl", ".settings.yaml", ".summary.json")
-"""What lies beside a job's output, by suffix."""
+"""Suffixes of the files that a job writes beside its output."""
 
 
 class OutputLocation(NamedTuple):
-    """Where an output is made, and the address it is then sent to, if any."""
+    """The local path of an output, and the address it is uploaded to, if any."""
 
     local_path: Path | None
     url: str | None = None
 
     @classmethod
     def of(cls, out: str | None) -> Self:
-        """Of what was given as -o."""
+        """Return the location for the value of -o."""
         if out is None or not is_remote(out):
             return cls(Path(out) if out else None)
         return cls(Path(PurePosixPath(out).name), out)
 
     def send(self, *files: Path) -> None:
-        """Send those of `files` that are there to the output's folder, each whole."""
+        """Upload those of `files` that exist to the folder of the output."""
         if self.url is None:
             return
         system, path = _open_filesystem(self.url)
@@ -48,15 +48,15 @@ class OutputLocation(NamedTuple):
                 target = f"{path.rpartition('/')[0]}/{file.name}"
                 try:
                     _upload(system, file, target)
-                except Exception as e:  # every store has errors of its own
+                except Exception as e:  # each fsspec store raises its own errors
                     raise UserError(
-                        f"{file} could not be sent to {self.url}: {e}",
-                        hint="it is whole here; run the same command again to send it",
+                        f"{file} cannot be uploaded to {self.url}: {e}",
+                        hint="the local file is complete; run the same command again to upload it",
                     ) from e
-                print(f"sent {system.unstrip_protocol(target)}", file=sys.stderr)
+                print(f"uploaded {system.unstrip_protocol(target)}", file=sys.stderr)
 
     def send_all(self) -> None:
-        """Send the output and what lies beside it; what no longer does is removed there."""
+        """Upload the output and its sidecar files; remove remote sidecars that no longer exist."""
         if self.local_path is None or self.url is None:
             return
         files = [self.local_path, *(self.local_path.with_suffix(s) for s in SIDECAR_SUFFIXES)]
@@ -72,18 +72,18 @@ class OutputLocation(NamedTuple):
 def _upload(system: Any, file: Path, target: str) -> None:
     try:
         system.put_file(str(file), target)
-    except FileNotFoundError:  # a store with folders, and this one is not there yet
+    except FileNotFoundError:  # the store has folders, and this one does not exist yet
         system.makedirs(target.rpartition("/")[0], exist_ok=True)
         system.put_file(str(file), target)
 
 
 def is_remote(name: str) -> bool:
-    """Whether it is an address: SCHEME://…"""
+    """Return whether `name` is an address (SCHEME://…)."""
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://", name))
 
 
 def source(url: str, *, format: str | None, media_root: Path | None) -> "ExampleSource":
-    """The examples in a file elsewhere; rows that cannot be read name the address."""
+    """Return the examples of a remote file; rejected rows name the address as their file."""
     from gen_msa.data import ExampleSource, open_examples
     from gen_msa.types import Example, Rejected
 
@@ -101,7 +101,7 @@ def source(url: str, *, format: str | None, media_root: Path | None) -> "Example
 
 
 def fetch_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Each file as one here: those elsewhere are copied into `folder`; `*` in an address works."""
+    """Return local paths: remote files are downloaded to `folder`; `*` in an address works."""
     local_paths: list[Path] = []
     for name in names:
         if not is_remote(name):
@@ -111,17 +111,19 @@ def fetch_files(names: Sequence[str], folder: Path) -> list[Path]:
         try:
             paths = sorted(system.glob(path)) if "*" in path else [path]
             for remote_path in paths:
-                # In a folder of its own: files of one name may come from two addresses.
+                # One folder per file: two addresses may end in the same file name.
                 local_paths.append(folder / str(len(local_paths)) / PurePosixPath(remote_path).name)
                 local_paths[-1].parent.mkdir()
                 system.get_file(remote_path, str(local_paths[-1]))
-        except Exception as e:  # every store has errors of its own
-            raise UserError(f"{name} cannot be fetched: {e}", hint="check address and keys") from e
+        except Exception as e:  # each fsspec store raises its own errors
+            raise UserError(
+                f"{name} cannot be downloaded: {e}", hint="check address and credentials"
+            ) from e
     return local_paths
 
 
 def _open_filesystem(url: str) -> tuple[Any, str]:
-    """The store behind an address, and the path in it."""
+    """Return the fsspec file system of an address, and the path in it."""
     try:
         import fsspec
     except ImportError:

@@ -1,4 +1,4 @@
-"""`gen-msa annotate`: a teacher's labels, reasons and contexts, through gates, into a file."""
+"""`gen-msa annotate`: have a teacher write labels, rationales or contexts, and filter them."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from gen_msa.cli import _options, _remote
+from gen_msa.cli._text import count_noun, format_duration, print_lines
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
     from gen_msa.data import ExampleSource
 
 OutOption = Annotated[
-    str, typer.Option("--out", "-o", help="Write accepted opinions here: .jsonl.")
+    str, typer.Option("--out", "-o", help="Write the accepted opinions here (.jsonl).")
 ]
 MaxErrorRateOption = Annotated[
-    float | None, typer.Option("--max-error-rate", help="Share of bad rows before exit 3.")
+    float | None,
+    typer.Option(
+        "--max-error-rate", help="Share of failed rows (0 to 1) above which the exit code is 3."
+    ),
 ]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget earlier answers.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Ignore and overwrite cached answers.")
+]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show the first question and count; ask nothing.")
+    bool, typer.Option("--dry-run", help="Show the first request and the counts; run nothing.")
 ]
 
 
@@ -46,16 +52,19 @@ def annotate(
     engine: _options.EngineOption = None,
     address: _options.AddressOption = None,
 ) -> None:
-    """Have a teacher write labels, reasons or contexts, and keep what passes the gates.
+    """Have a teacher model write labels, rationales or contexts; keep what passes the filters.
 
-    gen-msa annotate posts.jsonl -r http:URL#MODEL -p teacher/rationale -o teacher.jsonl
+    gen-msa annotate posts.jsonl -m http:URL#MODEL -p teacher/rationale -o teacher.jsonl
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options)
     location = _remote.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
-        raise UserError(f"-o {out}: write .jsonl", hint="gen-msa convert makes .parquet of it")
+        raise UserError(
+            f"-o {out}: the output must end in .jsonl",
+            hint="gen-msa convert writes .parquet from it",
+        )
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run)
     code = _run(options, outputs, parallel, max_error_rate)
@@ -104,7 +113,7 @@ def _run_unsharded(
     cache_path: Path,
     reuse_cache: Sequence[Path],
 ) -> int:
-    """A job that is not shared: what it will cost, then its files."""
+    """Run a job without shards: print the estimated cost, then write the files."""
     from rich.console import Console
 
     from gen_msa.annotation import annotate as work
@@ -130,20 +139,20 @@ def _run_unsharded(
 def finish_filtered(
     console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path
 ) -> int:
-    """Show what a job with gates came to; returns its exit code."""
+    """Print the result of a filtered job; return its exit code (0 or 3)."""
     from gen_msa.cli._job import result_lines
 
     summary = outcome.summary
     if summary is None:
-        raise RuntimeError("a job with gates has a summary")
+        raise RuntimeError("a filtered job has a summary")
     show_summary(console, summary)
     files = [out, out.with_suffix(".summary.json")]
-    _print_lines(console, result_lines(outcome.counts, settings, outcome, [*files]))
+    print_lines(console, result_lines(outcome.counts, settings, outcome, [*files]))
     return 3 if outcome.exceeds_error_rate(settings) or summary.label_fields else 0
 
 
 def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":
-    """The prompt in the place of its task; `teacher/rationale` for a reader that brings none."""
+    """Return settings with the prompt assigned to its task; the default is `teacher/rationale`."""
     from gen_msa import prompting
     from gen_msa.backends import backends
 
@@ -164,64 +173,65 @@ def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":
 def _print_estimate(
     console: "Console", cost_estimate: "CostEstimate", settings: "AnnotateSettings"
 ) -> None:
-    """What lies ahead: the first question whole, then the counts."""
-    from gen_msa.cli.preview import show_request as show_question
+    """Print the first request, then the estimated requests, tokens, time and cost."""
+    from gen_msa.cli.preview import show_request
 
     if cost_estimate.first_request:
-        show_question(console, cost_estimate.first_request)
-    lines = [
-        f"ahead: {cost_estimate.posts:,} posts, {cost_estimate.requests:,} questions to {settings.model}"
-    ]
+        show_request(console, cost_estimate.first_request)
+    requests = f"{count_noun(cost_estimate.requests, 'request')} to {settings.model}"
+    lines = [f"estimate: {count_noun(cost_estimate.posts, 'post')}, {requests}"]
     if cost_estimate.tokens:
         prompt_tokens, answer_tokens = cost_estimate.tokens
-        answers_note = f", {answer_tokens:,.0f} of answers" if cost_estimate.probed else ""
-        lines.append(f"about {prompt_tokens:,.0f} tokens of prompts{answers_note}")
+        answers_note = f" and {answer_tokens:,.0f} answer tokens" if cost_estimate.probed else ""
+        lines.append(f"about {prompt_tokens:,.0f} prompt tokens{answers_note}")
     if cost_estimate.seconds is not None:
         lines.append(
-            f"about {_format_duration(cost_estimate.seconds)}, by the first {cost_estimate.probed} posts"
+            f"about {format_duration(cost_estimate.seconds)}, "
+            f"from the first {count_noun(cost_estimate.probed, 'post')}"
         )
     if settings.prices:
         cost_note = (
-            "not to be known beforehand"
+            "unknown until the first answers"
             if cost_estimate.cost is None
             else f"{cost_estimate.cost:,.2f}"
         )
-        lines.append(f"about {cost_note} in money")
+        lines.append(f"cost: {cost_note}")
     if not settings.filters:
-        lines.append("no gates: every answer that can be read whole is kept")
-    _print_lines(console, lines)
+        lines.append("no filters: every complete answer is kept")
+    print_lines(console, lines)
 
 
 def show_summary(console: "Console", summary: "AnnotationSummary") -> None:
-    """Print a summary: a table of gates, then agreement with gold, tokens, time and money."""
+    """Print a table of filters, then agreement with gold, tokens, time and cost."""
     from rich.table import Table
 
-    table = Table("gate", "answers shown", "refused", "accepted")
+    table = Table("filter", "checked", "rejected", "accepted")
     for name, count in summary.filters.items():
         share_text = "" if count.acceptance is None else f"{count.acceptance:.1%}"
         table.add_row(name, f"{count.checked:,}", f"{count.rejected:,}", share_text)
     console.print(table)
-    counts = summary
-    share_text = (
-        f"accepted {counts.accepted:,} of {counts.questions:,} questions ({counts.acceptance:.1%})"
+    accepted_text = (
+        f"accepted {summary.accepted:,} of {count_noun(summary.questions, 'question')} "
+        f"({summary.acceptance:.1%})"
     )
     lines = [
-        f"{share_text}, {counts.retried:,} at a further try; {counts.excluded:,} excluded",
-        f"{counts.unanswered:,} could not be asked" if counts.unanswered else "",
-        _agreement_line("first answers", counts.first_answers),
-        _agreement_line("accepted answers", counts.accepted_answers),
-        "gold was told to the teacher: agreement with it says nothing" if counts.guided else "",
-        _cost_line(counts),
-        f"{counts.label_fields} label fields in contexts or reasons of rows kept apart"
-        if counts.label_fields
+        f"{accepted_text}, {summary.retried:,} after a retry; {summary.excluded:,} excluded",
+        f"{summary.unanswered:,} without an answer" if summary.unanswered else "",
+        _agreement_line("first answers", summary.first_answers),
+        _agreement_line("accepted answers", summary.accepted_answers),
+        "the teacher was given the gold label: agreement means nothing" if summary.guided else "",
+        _cost_line(summary),
+        f"{count_noun(summary.label_fields, 'label field')} in contexts or explanations of rows "
+        "outside the train split"
+        if summary.label_fields
         else "",
     ]
-    _print_lines(console, [line for line in lines if line])
+    print_lines(console, [line for line in lines if line])
 
 
 def _agreement_line(label: str, gold_agreement: "GoldAgreement | None") -> str:
     if gold_agreement is None:
-        return f"{label}: no gold to hold them against"
+        return f"{label}: no gold labels to compare with"
     kappa = "undefined" if gold_agreement.kappa is None else f"{gold_agreement.kappa:.3f}"
     cells = "; ".join(
         f"{gold} as {', '.join(f'{predicted} {n:,}' for predicted, n in row.items())}"
@@ -232,21 +242,8 @@ def _agreement_line(label: str, gold_agreement: "GoldAgreement | None") -> str:
 
 
 def _cost_line(summary: "AnnotationSummary") -> str:
-    tokens = "tokens not counted"
+    tokens = "tokens unknown"
     if summary.prompt_tokens is not None and summary.answer_tokens is not None:
-        tokens = (
-            f"{summary.prompt_tokens:,} tokens of prompts, {summary.answer_tokens:,} of answers"
-        )
-    cost = "" if summary.cost is None else f", {summary.cost:,.2f} in money"
-    return f"{tokens}{cost}; this run took {_format_duration(summary.seconds)}"
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _print_lines(console: "Console", lines: list[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        tokens = f"{summary.prompt_tokens:,} prompt tokens, {summary.answer_tokens:,} answer tokens"
+    cost = "" if summary.cost is None else f", cost {summary.cost:,.2f}"
+    return f"{tokens}{cost}; this run took {format_duration(summary.seconds)}"

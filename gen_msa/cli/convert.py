@@ -1,9 +1,11 @@
-"""`gen-msa convert`: the same examples in another format."""
+"""`gen-msa convert`: write examples in another format."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gen_msa.cli._text import count_noun, print_lines
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")
@@ -19,7 +21,7 @@ def convert(
     from_format: FromOption = None,
     to_format: ToOption = None,
 ) -> None:
-    """Write SOURCE's examples, labels included, as TARGET. What cannot be kept is an error."""
+    """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error."""
     from rich.console import Console
 
     from gen_msa.data import convert as write
@@ -27,8 +29,7 @@ def convert(
 
     counts = write(open_examples(source, format=from_format), target, to_format)
     console = Console(stderr=True)
-    console.print(f"wrote {counts.written:,} examples to {target}", highlight=False)
+    lines = [f"wrote {count_noun(counts.written, 'example')} to {target}"]
     if counts.rejected:
-        console.print(
-            f"{counts.rejected:,} rows set aside in {counts.rejected_file}", highlight=False
-        )
+        lines.append(f"{count_noun(counts.rejected, 'row')} rejected; see {counts.rejected_file}")
+    print_lines(console, lines)

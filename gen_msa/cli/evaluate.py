@@ -1,4 +1,4 @@
-"""`gen-msa evaluate`: any reader against any other, with intervals, in one HTML file and a JSON."""
+"""`gen-msa evaluate`: compare models, with confidence intervals, as HTML and JSON."""
 
 import sys
 from pathlib import Path
@@ -23,23 +23,26 @@ SettingsArgument = Annotated[
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="Instead of the suite's readers; may be repeated."),
+    typer.Option("--model", "-m", help="Replace the models of the suite; repeatable."),
 ]
 SeedsOption = Annotated[
     list[str] | None,
-    typer.Option("--seeds", help="The one --model, trained with another seed; may be repeated."),
+    typer.Option("--seeds", help="The one --model trained with another seed; repeatable."),
 ]
 ReferenceOption = Annotated[
-    str | None, typer.Option("--reference", help="Whose opinions count as right. Default: gold.")
+    str | None,
+    typer.Option("--reference", help="Annotator whose opinions are the reference. Default: gold."),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for report.html and results.json.")
 ]
 CardOption = Annotated[
     Path | None,
-    typer.Option("--card", help="Put the first reader's figures into this model card."),
+    typer.Option("--card", help="Write the metrics of the first model into this model card."),
 ]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Forget answers of earlier runs.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Ignore and overwrite cached answers.")
+]
 
 
 def evaluate(
@@ -52,7 +55,7 @@ def evaluate(
     card: CardOption = None,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Compare readers on labels and explanations, with intervals and paired tests.
+    """Compare models on labels and explanations, with intervals and paired tests.
 
     gen-msa evaluate twitter2015 --model builtin
 

@@ -1,4 +1,4 @@
-"""`gen-msa explain`: what posts say about each thing they mention."""
+"""`gen-msa explain`: the sentiment of posts towards each aspect, with explanations."""
 
 import sys
 import tempfile
@@ -14,17 +14,18 @@ OutOption = Annotated[
     str | None, typer.Option("--out", "-o", help="Write opinions here: .jsonl or .parquet.")
 ]
 CsvOption = Annotated[
-    Path | None, typer.Option("--csv", help="Also write a CSV, one row an opinion.")
+    Path | None, typer.Option("--csv", help="Also write a CSV, one row per opinion.")
 ]
-HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a report to look at.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write an HTML report.")]
 MaxErrorRateOption = Annotated[
-    float | None, typer.Option("--max-error-rate", help="Share of bad rows before exit 3.")
+    float | None,
+    typer.Option(
+        "--max-error-rate", help="Share of failed rows (0 to 1) above which the exit code is 3."
+    ),
 ]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="One bad row is enough: --max-error-rate 0.")
-]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Same as --max-error-rate 0.")]
 NoCacheOption = Annotated[
-    bool, typer.Option("--no-cache", help="Forget earlier answers; keep none.")
+    bool, typer.Option("--no-cache", help="Neither use nor write the answer cache.")
 ]
 
 
@@ -50,7 +51,7 @@ def explain(
     engine: _options.EngineOption = None,
     address: _options.AddressOption = None,
 ) -> None:
-    """Say what each post feels about each aspect, why, and in which words.
+    """Predict the sentiment of each post towards each aspect, with explanation and evidence.
 
     gen-msa explain posts.jsonl -o opinions.jsonl --html report.html workers=2
 
@@ -80,7 +81,10 @@ def _run(
     settings = options.settings(max_error_rate=max_error_rate, **parallel.settings())
     source = options.source(out, outputs.csv, outputs.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"-o {out}: write .jsonl or .parquet", hint="use --csv or --html for those")
+        raise UserError(
+            f"-o {out}: the output must end in .jsonl or .parquet",
+            hint="use --csv or --html for other formats",
+        )
     shard = parallel.parse_shard(
         has_output=out is not None and not (reuse_cache and outputs.no_cache)
     )
@@ -88,7 +92,9 @@ def _run(
 
     if shard and out:
         if outputs.csv or outputs.html:
-            raise UserError("--csv and --html are of whole jobs", hint="merge the shards first")
+            raise UserError(
+                "--csv and --html cannot be combined with --shard", hint="merge the shards first"
+            )
         cache_path = None if outputs.no_cache else shard.path_beside(out, ".cache")
         code = run_shard(
             source, settings, shard, out, cache_path=cache_path, reuse_cache=reuse_cache
@@ -113,9 +119,11 @@ def _run(
 
 
 def lines_path(out: Path | None, scratch: Path) -> Path:
-    """Where the job's JSONL goes: the output itself, or a file on the way to it that is ours alone.
+    """Return where the job writes its JSONL: `out` itself, or a temporary file beside `out`.
 
-    That lies beside the output, where there is room for it.
+    Args:
+        out: The output, `.jsonl` or `.parquet`; None prints to the terminal.
+        scratch: A temporary folder, used when there is no output file.
     """
     if out is None:
         return scratch / "opinions.jsonl"

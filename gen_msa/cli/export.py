@@ -1,4 +1,4 @@
-"""`gen-msa export`: an adapter and its base as one model, a student as one graph."""
+"""`gen-msa export`: merge an adapter into its base, or write a student as ONNX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,24 +12,28 @@ if TYPE_CHECKING:
     from gen_msa.models import AspectExample
 
 FolderArgument = Annotated[
-    Path, typer.Argument(help="Of an adapter, a fine-tuned model or a student.")
+    Path, typer.Argument(help="Folder of an adapter, a fine-tuned model or a student.")
 ]
 MergeOption = Annotated[bool, typer.Option("--merge", help="Write base and adapter as one model.")]
 Bf16Option = Annotated[
-    bool, typer.Option("--bf16", help="In bfloat16, not in the base's own dtype.")
+    bool, typer.Option("--bf16", help="Write bfloat16 instead of the dtype of the base.")
 ]
-OnnxOption = Annotated[bool, typer.Option("--onnx", help="A student as one ONNX graph.")]
-Int8Option = Annotated[bool, typer.Option("--int8", help="With --onnx: its matrices in 8 bits.")]
+OnnxOption = Annotated[bool, typer.Option("--onnx", help="Write a student as one ONNX graph.")]
+Int8Option = Annotated[
+    bool, typer.Option("--int8", help="With --onnx: quantize its matrices to 8 bits.")
+]
 PostsOption = Annotated[
-    str, typer.Option("--posts", help="With --onnx: compared on these posts too.")
+    str, typer.Option("--posts", help="With --onnx: also compare on these posts.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Default: beside FOLDER.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Output folder. Default: beside FOLDER.")
+]
 BaseOption = Annotated[
-    str, typer.Option("--base", help="The base, if it is not found by its name.")
+    str, typer.Option("--base", help="Folder of the base model, if it is not found by name.")
 ]
 
 MAX_COMPARED_ROWS = 256
-"""Rows of `--posts` that student and graph are both asked about, the first ones."""
+"""How many rows of `--posts` the student and the graph are compared on."""
 
 
 def export(
@@ -42,7 +46,7 @@ def export(
     out: OutOption = None,
     base: BaseOption = "",
 ) -> None:
-    """Merge an adapter into its base, or make a graph of a student; compared before it is kept.
+    """Merge an adapter into its base, or write a student as ONNX; the result is checked first.
 
     gen-msa export adapters/mabsa --merge --bf16
 
@@ -54,7 +58,7 @@ def export(
         _export_onnx(folder, out, onnx=onnx, int8=int8, posts=posts)
         return
     if not (merge or bf16):
-        raise UserError("say what to export", hint="add --merge, and perhaps --bf16")
+        raise UserError("nothing to export", hint="add --merge, optionally with --bf16")
     from gen_msa.finetuning import merge_adapter
 
     target = out or folder.with_name(f"{folder.name}-merged")
@@ -65,16 +69,17 @@ def _print_export(exported: "MergedModel") -> None:
     for name, note in exported.notes.items():
         print(f"{name}: {note}")
     print(
-        f"wrote {exported.folder} ({exported.dtype}); read back, its scores are within {exported.max_difference:.2g} nats "
-        f"of the adapted model's ({exported.tolerance:g} allowed)"
+        f"wrote {exported.folder} ({exported.dtype}); reloaded, its scores differ from those of "
+        f"the adapted model by at most {exported.max_difference:.2g} nats "
+        f"({exported.tolerance:g} allowed)"
     )
 
 
 def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, posts: str) -> None:
     if not onnx:
-        raise UserError("say as what to export the student", hint="add --onnx, or --onnx --int8")
+        raise UserError("no export format for the student", hint="add --onnx, or --onnx --int8")
     if not (folder / "student.json").is_file():
-        raise UserError(f"{folder} holds no student", hint="name the folder with student.json")
+        raise UserError(f"{folder} holds no student", hint="give the folder with student.json")
     from gen_msa.errors import MissingExtra
 
     try:
@@ -86,16 +91,18 @@ def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, post
     target = out or folder.with_name(f"{folder.name}-{'int8' if int8 else 'onnx'}")
     exported = export_student(folder, target, int8=int8, rows=_load_rows(posts))
     tolerance_note = "" if int8 else f" ({MAX_LOGIT_DIFF:g} allowed)"
+    shortest, longest = exported.lengths
     print(
-        f"wrote {target} ({exported.precision}); read back and asked about {exported.rows_compared} rows of "
-        f"{exported.lengths[0]} to {exported.lengths[1]} tokens, {100 * exported.agreement:.1f} % have the "
-        f"student's label; logits are within {exported.max_logit_diff:.2g} of the student's{tolerance_note}, "
-        f"probabilities within {exported.max_probability_diff:.2g}"
+        f"wrote {target} ({exported.precision}); reloaded and compared on "
+        f"{exported.rows_compared:,} rows of {shortest} to {longest} tokens: "
+        f"{100 * exported.agreement:.1f} % have the student's label; logits differ by at most "
+        f"{exported.max_logit_diff:.2g}{tolerance_note}, probabilities by at most "
+        f"{exported.max_probability_diff:.2g}"
     )
 
 
 def _load_rows(posts: str) -> list["AspectExample"]:
-    """The first rows of a source, without pictures or sound."""
+    """Return the first rows of a source, without images or sound."""
     from gen_msa.data import open_examples
     from gen_msa.models import AspectExample
     from gen_msa.types import OVERALL_ASPECT, Rejected

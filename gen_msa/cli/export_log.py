@@ -1,4 +1,4 @@
-"""`gen-msa export-log`: an evaluation's samples for other tools' viewers."""
+"""`gen-msa export-log`: write the samples of an evaluation as logs of other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,12 @@ import typer
 
 ResultsArgument = Annotated[
     Path,
-    typer.Argument(metavar="RESULTS", help="results.json; samples.jsonl is looked for beside it."),
+    typer.Argument(metavar="RESULTS", help="results.json, with samples.jsonl beside it."),
 ]
-FormatOption = Annotated[str, typer.Option("--to", help="lm-eval or inspect.")]
+FormatOption = Annotated[str, typer.Option("--to", help="Log format: lm-eval or inspect.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the logs.")]
 ModelsOption = Annotated[
-    list[str] | None, typer.Option("--model", "-m", help="Of this reader only; may be repeated.")
+    list[str] | None, typer.Option("--model", "-m", help="Only this model; repeatable.")
 ]
 SamplesOption = Annotated[
     Path | None, typer.Option("--samples", help="Posts with opinions, if not beside RESULTS.")
@@ -26,10 +26,10 @@ def export_log(
     model: ModelsOption = None,
     samples: SamplesOption = None,
 ) -> None:
-    """Write RESULTS' rows as sample logs of lm-evaluation-harness or inspect_ai.
+    """Write the rows of RESULTS as sample logs of lm-evaluation-harness or inspect_ai.
 
-    View them with `inspect view --log-dir logs`. An answer that could not be read is `N` (inspect)
-    or `[invalid]` (lm-eval), apart from wrong ones.
+    View them with `inspect view --log-dir logs`. An unparsed answer is `N` (inspect) or `[invalid]`
+    (lm-eval), which differs from a wrong answer.
     """
     from rich.console import Console
 

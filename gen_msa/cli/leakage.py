@@ -1,9 +1,11 @@
-"""`gen-msa leakage`: which posts of one split another has too, by their words or their pictures."""
+"""`gen-msa leakage`: find posts that several splits share, by text or by image."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gen_msa.cli._text import count_noun
 
 if TYPE_CHECKING:
     from gen_msa.evaluation.leakage import LeakageReport
@@ -12,24 +14,32 @@ SplitsArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="SPLIT SPLIT...",
-        help="DATASET:SPLIT or files; each is held against those before it, so train comes first.",
+        help="DATASET:SPLIT or files; each is compared with those before it, so give train first.",
         show_default=False,
     ),
 ]
 AllowOption = Annotated[
-    int, typer.Option("--allow", help="Shared posts up to which it exits with 0.")
+    int, typer.Option("--allow", help="Number of shared posts up to which the exit code is 0.")
 ]
 NearTextOption = Annotated[
-    float, typer.Option("--near-text", help="Least Jaccard index of word trigrams; 0: equal only.")
+    float,
+    typer.Option(
+        "--near-text", help="Minimum Jaccard index of word trigrams; 0: equal texts only."
+    ),
 ]
 NearImageOption = Annotated[
     int,
-    typer.Option("--near-image", help="Most bits apart, of 64; -1: equal bytes only."),
+    typer.Option(
+        "--near-image",
+        help="Maximum distance of image hashes, in bits of 64; -1: equal bytes only.",
+    ),
 ]
-ShowOption = Annotated[int, typer.Option("--show", help="Rows in the table.")]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Everything found, as JSON.")]
+ShowOption = Annotated[int, typer.Option("--show", help="Number of table rows.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Write all matches here as JSON.")
+]
 MediaRootOption = Annotated[
-    Path | None, typer.Option("--media-root", help="Folder that picture paths are relative to.")
+    Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
 FormatOption = Annotated[str | None, typer.Option("--format", help="Format of files; see `ls`.")]
 
@@ -46,10 +56,10 @@ def leakage(
     media_root: MediaRootOption = None,
     format_: FormatOption = None,
 ) -> None:
-    """Look for posts that splits share; exits with 3 when there are more than --allow.
+    """Find posts that splits share; exit with 3 when there are more than --allow.
 
-    Equal texts (case, white space, mentions and URLs aside), near texts, equal pictures under any
-    name, and pictures that were saved again. Labels are not looked at.
+    Reported are equal texts (case, white space, mentions and URLs ignored), similar texts, equal
+    images under any file name, and images that were saved again. Labels are ignored.
     """
     from rich.console import Console
 
@@ -71,7 +81,7 @@ def leakage(
         with atomic_write(out) as f:
             f.write(report.model_dump_json(indent=1).encode())
     _print_report(report, max_rows)
-    verdict = f"{report.posts:,} posts are in an earlier split too; {allow:,} allowed"
+    verdict = f"{count_noun(report.posts, 'post')} also in an earlier split; {allow:,} allowed"
     console.print(verdict, highlight=False)
     if report.posts > allow:
         raise typer.Exit(EXIT_CODE)
@@ -87,7 +97,16 @@ def _print_report(report: "LeakageReport", max_rows: int) -> None:
     console = Console()
     box_style = box.SIMPLE_HEAD if console.is_terminal else None
     split_table = Table(box=box_style, pad_edge=False, header_style="dim")
-    for head in ("split", "posts", "rejected", "wordless", "short", "pictures", "nameless", "flat"):
+    for head in (
+        "split",
+        "posts",
+        "rejected",
+        "no words",
+        "short",
+        "images",
+        "no bytes",
+        "no hash",
+    ):
         split_table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
     for s in report.splits:
         counts = (
@@ -105,7 +124,7 @@ def _print_report(report: "LeakageReport", max_rows: int) -> None:
     if not report.duplicates or max_rows <= 0:
         return
     duplicate_table = Table(box=box_style, pad_edge=False, header_style="dim")
-    for head in ("kind", "score", "earlier", "later", "what"):
+    for head in ("kind", "score", "earlier", "later", "excerpt"):
         duplicate_table.add_column(head, no_wrap=head in ("kind", "score"), overflow="fold")
     for duplicate in report.duplicates[:max_rows]:
         more_note = f" +{duplicate.n_more}" if duplicate.n_more else ""

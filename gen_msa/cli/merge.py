@@ -1,4 +1,4 @@
-"""`gen-msa merge`: the parts of a sharded job as one, or several ledgers as one."""
+"""`gen-msa merge`: join the parts of a sharded job, or several answer caches."""
 
 import sys
 import tempfile
@@ -8,23 +8,22 @@ from typing import Annotated
 import typer
 
 from gen_msa.cli import _remote
+from gen_msa.cli._text import count_noun, print_lines
 from gen_msa.errors import UserError
 
 PartsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="PART...", help="What --shard wrote, of every shard; or .cache files."),
+    typer.Argument(metavar="PART...", help="The .part files of all shards; or .cache files."),
 ]
-OutOption = Annotated[
-    str, typer.Option("--out", "-o", help="Write here: .jsonl, .parquet or .cache.")
-]
+OutOption = Annotated[str, typer.Option("--out", "-o", help="Output: .jsonl, .parquet or .cache.")]
 
 
 def merge(parts: PartsArgument, out: OutOption) -> None:
-    """Join the parts of all shards into the files that one job would have written.
+    """Join the parts of all shards into the files of one unsharded job.
 
     gen-msa merge opinions.*-of-4.part -o opinions.jsonl
 
-    gen-msa merge opinions.*.cache -o all.cache       answers for --reuse-cache of another sharding
+    gen-msa merge opinions.*.cache -o all.cache       (for --reuse-cache with other shards)
     """
     location = _remote.OutputLocation.of(out)
     local_path = location.local_path or Path(out)
@@ -43,9 +42,9 @@ def _merge_caches(files: list[Path], out: Path) -> int:
     from gen_msa.answer_cache import merge_caches
 
     if out in files:
-        raise UserError(f"{out} is one of the ledgers", hint="name another file: -o")
+        raise UserError(f"{out} is one of the inputs", hint="give another file: -o")
     count = merge_caches(files, out)
-    print(f"{count:,} answers in {out}", file=sys.stderr)
+    print(f"{count_noun(count, 'answer')} in {out}", file=sys.stderr)
     return 0
 
 
@@ -59,12 +58,11 @@ def _merge_parts(files: list[Path], out: Path) -> int:
     from gen_msa.cli.explain import lines_path
 
     if out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"-o {out}: write .jsonl or .parquet, or .cache of ledgers")
+        raise UserError(f"-o {out}: the output must end in .jsonl, .parquet or .cache")
     console, lines = Console(stderr=True), lines_path(out, out.parent)
     outcome, settings = join(files, out, lines=lines)
     to_output_format(lines, out)
     if isinstance(settings, AnnotateSettings):
         return finish_filtered(console, outcome, settings, out)
-    for line in result_lines(outcome.counts, settings, outcome, [out]):
-        console.print(line, highlight=False, soft_wrap=True)
+    print_lines(console, result_lines(outcome.counts, settings, outcome, [out]))
     return 3 if outcome.exceeds_error_rate(settings) else 0

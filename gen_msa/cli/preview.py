@@ -1,17 +1,18 @@
-"""`gen-msa preview`: what would be asked, before anything is spent."""
+"""`gen-msa preview`: show the prompts of the first posts without running the model."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gen_msa.cli import _options
+from gen_msa.cli._text import count_noun
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from gen_msa.predictors import RequestPreview
 
-RowsOption = Annotated[int, typer.Option("--rows", "-n", min=1, help="How many posts.")]
+RowsOption = Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of posts.")]
 
 
 def preview(
@@ -27,7 +28,7 @@ def preview(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
 ) -> None:
-    """Show for the first posts the picture budget, the cues, the whole prompt and its tokens."""
+    """Show image budget, cues, complete prompt and token count for the first posts."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
     _preview(_options.JobOptions(*job_options), rows)
 
@@ -45,7 +46,7 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
     posts = []
     for row in islice(source.rows(), rows):
         if isinstance(row, Rejected):
-            console.print(f"row {row.line} would be set aside: {row.reason}", markup=False)
+            console.print(f"row {row.line} would be rejected: {row.reason}", markup=False)
         else:
             posts.append(row.post)
     if posts:
@@ -56,16 +57,16 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
 
 
 def show_request(console: "Console", request: "RequestPreview") -> None:
-    """Print one question: its budget and cues, then every word of it."""
+    """Print one request: image budget, cues and token count, then the complete prompt."""
     from rich.panel import Panel
     from rich.text import Text
 
-    title = f"post {request.post.id} · {request.aspect or 'which aspects, or the post as a whole'}"
-    tokens = "only the server knows" if request.tokens is None else f"{request.tokens:,} tokens"
+    title = f"post {request.post.id} · {request.aspect or 'all aspects, or the post as a whole'}"
+    tokens = "unknown" if request.tokens is None else count_noun(request.tokens, "token")
     if request.image_tokens:
-        tokens += f", {request.image_tokens:,} of them for pictures"
+        tokens += f", {request.image_tokens:,} of them for images"
     header_lines = [
-        *(f"picture: {p}" for p in request.images or ("none",)),
+        *(f"image: {p}" for p in request.images or ("none",)),
         *(f"cue {slot}: {cue}" for slot, cue in request.cues.items()),
         *(f"{k}: {v}" for k, v in request.provenance.items()),
         f"prompt: {tokens}",

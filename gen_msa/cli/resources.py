@@ -1,4 +1,4 @@
-"""`gen-msa ls | show | cp`: what ships can be listed, read and copied out."""
+"""`gen-msa ls | show | cp`: list, print and copy the packaged prompts, recipes and parts."""
 
 import importlib
 import itertools
@@ -11,17 +11,17 @@ import typer
 
 from gen_msa.errors import UserError, did_you_mean
 
-GgufTypeOption = Annotated[
+KindArgument = Annotated[
     str | None,
     typer.Argument(
-        help="prompts, recipes, distill, accelerate, suites, published, datasets, formats, "
-        "readers, students, cues, metrics, probes or gates."
+        help="models, students, prompts, recipes, distill, accelerate, suites, published, "
+        "datasets, formats, cues, metrics, probes or filters."
     ),
 ]
 
 
 class _ResourceKind(NamedTuple):
-    """A kind of text file that ships, and what its copy is used with."""
+    """A kind of packaged text file, and the option that takes a copy of it."""
 
     folder: str
     suffix: str
@@ -38,15 +38,15 @@ _RESOURCE_KINDS = {
 }
 
 
-def ls(kind: GgufTypeOption = None) -> None:
-    """List what there is: prompts, recipes, datasets, formats, readers, cues."""
+def ls(kind: KindArgument = None) -> None:
+    """List models, students, prompts, recipes, datasets, formats and other named parts."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     listings = _listings()
     if kind is not None and kind not in listings:
-        raise UserError(f"nothing called {kind!r} to list", hint=did_you_mean(kind, listings))
+        raise UserError(f"no kind named {kind!r}", hint=did_you_mean(kind, listings))
     for name in [kind] if kind else listings:
         grid = Table.grid(padding=(0, 2))
         for item, about in listings[name]():
@@ -55,9 +55,9 @@ def ls(kind: GgufTypeOption = None) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A prompt, recipe, dataset, format, reader or cue.")],
+    name: Annotated[str, typer.Argument(help="A prompt, recipe, dataset, format, model or cue.")],
 ) -> None:
-    """Print a prompt's or recipe's file, or what a part is and where its code lies."""
+    """Print the file of a prompt or recipe, or the description of another part."""
     files = _find_files(name)
     parts = {k: items for k, items in _listings().items() if k not in _RESOURCE_KINDS}
     matches = [(k, about) for k, items in parts.items() for n, about in items() if n == name]
@@ -66,35 +66,36 @@ def show(
         return
     if not matches:
         available_names = [n for items in _listings().values() for n, _ in items()]
-        raise UserError(f"nothing called {name!r}", hint=did_you_mean(name, available_names))
+        raise UserError(f"nothing named {name!r}", hint=did_you_mean(name, available_names))
     for kind, about in matches:
         print(f"{kind}: {name}\n{about}")
     for kind, path in files:
-        print(
-            f"{kind}: {name}\n{_yaml_summary(path)} (gen-msa show {_RESOURCE_KINDS[kind].folder}/{name})"
-        )
+        command = f"gen-msa show {_RESOURCE_KINDS[kind].folder}/{name}"
+        print(f"{kind}: {name}\n{_yaml_summary(path)} ({command})")
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="A prompt or recipe, e.g. reader/full, tiny_cpu.")],
-    target: Annotated[Path, typer.Argument(help="Where to put it.")],
+    name: Annotated[str, typer.Argument(help="A prompt or recipe, e.g. predict/full, tiny_cpu.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
-    """Copy a prompt or recipe out, to change it; then name TARGET where its name stood."""
+    """Copy a prompt or recipe to TARGET, to edit it and use it by that path."""
     files = _find_files(name)
     if not files:
         available_names = [n for kind in _RESOURCE_KINDS for n in _resource_names(kind)]
-        raise UserError(f"no file called {name!r} ships", hint=did_you_mean(name, available_names))
+        raise UserError(
+            f"no packaged file named {name!r}", hint=did_you_mean(name, available_names)
+        )
     kind, path = files[0]
     if target.is_dir():
         target = target / path.name
     if target.exists():
-        raise UserError(f"{target} is already there", hint="name another file")
+        raise UserError(f"{target} exists already", hint="give another file")
     shutil.copyfile(path, target)
     print(f"wrote {target}; use it with {_RESOURCE_KINDS[kind].usage} {target}")
 
 
 def _find_files(name: str) -> list[tuple[str, Path]]:
-    """Shipped files called `name`, or `finetune/lora/NAME` with its folder; each with its kind."""
+    """Return the packaged files named `name` (with or without their folder), with their kinds."""
     from gen_msa import resources
 
     files = []
@@ -112,7 +113,7 @@ def _resource_names(kind: str) -> list[str]:
 
 
 def _yaml_summary(path: Path) -> str:
-    """The first paragraph of the comment that a YAML opens with."""
+    """Return the first paragraph of the comment at the top of a YAML file."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return " ".join(line[2:] for line in itertools.takewhile(lambda x: x.startswith("# "), lines))
 
@@ -126,6 +127,8 @@ def _list_yamls(kind: str) -> list[tuple[str, str]]:
 
 def _listings() -> dict[str, Callable[[], list[tuple[str, str]]]]:
     return {
+        "models": _list_predictors,
+        "students": lambda: _list_parts("models"),
         "prompts": _list_prompts,
         "recipes": lambda: _list_yamls("recipes"),
         "distill": lambda: _list_yamls("distill"),
@@ -134,8 +137,6 @@ def _listings() -> dict[str, Callable[[], list[tuple[str, str]]]]:
         "published": lambda: _list_yamls("published"),
         "datasets": _list_datasets,
         "formats": _list_formats,
-        "models": _list_predictors,
-        "students": lambda: _list_parts("models"),
         "cues": lambda: _list_parts("cues", "cue_sources"),
         "metrics": lambda: _list_parts("metrics"),
         "probes": lambda: _list_parts("evaluation/probes", "probes"),
@@ -173,14 +174,14 @@ def _list_predictors() -> list[tuple[str, str]]:
 
 
 def _list_parts(package: str, registry: str = "") -> list[tuple[str, str]]:
-    """Every registered part of a room; `registry` where it is not called as the room is."""
+    """Return the registered parts of a package; `registry` defaults to the package's name."""
     package_module = importlib.import_module(f"gen_msa.{package.replace('/', '.')}")
     parts = getattr(package_module, registry or package)
     return [(name, _docstring_summary(name, package)) for name in parts.names()]
 
 
 def _docstring_summary(name: str, *packages: str) -> str:
-    """The first line of a part's docstring, read without importing what it needs."""
+    """Return the first line of a part's docstring without importing the part."""
     import ast
 
     package_root = Path(__file__).parent.parent

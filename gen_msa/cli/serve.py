@@ -1,4 +1,4 @@
-"""`gen-msa serve`: any reader behind HTTP."""
+"""`gen-msa serve`: serve a model over HTTP."""
 
 from importlib import import_module
 from pathlib import Path
@@ -17,20 +17,20 @@ _REQUIRED_PACKAGES = ("fastapi", "prometheus_client", "python_multipart", "uvico
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="READER", help="student:DIR, builtin, echo: any reader; vllm:MODEL[@ADAPTER]."
+        metavar="MODEL", help="As for --model: student:DIR, builtin, …; or vllm:MODEL[@ADAPTER]."
     ),
 ]
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings, e.g. port=8080 limits.posts=64 reasons=false.",
+        help="Settings, e.g. port=8080 limits.posts=64 explanations=false.",
         show_default=False,
     ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
 PrintOption = Annotated[
-    bool, typer.Option("--print", help="vllm: show the command that would be run, and stop.")
+    bool, typer.Option("--print", help="vllm: print the server command and exit.")
 ]
 
 
@@ -40,17 +40,17 @@ def serve(
     config: ConfigOption = None,
     print_command: PrintOption = False,
 ) -> None:
-    """Answer POST /v1/explain, one reader for all; /docs describes it. SIGTERM ends it well.
+    """Serve POST /v1/explain with one model (API description: /docs). SIGTERM shuts it down.
 
     gen-msa serve student:students/text/student port=8080 limits.posts=64
 
-    vllm:MODEL[@ADAPTER] starts vLLM's OpenAI-shaped server instead, for http: readers.
+    vllm:MODEL[@ADAPTER] starts vLLM's OpenAI-compatible server instead, for http: models.
     """
     if model.startswith("vllm:"):
         _vllm(model, settings or [], config, print_command=print_command)
         return
     if print_command:
-        raise UserError("--print is for vllm:MODEL[@ADAPTER]", hint="leave it out")
+        raise UserError("--print works only with vllm:MODEL[@ADAPTER]", hint="leave it out")
     from gen_msa.serving.settings import ServeSettings, load_token
 
     serve_settings = _load_settings(ServeSettings, model, settings or [], config)
@@ -85,5 +85,5 @@ def _load_settings(
     from gen_msa.settings import load
 
     if any(item.partition("=")[0].strip() == "model" for item in overrides):
-        raise UserError(f"the reader is named twice: {model} and reader=…", hint="name it once")
+        raise UserError(f"the model is given twice: {model} and model=…", hint="give it once")
     return load(settings_type, config, overrides, model=model)

@@ -1,16 +1,14 @@
-"""`gen-msa finetune`: posts with labels and reasons become an adapter of a multimodal LLM."""
+"""`gen-msa finetune` and `gen-msa distill`: train by a recipe, in this process."""
 
 from typing import Annotated
 
 import typer
 
-# What the two commands that train by a recipe are asked alike. Knows nothing of training.
-
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings on top of the recipe, e.g. data.0.source=posts.jsonl.",
+        help="Settings that override the recipe, e.g. data.0.source=posts.jsonl.",
         show_default=False,
     ),
 ]
@@ -18,7 +16,7 @@ ResumeOption = Annotated[
     bool | None,
     typer.Option(
         "--resume/--no-resume",
-        help="Go on from the last whole checkpoint, or begin anew. Default: as the recipe says.",
+        help="Resume from the last complete checkpoint, or start over. Default: the recipe's.",
         show_default=False,
     ),
 ]
@@ -27,36 +25,33 @@ DryRunOption = Annotated[
 ]
 
 
-# `gen-msa distill`: what readers said of posts becomes a compact student.
-
-
-def distill(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls distill`), or your .yaml.")],
-    settings: SettingsArgument = None,
-    dry_run: DryRunOption = False,
-    resume: ResumeOption = None,
-) -> None:
-    """Train a student by RECIPE, in this one process, on a GPU where there is one.
-
-    gen-msa distill text output_dir=students/mine
-    """
-    from gen_msa.distillation.__main__ import start
-
-    start(recipe, settings or (), dry_run=dry_run, resume=resume)
-
-
 def finetune(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (`ls recipes`), or your .yaml.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe (`ls recipes`), or your own .yaml.")],
     settings: SettingsArgument = None,
     dry_run: DryRunOption = False,
     resume: ResumeOption = None,
 ) -> None:
-    """Fine-tune a model by RECIPE, in this one process.
+    """Fine-tune a multimodal LLM by RECIPE, in this process.
 
     gen-msa finetune tiny_cpu output_dir=adapters/tiny
 
     For several GPUs: accelerate launch -m gen_msa.finetuning --recipe RECIPE KEY=VALUE
     """
     from gen_msa.finetuning.__main__ import start
+
+    start(recipe, settings or (), dry_run=dry_run, resume=resume)
+
+
+def distill(
+    recipe: Annotated[str, typer.Argument(help="A recipe (`ls distill`), or your own .yaml.")],
+    settings: SettingsArgument = None,
+    dry_run: DryRunOption = False,
+    resume: ResumeOption = None,
+) -> None:
+    """Train a student by RECIPE, in this process, on a GPU if there is one.
+
+    gen-msa distill text output_dir=students/mine
+    """
+    from gen_msa.distillation.__main__ import start
 
     start(recipe, settings or (), dry_run=dry_run, resume=resume)

@@ -1,4 +1,4 @@
-"""`gen-msa annotate` as a user calls it, with the shipped fake."""
+"""`gen-msa annotate` on the command line, with the packaged fake model."""
 
 import json
 import os
@@ -26,12 +26,12 @@ def test_request_and_cost_come_first_and_summary_last(gen_msa, posts, tmp_path):
     completed = gen_msa("annotate", posts, "-m", "echo", "-o", out, FILTERS, prices, "cues={}")
     assert completed.code == 0, completed.err
     assert completed.out == ""
-    first, last = completed.err.split("ahead: 12 posts, 24 questions to echo", 1)
+    first, last = completed.err.split("estimate: 12 posts, 24 requests to echo", 1)
     assert 'What is the sentiment toward "screen"?' in first
-    assert "tokens of prompts" in last
-    assert "in money" in last
-    assert last.index("in money") < last.index("mentions_aspect") < last.index("further try")
-    assert "no gold to hold them against" in last
+    assert "prompt tokens" in last
+    assert "cost: " in last
+    assert last.index("cost: ") < last.index("mentions_aspect") < last.index("after a retry")
+    assert "no gold labels to compare with" in last
     summary = json.loads((tmp_path / "t.summary.json").read_text())
     assert summary["accepted"] == sum(len(r["opinions"]) for r in rows(out))
     assert len(rows(tmp_path / "t.rejected.jsonl")) == summary["answers"] - summary["accepted"]
@@ -40,7 +40,7 @@ def test_request_and_cost_come_first_and_summary_last(gen_msa, posts, tmp_path):
 def test_dry_run_asks_and_writes_nothing(gen_msa, posts, tmp_path):
     completed = gen_msa("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", "--dry-run")
     assert completed.code == 0
-    assert "ahead: 12 posts" in completed.err
+    assert "estimate: 12 posts" in completed.err
     assert [p.name for p in tmp_path.iterdir()] == ["posts.jsonl"]
 
 
@@ -48,14 +48,14 @@ def test_second_run_uses_the_cache_unless_told_otherwise(gen_msa, posts, tmp_pat
     command = ("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
     gen_msa(*command)
     before = (tmp_path / "t.jsonl").read_bytes()
-    assert "12 posts answered from the ledger" in gen_msa(*command).err
-    stderr = gen_msa(*command, "--fresh").err
+    assert "12 posts answered from the cache" in gen_msa(*command).err
+    stderr = gen_msa(*command, "--no-cache").err
     assert "12 posts answered" not in stderr
     assert (tmp_path / "t.jsonl").read_bytes() == before
 
 
 def test_annotated_file_can_be_filtered_as_a_teacher(gen_msa, posts, tmp_path):
-    """Gates are tried on answers that are paid for: asked once, gated often."""
+    """Filters can be tried on recorded answers: ask once, filter often."""
     unfiltered, filtered = tmp_path / "raw.jsonl", tmp_path / "kept.jsonl"
     gen_msa("annotate", posts, "-m", "echo", "-o", unfiltered, "cues={}")
     assert sum(len(r["opinions"]) for r in rows(unfiltered)) == 24
@@ -93,8 +93,8 @@ def test_gold_agreement_is_printed(gen_msa, tmp_path):
         (["filters={mention_aspect: {}}"], "did you mean 'mentions_aspect'"),
         (["filters={length: {max_word: 3}}"], "did you mean 'max_words'"),
         (["guided=true", "-p", "teacher/rationale"], "not named as a train split"),
-        (["-o", "t.parquet"], "write .jsonl"),
-        (["gate={}"], "did you mean 'gates'"),
+        (["-o", "t.parquet"], "must end in .jsonl"),
+        (["filter={}"], "did you mean 'filters'"),
     ],
 )
 def test_user_error_is_reported_before_the_first_request(gen_msa, posts, tmp_path, more, message):
@@ -107,7 +107,8 @@ def test_user_error_is_reported_before_the_first_request(gen_msa, posts, tmp_pat
 
 @pytest.mark.skipif("GEN_MSA_DATA" not in os.environ, reason="GEN_MSA_DATA is not set")
 def test_recorded_rationales_are_filtered(gen_msa, tmp_path):
-    filters = "filters={plain_prose: {}, mentions_aspect: {}, length: {}, verbatim_quotes: {}, contradiction: {}, near_duplicate: {}}"
+    names = "plain_prose mentions_aspect length verbatim_quotes contradiction near_duplicate"
+    filters = f"filters={{{', '.join(f'{name}: {{}}' for name in names.split())}}}"
     model_option = ("--model", "minigpt4:twitter2015:dev")
     completed = gen_msa(
         "annotate", "twitter2015:dev", *model_option, "-o", tmp_path / "t.jsonl", filters

@@ -34,7 +34,11 @@ def test_version_and_help(gen_msa):
         ("accelerate", "fsdp2"),
         ("datasets", "twitter2015"),
         ("formats", "tombert_tsv"),
-        ("readers", "builtin"),
+        ("models", "builtin"),
+        ("students", "text"),
+        ("filters", "length"),
+        ("probes", "aspect_swap"),
+        ("metrics", "labels"),
         ("cues", "syntax"),
     ],
 )
@@ -50,7 +54,7 @@ def test_show_and_cp_of_a_prompt(gen_msa, tmp_path):
     target = tmp_path / "mine.jinja"
     assert gen_msa("cp", "predict/full", target).code == 0
     assert target.read_text("utf-8") == text
-    assert "already there" in gen_msa("cp", "predict/full", target).err
+    assert "exists already" in gen_msa("cp", "predict/full", target).err
     completed = gen_msa("explain", "--text", "Nice soup", "-m", "echo", "--prompt", target)
     assert completed.code == 0
 
@@ -94,7 +98,7 @@ def test_convert_round_trip_keeps_examples(gen_msa, tmp_path):
 def test_doctor_lists_what_can_run(gen_msa):
     completed = gen_msa("doctor")
     assert completed.code == 0
-    for fragment in ("python", "memory", "readers", "echo", "GEN_MSA_DATA"):
+    for fragment in ("python", "memory", "models", "echo", "GEN_MSA_DATA"):
         assert fragment in completed.out
 
 
@@ -106,7 +110,7 @@ def test_demo_writes_opinions_and_a_report(gen_msa, tmp_path):
 
 def test_output_piped_into_head_is_no_error(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(3_000)))
-    command = f"{sys.executable} -m gen_msa explain {path} -r echo | head -n 1"
+    command = f"{sys.executable} -m gen_msa explain {path} -m echo | head -n 1"
     completed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert json.loads(completed.stdout)["post"]["id"] == "p0"
     assert "Traceback" not in completed.stderr

@@ -1,4 +1,4 @@
-"""`gen-msa evaluate` as a user calls it: a suite, a file of opinions, a stop in between."""
+"""`gen-msa evaluate` on the command line: a suite, a file of opinions, an interrupted run."""
 
 import json
 
@@ -14,7 +14,7 @@ LABELS = ["positive", "neutral", "negative"]
 
 @pytest.fixture
 def opinions(tmp_path):
-    """Twelve posts with gold and two readers in one file."""
+    """Return a file of twelve posts with opinions by gold and two other annotators."""
     rows = [example(i, LABELS[i % 3], a=LABELS[i % 3], b=LABELS[i % 2]) for i in range(12)]
     return write_examples(tmp_path / "opinions.jsonl", rows)
 
@@ -51,7 +51,7 @@ def test_suite_runs_models_and_caches_their_answers(gen_msa, opinions, tmp_path)
             {
                 "title": "Phones",
                 "data": str(opinions),
-                "readers": [
+                "models": [
                     {"model": "echo"},
                     {"name": "a again", "model": f"recorded:{opinions}#a"},
                     {
@@ -120,7 +120,7 @@ def test_judge_rates_explanations_and_notes_no_calibration(gen_msa, opinions, tm
     explained_path = tmp_path / "echoed.jsonl"
     assert gen_msa("explain", opinions, "-m", "echo", "-o", explained_path).code == 0
     out = tmp_path / "out"
-    judge = "judge={judge: echo, same_model: allow}"
+    judge = "judge={model: echo, same_model: allow}"
     completed = gen_msa("evaluate", explained_path, "-o", out, "replicates=200", judge)
     assert completed.code == 0, completed.err
     judge_metrics = load_result(out).probes["echo"]["judge"]
@@ -135,13 +135,13 @@ def test_colliding_model_names_keep_separate_answers(gen_msa, opinions, tmp_path
         {"name": n, "model": f"recorded:{opinions}#{'ab'[i % 2]}"} for i, n in enumerate(names)
     ]
     suite = tmp_path / "mine.yaml"
-    suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": models}))
+    suite.write_text(yaml.safe_dump({"data": str(opinions), "models": models}))
     completed = gen_msa("evaluate", suite, "-o", tmp_path / "out", "replicates=100")
     assert completed.code == 0, completed.err
-    assert "[/b] reads" in completed.err
+    assert "[/b]: predicting" in completed.err
     systems = load_result(tmp_path / "out").systems
     assert [r.metrics["labels"]["accuracy"].value == 1.0 for r in systems] == [True, False] * 3
-    assert len(list((tmp_path / "out" / "readers").glob("*.jsonl"))) == len(names)
+    assert len(list((tmp_path / "out" / "systems").glob("*.jsonl"))) == len(names)
 
 
 def test_file_name_is_not_parsed_as_yaml(gen_msa, opinions, tmp_path, monkeypatch):
@@ -153,10 +153,10 @@ def test_file_name_is_not_parsed_as_yaml(gen_msa, opinions, tmp_path, monkeypatc
 
 
 def test_invalid_run_stops_before_any_work(gen_msa, opinions, tmp_path):
-    for override in ("published=[nope]", "headline=[labels.f2]", "against=nobody"):
+    for override in ("published=[nope]", "headline=[labels.f2]", "reference=nobody"):
         completed = gen_msa("evaluate", opinions, "-m", "echo", "-o", tmp_path / "out", override)
         assert completed.code == 2, override
-        assert "reads" not in completed.err
+        assert "predicting" not in completed.err
     assert not (tmp_path / "out").exists()
     assert "cannot be a folder" in gen_msa("evaluate", opinions, "-o", opinions).err
 
@@ -168,7 +168,7 @@ def test_model_keeps_the_settings_of_its_suite_entry(gen_msa, opinions, tmp_path
         {"model": "echo", "name": "plain", "settings": {"prompt": "predict/plain"}},
         {"model": "echo:2"},
     ]
-    suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": models}))
+    suite.write_text(yaml.safe_dump({"data": str(opinions), "models": models}))
     completed = gen_msa("evaluate", suite, "-m", "echo", "-o", tmp_path / "out", "replicates=100")
     assert completed.code == 0, completed.err
     names = [r.name for r in load_result(tmp_path / "out").systems]
@@ -180,7 +180,7 @@ def test_answers_of_other_settings_are_not_reused(gen_msa, opinions, tmp_path):
     outputs = []
     for prompt in ("predict/full", "predict/plain", "predict/full"):
         entry = {"name": "echo", "model": "echo", "settings": {"prompt": prompt}}
-        suite.write_text(yaml.safe_dump({"data": str(opinions), "readers": [entry]}))
+        suite.write_text(yaml.safe_dump({"data": str(opinions), "models": [entry]}))
         assert gen_msa("evaluate", suite, "-o", out, "replicates=100").code == 0
-        outputs.append((out / "readers" / "echo.jsonl").read_text("utf-8"))
+        outputs.append((out / "systems" / "echo.jsonl").read_text("utf-8"))
     assert outputs[0] == outputs[2] != outputs[1]

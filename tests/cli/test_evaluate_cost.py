@@ -1,4 +1,4 @@
-"""`gen-msa evaluate … cost.posts=N`: what reading costs, beside the figures of that reader."""
+"""`gen-msa evaluate … cost.posts=N`: measured cost beside the metrics of the same model."""
 
 import csv
 
@@ -25,7 +25,7 @@ def posts(tmp_path):
 
 @pytest.fixture
 def student(tmp_path):
-    """A sealed folder with a tiny untrained student."""
+    """Return a folder with a tiny untrained student."""
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     from gen_msa import manifest
@@ -72,19 +72,19 @@ def test_cost_is_opt_in_and_needs_models(gen_msa, posts, tmp_path):
         gen_msa("evaluate", posts, "-m", "echo", "-o", tmp_path / "o", "replicates=100").code == 0
     )
     assert load_result(tmp_path / "o").systems[0].cost_benchmark is None
-    opinions_path = write_examples(tmp_path / "said.jsonl", [example(0, "neutral", a="neutral")])
+    opinions_path = write_examples(tmp_path / "opinions.jsonl", [example(0, "neutral", a="neutral")])
     completed = gen_msa("evaluate", opinions_path, "cost.posts=1", "-o", tmp_path / "p")
     assert completed.code == 2
-    assert "costs have posts read again" in completed.err
+    assert "cost.posts runs models again" in completed.err
 
 
 def test_student_with_and_without_explanations_in_one_table(gen_msa, posts, student, tmp_path):
     models = [
         {"name": "student", "model": f"student:{student}"},
-        {"name": "labels", "model": f"student:{student}", "settings": {"reasons": False}},
+        {"name": "labels", "model": f"student:{student}", "settings": {"explanations": False}},
     ]
     suite = tmp_path / "mine.yaml"
-    tree = {"data": str(posts), "readers": models, "replicates": 100, "cost": {"posts": 9}}
+    tree = {"data": str(posts), "models": models, "replicates": 100, "cost": {"posts": 9}}
     suite.write_text(yaml.safe_dump(tree))
     completed = gen_msa("evaluate", suite, "-o", tmp_path / "out")
     assert completed.code == 0, completed.err
@@ -92,7 +92,7 @@ def test_student_with_and_without_explanations_in_one_table(gen_msa, posts, stud
     assert full.metrics["labels"] == labels.metrics["labels"]
     assert full.cost_benchmark.fingerprint_sha256 != labels.cost_benchmark.fingerprint_sha256
     cpu = [r.cost_benchmark.metrics["cpu_seconds"].low for r in (full, labels)]
-    assert cpu[0] > 1.5 * cpu[1], "reasons are many further readings"
+    assert cpu[0] > 1.5 * cpu[1], "explanations need many more forward passes"
     sizes = [r.cost_benchmark.metrics["megabytes"].value for r in (full, labels)]
     assert sizes[0] == sizes[1] > 0.01
 

@@ -1,4 +1,4 @@
-"""`gen-msa explain` as a user calls it, with the shipped fake."""
+"""`gen-msa explain` on the command line, with the packaged fake model."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ def test_too_many_bad_rows_exit_with_3(gen_msa, tmp_path):
         f.write("{\n")
     completed = gen_msa("explain", path, "-m", "echo", "-o", tmp_path / "o.jsonl")
     assert completed.code == 3
-    assert "1 rows set aside with reasons in" in completed.err
+    assert "1 row rejected; see" in completed.err
     lenient = gen_msa("explain", path, "-m", "echo", "--max-error-rate", "0.5")
     assert lenient.code == 0
     assert len(rows(lenient.out)) == 5
@@ -73,7 +73,7 @@ def test_too_many_bad_rows_exit_with_3(gen_msa, tmp_path):
 
 def test_settings_come_from_yaml_and_overrides(gen_msa, tmp_path):
     config = tmp_path / "c.yaml"
-    config.write_text("reader: echo\nprompt: reader/plain\n")
+    config.write_text("model: echo\nprompt: predict/plain\n")
     out = tmp_path / "o.jsonl"
     gen_msa("explain", "tiny", "--config", config, "limit=3", "cues={}", "-o", out)
     opinions = [
@@ -108,7 +108,7 @@ def test_output_must_not_overwrite_the_input(gen_msa, tmp_path, option):
         "explain", path, "-m", "echo", option, tmp_path / "x" / ".." / "posts.jsonl"
     )
     assert completed.code == 2
-    assert "would be read and written over" in completed.err
+    assert "is both input and output" in completed.err
     assert path.read_bytes() == before
 
 
@@ -117,11 +117,11 @@ def test_output_must_not_overwrite_the_input(gen_msa, tmp_path, option):
     [
         (["no_such_file.jsonl"], "neither a file nor a dataset"),
         (["tiny:dev"], "tiny has no split 'dev'"),
-        ([], "nothing to read"),
-        (["tiny", "readr=echo"], "did you mean 'reader'"),
+        ([], "no input"),
+        (["tiny", "modell=echo"], "did you mean 'model'"),
         (["tiny", "--model", "ecco"], "did you mean 'echo'"),
         (["tiny", "--model", "echo", "--prompt", "predict/fulll"], "did you mean 'predict/full'"),
-        (["tiny", "--model", "echo", "-o", "x.txt"], "write .jsonl or .parquet"),
+        (["tiny", "--model", "echo", "-o", "x.txt"], "must end in .jsonl or .parquet"),
         (["tiny", "--text", "x"], "exclude each other"),
     ],
 )

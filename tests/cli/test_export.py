@@ -1,4 +1,4 @@
-"""`gen-msa export` of a student: a graph beside it that `explain` reads, and what is refused."""
+"""`gen-msa export` of a student: an ONNX graph that `explain` can use, and invalid options."""
 
 import json
 
@@ -42,8 +42,8 @@ def test_onnx_export_is_written_beside_student_and_explains(gen_msa, folder, tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "say as what to export the student"),
-        (["--int8"], "say as what to export the student"),
+        ([], "no export format for the student"),
+        (["--int8"], "no export format for the student"),
         (["--merge"], "has no base and no adapter"),
         (["--onnx", "--base", "x"], "has no base and no adapter"),
     ],

@@ -1,17 +1,17 @@
-"""`gen-msa export-log`: the files of each format, and the reader that is asked for."""
+"""`gen-msa export-log`: the files of each format, and the selected model."""
 
 import json
 
 import pytest
 
-from tests.evaluation import builders as making
+from tests.evaluation import builders
 
 
-@pytest.mark.parametrize(("to", "files"), [("inspect", 1), ("lm-eval", 2)])
-def test_logs_are_written_in_each_format(gen_msa, tmp_path, to, files):
+@pytest.mark.parametrize(("log_format", "files"), [("inspect", 1), ("lm-eval", 2)])
+def test_logs_are_written_in_each_format(gen_msa, tmp_path, log_format, files):
     out = tmp_path / "logs"
     completed = gen_msa(
-        "export-log", making.write_evaluation_files(tmp_path), "--to", to, "-o", out, "-m", "model"
+        "export-log", builders.write_evaluation_files(tmp_path), "--to", log_format, "-o", out, "-m", "model"
     )
     assert completed.code == 0
     log_files = [p for p in out.rglob("*") if p.is_file()]
@@ -25,7 +25,7 @@ def test_logs_are_written_in_each_format(gen_msa, tmp_path, to, files):
 def test_unknown_log_format_is_rejected(gen_msa, tmp_path):
     completed = gen_msa(
         "export-log",
-        making.write_evaluation_files(tmp_path),
+        builders.write_evaluation_files(tmp_path),
         "--to",
         "html",
         "-o",

@@ -29,7 +29,7 @@ def test_shared_posts_are_listed_and_exit_with_3(gen_msa, splits):
     assert completed.code == 3
     assert "text: 1" in completed.out
     assert "lovely soup" in completed.out
-    assert "1 posts are in an earlier split too; 0 allowed" in completed.err
+    assert "1 post also in an earlier split; 0 allowed" in completed.err
 
 
 def test_allow_tolerates_that_many_posts(gen_msa, splits):
@@ -49,7 +49,7 @@ def test_clean_splits_exit_with_0(gen_msa, splits, tmp_path):
     )
     completed = gen_msa("leakage", splits[0], other_split)
     assert completed.code == 0
-    assert "0 posts" in completed.err
+    assert "0 posts also" in completed.err
 
 
 def test_out_of_range_threshold_is_an_error(gen_msa, splits):

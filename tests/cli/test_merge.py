@@ -1,4 +1,4 @@
-"""`--shard`, `--reuse-cache`, `gen-msa merge` and files elsewhere, as a user calls them."""
+"""`--shard`, `--reuse-cache`, `gen-msa merge` and remote files on the command line."""
 
 import json
 
@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store():
-    """A store of fsspec's own, in memory; its posts have a row that is none."""
+    """Yield fsspec's in-memory file system with ten posts and one invalid row."""
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
     filesystem = fsspec.filesystem("memory")
     lines = (post(i).model_dump_json() for i in range(10))
@@ -74,7 +74,7 @@ def test_annotate_shards_merge_with_their_summary(gen_msa, folder):
     assert "near_duplicate" in merged.err
     assert (folder / "o.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
     summaries = [json.loads((folder / f"{n}.summary.json").read_text()) for n in ("o", "alone")]
-    volatile = ("seconds", "repeated_posts")
+    volatile = ("seconds", "cached_posts")
     assert {k: v for k, v in summaries[0].items() if k not in volatile} == {
         k: v for k, v in summaries[1].items() if k not in volatile
     }
@@ -99,7 +99,7 @@ def test_shard_with_unanswered_requests_exits_with_3_until_rerun(gen_msa, folder
         model_option = ("-m", f"http:{server.url}#m")
         first = gen_msa(*job, *model_option)
         assert first.code == 3
-        assert "run again to ask only those" in first.err
+        assert "run again to retry only those" in first.err
         assert gen_msa(*job, *model_option).code == 0
     assert gen_msa("merge", "o.1-of-1.part", "-o", "o.jsonl").code == 0
 
@@ -112,7 +112,7 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
     completed = gen_msa(
         "explain", "posts.jsonl", *PLAIN, "-o", "new.jsonl", "--reuse-cache", "all.cache"
     )
-    assert "20 posts answered from the ledger" in completed.err
+    assert "20 posts answered from the cache" in completed.err
     assert gen_msa("merge", "all.cache", "-o", "all.cache").code == 2
 
 
@@ -122,7 +122,7 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
         (["explain", "tiny", *PLAIN, "--shard", "1/2"], "need -o FILE"),
         (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache"], "need -o FILE"),
         (["explain", "tiny", *PLAIN, "--shard", "3/2", "-o", "o.jsonl"], "1 <= i <= n"),
-        (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache", "-o", "o.jsonl"], "is no ledger"),
+        (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache", "-o", "o.jsonl"], "is not an answer cache"),
         (["explain", "tiny", *PLAIN, "--address", "x:1"], "add engine=ray"),
         (["explain", "tiny", *PLAIN, "--engine", "rey"], "engine"),
         (["explain", "tiny", *PLAIN, "--shard", "1/2", "-o", "o.jsonl", "--csv", "x.csv"], "merge"),
@@ -131,9 +131,9 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
             "no way to Ray at 127.0.0.1:9",
         ),
         (["merge", "posts.jsonl", "-o", "o.jsonl"], "not a whole part"),
-        (["merge", "posts.jsonl", "-o", "o.txt"], "write .jsonl or .parquet"),
+        (["merge", "posts.jsonl", "-o", "o.txt"], "must end in .jsonl, .parquet or .cache"),
         (["explain", "nosuch://x/posts.jsonl", *PLAIN], "cannot be opened"),
-        (["explain", "memory://none/posts.jsonl", *PLAIN], "cannot be fetched"),
+        (["explain", "memory://none/posts.jsonl", *PLAIN], "cannot be downloaded"),
     ],
 )
 def test_user_error_is_reported_without_traceback(gen_msa, folder, arguments, message):

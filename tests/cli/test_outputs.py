@@ -1,4 +1,4 @@
-"""No output falls on what is read, on another output or on a folder; a full disk is said so."""
+"""Outputs never overwrite the input, a folder or each other; a full disk is reported."""
 
 import json
 import resource
@@ -30,7 +30,7 @@ def test_files_beside_the_output_do_not_overwrite_the_input(gen_msa, folder, ver
     more = ("-p", "teacher/rationale") if verb == "annotate" else ()
     completed = gen_msa(verb, posts.name, *PLAIN, *more, "--format", "jsonl", "-o", "q.jsonl")
     assert completed.code == 2
-    assert "would be read and written over" in completed.err
+    assert "is both input and output" in completed.err
     assert posts.read_bytes() == before
 
 
@@ -67,13 +67,13 @@ def test_full_disk_is_reported_and_the_next_run_resumes(folder):
     failed = subprocess.run(command, preexec_fn=limit_file_size, **run_options)
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
-    assert "hint: make room" in failed.stderr
+    assert "hint: free disk space" in failed.stderr
     assert not (folder / "o.jsonl").exists()
     with AnswerCache(folder / "o.cache") as cache:
         n_cached = len(cache)
     assert 0 < n_cached < POSTS
     rerun = subprocess.run(command, **run_options)
     assert rerun.returncode == 0, rerun.stderr
-    assert f"{n_cached} posts answered from the ledger" in rerun.stderr
+    assert f"{n_cached} posts answered from the cache" in rerun.stderr
     rows = [json.loads(line) for line in (folder / "o.jsonl").read_text().splitlines()]
     assert [r["post"]["id"] for r in rows] == [f"p{i}" for i in range(POSTS)]

@@ -1,4 +1,4 @@
-"""A job that is told to stop ends in order, soon, and the next run goes on where it was."""
+"""A stop signal ends a job soon; the next run continues from the cached answers."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def test_stop_signal_keeps_only_finished_answers(tmp_path, sig, code):
         return "hang" if hangs[0] and "#9\n" in text else ""
 
     with FakeOpenAI(plan=plan) as server:
-        # An address, so that the posts are fetched to a scratch folder first.
+        # A file:// address, so that the posts are first downloaded to a temporary folder.
         command = [sys.executable, "-m", "gen_msa", "explain", posts.as_uri(), "-o", "o.jsonl"]
         job = subprocess.Popen(
             [*command, "--model", f"http:{server.url}#m", *QUICK],
@@ -37,7 +37,7 @@ def test_stop_signal_keeps_only_finished_answers(tmp_path, sig, code):
         try:
             deadline = time.monotonic() + 60
             while not server.faults["hang"]:
-                assert time.monotonic() < deadline, "the job did not come to the post that hangs"
+                assert time.monotonic() < deadline, "the job did not reach the post that hangs"
                 assert job.poll() is None, job.stderr.read()
                 time.sleep(0.01)
             signal_time = time.monotonic()
@@ -47,13 +47,13 @@ def test_stop_signal_keeps_only_finished_answers(tmp_path, sig, code):
             job.kill()
         assert time.monotonic() - signal_time < 20
         assert job.returncode == code
-        assert "gen-msa: stopped; what was finished is kept" in stderr
+        assert "gen-msa: stopped; finished answers are kept" in stderr
         assert "Traceback" not in stderr
         assert list((tmp_path / "scratch").iterdir()) == []
         assert not (tmp_path / "o.jsonl").exists()
         hangs[0], n_requests_before = False, len(server.request_bodies)
         rerun = subprocess.run(job.args, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert rerun.returncode == 0, rerun.stderr
-        assert "posts answered from the ledger" in rerun.stderr
+        assert "posts answered from the cache" in rerun.stderr
         assert len(server.request_bodies) - n_requests_before < 24
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 12

@@ -1,4 +1,4 @@
-"""`gen-msa finetune` and its launchers: one way in, light until it runs, and its exit codes."""
+"""`gen-msa finetune`, `gen-msa distill` and their launchers: options, exit codes, imports."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def test_diverged_has_exit_code_4():
 
 @pytest.mark.parametrize(
     ("options", "resume", "dry_run"),
-    [([], None, False), (["--fresh"], False, False), (["--resume", "--dry-run"], True, True)],
+    [([], None, False), (["--no-resume"], False, False), (["--resume", "--dry-run"], True, True)],
 )
 def test_options_reach_the_training_run(gen_msa, monkeypatch, options, resume, dry_run):
     calls = []
@@ -63,7 +63,7 @@ def test_options_reach_the_training_run(gen_msa, monkeypatch, options, resume, d
 
 
 @pytest.mark.parametrize(
-    ("options", "resume"), [([], None), (["--fresh"], False), (["--resume"], True)]
+    ("options", "resume"), [([], None), (["--no-resume"], False), (["--resume"], True)]
 )
 def test_distilling_takes_the_same_options(gen_msa, monkeypatch, options, resume):
     calls = []

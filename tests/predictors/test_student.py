@@ -73,7 +73,7 @@ def test_explanations_name_aspect_and_quote_post(folder):
             assert all(f'"{e.quote}"' in new.explanation for e in new.evidence)
             pairs.append(Pair(p, new, new, p.id))
     assert any(p.prediction.evidence for p in pairs)
-    for name, metric_key in (("mentions_aspect", "named"), ("verbatim_quotes", "verbatim")):
+    for name, metric_key in (("aspect_mention", "named"), ("quote_fidelity", "verbatim")):
         metric = metrics[name]()
         assert metric.compute(metric.row_statistics(pairs).sum(0))[metric_key] == 1
 
