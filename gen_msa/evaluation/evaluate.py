@@ -7,7 +7,7 @@ Every reader is measured on gold's rows in the same order. Knows nothing of file
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -45,11 +45,9 @@ from gen_msa.results import (
 )
 from gen_msa.types import Status
 
-# Chooses the rows a report shows: where readers part, and the best and worst explanations.
-
 EXAMPLES_PER_SYSTEM = 10
 MAX_DISAGREEMENTS = 200
-RANKING_FAMILIES = ("naming", "quoting", "grounding", "chrf")
+RANKING_FAMILIES = ("aspect_mention", "quote_fidelity", "grounding", "chrf")
 """Families whose headline speaks for an explanation, row by row."""
 
 PerRowScores = Mapping[str, NDArray[np.float64]]
@@ -66,19 +64,19 @@ def find_disagreements(
     if len(pairs_by_system) < 2:
         return ()
     rows = [[p for p in pairs if p.gold is not None] for pairs in pairs_by_system.values()]
-    divided: list[tuple[int, SelectedRow]] = []
+    disagreements: list[tuple[int, SelectedRow]] = []
     for row_pairs in zip(*rows, strict=True):
-        labels = [p.answer for p in row_pairs]
+        labels = [p.predicted_label for p in row_pairs]
         if len(set(labels)) > 1:
-            n_wrong = sum(a != row_pairs[0].truth for a in labels)
+            n_wrong = sum(label != row_pairs[0].label for label in labels)
             reason = ", ".join(
-                f"{n}: {a or 'unread'}" for n, a in zip(pairs_by_system, labels, strict=True)
+                f"{n}: {a or 'unparsed'}" for n, a in zip(pairs_by_system, labels, strict=True)
             )
-            # Half right and half wrong says more than one reader alone in error.
+            # An even split between right and wrong tells more than a single system in error.
             imbalance = abs(2 * n_wrong - len(labels))
-            divided.append((imbalance, _shown_row(row_pairs[0], reason)))
-    divided.sort(key=lambda item: item[0])
-    return tuple(row for _, row in divided[:limit])
+            disagreements.append((imbalance, _selected_row(row_pairs[0], reason)))
+    disagreements.sort(key=lambda item: item[0])
+    return tuple(row for _, row in disagreements[:limit])
 
 
 def rank_explanations(
@@ -108,7 +106,7 @@ def rank_explanations(
             (
                 is_correct + mean_score,
                 confidence if is_correct else -confidence,
-                _shown_row(pair, ", ".join(reasons)),
+                _selected_row(pair, ", ".join(reasons)),
             )
         )
     scored.sort(key=lambda item: item[:2])
@@ -117,17 +115,23 @@ def rank_explanations(
     return best, worst if len(scored) >= 2 * EXAMPLES_PER_SYSTEM else worst[: len(scored) // 2]
 
 
-def _shown_row(pair: Pair, reason: str) -> SelectedRow:
+def _selected_row(pair: Pair, reason: str) -> SelectedRow:
     opinion = pair.gold or pair.prediction
     assert opinion is not None  # noqa: S101  a pair has one of the two
     aspect = opinion.aspect
     return SelectedRow(post=pair.post.id, aspect=aspect.term, start=aspect.start, reason=reason)
 
 
-# What a reader's explanations would score if each stood beside another post: the level of chance.
-
-SHUFFLED_BASELINE = "permuted explanations"
-EXPLANATION_FAMILIES = ("naming", "quoting", "copying", "grounding", "bleu", "rouge", "chrf")
+SHUFFLED_BASELINE = "shuffled explanations"
+EXPLANATION_FAMILIES = (
+    "aspect_mention",
+    "quote_fidelity",
+    "copying",
+    "grounding",
+    "bleu",
+    "rouge",
+    "chrf",
+)
 """Families that are about explanations and add up over rows."""
 
 
@@ -148,16 +152,13 @@ def shuffled_baseline(scores: SystemScores, seed: int) -> dict[str, dict[str, Me
     for family, rows in shuffled_scores.row_statistics.items():
         metric_name = families[family].specs[0].name
         value = shuffled_scores.compute(family)[metric_name]
-        is_known = value == value  # NaN is not
+        defined = not isnan(value)
         values[f"{family}.{metric_name}"] = MetricValue(
-            value=value if is_known else None,
+            value=value if defined else None,
             n=int(rows[:, 0].sum()),
-            note="each explanation beside another post" if is_known else "undefined",
+            note="each explanation is paired with another post" if defined else "undefined",
         )
     return {SHUFFLED_BASELINE: values} if values else {}
-
-
-# One figure of several seeds: its mean, and how far it is scattered. Knows no reader.
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,8 @@ class SeedSpread:
 def seed_spread(values: Sequence[float]) -> SeedSpread:
     """Mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
     if not values or not all(isfinite(v) for v in values):
-        raise ValueError(f"{list(values)} are no figures of seeds")
+        raise ValueError(f"the values of the seeds must be finite numbers, not {list(values)}")
     return SeedSpread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
-
-
-# The mean row of a reader that was trained with several seeds. Each seed's own row stays whole.
 
 
 def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:
@@ -205,9 +203,9 @@ def _mean_value(values: Sequence[MetricValue]) -> MetricValue:
     if len(defined) < len(values):
         note = f"undefined for {len(values) - len(defined)} of {len(values)} seeds"
         return MetricValue(value=None, n=values[0].n, note=note, seeds=tuple(defined))
-    found = seed_spread(defined)
-    note = f"sd {found.std:.4f} over {found.n} seeds" if found.std is not None else ""
-    return MetricValue(value=found.mean, n=values[0].n, note=note, seeds=tuple(defined))
+    spread = seed_spread(defined)
+    note = f"sd {spread.std:.4f} over {spread.n} seeds" if spread.std is not None else ""
+    return MetricValue(value=spread.mean, n=values[0].n, note=note, seeds=tuple(defined))
 
 
 ProbeValues = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
@@ -264,19 +262,20 @@ def check_suite(suite: Suite, data: EvaluationData) -> None:
     name_clashes = [e.display_name for e in suite.models if e.display_name in data.annotators()]
     if name_clashes:
         raise UserError(
-            f"{name_clashes[0]!r} speaks in {data.name} already", hint="give it a `name`"
+            f"{data.name} already has opinions by {name_clashes[0]!r}",
+            hint="give the model another `name` in the suite",
         )
     if suite.reference not in (*data.annotators(), *(e.display_name for e in suite.models)):
         raise UserError(
-            f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}",
-            hint="name one of them: --against NAME",
+            f"{data.name} has no opinions by {suite.reference!r}; it has {_annotator_list(data)}",
+            hint="name one of these annotators: --reference NAME",
         )
     if not suite.models:
         systems_in_data(suite, data)
 
 
 def _annotator_list(data: EvaluationData) -> str:
-    return ", ".join(data.annotators()) or "nobody"
+    return ", ".join(data.annotators()) or "no opinions at all"
 
 
 def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
@@ -289,12 +288,12 @@ def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
         names = [f.name for f in families[family].specs]
         if metric_name not in names:
             raise UserError(
-                f"headline {full_name}: no such figure", hint=did_you_mean(metric_name, names)
+                f"headline {full_name}: no such metric", hint=did_you_mean(metric_name, names)
             )
         if not is_additive(families[family]):
             raise UserError(
-                f"headline {full_name}: {family} is no sum over rows, so that it cannot be tested",
-                hint="name a figure of another family",
+                f"headline {full_name}: {family} is not a sum over rows, so it cannot be tested",
+                hint="name a metric of another family",
             )
     return families
 
@@ -305,7 +304,7 @@ def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> 
         "title": suite.title or data.name,
         "data": data.name,
         "data_sha256": data.sha256,
-        "against": suite.reference,
+        "reference": suite.reference,
         "posts": len(data.examples),
         "rows": sum(p.gold is not None for p in scores.pairs),
         "clusters": len({cluster_id(suite, e) for e in data.examples}),
@@ -322,8 +321,8 @@ def systems_in_data(suite: Suite, data: EvaluationData) -> list[SystemOutput]:
     names = [name for name in data.annotators() if name != suite.reference]
     if not names:
         raise UserError(
-            f"{data.name} holds nobody's opinions to hold against {suite.reference!r}",
-            hint="name a reader: --reader builtin",
+            f"{data.name} has no opinions to compare with those of {suite.reference!r}",
+            hint="name a model: --model builtin",
         )
     return [SystemOutput(name=n, file=Path(data.name), annotator=n, model=n) for n in names]
 
@@ -333,7 +332,7 @@ def _score_systems(
 ) -> dict[str, SystemScores]:
     if suite.reference not in data.annotators():
         raise UserError(
-            f"{suite.reference!r} says nothing in {data.name}; there: {_annotator_list(data)}"
+            f"{data.name} has no opinions by {suite.reference!r}; it has {_annotator_list(data)}"
         )
     pair_builder = PairBuilder(suite, data)
     return {a.name: SystemScores(pair_builder.pairs_of(a.name), families) for a in systems}
@@ -367,7 +366,8 @@ def _system_result(
         n_spurious=len(scores.pairs) - len(rows),
         metrics=scores.metric_values(resamples),
         confusion={
-            str(g): {str(a or "unread"): n for a, n in row.items()} for g, row in confusion.items()
+            str(g): {str(a or "unparsed"): n for a, n in row.items()}
+            for g, row in confusion.items()
         },
         calibration=_curve_bins(scores),
         slices=tuple(
@@ -397,7 +397,7 @@ def _unparsed_answers(scores: SystemScores) -> list[UnparsedAnswer]:
         if pair.label is None or pair.predicted_label is not None or pair.gold is None:
             continue
         prediction = pair.prediction
-        status = str(prediction.status) if prediction else "silent"
+        status = str(prediction.status) if prediction else "missing"
         unparsed.append(
             UnparsedAnswer(
                 post=pair.post.id,
@@ -455,4 +455,4 @@ def _as_dicts(probes: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict
 
 def _conflict_notes(scores: SystemScores) -> list[str]:
     n = sum(p.gold is not None and p.label is None and p.gold.score is None for p in scores.pairs)
-    return [f"{n:,} rows have no gold polarity and are in no figure of labels"] * bool(n)
+    return [f"{n:,} rows have no gold polarity and are left out of the label metrics"] * bool(n)

@@ -21,7 +21,7 @@ from gen_msa.evaluation import near_duplicates
 from gen_msa.settings import Settings
 from gen_msa.types import FrozenModel, Post, Rejected
 
-DuplicateKind = Literal["text", "near text", "picture", "near picture", "picture name"]
+DuplicateKind = Literal["text", "near text", "image", "near image", "image name"]
 DUPLICATE_KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 
 _MAX_EXCERPT_CHARS = 80
@@ -112,7 +112,10 @@ def find_leakage(
     """
     names = [s.name for s in sources]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UserError("leakage is between two or more different splits", hint="name train first")
+        raise UserError(
+            "leakage is measured between two or more different splits",
+            hint="name the training split first",
+        )
     active_settings = settings or LeakageSettings()
     splits = [_index_split(s, active_settings, on_post) for s in sources]
     duplicates = [
@@ -169,10 +172,8 @@ def _index_split(
         else 0,
     )
     ids = tuple(p.id for p in posts)
-    post_index, image_fingerprints = (
-        tuple(index for index, _ in fingerprints),
-        tuple(p for _, p in fingerprints),
-    )
+    post_index = tuple(index for index, _ in fingerprints)
+    image_fingerprints = tuple(p for _, p in fingerprints)
     return _SplitIndex(summary, ids, comparable_texts, shingle_sets, image_fingerprints, post_index)
 
 
@@ -184,10 +185,10 @@ def _duplicates_between(
     )
     if settings.near_text is not None:
         yield from _near_texts(earlier, later, settings.near_text)
-    yield from _equal_images("picture", earlier, later, lambda p: p.sha256)
+    yield from _equal_images("image", earlier, later, lambda p: p.sha256)
     if settings.near_image is not None:
         yield from _near_images(earlier, later, settings.near_image)
-    yield from _equal_images("picture name", earlier, later, lambda p: "" if p.sha256 else p.name)
+    yield from _equal_images("image name", earlier, later, lambda p: "" if p.sha256 else p.name)
 
 
 def _equal_keys(
@@ -247,7 +248,7 @@ def _near_texts(earlier: _SplitIndex, later: _SplitIndex, threshold: float) -> I
 def _near_images(earlier: _SplitIndex, later: _SplitIndex, max_bits: int) -> Iterator[_Duplicate]:
     neighbours = near_duplicates.nearest_images(earlier.fingerprints, later.fingerprints, max_bits)
     duplicates: Iterator[_Duplicate] = (
-        ("near picture", j, i, 1 - bits / 64, 0, later.fingerprints[j].name)
+        ("near image", j, i, 1 - bits / 64, 0, later.fingerprints[j].name)
         for j, i, bits in neighbours
     )
     yield from _first_per_post(duplicates, earlier, later)

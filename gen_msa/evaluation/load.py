@@ -9,7 +9,7 @@ has not is counted and said. Knows nothing of figures.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -70,7 +70,7 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
     digest, rejected = hashlib.sha256(), 0
     examples: dict[str, Example] = {}
     rows = source.rows()
-    # Bad rows count, as they do where readers read: both are to see the same posts.
+    # Bad rows count towards the limit, as they do in prediction: both must see the same posts.
     for row in islice(rows, limit):
         if isinstance(row, Rejected):
             rejected += 1
@@ -79,7 +79,7 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
         examples[row.post.id] = row
         digest.update(row.model_dump_json().encode())
     if not examples:
-        raise UserError(f"{source.name} holds no post that can be read")
+        raise UserError(f"{source.name} holds no readable post")
     notes = [f"{rejected:,} rows of {source.name} could not be read from disk"] * bool(rejected)
     if limit is not None and next(rows, None) is not None:
         notes.append(f"only the first {limit:,} rows")
@@ -101,8 +101,8 @@ def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) ->
     for output in outputs:
         if output.name in used_names:
             raise UserError(
-                f"{output.name!r} speaks in {data.name} already",
-                hint="give the reader another name",
+                f"{data.name} already has opinions by {output.name!r}",
+                hint="give the system another name",
             )
         used_names.add(output.name)
         n_unknown, seen_ids, n_rejected = 0, set[str](), 0
@@ -117,7 +117,8 @@ def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) ->
                 n_unknown += 1
                 continue
             opinions = (
-                o.model_copy(update={"by": output.name}) for o in example.opinions_by(annotator)
+                o.model_copy(update={"annotator": output.name})
+                for o in example.opinions_by(annotator)
             )
             index = index_by_id[example.post.id]
             examples[index] = examples[index].with_opinions(*opinions)
@@ -132,18 +133,22 @@ def _coverage_notes(
     output: SystemOutput, n_unknown: int, n_missing: int, data: str
 ) -> Iterator[str]:
     if n_unknown:
-        yield f"{output.name}: {n_unknown:,} posts of {output.file.name} are not in {data}; left out"
+        yield (
+            f"{output.name}: {n_unknown:,} posts of {output.file.name} are not in {data}; left out"
+        )
     if n_missing:
         rejected_file = output.file.with_suffix(".rejected.jsonl")
-        note = f" (why stands in {rejected_file.name})" if rejected_file.is_file() else ""
-        yield f"{output.name}: silent about {n_missing:,} posts{note}; their aspects count as wrong"
+        note = f" (see {rejected_file.name} for the reasons)" if rejected_file.is_file() else ""
+        yield (
+            f"{output.name}: no answer for {n_missing:,} posts{note}; their aspects count as wrong"
+        )
 
 
-def _check_unique(post: str, seen: object, location: str) -> None:
-    if post in seen:  # type: ignore[operator]
+def _check_unique(post: str, seen_ids: Container[str], location: str) -> None:
+    if post in seen_ids:
         raise UserError(
-            f"{location}: the post id {post!r} stands there twice",
-            hint="rows are joined by id: give each post its own",
+            f"{location}: the post id {post!r} occurs twice",
+            hint="rows are joined by id: give each post an id of its own",
         )
 
 
@@ -153,18 +158,16 @@ def _sole_annotator(output: SystemOutput, data: EvaluationData) -> str:
         o.annotator for e in _read_examples(output.file) for o in e.opinions
     } - data_annotators
     if len(annotators) != 1:
-        names = ", ".join(sorted(annotators)) or "nobody"
+        names = ", ".join(sorted(annotators)) or "none"
         raise UserError(
-            f"{output.file}: whose opinions? it holds {names}", hint="name one: FILE#NAME"
+            f"{output.file}: cannot tell whose opinions to take; it has opinions by {names}",
+            hint="name one of them: FILE#NAME",
         )
     return annotators.pop()
 
 
 def _read_examples(path: Path) -> Iterator[Example]:
     return (r for r in open_examples(str(path)).rows() if isinstance(r, Example))
-
-
-# The rows of an evaluation, reader by reader: gold's first, so that readers compare row by row.
 
 
 class PairBuilder:
@@ -183,9 +186,9 @@ class PairBuilder:
                 annotator,
                 self._suite.reference,
                 cluster=cluster_id(self._suite, e),
-                extra_inputs=s,
+                extra_inputs=texts,
             )
-            for e, s in zip(self._data.examples, self._image_texts, strict=True)
+            for e, texts in zip(self._data.examples, self._image_texts, strict=True)
         ]
         return sorted(chain.from_iterable(pairs), key=lambda p: p.gold is None)
 
@@ -193,18 +196,18 @@ class PairBuilder:
 def cluster_id(suite: Suite, example: Example) -> str:
     """What the example's rows share: its first picture, or the post itself where it has none."""
     images = (m.path for m in example.post.media if m.kind == "image")
-    image = next(images, "") if suite.cluster == "picture" else ""
-    return f"picture {image}" if image else f"post {example.post.id}"
+    image = next(images, "") if suite.cluster == "image" else ""
+    return f"image {image}" if image else f"post {example.post.id}"
 
 
 def _image_texts(suite: Suite, data: EvaluationData) -> list[dict[str, str]]:
     """For each post, what stands for its picture, by name."""
-    # What a picture shows does not depend on the aspect: the post as a whole is asked for.
+    # The text of an image does not depend on the aspect: the whole post is asked about.
     posts = [e.post.model_copy(update={"aspects": (OVERALL_ASPECT,)}) for e in data.examples]
     image_texts: list[dict[str, str]] = [{} for _ in posts]
     source_class = cue_sources["context"]
     for name, options in suite.image_text.items():
-        source = source_class(build(source_class.Options, options, f"shown.{name}"))
+        source = source_class(build(source_class.Options, options, f"image_text.{name}"))
         for texts, (cue,) in zip(image_texts, source.cues(posts), strict=True):
             if cue.text:
                 texts[name] = cue.text

@@ -28,10 +28,10 @@ def update_model_card(card: Path, result: EvaluationResult, system: str) -> None
 
     Raises `UserError` for an unknown reader, and a card whose front matter or marks are broken.
     """
-    said = render_section(result, system)
+    section = render_section(result, system)
     entry = model_index_entry(result, system)
     text = card.read_text(encoding="utf-8") if card.exists() else f"# {system}\n"
-    text = _replace_section(text, said, result.data, card)
+    text = _replace_section(text, section, result.data, card)
     text = _replace_model_index(text, entry, card)
     with atomic_write(card) as f:
         f.write(text.encode())
@@ -45,21 +45,24 @@ def render_section(result: EvaluationResult, system: str) -> str:
     system_result = _find_system(result, system)
     prompt = system_result.fingerprint.get("prompt")
     clusters = f"{result.clusters:,} clusters by {result.clustered_by}"
-    rows = f"{system_result.rows:,} aspects of {system_result.posts:,} posts ({clusters}), against {result.reference}"
+    rows = (
+        f"{system_result.rows:,} aspects of {system_result.posts:,} posts ({clusters}), "
+        f"reference: {result.reference}"
+    )
     facts = [
         rows,
         f"data sha256 `{result.data_sha256}`",
         f"seed {result.seed}, {result.replicates:,} replicates, gen_msa {result.version}",
         *([f"prompt `{prompt}`"] if isinstance(prompt, str) else []),
         *(
-            [f"{system_result.n_missing:,} aspects without a word; each is wrong"]
+            [f"{system_result.n_missing:,} aspects without an answer; each counts as wrong"]
             if system_result.n_missing
             else []
         ),
     ]
     lines = [f"### Evaluation on {_escape_cell(result.data)}", ""]
     lines += [f"- {f}" for f in facts] + [""]
-    lines += ["| figure | value | 95 % interval | n |", "|---|---:|---:|---:|"]
+    lines += ["| metric | value | 95 % interval | n |", "|---|---:|---:|---:|"]
     lines += [_table_row(d, v) for d, v in _metric_values(result, system_result)]
     interval_methods = dict.fromkeys(
         v.method for _, v in _metric_values(result, system_result) if v.method
@@ -101,7 +104,7 @@ def model_index_entry(result: EvaluationResult, system: str) -> dict[str, Any]:
 def _find_system(result: EvaluationResult, name: str) -> SystemResult:
     systems = {r.name: r for r in result.systems}
     if name not in systems:
-        raise UserError(f"no reader called {name!r}", hint=did_you_mean(name, systems))
+        raise UserError(f"no system called {name!r}", hint=did_you_mean(name, systems))
     return systems[name]
 
 
@@ -146,7 +149,10 @@ def _replace_section(text: str, section: str, data: str, card: Path) -> str:
     before, _, remainder = text.partition(begin)
     _, end_marker, after = remainder.partition(end)
     if not end_marker or text.count(begin) != 1 or text.count(end) != 1:
-        raise UserError(f"{card}: the marks {begin} and {end} do not stand there once each")
+        raise UserError(
+            f"{card}: the comments {begin} and {end} must occur exactly once each",
+            hint="restore them, or remove the section and both comments",
+        )
     return before + block + after
 
 

@@ -25,8 +25,6 @@ from gen_msa import media
 from gen_msa.media import ImageError, ImageLimits
 from gen_msa.types import Media
 
-# Pictures that are the same by their bytes, or nearly the same by how they look.
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -62,7 +60,7 @@ def fingerprint_image(source: Media, root: Path, *, with_hash: bool = True) -> I
     """
     name = source.path.replace("\\", "/").removeprefix("./").casefold()
     digest = media.digest(source, root, _LIMITS)
-    if ":" in digest:  # a problem, or an address: no bytes
+    if ":" in digest:  # an error or a URL: there are no bytes
         return ImageFingerprint("", name)
     if not with_hash:
         return ImageFingerprint(digest, name)
@@ -115,9 +113,6 @@ def is_same_image(a: ImageFingerprint, b: ImageFingerprint) -> bool:
     x, y = (np.frombuffer(p.thumbnail, np.uint8).astype(float).reshape(-1, 3) for p in (a, b))
     contrast = min(float(np.abs(z - z.mean(axis=0)).mean()) for z in (x, y))
     return float(np.abs(x - y).mean()) <= MAX_DIFFERENCE * contrast
-
-
-# Twins: texts and pictures that are the same, or nearly so.
 
 
 NORMALIZATION = (

@@ -40,10 +40,10 @@ class PublishedRow(Settings):
     def _check_metrics(self) -> Self:
         duplicates = self.percent.keys() & self.plain.keys()
         if duplicates or not (self.percent or self.plain):
-            raise ValueError(f"{self.name}: give each figure once, under percent or plain")
+            raise ValueError(f"{self.name}: give each metric once, under percent or plain")
         for name, value in (self.percent | self.plain).items():
             if not all(name.partition(".")):
-                raise ValueError(f"{self.name}: {name!r} is not family.figure")
+                raise ValueError(f"{self.name}: {name!r} is not family.metric")
             if name in self.percent and not 0 <= value <= 100:
                 raise ValueError(f"{self.name}: {name} is {value}, no percentage")
         return self

@@ -21,8 +21,6 @@ from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
 from gen_msa.results import MetricDefinition, MetricValue, SliceMetrics
 from gen_msa.spans import SearchableText
 
-# Cuts the rows of an evaluation into slices: by number of aspects, length, negation, picture.
-
 _NEGATION = re.compile(
     r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|hardly|barely)\b|n['’]t\b",
     re.IGNORECASE,
@@ -68,7 +66,7 @@ SLICES: Mapping[str, Callable[[Pair], str]] = {
     "aspects": _aspects,
     "length": _length,
     "negation": _negation,
-    "picture": _image,
+    "image": _image,
     "visible": _visible,
     "gold": _gold,
 }
@@ -90,7 +88,7 @@ Array = NDArray[np.float64]
 Families = Mapping[str, Metric | CorpusMetric]
 
 NO_ROW = "undefined: no row decides it"
-NO_INTERVAL = "no interval: not a sum over rows"
+NO_INTERVAL = "no interval: the metric is not a sum over rows"
 ONE_CLUSTER = "no interval: fewer than two clusters"
 
 
@@ -129,7 +127,7 @@ class SystemScores:
         """The additive family `name`."""
         family = self.families[name]
         if not is_additive(family):
-            raise TypeError(f"{name} is no sum over rows")
+            raise TypeError(f"{name} is not a sum over rows")
         return family
 
     def compute(self, family: str, indices: Sequence[int] | None = None) -> dict[str, float]:
@@ -210,7 +208,7 @@ class SystemScores:
 
 def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
     """Whether a family's counts add up over rows."""
-    return hasattr(family, "rows")
+    return hasattr(family, "row_statistics")
 
 
 def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:

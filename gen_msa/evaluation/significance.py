@@ -59,9 +59,9 @@ def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
         if discordance:
             min_difference = detectable_difference(len(a), discordance)
             notes.append(
-                f"{names[0]} and {other} part in {discordance:.1%} of {len(a):,} rows: a difference of "
-                f"accuracy below {100 * min_difference:.1f} points would be missed more often than one time "
-                "in five, rows taken as independent"
+                f"{names[0]} and {other} differ in {discordance:.1%} of {len(a):,} rows: a "
+                f"difference in accuracy below {100 * min_difference:.1f} points would be missed with "
+                "probability above 0.2 (rows taken as independent)"
             )
     return notes
 

@@ -21,8 +21,15 @@ from gen_msa.evaluation.scores import SLICES as KNOWN_SLICES
 from gen_msa.metrics import metrics
 from gen_msa.settings import Settings
 
-DEFAULT_METRICS = ("labels", "calibration", "naming", "quoting", "wording", "copying")
-DEFAULT_SLICES = ("aspects", "length", "negation", "picture")
+DEFAULT_METRICS = (
+    "labels",
+    "calibration",
+    "aspect_mention",
+    "quote_fidelity",
+    "text_stats",
+    "copying",
+)
+DEFAULT_SLICES = ("aspects", "length", "negation", "image")
 
 
 class ModelEntry(Settings):
@@ -51,11 +58,11 @@ class ModelEntry(Settings):
             or not self.display_name.strip()
         ):
             raise ValueError(
-                f"a reader cannot be called {self.display_name!r}: give it another `name`"
+                f"a model cannot be called {self.display_name!r}: give it another `name`"
             )
         for seed in self.seeds:
             if (self.model, *self.seeds).count(seed) > 1:
-                raise ValueError(f"{seed!r} stands twice among the seeds of {self.display_name!r}")
+                raise ValueError(f"{seed!r} occurs twice among the seeds of {self.display_name!r}")
         return self
 
 
@@ -96,7 +103,7 @@ class Suite(Settings):
     image_text: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """What stands for a picture, for grounding: `{caption: {files: [captions.json]}}`, the options
     of the cue source `context`."""
-    cluster: Literal["picture", "post"] = "picture"
+    cluster: Literal["image", "post"] = "image"
     """Rows that share it are drawn together: they are not independent."""
     correction: Literal["holm", "bh"] = "holm"
     replicates: int = Field(default=10_000, ge=100)
@@ -105,12 +112,12 @@ class Suite(Settings):
     @field_validator("models")
     @classmethod
     def _check_unique_names(cls, models: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
-        # Some file systems take `A` and `a` for one name.
+        # Some file systems do not distinguish `A` and `a`.
         names = [e.display_name.casefold() for e in models]
         for entry in models:
             if names.count(entry.display_name.casefold()) > 1:
                 raise ValueError(
-                    f"two readers are called {entry.display_name!r}: give one of them a `name`"
+                    f"two models are called {entry.display_name!r}: give one of them a `name`"
                 )
         return models
 

@@ -14,8 +14,8 @@ from gen_msa.report.summary import AnnotatorCounts, OpinionSummary
 
 __all__ = [
     "CSV_COLUMNS",
+    "AnnotatorCounts",
     "OpinionSummary",
-    "PredictorCounts",
     "csv_cells",
     "opinion_table",
     "write_csv",

@@ -13,11 +13,9 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from gen_msa.report.style import tone_of
-from gen_msa.report.summary import GOLD, READ_STATUSES, AspectGroup, group_by_aspect
+from gen_msa.report.summary import GOLD, PARSED_STATUSES, AspectGroup, group_by_aspect
 from gen_msa.report.thumbnails import MediaThumbnail, ThumbnailStore
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Status
-
-# Cuts a text into pieces so that overlapping spans can be marked without nesting.
 
 
 class TextSpan(NamedTuple):
@@ -98,7 +96,7 @@ class Quote:
     """A piece of evidence and the place in the text it is linked to."""
 
     text: str
-    at: int | None
+    start: int | None
     """Offset in the post's text; None when it does not stand there."""
     note: str
     """Where it stands instead, or that it stands nowhere."""
@@ -121,7 +119,7 @@ class OpinionRow:
     tone: str
     label: str
     status: str
-    read: bool
+    parsed: bool
     probability: float | None
     bar: ProbabilityBar | None
     score: float | None
@@ -140,7 +138,7 @@ class AspectRow:
     """One aspect: what gold says, and what each reader says."""
 
     term: str
-    at: int | None
+    start: int | None
     note: str
     gold: tuple[tuple[str, str], ...]
     """(tone, label) to hold the lines against; several when gold says more than one thing."""
@@ -154,7 +152,7 @@ class PostCard:
     number: int
     id: str
     pieces: tuple[TextPiece, ...]
-    frames: tuple[MediaThumbnail, ...]
+    thumbnails: tuple[MediaThumbnail, ...]
     rows: tuple[AspectRow, ...]
     reference: str
     """The reader that stands beside each aspect, for the others to be held against."""
@@ -169,7 +167,7 @@ def build_card(
         number=number,
         id=post.id,
         pieces=tuple(split_text(post.text, _text_spans(post.text, groups))),
-        frames=tuple(thumbnails.get(m) for m in post.media),
+        thumbnails=tuple(thumbnails.get(m) for m in post.media),
         rows=tuple(_aspect_row(post.text, g) for g in groups),
         reference=reference,
     )
@@ -180,7 +178,7 @@ def _text_spans(text: str, groups: list[AspectGroup]) -> Iterator[TextSpan]:
         opinions = group.predictions or group.gold
         start = _verified_start(text, group.aspect.term, group.aspect.start)
         if start is not None:
-            # A reader without an answer does not make the others differ.
+            # A missing answer does not make the tone mixed.
             tone = merge_tones(o.polarity.value for o in opinions if o.polarity) or "none"
             yield TextSpan(start, start + len(group.aspect.term), "aspect", tone)
         for opinion in opinions:
@@ -206,13 +204,13 @@ def _evidence_start(text: str, evidence: Evidence) -> int | None:
 
 def _aspect_row(text: str, group: AspectGroup) -> AspectRow:
     start = _verified_start(text, group.aspect.term, group.aspect.start)
-    # Where nobody else spoke, gold is not a reference but what is there to read.
+    # Without other annotators, the reference is listed as an opinion itself.
     gold_opinions, opinions = (
         (group.gold, group.predictions) if group.predictions else ([], group.gold)
     )
     return AspectRow(
         term=group.aspect.term,
-        at=start,
+        start=start,
         note=_aspect_note(group.aspect, start),
         gold=tuple(dict.fromkeys((tone_of(o.polarity), _label_text(o)) for o in gold_opinions)),
         lines=tuple(_opinion_row(text, o, group.verdict(o) or "") for o in opinions),
@@ -232,7 +230,7 @@ def _opinion_row(text: str, opinion: Opinion, verdict: str) -> OpinionRow:
         tone=tone_of(opinion.polarity),
         label=_label_text(opinion),
         status=opinion.status.value,
-        read=opinion.status in READ_STATUSES,
+        parsed=opinion.status in PARSED_STATUSES,
         probability=opinion.probability,
         bar=_probability_bar(opinion.probs),
         score=opinion.score,
@@ -264,7 +262,7 @@ def _evidence_quote(text: str, evidence: Evidence) -> Quote:
     start = _evidence_start(text, evidence)
     note = "" if start is not None else "not in the text"
     if evidence.source != "text":
-        note = {"picture": "from the picture", "cue": "from the cue"}[evidence.source]
+        note = {"image": "from the image", "cue": "from the cue"}[evidence.source]
     elif start is None and evidence.start is not None:
         note = f"is not at {evidence.start}"
     return Quote(evidence.quote, start, note)

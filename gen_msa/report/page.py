@@ -25,8 +25,6 @@ from gen_msa.report.summary import GOLD, OpinionSummary
 from gen_msa.report.thumbnails import DrawThumbnail, ThumbnailStore
 from gen_msa.types import Example, Polarity
 
-# What every page of the room is drawn with: its templates, and the hashes that its policy names.
-
 _HERE = Path(__file__).parent
 _FOLDERS = (_HERE / "page", _HERE / "evaluation" / "page")
 _CHUNK = 1 << 16

@@ -19,10 +19,8 @@ from rich.text import Text
 from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, pluralize, printable
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
-# The opinions of one example, put together by what they are about, with gold set beside them.
-
 GOLD = "gold"
-READ_STATUSES = frozenset({Status.OK, Status.REPARSED})
+PARSED_STATUSES = frozenset({Status.OK, Status.REPARSED})
 """The statuses of an answer that could be read; every other one is an unread answer."""
 
 Verdict = Literal["agrees", "disagrees"]
@@ -50,7 +48,7 @@ class AspectGroup:
 
         An unread answer disagrees. An answer that only has a score is not compared.
         """
-        scored = opinion.polarity is None and opinion.status in READ_STATUSES
+        scored = opinion.polarity is None and opinion.status in PARSED_STATUSES
         if opinion.annotator == self.reference or self.reference_label is None or scored:
             return None
         return "agrees" if opinion.polarity == self.reference_label else "disagrees"
@@ -80,7 +78,7 @@ def group_by_aspect(example: Example, reference: str = GOLD) -> list[AspectGroup
 
 
 @dataclass
-class PredictorCounts:
+class AnnotatorCounts:
     """What one reader said, in numbers."""
 
     opinions: int = 0
@@ -100,7 +98,7 @@ class PredictorCounts:
     @property
     def unparsed(self) -> int:
         """Answers that could not be read; each counts as wrong."""
-        return sum(n for status, n in self.status.items() if status not in READ_STATUSES)
+        return sum(n for status, n in self.status.items() if status not in PARSED_STATUSES)
 
     @property
     def unparsed_rate(self) -> float:
@@ -114,14 +112,14 @@ class OpinionSummary:
     def __init__(self) -> None:
         self.posts = 0
         self.without_opinion = 0
-        self.annotators: dict[str, PredictorCounts] = {}
+        self.annotators: dict[str, AnnotatorCounts] = {}
 
     def add(self, example: Example) -> None:
         """Count one example."""
         self.posts += 1
         self.without_opinion += not example.opinions
         for opinion in example.opinions:
-            self.annotators.setdefault(opinion.annotator, PredictorCounts()).add(opinion)
+            self.annotators.setdefault(opinion.annotator, AnnotatorCounts()).add(opinion)
         for group in group_by_aspect(example):
             for opinion in group.predictions:
                 verdict = group.verdict(opinion)
@@ -149,11 +147,11 @@ class OpinionSummary:
         compared = any(t.compared for t in self.annotators.values())
         has_other_status = any(s is not Status.OK for s in self.status)
         out = Table(box=None, pad_edge=False, title_justify="left", title=self._title())
-        out.add_column("reader", overflow="fold")
+        out.add_column("annotator", overflow="fold")
         out.add_column("opinions", justify="right")
         for p in Polarity:
             out.add_column(f"{TONE_SYMBOLS[p]} {p[:3]}", justify="right", style=TONE_STYLES[p])
-        out.add_column("unread", justify="right")
+        out.add_column("unparsed", justify="right")
         if compared:
             out.add_column("as gold", justify="right", no_wrap=True)
         if has_other_status:

@@ -41,7 +41,7 @@ def test_evaluate_metrics_match_the_rows():
     assert [r.name for r in result.systems] == ["good", "bad"]
     assert (result.posts, result.rows, result.clusters) == (60, 60, 30)
     for system in result.systems:
-        pairs = [(e.said_by("gold")[0], e.said_by(system.name)[0]) for e in examples]
+        pairs = [(e.opinions_by("gold")[0], e.opinions_by(system.name)[0]) for e in examples]
         n_correct = sum(g.polarity == o.polarity for g, o in pairs)
         accuracy = system.metrics["labels"]["accuracy"]
         assert accuracy.value == pytest.approx(n_correct / 60)
@@ -121,9 +121,11 @@ def test_evaluate_slices_sum_to_all_rows():
 
 def test_evaluate_accepts_another_annotator_as_reference():
     examples = random_examples(30)
-    result = evaluate(plan(reference="good"), make_data(examples))
+    result = evaluate(make_suite(reference="good"), make_data(examples))
     assert [r.name for r in result.systems] == ["gold", "bad"]
-    n_same = sum(e.said_by("gold")[0].polarity == e.said_by("good")[0].polarity for e in examples)
+    n_same = sum(
+        e.opinions_by("gold")[0].polarity == e.opinions_by("good")[0].polarity for e in examples
+    )
     assert result.systems[0].metrics["labels"]["accuracy"].value == pytest.approx(n_same / 30)
 
 
@@ -142,22 +144,22 @@ def test_evaluate_reports_seeds_and_their_mean():
 
 
 def test_evaluate_rejects_data_without_systems():
-    with pytest.raises(UserError, match="holds nobody's opinions"):
+    with pytest.raises(UserError, match="has no opinions to compare"):
         evaluate(make_suite(), make_data([example(0, "positive")]))
-    with pytest.raises(UserError, match="'teacher' says nothing"):
-        evaluate(plan(reference="teacher"), make_data(random_examples(3)))
+    with pytest.raises(UserError, match="no opinions by 'teacher'"):
+        evaluate(make_suite(reference="teacher"), make_data(random_examples(3)))
 
 
 def test_evaluate_notes_detectable_difference():
     examples = random_examples(200)
     (note,) = evaluate(make_suite(), make_data(examples)).notes
     n_different = sum(
-        (e.said_by("good")[0].polarity == e.said_by("gold")[0].polarity)
-        != (e.said_by("bad")[0].polarity == e.said_by("gold")[0].polarity)
+        (e.opinions_by("good")[0].polarity == e.opinions_by("gold")[0].polarity)
+        != (e.opinions_by("bad")[0].polarity == e.opinions_by("gold")[0].polarity)
         for e in examples
     )
     assert note.startswith(
-        f"good and bad part in {n_different / 200:.1%} of 200 rows: a difference"
+        f"good and bad differ in {n_different / 200:.1%} of 200 rows: a difference"
     )
 
 
@@ -170,7 +172,7 @@ def test_evaluate_has_no_power_note_without_disagreement():
     ("metrics", "headline", "message"),
     [
         (["labels"], "labels.acuracy", "did you mean 'accuracy'"),
-        (["labels", "text_stats"], "text_stats.length", "is no sum over rows"),
+        (["labels", "text_stats"], "text_stats.length", "is not a sum over rows"),
     ],
 )
 def test_evaluate_rejects_untestable_headline(metrics, headline, message):
@@ -180,16 +182,16 @@ def test_evaluate_rejects_untestable_headline(metrics, headline, message):
 
 def test_evaluate_does_not_compare_reference_with_itself():
     outputs = [SystemOutput(name, Path("x"), annotator=name) for name in ("good", "bad")]
-    result = evaluate(plan(reference="good"), make_data(random_examples(10)), outputs)
+    result = evaluate(make_suite(reference="good"), make_data(random_examples(10)), outputs)
     assert [r.name for r in result.systems] == ["bad"]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"models": [{"model": "echo", "name": "good"}]}, "'good' speaks in"),
-        ({"reference": "teacher", "models": [{"model": "echo"}]}, "'teacher' says nothing"),
-        ({"headline": ["labels.f2"]}, "no such figure"),
+        ({"models": [{"model": "echo", "name": "good"}]}, "already has opinions by 'good'"),
+        ({"reference": "teacher", "models": [{"model": "echo"}]}, "no opinions by 'teacher'"),
+        ({"headline": ["labels.f2"]}, "no such metric"),
     ],
 )
 def test_check_suite_rejects_bad_suites_before_prediction(overrides, message):
@@ -200,5 +202,6 @@ def test_check_suite_rejects_bad_suites_before_prediction(overrides, message):
 def test_check_suite_accepts_suite_model_as_reference():
     models = [{"model": "echo", "name": "teacher"}, {"model": "echo:1"}]
     assert (
-        check_suite(plan(reference="teacher", models=readers), make_data([example(0, "")])) is None
+        check_suite(make_suite(reference="teacher", models=models), make_data([example(0, "")]))
+        is None
     )

@@ -22,7 +22,7 @@ def test_add_system_outputs_uses_display_names(tmp_path):
     )
     assert merged.annotators() == ["gold", "first", "second"]
     assert [len(e.opinions) for e in merged.examples] == [1, 3]
-    missing_note = "first: silent about 1 posts; their aspects count as wrong"
+    missing_note = "first: no answer for 1 posts; their aspects count as wrong"
     assert merged.notes[0] == missing_note
 
 
@@ -38,11 +38,11 @@ def test_add_system_outputs_notes_unknown_posts(tmp_path):
 def test_load_rejects_duplicate_post_ids(tmp_path, where):
     duplicates = [example(1, "positive", b="neutral"), example(1, "negative", b="neutral")]
     if where == "data":
-        with pytest.raises(UserError, match="'p1' stands there twice"):
+        with pytest.raises(UserError, match="'p1' occurs twice"):
             load_data(tmp_path, duplicates)
         return
     data = load_data(tmp_path, [example(1, "positive")])
-    with pytest.raises(UserError, match=r"b\.jsonl.*'p1' stands there twice"):
+    with pytest.raises(UserError, match=r"b\.jsonl.*'p1' occurs twice"):
         add_system_outputs(
             data, [SystemOutput("b", write_examples(tmp_path / "b.jsonl", duplicates))]
         )
@@ -51,19 +51,19 @@ def test_load_rejects_duplicate_post_ids(tmp_path, where):
 def test_add_system_outputs_rejects_annotator_already_in_data(tmp_path):
     data = load_data(tmp_path, [example(1, "positive", b="positive")])
     file = write_examples(tmp_path / "b.jsonl", [example(1, "", b="neutral")])
-    with pytest.raises(UserError, match="'b' speaks in"):
+    with pytest.raises(UserError, match="already has opinions by 'b'"):
         add_system_outputs(data, [SystemOutput("b", file)])
 
 
 def test_add_system_outputs_needs_annotator_of_mixed_file(tmp_path):
     data = load_data(tmp_path, [example(1, "positive")])
     file = write_examples(tmp_path / "b.jsonl", [example(1, "", b="neutral", c="neutral")])
-    with pytest.raises(UserError, match="it holds b, c"):
+    with pytest.raises(UserError, match="it has opinions by b, c"):
         add_system_outputs(data, [SystemOutput("x", file)])
 
 
 def test_load_examples_rejects_empty_data_and_notes_limit(tmp_path):
-    with pytest.raises(UserError, match="holds no post"):
+    with pytest.raises(UserError, match="holds no readable post"):
         load_data(tmp_path, [])
     data = load_data(tmp_path, [example(i, "positive") for i in range(5)], limit=3)
     assert len(data.examples) == 3
@@ -95,12 +95,12 @@ def test_add_system_outputs_notes_unreadable_and_rejected_rows(tmp_path):
     file.write_text(file.read_text("utf-8") + "{broken\n", encoding="utf-8")
     (tmp_path / "b.rejected.jsonl").touch()
     missing_note, unreadable_note = add_system_outputs(data, [SystemOutput("b", file)]).notes
-    assert "silent about 1 posts (why stands in b.rejected.jsonl)" in missing_note
+    assert "no answer for 1 posts (see b.rejected.jsonl for the reasons)" in missing_note
     assert unreadable_note == "b: 1 rows of b.jsonl cannot be read"
 
 
 def test_add_system_outputs_rejects_duplicate_names(tmp_path):
     data = load_data(tmp_path, [example(1, "positive")])
     file = write_examples(tmp_path / "b.jsonl", [example(1, "", b="neutral")])
-    with pytest.raises(UserError, match="'x' speaks in"):
+    with pytest.raises(UserError, match="already has opinions by 'x'"):
         add_system_outputs(data, [SystemOutput("x", file), SystemOutput("x", file)])

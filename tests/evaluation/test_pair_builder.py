@@ -27,7 +27,7 @@ def test_pair_builder_puts_gold_rows_first_with_captions(tmp_path):
         (without_gold, example(2, "positive", "a.jpg", r="positive")), Path(), "x", "0" * 64
     )
     suite = Suite(
-        data="x", image_text={"caption": {"files": [{"path": str(captions), "lead": ""}]}}
+        data="x", image_text={"caption": {"files": [{"path": str(captions), "prefix": ""}]}}
     )
     first, second = PairBuilder(suite, data).pairs_of("r")
     assert (first.post.id, first.gold.aspect) == ("p2", TERM)

@@ -76,9 +76,9 @@ def test_load_suggests_the_nearest_name(name: str, hint: str) -> None:
     ("row", "message"),
     [
         ("{name: x, percent: {labels.accuracy: 177}}", "no percentage"),
-        ("{name: x, percent: {accuracy: 77}}", "not family.figure"),
-        ("{name: x}", "each figure once"),
-        ("{name: x, percent: {a.b: 1}, plain: {a.b: 1}}", "each figure once"),
+        ("{name: x, percent: {accuracy: 77}}", "not family.metric"),
+        ("{name: x}", "each metric once"),
+        ("{name: x, percent: {a.b: 1}, plain: {a.b: 1}}", "each metric once"),
         ("{name: x, percent: {a.b: 1}}, {name: x, percent: {a.b: 2}}", "named twice"),
     ],
 )

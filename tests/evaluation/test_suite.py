@@ -13,7 +13,7 @@ def test_load_suggests_the_nearest_key():
 
 
 def test_suite_rejects_duplicate_model_names():
-    with pytest.raises(ValidationError, match="two readers are called 'builtin'"):
+    with pytest.raises(ValidationError, match="two models are called 'builtin'"):
         suite.Suite(data="x", models=[{"model": "builtin"}, {"model": "builtin"}])
 
 
@@ -37,18 +37,18 @@ def test_suite_suggests_the_nearest_part(overrides, message):
 
 @pytest.mark.parametrize("name", ["gold", "two\nlines", " "])
 def test_suite_rejects_misleading_model_names(name):
-    with pytest.raises(ValidationError, match="a reader cannot be called"):
+    with pytest.raises(ValidationError, match="a model cannot be called"):
         suite.Suite(data="x", models=[{"model": "echo", "name": name}])
 
 
 def test_suite_rejects_names_differing_only_in_case():
-    with pytest.raises(ValidationError, match="two readers are called 'A'"):
+    with pytest.raises(ValidationError, match="two models are called 'A'"):
         suite.Suite(data="x", models=[{"model": "echo", "name": n} for n in "Aa"])
 
 
 @pytest.mark.parametrize("seeds", [["echo"], ["echo:1", "echo:1"]])
 def test_suite_rejects_duplicate_seeds(seeds):
-    with pytest.raises(ValidationError, match="stands twice among the seeds of 'echo'"):
+    with pytest.raises(ValidationError, match="occurs twice among the seeds of 'echo'"):
         suite.Suite(data="x", models=[{"model": "echo", "seeds": seeds}])
 
 

@@ -20,7 +20,7 @@ BROWSER_FLAGS = [
 
 @pytest.fixture
 def load_page(tmp_path):
-    """look("q=bus"): the page as the browser has it, and what it logged."""
+    """Return a function that loads the page with a URL fragment and gives its DOM and log."""
     path = tmp_path / "r.html"
     write_html(
         [phone_example(), bus_example()],
@@ -48,7 +48,7 @@ def test_page_without_filters_shows_all_and_logs_no_errors(load_page):
     parsed, log = load_page()
     assert visible_ids(parsed) == ["p1", "p2"]
     assert re.findall(r"CONSOLE.*", log) == []
-    assert parsed.of("img")[0]["src"].startswith("data:image/gif")
+    assert parsed.attributes_of("img")[0]["src"].startswith("data:image/gif")
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_page_without_filters_shows_all_and_logs_no_errors(load_page):
         ("p=neutral,none", ["p1", "p2"], "2 of 2 posts, 2 opinions"),
         ("from=0.5&to=0.8", ["p1"], "1 of 2 posts, 1 opinion"),
         ("s=unparsed", ["p1"], "1 of 2 posts, 1 opinion"),
-        ("r=b&g=agrees", ["p1"], "1 of 2 posts, 1 opinion"),
-        ("r=b&p=neutral", [], "0 of 2 posts, 0 opinions"),
+        ("a=b&g=agrees", ["p1"], "1 of 2 posts, 1 opinion"),
+        ("a=b&p=neutral", [], "0 of 2 posts, 0 opinions"),
         ("o=high", ["p1", "p2"], "2 posts, 5 opinions"),
         ("o=low&p=neutral,positive", ["p2", "p1"], "2 of 2 posts, 4 opinions"),
     ],
@@ -72,6 +72,10 @@ def test_page_applies_filters_from_the_address(load_page, hash, cards, summary):
 
 
 def test_page_dims_opinions_outside_the_filter(load_page):
-    parsed, _ = load_page("r=a&from=0.8")
-    list_items = [a for a in parsed.of("li") if "data-by" in a and "dim" not in a.get("class", "")]
-    assert [(a["data-by"], a["data-p"]) for a in list_items] == [("a", "0.9000")]
+    parsed, _ = load_page("a=a&from=0.8")
+    list_items = [
+        a
+        for a in parsed.attributes_of("li")
+        if "data-annotator" in a and "dim" not in a.get("class", "")
+    ]
+    assert [(a["data-annotator"], a["data-p"]) for a in list_items] == [("a", "0.9000")]

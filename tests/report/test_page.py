@@ -90,10 +90,12 @@ def test_header_shows_title_and_facts_in_order(tmp_path):
 
 
 def test_header_counts_opinions_per_annotator(tmp_path):
-    header_text = render_page(tmp_path, phone_example()).text("reader")
-    assert "a 2 opinions0 negative0 neutral2 positive0 unread (0.0 %) · 1 of 2 agree" in header_text
+    header_text = render_page(tmp_path, phone_example()).text("annotator-card")
     assert (
-        "b 2 opinions0 negative0 neutral1 positive1 unread (50.0 %) · 1 of 2 agree" in header_text
+        "a 2 opinions0 negative0 neutral2 positive0 unparsed (0.0 %) · 1 of 2 agree" in header_text
+    )
+    assert (
+        "b 2 opinions0 negative0 neutral1 positive1 unparsed (50.0 %) · 1 of 2 agree" in header_text
     )
 
 
@@ -124,8 +126,8 @@ def test_rejected_image_shows_reason(tmp_path):
     media = (Media(kind="image", path="missing.png"), Media(kind="audio", path="a.wav"))
     parsed = render_page(tmp_path, Example(post=Post(id="x", text="Hm.", media=media)))
     assert parsed.attributes_of("img") == []
-    assert "No picture. there is no such file; check the media root missing.png" in parsed.text()
-    assert "audio a.wav" in parsed.text("frame")
+    assert "No image. there is no such file; check the media root missing.png" in parsed.text()
+    assert "audio a.wav" in parsed.text("thumbnail")
 
 
 def test_default_thumbnail_is_small_and_stays_in_media_root(tmp_path):
@@ -133,14 +135,12 @@ def test_default_thumbnail_is_small_and_stays_in_media_root(tmp_path):
     root.mkdir()
     Image.new("RGB", (900, 600), "teal").save(root / "bus.png")
     outside = Media(kind="image", path="../secret.png")
-    parsed = render_page(
-        tmp_path, bus_example(), Example(post=Post(id="x", text="", media=(outside,))), media_root=root,
-        draw=None,
-    )  # fmt: skip
+    outside_example = Example(post=Post(id="x", text="", media=(outside,)))
+    parsed = render_page(tmp_path, bus_example(), outside_example, media_root=root, draw=None)
     data = parsed.attributes_of("img")[0]["data-src"]
     (tmp_path / "t.jpg").write_bytes(base64.b64decode(data.removeprefix("data:image/jpeg;base64,")))
     assert max(Image.open(tmp_path / "t.jpg").size) <= 320
-    assert "No picture." in parsed.text("problem")
+    assert "No image." in parsed.text("problem")
 
 
 def test_quotes_link_to_their_spans(tmp_path):
@@ -202,9 +202,9 @@ def test_gold_alone_is_listed_as_opinions(tmp_path):
         post=Post(id="x", text="Fine."), opinions=(Opinion(annotator="gold", polarity=POS),)
     )
     list_items = [
-        a for a in render_page(tmp_path, gold_example).attributes_of("li") if "data-by" in a
+        a for a in render_page(tmp_path, gold_example).attributes_of("li") if "data-annotator" in a
     ]
-    assert [(a["data-by"], a["data-g"]) for a in list_items] == [("gold", "")]
+    assert [(a["data-annotator"], a["data-g"]) for a in list_items] == [("gold", "")]
 
 
 @pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
@@ -241,6 +241,6 @@ def test_missing_opinions_are_stated(tmp_path):
     text = "Tea."
     example = Example(post=Post(id="1", text=text, aspects=(aspect_at(text, "Tea"),)))
     parsed = render_page(tmp_path, example, Example(post=Post(id="2", text="")))
-    assert "nothing was said about it" in parsed.text("silent")
-    assert "no aspect and no opinion" in parsed.text("silent")
+    assert "no opinion about it" in parsed.text("missing")
+    assert "no aspect and no opinion" in parsed.text("missing")
     assert "(no text)" in parsed.text("empty")

@@ -26,8 +26,6 @@ from gen_msa.results import CostBenchmark, MetricValue
 from gen_msa.settings import Settings
 from gen_msa.types import Post
 
-# Megabytes of what must be shipped so that a reader can read: model and adapter, no libraries.
-
 SHIPPED_SUFFIXES = frozenset(
     {".safetensors", ".onnx", ".json", ".jinja", ".model", ".txt", ".yaml"}
 )
@@ -60,14 +58,14 @@ def _total_mb(parts: Sequence[Path]) -> float:
 def _vision_encoder_files(student: Path) -> list[Path]:
     """The tower of a student that looks at pictures."""
     modalities = json.loads((student / "student.json").read_bytes())["width"]
-    return [EFFICIENTNET_LITE0.require()] if "picture" in modalities else []
+    return [EFFICIENTNET_LITE0.require()] if "image" in modalities else []
 
 
 T = TypeVar("T")
 
-RECORDED_PREDICTORS = frozenset({"file", "majority", "minigpt4"})
+RECORDED_PREDICTORS = frozenset({"recorded", "majority", "minigpt4"})
 """Readers that repeat what is on record."""
-OUT_OF_PROCESS = {"http": "it works on its server", "vllm": "its engine is another process"}
+OUT_OF_PROCESS = {"http": "the model runs on its server", "vllm": "the engine is another process"}
 """Readers whose own process does not do the work, so that its CPU time and memory say nothing."""
 NO_ENERGY = "not measurable here"
 
@@ -113,7 +111,7 @@ def measure_costs(
     return {
         target.name: summarize_cost(results[target.name], target)
         if target.name in results
-        else CostBenchmark(note="recorded: no cost of its own")
+        else CostBenchmark(note="recorded answers: no cost of their own")
         for target in targets
     }
 
@@ -127,9 +125,9 @@ def sample_evenly(items: Sequence[T], max_items: int) -> list[T]:
 def summarize_cost(result: BenchmarkResult, target: CostTarget) -> CostBenchmark:
     """What a reader's laps say of its cost."""
     if result.error or not result.measurements:
-        return CostBenchmark(note=f"failed: {result.error or 'no lap was run'}")
+        return CostBenchmark(note=f"failed: {result.error or 'nothing was measured'}")
     if target.fingerprint is not None and hash_key(target.fingerprint) != result.fingerprint_sha256:
-        reason = "the reader made anew is not the one whose answers were measured"
+        reason = "the model that was loaded for timing is not the one whose answers were measured"
         return CostBenchmark(note=f"failed: {reason}", machine=result.machine)
     name = target.settings.model.partition(":")[0]
     return CostBenchmark(
@@ -138,7 +136,7 @@ def summarize_cost(result: BenchmarkResult, target: CostTarget) -> CostBenchmark
         ),
         fingerprint_sha256=result.fingerprint_sha256,
         posts=result.measurements[0].n_posts,
-        laps=len(result.measurements),
+        repeats=len(result.measurements),
         machine=result.machine,
     )
 
@@ -172,7 +170,7 @@ def _median_value(
     measurements: Sequence[Measurement], quantity: Callable[[Measurement], float]
 ) -> MetricValue:
     values = [quantity(x) for x in measurements]
-    method = f"median, least and most of {len(measurements)} laps"
+    method = f"median, minimum and maximum of {len(measurements)} repeats"
     median = statistics.median(values)
     return MetricValue(
         value=median, n=measurements[0].n_posts, low=min(values), high=max(values), method=method
@@ -183,5 +181,5 @@ def _size_value(model: str, n: int) -> MetricValue:
     try:
         size = model_size_mb(model)
     except (UserError, OSError) as e:
-        return MetricValue(value=None, n=n, note=f"not known: {e}")
-    return MetricValue(value=size, n=n, note="" if size is not None else "not known")
+        return MetricValue(value=None, n=n, note=f"unknown: {e}")
+    return MetricValue(value=size, n=n, note="" if size is not None else "unknown")

@@ -25,8 +25,6 @@ from gen_msa.answer_cache import hash_key
 from gen_msa.errors import UserError
 from gen_msa.types import Post
 
-# The machine that reads: what it is, what a process has held in memory, and the energy it tells.
-
 POWERCAP_DIR = Path("/sys/class/powercap")
 REPORTED_LIBRARIES = ("torch", "transformers", "onnxruntime", "vllm", "spacy")
 """Whose versions are told where they were loaded."""
@@ -62,7 +60,7 @@ def peak_memory_mb() -> float:
     """Most memory that this process has held, in MB (1e6 bytes)."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # `ru_maxrss` would begin with what the process held that started this one.
+        # `ru_maxrss` starts at the peak of the parent process.
         match = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
         if match:
             return int(match[1]) * 1024 / 1e6
@@ -177,11 +175,11 @@ def _run_group(tasks: Sequence[BenchmarkTask], repeats: int) -> dict[str, Benchm
         workers = []
         for task in tasks:
             workers.append(stack.enter_context(_start_worker(task)))
-            workers[-1].lap(record=False)
+            workers[-1].measure(record=False)
         for _ in range(repeats):
             for worker in workers:
-                worker.lap()
-        return {c.name: r.ran() for c, r in zip(tasks, workers, strict=True)}
+                worker.measure()
+        return {t.name: w.result() for t, w in zip(tasks, workers, strict=True)}
 
 
 class _WorkerHandle:
@@ -198,7 +196,7 @@ class _WorkerHandle:
         if self._error:
             return
         try:
-            self._pipe.send("lap")
+            self._pipe.send("measure")
             message = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(10)
@@ -257,16 +255,16 @@ def _worker_main(pipe: Any, task: BenchmarkTask, cache_dir: Path) -> None:
     """Make the reader, then read all posts whenever asked to; an error is sent instead of a lap."""
     try:
         predictor, meter, n_measured = task.make_predictor(), EnergyMeter.open(), 0
-        while pipe.recv() == "lap":
+        while pipe.recv() == "measure":
             _isolate_feature_cache(cache_dir / str(n_measured))
             measurement = _measure(predictor, task, meter)
             pipe.send((measurement, hash_key(predictor.fingerprint()), describe_machine()))
             n_measured += 1
-    except (EOFError, KeyboardInterrupt):  # nobody wants another lap
+    except (EOFError, KeyboardInterrupt):  # the parent needs no further measurement
         return
     except UserError as e:
         pipe.send(str(e))
-    except Exception as e:  # whatever it is, it is the reader's, and is told under its name
+    except Exception as e:  # any error of the model is reported under its name
         pipe.send(f"{type(e).__name__}: {e}")
 
 
@@ -283,9 +281,9 @@ def _measure(predictor: "Predictor", task: BenchmarkTask, meter: EnergyMeter) ->
 
 def _isolate_feature_cache(folder: Path) -> None:
     """Let no picture's features be read that an earlier lap or run left on disk."""
-    features = sys.modules.get("gen_msa.models.inputs.inputs")
-    if features is not None and features.packaged_eyes.cache_info().currsize:
+    inputs = sys.modules.get("gen_msa.models.inputs.inputs")
+    if inputs is not None and inputs.packaged_extractor.cache_info().currsize:
         from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
         from gen_msa.encoders.vision.packaged import cache_folder
 
-        features.packaged_eyes(cache_folder()).shelf = LruDiskCache(folder, max_cache_bytes())
+        inputs.packaged_extractor(cache_folder()).cache = LruDiskCache(folder, max_cache_bytes())

@@ -26,8 +26,6 @@ from gen_msa.prompting import Prompt, parse_verdict
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, FrozenModel, Status
 
-# The nouns of judging: a judge's answer to one question, and all its answers about one row.
-
 
 class Rating(FrozenModel):
     """A judge's answer to one question."""
@@ -75,9 +73,6 @@ def save_judgements(rows: Iterable[FrozenModel], path: Path) -> None:
             f.write(row.model_dump_json().encode() + b"\n")
 
 
-# Whether a judge is the very model that wrote what it is to judge.
-
-
 def model_name(name: str) -> str:
     """The model in a reader's or judge's name, folded; the kind itself where nothing follows it."""
     kind, _, target = name.partition(":")
@@ -95,7 +90,7 @@ def is_same_model(judge: str, revision: str, author: Mapping[str, JsonValue] | s
     if isinstance(author, str):
         return bool(author) and model_name(author) == model_name(judge)
     settings = author.get("settings")
-    name = settings.get("reader") if isinstance(settings, dict) else author.get("reader")
+    name = settings.get("model") if isinstance(settings, dict) else author.get("model")
     if author.get("revision") and author.get("revision") == revision:
         return True
     return isinstance(name, str) and is_same_model(judge, revision, name)
@@ -180,8 +175,8 @@ class Judge:
         )
         if is_own and self.settings.same_model == "refuse":
             raise UserError(
-                f"the judge {self.settings.model} made these explanations itself",
-                hint="name another model as judge, or say same_model=allow",
+                f"the judge {self.settings.model} wrote these explanations itself",
+                hint="name another model as judge, or set same_model=allow",
             )
 
     def load_prompt(self, name: str) -> Prompt:
@@ -189,7 +184,7 @@ class Judge:
         if name not in self._prompts:
             prompt = prompting.load_prompt(name)
             if prompt.task != "judge":
-                raise UserError(f"prompt {name} is not for judges", hint="choose one of judge/")
+                raise UserError(f"prompt {name} is not a judge prompt", hint="choose one of judge/")
             self._prompts[name] = prompt
         return self._prompts[name]
 
@@ -202,13 +197,15 @@ class Judge:
         images = inputs.images if self._sees_images else ()
         provenance = dict(inputs.provenance)
         if inputs.images and not images:
-            provenance["picture"] = "not shown: the judge sees text only"
+            provenance["image"] = "not shown: the judge sees text only"
         image_text = "; ".join(
             pair.extra_inputs[k] for k in _IMAGE_TEXT_KEYS if pair.extra_inputs.get(k)
         )
-        texts = {"picture": image_text, **slot_texts}
+        texts = {"image": image_text, **slot_texts}
         cues = {
-            s: Cue(text=t, source="judging") for s, t in texts.items() if s in prompt_template.slots
+            slot: Cue(text=text, source="judge")
+            for slot, text in texts.items()
+            if slot in prompt_template.slots
         }
         request = prompting.render(prompt_template, pair.post, pair_aspect(pair), cues, images)
         if self.settings.max_new_tokens:
@@ -238,7 +235,7 @@ class Judge:
         new_answers = dict(
             zip(new_requests, self._backend.complete(list(new_requests.values())), strict=True)
         )
-        # An error is no answer: it is asked again next time.
+        # An error is not an answer: the question is asked again next time.
         storable = {k: c for k, c in new_answers.items() if c.finish_reason != "error"}
         self._cache.put({k: c.model_dump(mode="json") for k, c in storable.items()})
         cached_answers = {k: Completion.model_validate(v) for k, v in cached.items()}

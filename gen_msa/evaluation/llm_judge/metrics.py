@@ -23,8 +23,6 @@ from gen_msa.metrics.statistics.proportions import Z95, wilson_interval
 from gen_msa.results import MetricValue
 from gen_msa.types import FrozenModel, Rejected, Status
 
-# Marks that people gave, to hold a judge against: JSON lines, one explanation of one rater a line.
-
 
 class HumanRating(FrozenModel):
     """What one rater made of one explanation."""
@@ -46,7 +44,7 @@ class HumanRating(FrozenModel):
 def read_human_ratings(path: Path) -> list[HumanRating]:
     """Every line of the file. Raises `UserError` for a bad one: a calibration set is whole."""
     if not path.is_file():
-        raise UserError(f"there is no file of human marks at {path}")
+        raise UserError(f"there is no file of human ratings at {path}")
     ratings: list[HumanRating] = []
     for row in jsonl.read(path, HumanRating):
         if isinstance(row, Rejected):
@@ -84,7 +82,7 @@ def pointwise_metrics(
         **metrics,
         **agreements,
         "explained": _share_value(((c, m.was_asked) for c, m in rated_rows), note),
-        "unread": _share_value(
+        "unparsed": _share_value(
             ((c, m.status not in (Status.OK, Status.ERROR)) for c, m in asked_rows), note
         ),
         "failed": _share_value(((c, m.status is Status.ERROR) for c, m in asked_rows), note),
@@ -97,11 +95,11 @@ def pairwise_metrics(judgements: Sequence[PairwiseJudgement]) -> dict[str, Metri
     answers that choose one; a judge without a bent to a place has 0.5. `failed`: answers that the
     backend did not give.
     """
-    readable = [d for d in judgements if d.winner != "unread"]
+    readable = [d for d in judgements if d.winner != "unparsed"]
     ratings = [(d.cluster, m) for d in judgements for m in (d.a_first, d.b_first)]
     outcomes = {
         name: _share_value(((d.cluster, d.winner == name) for d in judgements), UNCALIBRATED)
-        for name in ("a", "b", "tie", "unread")
+        for name in ("a", "b", "tie", "unparsed")
     }
     agreeing = ((d.cluster, d.choices[0] == d.choices[1]) for d in readable)
     first_choices = ((c, m.choice == "A") for c, m in ratings if m.choice in ("A", "B"))
@@ -119,7 +117,7 @@ def _calibration_note(agreement: Mapping[str, MetricValue]) -> str:
         return UNCALIBRATED
     return "; ".join(
         f"{name.partition('.')[0]} {'undefined' if v.value is None else f'{v.value:.2f}'}"
-        f" with people on {v.n} rows"
+        f" with human raters on {v.n} rows"
         for name, v in agreement.items()
     )
 
@@ -169,7 +167,7 @@ def _human_agreement(
 
 
 def _agreement_value(value: float | None, n: int, note: str) -> MetricValue:
-    undefined = "" if value is not None else "undefined: all marks are the same; "
+    undefined = "" if value is not None else "undefined: all ratings are the same; "
     return MetricValue(value=value, n=n, note=undefined + note)
 
 
@@ -177,11 +175,11 @@ def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
     hits = [(cluster, float(hit)) for cluster, hit in rows]
     value = _mean_value(hits, note)
     if value.value in (0.0, 1.0):
-        # Without spread a normal interval is a point; Wilson's, with a cluster for a row, is not.
+        # Without spread a normal interval is a point; Wilson's interval over clusters is not.
         clusters = len({cluster for cluster, _ in hits})
         low, high = wilson_interval(round(value.value * clusters), clusters)
         method = f"Wilson, {clusters} clusters"
-        return value.model_copy(update={"low": low, "high": high, "how": method})
+        return value.model_copy(update={"low": low, "high": high, "method": method})
     if value.low is None or value.high is None:
         return value
     return value.model_copy(update={"low": max(0.0, value.low), "high": min(1.0, value.high)})

@@ -16,7 +16,7 @@ from gen_msa.evaluation.llm_judge.judge import Judge, JudgeQuestion, Rating, pai
 from gen_msa.metrics import Pair
 from gen_msa.types import FrozenModel
 
-Winner = Literal["a", "b", "tie", "unread"]
+Winner = Literal["a", "b", "tie", "unparsed"]
 _OPTIONS = ("A", "B", "tie")
 
 
@@ -42,16 +42,17 @@ class PairwiseJudgement(FrozenModel):
         """Who is chosen in each order, `unread` where the answer could not be read."""
         a_first_winners: dict[str | None, Winner] = {"A": "a", "B": "b", "tie": "tie"}
         b_first_winners: dict[str | None, Winner] = {"A": "b", "B": "a", "tie": "tie"}
-        return a_first_winners.get(self.a_first.choice, "unread"), b_first_winners.get(
-            self.b_first.choice, "unread"
+        return (
+            a_first_winners.get(self.a_first.choice, "unparsed"),
+            b_first_winners.get(self.b_first.choice, "unparsed"),
         )
 
     @property
     def winner(self) -> Winner:
         """`unread` when either answer is; `tie` when the two differ."""
         a_first_winner, b_first_winner = self.choices
-        if "unread" in (a_first_winner, b_first_winner):
-            return "unread"
+        if "unparsed" in (a_first_winner, b_first_winner):
+            return "unparsed"
         return a_first_winner if a_first_winner == b_first_winner else "tie"
 
 
@@ -66,7 +67,7 @@ def judge_pairwise(
     Raises `UserError` when the judge is one of the two, `ValueError` when the rows differ.
     """
     if [_row_key(p) for p in a] != [_row_key(p) for p in b]:
-        raise ValueError("the two readers' rows are not the same")
+        raise ValueError("the rows of the two systems are not the same")
     judge.reject_own_outputs(*authors, *{p.prediction.annotator for p in (*a, *b) if p.prediction})
     if judge.load_prompt(judge.settings.pairwise_prompt).options != _OPTIONS:
         raise UserError(f"prompt {judge.settings.pairwise_prompt} must have the options A, B, tie")
@@ -91,9 +92,9 @@ def _row_key(pair: Pair) -> tuple[str, str, int | None]:
 def _question(judge: Judge, first: Pair, second: Pair) -> JudgeQuestion:
     slot_texts = {
         "answer_a": str(first.predicted_label or "no sentiment that could be read"),
-        "reason_a": first.explanation,
+        "explanation_a": first.explanation,
         "answer_b": str(second.predicted_label or "no sentiment that could be read"),
-        "reason_b": second.explanation,
+        "explanation_b": second.explanation,
     }
     return judge.build_question(judge.settings.pairwise_prompt, first, slot_texts)
 

@@ -56,7 +56,9 @@ def judge_pointwise(
 
 def _check_criterion(judge: Judge, name: str) -> str:
     if not all(o.isdecimal() for o in judge.load_prompt(name).options):
-        raise UserError(f"the options of prompt {name} are no numbers", hint="use it as pair=")
+        raise UserError(
+            f"the options of prompt {name} are not numbers", hint="use it as pairwise_prompt="
+        )
     return name
 
 

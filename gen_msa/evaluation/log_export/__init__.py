@@ -57,8 +57,8 @@ def read_result(path: Path) -> EvaluationResult:
         raise UserError(f"{path} cannot be read: {e.strerror}") from None
     except ValidationError as e:
         raise UserError(
-            f"{path} holds no results: {jsonl.format_validation_error(e)}",
-            hint="name the results.json that gen-msa evaluate wrote",
+            f"{path} is not a results file: {jsonl.format_validation_error(e)}",
+            hint="give the results.json that gen-msa evaluate wrote",
         ) from None
 
 
@@ -68,19 +68,19 @@ def _build_logs(
     known_names = [r.name for r in result.systems]
     for name in names:
         if name not in known_names:
-            raise UserError(f"no reader called {name!r}", hint=did_you_mean(name, known_names))
+            raise UserError(f"no system called {name!r}", hint=did_you_mean(name, known_names))
     annotators = {o.annotator for e in examples for o in e.opinions}
-    # The mean over seeds is a row of the table and said nothing itself.
+    # The mean over seeds is a row of the table without opinions of its own.
     selected = names or [n for n in known_names if n in annotators]
     missing = [n for n in selected if n not in annotators]
     if missing or not selected:
-        raise UserError(f"the samples hold no opinion by {', '.join(missing or known_names)}")
+        raise UserError(f"the samples hold no opinions by {', '.join(missing or known_names)}")
     return [build_log(result, name, examples, timestamp) for name in selected]
 
 
 def _read_examples(path: Path) -> list[Example]:
     if not path.is_file():
-        raise UserError(f"{path} is not there", hint="name the samples that stand by the results")
+        raise UserError(f"{path} does not exist", hint="give the samples.jsonl of the same run")
     examples = []
     for row in jsonl.read(path, Example):
         if isinstance(row, Rejected):

@@ -21,7 +21,7 @@ _NO_ANSWER_REASONS = {
     str(Status.LENGTH): "invalid_response_format",
     str(Status.EMPTY): "no_response",
     str(Status.ERROR): "no_response",
-    "silent": "no_response",
+    "missing": "no_response",
 }
 
 
@@ -76,12 +76,12 @@ def _spec(log: SystemLog, log_id: str) -> dict[str, Any]:
         "config": {},
         "packages": {"gen_msa": result.version},
         "metadata": {
-            "reader": log.system.name,
-            "facts": log.system.fingerprint,
+            "system": log.system.name,
+            "fingerprint": log.system.fingerprint,
             "data_sha256": result.data_sha256,
-            "against": result.reference,
+            "reference": result.reference,
             "seed": result.seed,
-            "left_out": log.n_excluded,
+            "n_excluded": log.n_excluded,
         },
     }
 
@@ -134,7 +134,7 @@ def _sample(sample: LoggedSample, model: str) -> dict[str, Any]:
             "media": [m.path for m in sample.post.media],
             "status": sample.status,
             "probs": sample.probs,
-            "how": sample.provenance,
+            "provenance": sample.provenance,
         },
         "store": {},
         "events": [],

@@ -116,12 +116,12 @@ def _metric_entries(log: SystemLog) -> dict[str, Any]:
 
 
 def _config(log: SystemLog) -> dict[str, Any]:
-    data_facts = {"data_sha256": log.result.data_sha256, "against": log.result.reference}
+    data_metadata = {"data_sha256": log.result.data_sha256, "reference": log.result.reference}
     return {
         "task": log.task,
         "dataset_path": log.result.data,
         "output_type": "generate_until",
-        "metadata": {"version": 1, "left_out": log.n_excluded, **data_facts},
+        "metadata": {"version": 1, "n_excluded": log.n_excluded, **data_metadata},
     }
 
 

@@ -111,7 +111,7 @@ def slug(name: str) -> str:
 
 def _sample(pair: Pair, gold: Opinion, target: Polarity, number: int) -> LoggedSample:
     prediction = pair.prediction
-    status = str(prediction.status) if prediction else "silent"
+    status = str(prediction.status) if prediction else "missing"
     if prediction and prediction.polarity is None and prediction.status is Status.OK:
         status = str(Status.EMPTY)
     return LoggedSample(
@@ -136,9 +136,9 @@ def _check_consistency(log: SystemLog) -> None:
     n, n_correct = len(log.samples), _n_correct(log.samples)
     if n != accuracy.n or not isclose(n_correct / max(n, 1), accuracy.value, abs_tol=1e-9):
         raise UserError(
-            f"{log.system.name}: the samples have {n_correct:,} of {n:,} right, the results say "
-            f"{accuracy.value:.4f} of {accuracy.n:,}",
-            hint="take results.json and samples.jsonl of one run",
+            f"{log.system.name}: {n_correct:,} of {n:,} samples are correct, but the results have "
+            f"an accuracy of {accuracy.value:.4f} over {accuracy.n:,} rows",
+            hint="use results.json and samples.jsonl of one run",
         )
 
 

@@ -36,17 +36,17 @@ def hashed_ngrams(texts: Sequence[str], terms: Sequence[str]) -> NgramMatrix:
 
     Raises `MissingExtra` without scikit-learn.
     """
-    named = [
+    masked_texts = [
         re.sub(re.escape(term), " aspectword ", text, flags=re.IGNORECASE) if term else text
         for text, term in zip(texts, terms, strict=True)
     ]
-    # Half a surrogate pair cannot be hashed.
-    return _vectorizer().transform(t.encode("utf-8", "replace").decode() for t in named)
+    # A lone surrogate cannot be hashed.
+    return _vectorizer().transform(t.encode("utf-8", "replace").decode() for t in masked_texts)
 
 
-def drop_unused_features(found: NgramMatrix) -> NgramMatrix:
+def drop_unused_features(features: NgramMatrix) -> NgramMatrix:
     """Without the features that no text has: the same guesses, sooner."""
-    return found[:, np.unique(found.indices)]
+    return features[:, np.unique(features.indices)]
 
 
 def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
@@ -56,7 +56,7 @@ def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
     """
     ids = sorted(set(clusters), key=lambda c: hash_order(seed, "fold", c))
     if len(ids) < 2:
-        raise UndefinedMetric("all rows are of one post or picture: nothing is left to learn from")
+        raise UndefinedMetric("all rows are of one post or image: nothing is left to learn from")
     return {c: i % N_FOLDS for i, c in enumerate(ids)}
 
 
@@ -68,25 +68,26 @@ class NaiveBayes:
     labels: Sequence[Polarity]
     clusters: Sequence[str]
 
-    def predict(self, asked: NgramMatrix, clusters: Sequence[str], seed: int) -> list[Polarity]:
+    def predict(self, queries: NgramMatrix, clusters: Sequence[str], seed: int) -> list[Polarity]:
         """A label for each of `asked`, from what is taught about other folds of `clusters`.
 
         Raises `Undefined` where that is nothing.
         """
         fold = assign_folds(clusters, seed)
-        mine = np.array([fold[c] for c in clusters])
-        theirs = np.array([fold.get(c, -1) for c in self.clusters])
+        query_folds = np.array([fold[c] for c in clusters])
+        train_folds = np.array([fold.get(c, -1) for c in self.clusters])
         labels = np.array([_CLASSES.index(y) for y in self.labels])
-        best = np.zeros(len(clusters), dtype=np.int64)
-        for f in np.unique(mine):
-            rest = theirs != f
-            if not rest.any():
+        predicted = np.zeros(len(clusters), dtype=np.int64)
+        for held_out in np.unique(query_folds):
+            in_training = train_folds != held_out
+            if not in_training.any():
                 raise UndefinedMetric("there is nothing to learn from in any other fold")
-            taught = self.features[rest]
-            known = np.unique(taught.indices)  # a word that training lacks is no sign
-            model = _fitted(taught[:, known], labels[rest])
-            best[mine == f] = model.predict(asked[mine == f][:, known])
-        return [_CLASSES[i] for i in best]
+            train_features = self.features[in_training]
+            columns = np.unique(train_features.indices)  # words unseen in training say nothing
+            model = _fit(train_features[:, columns], labels[in_training])
+            is_query = query_folds == held_out
+            predicted[is_query] = model.predict(queries[is_query][:, columns])
+        return [_CLASSES[i] for i in predicted]
 
 
 @cache
@@ -106,10 +107,10 @@ def _vectorizer() -> Any:
     )
 
 
-def _fitted(found: NgramMatrix, labels: Any) -> Any:
+def _fit(features: NgramMatrix, labels: Any) -> Any:
     """Naive Bayes with add-one smoothing; the labels' frequency where no text has a word."""
     from sklearn.dummy import DummyClassifier
     from sklearn.naive_bayes import MultinomialNB
 
-    model = MultinomialNB(alpha=1.0) if found.shape[1] else DummyClassifier(strategy="prior")
-    return model.fit(found, labels)
+    model = MultinomialNB(alpha=1.0) if features.shape[1] else DummyClassifier(strategy="prior")
+    return model.fit(features, labels)

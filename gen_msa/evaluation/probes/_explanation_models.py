@@ -44,13 +44,13 @@ def masked_explanations(harness: ProbeHarness, *, limited: bool) -> list[MaskedE
     rows = [r for r in harness.rows if (r.prediction.explanation or "").strip()]
     rows = harness.sample_rows(rows) if limited else rows
     if not rows:
-        raise UndefinedMetric("the reader explains nothing")
+        raise UndefinedMetric("the model gives no explanations")
     if len({r.predicted_label for r in rows}) < 2:
         raise UndefinedMetric(
-            f"the reader says nothing but {rows[0].predicted_label}: there is nothing to tell"
+            f"the model predicts only {rows[0].predicted_label}: there is nothing to distinguish"
         )
     names = label_names(harness.settings)
-    # In an order of their own: what is drawn does not hang on the order of the file.
+    # A fixed order: the random draws must not depend on the order of the file.
     rows.sort(key=lambda r: (r.post.id, r.aspect.start or 0, r.aspect.term))
     return [MaskedExplanation(r, mask_labels(r.prediction.explanation or "", names)) for r in rows]
 
@@ -101,7 +101,7 @@ def shuffled_accuracy(
         harness.rng("deal", shuffle_number).shuffle(order)
         hits[shuffle_number] = [g is y for g, y in zip(predict(order), labels, strict=True)]
     low, high = np.quantile(hits.mean(axis=1), (0.025, 0.975))
-    method = f"reasons of other rows, dealt out {N_SHUFFLES} times, seed {harness.seed}"
+    method = f"explanations of other rows, {N_SHUFFLES} shuffles, seed {harness.seed}"
     value = MetricValue(
         value=float(hits.mean()), n=len(labels), low=float(low), high=float(high), method=method
     )

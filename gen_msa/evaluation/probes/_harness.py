@@ -148,15 +148,11 @@ def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | st
     after = None if isinstance(opinions, str) else opinions.get(perturbation.aspect)
     note = opinions if isinstance(opinions, str) else ""
     if not note and after is None:
-        note = "the reader did not answer about the aspect"
+        note = "the model did not answer about the aspect"
     if after is not None and after.status is Status.ERROR:
-        note = after.provenance.get("error", "") or "the reader could not be asked"
-    elif after is not None and after.provenance.get("picture") != row.prediction.provenance.get(
-        "picture"
-    ):
-        note = after.provenance.get(
-            "picture", ""
-        )  # the new picture was refused, so it was not seen
+        note = after.provenance.get("error", "") or "the model could not be called"
+    elif after is not None and _image_note(after) != _image_note(row.prediction):
+        note = _image_note(after)  # the new image was rejected, so the model did not see it
     return Trial(
         variant=perturbation.variant,
         post=row.post.id,
@@ -172,13 +168,15 @@ def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | st
     )
 
 
+def _image_note(opinion: Opinion) -> str:
+    return opinion.provenance.get("image", "")
+
+
 def hash_order(*parts: object) -> int:
     """A number that hangs on the words of `parts` alone: the seed's order of things."""
     text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
 
-
-# Figures of a probe: sums over rows divided by sums over rows, each with an interval.
 
 Array = NDArray[np.float64]
 
@@ -202,13 +200,13 @@ class Ratio:
         return np.array([(0.0, 0.0) if t is None else (t, b) for t, b in pairs]).reshape(-1, 2)
 
 
-def known_mean(values: Sequence[float | None]) -> float | None:
+def defined_mean(values: Sequence[float | None]) -> float | None:
     """Mean of what there is; None for nothing."""
-    known = [f for f in values if f is not None]
-    return sum(known) / len(known) if known else None
+    defined = [v for v in values if v is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
-def known_difference(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+def defined_differences(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
     """`a` minus `b`, row by row; None where either is."""
     pairs = zip(a, b, strict=True)
     return [None if x is None or y is None else x - y for x, y in pairs]
@@ -247,10 +245,12 @@ def ratio_values(
 def _ratio_value(ratio: Ratio, point: float, interval: Interval | None, method: str) -> MetricValue:
     n = sum(t is not None for t in ratio.numerator)
     if isnan(point):
-        reason = "undefined: no row counts" if not n else "undefined: it would be divided by zero"
+        reason = "undefined: no row counts" if not n else "undefined: division by zero"
         return MetricValue(value=None, n=n, note="; ".join(filter(None, (reason, ratio.note))))
     if interval is None or isnan(interval.low):
-        reason = method if interval is None else "no interval: too few draws have a row that counts"
+        reason = (
+            method if interval is None else "no interval: too few resamples have a row that counts"
+        )
         return MetricValue(value=point, n=n, note="; ".join(filter(None, (reason, ratio.note))))
     return MetricValue(
         value=point, n=n, low=interval.low, high=interval.high, method=method, note=ratio.note

@@ -29,8 +29,6 @@ from gen_msa.metrics import MetricSpec, UndefinedMetric
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Polarity, Post
 
-# Gives an aspect a name that means nothing, in the text and in the question.
-
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _MAX_LETTERS = 10
 """Letters of an invented word."""
@@ -103,12 +101,18 @@ class AspectSwap:
 
     Options: ClassVar[type[Settings]] = AspectSwapOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
-        MetricSpec("directional_accuracy", "asked about the other aspect, answers its gold"),
-        MetricSpec("followed", "right about both: the label moved from one gold to the other's"),
-        MetricSpec("pull", "p(the other's gold): asked about it minus asked about this", "score"),
-        MetricSpec("rename_flip_rate", "another label under an invented name", "share", "low"),
+        MetricSpec(
+            "directional_accuracy", "answers about the other aspect that match its gold label"
+        ),
+        MetricSpec("followed", "both aspects right: the label followed the aspect"),
+        MetricSpec(
+            "pull",
+            "p(gold of the other aspect) when asked about it minus when asked about this one",
+            "score",
+        ),
+        MetricSpec("rename_flip_rate", "labels that change under an invented name", "share", "low"),
         MetricSpec("rename_dp", "p(c|x) - p(c|renamed)", "score", ""),
-        MetricSpec("rename_accuracy_drop", "accuracy minus accuracy once renamed", "share", ""),
+        MetricSpec("rename_accuracy_drop", "accuracy minus accuracy after renaming", "share", ""),
     )
 
     def __init__(self, options: AspectSwapOptions) -> None:
@@ -120,7 +124,7 @@ class AspectSwap:
         swap_trials = [_swap_trial(a, b) for a, b in pairs]
         perturbations = _rename_perturbations(harness)
         if not pairs and not perturbations:
-            raise UndefinedMetric("no post has an aspect that stands in its text, or two of them")
+            raise UndefinedMetric("no post has an aspect that occurs in its text, or two aspects")
         rename_trials = harness.predict(perturbations)
         columns: dict[str, list[float | None]] = {
             "directional_accuracy": [float(b.predicted_label is b.gold_label) for _, b in pairs],
@@ -134,7 +138,9 @@ class AspectSwap:
         ratios = {k: Ratio(v, note=pair_note) for k, v in columns.items()}
         metrics = ratio_values(ratios, [a.cluster for a, _ in pairs], harness)
         n_unreadable = sum(bool(t.note) for t in rename_trials)
-        note = f"{n_unreadable} of {len(rename_trials)} could not be read" if n_unreadable else ""
+        note = (
+            f"{n_unreadable} of {len(rename_trials)} could not be predicted" if n_unreadable else ""
+        )
         columns = {
             "rename_flip_rate": [t.flipped for t in rename_trials],
             "rename_dp": [t.probability_drop for t in rename_trials],

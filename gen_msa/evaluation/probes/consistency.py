@@ -31,7 +31,12 @@ from gen_msa.evaluation.probes._explanation_models import (
     predict_labels,
     shuffled_accuracy,
 )
-from gen_msa.evaluation.probes._harness import ProbeHarness, Ratio, known_difference, ratio_values
+from gen_msa.evaluation.probes._harness import (
+    ProbeHarness,
+    Ratio,
+    defined_differences,
+    ratio_values,
+)
 from gen_msa.evaluation.probes.base import ProbeResult, probes
 from gen_msa.metrics import MetricSpec
 from gen_msa.metrics.text.explanations import mask_labels
@@ -58,8 +63,8 @@ class Consistency:
     Options: ClassVar[type[Settings]] = ConsistencyOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         MetricSpec("gain", "consistency minus chance"),
-        MetricSpec("consistency", "the masked reason alone implies the label that was said"),
-        MetricSpec("chance", "the same with reasons dealt out to other rows", "share", ""),
+        MetricSpec("consistency", "masked explanations that alone imply the predicted label"),
+        MetricSpec("chance", "the same with shuffled explanations", "share", ""),
         MetricSpec("explained", "labelled rows that have an explanation"),
     )
 
@@ -73,9 +78,9 @@ class Consistency:
         implied_labels, predict, model_name = self._implied_labels(rows, harness)
         matches = [float(i is y) for i, y in zip(implied_labels, labels, strict=True)]
         chance_by_row, chance = shuffled_accuracy(labels, predict, harness)
-        note = f"reason reader: {model_name}"
+        note = f"explanation model: {model_name}"
         ratios = {
-            "gain": Ratio(known_difference(matches, chance_by_row), note=note),
+            "gain": Ratio(defined_differences(matches, chance_by_row), note=note),
             "consistency": Ratio(matches, note=note),
         }
         metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}
@@ -85,7 +90,7 @@ class Consistency:
         metrics |= ratio_values(
             {"explained": explained}, [r.cluster for r in harness.rows], harness
         )
-        return ProbeResult(metrics, tuple(build_trials("reason", rows, implied_labels)))
+        return ProbeResult(metrics, tuple(build_trials("explanation", rows, implied_labels)))
 
     def _implied_labels(
         self, rows: list[MaskedExplanation], harness: ProbeHarness
@@ -101,13 +106,11 @@ class Consistency:
                 lambda order: [fixed_labels[i] for i in order],
                 self._explanation_model.model,
             )
-        features, clusters = (
-            hashed_ngrams([t.explanation for t in rows], aspect_terms(rows)),
-            [t.row.cluster for t in rows],
-        )
+        features = hashed_ngrams([t.explanation for t in rows], aspect_terms(rows))
+        clusters = [t.row.cluster for t in rows]
         gold_classifier = _gold_classifier(harness)
         if gold_classifier is None:
-            model_name = "naive Bayes of the reader's own reasons about other posts"
+            model_name = "naive Bayes on the model's own explanations of other posts"
             features = drop_unused_features(features)
             return (
                 cross_predict(features, rows, harness),
@@ -115,7 +118,7 @@ class Consistency:
                 model_name,
             )
         predictions = gold_classifier.predict(features, clusters, harness.seed)
-        model_name = "naive Bayes of gold's reasons about other posts"
+        model_name = "naive Bayes on gold explanations of other posts"
         return predictions, lambda order: [predictions[i] for i in order], model_name
 
 

@@ -91,9 +91,11 @@ class CueSwap:
 
     Options: ClassVar[type[Settings]] = CueSwapOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
-        MetricSpec("post_flip_rate", "another label with another post's cues", "share", ""),
+        MetricSpec("post_flip_rate", "labels that change with another post's cues", "share", ""),
         MetricSpec("post_dp", "p(c|x) - p(c|x with another post's cues)", "score", ""),
-        MetricSpec("aspect_flip_rate", "another label with another aspect's cues", "share", ""),
+        MetricSpec(
+            "aspect_flip_rate", "labels that change with another aspect's cues", "share", ""
+        ),
         MetricSpec("aspect_dp", "p(c|x) - p(c|x with another aspect's cues)", "score", ""),
     )
 
@@ -103,7 +105,7 @@ class CueSwap:
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
         """Raises `Undefined` for a reader that takes no cues."""
         if not isinstance(harness.predictor, AcceptsCueSources):
-            raise UndefinedMetric("the reader takes no cues")
+            raise UndefinedMetric("the model takes no cues")
         rows = harness.sample_rows(harness.rows)
         before = _previews(harness.predictor, rows)
         metrics, trials = dict[str, MetricValue](), list[Trial]()
@@ -124,19 +126,19 @@ class CueSwap:
             trials += variant_trials
             metrics |= _variant_metrics(variant, variant_trials, perturbations, len(rows), harness)
         if not trials:
-            raise UndefinedMetric(
-                "the reader is shown no cue that another post or aspect would change"
-            )
+            raise UndefinedMetric("the model gets no cue that another post or aspect would change")
         return ProbeResult(metrics, tuple(trials))
 
 
-def _previews(predictor: Predictor, rows: Sequence[ProbeRow]) -> dict[tuple[str, Aspect], RequestPreview]:
+def _previews(
+    predictor: Predictor, rows: Sequence[ProbeRow]
+) -> dict[tuple[str, Aspect], RequestPreview]:
     """Post id and aspect -> the question about it. Asks no model."""
     posts = list({r.post.id: r.post for r in rows}.values())
     keys = [(p.id, a) for p in posts for a in p.aspects]
     previews = predictor.preview(posts)
     if [(s.post.id, s.aspect) for s in previews] != [(i, a.term) for i, a in keys]:
-        raise UndefinedMetric("the reader asks about aspects of its own choice")
+        raise UndefinedMetric("the model chooses its own aspects")
     return dict(zip(keys, previews, strict=True))
 
 
@@ -174,10 +176,10 @@ def _variant_metrics(
     harness: ProbeHarness,
 ) -> dict[str, MetricValue]:
     n_unreadable = sum(bool(t.note) for t in trials)
-    notes = [f"{n_rows - len(trials)} of {n_rows} rows: no other cue to be had"] * (
+    notes = [f"{n_rows - len(trials)} of {n_rows} rows: no other cue available"] * (
         len(trials) < n_rows
     )
-    notes += [f"{n_unreadable} could not be read"] * bool(n_unreadable)
+    notes += [f"{n_unreadable} could not be predicted"] * bool(n_unreadable)
     columns = {"flip_rate": [t.flipped for t in trials], "dp": [t.probability_drop for t in trials]}
     ratios = {f"{variant}_{k}": Ratio(v, note="; ".join(notes)) for k, v in columns.items()}
     return ratio_values(ratios, [c.row.cluster for c in perturbations], harness)

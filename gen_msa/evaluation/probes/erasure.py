@@ -23,16 +23,14 @@ from gen_msa.evaluation.probes._harness import (
     ProbeRow,
     Ratio,
     Trial,
-    known_difference,
-    known_mean,
+    defined_differences,
+    defined_mean,
     ratio_values,
 )
 from gen_msa.evaluation.probes.base import ProbeResult, probes
 from gen_msa.metrics import MetricSpec, UndefinedMetric
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Post
-
-# Takes words out of a post and moves its aspects to where they stand then.
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’-][^\W{_UNSPACED}]+)*|[^\w\s]")
@@ -106,10 +104,10 @@ class WordEraser:
         return Post.model_validate(post), shift_aspect(aspect) if aspect.term else aspect
 
 
-def _is_word(token: str) -> bool:
-    if len(token) > 1 or token.isalnum():
+def _is_word(text: str) -> bool:
+    if len(text) > 1 or text.isalnum():
         return True
-    return token == "_" or (ord(token) > 0x7F and unicodedata.category(token) == "So")
+    return text == "_" or (ord(text) > 0x7F and unicodedata.category(text) == "So")
 
 
 def _overlaps_any(span: CharSpan, others: Iterable[CharSpan]) -> bool:
@@ -135,7 +133,7 @@ class Erasure:
         MetricSpec("comprehensiveness_random", "the same for as many other words", "score", ""),
         MetricSpec("sufficiency", "p(c|x) - p(c|evidence alone)", "score", "low"),
         MetricSpec("sufficiency_random", "the same for as many other words", "score", ""),
-        MetricSpec("evidenced", "labelled rows that quote words of the post"),
+        MetricSpec("has_evidence", "labelled rows that quote words of the post"),
     )
 
     def __init__(self, options: ErasureOptions) -> None:
@@ -145,27 +143,28 @@ class Erasure:
         """Raises `Undefined` for a reader without probabilities or without evidence."""
         with_probs = [r for r in harness.rows if r.prediction.probability is not None]
         if not with_probs:
-            raise UndefinedMetric("the reader gives no probabilities")
+            raise UndefinedMetric("the model gives no probabilities")
         masks = {id(r): _evidence_mask(r) for r in with_probs}
         with_evidence = [r for r in with_probs if any(masks[id(r)])]
         if not with_evidence:
-            raise UndefinedMetric("the reader quotes no word of any post besides the aspect")
+            raise UndefinedMetric("the model quotes no word of any post besides the aspect")
         rows = harness.sample_rows([r for r in with_evidence if not all(masks[id(r)])])
         if not rows:
             raise UndefinedMetric(
-                "in every post that has evidence it is all there is besides the aspect"
+                "in every post with evidence, the evidence is the whole text besides the aspect"
             )
         perturbations = [
             list(_perturbations(r, masks[id(r)], self._n_random, harness)) for r in rows
         ]
         trials = iter(harness.predict([c for group in perturbations for c in group]))
         trials_by_row = [[next(trials) for _ in group] for group in perturbations]
-        note = f"{len(with_probs) - len(with_evidence)} of {len(with_probs)} rows quote no word besides the aspect"
+        n_without = len(with_probs) - len(with_evidence)
+        note = f"{n_without} of {len(with_probs)} rows quote no word besides the aspect"
         ratios = {k: Ratio(v, note=note) for k, v in _columns(trials_by_row).items()}
         metrics = ratio_values(ratios, [r.cluster for r in rows], harness)
         has_evidence = Ratio([float(any(masks[id(r)])) for r in with_probs])
         metrics |= ratio_values(
-            {"evidenced": has_evidence}, [r.cluster for r in with_probs], harness
+            {"has_evidence": has_evidence}, [r.cluster for r in with_probs], harness
         )
         ordered_metrics = {f.name: metrics[f.name] for f in self.specs}
         return ProbeResult(ordered_metrics, tuple(t for group in trials_by_row for t in group))
@@ -198,7 +197,7 @@ def _perturbations(
 def _columns(trials_by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
     drops = {
         name: [
-            known_mean([t.probability_drop for t in row_trials if t.variant == name])
+            defined_mean([t.probability_drop for t in row_trials if t.variant == name])
             for row_trials in trials_by_row
         ]
         for name in ("erased", "kept", "erased_random", "kept_random")
@@ -206,8 +205,8 @@ def _columns(trials_by_row: list[list[Trial]]) -> dict[str, list[float | None]]:
     return {
         "comprehensiveness": drops["erased"],
         "comprehensiveness_random": drops["erased_random"],
-        "comprehensiveness_gain": known_difference(drops["erased"], drops["erased_random"]),
+        "comprehensiveness_gain": defined_differences(drops["erased"], drops["erased_random"]),
         "sufficiency": drops["kept"],
         "sufficiency_random": drops["kept_random"],
-        "sufficiency_gain": known_difference(drops["kept_random"], drops["kept"]),
+        "sufficiency_gain": defined_differences(drops["kept_random"], drops["kept"]),
     }

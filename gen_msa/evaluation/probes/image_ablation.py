@@ -34,8 +34,6 @@ from gen_msa.metrics import MetricSpec, UndefinedMetric
 from gen_msa.settings import Settings
 from gen_msa.types import Media, Post
 
-# Grey pictures of the size that real ones are shown at.
-
 _GREY = (128, 128, 128)
 _FETCHED_DIR = ".fetched"
 
@@ -81,9 +79,9 @@ class GreyImages:
 Variant = Literal["none", "grey", "swapped"]
 
 _VARIANT_DESCRIPTIONS: dict[Variant, str] = {
-    "none": "without its picture",
-    "grey": "with a grey picture",
-    "swapped": "with another post's picture",
+    "none": "without the image",
+    "grey": "with a grey image",
+    "swapped": "with another post's image",
 }
 
 
@@ -97,13 +95,13 @@ class ImageAblationOptions(Settings):
 
 def _specs() -> Iterator[MetricSpec]:
     yield MetricSpec(
-        "shortcut_index", "accuracy without pictures / accuracy with them", "score", ""
+        "shortcut_index", "accuracy without images / accuracy with images", "score", ""
     )
     for variant, about in _VARIANT_DESCRIPTIONS.items():
         yield MetricSpec(
             f"{variant}_accuracy_drop", f"accuracy minus accuracy {about}", "share", ""
         )
-        yield MetricSpec(f"{variant}_flip_rate", f"another label {about}", "share", "")
+        yield MetricSpec(f"{variant}_flip_rate", f"labels that change {about}", "share", "")
         yield MetricSpec(f"{variant}_dp", f"p(c|x) - p(c|x {about})", "score", "")
 
 
@@ -121,20 +119,16 @@ class ImageAblation:
         """Raises `Undefined` when no post was read with a picture."""
         with_images = [r for r in harness.rows if _images(r.post)]
         if not with_images:
-            raise UndefinedMetric("no post has a picture")
+            raise UndefinedMetric("no post has an image")
         opened = [r for r in with_images if _was_opened(r)]
         if not opened:
-            reason = with_images[0].prediction.provenance["picture"]
-            raise UndefinedMetric(f"no picture could be opened; the first: {reason}")
+            reason = with_images[0].prediction.provenance["image"]
+            raise UndefinedMetric(f"no image could be opened; the first: {reason}")
         rows = harness.sample_rows(opened)
         n_unopened = len(with_images) - len(opened)
-        n_unseen = sum("picture" in r.prediction.provenance for r in rows)
-        notes = [f"{n_unopened} rows left out: their picture could not be opened"] * bool(
-            n_unopened
-        )
-        notes += [f"{n_unseen} of {len(rows)} rows: the reader is shown no picture"] * bool(
-            n_unseen
-        )
+        n_unseen = sum("image" in r.prediction.provenance for r in rows)
+        notes = [f"{n_unopened} rows left out: their image could not be opened"] * bool(n_unopened)
+        notes += [f"{n_unseen} of {len(rows)} rows: the model is shown no image"] * bool(n_unseen)
         with GreyImages(harness.media_root, harness.settings.image) as grey_images:
             trials_by_variant = {
                 v: self._run_variant(harness, v, rows, opened, grey_images)
@@ -159,7 +153,7 @@ class ImageAblation:
         donors = _donors(rows, opened, harness) if variant == "swapped" else {}
         perturbations: list[Perturbation | None] = []
         for row in rows:
-            post, description = self._without_image(row.post), "no picture"
+            post, description = self._without_image(row.post), "no image"
             if variant == "grey":
                 grey_media = tuple(grey_images.grey_version(m) for m in _images(row.post))
                 post, description = (
@@ -193,7 +187,7 @@ def _images(post: Post) -> list[Media]:
 
 def _was_opened(row: ProbeRow) -> bool:
     """Whether the picture was opened; one that is kept from a reader of text was."""
-    return row.prediction.provenance.get("picture", "not shown").startswith("not shown")
+    return row.prediction.provenance.get("image", "not shown").startswith("not shown")
 
 
 def _donors(
@@ -225,7 +219,7 @@ def _ratios(
     for variant in _VARIANT_DESCRIPTIONS:
         trials = trials_by_variant.get(variant, [None] * len(rows))
         n_unreadable = sum(t is None or bool(t.note) for t in trials)
-        reason = "no other post fits, or it could not be read"
+        reason = "no other post fits, or it could not be predicted"
         variant_notes = (
             [f"{n_unreadable} of {len(rows)} rows: {reason}"] * bool(n_unreadable)
             if variant in trials_by_variant
@@ -246,7 +240,7 @@ def _shortcut_ratio(
     trials: list[Trial | None] | None, rows: list[ProbeRow], notes: Sequence[str]
 ) -> Ratio:
     if trials is None:
-        return Ratio([None] * len(rows), note="the variant `none` was not asked for")
+        return Ratio([None] * len(rows), note="the variant `none` was not requested")
     correct_without_images = [
         float(t.after is t.gold) if t and t.accuracy_drop is not None else None for t in trials
     ]

@@ -27,7 +27,7 @@ def run_probes(
     media_root: Path,
     *,
     reference: str = "gold",
-    cluster: Literal["picture", "post"] = "picture",
+    cluster: Literal["image", "post"] = "image",
     seed: int = 0,
     limit: int | None = None,
     replicates: int = 10_000,
@@ -70,12 +70,12 @@ def _rows(
         gold = {o.aspect: o for o in example.opinions_by(reference)}
         images = [m.path for m in post.media if m.kind == "image"]
         if not post.aspects:
-            # What the reader found by itself is from now on asked about by name.
-            found = tuple(dict.fromkeys(o.aspect for o in prediction.opinions))
-            post = post.model_copy(update={"aspects": found or (OVERALL_ASPECT,)})
+            # Aspects that the model extracted itself are given by name from now on.
+            extracted = tuple(dict.fromkeys(o.aspect for o in prediction.opinions))
+            post = post.model_copy(update={"aspects": extracted or (OVERALL_ASPECT,)})
         for opinion in prediction.opinions:
             if opinion.polarity is not None:
-                cluster_id = images[0] if images and cluster == "picture" else post.id
+                cluster_id = images[0] if images and cluster == "image" else post.id
                 rows.append(
                     ProbeRow(post, opinion.aspect, gold.get(opinion.aspect), opinion, cluster_id)
                 )

@@ -31,7 +31,7 @@ from gen_msa.evaluation.probes._harness import (
     ProbeHarness,
     ProbeRow,
     Ratio,
-    known_difference,
+    defined_differences,
     ratio_values,
 )
 from gen_msa.evaluation.probes.base import ProbeResult, probes
@@ -54,12 +54,16 @@ class Simulatability:
 
     Options: ClassVar[type[Settings]] = SimulatabilityOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
-        MetricSpec("gain", "right guesses from the masked explanation minus from the post"),
-        MetricSpec("from_explanation", "labels guessed right from the masked explanation alone"),
-        MetricSpec("from_input", "labels guessed right from the post alone", "share", ""),
-        MetricSpec("quotes_gain", "right guesses from the quoted words alone minus from the post"),
-        MetricSpec("from_quotes", "labels guessed right from the quoted words alone"),
-        MetricSpec("chance", "right guesses from explanations of other rows", "share", ""),
+        MetricSpec("gain", "accuracy from the masked explanation minus accuracy from the post"),
+        MetricSpec(
+            "from_explanation", "labels predicted correctly from the masked explanation alone"
+        ),
+        MetricSpec("from_input", "labels predicted correctly from the post alone", "share", ""),
+        MetricSpec(
+            "quotes_gain", "accuracy from the quoted words alone minus accuracy from the post"
+        ),
+        MetricSpec("from_quotes", "labels predicted correctly from the quoted words alone"),
+        MetricSpec("chance", "accuracy from shuffled explanations", "share", ""),
         MetricSpec("explained", "labelled rows that have an explanation"),
     )
 
@@ -78,19 +82,19 @@ class Simulatability:
         ]
         input_hits = [float(g is y) for g, y in zip(input_predictions, labels, strict=True)]
         simulator_name = (
-            self._simulator.model if self._simulator else "naive Bayes of other posts' answers"
+            self._simulator.model if self._simulator else "naive Bayes on answers to other posts"
         )
         note = f"simulator: {simulator_name}"
-        # A row that quotes nothing would give its label away by that alone.
+        # A row without quotes would reveal its label by that alone.
         pairs = zip(quote_predictions, labels, quote_texts, strict=True)
         quote_hits: list[float | None] = [
-            float(g is y) if t.explanation else None for g, y, t in pairs
+            float(g is y) if quoted.explanation else None for g, y, quoted in pairs
         ]
         ratios = {
-            "gain": Ratio(known_difference(explanation_hits, input_hits), note=note),
+            "gain": Ratio(defined_differences(explanation_hits, input_hits), note=note),
             "from_explanation": Ratio(explanation_hits, note=note),
             "from_input": Ratio(input_hits, note=note),
-            "quotes_gain": Ratio(known_difference(quote_hits, input_hits), note=note),
+            "quotes_gain": Ratio(defined_differences(quote_hits, input_hits), note=note),
             "from_quotes": Ratio(quote_hits, note=note),
         }
         metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}

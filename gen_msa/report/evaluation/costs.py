@@ -40,11 +40,11 @@ from gen_msa.results import (
 )
 
 COST_COLUMNS = {
-    "posts_per_second": "posts a second",
-    "cpu_seconds": "CPU s for 1,000 posts",
+    "posts_per_second": "posts per second",
+    "cpu_seconds": "CPU s per 1,000 posts",
     "megabytes": "MB on disk",
     "peak_megabytes": "MB of memory",
-    "joules": "J for 1,000 posts",
+    "joules": "J per 1,000 posts",
 }
 """Figure -> as it stands over its column."""
 THROUGHPUT = "posts_per_second"
@@ -71,8 +71,8 @@ class CostRow:
     """One reader's row."""
 
     system: str
-    at: int
-    worth: str
+    index: int
+    quality: str
     cells: tuple[tuple[str, str], ...]
     """(figure, its range or why there is none), in the order of `COSTS`."""
     frontier: bool
@@ -94,8 +94,8 @@ def cost_rows(result: EvaluationResult) -> list[CostRow]:
     return [
         CostRow(
             system=r.name,
-            at=index,
-            worth=format_with_interval(metric_value(r, d), d.unit) if d else MISSING,
+            index=index,
+            quality=format_with_interval(metric_value(r, d), d.unit) if d else MISSING,
             cells=tuple(_cost_cell(r.cost_benchmark.metrics.get(name)) for name in COST_COLUMNS),
             frontier=index in frontier_indices,
             method=_measurement_note(r.cost_benchmark) if r.cost_benchmark.metrics else "",
@@ -137,10 +137,10 @@ def cost_notes(rows: Sequence[CostRow]) -> list[str]:
             for head, (value, reason) in zip(COST_COLUMNS.values(), row.cells, strict=True)
             if value == MISSING and reason
         ]
-        for remark in filter(None, [row.method, *missing]):
-            systems_by_note.setdefault(remark, []).append(row.system)
-    notes = [f"cost of {'; '.join(names)}: {remark}" for remark, names in systems_by_note.items()]
-    return notes + [f"cost of {row.system}: {row.note}" for row in rows if row.note]
+        for note in filter(None, [row.method, *missing]):
+            systems_by_note.setdefault(note, []).append(row.system)
+    lines = [f"cost of {'; '.join(names)}: {note}" for note, names in systems_by_note.items()]
+    return lines + [f"cost of {row.system}: {row.note}" for row in rows if row.note]
 
 
 def _pareto_point(index: int, r: SystemResult, d: MetricDefinition) -> ParetoPoint | None:
@@ -150,7 +150,8 @@ def _pareto_point(index: int, r: SystemResult, d: MetricDefinition) -> ParetoPoi
         return None
     size = r.cost_benchmark.metrics.get("megabytes") if r.cost_benchmark else None
     size_text = f"{format_amount(size.value)} MB" if size and size.value is not None else ""
-    label = f"{r.name}: {format_amount(rate.value)} posts a second, {format_with_interval(value, d.unit)}"
+    speed = f"{format_amount(rate.value)} posts per second"
+    label = f"{r.name}: {speed}, {format_with_interval(value, d.unit)}"
     label = f"{label}, {size_text}" if size_text else label
     return ParetoPoint(
         index, r.name, rate.value, value.value, value.low, value.high, size_text, label
@@ -169,16 +170,14 @@ def _cost_cell(value: MetricValue | None) -> tuple[str, str]:
 
 
 def _measurement_note(cost: CostBenchmark) -> str:
-    text = f"{cost.posts:,} posts a lap, {cost.laps} laps"
+    text = f"{cost.posts:,} posts, {cost.repeats} repeats"
     return f"{text} on {cost.machine}" if cost.machine else text
 
-
-# The plot of worth against speed: a point a reader, the frontier as a step line, the rest pale.
 
 WIDTH, HEIGHT = 360, 300
 LEFT, RIGHT, TOP, BOTTOM = 36, 8, 20, 266
 """Of the field."""
-LETTER_WIDTH, LINE_HEIGHT = 6.2, 12
+CHAR_WIDTH, LINE_HEIGHT = 6.2, 12
 """About the width of a letter of a label, and the height of its line."""
 MAX_LABEL_CHARS = 18
 
@@ -233,12 +232,12 @@ def draw_pareto_plot(
     for t in x_axis.ticks:
         parts += svg_path("grid", f"M{x(10**t):.4g} {TOP}V{BOTTOM}")
         parts += svg_text("tk", x(10**t), BOTTOM + 15, format_amount(10**t))
-    parts += svg_text("tk", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "posts a second")
+    parts += svg_text("tk", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "posts per second")
     parts += svg_text("ax", 2, 11, f"{metric}, {unit_symbol(unit)}".rstrip(", "))
     parts += _frontier_line([(x(p.rate), y(p.value)) for p in frontier])
     for spot, label in zip(plotted, place_labels(plotted), strict=True):
         parts += _draw_point(spot, label, pale=spot.point not in frontier)
-    return _svg_frame(parts, f"{metric} against posts a second", points, frontier)
+    return _svg_frame(parts, f"{metric} against posts per second", points, frontier)
 
 
 def _or_value(limit: float | None, p: ParetoPoint) -> float:
@@ -312,7 +311,7 @@ def place_labels(plotted: Sequence[PlottedPoint]) -> list[LabelPosition]:
 
 def label_box(spot: PlottedPoint, label: LabelPosition) -> Box:
     """The room that a label takes."""
-    width = LETTER_WIDTH * max(len(shorten_name(spot.point.name)), len(spot.point.size))
+    width = CHAR_WIDTH * max(len(shorten_name(spot.point.name)), len(spot.point.size))
     left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.side]
     lines = 2 if spot.point.size else 1
     return left, label.y - LINE_HEIGHT + 3, left + width, label.y + LINE_HEIGHT * (lines - 1) + 3

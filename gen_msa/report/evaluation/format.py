@@ -114,14 +114,11 @@ def format_unparsed(system: SystemResult) -> str:
 def comparison_verdict(c: PairedComparison, better: str) -> str:
     """What the adjusted test says, in words."""
     if not isfinite(c.p_adjusted) or c.p_adjusted >= ALPHA or c.difference == 0:
-        return "not told apart"
+        return "no significant difference"
     leader = c.a if c.difference > 0 else c.b
     if not better:
         return f"{leader} is higher"
     return f"{leader if better == 'high' else c.b if leader == c.a else c.a} is better"
-
-
-# Which figures stand where, what each means, and which reader the paired tests call best.
 
 
 def metric_key(d: MetricDefinition) -> str:

@@ -50,7 +50,7 @@ class GridCell:
     """One figure."""
 
     text: str
-    span: str = ""
+    interval: str = ""
     bar: Markup = EMPTY_MARKUP
     seeds: str = ""
     note: str = ""
@@ -76,8 +76,8 @@ class GridRow:
 class MetricGrid:
     """A table of figures."""
 
-    heads: tuple[GridColumn, ...]
-    lines: tuple[GridRow, ...]
+    columns: tuple[GridColumn, ...]
+    rows: tuple[GridRow, ...]
     starred: bool
     """Some figure is better than every other by its paired tests."""
 
@@ -133,7 +133,7 @@ def metric_cell(
     if value is None:
         return GridCell(MISSING, note="not measured")
     if value.value is None or not is_defined(value.value):
-        return GridCell(MISSING, note=value.note or "undefined, and no reason was given")
+        return GridCell(MISSING, note=value.note or "undefined, no reason given")
     n_note = f"n {value.n:,}" if value.n != expected_n else ""
     note = "; ".join(part for part in (n_note, value.note) if part)
     low, high = (
@@ -141,7 +141,7 @@ def metric_cell(
     )
     return GridCell(
         text=format_number(value.value, d.unit),
-        span=format_interval(low, high, d.unit),
+        interval=format_interval(low, high, d.unit),
         bar=interval_bar(value.value, low, high, scale),
         seeds=format_seed_spread(value, d.unit),
         note=note,

@@ -44,8 +44,6 @@ from gen_msa.report.thumbnails import DrawThumbnail, ThumbnailStore
 from gen_msa.results import EvaluationResult, SelectedRow
 from gen_msa.types import Example
 
-# The cards of the page: every row up to a limit, and the few that the result points at.
-
 SelectionKind = Literal["disagreements", "best", "worst"]
 SELECTION_KINDS: tuple[SelectionKind, ...] = ("disagreements", "best", "worst")
 
@@ -81,13 +79,13 @@ class RowSelection:
         self._rows_by_kind: dict[SelectionKind, list[RenderedRow]] = {}
         self.n_omitted: dict[SelectionKind, int] = {}
         for kind in SELECTION_KINDS:
-            shown_rows: tuple[SelectedRow, ...] = getattr(result, kind)
-            self.n_omitted[kind] = max(0, len(shown_rows) - MAX_ROWS_PER_KIND)
-            self._rows_by_kind[kind] = [self._register(s) for s in shown_rows[:MAX_ROWS_PER_KIND]]
+            selected: tuple[SelectedRow, ...] = getattr(result, kind)
+            self.n_omitted[kind] = max(0, len(selected) - MAX_ROWS_PER_KIND)
+            self._rows_by_kind[kind] = [self._register(row) for row in selected[:MAX_ROWS_PER_KIND]]
 
-    def _register(self, shown_row: SelectedRow) -> RenderedRow:
-        rendered = RenderedRow(shown_row.post, shown_row.aspect, shown_row.reason)
-        self._rows_by_post.setdefault(shown_row.post, []).append((shown_row, rendered))
+    def _register(self, selected_row: SelectedRow) -> RenderedRow:
+        rendered = RenderedRow(selected_row.post, selected_row.aspect, selected_row.reason)
+        self._rows_by_post.setdefault(selected_row.post, []).append((selected_row, rendered))
         return rendered
 
     def rows_of(self, kind: SelectionKind) -> list[RenderedRow]:
@@ -96,35 +94,35 @@ class RowSelection:
 
     def add(self, example: Example) -> None:
         """Draw what the result wants of this example."""
-        for shown_row, rendered in self._rows_by_post.get(example.post.id, ()):
-            single_aspect = None if rendered.card else self._matching_example(example, shown_row)
+        for selected_row, rendered in self._rows_by_post.get(example.post.id, ()):
+            single_aspect = None if rendered.card else self._matching_example(example, selected_row)
             if single_aspect:
                 self._n_rendered += 1
-                # Below zero: the anchors of all other cards count up from one.
+                # Negative numbers: the anchors of all other cards count up from one.
                 card = build_card(
                     single_aspect, -self._n_rendered, self._thumbnails, self._reference
                 )
                 rendered.card = self._render(card)
 
-    def _matching_example(self, example: Example, shown_row: SelectedRow) -> Example | None:
+    def _matching_example(self, example: Example, selected_row: SelectedRow) -> Example | None:
         """The post with the one aspect that is shown, and what was said of it."""
         for group in group_by_aspect(example, self._reference):
-            if _matches_group(group, shown_row):
+            if _matches_group(group, selected_row):
                 post = example.post.model_copy(update={"aspects": (group.aspect,)})
                 return Example(post=post, opinions=(*group.gold, *group.predictions))
         return None
 
 
-def _matches_group(group: AspectGroup, shown_row: SelectedRow) -> bool:
-    same_start = shown_row.start is None or group.aspect.start in (shown_row.start, None)
-    return group.aspect.term == shown_row.aspect and same_start
+def _matches_group(group: AspectGroup, selected_row: SelectedRow) -> bool:
+    same_start = selected_row.start is None or group.aspect.start in (selected_row.start, None)
+    return group.aspect.term == selected_row.aspect and same_start
 
 
 LIVE_CARDS, CARDS_PER_TEMPLATE = 100, 50
 """Cards that a browser builds at once; the others wait in templates of so many, and are built while
 the page is idle or when a filter asks for them. 5,000 built at once take two seconds."""
 
-STYLES = ("page.css", "card.css", "evaluation.css", "figures.css")
+STYLES = ("page.css", "card.css", "evaluation.css", "metrics.css")
 
 
 def write_evaluation(
@@ -183,7 +181,7 @@ def _write_page(
         "gold": result.reference,
         "shown": n_shown,
         "picks": {kind: selection.rows_of(kind) for kind in SELECTION_KINDS},
-        "left_out": selection.n_omitted,
+        "n_omitted": selection.n_omitted,
         "live": LIVE_CARDS,
     }
     with atomic_write(path) as out:
@@ -202,7 +200,7 @@ def _page_sections(result: EvaluationResult) -> dict[str, object]:
             (name, definitions, system_grid(result, definitions))
             for name, definitions in definitions_by_family(result).items()
         ],
-        "compared": comparison_rows(result),
+        "comparisons": comparison_rows(result),
         "confusions": confusion_matrices(result),
         "curves": [
             (
@@ -217,25 +215,25 @@ def _page_sections(result: EvaluationResult) -> dict[str, object]:
         "classes": class_panels(result),
         "slices": slice_panels(result),
         "probes": probe_grids(result),
-        "costed": cost_rows(result),
+        "costs": cost_rows(result),
         "cost_heads": tuple(COST_COLUMNS.values()),
-        "worth": quality_metric(result),
+        "quality": quality_metric(result),
         "frontier": _pareto_plot(result),
-        "took": run_costs(result),
-        "took_heads": RUN_COST_COLUMNS,
-        "unread": [
+        "run_costs": run_costs(result),
+        "run_cost_heads": RUN_COST_COLUMNS,
+        "unparsed": [
             (r, index, Counter(u.status for u in r.unparsed)) for index, r in indexed_systems
         ],
-        "mark": system_marker,
+        "marker": system_marker,
     }
 
 
 def _pareto_plot(result: EvaluationResult) -> Markup | None:
     """The plot of worth against speed; None where no reader has both."""
-    found, d = pareto_points(result), quality_metric(result)
-    if not found or d is None:
+    points, d = pareto_points(result), quality_metric(result)
+    if not points or d is None:
         return None
-    return draw_pareto_plot(found, pareto_frontier(found), d.name.replace("_", " "), d.unit)
+    return draw_pareto_plot(points, pareto_frontier(points), d.name.replace("_", " "), d.unit)
 
 
 def _curve_title(name: str) -> str:

@@ -38,8 +38,6 @@ from gen_msa.report.opinion_tables import CsvCell, escape_formula
 from gen_msa.report.style import printable
 from gen_msa.results import EvaluationResult, MetricDefinition, MetricValue
 
-# An evaluation as a Markdown table, for a README or a model card.
-
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~$&])")
 
 
@@ -56,7 +54,7 @@ def markdown_table(result: EvaluationResult) -> str:
     columns = headline_definitions(result)
     heads = [f"{d.name.replace('_', ' ')} {unit_symbol(d.unit)}".strip() for d in columns]
     lines = [
-        _markdown_row(["reader", "n", "unread", *map(escape_markdown, heads)]),
+        _markdown_row(["system", "n", "unparsed", *map(escape_markdown, heads)]),
         _markdown_row(["---"] + ["---:"] * (len(heads) + 2)),
     ]
     best_systems = [significantly_best(result, d) for d in columns]
@@ -72,7 +70,7 @@ def markdown_table(result: EvaluationResult) -> str:
     for p in result.published:
         values = [format_number(published_value(p, d), d.unit) for d in columns]
         lines.append(
-            _markdown_row([f"*{escape_markdown(p.name)}*, printed", MISSING, MISSING, *values])
+            _markdown_row([f"*{escape_markdown(p.name)}*, published", MISSING, MISSING, *values])
         )
     return "\n".join([*lines, "", *_markdown_costs(result), *_markdown_notes(result)]) + "\n"
 
@@ -82,7 +80,7 @@ def _markdown_costs(result: EvaluationResult) -> list[str]:
     rows = cost_rows(result)
     if not rows:
         return []
-    heads = ["reader", "frontier", *COST_COLUMNS.values()]
+    heads = ["system", "frontier", *COST_COLUMNS.values()]
     lines = [_markdown_row(heads), _markdown_row(["---"] * 2 + ["---:"] * len(COST_COLUMNS))]
     for c in rows:
         cells = [escape_markdown(f"{value} ({note})" if note else value) for value, note in c.cells]
@@ -100,22 +98,20 @@ def _markdown_notes(result: EvaluationResult) -> list[str]:
     """The lines below the table: scope, sources and notes."""
     scope = (
         f"{result.data}: {result.rows:,} rows in {result.clusters:,} clusters by "
-        f"{result.clustered_by}, against {result.reference}. 95 % intervals, "
+        f"{result.clustered_by}, reference {result.reference}. 95 % intervals, "
         f"{result.replicates:,} replicates, seed {result.seed}. Data sha256 "
         f"{result.data_sha256[:12]}, gen_msa {result.version}."
     )
     lines = [scope]
-    lines += [f"{p.name}: printed in {p.source}. {p.protocol}" for p in result.published]
+    lines += [f"{p.name}: published in {p.source}. {p.protocol}" for p in result.published]
     lines += result.notes
     lines += [f"{r.name}: {note}" for r in result.systems for note in r.notes]
     return [f"- {escape_markdown(text)}" for text in lines]
 
 
-# Every figure of an evaluation as a CSV, one row a figure, unrounded and in its own unit.
-
 CSV_COLUMNS = (
-    *("by", "kind", "family", "figure", "slice", "level", "value", "low", "high", "n"),
-    *("unit", "how", "note", "seeds"),
+    *("system", "kind", "family", "metric", "slice", "level", "value", "low", "high", "n"),
+    *("unit", "method", "note", "seeds"),
 )
 
 CsvRow = tuple[CsvCell, ...]
@@ -157,7 +153,7 @@ def _csv_rows(result: EvaluationResult) -> Iterator[CsvRow]:
     for system, probe_values in result.probes.items():
         for probe, values in probe_values.items():
             for name, value in values.items():
-                d = find_definition(result, name, (probe, "probes", "probing"))
+                d = find_definition(result, name, (probe, "probes"))
                 yield _csv_row(system, "probe", d, value, probe)
     yield from _csv_costs(result)
     yield from _csv_comparisons_and_published(result)
@@ -176,7 +172,7 @@ def _csv_costs(result: EvaluationResult) -> Iterator[CsvRow]:
             d = default_definition("cost", name).model_copy(
                 update={"unit": COST_COLUMNS.get(name, "")}
             )
-            yield _csv_row(r.name, "cost", d, v.model_copy(update={"how": method}))
+            yield _csv_row(r.name, "cost", d, v.model_copy(update={"method": method}))
 
 
 def _csv_row(
@@ -192,7 +188,7 @@ def _csv_comparisons_and_published(result: EvaluationResult) -> Iterator[CsvRow]
         d = find_definition(result, f"{c.family}.{c.metric}")
         method = f"{c.method}; {c.test}: p {c.p!r}, adjusted {c.p_adjusted!r} ({c.adjustment})"
         values = (c.difference, c.low, c.high, None, d.unit, method, "", "")
-        yield (f"{c.a} minus {c.b}", "compared", c.family, c.metric, "", "", *values)
+        yield (f"{c.a} minus {c.b}", "comparison", c.family, c.metric, "", "", *values)
     for p in result.published:
         for name, x in p.metrics.items():
             d = find_definition(result, name)
@@ -200,7 +196,7 @@ def _csv_comparisons_and_published(result: EvaluationResult) -> Iterator[CsvRow]
             note = f"{p.source}; {p.protocol}"
             yield (
                 p.name,
-                "printed",
+                "published",
                 family,
                 short,
                 "",
@@ -250,16 +246,16 @@ class MetricsTable:
         for note in (*result.notes, *(f"{r.name}: {n}" for r in result.systems for n in r.notes)):
             yield Text("note: " + printable(note), style="dim")
         if result.published:
-            text = "printed: copied from papers, not measured here; sources stand in the page"
+            text = "published: copied from papers, not measured here; the page lists the sources"
             yield Text(text, style="dim")
 
     def _metric_columns(
         self, columns: list[MetricDefinition], lines: box.Box | None, *, first: bool
     ) -> Table:
         out = Table(box=lines, pad_edge=False, header_style="dim", expand=False)
-        out.add_column("reader", overflow="fold", max_width=2 * COLUMN_WIDTH - 12)
+        out.add_column("system", overflow="fold", max_width=2 * COLUMN_WIDTH - 12)
         if first:
-            out.add_column("unread", justify="right", overflow="fold")
+            out.add_column("unparsed", justify="right", overflow="fold")
         for d in columns:
             unit = f" ({unit_symbol(d.unit)})" if unit_symbol(d.unit) else ""
             name = Text(f"{printable(d.family)}\n{printable(d.name.replace('_', ' ') + unit)}")
@@ -276,7 +272,7 @@ class MetricsTable:
             values = [published_value(p, d) for d in columns]
             if any(v is not None for v in values):
                 texts = [format_number(v, d.unit) for v, d in zip(values, columns, strict=True)]
-                name = Text(printable(f"{p.name}, printed"))
+                name = Text(printable(f"{p.name}, published"))
                 out.add_row(name, *[MISSING] * first, *texts, style="dim italic")
         return out
 
@@ -315,7 +311,7 @@ def _cost_tables(result: EvaluationResult, lines: box.Box | None) -> Iterator[Ta
 def _scope_line(result: EvaluationResult) -> str:
     text = (
         f"{result.rows:,} rows, {result.posts:,} posts, {result.clusters:,} clusters by "
-        f"{result.clustered_by}; against {result.reference}; 95 % intervals, "
+        f"{result.clustered_by}; reference {result.reference}; 95 % intervals, "
         f"{result.replicates:,} replicates, seed {result.seed}; data {result.data_sha256[:12]}"
     )
     return printable(text)

@@ -43,8 +43,6 @@ from gen_msa.results import (
 )
 from gen_msa.types import Polarity
 
-# Small plots side by side: a figure of each class, and of each slice of the rows.
-
 PanelRows = Mapping[str, Sequence[MetricValue | None]]
 """Label -> each reader's value."""
 
@@ -163,7 +161,7 @@ def _dot_plot(
     return dot_plot(lines, scale, lambda x: format_tick(x, d.unit), title)
 
 
-UNPARSED = "unread"
+UNPARSED = "unparsed"
 """The column of answers that could not be read."""
 
 
@@ -177,7 +175,7 @@ class ComparisonRow:
     a: str
     b: str
     difference: str
-    span: str
+    interval: str
     method: str
     bar: Markup
     test: str
@@ -217,7 +215,7 @@ def _comparison_row(
         a=c.a,
         b=c.b,
         difference=format_number(c.difference, d.unit, signed=True),
-        span=format_interval(c.low, c.high, d.unit, signed=True),
+        interval=format_interval(c.low, c.high, d.unit, signed=True),
         method=c.method,
         bar=drawing,
         test=c.test,
@@ -225,7 +223,7 @@ def _comparison_row(
         p_adjusted=format_p_value(c.p_adjusted),
         adjustment=c.adjustment,
         verdict=verdict_text,
-        is_significant=verdict_text != "not told apart",
+        is_significant=verdict_text != "no significant difference",
     )
 
 
@@ -244,18 +242,18 @@ class ConfusionMatrix:
     """What each of gold's polarities was read as."""
 
     system: str
-    at: int
-    heads: tuple[str, ...]
-    lines: tuple[tuple[str, str, tuple[ConfusionCell, ...]], ...]
+    index: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[ConfusionCell, ...]], ...]
     """(gold's polarity, its rows, the cells)"""
 
 
 def confusion_matrices(result: EvaluationResult) -> list[ConfusionMatrix]:
     """One matrix for each reader that has one."""
-    return [_confusion_matrix(r, at) for at, r in enumerate(result.systems) if r.confusion]
+    return [_confusion_matrix(r, index) for index, r in enumerate(result.systems) if r.confusion]
 
 
-def _confusion_matrix(r: SystemResult, at: int) -> ConfusionMatrix:
+def _confusion_matrix(r: SystemResult, index: int) -> ConfusionMatrix:
     labels = dict.fromkeys([*(p.value for p in Polarity), UNPARSED])
     labels |= dict.fromkeys(name for row in r.confusion.values() for name in row)
     lines = []
@@ -268,7 +266,7 @@ def _confusion_matrix(r: SystemResult, at: int) -> ConfusionMatrix:
             for s in labels
         )
         lines.append((gold, f"{total:,}", cells))
-    return ConfusionMatrix(r.name, at, tuple(labels), tuple(lines))
+    return ConfusionMatrix(r.name, index, tuple(labels), tuple(lines))
 
 
 def probe_grids(result: EvaluationResult) -> dict[str, MetricGrid]:
@@ -276,7 +274,7 @@ def probe_grids(result: EvaluationResult) -> dict[str, MetricGrid]:
     names = dict.fromkeys(
         name for system_probes in result.probes.values() for name in system_probes
     )
-    index_by_system = {r.name: at for at, r in enumerate(result.systems)}
+    index_by_system = {r.name: index for index, r in enumerate(result.systems)}
     out = {}
     for name in names:
         rows: list[tuple[str, int, Mapping[str, MetricValue]]] = [
@@ -285,7 +283,7 @@ def probe_grids(result: EvaluationResult) -> dict[str, MetricGrid]:
             if name in system_probes
         ]
         metric_names = dict.fromkeys(f for _, _, values in rows for f in values)
-        hints = (name, f"probes.{name}", "probes", "probing")
+        hints = (name, f"probes.{name}", "probes")
         columns = [
             find_definition(result, f, hints).model_copy(update={"name": f}) for f in metric_names
         ]
@@ -298,26 +296,26 @@ class RunCostRow:
     """What reading took one reader in this run."""
 
     system: str
-    at: int
+    index: int
     cells: tuple[tuple[str, str], ...]
     """(figure, note)"""
     machine: str
 
 
-RUN_COST_COLUMNS = ("posts", "seconds", "posts a second", "CPU seconds a post")
+RUN_COST_COLUMNS = ("posts", "seconds", "posts per second", "CPU seconds per post")
 
 
 def run_costs(result: EvaluationResult) -> list[RunCostRow]:
     """Time and throughput of each reader that has them."""
     return [
-        RunCostRow(r.name, at, _run_cost_cells(r.cost), r.cost.machine)
-        for at, r in enumerate(result.systems)
+        RunCostRow(r.name, index, _run_cost_cells(r.cost), r.cost.machine)
+        for index, r in enumerate(result.systems)
         if r.cost
     ]
 
 
 def _run_cost_cells(c: RunCost) -> tuple[tuple[str, str], ...]:
-    recorded = "answers were on record" if c.seconds is None else ""
+    recorded = "the answers were recorded" if c.seconds is None else ""
     rate = c.posts / c.seconds if c.seconds else None
     each = c.cpu_seconds / c.posts if c.cpu_seconds is not None and c.posts else None
     return (

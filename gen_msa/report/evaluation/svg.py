@@ -16,8 +16,6 @@ from markupsafe import Markup
 
 from gen_msa.results import CalibrationBin
 
-# Axes: the round numbers between which a set of figures lies.
-
 
 @dataclass(frozen=True)
 class Axis:
@@ -142,7 +140,7 @@ def color_class(system: int) -> str:
 
 def marker_shape(system: int, x: float, y: float) -> Markup:
     """The shape of a reader, in its colour, at a place."""
-    # A seventh reader has the first one's colour and the second one's shape.
+    # A seventh system has the colour of the first and the shape of the second.
     outline = SHAPES[(system + system // len(SHAPES)) % len(SHAPES)]
     return Markup('<path class="{}" d="{}" transform="translate({:.4g} {:.4g})"/>').format(
         color_class(system), outline, x, y
@@ -223,8 +221,6 @@ def _grid_lines(
     return out
 
 
-# The reliability diagram: how often a reader is right where it says that it is sure.
-
 DIAGRAM_SIDE, DIAGRAM_LEFT, DIAGRAM_TOP = 240, 34, 8
 """Of the square: its side, and where it begins."""
 COUNT_BAR_HEIGHT = 44
@@ -276,7 +272,9 @@ def _draw_bin(b: CalibrationBin, max_n: int, tint: str) -> Markup:
     left, right = _diagram_x(b.low) + 0.75, _diagram_x(b.high) - 0.75
     top = COUNT_BASELINE - COUNT_BAR_HEIGHT * b.n / max_n
     x, y = _diagram_x(b.confidence), _diagram_y(b.accuracy)
-    tooltip = f"{b.n:,} answers, {100 * b.confidence:.1f} % sure, {100 * b.accuracy:.1f} % right"
+    tooltip = (
+        f"{b.n:,} answers, confidence {100 * b.confidence:.1f} %, accuracy {100 * b.accuracy:.1f} %"
+    )
     return Markup("<g><title>{}</title>{}{}{}{}</g>").format(
         tooltip,
         svg_path(

@@ -41,14 +41,16 @@ def measurement(cpu, wall, joules=None, peak=50.0):
 
 def test_cost_metrics_are_medians_with_min_and_max():
     measurements = [measurement(c, w, 8.0, p) for c, w, p in [(1, 2, 50), (2, 4, 60), (9, 40, 55)]]
-    cost = summarize_cost(benchmark_result(*measurements), asked("echo", fingerprint=FINGERPRINT))
+    cost = summarize_cost(
+        benchmark_result(*measurements), cost_target("echo", fingerprint=FINGERPRINT)
+    )
     rate, cpu = cost.metrics["posts_per_second"], cost.metrics["cpu_seconds"]
     assert (rate.value, rate.low, rate.high, rate.n) == (1.0, 0.1, 2.0, 4)
     assert (cpu.value, cpu.low, cpu.high) == (500.0, 250.0, 2250.0)
     assert cost.metrics["peak_megabytes"].value == 60
     assert cost.metrics["joules"].value == 2000.0
     assert cost.metrics["megabytes"].value == 0.0
-    assert (cost.posts, cost.laps, cost.machine) == (4, 3, "a machine")
+    assert (cost.posts, cost.repeats, cost.machine) == (4, 3, "a machine")
     assert cost.fingerprint_sha256 == hash_key(FINGERPRINT)
 
 
@@ -61,7 +63,7 @@ def test_energy_is_missing_when_one_measurement_lacks_it():
 
 def test_cost_of_another_fingerprint_has_no_metrics():
     cost = summarize_cost(
-        benchmark_result(measurement(1, 1)), asked("echo", fingerprint={"revision": "2"})
+        benchmark_result(measurement(1, 1)), cost_target("echo", fingerprint={"revision": "2"})
     )
     assert cost.metrics == {}
     assert "not the one whose answers were measured" in cost.note
@@ -70,7 +72,7 @@ def test_cost_of_another_fingerprint_has_no_metrics():
 def test_failed_benchmark_reports_its_error():
     cost = summarize_cost(
         benchmark_result(measurement(1, 1), error="ValueError: cold"),
-        asked("echo", fingerprint=FINGERPRINT),
+        cost_target("echo", fingerprint=FINGERPRINT),
     )
     assert (cost.metrics, cost.note) == ({}, "failed: ValueError: cold")
 
@@ -83,24 +85,26 @@ def test_out_of_process_model_has_no_cpu_time():
     for name in ("cpu_seconds", "peak_megabytes"):
         assert cost_metrics[name].value is None
         assert "its server" in cost_metrics[name].note
-    assert cost_metrics["megabytes"].note == "not known"
+    assert cost_metrics["megabytes"].note == "unknown"
 
 
 def test_measure_costs_covers_recorded_and_failing_models(tmp_path):
     fingerprint = make(PredictorSettings(model="echo"), tmp_path).fingerprint()
     targets = [
-        asked("echo", fingerprint=fingerprint),
+        cost_target("echo", fingerprint=fingerprint),
         cost_target("majority:posts.jsonl"),
         cost_target("recorded:x.jsonl"),
         cost_target("student:nowhere"),
     ]
     benchmarks = measure_costs(CostSettings(posts=3), targets, POSTS, tmp_path)
     assert list(benchmarks) == [a.name for a in targets]
-    assert (benchmarks["echo"].posts, benchmarks["echo"].laps) == (3, 5)
+    assert (benchmarks["echo"].posts, benchmarks["echo"].repeats) == (3, 5)
     assert benchmarks["echo"].metrics["posts_per_second"].value > 0
     assert benchmarks["echo"].fingerprint_sha256 == hash_key(fingerprint)
     assert "1 thread of" in benchmarks["echo"].machine
-    assert {benchmarks[a.name].note for a in targets[1:3]} == {"recorded: no cost of its own"}
+    assert {benchmarks[a.name].note for a in targets[1:3]} == {
+        "recorded answers: no cost of their own"
+    }
     assert "failed: no folder 'nowhere'" in benchmarks["student:nowhere"].note
 
 

@@ -97,7 +97,7 @@ def test_pairwise_rejects_uneven_rows_wrong_prompt_and_own_model(tmp_path):
     judge, _ = make_judge(prefer_good, tmp_path)
     with pytest.raises(ValueError, match="not the same"):
         judge_pairwise(judge, make_pairs(2), make_pairs(3))
-    with pytest.raises(UserError, match="made these explanations itself"):
+    with pytest.raises(UserError, match="wrote these explanations itself"):
         judge_pairwise(judge, make_pairs(1), make_pairs(1, annotator="vllm:some/judge"))
     other_judge, _ = make_judge(prefer_good, tmp_path, pairwise_prompt="judge/focus")
     with pytest.raises(UserError, match="A, B, tie"):

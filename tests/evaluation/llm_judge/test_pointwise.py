@@ -147,7 +147,7 @@ def test_judge_cache_reuses_answers_and_retries_errors(tmp_path):
 def test_judge_rejects_own_outputs_unless_allowed(annotator, author, tmp_path):
     pairs = make_pairs(2, annotator=annotator)
     judge, backend = make_judge(lambda chat: rating_answer(5), tmp_path)
-    with pytest.raises(UserError, match="made these explanations itself"):
+    with pytest.raises(UserError, match="wrote these explanations itself"):
         judge_pointwise(judge, pairs, author)
     assert backend.requests == []
     lenient_judge, _ = make_judge(lambda chat: rating_answer(5), tmp_path, same_model="allow")
@@ -173,10 +173,10 @@ def test_judge_opens_any_backend_by_name(tmp_path):
 
 def test_judge_rejects_prompts_of_another_kind(tmp_path):
     judge, _ = make_judge(lambda chat: rating_answer(5), tmp_path, criteria=("predict/full",))
-    with pytest.raises(UserError, match="not for judges"):
+    with pytest.raises(UserError, match="not a judge prompt"):
         judge_pointwise(judge, make_pairs(1))
     judge, _ = make_judge(lambda chat: rating_answer(5), tmp_path, criteria=("judge/pair",))
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="are not numbers"):
         judge_pointwise(judge, make_pairs(1))
 
 
@@ -189,7 +189,7 @@ def test_constant_judge_has_no_human_agreement(tmp_path):
     assert values["focus"].value == 5
     assert values["kappa.focus"].value == pytest.approx(0)
     assert values["alpha.focus"].value < 0
-    assert "kappa 0.00 with people on 6 rows" in values["focus"].note
+    assert "kappa 0.00 with human raters on 6 rows" in values["focus"].note
 
 
 def test_judge_equal_to_human_ratings_has_full_agreement(tmp_path):
@@ -231,7 +231,7 @@ def test_read_human_ratings_rejects_broken_file(tmp_path):
     path.write_text(path.read_text() + '{"post": "2"}\n')
     with pytest.raises(UserError, match=r"h\.jsonl:2"):
         read_human_ratings(path)
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="there is no file"):
         read_human_ratings(tmp_path / "none.jsonl")
 
 
@@ -242,7 +242,7 @@ def test_judge_interval_clusters_rows_of_one_image(tmp_path):
         **FOCUS,
     )
     value = pointwise_metrics(judge_pointwise(judge, make_pairs(4)))["focus"]
-    # Two pictures of two rows each: residuals add up to +4 and -4 in them.
+    # Two images of two rows each: residuals add up to +4 and -4 in them.
     half_width = 1.959963984540054 * (2 / 1 * (16 + 16)) ** 0.5 / 4
     assert value.value == 3
     assert (value.low, value.high) == (pytest.approx(3 - half_width), pytest.approx(3 + half_width))

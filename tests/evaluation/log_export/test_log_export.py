@@ -10,14 +10,14 @@ import pytest
 
 from gen_msa.errors import UserError
 from gen_msa.evaluation.log_export import export_logs
-from tests.evaluation import builders as making
+from tests.evaluation import builders
 
 CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
 def results_path(tmp_path: Path) -> Path:
-    return making.write_evaluation_files(tmp_path)
+    return builders.write_evaluation_files(tmp_path)
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def test_inspect_log_separates_unparsed_from_wrong_answers(inspect_log: dict) ->
 
 def test_inspect_log_keeps_raw_answers_hashes_and_ids(inspect_log: dict) -> None:
     assert inspect_log["version"] == 2
-    assert inspect_log["eval"]["metadata"]["data_sha256"] == making.evaluation_result().data_sha256
+    assert (
+        inspect_log["eval"]["metadata"]["data_sha256"] == builders.evaluation_result().data_sha256
+    )
     assert inspect_log["eval"]["metadata"]["n_excluded"] == 1
     ids = [s["id"] for s in inspect_log["samples"]]
     assert len(set(ids)) == len(ids) == inspect_log["results"]["total_samples"] == 7
@@ -113,9 +115,9 @@ def test_log_export_suggests_the_nearest_name(
 def test_log_export_rejects_other_files(results_path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text("{}")
-    with pytest.raises(UserError, match="holds no results"):
+    with pytest.raises(UserError, match="is not a results file"):
         export_logs(other, "inspect", tmp_path)
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         export_logs(results_path, "inspect", tmp_path, samples=tmp_path / "no.jsonl")
 
 

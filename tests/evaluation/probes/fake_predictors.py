@@ -69,13 +69,17 @@ class FakeCuePredictor(FakePredictor):
 
     def preview(self, posts):
         return [
-            RequestPreview(post, a.term, (), {"hint": c.text}, f"{post.text}|{a.term}|{c.text}", 0, 0, {})
+            RequestPreview(
+                post, a.term, (), {"hint": c.text}, f"{post.text}|{a.term}|{c.text}", 0, 0, {}
+            )
             for post, cues in zip(posts, self.source.cues(posts), strict=True)
             for a, c in zip(post.aspects, cues, strict=True)
         ]
 
     def with_cues(self, change):
-        return FakeCuePredictor(self.rule, source=change(self.source), asked=self.received_posts)
+        return FakeCuePredictor(
+            self.rule, source=change(self.source), received_posts=self.received_posts
+        )
 
 
 class GoldWordCueSource:
@@ -138,7 +142,7 @@ def polarity_by_word(post: Post, aspect: Aspect) -> Polarity:
 
 def run_one_probe(name, predictor, examples, *, root=Path(), options=None, settings=None, **kwargs):
     """One probe of a double; its figures, trials, and how many posts it was asked again."""
-    predictions = predictor.read([e.post for e in examples])
+    predictions = predictor.predict([e.post for e in examples])
     if isinstance(predictor, FakePredictor):
         predictor.received_posts.clear()
     settings = settings or PredictorSettings()

@@ -56,7 +56,7 @@ def test_text_based_predictor_does_not_flip_with_swapped_cues():
     assert metrics["post_flip_rate"].value == metrics["post_dp"].value == 0
     assert metrics["post_flip_rate"].n == 30
     assert metrics["aspect_flip_rate"].value is None
-    assert "30 of 30 rows: no other cue to be had" in metrics["aspect_flip_rate"].note
+    assert "30 of 30 rows: no other cue available" in metrics["aspect_flip_rate"].note
 
 
 def test_cue_swap_repredicts_only_rows_whose_cue_changes():
@@ -71,7 +71,7 @@ def test_cue_swap_repredicts_only_rows_whose_cue_changes():
 
 def test_cue_swap_is_not_applicable_without_cues():
     metrics = run_one_probe("cue_swap", FakePredictor(polarity_by_word), SINGLE_ASPECT).metrics
-    assert all("not applicable: the reader takes no cues" in v.note for v in metrics.values())
+    assert all("not applicable: the model takes no cues" in v.note for v in metrics.values())
 
 
 def scripted_settings(tmp_path, *lines):

@@ -88,7 +88,7 @@ def test_erasure_predicts_two_variants_per_row_and_draw():
         ),
         (
             FakePredictor(polarity_by_word, quote=lambda p, a: p.text),
-            "all there is besides the aspect",
+            "the whole text besides the aspect",
         ),
     ],
 )

@@ -137,8 +137,8 @@ def test_consistency_learns_from_enough_gold_explanations():
         explained_examples,
     ).metrics
     assert metrics["consistency"].value == 1
-    assert "gold's reasons about other posts" in metrics["consistency"].note
-    # Words that gold never used tell a reader of gold's reasons nothing.
+    assert "gold explanations of other posts" in metrics["consistency"].note
+    # Words that gold never uses carry no information for a model trained on gold.
     assert (
         run_one_probe(
             "consistency", FakePredictor(hidden_label, honest_explanation), explained_examples
@@ -152,7 +152,7 @@ def test_consistency_learns_from_enough_gold_explanations():
         FakePredictor(hidden_label, honest_explanation),
         explained_examples[:20] + EXAMPLES[20:],
     ).metrics
-    assert "the reader's own reasons" in few_metrics["consistency"].note
+    assert "the model's own explanations" in few_metrics["consistency"].note
 
 
 def test_explanation_model_sees_neither_post_nor_label(tmp_path):
@@ -177,7 +177,7 @@ def test_explanation_model_sees_neither_post_nor_label(tmp_path):
         "consistency", predictor, marked_examples, options={"explanation_model": model_settings}
     ).metrics
     assert metrics["consistency"].value == 1
-    assert metrics["consistency"].note == "reason reader: echo"
+    assert metrics["consistency"].note == "explanation model: echo"
     metrics = run_one_probe(
         "simulatability", predictor, marked_examples, options={"simulator": model_settings}
     ).metrics
@@ -191,13 +191,13 @@ def test_explanation_model_sees_neither_post_nor_label(tmp_path):
 @pytest.mark.parametrize("name", ["simulatability", "consistency"])
 def test_probe_is_not_applicable_without_explanations_or_labels(name):
     assert (
-        "explains nothing"
+        "gives no explanations"
         in run_one_probe(name, FakePredictor(hidden_label), EXAMPLES).metrics["gain"].note
     )
     single_label = run_one_probe(
         name, FakePredictor(lambda p, a: POS, honest_explanation), EXAMPLES
     ).metrics
-    assert "says nothing but positive" in single_label["gain"].note
+    assert "predicts only positive" in single_label["gain"].note
     single_row = run_one_probe(
         name, FakePredictor(hidden_label, honest_explanation), EXAMPLES[:1]
     ).metrics
@@ -257,7 +257,7 @@ def test_assign_folds_is_even_and_order_independent(clusters, seed):
 
 
 def test_naive_bayes_needs_two_clusters():
-    with pytest.raises(UndefinedMetric, match="one post or picture"):
+    with pytest.raises(UndefinedMetric, match="one post or image"):
         assign_folds(["a", "a"], 0)
     features = hashed_ngrams(["so", "so"], ["", ""])
     with pytest.raises(UndefinedMetric, match="nothing to learn from"):

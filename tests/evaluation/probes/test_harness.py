@@ -62,13 +62,16 @@ def test_probe_depends_on_seed_but_not_on_row_order(name):
     assert (sampled_posts, metrics) == run_with_seed(EXAMPLES[::-1], 0)
     assert len(sampled_posts) == 9
     assert sampled_posts != run_with_seed(EXAMPLES, 1)[0]
-    assert sampled_posts <= {t.post for t in run_one_probe(name, FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word), EXAMPLES,
-                                          limit=20).trials}  # fmt: skip
+    predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
+    larger_sample = run_one_probe(name, predictor, EXAMPLES, limit=20)
+    assert sampled_posts <= {t.post for t in larger_sample.trials}
 
 
 def test_probe_ignores_predictions_without_label():
-    predictions = [Prediction((Opinion(annotator="r", aspect=e.post.aspects[0], status=Status.EMPTY),))
-            for e in EXAMPLES]  # fmt: skip
+    predictions = [
+        Prediction((Opinion(annotator="r", aspect=e.post.aspects[0], status=Status.EMPTY),))
+        for e in EXAMPLES
+    ]
     predictor = FakePredictor(polarity_by_word)
     results = run_probes(
         ["aspect_swap"], predictor, PredictorSettings(), EXAMPLES, predictions, Path()
@@ -79,14 +82,13 @@ def test_probe_ignores_predictions_without_label():
 
 def test_probe_is_undefined_for_recorded_predictions(tmp_path):
     predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
-    recorded = [e.with_opinions(*predictor.opinion(e.post, e.post.aspects[0]) and
-                     (predictor.opinion(e.post, e.post.aspects[0]),)) for e in EXAMPLES]  # fmt: skip
+    recorded = [e.with_opinions(predictor.opinion(e.post, e.post.aspects[0])) for e in EXAMPLES]
     path = write_posts(tmp_path / "posts.jsonl", [])
     path.write_text("\n".join(e.model_dump_json() for e in recorded) + "\n")
     settings = PredictorSettings(model=f"recorded:{path}#double")
     result = run_one_probe("aspect_swap", make(settings, tmp_path), EXAMPLES, settings=settings)
     assert result.metrics["rename_flip_rate"].value is None
-    assert "30 of 30 could not be read" in result.metrics["rename_flip_rate"].note
+    assert "30 of 30 could not be predicted" in result.metrics["rename_flip_rate"].note
     assert "has another text" in result.trials[0].note
 
 
@@ -144,7 +146,7 @@ def test_ratio_values_by_hand():
     assert (metrics["mean"].value, metrics["mean"].n, metrics["mean"].note) == (0.75, 2, "k")
     assert (metrics["ratio"].value, metrics["ratio"].n) == (1.0, 3)
     assert metrics["none"] == MetricValue(value=None, n=0, note="undefined: no row counts; why")
-    assert metrics["zero"].note == "undefined: it would be divided by zero"
+    assert metrics["zero"].note == "undefined: division by zero"
 
 
 def test_ratio_values_of_one_cluster_have_no_interval():

@@ -29,7 +29,7 @@ def media_root(tmp_path):
 
 
 def image_examples(n=20):
-    """Pictures tell gold; the text says the same by one word, of every other post."""
+    """Return `n` posts whose gold label follows from the image and, equally, from one word."""
     gold_examples = []
     for i in range(n):
         word = ("dreadful", "splendid")[i % 2]
@@ -40,7 +40,7 @@ def image_examples(n=20):
 
 
 def polarity_by_image(media_root):
-    """Reads the colour of the first pixel, through the door every picture comes in by."""
+    """Return a rule that predicts from the colour of the first pixel, loaded through `media`."""
 
     def rule(post, aspect):
         if not post.media:
@@ -176,7 +176,7 @@ def test_image_ablation_notes_variants_not_requested(media_root):
     ).metrics
     assert metrics["swapped_flip_rate"].n == 20
     assert "not among the variants" in metrics["grey_dp"].note
-    assert "`none` was not asked for" in metrics["shortcut_index"].note
+    assert "`none` was not requested" in metrics["shortcut_index"].note
 
 
 def test_image_ablation_needs_another_gold_label_to_swap(media_root):
@@ -194,7 +194,7 @@ def test_image_ablation_is_not_applicable_without_images(media_root):
     metrics = run_one_probe(
         "image_ablation", FakePredictor(polarity_by_word), text_only, root=media_root
     ).metrics
-    assert "no post has a picture" in metrics["shortcut_index"].note
+    assert "no post has an image" in metrics["shortcut_index"].note
 
 
 def test_image_ablation_counts_broken_images(media_root):
@@ -218,4 +218,4 @@ def test_image_ablation_notes_predictor_without_images(media_root):
         "image_ablation", predictor, image_examples(), root=media_root, settings=settings
     ).metrics
     assert metrics["swapped_flip_rate"].value == 0
-    assert "20 of 20 rows: the reader is shown no picture" in metrics["swapped_flip_rate"].note
+    assert "20 of 20 rows: the model is shown no image" in metrics["swapped_flip_rate"].note

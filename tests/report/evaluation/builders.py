@@ -48,7 +48,7 @@ DEFINITIONS = tuple(
         (
             "labels",
             "accuracy",
-            "Share of gold opinions read as gold has them.",
+            "Share of gold opinions that were predicted correctly.",
             "share",
             "high",
             "",
@@ -69,7 +69,7 @@ DEFINITIONS = tuple(
             "high",
             "",
         ),
-        ("bleu", "bleu", "Corpus BLEU against gold's reasons.", "points", "high", "13a, v2.5"),
+        ("bleu", "bleu", "Corpus BLEU against gold explanations.", "points", "high", "13a, v2.5"),
     ]
 )
 
@@ -135,7 +135,7 @@ def system_result(name: str, index: int, rows: int = 900, **overrides) -> System
         f"f1_{p}": metric_value(acc - 0.06 * i, rows // 3, 0.04) for i, p in enumerate(Polarity)
     }
     explains = index == 0
-    note = "this reader gives no explanations"
+    note = "this system gives no explanations"
     fields = {
         "name": name,
         "model": ("builtin", "student:minilm", "majority")[index % 3],
@@ -173,7 +173,7 @@ def system_result(name: str, index: int, rows: int = 900, **overrides) -> System
             cpu_seconds=39.9 if index < 2 else None,
             machine="2 cores, 8 GB",
         ),
-        "notes": ("bleu: gold gives no reasons to compare with",),
+        "notes": ("bleu: gold gives no explanations to compare with",),
     }
     if index == 0:
         answers = ("Some of both, one could say; it depends.", "", "pos/neg " * 400)
@@ -216,10 +216,10 @@ def _calibration_bins(rows: int, index: int) -> tuple[CalibrationBin, ...]:
 def _slices(rows: int, acc: float) -> Iterator[SliceMetrics]:
     levels_by_slice = {
         "aspects": ["1", "2", "3 and more"],
-        "aspect visible in the picture": ["yes", "no", "not known"],
+        "aspect visible in the image": ["yes", "no", "not known"],
         "words": ["up to 9", "10 to 19", "20 and more"],
         "negation": ["yes", "no"],
-        "has a picture": ["yes", "no"],
+        "has an image": ["yes", "no"],
     }
     for name, levels in levels_by_slice.items():
         for i, level in enumerate(levels):
@@ -289,7 +289,7 @@ def evaluation_result(**overrides) -> EvaluationResult:
             SelectedRow(
                 post=f"post-{i}",
                 aspect=_second_term(i),
-                reason="two readers say otherwise than gold",
+                reason="two systems disagree with gold",
             )
             for i in range(8)
         ),

@@ -39,7 +39,7 @@ def test_page_logs_no_errors_and_shows_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("hash", "count"),
-    [("t=negative", "of 12 posts"), ("r=majority&p=neutral", "12 of 12 posts, 24")],
+    [("t=negative", "of 12 posts"), ("a=majority&p=neutral", "12 of 12 posts, 24")],
 )
 def test_filters_apply_to_rows_but_not_to_selected_rows(tmp_path, hash, count):
     render_result(tmp_path, evaluation_result(), examples(12))
@@ -68,7 +68,7 @@ def test_filter_by_gold_label_keeps_matching_posts(tmp_path):
 def test_deferred_cards_load_when_idle_or_filtered(tmp_path):
     render_result(tmp_path, evaluation_result(), examples(230))
     address = (tmp_path / "evaluation.html").as_uri()
-    for fragment in ("", "#p220", "#r=builtin"):
+    for fragment in ("", "#p220", "#a=builtin"):
         parsed, log = dump_dom(tmp_path, address + fragment)
         assert parsed.attributes_of("template") == []
         ids = [a["id"] for a in parsed.attributes_of("article")]

@@ -32,7 +32,7 @@ ACCURACY = {"builtin": 0.74, "student": 0.72, "int8": 0.70, "dull": 0.55}
 
 
 def cost_benchmark(rate: float, **overrides: MetricValue) -> CostBenchmark:
-    method = "median, least and most of 5 laps"
+    method = "median, minimum and maximum of 5 repeats"
     energy = MetricValue(value=None, n=8, note="not measurable here")
     metrics = {
         "posts_per_second": MetricValue(
@@ -49,7 +49,7 @@ def cost_benchmark(rate: float, **overrides: MetricValue) -> CostBenchmark:
         metrics={**metrics, **overrides},
         fingerprint_sha256="ab" * 32,
         posts=8,
-        laps=5,
+        repeats=5,
         machine=MACHINE,
     )
 
@@ -63,8 +63,8 @@ def result_with_costs(
         x = accuracies.get(name, 0.6)
         accuracy = MetricValue(value=x, n=900, low=x - 0.03, high=x + 0.02, method="bootstrap")
         metrics = {"labels": {"accuracy": accuracy}}
-        systems.append(system_result(name, 0, metrics=figures, cost_benchmark=found))
-    return result(systems=tuple(systems), comparisons=(), probes={}, disagreements=())
+        systems.append(system_result(name, 0, metrics=metrics, cost_benchmark=benchmark))
+    return evaluation_result(systems=tuple(systems), comparisons=(), probes={}, disagreements=())
 
 
 def four_systems(**extra: CostBenchmark | None) -> EvaluationResult:
@@ -133,7 +133,7 @@ def test_log_axis_covers_values_with_few_ticks(values):
 
 def test_pareto_plot_dims_dominated_systems(tmp_path):
     evaluation = four_systems(
-        majority=CostBenchmark(note="recorded: no cost of its own"),
+        majority=CostBenchmark(note="recorded answers: no cost of their own"),
         broken=CostBenchmark(note="failed: ValueError: the soup is cold"),
     )
     parsed = render_result(tmp_path, evaluation)
@@ -146,10 +146,10 @@ def test_pareto_plot_dims_dominated_systems(tmp_path):
         a["id"] for _, a in parsed.elements if "id" in a
     }
     description = parsed.text("desc")
-    assert "int8: 211 posts a second, 70.0 [67.0, 72.0], 91.4 MB, on the frontier" in description
-    assert "dull: 14 posts a second, 55.0 [52.0, 57.0], 91.4 MB" in description
+    assert "int8: 211 posts per second, 70.0 [67.0, 72.0], 91.4 MB, on the frontier" in description
+    assert "dull: 14 posts per second, 55.0 [52.0, 57.0], 91.4 MB" in description
     assert parsed.text("desc").count("on the frontier") == 3
-    assert "recorded: no cost of its own" in parsed.text("why")
+    assert "recorded answers: no cost of their own" in parsed.text("why")
     assert "failed: ValueError: the soup is cold" in parsed.text("why")
     assert "not measurable here" in parsed.text("costs")
     ids = [a["id"] for _, a in parsed.elements if "id" in a]
@@ -167,19 +167,21 @@ def test_page_costs_match_the_json(tmp_path):
             if value.low is not None:
                 assert f"{format_amount(value.low)} to {format_amount(value.high)}" in costs_text
     assert MACHINE in costs_text
-    assert "8 posts a lap, 5 laps" in costs_text
+    assert "8 posts, 5 repeats" in costs_text
 
 
 def test_page_without_costs_has_no_plot_or_section(tmp_path):
     parsed = render_result(tmp_path, evaluation_result())
     assert parsed.attributes_of("front") == []
-    assert "What it costs" not in parsed.text("h2")
+    assert "Costs" not in parsed.text("h2")
     recorded_only = render_result(
         tmp_path,
-        result_with_costs({"majority": CostBenchmark(note="recorded: no cost of its own")}),
+        result_with_costs(
+            {"majority": CostBenchmark(note="recorded answers: no cost of their own")}
+        ),
     )
     assert recorded_only.attributes_of("front") == []
-    assert "recorded: no cost of its own" in recorded_only.text("why")
+    assert "recorded answers: no cost of their own" in recorded_only.text("why")
 
 
 def test_pareto_plot_of_one_or_equal_systems(tmp_path):
@@ -200,7 +202,7 @@ def test_terminal_markdown_and_csv_show_the_same_costs(tmp_path):
     for output in (out.getvalue(), markdown_table(evaluation)):
         assert "211" in output
         assert "190 to 253" in output
-        assert "cost of builtin; student; int8; dull: 8 posts a lap, 5 laps on A proc" in output
+        assert "cost of builtin; student; int8; dull: 8 posts, 5 repeats on A proc" in output
         assert "cost of broken: failed: ValueError: the soup is cold" in output.replace("\\", "")
         assert MACHINE in output.replace("\\", "")
     assert "| int8 | yes | 211 \\(190" in markdown_table(evaluation).replace("(", "\\(")
@@ -209,7 +211,7 @@ def test_terminal_markdown_and_csv_show_the_same_costs(tmp_path):
         rows = [r for r in csv.DictReader(f) if r["kind"] == "cost"]
     assert len(rows) == 4 * len(COST_COLUMNS) + 1
     (rate,) = (r for r in rows if (r["system"], r["metric"]) == ("int8", "posts_per_second"))
-    assert (float(rate["value"]), rate["n"], rate["unit"]) == (211.0, "8", "posts a second")
+    assert (float(rate["value"]), rate["n"], rate["unit"]) == (211.0, "8", "posts per second")
     assert MACHINE in rate["method"]
     assert rows[-1]["note"] == "failed: ValueError: the soup is cold"
     assert {r["note"] for r in rows if r["metric"] == "joules"} == {"not measurable here"}
@@ -221,7 +223,7 @@ def test_narrow_terminal_shows_every_cost(width):
     Console(file=out, width=width).print(metrics_table(four_systems()))
     assert max(map(len, out.getvalue().splitlines())) <= width
     assert "211" in out.getvalue()
-    assert "J for 1,000 posts: not measurable here" in " ".join(out.getvalue().split())
+    assert "J per 1,000 posts: not measurable here" in " ".join(out.getvalue().split())
 
 
 def test_costs_add_no_element_for_hostile_names(tmp_path):

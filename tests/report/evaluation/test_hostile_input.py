@@ -22,14 +22,14 @@ def hostile_result(bad: str) -> EvaluationResult:
     for value in (
         *("Small talk, dev", "small_talk:dev", "image", "A Paper's Net"),
         *("Writer et al., Journal of Small Talk 12, table 3.", "predict/full@12ab34cd"),
-        *("this reader gives no explanations", "aspect visible in the picture", "3 and more"),
+        *("this system gives no explanations", "aspect visible in the image", "3 and more"),
         *(
             "Some of both, one could say; it depends.",
-            "Share of gold opinions read as gold has them.",
+            "Share of gold opinions that were predicted correctly.",
         ),
-        *("two readers say otherwise than gold", "McNemar, exact", "Holm over 6", "2 cores, 8 GB"),
+        *("two systems disagree with gold", "McNemar, exact", "Holm over 6", "2 cores, 8 GB"),
         *("cluster bootstrap, 10000 replicates, seed 0", "13a, v2.5", "macro_f1", "quote_fidelity"),
-        *("bleu: gold gives no reasons to compare with", "aspect_swap", "unparsed", NAMES[0]),
+        *("bleu: gold gives no explanations to compare with", "aspect_swap", "empty", NAMES[0]),
     ):
         json_text = json_text.replace(f'"{value}"', json.dumps(bad))
     return EvaluationResult.model_validate_json(json_text)
@@ -68,7 +68,7 @@ def test_markdown_escapes_hostile_text(tmp_path):
 
 def test_long_text_fits_terminal_and_page(tmp_path):
     for bad in LONG_TEXTS:
-        assert "Figures" in render_result(tmp_path, hostile_result(bad)).text("h2")
+        assert "Metrics" in render_result(tmp_path, hostile_result(bad)).text("h2")
         for width in (40, 80, 120):
             out = io.StringIO()
             Console(file=out, width=width).print(metrics_table(hostile_result(bad[:90])))
@@ -77,7 +77,7 @@ def test_long_text_fits_terminal_and_page(tmp_path):
 
 
 def test_terminal_escape_in_a_name_is_replaced():
-    evaluation = result(systems=(system_result("a\x1b[2Jb", 0),), comparisons=())
+    evaluation = evaluation_result(systems=(system_result("a\x1b[2Jb", 0),), comparisons=())
     out = io.StringIO()
     Console(file=out, width=200).print(metrics_table(evaluation))
     assert "\x1b" not in out.getvalue()

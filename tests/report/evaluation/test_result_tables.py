@@ -35,12 +35,12 @@ def test_terminal_shows_metrics_intervals_published_rows_and_notes():
         "78.1 [75.6, 80.3]",
         "7 (0.8 %)",
         "79.4",
-        ", printed",
-        "sources stand in the page",
+        ", published",
+        "the page lists the sources",
         "accuracy (%)",
     ):
         assert part in " ".join(output.split())
-    assert "900 rows, 450 posts, 411 clusters by picture; against gold" in output
+    assert "900 rows, 450 posts, 411 clusters by image; reference gold" in output
     assert "note: Explanations were scored without references" in output
     assert "\x1b" not in output
 
@@ -55,10 +55,10 @@ def test_narrow_terminal_shows_every_metric(width):
 
 def test_markdown_bolds_only_significantly_best_systems():
     lines = markdown_table(evaluation_result()).splitlines()
-    assert lines[0].startswith("| reader | n | unread | accuracy % | macro f1 %")
+    assert lines[0].startswith("| system | n | unparsed | accuracy % | macro f1 %")
     assert "**78.1 \\[75.6, 80.3\\]**" in lines[2]
     assert markdown_table(evaluation_result()).count("**") == 2
-    assert "*A Paper's Net*, printed" in lines[5]
+    assert "*A Paper's Net*, published" in lines[5]
     assert any("table 3" in line and "mean of 5 seeds" in line for line in lines)
 
 
@@ -69,14 +69,14 @@ def test_csv_has_every_metric_unrounded(tmp_path):
         rows = list(csv.DictReader(f))
     assert len(rows) == count
     kinds = {r["kind"] for r in rows}
-    assert kinds == {"measured", "slice", "probe", "compared", "printed"}
+    assert kinds == {"measured", "slice", "probe", "comparison", "published"}
     accuracy_row = next(r for r in rows if r["metric"] == "accuracy" and r["system"] == "builtin")
     assert (float(accuracy_row["value"]), accuracy_row["n"], accuracy_row["unit"]) == (
         0.781,
         "900",
         "share",
     )
-    undefined = [r for r in rows if r["note"] == "this reader gives no explanations"]
+    undefined = [r for r in rows if r["note"] == "this system gives no explanations"]
     assert {r["value"] for r in undefined} == {""}
 
 
