@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gen_msa.api.opinions import Opinions
     from gen_msa.api.posts import Posts, read_posts
     from gen_msa.api.training import distill, finetune
+    from gen_msa.errors import MissingExtra, UserError
     from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Polarity, Post
 
 _MODULES = {
@@ -23,6 +24,7 @@ _MODULES = {
     "gen_msa.api.opinions": ("Opinions",),
     "gen_msa.api.posts": ("Posts", "read_posts"),
     "gen_msa.api.training": ("distill", "finetune"),
+    "gen_msa.errors": ("MissingExtra", "UserError"),
     "gen_msa.types": ("Aspect", "Evidence", "Example", "Media", "Opinion", "Polarity", "Post"),
 }
 
@@ -32,12 +34,14 @@ __all__ = [
     "Evidence",
     "Example",
     "Media",
+    "MissingExtra",
     "Model",
     "Opinion",
     "Opinions",
     "Polarity",
     "Post",
     "Posts",
+    "UserError",
     "annotate",
     "distill",
     "evaluate",

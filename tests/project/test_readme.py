@@ -41,7 +41,7 @@ def test_readme_has_at_least_two_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_command_runs(command, folder, monkeypatch, capfd):
-    run(command, monkeypatch, capfd, "--reader", "echo")
+    run(command, monkeypatch, capfd, "--model", "echo")
     for name in re.findall(r"\S+\.(?:html|csv)", command):
         assert (folder / name).stat().st_size > 0
 
@@ -62,7 +62,7 @@ def test_example_is_one_post_with_located_aspects(folder):
 
 def test_every_model_of_the_table_exists():
     table_names = set(re.findall(r"^\| `(\w+)", README, re.MULTILINE))
-    assert table_names >= {"builtin", "transformers", "http", "vllm", "file", "echo"}
+    assert table_names >= {"builtin", "transformers", "http", "vllm", "recorded", "echo"}
     assert table_names <= set(names())
 
 
