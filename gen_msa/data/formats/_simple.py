@@ -2,18 +2,30 @@
 
 Knows nothing of files: JSON lines and Parquet both read such rows. `text` is required; a row with
 `aspects` as words gets their places by exact search, in the order of mention (see `_locate`).
-Keys that are not known here go to `Post.meta` unread. A `polarity` becomes a gold opinion,
-because a post never carries a label.
+Other keys go to `Post.meta` unread, but a key that looks like a known one (`picture`,
+`aspect_terms`) rejects the row. A `polarity` becomes a gold opinion, because a post never carries a
+label.
 
     {"text": "good food", "images": ["a.jpg"], "aspects": ["food", {"term": "bar", "start": null}]}
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from gen_msa.data.formats._common import gold_opinion, image_media, locate_aspects, parse_polarity
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
+
+_ALIASES = {
+    "image": ("picture", "photo", "img", "image_path", "image_file", "image_url"),
+    "images": ("pictures", "photos", "imgs", "image_paths", "image_files", "image_urls"),
+    "aspects": ("aspect", "aspect_term", "aspect_terms", "target", "targets"),
+}
+"""Key -> other names that users give it."""
+_NEAR_MISS_RATIO = 0.85
+"""`difflib` similarity from which an unknown key counts as a misspelt one (`text`, `texts`)."""
 
 
 class _Labelled(BaseModel):
@@ -56,6 +68,15 @@ class SimpleRow(_Labelled):
     @classmethod
     def _none_to_empty(cls, value: object) -> object:
         return () if value is None else value
+
+    @model_validator(mode="after")
+    def _reject_near_miss_keys(self) -> Self:
+        for key in self.__pydantic_extra__:
+            if intended := _intended_key(key, type(self).model_fields):
+                raise ValueError(
+                    f"unknown key {key!r}: did you mean {intended!r}? Put other facts into 'meta'"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_duplicate_keys(self) -> Self:
@@ -104,6 +125,15 @@ class SimpleRow(_Labelled):
         ]
         overall = [gold_opinion(OVERALL_ASPECT, self.polarity)] if self.polarity else []
         return (*by_aspect, *overall)
+
+
+def _intended_key(key: str, known: Iterable[str]) -> str:
+    """Return the known key that an unknown one stands for; "" if it is like none of them."""
+    for name, aliases in _ALIASES.items():
+        if key.casefold() in aliases:
+            return name
+    matches = difflib.get_close_matches(key.casefold(), known, n=1, cutoff=_NEAR_MISS_RATIO)
+    return matches[0] if matches else ""
 
 
 def _needs_locating(aspect: str | SimpleAspect) -> bool:

@@ -105,6 +105,33 @@ def test_bad_line_is_rejected_with_reason(row: str, reason: str, tmp_path: Path)
     assert reason in rejected.reason
 
 
+@pytest.mark.parametrize(
+    ("key", "intended"),
+    [
+        ("picture", "image"),
+        ("Pictures", "images"),
+        ("image_url", "image"),
+        ("aspect", "aspects"),
+        ("aspect_terms", "aspects"),
+        ("polarty", "polarity"),
+        ("texts", "text"),
+    ],
+)
+def test_near_miss_key_is_rejected_by_name(key: str, intended: str, tmp_path: Path) -> None:
+    (rejected,) = read(tmp_path / "m.jsonl", f'{{"text": "tea", "{key}": "a"}}')
+    assert isinstance(rejected, Rejected)
+    assert f"unknown key {key!r}: did you mean {intended!r}?" in rejected.reason
+    meta = read_one(tmp_path / "m.jsonl", f'{{"text": "tea", "meta": {{"{key}": "a"}}}}').post.meta
+    assert meta == {key: "a"}
+
+
+@pytest.mark.parametrize("key", ["caption", "ImageID", "image_id", "label", "time", "lang"])
+def test_other_keys_are_not_near_misses(key: str, tmp_path: Path) -> None:
+    assert read_one(tmp_path / "m.jsonl", f'{{"text": "tea", "{key}": "a"}}').post.meta == {
+        key: "a"
+    }
+
+
 def test_byte_order_mark_is_stripped(tmp_path: Path) -> None:
     assert read_one(tmp_path / "m.jsonl", '\ufeff{"text": "tea"}').post.text == "tea"
 
