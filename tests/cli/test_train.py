@@ -100,7 +100,7 @@ def test_recipe_validation_loads_no_model_library():
     )
     code = (
         "import sys, json; from gen_msa.finetuning import recipe, __main__\n"
-        "for name in recipe.names(): recipe.load(name)\n"
+        "for name in recipe.recipe_names(): recipe.load_recipe(name)\n"
         f"print(json.dumps([m for m in {heavy_libraries} if m in sys.modules]))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
