@@ -35,3 +35,23 @@ def test_no_function_exceeds_60_lines_and_most_are_short() -> None:
 def test_every_module_has_a_docstring() -> None:
     undocumented = [p.name for p in FILES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert undocumented == []
+
+
+def test_no_public_class_name_is_defined_in_two_modules() -> None:
+    modules_by_name: dict[str, set[Path]] = {}
+    bases_by_name: dict[str, set[str]] = {}
+    for path in FILES:
+        if "gen_msa" not in path.relative_to(ROOT).parts[0]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules_by_name.setdefault(node.name, set()).add(path.relative_to(ROOT))
+                bases = {ast.unparse(b).split("[")[0].split(".")[-1] for b in node.bases}
+                bases_by_name.setdefault(node.name, set()).update(bases)
+    homonyms = {
+        name: sorted(map(str, paths))
+        for name, paths in modules_by_name.items()
+        # A subclass may carry its base's name.
+        if len(paths) > 1 and name not in bases_by_name[name]
+    }
+    assert homonyms == {}

@@ -15,8 +15,8 @@ def test_cli_import_loads_no_heavy_library() -> None:
 
 
 def test_package_imports_load_no_model_library() -> None:
-    packages = "cues, data, prompting, backends, builtin, media, report, readers, students, "
-    packages += "annotating, distilling, serving"
+    packages = "cues, data, prompting, backends, builtin, media, report, predictors, models, "
+    packages += "annotation, distillation, serving, training, api"
     loaded = "[m for m in ['torch', 'transformers', 'vllm', 'spacy'] if m in sys.modules]"
     code = f"import sys, json; from gen_msa import {packages}; print(json.dumps({loaded}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
