@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gen_msa.api.evaluate import Evaluation, evaluate
-    from gen_msa.api.explain import Model, annotate, explain, load
+    from gen_msa.api.explain import SentimentModel, annotate, explain, load
     from gen_msa.api.opinions import Opinions
     from gen_msa.api.posts import Posts, read_posts
     from gen_msa.api.training import distill, finetune
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "gen_msa.api.evaluate": ("Evaluation", "evaluate"),
-    "gen_msa.api.explain": ("Model", "annotate", "explain", "load"),
+    "gen_msa.api.explain": ("SentimentModel", "annotate", "explain", "load"),
     "gen_msa.api.opinions": ("Opinions",),
     "gen_msa.api.posts": ("Posts", "read_posts"),
     "gen_msa.api.training": ("distill", "finetune"),
@@ -35,12 +35,12 @@ __all__ = [
     "Example",
     "Media",
     "MissingExtra",
-    "Model",
     "Opinion",
     "Opinions",
     "Polarity",
     "Post",
     "Posts",
+    "SentimentModel",
     "UserError",
     "annotate",
     "distill",

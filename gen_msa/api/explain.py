@@ -39,7 +39,7 @@ SettingsT = TypeVar("SettingsT", bound=JobSettings)
 _REJECTED_ROW: TypeAdapter[FilteredAnswer | Rejected] = TypeAdapter(FilteredAnswer | Rejected)
 
 
-class Model:
+class SentimentModel:
     """A model that is loaded once and asked many times. Made by `load`."""
 
     def __init__(self, settings: JobSettings, teacher: Teacher, media_root: Path) -> None:
@@ -49,7 +49,7 @@ class Model:
         self._media_root = media_root
 
     def __repr__(self) -> str:
-        return f"<Model: {self.settings.model}>"
+        return f"<SentimentModel: {self.settings.model}>"
 
     def explain(
         self,
@@ -105,7 +105,7 @@ def load(
     media_root: str | Path = ".",
     settings: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Model:
+) -> SentimentModel:
     """Load a model.
 
     Args:
@@ -122,13 +122,13 @@ def load(
     built = _settings(JobSettings, model, settings, options)
     root = Path(media_root)
     source = ExampleSource("posts", root, lambda: iter(()))
-    return Model(built, make_job_teacher(source, built), root)
+    return SentimentModel(built, make_job_teacher(source, built), root)
 
 
 def explain(
     posts: PostsLike,
     *,
-    model: str | Model = "builtin",
+    model: str | SentimentModel = "builtin",
     aspects: str | Sequence[AspectLike] | None = None,
     text: str = "text",
     image: str | None = None,
@@ -144,7 +144,7 @@ def explain(
 
     Args:
         posts: A text, a path, posts, rows or a data frame (see `as_posts`).
-        model: As for `load`, or a loaded `Model`.
+        model: As for `load`, or a loaded `SentimentModel`.
         aspects: Aspects for every post, or the name of a column that lists them. Default: those
             that the posts list; else the model finds them.
         text: Column of the text.
@@ -166,7 +166,7 @@ def explain(
     loaded = as_posts(
         posts, aspects=aspects, text=text, image=image, id=id, format=format, media_root=media_root
     )
-    if isinstance(model, Model):
+    if isinstance(model, SentimentModel):
         if settings or options:
             raise UserError("a loaded model has its settings", hint="give them to `load`")
         return run(loaded.source(), model.settings, teacher=model._teacher, progress=progress)

@@ -16,7 +16,7 @@ PYTHON = [
     for p in (ROOT / folder).rglob("*.py")
     if "_resources" not in p.parts
 ]
-RETIRED = {  # fmt: skip
+RETIRED = {
     "said",
     "told",
     "heard",
