@@ -64,9 +64,9 @@ def by_gen_msa(name: str, pairs: Sequence[Pair]) -> object:
     cut.cache_clear()
     _cached_ngrams.cache_clear()
     family: Any = metrics[name]()
-    if not hasattr(family, "rows"):
+    if not hasattr(family, "row_statistics"):
         return family.measure(pairs)
-    return family.values(family.rows(pairs).sum(axis=0))
+    return family.compute(family.row_statistics(pairs).sum(axis=0))
 
 
 def peer(name: str, pairs: Sequence[Pair]) -> object:

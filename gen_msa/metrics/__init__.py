@@ -1,14 +1,13 @@
-"""Metrics: figures that compare what one reader said with what another did.
+"""Metrics: compare the opinions of one system with a reference.
 
-A family is a file, and its name is the file's. What a family counts of each row adds up over rows,
-so that any sample of posts, drawn again and again, has its figures in one matrix product. Knows
-nothing of readers, prompts or models; takes `Pair`s and gives numbers.
+A metric family is a module, and its name is the module's. What a family computes for each row adds
+up over rows, so the metrics of any resample of posts take one matrix product.
 
     family = metrics["labels"]()
-    rows = family.rows(pairs)                       # (pairs, k): what each row adds
-    family.values(rows.sum(axis=0))["macro_f1"]     # the figure, as a 0-d array
+    rows = family.row_statistics(pairs)              # (pairs, k): what each row adds
+    family.compute(rows.sum(axis=0))["macro_f1"]     # the metric, as a 0-d array
 
-`statistics/` has the intervals and tests over such rows.
+The subpackage `statistics` has intervals and tests over such rows.
 """
 
 from gen_msa.metrics._pairs import Pair, pair_up, shuffle_explanations

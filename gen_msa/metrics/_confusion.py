@@ -1,9 +1,9 @@
-"""Gold polarity against the reader's, counted: three classes by three and "unread".
+"""Confusion counts of polarities: three reference classes by three predicted ones and "unparsed".
 
-Knows nothing of figures. An answer without a polarity, or none at all, is a fourth answer that no
-gold has: it is wrong, and stays in every count.
+A missing or unparsed prediction is a fourth answer that no reference has: it is wrong, and it stays
+in every count.
 
-    one_hot(pairs).sum(axis=0)          # [rows, neg→neg, neg→neu, neg→pos, neg→unread, neu→neg, …]
+    one_hot(pairs).sum(axis=0)      # [rows, neg→neg, neg→neu, neg→pos, neg→unparsed, neu→neg, …]
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,10 @@ UNLABELLED = -1
 
 
 def gold_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
-    """Gold's class of each pair, (n,): 0, 1, 2, or `UNLABELLED`.
+    """Return the reference class of each pair, `(n,)`: 0, 1, 2 or `UNLABELLED`.
 
-    Raises `Undefined` when no pair has one.
+    Raises:
+        UndefinedMetric: No pair has one.
     """
     id_list = [LABEL_IDS[p.label] if p.label else UNLABELLED for p in pairs]
     ids = np.array(id_list, dtype=np.intp)
@@ -41,7 +42,7 @@ def gold_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
 
 
 def predicted_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
-    """The reader's class of each pair, (n,): 0, 1, 2, or `UNREAD`."""
+    """Return the predicted class of each pair, `(n,)`: 0, 1, 2 or `UNPARSED`."""
     return np.array(
         [LABEL_IDS[p.predicted_label] if p.predicted_label else UNPARSED for p in pairs],
         dtype=np.intp,
@@ -49,9 +50,10 @@ def predicted_label_ids(pairs: Sequence[Pair]) -> NDArray[np.intp]:
 
 
 def one_hot(pairs: Sequence[Pair]) -> Array:
-    """Each pair's cell of the confusion, (n, 13); column 0 is 1 where gold has a polarity.
+    """Return the confusion cell of each pair, `(n, 13)`; column 0 is 1 for labelled rows.
 
-    Raises `Undefined` when no pair has one.
+    Raises:
+        UndefinedMetric: No pair has a reference label.
     """
     label_ids, predicted_ids = gold_label_ids(pairs), predicted_label_ids(pairs)
     rows = np.zeros((len(pairs), 1 + N_CLASSES * N_ANSWERS))
@@ -62,52 +64,56 @@ def one_hot(pairs: Sequence[Pair]) -> Array:
 
 
 def confusion_matrix(sums: Array) -> Array:
-    """Sums of `one_hot`, (..., 13), as gold by answer, (..., 3, 4)."""
+    """Reshape sums of `one_hot`, `(..., 13)`, to reference by prediction, `(..., 3, 4)`."""
     return sums[..., 1:].reshape(*sums.shape[:-1], N_CLASSES, N_ANSWERS)
 
 
 def safe_divide(numerator: Any, denominator: Any, *, empty: float) -> Array:
-    """`part / whole`, each (...,); `empty` where there is nothing to divide by."""
+    """Divide element by element; `empty` where the denominator is 0.
+
+    Args:
+        numerator: `(...,)`.
+        denominator: `(...,)`.
+        empty: The result of a division by 0.
+    """
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     )
-    out = np.full(denominator.shape, empty)
-    quotient: Array = np.divide(numerator, denominator, out=out, where=denominator != 0)
+    filled = np.full(denominator.shape, empty)
+    quotient: Array = np.divide(numerator, denominator, out=filled, where=denominator != 0)
     return quotient
-
-
-# How sure the reader was of each answer, and whether it was right. Knows nothing of figures.
 
 
 @dataclass(frozen=True)
 class PredictedProbabilities:
-    """Of n pairs, whatever they hold; a row that is not `given` has zeros everywhere else."""
+    """Predicted probabilities of n pairs; rows without any are 0 in the other fields."""
 
     scored: NDArray[np.bool_]
-    """(n,) Gold has a polarity."""
+    """`(n,)` The reference has a polarity."""
     has_probs: NDArray[np.bool_]
-    """(n,) Gold has a polarity and the reader gave probabilities."""
+    """`(n,)` The reference has a polarity and the prediction has probabilities."""
     label_ids: NDArray[np.intp]
-    """(n,) Gold's class; only where `scored`."""
+    """`(n,)` Reference class; valid where `scored`."""
     correct: NDArray[np.bool_]
-    """(n,) The answer is gold's; wrong where it could not be read. Not held to `given`."""
+    """`(n,)` The prediction is correct, with or without probabilities; unparsed ones are wrong."""
     probs: Array
-    """(n, 3) Probabilities, made to sum to exactly 1."""
+    """`(n, 3)` Probabilities, scaled to sum to 1."""
     confidence: Array
-    """(n,) Probability of the class that was answered; of the likeliest where none was read."""
+    """`(n,)` Probability of the predicted class, or the highest one if it is unparsed."""
 
 
 def predicted_probabilities(pairs: Sequence[Pair]) -> PredictedProbabilities:
-    """What the reader believed.
+    """Collect the predicted probabilities of `pairs`.
 
-    Raises `Undefined` when no gold opinion has a polarity, or no such row has probabilities.
+    Raises:
+        UndefinedMetric: No pair has a reference polarity, or none of those has probabilities.
     """
     label_ids, predicted_ids = gold_label_ids(pairs), predicted_label_ids(pairs)
     scored = label_ids != UNLABELLED
     gives_probs = [p.prediction is not None and bool(p.prediction.probs) for p in pairs]
     has_probs = scored & np.array(gives_probs, dtype=np.bool_)
     if not has_probs.any():
-        raise UndefinedMetric("the reader gives no probabilities")
+        raise UndefinedMetric("the system gives no probabilities")
     probs = np.zeros((len(pairs), len(Polarity)))
     confidence = np.zeros(len(pairs))
     for i, pair in enumerate(pairs):
@@ -121,7 +127,7 @@ def predicted_probabilities(pairs: Sequence[Pair]) -> PredictedProbabilities:
 
 
 def _normalized_probs(prediction: Opinion) -> Array:
-    """In the classes' order; one that is not named has 0, and rounding in the file is undone."""
+    """Return the probabilities in class order, missing ones as 0, scaled to sum to 1."""
     named_probs = prediction.probs or {}
     probs = np.array([named_probs.get(polarity, 0.0) for polarity in Polarity])
     normalized: Array = probs / probs.sum()

@@ -1,8 +1,7 @@
-"""What a metric is given: one aspect of one post, what one reader said of it, and what another did.
+"""The rows of an evaluation: the reference's and the system's opinion on one aspect of one post.
 
-Knows nothing of how the two opinions were found or joined.
-
-    Pair(post, gold=Opinion(by="gold", ...), said=Opinion(by="builtin", ...), cluster="photo.jpg")
+Pair(post, gold=Opinion(annotator="gold", ...), prediction=Opinion(annotator="builtin", ...),
+cluster="photo.jpg")
 """
 
 from collections import Counter, defaultdict
@@ -19,49 +18,47 @@ from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Status
 class Pair:
     """One row of an evaluation.
 
-    At least one of `gold` and `said` is there. Neither is ever dropped: a reader that was silent
-    about an aspect is wrong about it, and an aspect nobody asked for costs precision.
+    At least one of `gold` and `prediction` is set. No row is dropped: a missing prediction counts
+    as wrong, and a spurious aspect costs precision.
     """
 
     post: Post
     gold: Opinion | None
-    """By whoever the reader is held against; None: the reader named an aspect that gold has not."""
+    """The reference opinion; None for a spurious aspect."""
     prediction: Opinion | None
-    """By the reader; None: it said nothing about gold's aspect."""
+    """The system's opinion; None if it has none on this aspect."""
     cluster: str
-    """Rows of one cluster (a picture, or a post) are not independent of each other."""
+    """Rows of one cluster (an image or a post) are not independent of each other."""
     extra_inputs: Mapping[str, str] = field(default_factory=dict)
-    """What the reader saw besides the post, by name: `prompt`, `caption`, `objects`, `context`."""
+    """Inputs of the system besides the post, by name: `prompt`, `caption`, `objects`, `context`."""
 
     def __post_init__(self) -> None:
         if self.gold is None and self.prediction is None:
-            raise ValueError(f"post {self.post.id}: a pair without any opinion")
+            raise ValueError(f"post {self.post.id}: a pair needs at least one opinion")
 
     @property
     def label(self) -> Polarity | None:
-        """Gold's polarity; None where there is none to be compared with."""
+        """The reference polarity; None if there is none."""
         return self.gold.polarity if self.gold else None
 
     @property
     def predicted_label(self) -> Polarity | None:
-        """The reader's polarity; None when it said nothing or could not be read."""
+        """The predicted polarity; None if there is no prediction or it could not be parsed."""
         return self.prediction.polarity if self.prediction else None
 
     @property
     def reference_explanation(self) -> str:
-        """Gold's explanation, stripped; empty where it gives none."""
+        """The reference explanation, stripped; empty if there is none."""
         return ((self.gold.explanation if self.gold else None) or "").strip()
 
     @property
     def explanation(self) -> str:
-        """The reader's explanation, stripped; empty where it gave none."""
+        """The predicted explanation, stripped; empty if there is none."""
         return ((self.prediction.explanation if self.prediction else None) or "").strip()
 
 
-# Joins what a reader said of a post with what gold says, aspect by aspect, into `Pair`s.
-
 CONFLICT_KEY = "conflict"
-"""Key of `Opinion.how` where a reader gave one aspect two polarities."""
+"""Key of `Opinion.provenance` when a system gave one aspect several polarities."""
 
 
 def pair_up(
@@ -72,12 +69,21 @@ def pair_up(
     cluster: str = "",
     extra_inputs: Mapping[str, str] | None = None,
 ) -> list[Pair]:
-    """One pair for each aspect that `against` speaks of, in its order, then one for each other
-    aspect that `by` speaks of.
+    """Join the opinions of a system with those of a reference, aspect by aspect.
 
-    A reader that says two different things of one aspect has said nothing that can be read: its
-    opinion stands as unparsed, with both answers in `raw`. The same said twice counts once. Gold
-    that contradicts itself has no polarity, so that its row is in no figure.
+    Contradictory predictions on one aspect become one unparsed opinion with all answers in `raw`;
+    equal ones count once. A contradictory reference has no polarity, so its row is not scored.
+
+    Args:
+        example: The post with the opinions of both.
+        annotator: The system.
+        reference: The annotator of the reference.
+        cluster: The cluster of the rows; the id of the post by default.
+        extra_inputs: What the system received besides the post, by name.
+
+    Returns:
+        One pair for each aspect of the reference, in its order, then one for each other aspect of
+        the system.
     """
     gold_opinions, predictions = (
         _opinion_per_aspect(example, reference),
@@ -115,22 +121,21 @@ def _opinion_per_aspect(example: Example, annotator: str) -> dict[Aspect, Opinio
 
 def _conflicting_opinion(first: Opinion, second: Opinion) -> Opinion:
     raw = " / ".join(o.raw or str(o.polarity) for o in (first, second))
-    polarities = first.provenance.get(
-        CONFLICT_KEY, str(first.polarity)
-    )  # all of them, where they are three
+    # `first` already holds a conflict when there are three polarities.
+    polarities = first.provenance.get(CONFLICT_KEY, str(first.polarity))
     provenance = {**first.provenance, CONFLICT_KEY: f"{polarities} and {second.polarity}"}
     update = {"polarity": None, "score": None, "probs": None, "status": Status.UNPARSED}
-    return first.model_copy(update={**update, "raw": raw, "how": provenance})
+    return first.model_copy(update={**update, "raw": raw, "provenance": provenance})
 
 
 def _match_aspects(
     gold_aspects: Iterable[Aspect], predicted_aspects: Iterable[Aspect]
 ) -> dict[Aspect, Aspect]:
-    """Which aspect that was said stands for which of gold's."""
+    """Map each reference aspect to the predicted aspect that denotes it."""
     targets, unmatched = list(gold_aspects), dict.fromkeys(predicted_aspects)
     matches = {a: a for a in targets if a in unmatched}
-    for match in matches.values():
-        del unmatched[match]
+    for aspect in matches.values():
+        del unmatched[aspect]
     by_folded_term: defaultdict[str, tuple[list[Aspect], list[Aspect]]] = defaultdict(
         lambda: ([], [])
     )
@@ -154,19 +159,25 @@ def _match_aspects(
 
 
 def _offsets_compatible(prediction: Aspect, gold: Aspect) -> bool:
-    """Whether two aspects of the same words have not two different places."""
+    """Return whether two aspects with the same term can be one: not both have an offset."""
     return prediction.start is None or gold.start is None
 
 
-# The chance level of a check: the same explanations, each given to another post.
-
-
 def shuffle_explanations(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """The same pairs, in order, with every explanation moved to a row of another post.
+    """Move every explanation to a row of another post, for the chance level of a metric.
 
-    Rows without an explanation stay as they are, and each explanation is used once. Quotes and
-    notes that belong to an explanation (`evidence`, `how["explanation"]`) are not kept. Raises
-    `Undefined` when one post has more than half of all explanations, as they cannot all move.
+    Rows without an explanation do not change, and each explanation is used once. What belongs to
+    the original explanation (`evidence`, `provenance["explanation"]`) is removed.
+
+    Args:
+        pairs: The rows.
+        seed: The seed of the shuffle.
+
+    Returns:
+        The same rows, in the same order.
+
+    Raises:
+        UndefinedMetric: One post has more than half of all explanations, so they cannot all move.
     """
     rng = Random(seed)
     rows = [i for i, p in enumerate(pairs) if p.explanation]
@@ -175,14 +186,14 @@ def shuffle_explanations(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     max_per_post = max(Counter(pairs[i].post.id for i in rows).values())
     if 2 * max_per_post > len(rows):
         raise UndefinedMetric(
-            "one post has more than half of the explanations: none to shuffle with"
+            "one post has more than half of the explanations: they cannot be shuffled"
         )
     rng.shuffle(rows)
     post_order = {
         post: index for index, post in enumerate(dict.fromkeys(pairs[i].post.id for i in rows))
     }
     rows.sort(key=lambda i: post_order[pairs[i].post.id])
-    # Rows of a post lie side by side, so a step of the largest post's size leaves every post.
+    # Rows of a post are adjacent, so a shift by the largest post's size leaves every post.
     source_row = {row: rows[(index + max_per_post) % len(rows)] for index, row in enumerate(rows)}
     return [
         _with_explanation_of(p, pairs[source_row[i]]) if i in source_row else p
@@ -194,5 +205,5 @@ def _with_explanation_of(pair: Pair, donor: Pair) -> Pair:
     if pair.prediction is None or donor.prediction is None:
         raise ValueError("a row without an opinion has no explanation to move")
     provenance = {k: v for k, v in pair.prediction.provenance.items() if k != "explanation"}
-    update = {"explanation": donor.prediction.explanation, "evidence": (), "how": provenance}
-    return replace(pair, said=pair.prediction.model_copy(update=update))
+    update = {"explanation": donor.prediction.explanation, "evidence": (), "provenance": provenance}
+    return replace(pair, prediction=pair.prediction.model_copy(update=update))

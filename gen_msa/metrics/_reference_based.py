@@ -1,9 +1,9 @@
-"""What the families that hold an explanation against gold's have in common.
+"""Shared code of the families that compare an explanation with a reference explanation.
 
-A row counts when gold gives an explanation; what the reader left empty is scored like any other
-text, and scores 0. Equal pairs of texts are measured once. Knows no measure.
+A row counts if its reference has an explanation; a missing explanation of the system scores 0.
+Equal pairs of texts are scored once.
 
-    rows(pairs, lambda texts: [lengths(said, gold) for said, gold in texts], width=2)
+    score_rows(pairs, lambda texts: [lengths(prediction, gold) for prediction, gold in texts], 2)
 """
 
 import importlib
@@ -22,13 +22,12 @@ from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._thresholds import nan_divide
 from gen_msa.metrics.base import UndefinedMetric
 
-# Words of an explanation, by language, for the measures that compare words.
-
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my"})
+"""Languages written without spaces between words."""
 LANGUAGE_PATTERN = "^[a-z]{2,3}$"
-"""Of a language: two or three small letters (ISO 639)."""
+"""A language: two or three lower-case letters (ISO 639)."""
 MAX_FOREIGN_SHARE = 0.2
-"""Share of letters that a language may not be able to read before it is taken to be wrong."""
+"""Share of letters foreign to a language above which the language is taken to be wrong."""
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _SINGLE_CHARACTER = re.compile(r"[a-z0-9]+|[^\W_]")
@@ -37,7 +36,12 @@ _UNSPACED_SCRIPT = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u
 
 @lru_cache(maxsize=1 << 15)
 def tokenize(text: str, language: str) -> tuple[str, ...]:
-    """The words of `text`; empty for one without letters or digits."""
+    """Split a text into lower-case words; empty for a text without letters or digits.
+
+    Args:
+        text: The text.
+        language: ISO 639 code. In a language of `UNSPACED`, each character is a word.
+    """
     text = unicodedata.normalize("NFC", text).lower()
     if language in UNSPACED:
         return tuple(_SINGLE_CHARACTER.findall(text))
@@ -47,10 +51,15 @@ def tokenize(text: str, language: str) -> tuple[str, ...]:
 
 
 def check_language(references: Iterable[str], language: str) -> None:
-    """Refuse references that are plainly not in `language`, for their scores would be 0.
+    """Refuse references that are plainly not in `language`: their scores would be 0.
 
-    Raises `Undefined` when more than a fifth of their letters are of a script without blanks while
-    the language has blanks, or not a-z while it is English.
+    Args:
+        references: The reference explanations.
+        language: ISO 639 code.
+
+    Raises:
+        UndefinedMetric: More than a fifth of the letters belong to a script without spaces while
+            the language has spaces, or are not a-z while the language is English.
     """
     letters = [c for text in references for c in text if c.isalpha()]
     if language in UNSPACED or not letters:
@@ -58,7 +67,7 @@ def check_language(references: Iterable[str], language: str) -> None:
     n_unspaced = sum(_UNSPACED_SCRIPT.match(c) is not None for c in letters)
     if n_unspaced > MAX_FOREIGN_SHARE * len(letters):
         raise UndefinedMetric(
-            f"the references are written without blanks, which language={language} needs: "
+            f"the references are written without spaces, which language={language} needs: "
             "set language=zh (or ja, th, …)"
         )
     if language == "en" and sum(not c.isascii() for c in letters) > MAX_FOREIGN_SHARE * len(
@@ -73,7 +82,7 @@ def _is_word_character(character: str) -> bool:
 
 Array = NDArray[np.float64]
 TextPair = tuple[str, str]
-"""What the reader wrote (possibly nothing), and what gold did."""
+"""The system's explanation, possibly empty, and the reference explanation."""
 
 
 def score_rows(
@@ -81,26 +90,49 @@ def score_rows(
     measure: Callable[[list[TextPair]], Iterable[Sequence[float]]],
     width: int,
 ) -> Array:
-    """Rows of 1 (scored) and the `width` numbers that `measure` gives each distinct pair of texts.
+    """Score each row with a reference explanation.
 
-    Raises `Undefined` when gold explains nothing.
+    Args:
+        pairs: The rows.
+        measure: Returns `width` numbers for each pair of texts, in order.
+        width: The numbers of one pair.
+
+    Returns:
+        `(n, 1 + width)`: 1 and the numbers for a scored row, zeros for others.
+
+    Raises:
+        UndefinedMetric: No reference has an explanation.
     """
     texts = [(p.explanation, p.reference_explanation) for p in pairs]
     distinct = list(dict.fromkeys(t for t in texts if t[1]))
     if not distinct:
-        raise UndefinedMetric("no gold opinion has an explanation to compare with")
+        raise UndefinedMetric("no reference opinion has an explanation to compare with")
     scores = dict(zip(distinct, measure(distinct), strict=True))
     zeros = (0.0,) * (1 + width)
     return np.array([(1.0, *scores[t]) if t[1] else zeros for t in texts], dtype=np.float64)
 
 
 def column_means(sums: Array, names: Sequence[str]) -> dict[str, Array]:
-    """Mean over scored rows of each column after the first, by name."""
+    """Return the mean over scored rows of each column after the first, by name.
+
+    Args:
+        sums: Sums of `score_rows`, `(..., 1 + len(names))`.
+        names: Names of the columns.
+    """
     return {name: nan_divide(sums[..., 1 + i], sums[..., 0]) for i, name in enumerate(names)}
 
 
 def import_optional(module: str, package: str, extra: str) -> Any:
-    """Import a module of an optional package. Raises `MissingExtra` when it is not installed."""
+    """Import a module of an optional package.
+
+    Args:
+        module: The module to import.
+        package: The name of the package, for the message.
+        extra: The extra of this package that installs it.
+
+    Raises:
+        MissingExtra: The package is not installed.
+    """
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise MissingExtra(package, extra)
     return importlib.import_module(module)

@@ -1,12 +1,11 @@
-"""Whether an explanation names its aspect, and whether it speaks of another one in its place.
+"""Whether an explanation names its aspect, and whether it is about another aspect instead.
 
-An aspect is named where its term stands as whole words after NFC and casefold, and not within the
-longer name of another aspect of the post. An explanation credits a rival when the first aspect it
-names in its own words, outside quotation marks, is another one of the post: it then speaks of the
-rival alone, or of the rival first. Knows nothing of whether what is said is true; a paraphrase of
-the aspect ("the handset") is not seen.
+An aspect is named if its term occurs as whole words after NFC and case folding, and not inside the
+longer name of another aspect of the post. An explanation prefers a rival if the first aspect that
+it names outside quotation marks is another one of the post. A paraphrase of the aspect ("the
+handset") is not recognized.
 
-    metrics["naming"]().rows(pairs)
+    metrics["aspect_mention"]().row_statistics(pairs)
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,31 +29,31 @@ if TYPE_CHECKING:
 
 @metrics.register
 class AspectMention:
-    """Aspects named and rivals credited, of explanations about an aspect."""
+    """Aspects named, and rivals named first, of explanations about an aspect."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("named", "explanations about an aspect that name it, as whole words"),
+        MetricSpec("named", "share of explanations about an aspect that name it, as whole words"),
         MetricSpec(
             "rival",
-            "explanations of posts with several aspects in which the first aspect named outside"
-            " quotation marks is another one",
+            "share of explanations of posts with several aspects in which the first aspect named"
+            " outside quotation marks is another one",
             better="low",
         ),
     )
     signature = "whole words after NFC and casefold; longest name first"
 
     def __init__(self, **options: Any) -> None:
-        reject_options("naming", options)
+        reject_options("aspect_mention", options)
 
     def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
-        """Columns: explains an aspect, names it, has rivals, credits one."""
+        """Columns: explains an aspect, names it, has rivals, names a rival first."""
         rows = [_row_statistics(p) for p in pairs]
         if not any(r[0] for r in rows):
             raise UndefinedMetric("no row has an explanation about an aspect")
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """`named` over explanations, `rival` over those of posts with several aspects."""
+        """`named` is over explanations, `rival` over those of posts with several aspects."""
         return {
             "named": nan_divide(sums[..., 1], sums[..., 0]),
             "rival": nan_divide(sums[..., 3], sums[..., 2]),
@@ -78,7 +77,7 @@ def _row_statistics(pair: Pair) -> tuple[float, ...]:
 
 
 def _find_mentions(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
-    """Start, end and name of every aspect that `text` names, in order; none within another."""
+    """Return (start, end, name) of every aspect named in `text`, in order, without nested ones."""
     spans = SearchableText(text)
     mentions = [(*span, name) for name in names for span in spans.find_whole_words(name)]
     mentions.sort(key=lambda m: (m[0], -m[1]))

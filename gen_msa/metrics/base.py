@@ -1,8 +1,6 @@
-"""What a metric is, what its figures mean, and the registry of metrics.
+"""The interface of metric families, and their registry.
 
-Knows no metric. numpy is named in types only.
-
-    metrics["labels"]().figures[0].name
+metrics["labels"]().specs[0].name      # 'accuracy'
 """
 
 from collections.abc import Sequence
@@ -22,58 +20,78 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What one number of a family means, for whoever prints it."""
+    """The definition of one metric of a family."""
 
     name: str
     about: str
-    """One line: the definition, exact enough to recompute it by hand."""
+    """The definition in one line, exact enough to recompute the metric by hand."""
     unit: Literal["share", "score", "points", "nats", "words", "count"] = "share"
-    """`share`: 0..1, printed as percent. `score`: printed as it is."""
+    """`share`: 0..1, shown as a percentage; `score`: shown as it is."""
     better: Literal["high", "low", ""] = "high"
-    """Which way is good; empty where neither is."""
+    """Whether high or low values are better; empty if neither is."""
 
 
 class UndefinedMetric(ValueError):
-    """A family has nothing to say of these rows; its message is printed in the figure's place."""
+    """A family cannot be computed for these rows; reports show the message instead of a value."""
 
 
 class Metric(Protocol):
-    """A family of figures whose counts add up over rows."""
+    """A family of metrics whose row statistics add up over rows."""
 
     specs: tuple[MetricSpec, ...]
-    """In the order printed; the first is the family's headline."""
+    """In the order of reports; the first is the family's main metric."""
     signature: str
-    """Everything that decides the numbers besides the rows (versions, tokeniser, cuts)."""
+    """Everything that determines the values besides the rows: versions, tokenizer, thresholds."""
 
     def row_statistics(self, pairs: "Sequence[Pair]") -> "Array":
-        """What each pair adds: float64, (len(pairs), k). Column 0 is 1 for a row the figures are
-        about and 0 for one they are not, whose other columns are then 0 too.
+        """Compute what each pair contributes.
 
-        Raises `Undefined` when no row at all can be scored, with the reason.
+        Returns:
+            float64 `(len(pairs), k)`. Column 0 is 1 for a row that counts, and 0 for one that does
+            not,
+            whose other columns are 0 as well.
+
+        Raises:
+            UndefinedMetric: No row can be scored; the message says why.
         """
         ...
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Every figure from sums of rows, (..., k) -> each (...,); NaN where it is undefined."""
+        """Compute every metric from summed row statistics.
+
+        Args:
+            sums: Sums over rows, `(..., k)`.
+
+        Returns:
+            Each metric by name, `(...,)`; NaN where it is undefined.
+        """
         ...
 
 
 class CorpusMetric(Protocol):
-    """A family whose figures are not sums over rows (distinct-n); it gets no interval."""
+    """A family whose metrics are not sums over rows, such as distinct-n; it has no interval."""
 
     specs: tuple[MetricSpec, ...]
     signature: str
 
     def measure(self, pairs: "Sequence[Pair]") -> "dict[str, float]":
-        """Every figure; NaN where undefined. Raises `Undefined` when no row can be scored."""
+        """Compute every metric; NaN where one is undefined.
+
+        Raises:
+            UndefinedMetric: No row can be scored.
+        """
         ...
 
 
 class MetricFactory(Protocol):
-    """What a module of this room registers: its family, made with options from a suite."""
+    """The registered class of a family, constructed with the options of a suite."""
 
     def __call__(self, **options: Any) -> "Metric | CorpusMetric":
-        """Make the family. Raises `UserError` for an unknown option or value."""
+        """Construct the family.
+
+        Raises:
+            UserError: An option or its value is unknown.
+        """
         ...
 
 

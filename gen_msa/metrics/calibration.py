@@ -1,11 +1,11 @@
-"""Calibration: whether a reader that is 80 % sure is right 80 % of the time.
+"""Calibration: whether a system that is 80 % confident is right 80 % of the time.
 
-About rows with probabilities only; `given` says how many of all rows those are, so that nothing is
-left out unseen. An answer that could not be read is wrong, however sure the reader was. Knows
-nothing of how probabilities came to be.
+Computed over rows with probabilities; `has_probs` is their share of all rows. An unparsed answer is
+wrong at any confidence. Sources: Guo et al. (2017) for the expected calibration error, Brier
+(1950).
 
-    metrics["calibration"](bins=10).rows(pairs)
-    bins(pairs)                                     # the calibration curve
+    metrics["calibration"](bins=10).row_statistics(pairs)
+    calibration_curve(pairs)
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ N_BINS = 15
 
 
 class CalibrationOptions(Settings):
-    """Where two conventions are about."""
+    """The bins and the floor of the probabilities."""
 
     bins: int = Field(default=N_BINS, ge=1, le=1000)
-    """Of equal width over 0..1, each closed on its right."""
+    """Number of bins of equal width over 0..1, each closed on the right."""
     floor: float = Field(default=1e-6, gt=0, lt=0.1)
-    """A smaller probability of gold's class counts as this much in `nll`, which is then finite."""
+    """Lower bound of the reference class's probability in `nll`, which keeps it finite."""
 
 
 @metrics.register
@@ -53,21 +53,27 @@ class Calibration:
                 "brier", f"mean of sum over classes of (p - y)²; 0..2{scope_note}", "score", "low"
             ),
             MetricSpec(
-                "nll", f"mean of -ln max(p of gold's class, {floor:g}){scope_note}", "nats", "low"
+                "nll",
+                f"mean of -ln max(p of the reference class, {floor:g}){scope_note}",
+                "nats",
+                "low",
             ),
             MetricSpec(
-                "confidence", f"mean probability of the answered class{scope_note}", better=""
+                "confidence", f"mean probability of the predicted class{scope_note}", better=""
             ),
-            MetricSpec("given", "rows with probabilities / rows"),
+            MetricSpec("has_probs", "rows with probabilities / rows"),
         )
         self.signature = (
             f"bins:{n} equal width, right-closed|brier:sum over classes|floor:{floor:g}"
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, given, Brier, -ln p, confidence, then confidence - right of each bin.
+        """Return the columns: scored, has probabilities, Brier, -ln p, confidence, and one per bin.
 
-        Raises `Undefined` when no row has gold's polarity, or none of those has probabilities.
+        The column of a bin sums confidence - correct.
+
+        Raises:
+            UndefinedMetric: No row has a reference polarity, or none of those has probabilities.
         """
         predictions = predicted_probabilities(pairs)
         rows = np.zeros((len(pairs), 5 + self.options.bins))
@@ -90,21 +96,26 @@ class Calibration:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Every figure of sums of rows, (..., 5 + bins)."""
+        """Every metric from sums of rows, `(..., 5 + bins)`."""
         n_with_probs, nan = sums[..., 1], float("nan")
         return {
             "ece": safe_divide(np.abs(sums[..., 5:]).sum(axis=-1), n_with_probs, empty=nan),
             "brier": safe_divide(sums[..., 2], n_with_probs, empty=nan),
             "nll": safe_divide(sums[..., 3], n_with_probs, empty=nan),
             "confidence": safe_divide(sums[..., 4], n_with_probs, empty=nan),
-            "given": safe_divide(n_with_probs, sums[..., 0], empty=nan),
+            "has_probs": safe_divide(n_with_probs, sums[..., 0], empty=nan),
         }
 
 
 def calibration_curve(pairs: Sequence[Pair], n: int = N_BINS) -> tuple[CalibrationBin, ...]:
-    """The calibration curve: the bins that have rows, from low confidence to high.
+    """Return the bins of the calibration curve that have rows, from low confidence to high.
 
-    Raises `Undefined` where `Calibration.rows` does.
+    Args:
+        pairs: The rows.
+        n: The number of bins of equal width over 0..1.
+
+    Raises:
+        UndefinedMetric: No row has a reference polarity, or none of those has probabilities.
     """
     predictions = predicted_probabilities(pairs)
     confidence, correct = (
@@ -126,5 +137,5 @@ def calibration_curve(pairs: Sequence[Pair], n: int = N_BINS) -> tuple[Calibrati
 
 
 def _bin_index(confidence: Array, n: int) -> NDArray[np.intp]:
-    """Which of `n` right-closed bins each confidence lies in; 0 lies in the first."""
+    """Return which of `n` right-closed bins each confidence is in; 0 is in the first."""
     return np.digitize(confidence, np.linspace(0.0, 1.0, n + 1)[1:-1], right=True)

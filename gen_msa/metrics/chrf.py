@@ -1,9 +1,9 @@
-"""chrF2 of explanations against gold's: character n-grams, hence no words and no language.
+"""chrF2 of explanations against the reference: character n-grams, independent of language.
 
-Counts add up over rows, so the figure of any sample of rows is that sample's own corpus chrF, equal
-to sacrebleu's, whose signature is printed.
+Counts add up over rows, so any sample of rows gets its own corpus chrF, equal to sacrebleu's, whose
+signature is reported. Source: Popović (2015).
 
-    metrics["chrf"]().rows(pairs)
+    metrics["chrf"]().row_statistics(pairs)
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ BETA = 2
 
 
 class ChrfOptions(Settings):
-    """How texts become characters."""
+    """Preprocessing of texts."""
 
     lowercase: bool = False
 
@@ -35,7 +35,9 @@ class Chrf:
     """Corpus chrF and the mean of sentence chrF, both 0..100."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("chrf", "corpus chrF2, 6 orders, no blanks; a missing one is empty", "points"),
+        MetricSpec(
+            "chrf", "corpus chrF2, 6 orders, no spaces; a missing explanation is empty", "points"
+        ),
         MetricSpec("sentence_chrf", "mean sentence chrF2; a missing explanation is 0", "points"),
     )
 
@@ -45,17 +47,16 @@ class Chrf:
         sacrebleu_chrf = chrf_factory(
             char_order=ORDERS, beta=BETA, lowercase=self.options.lowercase
         )
-        sacrebleu_chrf.corpus_score(
-            ["a"], [["a"]]
-        )  # a signature says how many references there were
+        # The signature includes the number of references.
+        sacrebleu_chrf.corpus_score(["a"], [["a"]])
         self.signature = f"chrf {sacrebleu_chrf.get_signature()}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, sentence chrF, then said, gold and matched of orders 1 to 6."""
+        """Columns: scored, sentence chrF, then predicted, reference, matched of orders 1 to 6."""
         return references.score_rows(pairs, self._measure, 1 + 3 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Corpus chrF of the summed counts, and the mean of the sentences'."""
+        """Corpus chrF of the summed counts, and the mean sentence chrF."""
         score = chrf_score(sums[..., 2:])
         return {
             "chrf": np.where(sums[..., 0] > 0, score, np.nan),
@@ -73,9 +74,15 @@ class Chrf:
 
 
 def chrf_score(counts: Array) -> Array:
-    """ChrF2 in 0..100 of said, gold and matched n-grams of each order: (..., 18) -> (...,).
+    """Compute chrF2 in 0..100.
 
-    Orders that either side is too short for are left out of the means of precision and recall.
+    Orders that either side is too short for are excluded from the means of precision and recall.
+
+    Args:
+        counts: Predicted, reference and matched n-grams of each order, `(..., 18)`.
+
+    Returns:
+        chrF2, `(...,)`.
     """
     n_predicted, n_gold, n_matched = (counts[..., i::3] for i in range(3))
     usable = (n_predicted > 0) & (n_gold > 0)
@@ -98,7 +105,7 @@ def _ngram_counts(prediction: str, gold: str) -> list[int]:
         matched = sum(
             min(k, gold_counts[gram]) for gram, k in predicted_counts.items() if gram in gold_counts
         )
-        # sacrebleu counts nothing of an order that the reference is too short for.
+        # sacrebleu skips the orders that the reference is too short for.
         counts += [predicted_counts.total() if gold_counts else 0, gold_counts.total(), matched]
     return counts
 
@@ -109,4 +116,4 @@ def _ngrams(text: str) -> list[Counter[str]]:
 
 
 _cached_ngrams = lru_cache(maxsize=1 << 12)(_ngrams)
-"""N-grams of a reference, which several readers are held against."""
+"""N-grams of references, which are shared by all systems."""

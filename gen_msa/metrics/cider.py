@@ -1,11 +1,11 @@
-"""CIDEr-D of explanations against gold's: n-grams weigh more the fewer references they stand in.
+"""CIDEr-D of explanations against the reference: rare n-grams weigh more.
 
-After Vedantam, Zitnick and Parikh (2015) with one reference a row; words are not stemmed. The
-weights come from the references of the rows that are evaluated: figures of another set, or of a
-part of this one measured by itself, do not compare. Within one call of `rows` they are fixed, so
-samples of those rows do compare.
+After Vedantam, Zitnick and Parikh (2015), with one reference per row and without stemming. The
+weights come from the references of the evaluated rows, so values of different sets, or of a subset
+evaluated separately, are not comparable. Within one call of `row_statistics` they are fixed, so
+samples of its rows are comparable.
 
-    metrics["cider"]().rows(pairs)
+    metrics["cider"]().row_statistics(pairs)
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ Weights = Mapping[tuple[str, ...], float]
 
 
 class CiderOptions(Settings):
-    """How texts become words."""
+    """Tokenization."""
 
     language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
 
@@ -50,19 +50,23 @@ class Cider:
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, CIDEr-D. Raises `Undefined` for fewer than two references."""
+        """Columns: scored, CIDEr-D.
+
+        Raises:
+            UndefinedMetric: There are fewer than two references.
+        """
         gold_texts = [p.reference_explanation for p in pairs if p.reference_explanation]
         return references.score_rows(pairs, lambda texts: self._measure(texts, gold_texts), 1)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """The mean over scored rows."""
+        """Return the mean over scored rows."""
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair], gold_texts: Sequence[str]) -> list[tuple[float]]:
         language = self.options.language
         check_language(gold_texts, language)
         if len(gold_texts) < 2:
-            raise UndefinedMetric("CIDEr-D needs at least two references: of one, no word is rare")
+            raise UndefinedMetric("CIDEr-D needs at least two references to weight words by rarity")
         document_frequency: Counter[tuple[str, ...]] = Counter()
         for text, count in Counter(gold_texts).items():
             for ngrams in _ngrams(tokenize(text, language)):
@@ -75,16 +79,27 @@ class Cider:
 
 
 class TfidfScorer:
-    """CIDEr-D of two texts, by how many of `rows` references each n-gram stands in (`found`)."""
+    """CIDEr-D of two texts, with n-grams weighted by their document frequency."""
 
     def __init__(
         self, n_references: int, document_frequency: Mapping[tuple[str, ...], int]
     ) -> None:
+        """Store the weights.
+
+        Args:
+            n_references: The number of references.
+            document_frequency: How many references contain each n-gram.
+        """
         self._log_references = log(n_references)
         self._document_frequency = document_frequency
 
     def score(self, prediction: Sequence[str], gold: Sequence[str]) -> float:
-        """10 times the mean over n of the clipped cosine, times the penalty of unequal length."""
+        """Return 10 times the mean clipped cosine over n, times the length penalty; 0..10.
+
+        Args:
+            prediction: Words of the explanation.
+            gold: Words of the reference.
+        """
         penalty = exp(-((len(prediction) - len(gold)) ** 2) / (2 * SIGMA**2))
         pairs = zip(_ngrams(prediction), _ngrams(gold), strict=True)
         cosines = [self._cosine(a, b) for a, b in pairs]
@@ -106,7 +121,7 @@ class TfidfScorer:
         return shared / norm if norm else 0.0
 
     def _tfidf(self, ngrams: Counter[tuple[str, ...]]) -> Weights:
-        # A word that no reference has weighs as much as one that a single reference has.
+        # A word of no reference has the weight of a word of one reference.
         frequency = self._document_frequency
         return {
             g: k * (self._log_references - log(max(1, frequency.get(g, 0))))

@@ -1,10 +1,10 @@
-"""How much of an explanation is copied: from its post, and from the prompt it was asked with.
+"""How much of an explanation is copied from its post, and from its prompt.
 
-Words of the post are evidence when few and parroting when many; words of the prompt (its worked
-examples, its instructions) are never either. The post's text is taken out of the prompt first, and
-what stands in both counts as the post's. Knows nothing of quotation marks.
+Some words of the post are evidence, many are copying; words of the prompt (its examples, its
+instructions) are never evidence. The post's text is removed from the prompt first, and words that
+occur in both count as the post's. Quotation marks are ignored.
 
-    metrics["copying"]().rows(pairs)
+    metrics["copying"]().row_statistics(pairs)
 """
 
 from collections.abc import Sequence
@@ -24,24 +24,22 @@ if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
 NGRAM_SIZE = 4
-"""Words of a copied piece."""
+"""Words of an n-gram."""
 
 
 @metrics.register
 class Copying:
-    """Runs of words that an explanation shares with its post, and with its prompt."""
+    """Runs of words that an explanation shares with its post and with its prompt."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("post", "4-grams that stand in the post, of all 4-grams", better=""),
+        MetricSpec("post", "share of 4-grams that occur in the post", better=""),
         MetricSpec(
-            "post_longest", "longest run of the post's words, mean", unit="words", better=""
+            "post_longest", "mean longest run of words of the post", unit="words", better=""
         ),
-        MetricSpec(
-            "prompt", "4-grams that stand in the prompt and not in the post, of all", better="low"
-        ),
+        MetricSpec("prompt", "share of 4-grams in the prompt and not in the post", better="low"),
         MetricSpec(
             "prompt_longest",
-            "longest run of words that stands in the prompt and not in the post, mean",
+            "mean longest run of words in the prompt and not in the post",
             unit="words",
             better="low",
         ),
@@ -52,8 +50,9 @@ class Copying:
         reject_options("copying", options)
 
     def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
-        """Columns: explains, 4-grams, those of the post, longest run of it; then of the rows whose
-        prompt is known: one, 4-grams, those of the prompt, longest run of it.
+        """Return the columns: explains, 4-grams, post 4-grams, longest run; then of the prompt.
+
+        The columns of the prompt are the same four, over the rows whose prompt is known.
         """
         rows = [_row_statistics(p) for p in pairs]
         if not any(r[0] for r in rows):
@@ -61,7 +60,7 @@ class Copying:
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Those of the prompt are NaN where no row knows its prompt."""
+        """Return each metric; those of the prompt are NaN if no row has its prompt."""
         return {
             "post": nan_divide(sums[..., 2], sums[..., 1]),
             "post_longest": nan_divide(sums[..., 3], sums[..., 0]),
@@ -101,9 +100,12 @@ def _row_statistics(pair: Pair) -> tuple[float, ...]:
 
 
 def longest_copied_run(tokens: Sequence[str], source: str, excluded: str = "") -> int:
-    """Words of the longest run of `said` that stands in `source` and not in `beside`.
+    """Return the length in words of the longest run of `tokens` in `source` but not in `excluded`.
 
-    Both are words between single blanks, with a blank at either end.
+    Args:
+        tokens: Words of the explanation.
+        source: Words separated by single spaces, with a space at both ends.
+        excluded: Words in the same form.
     """
     best = 0
     for i in range(len(tokens)):

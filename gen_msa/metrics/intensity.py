@@ -1,11 +1,10 @@
-"""Sentiment intensity: how near a reader's score comes to gold's, on the scale of the data set.
+"""Sentiment intensity: agreement of predicted and reference scores on the scale of a data set.
 
-The figures of the MMSA line of work: mean absolute error, correlation, and accuracies after the
-scale is cut into classes. A gold score that the reader gave no (finite) score for is wrong in every
-accuracy and F1; error and correlation can only be had over rows with both scores, and `read_rate`
-says how many those are. Knows nothing of how a score came to be.
+The metrics of multimodal sentiment analysis: mean absolute error, Pearson correlation, and accuracy
+and F1 after discretization. A missing or infinite prediction is wrong in every accuracy and F1;
+error and correlation are over rows with both scores, and `read_rate` is the share of those.
 
-    metrics["intensity"](scale="sims").rows(pairs)
+    metrics["intensity"](scale="sims").row_statistics(pairs)
 """
 
 from collections.abc import Callable, Sequence
@@ -33,23 +32,23 @@ from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 
 MIN_RELATIVE_VARIANCE = 1e-12
-"""Least variance, as a share of the mean square, below which scores count as all the same: what
-rounding leaves of a constant is smaller, what a reader says is larger."""
+"""Variance, as a share of the mean square, below which scores count as constant: the rounding error
+of a constant is smaller, the variance of real predictions larger."""
 _N_MOMENTS = 7
 
 
 class IntensityOptions(Settings):
-    """Which convention is followed."""
+    """The convention of the scale."""
 
     scale: Literal["mosi", "mosei", "sims"] = "mosi"
-    """`mosi` and `mosei`: -3 to 3. `sims`: -1 to 1, and every score is clipped to it first."""
+    """`mosi` and `mosei`: -3 to 3. `sims`: -1 to 1; scores are clipped to this range first."""
     nonzero_only: bool = False
-    """Error and correlation over rows whose gold score is not 0, as some published code has it."""
+    """Error and correlation only over rows with a nonzero reference, as in some published code."""
 
 
 @metrics.register
 class Intensity:
-    """MAE, Pearson's r, and the accuracies and weighted F1 of the cut scale."""
+    """MAE, Pearson's r, and accuracy and weighted F1 of the discretized scale."""
 
     def __init__(self, **options: Any) -> None:
         self.options = build(IntensityOptions, options, "metric intensity")
@@ -64,9 +63,13 @@ class Intensity:
         self.signature = f"scale:{self.options.scale}|cuts:{cuts}|error over:{error_rows}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, read, 7 moments, 6 of each cut into two, then right in 3, 5 (and 7).
+        """Return the columns: scored, predicted, 7 moments, 6 of each binary split, correct.
 
-        Raises `Undefined` when no gold opinion has a score, `UserError` when one is not finite.
+        The last columns are 1 for a correct class among 3, 5 and, except for SIMS, 7.
+
+        Raises:
+            UndefinedMetric: No reference opinion has a score.
+            UserError: A reference score is not finite.
         """
         gold = np.array([_gold_score(p) for p in pairs], dtype=np.float64)
         predictions = np.array([_predicted_score(p) for p in pairs], dtype=np.float64)
@@ -91,7 +94,7 @@ class Intensity:
         return np.column_stack(columns)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Every figure of sums of rows; NaN where no row is left to divide by."""
+        """Return each metric from sums of rows; NaN if no row counts."""
         scored, moments = sums[..., 0], sums[..., 2 : 2 + _N_MOMENTS]
         values = {
             "mae": nan_divide(moments[..., 1], moments[..., 0]),
@@ -110,7 +113,7 @@ class Intensity:
     def _binary_splits(
         self, gold: Array, scored: Bools
     ) -> list[tuple[Bools, Callable[[Array], Bools]]]:
-        """Each cut into two: the rows that it is about, and which scores are in its upper half."""
+        """Return each binary split: the rows that count, and the test for the upper class."""
         if self._is_sims:
             return [(scored, _above)]
         return [(scored, _not_below), (scored & (gold != 0), _above)]
@@ -125,7 +128,7 @@ class Intensity:
 
 
 def _gold_score(pair: Pair) -> float:
-    """Gold's score; NaN where it gives none."""
+    """Return the reference score; NaN if there is none."""
     score = pair.gold.score if pair.gold else None
     if score is not None and not isfinite(score):
         raise UserError(
@@ -135,7 +138,7 @@ def _gold_score(pair: Pair) -> float:
 
 
 def _predicted_score(pair: Pair) -> float:
-    """The reader's score; NaN where it gave none that is finite."""
+    """Return the predicted score; NaN if there is no finite one."""
     score = pair.prediction.score if pair.prediction else None
     return score if score is not None and isfinite(score) else float("nan")
 
@@ -162,7 +165,7 @@ def _moments(gold: Array, predictions: Array) -> tuple[Array, ...]:
 
 
 def _pearson(moments: Array) -> Array:
-    """Pearson's r of sums (..., 7); NaN where either side does not vary."""
+    """Return Pearson's r of sums `(..., 7)`; NaN if either side does not vary."""
     n = moments[..., 0]
     p, y, pp, yy, py = (nan_divide(moments[..., i], n) for i in range(2, _N_MOMENTS))
     varies = (pp - p * p > MIN_RELATIVE_VARIANCE * pp) & (yy - y * y > MIN_RELATIVE_VARIANCE * yy)
@@ -175,11 +178,9 @@ def _pearson(moments: Array) -> Array:
 def _specs(sims: bool, nonzero_only: bool) -> tuple[MetricSpec, ...]:
     rows = "rows with both scores" + (" and gold not 0" if nonzero_only else "")
     clipped = ", both clipped to ±1" if sims else ", not clipped"
-    mae = MetricSpec("mae", f"mean |said - gold| over {rows}{clipped}", "score", "low")
+    mae = MetricSpec("mae", f"mean |prediction - gold| over {rows}{clipped}", "score", "low")
     pearson = MetricSpec("pearson", f"Pearson's r over {rows}{clipped}", "score")
-    read_rate = MetricSpec(
-        "read_rate", "share of gold scores that the reader gave a finite score for"
-    )
+    read_rate = MetricSpec("read_rate", "share of gold scores with a finite predicted score")
     if sims:
         cuts = (
             MetricSpec("acc2", "same side: [-1, 0] or (0, 1]; no score is wrong"),
@@ -188,7 +189,10 @@ def _specs(sims: bool, nonzero_only: bool) -> tuple[MetricSpec, ...]:
             MetricSpec("acc5", "same bin of the cuts -0.7, -0.1, 0.1, 0.7, closed on the right"),
         )
         return (mae, pearson, *cuts, read_rate)
-    has0, non0 = "(said >= 0) = (gold >= 0), all rows", "(said > 0) = (gold > 0), gold not 0"
+    has0, non0 = (
+        "(prediction >= 0) = (gold >= 0), all rows",
+        "(prediction > 0) = (gold > 0), gold not 0",
+    )
     binary_specs = (
         MetricSpec("acc2_has0", f"{has0}; no score is wrong"),
         MetricSpec("f1_has0", f"F1 of both classes weighted by gold rows, of {has0}"),

@@ -1,12 +1,12 @@
-"""Joint extraction: which aspects a reader finds in a post, and what it says of them.
+"""Joint extraction: which aspects a system finds in a post, and their polarities.
 
-Sets within a post, duplicates collapsed first: (span, polarity) for JMASA, spans for MATE, and the
-polarity of found spans for MASC. An answer that could not be read is an element that is never
-right. A gold aspect without a polarity is set aside, with whatever the reader said of it. Knows
-nothing of how aspects were found.
+Counts sets within a post after merging duplicates: (span, polarity) for JMASA, spans for MATE, and
+the polarity of matched spans for MASC. An unparsed answer is an element that is never correct. A
+reference aspect without a polarity is excluded, with the predictions on it. Source of the task: Ju
+et al. (2021).
 
-    metrics["joint"]().rows(pairs)
-    metrics["joint"](legacy_sc_f=True)              # adds VLP-MABSA's own figure, under that name
+    metrics["joint"]().row_statistics(pairs)
+    metrics["joint"](legacy_sc_f=True)              # adds VLP-MABSA's own metric under that name
 """
 
 from collections import defaultdict
@@ -23,24 +23,22 @@ from gen_msa.settings import Settings, build
 from gen_msa.spans import fold
 from gen_msa.types import Aspect, Opinion, Polarity
 
-# Which aspect that a reader named is which of gold's, within one post. Counts nothing itself.
-
 SpanKey = tuple[int, int] | str
 Polarities = frozenset[Polarity | None]
 
 
 @dataclass(frozen=True)
 class AspectSpan:
-    """One aspect of one side, however often it was named."""
+    """One aspect of one side, however often it is named."""
 
     row: int
-    """The first row that names it."""
+    """The first row that names the aspect."""
     key: SpanKey
-    """Start and end, or the term where it has no place."""
+    """Start and end, or the term if there is no offset."""
     start: int | None
     folded_term: str
     polarities: Polarities
-    """All that were said of it; None among them: an answer that could not be read."""
+    """All polarities of the aspect; None for an unparsed answer."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +48,16 @@ class SpanMatch:
     gold: AspectSpan
     prediction: AspectSpan
     by_folded_term: bool
-    """Found by its folded words, not by its place."""
+    """Matched by the case-folded term, not by the span."""
 
 
 def span_key(aspect: Aspect) -> SpanKey:
-    """What two mentions of one aspect by one side share."""
+    """Return the key that all mentions of one aspect by one side share."""
     return aspect.term if aspect.start is None else (aspect.start, aspect.start + len(aspect.term))
 
 
 def aspect_spans(opinions: Iterable[tuple[int, Opinion]]) -> list[AspectSpan]:
-    """Each aspect once, from (row, opinion), in the order of the text; the whole post is none."""
+    """Merge (row, opinion) pairs into one span per aspect, in text order, without whole posts."""
     rows: dict[SpanKey, int] = {}
     aspects: dict[SpanKey, Aspect] = {}
     polarities: defaultdict[SpanKey, set[Polarity | None]] = defaultdict(set)
@@ -81,14 +79,19 @@ def aspect_spans(opinions: Iterable[tuple[int, Opinion]]) -> list[AspectSpan]:
 def match_spans(
     gold_spans: Sequence[AspectSpan], predicted_spans: Sequence[AspectSpan]
 ) -> list[SpanMatch]:
-    """Every aspect that both sides name, each at most once."""
+    """Match the aspects that both sides name, each at most once.
+
+    Args:
+        gold_spans: Aspects of the reference.
+        predicted_spans: Aspects of the system.
+    """
     matches: list[SpanMatch] = []
     unmatched_gold, unmatched_predictions = list(gold_spans), list(predicted_spans)
     for pass_number, (gold_key, prediction_key) in enumerate(_match_passes()):
         for gold_span, predicted_span in list(
             _pairs_with_equal_keys(unmatched_gold, gold_key, unmatched_predictions, prediction_key)
         ):
-            # Literally the same words without a place on either side are no fallback.
+            # Equal terms without an offset on either side have equal keys: that is no fallback.
             matches.append(SpanMatch(gold_span, predicted_span, by_folded_term=pass_number > 0))
             unmatched_gold.remove(gold_span)
             unmatched_predictions.remove(predicted_span)
@@ -96,18 +99,18 @@ def match_spans(
 
 
 MatchKey = Callable[[AspectSpan], Hashable]
-"""Two spans meet when their keys are equal and not None."""
+"""Two spans match if their keys are equal and not None."""
 
 
 def _match_passes() -> Iterator[tuple[MatchKey, MatchKey]]:
-    yield (lambda s: s.place,) * 2
-    yield (lambda s: None if s.start is None else (s.start, s.folded),) * 2
+    yield (lambda s: s.key,) * 2
+    yield (lambda s: None if s.start is None else (s.start, s.folded_term),) * 2
     for gold_has_offset, prediction_has_offset in ((True, False), (False, True), (False, False)):
-        # Of several places a term without one is that of which the same is said, if there is any.
-        for agreeing in (True, False):
+        # A term without an offset prefers a mention with the same polarities.
+        for same_polarity in (True, False):
             yield (
-                _folded_key(gold_has_offset, agreeing),
-                _folded_key(prediction_has_offset, agreeing),
+                _folded_key(gold_has_offset, same_polarity),
+                _folded_key(prediction_has_offset, same_polarity),
             )
 
 
@@ -151,29 +154,23 @@ WIDTH = LEGACY + 3 * N_CLASSES
 
 
 class JointOptions(Settings):
-    """What is printed beside the field's figures."""
+    """Metrics besides the standard ones."""
 
     legacy_sc_f: bool = False
-    """VLP-MABSA's `sc_f`: harmonic mean of macro precision and macro recall over found spans."""
+    """VLP-MABSA's `sc_f`: harmonic mean of macro precision and macro recall over matched spans."""
 
 
 def _specs() -> tuple[MetricSpec, ...]:
     joint, span = "(span, polarity)", "spans"
     return (
-        MetricSpec(
-            "jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 where nothing is true"
-        ),
-        MetricSpec("jmasa_precision", f"{joint} of both / of the reader; 0 where it says none"),
-        MetricSpec("jmasa_recall", f"{joint} of both / of gold; 0 where gold has none"),
-        MetricSpec(
-            "mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 where nothing is true"
-        ),
-        MetricSpec("mate_precision", f"{span} of both / of the reader; 0 where it names none"),
-        MetricSpec("mate_recall", f"{span} of both / of gold; 0 where gold has none"),
-        MetricSpec(
-            "masc_accuracy", "right polarity / spans of both; undefined where none is found"
-        ),
-        MetricSpec("folded", "spans matched by their folded words, not by place", "count", ""),
+        MetricSpec("jmasa_f1", f"2PR / (P + R) of {joint}, summed over posts; 0 without a match"),
+        MetricSpec("jmasa_precision", f"{joint} of both / predicted; 0 without predictions"),
+        MetricSpec("jmasa_recall", f"{joint} of both / gold; 0 without gold"),
+        MetricSpec("mate_f1", f"2PR / (P + R) of {span}, summed over posts; 0 without a match"),
+        MetricSpec("mate_precision", f"{span} of both / predicted; 0 without predictions"),
+        MetricSpec("mate_recall", f"{span} of both / gold; 0 without gold"),
+        MetricSpec("masc_accuracy", "correct polarity / spans of both; undefined without a match"),
+        MetricSpec("folded", "spans matched by their case-folded term, not by offset", "count", ""),
     )
 
 
@@ -181,23 +178,26 @@ def _specs() -> tuple[MetricSpec, ...]:
 class Joint:
     """JMASA, MATE and MASC over sets of aspects."""
 
-    signature = "sets per post|exact span, then casefold+NFC words without a place of their own"
+    signature = "sets per post|exact span, then casefold+NFC terms without an offset"
 
     def __init__(self, **options: Any) -> None:
         self.options = build(JointOptions, options, "metric joint")
         legacy = MetricSpec(
             "legacy_sc_f",
-            "VLP-MABSA's sc_f: harmonic mean of macro P and macro R over found spans, classes that "
-            "never occur left out; undefined where none is found",
+            "VLP-MABSA's sc_f: harmonic mean of macro P and macro R over matched spans, without "
+            "classes that never occur; undefined without a match",
         )
         self.specs = (*_specs(), *([legacy] if self.options.legacy_sc_f else []))
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored; elements of gold, said, both; spans likewise; found spans that are
-        right; fallbacks; then TP, FP and FN of each class on found spans. A count of a post stands
-        in the row that named the aspect first.
+        """Return the columns named by the constants `SCORED` to `LEGACY`.
 
-        Raises `Undefined` when gold names no aspect, or the reader was given all it speaks of.
+        They are: scored; elements of the reference, of the prediction, of both; the same for spans;
+        correct spans; matches by folded term; then TP, FP and FN of each class on matched spans.
+        The counts of a post are in the row that first names the aspect.
+
+        Raises:
+            UndefinedMetric: The reference names no aspect, or the aspects were given to the system.
         """
         _check_extraction(pairs)
         posts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
@@ -209,7 +209,7 @@ class Joint:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Every figure of sums of rows, (..., 18); NaN as well where no row is scored."""
+        """Return each metric from sums of rows, `(..., 18)`; NaN if no row is scored."""
         n = sums[..., SCORED]
         any_row = safe_divide(n, n, empty=float("nan"))
         values: dict[str, Array] = {}
@@ -231,10 +231,12 @@ class Joint:
 
 def _check_extraction(pairs: Sequence[Pair]) -> None:
     if not any(p.label and p.gold and p.gold.aspect.term for p in pairs):
-        raise UndefinedMetric("gold names no aspect" if len(pairs) else "there are no rows")
+        raise UndefinedMetric(
+            "the reference names no aspect" if len(pairs) else "there are no rows"
+        )
     predictions = [p.prediction for p in pairs if p.prediction and p.prediction.aspect.term]
     if predictions and all(o.provenance.get("aspect_source") == "given" for o in predictions):
-        raise UndefinedMetric("the reader was given the aspects: it extracted nothing")
+        raise UndefinedMetric("the aspects were given to the system: it extracted nothing")
 
 
 def _count_post(rows: Array, row_indices: Sequence[int], pairs: Sequence[Pair]) -> None:
@@ -267,14 +269,13 @@ def _count_post(rows: Array, row_indices: Sequence[int], pairs: Sequence[Pair]) 
 
 
 def _count_match(row: Array, match: SpanMatch) -> None:
-    """What a found span counts, in the row of gold's."""
+    """Count one matched span in the row of the reference."""
     gold_labels, predicted_labels = (
         _known_polarities(match.gold),
         _known_polarities(match.prediction),
     )
-    is_correct = (
-        gold_labels == match.prediction.polarities
-    )  # whoever says two things of one span is not right
+    # A span with two predicted polarities is never correct.
+    is_correct = gold_labels == match.prediction.polarities
     row[SPANS_TRUE_POSITIVE] += 1
     row[TRUE_POSITIVE] += len(gold_labels & predicted_labels)
     row[CORRECT] += is_correct

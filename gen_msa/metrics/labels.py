@@ -1,10 +1,10 @@
-"""Accuracy, F1 of each class and their means, of one polarity an aspect.
+"""Accuracy and F1 of polarities, one per aspect.
 
-An opinion without a polarity (None) is wrong and stays in every count: it takes from the recall of
-its gold class and adds to no other. Knows nothing of how answers came to be.
+An opinion without a polarity (None) is wrong and stays in every count: it lowers the recall of its
+reference class and the precision of none.
 
-    score([Polarity.NEUTRAL], [None]).accuracy      # 0.0
-    metrics["labels"]().rows(pairs)                 # the same counts, row by row
+    score_labels([Polarity.NEUTRAL], [None]).accuracy      # 0.0
+    metrics["labels"]().row_statistics(pairs)              # the same counts, row by row
 """
 
 from collections import Counter
@@ -26,42 +26,47 @@ __all__ = ["Z95", "Labels", "Scores", "f1", "score_labels", "wilson_interval"]
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of `n` opinions; every share lies in 0..1."""
+    """Metrics of `n` opinions; every share is in 0..1."""
 
     n: int
     n_read: int
-    """Opinions that have a polarity."""
+    """Opinions with a polarity."""
     n_correct: int
     f1: Mapping[Polarity, float]
-    """2TP / (2TP + FP + FN) of each class; 0 for a class in neither gold nor answers."""
+    """2TP / (2TP + FP + FN) of each class; 0 for a class in neither gold nor predictions."""
     confusion: Mapping[Polarity, Mapping[Polarity | None, int]]
-    """How often gold (outer) was read as what (inner; None: could not be read)."""
+    """Counts by reference class, then predicted class (None: unparsed)."""
 
     @property
     def accuracy(self) -> float:
-        """Share of opinions that are right."""
+        """Share of correct opinions."""
         return self.n_correct / self.n
 
     @property
     def macro_f1(self) -> float:
-        """Mean of the three classes' F1, those without a single row included."""
+        """Mean F1 of the three classes, including those without a row."""
         return sum(self.f1.values()) / len(self.f1)
 
     @property
     def read_rate(self) -> float:
-        """Share of opinions that have a polarity."""
+        """Share of opinions with a polarity."""
         return self.n_read / self.n
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy; too narrow where rows share a picture."""
+        """Wilson's 95 % interval of the accuracy; too narrow if rows share an image."""
         return wilson_interval(self.n_correct, self.n)
 
 
 def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None]) -> Scores:
-    """Figures of what was `said` about the aspects that `gold` labels, in the same order.
+    """Score predicted polarities.
 
-    Raises `ValueError` when the two differ in length or are empty.
+    Args:
+        gold: Reference polarity of each aspect.
+        predictions: Predicted polarity of the same aspects; None for unparsed.
+
+    Raises:
+        ValueError: The lengths differ, or there are no rows.
     """
     if not gold:
         raise ValueError("there is nothing to score")
@@ -78,7 +83,13 @@ def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None
 
 
 def f1(n_correct: int, n_predicted: int, n_gold: int) -> float:
-    """Harmonic mean of `right/said` and `right/gold`; 0 where nothing was said nor to be said."""
+    """Return the harmonic mean of precision and recall from counts; 0 if both totals are 0.
+
+    Args:
+        n_correct: Correct rows of the class.
+        n_predicted: Rows predicted as the class.
+        n_gold: Rows of the class.
+    """
     return 2 * n_correct / (n_predicted + n_gold) if n_predicted + n_gold else 0.0
 
 
@@ -90,23 +101,23 @@ def _class_f1(
 
 
 class LabelsOptions(Settings):
-    """None: there is one way to count labels."""
+    """No options."""
 
 
 def _specs() -> tuple[MetricSpec, ...]:
-    unparsed_note = "an unread or missing answer is wrong"
+    unparsed_note = "an unparsed or missing prediction is wrong"
     means = [
-        MetricSpec("accuracy", f"rows whose polarity is right / rows; {unparsed_note}"),
+        MetricSpec("accuracy", f"rows with the correct polarity / rows; {unparsed_note}"),
         MetricSpec(
             "macro_f1", f"mean of the three classes' F1, absent classes included; {unparsed_note}"
         ),
         MetricSpec("weighted_f1", "mean of the classes' F1, weighted by their gold rows"),
-        MetricSpec("read_rate", "rows that the reader gave a polarity / rows"),
+        MetricSpec("read_rate", "rows with a predicted polarity / rows"),
     ]
     per_class = {
-        "f1": "2TP / (2TP + FP + FN) of {}; 0 where it is in neither gold nor answers",
-        "precision": "right among the rows said to be {}; 0 where none is",
-        "recall": "right among the rows that are {}; 0 where none is",
+        "f1": "2TP / (2TP + FP + FN) of {}; 0 where it is in neither gold nor predictions",
+        "precision": "correct among rows predicted as {}; 0 where there are none",
+        "recall": "correct among rows of class {}; 0 where there are none",
     }
     classes = [
         MetricSpec(f"{k}_{c}", about.format(c)) for k, about in per_class.items() for c in Polarity
@@ -116,25 +127,26 @@ def _specs() -> tuple[MetricSpec, ...]:
 
 @metrics.register
 class Labels:
-    """Polarity against polarity; rows without gold's polarity are not scored."""
+    """Polarity against polarity; rows without a reference polarity are not scored."""
 
     specs: tuple[MetricSpec, ...] = _specs()
-    signature = "classes:negative,neutral,positive|unread:wrong|absent class:0"
+    signature = "classes:negative,neutral,positive|unparsed:wrong|absent class:0"
 
     def __init__(self, **options: Any) -> None:
         build(LabelsOptions, options, "metric labels")
 
     def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
-        """Columns: scored, then the 12 cells of gold by answer (three classes, unread).
+        """Return the columns: scored, then the 12 cells of reference class by predicted class.
 
-        Raises `Undefined` when no gold opinion has a polarity.
+        Raises:
+            UndefinedMetric: No reference opinion has a polarity.
         """
         from gen_msa.metrics import _confusion
 
         return _confusion.one_hot(pairs)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Every figure of sums of rows, (..., 13); undefined (NaN) without a scored row only."""
+        """Return each metric from sums of rows, `(..., 13)`; NaN only without a scored row."""
         from gen_msa.metrics._confusion import confusion_matrix, safe_divide
 
         counts, n = confusion_matrix(sums), sums[..., 0]

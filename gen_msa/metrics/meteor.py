@@ -1,10 +1,10 @@
-"""METEOR of explanations against gold's, by nltk, with exact and stem matches only, and named so.
+"""METEOR of explanations against the reference, by nltk, with exact and stem matches only.
 
-The full METEOR also matches synonyms (WordNet), which this one does not have: do not set its
-figures beside those of the full one. For languages other than English there is no stemmer either,
-and the figure is called `meteor_exact`. Parameters of Lavie and Agarwal (2007).
+The full METEOR also matches synonyms (WordNet), so its values are not comparable with these. For
+languages other than English there is no stemmer either, and the metric is called `meteor_exact`.
+Parameters of Lavie and Agarwal (2007).
 
-    metrics["meteor"]().rows(pairs)
+    metrics["meteor"]().row_statistics(pairs)
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 
 
 class MeteorOptions(Settings):
-    """How texts become words."""
+    """Tokenization."""
 
     language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
 
@@ -42,32 +42,38 @@ class Meteor:
         name = "meteor_exact_stem" if english else "meteor_exact"
         about = "mean of (1 - 0.5 (chunks/matches)^3) PR / (0.9 P + 0.1 R); missing is 0"
         self.specs: tuple[MetricSpec, ...] = (MetricSpec(name, about),)
-        stems = "porter" if english else "none"
+        stemmer_name = "porter" if english else "none"
         self.signature = (
             f"{name} lang:{self.options.language}|alpha:{ALPHA}|beta:{BETA}|gamma:{GAMMA}"
-            f"|stem:{stems}|synonyms:none|align:greedy from the end|version:1"
+            f"|stem:{stemmer_name}|synonyms:none|align:greedy from the end|version:1"
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, METEOR."""
+        """Return the columns: scored, METEOR."""
         return references.score_rows(pairs, self._measure, 1)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """The mean over scored rows."""
+        """Return the mean over scored rows."""
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[tuple[float]]:
         language = self.options.language
         check_language((gold for _, gold in texts), language)
         return [
-            (self.of(tokenize(said, language), tokenize(gold, language)),) for said, gold in texts
+            (self.score_words(tokenize(prediction, language), tokenize(gold, language)),)
+            for prediction, gold in texts
         ]
 
-    def of(self, said: Sequence[str], gold: Sequence[str]) -> float:
-        """METEOR of two lists of words; 0 when no word matches."""
+    def score_words(self, prediction: Sequence[str], gold: Sequence[str]) -> float:
+        """Return METEOR of two lists of words; 0 if no word matches.
+
+        Args:
+            prediction: Words of the explanation.
+            gold: Words of the reference.
+        """
         score = self._score(
             gold,
-            said,
+            prediction,
             preprocess=str,
             stemmer=self._stemmer,
             wordnet=_NoSynonyms(),
@@ -79,15 +85,15 @@ class Meteor:
 
 
 class _Stemmer:
-    """What nltk takes for a stemmer; each word is stemmed once."""
+    """The stemmer interface of nltk; each word is stemmed once."""
 
     def __init__(self, stem: Callable[[str], str]) -> None:
         self.stem = lru_cache(maxsize=1 << 16)(stem)
 
 
 class _NoSynonyms:
-    """What nltk takes for WordNet, whose data is not installed with it."""
+    """The WordNet interface of nltk without synonyms: WordNet's data is not installed with it."""
 
     def synsets(self, word: str) -> tuple[()]:
-        """None."""
+        """Return no synonyms."""
         return ()

@@ -1,10 +1,10 @@
-"""Whether explanations quote, and whether what they quote stands in the post.
+"""Whether explanations quote, and whether their quotes occur in the post.
 
-A quote is verbatim when it stands in the post's text as whole words after NFC and casefold; a stop
-at its ends is let go. A quote of nothing but an aspect's name only says what is judged and does not
-count. Knows nothing of pictures, nor of which of the post's aspects the quoted words are about.
+A quote is verbatim if it occurs in the post as whole words after NFC and case folding, without
+punctuation at its ends. A quote of nothing but an aspect's term does not count: it only names
+what is judged. Images, and the aspect that the quoted words are about, are not considered.
 
-    metrics["quoting"]().rows(pairs)
+    metrics["quote_fidelity"]().row_statistics(pairs)
 """
 
 from collections.abc import Sequence
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 
 @metrics.register
 class QuoteFidelity:
-    """Quotes of explanations, and how many of them are the post's own words."""
+    """Quotes of explanations, and how many of them occur in the post."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("verbatim", "quotes that stand in the post's text, of all quotes"),
-        MetricSpec("quoting", "explanations with at least one quote"),
-        MetricSpec("quotes", "quotes of an explanation, mean", unit="count", better=""),
+        MetricSpec("verbatim", "share of quotes that occur in the post"),
+        MetricSpec("quote_rate", "share of explanations with at least one quote"),
+        MetricSpec("quotes", "mean quotes of an explanation", unit="count", better=""),
     )
-    signature = "whole words after NFC and casefold; names of aspects are no quotes"
+    signature = "whole words after NFC and casefold; terms of aspects are no quotes"
 
     def __init__(self, **options: Any) -> None:
-        reject_options("quoting", options)
+        reject_options("quote_fidelity", options)
 
     def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
-        """Columns: explains, quotes, verbatim quotes, has a quote."""
+        """Return the columns: explains, quotes, verbatim quotes, has a quote."""
         rows = [_row_statistics(p) for p in pairs]
         if not any(r[0] for r in rows):
             raise UndefinedMetric("no row has an explanation")
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """`verbatim` is NaN where nothing is quoted."""
+        """Return each metric; `verbatim` is NaN if there is no quote."""
         return {
             "verbatim": nan_divide(sums[..., 2], sums[..., 1]),
-            "quoting": nan_divide(sums[..., 3], sums[..., 0]),
+            "quote_rate": nan_divide(sums[..., 3], sums[..., 0]),
             "quotes": nan_divide(sums[..., 1], sums[..., 0]),
         }
 

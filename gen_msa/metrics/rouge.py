@@ -1,10 +1,10 @@
-"""ROUGE-1, -2, -L and -Lsum F1 of explanations against gold's, as the package rouge-score has them.
+"""ROUGE-1, -2, -L and -Lsum F1 of explanations against the reference, equal to rouge-score.
 
-English is cut into words by rouge-score itself, which knows a-z and 0-9 alone: to it Chinese is
-empty and café is caf. Any other language has its own words (`_words`). For texts of one line
-ROUGE-Lsum is ROUGE-L; the two differ when sentences stand on lines of their own.
+rouge-score's own tokenizer is for English only: it keeps a-z and 0-9, so Chinese becomes empty and
+café becomes caf. Other languages use `tokenize` of `_reference_based`. For texts of one line
+ROUGE-Lsum equals ROUGE-L; they differ if sentences are on lines of their own. Source: Lin (2004).
 
-    metrics["rouge"](language="fr").rows(pairs)
+    metrics["rouge"](language="fr").row_statistics(pairs)
 """
 
 from collections import Counter
@@ -33,11 +33,11 @@ Tokens = tuple[str, ...]
 
 
 class RougeOptions(Settings):
-    """How texts become words."""
+    """Tokenization."""
 
     language: str = Field(default="en", pattern=LANGUAGE_PATTERN)
     use_stemmer: bool | None = None
-    """Porter's, for English words of more than three letters. None: on for English."""
+    """Porter's stemmer for English words of more than three letters; None: on for English."""
 
 
 @metrics.register
@@ -47,7 +47,7 @@ class Rouge:
     specs: tuple[MetricSpec, ...] = (
         MetricSpec("rougeL", "mean F1 of the longest common subsequence; missing is 0"),
         MetricSpec("rouge1", "mean F1 of shared words; a missing explanation is 0"),
-        MetricSpec("rouge2", "mean F1 of shared pairs of words; missing is 0"),
+        MetricSpec("rouge2", "mean F1 of shared bigrams; missing is 0"),
         MetricSpec("rougeLsum", "as rougeL, line by line, summed over lines; missing is 0"),
     )
 
@@ -56,24 +56,27 @@ class Rouge:
         language, stemmer_option = self.options.language, self.options.use_stemmer
         if stemmer_option and language != "en":
             raise UserError(
-                f"the stemmer of rouge is Porter's, which knows no {language!r}",
-                hint="leave use_stemmer out",
+                f"the stemmer of rouge is Porter's, which does not support {language!r}",
+                hint="omit use_stemmer",
             )
         use_stemmer = stemmer_option is not False and language == "en"
         scorer = references.import_optional("rouge_score.rouge_scorer", "rouge-score", "eval")
         self.tokenize = lru_cache(maxsize=1 << 15)(_tokenizer(language, use_stemmer))
-        # Lines are few and the rule for several is intricate: the package does those.
+        # Texts of several lines are rare and their rule is intricate: the package scores those.
         self._lsum_scorer = scorer.RougeScorer(["rougeLsum"], tokenizer=self)
         kind = "rouge-score" if language == "en" else "char" if language in UNSPACED else "unicode"
         stemmer_label = "yes" if use_stemmer else "no"
-        self.signature = f"rouge lang:{language}|words:{kind}|stemmer:{stemmer_label}|version:{version('rouge-score')}"
+        self.signature = (
+            f"rouge lang:{language}|words:{kind}|stemmer:{stemmer_label}"
+            f"|version:{version('rouge-score')}"
+        )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, then F1 of each figure in order."""
+        """Return the columns: scored, then F1 of each metric, in order."""
         return references.score_rows(pairs, self._measure, len(self.specs))
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Means over scored rows."""
+        """Return means over scored rows."""
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[list[float]]:
@@ -96,7 +99,14 @@ class Rouge:
 
 
 def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the table at a time as bits of one int."""
+    """Return the length of the longest common subsequence.
+
+    Each row of the table is held as the bits of one integer (Crochemore et al. 2001).
+
+    Args:
+        a: Words.
+        b: Words.
+    """
     positions: dict[str, int] = {}
     for i, word in enumerate(a):
         positions[word] = positions.get(word, 0) | 1 << i
@@ -109,7 +119,13 @@ def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def f1(n_shared: int, n_predicted: int, n_gold: int) -> float:
-    """Harmonic mean of `shared/said` and `shared/gold`; 0 when nothing is shared."""
+    """Return the harmonic mean of precision and recall from counts; 0 if nothing is shared.
+
+    Args:
+        n_shared: Items of both sides.
+        n_predicted: Items of the prediction.
+        n_gold: Items of the reference.
+    """
     return 2 * n_shared / (n_predicted + n_gold) if n_shared else 0.0
 
 
@@ -135,7 +151,7 @@ def _tokenizer(language: str, use_stemmer: bool) -> Any:
 
 
 class CachedStemmer:
-    """Porter's stemmer of nltk, which comes with rouge-score; each word is stemmed once."""
+    """Porter's stemmer of nltk, a dependency of rouge-score; each word is stemmed once."""
 
     def __init__(self) -> None:
         self.stem = lru_cache(maxsize=1 << 16)(_porter().stem)

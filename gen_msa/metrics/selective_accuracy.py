@@ -1,10 +1,10 @@
-"""Selective accuracy: how good a reader is when it may keep silent where it is least sure.
+"""Selective accuracy: accuracy if a system may abstain on the rows with the lowest confidence.
 
-Rows in the order of its confidence; one without probabilities comes last and stays in every count.
-Rows of equal confidence share their rank, so that the order of a file changes nothing. Knows
-nothing of how probabilities came to be. Not a sum over rows: no interval.
+Rows are ordered by confidence; rows without probabilities come last and stay in every count. Rows
+of equal confidence share their rank, so the order of a file does not matter. The metrics are not
+sums over rows, so they have no interval. Source: Geifman and El-Yaniv (2017).
 
-    metrics["selective"]().measure(pairs)["accuracy_at_80"]
+    metrics["selective_accuracy"]().measure(pairs)["accuracy_at_80"]
 """
 
 from collections.abc import Sequence
@@ -19,35 +19,42 @@ from gen_msa.metrics.base import MetricSpec, metrics
 from gen_msa.settings import Settings, build
 
 COVERAGES = (50, 80, 90)
-"""Percent of the rows that are answered."""
+"""Coverage in percent of the rows."""
 
 
 class SelectiveAccuracyOptions(Settings):
-    """None."""
+    """No options."""
 
 
 @metrics.register
 class SelectiveAccuracy:
-    """Accuracy of the surest answers, and the area under the risk-coverage curve."""
+    """Accuracy of the most confident answers, and the area under the risk-coverage curve."""
 
     specs: tuple[MetricSpec, ...] = (
         *(
             MetricSpec(
-                f"accuracy_at_{c}", f"accuracy of the {c} % of rows (rounded up) most sure of"
+                f"accuracy_at_{c}",
+                f"accuracy of the {c} % of rows (rounded up) with the highest confidence",
             )
             for c in COVERAGES
         ),
         MetricSpec(
-            "aurc", "mean over k = 1..n of the error rate of the k surest rows", better="low"
+            "aurc",
+            "mean over k = 1..n of the error rate of the k most confident rows",
+            better="low",
         ),
     )
     signature = "ties:expected over random order|no probabilities:last"
 
     def __init__(self, **options: Any) -> None:
-        build(SelectiveAccuracyOptions, options, "metric selective")
+        build(SelectiveAccuracyOptions, options, "metric selective_accuracy")
 
     def measure(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        """Every figure; never NaN. Raises `Undefined` when no scored row has probabilities."""
+        """Compute every metric; never NaN.
+
+        Raises:
+            UndefinedMetric: No scored row has probabilities.
+        """
         predictions = predicted_probabilities(pairs)
         confidence = np.where(predictions.has_probs, predictions.confidence, -1.0)[
             predictions.scored
@@ -61,7 +68,7 @@ class SelectiveAccuracy:
 
 
 def _cumulative_correct(confidence: Array, correct: Any) -> Array:
-    """How many of the k surest rows are right, (n,) for k = 1..n, as expected among ties."""
+    """Return how many of the k most confident rows are correct, `(n,)`; expected among ties."""
     _, group = np.unique(-confidence, return_inverse=True)
     group_accuracy = np.bincount(group, weights=correct) / np.bincount(group)
     cumulative: Array = np.cumsum(group_accuracy[np.sort(group)])

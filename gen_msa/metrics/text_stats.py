@@ -1,9 +1,9 @@
-"""How explanations are worded: length, variety, repetition, and how many never came to an end.
+"""Statistics of explanation texts: length, diversity, repetition, and truncation.
 
-Variety is of the whole set: distinct-n falls as the set grows, so two figures compare only at equal
-size, and none of these is a sum over rows. Knows nothing of the posts beyond their aspects' names.
+Diversity is a property of the set: distinct-n falls as the set grows, so values are comparable only
+at equal size, and none of the metrics is a sum over rows. Source of distinct-n: Li et al. (2016).
 
-    metrics["wording"]().measure(pairs)["distinct_2"]
+    metrics["text_stats"]().measure(pairs)["distinct_2"]
 """
 
 from collections import Counter
@@ -30,35 +30,45 @@ _LABELS = frozenset({"positive", "negative", "neutral"})
 
 @metrics.register
 class TextStats:
-    """Figures of all explanations together."""
+    """Metrics of all explanations together."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("length", "words of an explanation, mean", unit="words", better=""),
-        MetricSpec("length_sd", "words of an explanation, sample sd", unit="words", better=""),
-        MetricSpec("empty", "opinions without an explanation", better="low"),
-        MetricSpec("cut", "explanations that ended at the token limit", better="low"),
-        MetricSpec("distinct_1", "different words, of all words of all explanations", better=""),
-        MetricSpec("distinct_2", "different pairs of neighbouring words, of all pairs", better=""),
-        MetricSpec("duplicate", "explanations whose words another row has too", better="low"),
+        MetricSpec("length", "mean words of an explanation", unit="words", better=""),
+        MetricSpec(
+            "length_sd",
+            "standard deviation of the words of an explanation (sample)",
+            unit="words",
+            better="",
+        ),
+        MetricSpec("empty", "share of opinions without an explanation", better="low"),
+        MetricSpec("truncated", "share of explanations cut at the token limit", better="low"),
+        MetricSpec("distinct_1", "distinct words / all words of all explanations", better=""),
+        MetricSpec("distinct_2", "distinct bigrams / all bigrams", better=""),
+        MetricSpec(
+            "duplicate", "share of explanations with the same words as another row", better="low"
+        ),
         MetricSpec(
             "template",
-            "explanations of the commonest form, when aspects, labels and quotes are taken out",
+            "share of explanations with the most frequent form, without aspects, labels and quotes",
             better="low",
         ),
     )
     signature = "words after NFC and casefold, without punctuation"
 
     def __init__(self, **options: Any) -> None:
-        reject_options("wording", options)
+        reject_options("text_stats", options)
 
     def measure(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        """Every figure; all but `empty` are NaN when no opinion has an explanation.
+        """Compute every metric; all but `empty` are NaN if no opinion has an explanation.
 
-        `length_sd` is NaN for a single explanation. Raises `Undefined` without any opinion.
+        `length_sd` is NaN for a single explanation.
+
+        Raises:
+            UndefinedMetric: There are no predictions.
         """
         answered = [p for p in pairs if p.prediction is not None]
         if not answered:
-            raise UndefinedMetric("the reader said nothing")
+            raise UndefinedMetric("there are no predictions")
         explained = [p for p in answered if p.explanation]
         empty = 1 - len(explained) / len(answered)
         if not explained:
@@ -71,7 +81,7 @@ class TextStats:
             "length": fmean(lengths),
             "length_sd": stdev(lengths) if len(lengths) > 1 else nan,
             "empty": empty,
-            "cut": sum(_is_truncated(p) for p in explained) / len(explained),
+            "truncated": sum(_is_truncated(p) for p in explained) / len(explained),
             "distinct_1": _distinct_share([w for t in tokens for w in t]),
             "distinct_2": _distinct_share([pair for t in tokens for pair in pairwise(t)]),
             "duplicate": sum(n for n in token_counts.values() if n > 1) / len(explained),
@@ -88,7 +98,7 @@ def _distinct_share(items: Sequence[object]) -> float:
 
 
 def _template_of(pair: Pair) -> tuple[str, ...]:
-    """The words of an explanation with a hole for each quote, aspect and label."""
+    """Return the words of an explanation with a placeholder for each quote, aspect and label."""
     aspect_term, other_terms = aspect_terms(pair)
     text = without_quotes(truncated_explanation(pair), frozenset())
     for name in sorted({aspect_term, *other_terms} - {""}, key=len, reverse=True):

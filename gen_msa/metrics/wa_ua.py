@@ -1,9 +1,9 @@
-"""Weighted and unweighted accuracy, the pair of figures of emotion recognition, over polarities.
+"""Weighted and unweighted accuracy, the metrics of emotion recognition, over polarities.
 
 Weighted accuracy is plain accuracy: each class weighs as many rows as it has. Unweighted accuracy
-is the mean recall of the classes that gold has. An answer that could not be read is wrong in both.
+is the mean recall of the classes in the reference. An unparsed answer is wrong in both.
 
-    metrics["wa_ua"]().rows(pairs)
+    metrics["wa_ua"]().row_statistics(pairs)
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from gen_msa.types import Polarity
 
 
 class WaUaOptions(Settings):
-    """There is nothing to choose."""
+    """No options."""
 
 
 @metrics.register
 class WaUa:
-    """Accuracy and mean recall over gold's polarities."""
+    """Accuracy and mean recall over the reference polarities."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("ua", "mean recall of the polarities that gold has; an unread answer is wrong"),
-        MetricSpec("wa", "share of rows that are right; an unread answer is wrong"),
+        MetricSpec("ua", "mean recall of the polarities in gold; an unparsed answer is wrong"),
+        MetricSpec("wa", "share of correct rows; an unparsed answer is wrong"),
     )
     signature = "classes:those in gold"
 
@@ -36,7 +36,11 @@ class WaUa:
         build(WaUaOptions, options, "metric wa_ua")
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, gold of each polarity (3), right of each (3). Raises `Undefined`."""
+        """Return the columns: scored, reference of each polarity (3), correct of each (3).
+
+        Raises:
+            UndefinedMetric: No reference opinion has a polarity.
+        """
         classes = list(Polarity)
         rows = np.zeros((len(pairs), 1 + 2 * len(classes)))
         for row, pair in zip(rows, pairs, strict=True):
@@ -49,7 +53,7 @@ class WaUa:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Both figures of sums of rows (..., 7) -> each (...,)."""
+        """Return both metrics from sums of rows, `(..., 7)` -> `(...,)`."""
         split = 1 + len(Polarity)
         n_gold, n_correct = sums[..., 1:split], sums[..., split:]
         n_present = (n_gold > 0).sum(axis=-1)

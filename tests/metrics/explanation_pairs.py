@@ -1,4 +1,4 @@
-"""Rows for the tests of families about explanations: made by hand, and the shipped tiny posts."""
+"""Rows for tests of the families about explanations: hand-made ones, and the tiny data set."""
 
 from gen_msa.data import open_examples
 from gen_msa.metrics import Pair, metrics
@@ -6,7 +6,7 @@ from gen_msa.types import Aspect, Example, Opinion, Post
 
 
 def pair(text, term, explanation, *others, post="1", extra_inputs=None, provenance=None):
-    """One row: what is said of `term`, in a post that has the `others` as aspects too."""
+    """Return one row: an explanation about `term`, in a post with the `others` as aspects too."""
     aspects = tuple(
         Aspect(term=t, start=text.find(t) if t in text else None) for t in (term, *others) if t
     )
@@ -20,12 +20,12 @@ def pair(text, term, explanation, *others, post="1", extra_inputs=None, provenan
 
 
 def pair_without_prediction(text="Nothing", post="1"):
-    """A row about which the reader said nothing."""
+    """Return a row without a prediction."""
     return Pair(Post(id=post, text=text), Opinion(annotator="gold"), None, post)
 
 
 def compute_metrics(name, pairs):
-    """Every figure of an additive family, as plain numbers."""
+    """Return every metric of a family as a float."""
     family = metrics[name]()
     row_statistics = family.row_statistics(pairs)
     assert row_statistics.shape[0] == len(pairs)
@@ -36,7 +36,7 @@ def compute_metrics(name, pairs):
 
 
 def tiny_pairs():
-    """The tiny posts that ship, their gold explanations said by a reader."""
+    """Return the tiny data set with its gold explanations as predictions."""
     examples = [e for e in open_examples("tiny").rows() if isinstance(e, Example)]
     return [
         Pair(e.post, o, o, e.post.id, _image_texts(e.post))

@@ -1,4 +1,4 @@
-"""Pairs of one post whose aspects a reader was to find, for tests of joint extraction."""
+"""Rows of one post for tests of joint extraction."""
 
 from gen_msa.metrics import Pair
 from gen_msa.types import Aspect, Opinion, Polarity, Post
@@ -8,7 +8,7 @@ NEG, NEU, POS = Polarity
 
 
 def extraction_pairs(gold, predicted, number=0, **provenance):
-    """Pairs of a post: gold's and the reader's (term, start, polarity), unpaired, one a row."""
+    """Return unpaired rows of a post: gold and predicted (term, start, polarity), one per row."""
     post = Post(id=str(number), text=TEXT)
 
     def opinions(annotator, elements):

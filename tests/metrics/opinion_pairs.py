@@ -1,4 +1,4 @@
-"""Pairs of opinions with scores or explanations, for tests of the families that compare these."""
+"""Rows with scores or explanations, for tests of the families that compare them."""
 
 import numpy
 
@@ -13,7 +13,7 @@ VOCABULARY = VOCABULARY_TEXT.split()
 
 
 def pair(gold=None, prediction=None, number=0):
-    """Two opinions with the given fields; None: that side said nothing at all."""
+    """Return a row of two opinions with the given fields; None for no opinion on that side."""
     return Pair(
         post=Post(id=str(number), text="a post"),
         gold=None if gold is None else Opinion(annotator="gold", **gold),
@@ -23,29 +23,31 @@ def pair(gold=None, prediction=None, number=0):
 
 
 def explanation_pairs(*texts):
-    """One pair for each (explanation, reference); None stands for an opinion without one."""
+    """Return one row for each (explanation, reference); None for an opinion without one."""
     return [pair({"explanation": r}, {"explanation": e}, i) for i, (e, r) in enumerate(texts)]
 
 
 def compute_metrics(family, pairs):
-    """Every figure of the pairs as a float."""
-    return {k: float(v) for k, v in family.values(family.rows(pairs).sum(axis=0)).items()}
+    """Return every metric of the rows as a float."""
+    return {
+        k: float(v) for k, v in family.compute(family.row_statistics(pairs).sum(axis=0)).items()
+    }
 
 
 def random_sentence(rng, words=VOCABULARY, max_words=25):
-    """A random sentence of 0 to `most` words with some punctuation."""
+    """Return a random sentence of 0 to `max_words` words with some punctuation."""
     n = int(rng.integers(0, max_words + 1))
     return " ".join(w + str(rng.choice(["", "", "", ",", "."])) for w in rng.choice(words, n))
 
 
 def perturb_sentence(rng, text, words=VOCABULARY):
-    """`text` with some words replaced and others left out."""
+    """Return `text` with some words replaced and others removed."""
     remaining = [w for w in text.split() if rng.random() < 0.9]
     return " ".join(w if rng.random() < 0.7 else str(rng.choice(words)) for w in remaining)
 
 
 def random_text_pairs(seed, n):
-    """`n` random (explanation, reference); references are never empty."""
+    """Return `n` random (explanation, reference); references are never empty."""
     rng = numpy.random.default_rng(seed)
     text_pairs = []
     while len(text_pairs) < n:

@@ -1,4 +1,4 @@
-"""Aspects named and rivals credited: cases by hand, and chance for shuffled explanations."""
+"""Test aspect mentions: hand-made cases, and chance level for shuffled explanations."""
 
 from math import isnan
 
@@ -90,7 +90,7 @@ def test_shuffled_explanations_mention_aspects_by_chance():
         compute_metrics("aspect_mention", shuffle_explanations(pairs, seed))["named"]
         for seed in range(20)
     ]
-    # 20 shuffles of some 77 rows: the standard error of their mean is well below one percent.
+    # 20 shuffles of about 77 rows: the standard error of their mean is well below 1 %.
     assert numpy.mean(shuffled) == pytest.approx(numpy.mean(chance_mentions), abs=0.01)
     assert max(shuffled) < 0.1
 

@@ -1,4 +1,4 @@
-"""BLEU: equal to sacrebleu's on any sample of rows, and right where whole-corpus BLEU misleads."""
+"""Test that BLEU equals sacrebleu's on any sample of rows."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_bleu_skips_rows_without_reference():
     )
     assert rows[:, 0].tolist() == [1.0, 0.0, 0.0]
     assert not rows[1:].any()
-    with pytest.raises(UndefinedMetric, match="no gold opinion has an explanation"):
+    with pytest.raises(UndefinedMetric, match="no reference opinion has an explanation"):
         Bleu().row_statistics(explanation_pairs(("anything", None)))
 
 

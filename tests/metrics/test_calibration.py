@@ -1,4 +1,4 @@
-"""Calibration: equal to scikit-learn's figures, and nothing is left out unseen."""
+"""Test that calibration equals scikit-learn's, and that rows without probabilities are reported."""
 
 import numpy
 import pytest

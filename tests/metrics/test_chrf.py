@@ -1,4 +1,4 @@
-"""chrF: equal to sacrebleu's on any sample of rows."""
+"""Test that chrF equals sacrebleu's on any sample of rows."""
 
 import numpy
 import pytest

@@ -1,4 +1,4 @@
-"""CIDEr-D: by hand, and equal to the published formula written down once more."""
+"""Test CIDEr-D against hand-made cases and an independent implementation of its formula."""
 
 from collections import Counter
 from math import e, exp, log, sqrt
@@ -34,9 +34,9 @@ def reference_cider(text_pairs):
 
 
 def test_cider_by_hand():
-    # Two references without a word in common: each n-gram of them weighs log 2, and so does x.
+    # Two references without a common word: each of their n-grams has the weight log 2, as has x.
     scores = Cider().row_statistics(explanation_pairs(("a b", "a b"), ("c x x", "c d")))[:, 1]
-    # First: n = 1 and 2 match wholly, 3 and 4 have no n-gram. Second: 1 of (1, 2)·(1, 1), length.
+    # First: n = 1 and 2 match, 3 and 4 have no n-gram. Second: 1 of (1, 2)·(1, 1), length.
     assert scores[0] == pytest.approx(10 * 2 / 4)
     assert scores[1] == pytest.approx(10 / 4 * 1 / (sqrt(5) * sqrt(2)) * exp(-1 / 72))
 
@@ -72,5 +72,5 @@ def test_cider_of_missing_explanation_is_zero():
 def test_cider_needs_two_references():
     with pytest.raises(UndefinedMetric, match="at least two references"):
         Cider().row_statistics(explanation_pairs(("a", "a"), ("b", None)))
-    with pytest.raises(UndefinedMetric, match="no gold opinion"):
+    with pytest.raises(UndefinedMetric, match="no reference opinion"):
         Cider().row_statistics(explanation_pairs(("a", None)))

@@ -1,4 +1,4 @@
-"""Runs of words taken from the post and from the prompt: by hand, by brute force, shuffled."""
+"""Test copying from post and prompt: hand-made cases, brute force, shuffled explanations."""
 
 from math import isnan
 
@@ -25,7 +25,7 @@ def test_copying_by_hand():
     values = compute_metrics(
         "copying", [pair(TEXT, "battery", explanation, extra_inputs={"prompt": PROMPT})]
     )
-    # 10 words have 7 4-grams: one of the post, two of the prompt's own words.
+    # 10 words have 7 4-grams: one of the post, two of the prompt alone.
     assert values == {
         "post": pytest.approx(1 / 7),
         "post_longest": 4,

@@ -1,4 +1,4 @@
-"""The bench of explanation measures runs, and measures whatever family is named."""
+"""Test that the benchmark of explanation metrics runs for any family."""
 
 import json
 import subprocess

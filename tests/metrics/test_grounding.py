@@ -1,4 +1,4 @@
-"""Claims and their sources: cases by hand, and shuffled explanations lose their ground."""
+"""Test claims and their sources: hand-made cases, and shuffled explanations."""
 
 from math import isnan
 
@@ -60,7 +60,7 @@ def test_grounding_precision_is_nan_without_claims():
     values = compute_metrics("grounding", [pair(TEXT, "battery", "It is positive.")])
     assert values["responds"] == 0
     assert isnan(values["precision"])
-    with pytest.raises(UndefinedMetric, match="said nothing"):
+    with pytest.raises(UndefinedMetric, match="there are no predictions"):
         metrics["grounding"]().row_statistics([pair_without_prediction()])
 
 

@@ -1,4 +1,4 @@
-"""Figures of intensity: equal to the published formulas, at every tie, and no score is wrong."""
+"""Test that intensity equals the published formulas, also at ties, and that no score is wrong."""
 
 import math
 
@@ -22,7 +22,7 @@ def score_pairs(gold, predicted):
 
 
 def reference_mosi(y, p):
-    """The reference's regression figures for MOSI and MOSEI, written down once more."""
+    """Reimplement the published regression metrics of MOSI and MOSEI."""
     values = {"mae": numpy.mean(numpy.abs(p - y)), "pearson": numpy.corrcoef(p, y)[0, 1]}
     for bound in (1, 2, 3):
         rounded = [numpy.round(numpy.clip(v, -bound, bound)) for v in (p, y)]
@@ -36,7 +36,7 @@ def reference_mosi(y, p):
 
 
 def reference_sims(y, p):
-    """The reference's regression figures for SIMS: bins (low, high] over scores clipped to ±1."""
+    """Reimplement the published metrics of SIMS: bins (low, high] over scores clipped to ±1."""
     y, p = numpy.clip(y, -1, 1), numpy.clip(p, -1, 1)
     values = {"mae": numpy.mean(numpy.abs(p - y)), "pearson": numpy.corrcoef(p, y)[0, 1]}
     edges = {2: [-1.01, 0, 1.01], 3: [-1.01, -0.1, 0.1, 1.01]}
@@ -55,7 +55,7 @@ def reference_sims(y, p):
 
 
 def random_case(seed, bound, ties):
-    """Random scores beyond the scale too; a third of them lie on an edge of a cut."""
+    """Return random scores, also beyond the scale; a third of them are on a class boundary."""
     rng = numpy.random.default_rng(seed)
     n = int(rng.integers(3, 60))
     y, p = (numpy.clip(rng.normal(0, bound / 2, n), -1.2 * bound, 1.2 * bound) for _ in range(2))
@@ -127,7 +127,7 @@ def test_missing_score_is_wrong_in_every_accuracy():
 
 
 def test_f1_weights_by_gold():
-    # Swapped arguments would weight by the answers and give .947 in place of .853.
+    # Swapped arguments would weight by predictions and give .947 instead of .853.
     gold, predicted = [1.0] * 9 + [-1.0], [1.0] * 10
     f1 = compute_metrics(Intensity(), score_pairs(gold, predicted))["f1_has0"]
     assert f1 == pytest.approx(0.9 * 2 * 0.9 / 1.9)

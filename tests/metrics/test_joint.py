@@ -1,4 +1,4 @@
-"""Joint extraction: sets within a post, and no share above 1."""
+"""Test joint extraction: sets within a post, and shares of at most 1."""
 
 import numpy
 import pytest
@@ -21,7 +21,7 @@ def joint_metrics(gold, predicted, family=JOINT):
 
 
 def test_joint_by_hand():
-    # Of 3 that are said one is right, one has the wrong polarity, and one is no aspect.
+    # Of 3 predictions one is correct, one has the wrong polarity, and one is no aspect.
     gold = [(*LIFE, NEG), (*SCREEN, POS), (*SECOND_LIFE, POS)]
     values = joint_metrics(gold, [(*LIFE, NEG), (*SCREEN, NEU), ("long", 69, POS)])
     assert values["jmasa_precision"] == pytest.approx(1 / 3)
@@ -32,7 +32,7 @@ def test_joint_by_hand():
 
 
 def random_labels(rng):
-    """A post's elements, at most one polarity a span, as everyone's data has it."""
+    """Draw a post's elements with at most one polarity per span, as in all data sets."""
     chosen = rng.permutation(len(SPANS))[: rng.integers(0, 5)]
     return {SPANS[i]: list(Polarity)[rng.integers(3)] for i in chosen}
 
@@ -70,7 +70,7 @@ def test_joint_matches_set_counts_and_published_sc_f():
 
 
 def published_sc_f(posts):
-    """Over found spans: harmonic mean of the mean precision and the mean recall of classes seen."""
+    """Compute the harmonic mean of macro precision and recall over matched spans."""
     matched = [(g[k], s[k]) for g, s in posts for k in g.keys() & s.keys()]
     classes = {c for pair in matched for c in pair}
     precision = recall = 0.0
@@ -87,7 +87,7 @@ def test_legacy_sc_f_is_optional():
 
 
 def approx_nan(values):
-    """To compare with: NaN is like NaN."""
+    """Make values comparable: NaN equals NaN."""
     return pytest.approx(values, nan_ok=True)
 
 
@@ -95,7 +95,7 @@ ELEMENT = st.tuples(st.sampled_from([*SPANS, None]), st.sampled_from([*Polarity,
 
 
 def with_missing_offsets(elements):
-    """Some elements with a place and some without."""
+    """Draw elements with and without an offset."""
     return [
         ("the bat", None, p) if span is None else (TEXT[slice(*span)], span[0], p)
         for span, p in elements
@@ -141,7 +141,7 @@ def test_joint_matches_folded_terms_and_counts_them():
 
 def test_joint_separates_same_term_at_two_offsets():
     assert joint_metrics([(*LIFE, NEG)], [(*SECOND_LIFE, NEG)])["mate_f1"] == 0
-    # Without a place the words stand for the occurrence of which the same is said.
+    # Without an offset the term matches the mention with the same polarity.
     values = joint_metrics([(*LIFE, NEG), (*SECOND_LIFE, POS)], [("Battery Life", None, POS)])
     assert (values["jmasa_precision"], values["jmasa_recall"], values["folded"]) == (1, 0.5, 1)
 
@@ -164,12 +164,12 @@ def test_joint_ignores_overall_aspect():
     assert compute_metrics(JOINT, aspect_pairs + overall_pairs) == approx_nan(
         compute_metrics(JOINT, aspect_pairs)
     )
-    with pytest.raises(UndefinedMetric, match="gold names no aspect"):
+    with pytest.raises(UndefinedMetric, match="the reference names no aspect"):
         JOINT.row_statistics(overall_pairs)
 
 
 def test_joint_is_undefined_when_aspects_were_given():
-    with pytest.raises(UndefinedMetric, match="was given the aspects"):
+    with pytest.raises(UndefinedMetric, match="aspects were given"):
         JOINT.row_statistics(
             extraction_pairs([(*LIFE, NEG)], [(*LIFE, NEG)], aspect_source="given")
         )

@@ -1,4 +1,4 @@
-"""Figures of labels: equal to scikit-learn's, and an unread answer is wrong, never dropped."""
+"""Test that labels equal scikit-learn's metrics, with unparsed answers as wrong ones."""
 
 import math
 
@@ -23,7 +23,7 @@ from tests.metrics.opinion_pairs import compute_metrics, pair
 NEG, NEU, POS = Polarity
 LABEL_IDS = {p: i for i, p in enumerate(Polarity)}
 UNPARSED_ID = 3
-"""What the oracle is told of an answer without a polarity: a class outside its labels."""
+"""The label of an unparsed answer for scikit-learn: a class outside its labels."""
 
 
 def random_case(seed):
@@ -139,7 +139,7 @@ def test_wilson_interval_matches_published_values():
     # Newcombe 1998, table I, method 3.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         wilson_interval(0, 0)
 
 

@@ -1,4 +1,4 @@
-"""METEOR with exact and stem matches, without WordNet: nltk's, and equal to one by hand."""
+"""Test that METEOR with exact and stem matches equals nltk's and hand-made cases."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ Meteor = metrics["meteor"]
 
 
 def reference_meteor(predicted, gold, stem):
-    """Each word takes the last equal one that is free, from the end; then stems do."""
+    """Align each word, from the end, with the last free equal one; then by stems."""
     matches, free_predicted, free_gold = {}, dict(enumerate(predicted)), dict(enumerate(gold))
     for form in (str, stem):
         for i in sorted(free_predicted, reverse=True):
@@ -50,7 +50,9 @@ def test_meteor_matches_reference(language, stem):
     for prediction, gold in random_text_pairs(5, 1000):
         predicted_tokens, gold_tokens = tokenize(prediction, language), tokenize(gold, language)
         expected = reference_meteor(predicted_tokens, gold_tokens, stem)
-        assert family.of(predicted_tokens, gold_tokens) == pytest.approx(expected, abs=1e-12)
+        assert family.score_words(predicted_tokens, gold_tokens) == pytest.approx(
+            expected, abs=1e-12
+        )
 
 
 def test_meteor_of_missing_explanation_is_zero():

@@ -1,4 +1,4 @@
-"""Gold and answers are joined by place, then by words; nothing is dropped, nothing counts twice."""
+"""Test that predictions are joined with the reference by offset, then by term, without loss."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +105,7 @@ ASPECTS = st.sampled_from(
 OPINIONS = st.lists(
     st.builds(
         Opinion,
-        by=st.sampled_from(["gold", "r"]),
+        annotator=st.sampled_from(["gold", "r"]),
         aspect=ASPECTS,
         polarity=st.sampled_from([None, *Polarity]),
     ),
@@ -119,7 +119,7 @@ def test_pair_up_puts_every_aspect_in_one_row(opinions):
     for field, annotator in (("gold", "gold"), ("prediction", "r")):
         aspects = [o.aspect for p in pairs if (o := getattr(p, field))]
         assert sorted(map(str, aspects)) == sorted(
-            {str(o.aspect) for o in opinions if o.by == annotator}
+            {str(o.aspect) for o in opinions if o.annotator == annotator}
         )
 
 

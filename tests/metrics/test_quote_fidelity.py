@@ -1,4 +1,4 @@
-"""Quotes and the post's own words: cases by hand, and shuffled explanations."""
+"""Test quote fidelity: hand-made cases, and shuffled explanations."""
 
 from math import isnan
 
@@ -7,6 +7,7 @@ import pytest
 from gen_msa.metrics import UndefinedMetric, metrics
 from gen_msa.metrics._pairs import shuffle_explanations
 from tests.metrics.explanation_pairs import (
+    compute_metrics,
     pair,
     pair_without_prediction,
     tiny_pairs,
@@ -23,8 +24,8 @@ def test_quote_fidelity_by_hand():
         pair(TEXT, "Screen", ""),
         pair_without_prediction(),
     ]
-    # 4 quotes, of which `dies at noon.` and `IS GREAT` stand there; the aspect's name is none.
-    assert figures("quote_fidelity", rows) == {
+    # 4 quotes, of which `dies at noon.` and `IS GREAT` occur; the aspect's term is no quote.
+    assert compute_metrics("quote_fidelity", rows) == {
         "verbatim": 2 / 4,
         "quote_rate": pytest.approx(2 / 3),
         "quotes": pytest.approx(4 / 3),
@@ -32,9 +33,9 @@ def test_quote_fidelity_by_hand():
 
 
 def test_quote_fidelity_is_nan_without_quotes():
-    values = figures("quote_fidelity", [pair(TEXT, "battery", "It dies.")])
+    values = compute_metrics("quote_fidelity", [pair(TEXT, "battery", "It dies.")])
     assert isnan(values["verbatim"])
-    assert found["quote_rate"] == values["quotes"] == 0
+    assert values["quote_rate"] == values["quotes"] == 0
 
 
 def test_quote_fidelity_across_scripts():
@@ -42,15 +43,15 @@ def test_quote_fidelity_across_scripts():
         pair("这个电池很糟糕", "电池", "写着“很糟糕”"),
         pair("Die Straße", "x", '"die STRASSE"'),
     ]
-    assert figures("quote_fidelity", rows)["verbatim"] == 1
+    assert compute_metrics("quote_fidelity", rows)["verbatim"] == 1
 
 
 def test_shuffled_explanations_lose_quote_fidelity():
     pairs = tiny_pairs()
-    assert figures("quote_fidelity", pairs)["verbatim"] > 0.95
-    shuffled = figures("quote_fidelity", shuffle_explanations(pairs, 0))
+    assert compute_metrics("quote_fidelity", pairs)["verbatim"] > 0.95
+    shuffled = compute_metrics("quote_fidelity", shuffle_explanations(pairs, 0))
     assert shuffled["verbatim"] < 0.05
-    assert shuffled["quote_rate"] == figures("quote_fidelity", pairs)["quote_rate"]
+    assert shuffled["quote_rate"] == compute_metrics("quote_fidelity", pairs)["quote_rate"]
 
 
 def test_quote_fidelity_is_undefined_without_explanations():

@@ -1,4 +1,4 @@
-"""ROUGE: equal to rouge-score's in English, and right for the scripts that it reads as empty."""
+"""Test that ROUGE equals rouge-score's in English, and is right for other scripts."""
 
 import numpy
 import pytest
@@ -37,7 +37,7 @@ def test_rouge_matches_rouge_score(stems):
 
 
 def with_line_breaks(rng, text):
-    """The same words, in half of all cases over several lines."""
+    """Return the same words, in half of the cases on several lines."""
     multiline = rng.random() < 0.5
     return "".join("\n" if multiline and c == " " and rng.random() < 0.2 else c for c in text)
 
@@ -67,7 +67,7 @@ def test_rouge_keeps_accents_outside_english():
     assert family.tokenize("Un café") == ("un", "café")
     assert family.tokenize("Un cafe\u0301") == ("un", "café")
     assert compute_metrics(family, explanation_pairs(("caf", "café")))["rouge1"] == 0.0
-    # rouge-score itself reads café as caf; so do we where its own words are asked for.
+    # rouge-score reduces café to caf; so does this metric with its tokenizer.
     assert compute_metrics(Rouge(), explanation_pairs(("caf", "a good café")))["rouge1"] == 0.5
 
 
@@ -94,7 +94,7 @@ def test_rouge_of_missing_explanation_is_zero():
 def test_rouge_signature_names_tokenizer_and_stemmer():
     assert "lang:en|words:rouge-score|stemmer:yes|version:" in Rouge().signature
     assert "lang:zh|words:char|stemmer:no" in Rouge(language="zh").signature
-    with pytest.raises(UserError, match="knows no 'fr'"):
+    with pytest.raises(UserError, match="does not support 'fr'"):
         Rouge(language="fr", use_stemmer=True)
 
 

@@ -1,4 +1,4 @@
-"""Inputs on which other scorers print what is not so; each test names what was printed there."""
+"""Test inputs on which other scorers are wrong; each test says what they report."""
 
 import numpy
 import pytest
@@ -45,7 +45,7 @@ def test_macro_f1_counts_missing_predictions():
         pair({"polarity": g}, {"polarity": g} if i < 3 else None, i) for i, g in enumerate(gold)
     ]
     values = compute_metrics(metrics["labels"](), pairs)
-    # Of each class 1 of 10 is right and nothing wrong is said: 2 / (2 + 9).
+    # Of each class 1 of 10 is correct and there is no false positive: 2 / (2 + 9).
     assert values["macro_f1"] == pytest.approx(2 / 11)
     assert (values["accuracy"], values["read_rate"]) == (0.1, 0.1)
 

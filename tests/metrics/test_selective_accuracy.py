@@ -1,4 +1,4 @@
-"""Selective accuracy: the surest rows first, and the order of a file changes nothing."""
+"""Test selective accuracy: rows in order of confidence, independent of the order of the file."""
 
 import numpy
 import pytest

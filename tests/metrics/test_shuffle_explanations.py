@@ -1,4 +1,4 @@
-"""Explanations shuffled across posts: all used once, none at home."""
+"""Test that shuffled explanations are all used once, each in another post."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from tests.metrics.explanation_pairs import pair, pair_without_prediction
 
 
 def make_rows(sizes):
-    """`sizes[i]` explanations about the i-th post, each with its own words."""
+    """Return `sizes[i]` distinct explanations about the i-th post."""
     return [
         pair("a b", "a", f"{i}-{j}", post=str(i)) for i, n in enumerate(sizes) for j in range(n)
     ]

@@ -1,4 +1,4 @@
-"""Length, variety and repetition of explanations: a case by hand and the edges."""
+"""Test length, diversity and repetition of explanations: a hand-made case and the edges."""
 
 from math import isnan, sqrt
 
@@ -34,7 +34,7 @@ def test_text_stats_by_hand():
     assert values["length"] == len(tokens) / 4
     assert values["length_sd"] == pytest.approx(sqrt(((6 - 3.75) ** 2 + 1.25**2 + 2 * 1.75**2) / 3))
     assert values["empty"] == pytest.approx(1 / 5)
-    assert found["truncated"] == 1 / 4
+    assert values["truncated"] == 1 / 4
     assert values["distinct_1"] == len(set(tokens)) / len(tokens)
     # 5 + 4 + 1 + 1 pairs; `it dies` comes twice, all others once.
     assert values["distinct_2"] == 10 / 11
@@ -55,7 +55,7 @@ def test_text_stats_without_explanations_count_only_empty_ones():
     values = measure([pair(TEXT, "Screen", " ")])
     assert values.pop("empty") == 1
     assert all(isnan(v) for v in values.values())
-    with pytest.raises(UndefinedMetric, match="said nothing"):
+    with pytest.raises(UndefinedMetric, match="there are no predictions"):
         measure([pair_without_prediction()])
 
 
@@ -69,5 +69,5 @@ def test_length_sd_of_one_explanation_is_nan():
 def test_shuffling_keeps_corpus_level_text_stats():
     pairs = tiny_pairs()
     before, after = measure(pairs), measure(shuffle_explanations(pairs, 0))
-    del before["template"], after["template"]  # aspects are taken out by their row
+    del before["template"], after["template"]  # templates depend on the aspect of their row
     assert before == pytest.approx(after)

@@ -1,4 +1,4 @@
-"""Weighted and unweighted accuracy: equal to scikit-learn's accuracy and balanced accuracy."""
+"""Test that both accuracies equal scikit-learn's accuracy and balanced accuracy."""
 
 import warnings
 
@@ -21,7 +21,7 @@ def label_pairs(gold, predicted):
 
 
 def test_wa_ua_by_hand():
-    # Recalls 2/3, 0 (unread), 1.
+    # Recalls 2/3, 0 (unparsed), 1.
     values = compute_metrics(
         WaUa(), label_pairs([NEG, NEG, NEG, NEU, POS], [NEG, NEG, POS, None, POS])
     )
@@ -32,13 +32,13 @@ def test_wa_ua_match_scikit_learn():
     for seed in range(1000):
         rng = numpy.random.default_rng(seed)
         gold = rng.choice(rng.permutation(3)[: rng.integers(1, 4)], rng.integers(1, 30))
-        predicted = rng.integers(0, 4, len(gold))  # 3: unread
+        predicted = rng.integers(0, 4, len(gold))  # 3: unparsed
         labels = [*Polarity, None]
         values = compute_metrics(
             WaUa(), label_pairs([labels[g] for g in gold], [labels[s] for s in predicted])
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that unread is no class of gold
+            warnings.simplefilter("ignore")  # unparsed is no class of gold
             expected = balanced_accuracy_score(gold, predicted)
         assert values == pytest.approx({"ua": expected, "wa": accuracy_score(gold, predicted)})
 

@@ -147,7 +147,7 @@ def test_include_through_symlink_to_outside_is_refused(write_prompt, tmp_path):
         ),
         (
             FRONT_MATTER.replace("about", "slots: [post]\nabout") + BODY,
-            "cannot be names of slots: post",
+            "names cannot be slots: post",
         ),
         (FRONT_MATTER.replace("about", "slots: [syntax]\nabout") + BODY, "never shows it"),
         (FRONT_MATTER.replace("max_new_tokens: 8", "max_new_tokens: 0") + BODY, "max_new_tokens"),
@@ -158,7 +158,7 @@ def test_include_through_symlink_to_outside_is_refused(write_prompt, tmp_path):
             FRONT_MATTER + BODY + '{% include "parts/rloe.jinja" %}',
             "did you mean 'parts/role.jinja'",
         ),
-        (FRONT_MATTER + BODY + "{% include post %}", "must name its file plainly"),
+        (FRONT_MATTER + BODY + "{% include post %}", "must name its file with a plain string"),
         (FRONT_MATTER + BODY + "\ufdd0", "noncharacter"),
     ],
 )

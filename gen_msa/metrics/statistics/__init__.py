@@ -1,14 +1,13 @@
-"""Intervals and tests over the rows of a metric: how sure a figure is, and whether two differ.
+"""Intervals and tests over the row statistics of a metric: uncertainty, and differences of systems.
 
-Knows nothing of what a row counts: takes rows (n, k), the cluster of each, and the family's
-`values`. Clusters (pictures, posts) are drawn and swapped whole, because rows of one are not
-independent of each other. Seeds are given, never taken from the clock.
+Functions take row statistics `(n, k)`, the cluster of each row, and the family's `compute`.
+Clusters (images, posts) are resampled and swapped as units, because their rows are not independent.
+Seeds are arguments.
 
-    draws = Draws([clusters], replicates=10_000, seed=0)        # bootstrap: once for all readers
-    draws.intervals(rows, clusters, family.values)              # {"macro_f1": Interval(low, high)}
-    permutation(rows_a, rows_b, clusters, family.values).p      # {"macro_f1": 0.013, ...}
+    resamples = BootstrapResamples([clusters], replicates=10_000, seed=0)    # for all systems
+    resamples.intervals(rows, clusters, family.compute)          # {"macro_f1": Interval(low, high)}
+    permutation_test(rows_a, rows_b, clusters, family.compute).p             # {"macro_f1": 0.013}
 
-`wilson` shares · `bootstrap` intervals · `paired` differences · `permutation` and `mcnemar` tests ·
-`adjusting` for many tests · `power` before one · `seeds` after several. This door imports none of
-them: a metric needs `wilson` only.
+`proportions` has intervals of shares and power; `bootstrap` intervals and paired differences;
+`hypothesis_tests` permutation, McNemar and p-value adjustment; `agreement` kappa and alpha.
 """

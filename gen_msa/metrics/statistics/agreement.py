@@ -1,11 +1,11 @@
-"""Agreement of two raters, or of any number, on an ordered scale.
+"""Agreement of raters on an ordinal scale.
 
-Quadratic weighted kappa (Cohen 1968) of two raters who marked the same things; Krippendorff's alpha
-with the ordinal difference, of any number of raters who left gaps. Both are 1 for perfect agreement
-and 0 for chance. Know nothing of judges.
+Quadratic weighted kappa (Cohen 1968) of two raters of the same items; Krippendorff's alpha with the
+ordinal difference, for any number of raters and missing ratings. Both are 1 for perfect agreement
+and 0 for chance.
 
     weighted_kappa([1, 2, 5], [1, 3, 5])
-    krippendorff([[1, 2, None], [1, 3, 5]])        # a row a rater, None where it gave no mark
+    krippendorff([[1, 2, None], [1, 3, 5]])        # one row per rater, None for a missing rating
 """
 
 from collections import Counter
@@ -14,10 +14,17 @@ from itertools import permutations
 
 
 def weighted_kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Cohen's kappa with quadratic weights; None without rows, or when both always say the same.
+    """Return Cohen's kappa with quadratic weights.
 
-    A rater that always says one thing agrees by chance alone: 0. Raises `ValueError` for unequal
-    lengths.
+    Args:
+        first: Ratings of one rater.
+        second: Ratings of the same items by the other.
+
+    Returns:
+        Kappa; 0 if one rater is constant; None without ratings, or if both are constant and equal.
+
+    Raises:
+        ValueError: The lengths differ.
     """
     observed = sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
     chance = sum(
@@ -27,9 +34,9 @@ def weighted_kappa(first: Sequence[float], second: Sequence[float]) -> float | N
 
 
 def krippendorff(raters: Sequence[Sequence[float | None]]) -> float | None:
-    """Krippendorff's alpha, ordinal; None when nothing was marked twice, or only one mark is used.
+    """Return Krippendorff's ordinal alpha; None without two ratings of an item or two values.
 
-    `raters[i][j]` is what rater i made of thing j.
+    `raters[i][j]` is the rating of item j by rater i.
     """
     units = [[v for v in unit if v is not None] for unit in zip(*raters, strict=True)]
     units = [unit for unit in units if len(unit) > 1]
@@ -46,7 +53,7 @@ def krippendorff(raters: Sequence[Sequence[float | None]]) -> float | None:
 
 
 def _ordinal(a: float, b: float, scale: Sequence[float], counts: Counter[float]) -> float:
-    """Squared number of marks that lie between two, half of each end's own taken off."""
+    """Return the squared ordinal difference: ratings between two values, minus half of each end."""
     low, high = min(a, b), max(a, b)
     between = sum(counts[v] for v in scale if low <= v <= high)
     return 0.0 if a == b else (between - (counts[a] + counts[b]) / 2) ** 2

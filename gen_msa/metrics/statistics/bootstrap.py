@@ -1,11 +1,11 @@
-"""Intervals by drawing whole clusters (pictures, posts) again, with replacement.
+"""Bootstrap intervals from resampled clusters (images, posts).
 
-Because rows add up, a replicate is a matrix product: how often each cluster was drawn, times the
-sums of the clusters. The draws are made once and serve any number of readers, families and slices,
-whose replicates are thereby paired. Knows nothing of what rows count.
+Because row statistics add up, a replicate is a matrix product: how often each cluster was drawn,
+times the sums of the clusters. The resamples are drawn once for any number of systems, families and
+slices, so their replicates are paired. Source: Efron and Tibshirani (1993).
 
-    draws = Draws([clusters], replicates=10_000, seed=0)
-    draws.intervals(rows, clusters, family.values)["macro_f1"]      # Interval(low=.61, high=.67)
+    resamples = BootstrapResamples([clusters], replicates=10_000, seed=0)
+    resamples.intervals(rows, clusters, family.compute)["macro_f1"]    # Interval(low=.61, high=.67)
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,23 +18,30 @@ from numpy.typing import NDArray
 
 from gen_msa.metrics.base import UndefinedMetric
 
-# From replicates of a figure to its interval. Knows nothing of how replicates were had.
-
 Array = NDArray[np.float64]
 Method = Literal["percentile", "bca"]
 
 MAX_UNDEFINED_SHARE = 0.05
-"""Share of replicates without a value above which nothing is said."""
+"""Share of undefined replicates above which there is no interval."""
 
 
 def interval_limits(
     value: float, replicates: Array, jackknife: Array | None, level: float
 ) -> tuple[float, float]:
-    """Low and high end of the interval of `value` from its replicates `drawn`, (replicates,).
+    """Return the low and high limit of an interval.
 
-    With `without`, the figure with each cluster left out, the interval is bias-corrected and
-    accelerated. NaN twice where the figure or more than 5 % of its replicates are undefined.
-    Raises `ValueError` for a level outside 0..1.
+    Args:
+        value: The metric.
+        replicates: The metric of each replicate, `(replicates,)`.
+        jackknife: The metric without each cluster, `(clusters,)`: the interval is bias-corrected
+            and accelerated. None: percentile interval.
+        level: The confidence level, between 0 and 1.
+
+    Returns:
+        The limits; NaN twice if the metric, or more than 5 % of its replicates, are undefined.
+
+    Raises:
+        ValueError: The level is not between 0 and 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"a level of {level} is not between 0 and 1")
@@ -49,7 +56,7 @@ def interval_limits(
 
 
 def _bca_quantiles(quantiles: Array, value: float, replicates: Array, jackknife: Array) -> Array:
-    """Which quantiles BCa takes (Efron 1987); the plain ones where the figure does not vary."""
+    """Return the quantiles of BCa (Efron 1987); the plain ones if the metric does not vary."""
     share_below = ((replicates < value).mean() + (replicates <= value).mean()) / 2
     deviations = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
     spread = (deviations**2).sum() ** 1.5
@@ -62,24 +69,24 @@ def _bca_quantiles(quantiles: Array, value: float, replicates: Array, jackknife:
 
 
 ComputeValues = Callable[[Array], Mapping[str, Array]]
-"""Every figure from sums of rows, (..., k) -> each (...,): `Metric.values`."""
+"""Metrics from sums of rows, `(..., k)` -> each `(...,)`: `Metric.compute`."""
 
 BLOCK_SIZE = 1 << 20
-"""Draws of a cluster held in memory at a time, 8 bytes each."""
+"""Draws held in memory at a time, 8 bytes each."""
 MAX_CACHED_BYTES = 1 << 28
-"""Bytes of draws that are kept for the next reader; more than that is drawn anew, alike."""
+"""Bytes of resamples that are cached; more than that are drawn again, equally."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies with the given confidence; NaN twice where that cannot be said."""
+    """A confidence interval; NaN twice if it is undefined."""
 
     low: float
     high: float
 
 
 class BootstrapResamples:
-    """Which clusters each replicate drew; the same for everyone who asks."""
+    """How often each replicate drew each cluster, shared by all systems."""
 
     def __init__(
         self,
@@ -89,12 +96,21 @@ class BootstrapResamples:
         seed: int = 0,
         max_cached_bytes: int = MAX_CACHED_BYTES,
     ) -> None:
-        """`clusters`: of each reader's rows; replicates draw from the clusters of all of them.
+        """Draw the resamples.
 
-        Raises `Undefined` below two clusters, `ValueError` below two replicates.
+        Args:
+            clusters: The clusters of each system's rows; replicates draw from their union.
+            replicates: The number of replicates, at least 2.
+            seed: The seed of the draws.
+            max_cached_bytes: Resamples of more bytes than this are drawn again, equally, at each
+                use.
+
+        Raises:
+            UndefinedMetric: There are fewer than two clusters.
+            ValueError: There are fewer than two replicates.
         """
         if replicates < 2:
-            raise ValueError(f"{replicates} replicates make no interval")
+            raise ValueError(f"an interval needs at least 2 replicates, not {replicates}")
         self._cluster_index = {
             c: i
             for i, c in enumerate(
@@ -103,7 +119,7 @@ class BootstrapResamples:
         }
         if len(self._cluster_index) < 2:
             raise UndefinedMetric(
-                f"{len(self._cluster_index)} cluster: an interval needs two or more"
+                f"{len(self._cluster_index)} cluster: an interval needs at least two"
             )
         self.replicates, self.seed = replicates, seed
         fits = replicates * len(self._cluster_index) <= max_cached_bytes
@@ -111,18 +127,28 @@ class BootstrapResamples:
 
     @property
     def description(self) -> str:
-        """For `Value.how`."""
+        """The method of the intervals, for `MetricValue.method`."""
         return f"cluster bootstrap, {self.replicates} replicates, seed {self.seed}"
 
     def sum_by_cluster(self, rows: Array, clusters: Sequence[str]) -> Array:
-        """Sums of each cluster's rows, (clusters, k); a cluster without rows has zeros.
+        """Sum the rows of each cluster, `(clusters, k)`; a cluster without rows has zeros.
 
-        Raises `ValueError` for rows that are not (n, k), hold NaN, or have an unknown cluster.
+        Args:
+            rows: Row statistics, `(n, k)`.
+            clusters: The cluster of each row.
+
+        Raises:
+            ValueError: The rows have another shape, contain NaN, or have an unknown cluster.
         """
         return cluster_sums(rows, clusters, self._cluster_index)
 
     def replicate_sums(self, rows: Array, clusters: Sequence[str]) -> Array:
-        """Sums of the rows of each replicate, (replicates, k)."""
+        """Sum the rows of each replicate, `(replicates, k)`.
+
+        Args:
+            rows: Row statistics, `(n, k)`.
+            clusters: The cluster of each row.
+        """
         cluster_totals = self.sum_by_cluster(rows, clusters)
         blocks = self._cached_blocks if self._cached_blocks is not None else self._sample_blocks()
         return np.concatenate([block.astype(np.float64) @ cluster_totals for block in blocks])
@@ -136,10 +162,18 @@ class BootstrapResamples:
         level: float = 0.95,
         method: Method = "percentile",
     ) -> dict[str, Interval]:
-        """The interval of every figure. Replicates without a value are left out of it, and if they
-        are more than 5 %, or the figure itself has none, there is no interval (NaN).
+        """Return the interval of every metric.
 
-        `method="bca"` corrects bias and skew, for few clusters; it looks at each one left out.
+        Undefined replicates are excluded. If they are more than 5 %, or the metric itself is
+        undefined, the interval is NaN.
+
+        Args:
+            rows: Row statistics, `(n, k)`.
+            clusters: The cluster of each row.
+            compute: The family's `compute`.
+            level: The confidence level, between 0 and 1.
+            method: `percentile`, or `bca`, which corrects bias and skew for few clusters with a
+                jackknife.
         """
         cluster_totals = self.sum_by_cluster(rows, clusters)
         point_values, replicate_values = (
@@ -159,14 +193,14 @@ class BootstrapResamples:
         }
 
     def _sample_blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """Blocks (some replicates, clusters): how often each cluster was drawn."""
+        """Yield blocks (some replicates, clusters): how often each cluster was drawn."""
         n, remaining = len(self._cluster_index), self.replicates
         rng = np.random.default_rng(self.seed)
         while remaining:
             size = min(remaining, max(1, BLOCK_SIZE // n))
             sampled = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
             counts = np.bincount(sampled.ravel(), minlength=size * n)
-            # One of more than 255 clusters, drawn more than 255 times: not in the world's lifetime.
+            # uint8 is enough: one of more than 255 clusters is never drawn more than 255 times.
             yield counts.reshape(size, n).astype(np.uint8)
             remaining -= size
 
@@ -181,34 +215,50 @@ def bootstrap(
     level: float = 0.95,
     method: Method = "percentile",
 ) -> dict[str, Interval]:
-    """`Draws.intervals` of one reader."""
+    """Return the bootstrap intervals of one system; see `BootstrapResamples`.
+
+    Args:
+        rows: Row statistics, `(n, k)`.
+        clusters: The cluster of each row.
+        compute: The family's `compute`.
+        replicates: The number of replicates.
+        seed: The seed of the draws.
+        level: The confidence level, between 0 and 1.
+        method: `percentile` or `bca`.
+    """
     resamples = BootstrapResamples([clusters], replicates=replicates, seed=seed)
     return resamples.intervals(rows, clusters, compute, level=level, method=method)
 
 
 def cluster_sums(rows: Array, clusters: Sequence[str], cluster_index: Mapping[str, int]) -> Array:
-    """Sums of the rows of each cluster, (len(number), k), each in the row that `number` says.
+    """Sum the rows of each cluster.
 
-    Raises `ValueError` for rows that are not (n, k), hold NaN, or have an unknown cluster.
+    Args:
+        rows: Row statistics, `(n, k)`.
+        clusters: The cluster of each row.
+        cluster_index: The row of each cluster in the result.
+
+    Returns:
+        `(len(cluster_index), k)`.
+
+    Raises:
+        ValueError: The rows have another shape, contain NaN, or have an unknown cluster.
     """
     if rows.ndim != 2 or len(rows) != len(clusters):
         raise ValueError(f"rows of shape {rows.shape} with {len(clusters)} clusters")
     if not np.isfinite(rows).all():
-        raise ValueError("rows hold NaN or infinity: a metric writes 0 where it counts nothing")
+        raise ValueError("rows contain NaN or infinity: write 0 for a row that does not count")
     unknown = next((c for c in clusters if c not in cluster_index), None)
     if unknown is not None:
-        raise ValueError(f"cluster {unknown!r} is none of those that are drawn")
+        raise ValueError(f"cluster {unknown!r} is not among the resampled ones")
     sums = np.zeros((len(cluster_index), rows.shape[1]))
     np.add.at(sums, [cluster_index[c] for c in clusters], rows)
     return sums
 
 
-# Reader a minus reader b on the same clusters, with an interval. Knows no reader.
-
-
 @dataclass(frozen=True)
 class PairedDifference:
-    """`value` is a's figure minus b's; the ends are NaN where nothing can be said of them."""
+    """The difference of two systems, a - b; the limits are NaN if they are undefined."""
 
     value: float
     low: float
@@ -227,10 +277,18 @@ def paired_differences(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, PairedDifference]:
-    """The difference of every figure, with its percentile interval.
+    """Return the difference of every metric between two systems, with its percentile interval.
 
-    `clusters_b`: where b has other rows than a (it named other aspects) of the same clusters.
-    `draws`: made before, for several readers; else `replicates` are drawn here with `seed`.
+    Args:
+        rows_a: Row statistics of the first system, `(n, k)`.
+        rows_b: Row statistics of the second system, `(m, k)`.
+        clusters: The cluster of each row of `rows_a`.
+        compute: The family's `compute`.
+        clusters_b: The cluster of each row of `rows_b`, if the systems have different rows.
+        resamples: Resamples to share; None to draw `replicates` with `seed`.
+        replicates: The number of replicates.
+        seed: The seed of the draws.
+        level: The confidence level, between 0 and 1.
     """
     b_clusters = clusters if clusters_b is None else clusters_b
     shared_resamples = resamples or BootstrapResamples(

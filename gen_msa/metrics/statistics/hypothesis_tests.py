@@ -1,9 +1,9 @@
-"""Permutation test: were the two readers' answers anyone's, would they still differ so much?
+"""Hypothesis tests of the difference of two systems: permutation, McNemar, p-value adjustment.
 
-In each replicate the two readers change places in about half of the clusters, whole ones. Serves
-any figure that is made of sums of rows (F1, correlation, BLEU). Knows nothing of what rows count.
+In each replicate of the permutation test the systems swap their answers in about half of the
+clusters. It serves any metric computed from sums of rows (F1, correlation, BLEU).
 
-    permutation(rows_a, rows_b, clusters, family.values).p["macro_f1"]      # 0.013
+    permutation_test(rows_a, rows_b, clusters, family.compute).p["macro_f1"]      # 0.013
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,28 +14,36 @@ from numpy.typing import NDArray
 
 from gen_msa.metrics.statistics.bootstrap import BLOCK_SIZE, Array, ComputeValues, cluster_sums
 
-# McNemar's exact test: of the rows that only one of two readers has right, are they shared evenly?
-
 
 def discordant_counts(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> tuple[int, int]:
-    """Rows that only a has right, and those that only b has.
+    """Count the rows that only the first system has right, and those that only the second has.
 
-    Raises `ValueError` when the two differ in length.
+    Args:
+        correct_a: Whether the first system is right, by row.
+        correct_b: Whether the second system is right, by row.
+
+    Raises:
+        ValueError: The lengths differ.
     """
     pairs = list(zip(correct_a, correct_b, strict=True))
     return sum(bool(a and not b) for a, b in pairs), sum(bool(b and not a) for a, b in pairs)
 
 
 def mcnemar_test(only_a: int, only_b: int, *, mid_p: bool = False) -> float:
-    """Two-sided p; 1 where the two never differ.
+    """Return the two-sided p-value of McNemar's exact test; 1 if the systems never differ.
 
-    `mid_p` counts half of what was seen itself: less cautious, and nearer to its level (Fagerland
-    2013). Raises `ValueError` for a negative count.
+    Args:
+        only_a: Rows that only the first system has right.
+        only_b: Rows that only the second system has right.
+        mid_p: Count half of the observed outcome: less conservative (Fagerland et al. 2013).
+
+    Raises:
+        ValueError: A count is negative.
     """
     from scipy.stats import binom, binomtest
 
     if min(only_a, only_b) < 0:
-        raise ValueError(f"{min(only_a, only_b)} rows cannot be")
+        raise ValueError(f"a count of {min(only_a, only_b)} rows is negative")
     n = only_a + only_b
     if n == 0:
         return 1.0
@@ -43,11 +51,12 @@ def mcnemar_test(only_a: int, only_b: int, *, mid_p: bool = False) -> float:
     return min(1.0, p - float(binom.pmf(only_a, n, 0.5))) if mid_p else p
 
 
-# p-values of many comparisons, so that the best of twenty is not taken for luck's absence.
-
-
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the order given. Raises `ValueError` for what is no p-value."""
+    """Return Holm-adjusted p-values in the order given (Holm 1979).
+
+    Raises:
+        ValueError: A value is no p-value.
+    """
     _check_p_values(p)
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
@@ -57,7 +66,11 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the order given. Raises `ValueError` for what is no p-value."""
+    """Return Benjamini-Hochberg-adjusted p-values in the order given.
+
+    Raises:
+        ValueError: A value is no p-value.
+    """
     from scipy.stats import false_discovery_control
 
     _check_p_values(p)
@@ -67,20 +80,20 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 def _check_p_values(p: Sequence[float]) -> None:
     invalid = [value for value in p if not 0 <= value <= 1]
     if invalid:
-        raise ValueError(f"{invalid[0]} is no p-value; leave out comparisons that have none")
+        raise ValueError(f"{invalid[0]} is no p-value; omit comparisons without one")
 
 
 TOLERANCE = 1e-12
-"""Differences nearer to each other than this are the same but for rounding."""
+"""Differences closer than this are equal up to rounding."""
 
 
 @dataclass(frozen=True)
 class PermutationResult:
-    """p of every figure, two-sided; NaN where a figure is undefined for either reader."""
+    """Two-sided p-value of every metric; NaN if it is undefined for either system."""
 
     p: dict[str, float]
     description: str
-    """For `Comparison.test`."""
+    """The method, for reports."""
 
 
 def permutation_test(
@@ -93,22 +106,33 @@ def permutation_test(
     replicates: int = 10_000,
     seed: int = 0,
 ) -> PermutationResult:
-    """Whether the two readers' figures differ by more than chance would have it.
+    """Test whether the metrics of two systems differ.
 
-    p = (b + 1) / (m + 1), b of m replicates being as far apart as what was seen, so never 0. Where
-    all exchanges are fewer than `replicates`, each is looked at once instead and p = b / m. A
-    replicate without a value counts as far apart. Raises `ValueError` below one replicate.
+    p = (b + 1) / (m + 1) if b of m replicates have a difference at least as large as the observed
+    one, so p is never 0. If all swaps are fewer than `replicates`, each is evaluated once and p = b
+    / m. An undefined replicate counts as at least as large.
+
+    Args:
+        rows_a: Row statistics of the first system, `(n, k)`.
+        rows_b: Row statistics of the second system, `(m, k)`.
+        clusters: The cluster of each row of `rows_a`.
+        compute: The family's `compute`.
+        clusters_b: The cluster of each row of `rows_b`, if the systems have different rows.
+        replicates: The number of replicates.
+        seed: The seed of the swaps.
+
+    Raises:
+        ValueError: There are no replicates.
     """
     if replicates < 1:
-        raise ValueError(f"{replicates} replicates test nothing")
+        raise ValueError(f"a test needs at least 1 replicate, not {replicates}")
     b_clusters = clusters if clusters_b is None else clusters_b
     cluster_index = {c: i for i, c in enumerate(sorted({*clusters, *b_clusters}))}
     a = cluster_sums(rows_a, clusters, cluster_index)
     b = cluster_sums(rows_b, b_clusters, cluster_index)
     cluster_differences = b - a
-    cluster_differences = cluster_differences[
-        (cluster_differences != 0).any(axis=1)
-    ]  # clusters on which the two differ at all
+    # Swapping a cluster without a difference changes nothing.
+    cluster_differences = cluster_differences[(cluster_differences != 0).any(axis=1)]
     exact = len(cluster_differences) < 63 and 2 ** len(cluster_differences) <= replicates
     m = 2 ** len(cluster_differences) if exact else replicates
     swaps = (
@@ -135,7 +159,7 @@ def _count_as_extreme(
     swaps: Iterator[NDArray[np.bool_]],
     compute: ComputeValues,
 ) -> tuple[dict[str, float], dict[str, int]]:
-    """The differences seen, and how many exchanges are as far apart."""
+    """Return the observed differences, and how many swaps have one at least as large."""
     values_a, values_b = compute(a), compute(b)
     observed = {name: float(values_a[name] - values_b[name]) for name in values_a}
     n_as_extreme = dict.fromkeys(observed, 0)
@@ -149,12 +173,12 @@ def _count_as_extreme(
 
 
 def _all_swaps(clusters: int) -> Iterator[NDArray[np.bool_]]:
-    """Every choice of clusters, (2 ** clusters, clusters)."""
+    """Yield every choice of clusters, `(2 ** clusters, clusters)`."""
     yield (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.bool_)
 
 
 def _random_swaps(clusters: int, m: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Blocks (some replicates, clusters) of fair coins."""
+    """Yield blocks (some replicates, clusters) of fair coins."""
     rng = np.random.default_rng(seed)
     size = max(1, BLOCK_SIZE // clusters)
     for begin in range(0, m, size):

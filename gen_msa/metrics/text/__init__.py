@@ -1,1 +1,1 @@
-"""text."""
+"""Helpers of the metric families that look at the text of explanations."""

@@ -1,8 +1,6 @@
-"""What the families about explanations share: which rows explain, their words, shares of sums.
+"""Shared code of the families about explanations: words, quotes, aspect terms and masked labels.
 
-Knows nothing of any one family.
-
-    words("Not a bad one, it's #new")      # ['not', 'a', 'bad', 'one', "it's", 'new']
+split_words("Not a bad one, it's #new")      # ['not', 'a', 'bad', 'one', "it's", 'new']
 """
 
 import re
@@ -14,8 +12,6 @@ import numpy
 from gen_msa.errors import UserError
 from gen_msa.metrics._pairs import Pair
 from gen_msa.spans import MAX_QUOTE_SEARCH_CHARS, QUOTATION, SearchableText, fold
-
-# Takes the names of the labels out of an explanation, so that what is left must carry the answer.
 
 _LABEL_NAMES = (
     r"(?:un)?favou?rabl[ey]\w*",
@@ -44,7 +40,12 @@ _LABEL_PATTERN = re.compile(rf"\b(?:{'|'.join(_LABEL_NAMES)})\b|(?:{_UNSPACED})"
 
 
 def mask_labels(explanation: str, labels: Iterable[str] = ()) -> str:
-    """The explanation without the names of labels; `labels` are those of a prompt of one's own."""
+    """Remove the names of labels from an explanation, so that the rest must support the answer.
+
+    Args:
+        explanation: The text.
+        labels: Label words of a custom prompt, besides the usual ones.
+    """
     text = _LABEL_PATTERN.sub(" ", explanation)
     for label in sorted({w for w in labels if w.strip()}, key=len, reverse=True):
         boundary = r"\b" if label[0].isascii() else ""
@@ -56,19 +57,19 @@ if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
 MAX_WORDS = 1_000
-"""Words of one explanation that are looked at; a looping model writes more."""
+"""Words of one explanation that are analysed; only a model in a loop writes more."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W_]+)*")
 _EDGE_PUNCTUATION = ".,;:!?…。，！？ "
 
 
 def truncated_explanation(pair: Pair) -> str:
-    """The reader's explanation; of an endless one the first `MAX_CHARS` characters."""
+    """Return the predicted explanation, cut at `MAX_QUOTE_SEARCH_CHARS` characters."""
     return pair.explanation[:MAX_QUOTE_SEARCH_CHARS]
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text after NFC and casefold: letters and digits, an apostrophe within.
+    """Return the words of a text after NFC and case folding: letters, digits, inner apostrophes.
 
     A Han or kana character is a word of its own.
     """
@@ -76,10 +77,10 @@ def split_words(text: str) -> list[str]:
 
 
 def aspect_terms(pair: Pair) -> tuple[str, frozenset[str]]:
-    """What the reader's explanation is about, and the post's other aspects, all folded.
+    """Return the aspect of the prediction and the other aspects of the post, case-folded.
 
-    The first is "" where the opinion is about the whole post. An aspect that is named like another
-    one of the post is no rival of it.
+    The first is "" if the opinion is about the whole post. An aspect with the same term is no other
+    one.
     """
     aspect_term = fold(pair.prediction.aspect.term.strip()) if pair.prediction else ""
     all_terms = {fold(a.term.strip()) for a in pair.post.aspects}
@@ -87,8 +88,12 @@ def aspect_terms(pair: Pair) -> tuple[str, frozenset[str]]:
 
 
 def extract_quotes(explanation: str, names: frozenset[str] | set[str]) -> list[str]:
-    """What an explanation quotes, each once. A quote that is only one of `names` (folded) is left
-    out: it says what is judged, and takes nothing from the post.
+    """Return the quotes of an explanation, without duplicates.
+
+    Args:
+        explanation: The text.
+        names: Case-folded terms. A quote of nothing but one of these is excluded: it names what is
+            judged and takes nothing from the post.
     """
     quotes = (m.group(m.lastindex or 0).strip() for m in QUOTATION.finditer(explanation))
     return list(
@@ -99,7 +104,12 @@ def extract_quotes(explanation: str, names: frozenset[str] | set[str]) -> list[s
 
 
 def without_quotes(explanation: str, names: frozenset[str] | set[str]) -> str:
-    """An explanation without what it quotes; a quote that is only one of `names` stays."""
+    """Return an explanation without its quotes.
+
+    Args:
+        explanation: The text.
+        names: Case-folded terms. A quote of nothing but one of these stays.
+    """
 
     def replace_quote(match: re.Match[str]) -> str:
         quote = match.group(match.lastindex or 0)
@@ -109,25 +119,45 @@ def without_quotes(explanation: str, names: frozenset[str] | set[str]) -> str:
 
 
 def occurs_in(quote: str, text: SearchableText) -> bool:
-    """Whether a quote stands in a text as whole words; a stop at its ends is let go."""
+    """Return whether a quote occurs in a text as whole words, without punctuation at its ends.
+
+    Args:
+        quote: The quote.
+        text: The text.
+    """
     candidates = (quote, quote.strip(_EDGE_PUNCTUATION))
     return any(next(text.find_whole_words(q), None) for q in candidates)
 
 
 def statistics_matrix(rows: Sequence[Sequence[float]]) -> "Array":
-    """What each pair adds, as float64."""
+    """Return the statistics of all rows as float64, `(n, k)`."""
     return numpy.asarray(rows, dtype=numpy.float64)
 
 
 def nan_divide(numerator: "Array", denominator: "Array") -> "Array":
-    """`over / under`, NaN where there is nothing to divide by."""
-    out: Array = numpy.full(numpy.shape(denominator), numpy.nan)
-    numpy.divide(numerator, denominator, out=out, where=numpy.asarray(denominator) > 0)
-    return out
+    """Divide element by element; NaN where the denominator is not positive.
+
+    Args:
+        numerator: `(...,)`.
+        denominator: `(...,)`.
+    """
+    quotient: Array = numpy.full(numpy.shape(denominator), numpy.nan)
+    numpy.divide(numerator, denominator, out=quotient, where=numpy.asarray(denominator) > 0)
+    return quotient
 
 
 def reject_options(family: str, options: Mapping[str, Any]) -> None:
-    """Raise `UserError` for any option: these families have none."""
+    """Refuse any option, for families without options.
+
+    Args:
+        family: The name of the family, for the message.
+        options: The options.
+
+    Raises:
+        UserError: There is an option.
+    """
     if options:
         option_names = ", ".join(sorted(options))
-        raise UserError(f"the metric {family} has no option {option_names}", hint="leave it out")
+        raise UserError(
+            f"the metric {family} has no option {option_names}", hint="remove the option"
+        )

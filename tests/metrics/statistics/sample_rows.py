@@ -1,4 +1,4 @@
-"""Rows of made-up readers, and the figures of sums of them."""
+"""Row statistics of invented systems, and metrics of their sums."""
 
 import numpy
 
@@ -6,7 +6,7 @@ from gen_msa.metrics._confusion import N_ANSWERS, N_CLASSES
 
 
 def accuracy_and_ratio(sums):
-    """Columns n, right, and a third that only `ratio` needs, which is undefined without it."""
+    """Compute metrics of columns n, correct, and one that only `ratio` needs."""
     with numpy.errstate(invalid="ignore", divide="ignore"):
         return {
             "accuracy": sums[..., 1] / sums[..., 0],
@@ -19,18 +19,18 @@ def accuracy(sums):
 
 
 def random_rows(seed, n, p=0.7):
-    """(n, 3) with a share `p` of right rows, drawn by chance."""
+    """Return random rows `(n, 3)` with a share `p` of correct ones."""
     rng = numpy.random.default_rng(seed)
     return numpy.column_stack([numpy.ones(n), rng.random(n) < p, rng.random(n) < 0.5]).astype(float)
 
 
 def one_cluster_per_row(n):
-    """A cluster for each row."""
+    """Return a cluster for each row."""
     return [f"post {i}" for i in range(n)]
 
 
 def random_confusion_rows(seed, n, p_correct=0.6):
-    """Rows of the family `labels`, (n, 13), that are right with the given chance."""
+    """Return random rows of the family `labels`, `(n, 13)`, with the given accuracy."""
     rng = numpy.random.default_rng(seed)
     gold = numpy.random.default_rng(0).integers(N_CLASSES, size=n)
     predicted = numpy.where(rng.random(n) < p_correct, gold, rng.integers(N_ANSWERS, size=n))

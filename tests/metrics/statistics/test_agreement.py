@@ -1,4 +1,4 @@
-"""Kappa equals scikit-learn's, alpha the published figures; chance is 0 and perfection 1."""
+"""Test that kappa equals scikit-learn's and alpha the published values."""
 
 import numpy
 import pytest
@@ -35,7 +35,7 @@ def test_krippendorff_alpha_matches_published_value():
 
 
 def test_weighted_kappa_by_hand():
-    # Squares seen: 0 + 1 + 0. Of all nine pairs: 0 + 4 + 9, 1 + 1 + 4, 9 + 1 + 0.
+    # Observed squares: 0 + 1 + 0. Of all nine pairs: 0 + 4 + 9, 1 + 1 + 4, 9 + 1 + 0.
     assert weighted_kappa([1, 2, 4], [1, 3, 4]) == pytest.approx(1 - 3 * 1 / 29)
 
 

@@ -1,4 +1,4 @@
-"""The cluster bootstrap: scipy's intervals, theory's width, and the same draws for everyone."""
+"""Test the cluster bootstrap: scipy's intervals, the theoretical width, shared resamples."""
 
 import numpy
 import pytest
@@ -18,7 +18,7 @@ from tests.metrics.statistics.sample_rows import (
 
 
 def test_bootstrap_by_hand():
-    # Two clusters, one all right and one all wrong: drawn twice, 0, 1/2 or 1; the ends are 0 and 1.
+    # One correct and one wrong cluster, drawn twice: 0, 1/2 or 1; the limits are 0 and 1.
     intervals = bootstrap(numpy.array([[1.0, 1], [1, 1], [1, 0], [1, 0]]), list("aabb"), accuracy)
     assert (intervals["accuracy"].low, intervals["accuracy"].high) == (0, 1)
     sums = BootstrapResamples([list("ab")], replicates=4000).replicate_sums(
@@ -31,7 +31,7 @@ def test_bootstrap_by_hand():
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_bootstrap_interval_matches_scipy(method):
-    # A skewed mean of few rows, where the two methods part.
+    # A skewed mean of few rows, for which the two methods differ.
     sample = numpy.random.default_rng(3).exponential(size=25)
     interval = bootstrap(
         numpy.column_stack([numpy.ones(25), sample]),
@@ -171,7 +171,7 @@ def test_bootstrap_interval_of_constant_metric_has_zero_width():
 
 
 def test_bootstrap_rejects_invalid_input():
-    with pytest.raises(UndefinedMetric, match="1 cluster: an interval needs two"):
+    with pytest.raises(UndefinedMetric, match="1 cluster: an interval needs at least two"):
         bootstrap(random_rows(0, 5), ["a"] * 5, accuracy_and_ratio)
     with pytest.raises(UndefinedMetric, match="0 cluster"):
         bootstrap(numpy.zeros((0, 3)), [], accuracy_and_ratio)
@@ -179,7 +179,7 @@ def test_bootstrap_rejects_invalid_input():
         bootstrap(numpy.full((2, 3), numpy.nan), ["a", "b"], accuracy_and_ratio)
     with pytest.raises(ValueError, match="with 3 clusters"):
         bootstrap(random_rows(0, 2), ["a", "b", "c"], accuracy_and_ratio)
-    with pytest.raises(ValueError, match="'c' is none"):
+    with pytest.raises(ValueError, match="'c' is not"):
         BootstrapResamples([["a", "b"]], replicates=10).replicate_sums(random_rows(0, 1), ["c"])
     with pytest.raises(ValueError, match="replicates"):
         BootstrapResamples([["a", "b"]], replicates=1)

@@ -1,4 +1,4 @@
-"""The bench of the bootstrap runs, and its peers find the same intervals."""
+"""Test that the benchmark of the bootstrap runs, with the same intervals as its peers."""
 
 import json
 import subprocess

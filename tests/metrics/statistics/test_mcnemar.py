@@ -1,4 +1,4 @@
-"""McNemar's exact test: two-sided binomial of the rows on which two readers part."""
+"""Test McNemar's exact test: a two-sided binomial test of the discordant rows."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_mcnemar_by_hand():
 
 
 def p_by_enumeration(a, b):
-    """Of all ways to share out a + b rows, those that are no likelier than what was seen."""
+    """Sum the probabilities of outcomes that are at most as likely as the observed one."""
     n_outcomes = [math.comb(a + b, k) for k in range(a + b + 1)]
     return sum(w for w in n_outcomes if w <= n_outcomes[a]) / 2 ** (a + b)
 

@@ -1,4 +1,4 @@
-"""Many tests, power before a test, and several seeds."""
+"""Test p-value adjustment, power analysis, and the spread over seeds."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_p_adjustment_matches_scipy_and_stepwise_rule():
 
 
 def holm_rejects(p, alpha):
-    """Holm 1979: from the smallest on, as long as each is at most alpha / those left."""
+    """Apply Holm 1979: from the smallest on, while p is at most alpha / remaining tests."""
     rejected = [False] * len(p)
     for rank, i in enumerate(numpy.argsort(p)):
         if p[i] > alpha / (len(p) - rank):
@@ -58,7 +58,7 @@ def test_p_adjustment_rejects_invalid_values():
 
 
 def test_rows_needed_by_hand():
-    # Connor 1987, Biometrics 43: one alone is right in 25 % of the rows, the other in 15 %.
+    # Connor 1987, Biometrics 43: only one is right in 25 % of the rows, only the other in 15 %.
     a, b = 1.959964, 0.841621
     expected = ((a * math.sqrt(0.4) + b * math.sqrt(0.4 - 0.01)) / 0.1) ** 2
     assert rows_needed(0.1, 0.4) == math.ceil(expected) == 312
@@ -91,7 +91,7 @@ def test_power_functions_reject_impossible_input():
     ):
         with pytest.raises(ValueError, match=r"\d"):
             call()
-    assert detectable_difference(3, 0.2) > 0.2  # more than the readers part: not to be seen at all
+    assert detectable_difference(3, 0.2) > 0.2  # above the discordance: not detectable
 
 
 def test_seed_spread_is_mean_and_sample_std():
@@ -99,5 +99,5 @@ def test_seed_spread_is_mean_and_sample_std():
     assert (result.mean, result.std, result.n) == (pytest.approx(0.72), pytest.approx(0.01), 3)
     assert seed_spread([0.5]) == SeedSpread(0.5, None, 1)
     for invalid in ([], [0.5, math.nan]):
-        with pytest.raises(ValueError, match="no figures"):
+        with pytest.raises(ValueError, match="finite numbers"):
             seed_spread(invalid)

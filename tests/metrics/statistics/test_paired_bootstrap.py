@@ -1,4 +1,4 @@
-"""Differences of two readers on the same clusters."""
+"""Test differences of two systems on the same clusters."""
 
 import numpy
 import pytest
@@ -27,7 +27,7 @@ def test_paired_interval_matches_paired_theory():
     n = 800
     a = random_rows(1, n, 0.8)
     b = a.copy()
-    b[:60, 1] = 1 - b[:60, 1]  # they part in 60 rows only
+    b[:60, 1] = 1 - b[:60, 1]  # they differ in 60 rows only
     difference = paired_differences(a, b, one_cluster_per_row(n), accuracy)["accuracy"]
     row_differences = a[:, 1] - b[:, 1]
     standard_error = row_differences.std() / numpy.sqrt(n)

@@ -1,4 +1,4 @@
-"""The permutation test: scipy's p where all exchanges can be looked at, and honest p elsewhere."""
+"""Test that the permutation test has scipy's p-values, and valid ones with shared clusters."""
 
 import numpy
 import pytest
@@ -22,7 +22,7 @@ FAMILY = metrics["labels"]()
 
 
 def test_permutation_by_hand():
-    # a is right in all 3 rows and b in none: of 8 exchanges, 2 are as far apart.
+    # a is right in all 3 rows and b in none: 2 of 8 swaps are as extreme.
     a, b = numpy.ones((3, 2)), numpy.column_stack([numpy.ones(3), numpy.zeros(3)])
     result = permutation_test(a, b, one_cluster_per_row(3), accuracy)
     assert (result.p["accuracy"], result.description) == (0.25, "permutation, exact, 8")
@@ -34,7 +34,7 @@ def test_exact_permutation_matches_scipy():
         a, b = random_confusion_rows(seed, n, 0.8), random_confusion_rows(seed + 500, n, 0.4)
 
         def statistic(x, y, axis, a=a, b=b):
-            # scipy exchanges values: give it row numbers, of a below n and of b from there on.
+            # scipy swaps values: pass row numbers, below n for a and from n on for b.
             stacked = numpy.concatenate([a, b])
             sums = [stacked[z.astype(int)].sum(axis=axis - 1 if axis < 0 else axis) for z in (x, y)]
             return FAMILY.compute(sums[0])["macro_f1"] - FAMILY.compute(sums[1])["macro_f1"]
@@ -79,7 +79,7 @@ def test_permutation_of_equal_systems_gives_p_one():
 
 
 def test_permutation_swaps_whole_clusters():
-    # 40 rows of 4 pictures: as rows the difference is sure, but four coins prove nothing.
+    # 40 rows of 4 images: significant by row, but not with 4 independent swaps.
     a, b = numpy.ones((40, 2)), numpy.column_stack([numpy.ones(40), numpy.zeros(40)])
     image_ids = [str(i // 10) for i in range(40)]
     assert permutation_test(a, b, image_ids, accuracy).p["accuracy"] == 2 / 16
@@ -112,7 +112,7 @@ def test_permutation_of_undefined_metric_is_nan_or_error():
         permutation_test(
             numpy.full((1, 3), numpy.nan), random_rows(0, 1), ["a"], accuracy_and_ratio
         )
-    with pytest.raises(ValueError, match="0 replicates"):
+    with pytest.raises(ValueError, match="at least 1 replicate"):
         permutation_test(
             undefined_rows,
             undefined_rows,
