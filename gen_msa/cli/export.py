@@ -79,7 +79,7 @@ def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, post
     if not onnx:
         raise UserError("no export format for the student", hint="add --onnx, or --onnx --int8")
     if not (folder / "student.json").is_file():
-        raise UserError(f"{folder} holds no student", hint="give the folder with student.json")
+        raise UserError(f"{folder} has no student", hint="give the folder with student.json")
     from gen_msa.errors import MissingExtra
 
     try:

@@ -1,8 +1,8 @@
-"""From examples to rows: what one reader said, as a question and its answer, and what teachers say.
+"""Turns examples into rows: one aspect of one post, with its label and the teachers' probabilities.
 
-Knows nothing of tokens. What cannot be a row is counted with its reason; nothing is guessed.
+What cannot become a row is counted with the reason; nothing is guessed.
 
-    gather(recipe.data[0], recipe).rows[0]       # Row(id, text, aspect, target)
+    build_dataset(recipe.data[0], recipe).rows[0]       # AspectExample(id, text, aspect, target)
 """
 
 import hashlib
@@ -22,10 +22,8 @@ from gen_msa.distillation.recipe import DistillData, DistillRecipe
 from gen_msa.distillation.teachers import RecordedTeachers
 from gen_msa.errors import UserError
 from gen_msa.models import AspectExample
-from gen_msa.models.inputs.inputs import build_contexts, load_modalities
+from gen_msa.models.inputs.modalities import build_contexts, load_modalities
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Rejected
-
-# What rows carry besides words and labels: contexts from cues, and features of other modalities.
 
 IndexedRow = tuple[AspectExample, int]
 """A row and the number of its post."""
@@ -33,10 +31,10 @@ IndexedRow = tuple[AspectExample, int]
 
 @dataclass(frozen=True)
 class RequiredInputs:
-    """What a student, and its teacher, want to be shown."""
+    """What a student and its teacher need besides text and labels."""
 
     modalities: tuple[str, ...] = ("text",)
-    """Modalities."""
+    """Names of modalities."""
     cues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Cue sources that write the context."""
 
@@ -48,7 +46,15 @@ def add_inputs(
     required: RequiredInputs,
     problems: Counter[str],
 ) -> list[IndexedRow]:
-    """The rows with what `asked` wants; `told` counts what could not be read."""
+    """Add features of other modalities and contexts to rows.
+
+    Args:
+        rows: Rows, each with the index of its post.
+        posts: All posts of the source.
+        root: The folder that paths of media are relative to.
+        required: Which modalities and cues to add.
+        problems: Counts what could not be read, by reason; it is filled in place.
+    """
     post_indices = sorted({post_index for _, post_index in rows})
     post_inputs = load_modalities([posts[i] for i in post_indices], root, required.modalities)
     for item in post_inputs:
@@ -83,20 +89,24 @@ def _contexts(
     }
 
 
-# Answers that gates refused, to be learned at a weight of their own.
-
 FILTER_PREFIX = "failed."
-"""How the keys of `Opinion.how` begin that name a gate which refused the opinion."""
+"""Prefix of the keys of `Opinion.provenance` that name a filter which rejected the opinion."""
 
 
 class RejectedAnswers:
-    """What one reader said and gates refused, by post and aspect."""
+    """One annotator's answers that filters rejected, by post and aspect."""
 
     def __init__(self, source: str, annotator: str, weights: Mapping[str, float]) -> None:
-        """`weights`: gate -> 0 to 1; an answer has the product over the gates that refused it.
+        """Read the `.rejected.jsonl` beside a source; nothing without weights.
 
-        Without weights nothing is read. Raises `UserError` when there is no file of refused
-        answers, or a gate is named that refused none of them.
+        Args:
+            source: A file that `gen-msa annotate` wrote.
+            annotator: Whose answers are used.
+            weights: Filter -> weight, 0..1; an answer gets the product over the filters that
+                rejected it.
+
+        Raises:
+            UserError: When the file is missing, or a filter is named that rejected no answer.
         """
         self._answers: dict[str, dict[Aspect, tuple[Opinion, float]]] = {}
         if not weights:
@@ -104,10 +114,10 @@ class RejectedAnswers:
         path = Path(source).with_suffix(".rejected.jsonl")
         if not path.is_file():
             raise UserError(
-                f"data.filters: no refused answers at {path}",
-                hint="`source` is to be a file that gen-msa annotate wrote",
+                f"data.filters: no rejected answers at {path}",
+                hint="`source` must be a file that gen-msa annotate wrote",
             )
-        filters_seen: set[str] = set()
+        filters_in_file: set[str] = set()
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             post, opinion = _parse_answer(path, number, line)
             if opinion is None or opinion.annotator != annotator or opinion.polarity is None:
@@ -117,29 +127,29 @@ class RejectedAnswers:
                 for k in opinion.provenance
                 if k.startswith(FILTER_PREFIX)
             }
-            filters_seen |= filters
+            filters_in_file |= filters
             self._add(post, opinion, _filter_weight(filters, weights))
-        if unknown := sorted(set(weights) - filters_seen):
-            names_seen = ", ".join(sorted(filters_seen)) or "none"
+        if unknown := sorted(set(weights) - filters_in_file):
+            names = ", ".join(sorted(filters_in_file)) or "none"
             raise UserError(
-                f"data.filters: {unknown[0]} refused no answer of {annotator}; {names_seen} did"
+                f"data.filters: {unknown[0]} rejected no answer of {annotator}; {names} did"
             )
 
     def for_example(self, example: Example) -> list[tuple[Opinion, float]]:
-        """The answers on aspects of which no accepted one speaks, each with its weight, above 0."""
+        """Return answers on aspects without an accepted one, each with its weight, above 0."""
         answers = self._answers.get(example.post.id, {})
         accepted = {(o.annotator, o.aspect) for o in example.opinions}
         return [(o, w) for o, w in answers.values() if (o.annotator, o.aspect) not in accepted]
 
     def _add(self, post: str, opinion: Opinion, weight: float) -> None:
-        """Of several answers to one question the one that counts most; of like ones the first."""
+        """Keep of several answers to one question that of highest weight; of equals the first."""
         by_aspect = self._answers.setdefault(post, {})
         if weight > by_aspect.get(opinion.aspect, (opinion, 0.0))[1]:
             by_aspect[opinion.aspect] = opinion, weight
 
 
 def _filter_weight(filters: set[str], weights: Mapping[str, float]) -> float:
-    """An answer without the name of a gate, or of a gate without a weight, counts nothing."""
+    """Return the weight of an answer; 0 without a filter, or with one that has no weight."""
     total = float(bool(filters))
     for name in filters:
         total *= weights.get(name, 0.0)
@@ -155,8 +165,8 @@ def _parse_answer(path: Path, number: int, line: bytes) -> tuple[str, Opinion | 
         ) if opinion_json else None
     except (ValueError, AttributeError, RecursionError, ValidationError) as e:
         raise UserError(
-            f"{path}:{number} is no refused answer: {str(e).splitlines()[0]}",
-            hint="annotate again; the ledger keeps what was answered",
+            f"{path}:{number} is not a rejected answer: {str(e).splitlines()[0]}",
+            hint="annotate again; recorded answers come from the answer cache",
         ) from None
 
 
@@ -168,14 +178,14 @@ class DistillDataset:
     labels: str
     rows: tuple[AspectExample, ...]
     left_out: Counter[str] = field(default_factory=Counter)
-    """Reason -> how many rows or lines could not be used, wholly or in part."""
+    """Reason -> number of rows or lines that could not be used, or only in part."""
     examples: tuple[Example, ...] = ()
-    """The posts that the rows are of; row `n` is of `examples[places[n]]`."""
+    """The posts that the rows come from; row `n` is of `examples[post_indices[n]]`."""
     post_indices: tuple[int, ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Over texts, aspects, labels and all else that is learned: which data this was."""
+        """Return a hash over texts, aspects, labels and everything else that is learned."""
         digest = hashlib.sha256()
         for r in self.rows:
             fields: list[Any] = [r.text, r.aspect.term, r.aspect.start, r.target]
@@ -191,10 +201,15 @@ class DistillDataset:
 def build_dataset(
     data: DistillData, recipe: DistillRecipe, required: RequiredInputs | None = None
 ) -> DistillDataset:
-    """Every row of a source that can be learned, at most `data.limit`, always the same ones.
+    """Build the rows of one source.
 
-    `asked`: what rows carry besides words and labels; None: nothing. Raises `UserError` when there
-    is no row, or when a dev row's context carries a label.
+    Args:
+        data: The source; at most `data.limit` rows of it, always the same ones for a seed.
+        recipe: The recipe of the run.
+        required: What rows carry besides text and labels; None for nothing.
+
+    Raises:
+        UserError: When there is no row, or when the context of a dev row contains a label.
     """
     teachers = RecordedTeachers(data.teachers)
     left_out, source = teachers.left_out, open_examples(data.source)
@@ -206,8 +221,8 @@ def build_dataset(
             left_out["line could not be read"] += 1
             continue
         opinions = _opinions_to_learn(example, data, rejected_answers)
-        rows = _make_rows(example, opinions, data, recipe, teachers, left_out)
-        indexed_rows += [(row, len(examples)) for row in rows]
+        new_rows = _make_rows(example, opinions, data, recipe, teachers, left_out)
+        indexed_rows += [(row, len(examples)) for row in new_rows]
         examples.append(example)
     if data.limit is not None and data.limit < len(indexed_rows):
         indices = random.Random(f"{recipe.seed}/{data.source}").sample(
@@ -215,30 +230,28 @@ def build_dataset(
         )
         indexed_rows = [indexed_rows[i] for i in sorted(indices)]
     if not indexed_rows:
-        details = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
+        details = "; ".join(f"{reason}: {n:,}" for reason, n in left_out.items())
         raise UserError(
             f"{data.source} has no row to learn from ({details or 'it is empty'})",
-            hint="`labels` names whose opinions are learned",
+            hint="`labels` names the annotator whose opinions are learned",
         )
     if required is not None:
         indexed_rows = add_inputs(
             indexed_rows, [e.post for e in examples], source.media_root, required, left_out
         )
-    kept_rows, post_indices = zip(*indexed_rows, strict=True)
+    rows, post_indices = zip(*indexed_rows, strict=True)
     if data in recipe.dev:
-        _check_label_leak(data, kept_rows)
-    return DistillDataset(
-        data.source, data.labels, kept_rows, left_out, tuple(examples), post_indices
-    )
+        _check_label_leak(data, rows)
+    return DistillDataset(data.source, data.labels, rows, left_out, tuple(examples), post_indices)
 
 
 def _check_label_leak(data: DistillData, rows: Sequence[AspectExample]) -> None:
-    """A student chosen by contexts that know the label would be chosen for reading labels."""
+    """Check that no context contains a label: a student chosen by such rows would copy it."""
     leaks = [(r, m[0]) for r in rows if (m := LABEL_FIELD_PATTERN.search(r.context))]
     if leaks:
         row, matched = leaks[0]
         raise UserError(
-            f"{data.source}: {len(leaks)} contexts carry a label, first {row.id}: {matched!r}",
+            f"{data.source}: {len(leaks)} contexts contain a label, first {row.id}: {matched!r}",
             hint="write the contexts of dev posts again, without the label in the question",
         )
 
@@ -246,10 +259,10 @@ def _check_label_leak(data: DistillData, rows: Sequence[AspectExample]) -> None:
 def _opinions_to_learn(
     example: Example, data: DistillData, rejected_answers: RejectedAnswers
 ) -> list[tuple[Opinion, float]]:
-    """The opinions to be learned, each with its weight among them."""
+    """Return the opinions that are learned, each with its weight."""
     if not data.labels:
         aspects = example.post.aspects or (OVERALL_ASPECT,)
-        return [(Opinion(annotator="nobody", aspect=a), 1.0) for a in aspects]
+        return [(Opinion(annotator="none", aspect=a), 1.0) for a in aspects]
     return [
         *((o, 1.0) for o in example.opinions_by(data.labels)),
         *rejected_answers.for_example(example),
@@ -279,7 +292,7 @@ def _make_rows(
             left_out[f"opinion without {_TEXT_NAMES[recipe.text]} to read"] += 1
         else:
             if data.teachers and not teacher_probs:
-                left_out["row that no teacher speaks of; learned from its label alone"] += 1
+                left_out["row without a teacher's opinion; learned from its label alone"] += 1
             yield AspectExample(
                 _row_name(example, data, opinion.aspect),
                 text or "",

@@ -1,1 +1,1 @@
-"""encoders."""
+"""Frozen encoders of text and images whose weights are in installed packages."""

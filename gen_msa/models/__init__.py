@@ -1,10 +1,9 @@
-"""Students: compact models that say a polarity and run anywhere. A published system is a file here.
+"""Students: compact models that classify the polarity of an aspect and run on any machine.
 
-Their protocol stands here: a `Batch` of any modalities goes in, an `Output` comes out, and one loop
-trains them all. `common/` has what they share: rows made into batches, folders written and read.
-Knows nothing of posts' files, teachers or training.
+One module per architecture, registered in `models`. A `Batch` of any modalities goes in, an
+`Output` comes out, and one loop trains them all (`gen_msa.distillation`).
 
-    student = students["text"](Sizes(width={"text": 30522}), layers=2, width=64, heads=4)
+    student = models["text"](InputDims(width={"text": 30522}), layers=2, width=64, heads=4)
     student(batch).logits        # (rows, 3): negative, neutral, positive
 """
 

@@ -1,8 +1,8 @@
-"""What a student is, what goes in and comes out of it, and the registry of students.
+"""Interfaces of students: examples, batches, outputs, protocols, and the registry of architectures.
 
-Knows no student, and loads no torch.
+Loads no torch.
 
-    student = students["text"](Sizes(width={"text": 30522}))
+    student = models["text"](InputDims(width={"text": 30522}))
     student(batch).logits        # (rows, 3)
 """
 
@@ -18,53 +18,53 @@ if TYPE_CHECKING:
 
 
 CLASSES = tuple(Polarity)
-"""What the columns of a student's logits mean."""
+"""Meaning of the columns of a student's logits."""
 
 
 @dataclass(frozen=True)
 class AspectExample:
-    """One question: an aspect of a text, and, to learn from, what is to be said of it."""
+    """An aspect of a text, and, for training, its label or teacher probabilities."""
 
     id: str
-    """How it is named when something is wrong with it: `POST/PLACE`."""
+    """Name of the row in error messages: `POST/INDEX`."""
     text: str
     aspect: Aspect
     target: Polarity | None = None
-    """None: there is no label to learn; a teacher's probabilities may still be there."""
+    """None: no label; teacher probabilities may still be present."""
     teacher_probs: tuple[float, ...] = ()
-    """The probability that teachers give each of `CLASSES`; empty when none spoke."""
+    """Mean probability of teachers for each of `CLASSES`; empty when there is no teacher."""
     weight: float = 1.0
-    """How much the row counts among those it is learned with; above 0."""
+    """Weight of the row in the training loss; above 0."""
     inputs: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """Modality -> (steps, width) of features; one that is missing is absent from the post."""
+    """Modality -> (steps, width) of features; a modality that the post lacks is missing."""
     context: str = ""
-    """What is known besides the post. Only who `reads` it, or was trained to, is shown it."""
+    """Text from cue sources, used only by models that take it as an input."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors. Padding and absence are different facts, and are told apart."""
+    """Rows as tensors. Padding (`mask`) and absence (`present`) are represented separately."""
 
     ids: tuple[str, ...]
     inputs: "Mapping[str, Tensor]"
-    """Modality -> (rows, steps) of token numbers, or (rows, steps, width) of features."""
+    """Modality -> (rows, steps) of token ids, or (rows, steps, width) of features."""
     mask: "Mapping[str, Tensor]"
-    """Modality -> (rows, steps), True where a step is real and False where it is padding.
+    """Modality -> (rows, steps), True for a real step and False for padding.
 
-    `aspect` marks the steps of `text` at which the aspect stands.
+    `aspect` marks the steps of `text` that belong to the aspect.
     """
     present: "Mapping[str, Tensor]"
-    """Modality -> (rows,), False where the post has no such thing at all."""
+    """Modality -> (rows,), False where the post does not have the modality at all."""
     target: "Tensor | None"
-    """(rows,) index into `CLASSES`, -1 where a row has no label; None when no row has one."""
+    """(rows,) index into `CLASSES`, -1 for a row without a label; None when no row has one."""
     texts: tuple[str, ...]
     teacher_probs: "Tensor | None" = None
-    """(rows, classes) of teachers' probabilities, zeros where none spoke; None when no row has."""
+    """(rows, classes) of teacher probabilities, zeros for rows without; None when no row has."""
     weight: "Tensor | None" = None
-    """(rows,) how much each counts; None when all count alike."""
+    """(rows,) weight of each row; None when all are equal."""
 
     def to(self, device: Any) -> "Batch":
-        """The same with every tensor on `device`."""
+        """Return a copy with every tensor on `device`."""
 
         def move(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
             return {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -82,14 +82,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What a student makes of a batch."""
+    """What a student computes for a batch."""
 
     logits: "Tensor"
     """(rows, classes)."""
     features: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """What a teacher's or another student's may be held against, by name; rows come first."""
+    """Name -> tensor, rows first: what distillation may compare between models."""
     losses: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """Scalars, by name, that a system adds to the loss of its labels while it is trained.
+    """Name -> scalar that an architecture adds to the label loss in training.
 
     Each is a mean over rows, so that several processes may share the rows of a batch.
     """
@@ -97,91 +97,116 @@ class Output:
 
 @dataclass(frozen=True)
 class InputDims:
-    """What the data decides about a student; all else is its own numbers."""
+    """Sizes of a student that the data decides; everything else is its config."""
 
     width: Mapping[str, int]
-    """Modality -> size of its vocabulary (text) or width of its features."""
+    """Modality -> vocabulary size (text, context) or width of its features."""
     classes: int = len(CLASSES)
 
 
 class Model(Protocol):
-    """A `torch.nn.Module` that reads batches."""
+    """A `torch.nn.Module` that classifies batches."""
 
     input_dims: InputDims
     config: Mapping[str, Any]
-    """Every keyword that its constructor was given or assumed; plain JSON."""
+    """Every keyword argument of the constructor with its value; plain JSON."""
     modalities: tuple[str, ...]
-    """The modalities that it looks at. Who reads `context` is a teacher, and never reads alone."""
+    """Modalities that it reads. A model that reads `context` is a teacher, never used alone."""
 
     def __call__(self, batch: Batch) -> Output:
-        """Logits for each row; the same for a row whatever its neighbours and its padding."""
+        """Compute logits for each row, independent of its neighbours and of padding.
+
+        Args:
+            batch: Rows on the model's device.
+
+        Returns:
+            Logits (rows, classes), features, and in training the model's own losses.
+        """
         ...
 
     def load_pretrained(self) -> str:
-        """Take over pretrained weights that lie on this machine; says which, "" for none.
+        """Load pretrained weights from an installed package.
 
-        Raises `UserError` when a package of weights is missing.
+        Returns:
+            Requirement of the package; "" when the architecture has no pretrained weights.
+
+        Raises:
+            UserError: The package is missing, or its weights have another shape.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One update of a step: which tensors it moves, and what it makes small."""
+    """One update of a training step: the parameters it changes and the loss it minimizes."""
 
     name: str
-    """Has its own optimiser and schedule, and may have its own rate in a recipe."""
+    """Each phase has its own optimizer and schedule; a recipe may set its learning rate."""
     param_prefixes: tuple[str, ...] = ("",)
-    """How the names of the parameters begin that it moves; all others stand still."""
+    """Prefixes of the names of the parameters it updates; all others stay fixed."""
     loss: str = ""
-    """A name of `Output.losses`, alone and in this phase only; "": the recipe's losses and
-    all of `Output.losses` that no phase has for itself."""
+    """Name in `Output.losses`, minimized alone and in this phase only.
+
+    "": the recipe's losses and all of `Output.losses` that no phase claims.
+    """
 
 
 @runtime_checkable
 class MultiPhase(Protocol):
-    """A student that trains in stages, or with several optimisers in turn. Optional."""
+    """A student that trains in stages, or with several optimizers in turn. Optional."""
 
     def phases(self, epoch: int) -> Sequence[Phase]:
-        """The updates of every step of an epoch (from 0), in order; each has its own forward.
+        """Return the updates of every step of an epoch, in order; each runs its own forward.
 
-        The same whenever it is asked. A parameter that no phase of a run moves is an error.
+        The result must not change between calls. A parameter that no phase of a run updates is an
+        error.
+
+        Args:
+            epoch: Epoch, from 0.
         """
         ...
 
 
 @runtime_checkable
 class HasRowMemory(Protocol):
-    """A student that keeps something of each row from epoch to epoch. Optional."""
+    """A student that stores values for each row from epoch to epoch. Optional."""
 
     memory: "dict[str, Tensor]"
-    """`Batch.ids` -> what is known of the row. A checkpoint keeps it, a student's folder does not:
-    reading must not need it."""
+    """`Batch.ids` -> values of the row. A checkpoint stores it, a student's folder does not.
+
+    Inference must not need it.
+    """
 
     def on_step_end(self, batch: Batch, output: Output, epoch: int) -> None:
-        """Called after every step with all its rows, and what the last forward made of them.
+        """Update the memory after a training step. Nothing else may change `memory`.
 
-        `said` has no gradients and no `losses`. Nobody else is to change `memory`.
+        Args:
+            batch: All rows of the step.
+            output: Result of the last forward, without gradients and `losses`.
+            epoch: Epoch, from 0.
         """
         ...
 
 
 class ModelClass(Protocol):
-    """What a module of this room registers: its class."""
+    """The class that a module of this package registers."""
 
     def __call__(self, input_dims: InputDims, *none: Any, **config: Any) -> Model:
-        """Make one with new weights; `numbers` are the paper's, with the paper's defaults.
+        """Build a model with new weights.
 
-        `none` is always empty; mypy takes a class with keywords of its own only beside it.
+        Args:
+            input_dims: Sizes that the data decides.
+            none: Always empty; mypy accepts a class with its own keyword arguments only beside it.
+            config: Hyperparameters of the architecture, with the paper's values as defaults.
         """
         ...
 
 
 class CollateFn(Protocol):
-    """Makes batches for a student; kept in its folder beside its weights."""
+    """Turns rows into batches; stored in the student's folder beside its weights."""
 
     def __call__(self, rows: Sequence[AspectExample]) -> Batch:
-        """The rows in their order, padded to the longest."""
+        """Return the rows in their order, padded to the longest."""
         ...
 
 

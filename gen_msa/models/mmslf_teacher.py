@@ -1,18 +1,18 @@
-"""MMSLF's teacher: a context in words steers where the text looks in audio and video.
+"""MMSLF's teacher: a context in words conditions the attention of text to audio and video.
 
-    context ─► MiniLM ─► learned tokens, one a place of the text, + all ─► kept ─► P
-    D = Q K' / sqrt(h), E = (P W) V' / sqrt(h), map = softmax(D * E), in every layer of the aligners
+    context ─► MiniLM ─► learned tokens, one per text position ─► P
+    D = Q K' / sqrt(h), E = (P W) V' / sqrt(h), map = softmax(D * E), in every layer
 
 Zhang H., Zhang Y., Ying C., Tang X., Yu T., "MLLM-guided multimodal sentiment learning" (NeurIPS
-2025). It is trained on labels and only ever teaches: `mmslf` is what is used. A row without a
-context looks by itself (E = 1). The context must not know the answer: one that was written with the
+2025). It is trained on labels and only used as a teacher of `mmslf`. A row without a context uses
+plain attention (E = 1). The context must not contain the answer: one that was written with the
 label in sight differs between training and use, as in the paper's own release.
 
-It differs from the paper as `mmslf` does, and: one encoder reads text and context; the context is
-cut where the text is (`max_length`); of a text that is partly hidden in training, the first token
-and the aspect are kept.
+Differences from the paper: those of `mmslf`, and: one encoder reads text and context; the context
+is truncated where the text is (`max_length`); masking in training keeps the first token and the
+aspect of a text.
 
-    students["mmslf_teacher"](Sizes(width={"text": V, "audio": 73, "video": 100, "context": V}))
+    models["mmslf_teacher"](InputDims(width={"text": V, "audio": 73, "video": 100, "context": V}))
 """
 
 from dataclasses import replace
@@ -28,27 +28,35 @@ from gen_msa.models.mmslf import MmslfBackbone, MmslfTeacherConfig
 
 @models.register
 class MmslfTeacher(MmslfBackbone):
-    """As the student, and steered. Each row is read alone."""
+    """The student's layers with conditional attention. Rows are independent."""
 
     modalities = ("text", "audio", "video", "context")
 
     def __init__(self, input_dims: InputDims, **config: Any) -> None:
-        """New weights, drawn from torch's random state; `numbers` are those of `TeacherNumbers`."""
-        n = MmslfTeacherConfig(**config)
-        super().__init__(input_dims, n, ConditionalAttention)
-        self._teacher_config = n
-        self.context_proj = nn.Linear(n.width, n.dim)
+        """Draw new weights from torch's random state.
+
+        Args:
+            input_dims: Sizes of text, audio, video and context.
+            config: Fields of `MmslfTeacherConfig`.
+
+        Raises:
+            ValueError: The data lacks a source that the config names.
+        """
+        cfg = MmslfTeacherConfig(**config)
+        super().__init__(input_dims, cfg, ConditionalAttention)
+        self._teacher_config = cfg
+        self.context_proj = nn.Linear(cfg.width, cfg.dim)
         self.context_pooling = LearnedTokenPooling(
-            n.steps,
-            n.dim,
-            layers=n.context_layers,
-            heads=n.context_heads,
-            ffn_dim=n.ffn_dim,
-            dropout=n.fusion_dropout,
+            cfg.steps,
+            cfg.dim,
+            layers=cfg.context_layers,
+            heads=cfg.context_heads,
+            ffn_dim=cfg.ffn_dim,
+            dropout=cfg.fusion_dropout,
         )
 
     def forward(self, batch: Batch) -> Output:
-        """Logits; features as the student's, so that they can be held against each other."""
+        """Classify a batch; the features have the student's names and shapes."""
         batch = self._random_mask(batch) if self.training else batch
         encoded = self._encode_text(batch)
         x, conditional = encoded.hidden_states, self._teacher_config.attn_target == "conditional"
@@ -57,13 +65,11 @@ class MmslfTeacher(MmslfBackbone):
             m: self.cross_modal_encoders[m](x, *self._project_source(batch, m), *context)
             for m in self.cross_modal_encoders
         }
-        maps = {
-            m: a.conditioned_weights if conditional else a.weights for m, a in attended.items()
-        }
+        maps = {m: a.conditioned_weights if conditional else a.weights for m, a in attended.items()}
         return self._fuse(batch, encoded.text, attended, maps)
 
     def _context(self, batch: Batch) -> Tensor:
-        """P: (rows, `steps`, d), one place of it for each place of a text."""
+        """Compute P: (rows, `steps`, dim), one position for each position of a text."""
         mask = batch.mask["context"]
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and not self._teacher_config.frozen_text
@@ -74,7 +80,7 @@ class MmslfTeacher(MmslfBackbone):
         )
 
     def _random_mask(self, batch: Batch) -> Batch:
-        """Of each row a drawn share of words and of numbers is hidden, each by itself."""
+        """Mask a random share of words and of feature values of each row, independently."""
         min_keep = self._teacher_config.min_keep
         if min_keep >= 1:
             return batch

@@ -1,24 +1,24 @@
-"""Self-MM: text, audio and video learn beside the whole what each of them says by itself.
+"""Self-MM: text, audio and video each learn a label of their own beside the fused one.
 
-    text ─► MiniLM ──────┬─► hidden ─► own score        own labels: from where its hidden layer lies
-    audio ─► summary ────┼─► hidden ─► own score        among positive and negative rows, kept of
-    video ─► summary ────┼─► hidden ─► own score        each row, and moved less each epoch
+    text ─► MiniLM ──────┬─► hidden ─► unimodal score    unimodal labels: from the distances of
+    audio ─► summary ────┼─► hidden ─► unimodal score    the hidden layer to the centers of positive
+    video ─► summary ────┼─► hidden ─► unimodal score    and negative rows; updated less each epoch
                          └─► all ─► hidden ─► 3 logits
 
 Yu W., Xu H., Yuan Z., Wu J., "Learning modality-specific representations with self-supervised
-multi-task learning for multimodal sentiment analysis" (AAAI 2021). The own scores serve training
-alone, and so does the memory of labels: reading needs neither.
+multi-task learning for multimodal sentiment analysis" (AAAI 2021). Unimodal scores and labels serve
+training alone; inference needs neither.
 
-It differs from the paper: the whole says three classes by the recipe's losses, not an intensity by
-L1; the score of a label is -1, 0 or 1 (without a label: a teacher's positive less negative), so
-that own labels are in -1..1, not -3..3; MiniLM (22 M) reads text and aspect, not BERT-base the
-text; a learned token with a transformer of one layer sums up audio and video, not an LSTM; what
-comes after the hidden layer is one linear layer, as in the paper (its code has two); distances are
-not squared, as in its code; in the first epoch, when nothing is known of a row, own scores learn
-the label of the whole at full weight, where the paper's weight is 0; what is absent has no own
-label; one rate for all new layers, and a batch is not accumulated over 4.
+Differences from the paper: the fused head predicts three classes by the recipe's losses, not an
+intensity by L1; the score of a label is -1, 0 or 1 (without a label: the teacher's positive minus
+negative probability), so unimodal labels are in -1..1, not -3..3; MiniLM (22 M) reads text and
+aspect, not BERT-base the text; a learned token with a transformer layer summarizes audio and video,
+not an LSTM; one linear layer follows the hidden layer, as in the paper (its code has two);
+distances are not squared, as in its code; in the first epoch, unimodal scores learn the fused label
+at full weight, where the paper's weight is 0; an absent modality has no unimodal label; all new
+layers have one learning rate, and gradients are not accumulated over 4 batches.
 
-    students["self_mm"](Sizes(width={"text": 30522, "audio": 73, "video": 100}))
+    models["self_mm"](InputDims(width={"text": 30522, "audio": 73, "video": 100}))
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,26 +34,37 @@ from gen_msa.models.layers import text_encoder
 from gen_msa.models.layers.attention import LearnedTokenPooling
 from gen_msa.models.layers.text_encoder import AudioVideoTextConfig
 
-# The label memory of Self-MM: what each modality of a row says by itself, guessed and kept.
-
 _EPSILON = 1e-8
 FUSED = "fused"
 
 
 class UnimodalLabelGenerator:
-    """Of each row, by id: its score, each modality's own, and where each lay when last seen."""
+    """For each row, by id: its score, its unimodal labels and its last representations."""
 
     def __init__(self, modalities: Sequence[str], label_range: float) -> None:
-        """`reach`: the largest score; scores are in -`reach`..`reach`."""
+        """Start with an empty memory.
+
+        Args:
+            modalities: Names of the modalities.
+            label_range: Largest absolute score.
+        """
         self.modalities = tuple(modalities)
         self.label_range = label_range
         self.memory: dict[str, Tensor] = {}
-        """Id -> score, own scores (NaN where a modality is absent), then representations."""
+        """Id -> score, unimodal labels (NaN where a modality is absent), representations."""
 
     def unimodal_labels(self, ids: Sequence[str], scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Own labels (rows, modalities), and how much each is to count: tanh of how far it is off.
+        """Return the unimodal labels and their weights.
 
-        A row that is not known yet has the label of the whole in all, and each counts 1.
+        A new row has the fused label in all modalities, with weight 1; otherwise the weight is tanh
+        of the distance between unimodal and fused label.
+
+        Args:
+            ids: Ids of the rows.
+            scores: Fused labels, (rows,).
+
+        Returns:
+            Labels and weights, each (rows, modalities).
         """
         stored = [self.memory.get(i) for i in ids]
         count = len(self.modalities)
@@ -73,10 +84,14 @@ class UnimodalLabelGenerator:
         hidden: Mapping[str, Tensor],
         epoch: int,
     ) -> None:
-        """Move the labels of these rows (from the second epoch on), and note where they lie now.
+        """Update the labels of rows (from the second epoch on) and store their representations.
 
-        `scores`: (rows,); `present`: (rows, modalities); `hidden`: name -> (rows, width) of `fused`
-        and of each modality; `epoch`: from 0.
+        Args:
+            ids: Ids of the rows.
+            scores: Fused labels, (rows,).
+            present: (rows, modalities), True where a modality is present.
+            hidden: Hidden layers, (rows, width), of `fused` and of each modality.
+            epoch: Epoch, from 0.
         """
         hidden_states = {name: value.detach().float().cpu() for name, value in hidden.items()}
         scores, present = scores.float().cpu(), present.cpu()
@@ -92,7 +107,7 @@ class UnimodalLabelGenerator:
     def _updated_labels(
         self, labels: Tensor, scores: Tensor, hidden: Mapping[str, Tensor], epoch: int
     ) -> Tensor:
-        """Own labels after epoch `n`, from 1; as they were where there are no two centres yet."""
+        """Return the labels after an epoch, from 1; unchanged while a center is missing."""
         centers = self._class_centers({name: value.shape[1] for name, value in hidden.items()})
         if FUSED not in centers:
             return labels
@@ -112,7 +127,7 @@ class UnimodalLabelGenerator:
         return updated
 
     def _class_centers(self, widths: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Of all known rows, the mean place of positive and of negative ones; where there are."""
+        """Return the mean representations of positive and negative rows, where both exist."""
         if not self.memory:
             return {}
         table = torch.stack(list(self.memory.values()))
@@ -129,55 +144,69 @@ class UnimodalLabelGenerator:
 
 
 def _relative_distance(hidden_states: Tensor, centers: tuple[Tensor, Tensor]) -> Tensor:
-    """How much nearer (rows, width) lie to the first centre than to the second; by the nearer."""
+    """Return (far - near) / near for the distances (rows,) to the second and first center."""
     near, far = ((hidden_states - c).norm(dim=1) for c in centers)
     return (far - near) / (near + _EPSILON)
 
 
 @dataclass(frozen=True)
 class SelfMmConfig(AudioVideoTextConfig):
-    """The student's own numbers; widths of hidden layers are the released code's for MOSI."""
+    """Hyperparameters; widths of hidden layers are those of the released code for MOSI."""
 
     source_width: int = 32
-    """Of the summaries of audio and video, as are `source_heads` and `source_feed`."""
+    """Width of the summaries of audio and video, as `source_heads` and `source_ffn_dim`."""
     source_heads: int = 4
     source_ffn_dim: int = 64
     fused_width: int = 128
-    """Of the hidden layers, as are the next three."""
+    """Width of the fused hidden layer; the next three are those of the modalities."""
     text_width: int = 64
     audio_width: int = 16
     video_width: int = 32
     fusion_dropout: float = 0.1
     """Dropout outside the encoder."""
     label_range: float = 1.0
-    """The largest own label; labels of the whole are -1, 0 and 1."""
+    """Largest unimodal label; fused labels are -1, 0 and 1."""
 
 
 class SequenceSummary(nn.Module):  # type: ignore[misc]
-    """A source of any length as one vector; nothing where it is absent."""
+    """Summarize a sequence of any length as one vector; zeros where it is absent."""
 
-    def __init__(self, width: int, n: SelfMmConfig) -> None:
-        """`width`: of a step."""
+    def __init__(self, width: int, cfg: SelfMmConfig) -> None:
+        """Draw new weights.
+
+        Args:
+            width: Width of a step.
+            cfg: Hyperparameters.
+        """
         super().__init__()
-        self.step_proj = nn.Linear(width, n.source_width)
-        self.positions = nn.Parameter(torch.randn(n.source_steps, n.source_width) * 0.02)
+        self.step_proj = nn.Linear(width, cfg.source_width)
+        self.positions = nn.Parameter(torch.randn(cfg.source_steps, cfg.source_width) * 0.02)
         self.pooling = LearnedTokenPooling(
             1,
-            n.source_width,
+            cfg.source_width,
             layers=1,
-            heads=n.source_heads,
-            ffn_dim=n.source_ffn_dim,
-            dropout=n.fusion_dropout,
+            heads=cfg.source_heads,
+            ffn_dim=cfg.source_ffn_dim,
+            dropout=cfg.fusion_dropout,
         )
 
     def forward(self, x: Tensor, mask: Tensor, present: Tensor) -> Tensor:
-        """(rows, steps, width), (rows, steps), (rows,) -> (rows, `source_width`)."""
+        """Summarize each row.
+
+        Args:
+            x: Features, (rows, steps, width).
+            mask: (rows, steps), True for real steps.
+            present: (rows,), True where the source is present.
+
+        Returns:
+            (rows, source_width).
+        """
         steps = self.step_proj(x) + self.positions[: x.shape[1]]
         return torch.as_tensor(self.pooling(steps, mask)[:, 0] * present.unsqueeze(1))
 
 
 class PredictionHead(nn.Module):  # type: ignore[misc]
-    """A hidden layer, and what is said from it."""
+    """A hidden layer and a linear output layer."""
 
     def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
         super().__init__()
@@ -185,52 +214,70 @@ class PredictionHead(nn.Module):  # type: ignore[misc]
         self.out = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(rows, hidden), (rows, out)."""
+        """Compute hidden layer and output.
+
+        Args:
+            x: (rows, width).
+
+        Returns:
+            (rows, hidden) and (rows, out).
+        """
         hidden = self.layer(x)
         return hidden, self.out(hidden)
 
 
 @models.register
 class SelfMm(nn.Module):  # type: ignore[misc]
-    """Whole and parts learn together; only the whole is read. Each row is read alone."""
+    """Fused and unimodal heads learn together; only the fused one predicts.
+
+    Rows are independent.
+    """
 
     modalities = ("text", "audio", "video")
 
     def __init__(self, input_dims: InputDims, **config: Any) -> None:
-        """New weights, drawn from torch's random state; `numbers` are those of `Numbers`.
+        """Draw new weights from torch's random state.
 
-        Raises `ValueError` for data without a source that it is to hear or see.
+        Args:
+            input_dims: Sizes of text, audio and video.
+            config: Fields of `SelfMmConfig`.
+
+        Raises:
+            ValueError: The data lacks a source that the config names.
         """
-        n = SelfMmConfig(**config)
-        n.check_inputs(input_dims)
+        cfg = SelfMmConfig(**config)
+        cfg.check_inputs(input_dims)
         super().__init__()
-        self.input_dims, self._config = input_dims, n
-        self.config: dict[str, Any] = n.to_dict()
-        self.encoder = n.build_encoder(input_dims.width["text"])
+        self.input_dims, self._config = input_dims, cfg
+        self.config: dict[str, Any] = cfg.to_dict()
+        self.encoder = cfg.build_encoder(input_dims.width["text"])
         self.summaries = nn.ModuleDict(
-            {m: SequenceSummary(input_dims.width[m], n) for m in n.sources}
+            {m: SequenceSummary(input_dims.width[m], cfg) for m in cfg.sources}
         )
-        widths = {"text": 2 * n.width} | dict.fromkeys(n.sources, n.source_width)
+        widths = {"text": 2 * cfg.width} | dict.fromkeys(cfg.sources, cfg.source_width)
         self.unimodal_heads = nn.ModuleDict(
             {
-                m: PredictionHead(w, self.config[f"{m}_width"], 1, n.fusion_dropout)
+                m: PredictionHead(w, self.config[f"{m}_width"], 1, cfg.fusion_dropout)
                 for m, w in widths.items()
             }
         )
         self.fusion_head = PredictionHead(
-            sum(widths.values()), n.fused_width, input_dims.classes, n.fusion_dropout
+            sum(widths.values()), cfg.fused_width, input_dims.classes, cfg.fusion_dropout
         )
-        self._label_generator = UnimodalLabelGenerator(tuple(widths), n.label_range)
+        self._label_generator = UnimodalLabelGenerator(tuple(widths), cfg.label_range)
 
     @property
     def memory(self) -> dict[str, Tensor]:
-        """Row -> what is known of it: own labels, and where its hidden layers lay."""
+        """Return the values stored for each row: unimodal labels and representations."""
         return self._label_generator.memory
 
     def forward(self, batch: Batch) -> Output:
-        """Logits; features `text` and the hidden layers `hidden.fused`, `hidden.text`, …
+        """Classify a batch.
 
-        In training the losses `own.text`, …: mean differences of own scores from own labels.
+        Returns:
+            Logits (rows, classes); features `text` and the hidden layers `hidden.fused`,
+            `hidden.text`, … (rows, width); in training the losses `unimodal.text`, …: weighted L1
+            of unimodal scores and labels.
         """
         encoded = text_encoder.encode(self.encoder, batch)
         parts = {"text": torch.cat([encoded.text, encoded.aspect], dim=1)}
@@ -245,7 +292,13 @@ class SelfMm(nn.Module):  # type: ignore[misc]
         return Output(logits, features, self._losses(batch, scores) if self.training else {})
 
     def on_step_end(self, batch: Batch, output: Output, epoch: int) -> None:
-        """Move the own labels of the rows of a step, and note where they lie."""
+        """Update the unimodal labels of the rows of a step, and store their representations.
+
+        Args:
+            batch: All rows of the step.
+            output: Result of the last forward.
+            epoch: Epoch, from 0.
+        """
         scores, has_score = _label_scores(batch)
         if rows := has_score.nonzero().squeeze(1).tolist():
             hidden = {
@@ -258,9 +311,13 @@ class SelfMm(nn.Module):  # type: ignore[misc]
             )
 
     def load_pretrained(self) -> str:
-        """Take over the packaged encoder; all else stays new.
+        """Load the packaged text encoder; all other weights stay new.
 
-        Raises `UserError` when the package is missing or its shape is not this student's.
+        Returns:
+            Requirement of the package.
+
+        Raises:
+            UserError: The package is missing, or its shape is not this student's.
         """
         return text_encoder.load_pretrained(self.encoder)
 
@@ -269,17 +326,19 @@ class SelfMm(nn.Module):  # type: ignore[misc]
         labels, weights = self._label_generator.unimodal_labels(batch.ids, scores)
         weights = weights * (self._present(batch) & has_score.unsqueeze(1))
         return {
-            f"unimodal.{name}": (weights[:, i] * (scores_by_modality[name] - labels[:, i]).abs()).mean()
+            f"unimodal.{name}": (
+                weights[:, i] * (scores_by_modality[name] - labels[:, i]).abs()
+            ).mean()
             for i, name in enumerate(self._label_generator.modalities)
         }
 
     def _present(self, batch: Batch) -> Tensor:
-        """(rows, modalities)."""
+        """Return (rows, modalities), True where a modality is present."""
         return torch.stack([batch.present[m] for m in self._label_generator.modalities], dim=1)
 
 
 def _label_scores(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Labels as -1, 0 and 1, or what teachers expect of them; and where there is one. (rows,)."""
+    """Return scores (rows,) of labels or teachers in -1..1, and (rows,) where one exists."""
     score = torch.zeros(len(batch.ids), device=batch.inputs["text"].device)
     has_score = torch.zeros_like(score, dtype=torch.bool)
     if batch.teacher_probs is not None:
@@ -296,6 +355,6 @@ def _label_scores(batch: Batch) -> tuple[Tensor, Tensor]:
 def _check_length(name: str, batch: Batch, limit: int) -> None:
     if batch.inputs[name].shape[1] > limit:
         raise UserError(
-            f"{name} of {batch.inputs[name].shape[1]} steps, and the student knows {limit}",
+            f"{name} has {batch.inputs[name].shape[1]} steps, the student takes at most {limit}",
             hint="see config.source_steps",
         )

@@ -1,11 +1,10 @@
-"""A MiniLM encoder (22 M) over (text, aspect), and one linear layer: the plain fine-tune.
+"""MiniLM encoder (22 M parameters) over (text, aspect) with a linear head: plain fine-tuning.
 
     [CLS] text [SEP] aspect [SEP] ─► encoder ─► mean of all tokens, mean of the aspect's ─► 3 logits
 
-It is no published system; what it is built from stands in `common/encoder`. Its weights come from
-an installed package. Knows nothing of pictures.
+A baseline, not a published system. Its pretrained weights come from an installed package.
 
-    students["text"](Sizes(width={"text": 30522})).warm_up()
+    models["text"](InputDims(width={"text": 30522})).load_pretrained()
 """
 
 from typing import Any
@@ -19,7 +18,7 @@ from gen_msa.models.layers import text_encoder
 
 @models.register
 class TextClassifier(nn.Module):  # type: ignore[misc]
-    """Encoder and head. Each row is read alone: neighbours and padding change nothing."""
+    """Encoder and linear head. Neighbouring rows and padding change nothing."""
 
     modalities = ("text",)
 
@@ -34,7 +33,17 @@ class TextClassifier(nn.Module):  # type: ignore[misc]
         positions: int = 512,
         dropout: float = 0.1,
     ) -> None:
-        """New weights, drawn from torch's random state. The defaults are MiniLM-L6's own."""
+        """Draw new weights from torch's random state; the defaults are those of MiniLM-L6.
+
+        Args:
+            input_dims: Vocabulary size in `width["text"]`.
+            layers: Transformer layers.
+            width: Hidden size.
+            heads: Attention heads.
+            inner: Inner size of the feed-forward layers.
+            positions: Longest text in tokens.
+            dropout: Dropout of the encoder and before the head.
+        """
         super().__init__()
         self.input_dims = input_dims
         self.config: dict[str, Any] = {
@@ -50,14 +59,22 @@ class TextClassifier(nn.Module):  # type: ignore[misc]
         self.head = nn.Linear(2 * width, input_dims.classes)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits; features `text` and `aspect`, each (rows, width)."""
+        """Classify a batch.
+
+        Returns:
+            Logits (rows, classes); features `text` and `aspect`, each (rows, width).
+        """
         encoded = text_encoder.encode(self.encoder, batch)
         pooled = self.dropout(torch.cat([encoded.text, encoded.aspect], dim=1))
         return Output(self.head(pooled), features={"text": encoded.text, "aspect": encoded.aspect})
 
     def load_pretrained(self) -> str:
-        """Take over the packaged encoder; the head stays new.
+        """Load the packaged text encoder; all other weights stay new.
 
-        Raises `UserError` when the package is missing or its shape is not this student's.
+        Returns:
+            Requirement of the package.
+
+        Raises:
+            UserError: The package is missing, or its shape is not this student's.
         """
         return text_encoder.load_pretrained(self.encoder)

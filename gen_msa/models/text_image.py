@@ -1,15 +1,15 @@
-"""A MiniLM encoder (22 M) over (text, aspect) that may look at the picture, and may look away.
+"""MiniLM encoder (22 M parameters) over (text, aspect) with gated attention over the image.
 
     text, aspect ─► encoder ─► mean of all tokens, mean of the aspect's ─┬─► 3 logits ──────────┐
-                                                       asks ▼            ▼                     +
-    picture ─► frozen tower ─► steps ─► projected ─► attention ─► gate (0..1) x 3 logits ──────┘
+                                                      query ▼            ▼                     +
+    image ─► frozen encoder ─► steps ─► projection ─► attention ─► gate (0..1) x 3 logits ─────┘
 
-The gate is one number a row, decided by text and picture together; without a picture it is 0, and
-what is left is exactly the text's own logits. It is no published system: attention of words over a
-picture's regions and a gate on what is seen are in many (Yu and Jiang 2019, TomBERT; Arevalo et al.
-2017, gated units), with other encoders. Knows nothing of files; `common/inputs` does.
+The gate is one number per row, computed from text and image; without an image it is 0, and the
+logits are exactly those of the text. Not a published system: attention of text over image regions
+and gated fusion are used in many (Yu and Jiang 2019, TomBERT; Arevalo et al. 2017, gated multimodal
+units), with other encoders.
 
-    students["text_picture"](Sizes(width={"text": 30522, "picture": 1280})).warm_up()
+    models["text_image"](InputDims(width={"text": 30522, "image": 1280})).load_pretrained()
 """
 
 from typing import Any
@@ -21,12 +21,15 @@ from gen_msa.models.base import Batch, InputDims, Output, models
 from gen_msa.models.layers import text_encoder
 
 _GATE_BIAS_INIT = -1.0
-"""Bias of the gate: a new student listens a little more to words than to what it sees."""
+"""Initial bias of the gate: a new student relies on text slightly more than on images."""
 
 
 @models.register
 class TextImageClassifier(nn.Module):  # type: ignore[misc]
-    """Encoder, projector, attention, gate and two heads. Neighbours and padding change nothing."""
+    """Encoder, projection, attention, gate and two heads.
+
+    Neighbouring rows and padding change nothing.
+    """
 
     modalities = ("text", "image")
 
@@ -45,11 +48,24 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         image_feature_dropout: float = 0.3,
         image_dropout: float = 0.15,
     ) -> None:
-        """New weights, drawn from torch's random state; MiniLM-L6's own numbers by default.
+        """Draw new weights from torch's random state; the text defaults are those of MiniLM-L6.
 
-        `picture_width`: of the projected steps; `hidden_pictures`: the share of rows whose picture
-        is hidden in training, so that the text learns to stand alone. Raises `ValueError` for data
-        without pictures.
+        Args:
+            input_dims: Vocabulary size in `width["text"]`, feature width in `width["image"]`.
+            layers: Transformer layers of the text encoder.
+            width: Hidden size of the text encoder.
+            heads: Attention heads of the text encoder.
+            inner: Inner size of its feed-forward layers.
+            positions: Longest text in tokens.
+            dropout: Dropout of the text encoder and before its head.
+            image_width: Width of the projected image steps.
+            image_heads: Attention heads over image steps.
+            image_feature_dropout: Dropout of the image features.
+            image_dropout: Share of rows whose image is hidden in training, so that the text learns
+                to suffice.
+
+        Raises:
+            ValueError: The data has no images.
         """
         if "image" not in input_dims.width:
             raise ValueError("no post of the data has an image; use the student `text`")
@@ -78,7 +94,12 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         self.image_head = nn.Linear(image_width, input_dims.classes)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits; features `text` and `aspect`, each (rows, width), and `picture`, `gate`."""
+        """Classify a batch.
+
+        Returns:
+            Logits (rows, classes); features `text` and `aspect` (rows, width), `image` (rows,
+            image_width) and `gate` (rows,).
+        """
         encoded = text_encoder.encode(self.encoder, batch)
         pooled = self.dropout(torch.cat([encoded.text, encoded.aspect], dim=1))
         image, gate = self.image_attention(pooled, batch.inputs["image"], batch.mask["image"])
@@ -88,26 +109,38 @@ class TextImageClassifier(nn.Module):  # type: ignore[misc]
         return Output(logits, features=features)
 
     def load_pretrained(self) -> str:
-        """Take over the packaged encoder; all else stays new.
+        """Load the packaged text encoder; all other weights stay new.
 
-        Raises `UserError` when the package is missing or its shape is not this student's.
+        Returns:
+            Requirement of the package.
+
+        Raises:
+            UserError: The package is missing, or its shape is not this student's.
         """
         return text_encoder.load_pretrained(self.encoder)
 
     def _visible_images(self, present: torch.Tensor) -> torch.Tensor:
-        """Whose picture is there, and not hidden."""
+        """Return (rows,) True where an image is present and not dropped."""
         if not self.training or not self.image_dropout:
             return present
         return present & (torch.rand(present.shape, device=present.device) >= self.image_dropout)
 
 
 class GatedImageAttention(nn.Module):  # type: ignore[misc]
-    """What a question finds among the steps of a picture, and how much it is to count."""
+    """Attention of a query over image steps, and the gate of its result."""
 
     def __init__(
         self, image_dim: int, query_dim: int, width: int, heads: int, dropout: float
     ) -> None:
-        """`steps`, `question`: their widths; `width`: that of what is found."""
+        """Draw new weights.
+
+        Args:
+            image_dim: Width of an image step.
+            query_dim: Width of the query.
+            width: Width of the result.
+            heads: Attention heads.
+            dropout: Dropout of image features and result.
+        """
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Sequential(
@@ -120,13 +153,22 @@ class GatedImageAttention(nn.Module):  # type: ignore[misc]
         nn.init.constant_(self.gate.bias, _GATE_BIAS_INIT)
 
     def forward(
-        self, query: torch.Tensor, regions_in: torch.Tensor, mask: torch.Tensor
+        self, query: torch.Tensor, image_steps: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rows, question), (rows, n, steps), (rows, n) -> (rows, width) and gates (rows,)."""
-        regions = self.project(self.dropout(regions_in))
+        """Attend to the steps of each image.
+
+        Args:
+            query: (rows, query_dim).
+            image_steps: Image features, (rows, steps, image_dim).
+            mask: (rows, steps), True for real steps.
+
+        Returns:
+            Result (rows, width) and gates (rows,) in 0..1.
+        """
+        regions = self.project(self.dropout(image_steps))
         projected = self.query_proj(query)
-        # To attend to nothing is not a number everywhere (an exported graph's softmax gives NaN): a
-        # row without a step attends to its padding, and its gate is shut.
+        # Attention over no step gives NaN in some runtimes (e.g. an exported graph), so a row
+        # without steps attends to its padding, and its gate is set to 0.
         ignored = ~mask & mask.any(1, keepdim=True)
         attended, _ = self.attention(
             projected.unsqueeze(1), regions, regions, key_padding_mask=ignored, need_weights=False

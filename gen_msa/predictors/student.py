@@ -178,7 +178,7 @@ def _context_texts(
 ) -> list[tuple[str, ...]]:
     if not cue_options:
         return [("",) * len(p.aspects) for p in posts]
-    from gen_msa.models.inputs.inputs import build_contexts
+    from gen_msa.models.inputs.modalities import build_contexts
 
     return build_contexts(posts, cue_options, root)
 
@@ -201,7 +201,7 @@ def _load_features(
         input_notes = [{**note, "image": "not shown"} for note in input_notes]
     if not names:
         return [{} for _ in posts], input_notes, rejected
-    from gen_msa.models.inputs.inputs import load_modalities
+    from gen_msa.models.inputs.modalities import load_modalities
 
     loaded = load_modalities(posts, root, names)
     for i, (post, features) in enumerate(zip(posts, loaded, strict=True)):

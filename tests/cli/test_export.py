@@ -55,4 +55,4 @@ def test_invalid_export_options_are_rejected(gen_msa, folder, options, message):
 
 def test_folder_without_a_student_is_rejected(gen_msa, tmp_path):
     completed = gen_msa("export", tmp_path, "--onnx")
-    assert (completed.code, "holds no student" in completed.err) == (2, True)
+    assert (completed.code, "has no student" in completed.err) == (2, True)

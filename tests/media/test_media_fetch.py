@@ -130,7 +130,7 @@ def test_host_is_resolved_once_and_checked_address_is_used(server, make):
         ("http://a.example.evil.test/x.png", "not among"),
         ("http://a.example:6379/x.png", "not among"),
         ("ftp://a.example/x.png", "not http"),
-        ("http://a.ex\x01ample/", "cannot be read"),
+        ("http://a.ex\x01ample/", "cannot be parsed"),
     ],
 )
 def test_policy_rejects_before_any_request(url, message):

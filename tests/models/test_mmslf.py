@@ -260,7 +260,10 @@ def test_attention_maps_are_zero_at_padding():
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [({"steps": 4}, "(?s)text of 8 steps.*max_length"), ({"source_steps": 2}, "audio of 3 steps")],
+    [
+        ({"steps": 4}, "(?s)text has 8 steps.*max_length"),
+        ({"source_steps": 2}, "audio has 3 steps"),
+    ],
 )
 def test_too_long_input_error_names_the_setting(overrides, message):
     rows = [AspectExample("1", "soup " * 5, r.aspect, inputs=r.inputs) for r in frames.rows(1, 0)]

@@ -144,7 +144,7 @@ def test_changed_byte_is_rejected(file, tmp_path):
     [
         ('"width": 16', '"width": 32', "do not fit"),
         ('"layers": 1', '"lairs": 1', "do not fit"),
-        ('"text": "post"', '"text": "poem"', "holds no student"),
+        ('"text": "post"', '"text": "poem"', "has no student"),
         ('"neutral"', '"mixed"', "its classes are"),
         ('"student": "text"', '"student": "txt"', "no student named"),
     ],

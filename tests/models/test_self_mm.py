@@ -177,5 +177,5 @@ def test_invalid_config_and_data_are_errors():
         build_model(sources=["smell"])
     with pytest.raises(ValueError, match="no post of the data has video"):
         build_model(sources=["video"])
-    with pytest.raises(UserError, match=r"audio of 3 steps(?s:.*)source_steps"):
+    with pytest.raises(UserError, match=r"audio has 3 steps(?s:.*)source_steps"):
         build_model(source_steps=2)(COLLATE(make_conflicting_rows(1)[0]))

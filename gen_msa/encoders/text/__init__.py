@@ -1,1 +1,1 @@
-"""text."""
+"""Text encoders."""

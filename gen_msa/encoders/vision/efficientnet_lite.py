@@ -1,11 +1,12 @@
-"""The eyes of the builtin model: EfficientNet-Lite0 as a vision tower for LLaVA.
+"""EfficientNet-Lite0 as a vision tower for LLaVA: the vision encoder of the builtin model.
 
-Importing this module makes the type `efficientnet_lite` known to transformers' Auto classes; do so
-before a folder that holds one is loaded. Batch norms are folded into the convolutions, so training
-and evaluation see the same picture. Knows nothing of packages, words or files.
+Tan and Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks", in its
+Lite variant (ReLU6, no squeeze-and-excitation). Importing this module registers the type
+`efficientnet_lite` with transformers' Auto classes. Batch norms are folded into the convolutions,
+so training and evaluation compute the same features.
 
-    tower = Tower(TowerConfig(grid=4))
-    tower(pixels).last_hidden_state          # (pictures, 16, 1280)
+    encoder = EfficientNetLite(EfficientNetLiteConfig(grid=4))
+    encoder(pixels).last_hidden_state          # (images, 16, 1280)
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +27,15 @@ _LITE0 = (
     (1, 3, 1, 6, 320),
 )
 _NORM_EPSILON = 1e-3
+# The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128.
 _MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3
-"""The network was converted from TensorFlow, where it was trained on (pixel - 127) / 128."""
 
 
 class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
-    """Shape of the tower.
+    """Shape of the encoder.
 
-    `stages` are rows of (repeats, kernel, stride of the first, expansion, channels out); a picture
-    becomes `grid` x `grid` tokens of `hidden_size` numbers. `image_size` must be even at every
+    `stages` are rows of (repeats, kernel, stride of the first block, expansion, output channels);
+    an image becomes `grid` x `grid` tokens of `hidden_size`. `image_size` must be even at every
     stride of two.
     """
 
@@ -58,7 +59,7 @@ class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
 
 
 class Conv(nn.Conv2d):  # type: ignore[misc]
-    """Convolution with a bias, padded as TensorFlow pads it: the odd pixel goes right and below."""
+    """Convolution with bias and TensorFlow padding: an odd pixel is added right and below."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
@@ -69,12 +70,12 @@ class Conv(nn.Conv2d):  # type: ignore[misc]
         self.same_padding = (left, right, left, right)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
+        """Map (images, in, height, width) to (images, out, height / stride, width / stride)."""
         return super().forward(F.pad(x, self.same_padding) if any(self.same_padding) else x)
 
 
 class Block(nn.Module):  # type: ignore[misc]
-    """Inverted bottleneck: widen, filter each channel, narrow; added to its input if that fits."""
+    """Inverted bottleneck: expand, depthwise convolution, project; residual if shapes match."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int
@@ -87,7 +88,7 @@ class Block(nn.Module):  # type: ignore[misc]
         self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(pictures, ins, height, width) to (pictures, outs, height/stride, width/stride)."""
+        """Map (images, in, height, width) to (images, out, height / stride, width / stride)."""
         expanded = x if self.expand is None else F.relu6(self.expand(x))
         out: Tensor = self.project(F.relu6(self.depthwise(expanded)))
         return out + x if self.has_residual else out
@@ -99,8 +100,8 @@ class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
     config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
     input_modalities = ("image",)
+    # The encoder has no attention, so any implementation that the language model uses is fine.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
-    """It has no attention, so any kind that the language model uses is right."""
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
@@ -118,33 +119,45 @@ class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The first layer."""
+        """Return the first layer."""
         return self.stem
 
     def features(self, pixel_values: Tensor) -> Tensor:
-        """The last feature map: (pictures, hidden_size, height/32, width/32) for Lite0."""
+        """Compute the last feature map.
+
+        Args:
+            pixel_values: Normalized pixels, (images, 3, height, width).
+
+        Returns:
+            (images, hidden_size, height / 32, width / 32) for Lite0.
+        """
         x = F.relu6(self.stem(pixel_values.to(self.stem.weight.dtype)))
         for block in self.blocks:
             x = block(x)
         return F.relu6(self.head(x))
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """Tokens (pictures, grid * grid, hidden_size), row by row, each of mean 0 and variance 1.
+        """Encode images as tokens, each of mean 0 and variance 1.
 
-        They stand in `last_hidden_state` and alone in `hidden_states`, where LLaVA looks for them.
+        Args:
+            pixel_values: Normalized pixels, (images, 3, height, width).
+
+        Returns:
+            Tokens (images, grid * grid, hidden_size), row by row, in `last_hidden_state` and as the
+            only entry of `hidden_states`, where LLaVA reads them.
         """
         pooled = F.adaptive_avg_pool2d(self.features(pixel_values), self.config.grid)
         tokens = pooled.flatten(2).transpose(1, 2)
-        # Without this, projected pictures are many times larger than any word.
+        # Without it, projected images are many times larger than word embeddings.
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 
 def image_processor(config: EfficientNetLiteConfig) -> Any:
-    """Makes pixels of pictures as the tower is used to them; one of transformers' own."""
+    """Return transformers' image processor that prepares pixels for this encoder."""
     side = config.image_size
     return hf.CLIPImageProcessorPil(
-        # The whole picture, squeezed to a square: a crop would lose what stands at the edges.
+        # Resized to a square without a crop, which would lose the edges of the image.
         size={"height": side, "width": side},
         do_center_crop=False,
         crop_size={"height": side, "width": side},
@@ -154,7 +167,14 @@ def image_processor(config: EfficientNetLiteConfig) -> Any:
 
 
 def fold_batch_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of a `Tower` from that of the EfficientNet-Lite package, batch norms folded in."""
+    """Convert the weights of the EfficientNet-Lite package, with batch norms folded in.
+
+    Args:
+        weights: State of the package's network.
+
+    Returns:
+        State of an `EfficientNetLite`, in float32.
+    """
     pairs = [("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")]
     for i in sorted({int(n.split(".")[1]) for n in weights if n.startswith("_blocks.")}):
         for name, conv, norm in (
@@ -166,7 +186,7 @@ def fold_batch_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 pairs.append((f"blocks.{i}.{name}", f"_blocks.{i}.{conv}", f"_blocks.{i}.{norm}"))
     state: dict[str, Tensor] = {}
     for name, conv, norm in pairs:
-        # In float64: folding must not cost more than the last digit.
+        # In float64, so that folding changes at most the last digit.
         kernel, gain, shift, mean, variance = (
             weights[key].double()
             for key in (

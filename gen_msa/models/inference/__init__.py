@@ -1,1 +1,1 @@
-"""inference."""
+"""Trained students in use: folders, prediction, ONNX, attribution."""

@@ -1,14 +1,13 @@
-"""Which words of a post carry a student's answer, found by taking them away.
+"""Find the words of a post that decide a student's answer, by removing them.
 
-A word counts by what the chosen class's probability loses without it (occlusion: Zeiler and Fergus
-2014; erasure of words: Li, Monroe and Jurafsky 2016). One word's loss says little where others say
-the same, so the strongest words are also taken away together; kept are the fewest of them that
-cost nearly as much as all. What is not words (a picture, a context) is taken away whole. The words
-of the aspect itself stay: without them there is no question. Knows nothing of models: `ask` gives
-probabilities of rows.
+A word counts by the drop of the chosen class's probability without it (occlusion: Zeiler and Fergus
+2014; erasure of words: Li, Monroe and Jurafsky 2016). One word's drop is small where others say the
+same, so the strongest words are also removed together; the result is the smallest set whose removal
+costs nearly as much as that of all. Other inputs (an image, a context) are removed as a whole. The
+words of the aspect stay, because without them there is no question.
 
-    found = carriers(rows, said, ask)[0]
-    [rows[0].text[a:b] for a, b in found.words]          # ["great"]
+    attribution = attribute(rows, probs, predict)[0]
+    [rows[0].text[start:end] for start, end in attribution.spans]          # ["great"]
 """
 
 import math
@@ -30,24 +29,25 @@ _WORD = re.compile(
     rf"{_LETTERS}(?:['’-]{_LETTERS})*|[{_UNSPACED}]|[\u2600-\u27bf\U0001f000-\U0001faff]"
     r"|(?<!\w)(?:[:;=]['-]?[()DPp|*/]+|<3+)(?!\w)"
 )
-"""A word with its apostrophes and hyphens, one character of a script without blanks, an emoji or a
-face made of signs."""
+"""A word with its apostrophes and hyphens, one character of a script without spaces, an emoji or an
+emoticon.
+"""
 _MAX_WORD_CHARS = 60
-"""Characters. What is longer is a key or an address, and no reason."""
+"""A longer word is an identifier or a URL, and not an explanation."""
 
 
 @dataclass(frozen=True)
 class OcclusionLimits:
-    """How much is asked, and what is too little to be named."""
+    """Size of the search, and thresholds of its result."""
 
     min_drop: float = 0.1
-    """Probability that must be lost."""
+    """Smallest drop of probability that counts."""
     max_words: int = 4
-    """Words that are named at most."""
+    """Most words in the result."""
     sufficient_share: float = 0.8
-    """Share of the largest loss at which fewer words are enough."""
+    """Share of the largest drop at which a smaller set of words suffices."""
     search_words: int = 48
-    """Texts of more words are first searched by stretches, of which the strongest half is kept.
+    """Texts with more words are first searched by runs of words; the strongest half is kept.
 
     At least 8.
     """
@@ -55,14 +55,14 @@ class OcclusionLimits:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What carries one answer."""
+    """What decides one answer."""
 
     spans: tuple[Span, ...] = ()
-    """Places in the text, the strongest first; none where taking words away changes little."""
+    """Spans in the text, the strongest first; empty where removing words changes little."""
     drop: float = 0.0
-    """Probability of the chosen class that is lost without those words."""
+    """Drop of the chosen class's probability without these words."""
     part_drops: dict[str, float] = field(default_factory=dict)
-    """Modality, or `context`, -> what is lost without it; only where that is `Limits.least`."""
+    """Modality, or `context` -> drop without it, where at least `OcclusionLimits.min_drop`."""
 
 
 def attribute(
@@ -71,10 +71,20 @@ def attribute(
     predict: PredictFn,
     limits: OcclusionLimits = OcclusionLimits(),
 ) -> list[Attribution]:
-    """For each row what carries the class that is likeliest in `said`, its probabilities.
+    """Find for each row what decides its most likely class.
 
-    Asks about all rows together, two or three times for texts of up to `limits.words` words: at
-    most that many rows and a few more for each. A row whose probabilities are not finite has none.
+    All rows are predicted together, two or three times for texts of up to `limits.search_words`
+    words.
+
+    Args:
+        rows: Rows to explain.
+        probs: Probability of each class for each row; a row with values that are not finite gets no
+            result.
+        predict: Predicts probabilities of changed rows.
+        limits: Size of the search and thresholds.
+
+    Returns:
+        One attribution per row.
     """
     occluder = _Occluder(rows, probs, predict)
     spans = [candidate_spans(r) if occluder.is_finite[i] else [] for i, r in enumerate(rows)]
@@ -103,7 +113,7 @@ def attribute(
 
 
 def candidate_spans(row: AspectExample) -> list[Span]:
-    """Places of the words that may carry an answer: none of the aspect's, no monsters."""
+    """Return the spans of words that may decide an answer: not the aspect's, none overlong."""
     spans = SearchableText(row.text)
     aspect_spans = list(spans.find_whole_words(row.aspect.term)) if row.aspect.term else []
     if row.aspect.start is not None and row.aspect.end is not None and row.aspect.term:
@@ -117,12 +127,17 @@ def candidate_spans(row: AspectExample) -> list[Span]:
 
 
 def remove_spans(row: AspectExample, spans: Sequence[Span]) -> AspectExample:
-    """The row with stretches of its text taken out, and its aspect where it then stands."""
+    """Remove spans from the text of a row and move the aspect's offset accordingly.
+
+    Args:
+        row: Row to change.
+        spans: Spans outside the aspect.
+    """
     removed = sorted(spans)
     pieces, last, shift = [], 0, 0
     start = row.aspect.start
     for begin, end in removed:
-        # One of the two blanks that would meet goes too.
+        # Of the two spaces that would become adjacent, one is removed too.
         if row.text[end : end + 1].isspace() and (begin == 0 or row.text[begin - 1].isspace()):
             end += 1
         pieces.append(row.text[last:begin])
@@ -133,7 +148,7 @@ def remove_spans(row: AspectExample, spans: Sequence[Span]) -> AspectExample:
 
 
 class _Occluder:
-    """Rows, what was said of them, and a way to ask what is said without some of what they hold."""
+    """Rows with their predictions, and the predictions after removing parts."""
 
     def __init__(
         self, rows: Sequence[AspectExample], probs: Sequence[Sequence[float]], predict: PredictFn
@@ -144,7 +159,7 @@ class _Occluder:
         self._class_prob = [max(s) for s in probs]
 
     def drops(self, removals: "Sequence[tuple[int, tuple[Span, ...] | str]]") -> list[float]:
-        """What row `i`'s class loses without some words, or without a modality; 0 where NaN."""
+        """Return the drop of row `i`'s class without some words or an input; 0 where NaN."""
         if not removals:
             return []
         new_probs = self._predict([_occlude(self._rows[i], removal) for i, removal in removals])
@@ -168,9 +183,9 @@ def _removable_parts(row: AspectExample) -> list[str]:
 
 
 def _narrow_spans(occluder: _Occluder, spans: list[list[Span]], limit: int) -> list[list[Span]]:
-    """Of a text with more than `most` words the words of its strongest stretches, in their order.
+    """Reduce texts with more than `limit` words to the words of their strongest runs, in order.
 
-    Each round asks about at most `most` stretches of a text and keeps half of them.
+    Each round predicts at most `limit` runs of a text and keeps half of them.
     """
     while too_long := [i for i, ranked in enumerate(spans) if len(ranked) > limit]:
         removals: list[tuple[int, tuple[Span, ...]]] = []
@@ -190,7 +205,7 @@ def _narrow_spans(occluder: _Occluder, spans: list[list[Span]], limit: int) -> l
 def _smallest_span_sets(
     occluder: _Occluder, strongest: list[list[tuple[float, Span]]], limits: OcclusionLimits
 ) -> list[tuple[tuple[Span, ...], float]]:
-    """For each row the fewest of its strongest words that cost nearly what all of them cost."""
+    """Return for each row the fewest of its strongest words that cost nearly what all cost."""
     removals = [
         (i, tuple(span for _, span in ranked[:k]))
         for i, ranked in enumerate(strongest)

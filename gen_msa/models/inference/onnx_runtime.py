@@ -1,14 +1,13 @@
-"""A student as one ONNX graph, run by onnxruntime: the folder that `gen-msa export --onnx` wrote.
+"""Run a student as one ONNX graph, from the folder that `gen-msa export --onnx` wrote.
 
-    onnx.json       precision, versions, and how near the graph was to the student when it was made
-    model.onnx      the graph: rows and steps may be of any number
+    onnx.json       precision, versions, and the differences from the student at export
+    model.onnx      the graph, for any number of rows and steps
     student.json, tokenizer.json        as in the student's own folder
 
-A graph of 8-bit numbers scales each tensor as a whole, so a row's neighbours would change its
-answer: it reads one row at a time. Nothing outside the folder is opened. Knows nothing of how a
-graph is made; needs no torch of its own.
+An int8 graph scales each tensor as a whole, so other rows of a batch would change the answer: it
+gets one row at a time. No file outside the folder is opened, and torch is not needed.
 
-    open_graph(Path("students/text/student-int8")).probabilities(rows)
+    load_onnx_student(Path("students/text/student-int8")).predict_probabilities(rows)
 """
 
 import os
@@ -33,41 +32,48 @@ _HINT = "export it again with gen-msa export DIR --onnx"
 
 
 class OnnxMetadata(settings.Settings):
-    """What `onnx.json` says."""
+    """Content of `onnx.json`."""
 
     precision: Literal["float32", "int8"]
     opset: int
     package_versions: dict[str, str]
     """Package -> version."""
     student_revision: str
-    """sha256 of the manifest of the folder that was exported."""
+    """SHA-256 of the manifest of the exported folder."""
     rows_compared: int
-    """Rows that both were asked."""
+    """Rows given to both graph and student."""
     lengths: tuple[int, int]
-    """Tokens of the shortest and the longest of them."""
+    """Tokens of the shortest and the longest of these rows."""
     batches: tuple[int, ...]
-    """Numbers of rows read together."""
+    """Batch sizes of the comparison."""
     max_logit_diff: float
-    """Largest difference of a logit between the graph and the student."""
+    """Largest difference of a logit between graph and student."""
     max_probability_diff: float
     """Largest difference of a probability."""
     agreement: float
-    """Share of the rows on which both say the same label."""
+    """Share of rows with the same label."""
 
 
 @dataclass(frozen=True)
 class OnnxStudent:
-    """A student's graph, ready to read."""
+    """A student's graph, ready to predict."""
 
     config: StudentConfig
     metadata: OnnxMetadata
     collator: ArrayCollator
     session: Any
     revision: str
-    """sha256 of the folder's manifest: of every byte of it."""
+    """SHA-256 of the folder's manifest, and so of all its files."""
 
     def logits(self, rows: Sequence[AspectExample]) -> Array:
-        """(rows, classes), all read together."""
+        """Compute the logits of all rows in one batch.
+
+        Args:
+            rows: Rows to classify.
+
+        Returns:
+            (rows, classes).
+        """
         arrays = self.collator.collate(rows)
         feeds = {f"inputs_{k}": v for k, v in arrays.inputs.items()}
         feeds |= {f"mask_{k}": v for k, v in arrays.mask.items()}
@@ -81,9 +87,13 @@ class OnnxStudent:
     def predict_probabilities(
         self, rows: Sequence[AspectExample], *, batch_size: int = 64
     ) -> list[list[float]]:
-        """For each row the probability of each class; NaN where its logits are not finite.
+        """Predict the probability of each class for each row; NaN where its logits are not finite.
 
-        Rows of like length are read together, at most `together`; those of an int8 graph alone.
+        Rows of similar length share a batch; rows of an int8 graph are predicted one by one.
+
+        Args:
+            rows: Rows to classify.
+            batch_size: Most rows in a batch.
         """
         if self.metadata.precision == "int8":
             batch_size = 1
@@ -99,17 +109,21 @@ class OnnxStudent:
 
 
 def load_onnx_student(folder: Path) -> OnnxStudent:
-    """The graph of a sealed folder.
+    """Load the graph of a sealed folder.
 
-    Raises `UserError` for a folder that is not as it was sealed or holds another thing, and
-    `MissingExtra` without onnxruntime.
+    Args:
+        folder: Folder written by the export.
+
+    Raises:
+        UserError: The folder has changed since it was sealed, or is not an exported student.
+        MissingExtra: onnxruntime is missing.
     """
     config, tokenizer = load_config(folder, _HINT)
     try:
         metadata = OnnxMetadata.model_validate_json((folder / METADATA_FILE).read_bytes())
     except (OSError, ValidationError) as e:
         reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} holds no exported student: {reason}", hint=_HINT) from None
+        raise UserError(f"{folder} has no exported student: {reason}", hint=_HINT) from None
     collator = array_collator_for(tokenizer, config)
     session = open_session(folder / GRAPH_FILE)
     _check_names(folder, session, collator)
@@ -119,7 +133,7 @@ def load_onnx_student(folder: Path) -> OnnxStudent:
 
 
 def array_collator_for(tokenizer: str, config: StudentConfig) -> ArrayCollator:
-    """The arranger of a kept student."""
+    """Build the collator of a saved student, without torch."""
     return ArrayCollator(
         tokenizer,
         max_length=config.max_length,
@@ -130,9 +144,11 @@ def array_collator_for(tokenizer: str, config: StudentConfig) -> ArrayCollator:
 
 
 def open_session(path: Path) -> Any:
-    """The graph in a file, on the CPU, with as many threads as `OMP_NUM_THREADS` says.
+    """Open a graph on the CPU, with as many threads as `OMP_NUM_THREADS` says.
 
-    Raises `UserError` for a file that is no graph, and `MissingExtra` without onnxruntime.
+    Raises:
+        UserError: The file is not a graph.
+        MissingExtra: onnxruntime is missing.
     """
     try:
         onnxruntime = import_module("onnxruntime")
@@ -143,18 +159,22 @@ def open_session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
-    # Threads that wait by turning round take the time of whoever reads beside them.
+    # Threads that spin while waiting take CPU time from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # the library's errors share no narrower base
         message = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path} cannot be opened as a graph: {message}", hint=_HINT) from None
+        raise UserError(f"{path} is not a readable ONNX graph: {message}", hint=_HINT) from None
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities in float64; a row with a logit that is no finite number is NaN throughout."""
+    """Return probabilities in float64; a row with a logit that is not finite becomes NaN.
+
+    Args:
+        logits: (rows, classes).
+    """
     logits64 = logits.astype(numpy.float64)
     logits64[~numpy.isfinite(logits64).all(1)] = numpy.nan
     exps = numpy.exp(logits64 - logits64.max(1, keepdims=True))
@@ -169,4 +189,4 @@ def _check_names(folder: Path, session: Any, collator: ArrayCollator) -> None:
     }
     input_names = {i.name for i in session.get_inputs()}
     if not input_names <= allowed or [o.name for o in session.get_outputs()] != ["logits"]:
-        raise UserError(f"{folder / GRAPH_FILE} is the graph of something else", hint=_HINT)
+        raise UserError(f"{folder / GRAPH_FILE} is the graph of another model", hint=_HINT)

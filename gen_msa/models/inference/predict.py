@@ -1,9 +1,8 @@
-"""Rows in, probabilities out: the one way in which a student is asked, in training and after it.
+"""Predict class probabilities with a student, in training and in use.
 
-Rows of like length are read together; the order given is the order returned. Knows nothing of
-files.
+Rows of similar length share a batch; results are in the order of the rows.
 
-    probabilities(student, collate, rows)[0]      # [0.02, 0.91, 0.07]: negative, neutral, positive
+    predict_probabilities(student, collator, rows)[0]     # [0.02, 0.91, 0.07]: neg., neutral, pos.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,15 @@ from gen_msa.models.inputs.collator import Collator
 def predict_probabilities(
     student: Model, collator: Collator, rows: Sequence[AspectExample], *, batch_size: int = 64
 ) -> list[list[float]]:
-    """For each row the probability of each class; NaN where the student's logits are not finite.
+    """Predict the probability of each class for each row; NaN where its logits are not finite.
 
-    Read in eval mode; the mode it was in comes back, and no random state is touched.
+    Runs in evaluation mode; the previous mode is restored, and no random state changes.
+
+    Args:
+        student: Model to ask.
+        collator: Its collator.
+        rows: Rows to classify.
+        batch_size: Most rows in a batch.
     """
     module: Any = student
     was_training = module.training

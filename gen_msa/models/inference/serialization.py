@@ -1,13 +1,13 @@
-"""A student's folder: what it is, its weights and its tokenizer; sealed, and checked when opened.
+"""The folder of a student: configuration, weights and tokenizer; sealed, and verified when loaded.
 
-    student.json        which student, its sizes and numbers, what text it reads
-    model.safetensors   every weight
-    tokenizer.json      how text becomes tokens
+    student.json        architecture, input sizes, config, and which text it reads
+    model.safetensors   all weights
+    tokenizer.json      the tokenizer
 
-Knows nothing of training. Nothing of the folder is run, and no pickle is read.
+No code of the folder is executed, and no pickle is read.
 
-    opened = open_student(Path("students/text/student"))
-    opened.student(opened.collate(rows)).logits
+    loaded = load_student(Path("students/text/student"))
+    loaded.student(loaded.collator(rows)).logits
 """
 
 import json
@@ -24,33 +24,33 @@ from gen_msa.errors import UserError
 from gen_msa.models.base import CLASSES, InputDims, Model, models
 from gen_msa.models.inputs.collator import Collator
 
-_HINT = "train it again, or use a student made by this version of gen_msa"
+_HINT = "train it again, or use a student trained with this version of gen_msa"
 
 
 class StudentConfig(settings.Settings):
-    """What `student.json` says."""
+    """Content of `student.json`."""
 
     student: str
     width: dict[str, int]
     classes: tuple[str, ...] = tuple(str(c) for c in CLASSES)
     config: dict[str, Any] = Field(default_factory=dict)
     text: Literal["post", "explanation"] = "post"
-    """`reason`: the text it reads is somebody's explanation, alone."""
+    """`explanation`: its input is the text of an explanation, alone."""
     max_length: int
     mask_labels: bool = False
     cues: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Cue sources that write the context; shown at reading time too, as it was in training."""
+    """Cue sources that write the context, in training and in use."""
 
 
 @dataclass(frozen=True)
 class LoadedStudent:
-    """A student ready to read: in eval mode, on the CPU."""
+    """A student ready to predict: in evaluation mode, on the CPU."""
 
     student: Model
     collator: Collator
     config: StudentConfig
     revision: str
-    """sha256 of the folder's manifest: of every byte of it."""
+    """SHA-256 of the folder's manifest, and so of all its files."""
 
 
 def save_student(
@@ -62,7 +62,16 @@ def save_student(
     name: str,
     cues: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
-    """Write the three files into `folder`; `name` is the student's in the registry."""
+    """Write the three files of a student into `folder`.
+
+    Args:
+        folder: Existing folder.
+        student: Model to save.
+        collator: Its collator.
+        text: Which text it reads: `post` or `explanation`.
+        name: Name of the architecture in the registry.
+        cues: Cue sources that write its context.
+    """
     from safetensors.torch import save_file
 
     config = StudentConfig.model_validate(
@@ -88,10 +97,17 @@ def save_student(
 
 
 def load_config(folder: Path, hint: str = _HINT) -> tuple[StudentConfig, str]:
-    """What a sealed folder says of its student, and its tokenizer's JSON.
+    """Load the configuration of a sealed folder and its tokenizer.
 
-    Raises `UserError` for a folder that is not as it was sealed, and for one of another making;
-    `mend` tells what to do about the latter.
+    Args:
+        folder: Folder of a student.
+        hint: Hint of the errors.
+
+    Returns:
+        The configuration, and the tokenizer as JSON.
+
+    Raises:
+        UserError: The folder has changed since it was sealed, or is not a student of this version.
     """
     manifest.verify(folder)
     try:
@@ -99,14 +115,18 @@ def load_config(folder: Path, hint: str = _HINT) -> tuple[StudentConfig, str]:
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValidationError) as e:
         reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} holds no student: {reason}", hint=hint) from None
+        raise UserError(f"{folder} has no student: {reason}", hint=hint) from None
     if config.classes != tuple(CLASSES):
         raise UserError(f"{folder}: its classes are {', '.join(config.classes)}", hint=hint)
     return config, tokenizer
 
 
 def load_student(folder: Path) -> LoadedStudent:
-    """The student of a sealed folder. Raises `UserError` as `sealed` does."""
+    """Load the student of a sealed folder.
+
+    Raises:
+        UserError: The folder has changed since it was sealed, or is not a student of this version.
+    """
     config, tokenizer = load_config(folder)
     collator = collator_for(tokenizer, config)
     student = _load_model(folder, config)
@@ -116,7 +136,7 @@ def load_student(folder: Path) -> LoadedStudent:
 
 
 def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
-    """The collate of a kept student."""
+    """Build the collator of a saved student."""
     return Collator(
         tokenizer,
         max_length=config.max_length,

@@ -1,1 +1,1 @@
-"""inputs."""
+"""Inputs of students: token batches, image features, feature tensors."""

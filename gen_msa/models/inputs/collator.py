@@ -1,9 +1,11 @@
-"""Rows made into a batch of tensors: the arrays of `arrays`, and what is to be learned of them.
+"""Turn rows into batches: token ids, features and masks, as numpy arrays or torch tensors.
 
-Knows nothing of students. torch is loaded when the first batch is made.
+`ArrayCollator` needs no torch and feeds exported graphs; `Collator` adds targets and returns
+tensors. torch is imported by the first batch of a `Collator`.
 
-    collate = Words(Path("tokenizer.json").read_text(), max_length=128)
-    collate([Row("1/0", "The soup was good", Aspect(term="soup", start=4))]).x["text"]
+    collate = Collator(Path("tokenizer.json").read_text(), max_length=128)
+    row = AspectExample("1/0", "The soup was good", Aspect(term="soup", start=4))
+    collate([row]).inputs["text"]
 """
 
 import re
@@ -17,10 +19,11 @@ from tokenizers import Encoding, Tokenizer
 from gen_msa.errors import UserError
 from gen_msa.models.base import CLASSES, AspectExample, Batch
 
-# Rows as arrays of token numbers and features, made without torch: what an exported graph is fed.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LABEL_MASK = "…"
-"""What stands for a label's word that is hidden."""
+"""Replacement of a label word that is masked."""
 _LABEL_WORDS = re.compile(
     r"(?<!\w)(?:non-?)?(?:positiv\w*|negativ\w*|neutral\w*|pos|neg|neu)(?!\w)", re.IGNORECASE
 )
@@ -29,18 +32,18 @@ Array = numpy.ndarray[Any, Any]
 
 
 class BatchArrays(NamedTuple):
-    """As `Batch`: modality -> array."""
+    """Arrays of a batch by modality, as in `Batch`."""
 
     inputs: dict[str, Array]
-    """(rows, steps) int64 of token numbers, or (rows, steps, width) float32 of features."""
+    """(rows, steps) int64 of token ids, or (rows, steps, width) float32 of features."""
     mask: dict[str, Array]
-    """(rows, steps), True where a step is real; `aspect` marks the aspect's steps of `text`."""
+    """(rows, steps), True for real steps; `aspect` marks the aspect's steps of `text`."""
     present: dict[str, Array]
-    """(rows,), False where the post has no such thing."""
+    """(rows,), False where the post does not have the modality."""
 
 
 class ArrayCollator:
-    """Arranges rows. Two of the same tokenizer and options make the same arrays."""
+    """Collate rows to arrays. Equal tokenizer and options give equal arrays."""
 
     def __init__(
         self,
@@ -51,12 +54,17 @@ class ArrayCollator:
         widths: Mapping[str, int] = MappingProxyType({}),
         append_context: bool = False,
     ) -> None:
-        """`tokenizer`: a `tokenizer.json` as text; `max_length`: tokens of a row, all included.
+        """Load the tokenizer.
 
-        `mask_labels` hides the words positive, negative and neutral, in all their forms, before a
-        student sees the text. `widths`: the other modalities of a batch and their width; `context`
-        is tokens, as text is. `joined`: a context is read at the end of the text. Raises
-        `UserError` for text that is no tokenizer.
+        Args:
+            tokenizer: Content of a `tokenizer.json`.
+            max_length: Longest row in tokens, special tokens included; longer ones are truncated.
+            mask_labels: Mask the words positive, negative and neutral, in all their forms.
+            widths: Further modalities and their widths; `context` is tokens, like text.
+            append_context: Append the context to the text.
+
+        Raises:
+            UserError: `tokenizer` is not a tokenizer.
         """
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer)
@@ -72,7 +80,11 @@ class ArrayCollator:
         self.append_context = append_context
 
     def collate(self, rows: Sequence[AspectExample]) -> BatchArrays:
-        """The rows in their order. Raises `UserError` for features of another width."""
+        """Collate rows in their order.
+
+        Raises:
+            UserError: Features have another width than expected.
+        """
         encoded = [self._encode(r) for r in rows]
         inputs: dict[str, Array] = {}
         mask: dict[str, Array] = {}
@@ -94,15 +106,15 @@ class ArrayCollator:
         return BatchArrays(inputs, mask, present)
 
     def visible_text(self, text: str) -> str:
-        """The text as the student is shown it."""
+        """Return the text with label words masked if `mask_labels` is set."""
         return _LABEL_WORDS.sub(LABEL_MASK, text) if self.mask_labels else text
 
     def length(self, row: AspectExample) -> int:
-        """Tokens of a row, cut ones not counted."""
+        """Return the tokens of a row after truncation."""
         return len(self._encode(row).ids)
 
     def is_truncated(self, row: AspectExample) -> bool:
-        """Whether the row's text is too long to be seen whole."""
+        """Return whether the row is longer than `max_length`."""
         return bool(self._encode(row).overflowing)
 
     def _encode(self, row: AspectExample) -> Encoding:
@@ -111,7 +123,7 @@ class ArrayCollator:
 
 
 def _token_arrays(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
-    """(rows, steps) of token numbers, and where they are real."""
+    """Return (rows, steps) of token ids, and their mask."""
     longest = max(len(e.ids) for e in encoded)
     ids = numpy.zeros((len(encoded), longest), numpy.int64)
     mask = numpy.zeros((len(encoded), longest), bool)
@@ -122,7 +134,7 @@ def _token_arrays(encoded: Sequence[Encoding]) -> tuple[Array, Array]:
 
 
 def _feature_arrays(rows: Sequence[AspectExample], name: str, width: int) -> tuple[Array, Array]:
-    """(rows, steps, width) of features, and where they are real; one step of zeros for absence."""
+    """Return (rows, steps, width) of features, and their mask; one step of zeros if absent."""
     tensors = [r.inputs.get(name) for r in rows]
     longest = max([1, *(len(f) for f in tensors if f is not None)])
     padded = numpy.zeros((len(rows), longest, width), numpy.float32)
@@ -138,20 +150,20 @@ def _feature_arrays(rows: Sequence[AspectExample], name: str, width: int) -> tup
     return padded, mask
 
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
 class Collator(ArrayCollator):
-    """Collates rows. Two of the same tokenizer and options make the same batches."""
+    """Collate rows to tensors. Equal tokenizer and options give equal batches."""
 
     @property
     def vocab_size(self) -> int:
-        """Number of different tokens."""
+        """Return the number of different tokens."""
         return int(self._tokenizer.get_vocab_size())
 
     def __call__(self, rows: Sequence[AspectExample]) -> Batch:
-        """The rows in their order. Raises `UserError` for features of another width."""
+        """Collate rows in their order, with labels, teacher probabilities and weights.
+
+        Raises:
+            UserError: Features have another width than expected.
+        """
         import torch
 
         arrays = self.collate(rows)

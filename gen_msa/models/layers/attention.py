@@ -1,12 +1,12 @@
-"""Attention between sequences, with its map shown: plain, steered by a context, and to tokens.
+"""Attention layers that expose their map: plain, conditioned by a context, pooling into tokens.
 
-`attend` is the one formula: scores D = Q K' / sqrt(width of a head), a map softmax(D * times), and
-out = map V. Without `times` that is plain attention (Vaswani et al. 2017); with it the conditional
-attention of MMSLF (Zhang et al. 2025). Padding gets no weight, and where a row has nothing to look
-at its map and its output are 0. Knows no student and nothing of batches.
+`attend` implements the formula: scores D = Q K' / sqrt(head width), map softmax(D * score_scale)
+and output map V. Without `score_scale` it is plain attention (Vaswani et al. 2017), with it the
+conditional attention of MMSLF (Zhang et al. 2025). Padding gets no weight; a row without any source
+step has a map and an output of 0.
 
-    seen = CrossAttention(64, heads=4, head_width=32)(text, sound, there)
-    seen.out, seen.plain       # (rows, steps, 64), (rows, 4, steps, steps of the sound)
+    output = CrossAttention(64, heads=4, head_width=32)(text, audio, mask)
+    output.out, output.weights       # (rows, steps, 64), (rows, 4, steps, audio steps)
 """
 
 from typing import NamedTuple
@@ -16,23 +16,28 @@ from torch import Tensor, nn
 
 
 class AttentionOutput(NamedTuple):
-    """What queries found."""
+    """Output and maps of an attention layer."""
 
     out: Tensor
     """(rows, queries, width)."""
     weights: Tensor
-    """(rows, heads, queries, sources): where they look by themselves; sums to 1, or is 0."""
+    """(rows, heads, queries, sources): plain attention map; sums to 1, or is 0."""
     conditioned_weights: Tensor
-    """The map that `out` was made with: `plain`, unless something steered it."""
+    """Map that produced `out`: equal to `weights` unless a context conditioned it."""
 
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, score_scale: Tensor | None = None
 ) -> AttentionOutput:
-    """Every query looks at the sources marked; all are (rows, heads, steps, width of a head).
+    """Attend from every query to the sources that `mask` marks.
 
-    `mask`: (rows, sources). `times`: (rows, heads, queries, sources), by which scores are
-    multiplied before the softmax; of ones it changes nothing.
+    Args:
+        query: (rows, heads, queries, head width).
+        key: (rows, heads, sources, head width).
+        value: (rows, heads, sources, head width).
+        mask: (rows, sources), True for real steps.
+        score_scale: (rows, heads, queries, sources), multiplied with the scores before the softmax;
+            None or ones for plain attention.
     """
     scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5
     weights = _masked_softmax(scores, mask)
@@ -49,10 +54,16 @@ def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class CrossAttention(nn.Module):  # type: ignore[misc]
-    """One sequence asks another. No projection has a bias: one on keys would do nothing."""
+    """Attention from one sequence to another. Projections to heads have no bias."""
 
     def __init__(self, width: int, *, heads: int, head_width: int) -> None:
-        """`width`: of both sequences and of what is found."""
+        """Draw new weights.
+
+        Args:
+            width: Width of both sequences and of the output.
+            heads: Number of heads.
+            head_width: Width of a head.
+        """
         super().__init__()
         self.heads = heads
         inner = heads * head_width
@@ -62,7 +73,13 @@ class CrossAttention(nn.Module):  # type: ignore[misc]
         self.out = nn.Linear(inner, width)
 
     def forward(self, queries: Tensor, source: Tensor, mask: Tensor) -> AttentionOutput:
-        """(rows, queries, width), (rows, sources, width), (rows, sources)."""
+        """Attend from `queries` to `source`.
+
+        Args:
+            queries: (rows, queries, width).
+            source: (rows, sources, width).
+            mask: (rows, sources), True for real steps.
+        """
         query, key, value = self._project(queries, source)
         return self._merge_heads(attend(query, key, value, mask))
 
@@ -78,10 +95,16 @@ class CrossAttention(nn.Module):  # type: ignore[misc]
 
 
 class ConditionalAttention(CrossAttention):
-    """The same, steered: scores are multiplied by E = (P W) V' / sqrt(width of a head)."""
+    """Attention whose scores are multiplied by E = (P W) V' / sqrt(head width)."""
 
     def __init__(self, width: int, *, heads: int, head_width: int) -> None:
-        """As `CrossAttention`, and the projection W of the context."""
+        """Draw new weights, with the projection W of the context.
+
+        Args:
+            width: Width of both sequences, of the context and of the output.
+            heads: Number of heads.
+            head_width: Width of a head.
+        """
         super().__init__(width, heads=heads, head_width=head_width)
         self.context_proj = nn.Linear(width, heads * head_width, bias=False)
 
@@ -93,9 +116,14 @@ class ConditionalAttention(CrossAttention):
         context: Tensor | None = None,
         has_context: Tensor | None = None,
     ) -> AttentionOutput:
-        """`context`: P, (rows, queries, width); `told`: (rows,), whose context is there at all.
+        """Attend from `queries` to `source`, conditioned by `context`.
 
-        A row without a context looks by itself: its E is 1.
+        Args:
+            queries: (rows, queries, width).
+            source: (rows, sources, width).
+            mask: (rows, sources), True for real steps.
+            context: P, (rows, queries, width); None for plain attention.
+            has_context: (rows,), False where a row has no context: its E is 1.
         """
         query, key, value = self._project(queries, source)
         score_scale = None
@@ -108,10 +136,17 @@ class ConditionalAttention(CrossAttention):
 
 
 class CrossLayer(nn.Module):  # type: ignore[misc]
-    """A pre-norm layer: one sequence looks at another, which stays as it is, and thinks it over."""
+    """Pre-norm transformer layer of one sequence attending to another, which stays unchanged."""
 
     def __init__(self, attention: CrossAttention, width: int, ffn_dim: int, dropout: float) -> None:
-        """`feed`: inner width of the feed-forward part."""
+        """Draw new weights around an attention.
+
+        Args:
+            attention: Attention of the layer.
+            width: Width of both sequences.
+            ffn_dim: Inner width of the feed-forward network.
+            dropout: Dropout of attention and feed-forward outputs.
+        """
         super().__init__()
         self.query_norm, self.source_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = attention
@@ -125,7 +160,14 @@ class CrossLayer(nn.Module):  # type: ignore[misc]
         )
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor, *context: Tensor) -> AttentionOutput:
-        """As the attention it was given; `steering` goes to it unseen."""
+        """Apply attention and feed-forward network.
+
+        Args:
+            x: (rows, queries, width).
+            source: (rows, sources, width).
+            mask: (rows, sources), True for real steps.
+            context: Further inputs of the attention.
+        """
         output: AttentionOutput = self.attention(
             self.query_norm(x), self.source_norm(source), mask, *context
         )
@@ -134,12 +176,21 @@ class CrossLayer(nn.Module):  # type: ignore[misc]
 
 
 class LearnedTokenPooling(nn.Module):  # type: ignore[misc]
-    """Learned tokens before a sequence of any length; only they are kept: a summary of it."""
+    """Summarize a sequence of any length by learned tokens prepended to a transformer."""
 
     def __init__(
         self, tokens: int, width: int, *, layers: int, heads: int, ffn_dim: int, dropout: float
     ) -> None:
-        """`tokens`: how many; `layers`: of a pre-norm transformer over all."""
+        """Draw new weights.
+
+        Args:
+            tokens: Number of learned tokens.
+            width: Width of a step.
+            layers: Pre-norm transformer layers.
+            heads: Attention heads.
+            ffn_dim: Inner width of the feed-forward networks.
+            dropout: Dropout of the layers.
+        """
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
         layer = nn.TransformerEncoderLayer(
@@ -150,7 +201,15 @@ class LearnedTokenPooling(nn.Module):  # type: ignore[misc]
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(rows, steps, width), (rows, steps) -> (rows, tokens, width)."""
+        """Summarize each row.
+
+        Args:
+            x: (rows, steps, width).
+            mask: (rows, steps), True for real steps.
+
+        Returns:
+            (rows, tokens, width).
+        """
         tokens = self.tokens.expand(len(x), -1, -1)
         count = tokens.shape[1]
         valid = torch.cat([mask.new_ones(len(x), count), mask], dim=1)

@@ -1,11 +1,10 @@
-"""A MiniLM encoder over (text, aspect), for students that read words: its layers, what it says, and
-its packaged weights.
+"""MiniLM encoder over (text, aspect): layers, pooling, packaged weights, common hyperparameters.
 
     [CLS] text [SEP] aspect [SEP] ─► encoder ─► mean of all tokens, mean of the aspect's
 
-Wang et al. 2020 (MiniLM) and Reimers and Gurevych 2019 (mean pooling). Knows nothing of labels.
+Wang et al. 2020 (MiniLM) and Reimers and Gurevych 2019 (mean pooling).
 
-    heard = hear(new(30522), batch)         # heard.text, heard.aspect: (rows, 384)
+    encoded = encode(build_encoder(30522), batch)      # encoded.text, encoded.aspect: (rows, 384)
 """
 
 from dataclasses import asdict, dataclass
@@ -17,18 +16,19 @@ from gen_msa.encoders.text import minilm
 from gen_msa.errors import UserError
 from gen_msa.models.base import Batch, InputDims
 
+SOURCES = ("audio", "video")
 _UNUSED_PREFIXES = ("pooler.", "embeddings.position_ids")
 
 
 class EncoderOutput(NamedTuple):
-    """What an encoder makes of the words of a batch."""
+    """Output of the text encoder for a batch."""
 
     hidden_states: torch.Tensor
     """(rows, steps, width)."""
     text: torch.Tensor
-    """(rows, width), of all tokens."""
+    """(rows, width), mean over all tokens."""
     aspect: torch.Tensor
-    """(rows, width), of the aspect's tokens; the text's where the post as a whole is meant."""
+    """(rows, width), mean over the aspect's tokens; that of the text for an overall opinion."""
 
 
 def build_encoder(
@@ -41,7 +41,17 @@ def build_encoder(
     positions: int = 512,
     dropout: float = 0.1,
 ) -> Any:
-    """A BERT with new weights, drawn from torch's random state; the defaults are MiniLM-L6's."""
+    """Build a BERT with new weights from torch's random state; defaults are MiniLM-L6's.
+
+    Args:
+        vocab_size: Size of the vocabulary.
+        layers: Transformer layers.
+        width: Hidden size.
+        heads: Attention heads.
+        inner: Inner size of the feed-forward layers.
+        positions: Longest text in tokens.
+        dropout: Dropout of hidden states and attention.
+    """
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
@@ -58,7 +68,12 @@ def build_encoder(
 
 
 def encode(encoder: Any, batch: Batch) -> EncoderOutput:
-    """Each row is read alone: neighbours and padding change nothing."""
+    """Encode the text and aspect of each row; neighbours and padding change nothing.
+
+    Args:
+        encoder: Encoder of `build_encoder`.
+        batch: Batch with `text` inputs and an `aspect` mask.
+    """
     mask, aspect = batch.mask["text"], batch.mask["aspect"]
     hidden_states = encoder(
         input_ids=batch.inputs["text"],
@@ -66,7 +81,7 @@ def encode(encoder: Any, batch: Batch) -> EncoderOutput:
         token_type_ids=_token_type_ids(batch),
     ).last_hidden_state
     text_mean = masked_mean(hidden_states, mask)
-    # A post as a whole has no aspect tokens: it stands for itself.
+    # An overall opinion has no aspect tokens and uses the mean of the text.
     aspect_mean = torch.where(
         aspect.any(1, keepdim=True), masked_mean(hidden_states, aspect), text_mean
     )
@@ -74,9 +89,13 @@ def encode(encoder: Any, batch: Batch) -> EncoderOutput:
 
 
 def load_pretrained(encoder: Any) -> str:
-    """Take over the packaged weights; the name of their package.
+    """Load the packaged weights into an encoder.
 
-    Raises `UserError` when the package is missing or its shape is not the encoder's.
+    Returns:
+        Requirement of the package.
+
+    Raises:
+        UserError: The package is missing, or its shape is not the encoder's.
     """
     from safetensors.torch import load_file
 
@@ -93,28 +112,31 @@ def load_pretrained(encoder: Any) -> str:
 
 
 def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(rows, steps, width) -> (rows, width) over the steps marked; 0 where none is."""
+    """Average the marked steps of each row; 0 where none is marked.
+
+    Args:
+        hidden_states: (rows, steps, width).
+        mask: (rows, steps), True for steps to average.
+
+    Returns:
+        (rows, width).
+    """
     weight = mask.unsqueeze(-1).to(hidden_states.dtype)
     return (hidden_states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def _token_type_ids(batch: Batch) -> torch.Tensor:
-    """0 up to the separator before the aspect, 1 from there on, as BERT was trained on pairs."""
+    """Return 0 before the aspect and 1 from it on, as BERT was trained on pairs."""
     aspect = batch.mask["aspect"]
     return (aspect.cumsum(1) > 0).long() * batch.mask["text"]
 
 
-# The numbers of students that read words and hear or see besides: their encoder's, and what of.
-
-SOURCES = ("audio", "video")
-
-
 @dataclass(frozen=True)
 class AudioVideoTextConfig:
-    """Defaults are MiniLM-L6's."""
+    """Hyperparameters of students of text, audio and video; text defaults are MiniLM-L6's."""
 
     layers: int = 6
-    """Of the text's encoder, as are `width`, `heads`, `inner`, `positions` and `dropout`."""
+    """Layers of the text encoder; so are `width`, `heads`, `inner`, `positions`, `dropout`."""
     width: int = 384
     heads: int = 12
     inner: int = 1536
@@ -122,24 +144,28 @@ class AudioVideoTextConfig:
     dropout: float = 0.1
 
     sources: tuple[str, ...] = SOURCES
-    """What is heard and seen beside the text; one that is left out is not, though it be there."""
+    """Modalities that are used beside the text, even if the data has more."""
     source_steps: int = 512
-    """Most steps of audio and of video."""
+    """Longest audio or video in steps."""
 
     def __post_init__(self) -> None:
         if not self.sources or not set(self.sources) <= set(SOURCES):
             raise ValueError(f"sources are one or both of {', '.join(SOURCES)}")
 
     def check_inputs(self, input_dims: InputDims) -> None:
-        """Raise `ValueError` for data without a source that is to be heard or seen."""
+        """Check that the data has every source.
+
+        Raises:
+            ValueError: A source is missing.
+        """
         if missing := [m for m in self.sources if m not in input_dims.width]:
             raise ValueError(f"no post of the data has {' or '.join(missing)}")
 
     def build_encoder(self, vocab_size: int) -> Any:
-        """The text's encoder, with new weights."""
+        """Build the text encoder with new weights."""
         names = ("layers", "width", "heads", "inner", "positions", "dropout")
         return build_encoder(vocab_size, **{name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
-        """All of them as JSON has them."""
+        """Return all fields as plain JSON values."""
         return {**asdict(self), "sources": list(self.sources)}

@@ -1,6 +1,6 @@
-"""A trained student becomes one ONNX graph that answers as the student does, or nothing is left.
+"""Export a trained student as one ONNX graph that gives the same answers.
 
-Knows nothing of training. Imported only to export: reading needs `students.common.graphs` alone.
+Imported only for the export; prediction needs `models.inference.onnx_runtime` alone.
 
     gen-msa export students/text/student --onnx --int8
 """

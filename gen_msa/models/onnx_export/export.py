@@ -1,9 +1,9 @@
-"""A student's forward pass as an ONNX graph, and the same with its matrices in 8 bits.
+"""Trace the forward pass of a student as an ONNX graph, and quantize its matrices to int8.
 
-Rows and steps are free in the graph. Knows nothing of folders.
+Numbers of rows and steps are free in the graph.
 
-    trace(student, batch, Path("model.onnx"))
-    quantise(Path("model.onnx"), Path("model-int8.onnx"))
+    export_graph(student, batch, Path("model.onnx"))
+    quantize_int8(Path("model.onnx"), Path("model-int8.onnx"))
 """
 
 import contextlib
@@ -23,10 +23,18 @@ OPSET = 18
 
 
 def export_graph(student: Model, batch: Batch, path: Path) -> None:
-    """Write the graph of a student in eval mode; `batch` is an example with two rows or more.
+    """Write the graph of a student.
 
-    Inputs are named `inputs_MODALITY`, `mask_MODALITY`, `mask_aspect` and `present_MODALITY`; the one
-    output is `logits`. Raises `UserError` for a student that cannot be traced.
+    Inputs are named `inputs_MODALITY`, `mask_MODALITY`, `mask_aspect` and `present_MODALITY`; the
+    only output is `logits`.
+
+    Args:
+        student: Model in evaluation mode.
+        batch: Example with two rows or more.
+        path: ONNX file to write.
+
+    Raises:
+        UserError: The student cannot be traced.
     """
     tensors = graph_inputs(batch)
     dynamic = torch.export.Dim.DYNAMIC
@@ -47,15 +55,19 @@ def export_graph(student: Model, batch: Batch, path: Path) -> None:
             program.save(path)
     except torch.onnx.OnnxExporterError as e:
         message = str(e.__cause__ or e).strip().splitlines()[0]
-        raise UserError(f"this student has no ONNX form: {message}") from None
+        raise UserError(f"this student cannot be exported to ONNX: {message}") from None
     _drop_value_info(path)
 
 
 def quantize_int8(source: Path, target: Path) -> None:
-    """Matrices in 8 bits, what they are multiplied with scaled as it comes (dynamic quantisation).
+    """Quantize matrices to int8, with activations scaled at run time (dynamic quantization).
 
-    Weights have a scale for each output. They use 7 of the 8 bits, so that no sum overflows on a
-    processor without VNNI: the graph says the same everywhere.
+    Weights have a scale per output channel and use 7 of 8 bits, so that no sum overflows on a
+    processor without VNNI: the graph gives the same answers everywhere.
+
+    Args:
+        source: ONNX file in float32.
+        target: ONNX file to write.
     """
     quantization = import_module("onnxruntime.quantization")
     with _quiet():
@@ -69,14 +81,14 @@ def quantize_int8(source: Path, target: Path) -> None:
 
 
 def graph_inputs(batch: Batch) -> dict[str, torch.Tensor]:
-    """A batch as the graph's inputs, by name."""
+    """Return the tensors of a batch by the names of the graph's inputs."""
     tensors = {f"inputs_{k}": v for k, v in batch.inputs.items()}
     tensors |= {f"mask_{k}": v for k, v in batch.mask.items()}
     return tensors | {f"present_{k}": v for k, v in batch.present.items()}
 
 
 class _FlatInputs(torch.nn.Module):  # type: ignore[misc]
-    """A student that is given tensors one by one."""
+    """Module that takes the tensors of a batch as separate arguments."""
 
     def __init__(self, student: Any, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -84,7 +96,7 @@ class _FlatInputs(torch.nn.Module):  # type: ignore[misc]
         self._names = names
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """(rows, classes)."""
+        """Return logits, (rows, classes)."""
         batch_fields: dict[str, dict[str, torch.Tensor]] = {"inputs": {}, "mask": {}, "present": {}}
         for name, tensor in zip(self._names, tensors, strict=True):
             kind, _, modality = name.partition("_")
@@ -95,9 +107,10 @@ class _FlatInputs(torch.nn.Module):  # type: ignore[misc]
 
 
 def _drop_value_info(path: Path) -> None:
-    """Leave out the shapes noted of what lies between: the quantiser finds them anew, and better.
+    """Remove the recorded shapes of intermediate tensors.
 
-    They are those before the exporter's last rewriting, which transposes some.
+    They precede the exporter's last rewriting, which transposes some tensors; the quantizer infers
+    them correctly itself.
     """
     import onnx
 
@@ -109,7 +122,7 @@ def _drop_value_info(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Neither the exporter's progress nor its warnings: what comes of it is checked."""
+    """Silence the exporter's progress and warnings; its result is verified anyway."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.ERROR)

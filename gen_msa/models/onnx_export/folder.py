@@ -1,8 +1,9 @@
-"""A student's folder in, a graph's folder out: traced, read back, compared, sealed, and then named.
+"""Export a student's folder to the folder of an ONNX graph, and verify the graph.
 
-Knows nothing of how a graph is traced or run.
+The graph is traced, loaded back, compared with the student on rows of many lengths in batches of
+many sizes, and sealed; only then does the folder appear under its name.
 
-    export(Path("students/text/student"), Path("student-int8"), int8=True)
+    export_student(Path("students/text/student"), Path("student-int8"), int8=True)
 """
 
 import shutil
@@ -24,10 +25,13 @@ from gen_msa.models.inference.onnx_runtime import OnnxStudent, softmax
 from gen_msa.models.inference.serialization import LoadedStudent, StudentConfig, load_student
 from gen_msa.types import OVERALL_ASPECT, Aspect
 
-# Does the graph answer as the student does? Asked with rows of many lengths, in batches of many
-
 BATCH_SIZES = (1, 2, 7, 16)
-"""Rows of the batches, over and over."""
+"""Batch sizes of the comparison, used in turn."""
+MAX_LOGIT_DIFF = 1e-4
+"""Largest difference of a logit in float32."""
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_REQUIRED_FILES = ("student.json", "tokenizer.json")
+_OPTIONAL_FILES = ("metrics.json", "recipe.yaml")
 _TEXTS = (
     "The soup was good but the waiter so slow",
     "Great screen, awful battery, and not a word about the keyboard in the whole review!",
@@ -38,12 +42,12 @@ _TEXTS = (
 
 
 class GraphComparison(NamedTuple):
-    """How near a graph is to its student."""
+    """Differences between a graph and its student."""
 
     lengths: tuple[int, int]
     batches: tuple[int, ...]
     max_logit_diff: float
-    """NaN where one of the two gave a number that is not finite."""
+    """NaN where one of the two gave a value that is not finite."""
     max_probability_diff: float
     agreement: float
 
@@ -51,9 +55,11 @@ class GraphComparison(NamedTuple):
 def probe_rows(
     config: StudentConfig, user_rows: Sequence[AspectExample] = ()
 ) -> list[AspectExample]:
-    """Rows to be asked: `own`, and some of every length up to more than a student reads.
+    """Return rows for the comparison: the user's and texts of many lengths.
 
-    Features are random numbers, always the same; every third row has none.
+    Args:
+        config: Configuration of the student.
+        user_rows: Further rows.
     """
     aspects = [Aspect(term="soup", start=4), Aspect(term="the battery"), OVERALL_ASPECT]
     texts = [*_TEXTS, *(" ".join([*_TEXTS] * n) for n in (2, 4, 40))]
@@ -79,7 +85,13 @@ def probe_rows(
 def compare_outputs(
     loaded: LoadedStudent, graph: OnnxStudent, rows: Sequence[AspectExample]
 ) -> GraphComparison:
-    """Ask both. A graph of 8 bits reads each row alone, as it does in use."""
+    """Compare the logits of a student and its graph; an int8 graph gets one row at a time.
+
+    Args:
+        loaded: The student.
+        graph: Its graph.
+        rows: Rows to classify.
+    """
     sizes: list[int] = []
     student_logits, graph_logits = [], []
     for batch in _batches(rows):
@@ -108,33 +120,35 @@ def _batches(rows: Sequence[AspectExample]) -> Iterator[Sequence[AspectExample]]
         start, batch_index = start + size, batch_index + 1
 
 
-MAX_LOGIT_DIFF = 1e-4
-"""Largest difference of a logit in float32."""
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_REQUIRED_FILES = ("student.json", "tokenizer.json")
-_OPTIONAL_FILES = ("metrics.json", "recipe.yaml")
-
-
 def export_student(
     folder: Path, out: Path, *, int8: bool = False, rows: Sequence[AspectExample] = ()
 ) -> onnx_runtime.OnnxMetadata:
-    """Write the student in `folder` to `out` as one graph; in 8 bits with `int8`.
+    """Write a student as an ONNX graph in a folder of its own.
 
-    The graph that was written is read back and asked about `rows` and rows of our own. Raises
-    `UserError` when it does not answer as the student does (in 8 bits: when an answer is no
-    number), when `out` is somebody else's, or the disk is full; then nothing is left at `out` but
-    what stood there. Raises `MissingExtra` without onnx, onnxscript or onnxruntime.
+    Args:
+        folder: Folder of the student.
+        out: Folder to write; an earlier export there is replaced.
+        int8: Quantize matrices to int8.
+        rows: Rows of the user's for the comparison.
+
+    Returns:
+        Metadata of the graph with the result of the comparison.
+
+    Raises:
+        UserError: The graph differs from the student (int8: an answer is not finite), `out` is not
+            an export, or the disk is full; `out` is then unchanged.
+        MissingExtra: onnx, onnxscript or onnxruntime is missing.
     """
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "onnx")
     if (folder / onnx_runtime.METADATA_FILE).is_file():
-        raise UserError(f"{folder} is exported already", hint="name the student's own folder")
+        raise UserError(f"{folder} is an export already", hint="name the student's own folder")
     if out.exists() and not (out / onnx_runtime.METADATA_FILE).is_file():
-        raise UserError(f"{out} is there and was not made by export", hint="name another: --out")
+        raise UserError(f"{out} exists and is not an export", hint="name another folder: --out")
     loaded = load_student(folder)
     if "context" in loaded.config.width:
-        raise UserError(f"{folder} reads contexts: it is a teacher, and never reads alone")
+        raise UserError(f"{folder} reads contexts: it is a teacher and cannot be exported")
     compared_rows = probe_rows(loaded.config, rows)
     try:
         with manifest.atomic_directory(out) as staging:
@@ -149,7 +163,9 @@ def export_student(
                 f.write(metadata.model_dump_json(indent=1).encode())
             (staging / "README.md").write_text(_render_card(folder, metadata), encoding="utf-8")
     except OSError as e:
-        raise UserError(f"{out} cannot be written: {e}", hint="free space, or name --out") from None
+        raise UserError(
+            f"{out} cannot be written: {e}", hint="free disk space, or name another folder: --out"
+        ) from None
     return metadata
 
 
@@ -158,7 +174,7 @@ def _write_graph(
 ) -> None:
     from gen_msa.models.onnx_export import export
 
-    # Any size of an example that is 1 would be taken for always 1.
+    # The tracer would take a dimension of size 1 in the example as constant.
     example = sorted(rows, key=loaded.collator.length)[-3:]
     export.export_graph(loaded.student, loaded.collator(example), path)
     if int8:
@@ -171,7 +187,11 @@ def _write_graph(
 def _verify(
     loaded: LoadedStudent, rows: Sequence[AspectExample], staging: Path, *, int8: bool
 ) -> onnx_runtime.OnnxMetadata:
-    """The facts of a graph that was read back. Raises `UserError` when it is too far off."""
+    """Load the graph back and compare it.
+
+    Raises:
+        UserError: The graph differs too much from the student.
+    """
     tokenizer = (staging / "tokenizer.json").read_text(encoding="utf-8")
     session = onnx_runtime.open_session(staging / onnx_runtime.GRAPH_FILE)
     empty = GraphComparison((0, 0), (), 0.0, 0.0, 0.0)
@@ -181,10 +201,11 @@ def _verify(
         loaded, onnx_runtime.OnnxStudent(loaded.config, metadata, collator, session, ""), rows
     )
     tolerance = float("inf") if int8 else MAX_LOGIT_DIFF
-    if not comparison.max_logit_diff <= tolerance:  # NaN is not
+    if not comparison.max_logit_diff <= tolerance:  # also true for NaN
         raise UserError(
-            f"the graph does not answer as the student does: a logit is {comparison.max_logit_diff:.3g} off",
-            hint="tell us which student this is; nothing was written",
+            "the graph does not give the student's answers: "
+            f"a logit differs by {comparison.max_logit_diff:.3g}",
+            hint="report which student this is; nothing was written",
         )
     return _metadata(loaded, rows, comparison, int8=int8)
 
@@ -205,17 +226,19 @@ def _metadata(
 
 
 def _render_card(folder: Path, metadata: onnx_runtime.OnnxMetadata) -> str:
-    """The student's own card, and what became of it."""
+    """Return the student's own card with a section about the graph."""
     card_path = folder / "README.md"
     card = card_path.read_text(encoding="utf-8").rstrip() + "\n\n" if card_path.is_file() else ""
     packages = ", ".join(f"{k} {v}" for k, v in metadata.package_versions.items())
-    batching_note = ", each alone" if metadata.precision == "int8" else ""
+    batching_note = ", one row at a time" if metadata.precision == "int8" else ""
+    shortest, longest = metadata.lengths
     return card + (
-        f"## As an ONNX graph\n\n"
-        f"`model.onnx`, {metadata.precision}, opset {metadata.opset}, made of the student with revision "
-        f"`{metadata.student_revision[:12]}` by {packages}.\n\n"
-        f"Read back and asked about {metadata.rows_compared} rows of {metadata.lengths[0]} to "
-        f"{metadata.lengths[1]} tokens{batching_note}: {100 * metadata.agreement:.1f} % have the student's "
-        f"label; logits are at most {metadata.max_logit_diff:.2g} off, probabilities "
-        f"{metadata.max_probability_diff:.2g}.\n\nThe figures above are those of the student itself.\n"
+        f"## ONNX graph\n\n"
+        f"`model.onnx`, {metadata.precision}, opset {metadata.opset}, exported from the student "
+        f"with revision `{metadata.student_revision[:12]}` by {packages}.\n\n"
+        f"Compared with the student on {metadata.rows_compared} rows of {shortest} to {longest} "
+        f"tokens{batching_note}: {100 * metadata.agreement:.1f} % have the same label; logits "
+        f"differ by at most {metadata.max_logit_diff:.2g}, probabilities by at most "
+        f"{metadata.max_probability_diff:.2g}.\n\n"
+        "The metrics above are those of the student itself.\n"
     )

@@ -93,7 +93,7 @@ def test_benchmark_records_failures_and_continues(tmp_path):
 def test_each_measurement_recomputes_image_features(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
     from gen_msa.encoders.vision.packaged import EFFICIENTNET_LITE0
-    from gen_msa.models.inputs.inputs import load_modalities, packaged_extractor
+    from gen_msa.models.inputs.modalities import load_modalities, packaged_extractor
     from tests.builtin.builders import random_image
 
     if EFFICIENTNET_LITE0.path() is None:

@@ -14,7 +14,7 @@ from PIL import Image  # noqa: E402
 
 from gen_msa.encoders.vision import packaged  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.models.inputs.inputs import (  # noqa: E402
+from gen_msa.models.inputs.modalities import (  # noqa: E402
     ImageFeatureExtractor,
     ModalityInputs,
     extract_image_features,

@@ -205,12 +205,12 @@ def _use_external_data(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: (f / "model.onnx").write_bytes(b"no graph"), "cannot be opened as a graph"),
-        (lambda f: (f / "model.onnx").unlink(), "cannot be opened as a graph"),
-        (_rename_inputs, "the graph of something else"),
-        (_use_external_data, "cannot be opened as a graph"),
-        (lambda f: (f / "onnx.json").write_text("{}"), "holds no exported student"),
-        (lambda f: (f / "student.json").unlink(), "holds no student"),
+        (lambda f: (f / "model.onnx").write_bytes(b"no graph"), "is not a readable ONNX graph"),
+        (lambda f: (f / "model.onnx").unlink(), "is not a readable ONNX graph"),
+        (_rename_inputs, "the graph of another model"),
+        (_use_external_data, "is not a readable ONNX graph"),
+        (lambda f: (f / "onnx.json").write_text("{}"), "has no exported student"),
+        (lambda f: (f / "student.json").unlink(), "has no student"),
     ],
 )
 def test_invalid_folder_is_rejected_even_if_sealed(student_root, tmp_path, change, message):
@@ -236,10 +236,10 @@ def test_missing_onnxruntime_names_the_extra(student_root, monkeypatch):
 
 
 def test_invalid_source_or_foreign_target_is_rejected(student_root, tmp_path):
-    with pytest.raises(UserError, match="is exported already"):
+    with pytest.raises(UserError, match="is an export already"):
         export_student(student_root / "onnx", tmp_path / "x")
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="was not made by export"):
+    with pytest.raises(UserError, match="exists and is not an export"):
         export_student(student_root / "s", tmp_path / "mine")
     with pytest.raises(UserError, match="it is a teacher"):
         export_student(save_tiny_student(tmp_path / "t", "mmslf_teacher"), tmp_path / "x")
@@ -253,7 +253,7 @@ def test_model_with_nan_logits_is_not_exported(tmp_path):
         serialization.save_student(
             staging, model, make_collator(max_length=MAX_LENGTH), text="post", name="text"
         )
-    with pytest.raises(UserError, match="does not answer as the student does"):
+    with pytest.raises(UserError, match="does not give the student's answers"):
         export_student(tmp_path / "s", tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 

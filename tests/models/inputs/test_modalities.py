@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from gen_msa.models.inputs import inputs  # noqa: E402
-from gen_msa.models.inputs.inputs import load_modalities  # noqa: E402
+from gen_msa.models.inputs import modalities as modalities_module  # noqa: E402
+from gen_msa.models.inputs.modalities import load_modalities  # noqa: E402
 from gen_msa.types import Media, Post  # noqa: E402
 
 AUDIO = torch.arange(6.0).reshape(3, 2)
@@ -64,8 +64,8 @@ def test_post_without_features_has_no_problem(feature_folder):
         ("/f.safetensors", "audio", "the path is absolute"),
         ("words.txt", "audio", "words.txt"),
         ("f.safetensors", "audio/8", "audio/8"),
-        ("f.safetensors", "audio/nan", "no finite number"),
-        ("f.safetensors", "audio/turn", "no finite number"),
+        ("f.safetensors", "audio/nan", "not finite"),
+        ("f.safetensors", "audio/turn", "not finite"),
         ("f.safetensors", "audio/cube", "1 x 3 x 2, not steps x width"),
         ("f.safetensors", "audio/none", "0 x 2, not steps x width"),
     ],
@@ -92,9 +92,9 @@ def test_symlink_outside_the_root_is_rejected(feature_folder):
 
 
 def test_each_file_is_opened_once(feature_folder, monkeypatch):
-    opened_paths, original_open = [], inputs.safe_open
+    opened_paths, original_open = [], modalities_module.safe_open
     monkeypatch.setattr(
-        inputs,
+        modalities_module,
         "safe_open",
         lambda path, **k: opened_paths.append(path) or original_open(path, **k),
     )

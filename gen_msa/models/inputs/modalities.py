@@ -1,21 +1,18 @@
-"""What a student reads of posts besides their words: a tensor of features for each modality.
+"""Inputs of students besides the text of a post: contexts, image features, feature tensors.
 
-`picture` is a post's first picture as a frozen EfficientNet-Lite0 sees it: 16 steps of 1280
-numbers. It is let in by `gen_msa.media` and shown to the tower once; from then on, in this run and
-the next, its features are read from `pictures/` in the cache folder, 41 kB each, and no pixel is
-decoded; beyond `GEN_MSA_CACHE_GB` (10) those not looked at longest are made anew. They are rounded
-to float16 (3 digits) when made, so that they are the same whether made or read; each picture is
-shown alone, so that they are the same whatever stands beside it (and on a CPU that is faster than
-by the dozen).
+`image` is a post's first image as encoded by a frozen EfficientNet-Lite0: 16 steps of 1280 values.
+It is opened through `gen_msa.media` and encoded once; afterwards its features (41 kB) are read from
+`image_features/` in the cache folder, and no pixel is decoded. Beyond `GEN_MSA_CACHE_GB` (10) the
+least recently used features are removed. Features are rounded to float16 when computed, so that
+computed and stored ones are equal. Each image is encoded alone, so that its features do not depend
+on others (and on a CPU that is faster than in batches).
 
 Any other modality is a post's first media of kind `features` whose key is the modality's name, or
-begins with it and a stroke where one file has those of many posts: `audio`, `audio/17`. A tensor of
-the safetensors file is (steps, width), or (width) for a single step, of any kind of number. Every
+starts with it and a slash where one file holds those of many posts: `audio`, `audio/17`. The tensor
+in the safetensors file is (steps, width), or (width) for a single step, of any numeric type. Every
 file is opened once.
 
-Knows nothing of students, rows, labels or training.
-
-    inputs(posts, Path("pictures"), ("picture",))[0].tensors["picture"].shape      # (16, 1280)
+    load_modalities(posts, Path("images"), ("image",))[0].tensors["image"].shape      # (16, 1280)
 """
 
 import functools
@@ -42,16 +39,43 @@ from gen_msa.media import ImageError, ImageLimits, digest, load_image, open_imag
 from gen_msa.media.paths import resolve_inside
 from gen_msa.types import Media, Post
 
-# The context of a row: what cue sources say of its aspect, one line a source.
+if TYPE_CHECKING:
+    from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite
+
+TEXT_MODALITIES = ("text", "context")
+"""Modalities that are token ids; this module does not load them."""
+IMAGE_MODALITY = "image"
+GRID = 4
+"""An image is GRID x GRID steps."""
+_LIMITS = ImageLimits()
+_log = logging.getLogger("gen_msa.models")
+
+
+@dataclass(frozen=True)
+class ModalityInputs:
+    """Tensors of one post."""
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Modality -> (steps, width), float32; a modality that the post lacks is missing."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Modality -> why media that the post names could not be loaded."""
 
 
 def build_contexts(
     posts: Sequence[Post], cue_options: Mapping[str, Mapping[str, Any]], root: Path
 ) -> list[tuple[str, ...]]:
-    """For each post one text for each of its aspects; "" where no source has anything to say.
+    """Write a context for each aspect of each post, one line per cue source.
 
-    `root` is where a source that opens pictures itself looks, unless it is told otherwise.
-    Raises `UserError` for an unknown source or option.
+    Args:
+        posts: Posts with aspects.
+        cue_options: Cue source -> its options.
+        root: Media root of sources that open images, unless their options name another.
+
+    Returns:
+        For each post one text per aspect; "" where no source has anything to say.
+
+    Raises:
+        UserError: A source or option is unknown.
     """
     lines_by_post: list[list[list[str]]] = [[[] for _ in p.aspects] for p in posts]
     for name, options in cue_options.items():
@@ -66,35 +90,18 @@ def build_contexts(
     return [tuple("\n".join(line) for line in lines) for lines in lines_by_post]
 
 
-if TYPE_CHECKING:
-    from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite
-
-TEXT_MODALITIES = ("text", "context")
-"""Modalities that are made of words: never a matter of this file."""
-IMAGE_MODALITY = "image"
-GRID = 4
-"""A picture is GRID x GRID steps."""
-_LIMITS = ImageLimits()
-_log = logging.getLogger("gen_msa.models")
-
-
-@dataclass(frozen=True)
-class ModalityInputs:
-    """Of one post."""
-
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Modality -> (steps, width), float32; one that the post has not is missing."""
-    problems: dict[str, str] = field(default_factory=dict)
-    """Modality -> why something that the post names could not be read."""
-
-
 def load_modalities(
     posts: Sequence[Post], root: Path, names: Sequence[str]
 ) -> list[ModalityInputs]:
-    """For each post, in order, what it has of the modalities `names`; words are passed over.
+    """Load the tensors of each post; a file that cannot be read is a problem of its post alone.
 
-    Nothing below `root` is opened that a path leads out of. A file that cannot be read is a
-    problem of its post alone.
+    Args:
+        posts: Posts with media.
+        root: Media root; no file outside it is opened.
+        names: Modalities to load; those of text are skipped.
+
+    Returns:
+        One result per post, in order.
     """
     modalities = [n for n in names if n not in TEXT_MODALITIES]
     results = [ModalityInputs() for _ in posts]
@@ -107,7 +114,12 @@ def load_modalities(
 
 
 def feature_widths(names: Sequence[str], results: Sequence[ModalityInputs]) -> dict[str, int]:
-    """Modality -> width of its features, from the first post that has it."""
+    """Return the width of each modality, from the first post that has it.
+
+    Args:
+        names: Modalities.
+        results: Tensors of the posts.
+    """
     width_by_modality: dict[str, int] = {}
     for name in names:
         shapes = (i.tensors[name].shape for i in results if name in i.tensors)
@@ -119,10 +131,16 @@ def feature_widths(names: Sequence[str], results: Sequence[ModalityInputs]) -> d
 def load_features(
     posts: Sequence[Post], root: Path, name: str, results: Sequence[ModalityInputs]
 ) -> None:
-    """Add to `found[i]` the features `name` of `posts[i]`, where it has any.
+    """Add the feature tensors of one modality to `results`.
 
-    A path that leads out of `root`, a file or tensor that cannot be read, and numbers that are not
-    finite are a problem of the post alone.
+    A path outside `root`, an unreadable file or tensor and values that are not finite are a problem
+    of the post alone.
+
+    Args:
+        posts: Posts with media.
+        root: Media root.
+        name: Modality.
+        results: Results to extend, one per post.
     """
     entries_by_path: dict[str, list[tuple[int, str]]] = {}
     for i, post in enumerate(posts):
@@ -151,7 +169,7 @@ def _find_media(post: Post, name: str) -> Media | None:
 
 def _open_file(path: str, root: Path) -> Any:
     resolved = resolve_inside(path, root)
-    # A pipe would be waited for, and a folder is no file.
+    # Opening a pipe would block, and a folder cannot be opened.
     if not resolved.is_file():
         raise FileNotFoundError("there is no such file")
     return safe_open(resolved, framework="pt")
@@ -168,7 +186,7 @@ def _add_tensor(file: Any, key: str, post_inputs: ModalityInputs, name: str, pat
     if tensor.ndim != 2 or not tensor.numel():
         problem = f"{key} is {' x '.join(map(str, tensor.shape))}, not steps x width"
     elif tensor.is_complex() or not torch.isfinite(tensor.float()).all():
-        problem = f"{key} holds what is no finite number"
+        problem = f"{key} has values that are not finite"
     if problem:
         post_inputs.problems[name] = f"{path}: {problem}"
     else:
@@ -181,11 +199,18 @@ def extract_image_features(
     results: Sequence[ModalityInputs],
     extractor: "ImageFeatureExtractor | None" = None,
 ) -> None:
-    """Add to `found[i]` the features of the first picture of `posts[i]`, if it has one.
+    """Add the features of each post's first image to `results`.
 
-    A picture that is not let in, or cannot be read, is a problem of its post. `eyes`: others than
-    the packaged ones. Posts of one picture share one tensor. Raises `UserError` when the package
-    of weights is missing, or the cache folder cannot be written.
+    An image that is rejected is a problem of its post. Posts with the same image share one tensor.
+
+    Args:
+        posts: Posts with media.
+        root: Media root.
+        results: Results to extend, one per post.
+        extractor: Replacement for the packaged encoder.
+
+    Raises:
+        UserError: The package of weights is missing, or the cache folder is not writable.
     """
     in_memory: dict[str, torch.Tensor] = {}
     for post, post_inputs in zip(posts, results, strict=True):
@@ -201,26 +226,31 @@ def extract_image_features(
 
 @functools.cache
 def packaged_extractor(cache: Path) -> "ImageFeatureExtractor":
-    """The packaged tower, loaded once; what it sees is kept below `cache`."""
+    """Load the packaged encoder once; its features are stored below `cache`."""
     tower = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
     return ImageFeatureExtractor(tower, cache / "image_features")
 
 
 class ImageFeatureExtractor:
-    """A frozen tower and what it said, in a folder that several processes may share."""
+    """A frozen image encoder with a disk cache that several processes may share."""
 
     def __init__(self, tower: "EfficientNetLite", folder: Path) -> None:
-        """`tower`: in evaluation mode, as it stays; `folder` is made when first written to.
+        """Wrap an encoder in evaluation mode.
 
-        Raises `UserError` where its bound is no number.
+        Args:
+            tower: Image encoder, not changed.
+            folder: Cache folder, created by the first write.
+
+        Raises:
+            UserError: `GEN_MSA_CACHE_GB` is not a number.
         """
-        import transformers  # only who looks at pictures needs it
+        import transformers  # needed for images only
 
         from gen_msa.encoders.vision.efficientnet_lite import image_processor
 
         self.cache = LruDiskCache(folder, max_cache_bytes())
         self.computed = 0
-        """Pictures that were shown to the tower, not recalled."""
+        """Images that were encoded, not read from the cache."""
         self._tower = tower
         self._processor = image_processor(tower.config)
         self._lock = threading.Lock()
@@ -234,16 +264,23 @@ class ImageFeatureExtractor:
         }
 
     def extract(self, media: Media, root: Path, in_memory: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Features of a picture, (steps, width); `seen` holds, by hash, those at hand already.
+        """Return the features of an image, (steps, width).
 
-        Raises `PictureProblem`, and `UserError` when they cannot be kept.
+        Args:
+            media: Image of a post.
+            root: Media root.
+            in_memory: Features by hash of the image, extended by this call.
+
+        Raises:
+            ImageError: The image is rejected.
+            UserError: The features cannot be stored.
         """
         with self._lock:
             sha = digest(media, root, _LIMITS)
             features = self._lookup(sha, in_memory)
             if features is None:
                 image = open_image(media, root, _LIMITS)
-                # What comes by an address is known by its bytes only now.
+                # The hash of a fetched image is known only now.
                 sha = image.sha256
                 features = self._lookup(sha, in_memory)
                 features = self._compute(image) if features is None else features
@@ -251,7 +288,7 @@ class ImageFeatureExtractor:
             return features
 
     def file_name(self, sha: str) -> str:
-        """The file of a picture's features; `sha` is the hash of the picture's bytes."""
+        """Return the file name of an image's features; `sha` is the hash of its bytes."""
         return f"{answer_cache.hash_key({**self._key_fields, 'image': sha})}.safetensors"
 
     def _lookup(self, sha: str, in_memory: dict[str, torch.Tensor]) -> torch.Tensor | None:
@@ -285,7 +322,7 @@ class ImageFeatureExtractor:
         except OSError as e:
             raise UserError(
                 f"features of images cannot be stored in {self.cache.folder}: {e}",
-                hint="set GEN_MSA_CACHE to a folder that can be written",
+                hint="set GEN_MSA_CACHE to a writable folder",
             ) from None
         self.computed += 1
         return features.float()
