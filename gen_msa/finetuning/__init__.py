@@ -1,8 +1,8 @@
-"""Fine-tuning: posts with labels and reasons become a LoRA adapter of a multimodal LLM.
+"""Fine-tuning: labelled posts, with rationales, become a LoRA adapter of a multimodal LLM.
 
-    Example ─► rows (question, answer in fields) ─► tokens ─► branches ─► batches ─► loop ─► adapter
+    examples ─► rows (request, target) ─► tokens ─► packed sequences ─► batches ─► loop ─► adapter
 
-Knows nothing of how an adapter is served. The adapter's folder says all that reading needs.
+The adapter folder holds everything that inference needs.
 
     gen-msa finetune tiny_cpu output_dir=adapters/tiny
 """

@@ -1,9 +1,11 @@
-"""Which posts meet in a batch, and the tensors of a batch.
+"""Plans which posts share a batch, and builds the tensors of a batch.
 
-The plan is a pure function of lengths, weights and seed: every process knows the whole of it, which
-makes the totals of a step known without talking and lets a resumed run go on where it stopped.
+The plan is a pure function of lengths, weights and seed: every process knows all of it, so that the
+totals of a step need no communication and a resumed run continues where it stopped.
 
-    plan(lengths, sources, recipe, processes=2)     # for each epoch its steps, each a list of posts
+    sampler = EpochSampler(recipe, prepared, rank=0, processes=2)
+    for step in sampler.remaining_steps(0):      # post indices
+        batches = sampler.step_batches(step)     # of this process
 """
 
 import hashlib
@@ -29,9 +31,9 @@ from gen_msa.finetuning.tokenization import TokenizedExample
 from gen_msa.types import Polarity
 
 PAD_MULTIPLE = 8
-"""Batches are padded to a multiple of so many tokens."""
+"""Batches are padded to a multiple of this many tokens."""
 BUCKET_STEPS = 32
-"""Batches whose posts are sorted by length together."""
+"""Steps whose posts are sorted by length together."""
 
 
 def epoch_steps(
@@ -41,11 +43,17 @@ def epoch_steps(
     epoch_index: int,
     processes: int = 1,
 ) -> list[list[int]]:
-    """The optimiser steps of epoch `number`, each a list of indices into the posts.
+    """Return the optimiser steps of an epoch, each a list of post indices.
 
-    `lengths[i]` is the tokens of post i and `sources[i]` the source it came from. A step holds
-    `per_device_train_batch_size x gradient_accumulation_steps x processes` posts, the last one what
-    is left: none is lost, none comes twice but by its source's weight.
+    A step holds `per_device_train_batch_size x gradient_accumulation_steps x processes` posts, the
+    last one the remainder: no post is lost, and repetitions follow the source weights.
+
+    Args:
+        lengths: Tokens of each post.
+        sources: Index of the source of each post.
+        recipe: Batch size, source weights, bucketing and seed.
+        epoch_index: The epoch, from 0.
+        processes: How many processes train together.
     """
     rng = random.Random(f"{recipe.seed}/{epoch_index}")
     order = _resampled(sources, recipe, rng)
@@ -62,7 +70,7 @@ def epoch_steps(
 
 
 def _resampled(sources: Sequence[int], recipe: FinetuneRecipe, rng: random.Random) -> list[int]:
-    """Every post as often as its source's weight says; the fraction is drawn anew each epoch."""
+    """Return post indices repeated by source weight; the fraction is drawn anew each epoch."""
     order: list[int] = []
     for source_index, data in enumerate(recipe.data):
         post_indices = [i for i, s in enumerate(sources) if s == source_index]
@@ -75,9 +83,15 @@ def _resampled(sources: Sequence[int], recipe: FinetuneRecipe, rng: random.Rando
 def rank_batches(
     step: Sequence[int], recipe: FinetuneRecipe, rank: int, processes: int
 ) -> list[list[int]]:
-    """The batches of one process in a step: its posts, cut into batches of the device's size.
+    """Return the batches of one process in a step, each a list of post indices.
 
     Every process gets the same number of batches; the last may be empty.
+
+    Args:
+        step: Post indices of the step.
+        recipe: The batch size.
+        rank: The process, from 0.
+        processes: How many processes train together.
     """
     size = recipe.per_device_train_batch_size
     rank_posts = list(step[rank::processes])
@@ -87,28 +101,28 @@ def rank_batches(
 
 @dataclass
 class TrainingBatch:
-    """What the model is given, and what its answer is held against."""
+    """The inputs of a forward pass and the targets of its answer tokens, `n` in all."""
 
     inputs: dict[str, Any]
     sequences: torch.Tensor
     label_positions: torch.Tensor
-    """Token `places[i]` of line `lines[i]` tells answer token i."""
+    """Shape (n,): position `label_positions[i]` of sequence `sequences[i]` predicts token i."""
     targets: torch.Tensor
     weights: torch.Tensor
     fields: torch.Tensor
     soft_ids: torch.Tensor
-    """[answer tokens, 3]: tokens that a teacher holds possible there."""
+    """Shape (n, 3): candidate tokens of a teacher."""
     soft_weights: torch.Tensor
-    """[answer tokens, 3]: weight x probability of each; 0 where it says nothing."""
+    """Shape (n, 3): weight x probability of each; 0 without a teacher."""
     names: tuple[str, ...]
-    """Rows of the batch, for errors."""
+    """Rows of the batch, for messages."""
     tokens: int
-    """Tokens that are not padding."""
+    """Tokens without padding."""
     cached_features: CachedFeatures | None = None
-    """What the vision tower said of its pictures, when that is remembered."""
+    """Cached outputs of the vision encoder, if the feature cache is used."""
 
     def to(self, device: Any) -> "TrainingBatch":
-        """The batch on a device."""
+        """Return the batch on a device."""
         tensors = {
             k: v.to(device, non_blocking=True)
             for k, v in vars(self).items()
@@ -128,12 +142,18 @@ def collate(
     positions: bool,
     dtype: torch.dtype = torch.float32,
 ) -> TrainingBatch:
-    """One batch of lines, right-padded; `pictures` are the pixels of all its lines.
+    """Build one batch of sequences, right-padded.
 
-    `positions`: whether the model takes `position_ids` (else it makes its own). `dtype` is that of
-    a block mask: the one attention is computed in.
+    Args:
+        sequences: The sequences, in order.
+        images: Image inputs of all of them, as the processor makes them.
+        loss_weights: Weights of the answer tokens.
+        totals: Totals of the optimiser step, for those weights.
+        pad: The padding token.
+        positions: Whether the model takes `position_ids`; else it computes its own.
+        dtype: Dtype of a block mask: the one that attention is computed in.
     """
-    # Few widths: kernels are made, and kept, for each shape there is.
+    # Few widths: kernels are compiled and cached per shape.
     width = -(-max(len(s.ids) for s in sequences) // PAD_MULTIPLE) * PAD_MULTIPLE
     ids = torch.tensor([[*s.ids, *[pad] * (width - len(s.ids))] for s in sequences])
     inputs: dict[str, Any] = {"input_ids": ids, **images}
@@ -161,10 +181,16 @@ def collate(
 def block_mask(
     sequences: Sequence[PackedSequence], width: int, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """[lines, 1, width, width], 0 where a token may look and the least float elsewhere.
+    """Return an additive attention mask of shape (sequences, 1, width, width).
 
-    A token sees what stands before it in the shared part and in its own branch. Padding sees
-    itself, so that no row of the softmax is empty.
+    It is 0 where a token may attend and the least value of `dtype` elsewhere. A token attends to
+    what precedes it in the shared prefix and in its own branch. Padding attends to itself, so that
+    no row of the softmax is empty.
+
+    Args:
+        sequences: Packed sequences of at most `width` tokens.
+        width: Padded length.
+        dtype: Dtype of the mask.
     """
     segments = torch.tensor([[*s.segments, *[-1] * (width - len(s.ids))] for s in sequences])
     query_segments, key_segments = segments[:, :, None], segments[:, None, :]
@@ -212,15 +238,24 @@ def _answer_tensors(
 
 
 def rows_in(sequences: Sequence[PackedSequence]) -> list[TokenizedExample]:
-    """Every row of some lines."""
+    """Return every row of some sequences."""
     return [row for sequence in sequences for row in sequence.rows]
 
 
-# Which posts are learned at which step, and the batches that one process makes of a step.
-
-
 class EpochSampler:
-    """The plan of a run, seen from one of its processes."""
+    """The plan of a run, as one of its processes sees it.
+
+    Args:
+        recipe: The recipe of the run.
+        prepared: The tokenized training data.
+        rank: The process, from 0.
+        processes: How many processes train together.
+        positions: See `collate`.
+        dtype: See `collate`.
+
+    Raises:
+        UserError: If the source weights leave no post for an epoch.
+    """
 
     def __init__(
         self,
@@ -232,10 +267,6 @@ class EpochSampler:
         positions: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`positions` and `dtype` are what `collate` takes.
-
-        Raises `UserError` when the sources' weights leave no post to an epoch.
-        """
         self.recipe = recipe
         self.prepared = prepared
         self.rank = rank
@@ -246,14 +277,14 @@ class EpochSampler:
         """Optimiser steps of an epoch; the same in every epoch."""
         if not self.epoch_steps:
             raise UserError(
-                "the weights of the sources leave no post to learn from",
-                hint="raise data.0.weight: 1 takes each post once an epoch",
+                "the weights of the sources leave no post for an epoch",
+                hint="raise data.0.weight: 1 takes each post once per epoch",
             )
         self.steps = self._total_steps()
         """Optimiser steps of the run."""
 
     def remaining_steps(self, steps_done: int) -> Iterator[list[int]]:
-        """The steps that are left after `done` of them, each a list of posts."""
+        """Yield the steps after the first `steps_done`, each a list of post indices."""
         epochs = (self._epoch_steps(n) for n in itertools.count(steps_done // self.epoch_steps))
         all_steps = itertools.chain.from_iterable(epochs)
         yield from itertools.islice(
@@ -261,15 +292,15 @@ class EpochSampler:
         )
 
     def longest_batch(self) -> list[int]:
-        """The posts of the longest batch that every process could meet at once."""
+        """Return the posts of the longest batch that all processes could get in one pass."""
         lengths = self.prepared.lengths
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         return order[: self.recipe.per_device_train_batch_size * self.processes]
 
     def step_batches(self, step: list[int]) -> list[TrainingBatch]:
-        """This process's batches of a step, weighed against the whole of it.
+        """Return the batches of this process for a step, weighted against the whole step.
 
-        A process that has no post left makes a batch that weighs nothing, to keep step.
+        A process without posts gets a batch of weight zero, so that all make as many passes.
         """
         p = self.prepared
         totals = p.loss_weights.step_totals(
@@ -281,7 +312,7 @@ class EpochSampler:
         ]
 
     def fingerprint(self) -> str:
-        """Hash of what every process must have alike: the rows, in order, and their lengths."""
+        """Return a hash of the rows and their lengths, which all processes must share."""
         p = self.prepared
         rows = [[r.example.name, len(r.ids)] for post in p.sequences for s in post for r in s.rows]
         text = json.dumps([rows, p.sources, p.lengths, sorted(p.skipped)])
@@ -292,7 +323,7 @@ class EpochSampler:
         return epoch_steps(p.lengths, p.sources, self.recipe, epoch_index, self.processes)
 
     def _end_step(self, steps_done: int) -> int:
-        """Where the run ends, in steps counted from the epoch that `done` falls into."""
+        """Return the last step of the run, counted from the epoch of `steps_done`."""
         return self.steps - steps_done // self.epoch_steps * self.epoch_steps
 
     def _total_steps(self) -> int:
@@ -301,7 +332,7 @@ class EpochSampler:
         return max(math.ceil(self.epoch_steps * self.recipe.num_train_epochs), 1)
 
     def _make_batch(self, posts: list[int], totals: StepTotals, *, real: bool) -> TrainingBatch:
-        """The posts as one batch; with `real` off it weighs nothing."""
+        """Build the posts as one batch; it has weight zero unless `real`."""
         p = self.prepared
         sequences = [sequence for i in posts for sequence in p.sequences[i]]
         try:

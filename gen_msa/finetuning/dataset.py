@@ -1,9 +1,10 @@
-"""From labelled examples to rows: the question a reader would ask, and the answer to learn.
+"""Turns labelled examples into training rows: the request that a predictor sends, and its answer.
 
-The question is made by the readers' own asker, so that training shows what reading will show.
-Knows nothing of tokens. A row that cannot be made is told, with its post and the reason.
+Requests are built by the predictors' own `RequestBuilder`, so that training shows what inference
+will show. A row that cannot be built is recorded with its post and the reason.
 
-    samples, refused = gather(recipe, sees_pictures=True)
+    dataset = build_dataset(recipe, supports_images=True)
+    dataset.samples, dataset.skipped
 """
 
 import dataclasses
@@ -19,26 +20,24 @@ from gen_msa.finetuning import rationales
 from gen_msa.finetuning.recipe import ExtraTask, FinetuneData, FinetuneRecipe
 from gen_msa.predictors import PredictorSettings
 from gen_msa.predictors.prompted import (
+    PostInputs,
     PostRejected,
     PromptRequest,
     RequestBuilder,
-    PostInputs,
     load_inputs,
 )
 from gen_msa.prompting import TargetField, TrainingTarget, build_target
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Example, Opinion, Polarity, Rejected
-
-# What is to be learned: a row (a question and its answer), a post's rows, and all of them.
 
 ALL_FIELDS: frozenset[TargetField] = frozenset({"label", "explanation", "aspect", "form"})
 
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One question and the answer to learn."""
+    """One request and the answer to learn."""
 
     name: str
-    """`SOURCE/POST/ASPECT`: how it is named when something is wrong with it."""
+    """`SOURCE/POST/ASPECT`: identifies the row in messages."""
     question: PromptRequest
     target: TrainingTarget
     polarity: Polarity | None
@@ -46,22 +45,22 @@ class TrainingExample:
     weight: float = 1.0
     """Among the rows of its task."""
     task: int = 0
-    """0 for the source's own prompt, k for the k-th of `also`."""
+    """0 for the source's own prompt, k for the k-th of `extra_tasks`."""
     task_weight: float = 1.0
-    """What its task weighs beside the first."""
+    """Weight of its task relative to the first."""
     learn: frozenset[TargetField] = ALL_FIELDS
     """Fields of the answer that have a loss."""
     probs: Mapping[Polarity, float] | None = None
-    """A teacher's probabilities of the label, to be learned as they are."""
+    """A teacher's probabilities of the labels, to be learned as they are."""
 
 
 @dataclass(frozen=True)
 class PostExamples:
-    """The rows of one post: what a batch counts."""
+    """The rows of one post: the unit of a batch."""
 
     name: str
     source: int
-    """Which of the recipe's sources it came from."""
+    """Index of the recipe's source that it came from."""
     rows: tuple[TrainingExample, ...]
 
 
@@ -71,19 +70,19 @@ class TrainingSet:
 
     samples: list[PostExamples] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """(name of the row or line, reason)."""
+    """(Name of the row or line, reason)."""
     without_rationale: int = 0
-    """Rows that ask for a reason where none is known: their label alone is learned."""
+    """Rows whose explanation is unknown: only their label is learned."""
     rows_per_task: Counter[str] = field(default_factory=Counter)
-    """Rows of each further task, by its prompt."""
+    """Rows of each extra task, by its prompt."""
     missing_rationales: Counter[str] = field(default_factory=Counter)
-    """Rows that a further task has not, by its prompt: no reason is known for the label."""
+    """Rows that an extra task lacks, by its prompt: the label has no rationale."""
 
     def notes(self, *, soft_labels: bool = False) -> tuple[str, ...]:
-        """What became of further tasks and, with `softly`, of a teacher's probabilities."""
+        """Return notes on extra tasks and, with `soft_labels`, on a teacher's probabilities."""
         notes = [
-            f"{name}: {self.rows_per_task[name]:,} rows beside the first task; "
-            f"{self.missing_rationales[name]:,} without a reason have the first task alone"
+            f"{name}: {self.rows_per_task[name]:,} rows besides the main task; "
+            f"{self.missing_rationales[name]:,} without a rationale have the main task alone"
             for name in dict.fromkeys((*self.rows_per_task, *self.missing_rationales))
         ]
         if soft_labels:
@@ -96,25 +95,37 @@ class TrainingSet:
 
 
 CHUNK_POSTS = 256
-"""Posts whose cues are written at a time."""
+"""Posts whose cues are computed at a time."""
 
 
 def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingSet:
-    """Every sample of the recipe's training sources, in their order."""
+    """Build every sample of the training sources, in order.
+
+    Args:
+        recipe: The recipe of the run.
+        supports_images: Whether the model takes images.
+
+    Raises:
+        UserError: If no row can be built, or a source or prompt is invalid.
+    """
     dataset = TrainingSet()
     for i, data in enumerate(recipe.data):
         _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images).build()
     if not dataset.samples:
         raise UserError(
-            "no row to learn from: no post has a label by "
-            + ", ".join(d.labels for d in recipe.data),
+            "no training row: no post has a label by " + ", ".join(d.labels for d in recipe.data),
             hint=f"look at {recipe.data[0].source} with gen-msa preview",
         )
     return dataset
 
 
 def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Rejected], Path]:
-    """The readable examples of a source, at most `data.limit`, its bad rows and media root."""
+    """Load the examples of a source that have a label, its rejected rows, and its media root.
+
+    Args:
+        data: The source; at most `data.limit` examples are taken.
+        seed: Decides which ones are taken.
+    """
     source = open_examples(data.source)
     accepted: list[Example] = []
     rejected: list[Rejected] = []
@@ -132,13 +143,18 @@ def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Re
 
 
 def inference_for_source(data: FinetuneData, recipe: FinetuneRecipe) -> PredictorSettings:
-    """How the posts of a source are shown."""
+    """Return the predictor settings for the posts of a source.
+
+    Args:
+        data: The source, with its prompt and cues.
+        recipe: The recipe, whose `inference` is the default.
+    """
     cues = recipe.inference.cues if data.cues is None else data.cues
     return recipe.inference.model_copy(update={"prompt": data.prompt, "cues": cues})
 
 
 class _SourceBuilder:
-    """One source on its way to samples."""
+    """Builds the samples of one source."""
 
     def __init__(
         self,
@@ -157,11 +173,11 @@ class _SourceBuilder:
         self.examples, rejected, self.media_root = load_examples(data, recipe.seed)
         dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in rejected]
         show_images = supports_images and data.images
-        self.asker = RequestBuilder(
+        self.request_builder = RequestBuilder(
             data.prompt, self.settings, self.media_root, supports_images=show_images
         )
         self.extra_tasks = [
-            (task, self._extra_task_asker(task, show_images)) for task in data.extra_tasks
+            (task, self._extra_task_builder(task, show_images)) for task in data.extra_tasks
         ]
         self.rationales = rationales.find_sources(data.rationales)
 
@@ -171,27 +187,31 @@ class _SourceBuilder:
             explained = self.rationales.explain([e for e in chunk if e], self.data.labels)
             self._add_posts(explained)
 
-    def _extra_task_asker(self, task: ExtraTask, show_images: bool) -> RequestBuilder:
-        """Who asks a further task; it shows what the first prompt shows, and nothing else."""
+    def _extra_task_builder(self, task: ExtraTask, show_images: bool) -> RequestBuilder:
+        """Return the builder of an extra task; it shows what the main prompt shows, no more."""
         settings = self.settings.model_copy(update={"prompt": task.prompt})
-        asker = RequestBuilder(task.prompt, settings, self.media_root, supports_images=show_images)
-        main_prompt, task_prompt = self.asker.prompt, asker.prompt
+        builder = RequestBuilder(
+            task.prompt, settings, self.media_root, supports_images=show_images
+        )
+        main_prompt, task_prompt = self.request_builder.prompt, builder.prompt
         problem = ""
         if task_prompt.task != main_prompt.task or main_prompt.task == "aspects":
             problem = f"is of task {task_prompt.task!r}, {main_prompt.name} of {main_prompt.task!r}"
         elif task_prompt.takes_label:
-            problem = "is given the label, which no further task may see"
+            problem = "contains the label, which no extra task may see"
         elif extra := sorted(set(task_prompt.slots) - set(main_prompt.slots)):
             problem = f"shows {', '.join(extra)}, which {main_prompt.name} does not"
         if problem:
             raise UserError(
                 f"extra_tasks: {task_prompt.name} {problem}", hint="make it a source of its own"
             )
-        return asker
+        return builder
 
     def _select_opinions(self, example: Example) -> Example | None:
-        """The example with the label reader's opinions that this prompt can ask about."""
-        is_joint, is_overall = (self.asker.prompt.task == t for t in ("aspects", "overall"))
+        """Return the example with the labels that this prompt can ask about."""
+        is_joint, is_overall = (
+            self.request_builder.prompt.task == t for t in ("aspects", "overall")
+        )
         opinions = [o for o in example.opinions_by(self.data.labels) if o.polarity is not None]
         opinions = [o for o in opinions if (o.aspect == OVERALL_ASPECT) == is_overall]
         listed_aspects = set(example.post.aspects)
@@ -210,7 +230,7 @@ class _SourceBuilder:
         post_inputs: list[tuple[PostInputs, Example]] = []
         for example in examples:
             post = example.post
-            if self.asker.prompt.task == "overall":
+            if self.request_builder.prompt.task == "overall":
                 post = post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
             try:
                 post_inputs.append(
@@ -218,7 +238,7 @@ class _SourceBuilder:
                 )
             except PostRejected as e:
                 self._skip(self._row_name(post.id), e.reason)
-        cue_lists = self.asker.write_cues([s for s, _ in post_inputs])
+        cue_lists = self.request_builder.write_cues([s for s, _ in post_inputs])
         for (inputs, example), cues in zip(post_inputs, cue_lists, strict=True):
             rows = tuple(self._post_rows(inputs, example, cues))
             if rows:
@@ -230,20 +250,24 @@ class _SourceBuilder:
         self, inputs: PostInputs, example: Example, cues_per_aspect: Sequence[Mapping[str, Cue]]
     ) -> Iterator[TrainingExample]:
         prompt, by_aspect = (
-            self.asker.prompt,
+            self.request_builder.prompt,
             dict(zip(inputs.post.aspects, cues_per_aspect, strict=True)),
         )
         opinions = example.opinions_by(self.data.labels)
         if prompt.task == "aspects":
-            yield from self._make_rows(self.asker.build_one(inputs, OVERALL_ASPECT, {}), opinions)
+            yield from self._make_rows(
+                self.request_builder.build_one(inputs, OVERALL_ASPECT, {}), opinions
+            )
             return
         for opinion in opinions:
             label = opinion.polarity if prompt.takes_label else None
             if prompt.takes_label and not opinion.explanation:
-                self._skip(self._row_name(inputs.post.id, opinion.aspect), "no reason to learn")
+                self._skip(
+                    self._row_name(inputs.post.id, opinion.aspect), "no explanation to learn"
+                )
                 continue
             cues = by_aspect[opinion.aspect]
-            question = self.asker.build_one(inputs, opinion.aspect, cues, label)
+            question = self.request_builder.build_one(inputs, opinion.aspect, cues, label)
             probs = self._teacher_probs(example, opinion.aspect)
             for row in self._make_rows(question, (opinion,)):
                 yield dataclasses.replace(row, probs=probs)
@@ -252,12 +276,12 @@ class _SourceBuilder:
     def _extra_task_rows(
         self, inputs: PostInputs, opinion: Opinion, cues: Mapping[str, Cue]
     ) -> Iterator[TrainingExample]:
-        """The same post and aspect asked by the further tasks; none is told the label."""
-        for k, (task, asker) in enumerate(self.extra_tasks, start=1):
-            if "explanation" in asker.prompt.keys and not opinion.explanation:
+        """Yield the rows of the extra tasks for one aspect; none sees the label."""
+        for k, (task, builder) in enumerate(self.extra_tasks, start=1):
+            if "explanation" in builder.prompt.keys and not opinion.explanation:
                 self.dataset.missing_rationales[task.prompt] += 1
                 continue
-            for row in self._make_rows(asker.build_one(inputs, opinion.aspect, cues), (opinion,)):
+            for row in self._make_rows(builder.build_one(inputs, opinion.aspect, cues), (opinion,)):
                 self.dataset.rows_per_task[task.prompt] += 1
                 yield dataclasses.replace(
                     row,
@@ -286,7 +310,7 @@ class _SourceBuilder:
         )
 
     def _teacher_probs(self, example: Example, aspect: Aspect) -> dict[Polarity, float] | None:
-        """What `data.soft` thinks of the aspect, averaged if it said it more than once."""
+        """Return the probabilities by `data.soft_labels`, averaged over repeated opinions."""
         opinions = example.opinions_by(self.data.soft_labels or self.data.labels)
         if not self.uses_soft_labels:
             return None
@@ -304,10 +328,16 @@ class _SourceBuilder:
 
 
 def opinion_weight(opinions: Sequence[Opinion], confidence: float = 0.0) -> float:
-    """Mean of the opinions' own weights (`how["weight"]`, a number > 0; 1 where none is given).
+    """Return the mean weight of opinions (`provenance["weight"]`; 1 where none is given).
 
-    Each is multiplied by the probability of its polarity to the power `confidence`. Raises
-    ValueError for a weight that is not a positive number, and where a probability is missing.
+    Each is multiplied by the probability of its polarity to the power `confidence`.
+
+    Args:
+        opinions: The labels of one row.
+        confidence: The exponent, >= 0; 0 ignores the probabilities.
+
+    Raises:
+        ValueError: If a weight is not a positive number, or a required probability is missing.
     """
     probabilities = [o.probability if confidence else 1.0 for o in opinions]
     if None in probabilities:
@@ -319,14 +349,3 @@ def opinion_weight(opinions: Sequence[Opinion], confidence: float = 0.0) -> floa
     if not all(0 < w < float("inf") for w in weights):
         raise ValueError(f"weight must be a positive number, not {weights}")
     return sum(weights) / len(weights)
-
-
-__all__ = [
-    "PostExamples",
-    "TrainingExample",
-    "TrainingSet",
-    "build_dataset",
-    "inference_for_source",
-    "load_examples",
-    "opinion_weight",
-]

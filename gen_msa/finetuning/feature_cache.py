@@ -1,15 +1,14 @@
-"""The memory of a frozen vision tower: what it said about each row's pictures, kept on disk.
+"""Caches outputs of a frozen vision encoder on disk, so that each row's images are encoded once.
 
-A row's pictures are shown to the tower once; from then on, in this run and the next, its answer is
-read from a file, and the pixels need not even be decoded. Only what the model goes on to use is
-kept: which of the tower's tensors those are is asked of the model itself, and that recalling
-changes nothing is checked on the first pictures. Any family; nothing is known of recipes or rows.
+Later epochs and runs read the outputs from a file; the pixels need not even be decoded. Only the
+tensors that the model uses are stored (found by differentiation), and the first images are checked:
+cached and computed features must give the same logits. Works for every model family.
 
-    memory = Memory(model, processor, Path("features"))
-    key = memory.keep(pictures, lambda: expander.expand(row))
-    recalled = memory.load([key])                       # in any thread
-    with memory.recalling(recalled):
-        model(input_ids=..., **recalled.tensors)
+    cache = VisionFeatureCache(model, processor, Path("features"))
+    key = cache.ensure(images, lambda: expander.expand(row))
+    cached = cache.load([key])                       # in any thread
+    with cache.use_cached(cached):
+        model(input_ids=..., **cached.tensors)
 """
 
 import contextlib
@@ -31,17 +30,15 @@ from gen_msa.finetuning import feature_file
 from gen_msa.finetuning.feature_file import CorruptFeatureFile, VisionFeatures
 from gen_msa.training.model_parts import VISION_TOWER_NAMES
 
-# The vision tower of a model: found, listened to, and made to say something else for a while.
-
 
 class _StopForward(Exception):
-    """The tower has spoken: what comes after it is not needed."""
+    """Raised once the tower has returned: the rest of the forward pass is not needed."""
 
 
 def unsupported_tower(reason: str) -> UserError:
-    """The error for a model whose tower cannot be remembered."""
+    """Return the error for a model whose vision tower cannot be cached."""
     return UserError(
-        f"optimizations.feature_cache: this model's vision tower cannot be remembered: {reason}",
+        f"optimizations.feature_cache does not support this model's vision tower: {reason}",
         hint='leave optimizations.feature_cache empty: ""',
     )
 
@@ -54,9 +51,10 @@ class VisionTower:
 
     @classmethod
     def from_model(cls, model: Any) -> "VisionTower":
-        """The outermost module named as towers are.
+        """Find the outermost module with a name of vision towers.
 
-        Raises `UserError` for a model without one, and for one that is trained.
+        Raises:
+            UserError: If the model has none, or it is trained.
         """
         names = [n for n, _ in model.named_modules() if n.rpartition(".")[2] in VISION_TOWER_NAMES]
         if not names:
@@ -66,8 +64,8 @@ class VisionTower:
         trainable_names = [n for n, p in module.named_parameters() if p.requires_grad]
         if trainable_names:
             raise UserError(
-                f"optimizations.feature_cache: {name} is trained ({len(trainable_names)} tensors, the first "
-                f"{trainable_names[0]}), so what it says changes",
+                f"optimizations.feature_cache: {name} is trained ({len(trainable_names)} tensors, "
+                f"the first {trainable_names[0]}), so its outputs change",
                 hint="leave optimizations.feature_cache empty, or freeze it: train_vision: false "
                 "(a projector inside the tower, as in Qwen-VL: train_projector: false)",
             )
@@ -75,19 +73,22 @@ class VisionTower:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of its weights, quantised ones aside."""
+        """The dtype of its weights, except quantized ones."""
         return next(p.dtype for p in self.module.parameters() if p.is_floating_point())
 
     @property
     def device(self) -> torch.device:
-        """Where it lies."""
+        """The device of its weights."""
         tower_device: torch.device = next(self.module.parameters()).device
         return tower_device
 
     def capture_output(self, run: Callable[[], Any]) -> Any:
-        """What the tower says when `run` calls the model, without slopes.
+        """Return the output of the tower when `run` calls the model, without gradients.
 
-        Nothing is computed after it. Raises `UserError` if the model does not call it.
+        The forward pass stops there.
+
+        Raises:
+            UserError: If the model does not call the tower.
         """
         outputs: list[Any] = []
         original_forward = self.module.forward
@@ -100,12 +101,12 @@ class VisionTower:
         with self.patched_forward(capture), contextlib.suppress(_StopForward):
             run()
         if not outputs:
-            raise unsupported_tower("the model does not show it its pictures")
+            raise unsupported_tower("the model does not call it for its images")
         return outputs[0]
 
     @contextlib.contextmanager
     def patched_forward(self, forward: Callable[..., Any]) -> Iterator[None]:
-        """The tower with another forward pass for a while."""
+        """Replace the forward pass of the tower within the context."""
         instance_forward = vars(self.module).get("forward")
         self.module.forward = forward
         try:
@@ -117,7 +118,7 @@ class VisionTower:
                 self.module.forward = instance_forward
 
     def output_classes(self) -> dict[str, Any]:
-        """Output classes by name: transformers' own, and those of the tower's module."""
+        """Return output classes by name: those of transformers and of the tower's module."""
         from transformers import modeling_outputs
         from transformers.utils import ModelOutput
 
@@ -130,7 +131,7 @@ class VisionTower:
 
 @contextlib.contextmanager
 def eval_mode(model: Any) -> Iterator[None]:
-    """The model in evaluation mode for a while, each part then as it was."""
+    """Put the model in evaluation mode and restore the mode of every module on exit."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
@@ -141,41 +142,47 @@ def eval_mode(model: Any) -> Iterator[None]:
 
 
 _IRRELEVANT_SETTINGS = ("_name_or_path", "transformers_version", "text_config")
-"""Settings of a model that do not change what its tower says."""
+"""Model settings that do not change the tower's output."""
 
 
 class CachedFeatures(NamedTuple):
-    """The pictures of a batch without their pixels."""
+    """The images of a batch without their pixels."""
 
     tensors: dict[str, torch.Tensor]
-    """What the model is given in place of the processor's tensors; empty without pictures."""
+    """Replace the processor's image tensors as model inputs; empty without images."""
     structure: feature_file.OutputStructure | None
-    """How what the tower is to say is put together; None without pictures."""
+    """Structure of the tower's output; None without images."""
     outputs: dict[int, torch.Tensor]
-    """The tensors of it, on the CPU."""
+    """Its tensors by number, on the CPU."""
 
 
 class VisionFeatureCache:
-    """What one tower said under one processor, in a folder that several processes may share."""
+    """The outputs of one tower with one processor, in a folder that processes may share.
+
+    Args:
+        model: The model, with or without adapter.
+        processor: Its processor.
+        folder: The cache folder.
+        autocast: Dtype of the tower's matrix products, if not its own.
+
+    Raises:
+        UserError: If the model has no vision tower, or it is trained.
+    """
 
     def __init__(
         self, model: Any, processor: Any, folder: Path, *, autocast: torch.dtype | None = None
     ) -> None:
-        """`autocast`: the precision of the tower's matrix products, where it is not its own.
-
-        Raises `UserError` for a model without a vision tower, and for a tower that is trained.
-        """
         self.model = model
         self.folder = folder
         self.tower = VisionTower.from_model(model)
         self.hits = self.created = self.rebuilt = 0
-        """Files that were there, that were made, and that were made anew in place of a bad one."""
+        """Rows whose file existed, was computed, or was recomputed in place of a corrupt one."""
         self._autocast = autocast
         self._classes = self.tower.output_classes()
         self._is_used: list[bool] | None = None
-        """Which of the tower's tensors the model uses; None until a row has been made."""
+        """Which of the tower's tensors the model uses; None before the first row."""
         self._verified: dict[str, tuple[int, int]] = {}
-        """Keys whose file was whole, with its size and time of change."""
+        """Keys of verified files, with size and modification time."""
         base_model = getattr(model, "get_base_model", lambda: model)()
         settings = {
             k: v for k, v in base_model.config.to_dict().items() if k not in _IRRELEVANT_SETTINGS
@@ -192,15 +199,22 @@ class VisionFeatureCache:
         }
 
     def key(self, images: Sequence[ImageInput]) -> str:
-        """The name of a row's features: hashes of pictures' bytes, their budget, all settings."""
+        """Return the key of a row's features: a hash of image bytes, budgets and settings."""
         image_keys = json.dumps([[p.sha256, p.max_pixels] for p in images])
         return answer_cache.hash_key({**self._key_fields, "pictures": image_keys})
 
     def ensure(self, images: Sequence[ImageInput], expand: Callable[[], ModelInputs]) -> str:
-        """Have the features of a row's pictures in the folder; their key.
+        """Compute and store the features of a row's images unless they are cached.
 
-        `expand` gives the row with its pixels; it is called only where a whole file is not there
-        yet. Raises what `expand` raises, and `UserError` for a model that cannot be remembered.
+        Args:
+            images: The images of the row.
+            expand: Returns the row with its pixels; called only if no complete file exists.
+
+        Returns:
+            The key of the features.
+
+        Raises:
+            UserError: If the tower cannot be cached. Errors of `expand` are raised unchanged.
         """
         key = self.key(images)
         is_new = key not in self._verified
@@ -217,9 +231,10 @@ class VisionFeatureCache:
         return key
 
     def load(self, keys: Sequence[str]) -> CachedFeatures:
-        """The features of a batch's rows, in order; a row without pictures has no key.
+        """Load the features of a batch, in order; a row without images has no key.
 
-        Raises `UserError` for features that are gone or altered since they were kept.
+        Raises:
+            UserError: If a file is missing or was changed since `ensure`.
         """
         if not keys:
             return CachedFeatures({}, None, {})
@@ -227,8 +242,8 @@ class VisionFeatureCache:
             rows = [self._read(key) for key in keys]
         except (FileNotFoundError, CorruptFeatureFile) as e:
             raise UserError(
-                f"remembered features are gone or altered: {e}",
-                hint="start again: they are made anew",
+                f"cached features are missing or were changed: {e}",
+                hint="start again: they are recomputed",
             ) from None
         try:
             structure = feature_file.concat_structures([r.structure for r in rows])
@@ -241,7 +256,7 @@ class VisionFeatureCache:
 
     @contextlib.contextmanager
     def use_cached(self, cached: CachedFeatures) -> Iterator[None]:
-        """Within it, the tower says what it said before. Does nothing for rows without pictures."""
+        """Make the tower return cached features within the context; a no-op without images."""
         if cached.structure is None:
             yield
             return
@@ -249,7 +264,7 @@ class VisionFeatureCache:
 
         def replay(*_: Any, **__: Any) -> Any:
             if next(first_call, "") == "":
-                raise unsupported_tower("the model calls it more than once a batch")
+                raise unsupported_tower("the model calls it more than once per batch")
             outputs = {i: t.to(device, non_blocking=True) for i, t in cached.outputs.items()}
             return feature_file.unflatten_output(structure, outputs, self._classes, device)
 
@@ -257,30 +272,30 @@ class VisionFeatureCache:
             yield
 
     def summary(self) -> str:
-        """One line: how many were found and made, and the size of the whole folder."""
+        """Return one line: features cached and computed, and the size of the folder."""
         sizes = [f.st_size for f in feature_file.feature_file_stats(self.folder)]
-        rebuilt = f", {self.rebuilt} made anew" if self.rebuilt else ""
+        rebuilt = f", {self.rebuilt} recomputed" if self.rebuilt else ""
         return (
-            f"vision features: {self.hits} found, {self.created} made{rebuilt}; "
+            f"vision features: {self.hits} cached, {self.created} computed{rebuilt}; "
             f"{len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB in {self.folder}"
         )
 
     def path(self, key: str) -> Path:
-        """Where the features of a key lie."""
+        """Return the file of a key."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def _file_state(self, key: str) -> tuple[int, int]:
-        facts = self.path(key).stat()
-        return facts.st_size, facts.st_mtime_ns
+        stat = self.path(key).stat()
+        return stat.st_size, stat.st_mtime_ns
 
     def _read(self, key: str) -> VisionFeatures:
-        """The file of a key, hashed when it is first seen or has changed since."""
+        """Read the file of a key; its hash is checked at first and after each change."""
         state = self._file_state(key)
-        features_read = feature_file.read_features(
+        features = feature_file.read_features(
             self.path(key), check=self._verified.get(key) != state
         )
         self._verified[key] = state
-        return features_read
+        return features
 
     def _compute(self, key: str, row: ModelInputs) -> None:
         is_first = self._is_used is None
@@ -304,7 +319,7 @@ class VisionFeatureCache:
     def _used_tensors(
         self, row: ModelInputs, structure: feature_file.OutputStructure, tensors: list[torch.Tensor]
     ) -> list[bool]:
-        """Which of the tower's tensors the model's scores depend on."""
+        """Return which of the tower's tensors the logits depend on."""
         leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
         output = feature_file.unflatten_output(structure, dict(enumerate(leaves)), self._classes)
         with torch.enable_grad(), self.tower.patched_forward(lambda *_, **__: output):
@@ -315,7 +330,7 @@ class VisionFeatureCache:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _check_equivalence(self, key: str, row: ModelInputs) -> None:
-        """Recalling two rows in one batch must score as showing them does."""
+        """Check that two cached rows in one batch give the logits of their images."""
         cached = self.load([key, key])
         expected = self._logits([row, row]).float()
         with self.use_cached(cached):
@@ -323,12 +338,12 @@ class VisionFeatureCache:
         tolerance = (0.01 if self.model.dtype == torch.float32 else 0.3) * expected.std()
         if not bool((expected - replayed).abs().max() <= tolerance):
             self.path(key).unlink()
-            raise unsupported_tower("what is recalled does not score as what is seen")
+            raise unsupported_tower("cached features give other logits than the images")
 
     def _logits(
         self, rows: Sequence[ModelInputs], image_inputs: dict[str, torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Scores of rows of one length, shown with their own pictures or with stand-ins."""
+        """Return logits of rows of equal length, with their own images or with placeholders."""
         device = self.tower.device
         pixel_inputs = (
             stack_tensors([r.tensors for r in rows]) if image_inputs is None else image_inputs
@@ -343,6 +358,6 @@ class VisionFeatureCache:
         return logits
 
     def _cast(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Pixels in the tower's precision, as reading gives them."""
+        """Return the pixels in the tower's dtype, as inference does."""
         dtype = self.tower.dtype
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}

@@ -1,11 +1,13 @@
-"""What a vision tower said about a row's pictures: plain tensors in one safetensors file.
+"""Stores the vision features of a row in one safetensors file.
 
-An output (tensor, tuple, list or one of transformers' outputs) becomes plain tensors and a form in
-JSON, from which it is put together again; tensors that are not kept come back as zeros of their
-shape that take no memory. Every file carries the hash of its own contents. Knows no model.
+The output of a vision tower (tensor, tuple, list or a transformers output) becomes plain tensors
+and a structure in JSON, from which it is rebuilt; tensors that are not stored become zeros of their
+shape that take no memory. Every file carries a hash of its contents.
 
-    write(path, Features.of(output, inputs, kept=[True]))
-    read(path).output(classes)
+    structure, tensors = flatten_output(output)
+    write_features(path, VisionFeatures(structure, dict(enumerate(tensors)), {}, {}))
+    features = read_features(path)
+    unflatten_output(features.structure, features.tensors, classes)
 """
 
 import hashlib
@@ -26,7 +28,7 @@ _VERSION = "1"
 
 
 class CorruptFeatureFile(Exception):
-    """The file is cut short, was altered, or is of another version."""
+    """The file is truncated, was changed, or is of another version."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,25 @@ class VisionFeatures:
     """The tensors of one row, on the CPU."""
 
     structure: OutputStructure
-    """How the tower's output is put together, and the sizes of all its tensors."""
+    """Structure of the tower's output, with the sizes of all its tensors."""
     tensors: dict[int, torch.Tensor]
-    """Those that are kept, by their number in the form."""
+    """Stored tensors, by their number in the structure."""
     constant_inputs: dict[str, OutputStructure]
-    """Inputs that are told by shape, dtype and one value that fills them."""
+    """Inputs given by shape, dtype and one fill value."""
     stored_inputs: dict[str, torch.Tensor]
-    """Inputs that are kept as they are."""
+    """Inputs stored as they are."""
 
     def placeholder_inputs(self) -> dict[str, torch.Tensor]:
-        """The model's picture inputs; pixels are ones of the right shape, which take no memory."""
+        """Return the model's image inputs; pixels are ones of their shape, which take no memory."""
         placeholders = {k: _constant_tensor(v, v["value"]) for k, v in self.constant_inputs.items()}
         return {**placeholders, **self.stored_inputs}
 
 
 def flatten_output(output: Any) -> tuple[OutputStructure, list[torch.Tensor]]:
-    """The form of a tower's output and its tensors in order.
+    """Return the structure of a tower's output, and its tensors in order.
 
-    Raises TypeError for an output that holds anything but tensors, lists and plain values.
+    Raises:
+        TypeError: If the output holds anything but tensors, lists and plain values.
     """
     tensors: list[torch.Tensor] = []
     return _structure_of(output, tensors), tensors
@@ -63,9 +66,16 @@ def unflatten_output(
     classes: Mapping[str, Any],
     device: Any = None,
 ) -> Any:
-    """The output of a form; tensors that are not among `tensors` are zeros of their size.
+    """Rebuild an output; tensors that are not in `tensors` are zeros of their size.
 
-    `classes` are the output classes a form may name. Raises KeyError for another.
+    Args:
+        structure: As `flatten_output` returns it.
+        tensors: Tensors by their number.
+        classes: The output classes that a structure may name.
+        device: Device of the zeros.
+
+    Raises:
+        KeyError: If the structure names another class.
     """
     kind = structure["is"]
     if kind == "tensor":
@@ -82,7 +92,11 @@ def unflatten_output(
 
 
 def concat_structures(structures: Sequence[OutputStructure]) -> OutputStructure:
-    """The form of several rows' outputs end to end. Raises ValueError if they do not fit."""
+    """Return the structure of several rows' outputs, concatenated.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
     first_structure = structures[0]
     if any(f["is"] != first_structure["is"] for f in structures):
         raise ValueError("the tower's outputs are of different kinds")
@@ -110,10 +124,10 @@ def concat_structures(structures: Sequence[OutputStructure]) -> OutputStructure:
 def split_inputs(
     tensors: Mapping[str, torch.Tensor],
 ) -> tuple[dict[str, OutputStructure], dict[str, torch.Tensor]]:
-    """Inputs told by shape, dtype and one value, and those that are kept as they are.
+    """Split inputs into those given by shape, dtype and one value, and those stored as they are.
 
-    Pixels are told as ones: some families take a picture of zeros for padding. Masks are mostly of
-    one value, and large.
+    Pixels are given as ones: some families take an image of zeros for padding. Masks mostly have
+    one value, and are large.
     """
     constant: dict[str, OutputStructure] = {}
     stored: dict[str, torch.Tensor] = {}
@@ -132,7 +146,7 @@ def split_inputs(
 
 
 def write_features(path: Path, features: VisionFeatures) -> None:
-    """Write the file whole or not at all; another process that does the same is no harm."""
+    """Write a file atomically; several processes may write the same file."""
     tensors = {f"output.{k}": v for k, v in features.tensors.items()}
     tensors |= {f"input.{k}": v for k, v in features.stored_inputs.items()}
     # A file must not hold a tensor's memory twice, nor a view of a larger one.
@@ -151,9 +165,15 @@ def write_features(path: Path, features: VisionFeatures) -> None:
 
 
 def read_features(path: Path, *, check: bool = True) -> VisionFeatures:
-    """The features of a file. Raises FileNotFoundError, and `Spoilt` for a file not to be used.
+    """Read the features of a file.
 
-    `check` hashes all of its contents.
+    Args:
+        path: The file.
+        check: Whether to hash its contents.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CorruptFeatureFile: If it cannot be used.
     """
     try:
         # In one go: safe_open opens a path twice, and another process may replace it in between.
@@ -177,7 +197,7 @@ def read_features(path: Path, *, check: bool = True) -> VisionFeatures:
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex sha256 over names, dtypes, shapes and bytes of tensors, in the order of their names."""
+    """Return the sha256 over names, dtypes, shapes and bytes of tensors, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach()
@@ -187,7 +207,7 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def feature_file_stats(folder: Path) -> Iterator[os.stat_result]:
-    """Facts of every file of features in a folder."""
+    """Yield the `stat` of every feature file in a folder."""
     for path in folder.glob("*/*.safetensors"):
         try:
             yield path.stat()
@@ -221,4 +241,4 @@ def _structure_of(output: Any, tensors: list[torch.Tensor]) -> OutputStructure:
     if isinstance(output, tuple | list):
         kind = "tuple" if isinstance(output, tuple) else "list"
         return {"is": kind, "of": [_structure_of(v, tensors) for v in output]}
-    raise TypeError(f"a vision tower that gives {type(output).__name__} cannot be remembered")
+    raise TypeError(f"a vision tower that gives {type(output).__name__} cannot be cached")

@@ -1,8 +1,8 @@
-"""Opens the model that a recipe names: found on disk, at its precision, quantised if it says so.
+"""Loads the base model of a recipe from disk, at its precision, quantized if requested.
 
-Nothing is fetched and no code of a model's own is run. Knows nothing of adapters.
+Nothing is downloaded, and no code of a model repository is run.
 
-    opened = open_model(recipe)  # model, processor, folder, base_hash
+    loaded = load_model(recipe)  # model, processor, folder, base_hash
 """
 
 from pathlib import Path
@@ -14,13 +14,18 @@ from gen_msa.errors import MissingExtra, UserError
 from gen_msa.finetuning.recipe import FinetuneRecipe
 from gen_msa.training.model_parts import PROJECTOR_NAMES, VISION_TOWER_NAMES
 
-# Frozen weights in 8 or 4 bits through bitsandbytes, for LoRA on top (QLoRA).
-
 
 def quantization_options(recipe: FinetuneRecipe, device: str) -> dict[str, Any]:
-    """What `from_pretrained` needs to quantise while it loads, straight onto `device`.
+    """Return the `from_pretrained` options that quantize while loading.
 
-    Raises `MissingExtra` when bitsandbytes is not installed.
+    The method is QLoRA (Dettmers et al., NeurIPS 2023).
+
+    Args:
+        recipe: The kind of quantization and the compute precision.
+        device: Where the weights are loaded.
+
+    Raises:
+        MissingExtra: If bitsandbytes is not installed.
     """
     try:
         import bitsandbytes  # noqa: F401  # transformers' own message would not name our extra
@@ -29,7 +34,7 @@ def quantization_options(recipe: FinetuneRecipe, device: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     use_bf16 = recipe.bf16 or recipe.dtype == "bfloat16"
-    # Each is a pattern for a module's whole path, from its start.
+    # Each is a pattern for a module's full path, from its start.
     skip_patterns = [
         "lm_head",
         *(rf"(?:.+\.)?{name}" for name in (*VISION_TOWER_NAMES, *PROJECTOR_NAMES)),
@@ -46,10 +51,10 @@ def quantization_options(recipe: FinetuneRecipe, device: str) -> dict[str, Any]:
 
 
 def fix_quantized_modules(model: Any) -> None:
-    """Keeps NF4 layers from repacking their weights on CPUs with AVX512-BF16.
+    """Prevent NF4 layers from repacking their weights on CPUs with AVX512-BF16.
 
-    bitsandbytes repacks them in the first forward in evaluation mode without gradients (a dev
-    evaluation, say), and backward then reads the packed weights as if they were not: the loss looks
+    bitsandbytes repacks them in the first forward pass in evaluation mode without gradients (a
+    validation, say), and backward then reads the packed weights as if they were not: the loss looks
     normal while the gradients of most LoRA weights are exactly zero.
     """
     for module in model.modules():
@@ -62,24 +67,28 @@ class LoadedModel(NamedTuple):
 
     model: Any
     processor: Any
-    """A tokenizer when the model sees no pictures."""
+    """The tokenizer for a text model."""
     folder: Path
     base_hash: str
-    """16 hex digits over weights, settings and vocabulary (`backends.local.weights.revision`)."""
+    """16 hex digits over weights, settings and vocabulary (`weights.folder_revision`)."""
 
 
 def load_model(recipe: FinetuneRecipe, *, keep_on_cpu: bool = False) -> LoadedModel:
-    """The model of `model_name_or_path`, whole and unadapted, with `use_cache` off.
+    """Load the model of `model_name_or_path`, unwrapped, with `use_cache` off.
 
-    With `stay` it is left in the memory of the CPU, for whoever splits it among GPUs.
+    Args:
+        recipe: Model, precision, device, attention and quantization.
+        keep_on_cpu: Leave it in CPU memory, to be sharded over GPUs.
 
-    Raises `UserError` when it cannot be found or loaded, and `MissingExtra` for a missing package.
+    Raises:
+        UserError: If it cannot be found or loaded.
+        MissingExtra: If a package is missing.
     """
     from gen_msa.backends.hf import weights
 
     if recipe.dtype == "float16":
         raise UserError(
-            "dtype: float16 loses small gradients, which nothing here scales up",
+            "dtype: float16 loses small gradients, and there is no loss scaling",
             hint="use dtype: bfloat16, or float32",
         )
     folder = _find_folder(recipe.model_name_or_path)
@@ -99,7 +108,12 @@ def load_model(recipe: FinetuneRecipe, *, keep_on_cpu: bool = False) -> LoadedMo
 
 
 def set_use_cache(model: Any, enabled: bool) -> None:
-    """Whether a forward keeps its keys and values; of no use while training, wanted in a folder."""
+    """Set whether a forward pass returns keys and values: not in training, but in a saved model.
+
+    Args:
+        model: The model, whose configs are changed.
+        enabled: The value.
+    """
     for config in (model.config, model.config.get_text_config()):
         config.use_cache = enabled
 

@@ -1,11 +1,12 @@
-"""What each answer token weighs, and the loss of a batch from that.
+"""Weights of answer tokens, and the loss of a batch.
 
-loss = sum over answer tokens of weight x cross-entropy. A field's weights are such that the sum is
-the mean over rows of the mean over the row's tokens of that field: a long reason weighs no more
-than a short one, and none drowns the label. Each task has means of its own, times its lambda. The
-sums run over a whole optimiser step, so batches, accumulation and processes change nothing.
+loss = sum over answer tokens of weight x cross-entropy. The weights of a field make the sum the
+mean over rows of the mean over the row's tokens of that field: a long explanation weighs no more
+than a short one, and none outweighs the label. Each task has its own means, times its lambda. The
+sums run over a whole optimiser step, so that batches, accumulation and processes change nothing.
 
-    weigher = Weigher.of(recipe.loss, rows); weigher.weights(encoded, totals)
+    loss_weights = LossWeights.from_rows(recipe.loss, rows)
+    loss_weights.token_weights(row, loss_weights.step_totals(step_rows))
 """
 
 from collections import Counter, defaultdict
@@ -22,11 +23,16 @@ from gen_msa.types import Polarity
 
 FIELDS = ("label", "explanation", "aspect", "form")
 StepTotals = Mapping[tuple[int, str], float]
-"""(Task, field) -> weights of the rows of a step together."""
+"""(Task, field) -> total weight of the rows of a step."""
 
 
 class LossWeights:
-    """Weights of tokens under one recipe."""
+    """Token weights under one recipe.
+
+    Args:
+        loss: The loss settings.
+        classes: Weight of each gold class.
+    """
 
     def __init__(self, loss: LossConfig, classes: dict[Polarity, float]) -> None:
         self.loss = loss
@@ -35,7 +41,12 @@ class LossWeights:
 
     @classmethod
     def from_rows(cls, loss: LossConfig, rows: Iterable[TrainingExample]) -> "LossWeights":
-        """The weigher of a run; balanced class weights are counted over `rows`."""
+        """Build the weights of a run; balanced class weights are counted over `rows`.
+
+        Args:
+            loss: The loss settings.
+            rows: All training rows.
+        """
         class_weights = loss.class_weights
         if isinstance(class_weights, dict):
             return cls(loss, {p: class_weights.get(p, 1.0) for p in Polarity})
@@ -46,13 +57,13 @@ class LossWeights:
         return cls(loss, {p: mean_count / counts[p] if counts[p] else 1.0 for p in Polarity})
 
     def row_weight(self, row: TrainingExample) -> float:
-        """Weight of a row among the others: its own times that of its class."""
+        """Return the weight of a row: its own times that of its class."""
         return row.weight * (self.classes[row.polarity] if row.polarity else 1.0)
 
     def step_totals(self, rows: Sequence[TokenizedExample]) -> dict[tuple[int, str], float]:
-        """What the rows of one optimiser step weigh together, by task and field.
+        """Return the total weight of the rows of an optimiser step, by task and field.
 
-        With `reduction: token` a task has one entry, `token`: its tokens.
+        With `reduction: token` a task has one entry, `token`: its number of tokens.
         """
         sums: dict[tuple[int, str], float] = defaultdict(float)
         for r in rows:
@@ -65,12 +76,17 @@ class LossWeights:
         return dict(sums)
 
     def token_weights(self, row: TokenizedExample, totals: StepTotals) -> list[float]:
-        """The weight of each answer token of a row, given the totals of its step."""
-        task, learn, factor = row.example.task, row.example.learn, row.example.task_weight
+        """Return the weight of each answer token of a row.
+
+        Args:
+            row: The row.
+            totals: The totals of its optimiser step.
+        """
+        task, learn, task_weight = row.example.task, row.example.learn, row.example.task_weight
         if self.loss.reduction == "token":
-            token_weight = factor / max(totals[task, "token"], 1.0)
+            token_weight = task_weight / max(totals[task, "token"], 1.0)
             return [token_weight if f in learn else 0.0 for f in row.fields]
-        row_weight = factor * self.row_weight(row.example)
+        row_weight = task_weight * self.row_weight(row.example)
         field_weights = {
             f: self._fields[f] * row_weight / totals[task, f] / n if f in learn else 0.0
             for f, n in Counter(row.fields).items()
@@ -78,7 +94,12 @@ class LossWeights:
         return [field_weights[f] for f in row.fields]
 
     def soft_weight(self, row: TokenizedExample, totals: StepTotals) -> float:
-        """The weight of each place of a row where a teacher's probabilities are learned."""
+        """Return the weight of each position of a row that learns a teacher's probabilities.
+
+        Args:
+            row: The row.
+            totals: The totals of its optimiser step.
+        """
         if not row.soft_targets:
             return 0.0
         row_weight = self.row_weight(row.example) / totals[row.example.task, "soft"]
@@ -90,7 +111,7 @@ class BatchLoss(NamedTuple):
 
     total: torch.Tensor
     by_field: dict[str, tuple[float, float]]
-    """Field -> (weight x cross-entropy summed, weights summed): their ratio is the field's mean."""
+    """Field -> (sum of weight x cross-entropy, sum of weights): their ratio is the mean."""
 
 
 def loss_from_logits(
@@ -100,10 +121,15 @@ def loss_from_logits(
     fields: torch.Tensor,
     soft: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> BatchLoss:
-    """Losses of answer tokens.
+    """Compute the losses of `n` answer tokens.
 
-    `logits` [n, vocabulary], `targets`, `weights` and `fields` (indices into `FIELDS`) [n]; `soft`
-    are tokens and weights [n, k]: cross-entropy to a distribution, told as field `soft`.
+    Args:
+        logits: Shape (n, vocabulary).
+        targets: Shape (n,): token ids.
+        weights: Shape (n,).
+        fields: Shape (n,): indices into `FIELDS`.
+        soft: Tokens and weights of a teacher's distribution, each of shape (n, k); its
+            cross-entropy is reported as field `soft`.
     """
     token_losses = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
     parts: dict[str, tuple[float, float]] = {}
@@ -125,9 +151,13 @@ def loss_from_logits(
 
 
 class AnswerOnlyLMHead:
-    """Lets the language head see only some places: a switch on the model's output embedding.
+    """Makes the language head compute logits at answer tokens only.
 
-    With it off, the same places are taken from the whole logits, so the loss is the same.
+    If disabled, the same positions are taken from the full logits, so that the loss is the same.
+
+    Args:
+        model: The model, whose output embedding gets a hook.
+        enabled: Whether to restrict the head.
     """
 
     def __init__(self, model: Any, *, enabled: bool) -> None:
@@ -137,18 +167,27 @@ class AnswerOnlyLMHead:
             model.get_output_embeddings().register_forward_pre_hook(self._select_positions)
 
     def select(self, sequences: torch.Tensor, positions: torch.Tensor) -> None:
-        """The places of the coming batch: token `places[i]` of line `lines[i]`."""
+        """Set the positions for the next forward pass.
+
+        Args:
+            sequences: Shape (n,): index of the sequence.
+            positions: Shape (n,): position in that sequence.
+        """
         self._positions = sequences, positions
 
     def answer_logits(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits of those places: [n, vocabulary]."""
+        """Return the logits at the selected positions, of shape (n, vocabulary).
+
+        Raises:
+            RuntimeError: If `select` was not called for this batch.
+        """
         if self._positions is None:
-            raise RuntimeError("LabelledHead.at was not called for this batch")
+            raise RuntimeError("AnswerOnlyLMHead.select was not called for this batch")
         selected = logits[0] if self.enabled else logits[self._positions]
         self._positions = None
         return selected
 
     def _select_positions(self, module: Any, args: tuple[torch.Tensor, ...]) -> Any:
-        if self._positions is None:  # generating, or judging
+        if self._positions is None:  # generation, or validation
             return None
         return (args[0][self._positions][None], *args[1:])

@@ -1,9 +1,9 @@
-"""An adapter becomes a model of its own: merged, written, read back, and asked the same question.
+"""Merges an adapter into its base model and verifies the result.
 
-Nothing is left behind that does not answer as the adapted model did: the copy is loaded from what
-was written and its scores compared before the folder gets its name. Knows nothing of training.
+The merged model is written, loaded again, and its scores of the probe are compared with those of
+the adapted model before the folder gets its final name.
 
-    merge(Path("adapters/mabsa"), Path("mabsa-merged"))  # safetensors, in the base's dtype
+    merge_adapter(Path("adapters/mabsa"), Path("mabsa-merged"))  # safetensors, in the base's dtype
 """
 
 import json
@@ -21,27 +21,27 @@ _CARD_FILES = ("README.md", "recipe.yaml", "metrics.json")
 
 
 class MergedModel(NamedTuple):
-    """What was written, and how near it is to the adapted model."""
+    """What was written, and how closely it matches the adapted model."""
 
     folder: Path
     max_difference: float
-    """Largest difference (nats) of a log-probability of the probe, at any of its places."""
+    """Largest difference (nats) of a log-probability of the probe, over all its positions."""
     tolerance: float
     dtype: str
     notes: dict[str, str]
 
 
 class _AdaptedModel(NamedTuple):
-    """The adapted model in float32, merged, and what it said before."""
+    """The merged model in float32, and the scores of the adapted model before merging."""
 
     model: Any
     processor: Any
     base: Path
     dtype: Any
     """Of the base's own files."""
-    facts: Any
+    metadata: Any
     log_probs: Any
-    """Log-probabilities of the probe while the adapter was worn: (length, vocabulary)."""
+    """Log-probabilities of the probe with the adapter active: (length, vocabulary)."""
     ids: tuple[int, ...]
     text: str
     with_image: bool
@@ -51,9 +51,16 @@ class _AdaptedModel(NamedTuple):
 def merge_adapter(adapter: Path, out: Path, *, base: str = "", bf16: bool = False) -> MergedModel:
     """Write adapter and base as one safetensors model with its processor, template and settings.
 
-    `base` is needed only where the adapter does not name one that can be found here. Merged in
-    float32, then written in the base's own dtype, or bfloat16. Raises `UserError` when a check
-    fails or the disk is full; then nothing is left at `out` but what stood there.
+    Merged in float32, then written in the base's own dtype, or in bfloat16.
+
+    Args:
+        adapter: The adapter folder.
+        out: The folder to write; an earlier export there is replaced.
+        base: The base model, if the adapter does not name one that can be found here.
+        bf16: Whether to write bfloat16.
+
+    Raises:
+        UserError: If a check fails or the disk is full; `out` is then unchanged.
     """
     import torch
 
@@ -62,24 +69,24 @@ def merge_adapter(adapter: Path, out: Path, *, base: str = "", bf16: bool = Fals
     source = _load_adapted(adapter, base)
     dtype = torch.bfloat16 if bf16 else source.dtype
     name = str(dtype)[6:]
-    with _staged_output(out) as staging:
+    with _output_folder(out) as staging:
         source.model.to(dtype).save_pretrained(staging)
         _copy_files(source.base, staging, _COPIED_SUFFIXES)
         _copy_named_files(adapter, staging, _CARD_FILES)
         model, processor = weights.load_pretrained(staging, dtype)
-        difference = _difference(source, model.eval(), processor)
+        difference = _probe_difference(source, model.eval(), processor)
         tolerance = _check_difference(difference, name, out)
-        if source.facts is not None:
+        if source.metadata is not None:
             probe_record = probe.record_probe(model, processor, source.text)
-            facts = source.facts.model_copy(update={"probe": probe_record})
+            metadata = source.metadata.model_copy(update={"probe": probe_record})
             (staging / adapters.ADAPTER_METADATA_FILE).write_text(
-                facts.model_dump_json(indent=1), encoding="utf-8"
+                metadata.model_dump_json(indent=1), encoding="utf-8"
             )
     return MergedModel(out, difference, tolerance, name, source.notes)
 
 
 def _load_adapted(adapter: Path, base: str) -> _AdaptedModel:
-    """The adapted model, after all checks that reading makes, and its answer to the probe."""
+    """Load the adapted model with all checks of inference, and score the probe."""
     import torch
 
     from gen_msa.backends.hf import adapters, probe, weights
@@ -115,18 +122,20 @@ def _load_adapted(adapter: Path, base: str) -> _AdaptedModel:
 
 
 def _find_folders(adapter: Path, base: str) -> tuple[Path, Path | None]:
-    """Folders of the base and of the adapter; None when `adapter` is a whole model itself."""
+    """Return the folders of base and adapter; None when `adapter` is a full model itself."""
     from gen_msa.backends.hf import adapters, weights
 
     if not (adapter / "adapter_config.json").is_file():
         if not (adapter / "config.json").is_file():
-            raise UserError(f"{adapter} is neither an adapter nor a model", hint="name its folder")
+            raise UserError(
+                f"{adapter} is neither an adapter nor a model", hint="give the folder of an adapter"
+            )
         return adapter, None
-    facts = adapters.read_metadata(adapter)
+    metadata = adapters.read_metadata(adapter)
     settings = json.loads((adapter / "adapter_config.json").read_bytes())
-    name = base or (facts.base if facts else settings.get("base_model_name_or_path"))
+    name = base or (metadata.base if metadata else settings.get("base_model_name_or_path"))
     if not name:
-        raise UserError(f"{adapter} does not say what its base is", hint="give it: --base MODEL")
+        raise UserError(f"{adapter} does not name its base model", hint="give it with --base MODEL")
     if name == "builtin" and not Path(name).is_dir():
         from gen_msa import builtin
 
@@ -135,45 +144,55 @@ def _find_folders(adapter: Path, base: str) -> tuple[Path, Path | None]:
 
 
 @contextmanager
-def _staged_output(out: Path) -> Iterator[Path]:
+def _output_folder(out: Path) -> Iterator[Path]:
     from safetensors import SafetensorError
 
     if out.exists() and not (out / manifest.MANIFEST_NAME).is_file():
-        raise UserError(f"{out} is there and was not made by export", hint="name another: --out")
+        raise UserError(
+            f"{out} exists and was not made by export", hint="choose another folder: --out"
+        )
     try:
         with manifest.atomic_directory(out) as staging:
             yield staging
     except (OSError, SafetensorError) as e:
-        raise UserError(f"{out} cannot be written: {e}", hint="free space, or name --out") from None
+        raise UserError(
+            f"{out} cannot be written: {e}", hint="free disk space, or choose another --out"
+        ) from None
 
 
-def _difference(source: _AdaptedModel, model: Any, processor: Any) -> float:
-    """How far a model that was read back is from what the adapted one said."""
+def _probe_difference(source: _AdaptedModel, model: Any, processor: Any) -> float:
+    """Return the largest difference (nats) between a reloaded model and the adapted one."""
     from gen_msa.backends.hf import probe
 
     measured = probe.measure_probe(model, processor, source.text, with_image=source.with_image)
     if measured.ids != source.ids:
-        raise UserError("the copy's tokenizer makes other tokens of the probe than the base's")
+        raise UserError(
+            "the copy's tokenizer gives other tokens for the probe than that of the base"
+        )
     width = source.log_probs.shape[-1]
     return float((measured.adapted[:, :width] - source.log_probs).abs().max())
 
 
 def _check_difference(difference: float, dtype: str, out: Path) -> float:
-    """The tolerance of a dtype in nats. Raises `UserError` when the copy is farther off."""
+    """Return the tolerance of a dtype in nats.
+
+    Raises:
+        UserError: If the difference exceeds it.
+    """
     from gen_msa.backends.hf import probe
 
     tolerance = probe.TOLERANCE[dtype]
     if not difference <= tolerance:
         raise UserError(
-            f"{out} was not written: read back as {dtype}, it scores the probe otherwise than the "
-            f"adapted model, by {difference:.3g} nats; {tolerance:g} are allowed",
-            hint="export in a finer dtype",
+            f"{out} was not written: reloaded in {dtype}, its probe scores differ from those "
+            f"of the adapted model by {difference:.3g} nats; {tolerance:g} are allowed",
+            hint="export in a wider dtype",
         )
     return tolerance
 
 
 def _copy_files(folder: Path, staging: Path, suffixes: tuple[str, ...]) -> None:
-    """Tokenizer, processor and template as they are, byte for byte."""
+    """Copy tokenizer, processor and template, byte for byte."""
     existing = {p.name for p in staging.iterdir()} | {
         "config.json",
         manifest.MANIFEST_NAME,

@@ -1,12 +1,11 @@
-"""From a recipe to a model that trains what the recipe says and nothing else.
+"""Wraps a model so that it trains what the recipe says and nothing else.
 
-LoRA stands on the linear layers of the language model: never its head or embeddings, and the
-vision tower and projector only when asked. `full` trains the language model whole. Whatever is
-trained is float32, whatever is frozen keeps its precision and stays as in evaluation. Knows
-nothing of data, loss or loop.
+LoRA is added to the linear layers of the language model: never to its head or embeddings, and to
+vision encoder and projector only on request. `full` trains the complete language model. Trained
+weights are float32; frozen ones keep their precision and stay in evaluation mode.
 
-    model = adapt(open_model(recipe).model, recipe)
-    print(sum(one.count for one in trainable(model)))
+    model = wrap_with_peft(load_model(recipe).model, recipe)
+    sum(param.numel for param in trainable_params(model))
 """
 
 import re
@@ -31,11 +30,18 @@ from gen_msa.training.model_parts import (
     unused_vision_paths,
 )
 
-# Which linear layers LoRA stands on, written as one pattern that matches no other.
-
 
 def lora_targets(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> str:
-    """A pattern over whole paths, so that a tower's layers of the same name are left alone."""
+    """Return a regular expression for the paths of the layers that get LoRA, and of no others.
+
+    Args:
+        model: The model before it is wrapped.
+        recipe: The layer names and whether the vision encoder is trained.
+        parts: Its parts.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
     language, vision = linear_layers(model, parts)
     if not language:
         raise UserError(
@@ -54,7 +60,7 @@ def lora_targets(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> str:
     if recipe.train_vision:
         if not vision:
             raise UserError(
-                "train_vision: the vision tower has no linear layer for LoRA",
+                "train_vision: the vision encoder has no linear layer for LoRA",
                 hint="set train_vision: false, or finetuning_type: full",
             )
         selected += list(vision)
@@ -62,7 +68,7 @@ def lora_targets(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> str:
 
 
 def _module_pattern(paths: list[str], all_paths: Iterable[str]) -> str:
-    r"""A regular expression for `paths` and no other of `known`; `\d+` for numbers if it can."""
+    r"""Return a pattern for `paths` and no other of `all_paths`; `\d+` for numbers if possible."""
     templates = {re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path) for path in paths}
     pattern = "|".join(re.escape(template).replace(r"\#", r"\d+") for template in sorted(templates))
     if {name for name in all_paths if re.fullmatch(pattern, name)} == set(paths):
@@ -73,9 +79,13 @@ def _module_pattern(paths: list[str], all_paths: Iterable[str]) -> str:
 def linear_layers(
     model: Any, parts: ModelParts
 ) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    """Linear layers by path: those of the language model, and those of the vision tower.
+    """Return the linear layers by path: those of the language model, those of the vision encoder.
 
-    The head (it lies outside the decoder), the projector and what is never used are in neither.
+    The head (outside the decoder), the projector and unused layers are in neither.
+
+    Args:
+        model: The model before it is wrapped.
+        parts: Its parts.
     """
     language: dict[str, nn.Module] = {}
     vision: dict[str, nn.Module] = {}
@@ -92,22 +102,29 @@ def linear_layers(
 
 @dataclass(frozen=True)
 class TrainableParam:
-    """One tensor that is trained."""
+    """One trained tensor."""
 
     kind: ParamKind
     name: str
     """As in the wrapped model."""
     shape: tuple[int, ...]
     numel: int
-    """Numbers in it."""
+    """Number of elements."""
 
 
 def wrap_with_peft(model: Any, recipe: FinetuneRecipe) -> Any:
-    """`model` (changed in place) ready to train: wrapped by peft for LoRA, itself for `full`.
+    """Return `model` (changed in place) ready to train.
 
-    `full` trains the decoder with its embeddings and head; the projector if `train_projector`, the
-    vision tower if `train_vision`; what lies beside them (an `image_newline`) never. Raises
-    `UserError` when a named part does not exist.
+    LoRA wraps it with peft. `full` trains the decoder with its embeddings and head, the projector
+    if `train_projector`, the vision encoder if `train_vision`; modules beside them (an
+    `image_newline`) never.
+
+    Args:
+        model: The loaded model.
+        recipe: What to train.
+
+    Raises:
+        UserError: If a requested part does not exist.
     """
     parts = find_model_parts(model)
     for requested, modules, name in (
@@ -135,7 +152,7 @@ def wrap_with_peft(model: Any, recipe: FinetuneRecipe) -> Any:
 
 
 def trainable_params(model: Any) -> list[TrainableParam]:
-    """Every tensor that is trained, in the order of the model."""
+    """Return every trained tensor, in the order of the model."""
     parts = find_model_parts(_base_model(model))
     return [
         TrainableParam(
@@ -147,9 +164,13 @@ def trainable_params(model: Any) -> list[TrainableParam]:
 
 
 def parameter_groups(model: Any, recipe: FinetuneRecipe) -> list[dict[str, Any]]:
-    """Groups for an optimiser: the projector at its own rate; no decay of vectors (norms, biases).
+    """Return optimiser groups: the projector at its own rate; no decay of vectors (norms, biases).
 
     Each has `params`, `lr`, `weight_decay` and `name`; empty ones are left out.
+
+    Args:
+        model: The wrapped model.
+        recipe: Learning rates and weight decay.
     """
     params_by_name = dict(model.named_parameters())
     groups: dict[str, dict[str, Any]] = {}
@@ -167,13 +188,18 @@ def parameter_groups(model: Any, recipe: FinetuneRecipe) -> list[dict[str, Any]]
 def write_adapter_weights(
     model: Any, folder: Path, dtype: str = "float32", state: dict[str, Any] | None = None
 ) -> None:
-    """Writes what was trained: peft's adapter files, or the whole model's safetensors for `full`.
+    """Write the trained weights: peft's adapter files, or the complete model for `full`.
 
-    The projector, if trained, is in the adapter file, which is written in `dtype`. Nothing else is
-    written, and no card. `state`: whole tensors, if those of the model are split.
+    A trained projector is part of the adapter file. Nothing else is written, and no card.
+
+    Args:
+        model: The wrapped model.
+        folder: An existing folder.
+        dtype: Dtype of the adapter file.
+        state: Gathered tensors, if those of the model are sharded.
     """
     if hasattr(model, "peft_config"):
-        # "auto" would ask the hub whether the vocabulary grew; it never does here.
+        # "auto" would ask the hub whether the vocabulary grew, which it never does here.
         model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
         (Path(folder) / "README.md").unlink(missing_ok=True)
         if dtype != "float32":
@@ -185,7 +211,7 @@ def write_adapter_weights(
 
 
 def _cast_adapter_file(path: Path, dtype: torch.dtype) -> None:
-    """The same tensors in a shorter form."""
+    """Rewrite the file with its tensors in another dtype."""
     from safetensors.torch import load_file, save_file
 
     tensors = {name: t.to(dtype).contiguous() for name, t in load_file(path).items()}
@@ -194,10 +220,14 @@ def _cast_adapter_file(path: Path, dtype: torch.dtype) -> None:
 
 @contextmanager
 def mixed_precision(model: Any, recipe: FinetuneRecipe) -> Iterator[None]:
-    """Around every forward: matrix products in bfloat16 if the recipe or frozen weights say so.
+    """Run forward passes with matrix products in bfloat16 if recipe or frozen weights say so.
 
-    LoRA weights stay in float32; autocast rounds them, so their inputs need no widening, which is
-    what makes it fast. Without bfloat16 it does nothing.
+    LoRA weights stay in float32; autocast rounds them, so that their inputs need no upcast, which
+    is what makes it fast. Without bfloat16 it does nothing.
+
+    Args:
+        model: The wrapped model.
+        recipe: Whether `bf16` is set.
     """
     if not (recipe.bf16 or any(p.dtype == torch.bfloat16 for p in model.parameters())):
         yield
@@ -208,7 +238,7 @@ def mixed_precision(model: Any, recipe: FinetuneRecipe) -> Iterator[None]:
 
 
 def _peft_layers(model: Any) -> list[Any]:
-    """The layers that peft put in."""
+    """Return the layers that peft inserted."""
     if not hasattr(model, "peft_config"):
         return []
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -218,7 +248,7 @@ def _peft_layers(model: Any) -> list[Any]:
 
 @contextmanager
 def _disable_input_casting(peft_layers: list[Any]) -> Iterator[None]:
-    """As `peft.helpers.disable_input_dtype_casting`, without walking the model each time."""
+    """Do the same as `peft.helpers.disable_input_dtype_casting`, without a walk of the model."""
     previous = [layer.cast_input_dtype_enabled for layer in peft_layers]
     for layer in peft_layers:
         layer.cast_input_dtype_enabled = False
@@ -230,9 +260,9 @@ def _disable_input_casting(peft_layers: list[Any]) -> Iterator[None]:
 
 
 def _recompute_contexts(peft_layers: list[Any]) -> tuple[AbstractContextManager[None], ...]:
-    """Contexts of a checkpointed layer: recomputed in backward as it was computed in forward.
+    """Return contexts under which a checkpointed layer is recomputed as it was computed.
 
-    Backward runs outside `precision`; torch itself brings autocast back, but not peft's casting.
+    Backward runs outside `mixed_precision`; torch restores autocast itself, but not peft's casting.
     """
     casting_disabled = any(not layer.cast_input_dtype_enabled for layer in peft_layers[:1])
     return nullcontext(), _disable_input_casting(peft_layers) if casting_disabled else nullcontext()
@@ -260,7 +290,7 @@ def _add_lora(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
         raise MissingExtra("peft", "train") from None
     config = LoraConfig(
         r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,  # a fraction will do, whatever peft's hint says
+        lora_alpha=recipe.lora_alpha,  # may be a fraction, despite peft's annotation
         lora_dropout=recipe.lora_dropout,
         target_modules=lora_targets(model, recipe, parts),
         modules_to_save=list(parts.projector) if recipe.train_projector else None,
@@ -268,7 +298,7 @@ def _add_lora(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
         use_dora=recipe.use_dora,
         task_type="CAUSAL_LM",
     )
-    # Written into the adapter: what a user types, not the folder it was found in.
+    # Stored in the adapter: the name that a user types, not the resolved folder.
     model.name_or_path = recipe.model_name_or_path
     return get_peft_model(model, config)
 
@@ -276,10 +306,10 @@ def _add_lora(model: Any, recipe: FinetuneRecipe, parts: ModelParts) -> Any:
 def _eval_only_modules(
     model: Any, recipe: FinetuneRecipe, parts: ModelParts
 ) -> Iterator[nn.Module]:
-    """Modules that `train()` must not change: frozen parts, and every BatchNorm.
+    """Yield modules that `train()` must not change: frozen parts, and every BatchNorm.
 
-    The running means of a BatchNorm are no part of an adapter, and a batch of a few posts is too
-    small to make them.
+    The running statistics of a BatchNorm are no part of an adapter, and a batch of a few posts is
+    too small to estimate them.
     """
     for name, module in model.named_modules():
         if is_inside(name, parts.projector):
@@ -291,7 +321,7 @@ def _eval_only_modules(
 
 
 def _keep_in_eval_mode(module: Any) -> None:
-    """Keeps one module as in evaluation; what lies within it may still train."""
+    """Keep one module in evaluation mode; its children may still train."""
 
     def train(mode: bool = True) -> Any:
         for child in module.children():
@@ -307,6 +337,6 @@ def _base_model(model: Any) -> Any:
 
 
 def _strip_peft_prefixes(name: str) -> str:
-    """A tensor's name without what peft wraps around it."""
+    """Return a tensor's name without the parts that peft adds."""
     name = name.removeprefix("base_model.model.")
     return re.sub(r"\.(base_layer|modules_to_save\.default|original_module)\b", "", name)

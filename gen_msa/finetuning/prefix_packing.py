@@ -1,9 +1,9 @@
-"""One sequence a post: what its rows have in common once, then each row's rest as a branch.
+"""Packs the rows of a post into one sequence: the shared prefix once, then each row as a branch.
 
-A branch sees the shared part and itself, never another branch, and stands at the positions it would
-have alone; so the loss is that of separate rows. Plain lists of numbers; knows no model.
+A branch attends to the prefix and to itself, never to another branch, and keeps the positions it
+would have alone, so that the loss equals that of separate rows. Plain lists of integers.
 
-    joined([row_a, row_b])       # one Sequence with segments 0 0 0 … 1 1 1 … 2 2 2 …
+    pack([row_a, row_b])       # [PackedSequence with segments 0 0 0 … 1 1 1 … 2 2 2 …]
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from gen_msa.backends.hf.batching import common_prefix_length
 from gen_msa.finetuning.tokenization import TokenizedExample
 
 MIN_SHARED_TOKENS = 4
-"""Tokens that rows must share to be joined."""
+"""Tokens that rows must share to be packed."""
 
 
 @dataclass(frozen=True)
 class PackedSequence:
-    """One line of a batch."""
+    """One sequence of a batch."""
 
     rows: tuple[TokenizedExample, ...]
     ids: tuple[int, ...]
     segments: tuple[int, ...]
-    """0 for the shared part, k for the k-th row's own branch."""
+    """0 for the shared prefix, k for the branch of the k-th row."""
     positions: tuple[int, ...]
     aligned: dict[str, tuple[int, ...]]
     answers: tuple[tuple[int, int], ...]
-    """For each row where its answer's tokens stand: [from, to) in `ids`."""
+    """[Start, end) of each row's answer tokens in `ids`."""
 
     @property
     def is_packed(self) -> bool:
@@ -36,14 +36,17 @@ class PackedSequence:
 
 
 def unpacked(row: TokenizedExample) -> PackedSequence:
-    """A row as a line of its own."""
+    """Return a row as a sequence of its own."""
     n = len(row.ids)
     answer = ((row.prompt_length, n),)
     return PackedSequence((row,), row.ids, (0,) * n, tuple(range(n)), row.aligned, answer)
 
 
 def pack(rows: Sequence[TokenizedExample]) -> list[PackedSequence]:
-    """The rows of one post as few lines as they allow; rows that share too little stay alone."""
+    """Return the rows of one post in as few sequences as possible.
+
+    Rows that share fewer than `MIN_SHARED_TOKENS` tokens are not packed.
+    """
     sequences: list[PackedSequence] = []
     groups: list[list[TokenizedExample]] = []
     for row in rows:
@@ -58,7 +61,7 @@ def pack(rows: Sequence[TokenizedExample]) -> list[PackedSequence]:
 
 
 def _shared_prefix(rows: Sequence[TokenizedExample]) -> int:
-    """Tokens all rows begin with alike; at least the last token of each prompt stays its own."""
+    """Return the length of the common prefix; the last prompt token of each row stays its own."""
     first = rows[0]
     if any(
         r.expander_row and first.expander_row and r.expander_row.images != first.expander_row.images

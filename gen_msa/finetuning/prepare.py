@@ -1,9 +1,9 @@
-"""Everything that is decided before the first step: model, rows, lines, lengths.
+"""Prepares the data of a run before the first step: rows, tokens, packed sequences, lengths.
 
-Knows nothing of optimisers. Rows that cannot be used are told with their names and reasons; none is
-cut to fit.
+Rows that cannot be used are recorded with their names and reasons; none is truncated.
 
-    prepared = prepare(recipe); prepared.lines[0]
+    prepared = prepare(recipe, model, processor)
+    prepared.sequences[0], prepared.lengths[0]
 """
 
 import functools
@@ -31,28 +31,28 @@ from gen_msa.finetuning.tokenization import ExampleTokenizer, TokenizedExample
 
 @dataclass
 class PreparedRun:
-    """The training side of a run, ready for batches."""
+    """The data of a run, ready for batches."""
 
     example_tokenizer: ExampleTokenizer
     loss_weights: LossWeights
     sequences: list[list[PackedSequence]] = field(default_factory=list)
-    """For each post its lines: one if its rows could be joined."""
+    """For each post its sequences: one if its rows could be packed."""
     sources: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    """For each post the tokens of its lines."""
+    """For each post the tokens of its sequences."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     without_rationale: int = 0
     notes: tuple[str, ...] = ()
-    """What is to be told of further tasks and of a teacher's probabilities."""
+    """Notes on extra tasks and a teacher's probabilities, to be printed."""
     unpacked_reason: str = ""
-    """Why rows are not joined into branches, or ""."""
+    """Why rows are not packed, or ""."""
     feature_cache: VisionFeatureCache | None = None
-    """What the frozen vision tower says of the rows' pictures."""
+    """Cached outputs of the frozen vision encoder for the rows' images."""
 
     def image_inputs(
         self, sequences: Sequence[PackedSequence]
     ) -> tuple[dict[str, torch.Tensor], CachedFeatures | None]:
-        """The pixels of a batch's lines, or stand-ins and what the tower said of them."""
+        """Return the pixels of a batch, or placeholders and the cached features of its images."""
         rows = [sequence.rows[0] for sequence in sequences if sequence.rows[0].expander_row]
         if self.feature_cache is None:
             return stack_tensors([self.example_tokenizer.pixel_inputs(r) for r in rows]), None
@@ -70,9 +70,17 @@ def prepare(
     unpacked_reason: str = "",
     load_image: ImageLoader | None = None,
 ) -> PreparedRun:
-    """Gather, encode and join the rows of a recipe for a model that is adapted already.
+    """Build, tokenize and pack the rows of a recipe for a wrapped model.
 
-    `separate`: why rows cannot be joined (`why_separate`, of the model as it was opened).
+    Args:
+        recipe: The recipe of the run.
+        model: The model; its frozen vision encoder computes cached features.
+        processor: Its processor, or its tokenizer for a text model.
+        unpacked_reason: Why rows cannot be packed (`packing_unsupported_reason`), or "".
+        load_image: Loads images; from disk by default.
+
+    Raises:
+        UserError: If no row can be used, or a source is invalid.
     """
     layout = ChatTokenizer(processor)
     expander = ImageExpander(
@@ -98,9 +106,14 @@ def prepare(
 
 
 def packing_unsupported_reason(recipe: FinetuneRecipe, model: Any) -> str:
-    """Why the rows of a post cannot be branches of one sequence with this model, or ""."""
+    """Return why the rows of a post cannot be packed with this model, or "".
+
+    Args:
+        recipe: Attention implementation and whether packing is enabled.
+        model: The model before it is wrapped.
+    """
     if not recipe.optimizations.prefix_packing:
-        return "not asked for"
+        return "disabled by the recipe"
     if recipe.attn_implementation == "flash_attention_2":
         return "flash_attention_2 takes no block mask"
     with torch.no_grad():
@@ -108,9 +121,13 @@ def packing_unsupported_reason(recipe: FinetuneRecipe, model: Any) -> str:
 
 
 def attention_inputs(model: Any, recipe: FinetuneRecipe) -> tuple[bool, torch.dtype]:
-    """Whether the model is to be given positions, and the dtype its attention is computed in.
+    """Return whether the model takes `position_ids`, and the dtype of its attention.
 
-    Models whose positions have three axes (mRoPE) make their own from the pictures' grids.
+    Models with three-axis positions (mRoPE) compute their own from the image grids.
+
+    Args:
+        model: The model before it is wrapped.
+        recipe: Whether mixed precision is used.
     """
     takes_positions = (
         "position_ids" in model_traits.forward_params(model)
@@ -139,7 +156,7 @@ def _tokenize_post(sample: PostExamples, prepared: PreparedRun) -> None:
     sequences = [unpacked(r) for r in rows] if prepared.unpacked_reason else pack(rows)
     prepared.sequences.append(sequences)
     prepared.sources.append(sample.source)
-    # Of the joined form in either case, so that the lever changes no batch.
+    # Of the packed form in either case, so that packing changes no batch.
     prepared.lengths.append(
         sum(len(s.ids) for s in (pack(rows) if prepared.unpacked_reason else sequences))
     )

@@ -1,10 +1,9 @@
-"""From rows to tokens: ids, and for each answer token the field it belongs to. Nothing is cut.
+"""Tokenizes training rows: ids, and for each answer token its field. Nothing is truncated.
 
-Uses the backend's own layout and picture expansion, so the tokens are those that reading will see.
-Knows no model.
+Uses the backend's own chat template and image expansion, so that the tokens are those of inference.
 
-    encoder = Encoder(layout, expander, max_length=2048)
-    encoder.encode(row).fields       # ['form', 'label', 'form', 'explanation', …, 'form']
+    tokenizer = ExampleTokenizer(chat_tokenizer, expander, max_length=2048)
+    tokenizer.tokenize(row).fields       # ('form', 'label', 'form', 'explanation', …, 'form')
 """
 
 import dataclasses
@@ -24,19 +23,23 @@ from gen_msa.finetuning.dataset import TrainingExample
 from gen_msa.prompting import TargetField, TargetSegment
 from gen_msa.types import Polarity
 
-# A teacher's probabilities as token distributions: where the words of the labels part.
-
 K = TypeVar("K", bound=Hashable)
 SoftTargets = tuple[tuple[int, tuple[tuple[int, float], ...]], ...]
-"""(Index of the answer's token, its tokens with their probabilities, which sum to 1)."""
+"""(Index of the answer token, candidates and their probabilities, which sum to 1)."""
 
 
 def soft_targets(
     answer_ids: Sequence[int], answers: Mapping[K, Sequence[int]], probs: Mapping[K, float]
 ) -> SoftTargets:
-    """Where the tokens of `answers` part, as long as they go along with the learned answer `own`.
+    """Convert label probabilities to distributions over next tokens.
 
-    `probs` [0..1] of each answer. A place none of whose answers has any probability is left out.
+    A distribution is given at each position where the tokens of several labels differ, as long as
+    they share the prefix of the learned answer. Positions without any probability are left out.
+
+    Args:
+        answer_ids: Tokens of the learned answer.
+        answers: Tokens of the answer for each label.
+        probs: Probability of each label, 0..1.
     """
     targets = []
     remaining = dict(answers)
@@ -58,18 +61,18 @@ def soft_targets(
 
 @dataclass(frozen=True)
 class TokenizedExample:
-    """A row as the model takes it; its pixels are fetched again when its batch is made."""
+    """A tokenized row; its pixels are computed when its batch is made."""
 
     example: TrainingExample
     ids: tuple[int, ...]
     fields: tuple[TargetField, ...]
-    """Of the last `len(fields)` tokens of `ids`: the answer."""
+    """Fields of the last `len(fields)` tokens of `ids`: the answer."""
     aligned: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Further facts a family wants for each token."""
+    """Further per-token inputs of a model family."""
     expander_row: TokenizedRequest | None = None
-    """What the expander takes to give the pixels again; None without pictures."""
+    """Input of the image expander, to compute the pixels; None without images."""
     soft_targets: SoftTargets = ()
-    """A teacher's probabilities, at places counted from the first token of the answer."""
+    """A teacher's probabilities, at positions counted from the first answer token."""
 
     @property
     def prompt_length(self) -> int:
@@ -78,26 +81,29 @@ class TokenizedExample:
 
 
 class ExampleTokenizer:
-    """Encodes rows for one model."""
+    """Tokenizes rows for one model."""
 
-    def __init__(self, layout: ChatTokenizer, expander: ImageExpander, max_length: int) -> None:
-        self.layout = layout
+    def __init__(
+        self, chat_tokenizer: ChatTokenizer, expander: ImageExpander, max_length: int
+    ) -> None:
+        self.chat_tokenizer = chat_tokenizer
         self.expander = expander
         self.max_length = max_length
-        self._eos = eos_token(layout)
-        pad = layout.tokenizer.pad_token_id
+        self._eos = eos_token(chat_tokenizer)
+        pad = chat_tokenizer.tokenizer.pad_token_id
         self.pad: int = self._eos if pad is None else pad
 
     def tokenize(self, row: TrainingExample) -> TokenizedExample:
-        """The row in tokens.
+        """Tokenize a row.
 
-        Raises `UserError` for a row that needs more than `max_length` tokens, and what the picture
-        loader or the processor raises.
+        Raises:
+            UserError: If the row needs more than `max_length` tokens.
+            ImageError: If an image cannot be loaded. Errors of the processor are raised unchanged.
         """
-        prompt = self.layout.render_prompt(row.question.request.chat)
+        prompt = self.chat_tokenizer.render_prompt(row.question.request.chat)
         ids, fields = self._tokenize_answer(prompt.text, row)
         expander_row = TokenizedRequest(0, tuple(ids), prompt.text, prompt.images, None, 1, {})
-        # Without pictures too: a family's facts of tokens (PaliGemma) say which are the answer.
+        # Without images too: per-token inputs of a family (PaliGemma) mark the answer.
         expanded = self.expander.expand(expander_row)
         ids, aligned = expanded.ids, {k: tuple(v) for k, v in expanded.per_token.items()}
         if len(ids) > self.max_length:
@@ -111,7 +117,7 @@ class ExampleTokenizer:
         )
 
     def pixel_inputs(self, tokenized: TokenizedExample) -> dict[str, torch.Tensor]:
-        """The pixels of a row and what belongs to them."""
+        """Return the image inputs of a row, as its processor makes them; empty without images."""
         return (
             self.expander.expand(tokenized.expander_row).tensors if tokenized.expander_row else {}
         )
@@ -119,17 +125,17 @@ class ExampleTokenizer:
     def _soft_targets(
         self, prompt: str, row: TrainingExample, answer_ids: Sequence[int]
     ) -> SoftTargets:
-        """Where the answers with each label word part, and what the teacher thinks of them."""
+        """Return the teacher's probabilities at the tokens where the labels differ."""
         if row.probs is None:
             return ()
         answers: dict[Polarity, Sequence[int]] = {}
         for polarity, label_word in row.question.prompt.labels.items():
-            label_pieces = (
-                TargetSegment(f" {label_word}", "label") if p.field == "label" else p
-                for p in row.target.segments
+            label_segments = (
+                TargetSegment(f" {label_word}", "label") if s.field == "label" else s
+                for s in row.target.segments
             )
             variant = dataclasses.replace(
-                row, target=row.target._replace(segments=tuple(label_pieces))
+                row, target=row.target._replace(segments=tuple(label_segments))
             )
             ids, fields = self._tokenize_answer(prompt, variant)
             answers[polarity] = ids[len(ids) - len(fields) :]
@@ -138,49 +144,54 @@ class ExampleTokenizer:
     def _tokenize_answer(
         self, prompt: str, row: TrainingExample
     ) -> tuple[list[int], tuple[TargetField, ...]]:
-        """Tokens of prompt and answer, and the fields of the answer's."""
-        pieces = [self._escape_piece(p) for p in row.target.segments]
-        text = prompt + "".join(p.text for p in pieces)
-        encoding: Any = self.layout.tokenizer(
+        """Return the tokens of prompt and answer, and the fields of the answer tokens."""
+        segments = [self._escape_segment(s) for s in row.target.segments]
+        text = prompt + "".join(s.text for s in segments)
+        encoding: Any = self.chat_tokenizer.tokenizer(
             text,
-            add_special_tokens=self.layout.adds_special(prompt),
+            add_special_tokens=self.chat_tokenizer.adds_special(prompt),
             return_offsets_mapping=True,
         )
         ids: list[int] = encoding["input_ids"]
-        fields = _token_fields(encoding["offset_mapping"], len(prompt), pieces)
+        fields = _token_fields(encoding["offset_mapping"], len(prompt), segments)
         if row.target.complete:
             ids, fields = [*ids, self._eos], [*fields, "form"]
         return ids, tuple(fields)
 
-    def _escape_piece(self, piece: TargetSegment) -> TargetSegment:
-        """Control strings in words that came from a post or a teacher are broken up."""
-        if piece.field == "form":
-            return piece
+    def _escape_segment(self, segment: TargetSegment) -> TargetSegment:
+        """Escape control strings in text that came from a post or a teacher."""
+        if segment.field == "form":
+            return segment
         return TargetSegment(
-            escape_control_tokens(piece.text, self.layout.control_tokens)[0], piece.field
+            escape_control_tokens(segment.text, self.chat_tokenizer.control_tokens)[0],
+            segment.field,
         )
 
 
-def eos_token(layout: ChatTokenizer) -> int:
-    """The token that ends an answer: what the template puts there, else the tokenizer's EOS."""
-    ends = layout.end_ids()
-    eos: int | None = layout.tokenizer.eos_token_id
+def eos_token(chat_tokenizer: ChatTokenizer) -> int:
+    """Return the token that ends an answer: that of the chat template, else the tokenizer's EOS.
+
+    Raises:
+        UserError: If neither names one.
+    """
+    ends = chat_tokenizer.end_ids()
+    eos: int | None = chat_tokenizer.tokenizer.eos_token_id
     template_ends = sorted(ends - {eos}) if eos is not None else sorted(ends)
     if template_ends:
         return template_ends[0]
     if eos is None:
-        raise UserError("the tokenizer names no token that ends an answer", hint="set eos_token")
+        raise UserError("the tokenizer names no end-of-sequence token", hint="set eos_token")
     return eos
 
 
 def _token_fields(
-    offsets: Sequence[tuple[int, int]], start: int, pieces: Sequence[TargetSegment]
+    offsets: Sequence[tuple[int, int]], start: int, segments: Sequence[TargetSegment]
 ) -> list[TargetField]:
-    """The field of each token whose text ends behind `start`: that of its last character."""
+    """Return the field of each token that ends behind `start`: that of its last character."""
     ends: list[int] = []
     position = start
-    for piece in pieces:
-        position += len(piece.text)
+    for segment in segments:
+        position += len(segment.text)
         ends.append(position)
     fields: list[TargetField] = []
     k = 0
@@ -189,5 +200,5 @@ def _token_fields(
             continue
         while ends[k] < end:
             k += 1
-        fields.append(pieces[k].field)
+        fields.append(segments[k].field)
     return fields

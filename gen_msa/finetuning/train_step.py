@@ -1,9 +1,9 @@
-"""One optimiser step: batches forward and backward, checks, update.
+"""One optimiser step: forward and backward passes, checks, update.
 
-Knows nothing of epochs, checkpoints or judging. A loss or a gradient that is not a number stops the
-run before the optimiser has moved anything, and names the rows.
+A loss or gradient that is not finite stops the run before the optimiser has changed anything, and
+names the rows.
 
-    stepper.step(batches)       # -> Stepped(loss=…, by_field=…, norm=…)
+    train_step.run(batches)       # StepResult(loss=…, by_field=…, grad_norm=…)
 """
 
 import math
@@ -24,16 +24,23 @@ from gen_msa.finetuning.recipe import FinetuneRecipe
 from gen_msa.training import fsdp
 from gen_msa.training.distributed import configure_ddp
 
-# Whether everything that is to be trained really is: each tensor must have received a gradient.
-
 
 def check_gradients(model: Any, *, has_images: bool = True) -> list[str]:
-    """Names of trained tensors that this backward could not prove; check again at a later step.
+    """Check that every trained tensor got a gradient.
 
-    Those are: `lora_A` while its `lora_B` is all zero (as it begins, so A's gradient is exactly
-    zero), projector and vision tower when the batch had no `pictures`, and single experts. Raises
-    `UserError` naming every other tensor whose gradient is missing or exactly zero. `model` is the
-    adapted one, not a data-parallel wrapper; if it is split, all processes check together.
+    Some cannot be confirmed yet: `lora_A` while its `lora_B` is all zero (its initial value, which
+    makes the gradient of A exactly zero), projector and vision encoder when the batch had no
+    images, and single experts. All processes of a sharded model must call this together.
+
+    Args:
+        model: The peft model, not a data-parallel wrapper, after a backward pass.
+        has_images: Whether the batch had images.
+
+    Returns:
+        Names of the tensors that could not be confirmed; check them again at a later step.
+
+    Raises:
+        UserError: If the gradient of another tensor is missing or exactly zero; it names them.
     """
     params_by_name = dict(model.named_parameters())
     unconfirmed: list[str] = []
@@ -54,14 +61,14 @@ def check_gradients(model: Any, *, has_images: bool = True) -> list[str]:
         listing = "\n    ".join(missing[:12]) + ("\n    …" if len(missing) > 12 else "")
         raise UserError(
             f"{len(missing)} of the tensors to be trained got no gradient:\n    {listing}",
-            hint="leave them out (lora_target, train_vision, train_projector); if they are most of "
+            hint="exclude them (lora_target, train_vision, train_projector); if they are most of "
             "the model, set quantization: none and report it",
         )
     return unconfirmed
 
 
 def _lora_b_nonzero(params: list[TrainableParam], params_by_name: dict[str, Any]) -> list[bool]:
-    """Of each `lora_A` whether its `lora_B` is no more all zero; False for other tensors."""
+    """Return, for each `lora_A`, whether its `lora_B` has left zero; False for others."""
     pairs = [param.name.replace(".lora_A.", ".lora_B.") for param in params]
     return fsdp.any_nonzero(
         [
@@ -82,7 +89,7 @@ def _may_lack_gradient(param: TrainableParam, started: set[str], has_images: boo
 
 @dataclass
 class StepResult:
-    """What one optimiser step was."""
+    """The result of one optimiser step."""
 
     loss: float
     by_field: dict[str, float] = field(default_factory=dict)
@@ -93,7 +100,16 @@ class StepResult:
 
 
 class TrainStep:
-    """Model, optimiser and schedule of a run."""
+    """Model, optimiser and schedule of a run.
+
+    Args:
+        accelerator: The accelerator of the run.
+        model: The model to train, sharded or not.
+        optimizer: Its optimiser.
+        scheduler: Its learning-rate schedule.
+        recipe: The recipe of the run.
+        feature_cache: Cached vision features, if used.
+    """
 
     def __init__(
         self,
@@ -117,15 +133,24 @@ class TrainStep:
             configure_ddp(accelerator, trainable_params(model))
             self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._params_without_grad: list[str] | None = None
-        """Trained tensors not seen to get a gradient yet; None before the first step."""
+        """Trained tensors that have had no gradient yet; None before the first step."""
 
     def release(self) -> None:
-        """Delete the references to the wrapped model and optimiser; no step can follow."""
+        """Drop the references to the wrapped model and optimiser; no step can follow."""
         del self.model, self.optimizer
 
     def run(self, batches: Sequence[TrainingBatch], step_index: int = 0) -> StepResult:
-        """One update from this process's batches of step `number`; the others do theirs."""
-        # Each step and process draws its own dropout: a run that is gone on from draws the same.
+        """Update the weights once.
+
+        Args:
+            batches: The batches of this process; the other processes run theirs.
+            step_index: The step, which seeds dropout.
+
+        Raises:
+            Diverged: If the loss or the gradient is not finite; nothing was updated.
+            UserError: If a trained tensor gets no gradient.
+        """
+        # Dropout is seeded by step and process, so that a resumed run draws the same masks.
         seed_key = f"{self.recipe.seed}/{step_index}/{self.accelerator.process_index}"
         torch.manual_seed(random.Random(seed_key).getrandbits(63))
         result = self.backward(batches)
@@ -141,11 +166,15 @@ class TrainStep:
         return result
 
     def backward(self, batches: Sequence[TrainingBatch]) -> StepResult:
-        """Losses and gradients of a step, added up over its batches and processes."""
+        """Compute losses and gradients of a step, summed over its batches and processes.
+
+        Raises:
+            Diverged: If the loss is not finite.
+        """
         parts: list[BatchLoss] = []
         for i, batch in enumerate(batches):
             is_last = i == len(batches) - 1
-            # Gradients that wait would be whole ones, which a split model has no room for.
+            # Unsynchronised gradients would be full-size, for which a sharded model has no memory.
             sync = is_last or self.sharded
             sync_context = nullcontext() if sync else self.accelerator.no_sync(self.model)
             with sync_context:
@@ -165,7 +194,7 @@ class TrainStep:
         return result
 
     def compute_loss(self, batch: TrainingBatch) -> BatchLoss:
-        """The forward pass and the loss of one batch."""
+        """Run the forward pass of one batch and return its loss."""
         batch = batch.to(self.accelerator.device)
         self.answer_head.select(batch.sequences, batch.label_positions)
         with mixed_precision(self.base_model, self.recipe), self._cached_vision(batch):
@@ -176,16 +205,16 @@ class TrainStep:
         )
 
     def _cached_vision(self, batch: TrainingBatch) -> AbstractContextManager[None]:
-        """Within it the vision tower says of the batch's pictures what it said before."""
+        """Make the vision encoder return the cached features of the batch, if there are any."""
         if self.feature_cache is None or batch.cached_features is None:
             return nullcontext()
         return self.feature_cache.use_cached(batch.cached_features)
 
     def _clip_gradients(self) -> float:
-        """Norm of the gradient before clipping.
+        """Clip the gradients and return their norm before clipping.
 
-        The projector is clipped alone: a fresh one's gradient is a hundred times that of LoRA,
-        which would stand still beside it.
+        The projector is clipped alone: the gradient of a new projector is a hundred times that of
+        LoRA, which would hardly move beside it.
         """
         params_by_group: dict[str, list[Any]] = {}
         for group in self.optimizer.param_groups:
@@ -195,7 +224,7 @@ class TrainStep:
         return math.hypot(*(fsdp.to_float(n) for n in norms))
 
     def _check_gradients(self, *, has_images: bool) -> None:
-        """Every trained tensor must once have got a gradient; some can only at a later step."""
+        """Check the gradients of tensors that have not had one; some come at a later step."""
         unconfirmed = set(check_gradients(self.base_model, has_images=has_images))
         previous = unconfirmed if self._params_without_grad is None else self._params_without_grad
         self._params_without_grad = [name for name in previous if name in unconfirmed]
@@ -224,5 +253,5 @@ def _diverged_error(quantity: str, names: Sequence[str]) -> Diverged:
     )
     return Diverged(
         f"{quantity} is not a finite number; rows of the batch: {listing}",
-        hint="lower learning_rate, or look at these rows; going on starts at the last checkpoint",
+        hint="lower learning_rate, or inspect these rows; --resume starts at the last checkpoint",
     )

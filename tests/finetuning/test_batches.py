@@ -129,7 +129,7 @@ def test_sampler_resumes_where_it_stopped(llama, tmp_path):
 
 def test_source_weights_that_leave_no_post_are_rejected(llama, tmp_path):
     data = [{"source": "tiny", "prompt": "predict/brief", "limit": 6, "weight": 0.01}]
-    with pytest.raises(UserError, match="leave no post to learn from"):
+    with pytest.raises(UserError, match="leave no post for an epoch"):
         make_run(llama, tmp_path, data=data)
 
 

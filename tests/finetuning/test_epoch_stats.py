@@ -31,7 +31,7 @@ def tokenized_rows(prepared_run):
 
 def test_token_texts_concatenate_to_the_row():
     prepared_run = prepare_run()
-    tokenizer = prepared_run.example_tokenizer.layout.tokenizer
+    tokenizer = prepared_run.example_tokenizer.chat_tokenizer.tokenizer
     rows = tokenized_rows(prepared_run)[:20]
     for row in rows:
         token_strings = run_log.token_texts(row, tokenizer)

@@ -44,7 +44,7 @@ def test_corrupt_file_is_detected_and_rebuilt(llava, tmp_path, corrupt):
     llava.ensure(cache, rows)
     assert (cache.hits, cache.created, cache.rebuilt) == (0, 0, 1)
     assert path.read_bytes() == original
-    assert "1 made anew" in cache.summary()
+    assert "1 recomputed" in cache.summary()
 
 
 def test_file_changed_during_the_run_is_an_error(llava, tmp_path):
@@ -52,10 +52,10 @@ def test_file_changed_during_the_run_is_an_error(llava, tmp_path):
     keys = llava.ensure(cache, llava.rows(one_image_request(1)))
     path = cache.path(keys[0])
     path.write_bytes(bit_flipped(path.read_bytes()))
-    with pytest.raises(UserError, match="gone or altered"):
+    with pytest.raises(UserError, match="missing or were changed"):
         cache.load(keys)
     path.unlink()
-    with pytest.raises(UserError, match="gone or altered"):
+    with pytest.raises(UserError, match="missing or were changed"):
         cache.load(keys)
 
 
@@ -71,7 +71,7 @@ def test_tower_that_mixes_rows_is_rejected(llava, tmp_path):
 
     tower.forward = mixed_forward
     cache = llava.open_cache(tmp_path)
-    with pytest.raises(UserError, match="does not score as what is seen"):
+    with pytest.raises(UserError, match="give other logits than the images"):
         llava.ensure(cache, llava.rows(one_image_request(1)))
     assert list(feature_file.feature_file_stats(tmp_path)) == []
 

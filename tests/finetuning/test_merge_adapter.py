@@ -98,7 +98,7 @@ def test_copy_with_other_scores_is_not_kept(model_root, tmp_path, monkeypatch):
         return model, processor
 
     monkeypatch.setattr(weights, "load_pretrained", read_damaged)
-    with pytest.raises(UserError, match="scores the probe otherwise than the adapted"):
+    with pytest.raises(UserError, match="probe scores differ from those of the adapted"):
         merge_adapter.merge_adapter(model_root / "llama-adapter", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

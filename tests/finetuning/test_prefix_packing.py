@@ -124,7 +124,7 @@ def test_unsupported_attention_is_reported_by_name():
 def test_disabled_packing_and_flash_attention_pack_nothing():
     model = get_trainer("llama").model
     disabled = build_recipe(optimizations={"prefix_packing": False})
-    assert packing_unsupported_reason(disabled, model) == "not asked for"
+    assert packing_unsupported_reason(disabled, model) == "disabled by the recipe"
     flash = build_recipe(attn_implementation="flash_attention_2")
     assert packing_unsupported_reason(flash, model) == "flash_attention_2 takes no block mask"
 

@@ -83,7 +83,7 @@ class ImageExpander:
         token_types = (
             inputs.per_token["token_type_ids"][: len(inputs.ids) - n_answer] + [1] * n_answer
         )
-        return inputs._replace(aligned={**inputs.per_token, "token_type_ids": token_types})
+        return inputs._replace(per_token={**inputs.per_token, "token_type_ids": token_types})
 
     def _process(self, row: TokenizedRequest) -> ModelInputs:
         images = [self.load_image(p) for p in row.images]

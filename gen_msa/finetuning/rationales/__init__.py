@@ -1,10 +1,10 @@
-"""Where the reasons to learn come from: a short explanation for a label that is given.
+"""Rationale sources: where the explanations to learn come from, given the labels.
 
-A source is a file here, named `NAME[:TARGET][*SHARE]`. Sources are tried in order, and the first
-that has a reason gives it; a label that none can explain is learned alone. Every reason names the
-aspect and quotes nothing but what stands in the post. Knows nothing of prompts or tokens.
+A source is a module here, named `NAME[:TARGET][*SHARE]`. Sources are tried in order, and the first
+one with a rationale gives it; a label without one is learned alone. Every rationale names the
+aspect and quotes only text of the post.
 
-    find("minigpt4:twitter2015,cue*0.3").reasoned(examples, "gold")
+    find_sources("minigpt4:twitter2015,cue*0.3").explain(examples, "gold")
 """
 
 from gen_msa.finetuning.rationales.base import (

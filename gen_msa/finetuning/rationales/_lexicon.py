@@ -1,10 +1,10 @@
-"""English words that praise or blame by themselves. Knows nothing of grammar or of posts.
+"""English words with a polarity of their own.
 
-Our own short list of common words, for telling which words of a post carry the opinion; a word
-that is not here may carry one all the same.
+A short list of common words, to tell which words of a post carry the opinion; words that are not in
+it may carry one too.
 
-    valence("awful")        # -1
-    valence("#blessed")     # 1
+    word_polarity("awful")        # -1
+    word_polarity("#blessed")     # 1
 """
 
 from functools import lru_cache
@@ -108,9 +108,9 @@ _ENDINGS = ("ly", "s", "ed", "d", "ing", "ness")
 
 @lru_cache(maxsize=8192)
 def word_polarity(word: str) -> int:
-    """1 for praise, -1 for blame, 0 for neither or unknown.
+    """Return 1 for a positive word, -1 for a negative one, 0 for neither or unknown.
 
-    Letter case and `#` do not matter, nor do drawn-out endings ("loveee") and common ones
+    Case and `#` are ignored, and so are lengthened endings ("loveee") and common suffixes
     ("brutally" counts as "brutal").
     """
     normalized = word.lower().lstrip("#").rstrip("\ufe0f")

@@ -1,11 +1,10 @@
-"""Which words of a sentence carry the opinion of an aspect, as one verbatim piece of the text.
+"""Finds the words of a sentence that carry the opinion about an aspect, as one verbatim span.
 
-Works on a tree and on what `cues.parsing` keeps for the aspect. A piece is a word that praises or
-blames, or for want of one an adjective right beside the aspect, with its negators and what stands
-next to it. Where the nearest words say the opposite of what is wanted, nothing is picked. Knows
-nothing of wording.
+Works on a dependency tree and on the subtree that `cues.parsing` keeps for the aspect. A span is a
+word with a polarity, or else an adjective next to the aspect, with its negators and modifiers.
+There is no span if the nearest words have the opposite polarity. English only.
 
-    Picker(tree, taken).pick(kept, wanted=-1)     # Piece(start=28, end=34, ...): "slow"
+    OpinionSpanFinder(tree, aspect_tokens).best_span(subtree, sign=-1)   # OpinionSpan(28, 34, …)
 """
 
 from collections.abc import Iterable
@@ -14,8 +13,6 @@ from typing import NamedTuple
 from gen_msa.cues.parsing import AspectSubtree, DependencyTree
 from gen_msa.cues.parsing.lexicon import MODALS, NEGATORS, is_junk, word_set
 from gen_msa.finetuning.rationales._lexicon import word_polarity
-
-# Which words of a tree praise or blame, negation and all. English. Knows nothing of names.
 
 _VERBS = word_set("VB VBD VBG VBN VBP VBZ VERB")
 _NAMES = word_set("NNP NNPS PROPN")
@@ -27,7 +24,12 @@ _ENGLISH = word_set(
 
 
 class TokenPolarity:
-    """What the words of one text lean to. `taken` are the tokens of aspects: they say nothing."""
+    """Polarity of the tokens of one text.
+
+    Args:
+        tree: The dependency tree.
+        aspect_tokens: Tokens of aspects, which have no polarity.
+    """
 
     def __init__(self, tree: DependencyTree, aspect_tokens: frozenset[int]) -> None:
         self._tree = tree
@@ -36,11 +38,11 @@ class TokenPolarity:
         self._all_caps = sum(map(str.isupper, letters)) > len(letters) / 2
 
     def all_tokens(self) -> dict[int, int]:
-        """The leaning of every token that may have one."""
+        """Return the polarity of every candidate token."""
         return {i: self.polarity(i) for i in range(len(self._tree.heads)) if self.is_candidate(i)}
 
     def is_candidate(self, i: int) -> bool:
-        """Whether a token can say anything: no aspect, no junk, and no name (Grace, Price)."""
+        """Whether a token may have a polarity: not part of an aspect, no junk, no name."""
         tree = self._tree
         if i in self._aspect_tokens or is_junk(tree.lower[i]):
             return False
@@ -48,7 +50,7 @@ class TokenPolarity:
         return not name or (i > 0 and tree.lower[i - 1] == "#")
 
     def polarity(self, i: int) -> int:
-        """1 for praise, -1 for blame, 0 for neither."""
+        """Return 1 for a positive token, -1 for a negative one, 0 for neither, after negation."""
         tree = self._tree
         word, tag = tree.lower[i], tree.tags[i]
         if word in ("like", "likes", "mean", "means") and (tag not in _VERBS or word[0] == "m"):
@@ -63,7 +65,7 @@ class TokenPolarity:
         return -word_polarity(word) if self.negators(i) else word_polarity(word)
 
     def negators(self, i: int) -> list[int]:
-        """The tokens that turn the meaning of `i` round, in order."""
+        """Return the tokens that negate token `i`, in order."""
         tree = self._tree
         negators = [c for c in tree.children[i] if self._negates(c)]
         if i and self._negates(i - 1):
@@ -74,12 +76,12 @@ class TokenPolarity:
         return sorted(set(negators) - {i})
 
     def is_english(self) -> bool:
-        """Whether the text may be English; a word of ours says so, a letter of others denies it."""
+        """Whether the text may be English: it has common English words, or only ASCII letters."""
         foreign = any(c.isalpha() and not c.isascii() for c in self._tree.text)
         return not foreign or not _ENGLISH.isdisjoint(self._tree.lower)
 
     def word_start(self, first: int) -> int:
-        """Back to where the written word begins: `do` of "don't", `#` of "#happy"."""
+        """Return the token where the written word begins: `do` of "don't", `#` of "#happy"."""
         tree = self._tree
         if self._is_split_negation(first):
             first -= 2
@@ -92,13 +94,13 @@ class TokenPolarity:
 
     def _negates(self, i: int) -> bool:
         word = self._tree.lower[i]
-        # "not only good" is praise; "nothing" stands for a thing, not for a negation.
+        # "not only good" is praise; "nothing" is a noun here, not a negation.
         if self._tree.lower[i + 1 : i + 2] == ["only"] or word in _NO_NEGATION:
             return False
         return word in NEGATORS or self._tree.rels[i] == "neg" or self._is_split_negation(i)
 
     def _is_split_negation(self, i: int) -> bool:
-        """Whether it is the `t` of a "don ' t" that was taken apart."""
+        """Whether it is the `t` of a "don ' t" that was tokenized."""
         lower = self._tree.lower
         return (
             i >= 2 and lower[i] == "t" and lower[i - 1] in ("'", "’") and lower[i - 2][-1:] == "n"
@@ -106,7 +108,7 @@ class TokenPolarity:
 
 
 MAX_SPAN_WORDS = 6
-"""Of a quoted piece."""
+"""Of a quoted span."""
 
 ADJECTIVES = word_set("JJ JJR JJS ADJ")
 VERBS = word_set("VB VBD VBG VBN VBP VBZ VERB")
@@ -127,16 +129,21 @@ _WEAK_ADJECTIVES = word_set(
 
 
 class OpinionSpan(NamedTuple):
-    """A verbatim piece of the text."""
+    """A verbatim span of the text."""
 
     start: int
     end: int
     is_adjective: bool
-    """Whether it is an adjective, said of the aspect itself, and not what someone did."""
+    """Whether it is an adjective about the aspect itself, not an action."""
 
 
 class OpinionSpanFinder:
-    """Picks pieces from one tree. `taken` are the tokens of all aspects of the post."""
+    """Finds spans in one tree.
+
+    Args:
+        tree: The dependency tree.
+        aspect_tokens: Tokens of all aspects of the post.
+    """
 
     def __init__(self, tree: DependencyTree, aspect_tokens: Iterable[int]) -> None:
         self._tree = tree
@@ -144,7 +151,12 @@ class OpinionSpanFinder:
         self._polarity = TokenPolarity(tree, self._aspect_tokens)
 
     def best_span(self, pruned: AspectSubtree, sign: int) -> OpinionSpan | None:
-        """The piece that best shows the polarity `wanted` (-1, 0, 1); None when none does."""
+        """Return the span that best shows a polarity, or None.
+
+        Args:
+            pruned: The subtree of the aspect.
+            sign: -1, 0 or 1.
+        """
         polarities = {
             i: self._polarity.polarity(i)
             for i in pruned.distance_keys
@@ -165,9 +177,12 @@ class OpinionSpanFinder:
         return next((p for i in candidates if (p := self._span_around(i))), None)
 
     def polar_spans(self, sign: int) -> list[OpinionSpan]:
-        """Every piece of the whole text whose words lean as `wanted`, adjectives first.
+        """Return every span of the text with a polarity, adjectives first.
 
-        Empty unless more words lean that way than the other.
+        Empty unless most words with a polarity have this one.
+
+        Args:
+            sign: -1 or 1.
         """
         polarities = self._polarity.all_tokens()
         agreeing = [i for i, polarity in polarities.items() if polarity == sign]
@@ -181,7 +196,7 @@ class OpinionSpanFinder:
         return spans
 
     def is_neutral(self) -> bool:
-        """Whether no word of the text praises or blames, as far as English words can tell."""
+        """Whether no word has a polarity, as far as English words can tell."""
         return self._polarity.is_english() and not any(self._polarity.all_tokens().values())
 
     def _rank(self, i: int) -> int:
@@ -189,7 +204,7 @@ class OpinionSpanFinder:
         return 0 if tag in ADJECTIVES else 1 if tag in VERBS else 2
 
     def _may_carry_opinion(self, i: int, sign: int) -> bool:
-        """Whether a word outside the list may carry the opinion: adjectives, negated verbs."""
+        """Whether a word outside the lexicon may carry the opinion: adjectives, negated verbs."""
         tag, word = self._tree.tags[i], self._tree.lower[i]
         if tag in ADJECTIVES:
             return word not in _WEAK_ADJECTIVES and word.isalpha()
@@ -197,15 +212,15 @@ class OpinionSpanFinder:
         return negated and bool(self._polarity.negators(i))
 
     def _is_fact(self, i: int) -> bool:
-        """Whether a word may stand for a fact: a verb of content that nothing negates."""
+        """Whether a word may state a fact: a content verb without negation."""
         tag, word = self._tree.tags[i], self._tree.lower[i]
         is_content_verb = tag in VERBS and word not in _LIGHT and word.isalpha()
         return is_content_verb and not self._polarity.negators(i)
 
     def _fact_span(self, i: int, span: tuple[int, int]) -> OpinionSpan | None:
-        """From a verb to the aspect it governs, else what follows the aspect of its verb.
+        """Return the span from a verb to the aspect it governs, else the words after the aspect.
 
-        A verb alone tells nothing.
+        A verb alone states no fact.
         """
         first, last = span
         if i < first < last and self._governs(i, span) and self._is_quotable(i, last - 1, span):
@@ -216,7 +231,7 @@ class OpinionSpanFinder:
         return fact if " " in self._tree.text[fact.start : fact.end] else None
 
     def _governs(self, i: int, span: tuple[int, int]) -> bool:
-        """Whether the way up from the span leads to `i`."""
+        """Whether `i` is an ancestor of the span."""
         outer_heads = {self._tree.heads[t] for t in range(*span)} - set(range(*span))
         head = min(outer_heads, default=-1)
         while head >= 0 and head != i:
@@ -250,7 +265,7 @@ class OpinionSpanFinder:
         return rel.startswith(("aux", "cop")) or word in _BE or word in MODALS
 
     def _is_quotable(self, first: int, last: int, own_span: tuple[int, int] = (0, 0)) -> bool:
-        """Whether these tokens can be quoted: few, plainly spaced, no quotes, no rival's word."""
+        """Whether the tokens can be quoted: few, single spaces, no quotes, no other aspect."""
         tree = self._tree
         if any(
             t in self._aspect_tokens and not own_span[0] <= t < own_span[1]
@@ -271,7 +286,7 @@ class OpinionSpanFinder:
         )
 
     def _with_conjunct(self, i: int, first: int, last: int) -> int:
-        """To the end of "and tasty" after "fresh", when that does not lean the other way."""
+        """Extend to the end of "and tasty" after "fresh", unless it has the opposite polarity."""
         tree = self._tree
         for c in tree.children[i]:
             adjacent = tree.rels[c] == "conj" and c == last + 2

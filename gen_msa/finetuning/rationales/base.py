@@ -1,8 +1,6 @@
-"""What a source of reasons is, and the registry of sources.
+"""Interfaces of rationale sources, and their registry.
 
-Knows no source.
-
-    reasons["minigpt4"]("twitter2015").reasons(examples)
+rationale_sources["minigpt4"]("twitter2015").rationales(examples)
 """
 
 from collections.abc import Sequence
@@ -16,28 +14,35 @@ class RationaleSource(Protocol):
     """Explains labels."""
 
     def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
-        """For each example, and each of its opinions, a reason on one line; None for no reason.
+        """Return, for each example and each of its opinions, a one-line rationale or None.
 
-        Every opinion has a polarity. Nothing but the post and the opinion's aspect and polarity
-        is to be looked at, except where the source says so.
+        Every opinion has a polarity. A source uses only the post and the opinion's aspect and
+        polarity, unless it says otherwise.
         """
         ...
 
 
 @runtime_checkable
 class BindableSource(Protocol):
-    """A source that is told what other readers said of the examples."""
+    """A source that uses the opinions of other annotators on the examples."""
 
     def bind(self, examples: Sequence[Example]) -> RationaleSource:
-        """The source for these examples, whole; it is then asked about them in this order."""
+        """Return the source for these examples; it is then called with them, in this order."""
         ...
 
 
 class RationaleSourceFactory(Protocol):
-    """What a module of this room registers; `target` is what follows the colon, or ""."""
+    """What a source module registers."""
 
     def __call__(self, target: str) -> RationaleSource | BindableSource:
-        """Make the source. Raises `UserError` for a target that it cannot use."""
+        """Create the source.
+
+        Args:
+            target: What follows the colon, or "".
+
+        Raises:
+            UserError: If the target is invalid.
+        """
         ...
 
 

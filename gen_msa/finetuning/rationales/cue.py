@@ -1,10 +1,10 @@
-"""Reasons made of the syntax cue and the label: one short sentence that quotes the deciding words.
+"""Rationales from syntax and label: one short sentence that quotes the deciding words.
 
-The words are those that the grammar ties to the aspect and that praise or blame as the label says;
-for a neutral aspect they are a fact. Where the words near the aspect say the opposite of the label,
-or nothing, there is no reason. English only. Takes no target. Knows nothing of prompts.
+The words are those that the dependency parse ties to the aspect and whose polarity is the label;
+for a neutral aspect they state a fact. There is no rationale if the words near the aspect have the
+opposite polarity, or none. English only; takes no target.
 
-    find("cue").reasoned(examples, "gold")    # '"slow" is a complaint about the waiter.'
+    find_sources("cue").explain(examples, "gold")    # '"slow" is a complaint about the waiter.'
 """
 
 import re
@@ -18,14 +18,13 @@ from gen_msa.cues.parsing import (
     spacy_pipeline,
     tree_from_parse,
 )
+from gen_msa.cues.parsing.lexicon import word_set
 from gen_msa.cues.parsing.tree import is_usable
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.finetuning.rationales._opinion_span import OpinionSpanFinder
 from gen_msa.finetuning.rationales.base import rationale_sources
 from gen_msa.finetuning.rationales.sources import stable_random
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Post
-
-# The sentences that reasons are made of, all of them. Knows nothing of trees.
 
 QUOTE_TEMPLATES = {
     Polarity.NEGATIVE: (
@@ -46,7 +45,7 @@ QUOTE_TEMPLATES = {
         "Praise for {a}: {q}.",
     ),
 }
-"""`{q}` is what is quoted, `{a}` the aspect; none needs to know whether the aspect is plural."""
+"""`{q}`: the quotes, `{a}`: the aspect; no template depends on its number (singular or plural)."""
 
 TONE_TEMPLATES = {
     Polarity.NEGATIVE: (
@@ -60,14 +59,14 @@ TONE_TEMPLATES = {
         "Good words for {a}: {q}.",
     ),
 }
-"""Where the words quoted set the tone, but are not said of the aspect itself."""
+"""For quotes that set the tone but are not about the aspect itself."""
 
 NO_OPINION_TEMPLATES = (
     "The post names {a} without an opinion.",
     "Nothing is said for or against {a}.",
     "No praise and no blame for {a}.",
 )
-"""Neutral, with nothing to quote."""
+"""For neutral aspects without a quote."""
 
 WHOLE_POST_TEMPLATES = {
     Polarity.NEGATIVE: (
@@ -88,12 +87,16 @@ WHOLE_POST_TEMPLATES = {
 def fill_template(
     templates: Sequence[str], aspect: str, quotes: Sequence[str], chance: float
 ) -> str:
-    """One of the wordings, chosen by `chance` in [0, 1), with its blanks filled in.
+    """Fill one of the templates.
 
-    Quotes stand in double quotes and are joined by `and`.
+    Args:
+        templates: The templates to choose from.
+        aspect: Replaces `{a}`.
+        quotes: Replace `{q}`, in double quotes and joined by `and`.
+        chance: In [0, 1); chooses the template.
     """
     joined_quotes = " and ".join(f'"{q}"' for q in quotes)
-    # Not `format`, and both at once: an aspect or a quote may hold braces of its own.
+    # Not `str.format`, and both at once: an aspect or a quote may contain braces.
     pieces = re.split(r"(\{[qa]\})", templates[int(chance * len(templates))])
     return "".join({"{q}": joined_quotes, "{a}": aspect}.get(p, p) for p in pieces)
 
@@ -101,24 +104,7 @@ def fill_template(
 _POLARITY_SIGN = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}
 _COMMON_NOUN_TAGS = frozenset({"NN", "NNS", "NOUN"})
 _PROPER_NOUN_TAGS = frozenset({"NNP", "NNPS", "PROPN"})
-_DETERMINERS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "my",
-        "your",
-        "his",
-        "her",
-        "its",
-        "our",
-        "their",
-        "this",
-        "that",
-        "these",
-        "those",
-    ]
-)
+_DETERMINERS = word_set("the a an my your his her its our their this that these those")
 _MAX_QUOTES = 2
 
 
@@ -129,9 +115,10 @@ class CueRationales:
         self._rules = PruningRules()
 
     def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
-        """For each example, and each of its opinions, one sentence or None.
+        """Return, for each example and each of its opinions, one sentence or None.
 
-        Raises `MissingExtra` when the English parser is needed and not installed.
+        Raises:
+            MissingExtra: If the English parser is needed and not installed.
         """
         results: list[tuple[str | None, ...]] = [()] * len(examples)
         unparsed: list[int] = []
@@ -158,7 +145,7 @@ class CueRationales:
         spans = [_token_span(tree, a) for a in aspects]
         finder = OpinionSpanFinder(tree, (t for first, last in spans for t in range(first, last)))
         pruned = dict(zip(aspects, prune(tree, spans, self._rules), strict=True))
-        # What is said of the post at large is said of an aspect only where no other is there.
+        # Words about the whole post are about an aspect only if it is the only one.
         is_only_aspect = len([a for a in aspects if a.term]) <= 1
         sentences: list[str | None] = []
         for o in example.opinions:
@@ -224,7 +211,7 @@ def _for_whole_post(post: Post, o: Opinion, finder: OpinionSpanFinder) -> str | 
 
 def _require_polarity(opinion: Opinion) -> Polarity:
     if opinion.polarity is None:
-        raise ValueError("an opinion without polarity has no reason")
+        raise ValueError("an opinion without polarity has no rationale")
     return opinion.polarity
 
 
@@ -235,7 +222,7 @@ def _token_span(tree: DependencyTree, aspect: Aspect) -> tuple[int, int]:
 
 
 def _aspect_name(tree: DependencyTree, aspect: Aspect) -> str:
-    """The aspect's own words: after `the` if a common noun, in quotes if it is no noun at all."""
+    """Return the aspect's term: after `the` for a common noun, in quotes if it is no noun."""
     first, last = _token_span(tree, aspect)
     term = aspect.term
     if first == last or not (term[:1].islower() or (first == 0 and term[1:].islower())):
@@ -247,7 +234,11 @@ def _aspect_name(tree: DependencyTree, aspect: Aspect) -> str:
 
 @rationale_sources.register
 def create_source(target: str) -> CueRationales:
-    """The source. Raises `UserError` for a target: it takes none."""
+    """Create the source.
+
+    Raises:
+        UserError: If a target is given.
+    """
     if target:
-        raise UserError(f"reasons from the cue take no target, not {target!r}")
+        raise UserError(f"the cue source takes no target, not {target!r}")
     return CueRationales()

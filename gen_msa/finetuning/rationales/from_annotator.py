@@ -1,10 +1,9 @@
-"""Reasons that another reader of the same file wrote, as `gen-msa annotate` keeps a teacher's.
+"""Rationales by another annotator of the same file, such as a teacher run with `gen-msa annotate`.
 
-Only where that reader says the label that is learned: a reason for another label would argue
-against it. Of several the first is taken. The target is the reader's name (`Opinion.by`). Knows
-nothing of prompts.
+Only opinions with the same label are used: a rationale for another label would argue against it.
+The first of several is taken. The target is the annotator's name (`Opinion.annotator`).
 
-    find("by:http:teacher,cue*0.3").reasoned(examples, "gold")
+    find_sources("from_annotator:http:teacher,cue*0.3").explain(examples, "gold")
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,17 @@ from gen_msa.types import Aspect, Example, Polarity
 
 
 class AnnotatorRationales:
-    """Explains labels with the words of the reader `name`."""
+    """Explains labels with the explanations of one annotator.
+
+    Args:
+        name: The annotator.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def bind(self, examples: Sequence[Example]) -> "RecordedRationales":
-        """What it said of these examples."""
+        """Return the annotator's explanations of these examples."""
         rationales_by_label: list[dict[tuple[Aspect, Polarity | None], str]] = []
         for e in examples:
             opinions = [o for o in e.opinions_by(self._name) if (o.explanation or "").strip()]
@@ -32,7 +35,7 @@ class AnnotatorRationales:
 
 
 class RecordedRationales:
-    """The reasons of some examples, in their order."""
+    """The explanations of some examples, in order."""
 
     def __init__(
         self, rationales_by_label: Sequence[dict[tuple[Aspect, Polarity | None], str]]
@@ -40,7 +43,7 @@ class RecordedRationales:
         self._rationales = rationales_by_label
 
     def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
-        """For each example, and each of its opinions, a reason on one line, or None."""
+        """Return, for each example and each of its opinions, a rationale on one line, or None."""
         return [
             tuple(_one_line(rationales_by_label.get((o.aspect, o.polarity))) for o in e.opinions)
             for e, rationales_by_label in zip(examples, self._rationales, strict=True)
@@ -53,7 +56,11 @@ def _one_line(text: str | None) -> str | None:
 
 @rationale_sources.register
 def create_source(target: str) -> AnnotatorRationales:
-    """The source. Raises `UserError` without a name."""
+    """Create the source for an annotator.
+
+    Raises:
+        UserError: If no annotator is named.
+    """
     if not target:
         raise UserError(
             "from_annotator: no annotator is named",

@@ -1,11 +1,11 @@
-"""Reasons that MiniGPT-4 gave for Twitter-2015/2017 (ArkMSA's release), the few that can be used.
+"""Rationales by MiniGPT-4 for Twitter-2015/2017 (released with ArkMSA), of which few are usable.
 
-That teacher is noisy. One or two short sentences are taken when the sentiment it says is the label,
-and they name the aspect, speak of the words and not of a picture, and share words with the post,
-which are put in double quotes. `counts` says what became of the others. The target is a folder
-below `GEN_MSA_DATA`. Rows are joined by text, target and picture. Knows nothing of prompts.
+That teacher is noisy. One or two short sentences are taken if they state the label's sentiment,
+name the aspect, speak of the text rather than of an image, and share words with the post, which are
+put in double quotes. `counts` tells what became of the others. The target is a folder in
+`GEN_MSA_DATA`. Rows are joined by text, target and image.
 
-    find("minigpt4:twitter2017,cue").reasoned(examples, "gold")
+    find_sources("minigpt4:twitter2017,cue").explain(examples, "gold")
 """
 
 import re
@@ -29,12 +29,10 @@ from gen_msa.finetuning.rationales._lexicon import word_polarity
 from gen_msa.finetuning.rationales.base import rationale_sources
 from gen_msa.types import Example, Opinion, Polarity, Post
 
-# Puts what a sentence shares with a post in double quotes. Knows nothing of who wrote it.
-
 MAX_QUOTE_WORDS = 6
 """Of one quote."""
 SENTENCE_END = re.compile(r'[.!?]"?$')
-"""How a sentence ends that was not cut off."""
+"""Matches the end of a complete sentence."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _STOPWORDS = word_set(
@@ -56,12 +54,20 @@ class _SharedRun(NamedTuple):
 
 
 def quote_shared_words(sentence: str, text: str, term: str, polarity: Polarity) -> str:
-    """The sentence with its words from the post in quotes; "" where they show nothing.
+    """Put the words that a sentence shares with a post in double quotes.
 
-    They show something when one of them leans as the polarity does, or when two or more stand
-    together that are no part of the aspect's name; none may lean the other way. A sentence with
-    quotes of its own that the post does not hold, with hashtags or letters of other scripts,
-    gives "".
+    The shared words support the label if one of them has its polarity, or two or more stand
+    together outside the aspect's term, and none has the opposite polarity.
+
+    Args:
+        sentence: The teacher's sentence.
+        text: The text of the post.
+        term: The aspect's term, or "".
+        polarity: The label.
+
+    Returns:
+        The sentence with quotes, or "" if the shared words do not support the label, or if it has
+        quotes that are not in the post, hashtags or letters of other scripts.
     """
     if "#" in sentence or any(c.isalpha() and ord(c) > 0x24F for c in sentence):
         return ""
@@ -84,7 +90,7 @@ def _add_quotes(sentence: str, runs: list[_SharedRun]) -> str:
 
 
 def _shared_runs(sentence: str, text: str, term: str) -> Iterator[_SharedRun]:
-    """The longest runs of words that stand in both, from left to right, without the aspect's."""
+    """Yield the longest runs of words in both texts, in order, outside the aspect's term."""
     words = list(_WORD.finditer(sentence))
     aspect_spans = (
         [m.span() for m in re.finditer(re.escape(term), sentence, re.IGNORECASE)] if term else []
@@ -117,13 +123,13 @@ def _longest_run(
 
 
 def _find_in_post(phrase: str, text: str) -> str:
-    """The words as the post writes them, whatever their case; "" when they do not stand there."""
+    """Return the phrase as the post writes it, ignoring case; "" if it does not occur."""
     match = re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE)
     return match[0] if match and '"' not in match[0] else ""
 
 
 SPLITS = ("train", "dev")
-"""A test split is never read."""
+"""Test splits are never read."""
 MAX_RATIONALE_WORDS = 40
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
@@ -140,24 +146,30 @@ _IMAGE_WORDS = re.compile(
 
 
 class MiniGpt4Rationales:
-    """Explains labels with what the teacher wrote."""
+    """Explains labels with the teacher's sentences.
+
+    Args:
+        folder: The folder with `train.json` and `dev.json`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._table: dict[RationaleKey, str] | None = None
         self.counts: Counter[str] = Counter()
-        """`accepted`, and for each cause of refusal how many."""
+        """`accepted` and each cause of rejection -> number of opinions."""
 
     def rationales(self, examples: Sequence[Example]) -> list[tuple[str | None, ...]]:
-        """For each example, and each of its opinions, a reason or None.
+        """Return, for each example and each of its opinions, a rationale or None.
 
-        Raises `UserError` when the folder holds no rationales that can be read.
+        Raises:
+            UserError: If the folder has no readable rationales.
         """
         if self._table is None:
             self._table = load_rationales(self._folder, SPLITS)
         if not self._table:
             raise UserError(
-                f"{self._folder} holds no train.json", hint="write minigpt4:FOLDER, as twitter2015"
+                f"{self._folder} holds no train.json",
+                hint="write minigpt4:FOLDER, for example minigpt4:twitter2015",
             )
         return [
             tuple(self._rationale_for(e.post, o, self._table) for o in e.opinions) for e in examples
@@ -175,11 +187,20 @@ class MiniGpt4Rationales:
 
 
 def usable_part(response: str, text: str, opinion: Opinion) -> tuple[str, str]:
-    """The usable part of what the teacher said, or "" and why there is none."""
+    """Extract the usable part of a response.
+
+    Args:
+        response: What the teacher wrote.
+        text: The text of the post.
+        opinion: The aspect and its label.
+
+    Returns:
+        (Rationale, ""), or ("", why there is none).
+    """
     term, gold = opinion.aspect.term, str(opinion.polarity)
-    first = LABEL_WORD.search(response)
-    if first is None or first[0].lower() != gold:
-        return "", "says another sentiment"
+    label = LABEL_WORD.search(response)
+    if label is None or label[0].lower() != gold:
+        return "", "another sentiment"
     body = strip_translation(response)
     sentences = _SENTENCE.split(" ".join(RATIONALE_PREFIX.sub("", body, count=1).split()))
     content_sentences = [s for s in sentences if s and not _BOILERPLATE.search(s)]
@@ -187,7 +208,7 @@ def usable_part(response: str, text: str, opinion: Opinion) -> tuple[str, str]:
         return "", "boilerplate"
     text_sentences = [s for s in content_sentences if not _IMAGE_WORDS.search(s)]
     if not text_sentences:
-        return "", "speaks of the picture"
+        return "", "describes the image"
     consistent = [s for s in text_sentences if {m.lower() for m in LABEL_WORD.findall(s)} <= {gold}]
     if not consistent:
         return "", "contradicts itself"
@@ -197,17 +218,21 @@ def usable_part(response: str, text: str, opinion: Opinion) -> tuple[str, str]:
         if (m := quote_shared_words(s, text, term, opinion.polarity or Polarity.NEUTRAL))
     ]
     if not quoted_sentences:
-        return "", "quotes nothing of the post"
+        return "", "shares no words with the post"
     naming_aspect = [m for m in (*quoted_sentences, " ".join(quoted_sentences[:2])) if term in m]
     if not term or not naming_aspect:
         return "", "does not name the aspect"
     short = [
         m for m in naming_aspect if len(m.split()) <= MAX_RATIONALE_WORDS and SENTENCE_END.search(m)
     ]
-    return (short[0], "") if short else ("", "too long, or cut off")
+    return (short[0], "") if short else ("", "too long or truncated")
 
 
 @rationale_sources.register
 def create_source(target: str) -> MiniGpt4Rationales:
-    """The source of the folder `target` below `GEN_MSA_DATA`. Raises `UserError` without one."""
+    """Create the source for a folder in `GEN_MSA_DATA`.
+
+    Raises:
+        UserError: If no folder is given, or GEN_MSA_DATA is not set.
+    """
     return MiniGpt4Rationales(rationale_folder(target))

@@ -1,8 +1,6 @@
-"""Sources of reasons in order, as a recipe names them: `NAME[:TARGET][*SHARE]`.
+"""Rationale sources in order, as a recipe names them: `NAME[:TARGET][*SHARE]`.
 
-Knows nothing of how a source makes a reason.
-
-    find("minigpt4:twitter2015,cue*0.3").reasoned(examples, "gold")
+find_sources("minigpt4:twitter2015,cue*0.3").explain(examples, "gold")
 """
 
 import hashlib
@@ -14,13 +12,17 @@ from gen_msa.finetuning.rationales.base import BindableSource, RationaleSource, 
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
 KnownRationales = dict[tuple[Aspect, Polarity | None], tuple[str, str]]
-"""(Aspect, polarity) -> (reason, name of its source)."""
+"""(Aspect, polarity) -> (rationale, name of its source)."""
 
 _SPEC = re.compile(r"(?P<name>\w+)(?::(?P<target>[^,*]*))?(?:\*(?P<share>[0-9.]+))?")
 
 
 class RationaleChain:
-    """Sources in order, each with the share of labels that it is asked about."""
+    """Sources in order, each with the share of labels that it is asked for.
+
+    Args:
+        sources: (Name, source, share in 0..1) of each.
+    """
 
     def __init__(
         self, sources: Sequence[tuple[str, RationaleSource | BindableSource, float]]
@@ -28,10 +30,14 @@ class RationaleChain:
         self._sources = sources
 
     def explain(self, examples: Sequence[Example], labels: str) -> list[Example]:
-        """The examples with the opinions of `labels` explained; without any source, as they are.
+        """Explain the opinions of one annotator; without any source, return the examples unchanged.
 
-        `how["reason"]` names the source. An opinion that no source explains has no explanation.
-        The examples keep the other readers' opinions, which only a `Listening` source sees.
+        `provenance["rationale"]` names the source. An opinion that no source explains loses its
+        explanation. Opinions of other annotators stay; only a `BindableSource` sees them.
+
+        Args:
+            examples: The examples.
+            labels: The annotator whose opinions are explained.
         """
         if not self._sources:
             return list(examples)
@@ -39,7 +45,7 @@ class RationaleChain:
             Example(post=e.post, opinions=tuple(o for o in e.opinions_by(labels) if o.polarity))
             for e in examples
         ]
-        known_by_example: list[KnownRationales] = [{} for _ in labeled]
+        known_per_example: list[KnownRationales] = [{} for _ in labeled]
         for name, source_or_bindable, share in self._sources:
             source = (
                 source_or_bindable.bind(examples)
@@ -47,25 +53,26 @@ class RationaleChain:
                 else source_or_bindable
             )
             unexplained = [
-                _unexplained(e, rationales_found, share)
-                for e, rationales_found in zip(labeled, known_by_example, strict=True)
+                _unexplained(e, known_rationales, share)
+                for e, known_rationales in zip(labeled, known_per_example, strict=True)
             ]
-            for e, rationales_found, rationales in zip(
-                unexplained, known_by_example, source.rationales(unexplained), strict=True
+            for e, known_rationales, rationales in zip(
+                unexplained, known_per_example, source.rationales(unexplained), strict=True
             ):
                 for opinion, rationale in zip(e.opinions, rationales, strict=True):
                     if rationale is not None:
-                        rationales_found[opinion.aspect, opinion.polarity] = (rationale, name)
+                        known_rationales[opinion.aspect, opinion.polarity] = (rationale, name)
         return [
-            _with_rationales(e, labels, rationales_found)
-            for e, rationales_found in zip(examples, known_by_example, strict=True)
+            _with_rationales(e, labels, known_rationales)
+            for e, known_rationales in zip(examples, known_per_example, strict=True)
         ]
 
 
 def find_sources(spec: str) -> RationaleChain:
-    """The sources that `spec` names, `""` for the opinions' own explanations.
+    """Parse a list of sources; `""` keeps the opinions' own explanations.
 
-    Raises `UserError` for an unknown name and for a share that is not above 0 and at most 1.
+    Raises:
+        UserError: If a name is unknown, or a share is not above 0 and at most 1.
     """
     sources = []
     for part in filter(None, (p.strip() for p in spec.split(","))):
@@ -87,28 +94,34 @@ def _parse_share(share: str | None) -> float:
         return 0.0
 
 
-def _unexplained(example: Example, rationales_found: KnownRationales, share: float) -> Example:
-    """With the opinions that no source has explained yet and that fall into this one's share."""
+def _unexplained(example: Example, known_rationales: KnownRationales, share: float) -> Example:
+    """Return the example with the opinions that are unexplained and within the share."""
     opinions = tuple(
         o
         for o in example.opinions
-        if (o.aspect, o.polarity) not in rationales_found
+        if (o.aspect, o.polarity) not in known_rationales
         and stable_random(example.post, o, "share") < share
     )
     return Example(post=example.post, opinions=opinions)
 
 
 def stable_random(post: Post, opinion: Opinion, purpose: str) -> float:
-    """A number in [0, 1) that depends on post and aspect alone, the same on every machine."""
+    """Return a number in [0, 1) that depends only on its arguments, on every machine.
+
+    Args:
+        post: The post; its id is used.
+        opinion: The opinion; its aspect is used.
+        purpose: Separates independent draws.
+    """
     key = f"{purpose}\0{post.id}\0{opinion.aspect.term}\0{opinion.aspect.start}"
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48
 
 
-def _with_rationales(example: Example, labels: str, rationales_found: KnownRationales) -> Example:
+def _with_rationales(example: Example, labels: str, known_rationales: KnownRationales) -> Example:
     def with_rationale(o: Opinion) -> Opinion:
         if o.annotator != labels:
             return o
-        rationale, name = rationales_found.get((o.aspect, o.polarity), (None, ""))
+        rationale, name = known_rationales.get((o.aspect, o.polarity), (None, ""))
         provenance = {**o.provenance, "rationale": name} if name else o.provenance
         return o.model_copy(
             update={"explanation": rationale, "evidence": (), "provenance": provenance}

@@ -48,21 +48,21 @@ def test_valid_rationale_is_accepted_with_post_words_quoted(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "rejection"),
     [
-        ("Sentiment: Negative. The soup was a real joy.", "says another sentiment"),
-        ("No idea.", "says another sentiment"),
+        ("Sentiment: Negative. The soup was a real joy.", "another sentiment"),
+        ("No idea.", "another sentiment"),
         (
             "Sentiment: Positive. The image shows a soup that was a real joy.",
-            "speaks of the picture",
+            "describes the image",
         ),
         ("Sentiment: Positive. It is important to note the real joy of soup.", "boilerplate"),
         ("Sentiment: Positive. The real joy of soup is neutral.", "contradicts itself"),
-        ("Sentiment: Positive. The soup is liked.", "quotes nothing of the post"),
-        ('Sentiment: Positive. The soup is "best ever", a real joy.', "quotes nothing of the post"),
+        ("Sentiment: Positive. The soup is liked.", "shares no words with the post"),
+        ('Sentiment: Positive. The soup is "best ever", a real joy.', "shares no words with the post"),
         ("Sentiment: Positive. It is a real joy.", "does not name the aspect"),
-        ("Sentiment: Positive. The soup is a real joy and the", "too long, or cut off"),
+        ("Sentiment: Positive. The soup is a real joy and the", "too long or truncated"),
         (
             "Sentiment: Positive. The soup is a real joy" + " and so on" * 20 + ".",
-            "too long, or cut off",
+            "too long or truncated",
         ),
     ],
 )
