@@ -1,8 +1,8 @@
-"""Distilling: what a reader said of posts, gold or teacher, becomes a compact student.
+"""Distillation: labels or teachers' probabilities of posts train a compact student model.
 
-    Example ─► rows (text, aspect, polarity) ─► batches ─► loop ─► student folder
+    Example ─► rows (text, aspect, polarity) ─► batches ─► training loop ─► student folder
 
-Knows nothing of how a student is served. Its folder says all that reading needs.
+The student's folder holds everything that `--model student:DIR` needs.
 
     gen-msa distill text output_dir=students/mine
 """

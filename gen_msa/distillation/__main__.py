@@ -1,6 +1,6 @@
-"""`python -m gen_msa.distillation`: the one way into a run, for launchers and `gen-msa distill`.
+"""`python -m gen_msa.distillation`: starts a run, for launchers and for `gen-msa distill`.
 
-Knows nothing of students.
+A launcher starts this once in every process; each process reports its own errors.
 
     python -m gen_msa.distillation --recipe text learning_rate=3e-5
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_msa.distillation import recipe
-from gen_msa.training.launch import require_extra, run_recipe_script
+from gen_msa.training.launch import require_extra, resume_override, run_recipe_script
 
 _HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
 
@@ -21,13 +21,21 @@ def start(
     dry_run: bool = False,
     resume: bool | None = None,
 ) -> Path:
-    """Train a student by the recipe called `name`; returns its folder.
+    """Train a student by a recipe.
 
-    `resume=None` leaves it to the recipe. `dry_run` plans, prints and tries the longest batch, and
-    writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that diverged.
+    Args:
+        name: A packaged recipe, or a YAML file.
+        overrides: `key=value` settings on top of it.
+        dry_run: Plan, print, and try the longest batch, but write nothing.
+        resume: Whether to go on from a checkpoint; None leaves it to the recipe.
+
+    Returns:
+        The student's folder.
+
+    Raises:
+        UserError: When the run cannot start; its `exit_code` is 4 for a run that diverged.
     """
-    all_overrides = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
-    settings = recipe.load_recipe(name, all_overrides)
+    settings = recipe.load_recipe(name, [*overrides, *resume_override(resume)])
     with require_extra("train", _HEAVY):
         from gen_msa.distillation.loop import distill
     return distill(settings, dry_run=dry_run)
@@ -41,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         interrupt_message="the best student so far is kept",
     )
-    from gen_msa.training.data_parallel import destroy_process_group
+    from gen_msa.training.distributed import destroy_process_group
 
     destroy_process_group()
 

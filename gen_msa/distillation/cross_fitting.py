@@ -1,14 +1,14 @@
-"""Cross-fitting: what helpers say of posts that they were not trained on, as a teacher's file.
+"""Cross-fitting: predictions for every post by a model that was not trained on it, as a teacher.
 
-A student that has learned its rows by heart is sure of every label in them, and teaches nothing
-that the labels do not. Each helper is trained without one share of the posts, chosen by a hash of
-the id, and speaks of that share alone. Knows nothing of steps.
+A student that has memorised its rows is certain of every label in them, and teaches nothing that
+the labels do not. Each fold model is trained without one share of the posts, chosen by a hash of
+the id, and predicts that share alone.
 
-    fit(recipe, gathered, run)      # OUT/crossfit.jsonl; use it as `data.0.teachers`
+    cross_fit(recipe, train_sets, train)      # OUT/crossfit.jsonl; use it as `data.0.teachers`
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -22,8 +22,9 @@ from gen_msa.models.inference.serialization import load_student
 from gen_msa.types import Opinion, Polarity
 
 ANNOTATOR = "crossfit"
-"""Whose opinions stand in the file."""
+"""`Opinion.annotator` in the file."""
 TrainFn = Callable[[DistillRecipe, list[DistillDataset]], Path]
+"""Trains a student on rows, and returns its folder."""
 
 
 def cross_fit(
@@ -33,29 +34,33 @@ def cross_fit(
     *,
     write: bool = True,
 ) -> Path:
-    """Train `recipe.folds` helpers and write what they say of every row they have not seen.
+    """Train the fold models, and write their predictions for the rows that they have not seen.
 
-    `train` trains a student on the rows given and returns its folder. A helper that is there whole
-    from an earlier run is trained again all the same: only its recipe could tell whether it fits.
-    Without `write` helpers are trained, and another process writes.
+    A fold model that an earlier run completed is trained again: only its recipe could tell whether
+    it fits.
+
+    Args:
+        recipe: The recipe of the student; `cross_fit_folds` models are trained by it.
+        train_sets: The rows of the student.
+        train: Trains a student on the rows it is given.
+        write: Whether this process writes the file.
+
+    Returns:
+        The file of predictions, with probabilities, by `ANNOTATOR`.
     """
     probs_by_row: dict[str, tuple[float, ...]] = {}
     for fold in range(recipe.cross_fit_folds):
-        fold_folder = folder(recipe, fold)
-        fold_recipe = recipe.model_copy(update={"output_dir": str(fold_folder), "cross_fit_folds": 0})
-        loaded = load_student(
-            train(
-                fold_recipe,
-                [_split_fold(g, fold, recipe.cross_fit_folds, held_out=False) for g in train_sets],
-            )
+        fold_recipe = recipe.model_copy(
+            update={"output_dir": str(fold_folder(recipe, fold)), "cross_fit_folds": 0}
         )
-        held_out_rows = [
-            r
-            for g in train_sets
-            for r in _split_fold(g, fold, recipe.cross_fit_folds, held_out=True).rows
-        ]
-        row_probs = predict_probabilities(loaded.student, loaded.collator, held_out_rows)
-        probs_by_row |= {r.id: tuple(s) for r, s in zip(held_out_rows, row_probs, strict=True)}
+        train_rows, held_out = (
+            [_split_fold(d, fold, recipe.cross_fit_folds, held_out=flag) for d in train_sets]
+            for flag in (False, True)
+        )
+        loaded = load_student(train(fold_recipe, train_rows))
+        rows = [row for dataset in held_out for row in dataset.rows]
+        row_probs = predict_probabilities(loaded.student, loaded.collator, rows)
+        probs_by_row |= {r.id: tuple(p) for r, p in zip(rows, row_probs, strict=True)}
     path = Path(recipe.output_dir) / f"{ANNOTATOR}.jsonl"
     if write:
         with jsonl.atomic_write(path) as file:
@@ -64,14 +69,14 @@ def cross_fit(
     return path
 
 
-def folder(recipe: DistillRecipe, fold: int) -> Path:
-    """Where the helper trains that does not see share `fold`."""
+def fold_folder(recipe: DistillRecipe, fold: int) -> Path:
+    """Return the output folder of the model that is not trained on posts of `fold`."""
     return Path(recipe.output_dir) / f"fold-{fold}"
 
 
-def fold_of(post: str, folds: int) -> int:
-    """Which helper does not see the post: 0 to folds - 1, the same on every machine."""
-    return int(hashlib.sha256(post.encode()).hexdigest(), 16) % folds
+def fold_of(post_id: str, folds: int) -> int:
+    """Return the fold of a post, 0 to folds - 1; the same on every machine."""
+    return int(hashlib.sha256(post_id.encode()).hexdigest(), 16) % folds
 
 
 def _split_fold(
@@ -83,12 +88,14 @@ def _split_fold(
         if (fold_of(dataset.examples[post_index].post.id, folds) == fold) is held_out
     ]
     return replace(
-        dataset, rows=tuple(r for r, _ in selected), post_indices=tuple(p for _, p in selected)
+        dataset,
+        rows=tuple(row for row, _ in selected),
+        post_indices=tuple(post_index for _, post_index in selected),
     )
 
 
 def _write_opinions(
-    file: IO[bytes], dataset: DistillDataset, probs_by_row: dict[str, tuple[float, ...]]
+    file: IO[bytes], dataset: DistillDataset, probs_by_row: Mapping[str, tuple[float, ...]]
 ) -> None:
     rows: dict[int, list[AspectExample]] = {}
     for row, post_index in zip(dataset.rows, dataset.post_indices, strict=True):

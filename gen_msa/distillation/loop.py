@@ -1,13 +1,11 @@
-"""The run: rows, student, teacher, probe, steps, judging, keeping the best.
+"""The training run of a student: rows, model, teacher, probe, steps, validation, the best student.
 
-On a CPU the same recipe gives the same bytes, also after a kill. Several processes hold the same
-student and rows, and share each batch (`sharing`). Knows nothing of tokens and of what a student is
-made of.
+On a CPU the same recipe writes the same bytes, also after it was stopped and resumed. Several
+processes hold the same model and rows, and share each batch (`training.distributed`).
 
-    distil(load("text", ["output_dir=students/text"]))      # Path of the student's folder
+    distill(load_recipe("text", ["output_dir=students/text"]))      # the student's folder
 """
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -20,7 +18,7 @@ from gen_msa import __version__, manifest
 from gen_msa.distillation import cross_fitting, model_card
 from gen_msa.distillation.dataset import DistillDataset, RequiredInputs, build_dataset
 from gen_msa.distillation.recipe import DistillRecipe
-from gen_msa.distillation.run_log import NullRunLogger, StudentRunLogger
+from gen_msa.distillation.run_log import StudentRunLogger
 from gen_msa.distillation.teachers import FrozenTeacher
 from gen_msa.distillation.train_step import StudentTrainStep
 from gen_msa.encoders.text import minilm
@@ -30,147 +28,39 @@ from gen_msa.models import CLASSES, AspectExample, HasRowMemory, InputDims, Mode
 from gen_msa.models.inference import serialization
 from gen_msa.models.inference.predict import predict_probabilities
 from gen_msa.models.inputs.collator import Collator
-from gen_msa.training import data_parallel, student_checkpoint
-from gen_msa.training.data_parallel import ProcessGroup
+from gen_msa.training import checkpoint, distributed, resuming
+from gen_msa.training.checkpoint import Stateful, TrainState
+from gen_msa.training.distributed import ProcessGroup
+from gen_msa.training.resuming import ResumePolicy
+from gen_msa.training.validation import label_metrics
 from gen_msa.types import Polarity
 
-# A student, its collate and what its rows carry, made as a recipe says.
+__all__ = ["DistillRun", "Diverged", "distill"]
 
-
-def required_inputs(recipe: DistillRecipe, teacher: FrozenTeacher | None) -> RequiredInputs:
-    """What rows are to carry for the student, and for its teacher beside it.
-
-    Raises `UserError` when the two were shown different cues.
-    """
-    model_class: Any = models[recipe.student]
-    modalities, cues = tuple(model_class.modalities), dict(recipe.cues)
-    if teacher:
-        modalities += tuple(r for r in teacher.loaded.student.modalities if r not in modalities)
-        teacher_cues = teacher.loaded.config.cues
-        if cues and teacher_cues and teacher_cues != cues:
-            raise UserError("student and teacher have different cues", hint="give both the same")
-        cues = cues or teacher_cues
-    return RequiredInputs(modalities, cues)
-
-
-def build_collator(
-    recipe: DistillRecipe, tokenizer: Path, rows: Sequence[AspectExample]
-) -> Collator:
-    """What makes batches of `rows`: every modality that the student reads, as wide as they have it.
-
-    Raises `UserError` for a modality that no row has.
-    """
-    model_class: Any = models[recipe.student]
-    widths: dict[str, int] = {}
-    source = tokenizer.read_text(encoding="utf-8")
-    for name in model_class.modalities:
-        if name == "text":
-            continue
-        if name == "context":
-            widths[name] = Collator(source).vocab_size
-            continue
-        shapes = (r.inputs[name].shape for r in rows if name in r.inputs)
-        if (shape := next(shapes, None)) is None:
-            raise UserError(f"{recipe.student} reads {name}, and no row has any")
-        widths[name] = int(shape[1])
-    return Collator(
-        source,
-        max_length=recipe.max_length,
-        mask_labels=recipe.mask_labels,
-        widths=widths,
-        append_context=bool(recipe.cues) and "context" not in model_class.modalities,
-    )
-
-
-def build_student(recipe: DistillRecipe, collator: Collator) -> tuple[Model, set[str], str]:
-    """The student, the names of its tensors that began new, and what the others began with."""
-    input_dims = InputDims(width={"text": collator.vocab_size, **collator.widths})
-    try:
-        student = models[recipe.student](input_dims, **recipe.config)
-    except (TypeError, ValueError) as e:
-        raise UserError(f"config: {e}", hint=f"see gen-msa show {recipe.student}") from None
-    module: Any = student
-    initial = {n: p.detach().clone() for n, p in module.named_parameters()}
-    pretrained_from = student.load_pretrained() if recipe.pretrained else ""
-    new_params = {n for n, p in module.named_parameters() if torch.equal(initial[n], p)}
-    return student, new_params if pretrained_from else set(), pretrained_from
-
-
-# How good the student is now: the dev rows are read as a reader reads them, and compared.
-
-
-def validate(
-    student: Model, collator: Collator, dev_sets: Sequence[DistillDataset]
-) -> dict[str, Any]:
-    """Figures of each dev source with n, interval and data hash, as plain JSON; shares in 0..1.
-
-    `score` is the mean of the sources' macro-F1.
-    """
-    sources = [_source_metrics(d, _dev_scores(student, collator, d)) for d in dev_sets]
-    return {"score": sum(s["macro_f1"] for s in sources) / len(sources), "sources": sources}
-
-
-def _dev_scores(student: Model, collator: Collator, dev_set: DistillDataset) -> Scores:
-    probs = predict_probabilities(student, collator, dev_set.rows)
-    # NaN is no answer: every comparison with it is false.
-    predicted: list[Polarity | None] = [
-        CLASSES[row.index(max(row))] if sum(row) > 0 else None for row in probs
-    ]
-    return score_labels([r.target for r in dev_set.rows if r.target is not None], predicted)
-
-
-def _source_metrics(dev_set: DistillDataset, scores: Scores) -> dict[str, Any]:
-    return {
-        "source": dev_set.source,
-        "labels": dev_set.labels,
-        "data_sha256": dev_set.sha256,
-        "left_out": dict(dev_set.left_out),
-        "n": scores.n,
-        "accuracy": scores.accuracy,
-        "accuracy_95": list(scores.interval),
-        "macro_f1": scores.macro_f1,
-        "f1": {str(p): v for p, v in scores.f1.items()},
-        "confusion": {
-            str(g): {str(a or "unread"): n for a, n in row.items()}
-            for g, row in scores.confusion.items()
-        },
-    }
-
-
-# The order of rows: each epoch has each row once, in an order of its own, the same in every run.
-
+RESUME_POLICY = ResumePolicy(may_differ=("processes", "device", "torch"))
+"""A batch is the same whatever the number of processes."""
+_DATA = "data (sha256)"
 _BUCKET_BATCHES = 16
 """Batches whose rows are sorted by length together, so that little is padding."""
 
 
-def epoch_batches(
-    lengths: Sequence[int], *, size: int, epochs: int, seed: int
-) -> Iterator[tuple[int, list[int]]]:
-    """The epoch (from 0) and the rows of every step; the last batch of an epoch may be smaller."""
-    for epoch in range(epochs):
-        rng = random.Random(f"{seed}/{epoch}")
-        order = rng.sample(range(len(lengths)), len(lengths))
-        chunk = size * _BUCKET_BATCHES
-        chunks = [order[i : i + chunk] for i in range(0, len(order), chunk)]
-        order = [i for c in chunks for i in sorted(c, key=lambda i: lengths[i])]
-        shuffled_batches = [order[i : i + size] for i in range(0, len(order), size)]
-        for batch in rng.sample(shuffled_batches, len(shuffled_batches)):
-            yield epoch, batch
-
-
-__all__ = ["DistillRun", "Diverged", "distill"]
-
-
 def distill(recipe: DistillRecipe, *, dry_run: bool = False, tokenizer: Path | None = None) -> Path:
-    """Train a student by a recipe; the folder of the best one.
+    """Train a student by a recipe; a run that was stopped goes on from its last validation.
 
-    `dry_run` plans, tries the longest batch and writes nothing. `tokenizer`: a `tokenizer.json`
-    other than the packaged one. A run that was killed goes on where it last judged. Raises
-    `UserError` for what cannot start, another run's checkpoint in `output_dir` among it, and
-    `Diverged` (exit code 4) when a loss or gradient is not a number.
+    Args:
+        recipe: The recipe.
+        dry_run: Plan, print, and try the longest batch, but write nothing.
+        tokenizer: A `tokenizer.json` other than the packaged one.
+
+    Returns:
+        The folder of the best student.
+
+    Raises:
+        UserError: When the run cannot start, as with another run's checkpoint in `output_dir`.
+        Diverged: When a loss or gradient is not finite (exit code 4).
     """
     tokenizer_path = tokenizer or minilm.tokenizer_path()
-    group = data_parallel.init_process_group()
+    group = distributed.init_process_group()
     run = _train_once(recipe, tokenizer_path, group, dry_run=dry_run)
     if recipe.cross_fit_folds and not dry_run:
         cross_fitting.cross_fit(
@@ -213,22 +103,33 @@ class DistillRun:
         train_sets: list[DistillDataset] | None = None,
         group: ProcessGroup | None = None,
     ) -> None:
-        """`learned`: rows in place of those that the recipe names; `crew` None: this process."""
+        """Build rows, model, teacher and optimisers.
+
+        Args:
+            recipe: The recipe.
+            tokenizer: A `tokenizer.json`.
+            train_sets: Training rows; None for those that the recipe names.
+            group: The processes that share each batch; None for those of the launcher.
+
+        Raises:
+            UserError: When the recipe cannot be run.
+        """
         self.recipe = recipe
-        self.group = group or data_parallel.init_process_group()
+        self.group = group or distributed.init_process_group()
         self.student_folder = Path(recipe.output_dir) / "student"
+        self.checkpoint_folder = Path(recipe.output_dir) / "checkpoint"
         self.teacher = _load_teacher(recipe, self.group)
         required = required_inputs(recipe, self.teacher)
         self.train_sets = train_sets or [build_dataset(d, recipe, required) for d in recipe.data]
         self.dev_sets = [build_dataset(d, recipe, required) for d in recipe.dev]
-        self.rows = [r for g in self.train_sets for r in g.rows]
-        self.collator = build_collator(recipe, tokenizer, [*self.rows, *_all_rows(self.dev_sets)])
+        self.rows = [r for dataset in self.train_sets for r in dataset.rows]
+        dev_rows = [r for dataset in self.dev_sets for r in dataset.rows]
+        self.collator = build_collator(recipe, tokenizer, [*self.rows, *dev_rows])
         self.student, new_params, self.pretrained_from = build_student(recipe, self.collator)
         module: Any = self.student
         self.module = module.to(self.group.device)
         self.num_params = sum(p.numel() for p in module.parameters())
-        size = recipe.per_device_train_batch_size
-        self.epoch_steps = -(-len(self.rows) // size)
+        self.epoch_steps = -(-len(self.rows) // recipe.per_device_train_batch_size)
         self.steps = self.epoch_steps * recipe.num_train_epochs
         self.train_step = StudentTrainStep(
             self.student,
@@ -239,33 +140,32 @@ class DistillRun:
             group=self.group,
         )
         self.lengths = [self.collator.length(r) for r in self.rows]
-        self.state = student_checkpoint.StudentTrainState(self._deciding())
+        self.state = TrainState(settings=self._run_settings())
         self.group.assert_equal_across_ranks(
-            "rows", sha256(json.dumps(self.state.settings).encode()).hexdigest()
+            "rows", sha256(repr(self.state.settings).encode()).hexdigest()[:16]
         )
-        self.logger = (StudentRunLogger if self.group.is_main else NullRunLogger)(
-            Path(recipe.output_dir)
-        )
-        sources = [*self.train_sets, *self.dev_sets]
+        self.logger = StudentRunLogger(Path(recipe.output_dir), is_main=self.group.is_main)
         self.logger.log_start(
-            recipe, sources, num_params=self.num_params, pretrained_from=self.pretrained_from
+            recipe,
+            [*self.train_sets, *self.dev_sets],
+            num_params=self.num_params,
+            pretrained_from=self.pretrained_from,
         )
 
     def probe(self) -> None:
-        """Forward and backward on the longest batch, so that what cannot work fails now."""
+        """Run forward and backward on the longest batch, so that errors appear at the start."""
         order = sorted(range(len(self.rows)), key=lambda i: -self.lengths[i])
         longest = [self.rows[i] for i in order[: self.recipe.per_device_train_batch_size]]
         with torch.random.fork_rng(devices=[]):
             loss = self.train_step.probe(self.collator(longest), self._teacher_output(longest))
-        cut = sum(map(self.collator.is_truncated, self.rows))
-        self.logger.log_plan(self.steps, cut, loss)
+        truncated = sum(map(self.collator.is_truncated, self.rows))
+        self.logger.log_plan(self.steps, truncated, loss)
 
     def train(self) -> None:
-        """All steps that are still to do; judged and kept as the recipe says."""
-        folder = Path(self.recipe.output_dir) / "checkpoint"
+        """Run all steps that are left; validate and save as the recipe says."""
         train_step = self.train_step
         self.group.seed_per_rank(self.recipe.seed)
-        self._resume(folder)
+        self._resume()
         rows_since_log, losses = 0, list[float]()
         for step, (epoch, rows) in enumerate(self._batches(), 1):
             if step <= self.state.step:
@@ -273,74 +173,76 @@ class DistillRun:
             train_step.set_epoch(epoch)
             learning_rate = train_step.learning_rate
             losses.append(train_step.run(self.collator(rows), self._teacher_output(rows)))
+            self.state.step, self.state.rows = step, self.state.rows + len(rows)
             rows_since_log += len(rows)
             if step % self.recipe.logging_steps == 0 or step == self.steps:
-                loss, epochs_done = sum(losses) / len(losses), step / self.epoch_steps
                 self.logger.log_step(
                     step,
-                    epoch=epochs_done,
-                    loss=loss,
+                    epoch=step / self.epoch_steps,
+                    loss=sum(losses) / len(losses),
                     learning_rate=learning_rate,
                     rows=rows_since_log,
                 )
                 rows_since_log, losses = 0, []
             if step % (self.recipe.eval_steps or self.epoch_steps) == 0 or step == self.steps:
-                self._validate(step)
-                self.state.step = step
-                self._save_checkpoint(folder)
+                self._validate()
+                rng_states, is_main = self.group.rng_states(), self.group.is_main
+                checkpoint.save_checkpoint(
+                    self.checkpoint_folder, self.state, self._stateful, rng_states, is_main=is_main
+                )
         if self.teacher:
             self.teacher.check()
         self.group.barrier()
         if self.group.is_main:
-            student_checkpoint.delete_checkpoint(folder)
+            checkpoint.delete_checkpoint(self.checkpoint_folder)
         self.logger.log_end(self.student_folder, self.state.best_step)
 
     def _teacher_output(self, rows: list[AspectExample]) -> Output | None:
         return self.teacher(rows)[1] if self.teacher else None
 
-    def _deciding(self) -> dict[str, Any]:
-        """Everything that decides the run, flat: recipe, rows, first weights, our version."""
+    def _run_settings(self) -> dict[str, Any]:
+        """Return everything that decides the run: recipe, rows, initial weights, our version."""
         return {
-            **self.recipe.deciding(),
+            **self.recipe.run_settings(),
             "teacher (sha256)": self.teacher.loaded.revision if self.teacher else "",
-            student_checkpoint.DATA: " ".join(
-                dataset.sha256[:16] for dataset in self.train_sets
-            ),
-            "dev (sha256)": " ".join(
-                dataset.sha256[:16] for dataset in self.dev_sets
-            ),
-            "first weights": self.pretrained_from,
+            _DATA: " ".join(dataset.sha256[:16] for dataset in self.train_sets),
+            "dev (sha256)": " ".join(dataset.sha256[:16] for dataset in self.dev_sets),
+            "initial weights": self.pretrained_from,
             "gen_msa": __version__,
             "torch": str(torch.__version__),
             "device": self.group.device.type,
             "processes": self.group.world_size,
-            student_checkpoint.STEPS: self.steps,
+            resuming.STEPS: self.steps,
         }
 
     def _batches(self) -> Iterator[tuple[int, list[AspectExample]]]:
-        """The epoch and the rows of every step."""
+        """Yield the epoch and the rows of every step."""
         size, epochs = self.recipe.per_device_train_batch_size, self.recipe.num_train_epochs
         order = epoch_batches(self.lengths, size=size, epochs=epochs, seed=self.recipe.seed)
         return ((epoch, [self.rows[i] for i in batch]) for epoch, batch in order)
 
-    def _validate(self, step: int) -> None:
-        """Read the dev rows; keep the student if it is the best so far, or if none are read."""
+    def _validate(self) -> None:
+        """Predict the dev rows; save the student if it is the best so far, or if there are none."""
         self.train_step.check_weights()
-        validates = self.dev_sets and self.group.is_main
+        step, validates = self.state.step, self.dev_sets and self.group.is_main
         metrics = validate(self.student, self.collator, self.dev_sets) if validates else None
         score = self.group.broadcast(metrics["score"] if metrics else float(step))
-        better = score > self.state.best_score
+        is_best = self.state.record_validation({"step": step, **(metrics or {})}, score)
         if metrics:
-            self.logger.log_validation(step, metrics, best=better)
-        if better:
-            self.state.best_score, self.state.best_step = score, step
-            if self.group.is_main:
-                self._save_best(step, metrics)
+            self.logger.log_validation(step, metrics, best=is_best)
+        if is_best and self.group.is_main:
+            self._save_best(metrics)
 
-    def _save_best(self, step: int, metrics: dict[str, Any] | None) -> None:
+    def _save_best(self, metrics: dict[str, Any] | None) -> None:
         recipe = self.recipe
-        facts = model_card.StudentCard(
-            recipe, self.train_sets, metrics, step, self.num_params, self.pretrained_from
+        card = model_card.StudentCard(
+            recipe,
+            self.train_sets,
+            metrics,
+            self.state.step,
+            self.num_params,
+            self.pretrained_from,
+            modalities=tuple(self.student.modalities),
         )
         try:
             with manifest.atomic_directory(self.student_folder) as staging:
@@ -352,48 +254,124 @@ class DistillRun:
                     name=recipe.student,
                     cues=recipe.cues,
                 )
-                model_card.write_card(staging, facts)
-        except OSError as e:
+                model_card.write_card(staging, card)
+        except checkpoint.WRITE_ERRORS as e:
             raise UserError(
                 f"the student {self.student_folder} cannot be written: {e}",
-                hint="make room, or choose another output_dir",
+                hint="free disk space, or choose another output_dir",
             ) from None
 
     @property
-    def _stateful(self) -> student_checkpoint.Stateful:
+    def _stateful(self) -> Stateful:
         memory = self.module.memory if isinstance(self.module, HasRowMemory) else {}
-        return student_checkpoint.Stateful(self.module, self.train_step.optimizers, memory)
+        return Stateful(self.module, self.train_step.optimizers, memory=memory)
 
-    def _resume(self, folder: Path) -> None:
-        """From the last whole checkpoint of this run; one of another raises `UserError`."""
+    def _resume(self) -> None:
+        """Resume from the last complete checkpoint of this run; one of another is an error."""
+        folder, settings = self.checkpoint_folder, self.state.settings
         if self.group.is_main:
             manifest.recover(folder)
         self.group.barrier()
         if not self.recipe.resume:
-            return self.logger.replacing(folder)
-        now = self.state.settings
+            replaced = [str(folder)] if folder.exists() else []
+            return self.logger.log_resume(None, replaced=replaced)
+        checkpoint.check_checkpoint(folder, settings, RESUME_POLICY)
         for fold in range(self.recipe.cross_fit_folds):
             # Trained after the student, with fewer rows.
-            helper = cross_fitting.folder(self.recipe, fold) / folder.name
-            student_checkpoint.check(
-                helper, now, besides=(student_checkpoint.DATA, student_checkpoint.STEPS)
-            )
-        self.state, rng_states, changed = student_checkpoint.restore_checkpoint(folder, now, self._stateful)
-        self.group.assert_equal_across_ranks("checkpoint", f"{self.state.step:016x}")
+            fold_checkpoint = cross_fitting.fold_folder(self.recipe, fold) / folder.name
+            ignored = (_DATA, resuming.STEPS)
+            checkpoint.check_checkpoint(fold_checkpoint, settings, RESUME_POLICY, ignored)
+        if not manifest.is_intact(folder):
+            self.group.assert_equal_across_ranks("checkpoint", "")
+            return self.logger.log_resume(None)
+        self.state, rng_states = checkpoint.restore_checkpoint(folder, self._stateful)
+        self.group.assert_equal_across_ranks("checkpoint", f"step {self.state.step}")
         self.group.restore_rng(rng_states)
-        self.logger.log_resume(self.state.step, changed)
+        changed = resuming.allowed_changes(self.state.settings, settings, RESUME_POLICY)
+        self.state.settings = settings
+        self.logger.log_resume(folder, self.state.step, changed=changed)
 
-    def _save_checkpoint(self, folder: Path) -> None:
-        rng_states = self.group.rng_states()
-        if not self.group.is_main:
-            return
-        try:
-            student_checkpoint.save_checkpoint(folder, self.state, self._stateful, rng_states)
-        except OSError as e:
-            raise UserError(
-                f"the checkpoint {folder} cannot be written: {e}",
-                hint="make room, then run again: it goes on from the last whole one",
-            ) from None
+
+def required_inputs(recipe: DistillRecipe, teacher: FrozenTeacher | None) -> RequiredInputs:
+    """Return what rows must carry for the student and its teacher.
+
+    Args:
+        recipe: The recipe of the student.
+        teacher: The student that teaches it, if any.
+
+    Raises:
+        UserError: When the two were given different cues.
+    """
+    model_class: Any = models[recipe.student]
+    modalities, cues = tuple(model_class.modalities), dict(recipe.cues)
+    if teacher:
+        modalities += tuple(m for m in teacher.loaded.student.modalities if m not in modalities)
+        teacher_cues = teacher.loaded.config.cues
+        if cues and teacher_cues and teacher_cues != cues:
+            raise UserError("student and teacher have different cues", hint="give both the same")
+        cues = cues or teacher_cues
+    return RequiredInputs(modalities, cues)
+
+
+def build_collator(
+    recipe: DistillRecipe, tokenizer: Path, rows: Sequence[AspectExample]
+) -> Collator:
+    """Build what makes batches of rows, with every modality that the student reads.
+
+    Args:
+        recipe: The recipe of the student.
+        tokenizer: A `tokenizer.json`.
+        rows: All rows; they decide the width of the features.
+
+    Raises:
+        UserError: For a modality that no row has.
+    """
+    model_class: Any = models[recipe.student]
+    widths: dict[str, int] = {}
+    source = tokenizer.read_text(encoding="utf-8")
+    for name in model_class.modalities:
+        if name == "text":
+            continue
+        if name == "context":
+            widths[name] = Collator(source).vocab_size
+            continue
+        shapes = (r.inputs[name].shape for r in rows if name in r.inputs)
+        if (shape := next(shapes, None)) is None:
+            raise UserError(f"{recipe.student} reads {name}, and no row has any")
+        widths[name] = int(shape[1])
+    return Collator(
+        source,
+        max_length=recipe.max_length,
+        mask_labels=recipe.mask_labels,
+        widths=widths,
+        append_context=bool(recipe.cues) and "context" not in model_class.modalities,
+    )
+
+
+def build_student(recipe: DistillRecipe, collator: Collator) -> tuple[Model, set[str], str]:
+    """Build the model of a student.
+
+    Args:
+        recipe: The recipe of the student.
+        collator: What makes its batches; it decides the input widths.
+
+    Returns:
+        The model, the names of parameters that are new while others are pretrained, and the
+        package of the pretrained weights ("" for none).
+
+    Raises:
+        UserError: For a hyper-parameter that the model does not take.
+    """
+    input_dims = InputDims(width={"text": collator.vocab_size, **collator.widths})
+    try:
+        student = models[recipe.student](input_dims, **recipe.config)
+    except (TypeError, ValueError) as e:
+        raise UserError(f"config: {e}", hint=f"see gen-msa show {recipe.student}") from None
+    module: Any = student
+    initial = {n: p.detach().clone() for n, p in module.named_parameters()}
+    pretrained_from = student.load_pretrained() if recipe.pretrained else ""
+    new_params = {n for n, p in module.named_parameters() if torch.equal(initial[n], p)}
+    return student, new_params if pretrained_from else set(), pretrained_from
 
 
 def _load_teacher(recipe: DistillRecipe, group: ProcessGroup) -> FrozenTeacher | None:
@@ -402,5 +380,64 @@ def _load_teacher(recipe: DistillRecipe, group: ProcessGroup) -> FrozenTeacher |
     return FrozenTeacher(Path(recipe.teacher), select_rows=group.local_rows, device=group.device)
 
 
-def _all_rows(datasets: list[DistillDataset]) -> list[AspectExample]:
-    return [r for dataset in datasets for r in dataset.rows]
+def epoch_batches(
+    lengths: Sequence[int], *, size: int, epochs: int, seed: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the epoch (from 0) and the row indices of every step.
+
+    Each epoch has each row once, in a random order of its own that is the same in every run; rows
+    of similar length share a batch.
+
+    Args:
+        lengths: Tokens of each row.
+        size: Rows of a batch; the last batch of an epoch may be smaller.
+        epochs: Number of epochs.
+        seed: Seed of the order.
+    """
+    for epoch in range(epochs):
+        rng = random.Random(f"{seed}/{epoch}")
+        order = rng.sample(range(len(lengths)), len(lengths))
+        chunk = size * _BUCKET_BATCHES
+        chunks = [order[i : i + chunk] for i in range(0, len(order), chunk)]
+        order = [i for c in chunks for i in sorted(c, key=lambda i: lengths[i])]
+        shuffled_batches = [order[i : i + size] for i in range(0, len(order), size)]
+        for batch in rng.sample(shuffled_batches, len(shuffled_batches)):
+            yield epoch, batch
+
+
+def validate(
+    student: Model, collator: Collator, dev_sets: Sequence[DistillDataset]
+) -> dict[str, Any]:
+    """Predict the dev rows as in use, and compare them with their labels.
+
+    Args:
+        student: The model.
+        collator: What makes its batches.
+        dev_sets: The rows of each dev source.
+
+    Returns:
+        Plain JSON: the metrics of each source with n, interval and data hash, shares in 0..1, and
+        as `score` the mean of their macro-F1.
+    """
+    sources = [_source_metrics(d, _dev_scores(student, collator, d)) for d in dev_sets]
+    return {"score": sum(s["macro_f1"] for s in sources) / len(sources), "sources": sources}
+
+
+def _dev_scores(student: Model, collator: Collator, dev_set: DistillDataset) -> Scores:
+    probs = predict_probabilities(student, collator, dev_set.rows)
+    # Rows of NaN have no prediction: every comparison with NaN is false.
+    predicted: list[Polarity | None] = [
+        CLASSES[row.index(max(row))] if sum(row) > 0 else None for row in probs
+    ]
+    return score_labels([r.target for r in dev_set.rows if r.target is not None], predicted)
+
+
+def _source_metrics(dev_set: DistillDataset, scores: Scores) -> dict[str, Any]:
+    return {
+        "source": dev_set.source,
+        "labels": dev_set.labels,
+        "data_sha256": dev_set.sha256,
+        "left_out": dict(dev_set.left_out),
+        "n": scores.n,
+        **label_metrics(scores),
+    }

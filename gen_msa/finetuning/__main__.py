@@ -1,6 +1,6 @@
-"""`python -m gen_msa.finetuning`: the one way into a run, for launchers and for `gen-msa finetune`.
+"""Entry point of a run, for launchers and for `gen-msa finetune`: `python -m gen_msa.finetuning`.
 
-Knows nothing of models. A launcher starts this once a process; each process says its own errors.
+A launcher starts this once per process; each process reports its own errors.
 
     accelerate launch -m gen_msa.finetuning --recipe tiny_cpu learning_rate=1e-4
 """
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_msa.finetuning import recipe
-from gen_msa.training.launch import require_extra, run_recipe_script
+from gen_msa.training.launch import require_extra, resume_override, run_recipe_script
 
-_HEAVY = ("torch", "transformers", "accelerate", "peft")
+_REQUIRED_PACKAGES = ("torch", "transformers", "accelerate", "peft")
 
 
 def start(
@@ -21,21 +21,25 @@ def start(
     dry_run: bool = False,
     resume: bool | None = None,
 ) -> Path:
-    """Fine-tune by the recipe called `name`; returns the adapter's folder.
+    """Fine-tune by a recipe and return the folder of the adapter.
 
-    `resume=None` leaves it to the recipe. `dry_run` plans, prints and probes one step of the
-    longest batch, and writes nothing. Raises `UserError`; its `exit_code` is 4 for a run that
-    diverged.
+    Args:
+        name: A recipe name, or the path of a YAML file.
+        overrides: Recipe settings, each as `key=value`.
+        dry_run: Plan, print and probe one step of the longest batch; write nothing.
+        resume: Whether to resume from a checkpoint; None leaves it to the recipe.
+
+    Raises:
+        UserError: If the run cannot start or diverges; `exit_code` is 4 for a run that diverged.
     """
-    all_overrides = [*overrides, *([] if resume is None else [f"resume={str(resume).lower()}"])]
-    settings = recipe.load_recipe(name, all_overrides)
-    with require_extra("train", _HEAVY):
+    settings = recipe.load_recipe(name, [*overrides, *resume_override(resume)])
+    with require_extra("train", _REQUIRED_PACKAGES):
         from gen_msa.finetuning.loop import finetune
     return finetune(settings, dry_run=dry_run)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run as a script. Exits with the `UserError`'s code, 130 when interrupted."""
+    """Run as a script; exit with the code of a `UserError`, or 130 when interrupted."""
     run_recipe_script(
         "gen_msa.finetuning",
         start,

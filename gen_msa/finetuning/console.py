@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gen_msa.finetuning.validation import ValidationResult
 from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, printable, tone_of
+from gen_msa.training.run_log import LinePrinter, accuracy_parts, format_percent
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,8 @@ MIN_REPEATS = 4
 """A run of this many equal tokens (of an image) is shown once with its count."""
 
 
-class ConsoleReporter:
+class ConsoleReporter(LinePrinter):
     """Prints to a console. Text from posts can neither set colours nor move the cursor."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
 
     def print_header(self, header: RunHeader) -> None:
         """Print what is trained and on what data."""
@@ -201,26 +198,12 @@ class ConsoleReporter:
         if not best or "sources" not in best:
             self._print_line(Text("no dev source was validated: the last step is kept"))
             return
-        score, seed = _format_percent(best["score"]), best["seed"]
+        score, seed = format_percent(best["score"]), best["seed"]
         self._print_line(Text(f"best: step {best['step']:,}, dev score {score}, seed {seed}"))
         self.print_metrics(best)
         for s in best["sources"]:
             details = f"{s['source']}: prompt {s['prompt']}, data {s['data_sha256'][:12]}"
             self._print_line(Text(printable(details), style="dim"))
-
-    def print_note(self, text: str) -> None:
-        """Print something that differs from the request."""
-        self._print_line(Text(f"note: {printable(text)}", style="yellow"))
-
-    def _print_heading(self, title: str, subtitle: str = "") -> None:
-        self._print_line(
-            Text(title, style="bold").append(
-                f" {printable(subtitle)}" if subtitle else "", "not bold"
-            )
-        )
-
-    def _print_line(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False)
 
     def _print_table(self, table: Table) -> None:
         self._console.print(table, highlight=False)
@@ -301,8 +284,8 @@ def _stats_table(stats: EpochStats) -> Table:
         ("posts, rows", f"{stats.posts:,}, {stats.rows:,}"),
         ("tokens", f"{stats.tokens:,} (a post: {size})"),
         ("image tokens", f"{stats.image_tokens:,}" if stats.image_tokens else "none"),
-        ("padding", _format_percent(stats.padding_share)),
-        ("saved by packing", _format_percent(stats.saved_share)),
+        ("padding", format_percent(stats.padding_share)),
+        ("saved by packing", format_percent(stats.saved_share)),
         (
             "without rationale",
             f"{stats.without_rationale:,} rows" if stats.without_rationale else "none",
@@ -315,26 +298,18 @@ def _stats_table(stats: EpochStats) -> Table:
 
 
 def _dev_line(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["accuracy_95"]
     parts = [
         f"dev {printable(metrics['source'])}",
         f"n {metrics['n']:,}",
-        f"parsed {_format_percent(metrics['read_rate'])}",
+        f"parsed {format_percent(metrics['read_rate'])}",
     ]
-    parts += [
-        f"accuracy {_format_percent(metrics['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
-    ]
-    parts += [f"macro-F1 {_format_percent(metrics['macro_f1'])}"]
+    parts += accuracy_parts(metrics)
     parts += (
-        [] if metrics["joint_f1"] is None else [f"joint F1 {_format_percent(metrics['joint_f1'])}"]
+        [] if metrics["joint_f1"] is None else [f"joint F1 {format_percent(metrics['joint_f1'])}"]
     )
     if explanations := metrics["explanations"]:
-        parts += [f"explanations parsed {_format_percent(explanations['read_rate'])}"]
-        parts += [f"aspect named {_format_percent(explanations['aspect_named'])}"]
-        verbatim = _format_percent(explanations["quotes_verbatim"])
+        parts += [f"explanations parsed {format_percent(explanations['read_rate'])}"]
+        parts += [f"aspect named {format_percent(explanations['aspect_named'])}"]
+        verbatim = format_percent(explanations["quotes_verbatim"])
         parts += [f"{explanations['quotes']:,} quotes, verbatim {verbatim}"]
     return "  ".join(parts)
-
-
-def _format_percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}%"

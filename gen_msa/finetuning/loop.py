@@ -1,9 +1,8 @@
-"""The run: open, prepare, probe, step, judge, keep; and go on where it stopped.
+"""The training run: load, prepare, probe, train, validate, save, resume.
 
-Each part is a room of its own; this file only says in which order they are used. Knows nothing of
-tokens or tensors.
+Each part has its own module; this one calls them in order.
 
-    finetune(load("tiny_cpu", ["output_dir=adapters/tiny"]))     # Path of the adapter
+    finetune(load_recipe("tiny_cpu", ["output_dir=adapters/tiny"]))     # Path of the adapter
 """
 
 import math
@@ -14,8 +13,8 @@ from typing import Any
 
 import torch
 
-from gen_msa.errors import Diverged, UserError
-from gen_msa.finetuning import resuming
+from gen_msa.backends.hf import weights
+from gen_msa.errors import UserError
 from gen_msa.finetuning.batches import EpochSampler, TrainingBatch
 from gen_msa.finetuning.load_model import load_model
 from gen_msa.finetuning.peft_model import (
@@ -31,18 +30,30 @@ from gen_msa.finetuning.save_adapter import save_best_adapter
 from gen_msa.finetuning.train_step import StepResult, TrainStep
 from gen_msa.finetuning.validation import ValidationResult, load_dev_sets, validate_model
 from gen_msa.prefetch import prefetch
-from gen_msa.training import checkpoint, distributed, fsdp
-from gen_msa.training.checkpoint import TrainState
+from gen_msa.training import checkpoint, distributed, fsdp, resuming
+from gen_msa.training.checkpoint import Stateful, TrainState
+from gen_msa.training.resuming import ResumePolicy
 
-__all__ = ["Diverged", "FinetuneRun", "finetune"]
+RESUME_POLICY = ResumePolicy(
+    may_differ=("fsdp",),
+    step_size=("per_device_train_batch_size", "gradient_accumulation_steps", "processes"),
+    adjustable="gradient_accumulation_steps",
+    length_keys="max_steps, num_train_epochs",
+)
+"""The data order is planned by optimiser steps, so only the posts of a step have to stay."""
 
 
 def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
-    """Run a recipe; the folder of the best adapter.
+    """Run a recipe and return the folder of the best adapter.
 
-    `dry_run` plans, prints and probes the longest batch, and writes nothing. Raises `UserError` for
-    what cannot log_start, checkpoints of another run in `output_dir` among it, and `Diverged` (exit
-    code 4) when a loss or gradient is not a number.
+    Args:
+        recipe: The recipe.
+        dry_run: Plan, print and probe the longest batch; write nothing.
+
+    Raises:
+        UserError: If the run cannot start, for instance because `output_dir` has checkpoints of
+            another run.
+        Diverged: If a loss or gradient is not finite (exit code 4).
     """
     if not dry_run:
         checkpoint.check_writable(Path(recipe.output_dir))
@@ -57,7 +68,7 @@ def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
 
 
 class FinetuneRun:
-    """One fine-tuning run of one process; every process of it holds the same plan."""
+    """A fine-tuning run as one of its processes sees it; all processes have the same plan."""
 
     def __init__(self, recipe: FinetuneRecipe) -> None:
         from transformers import get_scheduler
@@ -66,16 +77,18 @@ class FinetuneRun:
         self.folder = Path(recipe.output_dir)
         self.adapter_folder = self.folder / "adapter"
         self.dev_sets = load_dev_sets(recipe)
-        # First of all the process gets its device, or all would load onto the first one.
-        self.accelerator = distributed.create_accelerator(recipe)
+        # The device is assigned first, or all processes would load onto the same one.
+        self.accelerator = distributed.create_accelerator(
+            cpu=weights.resolve_device(recipe.device) == "cpu", quantization=recipe.quantization
+        )
         sharded = fsdp.fsdp_requested()
-        # Features are made before it is split, on its device.
+        # Features are computed before the model is sharded, on its device.
         self.loaded = load_model(
             recipe, keep_on_cpu=sharded and not recipe.optimizations.feature_cache
         )
         positions, dtype = attention_inputs(self.loaded.model, recipe)
         unpacked_reason = packing_unsupported_reason(recipe, self.loaded.model)
-        # The new weights are the same in every process.
+        # New weights must be the same in every process.
         torch.manual_seed(recipe.seed)
         self.model = wrap_with_peft(self.loaded.model, recipe)
         self.prepared = prepare(
@@ -114,7 +127,7 @@ class FinetuneRun:
         return int(self.accelerator.num_processes)
 
     def log_start(self) -> None:
-        """What is trained, on what, and what was left out."""
+        """Print what is trained, on what data, and what was left out."""
         num_params = sum(p.numel() for p in self.model.parameters())
         cache = self.prepared.feature_cache
         self.logger.log_start(
@@ -126,9 +139,12 @@ class FinetuneRun:
         )
 
     def probe(self) -> None:
-        """Forward and backward on the longest batch, so that memory runs out now or never.
+        """Run forward and backward on the longest batch, so that memory runs out now or never.
 
-        Twice: the first time makes kernels and is no measure of the others.
+        It runs twice: the first pass compiles kernels, so only the second one is timed.
+
+        Raises:
+            UserError: If the batch does not fit into memory.
         """
         batches = self.sampler.step_batches(self.sampler.longest_batch())
         try:
@@ -140,42 +156,44 @@ class FinetuneRun:
                 raise
             raise UserError(
                 f"the longest batch does not fit into memory: {e}",
-                hint="lower per_device_train_batch_size, max_length or the picture budget",
+                hint="lower per_device_train_batch_size, max_length or inference.image.max_pixels",
             ) from None
         self.train_step.optimizer.zero_grad(set_to_none=True)
         self.logger.log_probe(result, time.perf_counter() - started_at, self.prepared, self.steps)
 
     def resume(self) -> None:
-        """Go on from the last whole checkpoint of this run, if there is one and it is wanted.
+        """Restore the last complete checkpoint of this run, if there is one and `resume` is set.
 
-        Raises `UserError`, before anything is written, when there are those of another run.
+        Raises:
+            UserError: If the checkpoints are of another run; nothing has been written.
         """
         if not self.recipe.resume:
-            return self.logger.log_resume(None, [], replaced=checkpoint.names(self.folder))
+            return self.logger.log_resume(
+                None, [], replaced=checkpoint.checkpoint_names(self.folder)
+            )
         now = self.state.settings
-        found, skipped = checkpoint.latest_checkpoint(self.folder, now)
+        newest, skipped = checkpoint.latest_checkpoint(self.folder, now, RESUME_POLICY)
         distributed.assert_equal_across_ranks(
-            self.accelerator, "checkpoint", found.name if found else ""
+            self.accelerator, "checkpoint", newest.name if newest else ""
         )
-        if found is None:
+        if newest is None:
             return self.logger.log_resume(None, skipped)
-        self.state = checkpoint.restore_checkpoint(
-            found, self.model, self.train_step.optimizer, self.train_step.scheduler
-        )
+        self.state, _ = checkpoint.restore_checkpoint(newest, self._stateful)
         then, self.state.settings = self.state.settings, now
-        self.logger.log_resume(found, skipped, changed=resuming.allowed_changes(then, now))
-        if self.state.step == then["steps"] < self.steps:
-            self._validate()  # The last checkpoint of a run is saved before it is log_validation.
+        changed = resuming.allowed_changes(then, now, RESUME_POLICY)
+        self.logger.log_resume(newest, skipped, changed=changed)
+        if self.state.step == then[resuming.STEPS] < self.steps:
+            self._validate()  # A run saves its last checkpoint before it validates.
 
     def train(self) -> None:
-        """All steps that are left; judged and kept as the recipe says."""
+        """Train all remaining steps; validate and save as the recipe says."""
         batch_lists = (
             self.sampler.step_batches(step)
             for step in self.sampler.remaining_steps(self.state.step)
         )
-        with closing(prefetch(batch_lists, self.recipe.optimizations.prefetch)) as feed:
-            # Looked at before a step: what is gone on from may have been tired already.
-            while not self._should_stop_early() and (batches := next(feed, None)) is not None:
+        with closing(prefetch(batch_lists, self.recipe.optimizations.prefetch)) as prefetched:
+            # Checked before a step: the resumed run may have stopped early already.
+            while not self._should_stop_early() and (batches := next(prefetched, None)) is not None:
                 self._on_step_end(self._run_step(batches))
         if self._should_stop_early() and self.state.step < self.steps:
             self.logger.log_early_stop(self.state)
@@ -202,27 +220,22 @@ class FinetuneRun:
             self._save_checkpoint()
 
     def _validate(self) -> None:
-        """Read the dev posts; keep the adapter if it is the best so far, or if none are read."""
+        """Validate on the dev posts; save the adapter if it is the best so far, or without dev."""
         result = self._run_validation()
         metrics = result.as_json() if result else {"step": self.state.step}
         score = distributed.broadcast(
             self.accelerator, metrics.get("score", float(self.state.step))
         )
-        better = score > self.state.best_score
-        self.state.evals_since_best = 0 if better else self.state.evals_since_best + 1
-        self.state.history.append(metrics)
-        if better:
-            self.state.best_score, self.state.best_step = score, self.state.step
-            if self._runs_validation:
-                adapter_inputs = self.recipe, self.loaded, self.model, self.prepared, result
-                is_main = self.accelerator.is_main_process
-                save_best_adapter(
-                    self.adapter_folder, *adapter_inputs, step=self.state.step, is_main=is_main
-                )
+        if self.state.record_validation(metrics, score) and self._runs_validation:
+            adapter_inputs = self.recipe, self.loaded, self.model, self.prepared, result
+            is_main = self.accelerator.is_main_process
+            save_best_adapter(
+                self.adapter_folder, *adapter_inputs, step=self.state.step, is_main=is_main
+            )
         self.accelerator.wait_for_everyone()
 
     def _run_validation(self) -> ValidationResult | None:
-        """What is read on the dev posts; None without any, or when only the main process reads."""
+        """Return the metrics; None without dev sources, or in a process that does not validate."""
         if not (self.dev_sets and self._runs_validation):
             return None
         with mixed_precision(self.model, self.recipe):
@@ -238,7 +251,7 @@ class FinetuneRun:
 
     @property
     def _runs_validation(self) -> bool:
-        """Whether this process judges and keeps: all do with a split model, the same at once."""
+        """Whether this process validates and saves: with a sharded model all do, together."""
         return self.train_step.sharded or bool(self.accelerator.is_main_process)
 
     def _should_stop_early(self) -> bool:
@@ -247,30 +260,26 @@ class FinetuneRun:
 
     def _save_checkpoint(self) -> None:
         is_main = self.accelerator.is_main_process
-        weights = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
-        weights = fsdp.gather_full(weights, is_main=is_main)
-        optimizer = fsdp.gather_full(self.train_step.optimizer.state_dict(), is_main=is_main)
+        folder = self.folder / f"checkpoint-{self.state.step}"
+        checkpoint.save_checkpoint(folder, self.state, self._stateful, is_main=is_main)
         if is_main:
-            checkpoint.save_checkpoint(
-                self.folder / f"checkpoint-{self.state.step}",
-                weights,
-                optimizer,
-                self.train_step.scheduler,
-                self.state,
-            )
-            checkpoint.prune_checkpoints(self.folder, self.recipe.save_total_limit, self.state)
+            limit = self.recipe.save_total_limit
+            checkpoint.prune_checkpoints(self.folder, limit, self.state, RESUME_POLICY)
         self.accelerator.wait_for_everyone()
 
+    @property
+    def _stateful(self) -> Stateful:
+        optimizers = [(self.train_step.optimizer, self.train_step.scheduler)]
+        return Stateful(self.model, optimizers, trainable_only=True)
+
     def _run_settings(self) -> dict[str, Any]:
-        """What decides what is trained, to be compared with what a checkpoint was made by."""
-        hashes = {
-            "base model": self.loaded.base_hash,
-            "data": self.sampler.fingerprint(),
-            "dev": " ".join(dev.sha256[:16] for dev in self.dev_sets),
-        }
-        execution = {
+        """Return what decides what is trained, to be compared with that of a checkpoint."""
+        return {
+            **self.recipe.run_settings(),
+            "base model (sha256)": self.loaded.base_hash,
+            "data (sha256)": self.sampler.fingerprint(),
+            "dev (sha256)": " ".join(dev.sha256[:16] for dev in self.dev_sets),
             "processes": self._world_size,
             "fsdp": self.train_step.sharded,
-            "steps": self.steps,
+            resuming.STEPS: self.steps,
         }
-        return resuming.run_settings(self.recipe, hashes, execution)

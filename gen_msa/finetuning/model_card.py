@@ -7,19 +7,14 @@ path of this machine and no text of a post.
     write_card(Path("adapters/tiny/adapter"), AdapterCard(recipe=…, base="tiny", metrics={…}, …))
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jinja2 import Environment, StrictUndefined
-
-from gen_msa import __version__, jsonl
-from gen_msa.errors import UserError
+from gen_msa import __version__
 from gen_msa.finetuning.recipe import FinetuneRecipe
+from gen_msa.training.model_card import render, to_json, to_yaml, without_folder, write_files
 
 _TEMPLATE = Path(__file__).with_suffix(".jinja")
 _HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "inference", "report_to"} | {
@@ -28,7 +23,6 @@ _HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "inferenc
 }
 """Settings that the card omits: given in words, in `inference.json`, or of the machine."""
 _TAGS = ["gen_msa", "sentiment-analysis", "aspect-based-sentiment-analysis", "explanations"]
-_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,7 @@ def write_card(folder: Path, card: AdapterCard) -> None:
     Raises:
         UserError: If a file cannot be written.
     """
-    for name, text in (("metrics.json", metrics_json(card)), ("README.md", render_card(card))):
-        try:
-            with jsonl.atomic_write(folder / name) as f:
-                f.write(text.encode())
-        except OSError as e:
-            raise UserError(
-                f"{folder / name} cannot be written: {e.strerror or e}",
-                hint="free disk space, or choose another output_dir",
-            ) from None
+    write_files(folder, {"metrics.json": metrics_json(card), "README.md": render_card(card)})
 
 
 def metrics_json(card: AdapterCard) -> str:
@@ -97,7 +83,7 @@ def metrics_json(card: AdapterCard) -> str:
         "dev": card.metrics,
         **card.extra,
     }
-    return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(metrics)
 
 
 def render_card(card: AdapterCard) -> str:
@@ -108,30 +94,28 @@ def render_card(card: AdapterCard) -> str:
     quantized = "" if r.quantization == "none" else f" (base quantized to {r.quantization})"
     vision_parts = ["projector"] * r.train_projector + ["vision tower"] * r.train_vision
     on_hub = "/" in card.base
-    return str(
-        _template().render(
-            front=_front_matter(card, name),
-            name=name,
-            kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model")
-            + quantized,
-            base=card.base,
-            model="builtin:DIR"
-            if card.base == "builtin"
-            else f"transformers:{card.base if on_hub else 'BASE'}@DIR",
-            base_hash=card.base_hash,
-            version=__version__,
-            step=card.step,
-            parameters=card.trained_params,
-            trained=", ".join(["language model", *vision_parts]),
-            seed=r.seed,
-            train_data=card.train_sources,
-            sources=metrics.get("sources", ()),
-            metrics_step=f"{metrics.get('step', 0):,}",
-            metrics_seed=metrics.get("seed"),
-            rationales_imitated=any(s.rationales for s in card.train_sources),
-            frozen_vision=not vision_parts,
-            settings=_card_settings(r),
-        )
+    return render(
+        _TEMPLATE,
+        front=_front_matter(card, name),
+        name=name,
+        kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model") + quantized,
+        base=card.base,
+        model="builtin:DIR"
+        if card.base == "builtin"
+        else f"transformers:{card.base if on_hub else 'BASE'}@DIR",
+        base_hash=card.base_hash,
+        version=__version__,
+        step=card.step,
+        parameters=card.trained_params,
+        trained=", ".join(["language model", *vision_parts]),
+        seed=r.seed,
+        train_data=card.train_sources,
+        sources=metrics.get("sources", ()),
+        metrics_step=f"{metrics.get('step', 0):,}",
+        metrics_seed=metrics.get("seed"),
+        rationales_imitated=any(s.rationales for s in card.train_sources),
+        frozen_vision=not vision_parts,
+        settings=_card_settings(r),
     )
 
 
@@ -177,7 +161,7 @@ def _eval_results(card: AdapterCard) -> list[Any]:
 def _card_settings(recipe: FinetuneRecipe) -> str:
     tree = recipe.model_dump(mode="json", exclude=_HIDDEN_SETTINGS)
     tree["optimizations"]["feature_cache"] = bool(tree["optimizations"]["feature_cache"])
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return to_yaml(tree)
 
 
 def _without_paths(card: AdapterCard) -> AdapterCard:
@@ -186,31 +170,16 @@ def _without_paths(card: AdapterCard) -> AdapterCard:
     owner, slash, _ = base.partition("/")
     hub = base.count("/") == 1 and owner.strip(".~") and slash and not Path(base).exists()
     train_sources = [
-        replace(s, source=_last_part(s.source), rationales=_last_part(s.rationales))
+        replace(s, source=without_folder(s.source), rationales=without_folder(s.rationales))
         for s in card.train_sources
     ]
     metrics = card.metrics
     if metrics is not None:
-        sources = [{**s, "source": _last_part(s["source"])} for s in metrics.get("sources", ())]
+        sources = [{**s, "source": without_folder(s["source"])} for s in metrics.get("sources", ())]
         metrics = {**metrics, "sources": sources}
     return replace(
-        card, base=base if hub else _last_part(base), train_sources=train_sources, metrics=metrics
+        card,
+        base=base if hub else without_folder(base),
+        train_sources=train_sources,
+        metrics=metrics,
     )
-
-
-def _last_part(name: str) -> str:
-    """Return `DATASET:SPLIT` unchanged, and of a path only its last part."""
-    return _FOLDER_PREFIX.sub("", name.rstrip("/\\"))
-
-
-def _template() -> Any:
-    env = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown, and no word of a post
-    )
-    env.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
-    env.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    return env.from_string(_TEMPLATE.read_text(encoding="utf-8"))

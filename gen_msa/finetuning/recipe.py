@@ -1,13 +1,13 @@
-"""A recipe: everything that decides a fine-tuning run, as frozen settings filled from one YAML.
+"""Recipes: everything that decides a fine-tuning run, as frozen settings loaded from one YAML file.
 
-Names are Hugging Face's own where Hugging Face owns the thing. Knows nothing of models or tensors.
-The merged recipe is written beside the adapter (`recipe.yaml`).
+Names are those of Hugging Face where it has the same setting. The merged recipe is written beside
+the adapter (`recipe.yaml`).
 
-    load("tiny_cpu", ["learning_rate=1e-3", "lora_rank=4"])
+    load_recipe("tiny_cpu", ["learning_rate=1e-3", "lora_rank=4"])
 """
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,81 +19,84 @@ from gen_msa.types import Polarity
 
 
 class ExtraTask(Settings):
-    """A further question about the posts of a source, learned beside its first one.
+    """A further task over the posts of a source, learned beside its first one.
 
-    Multi-task learning as in "Distilling step by step" (Hsieh et al., ACL Findings 2023):
-    L = L_label + weight x L_rationale, over one model; neither answer is shown to the other task.
+    Multi-task learning as in "Distilling step by step" (Hsieh et al., Findings of ACL 2023):
+    L = L_label + weight x L_rationale, over one model; neither task sees the answer of the other.
     """
 
     prompt: str
-    """Of the same task as the source's own, and with no cue that it has not."""
+    """Of the same task as the source's own prompt, with no cue that the latter lacks."""
     weight: float = Field(default=1.0, ge=0)
-    """Lambda: what the task's loss weighs; the source's own prompt weighs 1."""
+    """Lambda: the weight of the task's loss; the source's own prompt has 1."""
     learn: tuple[Literal["label", "explanation", "aspect", "form"], ...] = Field(
         default=("label", "explanation", "aspect", "form"), min_length=1
     )
-    """Fields of its answer that are learned; the others are shown and weigh nothing."""
+    """Fields of the answer that are learned; the others are given and have no loss."""
 
 
 class FinetuneData(Settings):
-    """One source of examples, and what is asked of it. Its prompt decides the task."""
+    """One source of examples and the prompt for it; the prompt decides the task."""
 
     source: str
-    """`DATASET:SPLIT` or a file of examples; a split named test is refused."""
+    """`DATASET:SPLIT` or a file of examples; a split named test is rejected."""
     prompt: str = "predict/full"
-    """MASC, JMASA (`reader/aspects`), the whole post (`reader/overall`), the label alone
-    (`reader/label`), the reason of a given label (`reader/explain`), or your own file."""
+    """The aspect's polarity (default), all aspects (`predict/aspects`), the post as a whole
+    (`predict/overall`), the label alone (`predict/label`), the explanation of a given label
+    (`predict/explain`), or a file of yours.
+    """
     labels: str = "gold"
-    """Whose opinions are the labels: `Opinion.by`."""
+    """Whose opinions are the labels: `Opinion.annotator`."""
     rationales: str = ""
-    """Where the reasons to learn come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
-    `gen_msa.finetuning.rationales`, e.g. `cue`, `minigpt4` or `by:TEACHER` for another's opinions."""
+    """Where the explanations come from: `""` = the label's own opinion; else `NAME[:TARGET]` of
+    `gen_msa.finetuning.rationales`: `cue`, `minigpt4`, or `from_annotator:NAME`.
+    """
     extra_tasks: tuple[ExtraTask, ...] = ()
-    """Further tasks over the same posts, each a branch of the post's one sequence."""
+    """Further tasks over the same posts, packed into the same sequence."""
     confidence: float = Field(default=0.0, ge=0)
-    """A row weighs its label's probability to this power; 0: all weigh the same."""
+    """A row weighs its label probability to this power; 0: all weigh the same."""
     soft_labels: str = ""
-    """Whose probabilities `loss.soft` learns: `Opinion.by`; `""` = those of `labels`."""
+    """Whose probabilities `loss.soft` learns: `Opinion.annotator`; `""` = those of `labels`."""
     weight: float = Field(default=1.0, gt=0)
-    """Passes over this source in one epoch: 0.5 takes half of its posts, 2 takes each twice."""
+    """Passes over this source per epoch: 0.5 takes half of its posts, 2 takes each twice."""
     limit: int | None = Field(default=None, gt=0)
-    """Take only this many posts, chosen by the seed."""
+    """Take only this many posts, drawn with the seed."""
     images: bool = True
-    """Show the posts' pictures to a model that sees them."""
+    """Show the posts' images to a model that supports them."""
     cues: dict[str, dict[str, object]] | None = None
-    """Overrides the recipe's `reading.cues` for this source."""
+    """Overrides the recipe's `inference.cues` for this source."""
 
 
 class LossConfig(Settings):
-    """What a token weighs. Each field is averaged over its own tokens, so none drowns another."""
+    """Loss weights. Each field is averaged over its own tokens, so that none outweighs another."""
 
     label: float = Field(default=1.0, ge=0)
     explanation: float = Field(default=1.0, ge=0)
     aspect: float = Field(default=1.0, ge=0)
-    """The names of aspects in a joint answer."""
+    """The aspect terms in a joint answer."""
     form: float = Field(default=0.2, ge=0)
     """Keys, quotes, line ends and the end of the answer."""
     soft: float = Field(default=0.0, ge=0)
-    """Cross-entropy to a teacher's probabilities, where the words of the labels part."""
+    """Cross-entropy to a teacher's probabilities, at the tokens where the labels differ."""
     reduction: Literal["field", "token"] = "field"
-    """`token`: one mean over all answer tokens, as general tools do it; ignores the weights."""
+    """`token`: one mean over all answer tokens, as general tools do; ignores the weights."""
     class_weights: dict[Polarity, float] | Literal["balanced", "none"] = "none"
     """Weight of a row by its gold class; `balanced` = inverse frequency in the training rows."""
 
 
 class Optimizations(Settings):
-    """What makes it fast. Each can be switched off; none changes the loss of a batch."""
+    """Speed optimizations, each of which can be disabled; none changes the loss of a batch."""
 
     answer_only_head: bool = True
-    """Language head on answer tokens only."""
+    """Compute the language head on answer tokens only."""
     prefix_packing: bool = True
-    """One sequence a post: its aspects are branches that see the post and not each other."""
+    """One sequence per post: its aspects are branches that see the post but not each other."""
     bucketing: bool = True
-    """Posts of like length in one batch. (This one changes which posts meet in a batch.)"""
+    """Batch posts of similar length. (This one changes which posts share a batch.)"""
     feature_cache: str = ""
-    """Folder for the frozen vision tower's outputs; `""` for none, `auto` for the user's cache."""
+    """Folder for outputs of the frozen vision encoder; `""`: none, `auto`: the user's cache."""
     prefetch: int = Field(default=2, ge=0)
-    """Batches made ready ahead by a thread."""
+    """Batches prepared ahead by a thread."""
 
 
 class FinetuneRecipe(Settings):
@@ -104,11 +107,11 @@ class FinetuneRecipe(Settings):
     output_dir: str
     data: tuple[FinetuneData, ...] = Field(min_length=1)
     dev: tuple[FinetuneData, ...] = ()
-    """Read, generated and parsed at every evaluation; the best checkpoint is chosen by it."""
+    """Sources that are predicted at every evaluation; they select the best checkpoint."""
     dev_limit: int | None = Field(default=None, gt=0)
-    """Posts of each dev source that are read at an evaluation while training."""
+    """Posts of each dev source that are predicted at an evaluation."""
     inference: PredictorSettings = PredictorSettings(bad_image="text-only")
-    """How posts are shown (cues, picture budget); the adapter is read with the same."""
+    """How posts are shown (cues, image budget), in training and with the finished adapter."""
 
     finetuning_type: Literal["lora", "full"] = "lora"
     lora_rank: int = Field(default=16, gt=0)
@@ -123,16 +126,16 @@ class FinetuneRecipe(Settings):
     quantization: Literal["none", "int8", "nf4"] = "none"
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the frozen weights; what is trained stays in float32."""
+    """Of the frozen weights; trained weights stay in float32."""
     save_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the adapter's file; a shorter one is half the size and rounds."""
+    """Of the adapter file; a 16-bit type halves its size and rounds the weights."""
     bf16: bool = False
     """Mixed precision: matrix products in bfloat16."""
     device: str = "auto"
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     gradient_checkpointing: bool = False
     max_length: int = Field(default=2048, gt=0)
-    """Tokens of one row with its pictures. A row that needs more is reported, never cut."""
+    """Tokens of one row with its images. A longer row is reported, never truncated."""
 
     per_device_train_batch_size: int = Field(default=4, gt=0)
     """Posts in a batch, whatever the number of their aspects."""
@@ -157,11 +160,11 @@ class FinetuneRecipe(Settings):
     """Optimiser steps between checkpoints; 0 for once an epoch."""
     save_total_limit: int = Field(default=2, gt=0)
     early_stopping_patience: int = 0
-    """Evaluations without a better dev macro-F1 before it stops; 0 for never."""
+    """Evaluations without a better dev score before training stops; 0 for never."""
     resume: bool = True
-    """Go on from the last whole checkpoint in `output_dir`."""
+    """Resume from the last complete checkpoint in `output_dir`."""
     report_to: tuple[str, ...] = ()
-    """`tensorboard`, `wandb`, `mlflow`, …: whatever accelerate knows."""
+    """`tensorboard`, `wandb`, `mlflow`, or any other tracker of accelerate."""
 
     @field_validator("data", "dev")
     @classmethod
@@ -176,29 +179,57 @@ class FinetuneRecipe(Settings):
     def _reject_dev_extra_tasks(cls, value: tuple[FinetuneData, ...]) -> tuple[FinetuneData, ...]:
         for data in value:
             if data.extra_tasks:
-                raise ValueError(f"{data.source}: a dev source is read by its prompt alone")
+                raise ValueError(f"{data.source}: extra_tasks are not for dev sources")
         return value
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.finetuning_type == "full" and self.quantization != "none":
-            raise ValueError("quantised weights are only for finetuning_type: lora")
+            raise ValueError("quantized weights are only for finetuning_type: lora")
         if self.optimizations.feature_cache and self.train_vision:
             raise ValueError(
-                "optimizations.feature_cache needs a frozen vision tower: train_vision: false"
+                "optimizations.feature_cache needs a frozen vision encoder: train_vision: false"
             )
         return self
 
+    def run_settings(self) -> dict[str, Any]:
+        """Return the settings that decide what is trained up to a step, as one flat mapping.
+
+        Left out is what changes no weight beyond rounding: output, hardware, the length of the run
+        and when the model is validated.
+        """
+        exclude = {**dict.fromkeys(_FREE_FIELDS, True), "optimizations": _LOSSLESS_OPTIMIZATIONS}
+        return settings.flatten(self.model_dump(mode="json", exclude=exclude))
+
+
+_OUTPUT_FIELDS = {
+    "output_dir",
+    "resume",
+    "report_to",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+}
+_HARDWARE_FIELDS = {"device", "gradient_checkpointing", "attn_implementation", "save_dtype"}
+_LENGTH_FIELDS = {"max_steps", "num_train_epochs", "eval_steps", "early_stopping_patience"}
+_FREE_FIELDS = {*_OUTPUT_FIELDS, *_HARDWARE_FIELDS, *_LENGTH_FIELDS, "model_name_or_path"}
+_LOSSLESS_OPTIMIZATIONS = {"prefetch", "feature_cache", "answer_only_head"}
+
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> FinetuneRecipe:
-    """The recipe called `name` in `finetune/lora/`, or the user's own YAML, with overrides on top.
+    """Load a recipe with overrides.
 
-    Raises `UserError` naming an unknown key and the nearest known one.
+    Args:
+        name: A recipe in `finetune/lora/`, or the path of a YAML file.
+        overrides: Settings, each as `key=value`.
+
+    Raises:
+        UserError: If a key is unknown (with the nearest known one) or a value is invalid.
     """
     path = resources.find_resource("finetune/lora", name, ".yaml")
     return settings.load(FinetuneRecipe, path, overrides)
 
 
 def recipe_names() -> list[str]:
-    """Every shipped recipe."""
+    """Return the names of the packaged recipes."""
     return resources.resource_names("finetune/lora", ".yaml")

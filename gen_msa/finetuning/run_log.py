@@ -1,7 +1,7 @@
 """Reports a run on the terminal and in its log; only the main process writes anything.
 
 `RunLogger` turns tensors and batches into the plain values that `console` prints and
-`training.trackers` stores. The clock stands still during validation, so that tokens/s are those of
+`training.run_log` stores. The clock stands still during validation, so that tokens/s are those of
 training.
 
     logger = RunLogger(recipe, folder, is_main=True)
@@ -33,7 +33,7 @@ from gen_msa.finetuning.tokenization import TokenizedExample
 from gen_msa.finetuning.train_step import StepResult
 from gen_msa.finetuning.validation import ValidationResult
 from gen_msa.training.checkpoint import TrainState
-from gen_msa.training.trackers import TrackerLog
+from gen_msa.training.run_log import BaseRunLogger
 
 PREVIEW_POSTS = 50
 """Posts among which the previewed row is chosen: the shortest one with a complete answer."""
@@ -96,7 +96,7 @@ def token_preview(prepared: PreparedRun) -> TokenPreview:
     prompt_length = row.prompt_length
     return TokenPreview(
         name=row.example.name,
-        tokens=token_texts(row, prepared.example_tokenizer.layout.tokenizer),
+        tokens=token_texts(row, prepared.example_tokenizer.chat_tokenizer.tokenizer),
         fields=[*[None] * prompt_length, *row.fields],
         weights=[*[0.0] * prompt_length, *weights],
     )
@@ -137,7 +137,7 @@ def _padding_share(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
     return 1 - used / capacity if capacity else 0.0
 
 
-class RunLogger:
+class RunLogger(BaseRunLogger):
     """Logs a run to the terminal, `log.jsonl` and the trackers of the recipe.
 
     Args:
@@ -157,14 +157,14 @@ class RunLogger:
         processes: int = 1,
         console: Console | None = None,
     ) -> None:
+        config = recipe.model_dump(mode="json")
+        super().__init__(folder, is_main=is_main, report_to=recipe.report_to, config=config)
         self._recipe = recipe
-        self._is_main = is_main
         self._processes = processes
         self._reporter = ConsoleReporter(console or Console(stderr=True, quiet=not is_main))
-        self._tracker_log = TrackerLog(folder, recipe)
         self._rows_per_epoch = 1.0
         self._recent: list[StepResult] = []
-        self._started_at = self._last_time = time.perf_counter()
+        self._started_at = self._last_time
         self._train_seconds = 0.0
 
     def log_start(
@@ -231,7 +231,7 @@ class RunLogger:
     def log_resume(
         self,
         checkpoint: Path | None,
-        skipped: Iterable[str],
+        skipped: Sequence[str],
         step: int = 0,
         *,
         changed: Sequence[str] = (),
@@ -246,20 +246,11 @@ class RunLogger:
             changed: Settings that differ from those of the checkpoint.
             replaced: Checkpoints that the new run will replace.
         """
-        for reason in skipped:
-            self._reporter.print_note(f"skipped {reason}")
-        if replaced:
-            self._reporter.print_note(
-                f"starts over; its first checkpoint replaces {', '.join(replaced)}"
-            )
         if checkpoint is not None:
-            self._reporter.print_note(f"resuming from {checkpoint.name}")
-            for change in changed:
-                self._reporter.print_note(change)
             step = step or int(checkpoint.name.rpartition("-")[2])
-        if self._is_main:
-            self._tracker_log.resume(step)
-        self._last_time = time.perf_counter()
+        self._log_resume(
+            self._reporter, checkpoint, step, skipped=skipped, changed=changed, replaced=replaced
+        )
 
     def log_step(
         self, state: TrainState, result: StepResult, learning_rate: float, steps: int

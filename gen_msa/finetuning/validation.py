@@ -27,6 +27,7 @@ from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.prompting import Prompt
 from gen_msa.spans import SearchableText, fold
+from gen_msa.training.validation import label_metrics
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
 
 
@@ -74,7 +75,7 @@ class SourceScores:
     posts: int
     rejected_rows: int
     """Rows of the source that could not be read from disk; they enter no metric."""
-    rejected_posts: int
+    refused_posts: int
     """Posts that the predictor rejected; their aspects count as wrong."""
     reasked: int
     """Answers parsed only after a second, constrained request."""
@@ -142,7 +143,6 @@ _TRACKED_METRICS = ("read_rate", "accuracy", "macro_f1", "joint_f1")
 
 def _source_metrics(source: SourceScores) -> dict[str, Any]:
     scores, explanations = source.scores, source.explanations
-    low, high = scores.interval
     explanation_metrics = explanations and {
         "n": explanations.n,
         "read_rate": explanations.read_rate,
@@ -158,18 +158,11 @@ def _source_metrics(source: SourceScores) -> dict[str, Any]:
         "data_sha256": source.data_sha256,
         "posts": source.posts,
         "rejected_rows": source.rejected_rows,
-        "rejected_posts": source.rejected_posts,
+        "refused_posts": source.refused_posts,
         "n": scores.n,
         "read_rate": scores.read_rate,
         "reasked": source.reasked,
-        "accuracy": scores.accuracy,
-        "accuracy_95": [low, high],
-        "macro_f1": scores.macro_f1,
-        "f1": {str(p): v for p, v in scores.f1.items()},
-        "confusion": {
-            str(g): {str(a or "unparsed"): n for a, n in row.items()}
-            for g, row in scores.confusion.items()
-        },
+        **label_metrics(scores),
         "joint_f1": source.joint_f1,
         "explanations": explanation_metrics,
     }
@@ -423,7 +416,7 @@ def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceS
         data_sha256=dev_set.sha256,
         posts=len(dev_set.examples),
         rejected_rows=dev_set.rejected_rows,
-        rejected_posts=sum(bool(r.rejection) for r in predictions),
+        refused_posts=sum(bool(r.rejection) for r in predictions),
         reasked=sum(o is not None and o.status is Status.REPARSED for o in opinions),
         scores=scores,
         joint_f1=joint_f1,

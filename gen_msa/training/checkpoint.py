@@ -1,16 +1,24 @@
-"""Checkpoints: what is trained, the optimiser, its schedule, and where the run stood.
+"""Checkpoints: what is trained, its optimisers and schedules, and where the run stands.
 
-A checkpoint is staged beside its place, sealed with a manifest and renamed, so it is there whole or
-not at all; going on takes the newest whole one. Safetensors and JSON only. No random state: each
-step draws its own. Knows no recipe.
+    model.safetensors       weights: all of a student, or those of the adapter that are trained
+    optimizer.safetensors   the optimisers' tensors, each prefixed by its optimiser's number
+    memory.safetensors      what a student remembers of rows, by their number (if anything)
+    rng_states.safetensors  the random states of all processes (if they matter)
+    state.json              where the run stands, its settings, and the schedules
 
-    save(folder / "checkpoint-120", state); latest(folder)
+A checkpoint is written to a staging folder, sealed with a manifest and renamed, so it is there
+completely or not at all. It holds full tensors, so it can be read by processes that shard the model
+otherwise. Safetensors and JSON only.
+
+    save_checkpoint(folder / "checkpoint-120", state, stateful)
+    state, rng_states = restore_checkpoint(folder / "checkpoint-120", stateful)
 """
 
 import json
 import re
 import shutil
 import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +26,21 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gen_msa import manifest, optim_state
 from gen_msa.errors import UserError
-from gen_msa.finetuning import resuming
-from gen_msa.training import fsdp
+from gen_msa.training import fsdp, resuming
+from gen_msa.training.resuming import ResumePolicy
 
 WRITE_ERRORS = (OSError, SafetensorError)
 """What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
 _NAME = re.compile(r"checkpoint-(\d+)")
-_WEIGHTS_FILE, _OPTIMIZER_FILE, _STATE_FILE = (
-    "trained.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-)
+_WEIGHTS_FILE = "model.safetensors"
+_OPTIMIZER_FILE = "optimizer.safetensors"
+_MEMORY_FILE = "memory.safetensors"
+_RNG_FILE = "rng_states.safetensors"
+_STATE_FILE = "state.json"
 
 
 @dataclass
@@ -42,119 +51,259 @@ class TrainState:
     """Optimiser steps done."""
     rows: int = 0
     tokens: int = 0
+    """Tokens fed to a language model; 0 for a student, where they are not counted."""
     best_score: float = -1.0
-    """Best dev macro-F1 so far; -1 before the first evaluation."""
+    """Best dev score so far (0..1), or the last step if there is no dev source; -1 before both."""
     best_step: int = 0
     evals_since_best: int = 0
-    """Evaluations since the best."""
+    """Validations since the best one."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Evaluations: step and figures."""
+    """Validations: step and metrics."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What decides what is trained (`resuming.deciding`): those of another run are refused."""
+    """The run settings (`resuming`), which decide what is trained, as one flat mapping."""
+
+    def record_validation(self, metrics: Mapping[str, Any], score: float) -> bool:
+        """Add a validation, and return whether it is the best so far.
+
+        Args:
+            metrics: Step and metrics, as plain JSON.
+            score: What checkpoints are compared by; higher is better.
+        """
+        is_best = score > self.best_score
+        self.evals_since_best = 0 if is_best else self.evals_since_best + 1
+        self.history.append(dict(metrics))
+        if is_best:
+            self.best_score, self.best_step = score, self.step
+        return is_best
+
+
+@dataclass(frozen=True)
+class Stateful:
+    """What changes while a model is trained."""
+
+    module: Any
+    optimizers: Sequence[tuple[Any, Any]]
+    """Optimiser and schedule, of each phase where there are several."""
+    trainable_only: bool = False
+    """Save only the parameters that are trained: the others are those of a base model."""
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """What a student remembers of rows, by their id; it is filled in place."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the saved tensors of the module by name; they share its memory."""
+        if self.trainable_only:
+            params = self.module.named_parameters()
+            return {name: p.detach() for name, p in params if p.requires_grad}
+        return dict(self.module.state_dict())
 
 
 def save_checkpoint(
     folder: Path,
-    weights: dict[str, torch.Tensor],
-    optimizer: dict[str, Any],
-    scheduler: Any,
-    train_state: TrainState,
+    state: TrainState,
+    stateful: Stateful,
+    rng_states: Mapping[str, Tensor] | None = None,
+    *,
+    is_main: bool = True,
 ) -> None:
-    """Write one checkpoint of whole tensors; `optimizer` is its state.
+    """Write one checkpoint in place of an older one of the same name.
 
-    Raises `UserError` when the disk will not take it; older ones stay.
+    The processes that share a model call it together; only the main one writes.
+
+    Args:
+        folder: Where the checkpoint is to stand.
+        state: Where the run stands.
+        stateful: Module, optimisers, and row memory.
+        rng_states: Random states of all processes, if the run depends on them.
+        is_main: Whether this process writes.
+
+    Raises:
+        UserError: When the checkpoint cannot be written; what was there stays.
     """
-    tensors, optimizer_scalars = optim_state.flatten(optimizer)
+    weights = fsdp.gather_full(stateful.tensors(), is_main=is_main)
+    optimizers = [
+        (fsdp.gather_full(optimizer.state_dict(), is_main=is_main), scheduler.state_dict())
+        for optimizer, scheduler in stateful.optimizers
+    ]
+    if not is_main:
+        return
+    optimizer_tensors: dict[str, Tensor] = {}
+    scalars = []
+    for number, (optimizer_state, scheduler_state) in enumerate(optimizers):
+        tensors, optimizer_scalars = optim_state.flatten(optimizer_state)
+        optimizer_tensors |= {f"{number}/{name}": tensor for name, tensor in tensors.items()}
+        scalars.append({"optimizer": optimizer_scalars, "scheduler": scheduler_state})
+    memory = {str(i): v.clone().contiguous() for i, v in enumerate(stateful.memory.values())}
     content = {
-        "train_state": asdict(train_state),
-        "optimizer": optimizer_scalars,
-        "scheduler": scheduler.state_dict(),
+        "train_state": asdict(state),
+        "optimizers": scalars,
+        "memory": list(stateful.memory),
     }
     try:
         with manifest.atomic_directory(folder) as staging:
-            save_file({k: v.contiguous() for k, v in weights.items()}, staging / _WEIGHTS_FILE)
-            save_file(tensors, staging / _OPTIMIZER_FILE)
+            save_file(_separate(weights, stateful), staging / _WEIGHTS_FILE)
+            save_file(optimizer_tensors, staging / _OPTIMIZER_FILE)
+            if memory:
+                save_file(memory, staging / _MEMORY_FILE)
+            if rng_states:
+                save_file(dict(rng_states), staging / _RNG_FILE)
             (staging / _STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
     except WRITE_ERRORS as e:
         raise UserError(
             f"the checkpoint {folder} cannot be written: {e}",
-            hint="make room, then run again: it goes on from the last whole checkpoint",
+            hint="free disk space, then run again: it resumes from the last complete checkpoint",
         ) from None
 
 
-def restore_checkpoint(
-    folder: Path, model: Any, optimizer: torch.optim.Optimizer, scheduler: Any
-) -> TrainState:
-    """Put a checkpoint's state into model, optimiser and schedule; where the run stood.
+def _separate(weights: Mapping[str, Tensor], stateful: Stateful) -> dict[str, Tensor]:
+    """Return the weights with storage of their own: safetensors refuses tied tensors."""
+    if stateful.trainable_only:  # Parameters, each of which has one name.
+        return {name: tensor.contiguous() for name, tensor in weights.items()}
+    return {name: tensor.clone().contiguous() for name, tensor in weights.items()}
 
-    Raises `UserError` when other tensors are trained than were then.
+
+def restore_checkpoint(folder: Path, stateful: Stateful) -> tuple[TrainState, dict[str, Tensor]]:
+    """Load a complete checkpoint into what is trained.
+
+    Args:
+        folder: A checkpoint; `check_checkpoint` says whether this run may resume from it.
+        stateful: Module, optimisers and memory to fill in place.
+
+    Returns:
+        Where the run stood, and the random states of all processes (empty if none were saved).
+
+    Raises:
+        UserError: When other tensors are trained than were then.
     """
-    weights = load_file(folder / _WEIGHTS_FILE)
-    params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if set(weights) != set(params):
-        differing = sorted(set(weights) ^ set(params))[:3]
+    weights, current = load_file(folder / _WEIGHTS_FILE), stateful.tensors()
+    if differing := sorted(set(weights) ^ set(current))[:3]:
         raise UserError(
             f"{folder} was made by another recipe: it differs in {', '.join(differing)}"
         )
     with torch.no_grad():
-        for name, parameter in params.items():
-            parameter.copy_(fsdp.shard_like(weights[name], parameter))
-    tensors = load_file(folder / _OPTIMIZER_FILE)
+        for name, tensor in current.items():
+            tensor.copy_(fsdp.shard_like(weights[name], tensor))
     content = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
-    state = optim_state.unflatten(tensors, content["optimizer"])
+    optimizer_tensors = load_file(folder / _OPTIMIZER_FILE)
+    for number, (scalars, (optimizer, scheduler)) in enumerate(
+        zip(content["optimizers"], stateful.optimizers, strict=True)
+    ):
+        prefix = f"{number}/"
+        tensors = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in optimizer_tensors.items()
+            if name.startswith(prefix)
+        }
+        _restore_optimizer(optimizer, optim_state.unflatten(tensors, scalars["optimizer"]))
+        optim_state.resume_schedule(scheduler, scalars["scheduler"])
+    memory = _load_if_present(folder / _MEMORY_FILE)
+    stateful.memory.clear()
+    # In the order in which the rows were first met: sums over all of them are the same again.
+    stateful.memory.update({row: memory[str(i)] for i, row in enumerate(content["memory"])})
+    return TrainState(**content["train_state"]), _load_if_present(folder / _RNG_FILE)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, param_state in state["state"].items():
         for name, value in param_state.items():
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, Tensor):
                 param_state[name] = fsdp.shard_like(value, parameters[number])
     optimizer.load_state_dict(state)
-    # Saved by processes that split the model, or read by such.
+    # Saved by processes that shard the model, or read by such.
     fsdp.disable_foreach_if_mixed(optimizer.param_groups)
-    optim_state.resume_schedule(scheduler, content["scheduler"])
-    return TrainState(**content["train_state"])
 
 
-def latest_checkpoint(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint, and what was passed over and why.
+def _load_if_present(path: Path) -> dict[str, Tensor]:
+    return load_file(path) if path.is_file() else {}
 
-    Raises `UserError` naming what differs if any checkpoint of the folder is of a run that has not
-    weights what these `settings` would have: going on, or beginning anew, would replace it.
+
+def check_checkpoint(
+    folder: Path,
+    settings: Mapping[str, Any],
+    policy: ResumePolicy,
+    ignored: Collection[str] = (),
+) -> None:
+    """Check that a run may resume from a checkpoint, or replace it; a missing one is no problem.
+
+    Args:
+        folder: The checkpoint, which need not be intact.
+        settings: Run settings of this run.
+        policy: Which settings may differ.
+        ignored: Further settings that are not compared.
+
+    Raises:
+        UserError: If the checkpoint belongs to another run; it names what differs.
     """
-    found = sorted(_checkpoint_folders(folder), key=_step_of, reverse=True)
-    for path in found:
-        if (then := _settings_of(path)) is not None:
-            resuming.check(path, then, settings)
+    if (then := _load_settings(folder)) is not None:
+        resuming.check(folder, then, settings, policy, ignored)
+
+
+def latest_checkpoint(
+    folder: Path, settings: Mapping[str, Any], policy: ResumePolicy
+) -> tuple[Path | None, list[str]]:
+    """Find the newest complete checkpoint of a run.
+
+    Args:
+        folder: The output folder, with checkpoints named `checkpoint-STEP`.
+        settings: Run settings of this run.
+        policy: Which settings may differ.
+
+    Returns:
+        The checkpoint (None for none), and which newer ones were skipped and why.
+
+    Raises:
+        UserError: If any checkpoint belongs to a run that trains something else: resuming, or
+            starting over, would replace it.
+    """
+    newest_first = sorted(_checkpoint_folders(folder), key=_step_of, reverse=True)
+    for path in newest_first:
+        check_checkpoint(path, settings, policy)
     skipped: list[str] = []
-    for path in found:
+    for path in newest_first:
         if manifest.is_intact(path):
             return path, skipped
-        skipped.append(f"{path.name}: not is_intact")
+        skipped.append(f"{path.name}: not complete")
     return None, skipped
 
 
-def prune_checkpoints(folder: Path, limit: int, train_state: TrainState) -> None:
-    """Remove all checkpoints but this run's newest `keep`.
+def prune_checkpoints(folder: Path, limit: int, state: TrainState, policy: ResumePolicy) -> None:
+    """Remove all checkpoints but this run's newest ones.
 
-    Others are not is_intact, or of a run in place of which this one was begun anew, as it was asked to:
-    `latest_checkpoint` refuses them otherwise.
+    The others are incomplete, or belong to a run that this one replaces because it was asked to
+    start over: `latest_checkpoint` refuses them otherwise.
+
+    Args:
+        folder: The output folder.
+        limit: How many checkpoints stay.
+        state: Where this run stands.
+        policy: Which settings may differ.
     """
-    checkpoints = [
-        p
-        for p in _checkpoint_folders(folder)
-        if _step_of(p) <= train_state.step and _own(p, train_state.settings)
+    candidates = [
+        path
+        for path in _checkpoint_folders(folder)
+        if _step_of(path) <= state.step and _belongs_to(path, state.settings, policy)
     ]
-    newest = sorted(checkpoints, key=_step_of, reverse=True)[:limit]
+    newest = sorted(candidates, key=_step_of, reverse=True)[:limit]
     for path in set(_checkpoint_folders(folder)) - set(newest):
         shutil.rmtree(path)
 
 
-def names(folder: Path) -> list[str]:
-    """All checkpoints of a folder, the oldest first."""
+def checkpoint_names(folder: Path) -> list[str]:
+    """Return the names of all checkpoints of a folder, the oldest first."""
     return [path.name for path in sorted(_checkpoint_folders(folder), key=_step_of)]
 
 
+def delete_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def check_writable(folder: Path) -> None:
-    """Raise `UserError` unless files can be written to `folder`, which is made if need be."""
+    """Create a folder if need be, and check that files can be written to it.
+
+    Raises:
+        UserError: If they cannot.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as f:
@@ -162,12 +311,12 @@ def check_writable(folder: Path) -> None:
     except OSError as e:
         raise UserError(
             f"output_dir {folder} cannot be written to: {e.strerror or e}",
-            hint="choose another output_dir, or make room",
+            hint="choose another output_dir, or free disk space",
         ) from None
 
 
-def _settings_of(path: Path) -> dict[str, Any] | None:
-    """The settings a checkpoint was made by, {} if it has none; None if it cannot be read."""
+def _load_settings(path: Path) -> dict[str, Any] | None:
+    """Return the run settings of a checkpoint, {} if it has none; None if it cannot be read."""
     try:
         content = json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
         return dict(content["train_state"].get("settings", {}))
@@ -175,9 +324,9 @@ def _settings_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _own(path: Path, settings: dict[str, Any]) -> bool:
-    then = _settings_of(path)
-    return then is not None and not resuming.other(then, settings)
+def _belongs_to(path: Path, settings: Mapping[str, Any], policy: ResumePolicy) -> bool:
+    then = _load_settings(path)
+    return then is not None and not resuming.incompatibilities(then, settings, policy)
 
 
 def _checkpoint_folders(folder: Path) -> list[Path]:

@@ -1,12 +1,12 @@
-"""A model split among the processes of a run: PyTorch's fully_shard (FSDP2), layer by layer.
+"""Shards a model over the processes of a run: PyTorch's fully_shard (FSDP2), layer by layer.
 
 Each process holds a part of every weight of the language model and gathers one layer at a time.
-Vision tower and projector stay whole in each, since a batch without pictures calls neither, and the
-others would wait for it. accelerate only starts the processes and says that a split is wanted: it
-does not split on a CPU. Knows nothing of rows, steps or files.
+Vision tower and projector are replicated: a batch without images calls neither, and the other
+processes would wait for it. accelerate only starts the processes and reports that sharding was
+requested, because it does not shard on a CPU.
 
-    if sharding.wanted(): sharding.split(model, accelerator.device)     # before the optimiser
-    tensors = sharding.whole(tensors, main=accelerator.is_main_process)   # in every process
+    if fsdp_requested(): shard_model(model, accelerator.device)         # before the optimiser
+    tensors = gather_full(tensors, is_main=accelerator.is_main_process)   # in every process
 """
 
 import os
@@ -18,19 +18,25 @@ import torch
 from torch import distributed, nn
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning.recipe import FinetuneRecipe
 from gen_msa.training.model_parts import find_model_parts, is_inside
 
 _FSDP_ENV = "ACCELERATE_USE_FSDP"
 
 
 def fsdp_requested() -> bool:
-    """Whether a launcher's file asks for a split."""
+    """Return whether the launcher's configuration requests FSDP."""
     return _env_flag(_FSDP_ENV)
 
 
-def check_fsdp_settings(recipe: FinetuneRecipe) -> None:
-    """Raise `UserError` for what cannot be split, or is asked for in a way not known here."""
+def check_fsdp_settings(quantization: str) -> None:
+    """Check that the requested sharding is supported.
+
+    Args:
+        quantization: How the frozen weights are quantised; only `none` can be sharded.
+
+    Raises:
+        UserError: For an FSDP option, a number of processes or a quantisation that is not.
+    """
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError("FSDP 1 is not supported", hint="set fsdp_version: 2, as in fsdp2.yaml")
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
@@ -45,16 +51,16 @@ def check_fsdp_settings(recipe: FinetuneRecipe) -> None:
                 f"fsdp_{name.lower()} is not supported",
                 hint="set it to false, as in finetune/accelerate/fsdp2.yaml",
             )
-    if recipe.quantization != "none":
+    if quantization != "none":
         raise UserError(
-            f"quantization: {recipe.quantization} cannot be split over processes",
-            hint="use one_gpu.yaml with --multi_gpu: each then has a whole copy",
+            f"quantization: {quantization} cannot be sharded over processes",
+            hint="use one_gpu.yaml with --multi_gpu: each then has a complete copy",
         )
 
 
 @contextmanager
 def hide_fsdp_env() -> Iterator[None]:
-    """Within it accelerate makes plain processes: the splitting is done here."""
+    """Let accelerate create plain processes inside the block: sharding is done here."""
     previous = os.environ.pop(_FSDP_ENV, None)
     try:
         yield
@@ -64,10 +70,11 @@ def hide_fsdp_env() -> Iterator[None]:
 
 
 def shard_model(model: Any, device: torch.device) -> None:
-    """Split the adapted `model` in place, on `device`, which it need not lie on yet.
+    """Shard a model in place; its parameters become DTensors, so build the optimiser after this.
 
-    Every process holds the same weights before. Parameters become DTensors, so an optimiser is made
-    after this.
+    Args:
+        model: The model, wrapped by peft or not, with the same weights in every process.
+        device: Where its shards go; the model need not be there yet.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -94,19 +101,22 @@ def shard_model(model: Any, device: torch.device) -> None:
 
 
 def is_sharded(model: Any) -> bool:
-    """Whether `split` was done."""
+    """Return whether `shard_model` was applied."""
     return any(_is_dtensor(p) for p in model.parameters())
 
 
 def unwrap_peft(model: Any) -> Any:
-    """The model without what peft wraps around it: what is called to gather the weights."""
+    """Return the model without its peft wrapper: what is called to gather the weights."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def average_replicated_grads(parameters: Iterable[nn.Parameter]) -> None:
-    """Average the gradients of weights that each process holds whole, over those processes.
+    """Average the gradients of replicated parameters over all processes.
 
     A gradient that no process has stays None.
+
+    Args:
+        parameters: All parameters of the model; sharded and frozen ones are skipped.
     """
     replicated = [p for p in parameters if p.requires_grad and not _is_dtensor(p)]
     if not replicated:
@@ -122,7 +132,7 @@ def average_replicated_grads(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def any_nonzero(tensors: Sequence[torch.Tensor | None]) -> list[bool]:
-    """Of each tensor whether any number in it, in whichever process, is not zero."""
+    """Return for each tensor whether any number of it, in any process, is not zero."""
     local_flags = [t is not None and bool(_local_tensor(t).any()) for t in tensors]
     dtensor = next((t for t in tensors if t is not None and _is_dtensor(t)), None)
     if dtensor is None:
@@ -133,12 +143,19 @@ def any_nonzero(tensors: Sequence[torch.Tensor | None]) -> list[bool]:
 
 
 def to_float(value: Any) -> float:
-    """A tensor of one number, whole."""
+    """Return a tensor of one number as a float, gathered if it is sharded."""
     return float(value.full_tensor() if _is_dtensor(value) else value)
 
 
 def disable_foreach_if_mixed(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Optimiser groups; one that mixes split and whole weights is updated one by one."""
+    """Turn off multi-tensor updates for groups that mix sharded and replicated parameters.
+
+    Args:
+        groups: Parameter groups of an optimiser; they are changed in place.
+
+    Returns:
+        The same groups.
+    """
     for group in groups:
         mixed = len({_is_dtensor(p) for p in group["params"]}) > 1
         group["foreach"] = False if mixed else None
@@ -146,9 +163,13 @@ def disable_foreach_if_mixed(groups: list[dict[str, Any]]) -> list[dict[str, Any
 
 
 def gather_full(state: Any, *, is_main: bool) -> Any:
-    """A nest of dicts and lists with each split tensor gathered, on the CPU of the main process.
+    """Gather each sharded tensor in a nest of dicts and lists, on the CPU of the main process.
 
-    All processes call it together; the others get None for those tensors.
+    All processes must call it together; the others get None for those tensors.
+
+    Args:
+        state: The nest; other values are returned unchanged.
+        is_main: Whether this is the main process.
     """
     if isinstance(state, Mapping):
         return {key: gather_full(value, is_main=is_main) for key, value in state.items()}
@@ -161,10 +182,17 @@ def gather_full(state: Any, *, is_main: bool) -> Any:
 
 
 def gather_state_dict(model: Any, *, is_main: bool) -> dict[str, Any] | None:
-    """What `save_pretrained` of a split model needs; None for one that is not split.
+    """Gather what `save_pretrained` of a sharded model needs.
 
-    All processes call it together. Of an adapted model what is frozen is left out; tied weights
+    All processes must call it together. Frozen weights of a peft model are left out; tied weights
     stay one tensor.
+
+    Args:
+        model: The model, wrapped by peft or not.
+        is_main: Whether this is the main process; the others get None for sharded tensors.
+
+    Returns:
+        Name -> full tensor; None for a model that is not sharded.
     """
     if not is_sharded(model):
         return None
@@ -180,7 +208,12 @@ def gather_state_dict(model: Any, *, is_main: bool) -> dict[str, Any] | None:
 
 
 def shard_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """This process's part of a whole `tensor`, split as `parameter` is, if it is."""
+    """Return this process' part of a full tensor.
+
+    Args:
+        tensor: The full tensor, equal in every process.
+        parameter: A parameter of the same shape; if it is not sharded, `tensor` is returned.
+    """
     if not _is_dtensor(parameter) or tensor.shape != parameter.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -1,8 +1,6 @@
-"""What both launchers of training are as scripts: their arguments, their exit codes, their extras.
+"""What both launchers of training are as scripts: their arguments, exit codes and extras.
 
-Knows nothing of what is trained.
-
-    run_recipe_script("gen_msa.finetuning", start, interrupt_message="whole checkpoints are kept")
+run_recipe_script("gen_msa.finetuning", start, interrupt_message="complete checkpoints are kept")
 """
 
 import argparse
@@ -26,19 +24,26 @@ def run_recipe_script(
 ) -> None:
     """Call `start(recipe, overrides, dry_run=…, resume=…)` as the command line says.
 
-    Exits with the `UserError`'s code, or 130 when interrupted, saying what `stopped` says.
+    Exits with the `UserError`'s code, or with 130 when interrupted.
+
+    Args:
+        name: The program's name in its help.
+        start: Runs a recipe, and returns the folder of the result.
+        arguments: The command line; None for that of the process.
+        interrupt_message: What is kept of an interrupted run.
     """
     parser = argparse.ArgumentParser(prog=name, description=start.__doc__)
-    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or your .yaml")
-    parser.add_argument("--dry-run", action="store_true", help="plan and probe; write nothing")
+    parser.add_argument("--recipe", required=True, help="a packaged recipe's name, or your .yaml")
+    parser.add_argument("--dry-run", action="store_true", help="plan and probe, but write nothing")
     action = argparse.BooleanOptionalAction
-    parser.add_argument("--resume", action=action, help="default: recipe's")
     parser.add_argument(
-        "--fresh", dest="resume", action="store_false", default=None, help="as --no-resume"
+        "--resume",
+        action=action,
+        help="whether to go on from a checkpoint; default: as the recipe says",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = vars(parser.parse_intermixed_args(arguments))
-    # Models and packages lie on this machine; no library is to ask the hub behind our back.
+    # Models and packages are local: no library may query the hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         start(options.pop("recipe"), options.pop("overrides"), **options)
@@ -50,9 +55,22 @@ def run_recipe_script(
         sys.exit(INTERRUPTED)
 
 
+def resume_override(resume: bool | None) -> list[str]:
+    """Return `--resume` or `--no-resume` as a recipe override; none if it was not given."""
+    return [] if resume is None else [f"resume={str(resume).lower()}"]
+
+
 @contextmanager
 def require_extra(extra: str, packages: Collection[str]) -> Iterator[None]:
-    """Inside, the lack of one of `packages` is a `MissingExtra` that names `extra`."""
+    """Turn the lack of a package inside the block into an error that names the extra to install.
+
+    Args:
+        extra: The extra of this package.
+        packages: What it installs.
+
+    Raises:
+        MissingExtra: If one of `packages` cannot be imported.
+    """
     try:
         yield
     except ModuleNotFoundError as e:
@@ -63,6 +81,6 @@ def require_extra(extra: str, packages: Collection[str]) -> Iterator[None]:
 
 
 def _rank_label() -> str:
-    """Which of several processes is speaking."""
+    """Return which of several processes is reporting."""
     is_distributed = os.environ.get("WORLD_SIZE", "1") != "1"
     return f" (process {os.environ.get('RANK', '?')})" if is_distributed else ""

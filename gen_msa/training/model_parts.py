@@ -1,9 +1,8 @@
-"""Where the parts of a model lie: vision tower, projector, language model; any family.
+"""Finds the parts of a model: vision tower, projector, language model; for any family.
 
-Parts are found by the attribute names that families share, never by a family's own name. Knows
-nothing of recipes or adapters.
+Parts are found by the attribute names that families share, never by a family's own name.
 
-    parts_of(model).projector  # ("model.visual.merger", "model.visual.deepstack_merger_list.0")
+    find_model_parts(model).projector  # ("model.visual.merger",)
 """
 
 import re
@@ -32,7 +31,7 @@ _MLP_PATTERN = re.compile(
 
 
 class ModelParts(NamedTuple):
-    """Module paths; all empty but `language` for a model without eyes."""
+    """Module paths of the parts; all empty but `language` for a model without vision."""
 
     vision: tuple[str, ...]
     projector: tuple[str, ...]
@@ -42,7 +41,7 @@ class ModelParts(NamedTuple):
 
 
 def find_model_parts(model: Any) -> ModelParts:
-    """The parts of a transformers model that is not wrapped yet."""
+    """Return the parts of a transformers model that is not wrapped yet."""
     names = dict(model.named_modules())
     vision = _outermost_paths(n for n in names if n.rpartition(".")[2] in VISION_TOWER_NAMES)
     projector_paths = _outermost_paths(n for n in names if n.rpartition(".")[2] in PROJECTOR_NAMES)
@@ -66,7 +65,7 @@ def is_inside(name: str, paths: tuple[str, ...]) -> bool:
 
 
 def param_kind(name: str, parts: ModelParts) -> ParamKind:
-    """What the tensor `name` of the model (not of a wrapper) belongs to."""
+    """Return the part that the tensor `name` of the model (not of a wrapper) belongs to."""
     if is_inside(name, parts.projector):
         return "projector"
     if is_inside(name, parts.vision):
@@ -79,10 +78,14 @@ def param_kind(name: str, parts: ModelParts) -> ParamKind:
 
 
 def unused_vision_paths(model: Any, parts: ModelParts) -> tuple[str, ...]:
-    """Paths in the vision tower that have no say in what the language model is shown.
+    """Return module paths in the vision tower that do not affect what the language model gets.
 
-    The pooling head; and in models that read the tower at `vision_feature_layer`, the layers after
-    that one and the last norm.
+    Those are the pooling head, and in models that read the tower at `vision_feature_layer` the
+    layers after that one and the last norm.
+
+    Args:
+        model: A transformers model.
+        parts: Its parts.
     """
     unused_paths: list[str] = []
     for path in parts.vision:
@@ -112,7 +115,7 @@ def unused_vision_paths(model: Any, parts: ModelParts) -> tuple[str, ...]:
 
 
 def _outermost_paths(names: Any) -> list[str]:
-    """Paths that lie within no other of the paths."""
+    """Return the paths that lie within no other of the paths."""
     outermost: list[str] = []
     for name in sorted(names, key=lambda n: n.count(".")):
         if not is_inside(name, tuple(outermost)):

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 from gen_msa.distillation.loop import distill
 from gen_msa.distillation.recipe import DistillRecipe
 from gen_msa.types import Media
-from tests.distillation.fake_models import two_optimizers
-from tests.distillation.fake_models import two_stage
+from tests.distillation.fake_models import two_optimizers, two_stage
 from tests.fixtures.forked_process import call_on_file_access, evenly_spaced, run_in_fork
 from tests.fixtures.tiny_students import TINY, example, write_examples, write_tokenizer
 
@@ -114,7 +113,7 @@ def main(folder, n_points, student):
         outcome = {
             "code": code,
             "resumed_code": resumed_code,
-            "is_resumed": "going on after" in resumed_output,
+            "is_resumed": "resuming from" in resumed_output,
         }
         print(json.dumps({"point": n, **outcome, "files": run_files(out)}), flush=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gen_msa.distillation.loop import distill
 from gen_msa.distillation.recipe import DistillLossConfig
-from gen_msa.training import data_parallel
+from gen_msa.training import distributed
 from tests.distillation import fault_injection
 from tests.distillation.fake_models import crashing
 from tests.fixtures.tiny_students import TINY
@@ -65,7 +65,7 @@ def main(folder):
     except crashing.Interrupted:
         distill(crash_recipe, tokenizer=tokenizer)
     distill(moved_recipe(folder, "moved"), tokenizer=tokenizer)
-    data_parallel.destroy_process_group()
+    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

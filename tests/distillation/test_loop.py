@@ -225,7 +225,7 @@ def test_left_out_rows_are_counted_by_reason(make_recipe, tmp_path):
 
 
 def test_source_without_the_requested_annotator_is_an_error(make_recipe, tmp_path):
-    with pytest.raises(UserError, match="30 post without an opinion by teacher"):
+    with pytest.raises(UserError, match="post without an opinion by teacher: 30"):
         build_dataset(
             DistillData(source=str(tmp_path / "train.jsonl"), labels="teacher"), make_recipe()
         )

@@ -9,10 +9,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from gen_msa.data import open_examples  # noqa: E402
 from gen_msa.distillation import recipe  # noqa: E402
-from gen_msa.distillation.dataset import (
-    RequiredInputs,
-    build_dataset,
-)
+from gen_msa.distillation.dataset import RequiredInputs, build_dataset  # noqa: E402
 from gen_msa.distillation.loop import distill  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
 from gen_msa.models.inference.serialization import load_student  # noqa: E402
@@ -108,7 +105,7 @@ def test_dev_contexts_with_labels_are_rejected(corpus):
         for i in range(18, 24)
     ]
     write_examples(path, leaking_examples)
-    with pytest.raises(UserError, match="12 contexts carry a label, first dev"):
+    with pytest.raises(UserError, match="12 contexts contain a label, first dev"):
         build_dataset(teacher_recipe.dev[0], teacher_recipe, required_inputs)
 
 

@@ -1,4 +1,4 @@
-"""Refused answers are learned at the weight of the gates that refused them, and only if asked."""
+"""Rejected answers are learned at the weight of the filters that rejected them, if requested."""
 
 import json
 
@@ -18,7 +18,7 @@ FILTERS = {"length": {"min_words": 8}, "mentions_aspect": {}}
 
 @pytest.fixture(scope="module")
 def annotated_file(tmp_path_factory):
-    """What `echo` says of some posts, sieved by two gates that refuse different answers."""
+    """Answers of `echo` to some posts, split by two filters that reject different ones."""
     folder = tmp_path_factory.mktemp("taught")
     path = folder / "posts.jsonl"
     write_examples(path, [example(i) for i in range(12)])
@@ -73,12 +73,12 @@ def test_only_answers_of_named_filters_are_used(annotated_file):
 
 def test_unused_filter_and_missing_file_are_reported(annotated_file, tmp_path):
     with pytest.raises(
-        UserError, match="near_duplicate refused no answer of echo; length, mentions_aspect did"
+        UserError, match="near_duplicate rejected no answer of echo; length, mentions_aspect did"
     ):
         dataset_rows(annotated_file, filters={"near_duplicate": 1.0})
     copied_file = tmp_path / "alone.jsonl"
     copied_file.write_bytes(annotated_file.read_bytes())
-    with pytest.raises(UserError, match=r"no refused answers at .*alone\.rejected\.jsonl"):
+    with pytest.raises(UserError, match=r"no rejected answers at .*alone\.rejected\.jsonl"):
         dataset_rows(copied_file, filters={"length": 1.0})
 
 
@@ -90,7 +90,7 @@ def test_invalid_rejected_line_is_named(annotated_file, tmp_path, line):
     copied_file.write_bytes(annotated_file.read_bytes())
     rejected_bytes = annotated_file.with_suffix(".rejected.jsonl").read_bytes()
     copied_file.with_suffix(".rejected.jsonl").write_bytes(rejected_bytes + line + b"\n")
-    with pytest.raises(UserError, match=r"teacher\.rejected\.jsonl:\d+ is no refused answer"):
+    with pytest.raises(UserError, match=r"teacher\.rejected\.jsonl:\d+ is not a rejected answer"):
         dataset_rows(copied_file, filters={"length": 1.0})
 
 

@@ -85,7 +85,7 @@ def test_invalid_teacher_rows_are_counted_and_skipped(tmp_path):
     ]
     assert has_probs == [True, True, False, False, False]
     assert teachers.left_out == {
-        "opinion in t.jsonl said twice; counted once": 2,
+        "duplicate opinion in t.jsonl; counted once": 2,
         "opinion in t.jsonl that contradicts another": 2,
         "opinion in t.jsonl without probabilities": 2,
         "line of t.jsonl could not be read": 2,
@@ -112,7 +112,7 @@ def test_rows_carry_teacher_probs_and_confidence_weight(data_folder):
     assert {r.teacher_probs for r in dataset.rows[:58]} == {(0.25, 0.25, 0.5)}
     assert {r.weight for r in dataset.rows[:58]} == {3 * 0.25}
     assert dataset.rows[58].teacher_probs == ()
-    assert dataset.left_out == {"row that no teacher speaks of; learned from its label alone": 2}
+    assert dataset.left_out == {"row without a teacher's opinion; learned from its label alone": 2}
 
 
 def test_student_learns_from_teacher_without_gold(data_folder):
@@ -169,7 +169,7 @@ def test_teacher_is_deterministic_and_changes_are_detected(data_folder):
     teacher.check()
     with torch.no_grad():
         module.head.bias += 1
-    with pytest.raises(UserError, match="were changed while it taught"):
+    with pytest.raises(UserError, match="weights changed during training"):
         teacher.check()
 
 

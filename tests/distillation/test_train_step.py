@@ -126,11 +126,11 @@ def test_plain_models_have_one_phase_and_no_row_memory():
 
 
 def two_stage_with_phases(*phases):
-    class Told(TwoStage):
+    class TwoStageWithPhases(TwoStage):
         def phases(self, epoch):
             return phases
 
-    return build_model(Told)
+    return build_model(TwoStageWithPhases)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,11 @@ def two_stage_with_phases(*phases):
         (
             (Phase("head", ("head.",)),),
             {},
-            r"no phase of this run moves embedding\.weight, body\.weight",
+            r"no phase of this run updates embedding\.weight, body\.weight",
         ),
         ((), {}, "has no phase in epoch 0"),
         ((Phase("a"), Phase("a", ("head.",))), {}, "different phases named a"),
-        ((Phase("a"), Phase("b", ("haed.",))), {}, "phase b of two_stage moves no tensor"),
+        ((Phase("a"), Phase("b", ("haed.",))), {}, "phase b of two_stage updates no parameter"),
         ((Phase("a"),), {"phase_learning_rates": {"b": 1.0}}, "no phase 'b'; there are a"),
     ],
 )

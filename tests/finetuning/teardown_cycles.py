@@ -18,7 +18,6 @@ from accelerate.state import AcceleratorState
 from torch import distributed as dist
 
 from gen_msa.training import distributed
-from tests.finetuning.tiny_peft import build_recipe
 
 TIMEOUT_SECONDS = 30
 RANK, WORLD_SIZE = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
@@ -28,7 +27,7 @@ def run_cycle(store):
     """Two steps of a model that is wrapped for several processes, and the end of the run."""
     dist.init_process_group("gloo", store=store, rank=RANK, world_size=WORLD_SIZE)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = distributed.create_accelerator(build_recipe(device="cpu"))
+    accelerator = distributed.create_accelerator(cpu=True)
     layers = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(12)))
     model, optimizer = accelerator.prepare(layers, torch.optim.AdamW(layers.parameters()))
     wrapped = SimpleNamespace(model=model, optimizer=optimizer)

@@ -64,7 +64,7 @@ def run_faults(fault_kind, n_points, llama, folder):
 
 def resumed_identically(undisturbed, fault):
     newest = max(fault["state"]["complete"], default=None)
-    is_resumed = f"going on from {newest}" in fault["resumed_output"]
+    is_resumed = f"resuming from {newest}" in fault["resumed_output"]
     return (
         fault["resumed_code"] == 0
         and is_resumed == (newest is not None)
@@ -153,8 +153,8 @@ def test_damaged_checkpoint_falls_back_to_the_previous_one(llama, tmp_path, dama
     capsys.readouterr()
     finetune(build_recipe(llama, tmp_path))
     output = capsys.readouterr().err
-    assert "passed over checkpoint-4: not whole" in output
-    assert "going on from checkpoint-3" in output
+    assert "skipped checkpoint-4: not complete" in output
+    assert "resuming from checkpoint-3" in output
     assert read_log(tmp_path, *CURVE_FIELDS) == before
     assert manifest.is_intact(newest)
 
@@ -164,12 +164,7 @@ def test_checkpoint_with_other_tensors_is_rejected_by_name(llama, tmp_path):
     run._save_checkpoint()
     other = FinetuneRun(build_recipe(llama, tmp_path / "other", lora_target=["q_proj"]))
     with pytest.raises(UserError, match=r"made by another recipe: it differs in .*lora_A"):
-        checkpoint.restore_checkpoint(
-            tmp_path / "checkpoint-0",
-            other.model,
-            other.train_step.optimizer,
-            other.train_step.scheduler,
-        )
+        checkpoint.restore_checkpoint(tmp_path / "checkpoint-0", other._stateful)
 
 
 def inject_value(run, *, target, value, pass_number):

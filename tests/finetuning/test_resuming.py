@@ -208,7 +208,7 @@ def test_new_run_replaces_other_checkpoints_with_its_first(llama, out, capsys):
     assert checkpoint_steps(out) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("flag", ["--fresh", "--no-resume"])
+@pytest.mark.parametrize("flag", ["--no-resume"])
 def test_launcher_accepts_the_flag_of_the_hint(llama, out, tmp_path, flag):
     file = write_recipe(build_recipe(llama, out, learning_rate=0.02), tmp_path / "other.yaml")
     with pytest.raises(SystemExit) as exit_info:

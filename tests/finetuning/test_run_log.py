@@ -25,7 +25,7 @@ from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
 from gen_msa.finetuning.run_log import RunLogger
 from gen_msa.finetuning.train_step import StepResult
 from gen_msa.training.checkpoint import TrainState
-from gen_msa.training.trackers import TrackerLog, flatten_settings
+from gen_msa.training.run_log import TrackerLog, flatten_settings
 from tests.finetuning.test_model_card import validation_result
 
 PROMPT = ["<user>", *["<image>"] * 4, "The soup\n", "is cold.", "\n"]
@@ -213,9 +213,7 @@ def test_only_the_main_process_logs(tmp_path):
 
 
 def test_non_finite_numbers_are_logged_as_strings(tmp_path):
-    TrackerLog(tmp_path, build_recipe(tmp_path)).write(
-        {"step": 1, "loss": float("nan"), "x": [1e400]}
-    )
+    TrackerLog(tmp_path).write({"step": 1, "loss": float("nan"), "x": [1e400]})
     assert json.loads((tmp_path / "log.jsonl").read_text()) == {
         "step": 1,
         "loss": "nan",
@@ -224,7 +222,7 @@ def test_non_finite_numbers_are_logged_as_strings(tmp_path):
 
 
 def test_full_disk_is_a_clean_error_and_keeps_complete_lines(tmp_path):
-    tracker_log = TrackerLog(tmp_path, build_recipe(tmp_path))
+    tracker_log = TrackerLog(tmp_path)
     tracker_log.write({"step": 1, "loss": 1.0})
     before = tracker_log.path.read_bytes()
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -241,13 +239,13 @@ def test_full_disk_is_a_clean_error_and_keeps_complete_lines(tmp_path):
 
 def test_unwritable_log_folder_is_a_clean_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="make room, or choose another output_dir"):
-        TrackerLog(tmp_path / "file" / "out", build_recipe(tmp_path)).write({"step": 1})
+    with pytest.raises(UserError, match="free disk space, or choose another output_dir"):
+        TrackerLog(tmp_path / "file" / "out").write({"step": 1})
 
 
 def test_unknown_tracker_suggests_the_nearest(tmp_path):
     with pytest.raises(UserError, match="did you mean 'tensorboard'"):
-        TrackerLog(tmp_path, build_recipe(tmp_path, report_to=("tensorbord",)))
+        TrackerLog(tmp_path, ("tensorbord",))
 
 
 def test_missing_tracker_package_is_named(tmp_path):
@@ -255,7 +253,7 @@ def test_missing_tracker_package_is_named(tmp_path):
         n for n in ("aim", "clearml", "dvclive", "comet_ml") if n not in get_available_trackers()
     )
     with pytest.raises(UserError, match=f"report_to names {missing_tracker}.*\n.*pip install"):
-        TrackerLog(tmp_path, build_recipe(tmp_path, report_to=(missing_tracker,)))
+        TrackerLog(tmp_path, (missing_tracker,))
 
 
 class RecordingTracker(GeneralTracker):

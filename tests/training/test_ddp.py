@@ -1,4 +1,4 @@
-"""Two processes on a CPU (gloo) learn what one with twice the batch learns, and stop together."""
+"""Two processes on a CPU (gloo) train what one with twice the batch trains, and stop together."""
 
 import json
 
@@ -30,7 +30,7 @@ TWO_EPOCHS = {"max_steps": -1, "num_train_epochs": 2}
 
 
 def recipes_by_name(folder):
-    """By name: the recipe for one process, and what two are given instead."""
+    """Return by name the recipe for one process, and what changes for two."""
     llama, llava = save_tiny_model(folder / "llama"), save_tiny_model(folder / "llava", "llava")
     dev_options = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
     half = {"per_device_train_batch_size": 1}
@@ -60,7 +60,7 @@ def recipes_by_name(folder):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What each recipe's processes saw: alone, and both of two; and the folder of it all."""
+    """Summaries of each recipe by (number of processes, rank), and the folder of all runs."""
     folder = tmp_path_factory.mktemp("ddp")
     names = list(recipes_by_name(folder))
     results = {}

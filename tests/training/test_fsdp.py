@@ -1,4 +1,4 @@
-"""Two processes on a CPU (gloo) that share a model (FSDP2) learn, judge and keep what one does."""
+"""Two processes on a CPU (gloo) that shard a model (FSDP2) train and save what one does."""
 
 import json
 
@@ -29,7 +29,7 @@ NAMES = ("text", "images", "full")
 
 
 def recipes_by_name(folder):
-    """By name: the recipe for one process, and what two are given instead."""
+    """Return by name the recipe for one process, and what changes for two."""
     llama, llava = save_tiny_model(folder / "llama"), save_tiny_model(folder / "llava", "llava")
     dev_options = {"dev": [{**TINY, "limit": 2}], "eval_steps": 2}
     half = {"per_device_train_batch_size": 1}
@@ -43,17 +43,28 @@ def recipes_by_name(folder):
     epoch = {"max_steps": -1, "num_train_epochs": 1}
     return {
         "images": (
-            build_recipe(llava, folder, **image_data, **trained_parts, **dev_options, max_steps=4,
-                   per_device_train_batch_size=4),
+            build_recipe(
+                llava,
+                folder,
+                **image_data,
+                **trained_parts,
+                **dev_options,
+                max_steps=4,
+                per_device_train_batch_size=4,
+            ),
             {**half, "gradient_accumulation_steps": 2},
         ),
         "full": (
-            build_recipe(llama, folder, finetuning_type="full", learning_rate=0.001, max_steps=2), half
+            build_recipe(llama, folder, finetuning_type="full", learning_rate=0.001, max_steps=2),
+            half,
         ),
         "text": (
-            build_recipe(llama, folder, limit=8, gradient_checkpointing=True, **epoch, **dev_options), half
+            build_recipe(
+                llama, folder, limit=8, gradient_checkpointing=True, **epoch, **dev_options
+            ),
+            half,
         ),
-    }  # fmt: skip
+    }
 
 
 def fsdp_environment():
@@ -90,7 +101,7 @@ def run_recipes(folder, count, **environment):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What each recipe's processes saw: alone, and both that share a model; and the folder."""
+    """Summaries of each recipe in one process, in two that shard the model, and the folder."""
     folder = tmp_path_factory.mktemp("fsdp")
     single = dict(run_recipes(folder, 1))[0]
     return single, dict(run_recipes(folder, 2, **fsdp_environment())), folder
@@ -142,12 +153,12 @@ def test_resumed_sharded_run_is_bit_identical(runs):
         ({"FSDP_VERSION": "1"}, {}, "FSDP 1 is not supported"),
         ({"WORLD_SIZE": "1"}, {}, "there is only one"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, "fsdp_offload_params is not supported"),
-        ({}, {"quantization": "nf4"}, "nf4 cannot be split"),
+        ({}, {"quantization": "nf4"}, "nf4 cannot be sharded"),
     ],
     ids=["version", "alone", "offload", "nf4"],
 )
 def test_unsupported_fsdp_settings_are_rejected_with_a_hint(
-    environment, overrides, message, tmp_path, monkeypatch
+    environment, overrides, message, monkeypatch
 ):
     from gen_msa.errors import UserError
     from gen_msa.training import fsdp
@@ -156,5 +167,5 @@ def test_unsupported_fsdp_settings_are_rejected_with_a_hint(
         monkeypatch.setenv(name, value)
     assert fsdp.fsdp_requested()
     with pytest.raises(UserError, match=message) as caught:
-        fsdp.check_fsdp_settings(build_recipe("tiny", tmp_path, **overrides))
+        fsdp.check_fsdp_settings(overrides.get("quantization", "none"))
     assert caught.value.hint

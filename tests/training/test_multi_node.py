@@ -1,4 +1,4 @@
-"""The scale page's launch for two machines: two that meet on loopback learn what one learns."""
+"""The scale page's launch for two machines: two on loopback train what one process trains."""
 
 import os
 import re
@@ -37,7 +37,7 @@ LAUNCH_COMMANDS = re.findall(
 
 
 def launch_machine(command, recipe_file, port):
-    """One machine's launch as the page has it, here, with a process a machine and our recipe."""
+    """Start one machine's launch as on the page, with one process a machine and our recipe."""
     replacements = {
         "10.0.0.1": "127.0.0.1",
         "29500": str(port),

@@ -1,4 +1,4 @@
-"""Two processes train what one does, one of them speaks, and a stopped run goes on to the byte."""
+"""Two processes that share batches train what one does; a crashed run resumes to the same bytes."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ from gen_msa import manifest  # noqa: E402
 from gen_msa.distillation import losses  # noqa: E402
 from gen_msa.distillation.loop import distill  # noqa: E402
 from gen_msa.models import models  # noqa: E402
-from gen_msa.training.data_parallel import ProcessGroup  # noqa: E402
-from tests.distillation import faults, together  # noqa: E402
-from tests.distillation.fake_models import stopping  # noqa: E402
+from gen_msa.training.distributed import ProcessGroup  # noqa: E402
+from tests.distillation import fault_injection, multi_process  # noqa: E402
+from tests.distillation.fake_models import crashing  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
     TINY,
     feature_widths,
@@ -36,12 +36,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder in which two processes have run everything, and then this one has."""
-    folder = tmp_path_factory.mktemp("together")
-    tokenizer = faults.write_data(folder, together.POSTS, odd_count=True)
-    distill(faults.build_recipe(folder, folder / "teacher"), tokenizer=tokenizer)
-    stopping.Stopping.at = 1
-    with pytest.raises(stopping.Stopped):
-        distill(together.moved_recipe(folder, "moved"), tokenizer=tokenizer)
+    folder = tmp_path_factory.mktemp("shared")
+    tokenizer = fault_injection.write_data(folder, multi_process.POSTS, odd_count=True)
+    distill(fault_injection.build_recipe(folder, folder / "teacher"), tokenizer=tokenizer)
+    crashing.CrashingSelfMm.crash_epoch = 1
+    with pytest.raises(crashing.Interrupted):
+        distill(multi_process.moved_recipe(folder, "moved"), tokenizer=tokenizer)
     launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m"
     command = [
         sys.executable,
@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single_process_runs(folder):
     """Name -> folder of the student that one process trained."""
-    recipes = together.recipes_by_name(folder, "one")
+    recipes = multi_process.recipes_by_name(folder, "one")
     return {name: distill(r, tokenizer=folder / "words.json") for name, r in recipes.items()}
 
 
@@ -96,7 +96,7 @@ def test_cross_fit_files_have_the_same_length(folder, single_process_runs):
 def test_only_the_main_process_logs(folder):
     stderr_text = (folder / "stderr").read_text("utf-8")
     assert stderr_text.count(f": {folder / 'two-text' / 'student'}\n") == 1
-    # 9 steps, of which every second is told and the last; 3 judgings.
+    # 9 steps, of which every second and the last are logged; 3 validations.
     assert len((folder / "two-text" / "log.jsonl").read_text().splitlines()) == 5 + 3
 
 
@@ -106,17 +106,17 @@ def test_resumed_run_is_identical_with_dropout_per_rank(folder):
         for name in ("straight", "stopped")
     )
     assert straight == stopped
-    assert "going on after step" in (folder / "stderr").read_text("utf-8")
+    assert "resuming from checkpoint, step " in (folder / "stderr").read_text("utf-8")
 
 
-def test_what_one_process_began_two_go_on_with(folder):
-    said = (folder / "stderr").read_text("utf-8")
-    assert "note: processes: 1 then, 2 now" in said
-    whole = distill(
-        together.moved_recipe(folder, "unmoved"), tokenizer=folder / "make_collator.json"
+def test_two_processes_resume_the_run_of_one(folder):
+    output = (folder / "stderr").read_text("utf-8")
+    assert "note: processes: 1 then, 2 now" in output
+    uninterrupted = distill(
+        multi_process.moved_recipe(folder, "unmoved"), tokenizer=folder / "words.json"
     )
     single_tensors, shared_tensors = (
-        load_file(f / "model.safetensors") for f in (whole, folder / "moved" / "make_student")
+        load_file(f / "model.safetensors") for f in (uninterrupted, folder / "moved" / "student")
     )
     for key, tensor in single_tensors.items():
         difference = (tensor - shared_tensors[key]).abs()
@@ -125,22 +125,22 @@ def test_what_one_process_began_two_go_on_with(folder):
         assert key.endswith("key.bias") or difference.max() <= 1e-5, key
 
 
-def test_a_process_that_was_not_there_keeps_its_own_random_state():
-    there = {"torch": torch.get_rng_state().roll(1)[None]}
+def test_process_without_saved_state_keeps_its_random_state():
+    saved_states = {"torch": torch.get_rng_state().roll(1)[None]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         before = torch.get_rng_state()
-        FakeRank(1).go_on_from(there)
+        FakeRank(1).restore_rng(saved_states)
         assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         state = torch.get_rng_state()
         torch.manual_seed(8)
-        FakeRank(0).go_on_from({"torch": state[None]})
+        FakeRank(0).restore_rng({"torch": state[None]})
         assert torch.equal(torch.get_rng_state(), state)
 
 
 class FakeRank(ProcessGroup):
-    """One of two processes, in whose sums the other's part is told beforehand."""
+    """One of two processes, whose sums add a given value for the other."""
 
     def __init__(self, rank, others=0.0):
         super().__init__()
