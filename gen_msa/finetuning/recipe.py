@@ -198,7 +198,10 @@ class FinetuneRecipe(Settings):
         Left out is what changes no weight beyond rounding: output, hardware, the length of the run
         and when the model is validated.
         """
-        exclude = {**dict.fromkeys(_FREE_FIELDS, True), "optimizations": _LOSSLESS_OPTIMIZATIONS}
+        exclude: dict[str, Any] = {
+            **dict.fromkeys(_FREE_FIELDS, True),
+            "optimizations": _LOSSLESS_OPTIMIZATIONS,
+        }
         return settings.flatten(self.model_dump(mode="json", exclude=exclude))
 
 
