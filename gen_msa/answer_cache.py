@@ -50,7 +50,7 @@ class AnswerCache:
             UserError: A file is not an answer cache, or a file of `reuse_cache` does not exist.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self.reuse_cache = path, tuple(reuse_cache)
         try:
             self._db = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False

@@ -1,10 +1,10 @@
-"""One job: a reader over a source, through the ledger, into a file.
+"""One job: a predictor over a source, through the answer cache, into a file.
 
-    rows -> chunks -> ledger? -> teacher(s) -> ledger -> OUT.jsonl, OUT.rejected.jsonl
+    rows -> chunks -> cache? -> teacher(s) -> cache -> OUT.jsonl, OUT.rejected.jsonl
 
-Every good row appears in the output once, in the source's order, whatever crashed before and
-however many workers there were; every bad one in the rejected file with its line and reason. One
-of several shards writes a part instead, of which `merging` makes these files.
+Every good row is in the output once, in the order of the source, for any number of workers and
+after any crash. Every bad row is in the rejected file with its line and reason. A shard writes a part
+instead, from which `merge_shards` makes these files.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ from gen_msa.predictors import Prediction
 from gen_msa.types import Rejected
 
 MAX_CONSECUTIVE_FAILURES = 256
-"""Posts in a row that cannot be asked before a job stops; a server's restart takes fewer."""
+"""Failed posts in a row after which a job stops; the restart of a server loses fewer."""
 
 
 def annotate(
@@ -61,16 +61,24 @@ def annotate(
     lines: Path | None = None,
     on_progress: Callable[[JobCounts], None] = lambda _: None,
 ) -> JobResult:
-    """Let the reader of `settings` read `source`; write examples to `out` (JSONL).
+    """Run the model of `settings` over `source`; write examples with opinions to `out` (JSONL).
 
-    `lines` takes the examples where `out` is to become another format; what lies beside an output
-    lies beside `out`. `ledger_path` keeps answers for the next run (None: not kept); `known` are
-    ledgers of other runs, whose answers are taken over. `teacher` is one that `prepared` has made
-    with the same settings. `on_progress` is called after each chunk. Raises `UserError` when the
-    job cannot start or a setting says to stop.
+    With `AnnotateSettings` only accepted answers are written to `out`; rejected answers go to
+    OUT.rejected.jsonl in full, and a summary to OUT.summary.json.
 
-    With `AnnotateSettings` only what passed all gates is written to `out`, the rest goes whole to
-    OUT.rejected.jsonl, and a summary to OUT.summary.json.
+    Args:
+        source: The posts.
+        out: The output; settings, rejected rows and summary are written beside it.
+        settings: The model, how the job runs, and perhaps filters.
+        cache_path: Answer cache, read and written; None for none.
+        reuse_cache: Answer caches of other runs, read only.
+        teacher: The result of `make_job_teacher` with the same settings; made here if None.
+        lines: Where to write the examples instead of `out`, for conversion to another format.
+        on_progress: Called with the counts after each chunk.
+
+    Raises:
+        UserError: The job cannot start, or a setting says to stop.
+        BackendUnavailable: Too many posts in a row got no answer.
     """
     began = time.perf_counter()
     file_filter_splitter = file_filters(settings, source.media_root)
@@ -97,9 +105,22 @@ def annotate_shard(
     teacher: Teacher | None = None,
     on_progress: Callable[[JobCounts], None] = lambda _: None,
 ) -> JobResult:
-    """Do the share of `shard` in the job that `annotate` would do; write it to `part`.
+    """Run one shard of the job that `annotate` would run; write it to `shard_path`.
 
-    Gates that look at the whole file wait until `merging.merge`. Raises as `annotate` does.
+    Filters that need the complete file run in `merge_shards`.
+
+    Args:
+        source: All posts, not only those of the shard.
+        shard_path: The part to write (`.part`).
+        shard: Which chunks to do.
+        settings: The same for all shards.
+        cache_path: Answer cache, read and written; None for none.
+        reuse_cache: Answer caches of other runs, read only.
+        teacher: The result of `make_job_teacher` with the same settings; made here if None.
+        on_progress: Called with the counts after each chunk.
+
+    Raises:
+        UserError: As for `annotate`.
     """
     began = time.perf_counter()
     source_hasher = _SourceHasher()
@@ -127,15 +148,19 @@ def annotate_shard(
 
 @dataclass
 class _SourceHasher:
-    """Every row that went by, this shard's or not."""
+    """Counts and hashes every row of the source, whichever shard it belongs to."""
 
     rows: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Count anew in another process, where Ray reads the source."""
+        return _SourceHasher, ()
+
     def hash_rows(self, rows: Rows) -> Rows:
         for row in rows:
             self.rows += 1
-            # A bad row is known by its place and text: its file may be spelled in other ways.
+            # Not the file name: it may be spelled differently for each shard.
             row_text = (
                 f"{row.line} {row.raw}" if isinstance(row, Rejected) else row.model_dump_json()
             )
@@ -159,23 +184,24 @@ class _SourceHasher:
 
 
 def make_job_teacher(source: ExampleSource, settings: JobSettings) -> Teacher:
-    """The teacher of a job; loads its models, with Ray on the cluster's machines.
+    """Build the teacher of a job and load its model, with Ray on the machines of the cluster.
 
-    Raises `UserError` where gold would guide it on rows that are not of a train split.
+    Raises:
+        UserError: Gold labels would guide the teacher outside a train split.
     """
     if isinstance(settings, AnnotateSettings) and settings.reveals_label:
         require_train_split(source.name)
     if settings.engine == "ray":
-        from gen_msa.annotation._crew import Crew
+        from gen_msa.annotation.ray_cluster import RayPredictor
 
-        return Crew(settings, source.media_root)
+        return RayPredictor(settings, source.media_root)
     return make_teacher(settings, source.media_root)
 
 
 def _open_teacher(
     source: ExampleSource, settings: JobSettings, teacher: Teacher | None
 ) -> AbstractContextManager[Teacher]:
-    """The teacher, and readers on other machines let go at the end."""
+    """Return the teacher as a context manager; remote workers are released on exit."""
     teacher = teacher or make_job_teacher(source, settings)
     return teacher if isinstance(teacher, AbstractContextManager) else nullcontext(teacher)
 
@@ -195,9 +221,11 @@ def _write_chunks(
     shard: Shard,
     on_progress: Callable[[JobCounts], None],
 ) -> None:
-    """Have every chunk of a shard read, and write it to `sink`."""
+    """Run every chunk of a shard, and write it to `sink`."""
     consecutive_failures = 0
-    for pending, new_predictions in _predict_chunks(source, settings, teacher, cache, shard):
+    for pending, new_predictions in _predict_chunks(
+        source, settings, teacher, cache, shard, on_progress
+    ):
         predictions, n_cached = merge_cached(pending, new_predictions, cache)
         sink.write(pending.chunk, predictions)
         sink.counts.from_cache += n_cached
@@ -205,7 +233,7 @@ def _write_chunks(
         consecutive_failures = (
             consecutive_failures + len(attempted) if all(map(has_error, attempted)) else 0
         )
-        _stop_if_unavailable(sink.counts, settings.chunk, consecutive_failures)
+        stop_if_unavailable(sink.counts, settings.chunk, consecutive_failures)
         on_progress(sink.counts)
 
 
@@ -215,13 +243,14 @@ def _predict_chunks(
     teacher: Teacher,
     cache: AnswerCache | None,
     shard: Shard,
+    on_progress: Callable[[JobCounts], None],
 ) -> Iterator[tuple[PendingChunk, list[Prediction]]]:
-    """Every chunk with the readings of its posts that the ledger did not know."""
-    pending_work = pending_chunks(source, settings, hash_key(teacher.fingerprint()), cache, shard)
+    """Yield every chunk with the predictions for posts that the cache lacks."""
     if settings.engine == "ray":
-        from gen_msa.annotation._crew import read_on_ray
+        from gen_msa.annotation.ray_data import predict_all
 
-        return read_on_ray(teacher, pending_work)
+        return predict_all(teacher, source, shard, cache, on_progress)
+    pending_work = pending_chunks(source, settings, hash_key(teacher.fingerprint()), cache, shard)
     on_answer = [] if cache is None else [partial(cache_answers, cache)]
     if settings.workers == 1:
         return predict_in_process(teacher, pending_work, *on_answer)
@@ -230,18 +259,25 @@ def _predict_chunks(
     )
 
 
-def _stop_if_unavailable(counts: JobCounts, chunk: int, consecutive_failures: int) -> None:
-    """A wrong key or address fails for every post alike: say so once, not a million times.
+def stop_if_unavailable(counts: JobCounts, chunk: int, consecutive_failures: int) -> None:
+    """Raise an error if no request succeeds, as with a wrong key or address.
 
-    `lost` are posts asked in a row, up to now, none of which could be asked.
+    Args:
+        counts: Counts so far.
+        chunk: Posts per chunk.
+        consecutive_failures: Posts in a row, up to now, without an answer.
+
+    Raises:
+        BackendUnavailable: Too many posts in a row got no answer.
+        UserError: No post of the first chunk got an answer.
     """
     if consecutive_failures >= max(4 * chunk, MAX_CONSECUTIVE_FAILURES):
         raise BackendUnavailable(
-            f"none of the last {consecutive_failures} posts could be asked: {counts.last_error}",
-            hint="see to the reader's server or key, and run again: what was answered is kept",
+            f"none of the last {consecutive_failures} posts got an answer: {counts.last_error}",
+            hint="check the server and key of the model and run again: answers are kept",
         )
     if counts.rows >= chunk > 1 and counts.unanswered == counts.written > 0:
         raise UserError(
-            f"none of the first {counts.rows} posts could be asked: {counts.last_error}",
-            hint="check the reader's address, key and model, and run again",
+            f"none of the first {counts.rows} posts got an answer: {counts.last_error}",
+            hint="check address, key and name of the model, and run again",
         )

@@ -1,6 +1,6 @@
-"""What a job writes: answers into the ledger, then examples and rejected rows into their files.
+"""The output of a job: answers into the cache, examples and rejected rows into their files.
 
-Knows nothing of how readings came to be, or whether they were made just now or in an earlier run.
+for chunk in chunks(source, 64, None, "echo"): output.write(chunk, predictions)
 """
 
 import hashlib
@@ -30,15 +30,13 @@ from gen_msa.data.label_leak import find_label_leaks
 from gen_msa.predictors import Prediction
 from gen_msa.types import Example, Opinion, Rejected, Status
 
-# The rows of a job: read lazily, ids checked to be unique, bad rows set aside, cut into chunks.
-
 
 @dataclass
 class Chunk:
-    """Consecutive rows of the source: the good ones with their numbers, and those set aside."""
+    """Consecutive rows of the source: examples with their row numbers, and rejected rows."""
 
     index: int = 0
-    """Which chunk of the source, from 0."""
+    """Number of the chunk in the source, from 0."""
     examples: list[Example] = field(default_factory=list)
     row_numbers: list[int] = field(default_factory=list)
     """1-based row of each example in the source."""
@@ -46,10 +44,10 @@ class Chunk:
 
 
 class SeenIds:
-    """Which ids have been met, on disk once they are many: a million cost no memory to speak of."""
+    """The post ids of a job, on disk once they are many, so that a million need little memory."""
 
     def __init__(self) -> None:
-        # Rows may be taken up in a thread and be let go of in another; never in two at once.
+        # Opened in one thread and closed in another, but never used by two at once.
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA journal_mode=OFF")
@@ -62,7 +60,7 @@ class SeenIds:
         self._db.close()
 
     def first_row(self, post_id: str, row: int) -> int:
-        """The row that had this id first: `row` itself when it is new."""
+        """Return the first row with this id: `row` itself if the id is new."""
         added = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (post_id, row))
         if added.rowcount:
             return row
@@ -71,10 +69,16 @@ class SeenIds:
 
 
 def chunks(source: ExampleSource, size: int, limit: int | None, annotator: str) -> Iterator[Chunk]:
-    """The source's rows in chunks of `size`; at most `limit` rows in all.
+    """Yield the rows of a source in chunks.
 
-    Set aside are rows that could not be read, a second row with an id already met, and rows that
-    already have opinions by `reader`.
+    Rejected are rows that could not be read, a second row with the same id, and rows that already
+    have opinions by `annotator`.
+
+    Args:
+        source: The posts.
+        size: Rows per chunk.
+        limit: Maximum number of rows, or None.
+        annotator: Name under which the job writes its opinions.
     """
     rows = islice(source.rows(), limit)
     number = index = 0
@@ -86,12 +90,12 @@ def chunks(source: ExampleSource, size: int, limit: int | None, annotator: str) 
                 if isinstance(item, Rejected):
                     chunk.rejected.append(item)
                 elif (first_row := ids.first_row(item.post.id, number)) != number:
-                    reason = f"id {item.post.id!r} already stands in row {first_row}"
-                    hint = "give every post an id of its own"
+                    reason = f"id {item.post.id!r} is also in row {first_row}"
+                    hint = "give every post its own id"
                     chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
                 elif item.opinions_by(annotator):
                     reason = f"post {item.post.id!r} already has opinions by {annotator!r}"
-                    hint = "start from the file without them"
+                    hint = "use the file without these opinions"
                     chunk.rejected.append(as_rejected(source.name, number, item, reason, hint))
                 else:
                     chunk.examples.append(item)
@@ -100,7 +104,15 @@ def chunks(source: ExampleSource, size: int, limit: int | None, annotator: str) 
 
 
 def as_rejected(file: str, number: int, example: Example, reason: str, hint: str) -> Rejected:
-    """A good row that the job sets aside all the same."""
+    """Return a valid row as `Rejected`.
+
+    Args:
+        file: Name of the source.
+        number: 1-based row in the source.
+        example: The row.
+        reason: Why the job rejects it.
+        hint: What the user can do.
+    """
     raw = example.post.text[:500]
     return Rejected(file=file, line=number, reason=reason, hint=hint, raw=raw)
 
@@ -110,17 +122,19 @@ _OPINIONS = TypeAdapter(tuple[Opinion, ...])
 
 @dataclass
 class PendingChunk:
-    """A chunk on its way: the ledger key of each example, and what the ledger already knew."""
+    """A chunk in progress: the cache key of each example, and the cached answers."""
 
     chunk: Chunk
     keys: Sequence[str]
     cached: Mapping[str, JsonValue]
     is_cached: bool = False
-    """Whether the answers that were not known are in the ledger already."""
+    """Whether the new answers are in the cache already."""
+    n_cached_on_ray: int = 0
+    """Posts that are not in `cached`, and yet were not asked about in this run."""
 
     @property
     def new_keys(self) -> list[str]:
-        """The keys that the ledger did not know."""
+        """The keys that the cache lacks."""
         return [key for key in self.keys if key not in self.cached]
 
 
@@ -132,24 +146,29 @@ class JobCounts:
     written: int = 0
     rejected: int = 0
     from_cache: int = 0
-    """Posts answered from the ledger."""
+    """Posts answered from the cache."""
     opinions: int = 0
     unparsed: int = 0
-    """Opinions without a polarity, those of `unanswered` posts included."""
+    """Opinions without a polarity, including those of `unanswered` posts."""
     unanswered: int = 0
-    """Posts with an opinion that could not be had; the next run asks again."""
+    """Posts with a failed request; the next run retries them."""
     filtered_out: int = 0
-    """Answers that a gate refused; they stand in the rejected file, not in `opinions`."""
+    """Answers that a filter rejected; they are in the rejected file, not in `opinions`."""
 
     last_error: str = ""
-    """What the last unanswered post was told."""
+    """Error of the last unanswered post."""
 
     def error_rate(self) -> float:
-        """Share of rows rejected or unanswered, 0 to 1."""
+        """Return the share of rows rejected or unanswered, 0 to 1."""
         return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
 
     def add(self, opinions: Sequence[Opinion], accepted: Sequence[Opinion]) -> None:
-        """Count all that was said about one post, and what of it is kept."""
+        """Count the answers about one post.
+
+        Args:
+            opinions: All answers.
+            accepted: Those that are written to the output.
+        """
         self.opinions += len(accepted)
         self.unparsed += sum(o.polarity is None for o in accepted)
         if has_error(opinions):
@@ -159,7 +178,7 @@ class JobCounts:
 
 
 class JobOutput:
-    """The files of one job."""
+    """Writes the accepted and rejected files of a job."""
 
     def __init__(
         self,
@@ -168,19 +187,26 @@ class JobOutput:
         rejected_file: IO[bytes],
         splitter: FilterSplitter | None = None,
     ) -> None:
-        """`sieve` parts what passed its gates from the rest; without one all is written."""
+        """Write to open files.
+
+        Args:
+            source: Name of the source, for rejected rows.
+            accepted_file: Gets the examples.
+            rejected_file: Gets rejected rows and answers.
+            splitter: Separates accepted from rejected answers; None accepts all.
+        """
         self.splitter = splitter
         self.label_fields = 0
-        """Found by the audit in what a sieve let through."""
+        """Label fields found in contexts and explanations of accepted answers."""
         self.counts = JobCounts()
         self.posts = hashlib.sha256()
-        """Over every post written: names the data a figure was made on."""
+        """Hash of every post written; identifies the data of a result."""
         self._source = source
         self._accepted_file = accepted_file
         self._rejected_file = rejected_file
 
     def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """Write one chunk. `readings` are of its examples, in order."""
+        """Write one chunk with the predictions for its examples, in order."""
         examples: list[Example] = []
         rejected = list(chunk.rejected)
         for number, example, prediction in zip(
@@ -206,7 +232,7 @@ class JobOutput:
     def _add_opinions(
         self, example: Example, opinions: Sequence[Opinion], number: int, rejected: list[Rejected]
     ) -> Example:
-        """The example with what is kept of `said`; the rest is added to `aside`."""
+        """Return the example with its accepted opinions; add the others to `rejected`."""
         if self.splitter is None:
             return example.with_opinions(*opinions)
         accepted, failed_opinions, excluded_aspects = self.splitter(example, opinions)
@@ -223,9 +249,15 @@ class JobOutput:
 def merge_cached(
     pending: PendingChunk, new_predictions: Sequence[Prediction], cache: AnswerCache | None
 ) -> tuple[list[Prediction], int]:
-    """The reading of each example of a chunk, and how many of them the ledger knew.
+    """Merge cached and new predictions of a chunk; put new ones into the cache first.
 
-    `fresh` are of the examples it did not know, in order; they go into the ledger first.
+    Args:
+        pending: The chunk.
+        new_predictions: Predictions for the keys that the cache lacks, in order.
+        cache: The answer cache, or None.
+
+    Returns:
+        The prediction of each example, and the number of cached ones.
     """
     if cache is not None and not pending.is_cached:
         cache_answers(cache, pending, new_predictions)
@@ -236,19 +268,25 @@ def merge_cached(
         else next(remaining)
         for k in pending.keys
     ]
-    return predictions, len(predictions) - len(new_predictions)
+    return predictions, len(predictions) - len(new_predictions) + pending.n_cached_on_ray
 
 
 def cache_answers(
     cache: AnswerCache, pending: PendingChunk, new_predictions: Sequence[Prediction]
 ) -> None:
-    """Put fresh answers into the ledger, perhaps before their chunk's turn; from any thread."""
+    """Put new answers into the cache as soon as they are there, from any thread.
+
+    Args:
+        cache: The answer cache.
+        pending: Their chunk.
+        new_predictions: Predictions for `pending.new_keys`, in order.
+    """
     put_answers(cache, dict(zip(pending.new_keys, new_predictions, strict=True)))
     pending.is_cached = True
 
 
 def put_answers(cache: AnswerCache, predictions: Mapping[str, Prediction]) -> None:
-    """Put readings into the ledger by key, but for those that the next run must ask for again."""
+    """Cache predictions by key, except failed ones, which the next run must retry."""
     complete_predictions = {
         k: prediction
         for k, prediction in predictions.items()
@@ -264,37 +302,39 @@ def put_answers(cache: AnswerCache, predictions: Mapping[str, Prediction]) -> No
 
 
 def has_error(opinions: Sequence[Opinion]) -> bool:
-    """Whether something could not be asked."""
+    """Return whether a request failed."""
     return any(o.status is Status.ERROR for o in opinions)
-
-
-# How a job ends, whoever did it: late gates made, files closed, what it has to say for itself.
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a finished job has to say for itself."""
+    """The result of a finished job."""
 
     counts: JobCounts
     fingerprint: dict[str, JsonValue]
-    """The reader's fingerprint."""
+    """Fingerprint of the teacher."""
     posts_sha256: str
-    """Of all posts written, in order: which data this was."""
+    """Hash of all posts written, in order; identifies the data."""
     rejected_file: Path | None
     summary: AnnotationSummary | None = None
-    """Of a job with gates."""
+    """Only for a job with filters."""
 
     def exceeds_error_rate(self, settings: JobSettings) -> bool:
-        """Whether more rows were rejected or left unanswered than `max_bad` allows."""
+        """Return whether more rows failed than `max_error_rate` allows."""
         return self.counts.error_rate() > settings.max_error_rate
 
     def should_rerun(self, settings: JobSettings) -> bool:
-        """Whether more rows could not be asked than `max_bad` allows: the same again may do."""
+        """Return whether more posts are unanswered than `max_error_rate` allows."""
         return self.counts.unanswered > settings.max_error_rate * self.counts.rows
 
 
 def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | None:
-    """The gates that look at the whole file; None for a job without gates."""
+    """Build the filters that need the complete file; None for a job without filters.
+
+    Args:
+        settings: The job.
+        media_root: Folder that image paths are relative to.
+    """
     if not isinstance(settings, AnnotateSettings):
         return None
     file_stage = {n: o for n, o in settings.filters.items() if filters[n].stage == "file"}
@@ -303,7 +343,7 @@ def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | No
 
 
 def rejected_path(out: Path) -> Path:
-    """Where the rows that are not in `out` stand."""
+    """Return the path of the rejected file beside `out`."""
     return out.with_suffix(".rejected.jsonl")
 
 
@@ -315,7 +355,16 @@ def finalize(
     fingerprint: dict[str, JsonValue],
     seconds: float,
 ) -> JobResult:
-    """Write what lies beside a whole `out`: settings, and a summary where there are gates."""
+    """Write the files beside a complete `out`: settings, and a summary if there are filters.
+
+    Args:
+        output: The written output.
+        settings: The job.
+        out: The output file.
+        source: Name of the source.
+        fingerprint: Fingerprint of the teacher.
+        seconds: Duration of the run.
+    """
     settings_files.save(settings, out.with_suffix(".settings.yaml"))
     return JobResult(
         counts=output.counts,
@@ -329,7 +378,7 @@ def finalize(
 
 
 def _keep_if_written(n_lines: int, rejected_file: Path) -> Path | None:
-    """The rejected file; gone, where nothing stands in it."""
+    """Return the rejected file, or None after deleting it if it is empty."""
     if n_lines:
         return rejected_file
     rejected_file.unlink()

@@ -1,23 +1,18 @@
-"""A server is asked about two chunks together; answers and questions are those of one by one."""
+"""Two chunks are sent to a server at once; answers and requests equal those of one by one."""
 
 import json
 import random
 import threading
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gen_msa.annotation import AnnotateSettings, JobSettings, annotate, job, workers
-from gen_msa.annotation._desk import Desk
-from gen_msa.annotation.workers import cache_key
-from gen_msa.answer_cache import hash_key
 from gen_msa.data import open_examples
 from gen_msa.errors import BackendUnavailable, UserError
 from gen_msa.prefetch import ordered_concurrent_map
 from gen_msa.settings import load
-from gen_msa.types import Example, Status
 from tests.annotation.test_kill import count_cached
 from tests.fixtures.fake_openai import FakeOpenAI, last_message_text, reply
 from tests.fixtures.posts import post, write_posts
@@ -26,7 +21,7 @@ TIMEOUT_S = 10
 
 
 def deterministic_answer(body):
-    """An answer that is decided by the question, its seed and its temperature alone."""
+    """Return an answer that depends only on the request, its seed and its temperature."""
     request_key = f"{last_message_text(body)} {body.get('seed')} {body.get('temperature')}"
     rng = random.Random(zlib.crc32(request_key.encode()))
     label = rng.choice(("positive", "negative", "neutral", "who knows"))
@@ -40,7 +35,7 @@ def source(tmp_path):
 
 
 def settings(server, settings_type=JobSettings, **more):
-    overrides = [f"reader=http:{server.url}#m", "cues={}", "chunk=4", "max_bad=1.0"]
+    overrides = [f"model=http:{server.url}#m", "cues={}", "chunk=4", "max_error_rate=1.0"]
     overrides += ["backend={api_key_variable: '', retries: 0, batch_size: 3}"]
     return load(
         settings_type, None, [*overrides, *(f"{k}={json.dumps(v)}" for k, v in more.items())]
@@ -56,22 +51,22 @@ FILTERS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "more"),
+    ("settings_type", "more"),
     [
         (JobSettings, {}),
-        (JobSettings, {"aspects": "reader"}),
-        (AnnotateSettings, {"prompt": "teacher/rationale", "gates": FILTERS}),
+        (JobSettings, {"aspects": "model"}),
+        (AnnotateSettings, {"prompt": "teacher/rationale", "filters": FILTERS}),
     ],
 )
 def test_concurrent_chunks_match_sequential_output_and_requests(
-    source, tmp_path, monkeypatch, kind, more
+    source, tmp_path, monkeypatch, settings_type, more
 ):
     outputs, requests = {}, {}
     for n_concurrent in (1, 2, 3):
-        monkeypatch.setattr(workers, "TOGETHER", n_concurrent)
+        monkeypatch.setattr(workers, "CONCURRENT_CHUNKS", n_concurrent)
         with FakeOpenAI(answer=deterministic_answer, delay_s=0.002) as server:
             out = tmp_path / f"{n_concurrent}.jsonl"
-            job = settings(server, kind, **more)
+            job = settings(server, settings_type, **more)
             url = server.url
             counts = annotate(source, out, job, cache_path=out.with_suffix(".cache")).counts
         assert counts.rows == 40
@@ -85,7 +80,7 @@ def test_concurrent_chunks_match_sequential_output_and_requests(
 
 
 def test_next_chunk_is_sent_before_last_answer_of_previous_one(source, tmp_path):
-    """The last question of the first chunk is answered only once the second chunk is asked."""
+    """The last request of chunk 1 is answered only after a request of chunk 2 has arrived."""
     next_chunk, wait_results = threading.Event(), []
 
     def answer(body):
@@ -104,7 +99,7 @@ def test_next_chunk_is_sent_before_last_answer_of_previous_one(source, tmp_path)
 
 
 def test_stopping_job_cancels_pending_requests(tmp_path, source):
-    """The first chunk is refused and ends the job; the second, which hangs, is given up."""
+    """Chunk 1 fails and ends the job; the hanging requests of chunk 2 are cancelled."""
 
     second_chunk_started = threading.Event()
 
@@ -121,31 +116,13 @@ def test_stopping_job_cancels_pending_requests(tmp_path, source):
             annotate(source, tmp_path / "out.jsonl", settings(server))
         deadline = time.monotonic() + TIMEOUT_S / 3
         while any(t.name.startswith("asyncio-portal") for t in threading.enumerate()):
-            assert time.monotonic() < deadline, "the second chunk is still being asked"
+            assert time.monotonic() < deadline, "requests of the second chunk still run"
             time.sleep(0.01)
     assert 1 <= server.faults["hang"] <= 3
 
 
-def test_two_hands_of_one_desk_ask_together(tmp_path, source):
-    both = threading.Barrier(2)
-
-    def answer(body):
-        both.wait(TIMEOUT_S)
-        return deterministic_answer(body)
-
-    with FakeOpenAI(answer=answer) as server:
-        job = settings(server, overall_prompt="predict/overall", aspects="overall", reask_prompt="")
-        desk = Desk(job, tmp_path, tmp_path)
-        reader = hash_key(desk.open())
-        examples = [Example(post=post(i)) for i in range(2)]
-        keys = [cache_key(reader, e, tmp_path, job) for e in examples]
-        with ThreadPoolExecutor(2) as hands:
-            read = list(hands.map(lambda i: desk.read([examples[i]], [keys[i]]), range(2)))
-    assert [r.opinions[0].status is not Status.ERROR for (r,) in read] == [True, True]
-
-
 def test_answers_are_cached_while_an_earlier_chunk_waits(tmp_path, source):
-    """The first chunk's last question is answered once the second chunk is in the ledger."""
+    """The last request of chunk 1 is answered only after chunk 2 is in the cache."""
     cache_path, cached_counts = tmp_path / "out.cache", []
 
     def answer(body):
@@ -162,27 +139,25 @@ def test_answers_are_cached_while_an_earlier_chunk_waits(tmp_path, source):
     assert count_cached(cache_path) == 40
 
 
-@pytest.mark.parametrize("n_known", [0, 8])
-def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source, n_known):
-    monkeypatch.setattr(job, "LOST", 16)
+@pytest.mark.parametrize("n_cached", [0, 8])
+def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source, n_cached):
+    monkeypatch.setattr(job, "MAX_CONSECUTIVE_FAILURES", 16)
     with FakeOpenAI(plan=lambda text, attempt: "" if attempt == 0 else "401") as server:
-        job, cache_path = (
-            settings(server, limit=n_known or None, reask_prompt=""),
-            tmp_path / "o.cache",
-        )
-        if n_known:
-            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+        cache_path = tmp_path / "o.cache"
+        if n_cached:
+            first_job = settings(server, limit=n_cached, reask_prompt="")
+            annotate(source, tmp_path / "o.jsonl", first_job, cache_path=cache_path)
         server.plan = lambda text, attempt: (
-            "401" if n_known or len(server.request_bodies) > 20 else ""
+            "401" if n_cached or len(server.request_bodies) > 20 else ""
         )
-        job = settings(server, reask_prompt="")
+        full_job = settings(server, reask_prompt="")
         with pytest.raises(
             BackendUnavailable, match=r"none of the last 16 posts could be asked: .*401"
         ):
-            annotate(source, tmp_path / "o.jsonl", job, cache_path=cache_path)
+            annotate(source, tmp_path / "o.jsonl", full_job, cache_path=cache_path)
         n_requests = len(server.request_bodies)
     assert n_requests < 80 - 4
-    assert not (tmp_path / "o.jsonl").exists() or n_known
+    assert not (tmp_path / "o.jsonl").exists() or n_cached
     assert 4 <= count_cached(cache_path) < 40
 
 

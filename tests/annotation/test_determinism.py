@@ -1,4 +1,4 @@
-"""Same input, same bytes: over runs and over hash seeds."""
+"""Same input, same bytes: for any hash seed."""
 
 import hashlib
 import os

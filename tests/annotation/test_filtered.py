@@ -1,4 +1,4 @@
-"""A job with gates: what passes is written with its provenance, what fails is kept apart, whole."""
+"""A filtered job: accepted answers with their provenance, rejected ones kept in full."""
 
 import json
 from collections import Counter
@@ -15,7 +15,10 @@ from gen_msa.types import Example, Polarity
 from tests.fixtures.posts import post, write_posts
 from tests.fixtures.tiny_students import example as labelled
 
-FILTERS = "filters={mentions_aspect: {}, length: {}, verbatim_quotes: {}, near_duplicate: {max_similarity: 1.0}}"
+FILTERS = (
+    "filters={mentions_aspect: {}, length: {}, verbatim_quotes: {}, "
+    "near_duplicate: {max_similarity: 1.0}}"
+)
 
 
 def run(path, *overrides, use_cache=False, filters=FILTERS):
@@ -122,7 +125,7 @@ def test_summary_counts_checked_and_rejected_per_filter(posts):
     for name in ("mentions_aspect", "near_duplicate"):
         n_rejected = sum(f"failed.{name}" in f.opinion.provenance for f in filtered_out)
         assert counts[name].rejected == n_rejected > 0
-    # What a gate of words refuses, a gate of the file is not shown.
+    # What a text filter rejects, a file filter never sees.
     assert (
         counts["near_duplicate"].checked
         == counts["mentions_aspect"].checked - counts["mentions_aspect"].rejected
@@ -242,5 +245,5 @@ def test_label_in_context_must_be_enabled_explicitly(gold):
         o.provenance["prompt"].partition("@")[0] for r in rows for o in r.opinions_by("echo")
     }
     assert prompt == "teacher/context_guided"
-    with pytest.raises(UserError, match="asked nothing"):
+    with pytest.raises(UserError, match="takes no prompt"):
         run(gold, "guided=true", f"model=recorded:{gold}#gold", "prompt=teacher/rationale")

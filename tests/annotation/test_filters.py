@@ -1,4 +1,4 @@
-"""Gates: each refuses what it is for, lets the rest pass, and changes nothing."""
+"""Filters: each rejects what it is for, lets the rest pass, and changes nothing."""
 
 import json
 
@@ -28,9 +28,9 @@ def make_filter(name, tmp_path, *, sample=None, **options):
 
 
 def verdict(name, tmp_path, candidate, **options):
-    before = candidate.said.model_dump_json()
+    before = candidate.opinion.model_dump_json()
     (reason,) = make_filter(name, tmp_path, **options).check([candidate])
-    assert candidate.said.model_dump_json() == before
+    assert candidate.opinion.model_dump_json() == before
     return reason
 
 
@@ -50,7 +50,7 @@ def test_filter_gives_one_verdict_per_row_and_json_fingerprint(name, tmp_path):
     assert len(verdicts) == 3
     assert all(v is None or v for v in verdicts)
     json.dumps(answer_filter.fingerprint())
-    assert answer_filter.stage in ("words", "asks", "file")
+    assert answer_filter.stage in ("text", "model", "file")
     assert answer_filter.check([]) == []
 
 
@@ -59,7 +59,7 @@ def test_filter_gives_one_verdict_per_row_and_json_fingerprint(name, tmp_path):
     ["mentions_aspect", "verbatim_quotes", "grounded", "contradiction", "objects", "plain_prose"],
 )
 def test_explanation_filters_reject_missing_explanation(name, tmp_path):
-    assert verdict(name, tmp_path, make_candidate(None)) == "it gives no reason"
+    assert verdict(name, tmp_path, make_candidate(None)) == "it gives no explanation"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_objects_must_appear_in_image_or_post(tmp_path):
     reason = verdict(
         "objects", tmp_path, make_candidate("A woman holds a trophy and a dog."), **filter_options
     )
-    assert reason == "nothing shows: trophy, dog"
+    assert reason == "not in post or image: trophy, dog"
     assert (
         verdict(
             "objects",
@@ -167,14 +167,14 @@ def test_objects_must_appear_in_image_or_post(tmp_path):
         tmp_path,
         make_candidate("The cat is here.", undescribed_post.aspects[0], post=undescribed_post),
     )
-    assert reason == "nothing shows: cat"  # a picture nobody described supports nothing
+    assert reason == "not in post or image: cat"  # an image without a description supports nothing
 
 
 def test_grounded_needs_words_of_post_or_image_beyond_aspect(tmp_path):
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "Two ladies beside a red airplane"}))
     ungrounded = make_candidate("The crew is simply described, without an opinion of the crew.")
-    assert verdict("grounded", tmp_path, ungrounded) == "0 clues of the post, at least 1"
+    assert verdict("grounded", tmp_path, ungrounded) == "0 claims from the post, at least 1"
     assert verdict("grounded", tmp_path, make_candidate("The crew in Zurich is fine.")) is None
     from_image = make_candidate("The crew stand at an airplane.")
     assert verdict("grounded", tmp_path, from_image) is not None
@@ -185,7 +185,7 @@ def test_grounded_needs_words_of_post_or_image_beyond_aspect(tmp_path):
 
 
 def test_objects_accepts_detector_output(tmp_path):
-    detections_path = tmp_path / "found.json"
+    detections_path = tmp_path / "detections.json"
     detections_path.write_text(json.dumps({"1": [["umbrella", 0.9]]}))
     filter_options = {"sources": {"objects": {"file": str(detections_path)}}}
     assert (
@@ -225,7 +225,7 @@ def test_near_duplicate_keeps_first_across_aspects(tmp_path):
     ]
     first, second, third, fourth = answer_filter.check(rows)
     assert (first, fourth) == (None, None)
-    assert second == third == "much like the reason given for post '1'"
+    assert second == third == "similar to the explanation of post '1'"
 
 
 def test_near_duplicate_prefix_search_matches_brute_force(tmp_path):
@@ -247,7 +247,7 @@ def test_near_duplicate_prefix_search_matches_brute_force(tmp_path):
 
 
 def label_sampler(answers):
-    """A teacher that draws these labels, one draw after the other; None is unreadable."""
+    """Return a sampler that answers with these labels in turn; None cannot be parsed."""
 
     def sample(posts, draw):
         answer = answers[draw]
@@ -273,7 +273,7 @@ def test_self_consistency_counts_votes_for_the_label(tmp_path):
         "self_consistency", tmp_path, candidate, sample=votes, n_samples=5, min_agreement=0.8
     )
     assert rejection == "3 of 5 further answers agree"
-    with pytest.raises(UserError, match="needs a reader that draws answers"):
+    with pytest.raises(UserError, match="needs a model that samples"):
         make_filter("self_consistency", tmp_path)
 
 
@@ -290,8 +290,8 @@ def echo_options(tmp_path, *lines):
 
 def test_label_recovery_shows_only_the_masked_explanation(tmp_path):
     lines = [
-        {"match": "lovely , the", "text": "Sentiment: neutral"},  # the post itself was shown
-        {"regex": "(?i)positive tone", "text": "Sentiment: neutral"},  # the label was shown
+        {"match": "lovely , the", "text": "Sentiment: neutral"},  # the post itself is in the prompt
+        {"regex": "(?i)positive tone", "text": "Sentiment: neutral"},  # the label is in the prompt
         {"match": "warmth", "text": "Sentiment: positive"},
         {"match": "shrug", "text": "who knows"},
         {"match": "", "text": "Sentiment: negative"},
@@ -306,8 +306,8 @@ def test_label_recovery_shows_only_the_masked_explanation(tmp_path):
     assert answer_filter.check(rows) == [
         None,
         "it reads as negative; the label is positive",
-        "no label could be read from it",
-        "it gives no reason",
+        "no label can be parsed from it",
+        "it gives no explanation",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Every kind of picture a post may carry, through a whole job: read, or refused by name."""
+"""Every kind of image a post may have, in a complete job: used, or rejected by name."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ from tests.fixtures.posts import post, write_image, write_posts
 
 
 def save_sample_images(folder):
-    """One picture of each kind; `missing.png` is left out."""
+    """Save one image of each kind; `missing.png` is left out."""
     write_image(folder / "plain.png")
     Image.new("CMYK", (40, 30), (0, 90, 90, 0)).save(folder / "cmyk.jpg")
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
@@ -57,12 +57,12 @@ def test_image_is_used_or_its_problem_is_recorded(tmp_path, name, expected):
     if isinstance(expected, str):
         assert provenance["image"] == f"{expected}; read from text"
     else:
-        assert "picture" not in provenance
+        assert "image" not in provenance
         assert set(expected) <= set(provenance)
 
 
 def run_job(path, names, root, **settings):
-    """How each post, with one of the pictures named, was read by a job with a ledger."""
+    """Run a cached job, one post per image name; return rows and image notes."""
     write_posts(path, [post(i, images=[name]) for i, name in enumerate(names)])
     settings = JobSettings(model="echo", cues={}, **settings)
     source = open_examples(str(path), media_root=root)
@@ -74,7 +74,7 @@ def run_job(path, names, root, **settings):
 
 
 def test_path_traversal_opens_nothing_outside_root(tmp_path):
-    """Fault 5 on the batch path: the reader, the ledger's keys and the page draw on one gate."""
+    """Predictor, cache keys and report all open images through `media` (fault 5)."""
     write_image(tmp_path / "a.png")
     root, outside = make_media_root(tmp_path, (tmp_path / "a.png").read_bytes())
     names = traversal_paths(outside)
@@ -99,7 +99,7 @@ def test_path_traversal_opens_nothing_outside_root(tmp_path):
 
 
 class _RedirectHandler(BaseHTTPRequestHandler):
-    """Counts whoever comes."""
+    """Records every request."""
 
     def do_GET(self):
         self.server.hits.append(self.path)
@@ -108,7 +108,7 @@ class _RedirectHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_):
-        """Quiet."""
+        """Log nothing."""
 
 
 HOSTS = """127.0.0.1 localhost [::1] 2130706433 0x7f.0.0.1 0177.0.0.1 127.1 [::ffff:127.0.0.1]
@@ -117,7 +117,7 @@ HOSTS = """127.0.0.1 localhost [::1] 2130706433 0x7f.0.0.1 0177.0.0.1 127.1 [::f
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_loopback_addresses_are_never_fetched(tmp_path, allowed):
-    """Fault 6 on the batch path, also where somebody has put them on the list of hosts."""
+    """Loopback addresses are refused even if listed as allowed hosts (fault 6)."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _RedirectHandler) as trap:
         trap.hits = []
         threading.Thread(target=trap.serve_forever, args=(0.01,), daemon=True).start()
@@ -125,7 +125,7 @@ def test_loopback_addresses_are_never_fetched(tmp_path, allowed):
         assert len(hosts) == 12
         names = [f"http://{h}/a.png" for h in hosts]
         image_settings = {"allowed_hosts": hosts} if allowed else {}
-        _, notes = run_job(tmp_path / "posts.jsonl", names, tmp_path, picture=image_settings)
+        _, notes = run_job(tmp_path / "posts.jsonl", names, tmp_path, image=image_settings)
         trap.shutdown()
         assert trap.hits == []
     assert all(note.endswith("read from text") for note in notes)

@@ -1,4 +1,4 @@
-"""A job over a source: every good row once, every bad row named, whatever the number of workers."""
+"""A job over a source: every good row once, every bad row named, for any worker count."""
 
 import hashlib
 import json
@@ -45,9 +45,9 @@ def test_bad_rows_are_rejected_with_line_and_reason(tmp_path):
     assert result.counts.rows == 8
     rejected = [json.loads(x) for x in result.rejected_file.read_text().splitlines()]
     assert [r["line"] for r in rejected] == [4, 5]
-    assert "id 'p1' already stands in row 2" in rejected[1]["reason"]
+    assert "id 'p1' is also in row 2" in rejected[1]["reason"]
     assert result.exceeds_error_rate(ECHO)
-    assert not result.exceeds_error_rate(ECHO.model_copy(update={"max_bad": 0.5}))
+    assert not result.exceeds_error_rate(ECHO.model_copy(update={"max_error_rate": 0.5}))
 
 
 def test_rows_with_opinions_of_the_same_model_are_rejected(tmp_path):
@@ -139,7 +139,7 @@ def test_job_stops_when_every_request_of_first_chunk_fails(tmp_path):
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "", "error": "401: wrong key"}\n')
     settings = load(JobSettings, None, ["model=echo", f"backend.script={script}", "chunk=8"])
-    with pytest.raises(UserError, match="none of the first 8 posts could be asked: 401"):
+    with pytest.raises(UserError, match="none of the first 8 posts got an answer: 401"):
         run(path, settings, tmp_path / "a.cache")
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -162,7 +162,7 @@ def test_bad_image_policy_is_applied_and_recorded(tmp_path, policy):
         return
     notes = [r["opinions"][0]["provenance"].get("picture", "") for r in rows]
     assert notes[0] == ""
-    assert notes[1].startswith("not_a_picture: bad.png")
+    assert notes[1].startswith("not_an_image: bad.png")
     assert notes[2].startswith("missing: missing.png")
 
 

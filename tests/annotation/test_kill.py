@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing lost, nothing twice, the same bytes as without a kill."""
+"""SIGKILL at random moments: no row lost or repeated; the bytes of an undisturbed run."""
 
 import hashlib
 import random
@@ -18,13 +18,13 @@ POSTS = 3_000
 
 
 def count_cached(cache_path: Path) -> int:
-    """Posts in the ledger now, seen from outside."""
+    """Return how many posts the cache holds, read by another process."""
     if not cache_path.exists():
         return 0
     with sqlite3.connect(f"file:{cache_path}?mode=ro", uri=True, timeout=30) as db:
         try:
             return int(db.execute("SELECT count(*) FROM answers").fetchone()[0])
-        except sqlite3.OperationalError:  # the table is about to be made
+        except sqlite3.OperationalError:  # the table does not exist yet
             return 0
 
 
@@ -50,8 +50,8 @@ def test_output_is_unchanged_by_twenty_kills(tmp_path):
     n_cached = count_cached(cache_path)
     assert 0 < n_cached < POSTS
     assert start(out.name).wait() == 0
-    assert start("whole.jsonl").wait() == 0
-    undisturbed = tmp_path / "whole.jsonl"
+    assert start("undisturbed.jsonl").wait() == 0
+    undisturbed = tmp_path / "undisturbed.jsonl"
     assert (
         hashlib.sha256(out.read_bytes()).digest()
         == hashlib.sha256(undisturbed.read_bytes()).digest()

@@ -1,6 +1,6 @@
-"""kill -9 in shards, and on with another sharding: the bytes of one undisturbed job.
+"""SIGKILL in shards, then another number of shards: the bytes of one undisturbed job.
 
-GEN_MSA_KILLS sets how many kills each sharding has to stand (3).
+GEN_MSA_KILLS sets the number of kills per number of shards (3).
 """
 
 import multiprocessing
@@ -31,29 +31,29 @@ ECHO = JobSettings(model="echo", chunk=4, cues={})
 
 @pytest.fixture
 def start_shard(tmp_path):
-    """A shard's job in a process of its own; forked, so that many cost little."""
+    """Return a function that runs a shard in a forked process."""
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("no fork on this system")
     source = open_examples(str(write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))))
     teacher = make_job_teacher(source, ECHO)
 
     def start(shard, out, reuse_cache):
-        shard_path, cache_path = shard.beside(out, ".part"), shard.beside(out, ".cache")
-        kwargs = {"ledger_path": cache_path, "known": reuse_cache, "teacher": teacher}
+        shard_path, cache_path = shard.path_beside(out, ".part"), shard.path_beside(out, ".cache")
+        kwargs = {"cache_path": cache_path, "reuse_cache": reuse_cache, "teacher": teacher}
         process = multiprocessing.get_context("fork").Process(
             target=annotate_shard, args=(source, shard_path, shard, ECHO), kwargs=kwargs
         )
         process.start()
         return process, shard_path, cache_path
 
-    annotate(source, tmp_path / "whole.jsonl", ECHO, teacher=teacher)
+    annotate(source, tmp_path / "undisturbed.jsonl", ECHO, teacher=teacher)
     return start
 
 
 @pytest.mark.parametrize("n_shards", [1, 2, 3, 4])
 def test_output_is_unchanged_by_kills_and_resharding(tmp_path, start_shard, n_shards):
     rng = random.Random(n_shards)
-    expected, kills = (tmp_path / "whole.jsonl").read_bytes(), 0
+    expected, kills = (tmp_path / "undisturbed.jsonl").read_bytes(), 0
     for i in range(KILLS):
         shard = Shard(i % n_shards + 1, n_shards)
         n_cached_before = count_cached(shard.path_beside(tmp_path / "killed.jsonl", ".cache"))
@@ -67,7 +67,7 @@ def test_output_is_unchanged_by_kills_and_resharding(tmp_path, start_shard, n_sh
         assert shard_path.exists() == (process.exitcode == 0)
     assert kills > 0
     cache_paths = sorted(tmp_path.glob("killed.*.cache"))
-    merged_cache, n_other_shards = tmp_path / "known.cache", n_shards % 4 + 1
+    merged_cache, n_other_shards = tmp_path / "other.cache", n_shards % 4 + 1
     n_merged = merge_caches(cache_paths, merged_cache)
     assert n_merged == sum(map(count_cached, cache_paths)) > 0
     shard_paths = []

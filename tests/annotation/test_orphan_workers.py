@@ -1,4 +1,4 @@
-"""Worker processes end with the job that started them, however that ends."""
+"""Worker processes end with the job that started them, however the job ends."""
 
 import signal
 import subprocess

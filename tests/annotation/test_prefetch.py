@@ -1,4 +1,4 @@
-"""While a model is asked about one chunk, the next is made ready; no picture is decoded twice."""
+"""The next chunk is prepared while the model runs; no image is decoded twice."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from gen_msa.backends import BackendOptions
 from gen_msa.backends.echo import EchoBackend
 from gen_msa.data import open_examples
 from gen_msa.errors import UserError
-from gen_msa.media import images
+from gen_msa.media import admission, images
 from gen_msa.predictors import PredictorSettings, Prefetchable, predictors
 from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.types import Example
@@ -22,7 +22,7 @@ TIMEOUT_S = 10
 
 
 class WaitingEchoBackend(EchoBackend):
-    """Answers a chunk only once the next one has been made ready."""
+    """Answers a chunk only after the next one has been prepared."""
 
     def __init__(self, ready):
         super().__init__("", BackendOptions())
@@ -36,7 +36,7 @@ class WaitingEchoBackend(EchoBackend):
 
 
 class RecordingPredictor(PromptedPredictor):
-    """Says when a chunk is ready, and in which thread that was."""
+    """Records when a chunk is prepared, and in which thread."""
 
     def __init__(self, backend, root):
         super().__init__(backend, PredictorSettings(model="echo", cues={}), root)
@@ -101,17 +101,17 @@ def test_closing_stream_does_not_wait_for_preparation(tmp_path):
 
 @pytest.fixture
 def decode_calls(monkeypatch):
-    """How often each picture is decoded, with an empty cache."""
-    media._gate.cache.clear()
+    """Yield the list of decode calls, starting with an empty cache."""
+    admission.cache.clear()
     calls = []
     original_decode = images.decode_image
     monkeypatch.setattr(
         images,
-        "decode",
+        "decode_image",
         lambda data, *arguments: (calls.append(data), original_decode(data, *arguments))[1],
     )
     yield calls
-    media._gate.cache.clear()
+    admission.cache.clear()
 
 
 @pytest.mark.parametrize("settings", [JobSettings, AnnotateSettings])
@@ -130,14 +130,14 @@ def test_each_image_of_a_job_is_decoded_once(settings, tmp_path, decode_calls):
 
 
 def test_image_cache_grows_for_four_chunks_and_never_shrinks(monkeypatch, tmp_path):
-    monkeypatch.setattr(media._gate.cache, "room", 64 << 20)
+    monkeypatch.setattr(admission.cache, "max_bytes", 64 << 20)
     limits = media.ImageLimits(max_pixels=1_000_000)
     make_teacher(JobSettings(model="echo", chunk=32, image=limits), tmp_path)
-    assert media._gate.cache.room == 4 * 32 * 4_000_000
+    assert admission.cache.max_bytes == 4 * 32 * 4_000_000
     make_teacher(JobSettings(model="echo", chunk=1), tmp_path)
-    assert media._gate.cache.room == 4 * 32 * 4_000_000
+    assert admission.cache.max_bytes == 4 * 32 * 4_000_000
     media.resize_cache(10_000, limits)
-    assert media._gate.cache.room == 1 << 30
+    assert admission.cache.max_bytes == 1 << 30
 
 
 def test_preparation_error_is_raised_in_chunk_order(tmp_path):

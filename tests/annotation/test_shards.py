@@ -1,4 +1,4 @@
-"""Shards of a job: every row in one of them, and merged they are the job, byte for byte."""
+"""Shards of a job: every row is in one of them; merged they equal one job, byte for byte."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ OUTPUT_SUFFIXES = (".jsonl", ".rejected.jsonl", ".settings.yaml")
 
 @pytest.fixture
 def path(tmp_path):
-    """Fifty posts, a line that is none, and one whose id was met."""
+    """Return a file of fifty posts, an invalid line, and a repeated id."""
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(50)))
     with path.open("a") as f:
         f.write("{bad\n" + path.read_text().splitlines()[3] + "\n")
@@ -59,14 +59,19 @@ def run_shards(path, n, settings=ECHO, **more):
 @given(
     ids=st.lists(st.text("abc", min_size=1, max_size=2), max_size=60),
     size=st.integers(1, 9),
-    of=st.integers(1, 7),
+    n_shards=st.integers(1, 7),
 )
-def test_every_row_belongs_to_exactly_one_shard(ids, size, of):
+def test_every_row_belongs_to_exactly_one_shard(ids, size, n_shards):
     source = ExampleSource(
         "x", None, lambda: iter([Example(post=Post(id=i, text="t")) for i in ids])
     )
     all_chunks = list(chunks(source, size, None, "echo"))
-    assigned = [c.index for i in range(1, of + 1) for c in all_chunks if Shard(i, of).owns(c.index)]
+    assigned = [
+        c.index
+        for i in range(1, n_shards + 1)
+        for c in all_chunks
+        if Shard(i, n_shards).owns(c.index)
+    ]
     assert sorted(assigned) == list(range(len(all_chunks))) == [c.index for c in all_chunks]
     rows = [n for c in all_chunks for n in (*c.row_numbers, *(r.line for r in c.rejected))]
     assert sorted(rows) == list(range(1, len(ids) + 1))
@@ -80,7 +85,7 @@ def test_merged_shards_match_a_single_job(path, settings):
     for n in (1, 2, 3, 4, 11):
         out = path.parent / "o.jsonl"
         merged, merged_settings = merge_shards(
-            run_shards(path, n, settings, ledger=False)[::-1], out
+            run_shards(path, n, settings, use_cache=False)[::-1], out
         )
         for suffix in OUTPUT_SUFFIXES:
             assert (
@@ -100,7 +105,7 @@ def test_merged_shards_match_a_single_job(path, settings):
 
 
 def test_file_filter_sees_rows_of_other_shards(path):
-    """Without its second look each shard would let the same reason pass once."""
+    """Without the check at merge, each shard would accept the same explanation once."""
     merged, _ = merge_shards(run_shards(path, 3, FILTERED), path.parent / "o.jsonl")
     assert merged.summary.filters["near_duplicate"].rejected > 0
     assert (
@@ -129,18 +134,18 @@ def test_merge_rejects_shards_that_do_not_match(path, tmp_path):
     original = second.read_bytes()
     run_shard(path, 2, 2, load(JobSettings, None, ["model=echo", "chunk=7", "prompt=predict/full"]))
     assert_merge_rejected(
-        [first, second], out, str(second), "reader.settings.cues", "settings.prompt"
+        [first, second], out, str(second), "fingerprint.settings.cues", "settings.prompt"
     )
     run_shard(path, 2, 2, ECHO.model_copy(update={"limit": 30}))
-    assert_merge_rejected([first, second], out, "other posts")
+    assert_merge_rejected([first, second], out, "different posts")
     write_posts(path, map(post, range(51)))
     run_shard(path, 2, 2)
-    assert_merge_rejected([first, second], out, "other posts")
+    assert_merge_rejected([first, second], out, "different posts")
     second.write_bytes(original[: len(original) // 2])
-    assert_merge_rejected([first, second], out, str(second), "not a whole part")
+    assert_merge_rejected([first, second], out, str(second), "not a complete part")
     second.write_bytes(original.replace(b"The screen", b"The scream", 1))
     assert_merge_rejected([first, second], out, str(second), "was altered")
-    assert_merge_rejected([first, path], out, str(path), "not a whole part")
+    assert_merge_rejected([first, path], out, str(path), "not a complete part")
     assert_merge_rejected([first, tmp_path / "none.part"], out, "none.part")
     assert_merge_rejected([], out, "no parts")
     assert not out.exists()
@@ -148,7 +153,7 @@ def test_merge_rejects_shards_that_do_not_match(path, tmp_path):
 
 def test_shards_may_differ_in_run_settings(path):
     first, _ = run_shard(path, 1, 2)
-    second, _ = run_shard(path, 2, 2, ECHO.model_copy(update={"workers": 2, "max_bad": 0.5}))
+    second, _ = run_shard(path, 2, 2, ECHO.model_copy(update={"workers": 2, "max_error_rate": 0.5}))
     assert merge_shards([first, second], path.parent / "o.jsonl")[0].counts.written == 50
 
 
@@ -160,7 +165,7 @@ def test_shard_parse_rejects_invalid_text(text):
 
 
 def test_cache_is_reused_across_shard_counts(path):
-    """Fault 15: nothing that was answered is asked again."""
+    """No answered request is sent again (fault 15)."""
     folder, source = path.parent, open_examples(str(path))
     teacher = make_job_teacher(source, ECHO)
 
@@ -168,7 +173,7 @@ def test_cache_is_reused_across_shard_counts(path):
         shard_id, out = Shard(i, n), folder / f"from{len(reuse_cache)}.jsonl"
         cache_path = shard_id.path_beside(out, ".cache")
         cache_path.unlink(missing_ok=True)
-        kwargs = {"ledger_path": cache_path, "known": reuse_cache, "teacher": teacher}
+        kwargs = {"cache_path": cache_path, "reuse_cache": reuse_cache, "teacher": teacher}
         result = annotate_shard(
             source, shard_id.path_beside(out, ".part"), shard_id, ECHO, **kwargs
         )
@@ -190,9 +195,9 @@ def test_answers_of_reused_cache_are_copied(path):
     for cache_path in other_caches:
         cache_path.unlink()
     assert run_shard(path, 1, 1)[1].counts.from_cache == 50
-    with pytest.raises(UserError, match=r"gone\.cache is no ledger"):
+    with pytest.raises(UserError, match=r"gone\.cache is not an answer cache"):
         run_shard(path, 1, 1, reuse_cache=[path.parent / "gone.cache"])
-    with pytest.raises(UserError, match="is no ledger"):
+    with pytest.raises(UserError, match="is not an answer cache"):
         merge_caches([path], path.parent / "all.cache")
 
 
@@ -215,7 +220,7 @@ def test_reuse_cache_misses_on_everything_that_shapes_an_answer(tmp_path):
     script.write_text('{"match": "no such words", "text": "x"}\n')
     overrides = ["model=echo", f"prompt={prompt_path}", f"backend.script={script}", "cues={}"]
     path = write_posts(tmp_path / "posts.jsonl", [post(1, images=["a.png"])])
-    reuse_cache = tmp_path / "known.cache"
+    reuse_cache = tmp_path / "other.cache"
 
     def n_cached(*more):
         settings = load(JobSettings, None, [*overrides, *more])

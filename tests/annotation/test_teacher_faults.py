@@ -1,4 +1,4 @@
-"""Teachers as they are: files with holes and contradictions, no numbers, dead servers."""
+"""Faulty teachers: files with gaps and contradictions, invalid numbers, dead servers."""
 
 import json
 import random
@@ -63,7 +63,7 @@ def test_duplicate_teacher_row_stops_job_before_writing(posts, tmp_path):
     override = teacher_override(
         tmp_path, *map(teacher_example, range(6)), teacher_example(2, Polarity.NEGATIVE)
     )
-    with pytest.raises(UserError, match="post 'p2' stands there a second time"):
+    with pytest.raises(UserError, match="post 'p2' is in the file twice"):
         job(posts, override)
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -112,7 +112,7 @@ def test_unanswered_requests_are_asked_again_on_next_run(tmp_path):
 
     with FakeOpenAI(plan, answer=answer) as server:
         overrides = [
-            f"reader=http:{server.url}#m", "backend.timeout=2.0", "backend.retries=0",
+            f"model=http:{server.url}#m", "backend.timeout=2.0", "backend.retries=0",
             "prompt=teacher/rationale", "retries=0", "chunk=20",
         ]  # fmt: skip
         first, rows, rejected = job(posts, *overrides, cache_path=tmp_path / "a.cache")
@@ -127,5 +127,5 @@ def test_unanswered_requests_are_asked_again_on_next_run(tmp_path):
     assert [len(r.opinions) for r in rows] == [2] * 40
     assert second.summary.unanswered == 0
     assert second.counts.from_cache == 40 - first.counts.unanswered
-    # Asked again is what was not answered, and the other question about the same post.
+    # The failed requests are sent again, and the other request about the same post.
     assert len(calls) == 80 + 2 * first.counts.unanswered
