@@ -1,10 +1,10 @@
-"""How much memory training takes on each of N GPUs: arithmetic, before any model is there.
+"""Estimates the memory of training on each of N GPUs, by arithmetic, without loading a model.
 
-Counts what the recipes' own comments count, and with several GPUs the way `sharding` splits: the
-language model over all, vision tower whole in each. Estimates: kernels' scratch and fragments are
-not in them, so leave a tenth of a GPU free. Knows nothing of recipes, devices or files.
+Counts the terms of the recipes' comments; with several GPUs the language model is sharded and the
+vision encoder replicated, as `gen_msa.training.fsdp` does. Scratch memory of kernels and
+fragmentation are not included, so leave a tenth of a GPU free.
 
-    python -m eval.memory_estimate                     # the table of docs/scale.md
+    python eval/memory_estimate.py                           # the table of docs/scale.md
     lora(SHAPES["Qwen2.5-VL 3B"], gpus=1).total / 1e9        # 11.2
 """
 
@@ -13,25 +13,25 @@ from dataclasses import astuple, dataclass
 
 RANK = 16
 OVERHEAD = 1e9
-"""Bytes: CUDA's own, and a vision tower at work."""
+"""Bytes: the CUDA context, and a vision encoder at work."""
 NF4 = 0.56
-"""Bytes a weight: four bits and their scales."""
+"""Bytes per weight: four bits and the scales."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A vision-language model by the numbers of its config."""
+    """The size of a vision-language model, from its config."""
 
     layers: int
     hidden: int
     intermediate: int
     kv_width: int
-    """Width of keys and of values: key heads times the width of one."""
+    """Width of keys and of values: number of key heads times head size."""
     vocab_size: int
     tied: bool
-    """Embeddings and head are one matrix."""
+    """Whether embeddings and head share one matrix."""
     vision: float
-    """Weights of tower and projector."""
+    """Weights of vision encoder and projector."""
 
     @property
     def layer(self) -> int:
@@ -69,23 +69,29 @@ class MemoryNeed:
 
     weights: float
     trained: float
-    """What the optimiser needs: trained weights, their gradients and moments."""
+    """Trained weights, their gradients and the moments of the optimiser."""
     gathered: float
-    """Whole weights at hand while the others are split."""
+    """Gathered weights, while the others are sharded."""
     activations: float
-    """Kept by checkpointing, and those of the one layer that is computed again."""
+    """Those kept by checkpointing, and those of the one layer that is recomputed."""
     logits: float
 
     @property
     def total(self) -> float:
-        """All of it, with `OVERHEAD`."""
+        """The sum, with `OVERHEAD`."""
         return float(sum(astuple(self))) + OVERHEAD
 
 
 def lora(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
-    """LoRA over 16-bit weights. `tokens` and `answers` are of one GPU's batch.
+    """Estimate LoRA over 16-bit weights.
 
-    16 bytes a trained weight: itself, its gradient and Adam's two moments, in float32.
+    A trained weight takes 16 bytes: itself, its gradient and two Adam moments, in float32.
+
+    Args:
+        shape: The model.
+        gpus: Number of GPUs.
+        tokens: Tokens in the batch of one GPU.
+        answers: Answer tokens among them.
     """
     shardable = shape.total - shape.vision
     return MemoryNeed(
@@ -98,21 +104,34 @@ def lora(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) 
 
 
 def qlora(shape: ModelShape, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
-    """LoRA over 4-bit decoder layers; on one GPU, or whole on each."""
+    """Estimate LoRA over 4-bit decoder layers, on one GPU or replicated on each.
+
+    Args:
+        shape: The model.
+        tokens: Tokens in the batch of one GPU.
+        answers: Answer tokens among them.
+    """
     quantized = shape.layers * shape.layer
     return MemoryNeed(
         weights=NF4 * quantized + 2 * (shape.total - quantized),
         trained=16 * shape.lora,
-        gathered=2 * shape.layer,  # unpacked while it is used
+        gathered=2 * shape.layer,  # dequantized while in use
         activations=_activations(shape, tokens),
         logits=_logits(shape, answers),
     )
 
 
 def full(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) -> MemoryNeed:
-    """Every weight trained, all of it split (FSDP2); no recipe here does this.
+    """Estimate full fine-tuning, all weights sharded (FSDP2); no recipe here does this.
 
-    16 bytes a weight: 2 itself and 2 its gradient in 16 bits, 12 its float32 copy and moments.
+    A weight takes 16 bytes: 2 itself and 2 its gradient in 16 bits, 12 its float32 copy and
+    moments.
+
+    Args:
+        shape: The model.
+        gpus: Number of GPUs.
+        tokens: Tokens in the batch of one GPU.
+        answers: Answer tokens among them.
     """
     return MemoryNeed(
         weights=2 * shape.total / gpus,
@@ -124,7 +143,7 @@ def full(shape: ModelShape, gpus: int, tokens: int = 4_096, answers: int = 270) 
 
 
 def _gathered(shape: ModelShape, gpus: int) -> float:
-    """One layer, and embeddings and head, which stay gathered through a step."""
+    """Return the bytes of one layer, and of embeddings and head, which stay gathered in a step."""
     return 2.0 * (shape.layer + shape.embeddings) if gpus > 1 else 0.0
 
 
@@ -135,27 +154,32 @@ def _activations(shape: ModelShape, tokens: int) -> float:
 
 
 def _logits(shape: ModelShape, answers: int) -> float:
-    """Of answer tokens alone: 16-bit, float32, and the gradient."""
+    """Return the bytes of the logits of answer tokens: 16-bit, float32, and their gradient."""
     return 12.0 * answers * shape.vocab_size
 
 
-def table(cards: tuple[int, ...] = (80, 141), counts: tuple[int, ...] = (1, 8, 64)) -> str:
-    """What fits, as Markdown: GB on each GPU and the cards (GB) with a tenth left free."""
+def table(gpu_sizes: tuple[int, ...] = (80, 141), counts: tuple[int, ...] = (1, 8, 64)) -> str:
+    """Return the table of what fits, as Markdown: GB on each GPU, and the GPU sizes that suffice.
+
+    Args:
+        gpu_sizes: Sizes in GB; a tenth is left free.
+        counts: Numbers of GPUs.
+    """
     head = ["model", "trained", *(f"{n} GPU{'s' * (n > 1)}" for n in counts)]
     lines = [head, ["---"] * len(head)]
     for name, shape in SHAPES.items():
         methods = {
             "LoRA": [lora(shape, n) for n in counts],
-            "QLoRA, whole on each": [qlora(shape)] * len(counts),
-            "every weight": [full(shape, n) for n in counts],
+            "QLoRA, replicated": [qlora(shape)] * len(counts),
+            "full": [full(shape, n) for n in counts],
         }
         for method, needs in methods.items():
-            lines.append([name, method, *(_cell(need.total, cards) for need in needs)])
+            lines.append([name, method, *(_cell(need.total, gpu_sizes) for need in needs)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(need: float, cards: tuple[int, ...]) -> str:
-    fits = ", ".join(str(card) for card in cards if need <= 0.9e9 * card)
+def _cell(need: float, gpu_sizes: tuple[int, ...]) -> str:
+    fits = ", ".join(str(size) for size in gpu_sizes if need <= 0.9e9 * size)
     return f"{need / 1e9:,.1f} GB: {fits or 'none'}"
 
 

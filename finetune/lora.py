@@ -1,6 +1,6 @@
-"""The launcher for `accelerate launch`: the same run as `gen-msa finetune RECIPE key=value`.
+"""The script for `accelerate launch`: the same run as `gen-msa finetune RECIPE key=value`.
 
-Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.finetuning` instead.
+From an installed wheel use `-m gen_msa.finetuning` instead.
 
     accelerate launch finetune/lora.py --recipe tiny_cpu learning_rate=1e-4
 """

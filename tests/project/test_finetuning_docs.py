@@ -1,4 +1,4 @@
-"""The commands of docs/finetuning.md run in their order, on a tiny model; its lines are posts."""
+"""The commands of docs/finetuning.md run in order on a tiny model; its lines are valid posts."""
 
 import re
 import shlex
@@ -24,17 +24,17 @@ QUICKLY = [
     "device=cpu",
     "dtype=float32",
     "bf16=false",
-    "reading.cues={}",
+    "inference.cues={}",
     "max_steps=2",
     "gradient_accumulation_steps=1",
-    "learning_rate=0.05",  # so that two steps are enough for the adapter to be heard
+    "learning_rate=0.05",  # so that two steps change the adapted model's answers
 ]
-"""On a tiny model the figures mean nothing; that every step is taken does."""
+"""On a tiny model the metrics mean nothing; the test is that every command works."""
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The page's own lines as posts.jsonl and dev.jsonl, and their picture."""
+    """The page's own lines as posts.jsonl and dev.jsonl, and their image."""
     for name in ("posts.jsonl", "dev.jsonl"):
         (tmp_path / name).write_text("\n".join(LINES) + "\n", encoding="utf-8")
     write_image(tmp_path / "1.jpg")
@@ -64,12 +64,12 @@ def test_example_lines_are_posts_with_two_labels(folder):
 
 def test_commands_of_the_page_run_in_order(folder, model, monkeypatch, capfd):
     for command in COMMANDS:
-        more = []
+        overrides = []
         if command.startswith("finetune"):
-            more += [f"model_name_or_path={model}", *QUICKLY]
+            overrides += [f"model_name_or_path={model}", *QUICKLY]
         if "tiny_cpu" in command:
-            more += ["data.0.limit=4", "dev.0.limit=2"]
-        run(command.replace(BASE, str(model)), monkeypatch, capfd, *more)
+            overrides += ["data.0.limit=4", "dev.0.limit=2"]
+        run(command.replace(BASE, str(model)), monkeypatch, capfd, *overrides)
     for adapter in ("adapters/mine/adapter", "adapters/again/adapter", "adapters/both/adapter"):
         assert (folder / adapter / "adapter_model.safetensors").is_file(), adapter
     assert (folder / "opinions.jsonl").stat().st_size > 0
@@ -88,7 +88,7 @@ def test_launch_command_names_existing_files(command):
 def test_every_recipe_prompt_and_config_of_the_page_exists():
     code_spans = set(re.findall(r"`([\w./]+)`", PAGE))
     known_names = {*recipe.recipe_names(), *resources.resource_names("prompts", ".jinja")}
-    assert {w for w in code_spans if w.startswith("reader/")} <= known_names
+    assert {w for w in code_spans if w.startswith("predict/")} <= known_names
     assert {w for w in code_spans if "qlora" in w} <= known_names
     configs = {w for w in code_spans if w.endswith(".yaml")}
     assert configs <= {
