@@ -1,8 +1,8 @@
-"""The launcher for an evaluation: the same run as `gen-msa evaluate SUITE key=value`.
+"""Run an evaluation from a checkout: the same as `gen-msa evaluate SUITE key=value`.
 
-Knows nothing but where the run begins; from an installed wheel use the command instead.
+From an installed wheel use the command instead.
 
-    python eval/run.py twitter2015 --reader builtin replicates=2000
+    python eval/run.py twitter2015 --model builtin replicates=2000
 """
 
 import sys

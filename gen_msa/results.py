@@ -1,9 +1,10 @@
-"""Data types of an evaluation: the content of `results.json`, from which reports are drawn.
+"""What an evaluation produces: the models behind `results.json`, from which every report is drawn.
 
-Frozen pydantic models, like `types`. Every metric value has its n, its interval and the method of
-the interval; seeds, prompt hashes and data hashes are recorded with the system.
+Frozen pydantic models, like `types`. Every metric carries its n, its interval and the method of the
+interval; seeds, prompt hashes and data hashes are stored with each system.
 
-    EvaluationResult.model_validate_json(Path("results.json").read_text()).systems[0].metrics
+    result = EvaluationResult.model_validate_json(Path("results.json").read_text())
+    result.systems[0].metrics["labels"]["accuracy"].value
 """
 
 from typing import Literal
@@ -14,20 +15,20 @@ from gen_msa.types import FrozenModel
 
 
 class MetricValue(FrozenModel):
-    """One value of a metric."""
+    """The value of one metric."""
 
     value: float | None
-    """None: undefined, and `note` says why. Never NaN."""
+    """None when undefined; `note` then gives the reason. Never NaN."""
     n: int = Field(ge=0)
     """Number of rows behind the value."""
     low: float | None = None
     high: float | None = None
-    """95 % interval; for a cost the minimum and maximum over its repeats."""
+    """Ends of the 95 % interval; for a cost, the minimum and maximum over the repeats."""
     method: str = ""
-    """Method of the interval, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
+    """How the interval was computed, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
     note: str = ""
     seeds: tuple[float, ...] = ()
-    """The same metric for each seed, where a system was trained more than once."""
+    """The value of each seed, where a system was trained more than once."""
 
 
 class MetricDefinition(FrozenModel):
@@ -42,7 +43,7 @@ class MetricDefinition(FrozenModel):
 
 
 class SliceMetrics(FrozenModel):
-    """Metrics of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
+    """The metrics of one slice of the rows (`aspects` = `2`, `negation` = `yes`)."""
 
     slice: str
     level: str
@@ -57,37 +58,34 @@ class CalibrationBin(FrozenModel):
     high: float
     n: int
     confidence: float
-    """Mean probability of the chosen class."""
+    """Mean probability of the predicted class."""
     accuracy: float
 
 
 class RunCost(FrozenModel):
-    """Cost of producing the predictions that were evaluated."""
+    """What it cost to predict the answers that were evaluated."""
 
     posts: int
     seconds: float | None = None
-    """Wall clock; None when the answers were stored already."""
+    """Wall-clock time; None when the answers were recorded earlier."""
     cpu_seconds: float | None = None
     machine: str = ""
 
 
 class CostBenchmark(FrozenModel):
-    """Measured cost of prediction.
+    """Cost of prediction: a few posts, predicted repeatedly by a separate single-threaded process.
 
-    A process of its own with one thread predicts a few posts without any cache, in repeats that
-    alternate with those of the other systems.
+    The repeats of all systems are interleaved.
     """
 
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
-    """Measured metrics; n counts posts. Empty: `note` says why.
-
-    `posts_per_second` (wall clock), `cpu_seconds` and `joules` of 1,000 posts, `megabytes` on disk
-    and `peak_megabytes` of memory.
-    """
+    """`posts_per_second` (wall clock), `cpu_seconds` and `joules` per 1,000 posts, `megabytes` on
+    disk, `peak_megabytes` of memory; n counts posts. Empty when `note` says why."""
     fingerprint_sha256: str = ""
-    """Hash of the fingerprint of the system that was timed; equal to that of the evaluated one."""
+    """Hash of the fingerprint of the system that was timed; the same system whose answers were
+    evaluated."""
     posts: int = 0
-    """Posts of one repeat."""
+    """Posts per repeat."""
     repeats: int = 0
     """Number of repeats."""
     machine: str = ""
@@ -95,7 +93,7 @@ class CostBenchmark(FrozenModel):
 
 
 class UnparsedAnswer(FrozenModel):
-    """An answer that could not be parsed, unabridged."""
+    """An answer that could not be parsed, in full."""
 
     post: str
     aspect: str
@@ -109,28 +107,28 @@ class SystemResult(FrozenModel):
     name: str
     """Display name; unique within the result."""
     model: str
-    """Value of `--model`."""
+    """The model as named on the command line."""
     fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
     """Fingerprint of the predictor: prompt@hash, settings, seed, revision."""
     rows: int
-    """Gold opinions."""
+    """Opinions of the reference."""
     posts: int
     n_missing: int = 0
-    """Gold opinions for which the system gave no prediction; each counts as wrong."""
+    """Reference opinions without a prediction; each counts as wrong."""
     n_spurious: int = 0
-    """Predictions for aspects that the reference does not have."""
+    """Predictions about aspects that the reference does not have."""
     metrics: dict[str, dict[str, MetricValue]]
     """Family -> metric -> value."""
     confusion: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Gold polarity -> predicted polarity (or `unparsed`) -> rows."""
+    """Reference polarity -> predicted polarity (or `unparsed`) -> rows."""
     calibration: tuple[CalibrationBin, ...] = ()
     slices: tuple[SliceMetrics, ...] = ()
     unparsed: tuple[UnparsedAnswer, ...] = ()
     cost: RunCost | None = None
     cost_benchmark: CostBenchmark | None = None
-    """None: the suite did not ask for it, or this is another seed of a system."""
+    """None when the suite did not request it, or for a further seed of a system."""
     notes: tuple[str, ...] = ()
-    """Remarks for the reader of the report, e.g. metric families that are missing and why."""
+    """What readers of the report must know, e.g. metric families that are undefined, and why."""
 
 
 class PairedComparison(FrozenModel):
@@ -153,19 +151,19 @@ class PairedComparison(FrozenModel):
 
 
 class PublishedResult(FrozenModel):
-    """Metrics printed in a paper, for comparison with ours."""
+    """Results printed in a paper, shown beside ours."""
 
     name: str
     metrics: dict[str, float]
     """`family.metric` -> value, in our unit (shares in 0..1)."""
     source: str
-    """Citation, with table number."""
+    """Citation, with the table number."""
     protocol: str
-    """What makes it comparable or not: split, backbone, which F1, seeds, choice of checkpoint."""
+    """What makes it comparable or not: split, backbone, kind of F1, seeds, choice of checkpoint."""
 
 
 class SelectedRow(FrozenModel):
-    """One row shown in the report."""
+    """One row that the report shows as an example."""
 
     post: str
     aspect: str
@@ -175,14 +173,14 @@ class SelectedRow(FrozenModel):
 
 
 class EvaluationResult(FrozenModel):
-    """One data set, one split, any number of systems."""
+    """The evaluation of any number of systems on one split of one data set."""
 
     title: str
     data: str
     """`twitter2015:test`, or a file."""
     data_sha256: str
     reference: str
-    """Annotator whose opinions count as right: `gold`, or another annotator's name."""
+    """The annotator whose opinions count as correct: `gold`, or another system."""
     posts: int
     rows: int
     clusters: int
@@ -200,7 +198,7 @@ class EvaluationResult(FrozenModel):
     disagreements: tuple[SelectedRow, ...] = ()
     best: tuple[SelectedRow, ...] = ()
     worst: tuple[SelectedRow, ...] = ()
-    """Explanations: the best first in `best`, the worst first in `worst`."""
+    """`best` and `worst` hold explanations, the best and the worst first."""
     probes: dict[str, dict[str, dict[str, MetricValue]]] = Field(default_factory=dict)
-    """System -> probe -> metric: how outputs change when the input is changed."""
+    """System -> probe -> metric: how the predictions react to changed inputs."""
     notes: tuple[str, ...] = ()

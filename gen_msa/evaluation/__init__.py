@@ -1,10 +1,11 @@
-"""Evaluation: any reader against any other, on labels and explanations, with intervals.
+"""Evaluation: compare any systems on labels and explanations, with intervals and paired tests.
 
-Starts from posts with opinions and ends in one `Result`, from which every table and page is drawn.
-Knows nothing of how readers read; their answers lie in files.
+It starts from posts with opinions and ends in one `EvaluationResult`, from which every table and
+page is drawn. The predictions themselves are read from files.
 
-    data = gather(load(open_source("twitter2015:dev")), [Answers("builtin", Path("b.jsonl"))])
-    result = evaluate(suite.load("twitter2015"), data, answers)
+    data = load_examples(open_examples("twitter2015:dev"))
+    outputs = [SystemOutput("builtin", Path("builtin.jsonl"))]
+    result = evaluate(suite.load("twitter2015"), add_system_outputs(data, outputs), outputs)
 """
 
 from gen_msa.evaluation.evaluate import check_suite, evaluate, systems_in_data

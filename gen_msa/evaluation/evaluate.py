@@ -1,8 +1,8 @@
-"""From posts with opinions to one `Result`: pairs, boards, comparisons, and the rows to show.
+"""From posts with opinions to one `EvaluationResult`: pairs, scores, comparisons and example rows.
 
-Every reader is measured on gold's rows in the same order. Knows nothing of files or pages.
+Every system is measured on the reference's rows in the same order.
 
-    evaluate(Suite(data="opinions.jsonl"), gathered)
+    result = evaluate(Suite(data="opinions.jsonl"), load_examples(open_examples("opinions.jsonl")))
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,18 +48,24 @@ from gen_msa.types import Status
 EXAMPLES_PER_SYSTEM = 10
 MAX_DISAGREEMENTS = 200
 RANKING_FAMILIES = ("aspect_mention", "quote_fidelity", "grounding", "chrf")
-"""Families whose headline speaks for an explanation, row by row."""
+"""Metric families whose headline metric rates an explanation row by row."""
 
 PerRowScores = Mapping[str, NDArray[np.float64]]
-"""Family -> its headline figure of every row, NaN where the row is in no figure."""
+"""Family -> its headline metric for every row, (rows,); NaN where the metric does not apply."""
 
 
 def find_disagreements(
     pairs_by_system: Mapping[str, Sequence[Pair]], limit: int = MAX_DISAGREEMENTS
 ) -> tuple[SelectedRow, ...]:
-    """Gold's rows that readers give different polarities, most divided first.
+    """Return the reference's rows to which systems give different polarities, most divided first.
 
-    Every reader's pairs begin with gold's rows in the same order; what it said besides is left out.
+    Args:
+        pairs_by_system: System -> pairs. All begin with the reference's rows in the same order;
+            pairs without a reference opinion are ignored.
+        limit: Maximum number of rows.
+
+    Returns:
+        The selected rows; empty for fewer than two systems.
     """
     if len(pairs_by_system) < 2:
         return ()
@@ -82,10 +88,19 @@ def find_disagreements(
 def rank_explanations(
     name: str, pairs: Sequence[Pair], per_row_scores: PerRowScores
 ) -> tuple[tuple[SelectedRow, ...], tuple[SelectedRow, ...]]:
-    """One reader's best and worst explanations: right or wrong, then what the families say.
+    """Return the best and the worst explanations of one system.
 
-    Each is scored by the mean of its marks (0..1) plus 1 for the right polarity; among equals the
-    more confident one is the better when right and the worse when wrong.
+    The score of a row is the mean of its row-wise metrics (0..1) plus 1 if the polarity is correct.
+    Among equal scores, higher confidence ranks higher when the polarity is correct and lower when
+    it is wrong.
+
+    Args:
+        name: Display name of the system.
+        pairs: Its rows.
+        per_row_scores: Family -> score of each of `pairs`, (rows,).
+
+    Returns:
+        Two tuples of at most `EXAMPLES_PER_SYSTEM` rows: the best first, and the worst first.
     """
     families = [f for f in RANKING_FAMILIES if f in per_row_scores]
     scored: list[tuple[float, float, SelectedRow]] = []
@@ -132,13 +147,20 @@ EXPLANATION_FAMILIES = (
     "rouge",
     "chrf",
 )
-"""Families that are about explanations and add up over rows."""
+"""Metric families that are about explanations and add up over rows."""
 
 
 def shuffled_baseline(scores: SystemScores, seed: int) -> dict[str, dict[str, MetricValue]]:
-    """The headline figure of every family about explanations, after one shuffle.
+    """Compute the headline metrics of explanations after shuffling them among posts.
 
-    Empty for a reader that does not explain.
+    The values are what explanations score by chance.
+
+    Args:
+        scores: The scores of one system.
+        seed: Seed of the shuffle.
+
+    Returns:
+        `{SHUFFLED_BASELINE: {"family.metric": value}}`; empty for a system without explanations.
     """
     try:
         shuffled_pairs = shuffle_explanations(scores.pairs, seed)
@@ -163,23 +185,31 @@ def shuffled_baseline(scores: SystemScores, seed: int) -> dict[str, dict[str, Me
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Of `n` seeds."""
+    """Mean and standard deviation over `n` seeds."""
 
     mean: float
     std: float | None
-    """Of a seed, not of the mean: divided by n - 1; None for one seed."""
+    """Sample standard deviation (divided by n - 1); None for one seed."""
     n: int
 
 
 def seed_spread(values: Sequence[float]) -> SeedSpread:
-    """Mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
+    """Compute mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
     if not values or not all(isfinite(v) for v in values):
         raise ValueError(f"the values of the seeds must be finite numbers, not {list(values)}")
     return SeedSpread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:
-    """Mean and standard deviation of every figure over `seeds`, each seed's value beside it."""
+    """Build the row of means over the seeds of one system.
+
+    Args:
+        name: Display name of the system.
+        seeds: The result of each seed, the main one first.
+
+    Returns:
+        A result whose metrics are means over the seeds, with each seed's value beside them.
+    """
     first = seeds[0]
     mean_metrics = {
         family: {
@@ -209,7 +239,7 @@ def _mean_value(values: Sequence[MetricValue]) -> MetricValue:
 
 
 ProbeValues = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
-"""Reader -> probe -> figure."""
+"""System -> probe -> metric -> value."""
 
 
 def evaluate(
@@ -220,10 +250,21 @@ def evaluate(
     published: Sequence[PublishedResult] = (),
     probes: ProbeValues | None = None,
 ) -> EvaluationResult:
-    """Measure every reader of `answers` (none: every reader in the data) and compare them.
+    """Measure every system and compare them.
 
-    One that is called `plan.against` is what the others are held against, and is not measured.
-    Raises `UserError` when nobody speaks, or `plan.against` says nothing.
+    Args:
+        suite: Metrics, reference, slices and statistics.
+        data: The posts with all opinions.
+        outputs: The systems to measure; none: every annotator in the data. A system named
+            `suite.reference` is not measured.
+        published: Published results to show beside ours.
+        probes: System -> probe -> metrics, computed elsewhere.
+
+    Returns:
+        The result with intervals, paired comparisons and example rows.
+
+    Raises:
+        UserError: No system has opinions, or `suite.reference` has none.
     """
     candidates = [a for a in outputs if suite.reference not in (a.name, a.seed_of)]
     systems = candidates or systems_in_data(suite, data)
@@ -257,7 +298,16 @@ def evaluate(
 
 
 def check_suite(suite: Suite, data: EvaluationData) -> None:
-    """Raise what `evaluate` would of `data` before any of the suite's readers has read it."""
+    """Check before prediction what `evaluate` would reject afterwards.
+
+    Args:
+        suite: The suite.
+        data: The posts with the opinions that come with them.
+
+    Raises:
+        UserError: A wrong metric option, a headline that cannot be tested, a name that is already
+            taken, or a reference without opinions.
+    """
     _build_families(suite)
     name_clashes = [e.display_name for e in suite.models if e.display_name in data.annotators()]
     if name_clashes:
@@ -279,8 +329,10 @@ def _annotator_list(data: EvaluationData) -> str:
 
 
 def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
-    """Every family of the suite. Raises `UserError` for a wrong option, or a headline that the
-    families do not measure row by row.
+    """Build every metric family of the suite.
+
+    Raises:
+        UserError: A wrong option, or a headline metric that is not computed row by row.
     """
     families = {name: metrics[name](**options) for name, options in suite.metric_options().items()}
     for full_name in suite.headline:
@@ -299,7 +351,7 @@ def _build_families(suite: Suite) -> dict[str, Metric | CorpusMetric]:
 
 
 def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> dict[str, Any]:
-    """What the figures are about, and all they were drawn with."""
+    """Return what the metrics are about and how they were computed."""
     return {
         "title": suite.title or data.name,
         "data": data.name,
@@ -317,7 +369,15 @@ def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> 
 
 
 def systems_in_data(suite: Suite, data: EvaluationData) -> list[SystemOutput]:
-    """Everyone in the data but `plan.against`. Raises `UserError` when that is nobody."""
+    """Return every annotator in the data except the reference, as systems.
+
+    Args:
+        suite: Names the reference.
+        data: The posts with all opinions.
+
+    Raises:
+        UserError: There is no other annotator.
+    """
     names = [name for name in data.annotators() if name != suite.reference]
     if not names:
         raise UserError(
@@ -383,7 +443,7 @@ def _system_result(
 
 
 def _curve_bins(scores: SystemScores) -> tuple[CalibrationBin, ...]:
-    """The calibration curve; nothing for a reader without probabilities."""
+    """Return the calibration curve; nothing for a system without probabilities."""
     try:
         return tuple(b for b in calibration_curve(scores.pairs) if b.n)
     except UndefinedMetric:
@@ -391,7 +451,7 @@ def _curve_bins(scores: SystemScores) -> tuple[CalibrationBin, ...]:
 
 
 def _unparsed_answers(scores: SystemScores) -> list[UnparsedAnswer]:
-    """Answers without a polarity where gold has one, whole."""
+    """List the answers without a polarity where the reference has one, in full."""
     unparsed = []
     for pair in scores.pairs:
         if pair.label is None or pair.predicted_label is not None or pair.gold is None:
@@ -429,7 +489,7 @@ def _best_and_worst(
 def _with_seed_means(
     results: Sequence[SystemResult], systems: Sequence[SystemOutput]
 ) -> list[SystemResult]:
-    """Each reader, its other seeds after it, and the mean of them all where there are any."""
+    """Return each system, its other seeds after it, and then the mean over its seeds."""
     with_means: list[SystemResult] = []
     for result, system in zip(results, systems, strict=True):
         if system.seed_of:

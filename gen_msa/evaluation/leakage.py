@@ -1,11 +1,11 @@
-"""Leakage: posts of one split that another has too, by their words or by their pictures.
+"""Leakage: posts of one split that also occur in another, by text or by image.
 
-A split is held against every split named before it, so name train first. What is counted are posts
-of the later split; each has one row a kind, with the nearest post it was found in. Labels are never
-looked at. Knows nothing of readers.
+Each split is compared with every split named before it, so name the training split first. Counted
+are posts of the later split; each has one row per kind, with the nearest post of the earlier split.
+Labels are never read.
 
-    found = leakage([open_source("twitter2015:train"), open_source("twitter2015:dev")])
-    found.posts, found.counts          # 3, {"text": 1, "near text": 2, …}
+    report = find_leakage([open_examples("twitter2015:train"), open_examples("twitter2015:dev")])
+    report.posts, report.counts        # 3, {"text": 1, "near text": 2, …}
 """
 
 from collections import Counter, defaultdict
@@ -28,46 +28,47 @@ _MAX_EXCERPT_CHARS = 80
 
 
 class LeakageSettings(Settings):
-    """What counts as the same."""
+    """What counts as a duplicate."""
 
     near_text: float | None = Field(default=0.5, gt=0, le=1)
-    """Least Jaccard index of word trigrams; None: equal texts only."""
+    """Minimum Jaccard index of word trigrams; None: identical texts only."""
     near_image: int | None = Field(default=8, ge=0, le=32)
-    """Most bits by which two 64-bit difference hashes differ; None: equal bytes only."""
+    """Maximum number of differing bits of two difference hashes (64 bits); None: identical bytes
+    only."""
 
 
 class SplitSummary(FrozenModel):
-    """One split, and what could be compared of it."""
+    """One split, and what could be compared."""
 
     name: str
     posts: int
     rejected: int
     without_words: int
-    """Posts of nothing but mentions and URLs; their texts equal nothing."""
+    """Posts that consist of mentions and URLs only; their texts match nothing."""
     short_texts: int
-    """Posts of fewer than six words of their own; only equal texts are looked for."""
+    """Posts with fewer than six words of their own; only identical texts are looked for."""
     images: int
     images_without_bytes: int
-    """Pictures without bytes, known by name alone."""
+    """Images without bytes, known by name only."""
     images_without_hash: int
-    """Pictures that could not be decoded or have no contrast; they have no near picture."""
+    """Images that cannot be decoded or have no contrast; their near duplicates are not found."""
 
 
 class DuplicatePair(FrozenModel):
-    """A post of the later split that an earlier one has too."""
+    """A post of the later split that also occurs in an earlier one."""
 
     kind: DuplicateKind
     earlier_split: str
-    """The earlier split."""
+    """Name of the earlier split."""
     earlier_post: str
     later_split: str
     later_post: str
     score: float
-    """1 for equal things; Jaccard index, or share of equal bits."""
+    """1 for identical content; otherwise the Jaccard index, or the share of equal bits."""
     n_more: int = 0
-    """Further posts of the earlier split that are the same by this kind (near pictures: 0)."""
+    """Further posts of the earlier split that match by this kind (near images: always 0)."""
     excerpt: str
-    """The later post's words, folded and cut, or its picture."""
+    """The normalized, shortened text of the later post, or the name of its image."""
 
 
 class LeakageReport(FrozenModel):
@@ -76,12 +77,12 @@ class LeakageReport(FrozenModel):
     splits: tuple[SplitSummary, ...]
     settings: LeakageSettings
     normalization: str
-    """What texts were freed of before they were compared."""
+    """How texts were normalized before the comparison."""
     duplicates: tuple[DuplicatePair, ...]
     posts: int
-    """Posts of a later split, each counted once, that an earlier one has in any way."""
+    """Posts of a later split that occur in an earlier one in any way, each counted once."""
     counts: dict[DuplicateKind, int]
-    """Rows of each kind."""
+    """Number of rows per kind."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ class _SplitIndex:
     shingles: tuple[near_duplicates.Shingles, ...]
     fingerprints: tuple[near_duplicates.ImageFingerprint, ...]
     post_index: tuple[int, ...]
-    """Which post has each print."""
+    """Index of the post of each fingerprint."""
 
 
 _Duplicate = tuple[DuplicateKind, int, int, float, int, str]
-"""kind, post of the later split, post of the earlier one, score, further posts, what"""
+"""Kind, post of the later split, post of the earlier split, score, further posts, excerpt."""
 
 
 def find_leakage(
@@ -106,9 +107,18 @@ def find_leakage(
     *,
     on_post: Callable[[], object] = lambda: None,
 ) -> LeakageReport:
-    """What each of `sources` has in common with those before it; `on_post` is called for each read.
+    """Find what each source has in common with the sources before it.
 
-    Raises `UserError` for fewer than two sources, or one that is named twice.
+    Args:
+        sources: Two or more splits, the training split first.
+        settings: What counts as a duplicate.
+        on_post: Called for each row that is read.
+
+    Returns:
+        The summary of each split and every duplicate.
+
+    Raises:
+        UserError: Fewer than two sources, or two of the same name.
     """
     names = [s.name for s in sources]
     if len(names) < 2 or len(set(names)) < len(names):
@@ -157,7 +167,7 @@ def _index_split(
         )
         posts.append(row.post)
     normalized = [near_duplicates.normalize(p.text) for p in posts]
-    comparable_texts = tuple(f if near_duplicates.has_own_words(f) else "" for f in normalized)
+    comparable_texts = tuple(f if near_duplicates.has_words(f) else "" for f in normalized)
     shingle_sets = tuple(near_duplicates.shingles(f) for f in comparable_texts)
     summary = SplitSummary(
         name=source.name,
@@ -197,7 +207,7 @@ def _equal_keys(
     later_keys: Sequence[Hashable],
     excerpts: Sequence[str],
 ) -> Iterator[_Duplicate]:
-    """Equal keys; an empty one equals nothing."""
+    """Yield matches of equal keys; an empty key matches nothing."""
     index_by_key: dict[Hashable, list[int]] = defaultdict(list)
     for index, key in enumerate(earlier_keys):
         index_by_key[key].append(index)
@@ -257,7 +267,7 @@ def _near_images(earlier: _SplitIndex, later: _SplitIndex, max_bits: int) -> Ite
 def _first_per_post(
     duplicates: Iterator[_Duplicate], earlier: _SplitIndex, later: _SplitIndex
 ) -> Iterator[_Duplicate]:
-    """Prints turned into the posts that have them; of a post with several, the first."""
+    """Map fingerprints to their posts; only the first match of a post counts."""
     seen_posts: set[int] = set()
     for kind, image, earlier_image, score, n_more, excerpt in duplicates:
         post = later.post_index[image]

@@ -1,11 +1,12 @@
-"""Puts what several readers said of the same posts side by side, under the names they are shown by.
+"""Load the data of an evaluation and put the predictions of several systems side by side.
 
-Each reader's answers lie in a JSONL file of examples, as `gen-msa explain` writes it. Rows are
-joined by post id; a post that a reader has not is one it was silent about, and one that the data
-has not is counted and said. Knows nothing of figures.
+The predictions of each system are in a JSONL file of examples, as `gen-msa explain` writes it. Rows
+are joined by post id. A post missing from a system's file counts as unanswered; a post that the
+data does not have is counted and noted.
 
-    data = load(open_source("twitter2015:dev"))
-    data = gather(data, [Answers("builtin", Path("opinions.jsonl"))])
+    data = load_examples(open_examples("twitter2015:dev"))
+    data = add_system_outputs(data, [SystemOutput("builtin", Path("opinions.jsonl"))])
+    PairBuilder(suite, data).pairs_of("builtin")
 """
 
 import hashlib
@@ -28,44 +29,50 @@ from gen_msa.types import OVERALL_ASPECT, Example, Rejected
 
 @dataclass(frozen=True)
 class SystemOutput:
-    """What one reader said, in a file."""
+    """The predictions of one system, in a file."""
 
     name: str
-    """As shown."""
+    """Display name."""
     file: Path
     annotator: str = ""
-    """Its `Opinion.by` in the file; empty: the only one there besides those already in the data."""
+    """Its `Opinion.annotator` in the file; empty: the only annotator there that the data does not
+    have."""
     model: str = ""
-    """As on the command line."""
+    """The model as named on the command line."""
     fingerprint: dict[str, JsonValue] = field(default_factory=dict)
     cost: RunCost | None = None
     cost_benchmark: CostBenchmark | None = None
     seed_of: str = ""
-    """Name of the reader that this one is another seed of; empty for a reader of its own."""
+    """Name of the system that this is another seed of; empty for a system of its own."""
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The posts of an evaluation with everything said about them."""
+    """The posts of an evaluation with all their opinions."""
 
     examples: tuple[Example, ...]
     media_root: Path
     name: str
     sha256: str
-    """Over every post and every opinion that came with the data, in order."""
+    """Hash of every post and every opinion that came with the data, in order."""
     rejected: int = 0
     """Rows that could not be read from disk."""
     notes: tuple[str, ...] = ()
 
     def annotators(self) -> list[str]:
-        """Every name an opinion is by, in order of appearance."""
+        """Return every annotator in order of appearance."""
         return list(dict.fromkeys(o.annotator for e in self.examples for o in e.opinions))
 
 
 def load_examples(source: ExampleSource, limit: int | None = None) -> EvaluationData:
-    """The examples in the first `limit` rows of `source` (None: in all), in memory.
+    """Load the examples of `source` into memory.
 
-    Raises `UserError` when there is none, or an id twice.
+    Args:
+        source: The data.
+        limit: Only the first rows; None for all.
+
+    Raises:
+        UserError: There is no readable post, or a post id occurs twice.
     """
     digest, rejected = hashlib.sha256(), 0
     examples: dict[str, Example] = {}
@@ -94,7 +101,19 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
 
 
 def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) -> EvaluationData:
-    """`data` with the opinions of each of `answers` under its name."""
+    """Add the opinions of each system under its display name.
+
+    Args:
+        data: The posts.
+        outputs: The systems with their files.
+
+    Returns:
+        The data with the added opinions, and notes on unknown, missing and unreadable rows.
+
+    Raises:
+        UserError: A name is already taken, a post id occurs twice, or a file has opinions of
+            several annotators and none is named.
+    """
     index_by_id = {e.post.id: i for i, e in enumerate(data.examples)}
     examples, notes = list(data.examples), list(data.notes)
     used_names = set(data.annotators())
@@ -171,7 +190,7 @@ def _read_examples(path: Path) -> Iterator[Example]:
 
 
 class PairBuilder:
-    """Pairs of one data set; what is shown beside the posts is looked up once."""
+    """Builds the pairs of one data set; the texts of images are looked up once."""
 
     def __init__(self, suite: Suite, data: EvaluationData) -> None:
         self._suite = suite
@@ -179,7 +198,7 @@ class PairBuilder:
         self._image_texts = _image_texts(suite, data)
 
     def pairs_of(self, annotator: str) -> list[Pair]:
-        """One reader's pairs: gold's rows in the order of the data, then what it said besides."""
+        """Return an annotator's pairs: the reference's rows in order, then spurious predictions."""
         pairs = [
             pair_up(
                 e,
@@ -194,14 +213,19 @@ class PairBuilder:
 
 
 def cluster_id(suite: Suite, example: Example) -> str:
-    """What the example's rows share: its first picture, or the post itself where it has none."""
+    """Return what the rows of an example share: its first image, or the post where it has none.
+
+    Args:
+        suite: Says whether rows cluster by image or by post.
+        example: The example.
+    """
     images = (m.path for m in example.post.media if m.kind == "image")
     image = next(images, "") if suite.cluster == "image" else ""
     return f"image {image}" if image else f"post {example.post.id}"
 
 
 def _image_texts(suite: Suite, data: EvaluationData) -> list[dict[str, str]]:
-    """For each post, what stands for its picture, by name."""
+    """Return for each post the texts that replace its image, by name."""
     # The text of an image does not depend on the aspect: the whole post is asked about.
     posts = [e.post.model_copy(update={"aspects": (OVERALL_ASPECT,)}) for e in data.examples]
     image_texts: list[dict[str, str]] = [{} for _ in posts]

@@ -1,11 +1,11 @@
-"""A model card's evaluation: a Markdown section and Hugging Face's `model-index`, from a `Result`.
+"""The evaluation in a model card: a Markdown section and the `model-index` of Hugging Face.
 
-Both are put in place of what an earlier run put there, and nothing else of the card is touched: the
-section stands between two comments that name its data, and of the front matter only the block
-`model-index` is written anew, with the entries of other data kept. Knows nothing of readers.
+Both replace what an earlier run wrote; nothing else in the card changes. The section stands between
+two comments that name its data. In the front matter only the block `model-index` is rewritten, and
+its entries for other data are kept.
 
-    put(Path("README.md"), result, "builtin")
-    print(section(result, "builtin"))
+    update_model_card(Path("README.md"), result, "builtin")
+    print(render_section(result, "builtin"))
 """
 
 import re
@@ -24,9 +24,15 @@ _MODEL_INDEX = re.compile(r"^model-index:.*?(?=(?:^#.*\n)*^[^\s#-]|\Z)", re.S | 
 
 
 def update_model_card(card: Path, result: EvaluationResult, system: str) -> None:
-    """Write or replace the evaluation of one reader on one data set in a card, made if not there.
+    """Write or replace the evaluation of one system on one data set in a model card.
 
-    Raises `UserError` for an unknown reader, and a card whose front matter or marks are broken.
+    Args:
+        card: The card; created if it does not exist.
+        result: The evaluation.
+        system: Name of the system.
+
+    Raises:
+        UserError: An unknown system, or a card whose front matter or comments are broken.
     """
     section = render_section(result, system)
     entry = model_index_entry(result, system)
@@ -38,9 +44,14 @@ def update_model_card(card: Path, result: EvaluationResult, system: str) -> None
 
 
 def render_section(result: EvaluationResult, system: str) -> str:
-    """The section in Markdown, without its marks; ends with a line break.
+    """Render the Markdown section, without the enclosing comments; ends with a line break.
 
-    Raises `UserError` for an unknown reader.
+    Args:
+        result: The evaluation.
+        system: Name of the system.
+
+    Raises:
+        UserError: An unknown system.
     """
     system_result = _find_system(result, system)
     prompt = system_result.fingerprint.get("prompt")
@@ -77,9 +88,16 @@ def render_section(result: EvaluationResult, system: str) -> str:
 
 
 def model_index_entry(result: EvaluationResult, system: str) -> dict[str, Any]:
-    """One entry of `results` in a `model-index`, as `huggingface_hub` reads it.
+    """Build one entry of `results` in a `model-index`, as `huggingface_hub` reads it.
 
-    Shares are given as percentages, as is usual there. Raises `UserError` for an unknown reader.
+    Shares are given as percentages, as is usual there.
+
+    Args:
+        result: The evaluation.
+        system: Name of the system.
+
+    Raises:
+        UserError: An unknown system.
     """
     system_result = _find_system(result, system)
     name, _, split = result.data.partition(":")
@@ -111,7 +129,7 @@ def _find_system(result: EvaluationResult, name: str) -> SystemResult:
 def _metric_values(
     result: EvaluationResult, system: SystemResult
 ) -> list[tuple[MetricDefinition, MetricValue]]:
-    """In the order printed; those that this reader has."""
+    """Return the metrics of a system in the order printed."""
     values = system.metrics
     return [
         (d, values[d.family][d.name])
@@ -135,7 +153,7 @@ def _display_value(d: MetricDefinition, value: float) -> float:
 
 
 def _escape_cell(text: str) -> str:
-    """Foreign text that can neither end a cell nor begin a tag."""
+    """Escape text so that it can neither end a cell nor start a tag."""
     single_line = " ".join(text.split())
     return single_line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 

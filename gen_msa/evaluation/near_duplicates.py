@@ -1,12 +1,12 @@
-"""Texts that are the same once folded, or nearly the same by their word trigrams.
+"""Near duplicates: texts and images that are the same, or nearly the same.
 
-The near ones are found exactly, not by chance as MinHash would: two sets whose Jaccard index is at
-least t share one of their rarest items (prefix filtering, Bayardo, Ma and Srikant 2007), so only
-texts that share a rare trigram are compared. Knows nothing of posts or splits.
+Similar texts are found exactly, not by chance as with MinHash: two sets whose Jaccard index is at
+least t share one of their rarest items (prefix filtering, Bayardo, Ma and Srikant, WWW 2007), so
+only texts that share a rare trigram are compared. Similar images have similar difference hashes.
 
-    fold("@ann Great PHONE  https://x.co/1")                # "@user great phone url"
-    index = Index([shingles(fold(t)) for t in train], 0.5)
-    index.nearest(shingles(fold("...")))                    # Near(at=3, jaccard=0.71, among=1)
+    normalize("@ann Great PHONE  https://x.co/1")           # "@user great phone url"
+    index = ShingleIndex([shingles(normalize(t)) for t in train], 0.5)
+    index.nearest(shingles(normalize("...")))               # NearestText(3, 0.71, 1)
 """
 
 import html
@@ -31,32 +31,37 @@ if TYPE_CHECKING:
 _LIMITS = ImageLimits(max_pixels=96 * 96)
 _THUMBNAIL_SIDE = 8
 _MIN_CONTRAST = 6.0
-"""Standard deviation of the hashed brightness, 0..127, below which signs are noise."""
+"""Standard deviation of the hashed brightness (0..127) below which the signs are noise."""
 MAX_DIFFERENCE = 0.2
-"""Mean difference of two small copies, as a share of the lesser one's contrast, up to which they
-are one picture. Pictures saved again, at half the size or quality 40, stayed below 0.11; different
-ones with like hashes began at 0.31."""
+"""Mean difference of two thumbnails, as a share of the lower contrast of the two, up to which they
+show one image. Images saved again, at half the size or quality 40, stayed below 0.11; different
+images with similar hashes started at 0.31."""
 _BLOCK_SIZE = 1 << 22
 
 
 @dataclass(frozen=True)
 class ImageFingerprint:
-    """What a picture is known by."""
+    """What identifies an image."""
 
     sha256: str
-    """Of the file's bytes; empty when they are not to be had."""
+    """Hash of the bytes of the file; empty when they are not available."""
     name: str
-    """Path or address as the post gives it, casefolded: all there is without bytes."""
+    """Path or URL as the post gives it, casefolded: the only key without bytes."""
     dhash: int | None = None
-    """dHash, 64 bits; None without bytes, without contrast, or when not asked for."""
+    """64-bit difference hash; None without bytes or contrast, or when not requested."""
     thumbnail: bytes = b""
-    """8 x 8 RGB pixels, where there is a look."""
+    """8 x 8 RGB pixels, where there is a hash."""
 
 
 def fingerprint_image(source: Media, root: Path, *, with_hash: bool = True) -> ImageFingerprint:
-    """The print of one picture; `look=False` reads bytes but decodes nothing.
+    """Compute the fingerprint of one image.
 
-    A file that cannot be read or decoded is known by less, never an error.
+    A file that cannot be read or decoded has an incomplete fingerprint; it is never an error.
+
+    Args:
+        source: The image.
+        root: Folder that relative paths start from.
+        with_hash: Whether to decode the image for its difference hash.
     """
     name = source.path.replace("\\", "/").removeprefix("./").casefold()
     digest = media.digest(source, root, _LIMITS)
@@ -85,10 +90,19 @@ def _difference_hash(image: "Image.Image") -> "tuple[int | None, bytes]":
 def nearest_images(
     earlier: Sequence[ImageFingerprint], later: Sequence[ImageFingerprint], max_bits: int
 ) -> list[tuple[int, int, int]]:
-    """(place in `right`, place in `left`, bits apart) of pictures that look alike.
+    """Find images of `later` that look like one of `earlier`.
 
-    Each of `right` at most once, with the nearest of `left`; equal bytes are passed over. Every
-    pair is compared, 64 bits at a time: 20,000 by 20,000 take a few seconds.
+    All pairs are compared, 64 bits at a time: 20,000 by 20,000 take a few seconds. Images with
+    equal bytes are skipped.
+
+    Args:
+        earlier: Fingerprints to search in.
+        later: Fingerprints to look up.
+        max_bits: Maximum number of differing bits of the difference hashes.
+
+    Returns:
+        (index in `later`, index in `earlier`, differing bits), each of `later` at most once, with
+            the nearest of `earlier`.
     """
     a = [i for i, p in enumerate(earlier) if p.dhash is not None]
     b = [j for j, p in enumerate(later) if p.dhash is not None]
@@ -109,7 +123,15 @@ def nearest_images(
 
 
 def is_same_image(a: ImageFingerprint, b: ImageFingerprint) -> bool:
-    """Whether the small copies of two pictures agree."""
+    """Compare the thumbnails of two images.
+
+    Args:
+        a: Fingerprint with a thumbnail.
+        b: Fingerprint with a thumbnail.
+
+    Returns:
+        Whether the mean difference is at most `MAX_DIFFERENCE` of the lower contrast.
+    """
     x, y = (np.frombuffer(p.thumbnail, np.uint8).astype(float).reshape(-1, 3) for p in (a, b))
     contrast = min(float(np.abs(z - z.mean(axis=0)).mean()) for z in (x, y))
     return float(np.abs(x - y).mean()) <= MAX_DIFFERENCE * contrast
@@ -119,10 +141,10 @@ NORMALIZATION = (
     "HTML entities resolved, NFKC, casefolded, format characters dropped, URLs are `url`, "
     "@mentions (`@ name` too) `@user`, a masked target ($T$) `$t$`, runs of white space one blank"
 )
-"""What `fold` does, for whoever prints a figure."""
+"""What `normalize` does, for reports."""
 
 MIN_WORDS = 6
-"""Words of its own that a text must have to be compared for nearness."""
+"""Words of its own that a text must have to be compared for similarity."""
 
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.I)
 _MENTION = re.compile(r"@ ?\w+")
@@ -133,31 +155,35 @@ Shingles = frozenset[tuple[str, ...]]
 
 
 class NearestText(NamedTuple):
-    """The nearest of an index's texts."""
+    """The nearest text of an index."""
 
     position: int
-    """Its place in the index; of equally near ones, the first."""
+    """Its position in the index; the first among equals."""
     jaccard: float
     n_similar: int
-    """How many reach the threshold."""
+    """Number of texts that reach the threshold."""
 
 
 def normalize(text: str) -> str:
-    """The text without what a copy of it may differ in; see `FOLDING`."""
+    """Normalize a text so that copies of it are equal; see `NORMALIZATION`."""
     normalized = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
     normalized = "".join(c for c in normalized if unicodedata.category(c) != "Cf")
     return " ".join(_MENTION.sub("@user", _URL.sub("url", normalized)).split())
 
 
-def has_own_words(text: str) -> bool:
-    """Whether a folded text has a word of its own; `@user url` has none and equals nothing."""
+def has_words(text: str) -> bool:
+    """Return whether a normalized text has words besides mentions and URLs."""
     return any(w not in _PLACEHOLDERS and w != "$t$" for w in _WORD.findall(text))
 
 
 def shingles(text: str, n: int = 3) -> Shingles:
-    """The runs of `n` words; punctuation, mentions and URLs are left out.
+    """Return the runs of `n` words, without punctuation, mentions and URLs.
 
-    None for a text of fewer than `LEAST_WORDS` words: a stock phrase is nobody's copy.
+    A text with fewer than `MIN_WORDS` words has none: a stock phrase is not a copy.
+
+    Args:
+        text: The normalized text.
+        n: Words per shingle.
     """
     words = [w for w in _WORD.findall(text) if w not in _PLACEHOLDERS]
     if len(words) < MIN_WORDS:
@@ -166,16 +192,28 @@ def shingles(text: str, n: int = 3) -> Shingles:
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:
-    """Shared over all, 0..1; 0 for two empty sets."""
+    """Compute the Jaccard index of two sets.
+
+    Args:
+        a: The first set.
+        b: The second set.
+
+    Returns:
+        Size of the intersection over size of the union, 0..1; 0 for two empty sets.
+    """
     shared = len(a & b)
     return shared / (len(a) + len(b) - shared) if shared else 0.0
 
 
 class ShingleIndex:
-    """Sets of shingles that can be asked for the one nearest to another.
+    """An index of shingle sets that finds the set nearest to a query.
 
-    `threshold` is the least Jaccard index, in (0, 1]. Time is linear in the texts as long as their
-    rarest trigrams are rare; the answer is the same as that of comparing all.
+    Time is linear in the number of texts as long as their rarest trigrams are rare. The answer
+    equals that of an exhaustive comparison.
+
+    Args:
+        sets: The shingles of each text.
+        threshold: Minimum Jaccard index, in (0, 1].
     """
 
     def __init__(self, sets: Sequence[Shingles], threshold: float) -> None:
@@ -190,7 +228,12 @@ class ShingleIndex:
                 self._postings[s].append(position)
 
     def nearest(self, query: Shingles, excluded: Iterable[int] = ()) -> NearestText | None:
-        """The nearest set that reaches the threshold, those at `besides` left out; else None."""
+        """Return the nearest set that reaches the threshold, else None.
+
+        Args:
+            query: The shingles to look up.
+            excluded: Positions to ignore.
+        """
         candidates = {
             position for s in self._prefix(query) for position in self._postings.get(s, ())
         }
@@ -211,9 +254,9 @@ class ShingleIndex:
         return 0.0 if short < self._threshold * long else jaccard(query, other)
 
     def _prefix(self, shingle_set: Shingles) -> list[tuple[str, ...]]:
-        """The rarest items, so many that two near sets share one of them.
+        """Return the rarest items: enough that two similar sets share one of them.
 
-        The epsilon keeps a product such as 0.7 * 10, a little over 7, from being rounded up.
+        The epsilon keeps a product such as 0.7 * 10, slightly above 7, from being rounded up.
         """
         prefix_length = len(shingle_set) - ceil(self._threshold * len(shingle_set) - 1e-9) + 1
         return (

@@ -1,13 +1,12 @@
-"""Figures that papers printed, from `eval/published/`, in the unit of ours and with their citation.
+"""Results that papers printed, from `eval/published/`, in our units and with their citation.
 
-A file holds the rows of one task on one split. Figures are written as they were printed (`percent`)
-so that they can be checked by eye, and are handed on as shares; `plain` ones as they are. Nothing
-stands there from memory: each row has a `source`, and a `protocol` that says what makes it
-comparable or not. Knows nothing of what the figures mean.
+A file has the rows of one task on one split. Values are written as printed (`percent`), so that
+they can be compared with the paper by eye, and are converted to shares; `plain` values stay as they
+are. Each row has a `source`, and a `protocol` that says what makes it comparable or not.
 
     load(["twitter2015_masc"])                  # every row
-    load(["twitter2015_masc#TomBERT"])          # one
-    about("twitter2015:test")                   # the names of files for that split
+    load(["twitter2015_masc#TomBERT"])          # one row
+    tables_for("twitter2015:test")              # names of the files about that split
 """
 
 from collections.abc import Iterable
@@ -24,17 +23,17 @@ FOLDER = "eval/published"
 
 
 class PublishedRow(Settings):
-    """One system."""
+    """The results of one system."""
 
     name: str = Field(min_length=1)
     percent: dict[str, float] = Field(default_factory=dict)
-    """`family.figure` -> as printed, 0..100."""
+    """`family.metric` -> as printed, 0..100."""
     plain: dict[str, float] = Field(default_factory=dict)
-    """`family.figure` -> as printed, for what is no share (MAE, r)."""
+    """`family.metric` -> as printed, for values that are not shares (MAE, r)."""
     source: str = ""
-    """Empty: the file's."""
+    """Empty: that of the file."""
     protocol: str = ""
-    """What holds of this row besides the file's."""
+    """What applies to this row in addition to the file's protocol."""
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Self:
@@ -56,9 +55,9 @@ class PublishedTable(Settings):
     split: str = Field(min_length=1)
     task: Literal["masc", "jmasa", "overall", "intensity"]
     source: str = Field(min_length=1)
-    """Citation, with its table."""
+    """Citation, with the table."""
     protocol: str = Field(min_length=1)
-    """Split, classes, which F1, pictures, seeds, choice of checkpoint: what all rows share."""
+    """Split, classes, kind of F1, images, seeds, choice of checkpoint: what all rows share."""
     rows: tuple[PublishedRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -70,7 +69,7 @@ class PublishedTable(Settings):
         return self
 
     def to_published(self) -> tuple[PublishedResult, ...]:
-        """The rows as results hold them."""
+        """Return the rows in the form that results use."""
         return tuple(self._row_to_published(r) for r in self.rows)
 
     def _row_to_published(self, row: PublishedRow) -> PublishedResult:
@@ -85,25 +84,30 @@ class PublishedTable(Settings):
 
 
 def load_table(name: str) -> PublishedTable:
-    """The file called `name`, or the user's own. Raises `UserError` as `settings.load` does."""
+    """Load the file called `name`, or the user's own file.
+
+    Raises:
+        UserError: As `settings.load` does.
+    """
     return settings.load(PublishedTable, resources.find_resource(FOLDER, name, ".yaml"))
 
 
 def load(names: Iterable[str]) -> tuple[PublishedResult, ...]:
-    """The rows of each file, or one row of a file by `FILE#ROW`, in the order asked for.
+    """Load the rows of each file, or one row of a file by `FILE#ROW`, in the order requested.
 
-    Raises `UserError` for an unknown file or row, with the nearest known one.
+    Raises:
+        UserError: An unknown file or row; the hint has the nearest known name.
     """
     return tuple(row for name in names for row in _rows(name))
 
 
 def names() -> list[str]:
-    """Every shipped file."""
+    """Return the name of every packaged file."""
     return resources.resource_names(FOLDER, ".yaml")
 
 
 def tables_for(data: str) -> list[str]:
-    """The shipped files about `DATASET:SPLIT`; of any split when only the data set is named."""
+    """Return the packaged files about `DATASET:SPLIT`, or about any split of `DATASET`."""
     dataset, _, split = data.partition(":")
     tables = {name: load_table(name) for name in names()}
     return [n for n, t in tables.items() if t.data == dataset and split in ("", t.split)]

@@ -1,10 +1,10 @@
-"""One reader's figures: every family over all its rows, with intervals, and per slice.
+"""The scores of one system: every metric family over all its rows, with intervals, and by slice.
 
-All readers are drawn over the same clusters, so that their figures move together from draw to draw.
-What a family cannot say is a value without a number and with the reason. Knows nothing of files.
+All systems are resampled over the same clusters, so that differences between them are paired. A
+metric that is undefined has no value but a reason.
 
-    board = Board(pairs, {"labels": metrics["labels"]()})
-    board.figures(draws)["labels"]["macro_f1"].value
+    scores = SystemScores(pairs, {"labels": metrics["labels"]()})
+    scores.metric_values(resamples)["labels"]["macro_f1"].value
 """
 
 import re
@@ -48,7 +48,7 @@ def _image(pair: Pair) -> str:
 
 
 def _visible(pair: Pair) -> str:
-    """Whether the aspect is named in what stands for the picture; no level where nothing does."""
+    """Return whether the image text names the aspect; no level where there is no image text."""
     opinion = pair.gold or pair.prediction
     image_text = " ".join(pair.extra_inputs.get(name, "") for name in ("caption", "objects"))
     if opinion is None or not opinion.aspect.term or not image_text.strip():
@@ -73,7 +73,18 @@ SLICES: Mapping[str, Callable[[Pair], str]] = {
 
 
 def slice_rows(name: str, pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    """Level -> places of its rows, levels in sorted order. Raises `UserError` for no such slice."""
+    """Group rows by the level of a slice.
+
+    Args:
+        name: Name of the slice.
+        pairs: The rows.
+
+    Returns:
+        Level -> indices of its rows, levels in sorted order.
+
+    Raises:
+        UserError: No such slice.
+    """
     if name not in SLICES:
         raise UserError(f"no slice named {name!r}", hint=did_you_mean(name, SLICES))
     indices_by_level: dict[str, list[int]] = {}
@@ -89,20 +100,20 @@ Families = Mapping[str, Metric | CorpusMetric]
 
 NO_ROW = "undefined: no row decides it"
 NO_INTERVAL = "no interval: the metric is not a sum over rows"
-ONE_CLUSTER = "no interval: fewer than two clusters"
+SINGLE_CLUSTER = "no interval: fewer than two clusters"
 
 
 class SystemScores:
-    """A reader's rows, counted once by every family."""
+    """The rows of a system, counted once by every metric family."""
 
     def __init__(self, pairs: Sequence[Pair], families: Families) -> None:
         self.pairs = tuple(pairs)
         self.clusters = [p.cluster for p in pairs]
         self.families = families
         self.row_statistics: dict[str, Array] = {}
-        """Family -> (rows, k); only those whose counts add up."""
+        """Family -> (rows, k); only families whose counts add up over rows."""
         self.undefined_reasons: dict[str, str] = {}
-        """Families that have nothing to say of these rows, and the reason."""
+        """Families that are undefined for these rows, with the reason."""
         self._corpus_values: dict[str, dict[str, float]] = {}
         for name, family in families.items():
             try:
@@ -115,23 +126,28 @@ class SystemScores:
 
     @property
     def rows_independent(self) -> bool:
-        """Whether no two of the rows that gold decides share a cluster."""
+        """Whether no two rows with a gold label share a cluster."""
         labelled_clusters = [p.cluster for p in self.pairs if p.label is not None]
         return len(set(labelled_clusters)) == len(labelled_clusters)
 
     def correct(self) -> list[bool]:
-        """Of every row that gold decides, whether the reader has it right; in gold's order."""
+        """Return whether each row with a gold label is predicted correctly, in gold's order."""
         return [p.predicted_label == p.label for p in self.pairs if p.label is not None]
 
     def metric(self, name: str) -> Metric:
-        """The additive family `name`."""
+        """Return the additive family `name`."""
         family = self.families[name]
         if not is_additive(family):
             raise TypeError(f"{name} is not a sum over rows")
         return family
 
     def compute(self, family: str, indices: Sequence[int] | None = None) -> dict[str, float]:
-        """Every figure of an additive family over all rows, or those at `places`."""
+        """Compute every metric of an additive family.
+
+        Args:
+            family: Name of the family.
+            indices: The rows to use; None for all.
+        """
         rows = (
             self.row_statistics[family]
             if indices is None
@@ -141,7 +157,7 @@ class SystemScores:
         return {name: float(v) for name, v in values.items()}
 
     def per_row_scores(self, family: str) -> Array:
-        """The headline figure of each row alone; NaN for a row it is not about."""
+        """Return the headline metric of each row, (rows,); NaN where it does not apply."""
         rows = self.row_statistics[family]
         metric = self.metric(family)
         scores = np.asarray(metric.compute(rows)[metric.specs[0].name], dtype=float)
@@ -150,13 +166,19 @@ class SystemScores:
     def metric_values(
         self, resamples: BootstrapResamples | None
     ) -> dict[str, dict[str, MetricValue]]:
-        """Family -> figure -> value, in the order of the families."""
+        """Return family -> metric -> value, in the order of the families."""
         return {name: self._family_values(name, resamples) for name in self.families}
 
     def slice_scores(
         self, name: str, headline: Sequence[str], resamples: BootstrapResamples | None
     ) -> list[SliceMetrics]:
-        """The headline figures (`family.figure`) of each level of one slice."""
+        """Compute the headline metrics of each level of one slice.
+
+        Args:
+            name: Name of the slice.
+            headline: Metrics as `family.metric`.
+            resamples: Bootstrap resamples; None: no intervals.
+        """
         families = dict.fromkeys(full_name.partition(".")[0] for full_name in headline)
         levels = []
         for level, indices in slice_rows(name, self.pairs).items():
@@ -197,7 +219,7 @@ class SystemScores:
         values = self.compute(name, indices)
         if resamples is None or not n:
             return {
-                metric_name: _metric_value(v, n, note=ONE_CLUSTER * bool(n))
+                metric_name: _metric_value(v, n, note=SINGLE_CLUSTER * bool(n))
                 for metric_name, v in values.items()
             }
         intervals = resamples.intervals(rows, clusters, self.metric(name).compute)
@@ -207,12 +229,12 @@ class SystemScores:
 
 
 def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
-    """Whether a family's counts add up over rows."""
+    """Return whether the counts of a family add up over rows."""
     return hasattr(family, "row_statistics")
 
 
 def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
-    """What every figure means, for whoever prints it."""
+    """Return the definition of every metric."""
     return tuple(
         MetricDefinition(
             family=name,

@@ -1,10 +1,10 @@
-"""Reader against reader on the same rows: difference, interval, test, and p adjusted for all tests.
+"""Pairwise comparison of systems on the same rows: difference, interval, test, adjusted p value.
 
-Accuracy is tested by McNemar's exact test over rows when no two rows share a cluster; every other
-figure, and accuracy where they do, by exchanging the two readers in whole clusters. Knows nothing
-of how rows were had.
+Accuracy is tested by McNemar's exact test when no two rows share a cluster. Every other metric, and
+accuracy of clustered rows, is tested by a permutation test that swaps the two systems in whole
+clusters.
 
-    compare({"builtin": board, "majority": other}, ["labels.accuracy"], draws, "holm")
+    compare_systems({"builtin": a, "majority": b}, ["labels.accuracy"], resamples, "holm")
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,17 @@ def compare_systems(
     resamples: BootstrapResamples,
     correction: str = "holm",
 ) -> tuple[PairedComparison, ...]:
-    """Every pair of readers by every headline figure (`family.figure`) that both have."""
+    """Compare every pair of systems by every headline metric that both have.
+
+    Args:
+        systems: System -> its scores.
+        headline: Metrics as `family.metric`.
+        resamples: Bootstrap resamples that all systems share.
+        correction: `holm`, or `bh` for Benjamini-Hochberg.
+
+    Returns:
+        The comparisons, with p values adjusted for their number.
+    """
     comparisons = [
         comparison
         for metric in headline
@@ -50,7 +60,7 @@ def compare_systems(
 
 
 def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
-    """How small a difference of accuracy to the first reader these rows could have shown at all."""
+    """Describe the smallest difference in accuracy to the first system that is detectable."""
     names = list(systems)
     notes = []
     for other in names[1:]:
@@ -60,8 +70,8 @@ def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
             min_difference = detectable_difference(len(a), discordance)
             notes.append(
                 f"{names[0]} and {other} differ in {discordance:.1%} of {len(a):,} rows: a "
-                f"difference in accuracy below {100 * min_difference:.1f} points would be missed with "
-                "probability above 0.2 (rows taken as independent)"
+                f"difference in accuracy below {100 * min_difference:.1f} points would be missed "
+                "with probability above 0.2 (rows taken as independent)"
             )
     return notes
 
@@ -69,7 +79,7 @@ def power_notes(systems: Mapping[str, SystemScores]) -> list[str]:
 def _compare_pair(
     systems: Mapping[str, SystemScores], a: str, b: str, metric: str, resamples: BootstrapResamples
 ) -> PairedComparison | None:
-    """The comparison, its p not yet adjusted; None where one of the two has no such figure."""
+    """Compare two systems, p not yet adjusted; None where one of the two lacks the metric."""
     family, _, metric_name = metric.partition(".")
     first, second = systems[a], systems[b]
     if family not in first.row_statistics or family not in second.row_statistics:

@@ -1,7 +1,6 @@
-"""A suite: everything that decides an evaluation, as frozen settings filled from one YAML.
+"""A suite: everything that decides an evaluation, as frozen settings loaded from one YAML file.
 
-One data set, one split, whose opinions count as right, the readers that are held against them, and
-the families of figures. Knows nothing of how readers read.
+It names one split of one data set, the reference, the models to evaluate, and the metrics.
 
     load("twitter2015", ["data=twitter2015:test", "replicates=2000"])
 """
@@ -33,17 +32,19 @@ DEFAULT_SLICES = ("aspects", "length", "negation", "image")
 
 
 class ModelEntry(Settings):
-    """One reader of a suite."""
+    """One model of a suite."""
 
     model: str
-    """As on the command line: `builtin`, `file:opinions.jsonl#teacher`, `student:DIR`, …"""
+    """The model as named on the command line: `builtin`, `recorded:opinions.jsonl#teacher`,
+    `student:DIR`, …"""
     name: str = ""
-    """As shown; empty: `reader`. Never `gold`, and in one line."""
+    """Display name; empty: `model`. Never `gold`, and on one line."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Of the reader (`prompt`, `cues`, `backend`, …); over the suite's own `settings`."""
+    """Settings of the predictor (`prompt`, `cues`, `backend`, …), on top of the suite's own
+    `settings`."""
     seeds: tuple[str, ...] = ()
-    """The same reader trained with other seeds, named as `reader` is: its figures are then the mean
-    over all, with every seed's beside it."""
+    """The same model trained with other seeds, named as `model` is. Its metrics are then means over
+    all seeds, with the values of each seed beside them."""
 
     @property
     def display_name(self) -> str:
@@ -71,40 +72,41 @@ class Suite(Settings):
 
     title: str = ""
     data: str
-    """`DATASET:SPLIT` or a file of examples. This and every other path is relative to the folder
-    in which the command is run."""
+    """`DATASET:SPLIT` or a file of examples. This and every other path is relative to the folder in
+    which the command runs."""
     reference: str = "gold"
-    """Whose opinions count as right: `gold`, or any reader's name in the data."""
+    """The annotator whose opinions count as correct: `gold`, or any other annotator in the data."""
     limit: int | None = Field(default=None, ge=1)
-    """Only the first rows; printed as what it is."""
+    """Only the first rows; the report says so."""
     models: tuple[ModelEntry, ...] = ()
-    """None: everyone in the data but `against`."""
+    """None: every annotator in the data except `reference`."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Given to every reader."""
+    """Settings of every model."""
     metrics: tuple[str | dict[str, dict[str, Any]], ...] = DEFAULT_METRICS
-    """Families by name, or `{rouge: {language: zh}}` with options."""
+    """Metric families by name, or `{rouge: {language: zh}}` with options."""
     headline: tuple[str, ...] = ("labels.accuracy", "labels.macro_f1")
-    """What readers are compared by, as `family.figure`; each pair gets a paired test."""
+    """Metrics to compare systems by, as `family.metric`; each pair gets a paired test."""
     slices: tuple[str, ...] = DEFAULT_SLICES
     published: tuple[str, ...] = ()
-    """Names in `eval/published/`: papers' printed figures, shown beside ours."""
+    """Names in `eval/published/`: results of papers, shown beside ours."""
     probes: tuple[str | dict[str, dict[str, Any]], ...] = ()
-    """What is changed to see whether an explanation or a cue matters; each reads posts again."""
+    """Changes to the input that show whether an explanation or a cue matters; each predicts posts
+    again."""
     probe_limit: int = Field(default=200, ge=1)
-    """Posts that a probe reads."""
+    """Posts per probe."""
     judge: JudgeSettings | None = None
-    """A model that marks explanations; another one than made them."""
+    """A model that rates explanations; not one that wrote them."""
     judge_limit: int = Field(default=200, ge=1)
-    """Rows of each reader that it marks, spread evenly over the data."""
+    """Rows of each system that the judge rates, spread evenly over the data."""
     human_ratings: Path | None = None
-    """JSONL of people's marks; without, every figure of the judge is `uncalibrated`."""
+    """JSONL of human ratings; without them, every metric of the judge is `uncalibrated`."""
     cost: CostSettings = CostSettings()
-    """What reading costs, measured apart from the figures; off until `cost.posts` is given."""
+    """The cost of prediction, measured separately; off unless `cost.posts` is given."""
     image_text: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """What stands for a picture, for grounding: `{caption: {files: [captions.json]}}`, the options
-    of the cue source `context`."""
+    """Texts that replace the image, for grounding: `{caption: {files: [captions.json]}}`, with the
+    options of the cue source `context`."""
     cluster: Literal["image", "post"] = "image"
-    """Rows that share it are drawn together: they are not independent."""
+    """Rows that share it are resampled together, because they are not independent."""
     correction: Literal["holm", "bh"] = "holm"
     replicates: int = Field(default=10_000, ge=100)
     seed: int = 0
@@ -139,11 +141,11 @@ class Suite(Settings):
         return self
 
     def metric_options(self) -> dict[str, dict[str, Any]]:
-        """Every family with its options, in the order given."""
+        """Return every metric family with its options, in the order given."""
         return _options_by_name(self.metrics)
 
     def probe_options(self) -> dict[str, dict[str, Any]]:
-        """Every probe with its options, in the order given."""
+        """Return every probe with its options, in the order given."""
         return _options_by_name(self.probes)
 
 
@@ -155,9 +157,14 @@ def _options_by_name(parts: Iterable[str | dict[str, dict[str, Any]]]) -> dict[s
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Suite:
-    """The suite called `name` in `eval/suites/`, or the user's own YAML, with overrides on top.
+    """Load the suite called `name` in `eval/suites/`, or the user's own YAML file.
 
-    Raises `UserError` naming an unknown key and the nearest known one.
+    Args:
+        name: Name of a packaged suite, or path of a YAML file.
+        overrides: `key=value` pairs on top of the file.
+
+    Raises:
+        UserError: An unknown key; the hint has the nearest known one.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
@@ -166,5 +173,5 @@ def load(name: str, overrides: Iterable[str] = ()) -> Suite:
 
 
 def names() -> list[str]:
-    """Every shipped suite."""
+    """Return the name of every packaged suite."""
     return resources.resource_names("eval/suites", ".yaml")

@@ -1,11 +1,11 @@
-"""What readers said, for people: one HTML file, a CSV, a terminal table, and counts.
+"""Opinions for people: one HTML file, a CSV, a terminal table, and counts.
 
-Takes a stream of `Example`s and never changes it. Knows nothing of readers, prompts or metrics; it
-counts agreement with gold and estimates nothing.
+It takes a stream of `Example`s and never changes it. It counts agreement with gold and estimates
+nothing.
 
     write_html(examples, Path("report.html"), title="Phones", media_root=Path("posts"), facts={})
     write_csv(examples, Path("opinions.csv"))
-    rich.print(table(examples, limit=20))
+    rich.print(opinion_table(examples, limit=20))
 """
 
 from gen_msa.report.opinion_tables import CSV_COLUMNS, csv_cells, opinion_table, write_csv

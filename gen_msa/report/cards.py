@@ -1,8 +1,8 @@
-"""One example as the plain values a card of the HTML report shows.
+"""One example as the plain values that a card of the HTML report shows.
 
-Knows nothing of HTML: everything here is text, numbers and names that the template escapes.
+There is no HTML here: everything is text, numbers and names that the template escapes.
 
-    card_of(example, 1, album).rows
+    build_card(example, 1, thumbnails).rows
 """
 
 import heapq
@@ -19,7 +19,7 @@ from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Status
 
 
 class TextSpan(NamedTuple):
-    """A stretch `start:end` of a text, what it is, and its tone (a polarity, `mixed`, `none`)."""
+    """A span `start:end` of a text, what it is, and its tone (a polarity, `mixed`, `none`)."""
 
     start: int
     end: int
@@ -28,22 +28,29 @@ class TextSpan(NamedTuple):
 
 
 class TextPiece(NamedTuple):
-    """A stretch of text over which nothing changes."""
+    """A piece of text over which no span begins or ends."""
 
     start: int
     text: str
     aspect: str | None
-    """Tone of the aspect that stands here."""
+    """Tone of the aspect at this piece."""
     evidence: str | None
-    """Tone of the evidence that stands here."""
+    """Tone of the evidence at this piece."""
     closes: bool
-    """The aspect that speaks here ends here."""
+    """Whether the aspect shown here ends here."""
 
 
 def split_text(text: str, spans: Iterable[TextSpan]) -> list[TextPiece]:
-    """The whole text in order, cut at every end of every span; O(n log n) in the spans.
+    """Cut a text at both ends of every span, so that overlapping spans need no nested marks.
 
-    Empty spans and those that reach outside the text are left out.
+    Takes O(n log n) in the number of spans. Empty spans and spans outside the text are ignored.
+
+    Args:
+        text: The text.
+        spans: Aspects and evidence; of nested aspects the shortest is shown.
+
+    Returns:
+        The pieces in order; joined, they are the text.
     """
     valid_spans = sorted(s for s in spans if 0 <= s.start < s.end <= len(text))
     boundaries = sorted(
@@ -82,29 +89,29 @@ def split_text(text: str, spans: Iterable[TextSpan]) -> list[TextPiece]:
 
 
 def merge_tones(tones: Iterable[str]) -> str | None:
-    """One tone for several: theirs when they are the same, `mixed` when not, None when none."""
+    """Return the common tone of several: `mixed` when they differ, None when there are none."""
     distinct = set(tones)
     return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else None
 
 
 MAX_RAW_CHARS = 4000
-"""Characters of a raw answer that the page shows; the rest stays in the JSONL."""
+"""Characters of a raw answer that the page shows; the JSONL file has all."""
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A piece of evidence and the place in the text it is linked to."""
+    """A piece of evidence and the offset in the text that it links to."""
 
     text: str
     start: int | None
-    """Offset in the post's text; None when it does not stand there."""
+    """Offset in the text of the post; None when the quote does not occur there."""
     note: str
-    """Where it stands instead, or that it stands nowhere."""
+    """Where the quote comes from instead, or that it occurs nowhere."""
 
 
 @dataclass(frozen=True)
 class ProbabilityBar:
-    """The three probabilities: whole percentages for the eye, figures for the reader."""
+    """The three class probabilities: percentages for the bar, and their text."""
 
     negative: int
     neutral: int
@@ -130,18 +137,18 @@ class OpinionRow:
     raw_omitted: int
     """Characters of the raw answer that are not shown."""
     provenance: str
-    """Provenance, a line each."""
+    """Provenance, one line per key."""
 
 
 @dataclass(frozen=True)
 class AspectRow:
-    """One aspect: what gold says, and what each reader says."""
+    """One aspect: the reference, and the opinion of each annotator."""
 
     term: str
     start: int | None
     note: str
     gold: tuple[tuple[str, str], ...]
-    """(tone, label) to hold the lines against; several when gold says more than one thing."""
+    """(tone, label) of the reference; several when it contradicts itself."""
     lines: tuple[OpinionRow, ...]
 
 
@@ -155,13 +162,20 @@ class PostCard:
     thumbnails: tuple[MediaThumbnail, ...]
     rows: tuple[AspectRow, ...]
     reference: str
-    """The reader that stands beside each aspect, for the others to be held against."""
+    """The annotator that the others are compared with."""
 
 
 def build_card(
     example: Example, number: int, thumbnails: ThumbnailStore, reference: str = GOLD
 ) -> PostCard:
-    """The card for `example`; `number` makes its anchors unique on the page."""
+    """Build the card of an example.
+
+    Args:
+        example: The post with its opinions.
+        number: Number of the card; makes its anchors unique on the page.
+        thumbnails: Draws images and remembers which are on the page.
+        reference: The annotator that the others are compared with.
+    """
     post, groups = example.post, group_by_aspect(example, reference)
     return PostCard(
         number=number,
@@ -190,7 +204,7 @@ def _text_spans(text: str, groups: list[AspectGroup]) -> Iterator[TextSpan]:
 
 
 def _verified_start(text: str, quote: str, start: int | None) -> int | None:
-    """`start` if `words` really stand there: a wrong offset must not mark other words."""
+    """Return `start` if `quote` occurs there: a wrong offset must not mark other words."""
     if start is None or not quote or text[start : start + len(quote)] != quote:
         return None
     return start

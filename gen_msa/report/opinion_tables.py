@@ -1,9 +1,10 @@
-"""The first opinions as a small table for the terminal.
+"""Opinions as a CSV file and as a small table for the terminal.
 
-Knows nothing of files. Colour appears only on a terminal; piped, the table is plain text without
-lines. Foreign text can neither colour nor move the cursor.
+In the terminal, colour appears only on a TTY; piped, the table is plain text without lines. Text
+from outside can neither change colours nor move the cursor.
 
-    rich.print(table(examples, limit=20))
+    write_csv(examples, Path("opinions.csv"))
+    rich.print(opinion_table(examples, limit=20))
 """
 
 import csv
@@ -34,10 +35,17 @@ CsvCell = str | float | int | None
 
 
 def write_csv(examples: Iterable[Example], path: Path) -> int:
-    """Write one row an opinion and return how many rows there are.
+    """Write one row per opinion.
 
-    A post about which nothing was said has one row with empty opinion cells, so no post vanishes.
-    Several quotes are joined by ` | `, provenance by `; `.
+    A post without opinions has one row with empty cells, so that no post is lost. Several quotes
+    are joined by ` | `, provenance by `; `.
+
+    Args:
+        examples: The posts with opinions.
+        path: The file.
+
+    Returns:
+        The number of rows.
     """
     rows = 0
     with atomic_write(path) as f:
@@ -53,7 +61,7 @@ def write_csv(examples: Iterable[Example], path: Path) -> int:
 
 
 def escape_formula(cell: CsvCell) -> CsvCell:
-    """The cell with an apostrophe before it if a spreadsheet could take it for a formula."""
+    """Put an apostrophe before a cell that a spreadsheet could take for a formula."""
     if not isinstance(cell, str):
         return cell
     risky = cell[:1] in ("\t", "\r", "\n") or cell.lstrip().startswith(_STARTS_FORMULA)
@@ -61,7 +69,12 @@ def escape_formula(cell: CsvCell) -> CsvCell:
 
 
 def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
-    """Return the cells of one row, in the order of `CSV_COLUMNS`; None of them escaped."""
+    """Return the cells of one row of the CSV, in the order of `CSV_COLUMNS`.
+
+    Args:
+        post: The post.
+        opinion: One of its opinions; None: the opinion cells are empty.
+    """
     if opinion is None:
         return [post.id, post.text, *([None] * (len(CSV_COLUMNS) - 2))]
     probs = opinion.probs or {}
@@ -83,19 +96,23 @@ def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
 
 
 CONTEXT_CHARS = 28
-"""Characters of the post shown on each side of the aspect."""
+"""Characters of the post on each side of the aspect."""
 
 WIDE_COLUMNS = 100
-"""Columns from which the post's words are shown; below, its id."""
+"""Terminal width from which the text of the post is shown; below it, its id."""
 
 PostOpinion = tuple[Post, Opinion | None]
 
 
 def opinion_table(examples: Iterable[Example], limit: int = 20) -> "OpinionTable":
-    """A renderable of the first `limit` opinions.
+    """Return a renderable of the first opinions.
 
-    Reads no more of `examples` than it shows. Gold is left out where a reader spoke; a post with no
-    opinion has a row that says so.
+    Only as many examples are consumed as are shown. Gold is left out where there are other
+    annotators; a post without opinions has a row that says so.
+
+    Args:
+        examples: The posts with opinions.
+        limit: Maximum number of opinions.
     """
     rows = list(islice(_post_opinions(examples), limit + 1))
     return OpinionTable(rows[:limit], more=len(rows) > limit)
@@ -109,14 +126,14 @@ def _post_opinions(examples: Iterable[Example]) -> Iterator[PostOpinion]:
 
 
 class OpinionTable:
-    """Rows of a post and what was said of it, drawn to the width of the console."""
+    """Rows of posts and opinions, fitted to the width of the console."""
 
     def __init__(self, rows: list[PostOpinion], more: bool) -> None:
         self._rows = rows
         self._more = more
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lines and colour on a terminal, bare columns elsewhere; ids for posts where narrow."""
+        """Yield the table: lines and colour on a terminal, plain columns elsewhere."""
         lines = box.SIMPLE_HEAD if console.is_terminal else None
         out = Table(box=lines, pad_edge=False, header_style="dim", expand=False)
         out.add_column("aspect", max_width=22, overflow="fold")
@@ -154,7 +171,7 @@ def _table_cells(opinion: Opinion | None) -> list[Text]:
 
 
 def _excerpt(text: str, opinion: Opinion | None) -> Text:
-    """The post, cut to what stands around the aspect; the aspect itself in bold."""
+    """Cut the post to the context of the aspect, the aspect in bold."""
     aspect = opinion.aspect if opinion else OVERALL_ASPECT
     style = TONE_STYLES.get(tone_of(opinion.polarity), "yellow") if opinion else ""
     start = aspect.start

@@ -1,9 +1,9 @@
-"""One HTML file that holds everything: posts, pictures, opinions and the filters over them.
+"""One HTML file with everything: posts, images, opinions, and filters over them.
 
-The page works offline and asks for nothing: its content security policy allows its own style and
-script by hash, and pictures as data URLs. Jinja escapes every value; no data is inside a script.
-Knows nothing of readers. Cards go to a temporary file while the counts for the header are gathered,
-so memory does not grow with the posts.
+The page works offline and loads nothing: its content security policy allows its own style and
+script by hash, and images as data URLs. Jinja escapes every value; no data is inside a script.
+Cards are written to a temporary file while the counts for the header are gathered, so memory does
+not grow with the number of posts.
 
     write_html(examples, Path("report.html"), title="Phones", media_root=Path("posts"), facts={})
 """
@@ -32,7 +32,7 @@ _CHUNK = 1 << 16
 
 @cache
 def environment() -> Environment:
-    """The templates of the room: autoescaped, and an unknown name is an error."""
+    """Return the Jinja environment of the pages: autoescaped, and an unknown name is an error."""
     env = Environment(
         loader=FunctionLoader(_template_source), autoescape=True, undefined=StrictUndefined
     )
@@ -42,18 +42,23 @@ def environment() -> Environment:
 
 
 def read_asset(name: str) -> str:
-    """The text of a template, style or script of the room."""
+    """Read a template, style or script of the pages."""
     path = next(folder / name for folder in _FOLDERS if (folder / name).exists())
     return path.read_text("utf-8")
 
 
 def _template_source(name: str) -> str:
-    """A template without its line breaks: each would be a node of its own in every card."""
+    """Read a template without line breaks: each would be a DOM node in every card."""
     return "".join(line.strip() for line in read_asset(name).splitlines())
 
 
 def page_assets(*styles: str, script: str) -> dict[str, str]:
-    """Style and script of a page, and the hashes under which its policy allows them."""
+    """Return style and script of a page with the hashes that its policy allows.
+
+    Args:
+        styles: Names of the style sheets, in order.
+        script: Name of the script.
+    """
     style = "".join(read_asset(name) for name in styles)
     # A style attribute would need a laxer policy: the width of a bar is one class a percentage.
     style += "".join(f".n{i}{{--n:{i}%}}.u{i}{{--u:{i}%}}" for i in range(101))
@@ -67,12 +72,12 @@ def page_assets(*styles: str, script: str) -> dict[str, str]:
 
 
 def csp_hash(source: str) -> str:
-    """The source expression by which a content security policy allows exactly this code."""
+    """Return the source expression with which a content security policy allows this code."""
     return f"'sha256-{base64.b64encode(sha256(source.encode()).digest()).decode()}'"
 
 
 def read_chunks(f: IO[str]) -> Iterator[str]:
-    """The rest of a file, piece by piece."""
+    """Yield the rest of a file in chunks."""
     return iter(lambda: f.read(_CHUNK), "")
 
 
@@ -86,12 +91,22 @@ def write_html(
     limit: int = 5000,
     draw: DrawThumbnail | None = None,
 ) -> int:
-    """Write the report and return how many posts it shows (at most `limit`).
+    """Write the report.
 
-    All examples are counted in the header; when there are more than `limit`, the page says so.
-    `facts` (reader, prompt@hash, data hash, …) stand at the top in their order. `draw` makes a
-    data URL from a picture below `media_root`; the default goes through `media`. The file appears
-    under its name only when it is complete.
+    All examples are counted in the header; when there are more than `limit`, the page says so. The
+    file appears under its name only when it is complete.
+
+    Args:
+        examples: The posts with opinions.
+        path: The file.
+        title: Title of the page.
+        media_root: Folder that relative media paths start from.
+        facts: Facts at the top, in order (model, prompt@hash, data hash, …).
+        limit: Maximum number of posts shown.
+        draw: Makes a data URL of an image below `media_root`; None: a JPEG thumbnail.
+
+    Returns:
+        The number of posts shown.
     """
     summary, thumbnails = OpinionSummary(), ThumbnailStore(media_root, draw)
     env = environment()
@@ -102,12 +117,12 @@ def write_html(
             if summary.posts <= limit:
                 cards.write(card.render(card=build_card(example, summary.posts, thumbnails)))
         cards.seek(0)
-        n_shown = min(summary.posts, limit)
+        n_cards = min(summary.posts, limit)
         page = env.get_template("page.html.jinja").generate(
             cards=read_chunks(cards),
             title=title,
             facts=facts,
-            shown=n_shown,
+            n_cards=n_cards,
             summary=summary,
             gold=GOLD,
             **page_assets("page.css", "card.css", script="page.js"),
@@ -115,4 +130,4 @@ def write_html(
         with atomic_write(path) as out:
             for piece in page:
                 out.write(piece.encode("utf-8", "replace"))
-    return n_shown
+    return n_cards

@@ -1,7 +1,6 @@
-"""How polarities look and how foreign text is made safe to print on a terminal.
+r"""How polarities look, and how text from outside is made safe for a terminal.
 
-Knows nothing of tables or pages. A mark of its own stands beside each colour, so that nothing is
-said by colour alone.
+Each colour comes with a symbol, so that nothing depends on colour alone.
 
     printable("tea\x1b[2J")       # 'tea�[2J': the screen is not cleared
 """
@@ -17,14 +16,14 @@ TONE_SYMBOLS = {
     "mixed": "◆",
     "none": "?",
 }
-"""A sign for each tone: the three polarities, readers that differ, and no polarity."""
+"""A symbol for each tone: the three polarities, differing annotators, and no polarity."""
 
 TONE_STYLES = {
     Polarity.NEGATIVE.value: "red",
     Polarity.NEUTRAL.value: "cyan",
     Polarity.POSITIVE.value: "green",
 }
-"""Rich styles: named colours, so that the user's own terminal theme decides."""
+"""Rich styles: named colours, so that the theme of the user's terminal applies."""
 
 # C0 and C1 controls (an escape sequence could rewrite the screen) and the bidirectional overrides
 # (which could make a line read as something else). Zero-width joiners stay: emoji need them.
@@ -32,7 +31,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    """`text` with control characters and direction overrides made visible as U+FFFD.
+    """Replace control characters and bidirectional overrides in `text` by U+FFFD.
 
     Line breaks and tabs become single spaces.
     """
@@ -40,10 +39,15 @@ def printable(text: str) -> str:
 
 
 def tone_of(polarity: Polarity | None) -> str:
-    """The polarity's name, or `none`."""
+    """Return the name of the polarity, or `none`."""
     return "none" if polarity is None else polarity.value
 
 
 def pluralize(count: int, noun: str) -> str:
-    """A count with its noun: `1 post`, `1,200 posts`."""
+    """Return a count with its noun: `1 post`, `1,200 posts`.
+
+    Args:
+        count: The number.
+        noun: The singular, whose plural ends in s.
+    """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

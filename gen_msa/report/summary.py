@@ -1,9 +1,9 @@
-"""Counts gathered while examples stream past: by reader, polarity and status.
+"""Counts over a stream of examples: by annotator, polarity and status.
 
-Counts only, no estimates: intervals and tests belong to `metrics`. Holds a few numbers a reader,
-however long the stream.
+These are counts only; intervals and tests belong to `metrics`. Memory does not grow with the
+stream.
 
-    summary = Summary()
+    summary = OpinionSummary()
     for example in examples:
         summary.add(example)
     rich.print(summary)
@@ -21,32 +21,32 @@ from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
 GOLD = "gold"
 PARSED_STATUSES = frozenset({Status.OK, Status.REPARSED})
-"""The statuses of an answer that could be read; every other one is an unread answer."""
+"""The statuses of an answer that was parsed; any other one counts as unparsed."""
 
 Verdict = Literal["agrees", "disagrees"]
 
 
 @dataclass
 class AspectGroup:
-    """Everything said about one aspect of one post, in the order given."""
+    """All opinions about one aspect of one post, in the order given."""
 
     aspect: Aspect
     reference: str = GOLD
-    """The reader that the others are held against."""
+    """The annotator that the others are compared with."""
     gold: list[Opinion] = field(default_factory=list)
     predictions: list[Opinion] = field(default_factory=list)
-    """By every reader but gold."""
+    """By every annotator except the reference."""
 
     @property
     def reference_label(self) -> Polarity | None:
-        """The polarity gold gives; None when there is no gold or it contradicts itself."""
+        """The reference's polarity; None when there is none or it contradicts itself."""
         labels = {o.polarity for o in self.gold}
         return labels.pop() if len(labels) == 1 else None
 
     def verdict(self, opinion: Opinion) -> Verdict | None:
-        """Whether `opinion` has gold's polarity; None when there is nothing to compare.
+        """Compare an opinion with the reference's polarity; None when there is nothing to compare.
 
-        An unread answer disagrees. An answer that only has a score is not compared.
+        An unparsed answer disagrees. An answer with only a score is not compared.
         """
         scored = opinion.polarity is None and opinion.status in PARSED_STATUSES
         if opinion.annotator == self.reference or self.reference_label is None or scored:
@@ -55,10 +55,17 @@ class AspectGroup:
 
 
 def group_by_aspect(example: Example, reference: str = GOLD) -> list[AspectGroup]:
-    """One group an aspect: the post's own aspects first, then others as they turn up.
+    """Group the opinions of an example by aspect.
 
-    A reader that names an aspect without its place joins the placed aspect of the same words, when
-    there is exactly one such.
+    An aspect without an offset joins the located aspect of the same term, when there is exactly
+    one.
+
+    Args:
+        example: The post with its opinions.
+        reference: The annotator that the others are compared with.
+
+    Returns:
+        The post's own aspects first, then further ones in order of appearance.
     """
     aspects = dict.fromkeys((*example.post.aspects, *(o.aspect for o in example.opinions)))
     with_offset: dict[str, list[Aspect]] = defaultdict(list)
@@ -79,7 +86,7 @@ def group_by_aspect(example: Example, reference: str = GOLD) -> list[AspectGroup
 
 @dataclass
 class AnnotatorCounts:
-    """What one reader said, in numbers."""
+    """The opinions of one annotator in numbers."""
 
     opinions: int = 0
     polarity: Counter[Polarity] = field(default_factory=Counter)
@@ -97,12 +104,12 @@ class AnnotatorCounts:
 
     @property
     def unparsed(self) -> int:
-        """Answers that could not be read; each counts as wrong."""
+        """Answers that could not be parsed; each counts as wrong."""
         return sum(n for status, n in self.status.items() if status not in PARSED_STATUSES)
 
     @property
     def unparsed_rate(self) -> float:
-        """`unread` as a share of all opinions, 0..1; 0 when there are none."""
+        """`unparsed` as a share of all opinions, 0..1; 0 when there are none."""
         return self.unparsed / self.opinions if self.opinions else 0.0
 
 
@@ -128,22 +135,22 @@ class OpinionSummary:
 
     @property
     def opinions(self) -> int:
-        """Opinions by all readers, gold included."""
+        """Number of opinions of all annotators, gold included."""
         return sum(t.opinions for t in self.annotators.values())
 
     @property
     def status(self) -> Counter[Status]:
-        """Statuses over all readers."""
+        """Statuses over all annotators."""
         return sum((t.status for t in self.annotators.values()), Counter())
 
     @property
     def polarity(self) -> Counter[Polarity]:
-        """Polarities over all readers but gold; gold's own when nobody else spoke."""
+        """Polarities over all annotators except gold; gold's own when there is no other."""
         others = [t for annotator, t in self.annotators.items() if annotator != GOLD]
         return sum((t.polarity for t in others or self.annotators.values()), Counter())
 
     def __rich__(self) -> Table:
-        """One row a reader; what did not happen at all has no column."""
+        """Return a table with one row per annotator; columns without content are left out."""
         compared = any(t.compared for t in self.annotators.values())
         has_other_status = any(s is not Status.OK for s in self.status)
         out = Table(box=None, pad_edge=False, title_justify="left", title=self._title())

@@ -1,10 +1,9 @@
-"""Pictures of a report as small data URLs, each stored once; a refused one keeps its reason.
+"""Images of a report as small data URLs, each stored once; a rejected image keeps its reason.
 
-Knows nothing of HTML. What may be read, and how large, is for `media` to say: whoever draws a
-thumbnail goes through it.
+`media` decides what may be read, and how large; every thumbnail is drawn through it.
 
-    album = Album(Path("posts"))
-    album.frame(Media(kind="image", path="a.jpg")).url      # "data:image/jpeg;base64,…"
+    thumbnails = ThumbnailStore(Path("posts"))
+    thumbnails.get(Media(kind="image", path="a.jpg")).url      # "data:image/jpeg;base64,…"
 """
 
 from base64 import b64encode
@@ -21,30 +20,35 @@ MAX_SIDE = 256
 """Pixels of the longer side; a card shows about 210."""
 
 JPEG_QUALITY = 60
-"""JPEG quality: with `SIDE`, about 6 kB a picture; a page of 5,000 must still open at once."""
+"""With `MAX_SIDE`, about 6 kB per image; a page of 5,000 images must still open at once."""
 
 DrawThumbnail = Callable[[Media, Path], str]
-"""A small picture as a data URL; raises `PictureProblem` when there is none to be had."""
+"""Makes a data URL of a small image; raises `ImageError` when that is not possible."""
 
 _MAX_PATH_CHARS = 200
 
 
 @dataclass(frozen=True)
 class MediaThumbnail:
-    """What stands in the place of one medium."""
+    """What is shown for one medium."""
 
     kind: str
     path: str
     key: str = ""
-    """Name of the picture in this report; empty when there is none to show."""
+    """Name of the image in this report; empty when there is none."""
     url: str = ""
-    """The data URL; empty when the same picture was given before, or there is none."""
+    """The data URL; empty when the same image is on the page already, or there is none."""
     problem: str = ""
-    """Why there is no picture."""
+    """Why there is no image."""
 
 
 class ThumbnailStore:
-    """Hands out every picture once and refers to it afterwards."""
+    """Returns the data of every image once, and refers to it afterwards.
+
+    Args:
+        root: Folder that relative media paths start from.
+        draw: Makes a data URL of an image; None: `draw_thumbnail`.
+    """
 
     def __init__(self, root: Path, draw: DrawThumbnail | None = None) -> None:
         self._root = root
@@ -53,7 +57,7 @@ class ThumbnailStore:
         self._keys: set[str] = set()
 
     def get(self, media: Media) -> MediaThumbnail:
-        """The frame for one medium; sound, film and features have neither picture nor problem."""
+        """Return the thumbnail of one medium; other kinds have neither image nor problem."""
         if media.kind != "image":
             return MediaThumbnail(media.kind, _shorten_path(media.path))
         # A path may be a data URL of megabytes: remembered by its hash, shown by its beginning.
@@ -82,7 +86,15 @@ def _shorten_path(path: str) -> str:
 
 
 def draw_thumbnail(media: Media, root: Path) -> str:
-    """A JPEG of at most `SIDE` pixels, drawn from a picture that `media` has admitted."""
+    """Draw a JPEG of at most `MAX_SIDE` pixels per side, as a data URL.
+
+    Args:
+        media: The image.
+        root: Folder that relative media paths start from.
+
+    Raises:
+        ImageError: The image is missing, broken or rejected.
+    """
     image = load_image(open_image(media, root, ImageLimits()))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     out = BytesIO()

@@ -1,4 +1,4 @@
-"""A small evaluation by the real pipeline, in our own words: results.json and samples.jsonl."""
+"""A small evaluation by the real pipeline: results.json and samples.jsonl."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ GOLD = (POSITIVE, NEGATIVE, NEUTRAL, POSITIVE, POSITIVE, NEGATIVE, NEGATIVE, Non
 
 
 def examples() -> list[Example]:
-    """Eight posts of one aspect, `model` on all but the sixth; the eighth has no gold polarity."""
+    """Build eight posts of one aspect; `model` skips the sixth, the eighth has no gold polarity."""
     return [_example(i, g, s) for i, (g, s) in enumerate(zip(GOLD, PREDICTED, strict=True))]
 
 
@@ -41,7 +41,7 @@ def _example(i: int, gold: Polarity | None, predicted: Polarity | None) -> Examp
 
 
 def evaluation_result() -> EvaluationResult:
-    """`model` against gold on those posts: 4 of 7 right, 2 unread."""
+    """Evaluate `model` on those posts: 4 of 7 correct, 2 unparsed."""
     source = ExampleSource("soups:dev", Path(), lambda: iter(examples()))
     suite = Suite(
         data="soups:dev", title="Soups", metrics=("labels", "quote_fidelity"), replicates=100
@@ -50,7 +50,7 @@ def evaluation_result() -> EvaluationResult:
 
 
 def write_evaluation_files(folder: Path) -> Path:
-    """Both files in `folder`; the path of results.json."""
+    """Write both files into `folder` and return the path of results.json."""
     path = folder / "results.json"
     path.write_text(evaluation_result().model_dump_json(), encoding="utf-8")
     lines = "".join(e.model_dump_json() + "\n" for e in examples())

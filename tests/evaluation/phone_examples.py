@@ -1,4 +1,4 @@
-"""Small evaluations of our own words: posts with gold, and readers that say what a test tells."""
+"""Small evaluations: posts about a phone with gold, and annotators with given labels."""
 
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post
 
@@ -6,7 +6,7 @@ TERM = Aspect(term="phone", start=4)
 
 
 def example(number, gold, image=None, **predictions):
-    """One post about a phone, its gold label, and `reader=label` ("": an unread answer)."""
+    """Build one post about a phone with its gold label and `annotator=label` ("": unparsed)."""
     media = (Media(kind="image", path=image),) if image else ()
     post = Post(id=f"p{number}", text="The phone is not what I hoped", media=media, aspects=(TERM,))
     opinions = [Opinion(annotator="gold", aspect=TERM, polarity=gold)] if gold else []
@@ -20,7 +20,7 @@ def example(number, gold, image=None, **predictions):
 
 
 def opinion(annotator, label, explanation=None):
-    """What one reader says of the phone, a quarter of its belief left to the other classes."""
+    """Build one opinion about the phone with probability 0.75 for its label."""
     probs = {p: 0.75 if p == label else 0.125 for p in Polarity} if label else None
     return Opinion(
         annotator=annotator,
@@ -32,6 +32,6 @@ def opinion(annotator, label, explanation=None):
 
 
 def write_examples(path, examples):
-    """A JSONL file of examples."""
+    """Write a JSONL file of examples."""
     path.write_text("".join(f"{e.model_dump_json()}\n" for e in examples), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""One result from posts with opinions: every figure can be had again by hand from the rows."""
+"""One result from posts with opinions: every metric can be recomputed by hand from the rows."""
 
 import random
 from pathlib import Path
@@ -24,7 +24,7 @@ def make_suite(**overrides):
 
 
 def random_examples(n, seed=0, p_correct=0.7, include_unparsed=True):
-    """Posts whose reader `good` has about `right` of them, and `bad` says what it likes."""
+    """Build posts for which `good` is correct with probability `p_correct` and `bad` is random."""
     choices = [*LABELS, ""] if include_unparsed else LABELS
     rng = random.Random(seed)
     examples = []

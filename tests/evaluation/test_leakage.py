@@ -1,4 +1,4 @@
-"""Fault 24: 25 planted duplicates are found, 25 of 25, and nothing else."""
+"""25 of 25 planted duplicates are found, and nothing else."""
 
 import random
 from collections import Counter

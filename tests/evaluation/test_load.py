@@ -1,4 +1,4 @@
-"""Answers from several files stand beside each other under their own names; none is lost unseen."""
+"""Predictions of several files are joined under their display names; nothing is lost silently."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The card's section and its model-index say what the results say, and leave the rest alone."""
+"""The section of the card and its model-index agree with the results; the rest is unchanged."""
 
 from pathlib import Path
 

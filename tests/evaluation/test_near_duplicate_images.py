@@ -1,4 +1,4 @@
-"""Pictures that were saved again are found; different ones on the same white are not."""
+"""Images that were saved again are found; different ones on the same white background are not."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from gen_msa.types import Media
 
 
 def scene(seed: int, size: int = 160) -> Image.Image:
-    """Coloured blocks, other ones for each seed."""
+    """Draw coloured blocks, different ones for each seed."""
     import random
 
     rng = random.Random(seed)
@@ -77,7 +77,7 @@ def test_plain_image_has_no_dhash(tmp_path) -> None:
 def test_fingerprint_without_bytes_has_only_a_name(tmp_path) -> None:
     missing = fingerprint_image(Media(kind="image", path="./Photos/17_06_1.JPG"), tmp_path)
     assert missing == ImageFingerprint("", "photos/17_06_1.jpg")
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     broken = fingerprint_image(Media(kind="image", path="broken.jpg"), tmp_path)
     assert broken.sha256
     assert broken.dhash is None

@@ -1,4 +1,4 @@
-"""Folding, and near texts: the index finds exactly what comparing all with all finds."""
+"""Normalization, and similar texts: the index finds exactly what exhaustive comparison finds."""
 
 import random
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gen_msa.evaluation.near_duplicates import (
     ShingleIndex,
-    has_own_words,
+    has_words,
     jaccard,
     normalize,
     shingles,
@@ -39,8 +39,8 @@ def test_normalize_is_idempotent_and_keeps_masked_target() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("@user url", False), ("rt @user: $t$", False), ("@user ok", True)]
 )
-def test_mentions_and_links_alone_are_no_own_words(text: str, expected: bool) -> None:
-    assert has_own_words(text) is expected
+def test_mentions_and_links_alone_are_not_words(text: str, expected: bool) -> None:
+    assert has_words(text) is expected
 
 
 def test_short_text_has_no_shingles() -> None:

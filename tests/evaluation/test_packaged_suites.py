@@ -1,4 +1,4 @@
-"""Every shipped suite loads, and all that it names is there."""
+"""Every packaged suite loads, and all parts that it names exist."""
 
 import re
 

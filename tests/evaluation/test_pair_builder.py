@@ -1,4 +1,4 @@
-"""Which rows belong together, and what is known of a picture in words."""
+"""Which rows form a cluster, and the texts that replace an image."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every file of published figures loads, is in range, and names figures that we have."""
+"""Every file of published results loads, is in range, and names metrics that exist."""
 
 import pytest
 
@@ -10,7 +10,7 @@ OPTIONS = {"sims": {"intensity": {"scale": "sims"}}}
 
 
 def units_by_metric(file: str, family: str) -> dict[str, str]:
-    """The figures of a family, and their units, as the file's data set is measured."""
+    """Return the metrics of a family and their units, as the file's data set is measured."""
     metric = metrics[family](**OPTIONS.get(file, {}).get(family, {}))
     return {f.name: f.unit for f in metric.specs}
 

@@ -1,4 +1,4 @@
-"""Slices give each row one level by what it is, never by what was said of it."""
+"""Slices give each row at most one level."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The rows that are shown are chosen by the figures."""
+"""Example rows are selected by the metrics."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Explanations moved to other posts fall to chance; a figure that does not fall says nothing."""
+"""Explanations moved to other posts fall to chance; generic ones do not."""
 
 from gen_msa.evaluation.evaluate import SHUFFLED_BASELINE, shuffled_baseline
 from gen_msa.evaluation.scores import SystemScores

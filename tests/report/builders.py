@@ -1,4 +1,4 @@
-"""Examples for the tests of the report, in words of our own, and a parser of its pages."""
+"""Examples for the tests of the report, and a parser of its pages."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +19,7 @@ def aspect_at(text: str, term: str) -> Aspect:
 def opinion(
     annotator: str, target: Aspect, polarity: Polarity | None, p: float | None = None, **fields
 ):
-    """An opinion; `p` is the probability of its polarity, the rest is shared by the other two."""
+    """Build an opinion; `p` is the probability of its polarity, the other two are equal."""
     probs = None
     if p is not None:
         probs = {q: p if q == polarity else (1 - p) / 2 for q in Polarity}
@@ -27,7 +27,7 @@ def opinion(
 
 
 def phone_example(number: int = 1) -> Example:
-    """Two aspects of opposite gold; on the second `a` errs and `b` is unread."""
+    """Build two aspects of opposite gold; on the second, `a` is wrong and `b` is unparsed."""
     text = "Lovely screen, awful battery life."
     screen, battery = aspect_at(text, "screen"), aspect_at(text, "battery life")
     praise_evidence = Evidence(quote="Lovely screen", start=0)
@@ -53,7 +53,7 @@ def phone_example(number: int = 1) -> Example:
 
 
 def bus_example() -> Example:
-    """A post with a neutral reading of the whole and a picture."""
+    """Build a post with an image and a neutral opinion about the whole post."""
     text = "The bus leaves at nine."
     media = (Media(kind="image", path="bus.png"),)
     neutral_opinion = opinion("a", Aspect(term=""), NEU, 0.35, explanation="A plain fact.")
@@ -61,14 +61,14 @@ def bus_example() -> Example:
 
 
 def fake_thumbnail(media: Media, root: Path) -> str:
-    """A stand-in for a thumbnail: the same bytes for every path but those that say `missing`."""
+    """Return the same bytes for every path, and raise for paths that contain `missing`."""
     if "missing" in media.path:
         raise ImageError("missing", media.path, "there is no such file", "check the media root")
     return "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 
 
 class ParsedPage(HTMLParser):
-    """Everything in a page: elements with their attributes, and the text by enclosing class."""
+    """All elements of a page with their attributes, and the text by enclosing class."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -92,20 +92,20 @@ class ParsedPage(HTMLParser):
         self._texts.append((tuple(names), data))
 
     def shape(self) -> set[tuple[str, str]]:
-        """Every (element, attribute) pair, and (element, '') for each element."""
+        """Return every (element, attribute) pair, and (element, '') for each element."""
         return {(tag, name) for tag, attrs in self.elements for name in (*attrs, "")}
 
     def attributes_of(self, name: str) -> list[dict[str, str]]:
-        """Attributes of the elements with this tag, or with this class."""
+        """Return the attributes of the elements with this tag or class."""
         return [a for t, a in self.elements if t == name or name in a.get("class", "").split()]
 
     def text(self, name: str = "html") -> str:
-        """The words inside every element with this tag or class."""
+        """Return the text inside every element with this tag or class."""
         return "".join(part for names, part in self._texts if name in names)
 
 
 def render_page(tmp_path: Path, *examples: Example, **options) -> ParsedPage:
-    """The report over `examples`, parsed."""
+    """Render the report over `examples` and parse it."""
     path = tmp_path / "report.html"
     settings = {
         "title": "Posts",

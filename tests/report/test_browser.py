@@ -1,4 +1,4 @@
-"""The page in a real browser: filters from the address, and nothing that the policy refuses."""
+"""The page in a real browser: filters from the URL, and nothing that the policy refuses."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Cutting a text for marks: nothing is lost, and every character has the tone it should have."""
+"""Splitting a text into pieces: nothing is lost, and every character has the right tone."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Fault 25: hostile text in every field changes neither the page's elements nor a spreadsheet."""
+"""Hostile text in every field changes neither the page's elements nor a spreadsheet."""
 
 import csv
 
@@ -74,7 +74,7 @@ FORMULAS = [
 
 
 def hostile_example(bad: str) -> Example:
-    """The same hostile string in every field that comes from outside."""
+    """Put the same hostile string into every field that comes from outside."""
     located, unlocated = Aspect(term=bad, start=5), Aspect(term=bad + "!")
     evidence = (
         Evidence(quote=bad, start=5),

@@ -1,4 +1,4 @@
-"""The CSV reads back to what was said; the terminal table fits, is plain when piped, and safe."""
+"""The CSV reads back to the opinions; the terminal table fits, is plain when piped, and safe."""
 
 import csv
 import io

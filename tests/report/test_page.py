@@ -1,4 +1,4 @@
-"""What stands in the page: counts, pictures, marks, gold, and only what the template allows."""
+"""The page of posts: counts, images, highlights, gold, and only what the template allows."""
 
 import base64
 import hashlib

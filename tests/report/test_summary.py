@@ -1,4 +1,4 @@
-"""Opinions by aspect, and who agrees with gold; the counts over them."""
+"""Opinions grouped by aspect, agreement with gold, and counts."""
 
 from rich.console import Console
 

@@ -1,11 +1,12 @@
-"""What reading costs: posts a second, CPU-seconds, megabytes, memory, and energy where it is told.
+"""The cost of prediction: throughput, CPU time, size, memory, and energy where it can be measured.
 
-Measured apart from the figures and beside them: each reader is made anew in a process of its own
-with one thread, reads the same few posts without any ledger, and takes turns with the others lap by
-lap. A reader that fails is named with its error. Knows nothing of accuracy.
+Measured separately from the metrics: each model is loaded by a process of its own with one thread,
+and predicts the same few posts repeatedly without any cache, in turn with the other models. A model
+that fails is reported with its error.
 
-    asked = [Asked("echo", ReaderSettings(reader="echo"))]
-    costs(CostSettings(posts=64), asked, posts, root)["echo"].figures["posts_per_second"].value
+    targets = [CostTarget("echo", PredictorSettings(model="echo"))]
+    costs = measure_costs(CostSettings(posts=64), targets, posts, media_root)
+    costs["echo"].metrics["posts_per_second"].value
 """
 
 from gen_msa.evaluation.cost.measure import CostSettings, CostTarget, measure_costs, sample_evenly

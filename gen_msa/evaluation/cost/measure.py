@@ -1,9 +1,10 @@
-"""The cost of each reader as figures: medians over laps, with the least and the most of them.
+"""The cost of each model as metrics: medians over repeats, with minimum and maximum.
 
-A reader that repeats what is on record has no cost of its own. One that is no longer the reader
-whose answers were measured gets none either. Knows nothing of accuracy.
+Recorded predictions have no cost of their own. Neither does a model whose fingerprint differs from
+the one whose predictions were evaluated.
 
-    costs(CostSettings(posts=64), [Asked("echo", ReaderSettings(reader="echo"))], posts, root)
+    targets = [CostTarget("echo", PredictorSettings(model="echo"))]
+    measure_costs(CostSettings(posts=64), targets, posts, media_root)
 """
 
 import json
@@ -29,11 +30,19 @@ from gen_msa.types import Post
 SHIPPED_SUFFIXES = frozenset(
     {".safetensors", ".onnx", ".json", ".jinja", ".model", ".txt", ".yaml"}
 )
-"""Of a folder's files those that are read; checkpoints, notes and other formats are not shipped."""
+"""Files of a model folder that are needed to predict; checkpoints, notes and other formats are not.
+"""
 
 
 def model_size_mb(model: str) -> float | None:
-    """Of the reader named as on the command line, in MB (1e6 bytes); None where nobody can tell."""
+    """Return the size of a model with its adapter, without Python libraries, in MB (1e6 bytes).
+
+    Args:
+        model: The model as named on the command line.
+
+    Returns:
+        The size; None where it cannot be known.
+    """
     name, _, target = model.partition(":")
     if name == "echo":
         return 0.0
@@ -50,13 +59,13 @@ def model_size_mb(model: str) -> float | None:
 
 
 def _total_mb(parts: Sequence[Path]) -> float:
-    """Of files, and of the files of folders that are read."""
+    """Return the size of files, and of the needed files of folders."""
     files = [f for p in parts for f in (p.iterdir() if p.is_dir() else [p])]
     return sum(f.stat().st_size for f in files if f.suffix in SHIPPED_SUFFIXES or f in parts) / 1e6
 
 
 def _vision_encoder_files(student: Path) -> list[Path]:
-    """The tower of a student that looks at pictures."""
+    """Return the vision encoder of a student that uses images."""
     modalities = json.loads((student / "student.json").read_bytes())["width"]
     return [EFFICIENTNET_LITE0.require()] if "image" in modalities else []
 
@@ -64,9 +73,10 @@ def _vision_encoder_files(student: Path) -> list[Path]:
 T = TypeVar("T")
 
 RECORDED_PREDICTORS = frozenset({"recorded", "majority", "minigpt4"})
-"""Readers that repeat what is on record."""
+"""Predictors that repeat recorded answers."""
 OUT_OF_PROCESS = {"http": "the model runs on its server", "vllm": "the engine is another process"}
-"""Readers whose own process does not do the work, so that its CPU time and memory say nothing."""
+"""Predictors whose work is done in another process: CPU time and memory of their own say nothing.
+"""
 NO_ENERGY = "not measurable here"
 
 
@@ -74,28 +84,39 @@ class CostSettings(Settings):
     """How cost is measured."""
 
     posts: int = Field(default=0, ge=0)
-    """Posts of a lap, spread evenly over the data; 0: nothing is measured."""
+    """Posts per repeat, spread evenly over the data; 0: nothing is measured."""
     repeats: int = Field(default=5, ge=5)
-    """Of each reader, after one that warms up."""
+    """Repeats of each model, after one for warm-up."""
     interleaved: bool = True
-    """All readers are in memory at once and take turns; without, one after the other."""
+    """All models are in memory at once and take turns; if false, one model after the other."""
 
 
 @dataclass(frozen=True)
 class CostTarget:
-    """A reader whose cost is asked for."""
+    """A model whose cost is measured."""
 
     name: str
     settings: PredictorSettings
     fingerprint: Mapping[str, JsonValue] | None = None
-    """Fingerprint of the reader that was measured; None: any will do."""
+    """Fingerprint of the predictor that was evaluated; None: any."""
     chunk: int = 64
+    """Posts per call of `predict`."""
 
 
 def measure_costs(
     settings: CostSettings, targets: Sequence[CostTarget], posts: Sequence[Post], media_root: Path
 ) -> dict[str, CostBenchmark]:
-    """Name -> what reading costs, for every reader: figures, or a note why there are none."""
+    """Measure what prediction costs for every target.
+
+    Args:
+        settings: Number of posts and repeats.
+        targets: The models.
+        posts: The posts to sample from.
+        media_root: Folder that relative media paths start from.
+
+    Returns:
+        Name -> its metrics, or a note that says why there are none.
+    """
     sampled_posts = sample_evenly(posts, settings.posts)
     timed_targets = [target for target in targets if not _is_recorded(target)]
     tasks = [
@@ -117,13 +138,23 @@ def measure_costs(
 
 
 def sample_evenly(items: Sequence[T], max_items: int) -> list[T]:
-    """At most so many of `things`, evenly spread over them."""
+    """Return items that are evenly spread over all items.
+
+    Args:
+        items: All items.
+        max_items: Maximum number of items.
+    """
     n = min(max_items, len(items))
     return [items[i * len(items) // n] for i in range(n)]
 
 
 def summarize_cost(result: BenchmarkResult, target: CostTarget) -> CostBenchmark:
-    """What a reader's laps say of its cost."""
+    """Turn the measurements of a model into metrics.
+
+    Args:
+        result: The measurements.
+        target: The model they are about.
+    """
     if result.error or not result.measurements:
         return CostBenchmark(note=f"failed: {result.error or 'nothing was measured'}")
     if target.fingerprint is not None and hash_key(target.fingerprint) != result.fingerprint_sha256:

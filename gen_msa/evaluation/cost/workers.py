@@ -226,9 +226,11 @@ class _WorkerHandle:
         self._measurements += [measurement] * record
 
     def result(self) -> BenchmarkResult:
+        """Return the measurements so far, or the error."""
         return BenchmarkResult(tuple(self._measurements), *self._environment, self._error)
 
     def close(self) -> None:
+        """Close the pipe and end the process."""
         self._pipe.close()
         self._process.join(5)
         self._process.kill()

@@ -1,15 +1,15 @@
-"""Judging: what another model makes of readers' explanations, and how far it can be believed.
+"""LLM judge: how another model rates explanations, and how well it agrees with people.
 
-A judge is any backend by name, asked at temperature 0 with a prompt of `prompts/judge/`: a mark of
-1 to 5 a criterion (`score`), or a choice between two readers' reasons, asked in both orders
-(`duel`). An answer that cannot be read is kept whole and counted, never guessed. A figure that no
-human marks stand beside says `uncalibrated`. Knows nothing of how the explanations were made; a
-judge that made them itself is refused.
+A judge is any backend by name, asked at temperature 0 with a prompt of `prompts/judge/`: a rating
+of 1 to 5 per criterion (`judge_pointwise`), or a choice between the explanations of two systems,
+asked in both orders (`judge_pairwise`). An answer that cannot be parsed is kept and counted, never
+guessed. A metric without human ratings to compare with is noted as `uncalibrated`. A judge that
+wrote the explanations itself is refused.
 
-    judge = Judge.open(JudgeSettings(judge="http:http://127.0.0.1:8000/v1#my-judge"), media_root)
-    judgements = score(judge, pairs, maker=reader.fingerprint())
-    save(judgements, Path("judgements.jsonl"))
-    figures(judgements, human=read_human(Path("human.jsonl")))      # dict[str, Value]
+    judge = Judge.open(JudgeSettings(model="http:http://127.0.0.1:8000/v1#my-judge"), media_root)
+    judgements = judge_pointwise(judge, pairs, author=predictor.fingerprint())
+    save_judgements(judgements, Path("judgements.jsonl"))
+    pointwise_metrics(judgements, read_human_ratings(Path("human.jsonl")))
 """
 
 from gen_msa.evaluation.llm_judge.judge import (

@@ -1,10 +1,10 @@
-"""The judge: a backend, the questions it is asked, and what it has already answered.
+"""The judge: a backend, the questions it is asked, and the cache of its answers.
 
-Writes a judge's requests from pairs and reads the answers into marks. With a ledger no question is
-paid for twice. Knows nothing of what is made of the marks.
+It builds requests from pairs and parses the answers into ratings. With an answer cache no question
+is asked twice.
 
-    judge = Judge.open(JudgeSettings(judge="echo:7"), media_root=Path("pictures"))
-    judge.marks([judge.question("judge/focus", pair, {"explanation": "…"})])
+    judge = Judge.open(JudgeSettings(model="echo:7"), media_root=Path("images"))
+    judge.rate([judge.build_question("judge/focus", pair, {"explanation": "…"})])
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,29 +28,30 @@ from gen_msa.types import Aspect, Cue, FrozenModel, Status
 
 
 class Rating(FrozenModel):
-    """A judge's answer to one question."""
+    """The judge's answer to one question."""
 
     status: Status
-    """`ok`, or why there is no answer; `empty` with `asked` false: there was nothing to judge."""
+    """`ok`, or why there is no answer; `empty` with `was_sent` false: there was nothing to rate.
+    """
     prompt: str
     """prompt@hash."""
-    was_asked: bool = True
+    was_sent: bool = True
     choice: str | None = None
-    """The option it chose, as the prompt writes it; None when its answer could not be read."""
+    """The chosen option as the prompt writes it; None when the answer could not be parsed."""
     score: float | None = None
-    """Of a scale: the expected value over the options' probabilities where the backend gives them,
-    else the number it said."""
+    """For a scale: the expected value over the options' probabilities where the backend gives them,
+    else the chosen number."""
     probs: dict[str, float] | None = None
     """Probability of each option."""
     reason: str | None = None
     raw: str = ""
-    """The judge's own words, kept whole; of an error, what went wrong."""
+    """The judge's answer in full; for an error, its message."""
     provenance: dict[str, str] = Field(default_factory=dict)
-    """What the backend and the pictures want known."""
+    """Notes of the backend and about images."""
 
 
 class Judgement(FrozenModel):
-    """One explanation and what the judge makes of it, by criterion."""
+    """The judge's ratings of one explanation, by criterion."""
 
     post: str
     aspect: str
@@ -59,22 +60,27 @@ class Judgement(FrozenModel):
     annotator: str
     """Whose explanation it is."""
     judge: str
-    """As it would be named on the command line."""
+    """The judge as named on the command line."""
     revision: str
-    """Of the judge: what its backend says changes whenever its answers could."""
+    """Revision of the judge: changes whenever its answers could."""
     ratings: dict[str, Rating]
-    """Criterion (the last part of its prompt's name) -> mark."""
+    """Criterion (the last part of the prompt's name) -> rating."""
 
 
 def save_judgements(rows: Iterable[FrozenModel], path: Path) -> None:
-    """Write judgements or duels as JSON lines; the file appears only when it is whole."""
+    """Write judgements as JSON lines; the file appears only when it is complete.
+
+    Args:
+        rows: Pointwise or pairwise judgements.
+        path: The file.
+    """
     with jsonl.atomic_write(path) as f:
         for row in rows:
             f.write(row.model_dump_json().encode() + b"\n")
 
 
 def model_name(name: str) -> str:
-    """The model in a reader's or judge's name, folded; the kind itself where nothing follows it."""
+    """Return the casefolded model in the name of a predictor or judge, or its kind."""
     kind, _, target = name.partition(":")
     if kind == "http":
         target = target.partition("#")[2]
@@ -83,9 +89,12 @@ def model_name(name: str) -> str:
 
 
 def is_same_model(judge: str, revision: str, author: Mapping[str, JsonValue] | str) -> bool:
-    """Whether `judge` (its name and revision) made what it is to judge.
+    """Return whether a judge wrote what it is to rate.
 
-    `maker` is a reader's fingerprint (`fingerprint()`, or `ReaderResult.facts`), or its name.
+    Args:
+        judge: Name of the judge.
+        revision: Revision of its backend.
+        author: Fingerprint of the predictor (`SystemResult.fingerprint`), or its name.
     """
     if isinstance(author, str):
         return bool(author) and model_name(author) == model_name(judge)
@@ -97,40 +106,40 @@ def is_same_model(judge: str, revision: str, author: Mapping[str, JsonValue] | s
 
 
 BATCH_SIZE = 256
-"""Questions that are put into the ledger at once."""
+"""Questions that are cached at once."""
 
 _IMAGE_TEXT_KEYS = ("caption", "objects", "context")
 _EXCLUDED_PATHS = {"chat": {"turns": {"__all__": {"parts": {"__all__": {"path"}}}}}}
 
 
 class JudgeSettings(Settings):
-    """Everything that decides what a judge says."""
+    """Everything that decides what a judge answers."""
 
     model: str
-    """`BACKEND:TARGET`, as readers are named: `http:URL#MODEL`, `transformers:MODEL`, `echo`."""
+    """`BACKEND:TARGET`, as models are named: `http:URL#MODEL`, `transformers:MODEL`, `echo`."""
     criteria: tuple[str, ...] = (
         "judge/correctness",
         "judge/focus",
         "judge/evidence",
         "judge/fluency",
     )
-    """Prompts whose options are numbers; each is asked by itself, so that no mark colours another,
-    and its number comes first, so that its probabilities can be had."""
+    """Prompts whose options are numbers. Each is asked separately, so that ratings do not influence
+    each other, and the number comes first, so that its probabilities are available."""
     pairwise_prompt: str = "judge/pair"
-    """The prompt of `duel`."""
+    """The prompt of pairwise judgements."""
     max_new_tokens: int | None = Field(default=None, gt=0)
-    """Overrides the prompts' own limits; a model that thinks before it answers needs more."""
+    """Overrides the limits of the prompts; a reasoning model needs more."""
     images: bool = True
-    """Show pictures to a judge that sees them."""
+    """Show images to a judge that accepts them."""
     image: ImageLimits = ImageLimits()
     same_model: Literal["refuse", "allow"] = "refuse"
-    """What to do when the judge made the explanations itself; models favour their own words."""
+    """What to do when the judge wrote the explanations itself; models favour their own texts."""
     backend: BackendOptions = BackendOptions()
 
 
 @dataclass(frozen=True)
 class JudgeQuestion:
-    """One request to the judge, and what must be said of it."""
+    """One request to the judge, with its prompt and notes."""
 
     prompt: Prompt
     request: Request
@@ -138,7 +147,14 @@ class JudgeQuestion:
 
 
 class Judge:
-    """A backend that marks explanations."""
+    """A backend that rates explanations.
+
+    Args:
+        backend: The model.
+        settings: Prompts and limits.
+        media_root: Folder that relative media paths start from.
+        cache: Answers of earlier runs; None: every question is asked.
+    """
 
     def __init__(
         self,
@@ -162,25 +178,39 @@ class Judge:
         media_root: Path,
         cache: answer_cache.AnswerCache | None = None,
     ) -> Self:
-        """The judge that the settings name; loads its model. Raises `UserError`."""
+        """Load the judge that the settings name.
+
+        Args:
+            settings: Backend, prompts and limits.
+            media_root: Folder that relative media paths start from.
+            cache: Answers of earlier runs.
+
+        Raises:
+            UserError: An unknown backend, or a model that cannot be loaded.
+        """
         name, _, target = settings.model.partition(":")
         return cls(backends[name](target, settings.backend), settings, media_root, cache)
 
-    def reject_own_outputs(self, *authors: Mapping[str, JsonValue] | str) -> None:
-        """Raise `UserError` when one of `makers` is the judge's own model, unless that was asked
-        for (`same_model=allow`).
+    def reject_self_judgement(self, *authors: Mapping[str, JsonValue] | str) -> None:
+        """Check that the judge did not write the explanations, unless `same_model=allow`.
+
+        Args:
+            authors: Fingerprint or name of each author.
+
+        Raises:
+            UserError: One of the authors is the judge's own model.
         """
-        is_own = any(
+        is_self = any(
             is_same_model(self.settings.model, self.revision, author) for author in authors
         )
-        if is_own and self.settings.same_model == "refuse":
+        if is_self and self.settings.same_model == "refuse":
             raise UserError(
                 f"the judge {self.settings.model} wrote these explanations itself",
                 hint="name another model as judge, or set same_model=allow",
             )
 
     def load_prompt(self, name: str) -> Prompt:
-        """A judge's prompt by name. Raises `UserError` for a prompt of readers."""
+        """Return a judge prompt by name. Raises `UserError` for a prompt with another task."""
         if name not in self._prompts:
             prompt = prompting.load_prompt(name)
             if prompt.task != "judge":
@@ -191,7 +221,13 @@ class Judge:
     def build_question(
         self, prompt_name: str, pair: Pair, slot_texts: Mapping[str, str]
     ) -> JudgeQuestion:
-        """One question about the aspect of `pair`; `shown` are the words of the prompt's slots."""
+        """Build one question about the aspect of a pair.
+
+        Args:
+            prompt_name: Name of the prompt.
+            pair: The row.
+            slot_texts: Slot of the prompt -> text.
+        """
         prompt_template = self.load_prompt(prompt_name)
         inputs = load_inputs(0, pair.post, self._media_root, self._input_settings)
         images = inputs.images if self._sees_images else ()
@@ -214,7 +250,7 @@ class Judge:
         return JudgeQuestion(prompt_template, request, provenance)
 
     def rate(self, questions: Sequence[JudgeQuestion]) -> list[Rating]:
-        """The judge's answers, in order, those on record without asking again."""
+        """Return the judge's ratings in order; cached questions are not asked again."""
         completions: list[Completion] = []
         for start in range(0, len(questions), BATCH_SIZE):
             completions += self._complete(
@@ -242,14 +278,14 @@ class Judge:
         return [(cached_answers | new_answers)[k] for k in keys]
 
     def _key(self, request: Request) -> str:
-        """A picture counts by its hash and size, wherever it lies."""
+        """Return the cache key of a request; an image counts by its hash and size."""
         request_json = request.model_dump(mode="json", exclude=_EXCLUDED_PATHS)
         identity: dict[str, JsonValue] = {"judge": self.settings.model, "revision": self.revision}
         return answer_cache.hash_key({**identity, "request": request_json})
 
 
 def pair_aspect(pair: Pair) -> Aspect:
-    """The aspect that a pair is about."""
+    """Return the aspect that a pair is about."""
     opinion = pair.prediction or pair.gold
     if opinion is None:
         raise ValueError("a pair without any opinion")
@@ -257,8 +293,8 @@ def pair_aspect(pair: Pair) -> Aspect:
 
 
 def empty_rating(prompt: Prompt) -> Rating:
-    """The mark of a row without an explanation, which the judge is not asked about."""
-    return Rating(status=Status.EMPTY, prompt=prompt.identity, was_asked=False)
+    """Return the rating of a row without an explanation, about which the judge is not asked."""
+    return Rating(status=Status.EMPTY, prompt=prompt.identity, was_sent=False)
 
 
 def _rating(question: JudgeQuestion, completion: Completion) -> Rating:

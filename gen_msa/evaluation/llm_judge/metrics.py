@@ -1,11 +1,10 @@
-"""What a judge's marks add up to, and whether people agree with them.
+"""Metrics of a judge's ratings, and its agreement with people.
 
-Means with cluster-robust intervals, rates of answers that could not be read, agreement with human
-marks. Every figure of a criterion that no human marks stand beside is noted `uncalibrated`. Knows
-nothing of backends or prompts.
+Means with cluster-robust intervals, rates of unparsed answers, and agreement with human ratings.
+Every metric of a criterion without human ratings is noted as `uncalibrated`.
 
-    figures(judgements)["focus"].note          # 'uncalibrated'
-    duel_figures(duels)["swap_agreement"].value
+    pointwise_metrics(judgements)["focus"].note                # 'uncalibrated'
+    pairwise_metrics(pairwise_judgements)["swap_agreement"].value
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from gen_msa.types import FrozenModel, Rejected, Status
 
 
 class HumanRating(FrozenModel):
-    """What one rater made of one explanation."""
+    """One rater's ratings of one explanation."""
 
     post: str
     aspect: str = ""
@@ -33,16 +32,27 @@ class HumanRating(FrozenModel):
     annotator: str = ""
     rater: str = "human"
     scores: dict[str, int] = Field(min_length=1)
-    """Criterion -> mark, on the judge's own scale."""
+    """Criterion -> rating, on the judge's scale."""
 
     def matches(self, post: str, aspect: str, start: int | None, annotator: str) -> bool:
-        """Whether these marks are about that explanation."""
+        """Return whether these ratings are about the given explanation.
+
+        Args:
+            post: Id of the post.
+            aspect: Term of the aspect.
+            start: Its offset; ignored if the rating has none.
+            annotator: Who wrote the explanation; ignored if the rating names nobody.
+        """
         same = (self.post, self.aspect) == (post, aspect) and self.annotator in ("", annotator)
         return same and (self.start is None or self.start == start)
 
 
 def read_human_ratings(path: Path) -> list[HumanRating]:
-    """Every line of the file. Raises `UserError` for a bad one: a calibration set is whole."""
+    """Read every line of a file of human ratings (JSON lines).
+
+    Raises:
+        UserError: The file does not exist, or a line is invalid.
+    """
     if not path.is_file():
         raise UserError(f"there is no file of human ratings at {path}")
     ratings: list[HumanRating] = []
@@ -61,16 +71,20 @@ _MIN_HALF_WIDTH = 1e-12
 def pointwise_metrics(
     judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating] = ()
 ) -> dict[str, MetricValue]:
-    """Figures of one reader's explanations.
+    """Compute the metrics of one system's explanations.
 
-    For each criterion its mean mark (1 to 5), and with human marks `kappa.CRITERION` (quadratic
-    weighted, judge against the mean of the raters, both rounded) and `alpha.CRITERION`
+    For each criterion the mean rating (1 to 5), and with human ratings `kappa.CRITERION` (quadratic
+    weights, judge against the mean of the raters, both rounded) and `alpha.CRITERION`
     (Krippendorff, ordinal, the judge as one more rater). `explained`: rows with an explanation.
-    `unread`: answers of the judge that could not be read, of those it was asked for. `failed`:
-    questions the backend did not answer.
+    `unparsed`: answers of the judge that could not be parsed, of those requested. `failed`:
+    questions that the backend did not answer.
+
+    Args:
+        judgements: The judgements of one system.
+        human_ratings: Ratings of the same explanations by people.
     """
     rated_rows = [(j.cluster, m) for j in judgements for m in j.ratings.values()]
-    asked_rows = [(cluster, m) for cluster, m in rated_rows if m.was_asked]
+    sent_rows = [(cluster, m) for cluster, m in rated_rows if m.was_sent]
     metrics: dict[str, MetricValue] = {}
     agreements: dict[str, MetricValue] = {}
     for name in dict.fromkeys(name for j in judgements for name in j.ratings):
@@ -81,19 +95,21 @@ def pointwise_metrics(
     return {
         **metrics,
         **agreements,
-        "explained": _share_value(((c, m.was_asked) for c, m in rated_rows), note),
+        "explained": _share_value(((c, m.was_sent) for c, m in rated_rows), note),
         "unparsed": _share_value(
-            ((c, m.status not in (Status.OK, Status.ERROR)) for c, m in asked_rows), note
+            ((c, m.status not in (Status.OK, Status.ERROR)) for c, m in sent_rows), note
         ),
-        "failed": _share_value(((c, m.status is Status.ERROR) for c, m in asked_rows), note),
+        "failed": _share_value(((c, m.status is Status.ERROR) for c, m in sent_rows), note),
     }
 
 
 def pairwise_metrics(judgements: Sequence[PairwiseJudgement]) -> dict[str, MetricValue]:
-    """`a`, `b`, `tie` and `unread`: shares of rows, which sum to 1. `swap_agreement`: rows read in
-    both orders in which both name the same. `first`: answers that choose the reason shown first, of
-    answers that choose one; a judge without a bent to a place has 0.5. `failed`: answers that the
-    backend did not give.
+    """Compute the metrics of pairwise judgements.
+
+    `a`, `b`, `tie` and `unparsed`: shares of rows, which sum to 1. `swap_agreement`: rows parsed in
+    both orders in which both choose the same system. `first`: answers that choose the explanation
+    shown first, of answers that choose one; 0.5 for a judge without position bias. `failed`:
+    answers that the backend did not give.
     """
     readable = [d for d in judgements if d.winner != "unparsed"]
     ratings = [(d.cluster, m) for d in judgements for m in (d.a_first, d.b_first)]
@@ -133,7 +149,7 @@ def _mean_rating(name: str, judgements: Sequence[Judgement], note: str) -> Metri
 def _human_agreement(
     name: str, judgements: Sequence[Judgement], human_ratings: Sequence[HumanRating]
 ) -> dict[str, MetricValue]:
-    """Kappa and alpha of one criterion; nothing where no human mark is about a judged row."""
+    """Return kappa and alpha of one criterion; nothing without a human rating of a judged row."""
     comparable: list[tuple[float, dict[str, float]]] = []
     with_criterion = [h for h in human_ratings if name in h.scores]
     by_post: dict[str, list[HumanRating]] = {}
@@ -186,9 +202,9 @@ def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
 
 
 def _mean_value(rows: Sequence[tuple[str, float]], note: str) -> MetricValue:
-    """The mean with an interval that lets rows of one cluster depend on each other.
+    """Return the mean with an interval that is robust to dependence within clusters.
 
-    None where there is a single cluster, or no spread to tell it from.
+    There is no interval for a single cluster, or without spread.
     """
     if not rows:
         return MetricValue(

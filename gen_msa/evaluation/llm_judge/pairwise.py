@@ -1,9 +1,9 @@
-"""Which of two readers explains better: asked twice, with the two in swapped places.
+"""Pairwise judgements: which of two systems explains better, asked in both orders.
 
-A judge that names the same reader both times has chosen it; one that changes its mind with the
-order has not, and it is a tie. Knows nothing of which reader is right about the label.
+A judge that names the same system both times has chosen it. If the choice changes with the order,
+the row is a tie.
 
-    duel(judge, pairs_of_a, pairs_of_b)[0].winner      # 'a', 'b', 'tie' or 'unread'
+    judge_pairwise(judge, pairs_of_a, pairs_of_b)[0].winner      # 'a', 'b', 'tie' or 'unparsed'
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,18 +28,18 @@ class PairwiseJudgement(FrozenModel):
     start: int | None = None
     cluster: str
     a: str
-    """Reader a."""
+    """Name of system a."""
     b: str
     judge: str
     revision: str
     a_first: Rating
-    """Its answer with reader a shown first, as A."""
+    """The answer with the explanation of system a shown first, as A."""
     b_first: Rating
-    """Its answer with reader b shown first, as A."""
+    """The answer with the explanation of system b shown first, as A."""
 
     @property
     def choices(self) -> tuple[Winner, Winner]:
-        """Who is chosen in each order, `unread` where the answer could not be read."""
+        """The chosen system in each order; `unparsed` where the answer could not be parsed."""
         a_first_winners: dict[str | None, Winner] = {"A": "a", "B": "b", "tie": "tie"}
         b_first_winners: dict[str | None, Winner] = {"A": "b", "B": "a", "tie": "tie"}
         return (
@@ -49,7 +49,7 @@ class PairwiseJudgement(FrozenModel):
 
     @property
     def winner(self) -> Winner:
-        """`unread` when either answer is; `tie` when the two differ."""
+        """`unparsed` when either answer is; `tie` when the two differ."""
         a_first_winner, b_first_winner = self.choices
         if "unparsed" in (a_first_winner, b_first_winner):
             return "unparsed"
@@ -62,13 +62,27 @@ def judge_pairwise(
     b: Sequence[Pair],
     authors: Sequence[Mapping[str, JsonValue]] = (),
 ) -> list[PairwiseJudgement]:
-    """One `Duel` for each row that both readers explain; the rows of `a` and `b` are the same.
+    """Judge each row that both systems explain.
 
-    Raises `UserError` when the judge is one of the two, `ValueError` when the rows differ.
+    Args:
+        judge: The judge.
+        a: Rows of the first system.
+        b: The same rows of the second system.
+        authors: Fingerprints of the two systems.
+
+    Returns:
+        One judgement per row that both explain.
+
+    Raises:
+        UserError: The judge is one of the two systems, or its prompt has other options than A, B,
+            tie.
+        ValueError: The rows of the two systems differ.
     """
     if [_row_key(p) for p in a] != [_row_key(p) for p in b]:
         raise ValueError("the rows of the two systems are not the same")
-    judge.reject_own_outputs(*authors, *{p.prediction.annotator for p in (*a, *b) if p.prediction})
+    judge.reject_self_judgement(
+        *authors, *{p.prediction.annotator for p in (*a, *b) if p.prediction}
+    )
     if judge.load_prompt(judge.settings.pairwise_prompt).options != _OPTIONS:
         raise UserError(f"prompt {judge.settings.pairwise_prompt} must have the options A, B, tie")
     explained_pairs = [(x, y) for x, y in zip(a, b, strict=True) if x.explanation and y.explanation]

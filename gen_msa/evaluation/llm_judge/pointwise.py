@@ -1,8 +1,6 @@
-"""Marks of 1 to 5 for each explanation, one criterion at a time.
+"""Pointwise judgements: ratings of 1 to 5 for each explanation, one criterion at a time.
 
-Knows nothing of what the marks add up to.
-
-    score(judge, pairs, maker=reader.fingerprint())[0].scores["focus"].said
+judge_pointwise(judge, pairs, author=predictor.fingerprint())[0].ratings["focus"].score
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +22,25 @@ from gen_msa.metrics import Pair
 def judge_pointwise(
     judge: Judge, pairs: Sequence[Pair], author: Mapping[str, JsonValue] | None = None
 ) -> list[Judgement]:
-    """The judge's marks of what the reader said: a `Judgement` for each pair in which it spoke.
+    """Rate the explanations of one system.
 
-    A row without an explanation is not asked about and has `empty` marks. `maker` is the reader's
-    fingerprint. Raises `UserError` when the judge made the explanations itself.
+    A row without an explanation is not sent to the judge and has `empty` ratings.
+
+    Args:
+        judge: The judge.
+        pairs: The rows of the system.
+        author: Fingerprint of the system.
+
+    Returns:
+        One judgement for each pair with a prediction.
+
+    Raises:
+        UserError: The judge wrote the explanations itself, or the options of a prompt are not
+            numbers.
     """
-    judge.reject_own_outputs(author or {}, *{p.prediction.annotator for p in pairs if p.prediction})
+    judge.reject_self_judgement(
+        author or {}, *{p.prediction.annotator for p in pairs if p.prediction}
+    )
     names = [_check_criterion(judge, name) for name in judge.settings.criteria]
     rows = [p for p in pairs if p.prediction]
     # Questions of one post lie side by side: backends read what they share once.

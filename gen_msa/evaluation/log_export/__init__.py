@@ -1,11 +1,11 @@
-"""Sample logs for other tools' viewers: lm-evaluation-harness and inspect_ai.
+"""Sample logs for the viewers of other tools: lm-evaluation-harness and inspect_ai.
 
-Takes what an evaluation wrote, results.json and samples.jsonl, and needs neither tool. Rows whose
-gold has no polarity, and aspects that gold has not, are in no log, as they are in no figure of
-labels. Knows nothing of readers.
+They are made from what an evaluation writes, results.json and samples.jsonl; neither tool is
+needed. Rows without a gold polarity, and predictions about aspects that gold does not have, are in
+no log, as they are in no label metric.
 
-    from gen_msa.evaluation.log_export import export
-    export(Path("evaluations/twitter2015/results.json"), "inspect", Path("logs"))
+    from gen_msa.evaluation.log_export import export_logs
+    export_logs(Path("evaluations/twitter2015/results.json"), "inspect", Path("logs"))
 """
 
 from collections.abc import Iterable
@@ -33,10 +33,21 @@ def export_logs(
     samples: Path | None = None,
     created_at: datetime | None = None,
 ) -> list[Path]:
-    """Write the logs of some readers (none named: of all) into the folder `out`; the files written.
+    """Write the logs of some systems.
 
-    `samples` is samples.jsonl beside the results unless given; `when` stands in names and logs.
-    Raises `UserError` for an unknown format or reader, and when the samples are not of the results.
+    Args:
+        results: results.json of an evaluation.
+        log_format: `inspect` or `lm-eval`.
+        out_dir: Folder for the logs.
+        systems: Names of the systems; none: all.
+        samples: samples.jsonl; None: the one beside the results.
+        created_at: Time in file names and logs; None: now.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: An unknown format or system, or samples that do not belong to the results.
     """
     if log_format not in LOG_FORMATS:
         raise UserError(
@@ -50,7 +61,7 @@ def export_logs(
 
 
 def read_result(path: Path) -> EvaluationResult:
-    """`results.json` as a `Result`. Raises `UserError` with what is wrong with it."""
+    """Read results.json. Raises `UserError` that says what is wrong with the file."""
     try:
         return EvaluationResult.model_validate_json(path.read_bytes())
     except OSError as e:
@@ -65,16 +76,16 @@ def read_result(path: Path) -> EvaluationResult:
 def _build_logs(
     result: EvaluationResult, examples: list[Example], names: list[str], timestamp: datetime
 ) -> list[SystemLog]:
-    known_names = [r.name for r in result.systems]
+    system_names = [r.name for r in result.systems]
     for name in names:
-        if name not in known_names:
-            raise UserError(f"no system called {name!r}", hint=did_you_mean(name, known_names))
+        if name not in system_names:
+            raise UserError(f"no system called {name!r}", hint=did_you_mean(name, system_names))
     annotators = {o.annotator for e in examples for o in e.opinions}
     # The mean over seeds is a row of the table without opinions of its own.
-    selected = names or [n for n in known_names if n in annotators]
+    selected = names or [n for n in system_names if n in annotators]
     missing = [n for n in selected if n not in annotators]
     if missing or not selected:
-        raise UserError(f"the samples hold no opinions by {', '.join(missing or known_names)}")
+        raise UserError(f"the samples hold no opinions by {', '.join(missing or system_names)}")
     return [build_log(result, name, examples, timestamp) for name in selected]
 
 

@@ -1,7 +1,7 @@
-"""A log as inspect_ai writes it (EvalLog version 2, JSON), for `inspect view`.
+"""A log in the format of inspect_ai (EvalLog version 2, JSON), for `inspect view`.
 
-An answer that could not be read is NOANSWER, `N`, with a reason; a wrong one is `I`. Both count 0.
-Which prompt was shown is named in the sample's metadata. Knows nothing of how rows were found.
+An answer that could not be parsed is NOANSWER, `N`, with a reason; a wrong one is `I`. Both count
+0. The prompt is named in the metadata of the sample.
 
     write(log, Path("logs"))      # then: inspect view --log-dir logs
 """
@@ -26,7 +26,15 @@ _NO_ANSWER_REASONS = {
 
 
 def write(log: SystemLog, out_dir: Path) -> list[Path]:
-    """The one file of one reader, named as inspect names its logs."""
+    """Write the log file of one system, named as inspect names its logs.
+
+    Args:
+        log: The system's samples and metrics.
+        out_dir: Folder for the file.
+
+    Returns:
+        The file written.
+    """
     identity = f"{log.result.data_sha256} {log.system.name} {log.timestamp.isoformat()}"
     log_id = hashlib.sha256(identity.encode()).hexdigest()[:22]
     timestamp = log.timestamp.isoformat().replace(":", "-")

@@ -1,9 +1,8 @@
-"""Logs as lm-evaluation-harness 0.4 writes them: results_*.json and samples_*.jsonl.
+"""Logs in the format of lm-evaluation-harness 0.4: results_*.json and samples_*.jsonl.
 
-An answer that could not be read is `[invalid]` in `filtered_resps`, as that tool's own filters say
-it. Which prompt was shown is named, not shown: `arguments` holds the post and the aspect asked
-about. No standard errors are had here; intervals stand beside the figures instead. Knows nothing
-of how rows were found.
+An answer that could not be parsed is `[invalid]` in `filtered_resps`, as the filters of that tool
+write it. The prompt is named, not included: `arguments` has the post and the aspect. Standard
+errors are not computed; the metrics have intervals instead.
 
     write(log, Path("logs"))
 """
@@ -20,11 +19,19 @@ from gen_msa.jsonl import atomic_write
 
 INVALID_ANSWER = "[invalid]"
 LM_EVAL_VERSION = "0.4.13"
-"""The version whose files these look like; the tool itself was not run."""
+"""The version whose file format is followed; the tool itself was not run."""
 
 
 def write(log: SystemLog, out_dir: Path) -> list[Path]:
-    """The two files of one reader, in a folder named after it."""
+    """Write the two files of one system into a folder named after it.
+
+    Args:
+        log: The system's samples and metrics.
+        out_dir: Parent of the folder.
+
+    Returns:
+        The files written: results, samples.
+    """
     folder = out_dir / _sanitize_name(log.system.name)
     date = log.timestamp.replace(tzinfo=None).isoformat().replace(":", "-")
     results = folder / f"results_{date}.json"
@@ -41,7 +48,7 @@ def write(log: SystemLog, out_dir: Path) -> list[Path]:
 
 
 def sample_rows(log: SystemLog) -> Iterator[dict[str, Any]]:
-    """What stands on each line of the samples."""
+    """Yield the content of each line of the samples file."""
     for number, sample in enumerate(log.samples):
         doc = _doc(sample)
         arguments = {
@@ -126,7 +133,7 @@ def _config(log: SystemLog) -> dict[str, Any]:
 
 
 def _sanitize_name(name: str) -> str:
-    """As that tool makes a folder's name of a model's."""
+    """Make a folder name of a model name, as that tool does."""
     return re.sub(r'["<>:/|\\?*\[\]]+', "__", name)
 
 

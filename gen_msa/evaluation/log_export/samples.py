@@ -1,10 +1,9 @@
-"""One reader's rows of an evaluation, ready for any log: input, target, answer, verdict.
+"""The rows of one system for a log of any format: input, target, answer, verdict.
 
-Knows nothing of formats. Checks that what it is given belongs together: rows and accuracy must be
-those of the results.
+Samples and results are checked against each other: rows and accuracy must agree.
 
-    log = log_of(result, "builtin", examples, datetime.now(UTC))
-    log.samples[0].verdict         # "C", "I", or "N" where the answer could not be read
+    log = build_log(result, "builtin", examples, datetime.now(UTC))
+    log.samples[0].verdict         # "C", "I", or "N" for an unparsed answer
 """
 
 import re
@@ -37,16 +36,16 @@ class LoggedSample:
     target: Polarity
     answer: Polarity | None
     raw: str
-    """The reader's own words; where it kept none, what they would have come to."""
+    """The answer of the system in full; where it was not kept, the predicted polarity."""
     status: str
-    """`types.Status`, or `silent`: it was never said."""
+    """`types.Status`, or `missing`: there is no prediction."""
     probs: dict[str, float]
     explanation: str
     provenance: dict[str, str]
 
     @property
     def verdict(self) -> Verdict:
-        """Right, wrong, or no answer; the last counts as wrong in every figure."""
+        """Correct, incorrect, or no answer; the last counts as wrong in every metric."""
         if self.answer is None:
             return NO_ANSWER
         return CORRECT if self.answer is self.target else INCORRECT
@@ -54,13 +53,13 @@ class LoggedSample:
 
 @dataclass(frozen=True)
 class SystemLog:
-    """One reader's samples with the figures they make."""
+    """The samples of one system with its metrics."""
 
     result: EvaluationResult
     system: SystemResult
     samples: tuple[LoggedSample, ...]
     n_excluded: int
-    """Rows without a gold polarity, and opinions about aspects that gold has not."""
+    """Rows without a gold polarity, and predictions about aspects that gold does not have."""
     timestamp: datetime
 
     @property
@@ -70,7 +69,7 @@ class SystemLog:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """`family.figure` -> value, n, and low and high where there is an interval."""
+        """`family.metric` -> value, n, and low and high where there is an interval."""
         metrics = {}
         for family, family_metrics in self.system.metrics.items():
             for name, v in family_metrics.items():
@@ -85,9 +84,16 @@ class SystemLog:
 def build_log(
     result: EvaluationResult, name: str, examples: Iterable[Example], timestamp: datetime
 ) -> SystemLog:
-    """The log of the reader called `name`.
+    """Build the log of one system.
 
-    Raises `UserError` when rows or accuracy are not those of `result`.
+    Args:
+        result: The evaluation.
+        name: Name of the system in it.
+        examples: The posts with opinions that were evaluated.
+        timestamp: Time of the log.
+
+    Raises:
+        UserError: Rows or accuracy differ from those of `result`.
     """
     system = next(r for r in result.systems if r.name == name)
     samples: list[LoggedSample] = []
@@ -105,7 +111,10 @@ def build_log(
 
 
 def slug(name: str) -> str:
-    """A name fit for a file: letters, digits, `-` and `.`; `_` parts fields in log names."""
+    """Return a name that is safe in file names: letters, digits, `-` and `.`.
+
+    `_` is replaced too, because it separates the fields of log names.
+    """
     return re.sub(r"[^\w.-]+|_", "-", name).strip("-.") or "unnamed"
 
 

@@ -1,14 +1,15 @@
-"""Probes: change what a reader is given, and see whether its answer follows.
+"""Probes: change the input of a model and see whether its predictions follow.
 
-A probe is a file here. It starts from the reader's own answers, so that nothing is read twice, has
-it read changed posts, and reports each figure with its n and a 95 % interval. A reader that cannot
-be probed in some way is `not applicable`, with the reason. Works with any reader; figures called
-`dp` or named after a probability need one that gives probabilities. Knows nothing of suites.
+A probe is one file in this package. It starts from the existing predictions, so that nothing is
+predicted twice, has changed posts predicted, and reports each metric with n and a 95 % interval. A
+probe that does not apply to a model is `not applicable`, with the reason. Metrics called `dp` or
+named after a probability need a model that gives probabilities.
 
-    probe(["erasure"], reader, settings, examples, reader.read(posts), media_root, limit=200)
+    predictions = predictor.predict([e.post for e in examples])
+    run_probes(["erasure"], predictor, settings, examples, predictions, media_root, limit=200)
 
-Every changed post keeps its id and all its aspects (a rival's name shapes some cues), and is asked
-as the reader's settings say.
+A changed post keeps its id and all its aspects (the name of another aspect affects some cues), and
+is predicted with the settings of the model.
 """
 
 from gen_msa.evaluation.probes._harness import ProbeHarness, ProbeRow, Trial

@@ -1,10 +1,11 @@
-"""A small model that guesses a label from words: scikit-learn's naive Bayes on words and pairs.
+"""A small text classifier: scikit-learn's naive Bayes on words and word pairs.
 
-The stand-in for a person who reads an explanation. It never guesses about a row that it has seen
-anything of: rows of one cluster (picture, post) are in one fold, and each fold is guessed by a
-model of the others. Knows nothing of readers.
+It replaces a person who reads an explanation. A row is never predicted by a model that was trained
+on its cluster: rows of one cluster (image, post) are in one fold, and each fold is predicted by a
+model trained on the others.
 
-    Taught(bags(texts, terms), labels, clusters).guess(bags(texts, terms), clusters, seed=0)
+    features = hashed_ngrams(texts, terms)
+    NaiveBayes(features, labels, clusters).predict(features, clusters, seed=0)
 """
 
 import re
@@ -22,7 +23,7 @@ from gen_msa.types import Polarity
 
 N_FOLDS = 5
 _FEATURES = 1 << 20
-"""Places that words and pairs are hashed to: so many that hardly two share one."""
+"""Size of the hash space; so large that collisions are rare."""
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _CLASSES = tuple(Polarity)
@@ -32,9 +33,14 @@ NgramMatrix = Any
 
 
 def hashed_ngrams(texts: Sequence[str], terms: Sequence[str]) -> NgramMatrix:
-    """What words and pairs of neighbours each text has; its aspect's term is one word, `aspect`.
+    """Return the words and pairs of adjacent words of each text.
 
-    Raises `MissingExtra` without scikit-learn.
+    Args:
+        texts: The texts.
+        terms: The aspect term of each text, which becomes one special word.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
     """
     masked_texts = [
         re.sub(re.escape(term), " aspectword ", text, flags=re.IGNORECASE) if term else text
@@ -45,14 +51,22 @@ def hashed_ngrams(texts: Sequence[str], terms: Sequence[str]) -> NgramMatrix:
 
 
 def drop_unused_features(features: NgramMatrix) -> NgramMatrix:
-    """Without the features that no text has: the same guesses, sooner."""
+    """Drop the columns that no text uses: the same predictions, faster."""
     return features[:, np.unique(features.indices)]
 
 
 def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
-    """The fold of each cluster, spread evenly in an order drawn by the seed.
+    """Assign clusters to folds of equal size, in an order that depends on the seed only.
 
-    Raises `Undefined` below two clusters.
+    Args:
+        clusters: The cluster of each row.
+        seed: Seed of the order.
+
+    Returns:
+        Cluster -> fold.
+
+    Raises:
+        UndefinedMetric: There are fewer than two clusters.
     """
     ids = sorted(set(clusters), key=lambda c: hash_order(seed, "fold", c))
     if len(ids) < 2:
@@ -62,16 +76,22 @@ def assign_folds(clusters: Sequence[str], seed: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class NaiveBayes:
-    """Texts with their labels, and the cluster of each."""
+    """Training texts with their labels, and the cluster of each."""
 
     features: NgramMatrix
     labels: Sequence[Polarity]
     clusters: Sequence[str]
 
     def predict(self, queries: NgramMatrix, clusters: Sequence[str], seed: int) -> list[Polarity]:
-        """A label for each of `asked`, from what is taught about other folds of `clusters`.
+        """Predict a label for each query from training rows of other folds.
 
-        Raises `Undefined` where that is nothing.
+        Args:
+            queries: Sparse matrix (queries, features).
+            clusters: The cluster of each query.
+            seed: Seed of the folds.
+
+        Raises:
+            UndefinedMetric: A fold has no training rows in other folds.
         """
         fold = assign_folds(clusters, seed)
         query_folds = np.array([fold[c] for c in clusters])
@@ -108,7 +128,7 @@ def _vectorizer() -> Any:
 
 
 def _fit(features: NgramMatrix, labels: Any) -> Any:
-    """Naive Bayes with add-one smoothing; the labels' frequency where no text has a word."""
+    """Fit naive Bayes with add-one smoothing, or the label frequencies where no text has a word."""
     from sklearn.dummy import DummyClassifier
     from sklearn.naive_bayes import MultinomialNB
 

@@ -1,9 +1,10 @@
-"""What reads explanations in place of a person: a named reader, or the small model within.
+"""Models that predict a label from an explanation: a named model, or naive Bayes.
 
-The shared ground of simulatability and consistency. Knows nothing of figures.
+Shared by the probes simulatability and consistency.
 
-    reasons = told(bench, few=True)             # rows that have an explanation, labels masked
-    by_reader(ReaderSettings(reader="student:DIR"), [asked(row, "It lasts two days")], root)
+    rows = masked_explanations(harness, limited=True)      # label names are masked
+    posts = [explanation_post(m.row, m.explanation) for m in rows]
+    predict_labels(PredictorSettings(model="student:DIR"), posts, media_root)
 """
 
 from collections.abc import Callable, Sequence
@@ -23,23 +24,28 @@ from gen_msa.results import MetricValue
 from gen_msa.types import Aspect, Polarity, Post
 
 N_SHUFFLES = 100
-"""How often reasons are dealt out anew for chance."""
+"""Number of shuffles for the accuracy by chance."""
 
 Label = Polarity | None
 
 
 @dataclass(frozen=True)
 class MaskedExplanation:
-    """A row and its explanation without the labels' names."""
+    """A row and its explanation without label names."""
 
     row: ProbeRow
     explanation: str
 
 
 def masked_explanations(harness: ProbeHarness, *, limited: bool) -> list[MaskedExplanation]:
-    """The rows that have an explanation; with `few`, of at most `limit` posts.
+    """Return the rows that have an explanation, with label names masked.
 
-    Raises `Undefined` when there is none, or when only one label is ever said.
+    Args:
+        harness: The predictions.
+        limited: Use at most `harness.limit` posts.
+
+    Raises:
+        UndefinedMetric: There is no explanation, or only one label is ever predicted.
     """
     rows = [r for r in harness.rows if (r.prediction.explanation or "").strip()]
     rows = harness.sample_rows(rows) if limited else rows
@@ -56,7 +62,7 @@ def masked_explanations(harness: ProbeHarness, *, limited: bool) -> list[MaskedE
 
 
 def label_names(settings: PredictorSettings) -> tuple[str, ...]:
-    """What the prompt that is set calls the labels; nothing for a reader without a prompt."""
+    """Return the label names of the prompt in the settings; none for a model without a prompt."""
     if not settings.prompt:
         return ()
     try:
@@ -66,7 +72,12 @@ def label_names(settings: PredictorSettings) -> tuple[str, ...]:
 
 
 def explanation_post(row: ProbeRow, text: str) -> Post:
-    """A post whose text is `text` and nothing of the row's own, asked about the same aspect."""
+    """Build a post whose text is `text`, with the aspect of the row and nothing else of it.
+
+    Args:
+        row: The row whose aspect is kept.
+        text: The new text.
+    """
     term = row.aspect.term
     start = text.find(term) if term else -1
     aspect = Aspect(term=term, start=start if start >= 0 else None)
@@ -76,7 +87,16 @@ def explanation_post(row: ProbeRow, text: str) -> Post:
 def predict_labels(
     settings: PredictorSettings, posts: Sequence[Post], media_root: Path
 ) -> list[Label]:
-    """What a named reader says of each post's one aspect; None where it says no label."""
+    """Predict the label of each post's single aspect with a named model.
+
+    Args:
+        settings: The model and its settings.
+        posts: Posts with one aspect each.
+        media_root: Folder that relative media paths start from.
+
+    Returns:
+        A label for each post; None where there is none.
+    """
     predictor = make(settings.labels_only(), media_root)
     return [
         prediction.opinions[0].polarity if prediction.opinions else None
@@ -89,11 +109,19 @@ def shuffled_accuracy(
     predict: Callable[[list[int]], Sequence[Label]],
     harness: ProbeHarness,
 ) -> tuple[list[float], MetricValue]:
-    """How often labels are hit when reasons are dealt out to other rows: of each row, and in all.
+    """Compute the accuracy when explanations are shuffled among rows.
 
-    `guess` gives the guesses when row `i` gets the reason of row `order[i]`; what learns from the
-    same rows learns anew each time, because a model that is taught and asked about rows in turn
-    falls below chance on reasons that say nothing. The range holds 95 % of the deals.
+    A classifier that learns from the same rows must be trained anew for each shuffle: trained and
+    queried on alternating rows, it falls below chance on explanations that carry no information.
+    The range holds 95 % of the shuffles.
+
+    Args:
+        labels: The label of each row.
+        predict: Returns the predictions when row `i` gets the explanation of row `order[i]`.
+        harness: Provides the random numbers.
+
+    Returns:
+        The mean accuracy of each row, and the value over all rows.
     """
     hits = np.zeros((N_SHUFFLES, len(labels)))
     for shuffle_number in range(N_SHUFFLES):
@@ -111,7 +139,13 @@ def shuffled_accuracy(
 def cross_predict(
     features: NgramMatrix, rows: Sequence[MaskedExplanation], harness: ProbeHarness
 ) -> list[Polarity]:
-    """What naive Bayes says of each bag, taught by the reader's own labels of other posts."""
+    """Predict each row by naive Bayes trained on the model's own labels of other posts.
+
+    Args:
+        features: Sparse matrix (rows, features).
+        rows: The rows.
+        harness: Provides the seed.
+    """
     clusters = [t.row.cluster for t in rows]
     return NaiveBayes(features, [t.row.predicted_label for t in rows], clusters).predict(
         features, clusters, harness.seed
@@ -119,14 +153,20 @@ def cross_predict(
 
 
 def aspect_terms(rows: Sequence[MaskedExplanation]) -> list[str]:
-    """The aspect of each row."""
+    """Return the aspect term of each row."""
     return [t.row.aspect.term for t in rows]
 
 
 def build_trials(
     variant: str, rows: Sequence[MaskedExplanation], implied_labels: Sequence[Label]
 ) -> list[Trial]:
-    """The log: what was said, and what the masked reason implies."""
+    """Build the log: the predicted label, and the label that the masked explanation implies.
+
+    Args:
+        variant: Name of the variant.
+        rows: The rows.
+        implied_labels: The implied label of each row.
+    """
     return [
         Trial(
             variant=variant,

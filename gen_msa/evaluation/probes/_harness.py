@@ -1,8 +1,7 @@
-"""What a probe works on: the reader's own answers as rows, and a way to ask it about changed posts.
+"""What a probe works with: existing predictions as rows, and prediction of changed posts.
 
-Knows nothing of what is changed, or of figures.
-
-    trials = bench.ask([Change(row, "grey", post, row.aspect, told="a grey picture")])
+perturbation = Perturbation(row, "grey", post, row.aspect, description="a grey image")
+trials = harness.predict([perturbation])
 """
 
 import hashlib
@@ -22,46 +21,46 @@ from gen_msa.results import MetricValue
 from gen_msa.types import Aspect, FrozenModel, Opinion, Polarity, Post, Status
 
 _BATCH_SIZE = 256
-"""Posts that a reader is given at a time."""
+"""Posts per call of `predict`."""
 
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """One answer of the reader that has a label, and what gold says."""
+    """One prediction that has a label, and the gold opinion."""
 
     post: Post
-    """As the reader is asked about it, with all aspects."""
+    """As the model gets it, with all aspects."""
     aspect: Aspect
     gold: Opinion | None
     prediction: Opinion
     cluster: str
-    """The first picture's path, or the post's id: rows of one cluster depend on each other."""
+    """The path of the first image, or the id of the post: rows of one cluster are dependent."""
 
     @property
     def predicted_label(self) -> Polarity:
-        """What the reader said."""
+        """The predicted label."""
         if self.prediction.polarity is None:
             raise ValueError(f"post {self.post.id}: a row without a label")
         return self.prediction.polarity
 
     @property
     def gold_label(self) -> Polarity | None:
-        """What gold says; None where it is silent."""
+        """The gold label; None where there is none."""
         return self.gold.polarity if self.gold else None
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A row's post made different."""
+    """The changed post of a row."""
 
     row: ProbeRow
     variant: str
-    """The way in which it was changed, e.g. `grey`."""
+    """The kind of change, e.g. `grey`."""
     post: Post
     aspect: Aspect
-    """What is asked about now, as it stands in the changed post."""
+    """The aspect to predict, as it stands in the changed post."""
     description: str
-    """What was changed, for whoever reads the log."""
+    """What was changed, for the log."""
 
 
 class Trial(FrozenModel):
@@ -76,26 +75,26 @@ class Trial(FrozenModel):
     before: Polarity | None
     after: Polarity | None
     p_before: float | None = None
-    """Probability of the label `before`, as it was first read."""
+    """Probability of the label `before` in the original prediction."""
     p_after: float | None = None
-    """Probability of that same label after the change."""
+    """Probability of the same label after the change."""
     note: str = ""
-    """Why the changed post could not be read; such a row is in no figure."""
+    """Why the changed post could not be predicted; such a row is in no metric."""
 
     @property
     def flipped(self) -> float | None:
-        """1 when the label is another one or none at all; None when there was no reading."""
+        """1 when the label changes or is missing, else 0; None when there is no prediction."""
         return None if self.note else float(self.after is not self.before)
 
     @property
     def probability_drop(self) -> float | None:
-        """Probability that the label lost; None without probabilities."""
+        """Loss of probability of the label; None without probabilities."""
         unknown = self.p_before is None or self.p_after is None
         return None if unknown or self.note else (self.p_before or 0.0) - (self.p_after or 0.0)
 
     @property
     def accuracy_drop(self) -> float | None:
-        """Right before minus right after: -1, 0 or 1; None where gold is silent."""
+        """Correct before minus correct after: -1, 0 or 1; None without a gold label."""
         if self.note or self.gold is None:
             return None
         return float(self.before is self.gold) - float(self.after is self.gold)
@@ -103,7 +102,7 @@ class Trial(FrozenModel):
 
 @dataclass(frozen=True)
 class ProbeHarness:
-    """A reader, what it said, and how much may be asked."""
+    """A model, its predictions, and limits on further predictions."""
 
     predictor: Predictor
     settings: PredictorSettings
@@ -115,20 +114,28 @@ class ProbeHarness:
     replicates: int = 10_000
 
     def sample_rows(self, rows: Iterable[ProbeRow]) -> list[ProbeRow]:
-        """The rows of at most `limit` posts, by the hash of seed and post id, in their order."""
+        """Return the rows of at most `limit` posts, chosen by a hash of seed and post id."""
         rows = list(rows)
         ids = sorted({r.post.id for r in rows}, key=lambda i: hash_order(self.seed, i))
         selected = set(ids[: self.limit])
         return [r for r in rows if r.post.id in selected]
 
     def rng(self, *parts: object) -> random.Random:
-        """Chance that hangs on the seed and these names alone, not on the order of the rows."""
+        """Return a random generator that depends on the seed and `parts` only."""
         return random.Random(hash_order(self.seed, *parts))
 
     def predict(
         self, perturbations: Sequence[Perturbation], predictor: Predictor | None = None
     ) -> list[Trial]:
-        """What the reader (or another one) says after each change; equal posts are read once."""
+        """Predict changed posts; equal posts are predicted once.
+
+        Args:
+            perturbations: The changes.
+            predictor: The model; None: the one that is probed.
+
+        Returns:
+            One trial per change, in order.
+        """
         predictor = predictor or self.predictor
         distinct_posts = {c.post.model_dump_json(): c.post for c in perturbations}
         posts = list(distinct_posts.values())
@@ -143,7 +150,12 @@ class ProbeHarness:
 
 
 def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | str) -> Trial:
-    """The log's row of a change, given what was said of the changed post or why it was not."""
+    """Build the log row of a change.
+
+    Args:
+        perturbation: The change.
+        opinions: Aspect -> opinion about the changed post, or why the post was rejected.
+    """
     row = perturbation.row
     after = None if isinstance(opinions, str) else opinions.get(perturbation.aspect)
     note = opinions if isinstance(opinions, str) else ""
@@ -173,7 +185,7 @@ def _image_note(opinion: Opinion) -> str:
 
 
 def hash_order(*parts: object) -> int:
-    """A number that hangs on the words of `parts` alone: the seed's order of things."""
+    """Return a number that depends on `parts` only: the order of things under a seed."""
     text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
 
@@ -183,16 +195,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Sum of `top` over sum of `bottom`; a row whose `top` is None is left out of both."""
+    """Sum of `numerator` over sum of `denominator`.
+
+    Rows whose numerator is None are left out of both sums.
+    """
 
     numerator: Sequence[float | None]
     denominator: Sequence[float] | None = None
-    """None: 1 for each row, so that the figure is a mean."""
+    """None: 1 for each row, so that the metric is a mean."""
     note: str = ""
-    """Printed with the figure, and in its place when no row counts."""
+    """Printed with the metric, and in place of it when no row counts."""
 
     def row_sums(self) -> Array:
-        """What each row adds: (rows, 2)."""
+        """Return what each row adds: (rows, 2)."""
         denominator = (
             self.denominator if self.denominator is not None else [1.0] * len(self.numerator)
         )
@@ -201,13 +216,21 @@ class Ratio:
 
 
 def defined_mean(values: Sequence[float | None]) -> float | None:
-    """Mean of what there is; None for nothing."""
+    """Return the mean of the values that are not None; None if there are none."""
     defined = [v for v in values if v is not None]
     return sum(defined) / len(defined) if defined else None
 
 
 def defined_differences(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
-    """`a` minus `b`, row by row; None where either is."""
+    """Subtract row by row.
+
+    Args:
+        a: Minuends.
+        b: Subtrahends, as many.
+
+    Returns:
+        `a - b`; None where either is None.
+    """
     pairs = zip(a, b, strict=True)
     return [None if x is None or y is None else x - y for x, y in pairs]
 
@@ -215,7 +238,13 @@ def defined_differences(a: Sequence[float | None], b: Sequence[float | None]) ->
 def ratio_values(
     ratios: Mapping[str, Ratio], clusters: Sequence[str], harness: ProbeHarness
 ) -> dict[str, MetricValue]:
-    """Each figure with its 95 % percentile interval over whole clusters drawn anew."""
+    """Compute each ratio with its 95 % percentile interval from a cluster bootstrap.
+
+    Args:
+        ratios: Metric -> ratio; all have the same rows.
+        clusters: The cluster of each row.
+        harness: Provides seed and number of replicates.
+    """
     names = list(ratios)
     rows = np.hstack([r.row_sums() for r in ratios.values()])
     included = [

@@ -1,14 +1,15 @@
-"""Aspect swap: does the answer follow the aspect that is asked about, and not its name?
+"""Aspect swap: does the prediction follow the aspect itself, and not its name?
 
-Two questions. Ask about another aspect of the same post, of opposite gold: is the answer now that
-aspect's gold? The reader has answered both already, so this reads nothing. And give the aspect an
-invented name, in the text and in the question: a label that flips was about the name. Knows nothing
-of how a reader is told its aspect.
+Two questions. First, another aspect of the same post with opposite gold: does the label change to
+the gold of that aspect? The model has predicted both already, so this needs no prediction. Second,
+the aspect gets an invented name, in the text and in the question: a label that flips depended on
+the name.
 
-A reader blind to aspects is right about one of two opposites at best: its `directional_accuracy`
-is at most 1/2, and its `followed` and `pull` are 0.
+A model that ignores aspects is correct about one of two opposites at best: its
+`directional_accuracy` is at most 1/2, and its `followed` and `pull` are 0.
 
-    probe({"aspect_swap": {"contrast": "different"}}, reader, settings, examples, readings, root)
+    options = {"aspect_swap": {"contrast": "different"}}
+    run_probes(options, predictor, settings, examples, predictions, media_root)
 """
 
 import random
@@ -31,19 +32,35 @@ from gen_msa.types import Aspect, Polarity, Post
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _MAX_LETTERS = 10
-"""Letters of an invented word."""
+"""Maximum length of an invented word."""
 
 
 def invent_name(term: str, rng: random.Random) -> str:
-    """An invented name with the words, digits and capitals of `term`, and letters for letters."""
+    """Invent a name that looks like `term`.
+
+    Args:
+        term: The name to replace.
+        rng: Source of the letters.
+
+    Returns:
+        A name with the same digits, punctuation and capitalization, and invented words.
+    """
     return re.sub(r"[^\W\d_]+", lambda m: _invent_word(m[0], rng), term)
 
 
 def rename_aspect(post: Post, aspect: Aspect, rng: random.Random) -> tuple[Post, Aspect] | None:
-    """The post with each mention of `aspect` renamed, and the aspect's new form.
+    """Rename each mention of an aspect in a post.
 
-    None when it does not stand in the text, has no letter, or shares letters with another aspect.
-    Mentions within other words or other aspects are left alone. The parse goes.
+    Mentions within other words or other aspects stay. The dependency parse is dropped.
+
+    Args:
+        post: The post.
+        aspect: The aspect.
+        rng: Source of the invented name.
+
+    Returns:
+        The changed post and aspect; None when the aspect does not occur in the text, has no letter,
+            or overlaps another aspect.
     """
     rivals = [
         (a.start, a.start + len(a.term))
@@ -89,15 +106,15 @@ def _invent_word(word: str, rng: random.Random) -> str:
 
 
 class AspectSwapOptions(Settings):
-    """Which aspects are a pair."""
+    """Which aspects are paired."""
 
     contrast: Literal["opposite", "different"] = "opposite"
-    """`opposite`: one positive, one negative. `different`: any two unlike labels."""
+    """`opposite`: one positive, one negative. `different`: any two different labels."""
 
 
 @probes.register
 class AspectSwap:
-    """Compares the answers about two aspects, and reads posts whose aspect has another name."""
+    """Compare predictions about two aspects, and predict posts whose aspect was renamed."""
 
     Options: ClassVar[type[Settings]] = AspectSwapOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
@@ -119,7 +136,11 @@ class AspectSwap:
         self._contrast = options.contrast
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` where no aspect has a rival and none stands in its text."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: No aspect has a contrasting aspect, and none occurs in its text.
+        """
         pairs = self._pairs(harness)
         swap_trials = [_swap_trial(a, b) for a, b in pairs]
         perturbations = _rename_perturbations(harness)
@@ -151,7 +172,7 @@ class AspectSwap:
         return ProbeResult(metrics, (*swap_trials, *rename_trials))
 
     def _pairs(self, harness: ProbeHarness) -> list[tuple[ProbeRow, ProbeRow]]:
-        """Each row with one other of its post whose gold is the contrary, drawn by the seed."""
+        """Pair each row with a row of its post whose gold contrasts, chosen by the seed."""
         posts = defaultdict(list)
         for row in harness.rows:
             if row.gold_label is not None:

@@ -1,8 +1,6 @@
-"""What a probe is and finds, and the registry of probes.
+"""The protocol of probes, their result, and the registry.
 
-Knows no probe. `run.probe` runs them.
-
-    probes["erasure"].figures[0].name
+probes["erasure"].specs[0].name
 """
 
 from dataclasses import dataclass
@@ -17,29 +15,33 @@ from gen_msa.settings import Settings
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found: its figures, and every changed row for the sample log."""
+    """The metrics of a probe, and every changed row for the sample log."""
 
     metrics: dict[str, MetricValue]
     trials: tuple[Trial, ...] = ()
 
 
 class Probe(Protocol):
-    """Changes posts, has them read and says what became of the answers."""
+    """Changes posts, has them predicted, and measures how the predictions change."""
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Every figure of the probe. Raises `Undefined` when none can be had, with the reason."""
+        """Compute every metric of the probe.
+
+        Raises:
+            UndefinedMetric: The probe does not apply; the message says why.
+        """
         ...
 
 
 class ProbeFactory(Protocol):
-    """What a module of this room registers: a class with its options and figures."""
+    """What a probe module registers: a class with its options and metrics."""
 
     Options: type[Settings]
     specs: tuple[MetricSpec, ...]
     """In the order printed; the first is the probe's headline."""
 
     def __call__(self, options: Any) -> Probe:
-        """Make the probe; reads nothing yet."""
+        """Build the probe; nothing is predicted yet."""
         ...
 
 

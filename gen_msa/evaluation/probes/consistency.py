@@ -1,15 +1,16 @@
-"""Consistency: does the reason alone, its label names masked, imply the label that was said?
+"""Consistency: does the explanation alone, with label names masked, imply the predicted label?
 
-The post is hidden. A reason reader infers a label from the reason, and `consistency` is how often
-it is the reader's own; `chance` is what the same labels give when reasons are dealt out to other
-rows (its range holds 95 % of the deals), and `gain` the difference, the figure that counts. The
-reason reader is a reader of your choice (a small student trained on reasons, `student:DIR`), or
-naive Bayes on words: taught by gold's reasons and labels about other posts where gold explains
-itself, else by the reader's own. The note says which. Taught by the reader itself, it learns the
-reader's turns of phrase: one for each label gives 1.0, whatever is quoted. Knows nothing of whether
-a reason is true.
+The post is hidden. An explanation model infers a label from the explanation. `consistency` is how
+often it equals the model's label; `chance` is the same with shuffled explanations (its range holds
+95 % of the shuffles), and `gain` is the difference, the metric to look at. The explanation model is
+a model of your choice (e.g. a small student trained on explanations, `student:DIR`), or naive Bayes
+on words: trained on gold explanations and labels of other posts where gold has explanations, else
+on the model's own. The note says which. Trained on the model's own, it learns the model's phrases:
+one phrase per label gives 1.0, whatever is quoted. The probe does not check whether an explanation
+is true.
 
-    probe({"consistency": {"reasoner": {"reader": "student:DIR"}}}, reader, settings, ...)
+    options = {"consistency": {"explanation_model": {"model": "student:DIR"}}}
+    run_probes(options, predictor, settings, examples, predictions, media_root)
 """
 
 from collections.abc import Callable, Sequence
@@ -46,19 +47,19 @@ from gen_msa.settings import Settings
 PredictShuffled = Callable[[list[int]], Sequence[Label]]
 
 _MIN_GOLD_EXPLANATIONS = 30
-"""Reasons by gold that teach the reason reader; below that the reader's own do."""
+"""Minimum number of gold explanations to train on; below it the model's own are used."""
 
 
 class ConsistencyOptions(Settings):
-    """Who reads the reasons."""
+    """The explanation model."""
 
     explanation_model: PredictorSettings | None = None
-    """A reader; None: the model that is built in."""
+    """A model; None: naive Bayes."""
 
 
 @probes.register
 class Consistency:
-    """Reads the label off each reason."""
+    """Infer the label from each explanation."""
 
     Options: ClassVar[type[Settings]] = ConsistencyOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
@@ -72,7 +73,11 @@ class Consistency:
         self._explanation_model = options.explanation_model
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` without explanations, or where only one label is said."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: There are no explanations, or only one label is predicted.
+        """
         rows = masked_explanations(harness, limited=self._explanation_model is not None)
         labels = [t.row.predicted_label for t in rows]
         implied_labels, predict, model_name = self._implied_labels(rows, harness)
@@ -95,7 +100,12 @@ class Consistency:
     def _implied_labels(
         self, rows: list[MaskedExplanation], harness: ProbeHarness
     ) -> tuple[Sequence[Label], PredictShuffled, str]:
-        """The label that each reason implies, the same for reasons dealt out, and who says so."""
+        """Infer the label that each explanation implies.
+
+        Returns:
+            The labels, a function that infers them from shuffled explanations, and the name of the
+                model.
+        """
         if self._explanation_model:
             posts = [explanation_post(t.row, t.explanation) for t in rows]
             fixed_labels: Sequence[Label] = predict_labels(
@@ -123,7 +133,7 @@ class Consistency:
 
 
 def _gold_classifier(harness: ProbeHarness) -> NaiveBayes | None:
-    """Gold's reasons, their label names masked; None where there are too few to learn from."""
+    """Train on gold explanations with label names masked; None where there are too few."""
     rows = [(r, r.gold.explanation, r.gold.polarity) for r in harness.rows if r.gold]
     usable = [(r, explanation, label) for r, explanation, label in rows if explanation and label]
     if len(usable) < _MIN_GOLD_EXPLANATIONS:

@@ -1,12 +1,11 @@
-"""Cue swap: does the answer change when a hint is another post's, or another aspect's?
+"""Cue swap: does the prediction change with the cues of another post, or of another aspect?
 
-`post`: the row gets the cues that a row of another post gets, of another gold where there is one.
-`aspect`: those of another aspect of the same post. Only the cues change; text, picture and question
-stay. A row whose cues come out the same is not read again and is in no figure. Needs a reader that
-can be given other cues with the model it has (`recued`, as prompted readers can). Knows nothing of
-what cues say.
+`post`: the row gets the cues of a row of another post, with another gold label where there is one.
+`aspect`: those of another aspect of the same post. Only the cues change; text, image and question
+stay. A row whose cues come out the same is not predicted again and is in no metric. The probe needs
+a predictor that can replace its cue sources (`with_cues`, as prompted predictors can).
 
-    probe(["cue_swap"], reader, settings, examples, readings, media_root)
+    run_probes(["cue_swap"], predictor, settings, examples, predictions, media_root)
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +34,20 @@ Donors = dict[tuple[str, Aspect], tuple[Post, Aspect]]
 
 @runtime_checkable
 class AcceptsCueSources(Protocol):
-    """A reader whose cue sources can be exchanged."""
+    """A predictor whose cue sources can be replaced."""
 
     def with_cues(self, change: Callable[[CueSource], CueSource]) -> Predictor:
-        """The same reader, model and all, with each cue source as `change` makes it."""
+        """Return the same predictor, model included, with each cue source as `change` makes it."""
         ...
 
 
 class SwappedCueSource:
-    """A cue source that answers about one aspect with what another source says of another."""
+    """A cue source that returns for one aspect the cue of another.
+
+    Args:
+        source: The original cue source.
+        donors: Whose cue replaces which.
+    """
 
     def __init__(self, source: CueSource, donors: Donors) -> None:
         self._source = source
@@ -51,7 +55,7 @@ class SwappedCueSource:
         self.slot = source.slot
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """The donor's cue for an aspect that has one, else its own."""
+        """Return the donor's cue for an aspect that has one, else the original."""
         original = self._source.cues(posts)
         targets = [(p, a) for p in posts for a in p.aspects if (p.id, a) in self._donors]
         donors = [self._donors[p.id, a] for p, a in targets]
@@ -73,7 +77,7 @@ class SwappedCueSource:
         ]
 
     def fingerprint(self) -> str:
-        """Of the source and of who gives to whom."""
+        """Return a fingerprint of the source and the donors."""
         names = sorted((*k, v[0].id, v[1].model_dump_json()) for k, v in self._donor_keys())
         return f"swapped:{names}:{self._source.fingerprint()}"
 
@@ -82,12 +86,12 @@ class SwappedCueSource:
 
 
 class CueSwapOptions(Settings):
-    """There is nothing to choose."""
+    """There are no options."""
 
 
 @probes.register
 class CueSwap:
-    """Reads posts with hints that were made for others."""
+    """Predict posts with cues that were made for others."""
 
     Options: ClassVar[type[Settings]] = CueSwapOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
@@ -103,7 +107,11 @@ class CueSwap:
         self._options = options
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` for a reader that takes no cues."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: The model takes no cues, or no cue changes.
+        """
         if not isinstance(harness.predictor, AcceptsCueSources):
             raise UndefinedMetric("the model takes no cues")
         rows = harness.sample_rows(harness.rows)

@@ -1,13 +1,14 @@
-"""Erasure: does the answer hang on the words that the reader quotes as its evidence?
+"""Erasure: does the prediction depend on the words that the model quotes as evidence?
 
 ERASER (DeYoung et al., ACL 2020). Comprehensiveness = p(c|x) - p(c|x without the quoted words);
-sufficiency = p(c|x) - p(c|the quoted words alone); c is the label said of the whole post x. Any
-loss of words moves a reader, so the same is done with as many other words in runs of the same
-lengths: the pattern of the quoted words is moved on round the text by a random step (`draws` times,
-mean). The difference, `..._gain`, is the figure that counts. Aspects stay in the text. Evidence has
-no order, so there is no AOPC. Knows nothing of how evidence was found.
+sufficiency = p(c|x) - p(c|the quoted words alone); c is the label predicted for the whole post x.
+Any loss of words affects a model, so the same is done with as many other words in runs of the same
+lengths: the mask of the quoted words is rotated around the text by a random step (`n_random` times,
+mean). The difference, `..._gain`, is the metric to look at. Aspects stay in the text. Evidence is
+not ordered, so there is no AOPC.
 
-    probe({"erasure": {"draws": 5}}, reader, settings, examples, readings, media_root)
+    options = {"erasure": {"n_random": 5}}
+    run_probes(options, predictor, settings, examples, predictions, media_root)
 """
 
 import re
@@ -39,7 +40,7 @@ CharSpan = tuple[int, int]
 
 
 class WordEraser:
-    """The words of a post that can be taken out of it."""
+    """Removes words of a post and updates the offsets of its aspects."""
 
     def __init__(self, post: Post) -> None:
         self.post = post
@@ -52,21 +53,29 @@ class WordEraser:
         self.spans: list[CharSpan] = [
             s for s in word_spans if not _overlaps_any(s, self._protected)
         ]
-        """Start and end of each word that is no aspect's."""
+        """Start and end of each word that is not part of an aspect."""
         self._protected += [s for s in word_spans if _overlaps_any(s, self._protected)]
 
     def mask_for(self, spans: Iterable[CharSpan]) -> list[bool]:
-        """For each word whether any of `spans` touches it."""
+        """Return for each word whether any of `spans` overlaps it."""
         spans = list(spans)
         return [_overlaps_any(word, spans) for word in self.spans]
 
     def masked_text(self, mask: Sequence[bool]) -> str:
-        """The marked words, for the log."""
+        """Return the masked words, for the log."""
         selected = (s for s, m in zip(self.spans, mask, strict=True) if m)
         return " ".join(self.post.text[slice(*s)] for s in selected)
 
     def erase(self, mask: Sequence[bool], aspect: Aspect) -> tuple[Post, Aspect]:
-        """The post without the marked words, and `aspect` as it stands there."""
+        """Remove the masked words.
+
+        Args:
+            mask: One flag per word of `spans`.
+            aspect: An aspect of the post.
+
+        Returns:
+            The changed post, and `aspect` as it stands there.
+        """
         erased = [s for s, m in zip(self.spans, mask, strict=True) if m]
         keep_mask = [True] * len(self.post.text)
         for begin, end in erased:
@@ -74,15 +83,23 @@ class WordEraser:
         return self._apply(keep_mask, aspect)
 
     def keep(self, mask: Sequence[bool], aspect: Aspect) -> tuple[Post, Aspect]:
-        """The post with nothing but the marked words and its aspects, and `aspect` as it stands."""
-        kept_spans = [s for s, m in zip(self.spans, mask, strict=True) if m]
+        """Keep only the masked words and the aspects.
+
+        Args:
+            mask: One flag per word of `spans`.
+            aspect: An aspect of the post.
+
+        Returns:
+            The changed post, and `aspect` as it stands there.
+        """
+        selected_spans = [s for s, m in zip(self.spans, mask, strict=True) if m]
         keep_mask = [c.isspace() for c in self.post.text]
-        for begin, end in [*kept_spans, *self._protected]:
+        for begin, end in [*selected_spans, *self._protected]:
             keep_mask[begin:end] = [True] * (end - begin)
         return self._apply(keep_mask, aspect)
 
     def _apply(self, keep_mask: list[bool], aspect: Aspect) -> tuple[Post, Aspect]:
-        """Keep the marked characters; of blanks that then meet, the first; none at the ends."""
+        """Keep the flagged characters; collapse white space, and strip it at the ends."""
         text, protected = self.post.text, [False] * len(self.post.text)
         for begin, end in self._protected:
             protected[begin:end] = [True] * (end - begin)
@@ -115,15 +132,15 @@ def _overlaps_any(span: CharSpan, others: Iterable[CharSpan]) -> bool:
 
 
 class ErasureOptions(Settings):
-    """How much is read."""
+    """How much is predicted."""
 
     n_random: int = Field(default=3, ge=1, le=100)
-    """Random deletions for each row; fewer where the text has not so many words."""
+    """Random deletions per row; fewer where the text has fewer words."""
 
 
 @probes.register
 class Erasure:
-    """Reads each post without its evidence, with nothing else, and the same with other words."""
+    """Predict each post without its evidence, with evidence alone, and the same for other words."""
 
     Options: ClassVar[type[Settings]] = ErasureOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
@@ -140,7 +157,11 @@ class Erasure:
         self._n_random = options.n_random
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` for a reader without probabilities or without evidence."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: The model gives no probabilities or no evidence.
+        """
         with_probs = [r for r in harness.rows if r.prediction.probability is not None]
         if not with_probs:
             raise UndefinedMetric("the model gives no probabilities")
@@ -182,7 +203,7 @@ def _evidence_mask(row: ProbeRow) -> list[bool]:
 def _perturbations(
     row: ProbeRow, mask: list[bool], n_random: int, harness: ProbeHarness
 ) -> Iterator[Perturbation]:
-    """The evidence erased and kept, then the same with the pattern moved on round the text."""
+    """Yield the post with the evidence erased and kept, then the same with rotated masks."""
     eraser = WordEraser(row.post)
     steps = list(range(1, len(mask)))
     harness.rng("erasure", row.post.id, row.aspect).shuffle(steps)

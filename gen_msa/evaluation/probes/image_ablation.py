@@ -1,14 +1,13 @@
-"""Picture ablation: what changes when the picture goes, turns grey, or is another post's?
+"""Image ablation: what changes without the image, with a grey one, or with that of another post?
 
-Each post with a picture is read without it (`none`), with a grey one of its size (`grey`), and with
-that of a post whose gold is another (`swapped`). What stands in `meta` about a picture (`facts`:
-caption, objects, writing) goes and comes with it, or a reader would still see it in words; files
-of captions are looked up by the picture's path, so they follow by themselves. Knows nothing of how
-a reader looks.
+Each post with an image is predicted without it (`none`), with a grey image of its size (`grey`),
+and with the image of a post with another gold label (`swapped`). Values in `meta` about the image
+(`meta_keys`: caption, objects, writing) are removed and replaced with it, or the model would still
+get the image in words. Caption files are looked up by the path of the image, so they follow.
 
-`shortcut_index` = accuracy without pictures / accuracy with them: near 1, the text was enough.
+`shortcut_index` = accuracy without images / accuracy with images: near 1, the text is enough.
 
-    probe(["picture_ablation"], reader, settings, examples, readings, media_root)
+    run_probes(["image_ablation"], predictor, settings, examples, predictions, media_root)
 """
 
 import base64
@@ -39,7 +38,12 @@ _FETCHED_DIR = ".fetched"
 
 
 class GreyImages:
-    """Makes grey pictures, and cleans up after them."""
+    """Makes grey images, and removes their files at the end.
+
+    Args:
+        root: The media root.
+        limits: The limits that images are loaded with.
+    """
 
     def __init__(self, root: Path, limits: ImageLimits) -> None:
         self._root = root
@@ -63,7 +67,7 @@ class GreyImages:
             store.rmdir()
 
     def grey_version(self, image: Media) -> Media:
-        """A grey picture as large as `picture` is shown. Raises `PictureProblem`."""
+        """Return a grey image of the size that `image` is loaded at. Raises `ImageError`."""
         from PIL import Image
 
         size = media.load_image(media.open_image(image, self._root, self._limits)).size
@@ -86,11 +90,11 @@ _VARIANT_DESCRIPTIONS: dict[Variant, str] = {
 
 
 class ImageAblationOptions(Settings):
-    """What is put in the picture's place."""
+    """What replaces the image."""
 
     variants: tuple[Variant, ...] = ("none", "grey", "swapped")
     meta_keys: tuple[str, ...] = ("caption", "objects", "ocr")
-    """Keys of `Post.meta` that are about the picture and go where it goes."""
+    """Keys of `Post.meta` that are about the image and are moved with it."""
 
 
 def _specs() -> Iterator[MetricSpec]:
@@ -107,7 +111,7 @@ def _specs() -> Iterator[MetricSpec]:
 
 @probes.register
 class ImageAblation:
-    """Reads posts with something else in their picture's place."""
+    """Predict posts with something else in place of their image."""
 
     Options: ClassVar[type[Settings]] = ImageAblationOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = tuple(_specs())
@@ -116,7 +120,11 @@ class ImageAblation:
         self._options = options
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` when no post was read with a picture."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: No post was predicted with an image.
+        """
         with_images = [r for r in harness.rows if _images(r.post)]
         if not with_images:
             raise UndefinedMetric("no post has an image")
@@ -149,7 +157,7 @@ class ImageAblation:
         opened: list[ProbeRow],
         grey_images: GreyImages,
     ) -> list[Trial | None]:
-        """What is said of each row's post once changed; None where nothing fits its place."""
+        """Predict each row's changed post; None where no other post fits."""
         donors = _donors(rows, opened, harness) if variant == "swapped" else {}
         perturbations: list[Perturbation | None] = []
         for row in rows:
@@ -186,14 +194,14 @@ def _images(post: Post) -> list[Media]:
 
 
 def _was_opened(row: ProbeRow) -> bool:
-    """Whether the picture was opened; one that is kept from a reader of text was."""
+    """Return whether the image was opened; one that is withheld from a text model was."""
     return row.prediction.provenance.get("image", "not shown").startswith("not shown")
 
 
 def _donors(
     rows: list[ProbeRow], opened: list[ProbeRow], harness: ProbeHarness
 ) -> dict[str, Post | None]:
-    """For each post one with another picture and no gold in common; None where there is none."""
+    """Find for each post another with a different image and no gold label in common, or None."""
     labels: dict[str, set[str]] = {}
     posts: dict[str, Post] = {}
     for row in opened:

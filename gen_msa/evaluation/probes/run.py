@@ -1,8 +1,6 @@
-"""Runs probes: has a reader's own answers probed, each probe by its options.
+"""Run probes on the predictions of one model.
 
-Knows nothing of what a probe changes.
-
-    probe(["erasure"], reader, settings, examples, reader.read(posts), media_root, limit=200)
+run_probes(["erasure"], predictor, settings, examples, predictions, media_root, limit=200)
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,12 +30,26 @@ def run_probes(
     limit: int | None = None,
     replicates: int = 10_000,
 ) -> dict[str, ProbeResult]:
-    """Probe -> what it found. `names` are probes, or probes with their options.
+    """Run probes on existing predictions.
 
-    `readings` are what `reader`, made with `settings`, said of the examples' posts, in order.
-    Rows that share a `cluster` are drawn together. `limit` is how many of the posts that fit a
-    probe are read again, chosen by a hash of seed and id.
-    Raises `UserError` for an unknown probe or option.
+    Args:
+        names: Names of probes, or probes with their options.
+        predictor: The model.
+        settings: The settings it was built with.
+        examples: The posts with gold opinions.
+        predictions: The model's prediction for each example, in order.
+        media_root: Folder that relative media paths start from.
+        reference: The annotator whose opinions are gold.
+        cluster: Rows that share it are resampled together.
+        seed: Seed of all random choices.
+        limit: Posts that a probe predicts again, chosen by a hash of seed and id; None: all.
+        replicates: Bootstrap replicates.
+
+    Returns:
+        Probe -> its metrics and trials.
+
+    Raises:
+        UserError: An unknown probe or option.
     """
     options = names if isinstance(names, Mapping) else {name: {} for name in names}
     built = {
@@ -63,7 +75,7 @@ def _run_probe(factory: ProbeFactory, instance: Probe, harness: ProbeHarness) ->
 def _rows(
     examples: Sequence[Example], predictions: Sequence[Prediction], reference: str, cluster: str
 ) -> tuple[ProbeRow, ...]:
-    """One row for each opinion of the reader that has a label; the others cannot be moved."""
+    """Build one row for each opinion of the model that has a label; others cannot change."""
     rows = []
     for example, prediction in zip(examples, predictions, strict=True):
         post = example.post

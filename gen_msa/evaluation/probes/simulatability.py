@@ -1,15 +1,16 @@
-"""Simulatability: is the reader's label easier to foresee from its explanation than from its input?
+"""Simulatability: is the model's label easier to predict from its explanation than from its input?
 
-A simulator guesses the reader's label (not gold) from the explanation alone, the names of labels
-masked, and from the post alone; `gain` is the difference. An explanation that says the label in
-other words is easy to read and explains nothing: `quotes_gain` is the same for the quoted words
-alone, over rows that quote some. The simulator is a reader of your choice,
-or the one built in: naive Bayes on words, taught by the reader's own answers to other posts. It
-reads words, not pictures, and is weak on few rows; its figures compare readers on the same rows and
-are no absolute worth. Intervals are about the rows, not about another fit of the simulator; the
-range of `chance` is where 95 % of the deals of reasons to other rows lie. Knows nothing of gold.
+A simulator predicts the model's label (not gold) from the explanation alone, with label names
+masked, and from the post alone; `gain` is the difference. An explanation that states the label in
+other words is easy to predict from and explains nothing: `quotes_gain` is the same for the quoted
+words alone, over rows that quote some. The simulator is a model of your choice, or naive Bayes on
+words, trained on the model's own answers to other posts. Naive Bayes reads words, not images, and
+is weak on few rows; use its metrics to compare models on the same rows, not as absolute values.
+Intervals are about the rows, not about another fit of the simulator; the range of `chance` holds 95
+% of the shuffles.
 
-    probe({"simulatability": {"simulator": {"reader": "builtin"}}}, reader, settings, ...)
+    options = {"simulatability": {"simulator": {"model": "builtin"}}}
+    run_probes(options, predictor, settings, examples, predictions, media_root)
 """
 
 from collections.abc import Sequence
@@ -42,15 +43,15 @@ from gen_msa.settings import Settings
 
 
 class SimulatabilityOptions(Settings):
-    """Who simulates."""
+    """The simulator."""
 
     simulator: PredictorSettings | None = None
-    """A reader; None: the model that is built in."""
+    """A model; None: naive Bayes."""
 
 
 @probes.register
 class Simulatability:
-    """Guesses labels from explanations and from posts."""
+    """Predict labels from explanations and from posts."""
 
     Options: ClassVar[type[Settings]] = SimulatabilityOptions
     specs: ClassVar[tuple[MetricSpec, ...]] = (
@@ -71,7 +72,11 @@ class Simulatability:
         self._simulator = options.simulator
 
     def __call__(self, harness: ProbeHarness) -> ProbeResult:
-        """Raises `Undefined` without explanations, or where only one label is said."""
+        """Run the probe.
+
+        Raises:
+            UndefinedMetric: There are no explanations, or only one label is predicted.
+        """
         rows = masked_explanations(harness, limited=self._simulator is not None)
         labels = [t.row.predicted_label for t in rows]
         explanation_predictions, input_predictions, chance = self._simulate(rows, harness)
@@ -112,7 +117,7 @@ class Simulatability:
     def _simulate(
         self, rows: list[MaskedExplanation], harness: ProbeHarness
     ) -> tuple[Sequence[Label], Sequence[Label], MetricValue]:
-        """Guesses from explanations, guesses from posts, and how often reasons dealt anew hit."""
+        """Return predictions from explanations and from posts, and the accuracy after shuffling."""
         labels = [t.row.predicted_label for t in rows]
         explanation_predictions = self._predict(rows, harness)
         if self._simulator:
@@ -134,7 +139,7 @@ class Simulatability:
         return explanation_predictions, cross_predict(post_features, rows, harness), chance
 
     def _predict(self, rows: list[MaskedExplanation], harness: ProbeHarness) -> Sequence[Label]:
-        """The label that each text implies, the post unseen."""
+        """Return the label that each text implies, without the post."""
         if self._simulator:
             posts = [explanation_post(t.row, t.explanation) for t in rows]
             return predict_labels(self._simulator, posts, harness.media_root)
@@ -144,5 +149,5 @@ class Simulatability:
 
 
 def quoted_text(row: ProbeRow) -> str:
-    """The words of the post that the reader quotes; "" where it quotes none."""
+    """Return the words of the post that the model quotes; "" where it quotes none."""
     return " ... ".join(e.quote for e in row.prediction.evidence if e.start is not None)

@@ -1,13 +1,13 @@
-"""What a person sees of an evaluation: one HTML page, a terminal table, Markdown and a CSV.
+"""Evaluation reports: one HTML page, a terminal table, Markdown and a CSV.
 
-All four are drawn from a `Result` and from nothing else, so that a figure reads the same in each
-and a results.json on disk gives the same tables again. Knows nothing of metrics or readers.
+All four are drawn from an `EvaluationResult` and from nothing else, so that a value reads the same
+in each, and results.json on disk gives the same tables again.
 
-    result = Result.model_validate_json(Path("results.json").read_text("utf-8"))
-    write_evaluation(result, examples, Path("evaluation.html"), Path("pictures"))
-    rich.print(table(result))
-    Path("figures.md").write_text(markdown(result), "utf-8")
-    write_figures(result, Path("figures.csv"))
+    result = EvaluationResult.model_validate_json(Path("results.json").read_text("utf-8"))
+    write_evaluation(result, examples, Path("evaluation.html"), Path("images"))
+    rich.print(metrics_table(result))
+    Path("metrics.md").write_text(markdown_table(result), "utf-8")
+    write_metrics_csv(result, Path("metrics.csv"))
 """
 
 from gen_msa.report.evaluation.page import write_evaluation

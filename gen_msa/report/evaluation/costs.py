@@ -1,10 +1,9 @@
-"""What readers cost beside what they are worth: the rows of a table, and the points of a plot.
+"""Cost against quality: the rows of a table, and a plot with the Pareto frontier.
 
-A reader is on the frontier when no other one is both as fast and as good, and better in one of the
-two. The worth is the first figure of the evaluation of which more is better. Drawn from a `Result`;
-knows nothing of HTML, and nothing of how cost was measured.
+A system is on the frontier when no other one is at least as fast and as good, and better in one of
+the two. Quality is the first metric of the evaluation of which more is better.
 
-    [c.reader for c in costed(result) if c.frontier]
+    [row.system for row in cost_rows(result) if row.frontier]
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,49 +45,49 @@ COST_COLUMNS = {
     "peak_megabytes": "MB of memory",
     "joules": "J per 1,000 posts",
 }
-"""Figure -> as it stands over its column."""
+"""Metric -> head of its column."""
 THROUGHPUT = "posts_per_second"
 
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A reader in the plot."""
+    """A system in the plot."""
 
     index: int
-    """Its place among the readers."""
+    """Its index among the systems."""
     name: str
     rate: float
     value: float
     low: float | None
     high: float | None
     size: str
-    """Megabytes, as words; empty where they are not known."""
+    """Megabytes, as text; empty where they are unknown."""
     label: str
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """One reader's row."""
+    """The row of one system."""
 
     system: str
     index: int
     quality: str
     cells: tuple[tuple[str, str], ...]
-    """(figure, its range or why there is none), in the order of `COSTS`."""
+    """(value, its range or why there is none), in the order of `COST_COLUMNS`."""
     frontier: bool
     method: str
-    """Posts, laps and machine; empty where there are no figures."""
+    """Posts, repeats and machine; empty without measurements."""
     note: str
-    """Why there are none."""
+    """Why there are no measurements."""
 
 
 def quality_metric(result: EvaluationResult) -> MetricDefinition | None:
-    """The figure that is held against cost; None where no reader has one."""
+    """Return the metric that is compared with cost; None where no system has one."""
     return next((d for d in headline_definitions(result) if d.better == "high"), None)
 
 
 def cost_rows(result: EvaluationResult) -> list[CostRow]:
-    """Every reader that was to be timed, in the order of the readers."""
+    """Return the row of every system with a cost benchmark, in the order of the systems."""
     frontier_indices = {p.index for p in pareto_frontier(pareto_points(result))}
     d = quality_metric(result)
     return [
@@ -107,14 +106,14 @@ def cost_rows(result: EvaluationResult) -> list[CostRow]:
 
 
 def pareto_points(result: EvaluationResult) -> list[ParetoPoint]:
-    """The readers that have both a worth and a speed."""
+    """Return the systems that have both quality and throughput."""
     d = quality_metric(result)
     points = [_pareto_point(index, r, d) for index, r in enumerate(result.systems) if d]
     return [p for p in points if p]
 
 
 def pareto_frontier(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
-    """Those that no other one dominates, slowest first; equals do not dominate each other."""
+    """Return the points that no other one dominates, slowest first; equal ones do not dominate."""
     frontier = [
         p
         for p in points
@@ -127,8 +126,9 @@ def pareto_frontier(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
 
 
 def cost_notes(rows: Sequence[CostRow]) -> list[str]:
-    """What stands under a table: how readers were timed, and which figures they lack, those alike
-    together; and why some were not timed.
+    """Return the notes under the table: how systems were timed, and what is missing.
+
+    Systems with the same note share one line.
     """
     systems_by_note: dict[str, list[str]] = {}
     for row in rows:
@@ -176,9 +176,9 @@ def _measurement_note(cost: CostBenchmark) -> str:
 
 WIDTH, HEIGHT = 360, 300
 LEFT, RIGHT, TOP, BOTTOM = 36, 8, 20, 266
-"""Of the field."""
+"""Edges of the plot area."""
 CHAR_WIDTH, LINE_HEIGHT = 6.2, 12
-"""About the width of a letter of a label, and the height of its line."""
+"""Approximate width of a character of a label, and the height of a line."""
 MAX_LABEL_CHARS = 18
 
 Box = tuple[float, float, float, float]
@@ -187,31 +187,38 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class PlottedPoint:
-    """A point on paper."""
+    """A point with its coordinates."""
 
     point: ParetoPoint
     x: float
     y: float
     top: float
-    """Where its interval ends."""
+    """Upper end of its interval."""
     bottom: float
 
 
 @dataclass(frozen=True)
 class LabelPosition:
-    """Where a point's words stand."""
+    """Where the label of a point is drawn."""
 
     x: float
     y: float
-    """Of the first line's foot."""
+    """Baseline of the first line."""
     side: str
-    """`start`, `middle` or `end`: what of the words is at x."""
+    """`start`, `middle` or `end`: the part of the label that is at x."""
 
 
 def draw_pareto_plot(
     points: Sequence[ParetoPoint], frontier: Sequence[ParetoPoint], metric: str, unit: str
 ) -> Markup:
-    """The plot; `best` are the points of the frontier, slowest first."""
+    """Draw quality against throughput: one point per system, the frontier as a step line.
+
+    Args:
+        points: All points.
+        frontier: The points of the frontier, slowest first; the others are pale.
+        metric: Name of the quality metric.
+        unit: Its unit.
+    """
     x_axis = log_axis(p.rate for p in points)
     y_axis = linear_axis([v for p in points for v in (p.value, p.low, p.high)])
 
@@ -258,7 +265,7 @@ def _svg_frame(
 
 
 def _frontier_line(corners: Sequence[tuple[float, float]]) -> Markup:
-    """What worth can be had at which speed: level up to a reader's speed, then down."""
+    """Draw which quality is available at which speed: level up to a system's speed, then down."""
     if not corners:
         return Markup("")
     line = f"M{LEFT} {corners[0][1]:.4g}"
@@ -285,13 +292,15 @@ def _draw_point(spot: PlottedPoint, label: LabelPosition, *, pale: bool) -> Mark
 
 
 def shorten_name(name: str) -> str:
-    """A name that fits: its beginning and, of paths what tells them apart, its end."""
+    """Shorten a name to its beginning and its end, which distinguishes paths."""
     return name if len(name) <= MAX_LABEL_CHARS else f"{name[:5]}…{name[6 - MAX_LABEL_CHARS :]}"
 
 
 def place_labels(plotted: Sequence[PlottedPoint]) -> list[LabelPosition]:
-    """A place for the words of each spot: the nearest one that covers nothing, else the nearest
-    one that covers no other label.
+    """Choose a position for the label of each point.
+
+    The nearest position that covers nothing is preferred, then the nearest that covers no other
+    label.
     """
     point_boxes, label_boxes = [_point_box(s) for s in plotted], list[Box]()
     positions = []
@@ -310,7 +319,12 @@ def place_labels(plotted: Sequence[PlottedPoint]) -> list[LabelPosition]:
 
 
 def label_box(spot: PlottedPoint, label: LabelPosition) -> Box:
-    """The room that a label takes."""
+    """Return the box that a label covers.
+
+    Args:
+        spot: The point.
+        label: Position of its label.
+    """
     width = CHAR_WIDTH * max(len(shorten_name(spot.point.name)), len(spot.point.size))
     left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.side]
     lines = 2 if spot.point.size else 1
@@ -322,7 +336,7 @@ def _point_box(spot: PlottedPoint) -> Box:
 
 
 def _candidate_positions(spot: PlottedPoint) -> Iterator[LabelPosition]:
-    """Beside the spot, then ever further up and down, then anywhere; in the field alone."""
+    """Yield positions beside the point, then further up and down, then anywhere in the plot."""
     near_sides = [("start", spot.x + 8), ("end", spot.x - 8), ("middle", spot.x)]
     baselines = [spot.y + 1 + 6 * n * sign for n in range(48) for sign in (1, -1)]
     far_sides = [("start", float(x)) for x in range(LEFT, WIDTH, 12)]

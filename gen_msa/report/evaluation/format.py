@@ -1,9 +1,10 @@
-"""How a figure is written: shares as percentages, an undefined one as a dash, minus as minus.
+"""How values are printed, and which metrics appear where.
 
-The page, the terminal and Markdown all write a figure with these, so that they agree to the digit.
-Knows nothing of tables.
+Shares are percentages, an undefined value is a dash, minus is a minus sign. Page, terminal and
+Markdown use the same functions, so that they agree to the digit.
 
-    number(0.8214, "share"), span(0.80, 0.84, "share")      # ("82.1", "80.0 to 84.0")
+    format_number(0.8214, "share")             # "82.1"
+    format_interval(0.80, 0.84, "share")       # "80.0 to 84.0"
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,27 +20,38 @@ from gen_msa.results import (
 )
 
 MISSING = "–"
-"""What stands in the place of a figure that is not defined."""
+"""Shown in place of an undefined value."""
 
 ALPHA = 0.05
-"""Adjusted p below which two readers are told apart."""
+"""Adjusted p below which a difference is significant."""
 
 _DIGITS = {"share": 1, "points": 1, "score": 3, "nats": 3, "words": 1, "count": 0}
 _SYMBOL = {"share": "%", "points": "points", "nats": "nats", "words": "words"}
 
 
 def is_defined(x: float | None) -> bool:
-    """Whether there is a number to print."""
+    """Return whether there is a number to print."""
     return x is not None and isfinite(x)
 
 
 def to_display(x: float, unit: str) -> float:
-    """The number as it is printed: a share as a percentage, all else as it is."""
+    """Convert a number to the printed scale: a share to a percentage, anything else unchanged.
+
+    Args:
+        x: The number.
+        unit: Its unit.
+    """
     return 100 * x if unit == "share" else x
 
 
 def format_number(x: float | None, unit: str, *, signed: bool = False) -> str:
-    """One number in its unit's digits; `–` where there is none."""
+    """Format one number with the digits of its unit; `–` where there is none.
+
+    Args:
+        x: The number.
+        unit: Its unit.
+        signed: Write a plus before positive numbers.
+    """
     if x is None or not isfinite(x):
         return MISSING
     digits = _DIGITS.get(unit, 3)
@@ -54,21 +66,28 @@ def format_number(x: float | None, unit: str, *, signed: bool = False) -> str:
 
 
 def format_amount(x: float | None) -> str:
-    """Three significant digits, without exponents for what people count."""
+    """Format three significant digits, without exponents for counts."""
     if x is None or not isfinite(x):
         return MISSING
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
 
 def unit_symbol(unit: str) -> str:
-    """The unit as it stands in a table's head; empty for a plain score."""
+    """Return the unit for the head of a table; empty for a plain score."""
     return _SYMBOL.get(unit, "")
 
 
 def format_interval(
     low: float | None, high: float | None, unit: str, *, signed: bool = False
 ) -> str:
-    """An interval, or nothing when there is none."""
+    """Format an interval; empty when there is none.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        unit: Unit of both.
+        signed: Write a plus before positive numbers.
+    """
     if not (is_defined(low) and is_defined(high)):
         return ""
     return (
@@ -77,7 +96,12 @@ def format_interval(
 
 
 def format_with_interval(value: MetricValue | None, unit: str) -> str:
-    """A figure and its interval in one line of plain text: `82.1 [80.0, 84.3]`."""
+    """Format a value and its interval as plain text: `82.1 [80.0, 84.3]`.
+
+    Args:
+        value: The value; None: `–`.
+        unit: Its unit.
+    """
     if value is None:
         return MISSING
     text = format_number(value.value, unit)
@@ -87,14 +111,22 @@ def format_with_interval(value: MetricValue | None, unit: str) -> str:
 
 
 def format_p_value(p: float) -> str:
-    """A p value with two significant digits at most, never `0`."""
+    """Format a p value with at most two significant digits, never `0`."""
     if not isfinite(p):
         return MISSING
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def format_seed_spread(value: MetricValue, unit: str) -> str:
-    """Spread over seeds, where a reader was trained more than once: `±0.8 over 3 seeds`."""
+    """Format the sample standard deviation over seeds: `±0.8 over 3 seeds`.
+
+    Args:
+        value: The value, with that of each seed.
+        unit: Its unit.
+
+    Returns:
+        Empty for fewer than two seeds.
+    """
     k = len(value.seeds)
     if k < 2:
         return ""
@@ -104,7 +136,7 @@ def format_seed_spread(value: MetricValue, unit: str) -> str:
 
 
 def format_unparsed(system: SystemResult) -> str:
-    """Answers that could not be read, as a count and a share of gold's opinions."""
+    """Format the unparsed answers as a count and a share of the reference's opinions."""
     count = len(system.unparsed)
     return (
         f"{count:,} ({format_number(count / system.rows, 'share')} %)" if system.rows else MISSING
@@ -112,7 +144,12 @@ def format_unparsed(system: SystemResult) -> str:
 
 
 def comparison_verdict(c: PairedComparison, better: str) -> str:
-    """What the adjusted test says, in words."""
+    """Describe in words what the adjusted test says.
+
+    Args:
+        c: The comparison.
+        better: `high`, `low`, or empty where neither is better.
+    """
     if not isfinite(c.p_adjusted) or c.p_adjusted >= ALPHA or c.difference == 0:
         return "no significant difference"
     leader = c.a if c.difference > 0 else c.b
@@ -122,19 +159,28 @@ def comparison_verdict(c: PairedComparison, better: str) -> str:
 
 
 def metric_key(d: MetricDefinition) -> str:
-    """`family.figure`, as published figures are named."""
+    """Return `family.metric`, as published results are named."""
     return f"{d.family}.{d.name}" if d.name else d.family
 
 
 def metric_value(system: SystemResult, d: MetricDefinition) -> MetricValue | None:
-    """One reader's value; None when it was not measured."""
+    """Return the value of one metric.
+
+    Args:
+        system: The system.
+        d: The metric.
+
+    Returns:
+        None when it was not measured.
+    """
     return system.metrics.get(d.family, {}).get(d.name)
 
 
 def definitions_by_family(result: EvaluationResult) -> dict[str, list[MetricDefinition]]:
-    """Every family's figures in the order defined.
+    """Return the metrics of every family in the order defined.
 
-    What a reader or a paper has beyond that comes after, so that no figure goes unprinted.
+    Metrics that a system or a paper has beyond the definitions come last, so that every value is
+    printed.
     """
     out: dict[str, dict[str, MetricDefinition]] = {}
     for d in result.definitions:
@@ -149,14 +195,19 @@ def definitions_by_family(result: EvaluationResult) -> dict[str, list[MetricDefi
 
 
 def default_definition(family: str, name: str) -> MetricDefinition:
-    """What is known of a figure that nobody defined: its name."""
+    """Return the definition of a metric that has none: a plain score.
+
+    Args:
+        family: Its family.
+        name: Its name.
+    """
     return MetricDefinition(family=family, name=name, about="", unit="score", better="")
 
 
 def headline_definitions(result: EvaluationResult) -> list[MetricDefinition]:
-    """The first figure of each family, and every figure that a paper printed.
+    """Return the first metric of each family, and every metric that a paper printed.
 
-    A family of which no reader has a single number is left to its own table, which says why.
+    A family without a single number has only its own table, which says why.
     """
     published_names = {name for p in result.published for name in p.metrics}
     out = []
@@ -179,9 +230,15 @@ def _has_number(value: MetricValue | None) -> bool:
 def find_definition(
     result: EvaluationResult, name: str, hints: Iterable[str] = ()
 ) -> MetricDefinition:
-    """The definition of a figure of a slice or a probe: of the families hinted at, then of any.
+    """Find the definition of a metric of a slice or a probe.
 
-    `name` may be `family.figure`. A figure that nobody defined is a plain score.
+    Args:
+        result: The evaluation.
+        name: The metric; may be `family.metric`.
+        hints: Families to prefer.
+
+    Returns:
+        The definition; a plain score for a metric without one.
     """
     definitions = [d for members in definitions_by_family(result).values() for d in members]
     hint_order = list(hints)
@@ -193,9 +250,14 @@ def find_definition(
 
 
 def significantly_best(result: EvaluationResult, d: MetricDefinition) -> str | None:
-    """The reader that is better than every other one by its paired test, after adjustment.
+    """Return the system that is better than every other one by its paired test, after adjustment.
 
-    None when a pair was not tested, when any test does not tell them apart, or with one reader.
+    Args:
+        result: The evaluation.
+        d: The metric.
+
+    Returns:
+        Its name; None when a pair was not tested or not significant, or for a single system.
     """
     names = [r.name for r in result.systems if _has_number(metric_value(r, d))]
     if len(names) < 2 or not d.better:
@@ -205,7 +267,7 @@ def significantly_best(result: EvaluationResult, d: MetricDefinition) -> str | N
 
 
 def _significant_pairs(result: EvaluationResult, d: MetricDefinition) -> Iterator[tuple[str, str]]:
-    """(better, worse) of every pair that is told apart on this figure."""
+    """Yield (better, worse) for every pair with a significant difference in this metric."""
     for c in result.comparisons:
         if (c.family, c.metric) != (d.family, d.name) or not c.p_adjusted < ALPHA:
             continue
@@ -216,5 +278,13 @@ def _significant_pairs(result: EvaluationResult, d: MetricDefinition) -> Iterato
 
 
 def published_value(published: PublishedResult, d: MetricDefinition) -> float | None:
-    """A paper's figure; None when it prints none."""
+    """Return a published value of one metric.
+
+    Args:
+        published: The published result.
+        d: The metric.
+
+    Returns:
+        None when the paper prints none.
+    """
     return published.metrics.get(metric_key(d))

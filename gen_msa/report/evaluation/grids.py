@@ -1,10 +1,9 @@
-"""Tables of figures: readers down, figures across, every cell with its interval in words and as a
-bar on the column's own axis.
+"""Tables of metrics: systems down, metrics across, cells with intervals as text and bars.
 
-One shape serves the headline table, each family, each slice and each probe. Drawn from a `Result`;
-knows nothing of HTML but the small drawings that stand in its cells.
+One layout serves the headline table, each family, each slice and each probe. The bars of a column
+share an axis.
 
-    grid(result, headlines(result)).lines[0].cells[0].text      # "82.1"
+    system_grid(result, headline_definitions(result)).rows[0].cells[0].text      # "82.1"
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,14 +39,14 @@ class GridColumn:
     family: str
     about: str
     low: str
-    """The ends of its axis."""
+    """`low` and `high` are the ends of its axis."""
     high: str
     better: str
 
 
 @dataclass(frozen=True)
 class GridCell:
-    """One figure."""
+    """One value."""
 
     text: str
     interval: str = ""
@@ -68,22 +67,27 @@ class GridRow:
     unparsed: str
     cells: tuple[GridCell, ...]
     source: str = ""
-    """Of a printed row: its citation."""
+    """Citation of a published row."""
     protocol: str = ""
 
 
 @dataclass(frozen=True)
 class MetricGrid:
-    """A table of figures."""
+    """A table of metrics."""
 
     columns: tuple[GridColumn, ...]
     rows: tuple[GridRow, ...]
     starred: bool
-    """Some figure is better than every other by its paired tests."""
+    """Whether some value is better than every other one by its paired tests."""
 
 
 def system_grid(result: EvaluationResult, columns: Sequence[MetricDefinition]) -> MetricGrid:
-    """Every reader's figures of `columns`, with the papers that print any of them below."""
+    """Build the table of every system's metrics, with published rows below.
+
+    Args:
+        result: The evaluation.
+        columns: The metrics.
+    """
     axes = [_column_axis(result, d) for d in columns]
     best_systems = {metric_key(d): significantly_best(result, d) for d in columns}
     lines = []
@@ -108,7 +112,12 @@ def system_grid(result: EvaluationResult, columns: Sequence[MetricDefinition]) -
 def value_grid(
     columns: Sequence[MetricDefinition], rows: Sequence[tuple[str, int, Mapping[str, MetricValue]]]
 ) -> MetricGrid:
-    """A table of named values: (label, place of the reader, figures) a row."""
+    """Build a table of named values.
+
+    Args:
+        columns: The metrics.
+        rows: (label, index of the system, metric -> value) per row.
+    """
     axes = [linear_axis(_values_and_ends(row[2].get(d.name) for row in rows)) for d in columns]
     lines = []
     for label, system, values in rows:
@@ -129,7 +138,15 @@ def metric_cell(
     expected_n: int,
     best: bool = False,
 ) -> GridCell:
-    """One figure as it is printed; `usual` is the n that goes without saying."""
+    """Format one value.
+
+    Args:
+        value: The value; None: not measured.
+        d: Its metric.
+        scale: The axis of the column.
+        expected_n: The n that is not worth printing.
+        best: Whether the paired tests call it best.
+    """
     if value is None:
         return GridCell(MISSING, note="not measured")
     if value.value is None or not is_defined(value.value):
@@ -169,7 +186,7 @@ def _published_rows(
 
 
 def _column_axis(result: EvaluationResult, d: MetricDefinition) -> Axis:
-    """One axis for a column: our figures with their intervals, and the papers' figures."""
+    """Return one axis for a column: our values with their intervals, and published values."""
     measured_values = _values_and_ends(metric_value(r, d) for r in result.systems)
     return linear_axis([*measured_values, *(published_value(p, d) for p in result.published)])
 
@@ -196,5 +213,10 @@ def _grid_columns(
 
 
 def format_tick(x: float, unit: str) -> str:
-    """A number of an axis, without zeros that say nothing."""
+    """Format a number of an axis without trailing zeros.
+
+    Args:
+        x: The number.
+        unit: Its unit; shares become percentages.
+    """
     return f"{100 * x if unit == 'share' else x:,.6g}".replace("-", "−")

@@ -1,10 +1,10 @@
-"""An evaluation as one HTML file: figures and tests, plots, and the rows behind them.
+"""An evaluation as one HTML file: metrics, tests, plots, and the rows behind them.
 
-Every table and plot is drawn from the `Result`; the examples give the rows that are shown as cards
-and nothing else. The file works offline under the same content security policy as the report of
-posts: its own style and script by hash, pictures as data URLs, every value escaped.
+Every table and plot is drawn from the `EvaluationResult`; the examples are only shown as cards. The
+file works offline under the same content security policy as the report of posts: its own style and
+script by hash, images as data URLs, every value escaped.
 
-    write_evaluation(result, examples, Path("evaluation.html"), Path("pictures"))
+    write_evaluation(result, examples, Path("evaluation.html"), Path("images"))
 """
 
 from collections import Counter
@@ -48,25 +48,31 @@ SelectionKind = Literal["disagreements", "best", "worst"]
 SELECTION_KINDS: tuple[SelectionKind, ...] = ("disagreements", "best", "worst")
 
 MAX_ROWS_PER_KIND = 200
-"""Rows of one kind that are drawn; the rest stay in `results.json`, and the page says how many."""
+"""Rows of one kind on the page; `results.json` has all, and the page says how many are left out."""
 
 RenderCard = Callable[[PostCard], str]
-"""Renders a card."""
+"""Renders a card to HTML."""
 
 
 @dataclass
 class RenderedRow:
-    """One row that the result points at."""
+    """One selected row of the result."""
 
     post: str
     aspect: str
     reason: str
     card: str = ""
-    """Empty when the examples hold no such row."""
+    """Empty when the examples have no such row."""
 
 
 class RowSelection:
-    """The rows that a result points at, filled in as examples go by."""
+    """The selected rows of a result, rendered while examples stream past.
+
+    Args:
+        result: The evaluation.
+        thumbnails: Draws images.
+        render: Renders a card.
+    """
 
     def __init__(
         self, result: EvaluationResult, thumbnails: ThumbnailStore, render: RenderCard
@@ -89,11 +95,11 @@ class RowSelection:
         return rendered
 
     def rows_of(self, kind: SelectionKind) -> list[RenderedRow]:
-        """The rows of one kind, in the order of the result."""
+        """Return the rows of one kind, in the order of the result."""
         return self._rows_by_kind[kind]
 
     def add(self, example: Example) -> None:
-        """Draw what the result wants of this example."""
+        """Render the selected rows of this example."""
         for selected_row, rendered in self._rows_by_post.get(example.post.id, ()):
             single_aspect = None if rendered.card else self._matching_example(example, selected_row)
             if single_aspect:
@@ -105,7 +111,7 @@ class RowSelection:
                 rendered.card = self._render(card)
 
     def _matching_example(self, example: Example, selected_row: SelectedRow) -> Example | None:
-        """The post with the one aspect that is shown, and what was said of it."""
+        """Return the post with only the selected aspect and its opinions."""
         for group in group_by_aspect(example, self._reference):
             if _matches_group(group, selected_row):
                 post = example.post.model_copy(update={"aspects": (group.aspect,)})
@@ -119,8 +125,9 @@ def _matches_group(group: AspectGroup, selected_row: SelectedRow) -> bool:
 
 
 LIVE_CARDS, CARDS_PER_TEMPLATE = 100, 50
-"""Cards that a browser builds at once; the others wait in templates of so many, and are built while
-the page is idle or when a filter asks for them. 5,000 built at once take two seconds."""
+"""Cards that a browser builds at once; the others are in templates of `CARDS_PER_TEMPLATE` and are
+built while the page is idle or when a filter needs them. Building 5,000 at once takes two seconds.
+"""
 
 STYLES = ("page.css", "card.css", "evaluation.css", "metrics.css")
 
@@ -133,12 +140,22 @@ def write_evaluation(
     limit: int = 5000,
     draw: DrawThumbnail | None = None,
 ) -> int:
-    """Write the page and return how many posts it shows as cards (at most `limit`).
+    """Write the page.
 
-    `examples` hold each post with the opinions of `result.against` and of every reader, whose `by`
-    is its `ReaderResult.name`; they are read once. Rows that the result points at are drawn even
-    beyond `limit`. `draw` makes a data URL from a picture below `media_root`; the default goes
-    through `media`. The file appears under its name only when it is complete.
+    Selected rows of the result are shown even beyond `limit`. The file appears under its name only
+    when it is complete.
+
+    Args:
+        result: The evaluation.
+        examples: Each post with the opinions of `result.reference` and of every system, whose
+            `annotator` is its `SystemResult.name`; read once.
+        path: The file.
+        media_root: Folder that relative media paths start from.
+        limit: Maximum number of posts shown as cards.
+        draw: Makes a data URL of an image below `media_root`; None: a JPEG thumbnail.
+
+    Returns:
+        The number of posts shown as cards.
     """
     env, thumbnails, summary = environment(), ThumbnailStore(media_root, draw), OpinionSummary()
     card = env.get_template("card.html.jinja")
@@ -150,15 +167,15 @@ def write_evaluation(
             if summary.posts <= limit:
                 post_card = build_card(example, summary.posts, thumbnails, result.reference)
                 cards.write(_template_boundary(summary.posts) + card.render(card=post_card))
-        n_shown = min(summary.posts, limit)
-        cards.write("</template>" if n_shown > LIVE_CARDS else "")
+        n_cards = min(summary.posts, limit)
+        cards.write("</template>" if n_cards > LIVE_CARDS else "")
         cards.seek(0)
-        _write_page(result, path, cards, selection, summary, n_shown)
-    return n_shown
+        _write_page(result, path, cards, selection, summary, n_cards)
+    return n_cards
 
 
 def _template_boundary(number: int) -> str:
-    """What stands before a card: past the first `LIVE`, a template opens every `BATCH` cards."""
+    """Return the markup before a card: cards after the first `LIVE_CARDS` are in templates."""
     index = number - LIVE_CARDS - 1
     if index < 0 or index % CARDS_PER_TEMPLATE:
         return ""
@@ -171,7 +188,7 @@ def _write_page(
     cards: IO[str],
     selection: RowSelection,
     summary: OpinionSummary,
-    n_shown: int,
+    n_cards: int,
 ) -> None:
     page = environment().get_template("evaluation.html.jinja")
     view = {
@@ -179,7 +196,7 @@ def _write_page(
         "cards": read_chunks(cards),
         "summary": summary,
         "gold": result.reference,
-        "shown": n_shown,
+        "n_cards": n_cards,
         "picks": {kind: selection.rows_of(kind) for kind in SELECTION_KINDS},
         "n_omitted": selection.n_omitted,
         "live": LIVE_CARDS,
@@ -192,7 +209,7 @@ def _write_page(
 
 
 def _page_sections(result: EvaluationResult) -> dict[str, object]:
-    """Everything above the rows."""
+    """Return the variables of everything above the rows."""
     indexed_systems = list(enumerate(result.systems))
     return {
         "headline": system_grid(result, headline_definitions(result)),
@@ -229,7 +246,7 @@ def _page_sections(result: EvaluationResult) -> dict[str, object]:
 
 
 def _pareto_plot(result: EvaluationResult) -> Markup | None:
-    """The plot of worth against speed; None where no reader has both."""
+    """Draw quality against throughput; None where no system has both."""
     points, d = pareto_points(result), quality_metric(result)
     if not points or d is None:
         return None

@@ -1,9 +1,11 @@
-"""An evaluation as a table for the terminal: readers down, headline figures across.
+"""An evaluation as a terminal table, as Markdown and as a CSV.
 
-Figures a paper printed stand dim below ours. Foreign names can neither colour nor move the cursor.
-Knows nothing of files.
+Systems are down, headline metrics across; published results are dim (or italic) below. Names from
+outside can neither change colours nor move the cursor.
 
-    rich.print(table(result))
+    rich.print(metrics_table(result))
+    Path("metrics.md").write_text(markdown_table(result), "utf-8")
+    write_metrics_csv(result, Path("metrics.csv"))
 """
 
 import csv
@@ -42,14 +44,14 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~$&])")
 
 
 def escape_markdown(text: str) -> str:
-    """Words as they are, with every character that Markdown would take for its own escaped."""
+    """Escape every character that Markdown would interpret."""
     return _SPECIAL.sub(r"\\\1", printable(text)).replace("://", ":\u200b//")
 
 
 def markdown_table(result: EvaluationResult) -> str:
-    """Headline figures with 95 % intervals, papers' rows in italics, and what they rest on.
+    """Render the headline metrics with 95 % intervals, published rows in italics, and notes.
 
-    Bold means: better than every other reader by its paired test after adjustment.
+    Bold means: better than every other system by its paired test after adjustment.
     """
     columns = headline_definitions(result)
     heads = [f"{d.name.replace('_', ' ')} {unit_symbol(d.unit)}".strip() for d in columns]
@@ -76,7 +78,7 @@ def markdown_table(result: EvaluationResult) -> str:
 
 
 def _markdown_costs(result: EvaluationResult) -> list[str]:
-    """What reading costs, each figure with the least and the most of its laps; nothing if none."""
+    """Render the costs, each with the range over its repeats; nothing if there are none."""
     rows = cost_rows(result)
     if not rows:
         return []
@@ -95,7 +97,7 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_notes(result: EvaluationResult) -> list[str]:
-    """The lines below the table: scope, sources and notes."""
+    """Return the lines below the table: scope, sources and notes."""
     scope = (
         f"{result.data}: {result.rows:,} rows in {result.clusters:,} clusters by "
         f"{result.clustered_by}, reference {result.reference}. 95 % intervals, "
@@ -118,11 +120,18 @@ CsvRow = tuple[CsvCell, ...]
 
 
 def write_metrics_csv(result: EvaluationResult, path: Path) -> int:
-    """Write one row a figure and return how many there are.
+    """Write one row per value, unrounded and in its own unit.
 
-    `kind` is `measured`, `slice`, `probe`, `cost`, `compared` or `printed` (by a paper); low and
-    high of a cost are the least and the most of its laps. An undefined figure has an empty value
-    and its reason under `note`.
+    `kind` is `measured`, `slice`, `probe`, `cost`, `comparison` or `published`; low and high of a
+    cost are the minimum and maximum over the repeats. An undefined value is empty, with its reason
+    under `note`.
+
+    Args:
+        result: The evaluation.
+        path: The file.
+
+    Returns:
+        The number of rows.
     """
     rows = 0
     with atomic_write(path) as f:
@@ -160,7 +169,7 @@ def _csv_rows(result: EvaluationResult) -> Iterator[CsvRow]:
 
 
 def _csv_costs(result: EvaluationResult) -> Iterator[CsvRow]:
-    """A row a figure, or one with the reason why a reader has none."""
+    """Yield one row per value, or one with the reason why a system has none."""
     for r in result.systems:
         if not r.cost_benchmark:
             continue
@@ -213,26 +222,25 @@ def _csv_comparisons_and_published(result: EvaluationResult) -> Iterator[CsvRow]
 
 
 COLUMN_WIDTH = 19
-"""Columns of the terminal that a figure with its interval takes."""
+"""Columns of the terminal that a value with its interval takes."""
 
 
 def metrics_table(result: EvaluationResult) -> "MetricsTable":
-    """A renderable of the headline figures with their intervals.
+    """Return a renderable of the headline metrics with their intervals.
 
-    Where the terminal is too narrow for all, figures are put in several tables one after another;
-    none is left out.
+    Where the terminal is too narrow, the metrics are split into several tables; none is left out.
     """
     return MetricsTable(result)
 
 
 class MetricsTable:
-    """Headline figures, drawn to the width of the console."""
+    """Headline metrics, fitted to the width of the console."""
 
     def __init__(self, result: EvaluationResult) -> None:
         self._result = result
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Title, tables, and the notes that a reader of the figures must know."""
+        """Yield title, tables, and notes."""
         result, columns = self._result, headline_definitions(self._result)
         yield Text(printable(f"{result.title} ({result.data})"), style="bold")
         yield Text(_scope_line(result), style="dim")
@@ -278,7 +286,7 @@ class MetricsTable:
 
 
 def _rich_cell(value: MetricValue | None, d: MetricDefinition, *, is_best: bool) -> Text:
-    """The figure, and its interval dim behind it; bold where the paired tests call it best."""
+    """Format a value with its interval dim behind it; bold where the paired tests call it best."""
     if value is None:
         return Text(MISSING)
     out = Text(format_number(value.value, d.unit), style="bold" if is_best else "")
@@ -289,7 +297,7 @@ def _rich_cell(value: MetricValue | None, d: MetricDefinition, *, is_best: bool)
 
 
 def _cost_tables(result: EvaluationResult, lines: box.Box | None) -> Iterator[Table | Text]:
-    """What reading costs, with the range over laps; then where it was measured, and what failed."""
+    """Yield the costs with their ranges, then where they were measured, and failures."""
     rows = cost_rows(result)
     if not rows:
         return

@@ -1,8 +1,6 @@
-"""The other tables of the page: comparisons, confusion, probes and cost.
+"""The other sections of the page: slices, comparisons, confusion, probes and the cost of the run.
 
-Drawn from a `Result`; knows nothing of HTML.
-
-    compared(result)[0].verdict      # "builtin is better"
+comparison_rows(result)[0].verdict      # "builtin is better"
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +42,7 @@ from gen_msa.results import (
 from gen_msa.types import Polarity
 
 PanelRows = Mapping[str, Sequence[MetricValue | None]]
-"""Label -> each reader's value."""
+"""Label -> value of each system."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,11 @@ class PlotPanel:
     unit: str
     plot: Markup
     grid: MetricGrid | None
-    """None when the numbers stand in a family's own table already."""
+    """None when the numbers are in a family's own table already."""
 
 
 def class_panels(result: EvaluationResult) -> list[PlotPanel]:
-    """One panel for each figure that is given by class (`f1_negative`, `f1_neutral`, …)."""
+    """Return one panel for each metric that is given by class (`f1_negative`, `f1_neutral`, …)."""
     by_base_metric: dict[tuple[str, str], dict[str, MetricDefinition]] = {}
     for family, members in definitions_by_family(result).items():
         for d in members:
@@ -79,7 +77,7 @@ def class_panels(result: EvaluationResult) -> list[PlotPanel]:
 
 
 def slice_panels(result: EvaluationResult) -> list[PlotPanel]:
-    """One panel a slice: the first figure drawn, all of them in its table."""
+    """Return one panel per slice: the first metric plotted, all of them in its table."""
     levels = [r.slices for r in result.systems]
     names = dict.fromkeys(lv.slice for system_levels in levels for lv in system_levels)
     metric_names = list(
@@ -106,7 +104,7 @@ def slice_panels(result: EvaluationResult) -> list[PlotPanel]:
 
 
 def _level_rows(levels: Sequence[Sequence[SliceMetrics]], name: str, metric_name: str) -> PanelRows:
-    """Level -> each reader's value of one figure."""
+    """Return level -> value of each system for one metric."""
     by_level = [
         {lv.level: lv for lv in system_levels if lv.slice == name} for system_levels in levels
     ]
@@ -123,7 +121,7 @@ def _level_rows(levels: Sequence[Sequence[SliceMetrics]], name: str, metric_name
 def _slice_rows(
     result: EvaluationResult, name: str
 ) -> list[tuple[str, int, Mapping[str, MetricValue]]]:
-    """Rows of a slice's table, the readers of one level together."""
+    """Return the rows of a slice's table, the systems of one level together."""
     level_names = dict.fromkeys(
         lv.level for r in result.systems for lv in r.slices if lv.slice == name
     )
@@ -162,12 +160,12 @@ def _dot_plot(
 
 
 UNPARSED = "unparsed"
-"""The column of answers that could not be read."""
+"""The column of answers that could not be parsed."""
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """Two readers on one figure."""
+    """Two systems compared by one metric."""
 
     metric: str
     about: str
@@ -187,7 +185,7 @@ class ComparisonRow:
 
 
 def comparison_rows(result: EvaluationResult) -> list[ComparisonRow]:
-    """Every comparison in the order given; differences in one unit share an axis."""
+    """Return every comparison in the order given; differences in one unit share an axis."""
     comparisons = [
         (c, find_definition(result, f"{c.family}.{c.metric}")) for c in result.comparisons
     ]
@@ -233,23 +231,23 @@ class ConfusionCell:
 
     count: str
     percent: int
-    """Of the row, 0..100: how dark it is."""
+    """Share of the row, 0..100; decides the shade."""
     is_correct: bool
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """What each of gold's polarities was read as."""
+    """Reference polarity against predicted polarity."""
 
     system: str
     index: int
     columns: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[ConfusionCell, ...]], ...]
-    """(gold's polarity, its rows, the cells)"""
+    """(reference polarity, its rows, the cells)"""
 
 
 def confusion_matrices(result: EvaluationResult) -> list[ConfusionMatrix]:
-    """One matrix for each reader that has one."""
+    """Return one matrix for each system that has one."""
     return [_confusion_matrix(r, index) for index, r in enumerate(result.systems) if r.confusion]
 
 
@@ -270,7 +268,7 @@ def _confusion_matrix(r: SystemResult, index: int) -> ConfusionMatrix:
 
 
 def probe_grids(result: EvaluationResult) -> dict[str, MetricGrid]:
-    """One table a probe: readers down, its figures across."""
+    """Return one table per probe: systems down, metrics across."""
     names = dict.fromkeys(
         name for system_probes in result.probes.values() for name in system_probes
     )
@@ -293,12 +291,12 @@ def probe_grids(result: EvaluationResult) -> dict[str, MetricGrid]:
 
 @dataclass(frozen=True)
 class RunCostRow:
-    """What reading took one reader in this run."""
+    """The cost of this run for one system."""
 
     system: str
     index: int
     cells: tuple[tuple[str, str], ...]
-    """(figure, note)"""
+    """(value, note)"""
     machine: str
 
 
@@ -306,7 +304,7 @@ RUN_COST_COLUMNS = ("posts", "seconds", "posts per second", "CPU seconds per pos
 
 
 def run_costs(result: EvaluationResult) -> list[RunCostRow]:
-    """Time and throughput of each reader that has them."""
+    """Return time and throughput of each system that has them."""
     return [
         RunCostRow(r.name, index, _run_cost_cells(r.cost), r.cost.machine)
         for index, r in enumerate(result.systems)

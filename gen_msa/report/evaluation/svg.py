@@ -1,11 +1,13 @@
-"""Small inline SVG drawings: interval bars, and dots with intervals.
+"""Small inline SVG drawings: interval bars, dot plots and reliability diagrams.
 
-Lines and shapes carry classes, and the style sheet gives them colour in light and dark; a reader is
-told by shape as well as by colour. Every number drawn also stands in a table beside it. Knows
-nothing of results: it takes numbers and words, and escapes the words.
+Lines and shapes have classes, and the style sheet colours them in light and dark; a system is
+recognized by shape as well as by colour. Every number drawn is also in a table beside it. Text is
+escaped.
 
-    bar(0.82, 0.80, 0.84, axis([0.7, 0.9]))
-    dots([Dots("negative", "n 410", (Dot(0, 0.82, 0.8, 0.84, "builtin: 82"),))], scale, str, "F1")
+    scale = linear_axis([0.7, 0.9])
+    interval_bar(0.82, 0.80, 0.84, scale)
+    dots = (PlotDot(0, 0.82, 0.8, 0.84, "builtin: 82"),)
+    dot_plot([DotLine("negative", "n 410", dots)], scale, str, "F1")
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,21 +21,26 @@ from gen_msa.results import CalibrationBin
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`, with marks at round numbers; `low < high`."""
+    """From `low` to `high`, with ticks at round numbers; `low < high`."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
 
     def position(self, x: float) -> float:
-        """Where `x` lies: 0 at the low end, 1 at the high one; never outside."""
+        """Return where `x` lies: 0 at the low end, 1 at the high end; clipped."""
         return min(1.0, max(0.0, (x - self.low) / (self.high - self.low)))
 
 
 def linear_axis(values: Iterable[float | None], *, n_ticks: int = 4, zero: bool = False) -> Axis:
-    """The axis that holds all finite `values` (and 0 if asked), with about `marks` steps.
+    """Return the axis that holds all finite values.
 
-    Without any value it is 0 to 1. Ends of a share never pass 0 or 1 because those are round.
+    Without any value it is 0 to 1. The ends of a share never pass 0 or 1 because those are round.
+
+    Args:
+        values: The values; None and infinite ones are ignored.
+        n_ticks: Approximate number of steps.
+        zero: Include 0.
     """
     finite = [v for v in values if v is not None and isfinite(v)]
     finite += [0.0] if zero else [] if finite else [0.0, 1.0]
@@ -52,9 +59,13 @@ def linear_axis(values: Iterable[float | None], *, n_ticks: int = 4, zero: bool 
 
 
 def log_axis(values: Iterable[float], *, n_ticks: int = 7) -> Axis:
-    """The logarithmic axis that holds all `values`, which are above 0; it counts in log10.
+    """Return the logarithmic axis that holds all values, in units of log10.
 
-    Marks stand at 1, 2 and 5 times a power of ten, or at powers alone where those are too many.
+    Ticks are at 1, 2 and 5 times a power of ten, or at powers only where those are too many.
+
+    Args:
+        values: Values above 0.
+        n_ticks: Maximum number of ticks.
     """
     logs = [log10(v) for v in values if isfinite(v) and v > 0] or [0.0]
     margin = max(0.08, 0.05 * (max(logs) - min(logs)))
@@ -76,29 +87,29 @@ SHAPES = (
     "M0 4.6L4.4-3.4h-8.8z",
     "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
 )
-"""One outline a reader, about 9 units wide around 0: disc, square, triangle, diamond, …"""
+"""One outline per system, about 9 units wide around 0: disc, square, triangle, diamond, …"""
 
 BAR_WIDTH = 112
 """Width of an interval bar."""
 
 PLOT_WIDTH, PLOT_LEFT, DOT_STEP, LABEL_GAP = 360, 118, 13, 12
-"""Of a dot plot: its width, room for labels, height of a dot's line, and room between labels."""
+"""Of a dot plot: its width, space for labels, height per dot, and gap between labels."""
 
 FormatTick = Callable[[float], str]
-"""Writes a number of an axis."""
+"""Formats a number of an axis."""
 
 
 @dataclass(frozen=True)
 class PlotDot:
-    """One reader's figure in a dot plot."""
+    """One system's value in a dot plot."""
 
     system: int
-    """Its place among the readers: decides shape and colour."""
+    """Its index among the systems: decides shape and colour."""
     value: float
     low: float | None
     high: float | None
     tooltip: str
-    """What a pointer that rests on it reads."""
+    """Text for the pointer."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +122,34 @@ class DotLine:
 
     @property
     def height(self) -> int:
-        """With the room below it."""
+        """Height including the gap below."""
         return DOT_STEP * max(1, len(self.dots)) + LABEL_GAP
 
 
 def svg_path(kind: str, d: str) -> Markup:
-    """One outline of a class."""
+    """Draw a path.
+
+    Args:
+        kind: Its class.
+        d: Its path data.
+    """
     return Markup('<path class="{}" d="{}"/>').format(kind, d)
 
 
 def svg_text(kind: str, x: float, y: float, text: str) -> Markup:
-    """A text of a class at a place."""
+    """Draw a text with a class.
+
+    Args:
+        kind: The class.
+        x: Horizontal position.
+        y: Baseline.
+        text: The text, which is escaped.
+    """
     return Markup('<text class="{}" x="{:.4g}" y="{:.4g}">{}</text>').format(kind, x, y, text)
 
 
 def system_marker(system: int) -> Markup:
-    """The shape of a reader, in its colour, to stand beside its name."""
+    """Draw the shape of a system in its colour, to stand beside its name."""
     marker = marker_shape(system, 0, 0)
     return Markup('<svg class="mk" viewBox="-6 -6 12 12" aria-hidden="true">{}</svg>').format(
         marker
@@ -134,12 +157,18 @@ def system_marker(system: int) -> Markup:
 
 
 def color_class(system: int) -> str:
-    """The class that gives a reader its colour."""
+    """Return the class that gives a system its colour."""
     return f"r{system % len(SHAPES)}"
 
 
 def marker_shape(system: int, x: float, y: float) -> Markup:
-    """The shape of a reader, in its colour, at a place."""
+    """Draw the shape of a system in its colour.
+
+    Args:
+        system: Index of the system.
+        x: Horizontal position of its centre.
+        y: Vertical position of its centre.
+    """
     # A seventh system has the colour of the first and the shape of the second.
     outline = SHAPES[(system + system // len(SHAPES)) % len(SHAPES)]
     return Markup('<path class="{}" d="{}" transform="translate({:.4g} {:.4g})"/>').format(
@@ -150,10 +179,16 @@ def marker_shape(system: int, x: float, y: float) -> Markup:
 def interval_bar(
     value: float, low: float | None, high: float | None, scale: Axis, kind: str = "point"
 ) -> Markup:
-    """A figure and its interval on an axis that the whole column shares.
+    """Draw a value and its interval on the axis of a column.
 
-    `kind`: `point` (measured), `hollow` (printed by a paper), `apart` (a difference, with the line
-    at zero). Hidden from a screen reader: the words stand beside it.
+    It is hidden from screen readers: the text is beside it.
+
+    Args:
+        value: The value.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        scale: The axis.
+        kind: `point` (measured), `hollow` (published), `apart` (a difference, with a line at zero).
     """
 
     def x(v: float) -> float:
@@ -172,7 +207,14 @@ def interval_bar(
 
 
 def dot_plot(lines: Sequence[DotLine], scale: Axis, format_tick: FormatTick, label: str) -> Markup:
-    """One line a class or level, one shape a reader, whiskers for intervals."""
+    """Draw one line per class or level, one shape per system, and whiskers for intervals.
+
+    Args:
+        lines: The lines.
+        scale: The axis.
+        format_tick: Formats the numbers of the axis.
+        label: Description for screen readers.
+    """
 
     def x(v: float) -> float:
         return PLOT_LEFT + (PLOT_WIDTH - PLOT_LEFT - 20) * scale.position(v)
@@ -205,14 +247,19 @@ def _dot(d: PlotDot, x: Callable[[float], float], y: float) -> Markup:
 
 
 def shorten_label(label: str, max_chars: int = 16) -> str:
-    """A label that fits beside its line; the table has it whole."""
+    """Shorten a label to fit beside its line; the table has the full label.
+
+    Args:
+        label: The label.
+        max_chars: Maximum number of characters.
+    """
     return label if len(label) <= max_chars else label[: max_chars - 1] + "…"
 
 
 def _grid_lines(
     scale: Axis, format_tick: FormatTick, x: Callable[[float], float], bottom: float
 ) -> Markup:
-    """Upright lines at the round numbers, with the numbers below."""
+    """Draw vertical lines at the ticks, with numbers below."""
     out = Markup("")
     for t in scale.ticks:
         out += svg_path("grid", f"M{x(t):.4g} 0V{bottom:.4g}") + svg_text(
@@ -222,15 +269,21 @@ def _grid_lines(
 
 
 DIAGRAM_SIDE, DIAGRAM_LEFT, DIAGRAM_TOP = 240, 34, 8
-"""Of the square: its side, and where it begins."""
+"""Side of the square, and its left and top edge."""
 COUNT_BAR_HEIGHT = 44
-"""Height of the tallest bar beneath."""
+"""Height of the tallest count bar below the square."""
 COUNT_BASELINE = DIAGRAM_TOP + DIAGRAM_SIDE + 34 + COUNT_BAR_HEIGHT
-"""Where the bars stand."""
+"""Baseline of the count bars."""
 
 
 def reliability_diagram(bins: Sequence[CalibrationBin], label: str, tint: str) -> Markup:
-    """Confidence across, accuracy up, and the number of answers of each bin beneath."""
+    """Draw confidence across, accuracy up, and the number of answers of each bin below.
+
+    Args:
+        bins: The calibration curve.
+        label: Description for screen readers.
+        tint: Class of the colour.
+    """
     filled = [b for b in bins if b.n]
     max_n = max((b.n for b in filled), default=1)
     parts = _diagram_frame()
@@ -287,7 +340,7 @@ def _draw_bin(b: CalibrationBin, max_n: int, tint: str) -> Markup:
 
 
 def short_count(n: int) -> str:
-    """A count in at most four characters: `980`, `1.2k`, `31k`."""
+    """Format a count in at most four characters: `980`, `1.2k`, `31k`."""
     for size, sign in ((999_500_000, "G"), (999_500, "M"), (1000, "k")):
         if n >= size:
             x = n / {"G": 1e9, "M": 1e6, "k": 1e3}[sign]

@@ -1,4 +1,4 @@
-"""Readers whose cost is known beforehand: they count what they read, burn so much time, or fail."""
+"""Predictors with known cost: they count posts, use a given CPU time, or fail."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from gen_msa.types import OVERALL_ASPECT, Opinion, Polarity
 
 
 class CountingPredictor:
-    """Writes every post that it reads into `log`, and burns `seconds` of CPU time on each."""
+    """Writes every post into `log`, and uses `seconds` of CPU time for each."""
 
     def __init__(self, log: Path, seconds: float = 0.0) -> None:
         self._log, self._seconds = log, seconds
@@ -33,7 +33,7 @@ class CountingPredictor:
 
 
 class FailingPredictor(CountingPredictor):
-    """Fails in the lap numbered `lap`, counted from 0: by an error, or by ending its process."""
+    """Fails in the repeat `failing_repeat` (from 0): by an error, or by ending its process."""
 
     def __init__(self, log: Path, failing_repeat: int, *, dies: bool = False) -> None:
         super().__init__(log)
@@ -49,5 +49,5 @@ class FailingPredictor(CountingPredictor):
 
 
 def fail_to_build(log: Path) -> CountingPredictor:
-    """A reader that cannot be made."""
+    """Raise as a predictor without weights does."""
     raise UserError(f"no weights beside {log.name}", hint="cook them")

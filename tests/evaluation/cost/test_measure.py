@@ -1,4 +1,4 @@
-"""Costs as figures: medians, recorded readers, other readers' costs, sizes and energy."""
+"""Costs as metrics: medians, recorded predictions, changed fingerprints, sizes and energy."""
 
 import itertools
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Laps: posts are read afresh by a process of one thread, in turns, and one failure stops no other.
+"""Benchmarks: single-threaded processes predict in turn, and one failure stops no other task.
 
-Time is never held against a clock: the readers burn so much CPU time as they are told to.
+No test compares times with a clock: the predictors use a given amount of CPU time.
 """
 
 import itertools

@@ -11,7 +11,7 @@ from gen_msa.types import Aspect, Opinion, Polarity, Post
 
 
 class ScriptedBackend:
-    """Answers each chat, flattened, by `say`: a text, or a whole completion."""
+    """Answers each flattened chat by `respond`: a text, or a `Completion`."""
 
     supports_images = True
     can_list_aspects = False
@@ -34,25 +34,25 @@ class ScriptedBackend:
 
 
 def make_judge(respond, root, cache=None, **settings):
-    """A judge and its backend."""
+    """Build a judge and its backend."""
     backend = ScriptedBackend(respond)
     judge_settings = JudgeSettings(**{"model": "http:http://127.0.0.1/v1#some/judge", **settings})
     return Judge(backend, judge_settings, root, cache), backend
 
 
 def rating_answer(score):
-    """An answer in lines."""
+    """Return an answer with a score, in lines."""
     return f"Score: {score}\nWhy: so it is."
 
 
 def scored_completion(**probs):
-    """An answer whose options were scored; `p4=0.5` is the probability of 4."""
+    """Build an answer with option probabilities; `p4=0.5` is the probability of 4."""
     logs = {f" {k[1:]}": math.log(v) if v else -1e4 for k, v in probs.items()}
     return Completion(text="Score: 4\nWhy: x", finish_reason="stop", option_logprobs=logs)
 
 
 def make_pair(number, explanation, annotator="me", polarity=Polarity.NEGATIVE, **extra_inputs):
-    """One pair about the battery of post `number`."""
+    """Build one pair about the battery of post `number`."""
     text = f"Post {number}: the battery dies at noon"
     aspect = Aspect(term="battery", start=text.index("battery"))
     post = Post(id=str(number), text=text, aspects=(aspect,))
@@ -64,12 +64,12 @@ def make_pair(number, explanation, annotator="me", polarity=Polarity.NEGATIVE, *
 
 
 def make_pairs(count, word="It dies", annotator="me"):
-    """`count` explanations, each with its own words."""
+    """Build `count` pairs, each with its own explanation."""
     return [make_pair(i, f"{word}, number {i}.", annotator=annotator) for i in range(count)]
 
 
 def write_human_ratings(path, ratings, criterion="focus", rater="ann"):
-    """A file of human marks about `rows`."""
+    """Write a file of human ratings."""
     lines = [
         {"post": str(i), "aspect": "battery", "rater": rater, "scores": {criterion: rating}}
         for i, rating in enumerate(ratings)

@@ -1,4 +1,4 @@
-"""Two readers before a judge, in both orders: a bent to a place is exposed and wins nothing."""
+"""Pairwise judgements in both orders: position bias is exposed and wins nothing."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def run_pairwise(respond, root, count=6, **settings):
 
 
 def prefer_good(chat):
-    """A judge that looks at the words: `Good` beats `Bad` wherever it stands."""
+    """Choose by content: `Good` beats `Bad` in either position."""
     return "Better: A" if chat.index("Good, number") < chat.index("Bad, number") else "Better: B"
 
 

@@ -1,4 +1,4 @@
-"""Marks of a judge: read or counted as unread, expected where probabilities are, never its own."""
+"""Pointwise ratings: expected values, unparsed answers, and no rating of the judge's own texts."""
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_rating_is_expected_value_over_probabilities(tmp_path):
     assert value.note == "expected over probabilities in 2 of 2; uncalibrated"
 
 
-def test_unparsed_ratings_are_counted_and_kept_verbatim(tmp_path):
+def test_unparsed_ratings_are_counted_and_stored_verbatim(tmp_path):
     answers = {
         "number 0.": '{"score": "4", "why": "it',
         "number 1.": "I would rather not.",
@@ -103,7 +103,7 @@ def test_pointwise_skips_rows_without_explanation(tmp_path):
     judgements = judge_pointwise(judge, [make_pair(0, "It dies."), make_pair(1, None)])
     assert len(backend.requests) == 1
     rating = judgements[1].ratings["focus"]
-    assert (rating.was_asked, rating.status, rating.score) == (False, Status.EMPTY, None)
+    assert (rating.was_sent, rating.status, rating.score) == (False, Status.EMPTY, None)
     assert pointwise_metrics(judgements)["explained"].value == 1 / 2
     assert pointwise_metrics(judgements)["focus"].n == 1
 
@@ -144,7 +144,7 @@ def test_judge_cache_reuses_answers_and_retries_errors(tmp_path):
         ("me", {"revision": "scripted-1"}),
     ],
 )
-def test_judge_rejects_own_outputs_unless_allowed(annotator, author, tmp_path):
+def test_judge_rejects_its_own_model_unless_allowed(annotator, author, tmp_path):
     pairs = make_pairs(2, annotator=annotator)
     judge, backend = make_judge(lambda chat: rating_answer(5), tmp_path)
     with pytest.raises(UserError, match="wrote these explanations itself"):

@@ -1,4 +1,4 @@
-"""Sample logs say of each row what the results say, and tell unread answers from wrong ones."""
+"""Sample logs agree with the results and separate unparsed answers from wrong ones."""
 
 import hashlib
 import json

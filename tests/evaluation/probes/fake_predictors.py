@@ -1,4 +1,4 @@
-"""Readers of a few lines, each of which looks at one thing only, and posts for them to read."""
+"""Predictors of a few lines, each of which uses one input only, and posts for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ QuoteRule = Callable[[Post, Aspect], str]
 
 @dataclass
 class FakePredictor:
-    """Says what its rule says, .98 sure of it, and remembers what it was asked."""
+    """Predicts by a rule with probability .98, and records the posts it received."""
 
     rule: PolarityRule
     explain: ExplanationRule | None = None
@@ -54,7 +54,7 @@ class FakePredictor:
 
 @dataclass
 class FakeCuePredictor(FakePredictor):
-    """A double whose rule is shown one cue a question."""
+    """A fake predictor whose rule gets one cue per question."""
 
     source: CueSource | None = None
 
@@ -98,7 +98,7 @@ class GoldWordCueSource:
 
 
 def kettle_post(i: int, word: str, *, media: tuple[Media, ...] = ()) -> Post:
-    """A post about a kettle with one deciding word among twelve others, at a place of its own."""
+    """Build a post about a kettle with one deciding word at a varying position."""
     words = FILLER_WORDS[i % 5 : i % 5 + 12]
     words[i % 11 : i % 11] = [word]
     text = f"kettle {i}: " + " ".join(words)
@@ -106,12 +106,12 @@ def kettle_post(i: int, word: str, *, media: tuple[Media, ...] = ()) -> Post:
 
 
 def decided_examples(n: int, *, words=("dreadful", "plain", "splendid")) -> list[Example]:
-    """`n` posts whose gold hangs on one word, in turn."""
+    """Build `n` posts whose gold label follows from one word."""
     return [with_gold(kettle_post(i, words[i % 3]), list(Polarity)[i % 3]) for i in range(n)]
 
 
 def with_gold(post: Post, *labels: Polarity, explanation: str | None = None) -> Example:
-    """The post with a gold label for each aspect."""
+    """Add a gold label for each aspect of a post."""
     return Example(
         post=post,
         opinions=tuple(
@@ -122,7 +122,7 @@ def with_gold(post: Post, *labels: Polarity, explanation: str | None = None) -> 
 
 
 def two_aspect_examples(n: int) -> list[Example]:
-    """`n` posts with a praised thing and a blamed one."""
+    """Build `n` posts with one praised and one criticized aspect."""
     examples = []
     for i in range(n):
         a, b = ("kettle", "teapot") if i % 2 else ("teapot", "kettle")
@@ -134,14 +134,14 @@ def two_aspect_examples(n: int) -> list[Example]:
 
 
 def polarity_by_word(post: Post, aspect: Aspect) -> Polarity:
-    """Reads one word of the text."""
+    """Predict from one word of the text."""
     if "dreadful" in post.text:
         return NEG
     return POS if "splendid" in post.text else NEU
 
 
-def run_one_probe(name, predictor, examples, *, root=Path(), options=None, settings=None, **kwargs):
-    """One probe of a double; its figures, trials, and how many posts it was asked again."""
+def run_probe(name, predictor, examples, *, root=Path(), options=None, settings=None, **kwargs):
+    """Run one probe on the predictions of a fake predictor, whose received posts are reset."""
     predictions = predictor.predict([e.post for e in examples])
     if isinstance(predictor, FakePredictor):
         predictor.received_posts.clear()

@@ -1,4 +1,4 @@
-"""Aspect swap: an answer follows the aspect that is asked about, and not its name."""
+"""Aspect swap: a prediction follows the aspect, and not its name."""
 
 import random
 
@@ -13,7 +13,7 @@ from tests.evaluation.probes.fake_predictors import (
     NEU,
     POS,
     FakePredictor,
-    run_one_probe,
+    run_probe,
     two_aspect_examples,
     with_gold,
 )
@@ -36,7 +36,7 @@ def polarity_by_term(post, aspect):
 
 def test_aspect_based_predictor_follows_the_aspect_not_its_name():
     predictor = FakePredictor(polarity_after_aspect)
-    metrics = run_one_probe("aspect_swap", predictor, EXAMPLES).metrics
+    metrics = run_probe("aspect_swap", predictor, EXAMPLES).metrics
     assert metrics["directional_accuracy"].value == metrics["followed"].value == 1
     assert metrics["directional_accuracy"].n == 80
     assert metrics["pull"].value == pytest.approx(0.97)
@@ -45,13 +45,13 @@ def test_aspect_based_predictor_follows_the_aspect_not_its_name():
 
 
 def test_aspect_blind_predictor_is_at_chance():
-    metrics = run_one_probe("aspect_swap", FakePredictor(polarity_by_post_id), EXAMPLES).metrics
+    metrics = run_probe("aspect_swap", FakePredictor(polarity_by_post_id), EXAMPLES).metrics
     assert metrics["directional_accuracy"].value == 0.5
     assert metrics["followed"].value == metrics["pull"].value == 0
 
 
 def test_name_based_predictor_flips_when_renamed():
-    metrics = run_one_probe("aspect_swap", FakePredictor(polarity_by_term), EXAMPLES).metrics
+    metrics = run_probe("aspect_swap", FakePredictor(polarity_by_term), EXAMPLES).metrics
     assert metrics["rename_flip_rate"].value == 1
     assert metrics["rename_dp"].value == pytest.approx(0.97)
     assert metrics["rename_accuracy_drop"].value == pytest.approx(0.5)
@@ -59,7 +59,7 @@ def test_name_based_predictor_flips_when_renamed():
 
 def test_aspect_swap_predicts_each_renamed_row_once():
     predictor = FakePredictor(polarity_after_aspect)
-    result = run_one_probe("aspect_swap", predictor, EXAMPLES, limit=5)
+    result = run_probe("aspect_swap", predictor, EXAMPLES, limit=5)
     assert len(predictor.received_posts) == 10
     assert [t.variant for t in result.trials].count("swap") == 10
     assert all("splendid" in p.text and "dreadful" in p.text for p in predictor.received_posts)
@@ -67,11 +67,11 @@ def test_aspect_swap_predicts_each_renamed_row_once():
 
 def test_aspect_swap_without_opposites_has_only_rename_metrics():
     examples = [with_gold(e.post, POS, NEU) for e in EXAMPLES[:6]]
-    metrics = run_one_probe("aspect_swap", FakePredictor(polarity_after_aspect), examples).metrics
+    metrics = run_probe("aspect_swap", FakePredictor(polarity_after_aspect), examples).metrics
     assert metrics["directional_accuracy"].value is None
     assert "pairs of opposite gold" in metrics["directional_accuracy"].note
     assert metrics["rename_flip_rate"].n == 12
-    contrast_metrics = run_one_probe(
+    contrast_metrics = run_probe(
         "aspect_swap",
         FakePredictor(polarity_by_post_id),
         examples,
@@ -82,7 +82,7 @@ def test_aspect_swap_without_opposites_has_only_rename_metrics():
 
 def test_aspect_swap_is_not_applicable_to_overall_aspects():
     examples = [with_gold(Post(id="w1", text="So it goes", aspects=(OVERALL_ASPECT,)), POS)]
-    metrics = run_one_probe("aspect_swap", FakePredictor(polarity_by_post_id), examples).metrics
+    metrics = run_probe("aspect_swap", FakePredictor(polarity_by_post_id), examples).metrics
     assert "not applicable" in metrics["followed"].note
 
 

@@ -1,4 +1,4 @@
-"""Erasure: a reader that reads one word loses its answer with that word, and with no other."""
+"""Erasure: a model that depends on one word loses its label with that word, and with no other."""
 
 import random
 
@@ -12,7 +12,7 @@ from tests.evaluation.probes.fake_predictors import (
     FakePredictor,
     decided_examples,
     polarity_by_word,
-    run_one_probe,
+    run_probe,
     with_gold,
 )
 
@@ -29,7 +29,7 @@ def random_filler_word(post, aspect):
 
 
 def test_deciding_evidence_is_comprehensive_and_sufficient():
-    metrics = run_one_probe(
+    metrics = run_probe(
         "erasure", FakePredictor(polarity_by_word, quote=deciding_word), EXAMPLES
     ).metrics
     assert metrics["comprehensiveness"].value == pytest.approx(0.97)
@@ -42,7 +42,7 @@ def test_deciding_evidence_is_comprehensive_and_sufficient():
 
 
 def test_random_evidence_has_no_gain_over_other_words():
-    metrics = run_one_probe(
+    metrics = run_probe(
         "erasure", FakePredictor(polarity_by_word, quote=random_filler_word), EXAMPLES
     ).metrics
     assert metrics["comprehensiveness"].value == pytest.approx(0)
@@ -55,7 +55,7 @@ def test_erasure_counts_rows_without_evidence():
     def word_of_odd_posts(post, aspect):
         return deciding_word(post, aspect) if int(post.id[1:]) % 2 else ""
 
-    metrics = run_one_probe(
+    metrics = run_probe(
         "erasure", FakePredictor(polarity_by_word, quote=word_of_odd_posts), EXAMPLES
     ).metrics
     assert metrics["has_evidence"].n == 40
@@ -66,7 +66,7 @@ def test_erasure_counts_rows_without_evidence():
 
 def test_erasure_predicts_two_variants_per_row_and_draw():
     predictor = FakePredictor(polarity_by_word, quote=deciding_word)
-    result = run_one_probe("erasure", predictor, EXAMPLES, options={"n_random": 2}, limit=10)
+    result = run_probe("erasure", predictor, EXAMPLES, options={"n_random": 2}, limit=10)
     assert len(result.trials) == 10 * (2 + 2 * 2)
     assert len(predictor.received_posts) == 60
     erased = [t for t in result.trials if t.variant == "erased"]
@@ -93,7 +93,7 @@ def test_erasure_predicts_two_variants_per_row_and_draw():
     ],
 )
 def test_erasure_reports_why_it_is_not_applicable(predictor, message):
-    metrics = run_one_probe("erasure", predictor, EXAMPLES).metrics
+    metrics = run_probe("erasure", predictor, EXAMPLES).metrics
     assert {v.value for v in metrics.values()} == {None}
     assert all(
         v.n == 0 and "not applicable" in v.note and message in v.note for v in metrics.values()
@@ -102,7 +102,7 @@ def test_erasure_reports_why_it_is_not_applicable(predictor, message):
 
 def test_erasure_rejects_unknown_option():
     with pytest.raises(UserError, match="did you mean 'n_random'"):
-        run_one_probe("erasure", FakePredictor(polarity_by_word), EXAMPLES, options={"n_randm": 2})
+        run_probe("erasure", FakePredictor(polarity_by_word), EXAMPLES, options={"n_randm": 2})
 
 
 def test_word_eraser_keeps_aspects_and_their_offsets():
@@ -117,8 +117,8 @@ def test_word_eraser_keeps_aspects_and_their_offsets():
     erased_post, aspect = eraser.erase(mask, office)
     assert erased_post.text == "Sadly, the New York office isn't 😩 !! 東京も"
     assert aspect == erased_post.aspects[1] == Aspect(term="office", start=20)
-    kept_post, aspect = eraser.keep(mask, york)
-    assert kept_post.text == "New York office great"
+    reduced_post, aspect = eraser.keep(mask, york)
+    assert reduced_post.text == "New York office great"
     assert aspect.start == 0
 
 
@@ -135,7 +135,7 @@ def test_erased_posts_keep_id_and_aspects_but_drop_parse():
     post = EXAMPLES[0].post
     rival = Aspect(term="tram", start=post.text.index("tram"))
     post_with_rival = post.model_copy(update={"aspects": (*post.aspects, rival)})
-    run_one_probe(
+    run_probe(
         "erasure",
         predictor,
         [with_gold(post_with_rival, "negative", "neutral"), *EXAMPLES[1:]],

@@ -1,4 +1,4 @@
-"""Simulatability and consistency: shuffled reasons fall to chance, honest ones do not."""
+"""Simulatability and consistency: shuffled explanations fall to chance, honest ones do not."""
 
 import json
 import math
@@ -28,7 +28,7 @@ from tests.evaluation.probes.fake_predictors import (
     POS,
     FakePredictor,
     kettle_post,
-    run_one_probe,
+    run_probe,
     with_gold,
 )
 
@@ -44,7 +44,7 @@ GOLD_LABELS = {e.post.id: e.opinions[0].polarity for e in EXAMPLES}
 
 
 def hidden_label(post, aspect):
-    """A label that nothing in the post tells."""
+    """Return a label that nothing in the post reveals."""
     return GOLD_LABELS[post.id]
 
 
@@ -64,20 +64,18 @@ def label_only_explanation(post, aspect, label):
     ("name", "metric"), [("simulatability", "from_explanation"), ("consistency", "consistency")]
 )
 def test_probe_rewards_honest_over_shuffled_explanations(name, metric):
-    metrics = run_one_probe(name, FakePredictor(hidden_label, honest_explanation), EXAMPLES).metrics
+    metrics = run_probe(name, FakePredictor(hidden_label, honest_explanation), EXAMPLES).metrics
     assert metrics[metric].value == 1
     assert metrics["gain"].low > 0.5
     assert metrics["explained"].value == 1
-    metrics = run_one_probe(
-        name, FakePredictor(hidden_label, shuffled_explanation), EXAMPLES
-    ).metrics
+    metrics = run_probe(name, FakePredictor(hidden_label, shuffled_explanation), EXAMPLES).metrics
     assert metrics["chance"].low <= metrics[metric].value <= metrics["chance"].high
     assert metrics["gain"].value < 0.1
 
 
 @pytest.mark.parametrize("name", ["simulatability", "consistency"])
 def test_probe_gives_no_credit_for_restating_the_label(name):
-    result = run_one_probe(name, FakePredictor(hidden_label, label_only_explanation), EXAMPLES)
+    result = run_probe(name, FakePredictor(hidden_label, label_only_explanation), EXAMPLES)
     metric = "from_explanation" if name == "simulatability" else "consistency"
     assert result.metrics[metric].value == result.metrics["chance"].value < 0.45
     assert {t.description for t in result.trials if t.variant != "input"} == {
@@ -90,7 +88,7 @@ def test_simulatability_has_no_gain_over_informative_input():
         return list(Polarity)[int(post.id[1:]) % 3]
 
     posts = [kettle_post(i, ("dreadful", "plain", "splendid")[i % 3]) for i in range(60)]
-    metrics = run_one_probe(
+    metrics = run_probe(
         "simulatability",
         FakePredictor(last_word, honest_explanation),
         [with_gold(p, NEU) for p in posts],
@@ -110,12 +108,12 @@ def test_simulatability_predicts_from_quotes_alone():
         with_gold(e.post.model_copy(update={"text": "kettle by the tram or the harbour"}), NEU)
         for e in EXAMPLES
     ]
-    metrics = run_one_probe(
+    metrics = run_probe(
         "simulatability", FakePredictor(hidden_label, verdict, quote), uninformative_examples
     ).metrics
     assert metrics["from_quotes"].value == 1
     assert metrics["quotes_gain"].n == sum(y is not NEU for y in GOLD_LABELS.values())
-    constant_quote = run_one_probe(
+    constant_quote = run_probe(
         "simulatability",
         FakePredictor(hidden_label, verdict, lambda p, a: "tram"),
         uninformative_examples,
@@ -131,7 +129,7 @@ def test_consistency_learns_from_enough_gold_explanations():
         for e in EXAMPLES
         for label in [e.opinions[0].polarity]
     ]
-    metrics = run_one_probe(
+    metrics = run_probe(
         "consistency",
         FakePredictor(hidden_label, lambda p, a, y: explanation_of[y]),
         explained_examples,
@@ -140,14 +138,14 @@ def test_consistency_learns_from_enough_gold_explanations():
     assert "gold explanations of other posts" in metrics["consistency"].note
     # Words that gold never uses carry no information for a model trained on gold.
     assert (
-        run_one_probe(
+        run_probe(
             "consistency", FakePredictor(hidden_label, honest_explanation), explained_examples
         )
         .metrics["gain"]
         .high
         < 0.1
     )
-    few_metrics = run_one_probe(
+    few_metrics = run_probe(
         "consistency",
         FakePredictor(hidden_label, honest_explanation),
         explained_examples[:20] + EXAMPLES[20:],
@@ -173,12 +171,12 @@ def test_explanation_model_sees_neither_post_nor_label(tmp_path):
         for e in EXAMPLES[:30]
     ]
     predictor = FakePredictor(hidden_label, honest_explanation)
-    metrics = run_one_probe(
+    metrics = run_probe(
         "consistency", predictor, marked_examples, options={"explanation_model": model_settings}
     ).metrics
     assert metrics["consistency"].value == 1
     assert metrics["consistency"].note == "explanation model: echo"
-    metrics = run_one_probe(
+    metrics = run_probe(
         "simulatability", predictor, marked_examples, options={"simulator": model_settings}
     ).metrics
     assert metrics["from_explanation"].value == 1
@@ -192,13 +190,13 @@ def test_explanation_model_sees_neither_post_nor_label(tmp_path):
 def test_probe_is_not_applicable_without_explanations_or_labels(name):
     assert (
         "gives no explanations"
-        in run_one_probe(name, FakePredictor(hidden_label), EXAMPLES).metrics["gain"].note
+        in run_probe(name, FakePredictor(hidden_label), EXAMPLES).metrics["gain"].note
     )
-    single_label = run_one_probe(
+    single_label = run_probe(
         name, FakePredictor(lambda p, a: POS, honest_explanation), EXAMPLES
     ).metrics
     assert "predicts only positive" in single_label["gain"].note
-    single_row = run_one_probe(
+    single_row = run_probe(
         name, FakePredictor(hidden_label, honest_explanation), EXAMPLES[:1]
     ).metrics
     assert single_row["gain"].value is None
@@ -207,19 +205,19 @@ def test_probe_is_not_applicable_without_explanations_or_labels(name):
 @pytest.mark.parametrize("name", ["simulatability", "consistency"])
 def test_probe_ignores_row_order_and_limits_only_predictions(name):
     predictor = FakePredictor(hidden_label, shuffled_explanation)
-    metrics = run_one_probe(name, predictor, EXAMPLES, limit=9).metrics
-    assert metrics == run_one_probe(name, predictor, EXAMPLES[::-1], limit=30).metrics
+    metrics = run_probe(name, predictor, EXAMPLES, limit=9).metrics
+    assert metrics == run_probe(name, predictor, EXAMPLES[::-1], limit=30).metrics
     assert metrics["gain"].n == 150
     option = "simulator" if name == "simulatability" else "explanation_model"
     options = {option: {"model": "echo", "cues": {}}}
-    assert run_one_probe(name, predictor, EXAMPLES, limit=9, options=options).metrics["gain"].n == 9
+    assert run_probe(name, predictor, EXAMPLES, limit=9, options=options).metrics["gain"].n == 9
 
 
 def test_simulatability_counts_rows_without_explanation():
     def explain_odd_posts(post, aspect, label):
         return honest_explanation(post, aspect, label) if int(post.id[1:]) % 2 else " "
 
-    metrics = run_one_probe(
+    metrics = run_probe(
         "simulatability", FakePredictor(hidden_label, explain_odd_posts), EXAMPLES
     ).metrics
     assert (metrics["explained"].n, metrics["explained"].value) == (150, 0.5)
@@ -331,6 +329,6 @@ def test_consistency_gain_of_random_explanations_is_zero():
             lambda p, a, y, d=draw: shuffled_explanation(Post(id=f"{p.id}-{d}", text=""), a, y),
         )
         gains.append(
-            run_one_probe("consistency", predictor, EXAMPLES, replicates=50).metrics["gain"].value
+            run_probe("consistency", predictor, EXAMPLES, replicates=50).metrics["gain"].value
         )
     assert abs(sum(gains) / len(gains)) < 0.05

@@ -1,4 +1,4 @@
-"""The door: what every probe does, and what is counted, drawn and refused."""
+"""What all probes share: registry, sampling, ratios with intervals, and rejected input."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.evaluation.probes.fake_predictors import (
     decided_examples,
     kettle_post,
     polarity_by_word,
-    run_one_probe,
+    run_probe,
     with_gold,
 )
 from tests.fixtures.posts import write_posts
@@ -44,7 +44,7 @@ def test_registry_lists_six_probes():
 @pytest.mark.parametrize("name", probes.names())
 def test_probe_metrics_match_declared_specs(name):
     predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
-    result = run_one_probe(name, predictor, EXAMPLES)
+    result = run_probe(name, predictor, EXAMPLES)
     assert list(result.metrics) == [f.name for f in probes[name].specs]
     for value in result.metrics.values():
         assert value.value is not None or value.note
@@ -55,7 +55,7 @@ def test_probe_metrics_match_declared_specs(name):
 def test_probe_depends_on_seed_but_not_on_row_order(name):
     def run_with_seed(examples, seed):
         predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
-        result = run_one_probe(name, predictor, examples, seed=seed, limit=9)
+        result = run_probe(name, predictor, examples, seed=seed, limit=9)
         return {t.post for t in result.trials}, {k: v.value for k, v in result.metrics.items()}
 
     sampled_posts, metrics = run_with_seed(EXAMPLES, 0)
@@ -63,7 +63,7 @@ def test_probe_depends_on_seed_but_not_on_row_order(name):
     assert len(sampled_posts) == 9
     assert sampled_posts != run_with_seed(EXAMPLES, 1)[0]
     predictor = FakePredictor(polarity_by_word, explain_with_quote, quote_deciding_word)
-    larger_sample = run_one_probe(name, predictor, EXAMPLES, limit=20)
+    larger_sample = run_probe(name, predictor, EXAMPLES, limit=20)
     assert sampled_posts <= {t.post for t in larger_sample.trials}
 
 
@@ -86,7 +86,7 @@ def test_probe_is_undefined_for_recorded_predictions(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", [])
     path.write_text("\n".join(e.model_dump_json() for e in recorded) + "\n")
     settings = PredictorSettings(model=f"recorded:{path}#double")
-    result = run_one_probe("aspect_swap", make(settings, tmp_path), EXAMPLES, settings=settings)
+    result = run_probe("aspect_swap", make(settings, tmp_path), EXAMPLES, settings=settings)
     assert result.metrics["rename_flip_rate"].value is None
     assert "30 of 30 could not be predicted" in result.metrics["rename_flip_rate"].note
     assert "has another text" in result.trials[0].note

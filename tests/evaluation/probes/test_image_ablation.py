@@ -1,4 +1,4 @@
-"""Picture ablation: a reader of pictures flips without them, a reader of text never does."""
+"""Image ablation: an image-based model flips without images, a text-based model never does."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.evaluation.probes.fake_predictors import (
     FakePredictor,
     kettle_post,
     polarity_by_word,
-    run_one_probe,
+    run_probe,
     with_gold,
 )
 from tests.fixtures.posts import write_image
@@ -53,7 +53,7 @@ def polarity_by_image(media_root):
 
 
 def test_image_based_predictor_always_flips(media_root):
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation",
         FakePredictor(polarity_by_image(media_root)),
         image_examples(),
@@ -68,7 +68,7 @@ def test_image_based_predictor_always_flips(media_root):
 
 
 def test_text_based_predictor_never_flips_and_has_full_shortcut(media_root):
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", FakePredictor(polarity_by_word), image_examples(), root=media_root
     ).metrics
     for variant in ("none", "grey", "swapped"):
@@ -84,21 +84,21 @@ def test_image_ablation_swaps_captions_with_the_image(media_root):
 
     predictor = FakePredictor(by_caption)
     assert (
-        run_one_probe("image_ablation", predictor, image_examples(), root=media_root)
+        run_probe("image_ablation", predictor, image_examples(), root=media_root)
         .metrics["none_dp"]
         .value
         > 0.9
     )
     assert {p.meta["language"] for p in predictor.received_posts} == {"en"}
     options = {"meta_keys": []}
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", predictor, image_examples(), root=media_root, options=options
     ).metrics
     assert metrics["swapped_flip_rate"].value == 0
 
 
 def test_swapped_image_has_another_gold_label(media_root):
-    result = run_one_probe(
+    result = run_probe(
         "image_ablation",
         FakePredictor(polarity_by_word),
         image_examples(),
@@ -112,7 +112,7 @@ def test_swapped_image_has_another_gold_label(media_root):
 
 def test_grey_images_keep_size_and_are_cleaned_up(media_root):
     predictor = FakePredictor(polarity_by_word)
-    run_one_probe(
+    run_probe(
         "image_ablation",
         predictor,
         image_examples(3),
@@ -127,7 +127,7 @@ def test_grey_images_keep_size_and_are_cleaned_up(media_root):
     assert [i.size for i in grey_images] == [(32, 24), (33, 24), (34, 24)]
     assert {i.getpixel((5, 5)) for i in grey_images} == {(128, 128, 128)}
     stored = set((media_root / ".fetched").iterdir())
-    run_one_probe(
+    run_probe(
         "image_ablation",
         FakePredictor(polarity_by_image(media_root)),
         image_examples(3),
@@ -137,7 +137,7 @@ def test_grey_images_keep_size_and_are_cleaned_up(media_root):
     for path in stored:
         path.unlink()
     (media_root / ".fetched").rmdir()
-    run_one_probe(
+    run_probe(
         "image_ablation",
         FakePredictor(polarity_by_image(media_root)),
         image_examples(3),
@@ -154,7 +154,7 @@ def test_image_ablation_predicts_each_post_once(media_root):
         for e in image_examples()
     ]
     predictor = FakePredictor(polarity_by_word)
-    result = run_one_probe(
+    result = run_probe(
         "image_ablation",
         predictor,
         two_aspect_posts,
@@ -167,7 +167,7 @@ def test_image_ablation_predicts_each_post_once(media_root):
 
 def test_image_ablation_notes_variants_not_requested(media_root):
     options = {"variants": ["swapped"]}
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation",
         FakePredictor(polarity_by_word),
         image_examples(),
@@ -181,7 +181,7 @@ def test_image_ablation_notes_variants_not_requested(media_root):
 
 def test_image_ablation_needs_another_gold_label_to_swap(media_root):
     negative_examples = [e for e in image_examples() if e.opinions[0].polarity is NEG]
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", FakePredictor(polarity_by_word), negative_examples, root=media_root
     ).metrics
     assert metrics["swapped_flip_rate"].value is None
@@ -191,17 +191,17 @@ def test_image_ablation_needs_another_gold_label_to_swap(media_root):
 
 def test_image_ablation_is_not_applicable_without_images(media_root):
     text_only = [with_gold(kettle_post(1, "odd"), NEG)]
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", FakePredictor(polarity_by_word), text_only, root=media_root
     ).metrics
     assert "no post has an image" in metrics["shortcut_index"].note
 
 
 def test_image_ablation_counts_broken_images(media_root):
-    (media_root / "3.png").write_bytes(b"not a picture")
+    (media_root / "3.png").write_bytes(b"not an image")
     settings = PredictorSettings(model="echo", cues={})
     predictor = make(settings, media_root)
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", predictor, image_examples(), root=media_root, settings=settings
     ).metrics
     assert metrics["none_flip_rate"].n == 19
@@ -214,7 +214,7 @@ def test_image_ablation_counts_broken_images(media_root):
 def test_image_ablation_notes_predictor_without_images(media_root):
     settings = PredictorSettings(model="echo", cues={}, images=False)
     predictor = make(settings, media_root)
-    metrics = run_one_probe(
+    metrics = run_probe(
         "image_ablation", predictor, image_examples(), root=media_root, settings=settings
     ).metrics
     assert metrics["swapped_flip_rate"].value == 0

@@ -1,4 +1,4 @@
-"""An evaluation of three readers over posts in words of our own: its result and its examples."""
+"""An evaluation of three systems: its result and its examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +75,7 @@ DEFINITIONS = tuple(
 
 
 def metric_value(x: float | None, n: int = 900, half_width: float = 0.02, **fields) -> MetricValue:
-    """A figure with an interval of `half` on each side."""
+    """Build a value with an interval of about `half_width` on each side."""
     if x is None:
         return MetricValue(value=None, n=0, **fields)
     method = "cluster bootstrap, 10000 replicates, seed 0"
@@ -85,7 +85,7 @@ def metric_value(x: float | None, n: int = 900, half_width: float = 0.02, **fiel
 
 
 def examples(posts: int, seed: int = 0, n_images: int = 7) -> Iterator[Example]:
-    """Posts with two aspects, gold, and what the three readers say of each."""
+    """Yield posts with two aspects, gold, and the opinions of three systems."""
     rng = Random(seed)
     for number in range(posts):
         first, second = rng.sample(TERMS, 2)
@@ -129,7 +129,7 @@ def _make_opinion(
 
 
 def system_result(name: str, index: int, rows: int = 900, **overrides) -> SystemResult:
-    """What one reader made of it; `at` makes the figures differ."""
+    """Build the result of one system; `index` makes the values differ."""
     acc = (0.781, 0.742, 0.588)[index % 3]
     classes = {
         f"f1_{p}": metric_value(acc - 0.06 * i, rows // 3, 0.04) for i, p in enumerate(Polarity)
@@ -251,7 +251,7 @@ def comparison(
 
 
 def evaluation_result(**overrides) -> EvaluationResult:
-    """Three readers; the first is better than both by accuracy, not by macro-F1."""
+    """Build a result of three systems; the first is the best by accuracy, not by macro-F1."""
     a, b, c = NAMES
     probe = {"flipped": metric_value(0.31, 200), "accuracy": metric_value(0.66, 200, 0.05)}
     fields = {
@@ -313,7 +313,7 @@ def evaluation_result(**overrides) -> EvaluationResult:
 
 
 def _second_term(number: int) -> str:
-    """The second aspect of a post that `examples` makes."""
+    """Return the second aspect of a post that `examples` builds."""
     for index, example in enumerate(examples(number + 1)):
         if index == number:
             return example.post.aspects[1].term
@@ -321,7 +321,7 @@ def _second_term(number: int) -> str:
 
 
 def render_result(tmp_path: Path, evaluation: EvaluationResult, rows=(), **options) -> ParsedPage:
-    """The page of a result, parsed."""
+    """Render the page of a result and parse it."""
     path = tmp_path / "evaluation.html"
     write_evaluation(evaluation, rows, path, tmp_path, draw=fake_thumbnail, **options)
     return ParsedPage(path.read_text("utf-8"))

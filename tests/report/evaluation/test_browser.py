@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing refused, filters work, and it never scrolls sideways."""
+"""The page in a real browser: nothing is refused, filters work, and it never scrolls sideways."""
 
 import re
 import shutil

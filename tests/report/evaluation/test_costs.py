@@ -1,4 +1,4 @@
-"""What readers cost beside what they are worth: the frontier, its plot and its tables."""
+"""Cost against quality: the frontier, its plot and its tables."""
 
 import csv
 import io
@@ -57,7 +57,7 @@ def cost_benchmark(rate: float, **overrides: MetricValue) -> CostBenchmark:
 def result_with_costs(
     benchmarks: dict[str, CostBenchmark | None], accuracies: dict[str, float] = ACCURACY
 ) -> EvaluationResult:
-    """A result whose readers have these costs, and an accuracy each."""
+    """Build a result whose systems have these costs and accuracies."""
     systems = []
     for name, benchmark in benchmarks.items():
         x = accuracies.get(name, 0.6)

@@ -1,4 +1,4 @@
-"""Fault 25 on the page of an evaluation, its Markdown, its CSV and its terminal table."""
+"""Hostile text in an evaluation: its page, Markdown, CSV and terminal table stay intact."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ LONG_TEXTS = ("x" * 5000, "👩‍👩‍👧" * 300, "שלום \u202e עולם"
 
 
 def hostile_result(bad: str) -> EvaluationResult:
-    """`bad` in every place of a result where foreign words can stand."""
+    """Put `bad` wherever text from outside can occur in a result."""
     clean_result = evaluation_result()
     json_text = clean_result.model_dump_json()
     for value in (

@@ -1,4 +1,4 @@
-"""What stands on the page of an evaluation: every figure, test, plot, note and picked row."""
+"""The page of an evaluation: every metric, test, plot, note and selected row."""
 
 import base64
 import hashlib
@@ -48,7 +48,7 @@ def test_published_row_is_cited_with_its_protocol(tmp_path):
 def test_bold_needs_every_paired_test(tmp_path):
     bold_text = render_result(tmp_path, evaluation_result()).text("best")
     assert bold_text.startswith("78.1★")  # better than both by accuracy
-    assert "74.1" not in bold_text  # not told apart from the second by macro-F1
+    assert "74.1" not in bold_text  # not significantly better than the second by macro-F1
     assert render_result(tmp_path, evaluation_result(comparisons=())).attributes_of("best") == []
 
 
@@ -151,7 +151,9 @@ def test_page_limits_selected_rows(tmp_path):
 
 def test_repeated_image_is_stored_once(tmp_path):
     images = render_result(tmp_path, evaluation_result(), examples(30)).attributes_of("img")
-    assert sum("data-src" in a for a in images) == 1  # the stand-in draws the same for every path
+    assert (
+        sum("data-src" in a for a in images) == 1
+    )  # the fake thumbnail is the same for every path
     assert len({a["id"] for a in images if "id" in a}) == 1
     assert sum("data-like" in a for a in images) == len(images) - 1 > 20
 

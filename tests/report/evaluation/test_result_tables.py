@@ -1,4 +1,4 @@
-"""The same figures as a terminal table, as Markdown and as a CSV; and the words and axes of all."""
+"""The same values as a terminal table, as Markdown and as a CSV; number formats and axes."""
 
 import csv
 import io
