@@ -1,4 +1,4 @@
-"""Rows of our own words with pictures, and a frozen tiny model that counts its looks at them."""
+"""Rows with images, and a frozen tiny model that counts the calls of its vision tower."""
 
 import copy
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class ExpandedRow(NamedTuple):
 
 
 class CountingModel:
-    """A frozen copy of a tiny model, its rows, and how often its tower ran."""
+    """A frozen copy of a tiny model, its rows, and the number of calls of its tower."""
 
     def __init__(self, name):
         tiny = tiny_model(name)
@@ -69,7 +69,7 @@ class CountingModel:
 
 
 def two_image_request(text="two of them"):
-    """A question that shows two pictures of different sizes."""
+    """A request with two images of different sizes."""
     parts = (image_input(1), image_input(5), TextInput(text=text, untrusted=True))
     return Request(chat=Chat(turns=(Turn(role="user", parts=parts),)), max_new_tokens=4)
 

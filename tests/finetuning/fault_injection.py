@@ -1,7 +1,7 @@
-"""Runs that are killed, or whose disk fills up, at every kind of place; one fork for each.
+"""Runs that are killed, or whose disk fills up, at every stage of writing; one fork for each.
 
-A script of its own, because a process that has once gone backward cannot be forked. It prints one
-JSON object a fault: where, how the run ended, what it said, what is left, and how it went on.
+A separate script, because a process that has run backward once cannot be forked. It prints one JSON
+object per fault: the point, how the run ended, its output, what is on disk, and the resumed run.
 
     python -m tests.finetuning.fault_injection kill RECIPE.yaml FOLDER 20
 """
@@ -29,7 +29,7 @@ CURVE_FIELDS = ("step", "loss", "grad_norm", "learning_rate")
 
 
 def run_state(out):
-    """What lies in the folder of a run: whole checkpoints, the adapter, the curve, and drafts."""
+    """What the folder of a run holds: complete checkpoints, adapter, curve, staging folders."""
     complete = [p.name for p in out.glob("checkpoint-*") if manifest.is_intact(p)]
     adapter = out / "adapter/adapter_model.safetensors"
     log_lines = (out / "log.jsonl").read_text().splitlines() if (out / "log.jsonl").exists() else []
@@ -45,14 +45,14 @@ def run_state(out):
 
 
 class FaultHarness:
-    """One recipe, run again and again with another fault."""
+    """One recipe, run repeatedly with different faults."""
 
     def __init__(self, recipe, folder):
         self.recipe = recipe
         self.folder = folder
         self.counter = itertools.count()
 
-        # Everything is imported once, before the forks; nothing goes backward.
+        # Everything is imported once, before the forks; no backward pass is run.
         first_run = FinetuneRun(self._with_output_dir(folder / "first-run"))
         first_run.log_start()
         first_run._validate()
@@ -64,7 +64,7 @@ class FaultHarness:
         return run_in_fork(lambda: (prepare(), finetune(self._with_output_dir(out))))
 
     def count_touches(self, **watch_options):
-        """How often an undisturbed run touches what is watched."""
+        """Count how often a run without faults accesses the watched files."""
         out = self.folder / "counted"
         r, w = os.pipe()
 
@@ -102,7 +102,7 @@ class FaultHarness:
 
 
 def inject_kills(harness, n_points):
-    """SIGKILL just before the n-th touch of a checkpoint's files."""
+    """SIGKILL just before the n-th access to a checkpoint's files."""
     watch_options = {"where": "checkpoint-", "writes": False}
 
     def die():
@@ -113,7 +113,7 @@ def inject_kills(harness, n_points):
 
 
 def inject_full_disk(harness, n_points):
-    """No space from the n-th write to the output folder on."""
+    """No space left from the n-th write to the output folder on."""
     watch_options = {"where": str(harness.folder), "writes": True}
     for n in evenly_spaced(harness.count_touches(**watch_options), n_points):
         harness.inject(
@@ -125,7 +125,7 @@ def inject_full_disk(harness, n_points):
 
 
 def inject_file_size_limit(harness, n_points):
-    """No file may grow beyond so many bytes: what safetensors writes by itself fails too."""
+    """A limit on the size of every file: writes by safetensors itself fail too."""
     harness.count_touches(where=str(harness.folder), writes=True)
     for size in range(4200, 4200 + 2500 * n_points, 2500):
         harness.inject(

@@ -1,7 +1,7 @@
-"""Whole runs on tiny random models saved to a folder: recipes, and what a run leaves.
+"""Complete runs on tiny random models saved to a folder: recipes, and what a run leaves.
 
 Also a script, for launchers of several processes: it runs recipes one after the other, `@2` from
-their second checkpoint on, and each process writes down what it saw.
+their second checkpoint on, and each process writes a summary.
 
     torchrun --nproc_per_node 2 -m tests.finetuning.run_recipes FOLDER A.yaml A.yaml@2
 """
@@ -30,12 +30,12 @@ SUBPROCESS_ENV = {
 
 
 def save_tiny_model(folder, family="llama"):
-    """A tiny model's folder, saved once."""
+    """Save a tiny model to a folder, once."""
     return folder if (folder / "config.json").exists() else saved(family, folder)
 
 
 def build_recipe(model, out, *, limit=6, **overrides):
-    """Six shipped posts, two a batch, four steps; quick, and without any random draw."""
+    """Six packaged posts, two per batch, four steps; fast, and without random draws."""
     defaults = {
         "model_name_or_path": str(model),
         "output_dir": str(out),
@@ -55,55 +55,55 @@ def build_recipe(model, out, *, limit=6, **overrides):
 
 
 def write_recipe(recipe, path):
-    """The recipe as a file."""
+    """Write the recipe to a file."""
     settings.save(recipe, path)
     return path
 
 
 def read_log(out, *keys):
-    """The logged steps of a run, whole or only some of their figures."""
+    """The logged steps of a run, or some of their values."""
     log_rows = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
     steps = [r for r in log_rows if "loss" in r]
     return [tuple(r[n] for n in keys) if len(keys) > 1 else r[keys[0]] for r in steps]
 
 
 class Stopped(Exception):
-    """The plug was pulled."""
+    """The run was interrupted."""
 
 
 def run_interrupted(recipe, *, after):
-    """A run that is cut off before step `after + 1` has ended."""
+    """Interrupt a run before step `after + 1` has ended."""
     from gen_msa.finetuning.loop import FinetuneRun
 
     run = FinetuneRun(recipe)
-    real, count = run.train_step.optimizer.step, itertools.count(1)
+    original_step, count = run.train_step.optimizer.step, itertools.count(1)
 
     def step():
         if next(count) > after:
             raise Stopped
-        real()
+        original_step()
 
     run.train_step.optimizer.step = step
     run.log_start()
     run.resume()
     with suppress(Stopped):
         run.train()
-        raise AssertionError("it was not stopped")
+        raise AssertionError("the run was not interrupted")
 
 
 def checkpoint_steps(out):
-    """The steps of which there is a checkpoint."""
+    """The steps that have a checkpoint."""
     return sorted(int(p.name.rpartition("-")[2]) for p in Path(out).glob("checkpoint-*"))
 
 
 def trained_weights(run):
-    """A copy of what a run trains, whole if it is split."""
+    """A copy of the trained weights, gathered if the model is sharded."""
     params = {n: p.detach().clone() for n, p in run.model.named_parameters() if p.requires_grad}
     return fsdp.gather_full(params, is_main=True)
 
 
 def run_process(*command, processes=1, timeout=280, **environment):
-    """A script or `-m module` in a process of its own, or in several that meet; what it said."""
+    """Run a script or `-m module` in one process, or in several under torchrun."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     return subprocess.run(
         [sys.executable, *(torchrun if processes > 1 else []), *map(str, command)],
@@ -117,7 +117,7 @@ def run_process(*command, processes=1, timeout=280, **environment):
 
 
 def _run_recipe(name):
-    """One recipe in this process; what it saw of it."""
+    """Run one recipe in this process and summarize it."""
     from gen_msa.finetuning.loop import FinetuneRun
 
     file, _, step = name.partition("@")

@@ -1,4 +1,4 @@
-"""An adapter or a whole model says the same when read back as when it was trained."""
+"""A reloaded adapter or full model gives the logits that it had after training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An epoch loses no post, bucketing only decides who meets, and levers change no loss."""
+"""An epoch loses no post, bucketing changes only batch composition, optimizations keep the loss."""
 
 import threading
 from collections import Counter

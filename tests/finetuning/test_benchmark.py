@@ -1,4 +1,4 @@
-"""The bench of fine-tuning runs: one lap on shipped posts with a tiny random model."""
+"""The fine-tuning benchmark: one lap on packaged posts with a tiny random model."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every trained tensor must get a gradient; what cannot be proved yet is named, the rest stops."""
+"""Every trained tensor must get a gradient; those that cannot have one yet are returned."""
 
 import pytest
 

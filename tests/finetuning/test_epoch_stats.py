@@ -1,4 +1,4 @@
-"""The facts of what is prepared: every token told once, the budget counted as the model is fed."""
+"""Statistics of an epoch: every token is counted once, and costs are those of the batches."""
 
 import pytest
 

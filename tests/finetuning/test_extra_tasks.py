@@ -1,4 +1,4 @@
-"""Step by step: a label task and a reason task over one model, in one sequence a post."""
+"""Distilling step by step: a label task and a rationale task in one sequence per post."""
 
 import functools
 import itertools
@@ -40,7 +40,7 @@ def get_trainer(family, attention="sdpa"):
 def both_task_rows(
     trainer, *, task_weight=1.0, terms=(0, 1, 2), explained_terms=(0, 1), **overrides
 ):
-    """One post's label rows, and reason rows for the aspects that are in `explained_terms`."""
+    """One post's label rows, and rationale rows for the aspects in `explained_terms`."""
     rows = []
     for i in terms:
         fields = {
@@ -74,7 +74,7 @@ def test_packed_tasks_equal_separate_sequences(family, attention):
         separate_gradients
     )
     assert gradient_norm(separate_gradients) > 0.1
-    # The post, its pictures included, is fed once for both tasks.
+    # The post, with its images, is fed once for both tasks.
     image_token_ids = trainer.expander.placeholders
     image_token_counts = [sum(t in image_token_ids for t in r.ids) for r in rows]
     assert sum(t in image_token_ids for t in sequence.ids) == image_token_counts[0]
@@ -134,7 +134,7 @@ def write_examples(tmp_path, *examples):
 
 
 def teacher_example(number, *teacher_answers):
-    """One post about a screen with its gold label and a teacher's (polarity, reason, probs)."""
+    """One post about a screen with its gold label and a teacher's (polarity, rationale, probs)."""
     text = f"The screen of my phone is great, number {number}"
     aspect = Aspect(term="screen", start=4)
     opinions = [Opinion(annotator="gold", aspect=aspect, polarity=Polarity.POSITIVE)]
@@ -182,7 +182,7 @@ def test_rationale_is_learned_only_when_teacher_label_agrees(tmp_path):
     assert not training_set.skipped
     (note,) = training_set.notes()
     assert note.startswith("predict/reason_first: 1 rows")
-    assert "3 without a reason" in note
+    assert "3 without a rationale" in note
 
 
 def test_prompts_leak_neither_label_nor_rationale(tmp_path):
@@ -206,7 +206,7 @@ def test_prompts_leak_neither_label_nor_rationale(tmp_path):
 @pytest.mark.parametrize(
     ("prompt", "extra_prompt", "message"),
     [
-        ("predict/brief_label", "predict/brief_reason", "is given the label"),
+        ("predict/brief_label", "predict/brief_reason", "contains the label"),
         ("predict/brief_label", "predict/brief_overall", "of task 'overall'"),
         ("predict/aspects", "predict/aspects", "of task 'aspects'"),
         ("predict/brief_overall", "predict/overall", "shows"),
@@ -228,7 +228,7 @@ def test_invalid_extra_task_is_rejected(tmp_path, prompt, extra_prompt, message)
 def test_dev_source_with_extra_tasks_is_rejected():
     extra_tasks = "[{prompt: predict/reason_first}]"
     dev_yaml = f"[{{source: tiny, prompt: predict/brief_label, extra_tasks: {extra_tasks}}}]"
-    with pytest.raises(UserError, match="read by its prompt alone"):
+    with pytest.raises(UserError, match="not for dev sources"):
         recipes.load_recipe("tiny_cpu", [f"dev={dev_yaml}"])
 
 

@@ -1,4 +1,4 @@
-"""Kills, full disks, broken checkpoints, numbers that are none: what is kept and what is said."""
+"""Kills, full disks, damaged checkpoints, non-finite values: nothing is lost."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def llama(tmp_path_factory):
 
 
 def run_faults(fault_kind, n_points, llama, folder):
-    """What the undisturbed run left, and for each fault how it ended and how it went on."""
+    """The state after a run without faults, and the outcome of each fault."""
     file = write_recipe(
         build_recipe(llama, folder / "x", limit=4, eval_steps=2), folder / "recipe.yaml"
     )
@@ -84,7 +84,7 @@ def test_kills_during_checkpoint_writes_lose_nothing(llama, tmp_path):
         assert fault["state"]["incomplete"] == []
         assert fault["state"]["adapter_complete"] == bool(fault["state"]["adapter"])
         assert resumed_identically(undisturbed, fault)
-    # The kills fell into every checkpoint, and into drafts that were half written.
+    # The kills hit every checkpoint, and staging folders that were incomplete.
     assert {len(f["state"]["complete"]) for f in outcomes} == {0, 1, 2, 3, 4}
     assert sum(bool(f["state"]["staging_folders"]) for f in outcomes) >= 10
 
@@ -168,7 +168,7 @@ def test_checkpoint_with_other_tensors_is_rejected_by_name(llama, tmp_path):
 
 
 def inject_value(run, *, target, value, pass_number):
-    """The loss or the gradient of the `at`-th forward pass in training from now on is `value`."""
+    """Multiply the loss or gradient of the `pass_number`-th training pass by `value`."""
     passes = itertools.count(1)
     flags = {"is_injected": False}
 

@@ -1,4 +1,4 @@
-"""The memory of a frozen vision tower changes nothing but the time."""
+"""The feature cache of a frozen vision tower changes no result."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The memory of a vision tower trusts no file unseen, and refuses a tower it cannot remember."""
+"""Cached features are verified before use; towers that cannot be cached are rejected."""
 
 import subprocess
 import sys

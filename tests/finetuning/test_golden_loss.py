@@ -1,6 +1,6 @@
-"""The loss of the first steps is what it was: of the recipe tiny_cpu, and of a tiny random model.
+"""The loss of the first steps of the tiny_cpu recipe and of a tiny random model is unchanged.
 
-GEN_MSA_WRITE_GOLDEN=1 pytest tests/finetuning/test_golden_loss.py    # writes it anew
+GEN_MSA_WRITE_GOLDEN=1 pytest tests/finetuning/test_golden_loss.py    # records it anew
 """
 
 import itertools
@@ -22,13 +22,13 @@ STEPS = 6
 
 
 def loss_curve(run):
-    """Loss of each of the first steps, every one with its update."""
+    """Losses of the first steps, each with its update."""
     steps = enumerate(itertools.islice(run.sampler.remaining_steps(0), STEPS))
     return [run.train_step.run(run.sampler.step_batches(step), n).loss for n, step in steps]
 
 
 def recorded_losses(name, losses, tolerance):
-    """What was recorded, within its tolerance."""
+    """The recorded losses, within their tolerance."""
     if os.environ.get("GEN_MSA_WRITE_GOLDEN"):
         recorded = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
         recorded[name] = {"tolerance": tolerance, "loss": [round(x, 6) for x in losses]}

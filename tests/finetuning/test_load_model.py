@@ -1,4 +1,4 @@
-"""The model of a recipe: the right one, as the recipe wants it; anything else is refused."""
+"""The model of a recipe is loaded as configured; anything else is rejected."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whole runs of a tiny model: going on, stopping, keeping, and the same bytes for the same seed."""
+"""Complete runs of a tiny model: resuming, stopping, saving, and equal bytes for an equal seed."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""What a token weighs: fields do not drown each other, classes and rows weigh what is said."""
+"""Loss weights: no field outweighs another; rows and classes weigh what the recipe says."""
 
 import functools
 import math
@@ -43,7 +43,7 @@ def tokenize_rows(*explanations, trainer=None, **overrides):
 
 
 def loss_and_gradients(rows, loss=None, classes=()):
-    """Loss and gradients of rows that are all in one batch, one line each."""
+    """Loss and gradients of rows in one batch, one sequence per row."""
     trainer = get_trainer()
     return trainer.gradients(
         trainer.make_batch(trainer.make_sequences(rows, packed=False), loss, classes)

@@ -1,4 +1,4 @@
-"""A merged model answers as the adapted one did, in every format, or it is not kept."""
+"""A merged model answers as the adapted one did, or it is not written."""
 
 import json
 import resource
@@ -105,7 +105,7 @@ def test_copy_with_other_scores_is_not_kept(model_root, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_merged_folder_has_the_files_of_a_hub_model(model_root, tmp_path, family):
-    """Those of a model on the hub: llama.cpp's `convert_hf_to_gguf.py` needs no more."""
+    """The files of a hub model: `convert_hf_to_gguf.py` of llama.cpp needs no more."""
     folder = merge_adapter.merge_adapter(model_root / f"{family}-adapter", tmp_path / "out").folder
     config = json.loads((folder / "config.json").read_bytes())
     base = json.loads((model_root / family / "config.json").read_bytes())
@@ -119,7 +119,7 @@ def test_merged_folder_has_the_files_of_a_hub_model(model_root, tmp_path, family
 
 @contextmanager
 def file_size_limit(size):
-    """No file may grow beyond `size` bytes: the nearest thing to a full disk a test can have."""
+    """Limit files to `size` bytes: the closest a test gets to a full disk."""
     # What pytest captures goes into a file too.
     transformers.utils.logging.disable_progress_bar()
     soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -143,10 +143,10 @@ def test_full_disk_keeps_the_existing_export(model_root, tmp_path, size):
 
 def test_foreign_folder_is_never_replaced(model_root, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("mine", "utf-8")
+    (tmp_path / "out" / "thesis.txt").write_text("draft", "utf-8")
     with pytest.raises(UserError, match="not made by export"):
         merge_adapter.merge_adapter(model_root / "llama-adapter", tmp_path / "out")
-    assert (tmp_path / "out" / "thesis.txt").read_text("utf-8") == "mine"
+    assert (tmp_path / "out" / "thesis.txt").read_text("utf-8") == "draft"
 
 
 def test_missing_base_is_requested_and_wrong_base_is_rejected(model_root, tmp_path):

@@ -1,4 +1,4 @@
-"""Mixed precision and checkpointing: products in bfloat16, gradients in float32, results alike."""
+"""Mixed precision and checkpointing: products in bfloat16, gradients in float32, equal results."""
 
 import pytest
 
@@ -23,7 +23,7 @@ BF16 = {"bf16": True, "dtype": "bfloat16"}
 
 
 def bf16_peft_model(family, **settings):
-    """As `adapted`, with frozen weights in bfloat16."""
+    """As `tiny_peft_model`, with frozen weights in bfloat16."""
     torch.manual_seed(5)
     train_recipe = build_recipe(**BF16, **settings)
     return wrap_with_peft(copy_tiny_model(family).to(torch.bfloat16), train_recipe), train_recipe
@@ -57,7 +57,7 @@ def test_mixed_precision_is_close_to_float32(settings):
 
 
 def record_input_dtypes(layer):
-    """The dtypes of what comes into a layer, as they come."""
+    """The dtypes of the inputs of a layer, in order."""
     dtypes = []
     layer.register_forward_pre_hook(lambda module, args: dtypes.append(args[0].dtype))
     return dtypes

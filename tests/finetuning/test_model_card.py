@@ -1,4 +1,4 @@
-"""Model cards: all that a figure is printed with, nothing of this machine, whole or not at all."""
+"""Model cards: complete metrics, nothing of this machine, written atomically."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Every family learns exactly what it is asked when it is read: tokens, pictures, masks, scores."""
+"""Every family trains on what inference sees: tokens, images, masks, scores."""
 
 import copy
 
@@ -41,7 +41,7 @@ RECIPE = FinetuneRecipe(
 
 
 class FamilyModel:
-    """A tiny model with the training side of one family, and the reading side of the same."""
+    """A tiny model of one family, for training and for inference."""
 
     def __init__(self, name):
         tiny = tiny_model(name)
@@ -103,7 +103,7 @@ class FamilyModel:
 
     @torch.inference_mode()
     def inference_losses(self, tokenized):
-        """The same, the prompt read as the backend does and the answer fed a token at a time."""
+        """The same, with the prompt prefilled by the backend and the answer fed token by token."""
         expander_row = self.chat_tokenizer.tokenize_request(
             0, tokenized.example.question.request.model_copy(update={"choice": None})
         )

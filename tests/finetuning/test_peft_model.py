@@ -1,4 +1,4 @@
-"""What a recipe says is trained and nothing else is, in every family; every switch switches."""
+"""Exactly what the recipe says is trained, in every family; every switch has its effect."""
 
 import copy
 import re
@@ -23,7 +23,7 @@ from tests.finetuning.tiny_peft import (
 )
 from tests.fixtures.tiny_models import FAMILIES, VISION_FAMILIES, tiny_model
 
-# Where the parts of each family lie, read off its source, not found by the code under test.
+# Paths of the parts of each family, from its source, not from the code under test.
 LANGUAGE_MODEL_PATHS = {
     "llama": "model",
     "qwen2": "model",
@@ -71,7 +71,7 @@ def base_name(name):
 
 
 def changed_params(model, before):
-    """Names of the family's own, of tensors that training changed."""
+    """Names, without peft prefixes, of tensors that training changed."""
     return {base_name(n) for n, p in model.named_parameters() if not torch.equal(p, before[n])}
 
 

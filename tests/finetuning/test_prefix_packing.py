@@ -1,4 +1,4 @@
-"""One sequence a post learns what separate rows learn, and no branch sees another."""
+"""A packed sequence gives the loss of separate rows, and no branch sees another."""
 
 import functools
 
@@ -31,7 +31,7 @@ def get_trainer(family, attention="sdpa"):
 
 
 def three_posts(trainer):
-    """Three posts of one, three and four aspects; with pictures where they can be seen."""
+    """Three posts of one, three and four aspects; with images if they are supported."""
     image_options = [
         {"image": i} if trainer.chat_tokenizer.supports_images else {} for i in (1, 2, 5)
     ]

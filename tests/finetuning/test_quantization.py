@@ -1,4 +1,4 @@
-"""Frozen weights in 8 and 4 bits: only the language model's, and LoRA on top still learns."""
+"""Frozen weights in 8 and 4 bits: only of the language model, and LoRA on top trains."""
 
 import builtins
 
@@ -63,7 +63,7 @@ def quantized_peft_model(model_folder, **settings):
 
 
 def evaluate_once(model, recipe):
-    """A forward without gradients in evaluation mode, as a look at the dev posts is."""
+    """A forward pass without gradients in evaluation mode, as validation does."""
     with mixed_precision(model, recipe):
         logits(model, model_inputs("llama"))
     model.train()

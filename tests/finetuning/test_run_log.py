@@ -1,4 +1,4 @@
-"""What a run prints and logs: the same text every time, plain when piped, clean when it cannot."""
+"""What a run prints and logs: deterministic text, plain when piped, clean errors."""
 
 import io
 import json

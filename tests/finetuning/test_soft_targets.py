@@ -1,4 +1,4 @@
-"""A teacher's probabilities are learned where the words of the labels part, and only there."""
+"""A teacher's probabilities are learned at the tokens where the labels differ, and only there."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Whole runs with a reason task: what lambda does, what is learned, and what reading costs."""
+"""Complete runs with a rationale task: the effect of lambda, what is learned, inference cost."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def llama(tmp_path_factory):
 
 
 def example(i):
-    """A post of two aspects; the teacher explains the first of each."""
+    """A post of two aspects; the teacher explains the first one."""
     screen_polarity, soup_polarity = (list(Polarity)[(i + k) % 3] for k in range(2))
     screen_word, soup_word = OPINION_WORDS[screen_polarity], OPINION_WORDS[soup_polarity]
     text = f"The screen is {screen_word} and the soup is {soup_word}, day {i}"
@@ -52,7 +52,7 @@ def teacher_file(tmp_path_factory):
 
 
 def train_run(llama, teacher_file, out, *, task_weight=None, **overrides):
-    """A finished run, label alone without a `factor`; the same posts in the same batches."""
+    """A finished run, without the rationale task if `task_weight` is None; equal batches."""
     extra_task = {
         "prompt": "predict/reason_first",
         "learn": ["explanation", "form"],
@@ -64,7 +64,7 @@ def train_run(llama, teacher_file, out, *, task_weight=None, **overrides):
         "rationales": "from_annotator:big:teacher",
         "extra_tasks": [] if task_weight is None else [extra_task],
     }
-    # By length other posts would meet, and reasons are part of a length.
+    # Bucketing would batch other posts, because rationales change their lengths.
     optimizations = {"bucketing": False, "prefetch": 0}
     inference = {"cues": {}, "reask_prompt": ""}
     fields = {"data": [data], "optimizations": optimizations, "inference": inference, **overrides}
@@ -80,7 +80,7 @@ def max_difference(a, b):
 
 def test_zero_task_weight_equals_label_only_training(llama, teacher_file, tmp_path, capsys):
     label_only, zero_weight, weighted = (
-        # Adam makes a step of any gradient, be it of rounding alone: a small rate keeps that small.
+        # Adam takes a step for any gradient, even a rounding error: a small rate keeps it small.
         train_run(llama, teacher_file, tmp_path / name, task_weight=task_weight, learning_rate=1e-4)
         for name, task_weight in (("label", None), ("zero", 0.0), ("weighted", 0.5))
     )
@@ -96,7 +96,7 @@ def test_zero_task_weight_equals_label_only_training(llama, teacher_file, tmp_pa
         read_log(tmp_path / "label", "loss"), rel=1e-5
     )
     output = capsys.readouterr().err
-    assert "predict/reason_first: 6 rows beside the first task; 6 without a reason" in output
+    assert "predict/reason_first: 6 rows besides the main task; 6 without a rationale" in output
 
 
 def test_packed_and_separate_tasks_train_alike(llama, teacher_file, tmp_path):
@@ -119,7 +119,7 @@ def test_rationale_task_is_learned_in_shared_weights(llama, teacher_file, tmp_pa
         ).recipe
     )
     batches = finished_run.sampler.step_batches(next(finished_run.sampler.remaining_steps(0)))
-    for batch in batches:  # the label task is put to silence
+    for batch in batches:  # mutes the label task
         batch.weights = batch.weights * (batch.fields == FIELDS.index("explanation"))
     finished_run.train_step.backward(batches)
     params_with_grad = {
@@ -143,7 +143,7 @@ def test_inference_gives_label_only_unless_explanation_is_requested(llama, teach
         for prompt_settings in ({}, {"prompt": "predict/reason_first"})
     )
     assert len(label_answers.opinions) == len(explained_answers.opinions) == 6
-    # A model of random numbers ends no answer by itself: the prompt's own limit does.
+    # A random model ends no answer by itself: the limit of the prompt does.
     max_tokens = prompting.load_prompt("predict/brief_label").max_new_tokens
     assert 0 < max(label_answers.tokens) <= max_tokens == 8
     assert all(o.polarity and not o.explanation for o in label_answers.opinions)
@@ -165,14 +165,14 @@ class Answers(NamedTuple):
 
 
 def predict_answers(predictor, posts):
-    """What a reader says of posts, and how many tokens each answer took."""
+    """The opinions of a predictor, and the tokens of each answer."""
     backend = CountingBackend(predictor.backend)
     opinions = [o for r in predictor.with_backend(backend).predict(posts) for o in r.opinions]
     return Answers(opinions, backend.tokens)
 
 
 class CountingBackend:
-    """A backend that counts the tokens it is answered with."""
+    """A backend that counts the tokens of its answers."""
 
     def __init__(self, backend):
         self._backend, self.tokens = backend, []

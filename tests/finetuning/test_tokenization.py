@@ -1,4 +1,4 @@
-"""From rows to tokens: nothing is cut, every answer token has its field, trained = read."""
+"""Nothing is truncated, every answer token has its field, and tokens equal those of inference."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_prompt_tokens_equal_inference_prompt_tokens(family, prompt, make_traine
     expander_row = trainer.chat_tokenizer.tokenize_request(
         0, row.question.request.model_copy(update={"choice": None})
     )
-    # The first token of the answer may melt into the prompt's last one in some tokenizers.
+    # Some tokenizers merge the first answer token with the last prompt token.
     assert common_prefix_length(tokenized.ids, expander_row.ids) >= len(expander_row.ids) - 1
     assert tokenized.prompt_length >= len(expander_row.ids) - 1
 

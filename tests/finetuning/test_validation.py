@@ -1,4 +1,4 @@
-"""Judging: generated and parsed by the house's own reader; the training is not disturbed."""
+"""Validation generates and parses answers as inference does, and does not disturb training."""
 
 import json
 import random

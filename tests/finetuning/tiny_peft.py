@@ -1,4 +1,4 @@
-"""Tiny models made ready to train, and one question as model inputs, for the tests of adapting."""
+"""Tiny models ready to train, and one request as model inputs."""
 
 import copy
 
@@ -14,13 +14,13 @@ from tests.fixtures.tiny_models import VISION_FAMILIES, tiny_model
 
 
 def build_recipe(**settings):
-    """A recipe that says nothing but `settings`; no dropout unless asked for."""
+    """A recipe with nothing but `settings`; no dropout unless requested."""
     fields = {"model_name_or_path": "tiny", "output_dir": "out", "lora_dropout": 0.0, **settings}
     return FinetuneRecipe(data=[{"source": "tiny:train"}], **fields)
 
 
 def copy_tiny_model(name):
-    """A copy of the tiny model of a family, whose untrained projector is not blank."""
+    """A copy of the tiny model of a family, whose projector is not zero."""
     model = copy.deepcopy(tiny_model(name).model)
     projector = getattr(model.base_model, "multi_modal_projector", None)
     weight = getattr(projector, "mm_input_projection_weight", None)
@@ -30,14 +30,14 @@ def copy_tiny_model(name):
 
 
 def tiny_peft_model(name, **settings):
-    """A fresh tiny model adapted by a recipe of `settings`, and that recipe."""
+    """A new tiny model wrapped by a recipe of `settings`, and that recipe."""
     torch.manual_seed(5)
     train_recipe = build_recipe(**settings)
     return wrap_with_peft(copy_tiny_model(name), train_recipe), train_recipe
 
 
 def model_inputs(name):
-    """One question about a post, with a picture if the family sees any, and labels everywhere."""
+    """One request about a post, with an image if the family supports any, and labels everywhere."""
     tiny = tiny_model(name)
     layout = ChatTokenizer(tiny.processor)
     expander = ImageExpander(
@@ -55,7 +55,7 @@ def model_inputs(name):
 
 
 def backward(model, recipe, inputs):
-    """Gradients of one question; its loss."""
+    """Compute the gradients of one request; return its loss."""
     with mixed_precision(model, recipe):
         loss = model(**inputs).loss
     loss.backward()
@@ -63,7 +63,7 @@ def backward(model, recipe, inputs):
 
 
 def train(model, recipe, inputs, steps=2):
-    """A few large plain steps, so that whatever can change does."""
+    """Train a few large steps, so that whatever can change does."""
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(params, lr=0.1)
     for _ in range(steps):
@@ -73,7 +73,7 @@ def train(model, recipe, inputs, steps=2):
 
 
 def logits(model, inputs):
-    """Scores of every position, in evaluation mode."""
+    """Logits of every position, in evaluation mode."""
     model.eval()
     with torch.no_grad():
         return model(**inputs).logits

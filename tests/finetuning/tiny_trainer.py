@@ -1,4 +1,4 @@
-"""Rows of our own words for one tiny model, and their batches, losses and gradients."""
+"""Training rows for one tiny model, and their batches, losses and gradients."""
 
 import copy
 
@@ -27,7 +27,7 @@ LONG_EXPLANATION = (
 
 
 class TinyTrainer:
-    """A copy of a tiny model with the training side of it."""
+    """A copy of a tiny model with its tokenizer and loss."""
 
     def __init__(self, family, *, attention="sdpa", max_length=2048, head=True):
         tiny = tiny_model(family)
@@ -42,7 +42,7 @@ class TinyTrainer:
     def make_example(
         self, term=0, polarity=Polarity.POSITIVE, explanation="it is fine", **overrides
     ):
-        """A row about the `term`-th aspect of the text; `number` is that of its picture."""
+        """A row about the `term`-th aspect of the text; `image` selects a noise image."""
         prompt = prompting.load_prompt(overrides.get("prompt", "predict/brief"))
         image_number, text = overrides.get("image"), overrides.get("text", POST_TEXT)
         aspects = tuple(Aspect(term=t, start=text.index(t)) for t in ASPECT_TERMS if t in text)
@@ -66,7 +66,7 @@ class TinyTrainer:
         )
 
     def make_post(self, terms=(0, 1, 2), **overrides):
-        """The rows of one post, encoded; each has a reason of another length."""
+        """The tokenized rows of one post, with explanations of different lengths."""
         polarities = list(Polarity)
         return [
             self.example_tokenizer.tokenize(
@@ -76,7 +76,7 @@ class TinyTrainer:
         ]
 
     def make_sequences(self, *posts, packed=True):
-        """The lines of some posts: one each, or one a row."""
+        """The sequences of some posts: packed, or one per row."""
         return [s for p in posts for s in (pack(p) if packed else [unpacked(r) for r in p])]
 
     def make_batch(self, sequences, loss=None, classes=()):
@@ -99,7 +99,7 @@ class TinyTrainer:
         return loss_from_logits(logits, batch.targets, batch.weights, batch.fields, soft_labels)
 
     def logits(self, batch):
-        """The scores of every answer token."""
+        """The logits of every answer token."""
         with torch.no_grad():
             self.answer_head.select(batch.sequences, batch.label_positions)
             return self.answer_head.answer_logits(

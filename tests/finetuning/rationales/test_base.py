@@ -1,4 +1,4 @@
-"""The room of reasons: sources by name, in order, each with its share."""
+"""Rationale sources by name, in order, each with its share."""
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 
 
 class FakeRationaleSource:
-    """Explains what it was told to; remembers what it was asked."""
+    """Explains the given terms; records the terms it was asked for."""
 
     def __init__(self, **rationales_by_term):
         self.rationales_by_term = rationales_by_term
@@ -39,12 +39,12 @@ def example(*terms, annotator="gold", number=1):
 
 def test_first_source_with_a_rationale_wins_and_is_recorded():
     first_source, second_source = (
-        FakeRationaleSource(screen="one of screen"),
-        FakeRationaleSource(screen="two", battery="two of battery"),
+        FakeRationaleSource(screen="first of screen"),
+        FakeRationaleSource(screen="second", battery="second of battery"),
     )
     chain = RationaleChain([("one", first_source, 1.0), ("two", second_source, 1.0)])
     explained = chain.explain([example("screen", "battery", "price")], "gold")[0].opinions
-    assert [o.explanation for o in explained] == ["one of screen", "two of battery", None]
+    assert [o.explanation for o in explained] == ["first of screen", "second of battery", None]
     assert [o.provenance.get("rationale") for o in explained] == ["one", "two", None]
     assert second_source.requested_terms == ["battery", "price"]
 
@@ -67,7 +67,7 @@ def test_with_a_source_existing_explanations_are_dropped():
 
 
 def test_opinions_of_other_annotators_are_untouched():
-    source = FakeRationaleSource(screen="told")
+    source = FakeRationaleSource(screen="praised")
     two_annotators = example("screen").with_opinions(
         *example("screen", annotator="teacher").opinions
     )
@@ -79,7 +79,7 @@ def test_opinions_of_other_annotators_are_untouched():
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0.05, 0.95))
 def test_share_selects_that_fraction_deterministically(share):
-    source = FakeRationaleSource(screen="told")
+    source = FakeRationaleSource(screen="praised")
     posts = [example("screen", number=n) for n in range(400)]
     first_run, second_run = (
         RationaleChain([("p", source, share)]).explain(posts, "gold") for _ in range(2)

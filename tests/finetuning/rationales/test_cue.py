@@ -1,4 +1,4 @@
-"""Reasons from the cue: they name the aspect and quote nothing but what stands in the post."""
+"""Rationales from the cue name the aspect and quote only text of the post."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ NEG, NEU, POS = Polarity
 
 
 def example(text, *labelled_terms, **post_fields):
-    """An example whose aspects stand in `text`; `said` are (term, polarity), "" the whole post."""
+    """An example with (term, polarity) labels; term "" is the post as a whole."""
     opinions = tuple(
         Opinion(
             annotator="gold",

@@ -1,4 +1,4 @@
-"""Reasons of another reader of the same file: its own words, for the same label only."""
+"""Rationales by another annotator of the same file: verbatim, for the same label only."""
 
 import pytest
 

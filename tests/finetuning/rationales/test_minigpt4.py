@@ -1,4 +1,4 @@
-"""A noisy teacher's reasons: few pass, and those that do name the aspect and quote the post."""
+"""Rationales of a noisy teacher: the accepted ones name the aspect and quote the post."""
 
 import json
 import os
@@ -57,7 +57,10 @@ def test_valid_rationale_is_accepted_with_post_words_quoted(tmp_path):
         ("Sentiment: Positive. It is important to note the real joy of soup.", "boilerplate"),
         ("Sentiment: Positive. The real joy of soup is neutral.", "contradicts itself"),
         ("Sentiment: Positive. The soup is liked.", "shares no words with the post"),
-        ('Sentiment: Positive. The soup is "best ever", a real joy.', "shares no words with the post"),
+        (
+            'Sentiment: Positive. The soup is "best ever", a real joy.',
+            "shares no words with the post",
+        ),
         ("Sentiment: Positive. It is a real joy.", "does not name the aspect"),
         ("Sentiment: Positive. The soup is a real joy and the", "too long or truncated"),
         (
