@@ -1,4 +1,4 @@
-"""What all tests share: none fails for being slow. Times are measured in eval/bench alone."""
+"""Settings of all tests: none fails for being slow; eval/bench measures times."""
 
 from contextlib import suppress
 

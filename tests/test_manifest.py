@@ -1,4 +1,4 @@
-"""A sealed folder is checked to the last bit, and a staged one appears whole or not at all."""
+"""A sealed folder is verified to the last bit; an atomic one appears complete or not at all."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_failed_replacement_keeps_the_old_folder(sealed_folder):
 
 
 def test_full_disk_keeps_the_old_folder(sealed_folder):
-    """The limit on a file's size is the nearest thing to a full disk that a test can have."""
+    """A limit on the file size stands for a full disk."""
     code = (
         "import resource, signal, sys; from pathlib import Path; from gen_msa import manifest\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

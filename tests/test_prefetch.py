@@ -1,4 +1,4 @@
-"""Calls of many threads meet in one event loop; whose caller is gone is cancelled."""
+"""Calls of many threads share one event loop; work of a cancelled caller is cancelled."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ def portal_threads():
 
 
 class SharedPortal:
-    """As the http backend calls it."""
+    """An event loop as the HTTP backend uses it."""
 
     def __init__(self):
         self.provider = BlockingPortalProvider()
@@ -64,7 +64,7 @@ def test_failure_reaches_only_its_caller():
 
 
 def test_abandoned_work_is_cancelled():
-    """A job that stops leaves no paid questions behind."""
+    """A job that stops leaves no paid requests running."""
     portal, started, finished = SharedPortal(), threading.Event(), threading.Event()
 
     async def forever():

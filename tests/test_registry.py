@@ -1,4 +1,4 @@
-"""A name is a file, or a row of the catalog: every one gives a part, and what is wrong is said."""
+"""Every registered name gives a part; unknown names and wrong modules are clear errors."""
 
 import sys
 from importlib.metadata import EntryPoint
@@ -68,7 +68,7 @@ def test_every_catalog_row_is_a_dataset_without_a_file() -> None:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty package `soups` with a registry of instances in its `base`."""
+    """Create an empty package `soups` with a registry of instances in its `base`."""
     folder = tmp_path / "soups"
     folder.mkdir()
     (folder / "__init__.py").write_text("")

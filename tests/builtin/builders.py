@@ -1,4 +1,4 @@
-"""Tiny parts of the builtin model's kinds, with its own way of putting them together.
+"""Tiny parts of the builtin model's kinds, assembled like the real ones.
 
 model, processor = tiny_builtin()
 """

@@ -1,13 +1,14 @@
-"""The builtin model with tiny parts, and one that was trained on top of it."""
+"""The builtin model with tiny parts, and one with a trained adapter."""
 
 import pytest
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """The builtin model with tiny parts in its packages' files, and a cache of its own.
+    """Replace the parts of the builtin model by tiny ones, with a cache of its own.
 
-    A GGUF file and the package's network cannot be had tiny: what reads them is replaced.
+    A GGUF file and the package's network are not available in tiny sizes, so their loaders are
+    replaced.
     """
     assembly = pytest.importorskip("gen_msa.builtin.assembly", reason="torch is not installed")
     from gen_msa import builtin
@@ -26,7 +27,7 @@ def tiny(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trained_model(tiny, tmp_path):
-    """An adapter with LoRA on the words and a projector of its own, where ours would lie."""
+    """Save an adapter (LoRA and a projector) as the shipped one, and return its model."""
     peft = pytest.importorskip("peft", reason="peft is not installed")
     import torch
 

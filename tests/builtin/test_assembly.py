@@ -1,4 +1,4 @@
-"""Language model and tower as one: the same words as before, pictures of the right size."""
+"""The assembled model keeps the logits of its language model and sizes image tokens correctly."""
 
 import pytest
 
@@ -156,4 +156,4 @@ def test_backend_answers_with_and_without_image(tiny_model_and_processor):
     assert with_image.option_logprobs == pytest.approx(repeated.option_logprobs, abs=1e-4)
     assert with_image.option_logprobs != pytest.approx(text_only.option_logprobs, abs=1e-4)
     assert with_image.notes["prefix"] == "shared"
-    assert with_image.notes["neutralised"] == "1"
+    assert with_image.notes["escaped_control_tokens"] == "1"

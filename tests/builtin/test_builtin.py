@@ -1,4 +1,4 @@
-"""The model that comes with us: kept whole or not at all, and it fills a slot."""
+"""The builtin model is built once, completely or not at all, and fills a slot."""
 
 import importlib.util
 import shutil
@@ -139,7 +139,7 @@ def test_missing_library_error_names_the_extra(monkeypatch, library):
 
 @pytest.fixture(scope="module")
 def real_model():
-    """The real model, without any network."""
+    """Load the real model without any network."""
     try:
         builtin.weights_files()
     except UserError as e:

@@ -1,4 +1,4 @@
-"""What was trained on top of the builtin model is merged, checked, and changes the reader."""
+"""The shipped adapter is merged and verified, and changes the predictor."""
 
 import pytest
 

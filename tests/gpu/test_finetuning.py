@@ -1,4 +1,4 @@
-"""Fine-tuning on a CUDA device learns as the CPU does: bfloat16, checkpointing, attention."""
+"""Fine-tuning on a CUDA device gives the CPU's losses: bfloat16, checkpointing, attention."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.finetuning.run_recipes import build_recipe, read_log, save_tiny_model
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is at hand"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available"),
 ]
 STEPS = 8
 KINDS = {
@@ -44,6 +44,6 @@ def test_losses_on_cuda_match_the_cpu(llama, tmp_path, kind):
 
 def test_run_on_cuda_is_resumed(llama, tmp_path):
     overrides = {"device": "cuda", "save_steps": 2}
-    losses = loss_curve(tmp_path / "whole", llama, **overrides)
-    resumed = loss_curve(tmp_path / "whole", llama, **overrides)
+    losses = loss_curve(tmp_path / "run", llama, **overrides)
+    resumed = loss_curve(tmp_path / "run", llama, **overrides)
     assert resumed == losses

@@ -1,4 +1,4 @@
-"""MMSLF: the context steers the teacher, reaches the student through it alone, and pays."""
+"""MMSLF: the context conditions the teacher, and helps the student only through distillation."""
 
 import inspect
 from dataclasses import replace
@@ -27,7 +27,7 @@ def save_model(folder, model, name):
     return folder
 
 
-# 1. The context's hold on attention.
+# 1. Conditional attention.
 
 
 def test_unit_context_leaves_attention_unchanged():
@@ -53,7 +53,7 @@ def test_only_rows_with_context_are_conditioned():
 
 def test_context_shifts_attention_to_its_step():
     attention = ConditionalAttention(8, heads=1, head_width=8)
-    # Steps 0..4 differ in a place each and share place 7, by which every query finds all alike.
+    # Steps 0..4 differ in one dimension each and share dimension 7, which every query matches.
     source = torch.eye(8)[:5] + torch.eye(8)[7]
     with torch.no_grad():
         attention.value.weight.copy_(torch.eye(8))
@@ -81,19 +81,19 @@ def test_attn_target_selects_the_exposed_map(target):
     features, features_without_context = (
         model(collate(r)).features["attention.audio"] for r in (rows, frames.without_context(rows))
     )
-    # One layer: its plain map cannot know of the context, its steered one must.
+    # One layer: its plain map is independent of the context, its conditioned one is not.
     assert torch.allclose(features, features_without_context, atol=1e-6) == (target == "plain")
 
 
-# 2. The student and contexts.
+# 2. The student never reads a context.
 
 
 class UnreadableContextRow(AspectExample):
-    """A row whose context nobody may touch."""
+    """A row whose context must not be read."""
 
     def __getattribute__(self, name):
         if name == "context":
-            raise AssertionError("the context was asked for")
+            raise AssertionError("the context was read")
         return super().__getattribute__(name)
 
 
@@ -129,11 +129,11 @@ def test_student_never_reads_the_context(tmp_path):
         assert torch.equal(
             opened.student(opened.collator(without_readable_context(rows))).logits, logits
         )
-    with pytest.raises(AssertionError, match="was asked for"):
+    with pytest.raises(AssertionError, match="was read"):
         frames.COLLATORS["mmslf_teacher"](without_readable_context(rows))
 
 
-# 3. What the context is worth, to the teacher and through it to the student.
+# 3. Benefit of the context for the teacher, and through it for the student.
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_teacher_with_context_has_fewer_errors(teacher):
 
 @pytest.fixture(scope="module")
 def mean_errors(teacher):
-    """Loss -> (share of errors, nats) of students of few rows, a fifth of them wrong; mean."""
+    """Return loss -> mean (error rate, cross-entropy) of students trained on a few noisy rows."""
     before = teacher._digest()
     feature_weights = {
         "alone": {},
@@ -194,7 +194,7 @@ def test_each_loss_term_contributes_to_the_gain(mean_errors, variant):
     assert mean_errors[variant][0] < mean_errors["alone"][0]
 
 
-# 4. The teacher stays what it is.
+# 4. Distillation does not change the teacher.
 
 
 def test_teacher_is_deterministic_and_unchanged_by_distillation(teacher):
@@ -230,7 +230,7 @@ def test_random_masking_only_in_training_and_keeps_first_token():
     assert torch.equal(model.eval()(batch).logits, model(batch).logits)
 
 
-# 5. What fits, and what does not.
+# 5. Shapes, limits and configuration.
 
 
 def test_student_and_teacher_features_have_equal_shapes():

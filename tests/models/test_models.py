@@ -1,4 +1,4 @@
-"""Every student: gradients everywhere, no neighbours, eight posts by heart, the same reloaded."""
+"""Every student: gradients, independent rows, memorization of eight posts, and exact reloading."""
 
 import pytest
 

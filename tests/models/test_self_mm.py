@@ -1,4 +1,4 @@
-"""Self-MM: a modality that contradicts the others comes to a label of its own."""
+"""Self-MM: a modality that contradicts the others gets a label of its own."""
 
 import itertools
 import math
@@ -27,7 +27,10 @@ EPOCHS = 8
 
 
 def make_conflicting_rows(n=96):
-    """Words tell the label; every fourth row's voice says the opposite. Rows and voices' signs."""
+    """Return rows whose text gives the label, and the signs of their audio.
+
+    The audio of every fourth row has the opposite sign.
+    """
     rng, rows, audio_signs = torch.Generator().manual_seed(0), [], {}
     for i in range(n):
         sign = 1 if i % 2 else -1
@@ -55,7 +58,7 @@ def unimodal_labels(model, column):
 
 @pytest.fixture(scope="module")
 def trained_model():
-    """The student, and its audio's own labels after each epoch."""
+    """Train a student; return it with its audio labels after each epoch."""
     rows, _ = make_conflicting_rows()
     fields = {"output_dir": "x", "data": [{"source": "x"}], "num_train_epochs": EPOCHS}
     recipe = DistillRecipe.model_validate({**fields, "learning_rate": 1e-2, "student": "self_mm"})

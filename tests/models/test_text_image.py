@@ -1,6 +1,4 @@
-"""The student that may look: without a picture it is the text's own, and where the picture decides,
-looking is what makes it right.
-"""
+"""The student with images equals the text path without one, and uses the image where it decides."""
 
 from dataclasses import replace
 
@@ -85,9 +83,9 @@ def test_data_without_images_is_rejected_with_a_hint():
 
 
 def _make_rows(n: int, start: int, *, image_decides: bool) -> list[AspectExample]:
-    """Posts of a feeling in words and one in the picture: at one of its four steps, in one number.
+    """Return posts with a phrase in the text and a class in one step of the image.
 
-    Which of the two is the label is the whole difference.
+    `image_decides` says which of the two is the label.
     """
     rng = torch.Generator().manual_seed(start)
     examples = []
@@ -122,7 +120,7 @@ def _accuracy(model, data: list[AspectExample]) -> float:
 
 
 def _swap_images(data: list[AspectExample]) -> list[AspectExample]:
-    """Each row with the picture of the next."""
+    """Return each row with the image of the next."""
     return [replace(r, inputs=n.inputs) for r, n in zip(data, [*data[1:], data[0]], strict=True)]
 
 

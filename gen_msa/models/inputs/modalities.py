@@ -227,18 +227,18 @@ def extract_image_features(
 @functools.cache
 def packaged_extractor(cache: Path) -> "ImageFeatureExtractor":
     """Load the packaged encoder once; its features are stored below `cache`."""
-    tower = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
-    return ImageFeatureExtractor(tower, cache / "image_features")
+    encoder = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
+    return ImageFeatureExtractor(encoder, cache / "image_features")
 
 
 class ImageFeatureExtractor:
     """A frozen image encoder with a disk cache that several processes may share."""
 
-    def __init__(self, tower: "EfficientNetLite", folder: Path) -> None:
+    def __init__(self, encoder: "EfficientNetLite", folder: Path) -> None:
         """Wrap an encoder in evaluation mode.
 
         Args:
-            tower: Image encoder, not changed.
+            encoder: Image encoder, not changed.
             folder: Cache folder, created by the first write.
 
         Raises:
@@ -251,13 +251,13 @@ class ImageFeatureExtractor:
         self.cache = LruDiskCache(folder, max_cache_bytes())
         self.computed = 0
         """Images that were encoded, not read from the cache."""
-        self._tower = tower
-        self._processor = image_processor(tower.config)
+        self._encoder = encoder
+        self._processor = image_processor(encoder.config)
         self._lock = threading.Lock()
-        weights = {k: v.contiguous() for k, v in tower.state_dict().items()}
+        weights = {k: v.contiguous() for k, v in encoder.state_dict().items()}
         self._key_fields = {
-            "tower": hashlib.sha256(dumps(weights)).hexdigest(),
-            "settings": tower.config.to_json_string(),
+            "encoder": hashlib.sha256(dumps(weights)).hexdigest(),
+            "settings": encoder.config.to_json_string(),
             "pixels": self._processor.to_json_string(),
             "limits": _LIMITS.model_dump_json(),
             "transformers": transformers.__version__,
@@ -312,7 +312,7 @@ class ImageFeatureExtractor:
     def _compute(self, image: ImageInput) -> torch.Tensor:
         pixels = self._processor(load_image(image), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
-            features = self._tower(pixels).last_hidden_state[0].half().contiguous()
+            features = self._encoder(pixels).last_hidden_state[0].half().contiguous()
         stored = {
             IMAGE_MODALITY: features,
             "sha256": torch.tensor(list(_features_sha256(features)), dtype=torch.uint8),

@@ -1,4 +1,4 @@
-"""The vision tower: the package's numbers, the promised tokens, and nothing that training moves."""
+"""The vision encoder gives the features of the reference as normalized tokens, in any mode."""
 
 import copy
 import importlib.util

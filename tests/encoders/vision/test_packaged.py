@@ -1,4 +1,4 @@
-"""Weights inside packages are found without importing them, and what is missing is said."""
+"""Weights in packages are located without importing them; missing ones are named."""
 
 import pytest
 
@@ -11,7 +11,7 @@ WEIGHTS = PackagedWeights("a_package_of_weights", "inside/w.bin", "a-package==1.
 def test_file_is_found_without_importing_the_package(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS.module / "inside").mkdir(parents=True)
     (tmp_path / WEIGHTS.module / "__init__.py").write_text(
-        "raise RuntimeError('it was run')", "utf-8"
+        "raise RuntimeError('it was imported')", "utf-8"
     )
     file = tmp_path / WEIGHTS.module / WEIGHTS.file
     monkeypatch.setattr("sys.path", [str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Words that carry an answer are found by taking them away; words that do not are not named."""
+"""Occlusion finds the words that decide an answer, and no others."""
 
 import random
 from dataclasses import replace
@@ -24,7 +24,7 @@ SOUP = Aspect(term="soup", start=4)
 
 
 class CountingPredictor:
-    """A reader whose probability of "positive" is a function of the row; counts its questions."""
+    """A predictor whose probability of "positive" is a function of the row; records its rows."""
 
     def __init__(self, positive_prob):
         self.positive_prob = positive_prob
@@ -155,7 +155,7 @@ def test_candidate_spans_are_full_words(text):
 
 @pytest.fixture(scope="module")
 def trained_predict():
-    """A tiny student that has learned what three words mean, among others that mean nothing."""
+    """Train a tiny student on two keywords among words without meaning."""
     torch.manual_seed(0)
     model, collate, rows = make_student(), make_collator(), _keyword_rows(96)
     batch = collate(rows)
@@ -172,7 +172,7 @@ KEYWORDS = {"great": Polarity.POSITIVE, "awful": Polarity.NEGATIVE}
 
 
 def _keyword_rows(n, seed=0, *, with_neutral=True):
-    """Texts with one word that means something; some, neutral, with none."""
+    """Return texts with one keyword, or with none if neutral."""
     rng = random.Random(seed)
     rows = []
     for i in range(n):

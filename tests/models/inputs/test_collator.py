@@ -1,4 +1,4 @@
-"""Rows as tensors: aspects are marked, padding is told apart, no post writes control tokens."""
+"""Rows become tensors: aspects are marked, padding and absence differ, no control tokens leak."""
 
 import pytest
 from hypothesis import given

@@ -1,6 +1,6 @@
-"""Pictures as features: through one door, once, the same ever after; a bad one harms its post only.
+"""Image features are computed once and reused exactly; a bad image affects only its post.
 
-The tower is tiny and real; the packaged one is asked in the test marked `models`.
+The encoder is tiny; the test marked `models` uses the packaged one.
 """
 
 import threading
@@ -55,7 +55,7 @@ def image_features(extractor, image_root, *paths):
     ]
 
 
-def test_image_features_are_the_rounded_tower_output(extractor, image_root):
+def test_image_features_are_the_rounded_encoder_output(extractor, image_root):
     (features,) = image_features(extractor, image_root, "a.png")
     pixels = extractor._processor(Image.open(image_root / "a.png"), return_tensors="pt")[
         "pixel_values"
@@ -95,12 +95,12 @@ def test_changed_image_bytes_give_new_features(extractor, image_root):
     assert not torch.equal(image_features(extractor, image_root, "a.png")[0], before)
 
 
-def test_cache_key_depends_on_the_tower(extractor, image_root):
+def test_cache_key_depends_on_the_encoder(extractor, image_root):
     image_features(extractor, image_root, "a.png")
-    changed_tower = tiny_vision_encoder()
+    changed_encoder = tiny_vision_encoder()
     with torch.no_grad():
-        changed_tower.head.bias += 0.1
-    other_extractor = ImageFeatureExtractor(changed_tower, extractor.cache.folder)
+        changed_encoder.head.bias += 0.1
+    other_extractor = ImageFeatureExtractor(changed_encoder, extractor.cache.folder)
     image_features(other_extractor, image_root, "a.png")
     assert other_extractor.computed == 1
     assert (
@@ -214,7 +214,7 @@ def test_posts_without_images_need_no_weights(image_root, monkeypatch):
 
 
 @pytest.mark.models
-def test_packaged_tower_distinguishes_colors(image_root, tmp_path, monkeypatch):
+def test_packaged_encoder_distinguishes_colors(image_root, tmp_path, monkeypatch):
     if packaged.EFFICIENTNET_LITE0.path() is None:
         pytest.skip("the weights of EfficientNet-Lite0 are not installed")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))

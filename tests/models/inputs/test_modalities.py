@@ -1,4 +1,4 @@
-"""Features of posts: read from below the root alone, whole and finite or not at all."""
+"""Feature tensors are loaded only from below the root, and only if complete and finite."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Attention by its formula: the map sums to 1 or is 0, a context steers it, ones do nothing."""
+"""Attention follows its formula: a map sums to 1 or is 0, and padding changes nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A student as one ONNX graph answers as the student does, for rows of any number and length."""
+"""The ONNX graph of a student gives its answers, for any number and length of rows."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ from tests.fixtures.tiny_students import (  # noqa: E402
 )
 
 MAX_LENGTH = 48
-"""Tokens; a tiny student has no more places."""
+"""Tokens; a tiny student has no more positions."""
 
 
 def save_tiny_student(folder, name="text"):
@@ -53,7 +53,7 @@ def save_tiny_student(folder, name="text"):
 
 @pytest.fixture(scope="module")
 def student_root(tmp_path_factory):
-    """A folder with a student, its graph and its graph in 8 bits: `s`, `onnx`, `int8`."""
+    """Return a folder with a student and its graphs: `s`, `onnx`, `int8`."""
     folder = tmp_path_factory.mktemp("students")
     save_tiny_student(folder / "s")
     export_student(folder / "s", folder / "onnx")
@@ -190,7 +190,7 @@ def _rename_inputs(folder):
 
 
 def _use_external_data(folder):
-    """Weights that are said to lie in a file beside the folder."""
+    """Refer to weights in a file outside the folder."""
     import onnx
 
     graph = onnx.load(folder / "model.onnx")

@@ -42,7 +42,7 @@ class FakeServer:
         plan_fields = {
             "plan": plan,
             "scores": scores or recorded_scores(adapter),
-            "seen": str(self.seen_path),
+            "record": str(self.seen_path),
         }
         self.plan_path.write_text(json.dumps(plan_fields))
         self.python = folder / "python"
@@ -131,7 +131,7 @@ def test_server_waits_for_health_verifies_adapter_and_forwards_sigterm(
         if '"ready"' in line:
             break
     ready = json.loads(lines[-1])
-    assert ready["probe"] == "the server answers as training did"
+    assert ready["probe"] == "the server answers as in training"
     assert ready["models"] == "mabsa, tiny-llama"
     assert ready["url"] == f"http://127.0.0.1:{fake_server.port}/v1"
     child = fake_server.launch_record()
@@ -178,7 +178,7 @@ def test_server_that_dies_or_hangs_raises_with_reason(base, adapter, make_fake, 
             "the base model",
         ),
         (lambda good: {k: (v[0][:-1], v[1]) for k, v in good.items()}, "other tokens"),
-        (lambda good: {}, "cannot be asked for the probe"),
+        (lambda good: {}, "does not answer the probe"),
     ],
     ids=["no effect", "another adapter", "another base", "another template", "no such model"],
 )
@@ -226,7 +226,7 @@ def test_port_in_use_is_refused(base, adapter, make_fake):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", fake_server.port))
         listener.listen()
-        assert "cannot be listened on" in ThreadedServer(base, adapter, fake_server).join()
+        assert "cannot listen on" in ThreadedServer(base, adapter, fake_server).join()
     assert not fake_server.seen_path.exists()
 
 
