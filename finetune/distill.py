@@ -1,6 +1,6 @@
-"""The launcher beside `lora.py`: the same run as `gen-msa distill RECIPE key=value`.
+"""The script for `accelerate launch`: the same run as `gen-msa distill RECIPE key=value`.
 
-Knows nothing but where the run begins; from an installed wheel use `-m gen_msa.distillation` instead.
+From an installed wheel use `-m gen_msa.distillation` instead.
 
     python finetune/distill.py --recipe text learning_rate=3e-5
     accelerate launch --multi_gpu --num_processes 2 finetune/distill.py --recipe text

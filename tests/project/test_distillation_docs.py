@@ -43,8 +43,8 @@ def test_commands_train_a_student_and_predict_with_it(tmp_path, monkeypatch, cap
     # The same command, for a student of a few numbers and without the shipped dev split.
     tiny_recipe = recipe.load_recipe(teacher_command[1], teacher_command[2:]).model_dump()
     tiny_recipe |= {
-        "numbers": TINY,
-        "warm": False,
+        "config": TINY,
+        "pretrained": False,
         "dev": (),
         "max_length": 48,
         "num_train_epochs": 2,
@@ -62,7 +62,7 @@ def test_table_names_existing_recipe_keys():
     }
     data = {f"data.N.{k}" for k in DistillData.model_fields}
     assert keys <= data | set(DistillRecipe.model_fields)
-    assert {"teacher", "losses", "cues", "folds", "data.N.teachers"} <= keys
+    assert {"teacher", "losses", "cues", "cross_fit_folds", "data.N.teachers"} <= keys
     assert all(f"`{k}`" in SECTION for k in DistillLossConfig.model_fields)
 
 
@@ -78,7 +78,7 @@ def test_tutorial_commands_agree_on_recipe_adapter_and_prompts():
     default_recipe = tuning.load_recipe(finetune_args[1])
     (data,) = default_recipe.data
     assert annotate_args[annotate_args.index("-o") + 1] == data.source
-    assert data.rationales == f"by:{annotate_args[annotate_args.index('--reader') + 1]}"
+    assert data.rationales == f"from_annotator:{annotate_args[annotate_args.index('--model') + 1]}"
     assert (
         explain_args[3] == explain_prompt_args[3] == f"builtin:{default_recipe.output_dir}/adapter"
     )
@@ -88,7 +88,7 @@ def test_tutorial_commands_agree_on_recipe_adapter_and_prompts():
     )
     user_recipe = tuning.load_recipe(override_args[1], override_args[2:])
     assert user_recipe.data[0].extra_tasks[0].weight == 0.5
-    assert user_recipe.data[0].rationales == "by:echo"
+    assert user_recipe.data[0].rationales == "from_annotator:echo"
 
 
 def test_tutorial_table_names_every_task_and_teacher_key():
@@ -98,5 +98,5 @@ def test_tutorial_table_names_every_task_and_teacher_key():
     known_keys = {f"data.N.{k}" for k in tuning.FinetuneData.model_fields}
     known_keys |= {f"loss.{k}" for k in tuning.LossConfig.model_fields}
     assert keys <= known_keys
-    assert {"data.N.also", "data.N.confidence", "data.N.soft", "loss.soft"} <= keys
+    assert {"data.N.extra_tasks", "data.N.confidence", "data.N.soft_labels", "loss.soft"} <= keys
     assert all(f"`{k}`" in STEPS for k in tuning.ExtraTask.model_fields)
