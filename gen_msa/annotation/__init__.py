@@ -1,10 +1,9 @@
-"""Any reader over any file: `explain` is this with a default reader and no gates.
+"""Run any predictor over any source; `explain` is a job without filters.
 
-    outcome = annotate(open_source("posts.jsonl"), Path("opinions.jsonl"), JobSettings())
+    result = annotate(open_examples("posts.jsonl"), Path("opinions.jsonl"), JobSettings())
 
-With `AnnotateSettings` a teacher's answers must pass `gates/` to be written; `audit` looks for
-labels where none may be. Knows nothing of how a reader comes to its opinions, or of reports. Meets
-the other verbs in files only.
+With `AnnotateSettings` a teacher's answers are written only if they pass the `filters`, and
+`check_no_label_leak` looks for labels in contexts and explanations.
 """
 
 from gen_msa.annotation.filtered import FilteredAnswer

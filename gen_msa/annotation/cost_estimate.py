@@ -1,10 +1,10 @@
-"""What a job would cost, before it is begun: questions counted, and a few of them asked.
+"""Estimate the cost of a job: count its requests and run a few of them.
 
-The answers of the few go into the ledger, so that nothing is asked twice. Tokens and seconds are
-theirs, times the number of questions: further tries and votes of gates are in it as far as the few
-needed them, and a longer batch is faster than a short one. Knows nothing of terminals.
+The answers go into the answer cache, so that no request is sent twice. Tokens and seconds of these
+few are multiplied by the number of requests: retries and votes are included as far as the few
+needed them, and longer batches run faster than the estimate says.
 
-    estimate(source, settings, teacher, Path("opinions.ledger")).money
+    estimate_cost(source, settings, teacher, Path("opinions.cache")).cost
 """
 
 import time
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from gen_msa.annotation import filtered as marks
+from gen_msa.annotation.filtered import token_counts
 from gen_msa.annotation.output import put_answers
 from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.annotation.workers import Teacher, pending_chunks, visible_to_teacher
@@ -23,24 +23,24 @@ from gen_msa.predictors import RequestPreview
 from gen_msa.types import Example
 
 PROBE_POSTS = 3
-"""Posts that are asked about."""
+"""Number of posts that are run for the estimate."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """A job that lies ahead. None: not to be known beforehand."""
+    """The expected size of a job. None: unknown in advance."""
 
     posts: int
     requests: int
-    """An aspect each; a post whose aspects are not given counts as one."""
+    """One per aspect; a post without given aspects counts as one."""
     first_request: RequestPreview | None
-    """The first question."""
+    """The first request."""
     tokens: tuple[float, float] | None
-    """Of all prompts, and of all answers."""
+    """Tokens of all prompts, and of all answers."""
     seconds: float | None
     cost: float | None
     probed: int
-    """Posts asked about for this; 0: all of the first had been answered."""
+    """Posts that were run for the estimate; 0: the first ones were all in the cache."""
 
 
 def estimate_cost(
@@ -50,9 +50,14 @@ def estimate_cost(
     cache_path: Path | None,
     reuse_cache: Sequence[Path] = (),
 ) -> CostEstimate:
-    """Count the source's questions, ask about its first `PROBE` posts, and multiply.
+    """Count the requests of a job, run the first `PROBE_POSTS` posts, and extrapolate.
 
-    With `ledger_path` None nobody is asked; what the `known` ledgers have is not asked again.
+    Args:
+        source: The posts.
+        settings: The job.
+        teacher: Runs the probe.
+        cache_path: Gets the answers of the probe; None runs no probe.
+        reuse_cache: Answer caches of other runs, read only.
     """
     posts, requests, sample = _count_questions(source, settings)
     previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])
@@ -91,7 +96,7 @@ class _ProbeResult:
 def _count_questions(
     source: ExampleSource, settings: AnnotateSettings
 ) -> tuple[int, int, list[Example]]:
-    """Posts, questions, and the first posts of the source."""
+    """Return the numbers of posts and requests, and the first posts of the source."""
     posts = requests = 0
     sample: list[Example] = []
     for row in islice(source.rows(), settings.limit):
@@ -108,7 +113,7 @@ def _count_questions(
 def _run_probe(
     source: ExampleSource, settings: AnnotateSettings, teacher: Teacher, cache: AnswerCache
 ) -> _ProbeResult:
-    """Have the first posts read that no earlier run has had read."""
+    """Run the first posts that are not in the cache."""
     probe = _ProbeResult()
     probe_settings = settings.model_copy(
         update={"limit": min(PROBE_POSTS, settings.limit or PROBE_POSTS)}
@@ -127,7 +132,7 @@ def _run_probe(
         for prediction in predictions:
             probe.requests += len({o.aspect for o in prediction.opinions})
             for prompt_tokens, answer_tokens in filter(
-                None, map(marks.token_counts, prediction.opinions)
+                None, map(token_counts, prediction.opinions)
             ):
                 probe.prompt_tokens, probe.answer_tokens = (
                     probe.prompt_tokens + prompt_tokens,

@@ -1,11 +1,11 @@
-"""A teacher whose answers go through gates and who is asked again for those that did not pass.
+"""A teacher whose answers must pass filters, and whose rejected questions are retried.
 
-    read -> answered whole? -> gates of words -> gates that ask -> passed, or asked with a new seed
+    predict -> complete? -> text filters -> model filters -> accepted, or retried with a new seed
 
-Every answer comes out, passed or not, with its way through the gates in `how`; gates that look at
-the whole file come later. Knows nothing of files or ledgers.
+Every answer is returned, accepted or not, with its verdicts in `provenance`. File filters run
+later, in `FilterSplitter`.
 
-    Gated(AnnotateSettings(reader="echo", gates={"length": {}}), root).read(examples)
+    FilteredTeacher(AnnotateSettings(model="echo", filters={"length": {}}), root).predict(examples)
 """
 
 import threading
@@ -33,10 +33,8 @@ from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.settings import build
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Rejected, Status
 
-# What `Opinion.how` says of an answer's way through the gates, written and read in one place.
-
 ANSWER_FILTER = "answer"
-"""The gate that no settings switch off: an answer was given and read whole."""
+"""The filter that is always on: there is an answer, and it is complete."""
 _FAILED = "failed."
 _PASSED = "filters"
 _ATTEMPT = "attempt"
@@ -44,21 +42,28 @@ _VERDICT_KEYS = (_PASSED, _ATTEMPT, "teacher")
 
 
 def invalid_reason(opinion: Opinion) -> str | None:
-    """Why an answer is none that anybody could learn from; None: it was read whole."""
+    """Return why an answer cannot be used for training; None if it is complete and parsed."""
     if opinion.status not in (Status.OK, Status.REPARSED):
         error = opinion.provenance.get("error") or opinion.provenance.get("recorded") or "no label"
         return f"{opinion.status}: {error}"
     if opinion.polarity is None:
         return "it has no label"
     if opinion.provenance.get("explanation") == "cut":
-        return "length: the reason was cut at the token limit"
+        return "length: the explanation was cut at the token limit"
     return None
 
 
 def with_verdicts(
     opinion: Opinion, verdicts: Mapping[str, str | None], attempt: int, teacher: str
 ) -> Opinion:
-    """The opinion with its way through the gates in `how`; marks of an earlier job are gone."""
+    """Return the opinion with its verdicts in `provenance`; those of an earlier job are removed.
+
+    Args:
+        opinion: A teacher's answer.
+        verdicts: Filter -> why it rejects the answer, or None.
+        attempt: Number of the attempt, from 1.
+        teacher: Name and revision of the model.
+    """
     provenance = {
         k: v
         for k, v in opinion.provenance.items()
@@ -73,7 +78,7 @@ def with_verdicts(
 
 
 def with_file_verdicts(opinion: Opinion, verdicts: Mapping[str, str | None]) -> Opinion:
-    """An opinion that had passed, with the verdicts of gates that look at the whole file."""
+    """Return an accepted opinion with the verdicts of file filters added."""
     passed = [
         opinion.provenance.get(_PASSED, ""),
         *(n for n, reason in verdicts.items() if reason is None),
@@ -86,7 +91,7 @@ def with_file_verdicts(opinion: Opinion, verdicts: Mapping[str, str | None]) -> 
 
 
 def failed_filters(opinion: Opinion) -> dict[str, str]:
-    """Gate -> why it refused the opinion; empty: it passed all it was shown to."""
+    """Return filter -> reason of rejection; empty if the opinion passed all its filters."""
     prefix_length = len(_FAILED)
     return {
         k[prefix_length:]: reason
@@ -96,35 +101,33 @@ def failed_filters(opinion: Opinion) -> dict[str, str]:
 
 
 def passed_filters(opinion: Opinion) -> list[str]:
-    """The gates that let the opinion pass."""
+    """Return the filters that the opinion passed."""
     names = opinion.provenance.get(_PASSED, "")
     return names.split(", ") if names else []
 
 
 def attempt_number(opinion: Opinion) -> int:
-    """Which time of asking this is the answer of, from 1."""
+    """Return the number of the attempt that gave this answer, from 1."""
     return int(opinion.provenance.get(_ATTEMPT, "1"))
 
 
 def token_counts(opinion: Opinion) -> tuple[int, int] | None:
-    """Tokens of the question and of the answer; None where nobody counted."""
+    """Return the tokens of prompt and answer; None if unknown."""
     prompt_tokens, plus, answer_tokens = opinion.provenance.get(TOKENS, "").partition("+")
     return (int(prompt_tokens), int(answer_tokens)) if plus else None
 
 
-# What of a gated job's answers is kept, what is not, and the counts of both.
-
 LabelPairCounts = Counter[tuple[Polarity, Polarity]]
-"""(gold, said) -> rows in which both have a label."""
+"""(gold, predicted) -> rows in which both have a label."""
 
 
 class FilteredAnswer(Rejected):
-    """A line of the rejected file: an answer that a gate refused, whole."""
+    """A line of the rejected file: a complete answer that a filter rejected."""
 
     post: str
     opinion: Opinion
     excluded: bool
-    """Nothing that was said to the same question was accepted."""
+    """No answer to this question was accepted."""
 
 
 class FilterResult(NamedTuple):
@@ -133,38 +136,44 @@ class FilterResult(NamedTuple):
     accepted: tuple[Opinion, ...]
     failed: tuple[Opinion, ...]
     excluded: frozenset[object]
-    """Aspects without any answer that was kept."""
+    """Aspects without an accepted answer."""
 
 
 @dataclass
 class FilterCounts:
-    """The counts of a gated job; they add up over posts, whenever these were asked."""
+    """The counts of a filtered job."""
 
     questions: int = 0
     accepted: int = 0
     excluded: int = 0
     unanswered: int = 0
-    """Questions that could not be asked; the next run asks them again."""
+    """Questions with a failed request; the next run retries them."""
     answers: int = 0
-    """All of them, further tries included."""
+    """All answers, including retries."""
     checked: Counter[str] = field(default_factory=Counter)
-    """Gate -> answers it looked at."""
+    """Filter -> number of answers it checked."""
     rejected: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     """Questions whose accepted answer was not the first."""
     with_token_counts: int = 0
-    """Answers whose tokens are known."""
+    """Answers with known token counts."""
     prompt_tokens: int = 0
     """Tokens of prompts."""
     answer_tokens: int = 0
     """Tokens of answers."""
     first_labels: LabelPairCounts = field(default_factory=Counter)
-    """Gold against first answers, kept or not."""
+    """Gold against first answers, accepted or not."""
     accepted_labels: LabelPairCounts = field(default_factory=Counter)
     """Gold against accepted answers."""
 
     def add(self, example: Example, result: FilterResult, annotator: str) -> None:
-        """Count the answers about one post."""
+        """Count the answers about one post.
+
+        Args:
+            example: The post with its gold opinions.
+            result: The answers.
+            annotator: Whose answers these are.
+        """
         all_opinions = (*result.accepted, *result.failed)
         unavailable_aspects = {
             opinion.aspect for opinion in all_opinions if opinion.status is Status.ERROR
@@ -194,16 +203,21 @@ class FilterCounts:
 
 
 class FilterSplitter:
-    """Parts the answers of one job, and counts them."""
+    """Splits the answers of a job into accepted and rejected ones, and counts them."""
 
     def __init__(self, file_filters: Mapping[str, Filter], annotator: str) -> None:
-        """`late`: gates of the stage `file`; `by`: whose opinions these are."""
+        """Start with zero counts.
+
+        Args:
+            file_filters: The filters of stage `file`.
+            annotator: Whose answers these are.
+        """
         self.tally = FilterCounts()
         self._filters = file_filters
         self._annotator = annotator
 
     def __call__(self, example: Example, opinions: Sequence[Opinion]) -> FilterResult:
-        """Part the answers about one post; every one of them comes out once."""
+        """Split the answers about one post."""
         checked = [self._apply_file_filters(example, opinion) for opinion in opinions]
         aspects = list(dict.fromkeys(opinion.aspect for opinion in opinions))
         passed = (opinion for opinion in checked if not failed_filters(opinion))
@@ -229,7 +243,15 @@ class FilterSplitter:
 def filtered_answer_row(
     source: str, line: int, example: Example, opinion: Opinion, is_excluded: bool
 ) -> FilteredAnswer:
-    """The line that tells of one refused answer."""
+    """Return the line of the rejected file for one answer.
+
+    Args:
+        source: Name of the source.
+        line: 1-based row of the post.
+        example: The post.
+        opinion: The rejected answer.
+        is_excluded: Whether no answer to this question was accepted.
+    """
     reason = "; ".join(f"{name}: {detail}" for name, detail in failed_filters(opinion).items())
     return FilteredAnswer(
         file=source,
@@ -253,11 +275,11 @@ def _count_label_pairs(
 
 
 _VOTE_SEED_OFFSET = 1_000
-"""Seeds of gates begin so far above those of answers."""
+"""Seeds of votes start this far above those of answers."""
 
 
 class FilteredTeacher:
-    """A reader, the gates its answers must pass, and further tries for those that did not."""
+    """A predictor whose answers must pass filters; rejected questions are retried."""
 
     def __init__(self, settings: AnnotateSettings, media_root: Path) -> None:
         self._settings = settings
@@ -274,7 +296,9 @@ class FilteredTeacher:
                 else None
             )
         elif settings.reveals_label:
-            raise UserError(f"{settings.model} is asked nothing, so that nothing can guide it")
+            raise UserError(
+                f"{settings.model} takes no prompt, so that gold labels cannot guide it"
+            )
         self._max_attempts = 1 + settings.retries if can_sample else 1
         sample = self._sample if can_sample and not self._label_conditioned else None
         all_filters = build_filters(settings, FilterContext(media_root, sample))
@@ -289,15 +313,19 @@ class FilteredTeacher:
         self._votes: Counter[tuple[str, Aspect, int]] = Counter()
         self.is_concurrent = predictors.is_concurrent(self._predictor)
         self._filter_lock = threading.Lock()
-        """Gates and their models are not made for two threads; asking is."""
+        """Filters and their models are not thread-safe; requests are."""
 
     def prepare(self, examples: Sequence[Example]) -> Continuation:
-        """The first questions; what is left is to ask them, to judge, and to ask again."""
+        """Write the first requests.
+
+        Returns:
+            A function that runs the model, applies the filters and retries.
+        """
         first = self._prepare(examples)
         return lambda: self._predict(examples, first)
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """Every answer about each example's post, failed ones before those that passed."""
+        """Return every answer about each example's post, rejected ones before accepted ones."""
         return self.prepare(examples)()
 
     def _predict(self, examples: Sequence[Example], first: Continuation) -> list[Prediction]:
@@ -323,7 +351,7 @@ class FilteredTeacher:
             failed: dict[int, set[Aspect]] = {}
             for (row, _), opinion in zip(requested, filtered_opinions, strict=True):
                 opinions_by_row[row].append(opinion)
-                # What could not be asked at all is left for the next run.
+                # Failed requests are left for the next run.
                 if failed_filters(opinion) and opinion.status is not Status.ERROR:
                     failed.setdefault(row, set()).add(opinion.aspect)
             pending_aspects = {row: frozenset(aspects) for row, aspects in failed.items()}
@@ -335,13 +363,13 @@ class FilteredTeacher:
         ]
 
     def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
-        """The teacher's first questions, as they would be asked the first time."""
+        """Return the first requests without running the model."""
         if self._label_conditioned:
             return self._label_conditioned.preview(examples)
         return self._predictor.preview([e.post for e in examples])
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """The reader's, every gate's that answers are judged by on the way, and what draws."""
+        """Return the fingerprints of the predictor and its filters, and the sampling settings."""
         sampling_settings = {
             "retries",
             "seed",
@@ -373,7 +401,7 @@ class FilteredTeacher:
             return continuation()
 
     def _sample(self, posts: Sequence[Post], draw: int) -> list[Prediction]:
-        """Further answers, for a gate; what they cost is added to the answer they are about."""
+        """Return further answers for a filter; their tokens are added to the answer in question."""
         settings = self._settings
         with sampling(
             temperature=settings.retry_temperature, seed=settings.seed + _VOTE_SEED_OFFSET + draw
@@ -405,7 +433,7 @@ class FilteredTeacher:
         return opinions
 
     def _collect_verdicts(self, rows: Sequence[Candidate]) -> list[dict[str, str | None]]:
-        """Gate -> verdict of each row, for the gates that were shown it."""
+        """Return, for each row, filter -> verdict of the filters that checked it."""
         invalid = [invalid_reason(row.opinion) for row in rows]
         verdicts: list[dict[str, str | None]] = [
             {ANSWER_FILTER: reason} if reason else {} for reason in invalid
@@ -423,7 +451,11 @@ class FilteredTeacher:
 
 
 def build_filters(settings: AnnotateSettings, context: FilterContext) -> dict[str, Filter]:
-    """Every gate of the settings, made. Raises `UserError` for an unknown gate or option."""
+    """Build all filters of the settings.
+
+    Raises:
+        UserError: A filter or option is unknown.
+    """
     built = {}
     for name, options in settings.filters.items():
         factory = filters[name]
@@ -432,7 +464,7 @@ def build_filters(settings: AnnotateSettings, context: FilterContext) -> dict[st
 
 
 def _restrict_to(example: Example, aspects: frozenset[Aspect] | None) -> Example:
-    """The example asked about these aspects alone; None: about all."""
+    """Return the example with these aspects only; None keeps all."""
     if aspects is None:
         return example
     post = example.post
@@ -446,7 +478,7 @@ def _restrict_to(example: Example, aspects: frozenset[Aspect] | None) -> Example
 def _requested_opinions(
     pending_aspects: dict[int, frozenset[Aspect] | None], predictions: Sequence[Prediction]
 ) -> list[tuple[int, Opinion]]:
-    """Row and opinion of all that was asked for; a joint answer's tokens stand once."""
+    """Return row and opinion for all requested aspects; count tokens of a joint answer once."""
     requested = []
     for (row, aspects), prediction in zip(pending_aspects.items(), predictions, strict=True):
         tokens_counted = False

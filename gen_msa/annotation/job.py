@@ -3,8 +3,8 @@
     rows -> chunks -> cache? -> teacher(s) -> cache -> OUT.jsonl, OUT.rejected.jsonl
 
 Every good row is in the output once, in the order of the source, for any number of workers and
-after any crash. Every bad row is in the rejected file with its line and reason. A shard writes a part
-instead, from which `merge_shards` makes these files.
+after any crash. Every bad row is in the rejected file with its line and reason. A shard writes a
+part instead, from which `merge_shards` makes these files.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ from gen_msa.annotation.workers import (
     predict_in_workers,
 )
 from gen_msa.answer_cache import AnswerCache, hash_key
-from gen_msa.data import ExampleSource, Rows
+from gen_msa.data import ExampleSource, ExampleStream
 from gen_msa.errors import BackendUnavailable, UserError
 from gen_msa.predictors import Prediction
 from gen_msa.types import Rejected
@@ -157,7 +157,7 @@ class _SourceHasher:
         """Count anew in another process, where Ray reads the source."""
         return _SourceHasher, ()
 
-    def hash_rows(self, rows: Rows) -> Rows:
+    def hash_rows(self, rows: ExampleStream) -> ExampleStream:
         for row in rows:
             self.rows += 1
             # Not the file name: it may be spelled differently for each shard.

@@ -1,9 +1,9 @@
-"""A teacher that is told the gold label and asked for the words only; of train rows alone.
+"""A teacher that is given the gold label and writes only the rationale; train splits only.
 
-What it writes is no prediction: its label is gold's, and `how` says so. Knows nothing of gates.
+Its label is gold's, not a prediction, and `provenance` says so.
 
-    refuse_unless_train("twitter2015:dev")          # UserError
-    Guided(prompted, media_root).prepare(examples_with_gold)()
+    require_train_split("twitter2015:dev")          # UserError
+    LabelConditionedTeacher(predictor, media_root).prepare(examples_with_gold)()
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +28,8 @@ from gen_msa.predictors.prompted import (
 )
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Status
 
-# A backend that draws: every request gets a temperature and a seed, and the answer says so.
-
 TOKENS = "tokens"
-"""Key of `Opinion.how`: `PROMPT+ANSWER`, both numbers."""
+"""Key in `Opinion.provenance`: `PROMPT+ANSWER`, the two token counts."""
 
 
 _sampling_params: ContextVar[tuple[float, int]] = ContextVar(
@@ -41,7 +39,12 @@ _sampling_params: ContextVar[tuple[float, int]] = ContextVar(
 
 @contextmanager
 def sampling(*, temperature: float, seed: int) -> Iterator[None]:
-    """What this thread asks meanwhile is asked with this temperature and seed."""
+    """Set temperature and seed for the requests of this thread inside the block.
+
+    Args:
+        temperature: 0 is greedy.
+        seed: Seed of the sampler.
+    """
     token = _sampling_params.set((temperature, seed))
     try:
         yield
@@ -50,7 +53,7 @@ def sampling(*, temperature: float, seed: int) -> Iterator[None]:
 
 
 class SamplingBackend:
-    """`backend`, with the temperature and seed that `drawing` sets for this thread."""
+    """A backend that adds the temperature and seed of `sampling` to every request."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -62,7 +65,7 @@ class SamplingBackend:
         self.can_list_aspects = backend.can_list_aspects
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order; `notes` gain tokens, seed, temperature."""
+        """Return one completion per request, in order; `notes` gain tokens, seed, temperature."""
         temperature, seed = _sampling_params.get()
         sampling_params = {"temperature": temperature, "seed": seed}
         sampled_requests = (
@@ -72,7 +75,7 @@ class SamplingBackend:
         return [_with_token_notes(c, notes) for c in self._backend.complete(sampled_requests)]
 
     def count_tokens(self, chat: Chat) -> TokenCount | None:
-        """What the backend says."""
+        """Return the token count of the wrapped backend."""
         return self._backend.count_tokens(chat)
 
 
@@ -84,22 +87,23 @@ def _with_token_notes(completion: Completion, notes: dict[str, str]) -> Completi
 
 
 LABEL_SUFFIX = "_guided"
-"""Ends the name of a prompt that takes the label, beside the one that asks for it."""
+"""Suffix of the name of a prompt that takes the label, beside the prompt that asks for it."""
 
 
 def require_train_split(source: str) -> None:
-    """Raise `UserError` for every source that does not say it is a train split."""
+    """Raise `UserError` for a source that is not named as a train split."""
     if not is_train_split(source):
         raise UserError(
-            f"{source} is not named as a train split, and gold may guide a teacher on train only",
-            hint="use DATASET:train, call your file e.g. posts.train.jsonl, or leave out guided",
+            f"{source} is not named as a train split, so that gold labels may not guide a teacher",
+            hint="use DATASET:train, name the file e.g. posts.train.jsonl, or leave out guided",
         )
 
 
 def label_conditioned_prompt(name: str) -> str:
-    """The prompt that takes the label: `name` itself, or the one beside it.
+    """Return the name of the prompt that takes the label: `name`, or `name` + `LABEL_SUFFIX`.
 
-    Raises `UserError` when there is none.
+    Raises:
+        UserError: Neither prompt takes a label.
     """
     if prompting.load_prompt(name).takes_label:
         return name
@@ -111,7 +115,7 @@ def label_conditioned_prompt(name: str) -> str:
 
 
 class LabelConditionedTeacher:
-    """Asks `prompted`'s model why the gold label is what it is."""
+    """Asks the model of a predictor why the gold label is correct."""
 
     def __init__(self, predictor: PromptedPredictor, media_root: Path) -> None:
         self._settings = predictor.settings
@@ -125,7 +129,11 @@ class LabelConditionedTeacher:
         self.prompt = self._builder.prompt
 
     def prepare(self, examples: Sequence[Example]) -> Continuation:
-        """A reading for each example; aspects without a gold polarity are not asked about."""
+        """Write the requests for all aspects with a gold polarity.
+
+        Returns:
+            A function that runs the model and returns one prediction per example.
+        """
         predictions = [Prediction()] * len(examples)
         requests: list[PromptRequest] = []
         for row, example in enumerate(examples):
@@ -148,7 +156,7 @@ class LabelConditionedTeacher:
         return finish
 
     def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
-        """The questions about the examples, unasked."""
+        """Return the requests about the examples without running the model."""
         inputs = [
             load_inputs(i, example.post, self._root, self._settings)
             for i, example in enumerate(examples)

@@ -1,9 +1,7 @@
-"""The settings of a job: whose answers, how the job is run, and what an answer must stand.
+"""Settings of a job: the predictor, how the job runs, and the filters of answers.
 
-    JobSettings(reader="echo", chunk=64)
-    AnnotateSettings(reader="http:…", prompt="teacher/rationale", gates={"naming": {}})
-
-Knows nothing of files or of what any gate looks at.
+JobSettings(model="echo", chunk=64)
+AnnotateSettings(model="http:…", prompt="teacher/rationale", filters={"length": {}})
 """
 
 import re
@@ -17,22 +15,24 @@ from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 
-# Which rows of a source are whose, when several jobs share it.
-
 MAX_SHARDS = 1_000
-"""Shards: `merge` has all their parts open at once, and Slurm's arrays end there too."""
+"""Maximum number of shards: `merge` opens all parts at once; also the limit of Slurm arrays."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index` (from 1) of `of`; the default is the whole source."""
+    """Shard `index` (from 1) of `n_shards`; the default is the complete source."""
 
     index: int = 1
     n_shards: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of `i/n`. Raises `UserError` unless 1 <= i <= n <= `MOST`."""
+        """Parse `i/n`.
+
+        Raises:
+            UserError: Not `i/n` with 1 <= i <= n <= `MAX_SHARDS`.
+        """
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), re.ASCII)
         index, n_shards = (int(match[1]), int(match[2])) if match else (0, 0)
         if not 1 <= index <= n_shards <= MAX_SHARDS:
@@ -42,11 +42,11 @@ class Shard:
         return cls(index, n_shards)
 
     def owns(self, chunk: int) -> bool:
-        """Whether chunk number `chunk`, from 0, is one of this shard's."""
+        """Return whether chunk number `chunk`, from 0, belongs to this shard."""
         return chunk % self.n_shards == self.index - 1
 
     def path_beside(self, out: Path, suffix: str) -> Path:
-        """This shard's own file beside `out`: its part, its ledger."""
+        """Return the path of a file of this shard beside `out`, e.g. its part or answer cache."""
         return out.with_name(f"{out.stem}.{self.index}-of-{self.n_shards}{suffix}")
 
     def __str__(self) -> str:
@@ -54,68 +54,70 @@ class Shard:
 
 
 RUN_SETTINGS = frozenset({"workers", "engine", "address", "gpus", "max_error_rate"})
-"""Settings that decide how a job is run, and nothing of what it writes."""
+"""Settings that decide how a job runs and do not change its output."""
 
 
 class JobSettings(PredictorSettings):
-    """A reader's settings and how the job is run."""
+    """The settings of a predictor, and how the job runs."""
 
     workers: int = Field(default=1, ge=1, le=256)
-    """Processes, each with a reader of its own."""
+    """Number of processes, each with its own model."""
     engine: Literal["local", "ray"] = "local"
-    """Who starts them: this process, on this machine; or Ray, on a cluster's."""
+    """`local`: processes on this machine; `ray`: workers of a Ray cluster."""
     address: str = ""
-    """Of a running Ray cluster: HOST:PORT or auto; empty: one of its own on this machine."""
+    """Address of a running Ray cluster (HOST:PORT or auto); empty: start one on this machine."""
     gpus: float = Field(default=0.0, ge=0.0, le=64.0)
-    """GPUs that Ray sets apart for each reader; 0.5 lets two share one."""
+    """GPUs that Ray reserves for each worker; 0.5 lets two workers share one."""
     chunk: int = Field(default=64, ge=1, le=10_000)
-    """Posts handed to a reader at once."""
+    """Posts per call of the predictor."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows of the source."""
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
-    """Share of rows that may be rejected or unanswered before the exit code is 3."""
+    """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""
 
     @model_validator(mode="after")
     def _check_ray_settings(self) -> Self:
         if self.engine != "ray" and (self.address or self.gpus):
-            raise ValueError("address and gpus are Ray's: add engine=ray (--engine ray)")
+            raise ValueError("address and gpus need engine=ray (--engine ray)")
         return self
 
     def predictor_settings(self) -> PredictorSettings:
-        """Only what decides the reader's answers; what was not given stays not given."""
+        """Return the settings of the predictor alone; unset ones stay unset."""
         explicit = self.model_fields_set & PredictorSettings.model_fields.keys()
         return PredictorSettings.model_validate({name: getattr(self, name) for name in explicit})
 
 
 class Prices(Settings):
-    """Money for a million tokens, in whatever currency you think in."""
+    """Prices per million tokens, in any currency."""
 
     input: float = Field(ge=0.0)
     output: float = Field(ge=0.0)
 
     def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
-        """What so many tokens of prompts and answers cost."""
+        """Return the cost of this many prompt and answer tokens."""
         return (prompt_tokens * self.input + answer_tokens * self.output) / 1_000_000
 
 
 class AnnotateSettings(JobSettings):
-    """A job whose answers must pass gates. What fails is asked again, then left out."""
+    """A job whose answers must pass filters. Rejected questions are retried, then left out."""
 
     filters: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Gate -> its options, checked in this order. `{}`: only that an answer could be read whole."""
+    """Filter -> its options, applied in this order. `{}`: keep every complete answer."""
     retries: int = Field(default=3, ge=0, le=20)
-    """How often a question is asked again after its answer failed, each time with another seed. A
-    reader that cannot draw answers (a file, a greedy model) is asked once."""
+    """How often a question is repeated after a rejected answer, each time with another seed. A
+    predictor that cannot sample (a recorded file, a greedy model) is asked once.
+    """
     seed: int = 0
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    """Of the first answer."""
+    """Temperature of the first answer."""
     retry_temperature: float = Field(default=0.7, gt=0.0, le=2.0)
-    """Of the further ones."""
+    """Temperature of retries and votes."""
     guided: bool = False
-    """Tell the teacher the gold label and ask for the reason only; rows of a train split alone."""
+    """Give the teacher the gold label and ask only for the rationale; train splits only."""
     label_in_context: bool = False
-    """The same for `teacher/context`, whose words will then tell the label: off unless you mean
-    it, because no context of a new post can know it."""
+    """The same for `teacher/context`, whose context then reveals the label. Off by default,
+    because the context of a new post cannot know its label.
+    """
     prices: Prices | None = None
 
     @model_validator(mode="after")
@@ -129,5 +131,5 @@ class AnnotateSettings(JobSettings):
 
     @property
     def reveals_label(self) -> bool:
-        """Whether the teacher is shown gold labels."""
+        """Whether the teacher is given gold labels."""
         return self.guided or self.label_in_context

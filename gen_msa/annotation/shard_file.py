@@ -1,11 +1,10 @@
-"""The part of a job that one shard writes: its rows with what was read of them, then a footer.
+"""Parts of a sharded job: a shard's rows with their predictions, then a footer; and their merge.
 
-A part holds all that the whole job's files are made of, so that `merging` makes them as one job
-would. It is no file of examples: what a gate refused is in it. It stands whole or not at all, and
-its footer says of which posts, by which reader, with which settings. Knows nothing of gates.
+A part holds everything that the files of the job are made from, including rejected answers. It is
+complete or absent. Its footer names posts, fingerprint and settings.
 
-    with part_file(path) as part: part.write(chunk, readings); part.close(footer)
-    for number, chunk, readings in chunks_of(path): ...
+    with open_shard_writer(path) as part: part.write(chunk, predictions); part.close(**facts)
+    for index, chunk, predictions in read_chunks(path): ...
 """
 
 import hashlib
@@ -35,11 +34,11 @@ from gen_msa.predictors import Prediction
 from gen_msa.types import Example, FrozenModel, Opinion, Rejected
 
 MAX_SHARD_LINE_BYTES = 1 << 28
-"""Bytes of a line: a post with every answer that was ever given to it."""
+"""Maximum bytes per line: a post with every answer about it."""
 
 
 class ShardFooter(FrozenModel):
-    """The last line of a part: what it belongs to."""
+    """The last line of a part: the job that it belongs to."""
 
     part: Literal["gen_msa part, version 1"] = "gen_msa part, version 1"
     verb: Literal["explain", "annotate"]
@@ -48,22 +47,22 @@ class ShardFooter(FrozenModel):
     data: str
     media_root: str
     data_sha256: str
-    """Of every row of the source, the other shards' too."""
+    """Hash of every row of the source, including those of other shards."""
     rows: int
-    """Of the whole source."""
+    """Rows of the complete source."""
     chunks: int
-    """Of the whole source."""
+    """Chunks of the complete source."""
     fingerprint: dict[str, JsonValue]
-    """The fingerprint."""
+    """Fingerprint of the teacher."""
     settings: dict[str, Any]
     from_cache: int
     seconds: float
     sha256: str
-    """Of every line before this one."""
+    """Hash of all lines before this one."""
 
 
 class _ShardRow(FrozenModel):
-    """One row of the source: a post and what was read of it, or why it was set aside."""
+    """One row of the source: a post with its prediction, or a rejected row."""
 
     chunk: int
     number: int = 0
@@ -75,17 +74,17 @@ class _ShardRow(FrozenModel):
 
 
 class ShardWriter:
-    """A part that is being written."""
+    """Writes a part."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.counts = JobCounts()
-        """Before the gates' last look, which is taken when parts are merged."""
+        """Before file filters, which run when parts are merged."""
         self.posts = hashlib.sha256()
         self._file = file
         self._lines_hash = hashlib.sha256()
 
     def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """Add one chunk. `readings` are of its examples, in order."""
+        """Write one chunk with the predictions for its examples, in order."""
         for row in chunk.rejected:
             self._write_row(_ShardRow(chunk=chunk.index, rejected=row))
         self.counts.rejected += len(chunk.rejected)
@@ -109,7 +108,7 @@ class ShardWriter:
         self.counts.rows = self.counts.written + self.counts.rejected
 
     def close(self, **facts: Any) -> None:
-        """Write the footer; `facts` are its fields but for the hash and the counts."""
+        """Write the footer; `facts` are its fields except the hash and the counts."""
         computed = {"from_cache": self.counts.from_cache, "sha256": self._lines_hash.hexdigest()}
         footer = ShardFooter(**facts, **computed)
         self._file.write(footer.model_dump_json().encode() + b"\n")
@@ -122,15 +121,16 @@ class ShardWriter:
 
 @contextmanager
 def open_shard_writer(path: Path) -> Iterator[ShardWriter]:
-    """A part at `path`, there when the block ends well."""
+    """Open a part at `path`; the file appears when the block ends without an error."""
     with jsonl.atomic_write(path) as file:
         yield ShardWriter(file)
 
 
 def read_footer(path: Path) -> ShardFooter:
-    """The footer of a part whose lines are as they were written; reads the whole file.
+    """Return the footer of a part after checking the hash of all its lines.
 
-    Raises `UserError` for what is no part, was cut, or was altered.
+    Raises:
+        UserError: The file is not a part, is incomplete, or was altered.
     """
     lines_hash, last = hashlib.sha256(), b""
     try:
@@ -140,22 +140,22 @@ def read_footer(path: Path) -> ShardFooter:
                 last = line
         footer = ShardFooter.model_validate_json(last)
     except OSError as e:
-        raise UserError(f"{path} cannot be read: {e}", hint="name the parts of every shard") from e
+        raise UserError(f"{path} cannot be read: {e}", hint="give the parts of all shards") from e
     except ValidationError:
         raise UserError(
-            f"{path} is not a whole part: its last line is no footer",
-            hint="copy it again, or run its shard again: what was answered is kept in its ledger",
+            f"{path} is not a complete part: its last line is no footer",
+            hint="copy it again, or run its shard again: answers are kept in its cache",
         ) from None
     if lines_hash.hexdigest() != footer.sha256:
         raise UserError(
-            f"{path} was altered: its lines are not those its footer was made for",
+            f"{path} was altered: its lines do not match its footer",
             hint=f"copy it again, or run --shard {footer.shard}/{footer.n_shards} again",
         )
     return footer
 
 
 def read_chunks(path: Path) -> Iterator[tuple[int, Chunk, list[Prediction]]]:
-    """Each chunk of a checked part with its number and its readings, in order."""
+    """Yield each chunk of a checked part with its number and predictions, in order."""
     rows = (
         r
         for item in jsonl.read_lines(path, MAX_SHARD_LINE_BYTES)
@@ -174,14 +174,12 @@ def read_chunks(path: Path) -> Iterator[tuple[int, Chunk, list[Prediction]]]:
 
 
 def _parse_row(item: tuple[int, bytes] | Rejected) -> _ShardRow | None:
-    """A line as a row; None for the footer."""
+    """Parse a line; return None for the footer."""
     if isinstance(item, Rejected):
         raise UserError(f"{item.file}: {item.reason}")
     line = item[1]
     return _ShardRow.model_validate_json(line) if line.startswith(b'{"chunk"') else None
 
-
-# Parts of one sharded job become the files that one job would have written, byte for byte.
 
 ShardPart = tuple[Path, ShardFooter]
 _SETTINGS_TYPES: dict[str, type[JobSettings]] = {
@@ -197,10 +195,19 @@ def merge_shards(
     lines: Path | None = None,
     on_progress: Callable[[JobCounts], None] = lambda _: None,
 ) -> tuple[JobResult, JobSettings]:
-    """Write `out` (JSONL) of the parts of every shard, in any order; also the job's settings.
+    """Merge the parts of all shards into the files that one job would have written.
 
-    `lines` takes the examples where `out` is to become another format.
-    Raises `UserError` before anything is written when the parts do not make up one job.
+    Args:
+        paths: The parts, in any order.
+        out: The output (JSONL).
+        lines: Where to write the examples instead of `out`, for conversion to another format.
+        on_progress: Called with the counts after each chunk.
+
+    Returns:
+        The result of the job, and its settings.
+
+    Raises:
+        UserError: The parts do not make up one job; nothing is written.
     """
     parts = _load_parts(paths)
     path, first = parts[0]
@@ -220,9 +227,9 @@ def merge_shards(
 
 
 def _load_parts(paths: Sequence[Path]) -> list[ShardPart]:
-    """The parts by shard. Raises `UserError` unless they are all parts of one job, each once."""
+    """Return the parts by shard; raise `UserError` unless they are all parts of one job."""
     if not paths:
-        raise UserError("no parts to merge", hint="name the files that --shard wrote: OUT.*.part")
+        raise UserError("no parts to merge", hint="give the files that --shard wrote: OUT.*.part")
     first, *others = parts = [(p, read_footer(p)) for p in paths]
     for other in others:
         _require_same_job(first, other)
@@ -230,8 +237,9 @@ def _load_parts(paths: Sequence[Path]) -> list[ShardPart]:
     for path, footer in parts:
         if footer.shard in paths_by_shard:
             raise UserError(
-                f"{paths_by_shard[footer.shard]} and {path} are both shard {footer.shard}/{footer.n_shards}",
-                hint="name the part of each shard once",
+                f"{paths_by_shard[footer.shard]} and {path} are both "
+                f"shard {footer.shard}/{footer.n_shards}",
+                hint="give the part of each shard once",
             )
         paths_by_shard[footer.shard] = path
     n_shards = first[1].n_shards
@@ -239,25 +247,25 @@ def _load_parts(paths: Sequence[Path]) -> list[ShardPart]:
         missing_shards = ", ".join(f"{i}/{n_shards}" for i in missing[:10])
         raise UserError(
             f"no part of shard {missing_shards}{' …' if len(missing) > 10 else ''}",
-            hint="a shard writes its part when it has finished: name it, or run the same command "
-            f"with --shard {missing[0]}/{n_shards} again; what it answered is kept in its ledger",
+            hint="a shard writes its part when it has finished: give it, or run the same command "
+            f"with --shard {missing[0]}/{n_shards} again; answers are kept in its cache",
         )
     return sorted(parts, key=lambda part: part[1].shard)
 
 
 def _require_same_job(first: ShardPart, other: ShardPart) -> None:
-    """Raise `UserError` naming what two parts do not share."""
+    """Raise `UserError` naming what differs between two parts."""
     (a, x), (b, y) = first, other
     shards = (
         x.n_shards,
         y.n_shards,
         f"{x.n_shards} shards and {y.n_shards}",
-        "answers pass to another sharding by --reuse-cache",
+        "use --reuse-cache to take answers over to another number of shards",
     )
     data = (
         (x.data_sha256, x.rows, x.chunks),
         (y.data_sha256, y.rows, y.chunks),
-        f"other posts, of {x.data} and of {y.data}",
+        f"different posts, {x.data} and {y.data}",
         "run the shards of the older posts again",
     )
     first_settings, other_settings = _answer_settings(x), _answer_settings(y)
@@ -265,8 +273,8 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
     answers = (
         first_settings,
         other_settings,
-        f"other answers: {differences}",
-        "run the older shards again as the newer",
+        f"different settings of answers: {differences}",
+        "run the older shards again with the newer settings",
     )
     for first_value, other_value, problem, hint in (shards, data, answers):
         if first_value != other_value:
@@ -274,13 +282,13 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
 
 
 def _answer_settings(footer: ShardFooter) -> dict[str, Any]:
-    """What decides the answers and which of them are kept."""
+    """Return the settings that decide the answers and their acceptance."""
     settings = {k: v for k, v in footer.settings.items() if k not in RUN_SETTINGS}
     return {"verb": footer.verb, "fingerprint": footer.fingerprint, "settings": settings}
 
 
 def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names under which two trees differ."""
+    """Yield the dotted keys under which two trees differ."""
     for name in sorted({*a, *b}):
         a_value, b_value = a.get(name), b.get(name)
         if isinstance(a_value, dict) and isinstance(b_value, dict):
@@ -290,7 +298,7 @@ def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = ""
 
 
 def _merge_chunks(parts: Sequence[ShardPart]) -> Iterator[tuple[Chunk, list[Prediction]]]:
-    """Every chunk of the source, in its order."""
+    """Yield every chunk of the source, in order."""
     streams = [read_chunks(path) for path, _ in parts]
     expected = 0
     for chunk_index, chunk, predictions in heapq.merge(*streams, key=lambda item: item[0]):

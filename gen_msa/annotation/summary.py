@@ -1,10 +1,9 @@
-"""What a gated job came to: acceptance by gate, agreement with gold, tokens, time, money.
+"""Summary of a filtered job: acceptance by filter, agreement with gold, tokens, time, cost.
 
-Written beside the output as OUT.summary.json. Counts are of all that stands in the output and the
-rejected file, answers of earlier runs included; `seconds` is of the last run alone. Knows nothing
-of how a summary is shown.
+Written beside the output as OUT.summary.json. Counts cover everything in the output and the
+rejected file, including answers of earlier runs; `seconds` covers the last run alone.
 
-    Summary.model_validate_json(Path("out.summary.json").read_text()).gates["length"].acceptance
+    AnnotationSummary.model_validate_json(path.read_text()).filters["length"].acceptance
 """
 
 from collections.abc import Mapping
@@ -15,61 +14,61 @@ from gen_msa.types import FrozenModel, Polarity
 
 
 class FilterCount(FrozenModel):
-    """One gate's work."""
+    """What one filter did."""
 
     checked: int
-    """Answers it looked at; gates that ask or look at the file see what the others let pass."""
+    """Answers it checked; model and file filters see only what earlier stages passed."""
     rejected: int
     acceptance: float | None
-    """1 - refused / shown; None where it was shown nothing."""
+    """1 - rejected / checked; None if nothing was checked."""
 
 
 class GoldAgreement(FrozenModel):
-    """Labels against gold, where both have one."""
+    """Agreement of labels with gold, on rows where both have a label."""
 
     n: int
     accuracy: float
     kappa: float | None
-    """Cohen's (1960), unweighted; None where both always say the same one label."""
+    """Cohen's kappa (1960), unweighted; None if both always give the same single label."""
     confusion: dict[str, dict[str, int]]
-    """Gold -> said -> rows."""
+    """Gold label -> predicted label -> rows."""
 
 
 class AnnotationSummary(FrozenModel):
-    """A gated job in figures."""
+    """The counts of a filtered job."""
 
     data: str
     data_sha256: str
     model: str
     posts: int
     rejected_rows: int
-    """Rows of the source that could not be read at all."""
+    """Rows of the source that could not be read."""
     questions: int
     accepted: int
     excluded: int
-    """Questions none of whose answers passed."""
+    """Questions without an accepted answer."""
     unanswered: int
     answers: int
     retried: int
-    """Questions accepted at a further try."""
+    """Questions accepted after a retry."""
     filters: dict[str, FilterCount]
     first_answers: GoldAgreement | None
-    """Before gates and retries; None without gold."""
+    """Before filters and retries; None without gold."""
     accepted_answers: GoldAgreement | None
     guided: bool
-    """Gold gave the labels: agreement with it means nothing."""
+    """Gold gave the labels, so that agreement with it means nothing."""
     label_fields: int
-    """Label fields found in reasons and contexts of a row that is not of a train split."""
+    """Label fields in explanations and contexts of rows outside a train split."""
     prompt_tokens: int | None
-    """None: this reader does not count."""
+    """None: the model does not count tokens."""
     answer_tokens: int | None
     answers_with_token_counts: int
-    """Answers that the tokens are of."""
+    """Number of answers that the token counts cover."""
     seconds: float
     cached_posts: int
-    """Posts whose answers lay in the ledger: of an earlier run, or of the estimate."""
+    """Posts answered from the cache: by an earlier run, or by the cost estimate."""
     cost: float | None
-    """None without prices or tokens."""
+    """None without prices or token counts."""
 
     @property
     def acceptance(self) -> float:
@@ -78,7 +77,7 @@ class AnnotationSummary(FrozenModel):
 
 
 def gold_agreement(cells: LabelPairCounts) -> GoldAgreement | None:
-    """Figures of gold against said labels; None for no row."""
+    """Return accuracy, kappa and confusion of (gold, predicted) counts; None for no row."""
     n = sum(cells.values())
     if not n:
         return None
@@ -92,7 +91,7 @@ def gold_agreement(cells: LabelPairCounts) -> GoldAgreement | None:
 
 
 def count_by_filter(tally: FilterCounts, names: list[str]) -> dict[str, FilterCount]:
-    """The work of each gate in `names`, in that order."""
+    """Return the counts of each filter in `names`, in that order."""
     return {
         name: FilterCount(
             checked=tally.checked[name],
@@ -108,7 +107,13 @@ def count_by_filter(tally: FilterCounts, names: list[str]) -> dict[str, FilterCo
 def summarise(
     settings: AnnotateSettings, tally: FilterCounts, job_facts: Mapping[str, str | int | float]
 ) -> AnnotationSummary:
-    """The summary of a job; `facts` are the fields of `Summary` that no tally knows."""
+    """Return the summary of a job.
+
+    Args:
+        settings: The job.
+        tally: Counts of the answers.
+        job_facts: The fields of `AnnotationSummary` that the counts do not give.
+    """
     has_token_counts = tally.with_token_counts > 0
     cost = (
         settings.prices.cost(tally.prompt_tokens, tally.answer_tokens)

@@ -1,7 +1,7 @@
-"""Teachers at work: chunks of posts go in, readings come out in the same order.
+"""Workers of a job: chunks of posts in, predictions out, in the same order.
 
-One teacher in this process, or one in each of several worker processes. Knows nothing of ledgers or
-files; holds at most two chunks a worker.
+One teacher in this process, or one in each of several worker processes; at most two chunks per
+worker are in memory.
 """
 
 import multiprocessing
@@ -29,61 +29,68 @@ from gen_msa.predictors import Continuation, Prediction, Predictor, RequestPrevi
 from gen_msa.prefetch import ordered_concurrent_map, prefetch
 from gen_msa.types import Example
 
-# Who is asked: a plain reader, or one whose answers go through gates (`_gated`).
-
 
 class Teacher(Protocol):
-    """Adds opinions to the posts of examples; of these it sees no opinion but gold it may see."""
+    """Adds opinions to the posts of examples. It sees no other opinions, except permitted gold."""
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether it may read in several threads at once, and gains by it."""
+        """Whether several threads may call it at once and gain by it."""
         ...
 
     def prepare(self, examples: Sequence[Example]) -> Continuation:
-        """What can be done before a model is asked; may be called in another thread."""
+        """Do the work that needs no model; may run in another thread.
+
+        Returns:
+            A function that runs the model and returns one prediction per example.
+        """
         ...
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """One `Reading` for each example, in order."""
+        """Return one `Prediction` per example, in order."""
         ...
 
     def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
-        """The questions that would be asked first, unasked; none by what is asked nothing."""
+        """Return the first requests without running the model; empty if there are none."""
         ...
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """Changes whenever its readings could; the ledger's key."""
+        """Return what changes whenever predictions could; part of the cache key."""
         ...
 
 
 class PredictorTeacher:
-    """A reader as it is."""
+    """A predictor without filters."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self.is_concurrent = predictors.is_concurrent(predictor)
 
     def prepare(self, examples: Sequence[Example]) -> Continuation:
-        """All but asking the model, of a reader that knows the difference."""
+        """Prepare posts if the predictor can (`Prefetchable`)."""
         return predictors.prepare(self._predictor, [e.post for e in examples])
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """What the reader says."""
+        """Return the predictions of the predictor."""
         return self.prepare(examples)()
 
     def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
-        """The reader's questions."""
+        """Return the requests of the predictor."""
         return self._predictor.preview([e.post for e in examples])
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """The reader's own."""
+        """Return the fingerprint of the predictor."""
         return self._predictor.fingerprint()
 
 
 def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
-    """Who answers a job; loads its models."""
-    # The chunks that are being read and the two that are made ready, a picture a post.
+    """Build the predictor of a job, with filters if the settings have any, and load its model.
+
+    Args:
+        settings: `AnnotateSettings` give a `FilteredTeacher`.
+        media_root: Folder that image paths are relative to.
+    """
+    # Two chunks in progress and two being prepared, with one image per post.
     media.resize_cache(4 * settings.chunk, settings.image)
     if isinstance(settings, AnnotateSettings):
         return FilteredTeacher(settings, media_root)
@@ -91,12 +98,10 @@ def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
 
 
 def visible_to_teacher(settings: JobSettings, example: Example) -> Example:
-    """What of an example its teacher is given: the post, and gold only where it may guide."""
+    """Return the post of an example, with gold opinions only if they may guide the teacher."""
     sees_gold = isinstance(settings, AnnotateSettings) and settings.reveals_label
     return Example(post=example.post, opinions=example.opinions_by("gold") if sees_gold else ())
 
-
-# What is left to be done of a source: chunks, and of each the posts that the ledger does not know.
 
 FULL_SOURCE = Shard()
 
@@ -108,9 +113,15 @@ def pending_chunks(
     cache: AnswerCache | None,
     shard: Shard = FULL_SOURCE,
 ) -> Iterator[tuple[PendingChunk, list[Example]]]:
-    """Each chunk of the shard with the posts that still have to be read.
+    """Yield each chunk of a shard with the examples that still need an answer.
 
-    Without a ledger the keys are empty, but for readers on other machines, which compare them.
+    Args:
+        source: All posts.
+        settings: Chunk size, limit and image limits.
+        fingerprint: Hash of the fingerprint of the teacher.
+        cache: Cached answers, or None. Without a cache the keys are empty, except for `engine=ray`,
+            whose workers compare them.
+        shard: Which chunks to yield.
     """
     for chunk in chunks(source, settings.chunk, settings.limit, settings.model):
         if not shard.owns(chunk.index):
@@ -126,7 +137,14 @@ def pending_chunks(
 
 
 def cache_key(fingerprint: str, visible: Example, root: Path, settings: JobSettings) -> str:
-    """Changes with the post, its pictures' bytes, and anything that shapes the reader's answer."""
+    """Return the cache key of an example: post, bytes of its images, and fingerprint.
+
+    Args:
+        fingerprint: Hash of the fingerprint of the teacher.
+        visible: The example as the teacher sees it.
+        root: Folder that image paths are relative to.
+        settings: For the image limits.
+    """
     post = visible.post
     media_digests: list[JsonValue] = [media.digest(m, root, settings.image) for m in post.media]
     parts: dict[str, JsonValue] = {"predictor": fingerprint, "post": post.model_dump_json()}
@@ -136,7 +154,7 @@ def cache_key(fingerprint: str, visible: Example, root: Path, settings: JobSetti
 
 
 CONCURRENT_CHUNKS = 2
-"""Pieces that a server is asked about at once."""
+"""Chunks that are sent to a server at once."""
 
 W = TypeVar("W")
 Work = tuple[W, Sequence[Example]]
@@ -144,24 +162,26 @@ OnAnswer = Callable[[W, list[Prediction]], None]
 
 
 def _no_cache(item: object, predictions: list[Prediction]) -> None:
-    """Keeps nothing before its turn."""
+    """Discard a result that is not cached."""
 
 
 _teacher: Teacher | None = None
-"""The worker process' own teacher; None in the parent."""
+"""The teacher of this worker process; None in the parent process."""
 
 
 def predict_in_process(
     teacher: Teacher, work: Iterable[Work[W]], on_answer: OnAnswer[W] = _no_cache
 ) -> Iterator[tuple[W, list[Prediction]]]:
-    """Read every piece of work in this process. `W` is carried along untouched.
+    """Predict all work in this process; yield results in order.
 
-    `keep` is called with each as soon as it is read, in any thread; results come in order.
+    While the model works on one chunk, a thread prepares the next two: it decodes images and writes
+    prompts, so that a GPU or server does not wait. A server that takes concurrent requests gets two
+    chunks at once, so that it stays busy towards the end of each.
 
-    While the model is asked about one piece, a thread takes up the next two, decodes their pictures
-    and writes their questions: a model on a GPU or a server need not wait for that. A server that
-    takes questions from all sides is asked about two pieces together, or it would have ever less to
-    do towards the end of each.
+    Args:
+        teacher: Runs the model.
+        work: Items with their examples; the items are passed through.
+        on_answer: Called with each result as soon as it is there, in any thread.
     """
     prepared_chunks = (
         (item, teacher.prepare(examples) if examples else None) for item, examples in work
@@ -186,9 +206,17 @@ def predict_in_workers(
     work: Iterable[Work[W]],
     on_answer: OnAnswer[W] = _no_cache,
 ) -> Iterator[tuple[W, list[Prediction]]]:
-    """Read every piece of work in `workers` processes; results come in the order of the work.
+    """Predict all work in `workers` processes; yield results in order.
 
-    `keep` as for `read_alone`.
+    Args:
+        settings: Each process builds its own teacher from these.
+        root: Folder that image paths are relative to.
+        workers: Number of processes.
+        work: Items with their examples; the items are passed through.
+        on_answer: Called with each result as soon as it is there, in any thread.
+
+    Raises:
+        UserError: A worker process died.
     """
     spawn = multiprocessing.get_context("spawn")
     pending: deque[tuple[W, Future[list[Prediction]] | None]] = deque()
@@ -206,7 +234,7 @@ def predict_in_workers(
         except BrokenProcessPool as e:
             raise UserError(
                 "a worker process died",
-                hint="run the same command again: finished rows are kept; use fewer workers if "
+                hint="run the same command again: answers are kept; use fewer workers if "
                 "memory ran out",
             ) from e
         finally:
@@ -232,7 +260,7 @@ def _init_worker(settings: JobSettings, root: Path) -> None:
 
 
 def _exit_with_parent() -> None:
-    """A worker whose job was killed would keep its model in memory, and wait for ever."""
+    """Exit when the parent dies; otherwise the worker would keep its model and wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

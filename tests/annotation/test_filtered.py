@@ -168,7 +168,7 @@ def test_cache_misses_on_new_seed_or_filter_but_not_file_filter(posts):
         ].counts.from_cache
         == 40
     )
-    assert run(posts, "gates.length={max_words: 9}", use_cache=True)[0].counts.from_cache == 0
+    assert run(posts, "filters.length={max_words: 9}", use_cache=True)[0].counts.from_cache == 0
     assert run(posts, "seed=5", use_cache=True)[0].counts.from_cache == 0
 
 

@@ -68,7 +68,7 @@ def test_explanation_filters_reject_missing_explanation(name, tmp_path):
         ("The crew is praised.", CREW, None),
         ("They are praised.", CREW, "it does not name 'crew'"),
         ("The crewmates are praised.", CREW, "it does not name 'crew'"),
-        ("T-Mobile is bad, the crew is praised.", CREW, "another aspect before"),
+        ("T-Mobile is bad, the crew is praised.", CREW, "names another aspect before"),
         ("T-Mobile is called awful.", SIGNAL, None),
         ("It is fine.", OVERALL_ASPECT, None),
     ],

@@ -160,7 +160,7 @@ def test_bad_image_policy_is_applied_and_recorded(tmp_path, policy):
         assert [r["post"]["id"] for r in rows] == ["p0"]
         assert result.counts.rejected == 2
         return
-    notes = [r["opinions"][0]["provenance"].get("picture", "") for r in rows]
+    notes = [r["opinions"][0]["provenance"].get("image", "") for r in rows]
     assert notes[0] == ""
     assert notes[1].startswith("not_an_image: bad.png")
     assert notes[2].startswith("missing: missing.png")

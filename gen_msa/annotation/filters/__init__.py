@@ -1,10 +1,11 @@
-"""Gates: what a teacher's answer must stand before anybody learns from it. A gate is a file here.
+"""Filters of a teacher's answers; one file per filter.
 
-A gate looks at answers and says for each why it is refused, or None. It never changes one, and
-never sees a gold label. Knows nothing of files, retries or of what becomes of the refused.
+A filter returns for each answer why it is rejected, or None. It never changes an answer and never
+sees a gold label.
 
-    gate = gates["length"](build(gates["length"].Options, {"max_words": 40}, "here"), bench)
-    gate.check([Candidate(post, opinion)])        # ["52 words, at most 40"]
+    factory = filters["length"]
+    length = factory(build(factory.Options, {"max_words": 40}, "here"), FilterContext(root))
+    length.check([Candidate(post, opinion)])        # ["52 words, at most 40"]
 """
 
 from gen_msa.annotation.filters.base import (

@@ -1,6 +1,6 @@
-"""An answer as the metrics take it, and its picture in words. Knows nothing of any one gate.
+"""Answers as input of metrics, and descriptions of their images.
 
-paired(Candidate(post, opinion))        # Pair(post, gold=None, said=opinion, …)
+as_metric_pair(Candidate(post, opinion))        # Pair(post, None, opinion, …)
 """
 
 import re
@@ -19,15 +19,20 @@ _TOKENIZER_BLANKS = re.compile(r"\s*([-&/])\s*|\s+(?='s\b)|(?<=\w)\s*'\s+(?=s\b)
 
 
 def as_metric_pair(row: Candidate, image_text: Mapping[str, str] | None = None) -> Pair:
-    """The answer alone, against nobody."""
+    """Return the answer as a metric pair without a reference.
+
+    Args:
+        row: The answer.
+        image_text: Source -> description of the image.
+    """
     return Pair(row.post, None, row.opinion, row.post.id, image_text or {})
 
 
 def as_detokenized_pair(row: Candidate) -> Pair:
-    """The same, with names as people write them, for what looks for names and nothing else.
+    """Return the pair with aspect names as people write them, for matching names.
 
-    Data sets tokenise (`# Aurora`, `T - Mobile`, `A . J . Burnett`) and reasons do not: signs go,
-    stops become blanks, hyphens join.
+    Data sets are tokenized (`# Aurora`, `T - Mobile`, `A . J . Burnett`) and explanations are not:
+    signs are dropped, stops become blanks, hyphens join.
     """
     post = row.post.model_copy(
         update={"aspects": tuple(dict.fromkeys(_detokenize_aspect(a) for a in row.post.aspects))}
@@ -42,7 +47,16 @@ def as_detokenized_pair(row: Candidate) -> Pair:
 def build_cue_sources(
     filter_name: str, options_by_source: Mapping[str, Mapping[str, Any]], context: FilterContext
 ) -> list[CueSource]:
-    """The cue sources that say what a picture shows. Raises `UserError` for any other."""
+    """Build the cue sources that describe images.
+
+    Args:
+        filter_name: For error messages.
+        options_by_source: `objects` or `context` -> options.
+        context: For the media root.
+
+    Raises:
+        UserError: A source is neither `objects` nor `context`, or an option is wrong.
+    """
     if unknown := set(options_by_source) - {"objects", "context"}:
         raise UserError(
             f"filters.{filter_name}.sources are objects and context, not {', '.join(unknown)}"
@@ -59,14 +73,14 @@ def build_cue_sources(
 
 
 def image_descriptions(sources: Sequence[CueSource], rows: Sequence[Candidate]) -> list[str]:
-    """What the sources say of each row's picture, in one text; "" where they say nothing."""
+    """Return for each row the descriptions of its image as one text; "" if there are none."""
     posts = [row.post.model_copy(update={"aspects": (row.opinion.aspect,)}) for row in rows]
     cues_by_source = [source.cues(posts) for source in sources]
     return ["\n".join(cue_rows[i][0].text for cue_rows in cues_by_source) for i in range(len(rows))]
 
 
 def detokenize(text: str) -> str:
-    """A name or a reason without the marks of tokenisers."""
+    """Return a name or explanation without the marks of tokenizers."""
     return _TOKENIZER_BLANKS.sub(
         _join_blank, _TOKENIZER_SIGNS.sub("", text.replace("’", "'"))
     ).strip()

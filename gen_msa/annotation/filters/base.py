@@ -1,8 +1,6 @@
-"""What a gate is, what it is shown, and the registry of gates.
+"""The protocol of filters, their inputs, and the registry.
 
-Knows no gate.
-
-    gates["length"].stage        # "text"
+filters["length"].stage        # "text"
 """
 
 from collections.abc import Callable, Sequence
@@ -18,61 +16,78 @@ from gen_msa.settings import Settings
 from gen_msa.types import Opinion, Post
 
 Stage = Literal["text", "model", "file"]
-"""`words`: looks at every answer by itself. `asks`: has models read, so it is shown only what all
-gates of words let pass. `file`: holds an answer against those before it in the file, last."""
+"""`text`: checks each answer alone. `model`: runs a model, and so checks only what passed all text
+filters. `file`: compares an answer with earlier ones of the file, last.
+"""
 
 SampleFn = Callable[[Sequence[Post], int], list[Prediction]]
-"""The teacher's answers about posts, drawn with a seed of the gate's own choice."""
+"""Further answers of the teacher about posts, sampled with a seed derived from the number."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer that could be read, and the whole post it is about."""
+    """One complete answer, and the post that it is about."""
 
     post: Post
     opinion: Opinion
 
     @property
     def explanation(self) -> str:
-        """The explanation, stripped; "" where none is given."""
+        """The explanation, stripped; "" if there is none."""
         return (self.opinion.explanation or "").strip()
 
 
 @dataclass(frozen=True)
 class FilterContext:
-    """What a gate may work with."""
+    """What a filter may use."""
 
     media_root: Path
+    """Folder that image paths are relative to."""
     sample: SampleFn | None = None
-    """None: this teacher says the same every time."""
+    """None: the teacher cannot sample."""
 
 
 class Filter(Protocol):
-    """Refuses answers."""
+    """Rejects answers."""
 
     stage: ClassVar[Stage]
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """For each answer, in order, why it is refused (one line), or None: it passes."""
+        """Check answers.
+
+        Args:
+            rows: The answers.
+
+        Returns:
+            For each answer, in order, one line on why it is rejected, or None if it passes.
+        """
         ...
 
     def fingerprint(self) -> JsonValue:
-        """Changes whenever its verdicts could, besides its options (files and models it uses)."""
+        """Return what changes its verdicts besides its options (files, models, rules)."""
         ...
 
 
 class FilterFactory(Protocol):
-    """What a module of this room registers: a class with its options."""
+    """What a module of this package registers: a class with its options."""
 
     Options: type[Settings]
     stage: Stage
 
     def __call__(self, options: Any, context: FilterContext) -> Filter:
-        """Make the gate. Raises `UserError` where it cannot do its work on this bench."""
+        """Build the filter.
+
+        Args:
+            options: An instance of `Options`.
+            context: What it may use.
+
+        Raises:
+            UserError: The filter cannot work in this context.
+        """
         ...
 
 
-NO_EXPLANATION = "it gives no reason"
+NO_EXPLANATION = "it gives no explanation"
 
 filters: Registry[FilterFactory] = Registry(
     "filter", "gen_msa.annotation.filters", "gen_msa.filters"

@@ -1,12 +1,11 @@
-"""Contradiction: the reason's own words do not say another label than the answer's.
+"""The explanation states no other label than the answer.
 
-A reason says a label where the label's word stands beside a word like sentiment, tone or opinion,
-outside quotation marks, in a clause that neither denies nor doubts it ("no positive or negative
-words" says none). Clauses that name the aspect decide where there are any. A reason that says the
-answer's label too, of something else, passes: whether the rest fits is for the gate `blind` to see.
-English.
+A label is stated where its word stands beside a word like sentiment, tone or opinion, outside
+quotation marks, in a clause without negation or doubt ("no positive or negative words" states
+none). Clauses that name the aspect take precedence. An explanation that also states the answer's
+label, of something else, passes; the filter `label_recovery` can catch the rest. English only.
 
-    gates={contradiction: {}}
+    filters={contradiction: {}}
 """
 
 import re
@@ -36,12 +35,12 @@ _CLAUSE_BREAK = re.compile(
 
 
 class ContradictionOptions(Settings):
-    """None: there is one way to look."""
+    """There are no options."""
 
 
 @filters.register
 class ContradictionFilter:
-    """Reads label words clause by clause."""
+    """Finds stated labels clause by clause."""
 
     Options: ClassVar[type[Settings]] = ContradictionOptions
     stage: ClassVar[Stage] = "text"
@@ -50,11 +49,11 @@ class ContradictionFilter:
         pass
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason that says other labels, and not the answer's."""
+        """Reject an explanation that states other labels, and not the answer's."""
         return [self._verdict(row) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """The version of its rules."""
+        """Return the version of the rules."""
         return 1
 
     def _verdict(self, row: Candidate) -> str | None:
@@ -67,7 +66,12 @@ class ContradictionFilter:
 
 
 def claim_words(explanation: str, term: str) -> set[Polarity]:
-    """The labels that a reason says of `term`; of anything at all where no clause names it."""
+    """Return the labels that an explanation states.
+
+    Args:
+        explanation: The text.
+        term: The aspect. If clauses name it, only these count.
+    """
     labelled_clauses = [(c, labels) for c in _clauses(explanation) if (labels := _clause_labels(c))]
     aspect_labels = [labels for c, labels in labelled_clauses if term and fold(term) in fold(c)]
     return set().union(*(aspect_labels or [labels for _, labels in labelled_clauses]))

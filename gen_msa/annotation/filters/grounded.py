@@ -1,11 +1,11 @@
-"""Clues: a reason takes something from the post, not from the teacher's habits.
+"""The explanation contains words of the post or of its image.
 
-A weak teacher says "it simply describes the scene" of every post. Counted are a reason's claims (as
-the metric `grounding` takes it apart: quotes, and content words besides the aspect's name) that
-stand in the post's text, or in what a caption or detector says of its picture.
+A weak teacher writes "it simply describes the scene" for every post. Counted are the claims of an
+explanation (as in the metric `grounding`: quotes, and content words other than the aspect) that
+occur in the text, or in the caption or detected objects of its image.
 
-    gates={clues: {least: 1}}
-    gates={clues: {least: 2, sources: {context: {files: [captions.json]}}}}
+    filters={grounded: {min_claims: 1}}
+    filters={grounded: {min_claims: 2, sources: {context: {files: [captions.json]}}}}
 """
 
 from collections.abc import Sequence
@@ -20,26 +20,27 @@ from gen_msa.settings import Settings
 
 
 class GroundedOptions(Settings):
-    """How many, and where they may come from besides the text."""
+    """How many claims, and where they may come from besides the text."""
 
     min_claims: int = Field(default=1, ge=1)
+    """Minimum number of supported claims."""
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Cue sources (`objects`, `context`) with their options."""
 
 
 @filters.register
 class GroundedFilter:
-    """Counts claims that have a source."""
+    """Counts supported claims."""
 
     Options: ClassVar[type[Settings]] = GroundedOptions
     stage: ClassVar[Stage] = "text"
 
     def __init__(self, options: GroundedOptions, context: FilterContext) -> None:
         self._min_claims = options.min_claims
-        self._sources = build_cue_sources("clues", options.sources, context)
+        self._sources = build_cue_sources("grounded", options.sources, context)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason with fewer than `least` claims that post or picture support."""
+        """Reject an explanation with fewer than `min_claims` claims supported by post or image."""
         image_texts = image_descriptions(self._sources, rows)
         return [
             self._verdict(row, image_text)
@@ -47,7 +48,7 @@ class GroundedFilter:
         ]
 
     def fingerprint(self) -> JsonValue:
-        """Of the sources, the bytes of their files included."""
+        """Return the fingerprints of the sources, including the bytes of their files."""
         return [source.fingerprint() for source in self._sources]
 
     def _verdict(self, row: Candidate, image_text: str) -> str | None:
@@ -60,4 +61,4 @@ class GroundedFilter:
         ]
         if len(supported) >= self._min_claims:
             return None
-        return f"{len(supported)} clues of the post, at least {self._min_claims}"
+        return f"{len(supported)} claims from the post, at least {self._min_claims}"

@@ -1,10 +1,9 @@
-"""Blind: a second reader that sees the reason alone recovers the label from it.
+"""A second model recovers the label from the explanation alone.
 
-The reason's label words are masked as simulatability masks them (what is left must carry the
-label), and the reader sees neither post nor picture. Any reader will do: a student that was taught
-to read reasons is cheap and good at it, the builtin reader is weak.
+Label words in the explanation are masked as in simulatability, and the model sees neither post nor
+image. A student trained on explanations is cheap and accurate; the builtin model is weak.
 
-    gates={blind: {reader: "student:students/reasons"}}
+    filters={label_recovery: {model: "student:students/explanation_classifier"}}
 """
 
 from collections.abc import Sequence
@@ -21,15 +20,15 @@ from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post
 
 
 class LabelRecoveryOptions(PredictorSettings):
-    """The second reader, with all that can be set of a reader."""
+    """The second model, with all settings of a predictor."""
 
     min_probability: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Probability that it must give the label, where it gives probabilities."""
+    """Minimum probability of the label, if the model gives probabilities."""
 
 
 @filters.register
 class LabelRecoveryFilter:
-    """Has reasons read in place of posts."""
+    """Predicts the label from the explanation alone."""
 
     Options: ClassVar[type[Settings]] = LabelRecoveryOptions
     stage: ClassVar[Stage] = "model"
@@ -43,7 +42,7 @@ class LabelRecoveryFilter:
         )
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason from which another label is read, or none."""
+        """Reject an explanation from which another label, or none, is predicted."""
         explained = [row for row in rows if row.explanation]
         predictions = (
             self._predictor.predict([_explanation_post(row) for row in explained])
@@ -57,14 +56,14 @@ class LabelRecoveryFilter:
         ]
 
     def fingerprint(self) -> JsonValue:
-        """The second reader's."""
+        """Return the fingerprint of the second model."""
         return self._predictor.fingerprint()
 
     def _verdict(self, row: Candidate, opinions: Sequence[Opinion]) -> str | None:
         label = row.opinion.polarity
         recovered = opinions[0] if opinions else None
         if recovered is None or recovered.polarity is None:
-            return "no label could be read from it"
+            return "no label can be parsed from it"
         if recovered.polarity is not label:
             return f"it reads as {recovered.polarity}; the label is {label}"
         probability = recovered.probability
@@ -74,7 +73,7 @@ class LabelRecoveryFilter:
 
 
 def _explanation_post(row: Candidate) -> Post:
-    """A post whose text is the masked reason, asked about the same aspect; nothing else of it."""
+    """Return a post whose text is the masked explanation, with the same aspect and nothing else."""
     text, term = mask_labels(row.explanation), row.opinion.aspect.term
     start = text.find(term) if term else -1
     aspect = Aspect(term=term, start=start if start >= 0 else None) if term else OVERALL_ASPECT

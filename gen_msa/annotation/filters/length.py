@@ -1,8 +1,8 @@
-"""Length: a reason has so many words, no fewer and no more.
+"""The explanation has a number of words within limits.
 
-Words are runs of letters and digits, a Han or kana character is one of its own.
+Words are runs of letters and digits; each Han or kana character is a word.
 
-    gates={length: {min_words: 4, max_words: 60}}
+    filters={length: {min_words: 4, max_words: 60}}
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from gen_msa.settings import Settings
 
 
 class LengthOptions(Settings):
-    """How many words."""
+    """Limits of the number of words."""
 
     min_words: int = Field(default=4, ge=0)
     max_words: int = Field(default=60, ge=1)
@@ -24,7 +24,7 @@ class LengthOptions(Settings):
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         if self.min_words > self.max_words:
-            raise ValueError("min_words is over max_words: nothing could pass")
+            raise ValueError("min_words is greater than max_words: nothing could pass")
         return self
 
 
@@ -39,11 +39,11 @@ class LengthFilter:
         self._options = options
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses what is too short or too long."""
+        """Reject an explanation that is too short or too long."""
         return [self._verdict(len(split_words(row.explanation))) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """Nothing besides the options."""
+        """Return None: only the options matter."""
         return None
 
     def _verdict(self, count: int) -> str | None:

@@ -1,10 +1,10 @@
-"""Naming: a reason must name its aspect, and speak of it before it speaks of another one.
+"""The explanation names its aspect before any other aspect of the post.
 
-Names are matched as the metric `naming` matches them: whole words, not within a longer name, so
-that a rival's name is no credit; blanks and signs of tokenisers make no difference. An opinion on
-the whole post has nothing to name. A paraphrase ("the handset") is not seen, and refused.
+Names are matched as in the metric `aspect_mention`: whole words, not within a longer name, so that
+the name of another aspect does not count; spaces and signs of tokenizers are ignored. An opinion on
+the whole post has nothing to name. A paraphrase ("the handset") is not recognized and is rejected.
 
-    gates={naming: {}}
+    filters={mentions_aspect: {}}
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from gen_msa.settings import Settings
 
 
 class MentionsAspectOptions(Settings):
-    """What counts as speaking of the aspect."""
+    """What counts as naming the aspect."""
 
     allow_rival_first: bool = False
-    """Let a reason pass that names its aspect, but another aspect of the post before it."""
+    """Accept an explanation that names another aspect of the post before its own."""
 
 
 @filters.register
 class MentionsAspectFilter:
-    """Asks the metric about each reason."""
+    """Applies the metric `aspect_mention` to each explanation."""
 
     Options: ClassVar[type[Settings]] = MentionsAspectOptions
     stage: ClassVar[Stage] = "text"
@@ -38,11 +38,11 @@ class MentionsAspectFilter:
         self._metric = Metric()
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason that does not name its aspect, or a rival first."""
+        """Reject an explanation that does not name its aspect, or names another one first."""
         return [self._verdict(row) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """The metric's signature."""
+        """Return the signature of the metric."""
         return self._metric.signature
 
     def _verdict(self, row: Candidate) -> str | None:
@@ -57,5 +57,5 @@ class MentionsAspectFilter:
         if not is_mentioned:
             return f"it does not name {row.opinion.aspect.term!r}"
         if rival_is_first and not self._options.allow_rival_first:
-            return f"it speaks of another aspect before {row.opinion.aspect.term!r}"
+            return f"it names another aspect before {row.opinion.aspect.term!r}"
         return None

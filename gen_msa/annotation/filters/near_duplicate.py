@@ -1,10 +1,10 @@
-"""Novelty: a reason is not one that stood in this file before, but for a few words.
+"""The explanation is not a near-duplicate of an earlier one in the file.
 
-Two reasons are near-duplicates where the runs of three words they share are at least `most` of all
-they have (Jaccard; Broder 1997), the aspect's name taken for the same word in all. The first in the
-file stays. Candidates are found by prefixes (Chaudhuri et al. 2006), which miss none.
+Two explanations are near-duplicates if the Jaccard similarity of their word trigrams (Broder 1997)
+is at least `max_similarity`; the aspect's name counts as the same word in all. The first one is
+kept. Prefix filtering (Chaudhuri et al. 2006) finds all candidates.
 
-    gates={novelty: {most: 0.8}}
+    filters={near_duplicate: {max_similarity: 0.8}}
 """
 
 import math
@@ -23,15 +23,15 @@ _SHINGLE_SIZE = 3
 
 
 class NearDuplicateOptions(Settings):
-    """What counts as the same."""
+    """What counts as a near-duplicate."""
 
     max_similarity: float = Field(default=0.8, gt=0.0, le=1.0)
-    """Share of runs of words from which on two reasons are the same."""
+    """Jaccard similarity from which two explanations are near-duplicates."""
 
 
 @filters.register
 class NearDuplicateFilter:
-    """Remembers the reasons it let pass, as hashes."""
+    """Stores the hashed word trigrams of accepted explanations."""
 
     Options: ClassVar[type[Settings]] = NearDuplicateOptions
     stage: ClassVar[Stage] = "file"
@@ -42,11 +42,11 @@ class NearDuplicateFilter:
         self._rows_by_shingle: defaultdict[int, list[int]] = defaultdict(list)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason that is much like an earlier one of the file; remembers the others."""
+        """Reject an explanation that is a near-duplicate of an earlier one; store the others."""
         return [self._verdict(row) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """Nothing besides the options."""
+        """Return None: only the options matter."""
         return None
 
     def _verdict(self, row: Candidate) -> str | None:
@@ -59,7 +59,7 @@ class NearDuplicateFilter:
         for row_index in sorted({i for shingle in prefix for i in self._rows_by_shingle[shingle]}):
             post, other = self._accepted[row_index]
             if len(shingles & other) >= self._max_similarity * len(shingles | other):
-                return f"much like the reason given for post {post!r}"
+                return f"similar to the explanation of post {post!r}"
         for shingle in prefix:
             self._rows_by_shingle[shingle].append(len(self._accepted))
         self._accepted.append((row.post.id, shingles))
@@ -67,7 +67,7 @@ class NearDuplicateFilter:
 
 
 def _shingles(explanation: str, term: str) -> frozenset[int]:
-    """Hashes of the runs of words of a reason; of a short one the whole."""
+    """Return hashes of the word trigrams of an explanation; of all words if it is shorter."""
     tokens, aspect_tokens = split_words(explanation), split_words(term)
     if aspect_tokens:
         text = f" {' '.join(tokens)} ".replace(f" {' '.join(aspect_tokens)} ", " \0 ")

@@ -1,13 +1,12 @@
-"""Objects: what a reason names in the picture is there, by what others saw in it.
+"""Objects that the explanation names are in the image or the post.
 
-A thing is named where a content word of the reason (as the metric `grounding` takes claims apart)
-is on the list of things (`_things`); it is there where the post's text, or the words that a
-detector or caption gives of the picture, name that thing by any word. A picture that nobody
-described supports nothing. Close to CHAIR (Rohrbach et al. 2018). English; knows nothing of things
-off the list, of colours, or of where a thing is.
+An object is named where a content word of the explanation (a claim of the metric `grounding`) is in
+the list of objects below. It is supported where the text, or a detector or caption of the image,
+names the same object by any word. An image without a description supports nothing. Similar to CHAIR
+(Rohrbach et al. 2018). English; other objects, colours and positions are not checked.
 
-    gates={objects: {sources: {context: {files: [captions.json]}}}}
-    gates={objects: {sources: {objects: {file: detected.json}}, most: 1}}
+    filters={objects: {sources: {context: {files: [captions.json]}}}}
+    filters={objects: {sources: {objects: {file: detections.json}}, max_unsupported: 1}}
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,9 @@ from gen_msa.metrics.grounding import extract_claims
 from gen_msa.metrics.text.explanations import split_words
 from gen_msa.settings import Settings
 
-# The words for things that a picture shows: the 80 classes of COCO, with the commonest synonyms.
+# Words for objects: the 80 classes of COCO with common synonyms. A word left of "|" claims the
+# object; a word to its right confirms it when a description uses it, but is too ambiguous to claim
+# it.
 
 _OBJECT_WORDS = """
 person man men woman women boy girl child children kid guy lady ladies gentleman gentlemen baby
@@ -110,9 +111,12 @@ def _word_forms(word: str) -> tuple[str, ...]:
 _OBJECT_LINES = [line.partition("|") for line in _split_lines()]
 
 OBJECT_OF_WORD = {
-    f: said.split()[0] for said, _, _ in _OBJECT_LINES for w in said.split() for f in _word_forms(w)
+    form: claiming.split()[0]
+    for claiming, _, _ in _OBJECT_LINES
+    for word in claiming.split()
+    for form in _word_forms(word)
 }
-"""A word that says a thing is there -> the first word of its line."""
+"""A word that claims an object -> the first word of its line."""
 
 
 def _index_objects() -> dict[str, set[str]]:
@@ -124,24 +128,24 @@ def _index_objects() -> dict[str, set[str]]:
 
 
 OBJECTS_OF_WORD = _index_objects()
-"""A word -> the things that are there where it is said of a picture."""
+"""A word -> the objects that it confirms when it is used about an image."""
 
 
 _SOURCES: dict[str, dict[str, Any]] = {"objects": {}, "context": {}}
 
 
 class ObjectsFilterOptions(Settings):
-    """Who says what a picture shows, and how much else may be named."""
+    """What describes the images, and how many other objects may be named."""
 
     sources: dict[str, dict[str, Any]] = Field(default_factory=lambda: dict(_SOURCES))
     """Cue sources (`objects`, `context`) with their options."""
     max_unsupported: int = Field(default=0, ge=0)
-    """Things that may be named and are not there."""
+    """Number of unsupported objects that may be named."""
 
 
 @filters.register
 class ObjectsFilter:
-    """Holds the things of a reason against those of cues."""
+    """Compares the objects of an explanation with those of cues."""
 
     Options: ClassVar[type[Settings]] = ObjectsFilterOptions
     stage: ClassVar[Stage] = "text"
@@ -151,7 +155,7 @@ class ObjectsFilter:
         self._sources = build_cue_sources("objects", options.sources, context)
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason that names more than `most` things that are not there."""
+        """Reject an explanation that names more than `max_unsupported` unsupported objects."""
         image_texts = image_descriptions(self._sources, rows)
         return [
             self._verdict(row, image_text)
@@ -159,7 +163,7 @@ class ObjectsFilter:
         ]
 
     def fingerprint(self) -> JsonValue:
-        """Of the sources, the bytes of their files included."""
+        """Return the fingerprints of the sources, including the bytes of their files."""
         return [source.fingerprint() for source in self._sources]
 
     def _verdict(self, row: Candidate, image_text: str) -> str | None:
@@ -175,7 +179,7 @@ class ObjectsFilter:
         )
         if len(absent) <= self._max_unsupported:
             return None
-        return f"nothing shows: {', '.join(absent)}"
+        return f"not in post or image: {', '.join(absent)}"
 
 
 def _named_objects(text: str) -> set[str]:

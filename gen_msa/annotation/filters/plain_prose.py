@@ -1,10 +1,10 @@
-"""Prose: a reason is sentences about the post, not markup, links, or a form filled in.
+"""The explanation is plain sentences: no markup, links or label fields.
 
-Weak teachers add pictures by address, headings, and the whole answer once more with its label
-field; a student would learn to write them. Refused are links and markup of any kind, label fields
-(as the audit finds them) and reasons of several paragraphs.
+Weak teachers add image links, headings, and the complete answer again with its label field; a
+student would learn to write them. Rejected are links, any markup, label fields (as found by
+`data.label_leak`) and explanations of several paragraphs.
 
-    gates={prose: {}}
+    filters={plain_prose: {}}
 """
 
 import re
@@ -22,15 +22,15 @@ _MARKUP = re.compile(r"</?\w+[^>\n]*>|```|\*\*|^\s*#+\s|^\s*\|.*\|\s*$|<\|", re.
 
 
 class PlainProseOptions(Settings):
-    """How much form is let pass."""
+    """How much structure is accepted."""
 
     max_paragraphs: int = Field(default=1, ge=1)
-    """Blocks of text with an empty line between them that a reason may have."""
+    """Maximum number of paragraphs, separated by empty lines."""
 
 
 @filters.register
 class PlainProseFilter:
-    """Looks for what is no sentence."""
+    """Finds links, markup and label fields."""
 
     Options: ClassVar[type[Settings]] = PlainProseOptions
     stage: ClassVar[Stage] = "text"
@@ -39,11 +39,11 @@ class PlainProseFilter:
         self._max_paragraphs = options.max_paragraphs
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses links, markup, label fields, and too many paragraphs."""
+        """Reject links, markup, label fields, and too many paragraphs."""
         return [self._verdict(row.explanation) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """The version of its rules."""
+        """Return the version of the rules."""
         return 1
 
     def _verdict(self, explanation: str) -> str | None:

@@ -1,9 +1,9 @@
-"""Agreement: asked again and again, the teacher says the same label (self-consistency).
+"""The teacher repeats the label when it is sampled again (self-consistency).
 
-Wang et al., ICLR 2023 (arXiv 2203.11171), who vote among sampled answers; here the answer that
-stands must have the votes. An answer that could not be read votes for nobody.
+Wang et al., ICLR 2023 (arXiv 2203.11171) vote among sampled answers; here the given answer must get
+the votes. An answer that cannot be parsed counts as a vote against it.
 
-    gates={agreement: {k: 5, least: 0.6}}
+    filters={self_consistency: {n_samples: 5, min_agreement: 0.6}}
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from gen_msa.types import Post
 
 
 class SelfConsistencyOptions(Settings):
-    """How many votes, and how many of them must agree."""
+    """Number of votes, and the share that must agree."""
 
     n_samples: int = Field(default=5, ge=1, le=100)
-    """Further answers drawn for each."""
+    """Further answers that are sampled per answer."""
     min_agreement: float = Field(default=0.6, gt=0.0, le=1.0)
-    """Share of those that must have the label of the answer."""
+    """Minimum share of them with the label of the answer."""
 
 
 @filters.register
 class SelfConsistencyFilter:
-    """Has the teacher read each aspect `k` times more."""
+    """Samples `n_samples` further answers about each aspect."""
 
     Options: ClassVar[type[Settings]] = SelfConsistencyOptions
     stage: ClassVar[Stage] = "model"
@@ -36,15 +36,15 @@ class SelfConsistencyFilter:
     def __init__(self, options: SelfConsistencyOptions, context: FilterContext) -> None:
         if context.sample is None:
             raise UserError(
-                "the gate agreement needs a reader that draws answers; this one always says the"
-                " same, or was told the label",
-                hint="leave agreement out, or use an http: or vllm: reader, not guided",
+                "the filter self_consistency needs a model that samples; this one is deterministic "
+                "or is given the label",
+                hint="leave the filter out, or use an http: or vllm: model without guided",
             )
         self._options = options
         self._sample = context.sample
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a label that too few further answers repeat."""
+        """Reject a label that too few further answers repeat."""
         votes = [0] * len(rows)
         posts = [_post_about(row) for row in rows]
         for sample_index in range(self._options.n_samples):
@@ -56,7 +56,7 @@ class SelfConsistencyFilter:
         return [self._verdict(n) for n in votes]
 
     def fingerprint(self) -> JsonValue:
-        """Nothing besides the options: the teacher's own is the job's."""
+        """Return None: only the options matter; the teacher has its own fingerprint."""
         return None
 
     def _verdict(self, votes: int) -> str | None:

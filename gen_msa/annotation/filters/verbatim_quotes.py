@@ -1,9 +1,9 @@
-"""Quoting: what a reason puts in quotation marks stands in the post, word for word.
+"""Quotes in the explanation occur verbatim in the post.
 
-Matched as the metric `quoting` matches: whole words after NFC and casefold; a quote of nothing but
-an aspect's name is no quote.
+Matched as in the metric `quote_fidelity`: whole words after NFC and casefold; a quote of an
+aspect's name alone does not count.
 
-    gates={quoting: {least: 1}}        # at least one quote, all of them verbatim
+    filters={verbatim_quotes: {min_quotes: 1}}        # at least one quote, all of them verbatim
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ class VerbatimQuotesOptions(Settings):
     """How much must be quoted."""
 
     min_quotes: int = Field(default=0, ge=0)
-    """Quotes a reason must have."""
+    """Minimum number of quotes."""
 
 
 @filters.register
 class VerbatimQuotesFilter:
-    """Looks every quote up in the post."""
+    """Looks up every quote in the post."""
 
     Options: ClassVar[type[Settings]] = VerbatimQuotesOptions
     stage: ClassVar[Stage] = "text"
@@ -41,11 +41,11 @@ class VerbatimQuotesFilter:
         self._min_quotes = options.min_quotes
 
     def check(self, rows: Sequence[Candidate]) -> list[str | None]:
-        """Refuses a reason with an invented quote, or with too few."""
+        """Reject an explanation with an invented quote, or with too few quotes."""
         return [self._verdict(row) for row in rows]
 
     def fingerprint(self) -> JsonValue:
-        """Nothing besides the options."""
+        """Return None: only the options matter."""
         return None
 
     def _verdict(self, row: Candidate) -> str | None:
@@ -57,7 +57,7 @@ class VerbatimQuotesFilter:
         searchable_post = SearchableText(row.post.text)
         invented = [q for q in quotes if not occurs_in(q, searchable_post)]
         if invented:
-            return f"{invented[0][:80]!r} does not stand in the post"
+            return f"{invented[0][:80]!r} is not in the post"
         if len(quotes) < self._min_quotes:
             return f"{len(quotes)} quotes, at least {self._min_quotes}"
         return None
