@@ -71,7 +71,12 @@ def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
 
 
 def save(settings: Settings, path: Path) -> None:
-    """Write the settings to `path` as YAML that `load` reads back to an equal object."""
+    """Write the merged settings as YAML that `load` reads back to an equal object.
+
+    Args:
+        settings: Settings to write.
+        path: YAML file, replaced if it exists.
+    """
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 

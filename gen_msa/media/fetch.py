@@ -77,6 +77,10 @@ def fetch(
 def check_url_allowed(url: str, limits: ImageLimits) -> None:
     """Check a URL against the policy, without any network access.
 
+    Args:
+        url: URL to check.
+        limits: Limits with the allowed hosts.
+
     Raises:
         ImageError: Policy forbids the URL (`url_refused`).
     """

@@ -209,6 +209,14 @@ class PredictionHead(nn.Module):  # type: ignore[misc]
     """A hidden layer and a linear output layer."""
 
     def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
+        """Draw new weights.
+
+        Args:
+            width: Width of the input.
+            hidden: Width of the hidden layer.
+            out: Width of the output.
+            dropout: Dropout of the input.
+        """
         super().__init__()
         self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, out)

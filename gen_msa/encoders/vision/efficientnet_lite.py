@@ -32,12 +32,7 @@ _MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
-    """Shape of the encoder.
-
-    `stages` are rows of (repeats, kernel, stride of the first block, expansion, output channels);
-    an image becomes `grid` x `grid` tokens of `hidden_size`. `image_size` must be even at every
-    stride of two.
-    """
+    """Shape of the encoder."""
 
     model_type = "efficientnet_lite"
 
@@ -50,6 +45,17 @@ class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
         hidden_size: int = 1280,
         **kwargs: Any,
     ) -> None:
+        """Set the shape; the defaults are EfficientNet-Lite0's.
+
+        Args:
+            grid: An image becomes `grid` x `grid` tokens.
+            image_size: Side of the input in pixels, even at every stride of two.
+            stem: Channels after the first convolution.
+            stages: Rows of (repeats, kernel, stride of the first block, expansion, output
+                channels).
+            hidden_size: Width of a token.
+            **kwargs: Further fields of a transformers config.
+        """
         self.grid = grid
         self.image_size = image_size
         self.stem = stem
@@ -64,6 +70,15 @@ class Conv(nn.Conv2d):  # type: ignore[misc]
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
     ) -> None:
+        """Draw new weights.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            kernel: Side of the kernel.
+            stride: Stride in both directions.
+            groups: Groups of channels; `in_channels` for a depthwise convolution.
+        """
         super().__init__(in_channels, out_channels, kernel, stride, groups=groups)
         total = kernel - stride
         left, right = total // 2, total - total // 2
@@ -80,6 +95,15 @@ class Block(nn.Module):  # type: ignore[misc]
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int
     ) -> None:
+        """Draw new weights.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            kernel: Side of the depthwise kernel.
+            stride: Stride of the depthwise convolution.
+            expansion: Factor of the inner channels; 1 for no expansion.
+        """
         super().__init__()
         expanded = in_channels * expansion
         self.expand = Conv(in_channels, expanded, 1) if expansion > 1 else None

@@ -133,7 +133,12 @@ def load_onnx_student(folder: Path) -> OnnxStudent:
 
 
 def array_collator_for(tokenizer: str, config: StudentConfig) -> ArrayCollator:
-    """Build the collator of a saved student, without torch."""
+    """Build the collator of a saved student, without torch.
+
+    Args:
+        tokenizer: Content of the student's `tokenizer.json`.
+        config: Configuration of the student.
+    """
     return ArrayCollator(
         tokenizer,
         max_length=config.max_length,

@@ -136,7 +136,12 @@ def load_student(folder: Path) -> LoadedStudent:
 
 
 def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
-    """Build the collator of a saved student."""
+    """Build the collator of a saved student.
+
+    Args:
+        tokenizer: Content of the student's `tokenizer.json`.
+        config: Configuration of the student.
+    """
     return Collator(
         tokenizer,
         max_length=config.max_length,
