@@ -139,7 +139,7 @@ def test_damaged_checkpoint_falls_back_to_the_previous_one(llama, tmp_path, dama
     finetune(build_recipe(llama, tmp_path))
     before = read_log(tmp_path, *CURVE_FIELDS)
     newest = tmp_path / "checkpoint-4"
-    tensors, state_file = newest / "trained.safetensors", newest / "state.json"
+    tensors, state_file = newest / "model.safetensors", newest / "state.json"
     content = tensors.read_bytes()
     if damage == "no manifest":
         (newest / manifest.MANIFEST_NAME).unlink()
