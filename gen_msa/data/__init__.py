@@ -1,21 +1,21 @@
-"""Where examples come from: corpora by name, and the user's own files.
+"""Load examples: data sets by name, and the user's own files.
 
-A corpus is a row of `catalog`, or a file here where it needs code of its own (`data/mosi.py`); both
-say where its files lie below `GEN_MSA_DATA` and in which format. Knows nothing of readers, prompts
-or metrics.
+A data set is a row of `catalog`, or a module here if it needs code of its own (`data/mosi.py`);
+both say where its files are below `GEN_MSA_DATA` and in which format.
 
-    open_source("twitter2015:dev").rows()      # a corpus and its split
-    open_source("posts.jsonl").rows()          # a file; its pictures lie beside it
+    open_examples("twitter2015:dev").rows()      # a data set and its split
+    open_examples("posts.jsonl").rows()          # a file; media paths are relative to its folder
 """
 
-from gen_msa.data.base import Dataset, ExampleSource, Rows, datasets
+from gen_msa.data.base import Dataset, ExampleSource, datasets
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.data.sources import DATA_ROOT_ENV_VAR, convert, data_root, open_examples
 
 __all__ = [
     "DATA_ROOT_ENV_VAR",
     "Dataset",
     "ExampleSource",
-    "Rows",
+    "ExampleStream",
     "convert",
     "data_root",
     "datasets",

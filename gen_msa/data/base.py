@@ -1,51 +1,57 @@
-"""What a data set is, and the registry of data sets.
+"""The interface of data sets, and their registry.
 
-Knows no data set. `Source` is what the rest of the package reads examples from.
-
-    datasets["mams"].read(root, "dev")
+datasets["mams"].read(root, "dev")
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.errors import UserError
 from gen_msa.registry import InstanceRegistry
-from gen_msa.types import Example, Rejected
-
-# The folder of a corpus below the data root, and a clear error when a file is not there.
 
 
 def require_file(root: Path, name: str) -> Path:
-    """The file `name` below `root`. Raises `UserError` when it is not there."""
+    """Return the path of a file below `root`.
+
+    Args:
+        root: The data root.
+        name: The path of the file relative to `root`.
+
+    Raises:
+        UserError: There is no such file.
+    """
     path = root / name
     if not path.is_file():
         raise UserError(
-            f"{name} is not below {root}",
-            hint="put it there (CONTRIBUTING.md describes the layout), or use another split",
+            f"{name} is not in {root}",
+            hint="add the file (CONTRIBUTING.md describes the layout), or use another split",
         )
     return path
 
 
-Rows = Iterator[Example | Rejected]
-
-
 class Dataset(Protocol):
-    """A corpus with named splits. Gold labels come as opinions by `gold`."""
+    """A data set with named splits. Gold labels are opinions by `gold`."""
 
     about: str
-    """One line: what it is and whom to cite."""
+    """One line: the content and the paper to cite."""
     splits: tuple[str, ...]
     is_packaged: bool
-    """True when the corpus comes with the package and needs no `GEN_MSA_DATA`."""
+    """True if the data set is part of the package and needs no `GEN_MSA_DATA`."""
 
     def media_root(self, root: Path) -> Path:
-        """The folder that `Media.path` is relative to."""
+        """Return the folder that `Media.path` is relative to."""
         ...
 
-    def read(self, root: Path, split: str) -> Rows:
-        """Every row of one split, in the order of the file."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read every row of one split, in the order of the file.
+
+        Args:
+            root: The data root; packaged data sets ignore it.
+            split: One of `splits`.
+        """
         ...
 
 
@@ -56,8 +62,8 @@ datasets: InstanceRegistry[Dataset] = InstanceRegistry(
 
 @dataclass(frozen=True)
 class ExampleSource:
-    """Examples to be read, possibly more than once, and where their pictures lie."""
+    """Examples that can be read several times, and the folder of their media."""
 
     name: str
     media_root: Path
-    rows: Callable[[], Rows]
+    rows: Callable[[], ExampleStream]

@@ -1,21 +1,21 @@
-"""Data sets that differ only in where their files lie: one row each.
+"""Data sets that are files in a known format, one entry each.
 
-A data set that needs code of its own has a module of its own beside this one. Knows nothing of
-what lies in the files; the formats do. SemEval-2014 and its tweets come with a dependency parse of
-every post, so no parser is needed. MELD is dialogue: the utterances before one have the same
-`meta["Dialogue_ID"]` and a smaller `meta["Utterance_ID"]`. Pictures of Twitter-2015 and 2017 are
-named as published and are looked for in `images/`; captions and descriptions may stand in for them.
-The test split of Twitter-2017 is kept aside: naming it is an error until its file is there.
+A data set that needs code has a module of its own in this package. SemEval-2014 and its tweets
+include a dependency parse of every post, so no parser is needed. MELD is dialogue: earlier
+utterances have the same `meta["Dialogue_ID"]` and a smaller `meta["Utterance_ID"]`. Images of
+Twitter-2015 and 2017 have their published names and are in `images/`; captions may replace them.
+The test split of Twitter-2017 is an error until its file is added.
 
-    open_source("mams:dev").rows()
+    open_examples("mams:dev").rows()
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gen_msa.data.base import Dataset, Rows, require_file
+from gen_msa.data.base import Dataset, require_file
 from gen_msa.data.formats import formats
+from gen_msa.data.formats.base import ExampleStream
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Corpus:
     format: str
     """A name in `formats`."""
     folder: str
-    """What `Media.path` is relative to, below the data root."""
+    """The folder below the data root that `Media.path` is relative to."""
     files: Mapping[str, str]
-    """Split -> its file, below the data root."""
+    """The file of each split, below the data root."""
     splits: tuple[str, ...] = field(init=False)
     """In the order of `files`."""
     is_packaged: bool = field(default=False, init=False)
@@ -37,11 +37,16 @@ class Corpus:
         self.splits = tuple(self.files)
 
     def media_root(self, root: Path) -> Path:
-        """The folder of the pictures, or of the corpus if it has none."""
+        """Return the folder of the images, or of the data set if it has none."""
         return root / self.folder
 
-    def read(self, root: Path, split: str) -> Rows:
-        """Every row of one split, in the order of the file."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read every row of one split, in the order of the file.
+
+        Args:
+            root: The data root.
+            split: One of `splits`.
+        """
         return formats[self.format].read(require_file(root, self.files[split]))
 
 
@@ -99,4 +104,4 @@ PARTS: dict[str, Dataset] = {
         files=_files("twitter2017/tombert/{}.tsv", "train", "dev", "test"),
     ),
 }
-"""Name -> data set; `datasets` finds them here."""
+"""Data sets by name, for the registry `datasets`."""

@@ -1,11 +1,11 @@
-"""The label audit: no context or reason of a dev or test row carries a label field.
+"""Detect label leaks: no context or explanation of a dev or test row may contain a label field.
 
-A student that is shown a context which says `Sentiment: positive` learns to copy it, and gets a
-figure that no new post can have (a defect of published training data). Looked at are explanations,
-gold's own excepted, and the texts in `Post.meta`; `raw` is a reader's whole answer, label line and
-all, and is shown to no student. Which split rows are of, the name of their source says.
+A student whose input says `Sentiment: positive` learns to copy it, and gets a metric that no new
+post can reach (a defect of published training data). The check covers explanations, except gold's,
+and texts in `Post.meta`. `raw` is the complete answer of a model, with its label line, and is no
+student input. The split follows from the name of the source.
 
-    audit("twitter2015:dev", examples)               # raises UserError at what it finds
+    check_no_label_leak("twitter2015:dev", examples)      # raises UserError
 """
 
 import re
@@ -25,23 +25,23 @@ LABEL_FIELD_PATTERN = re.compile(
 
 
 class LeakedLabel(FrozenModel):
-    """A label field where none may be."""
+    """A label field in an input."""
 
     post: str
     location: str
-    """`explanation by NAME` or `meta.KEY`."""
+    """`explanation by ANNOTATOR` or `meta.KEY`."""
     matched_text: str
     is_gold: bool
-    """Whether it is the label that gold has."""
+    """Whether it is the gold label."""
 
 
 def gold_labels(example: Example) -> dict[Aspect, Polarity]:
-    """Gold's polarity of each aspect that has one."""
+    """Return the gold polarity of each aspect that has one."""
     return {o.aspect: o.polarity for o in example.opinions_by("gold") if o.polarity}
 
 
 def find_label_fields(example: Example) -> Iterator[LeakedLabel]:
-    """Every label field in the contexts and reasons of one row."""
+    """Yield every label field in the contexts and explanations of one row."""
     labels = gold_labels(example)
     all_labels = {str(p) for p in labels.values()}
     texts = [
@@ -61,9 +61,11 @@ def find_label_fields(example: Example) -> Iterator[LeakedLabel]:
 
 
 def find_label_leaks(source: str, examples: Iterable[Example]) -> list[LeakedLabel]:
-    """Every label field of a source that is not a train split; none is looked for in a train split.
+    """Return every label field of a source, or none if it is a train split.
 
-    A file that does not say which split it is counts as kept apart.
+    Args:
+        source: The name of the source; if it does not name a split, the source is checked.
+        examples: The rows.
     """
     if is_train_split(source):
         return []
@@ -71,11 +73,19 @@ def find_label_leaks(source: str, examples: Iterable[Example]) -> list[LeakedLab
 
 
 def check_no_label_leak(source: str, examples: Iterable[Example]) -> None:
-    """Raise `UserError` when a row that is not of a train split carries a label field."""
+    """Check that the rows of a source have no label field, unless it is a train split.
+
+    Args:
+        source: The name of the source.
+        examples: The rows.
+
+    Raises:
+        UserError: There is a label field.
+    """
     leaks = find_label_leaks(source, examples)
     if leaks:
         raise UserError(
-            f"{source}: {len(leaks)} label fields in contexts or reasons, first in post "
+            f"{source}: {len(leaks)} label fields in contexts or explanations, first in post "
             f"{leaks[0].post!r}, {leaks[0].location}: {leaks[0].matched_text!r}",
-            hint="write them again without the label in the question, or take the fields out",
+            hint="generate them again without the label in the prompt, or remove the fields",
         )

@@ -1,11 +1,10 @@
-"""The rationales that MiniGPT-4 gave for Twitter-2015/2017 (ArkMSA's release), read and joined.
+"""Rationales of MiniGPT-4 for Twitter-2015/2017, from the release of ArkMSA.
 
-A file is a JSON array below `GEN_MSA_DATA`/NAME/minigpt4_rationales/SPLIT.json. A row has no post
-id: rows are joined by text, target and picture. Its gold label is not read. Knows nothing of what
-a rationale is used for.
+A file is a JSON array at `GEN_MSA_DATA`/NAME/minigpt4_rationales/SPLIT.json. A row has no post id:
+it is matched by text, target and image. Its gold label is ignored.
 
-    table = rationales(folder_of("twitter2015"), ["dev"])
-    said = rationale(table, post, post.aspects[0])        # "Sentiment: Neutral. The …" or None
+    table = load_rationales(rationale_folder("twitter2015"), ["dev"])
+    find_rationale(table, post, post.aspects[0])        # "Sentiment: Neutral. The …" or None
 """
 
 import re
@@ -19,12 +18,12 @@ from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Polarity, Post
 
 RationaleKey = tuple[str, str, str]
-"""(text with the aspect as `$T$`, target, picture's name without suffix), blanks made one."""
+"""(text with the aspect as `$T$`, target, image name without suffix), whitespace collapsed."""
 
 LABEL_WORD = re.compile(r"\b(positive|negative|neutral)\b", re.IGNORECASE)
-"""A label's word."""
+"""A label word."""
 RATIONALE_PREFIX = re.compile(r"(?:sentiment:\s*\w+\s*[.:]?\s*)?(?:reason:\s*)?", re.IGNORECASE)
-"""How most rationales begin; matches the empty string too."""
+"""The usual beginning of a rationale; also matches the empty string."""
 _SENTIMENT_LINE = re.compile(r"\bsentiment:([^.\n]*)", re.IGNORECASE)
 _TRANSLATION_MARKER = "\n\n\ubc88\uc5ed"
 
@@ -37,16 +36,28 @@ class _RationaleRow(BaseModel):
 
 
 def rationale_folder(name: str) -> Path:
-    """Where the rationales of a corpus lie. Raises `UserError` for what names no folder."""
+    """Return the folder of the rationales of a data set.
+
+    Raises:
+        UserError: `name` is not a folder name.
+    """
     if not re.fullmatch(r"\w+", name):
-        raise UserError(f"minigpt4 needs a folder, not {name!r}", hint="minigpt4:twitter2015")
+        raise UserError(
+            f"minigpt4 needs the name of a data set folder, not {name!r}",
+            hint="minigpt4:twitter2015",
+        )
     return data_root() / name / "minigpt4_rationales"
 
 
 def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, str]:
-    """Every rationale of the splits that the folder holds; empty when it holds none of them.
+    """Load the rationales of the splits that the folder has.
 
-    Raises `UserError` for a file that cannot be read.
+    Args:
+        folder: The folder of the rationales.
+        splits: Names of splits; one without a file is skipped.
+
+    Raises:
+        UserError: A file cannot be parsed.
     """
     table: dict[RationaleKey, str] = {}
     for path in (folder / f"{split}.json" for split in splits):
@@ -55,7 +66,7 @@ def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, s
         try:
             rows = TypeAdapter(list[_RationaleRow]).validate_json(path.read_bytes())
         except (OSError, ValidationError) as e:
-            raise UserError(f"{path} holds no rationales: {str(e)[:200]}") from None
+            raise UserError(f"{path} has no valid rationales: {str(e)[:200]}") from None
         for row in rows:
             table[
                 _collapse_whitespace(row.text),
@@ -66,7 +77,13 @@ def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, s
 
 
 def find_rationale(table: Mapping[RationaleKey, str], post: Post, aspect: Aspect) -> str | None:
-    """What is recorded about one aspect of a post; None for nothing, and for one with no place."""
+    """Return the rationale about one aspect of a post; None without one, or without an offset.
+
+    Args:
+        table: The result of `load_rationales`.
+        post: The post.
+        aspect: The aspect.
+    """
     if aspect.start is None:
         return None
     text = _collapse_whitespace(f"{post.text[: aspect.start]}$T${post.text[aspect.end :]}")
@@ -75,15 +92,15 @@ def find_rationale(table: Mapping[RationaleKey, str], post: Post, aspect: Aspect
 
 
 def strip_translation(text: str) -> str:
-    """A rationale without the translation into Korean that follows some."""
+    """Return a rationale without the Korean translation that some have at their end."""
     return text.partition(_TRANSLATION_MARKER)[0]
 
 
 def stated_label(text: str) -> Polarity | None:
-    """The one label that a rationale says; None for none and for two.
+    """Return the only label that a rationale states; None for none and for two.
 
-    What stands after `Sentiment:` decides: the sentences below it speak of other labels too ("no
-    positive or negative words"). Without such a line, the rationale may name one label only.
+    The text after `Sentiment:` decides, because the following sentences mention other labels too
+    ("no positive or negative words"). Without such a line, the rationale may name only one label.
     """
     original = strip_translation(text)
     labels = {

@@ -1,18 +1,18 @@
-"""MORE: sarcastic captions, each with an explanation written by a person.
+"""MORE: sarcastic captions, each with a human explanation.
 
-Read from `more_sarcasm_explanations/SPLIT_df.tsv` (dev is `val_df.tsv`): id, caption,
-explanation, without a header or quoting. The set has no labels: the opinion by `gold` has an
-`explanation` and no polarity. Many captions stand between single quotes, which are not part of
-them and are dropped. The pictures are not there; the id is the picture's name, `meta["quoted"]`
-says whether the quotes stood there.
+The files are `more_sarcasm_explanations/SPLIT_df.tsv` (dev is `val_df.tsv`): id, caption and
+explanation, without a header or quoting. There are no labels: the opinion by `gold` has an
+`explanation` and no polarity. Many captions are in single quotes, which are removed;
+`meta["quoted"]` records them. The images are not included; the id is the name of the image.
 
-    open_source("more_sarcasm:dev").rows()
+    open_examples("more_sarcasm:dev").rows()
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from gen_msa.data.base import Rows, datasets, require_file
+from gen_msa.data.base import datasets, require_file
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.jsonl import read_lines
 from gen_msa.types import Example, Opinion, Post, Rejected, Status
 
@@ -28,11 +28,16 @@ class MoreSarcasm:
     is_packaged = False
 
     def media_root(self, root: Path) -> Path:
-        """The folder of the corpus; its pictures are not there."""
+        """Return the folder of the data set, which has no images."""
         return root / "more_sarcasm_explanations"
 
-    def read(self, root: Path, split: str) -> Rows:
-        """The captions of a split."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read the captions of a split.
+
+        Args:
+            root: The data root.
+            split: One of `splits`.
+        """
         return _examples(require_file(root, f"more_sarcasm_explanations/{_FILES[split]}"))
 
 

@@ -1,23 +1,23 @@
-"""CMU-MOSI: spoken utterances: transcript, sound and film.
+"""CMU-MOSI: spoken utterances with transcript, audio and video features.
 
-Read from `mosi/train.jsonl` and `mosi/test.jsonl`. An id is VIDEO_UTTERANCE; `meta` has both, so
-that the utterances of a video can be put in order. The label is binary: 1 is a positive opinion by
-`gold` on the utterance as a whole, 0 a negative one.
+The files are `mosi/train.jsonl` and `mosi/test.jsonl`. An id is VIDEO_UTTERANCE; `meta` has both
+parts, so the utterances of a video can be ordered. The label is binary: 1 is a positive opinion by
+`gold` on the complete utterance, 0 a negative one.
 
-A post has two media of kind `features`, `audio/ID` (73 wide) and `video/ID` (100 wide): a step is
-the vector of an utterance, and the steps are those of the last 8 utterances of the video up to this
-one, its own last, never a later one (`_steps`). They are made from the JSON lines once, in the
-user's cache folder. The vectors of the text are not read: the transcript is.
+A post has two media of kind `features`, `audio/ID` (73 dimensions) and `video/ID` (100). A step is
+the vector of one utterance; the steps are the last 8 utterances of the video up to and including
+this one. They are computed from the JSON lines once and stored in the user's cache folder. The text
+vectors of the files are ignored in favour of the transcript.
 
-The vectors of the film know labels: a logistic regression on `video` alone is right on 91 % of
-train and of dev, so what made them must have been trained on the labels of `train.jsonl`. Dev
-figures of a student that looks at `video` are too high, and what learned to trust it will be let
-down by new posts. `audio` shows no such trace: 63 % of train and 45 % of dev.
+The video vectors leak labels: a logistic regression on `video` alone has 91 % accuracy on train and
+on dev, so their extractor must have been trained on the labels of `train.jsonl`. Dev metrics of a
+student with `video` input are too high, and do not transfer to new posts. `audio` shows no such
+effect: 63 % on train and 45 % on dev.
 
-There is no official dev split here: a video of `train.jsonl` is in dev when the first 8 hexadecimal
-digits of the sha256 of its name are divisible by 5, else in train. No video is in both.
+There is no official dev split: a video of `train.jsonl` is in dev if the first 8 hexadecimal digits
+of the sha256 of its name are divisible by 5, else in train. No video is in both.
 
-    open_source("mosi:dev").rows()
+    open_examples("mosi:dev").rows()
 """
 
 import hashlib
@@ -33,38 +33,37 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat
 
 from gen_msa import jsonl, manifest
-from gen_msa.data.base import Rows, datasets, require_file
+from gen_msa.data.base import datasets, require_file
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.encoders.vision.packaged import cache_folder
 from gen_msa.errors import UserError
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
-# Vectors of utterances as sequences in one safetensors file of the user's cache folder.
-
 MAX_STEPS = 8
-"""Longest sequence."""
+"""Maximum length of a sequence."""
 MAX_ABS_ZSCORE = 5.0
-"""Spreads. A measurement farther from the mean is a fault of the instrument more often than not."""
+"""Standardized values are clipped to this; larger ones are mostly measurement errors."""
 FEATURES_VERSION = "1"
-"""Raised when the same source is to give other numbers."""
+"""Changes if the same source gives other numbers."""
 FEATURES_FILE = "features.safetensors"
 
 ModalityVectors = Mapping[str, Sequence[float]]
-"""Name of a modality -> vector; empty when there is none."""
+"""Vector by modality; empty if it is missing."""
 
 
 @dataclass(frozen=True)
 class UtteranceFeatures:
-    """What was measured of one."""
+    """The feature vectors of one utterance."""
 
     id: str
     video: str
     position: int
-    """Where it stands in its video."""
+    """Position in the video."""
     vectors: ModalityVectors
 
 
 def dataset_cache_folder(corpus: str) -> Path:
-    """The folder below which a corpus' files lie."""
+    """Return the cache folder of a data set."""
     return cache_folder() / corpus
 
 
@@ -72,10 +71,15 @@ def ensure_cached(
     folder: Path,
     build_utterances: Callable[[], tuple[list[UtteranceFeatures], list[UtteranceFeatures]]],
 ) -> None:
-    """See to it that `folder` holds the file; `make` is called only when it does not.
+    """Write the feature file of `folder` unless it is already there and intact.
 
-    `make` gives the utterances, and those that means and spreads are measured on. Raises
-    `UserError` when the file cannot be written.
+    Args:
+        folder: The folder of the file.
+        build_utterances: Returns the utterances, and those that the standardization is fitted on;
+            called only if the file must be written.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     if manifest.is_intact(folder):
         return
@@ -85,7 +89,7 @@ def ensure_cached(
             (draft / FEATURES_FILE).write_bytes(to_safetensors(tensors))
     except OSError as e:
         raise UserError(
-            f"features cannot be kept in {folder.parent}: {e}",
+            f"features cannot be written to {folder.parent}: {e}",
             hint="set GEN_MSA_CACHE to a folder that can be written",
         ) from None
 
@@ -93,7 +97,15 @@ def ensure_cached(
 def build_sequences(
     utterances: Sequence[UtteranceFeatures], fit_utterances: Sequence[UtteranceFeatures]
 ) -> dict[str, list[Sequence[float]]]:
-    """`NAME/ID` -> vectors of the last utterances of the video, oldest first."""
+    """Build the sequence of each utterance: vectors of the video's last utterances, oldest first.
+
+    Args:
+        utterances: The utterances.
+        fit_utterances: The utterances whose mean and standard deviation standardize the vectors.
+
+    Returns:
+        `MODALITY/ID` -> vectors, `(steps, width)` with at most `MAX_STEPS` steps.
+    """
     sequences_by_key: dict[str, list[Sequence[float]]] = {}
     for modality in dict.fromkeys(n for u in utterances for n in u.vectors):
         standardize = _fit_standardizer(
@@ -122,7 +134,7 @@ def _fit_standardizer(
     ]
 
     def standardize(vector: Sequence[float]) -> list[float]:
-        # A column that never changes says nothing.
+        # A constant column has no information.
         return [
             min(max((x - m) / s, -MAX_ABS_ZSCORE), MAX_ABS_ZSCORE) if s > 1e-9 else 0.0
             for x, m, s in zip(vector, means, stds, strict=True)
@@ -132,10 +144,10 @@ def _fit_standardizer(
 
 
 def to_safetensors(tensors: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
-    """The bytes of a safetensors file of float32 matrices.
+    """Return the bytes of a safetensors file of float32 matrices.
 
-    The library is an extra's, the format is a length, a JSON and the numbers; and a corpus is to be
-    read without extras.
+    Written here because the safetensors library is in an optional extra, and data sets must be
+    readable without extras; the format is a length, a JSON header and the numbers.
     """
     header: dict[str, object] = {}
     data = bytearray()
@@ -176,7 +188,7 @@ class _MosiRow(BaseModel):
 
     @property
     def video_and_index(self) -> tuple[str, str]:
-        """Video and utterance."""
+        """Video and number of the utterance."""
         video, _, number = self.id.rpartition("_")
         return video, number
 
@@ -200,30 +212,35 @@ class _MosiRow(BaseModel):
 
 
 def split_of(video: str) -> str:
-    """`dev` for about a fifth of all videos, `train` for the others; the same on every machine."""
+    """Return `dev` for about a fifth of all videos, else `train`; the same on every machine."""
     digest = hashlib.sha256(video.encode()).hexdigest()
     return "train" if int(digest[:8], 16) % 5 else "dev"
 
 
 @datasets.register
 class Mosi:
-    """Train, dev and test of CMU-MOSI; train and dev share a file, and no video."""
+    """Train, dev and test of CMU-MOSI; train and dev are parts of one file."""
 
     about = (
-        "CMU-MOSI, spoken utterances with sound and film (Zadeh et al. 2016), 1057/390/447; "
-        "the film's vectors know the labels of train and dev."
+        "CMU-MOSI, spoken utterances with audio and video (Zadeh et al. 2016), 1057/390/447; "
+        "the video features leak the labels of train and dev."
     )
     splits: tuple[str, ...] = ("train", "dev", "test")
     is_packaged = False
 
     def media_root(self, root: Path) -> Path:
-        """The folder in the cache in which sound and film are kept."""
+        """Return the cache folder of the features."""
         return dataset_cache_folder("mosi")
 
-    def read(self, root: Path, split: str) -> Rows:
-        """The utterances of a split. Rejected rows belong to train and dev alike.
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read the utterances of a split. Rejected rows belong to both train and dev.
 
-        Raises `UserError` when the cache folder cannot be written.
+        Args:
+            root: The data root.
+            split: One of `splits`.
+
+        Raises:
+            UserError: The cache folder cannot be written.
         """
         train_path = require_file(root, "mosi/train.jsonl")
         source_path = require_file(root, "mosi/test.jsonl") if split == "test" else train_path
@@ -240,7 +257,7 @@ def _examples(path: Path, train_path: Path, split: str) -> Iterator[Example | Re
 
 
 def _ensure_features(path: Path, train_path: Path) -> str:
-    """Have the vectors of a file in the cache; the name of their folder there."""
+    """Write the features of a file to the cache if needed; return their folder name."""
     key_parts = [
         FEATURES_VERSION,
         str(MAX_STEPS),

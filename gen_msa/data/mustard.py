@@ -1,10 +1,10 @@
-"""MUStARD: utterances from television with what was said before them, sarcastic or not.
+"""MUStARD: television utterances with their context, sarcastic or not.
 
-Read from `mustard/sarcasm_data.json`. The set labels sarcasm, not sentiment: the opinion by
-`gold` has no polarity, its `raw` is `sarcastic` or `not sarcastic`. Speaker, show and the lines
-before are in `meta`. The set is published as one; its only split is `all`.
+The file is `mustard/sarcasm_data.json`. Labels are for sarcasm, not sentiment: the opinion by
+`gold` has no polarity, and `raw` is `sarcastic` or `not sarcastic`. Speaker, show and the preceding
+lines are in `meta`. The only split is `all`, as published.
 
-    open_source("mustard").rows()
+    open_examples("mustard").rows()
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from gen_msa.data.base import Rows, datasets, require_file
+from gen_msa.data.base import datasets, require_file
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.errors import UserError
 from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Example, Opinion, Post, Status
@@ -65,11 +66,19 @@ class Mustard:
     is_packaged = False
 
     def media_root(self, root: Path) -> Path:
-        """The folder of the corpus; its film is not there."""
+        """Return the folder of the data set, which has no videos."""
         return root / "mustard"
 
-    def read(self, root: Path, split: str) -> Rows:
-        """Every utterance. Raises `UserError` when the file, one JSON object, cannot be read."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read every utterance.
+
+        Args:
+            root: The data root.
+            split: `all`.
+
+        Raises:
+            UserError: The file is not valid.
+        """
         return _examples(require_file(root, "mustard/sarcasm_data.json"))
 
 
@@ -78,7 +87,7 @@ def _examples(path: Path) -> Iterator[Example]:
         utterances = _FILE_ADAPTER.validate_json(path.read_bytes())
     except ValidationError as e:
         raise UserError(
-            f"{path}: {format_validation_error(e)}", hint="fetch the file anew"
+            f"{path}: {format_validation_error(e)}", hint="download the file again"
         ) from None
     for post_id, row in utterances.items():
         yield row.to_example(post_id)

@@ -1,15 +1,14 @@
-"""MVSA-Single: posts with their pictures, labelled as a whole and for each modality.
+"""MVSA-Single: posts with images, labelled as a whole and for each modality.
 
-Read from `mvsa_single/items.jsonl`. The label of the post is an opinion by `gold`; where text and
-picture conflict there is none. The labels of text and picture alone are opinions by `gold_text`
-and `gold_image`, because a post never carries a label. A model's description of the picture,
-where there is one, is `meta["minigpt4_description"]`.
+The file is `mvsa_single/items.jsonl`. The label of the post is an opinion by `gold`; if the labels
+of text and image conflict, there is none. The labels of text and image alone are opinions by
+`gold_text` and `gold_image`. `meta["minigpt4_description"]` is a model's description of the image,
+where available.
 
-The set has no official split: a post is in dev when the first 8 hexadecimal digits of the sha256
-of its id are divisible by 10, else in train. That is about 90 to 10, and no post ever changes
-sides.
+The data set has no official split: a post is in dev if the first 8 hexadecimal digits of the sha256
+of its id are divisible by 10, else in train (about 90 to 10). No post ever changes its split.
 
-    open_source("mvsa_single:dev").rows()
+    open_examples("mvsa_single:dev").rows()
 """
 
 import hashlib
@@ -19,7 +18,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gen_msa import jsonl
-from gen_msa.data.base import Rows, datasets, require_file
+from gen_msa.data.base import datasets, require_file
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
 
@@ -51,7 +51,7 @@ class _Item(BaseModel):
 
 
 def split_of(post_id: str) -> str:
-    """`dev` for about a tenth of all ids, `train` for the others; the same on every machine."""
+    """Return `dev` for about a tenth of all ids, else `train`; the same on every machine."""
     digest = hashlib.sha256(post_id.encode()).hexdigest()
     return "train" if int(digest[:8], 16) % 10 else "dev"
 
@@ -60,16 +60,21 @@ def split_of(post_id: str) -> str:
 class MvsaSingle:
     """Train and dev of MVSA-Single, split by a hash of the id."""
 
-    about = "MVSA-Single, posts with pictures and post-level labels (Niu et al. 2016), 4358 posts."
+    about = "MVSA-Single, posts with images and post-level labels (Niu et al. 2016), 4358 posts."
     splits: tuple[str, ...] = ("train", "dev")
     is_packaged = False
 
     def media_root(self, root: Path) -> Path:
-        """The folder that holds `images/`."""
+        """Return the folder that contains `images/`."""
         return root / "mvsa_single"
 
-    def read(self, root: Path, split: str) -> Rows:
-        """The posts of a split. Rejected rows belong to every split: their id is not known."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read the posts of a split. Rejected rows are in every split: their id is unknown.
+
+        Args:
+            root: The data root.
+            split: One of `splits`.
+        """
         return _rows_in_split(require_file(root, "mvsa_single/items.jsonl"), split)
 
 

@@ -1,8 +1,6 @@
-"""Finds the examples behind a file's path or the name of a data set and its split.
+"""Open examples by path or by data set and split, and convert them to another format.
 
-Knows nothing of what lies in the files.
-
-    open_source("twitter2015:dev").rows()
+open_examples("twitter2015:dev").rows()
 """
 
 import os
@@ -17,25 +15,29 @@ from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
 
-# The same examples in another format; rows that cannot be read are set aside beside the target.
-
 
 @dataclass
 class ConversionCounts:
-    """Posts written and rows set aside."""
+    """Posts written and rows rejected."""
 
     written: int = 0
     rejected: int = 0
     rejected_file: Path | None = None
-    """JSON lines of `Rejected`; None when nothing was set aside."""
+    """JSON lines of `Rejected`; None if no row was rejected."""
 
 
 def convert(source: ExampleSource, target: Path, format: str | None = None) -> ConversionCounts:
-    """Write the examples of `source` as `target`, in `format` or the one its suffix tells.
+    """Write the examples of `source` to `target`.
 
-    Rejected rows go to `TARGET.rejected.jsonl`; when there are none, one left by an earlier run is
-    removed. Raises `UserError` naming the field when an example does not fit; then neither file is
-    written.
+    Rejected rows go to `TARGET.rejected.jsonl`; without any, a file of an earlier run is removed.
+
+    Args:
+        source: The examples.
+        target: The file to write.
+        format: The name of the format; by default the suffix of `target` decides.
+
+    Raises:
+        UserError: The format cannot store a field of an example; then neither file is written.
     """
     file_format = format_of(target, format)
     rejected_path = target.with_name(f"{target.name}.rejected.jsonl")
@@ -69,10 +71,16 @@ DATA_ROOT_ENV_VAR = "GEN_MSA_DATA"
 def open_examples(
     ref: str, *, format: str | None = None, media_root: Path | None = None
 ) -> ExampleSource:
-    """The examples behind `PATH` or `DATASET[:SPLIT]`.
+    """Open the examples of `PATH` or `DATASET[:SPLIT]`.
 
-    `format` names the file format when the suffix does not tell; `media_root` overrides where
-    pictures are looked for (default: the file's folder, or the corpus' own).
+    Args:
+        ref: A path, or a data set and split.
+        format: The name of the file format, if the suffix does not tell.
+        media_root: The folder that media paths are relative to; by default the folder of the file,
+            or of the data set.
+
+    Raises:
+        UserError: There is no such file, data set or split.
     """
     path = Path(ref)
     if path.exists():
@@ -81,7 +89,7 @@ def open_examples(
     name, _, split = ref.partition(":")
     if name not in datasets:
         suggestion = did_you_mean(name, datasets.names())
-        raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
+        raise UserError(f"{ref!r} is neither a file nor a data set", hint=suggestion)
     return _dataset_source(datasets[name], name, split, media_root)
 
 
@@ -101,11 +109,15 @@ def _dataset_source(
 
 
 def data_root() -> Path:
-    """The folder of research data, from the environment variable `GEN_MSA_DATA`."""
+    """Return the folder of the environment variable `GEN_MSA_DATA`.
+
+    Raises:
+        UserError: The variable is not set, or is not a folder.
+    """
     value = os.environ.get(DATA_ROOT_ENV_VAR, "")
     if not value or not Path(value).is_dir():
         raise UserError(
-            f"{DATA_ROOT_ENV_VAR} {'is not set' if not value else f'names no folder: {value}'}",
+            f"{DATA_ROOT_ENV_VAR} {'is not set' if not value else f'is not a folder: {value}'}",
             hint=f"export {DATA_ROOT_ENV_VAR}=FOLDER (its layout is described in CONTRIBUTING.md)",
         )
     return Path(value)

@@ -1,6 +1,6 @@
-"""Which sources are test splits, which tuning never reads, and which are train splits.
+"""Tell test splits, which tuning never reads, and train splits by the name of a source.
 
-is_test("twitter2015:test"), is_test("mine/x_test.jsonl"), is_test("test/posts.jsonl")   # all True
+is_test_split("twitter2015:test"), is_test_split("mine/x_test.jsonl")   # True, True
 """
 
 import re
@@ -18,16 +18,16 @@ _EVALUATION_SPLIT_NAMES = {
 
 
 def is_test_split(source: str) -> bool:
-    """Whether `DATASET:SPLIT`, a file's name or one of its folders says that it is a test split.
+    """Return whether `DATASET:SPLIT`, a file name or one of its folders names a test split.
 
-    A name says so by the word `test` between marks (`x-test.tsv`), not within one (`latest`).
+    `test` must be a word between punctuation (`x-test.tsv`), not a part of one (`latest`).
     """
     *folders, name = source.rpartition(":")[2].lower().replace("\\", "/").split("/")
     return "test" in folders or "test" in re.split(r"[^a-z0-9]+", name)
 
 
 def is_train_split(source: str) -> bool:
-    """Whether `DATASET:SPLIT` or a file's name says that it is a train split, and no other one."""
+    """Return whether `DATASET:SPLIT` or a file name names a train split, and no other one."""
     name = source.rpartition(":")[2].lower().replace("\\", "/").rpartition("/")[2]
     name_parts = set(re.split(r"[^a-z0-9]+", name))
     return (

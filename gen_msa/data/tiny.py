@@ -1,18 +1,19 @@
-"""tiny: 40 posts and 39 drawn pictures of our own making, shipped with the package.
+"""tiny: 40 posts and 39 drawn images, part of the package.
 
-Knows nothing of how they were drawn (`tests/fixtures/tiny/generate.py` does). More than half of the
-posts have two aspects of opposite polarity; some are neutral, negated or ironic, where only the
-picture tells; some have writing in the picture; five are not in English. `meta` has `caption`,
-`objects`, `language` and, for writing in the picture, `ocr`. Gold opinions carry a reason and their
-evidence. Too small to train or to compare systems on.
+`tests/fixtures/tiny/generate.py` draws the images. More than half of the posts have two aspects
+with opposite polarities; some are neutral, negated or ironic and need the image; some images
+contain text; five posts are not in English. `meta` has `caption`, `objects`, `language` and, for
+text in the image, `ocr`. Gold opinions have an explanation and evidence. Too small to train or to
+compare systems.
 
-    open_source("tiny").rows()
+    open_examples("tiny").rows()
 """
 
 from pathlib import Path
 
 from gen_msa import jsonl
-from gen_msa.data.base import Rows, datasets
+from gen_msa.data.base import datasets
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.types import Example
 
 FOLDER = Path(__file__).parent / "_tiny"
@@ -22,14 +23,19 @@ FOLDER = Path(__file__).parent / "_tiny"
 class Tiny:
     """All 40 posts in one split."""
 
-    about = "40 posts and pictures of our own, made for trying things out; shipped, no citation."
+    about = "40 hand-written posts with drawn images, for trying things out; packaged, no citation."
     splits: tuple[str, ...] = ("all",)
     is_packaged = True
 
     def media_root(self, root: Path) -> Path:
-        """The folder inside the package; `root` is not looked at."""
+        """Return the folder inside the package; `root` is ignored."""
         return FOLDER
 
-    def read(self, root: Path, split: str) -> Rows:
-        """The posts in the order they were written; `root` is not looked at."""
+    def read(self, root: Path, split: str) -> ExampleStream:
+        """Read the posts, in order.
+
+        Args:
+            root: Ignored.
+            split: `all`.
+        """
         return jsonl.read(FOLDER / "posts.jsonl", Example)

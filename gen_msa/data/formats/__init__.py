@@ -1,8 +1,7 @@
-"""File formats: how examples lie on disk. A format is a file here, named as users name it.
+"""File formats of examples. A format is a module here, with the name that users give.
 
-Knows nothing of particular corpora (`gen_msa.data` does). Every format reads lazily, sets bad rows
-aside as `Rejected`, and what it writes it reads back equal; a field it has no room for is a
-`UserError` that names the field, never a silent loss.
+Every format reads lazily and yields bad rows as `Rejected`. What it writes, it reads back equal; a
+field that it cannot store is a `UserError` that names the field.
 
     for row in formats["tombert_tsv"].read(Path("dev.tsv")): ...
 """

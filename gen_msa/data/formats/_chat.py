@@ -1,16 +1,15 @@
-"""Examples as chats to train on, and chats as examples: the mapping that three formats share.
+"""Convert examples to chats for training, and back: the mapping that three formats share.
 
-One record an opinion. The user turn shows the pictures, the post's text and, unless the post is
-read as a whole, a last line `Aspect: TERM` (with `(mention 2)` for a later mention of the same
-word). The assistant turn is the polarity and, on the next line, the explanation; without a
-polarity it is the reader's raw answer or its explanation; with neither there is no such turn. An
-aspect about which nothing was said gives a record that ends with the user turn. The field
-`gen_msa` holds the whole post and opinion as JSON text, so nothing is lost; a chat edited without
-it is `Rejected`, never half read.
+One record per opinion. The user turn has the images, the text of the post and, unless the post is
+judged as a whole, a last line `Aspect: TERM` (with `(mention 2)` for a later mention of the same
+term). The assistant turn is the polarity and, on the next line, the explanation; without a
+polarity it is the raw answer or the explanation; with neither there is no such turn. An aspect
+without an opinion gives a record that ends with the user turn. The field `gen_msa` has the complete
+post and opinion as JSON text, so nothing is lost; a chat that was edited without it is `Rejected`.
 
-A record without that field is foreign: its last user turn is the post's text, the answer to it a
-gold opinion with `raw` (`status=unparsed` unless it is exactly a polarity), its other turns go to
-`meta["turns"]` and its other keys to `meta`. Knows nothing of how a format writes turns.
+A record without that field comes from elsewhere: its last user turn is the text of the post, the
+answer is a gold opinion with `raw` (`status=unparsed` unless it is exactly a polarity), other turns
+go to `meta["turns"]` and other keys to `meta`.
 """
 
 import re
@@ -31,11 +30,9 @@ from gen_msa.data.formats._common import (
 from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected, Status
 
-# A chat record of any of the usual shapes as turns and pictures.
-
 PLACEHOLDER = "<image>"
 PLACEHOLDERS = (PLACEHOLDER, "<video>", "<audio>")
-"""What trainers that read text with placeholders take for media, wherever it stands."""
+"""Text that trainers with placeholders interpret as media anywhere."""
 
 _ROLES = {"human": "user", "gpt": "assistant"}
 _PLACEHOLDER_LINE = re.compile(r"\n?<image>\Z|<image>\n?")
@@ -51,7 +48,7 @@ class _Part(BaseModel):
 
 
 class _Turn(BaseModel):
-    """One turn; `from`/`value` are read as `role`/`content`."""
+    """One turn; `from`/`value` are accepted for `role`/`content`."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -74,23 +71,24 @@ class _ChatRecord(BaseModel):
 
 
 class ParsedChat(BaseModel):
-    """A chat in plain words."""
+    """A chat as plain text."""
 
     id: str
     turns: list[tuple[str, str]]
-    """Role (`system`, `user`, `assistant`, or the file's own word) and text."""
+    """Role (`system`, `user`, `assistant`, or another role of the file) and text."""
     images: list[str]
     payload: str | None
-    """What the house wrote beside the chat, as JSON."""
+    """The field `gen_msa`: post and opinion as JSON text."""
     extra_keys: dict[str, JsonValue]
-    """Every other key of the record that says something."""
+    """Other keys of the record with a value."""
 
 
 def parse_chat(raw: bytes) -> ParsedChat:
-    """A record as turns.
+    """Parse a record.
 
-    Raises `ValueError` (pydantic's `ValidationError` is one) when it has no turns, or when its
-    placeholders and pictures do not match.
+    Raises:
+        ValueError: There are no turns, or placeholders and images do not match.
+        ValidationError: The record has another structure.
     """
     record = _ChatRecord.model_validate_json(raw)
     raw_turns = record.messages if record.messages is not None else record.conversations
@@ -108,7 +106,7 @@ def parse_chat(raw: bytes) -> ParsedChat:
         turn_images += paths
     images = record_images + turn_images
     if n_placeholders and n_placeholders != len(images):
-        raise ValueError(f"{n_placeholders} places for pictures, but {len(images)} pictures")
+        raise ValueError(f"{n_placeholders} image placeholders, but {len(images)} images")
     extra_keys = {k: v for k, v in record.__pydantic_extra__.items() if v is not None}
     post_id = "" if record.id is None else str(record.id)
     return ParsedChat(
@@ -117,10 +115,10 @@ def parse_chat(raw: bytes) -> ParsedChat:
 
 
 def _plain_turn(turn: _Turn) -> tuple[str, int, list[str]]:
-    """A turn's text, the places for pictures in it, and the pictures it names itself."""
+    """Return a turn's text, the number of image placeholders in it, and its own image paths."""
     content = turn.content if turn.content is not None else turn.value
     if content is None:
-        raise ValueError("a turn without content")
+        raise ValueError("a turn has no content")
     if isinstance(content, str):
         return _PLACEHOLDER_LINE.sub("", content), content.count(PLACEHOLDER), []
     image_parts = [p for p in content if p.type.startswith("image")]
@@ -129,14 +127,14 @@ def _plain_turn(turn: _Turn) -> tuple[str, int, list[str]]:
 
 
 def _image_paths(value: Any) -> list[str]:
-    """Paths of pictures given as a path, as `{"path": …}`, or as a list of either."""
+    """Return the image paths of a path, a `{"path": …}`, or a list of either."""
     if value is None or value == "":
         return []
     if isinstance(value, list):
         return [path for v in value for path in _image_paths(v)]
     path = value.get("path") if isinstance(value, dict) else value
     if not isinstance(path, str) or not path:
-        raise ValueError("a picture that is no path: pictures are read by reference only")
+        raise ValueError("an image is not a path: images are read by reference only")
     return [path]
 
 
@@ -144,19 +142,19 @@ _HINT = "a record needs messages (or conversations) with a user turn, and images
 
 
 class OpinionRecord(BaseModel):
-    """One opinion of a post, and which of the post's records it stands in."""
+    """One opinion of a post, and its number among the records of the post."""
 
     model_config = ConfigDict(extra="forbid")
 
     post: Post
     opinion: Opinion | None = None
     aspect: Aspect | None = None
-    """The aspect asked about, when nothing was said."""
+    """The aspect of a record without an opinion."""
     part: int
 
     @property
     def question(self) -> str:
-        """The text of the user turn, without its pictures."""
+        """The text of the user turn, without its images."""
         aspect = self.opinion.aspect if self.opinion else self.aspect
         if aspect is None or not aspect.term:
             return self.post.text
@@ -167,7 +165,7 @@ class OpinionRecord(BaseModel):
 
     @property
     def answer(self) -> str | None:
-        """The text of the assistant turn, if there is one."""
+        """The text of the assistant turn; None if there is none."""
         if self.opinion is None:
             return None
         if self.opinion.polarity is None:
@@ -177,20 +175,26 @@ class OpinionRecord(BaseModel):
 
 
 TurnWriter = Callable[[str, str | None, list[str]], dict[str, Any]]
-"""Question, answer and pictures as the turns of a record."""
+"""Returns the turns of a record from question, answer and image paths."""
 
 
 def dump_records(
     name: str, example: Example, write_turns: TurnWriter, *, placeholders: bool
 ) -> list[dict[str, Any]]:
-    """The records of an example, each with `id` and `gen_msa`.
+    """Return the records of an example, each with `id` and `gen_msa`.
 
-    Raises `UserError` for media other than pictures and, where pictures are shown by
-    `placeholders`, for words that a trainer would take for one.
+    Args:
+        name: The format.
+        example: The example.
+        write_turns: Returns the turns of a record from question, answer and image paths.
+        placeholders: Whether images are placeholders in the text.
+
+    Raises:
+        UserError: The post has other media than images, or its text contains a placeholder.
     """
     post = example.post
     if any(m.kind != "image" for m in post.media):
-        raise unsupported_field_error(name, example, "post.media", "pictures only")
+        raise unsupported_field_error(name, example, "post.media", "images only")
     opinion_records = [
         OpinionRecord(post=post, opinion=o, part=i) for i, o in enumerate(example.opinions)
     ]
@@ -229,7 +233,12 @@ def _refuse_placeholders(name: str, example: Example, opinion_record: OpinionRec
 def parse_chat_records(
     path: Path, items: Iterable[NumberedLine | Rejected]
 ) -> Iterator[Example | Rejected]:
-    """Records as examples; those of one post are joined, whatever became of the others."""
+    """Yield records as examples; the records of one post are joined, even if some were rejected.
+
+    Args:
+        path: The file, for ids and messages.
+        items: Numbered records.
+    """
     pending: list[OpinionRecord] = []
     for item in items:
         row = item if isinstance(item, Rejected) else _parse_record(path, *item)
@@ -280,10 +289,10 @@ def _native_record(chat: ParsedChat, text: str) -> OpinionRecord:
     if opinion_record.answer is not None:
         expected_turns.append(("assistant", opinion_record.answer))
     if chat.turns != expected_turns or chat.images != [m.path for m in opinion_record.post.media]:
-        raise ValueError("the chat and its field gen_msa differ: drop the field to read the chat")
+        raise ValueError("the chat and its field gen_msa differ: remove the field to read the chat")
     if chat.extra_keys:
         raise ValueError(
-            f"{next(iter(chat.extra_keys))!r} stands beside gen_msa: drop one of the two"
+            f"the record has both {next(iter(chat.extra_keys))!r} and gen_msa: remove one of them"
         )
     return opinion_record
 
@@ -299,7 +308,7 @@ def _foreign_example(chat: ParsedChat, default_id: str) -> Example:
     other_turns = [t for i, t in enumerate(chat.turns) if i not in used_turns]
     turns: list[JsonValue] = [{"role": role, "text": text} for role, text in other_turns]
     if turns and "turns" in chat.extra_keys:
-        raise ValueError("the record has a key `turns` of its own")
+        raise ValueError("the record already has a key `turns`")
     post = Post(
         id=chat.id or default_id,
         text=chat.turns[last_user_turn][1],

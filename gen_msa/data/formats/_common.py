@@ -1,9 +1,9 @@
-"""What every format shares: bad rows set aside, polarity words, and the proof that nothing is lost.
+"""Shared code of the formats: rejected rows, polarity words, and the round-trip check.
 
-Knows nothing of any one format. Before an example's records are written, `checked` reads them
-back; what does not come back equal is a `UserError` that names the field.
+Before the records of an example are written, `check_round_trip` reads them back; a difference is a
+`UserError` that names the field.
 
-    for records in checked("csv", examples, dump, parse, joins=True): ...
+    for records in check_round_trip("csv", examples, dump, parse, joins_adjacent=True): ...
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,13 +13,18 @@ from typing import TypeVar
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Rejected, Status
 
-# Where the terms a user names stand in a text: the first exact mention not yet taken.
-
 
 def locate_aspects(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
-    """An aspect for each term. The same term again means its next mention; `start=None` after that.
+    """Locate the terms of a post: each at its first exact mention that is not taken yet.
 
     A term listed more often than it is mentioned gives equal aspects, which `Post` refuses.
+
+    Args:
+        text: The text of the post.
+        terms: The terms, in order of mention.
+
+    Returns:
+        One aspect for each term; `start=None` for a term without a mention.
     """
     next_offsets: dict[str, int] = {}
     aspects = []
@@ -33,9 +38,8 @@ def locate_aspects(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
     return tuple(aspects)
 
 
-ExampleStream = Iterator[Example | Rejected]
 NumberedLine = tuple[int, bytes]
-"""A line or record of a file without its line end, and its 1-based number."""
+"""The 1-based number of a line or record, and its bytes without the line end."""
 
 R = TypeVar("R")
 
@@ -44,26 +48,37 @@ _POLARITY_BY_NAME = {p.value: p for p in Polarity}
 
 
 def reject_row(path: Path, line: int, reason: str, raw: bytes | str, hint: str = "") -> Rejected:
-    """A bad row, with at most 500 characters of it."""
+    """Return a `Rejected` with at most 500 characters of the row.
+
+    Args:
+        path: The file.
+        line: The 1-based line or record.
+        reason: Why the row was rejected.
+        raw: The row.
+        hint: How to repair it.
+    """
     text = raw[:500].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:500]
     return Rejected(file=str(path), line=line, reason=reason, hint=hint, raw=text)
 
 
 def parse_polarity(label_text: str) -> Polarity | None:
-    """The class that `word` names exactly, whatever its case; None for any other word."""
+    """Return the polarity that a label names exactly, in any case; None for any other label."""
     return _POLARITY_BY_NAME.get(label_text.strip().lower())
 
 
 def gold_opinion(aspect: Aspect, polarity: Polarity) -> Opinion:
-    """A gold label."""
+    """Return a gold label."""
     return Opinion(annotator=GOLD_ANNOTATOR, aspect=aspect, polarity=polarity)
 
 
 def gold_opinion_from_text(aspect: Aspect, label_text: str) -> Opinion:
-    """A gold label from the file's own word; one outside the three classes is kept as `raw`.
+    """Return a gold label from a file's label text; one outside the three classes is `raw`.
 
-    `conflict` (SemEval) becomes `polarity=None, status=unparsed, raw="conflict"`: not one of the
-    classes, and not lost.
+    `conflict` (SemEval) becomes `polarity=None, status=unparsed, raw="conflict"`.
+
+    Args:
+        aspect: The aspect.
+        label_text: The label.
     """
     polarity = parse_polarity(label_text)
     if polarity is not None and label_text == polarity.value:
@@ -75,15 +90,22 @@ def gold_opinion_from_text(aspect: Aspect, label_text: str) -> Opinion:
 
 
 def image_media(paths: Iterable[str]) -> tuple[Media, ...]:
-    """Pictures by reference."""
+    """Return image media for `paths`."""
     return tuple(Media(kind="image", path=p) for p in paths)
 
 
 def unsupported_field_error(name: str, example: Example, field: str, reason: str = "") -> UserError:
-    """The error for an example that does not fit a format."""
+    """Return the error for an example that a format cannot store.
+
+    Args:
+        name: The format.
+        example: The example.
+        field: The field.
+        reason: Details, or "".
+    """
     return UserError(
-        f"{name} has no room for {field} of post {example.post.id!r}{': ' + reason if reason else ''}",
-        hint="write jsonl or parquet, which hold every field",
+        f"{name} cannot store {field} of post {example.post.id!r}{': ' + reason if reason else ''}",
+        hint="write jsonl or parquet, which store every field",
     )
 
 
@@ -95,11 +117,18 @@ def check_round_trip(
     *,
     joins_adjacent: bool = False,
 ) -> Iterator[list[R]]:
-    """The records of each example, once they have been read back and found equal to it.
+    """Yield the records of each example after checking that they are read back equal.
 
-    `dump` and `parse` are told the 1-based number of the first post. With `joins`, neighbouring
-    records may belong to one post, so an example is read back together with the one before it.
-    Raises `UserError` naming the field that would be lost.
+    Args:
+        name: The format.
+        examples: The examples.
+        dump: Returns the records of an example with the 1-based number of its post.
+        parse: Parses records; receives the number of the first post.
+        joins_adjacent: Whether adjacent records may belong to one post, so that an example is also
+            read back together with the previous one.
+
+    Raises:
+        UserError: A field would be lost.
     """
     previous: Example | None = None
     previous_records: list[R] = []
@@ -119,9 +148,15 @@ def check_round_trip(
 def round_trip_error(
     name: str, expected: Sequence[Example | Rejected], actual: Sequence[Example | Rejected]
 ) -> UserError:
-    """The error for an example, the last of `wanted`, that was read back as the last of `back`."""
+    """Return the error for an example that is not read back equal.
+
+    Args:
+        name: The format.
+        expected: The examples written; the last one is the example.
+        actual: The rows read back.
+    """
     example = expected[-1]
-    if not isinstance(example, Example):  # `checked` wants examples only
+    if not isinstance(example, Example):
         raise TypeError("a rejected row cannot be written")
     reasons = [r.reason for r in actual if isinstance(r, Rejected)]
     if reasons:

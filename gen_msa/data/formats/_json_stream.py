@@ -1,11 +1,10 @@
-"""The records of a JSON file one by one: an array of objects, or JSON lines, in bounded memory.
+"""Read the records of a JSON file one by one, an array of objects or JSON lines, in bounded memory.
 
-Cuts the bytes at the commas of the outermost array without parsing them; knows nothing of what a
-record means. A record over the limit is set aside and never held. A record that lost a quote is
-taken to end with its line; one that lost a bracket takes the records after it with it, and says
-so.
+The bytes are split at the commas of the outermost array without parsing. A record over the size
+limit is rejected and never held in memory. A record with a missing quote ends with its line; one
+with a missing bracket includes the records after it, and its message says so.
 
-    for item in records(Path("llava.json")): ...         # (number, bytes) | Rejected
+    for item in iter_records(Path("llava.json")): ...         # (number, bytes) | Rejected
 """
 
 import re
@@ -15,7 +14,8 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from gen_msa.data.formats._common import ExampleStream, NumberedLine, reject_row
+from gen_msa.data.formats._common import NumberedLine, reject_row
+from gen_msa.data.formats.base import ExampleStream
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
 from gen_msa.types import Example, Rejected
 
@@ -23,12 +23,12 @@ _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
 _OUTSIDE_STRING = re.compile(rb'["\[\]{},]')
-# A JSON string holds no raw line break: one that is met means that a closing quote was lost.
+# A JSON string has no raw line break: if there is one, a closing quote is missing.
 _INSIDE_STRING = re.compile(rb'["\\\n]')
 
 
 def iter_records(path: Path) -> Iterator[NumberedLine | Rejected]:
-    """Every record's bytes with its 1-based number (its line, for JSON lines)."""
+    """Yield the bytes of every record with its 1-based number (its line, for JSON lines)."""
     with path.open("rb") as f:
         head = f.read(_CHUNK).removeprefix(_BOM).lstrip()
         if head.startswith(b"["):
@@ -42,9 +42,13 @@ def parse_records(
     items: Iterable[NumberedLine | Rejected],
     build_example: Callable[[bytes, int], Example],
 ) -> ExampleStream:
-    """Every record as the example that `make` reads from its bytes and number, or as `Rejected`.
+    """Parse every record to an example or to `Rejected`.
 
-    `make` raises a `ValueError` (pydantic's included) for a record it cannot read.
+    Args:
+        path: The file, for messages.
+        items: Numbered records.
+        build_example: Builds the example from bytes and number; raises `ValueError` for a bad
+            record.
     """
     for item in items:
         if isinstance(item, Rejected):
@@ -55,11 +59,22 @@ def parse_records(
             yield build_example(raw, number)
         except ValueError as e:
             reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
-            yield reject_row(path, number, reason, raw, "see the docstring for the keys")
+            yield reject_row(
+                path,
+                number,
+                reason,
+                raw,
+                "the docstring of gen_msa.data.formats describes the keys of each format",
+            )
 
 
 def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:
-    """Write records as a JSON array, one a line, so that `diff` and `grep` work on it."""
+    """Write records as a JSON array, one per line, so that `diff` and `grep` work on it.
+
+    Args:
+        path: The file to write.
+        groups: The records of each example.
+    """
     with atomic_write(path) as f:
         f.write(b"[")
         separator = b"\n"
@@ -70,7 +85,7 @@ def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:
 
 
 class _RecordSplitter:
-    """Walks over the bytes and knows only how deep it stands and whether inside a string."""
+    """Splits an array by tracking only the nesting depth and whether it is inside a string."""
 
     def __init__(self, path: Path, file: IO[bytes], head: bytes) -> None:
         self._path = path
@@ -79,7 +94,7 @@ class _RecordSplitter:
         self._depth = 0
         self._in_string = False
         self._skip = 0
-        """Bytes at the start of the next chunk that a backslash has already taken."""
+        """Bytes at the start of the next chunk that a backslash escapes."""
         self._record = bytearray()
         self._size = 0
         self._number = 0
@@ -101,7 +116,7 @@ class _RecordSplitter:
         yield reject_row(self._path, self._number, "the JSON array has no end", b"", hint)
 
     def _boundaries(self, chunk: bytes) -> Iterator[int]:
-        """Where a comma ends a record, or the bracket the array."""
+        """Yield where a comma ends a record, or the bracket ends the array."""
         at, self._skip = self._skip, 0
         while match := (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(chunk, at):
             token, at = match.group(), match.end()

@@ -1,10 +1,8 @@
-"""A row of a user's own: plain keys for text, pictures and aspects, as a person would write them.
+"""Simple rows of a user's own files: plain keys for text, images and aspects.
 
-Knows nothing of files: JSON lines and Parquet both read such rows. `text` is required; a row with
-`aspects` as words gets their places by exact search, in the order of mention (see `_locate`).
-Other keys go to `Post.meta` unread, but a key that looks like a known one (`picture`,
-`aspect_terms`) rejects the row. A `polarity` becomes a gold opinion, because a post never carries a
-label.
+JSON lines and Parquet both read such rows. `text` is required. Aspects given as strings are located
+by exact search, in order of mention (`locate_aspects`). Other keys go to `Post.meta`. A `polarity`
+becomes a gold opinion, because a post never carries a label.
 
     {"text": "good food", "images": ["a.jpg"], "aspects": ["food", {"term": "bar", "start": null}]}
 """
@@ -38,9 +36,9 @@ class _Labelled(BaseModel):
 
 
 class SimpleAspect(_Labelled):
-    """An aspect with, perhaps, its place and its gold label.
+    """An aspect, optionally with its offset and its gold label.
 
-    Without the key `start` the place is searched; `"start": null` says that it has none.
+    Without the key `start` the term is searched; `"start": null` means that it has no offset.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,13 +80,17 @@ class SimpleRow(_Labelled):
     def _check_duplicate_keys(self) -> Self:
         duplicates = sorted(set(self.__pydantic_extra__) & set(self.meta))
         if duplicates:
-            raise ValueError(f"{duplicates[0]!r} stands both in the row and in its meta")
+            raise ValueError(f"{duplicates[0]!r} is both in the row and in its meta")
         return self
 
     def to_example(self, default_id: str) -> Example:
-        """The row as an example; `missing_id` names it when it names itself not.
+        """Return the row as an example.
 
-        Raises pydantic's `ValidationError` when an aspect is not where the row says.
+        Args:
+            default_id: The id of a row without one.
+
+        Raises:
+            ValidationError: An aspect is not at its offset.
         """
         listed_images = [self.images] if isinstance(self.images, str) else self.images
         single_image = [self.image] if self.image else []

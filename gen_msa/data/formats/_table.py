@@ -1,11 +1,10 @@
-"""Rows of a CSV or TSV file as mappings from column to cell, in bounded memory.
+"""Read records of a CSV or TSV file as mappings from column to cell, in bounded memory.
 
-Knows nothing of what a column means. Cells may hold line breaks inside quotes. A quote that is
-never closed would swallow the rest of the file: a record that breaks the rules is given up after
-its first line, and reading goes on with the next line.
+Quoted cells may contain line breaks. An unclosed quote would take in the rest of the file, so an
+invalid record is rejected with its first line only, and reading continues with the next line.
 
     with path.open("rb") as f:
-        for row in records(f, path, need=("text",)): ...
+        for row in iter_table_records(f, path, required=("text",)): ...
 """
 
 import csv
@@ -33,12 +32,17 @@ class TableRecord(NamedTuple):
 
 
 def delimiter_of(path: Path) -> str:
-    """A tab for `.tsv`, a comma for everything else."""
+    """Return a tab for `.tsv`, a comma for all other files."""
     return "\t" if path.suffix == ".tsv" else ","
 
 
 def record_bytes(cells: Iterable[object], path: Path) -> bytes:
-    """One record as it lies in the file, line end included. None is an empty cell."""
+    """Return one record as bytes, including the line end.
+
+    Args:
+        cells: The cells; None is an empty cell.
+        path: The file, whose suffix decides the delimiter.
+    """
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=delimiter_of(path)).writerow(cells)
     return out.getvalue().encode()
@@ -47,9 +51,15 @@ def record_bytes(cells: Iterable[object], path: Path) -> bytes:
 def iter_table_records(
     file: IO[bytes], path: Path, required: Sequence[str]
 ) -> Iterator[TableRecord | Rejected]:
-    """Every record below the header of an open file; `path` tells its delimiter and its name.
+    """Yield every record below the header of an open file.
 
-    Raises `UserError` when the header lacks a column of `need` or names one twice.
+    Args:
+        file: The file, opened for reading bytes.
+        path: Its path, for the delimiter and for messages.
+        required: Columns that the header must have.
+
+    Raises:
+        UserError: The header lacks a required column, or has a column twice.
     """
     stream = _RecordReader(file, path)
     columns: list[str] | None = None
@@ -71,7 +81,7 @@ def _columns(path: Path, header: list[str], required: Sequence[str]) -> list[str
         if name not in columns:
             suggestion = did_you_mean(name, columns)
             raise UserError(
-                f"{path} has no column {name!r}", hint=f"{suggestion}; or say --format NAME"
+                f"{path} has no column {name!r}", hint=f"{suggestion}; or use --format NAME"
             )
     duplicates = sorted({c for c in columns if columns.count(c) > 1})
     if duplicates:
@@ -82,18 +92,18 @@ def _columns(path: Path, header: list[str], required: Sequence[str]) -> list[str
 
 
 class _RecordTooLong(Exception):
-    """A record grew over the limit, so its quotes are not to be trusted."""
+    """A record is over the limit, so one of its quotes is probably not closed."""
 
 
 class _RecordReader:
-    """The cells of one record after another; a record can be given up after its first line."""
+    """Cells of one record after another; a record can be rejected after its first line."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._path = path
         self._lines = _bounded_lines(file, path)
         self._pushed_back: deque[NumberedLine | Rejected] = deque()
         self._current_lines: list[NumberedLine] = []
-        # The csv module's own limit (128 kB a cell) is global and lower than the house's.
+        # The csv module's limit (128 kB per cell) is global and lower than MAX_LINE_BYTES.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
     def __iter__(self) -> Iterator[list[str] | Rejected]:
@@ -105,11 +115,11 @@ class _RecordReader:
                 yield self._parse_cells()
 
     def position(self) -> tuple[int, bytes]:
-        """The first line's number and all the bytes of the record just given."""
+        """Return the first line's number and all bytes of the current record."""
         return self._current_lines[0][0], b"".join(b for _, b in self._current_lines)
 
     def reject_first_line(self, reason: str) -> Rejected:
-        """Reject the first line of the record just given; its other lines are read anew."""
+        """Reject the first line of the current record; its other lines are read again."""
         (number, first), *other_lines = self._current_lines
         self._pushed_back.extendleft(reversed(other_lines))
         return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), _HINT)
@@ -129,7 +139,7 @@ class _RecordReader:
         while (line := self._next_line()) is not None:
             if isinstance(line, Rejected):
                 self._pushed_back.appendleft(line)
-                raise _RecordTooLong("an overlong line stands in a quoted cell")
+                raise _RecordTooLong("a quoted cell has an overlong line")
             self._current_lines.append(line)
             size += len(line[1])
             if size > MAX_LINE_BYTES:
@@ -143,7 +153,7 @@ class _RecordReader:
 
 
 def _bounded_lines(file: IO[bytes], path: Path) -> Iterator[NumberedLine | Rejected]:
-    """Lines with their ends, blank ones too: inside a quoted cell both matter."""
+    """Yield lines with their ends, including blank ones, which matter inside a quoted cell."""
     number = 0
     while chunk := file.readline(MAX_LINE_BYTES + 1):
         number += 1

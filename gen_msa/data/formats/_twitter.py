@@ -1,12 +1,11 @@
-"""Twitter-2015/2017 rows, whichever way they are written: one aspect each, marked by `$T$`.
+"""Rows of Twitter-2015/2017, which all its file formats share: one aspect each, marked by `$T$`.
 
-The place of an aspect is where the marker stands, never where a search finds the term: a term may
-stand in the text twice. Blanks around the text are dropped, because the 4-line files write `"$T$
-"` where the TSV writes `"$T$"`; both then give equal examples. Adjacent rows with the same
-restored text and picture are one post, named PICTURE-N for the N-th post of the file. Knows
-nothing of files.
+The offset of an aspect is the offset of the marker, never of a search, because a term may occur in
+the text twice. Whitespace around the text is dropped: the 4-line files have `"$T$ "` where the TSV
+has `"$T$"`, and both give equal examples. Adjacent rows with the same restored text and image
+are one post, named IMAGE-N for the N-th post of the file.
 
-    row = row_of("the $T$ is great", "food", Polarity.POSITIVE, "1.jpg", line=2)
+    parse_marked_row("the $T$ is great", "food", Polarity.POSITIVE, "1.jpg", line=2, raw=b"")
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ from gen_msa.data.formats._common import (
 from gen_msa.types import Aspect, Example, Polarity, Post, Rejected
 
 TARGET_MARKER = "$T$"
-_HINT = "the text must hold $T$ exactly once, where the aspect stood"
+_HINT = "the text must have $T$ exactly once, in place of the aspect"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class TwitterRow:
 
     line: int
     id: str
-    """The post's own id; empty when it is to be made from picture and number."""
+    """The id of the post; empty to generate it from image and number."""
     text: str
     aspect: Aspect
     polarity: Polarity
@@ -41,21 +40,34 @@ class TwitterRow:
 
     @property
     def post_key(self) -> tuple[str, str, str]:
-        """What rows of one post have in common."""
+        """The key that all rows of one post share."""
         return self.id, self.text, self.image
 
 
 def parse_marked_row(
     marked: str, term: str, polarity: Polarity, image: str, *, line: int, raw: bytes, id: str = ""
 ) -> TwitterRow:
-    """A row from its text with the marker in it. Raises `ValueError` when it cannot be restored."""
+    """Parse a row with a marked text.
+
+    Args:
+        marked: The text with `$T$` in place of the term.
+        term: The term.
+        polarity: The gold label.
+        image: The image path.
+        line: The 1-based line of the row.
+        raw: The bytes of the row, for messages.
+        id: The id of the post; "" for a generated one.
+
+    Raises:
+        ValueError: The text does not have exactly one marker, or term or image are empty.
+    """
     n_markers = marked.count(TARGET_MARKER)
     if n_markers != 1:
         raise ValueError(f"post.text: {n_markers} markers {TARGET_MARKER} in the text, not one")
     if not term.strip():
         raise ValueError("post.aspects: the aspect is empty")
     if not image.strip():
-        raise ValueError("post.media: no picture is named")
+        raise ValueError("post.media: the image is missing")
     text_before, _, text_after = marked.strip().partition(TARGET_MARKER)
     term = term.strip()
     aspect = Aspect(term=term, start=len(text_before))
@@ -67,10 +79,15 @@ def parse_marked_row(
 def join_posts(
     path: Path, rows: Iterable[TwitterRow | Rejected], first_number: int = 1
 ) -> Iterator[Example | Rejected]:
-    """Adjacent rows joined into posts; `first` is the number of the first post.
+    """Join adjacent rows into posts.
 
-    An aspect that comes again at the same place with the same label is set aside once; one that
-    comes with another label is set aside altogether, because neither label can be trusted.
+    Of rows with the same aspect and label, the later one is rejected; rows with the same aspect and
+    different labels are all rejected, because no label can be trusted.
+
+    Args:
+        path: The file, for messages.
+        rows: The rows.
+        first_number: The number of the first post.
     """
     pending: list[TwitterRow] = []
     for row in rows:
@@ -83,8 +100,8 @@ def join_posts(
             pending = []
         same_aspect = [h for h in pending if h.aspect == row.aspect]
         if any(h.polarity == row.polarity for h in same_aspect):
-            reason = f"{row.aspect.term!r} at {row.aspect.start} comes twice with the same label"
-            yield reject_row(path, row.line, f"post.aspects: {reason}", row.raw, "drop one row")
+            reason = f"{row.aspect.term!r} at {row.aspect.start} occurs twice with the same label"
+            yield reject_row(path, row.line, f"post.aspects: {reason}", row.raw, "remove one row")
         else:
             pending.append(row)
     if pending:
@@ -96,7 +113,7 @@ def _build_post(path: Path, rows: list[TwitterRow], number: int) -> Iterator[Exa
     unambiguous = [r for r in rows if all_aspects.count(r.aspect) == 1]
     for row in rows:
         if row not in unambiguous:
-            reason = f"{row.aspect.term!r} at {row.aspect.start} comes with different labels"
+            reason = f"{row.aspect.term!r} at {row.aspect.start} occurs with different labels"
             yield reject_row(
                 path, row.line, f"opinions.polarity: {reason}", row.raw, "keep one row"
             )
@@ -114,21 +131,27 @@ def _build_post(path: Path, rows: list[TwitterRow], number: int) -> Iterator[Exa
 
 
 def marked_rows(name: str, example: Example) -> Iterator[tuple[str, str, Polarity, str]]:
-    """Marked text, term, label and picture for each aspect.
+    """Yield marked text, term, label and image path for each aspect.
 
-    Raises `UserError` for what a row plainly cannot say; the rest shows when it is read back.
+    Args:
+        name: The format, for messages.
+        example: The example.
+
+    Raises:
+        UserError: The format cannot store the example. Other fields that do not fit are found when
+            the rows are read back.
     """
     post = example.post
     if len(post.media) != 1:
-        raise unsupported_field_error(name, example, "post.media", "exactly one picture a post")
+        raise unsupported_field_error(name, example, "post.media", "exactly one image per post")
     if not post.aspects:
-        raise unsupported_field_error(name, example, "post.aspects", "at least one aspect a post")
+        raise unsupported_field_error(name, example, "post.aspects", "at least one aspect per post")
     labels = {o.aspect: o.polarity for o in example.opinions_by(GOLD_ANNOTATOR)}
     for aspect in post.aspects:
         polarity = labels.get(aspect)
         if aspect.start is None or not aspect.term:
             raise unsupported_field_error(
-                name, example, "post.aspects", f"{aspect.term!r} has no place in the text"
+                name, example, "post.aspects", f"{aspect.term!r} has no offset"
             )
         if polarity is None:
             raise unsupported_field_error(
@@ -143,6 +166,11 @@ def marked_rows(name: str, example: Example) -> Iterator[tuple[str, str, Polarit
 
 
 def explicit_id(example: Example, number: int) -> str:
-    """The post's id, or nothing when reading would make the same one from picture and number."""
+    """Return the id of a post, or "" if reading would generate the same id.
+
+    Args:
+        example: The post, with one image.
+        number: The 1-based number of the post in the file.
+    """
     default_id = f"{PurePosixPath(example.post.media[0].path).stem}-{number}"
     return "" if example.post.id == default_id else example.post.id

@@ -1,9 +1,8 @@
-"""Aspects as spans of words, and their places in the text made of these words and single spaces.
+"""Convert word spans to aspects of the text that joins the words with single spaces.
 
-Knows nothing of labels or files.
-
-    words = ["good", "food"]
-    place(words, starts_of(words), Span(begin=1, end=2, term=["food"]))    # food at 5
+words = ["good", "food"]
+span = WordSpan(begin=1, end=2, term=["food"])
+aspect_from_span(words, starts_of(words), span)    # food at 5
 """
 
 from collections.abc import Sequence
@@ -25,9 +24,10 @@ class WordSpan(BaseModel):
 
 
 def starts_of(words: Sequence[str]) -> list[int]:
-    """Character offset of each word in the words joined by single spaces.
+    """Return the character offset of each word in the text of words joined by single spaces.
 
-    Raises `ValueError` for an empty word: it would have no place.
+    Raises:
+        ValueError: A word is empty.
     """
     if not all(words):
         raise ValueError("words: an empty word")
@@ -35,12 +35,28 @@ def starts_of(words: Sequence[str]) -> list[int]:
 
 
 def aspect_from_words(words: Sequence[str], starts: Sequence[int], begin: int, end: int) -> Aspect:
-    """The aspect made of some words."""
+    """Return the aspect of some words.
+
+    Args:
+        words: The words of the text.
+        starts: Their offsets.
+        begin: The first word.
+        end: The word after the last one.
+    """
     return Aspect(term=" ".join(words[begin:end]), start=starts[begin])
 
 
 def aspect_from_span(words: Sequence[str], starts: Sequence[int], span: WordSpan) -> Aspect:
-    """The aspect of a span. Raises `ValueError` when the words there are not its term."""
+    """Return the aspect of a span.
+
+    Args:
+        words: The words of the text.
+        starts: Their offsets.
+        span: The span.
+
+    Raises:
+        ValueError: The words of the span are not its term.
+    """
     if span.begin >= span.end or list(words[span.begin : span.end]) != span.term:
         actual = " ".join(words[span.begin : span.end])
         raise ValueError(f"aspects: {' '.join(span.term)!r} is not at {span.begin}: {actual!r} is")
@@ -48,7 +64,12 @@ def aspect_from_span(words: Sequence[str], starts: Sequence[int], span: WordSpan
 
 
 def word_span(words: Sequence[str], aspect: Aspect) -> tuple[int, int] | None:
-    """The words an aspect covers; None unless it begins and ends where words do."""
+    """Return the words that an aspect covers; None unless it starts and ends at word boundaries.
+
+    Args:
+        words: The words of the text.
+        aspect: The aspect.
+    """
     if aspect.start is None or not all(words):
         return None
     starts = starts_of(words)
@@ -59,10 +80,14 @@ def word_span(words: Sequence[str], aspect: Aspect) -> tuple[int, int] | None:
 
 
 def nearest_span(words: Sequence[str], span: WordSpan) -> tuple[int, int] | None:
-    """Where a span's term stands as whole words: at `from`, else after it, else before it.
+    """Return where a span's term occurs as whole words: at `from`, else after it, else before it.
 
-    Files whose words were cut anew after the spans were counted point a little too early. Blanks do
-    not matter: `["Square", "Trade"]` is found in `["SquareTrade"]`.
+    In files whose words were tokenized again, spans start a little too early. Spaces are ignored:
+    `["Square", "Trade"]` matches `["SquareTrade"]`.
+
+    Args:
+        words: The words of the text.
+        span: The span.
     """
     target = "".join(span.term).replace(" ", "")
     order = [*range(span.begin, len(words)), *reversed(range(min(span.begin, len(words))))]

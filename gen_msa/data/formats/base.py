@@ -1,8 +1,6 @@
-"""What a file format is, and the registry of formats.
+"""The interface of file formats, and their registry.
 
-Knows no format. `format_of` finds one by its name or by a file's suffix.
-
-    format_of(Path("dev.jsonl")).read(Path("dev.jsonl"))
+format_of(Path("dev.jsonl")).read(Path("dev.jsonl"))
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,21 +11,32 @@ from gen_msa.errors import UserError, did_you_mean
 from gen_msa.registry import InstanceRegistry
 from gen_msa.types import Example, Rejected
 
+ExampleStream = Iterator[Example | Rejected]
+"""Rows of a file, in order."""
+
 
 class Format(Protocol):
     """Reads and writes one file of examples."""
 
     suffixes: tuple[str, ...]
-    """File endings that mean this format without being told, e.g. `(".jsonl",)`; may be empty."""
+    """Suffixes of this format, e.g. `(".jsonl",)`; may be empty."""
     about: str
     """One line for `gen-msa ls formats`."""
 
-    def read(self, path: Path) -> Iterator[Example | Rejected]:
-        """Every row of the file, in order."""
+    def read(self, path: Path) -> ExampleStream:
+        """Read every row of the file, in order."""
         ...
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """Write the examples; the file appears only when it is complete."""
+        """Write the examples; the file appears only when it is complete.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         ...
 
 
@@ -37,9 +46,14 @@ formats: InstanceRegistry[Format] = InstanceRegistry(
 
 
 def format_of(path: Path, name: str | None = None) -> Format:
-    """The format called `name`, or the one whose suffix the path has.
+    """Return the format called `name`, or the one of the path's suffix.
 
-    Raises `UserError` when neither decides.
+    Args:
+        path: The file.
+        name: The name of a format, or None.
+
+    Raises:
+        UserError: Neither decides.
     """
     if name is not None:
         return formats[name]
@@ -47,6 +61,6 @@ def format_of(path: Path, name: str | None = None) -> Format:
     if path.suffix not in by_suffix:
         suggestion = did_you_mean(path.suffix, by_suffix)
         raise UserError(
-            f"cannot tell the format of {path}", hint=f"say --format NAME; {suggestion}"
+            f"cannot tell the format of {path}", hint=f"use --format NAME; {suggestion}"
         )
     return formats[by_suffix[path.suffix]]

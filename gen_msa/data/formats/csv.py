@@ -1,19 +1,20 @@
-"""CSV and TSV of a user's own: one row an opinion (or an aspect), adjacent rows of one id a post.
+"""CSV and TSV: one row per opinion (or aspect); adjacent rows with one id are one post.
 
-Knows nothing of corpora. Columns, of which only `text` is required:
+Columns, of which only `text` is required:
 
-    id        empty: FILE_STEM-LINE, and neighbours with equal text and pictures are joined
+    id          empty: FILE_STEM-LINE; adjacent rows with equal text and images are joined
     text
-    images    one path a line of the cell (also read: `image`)
-    aspect    empty: the post as a whole
-    start     offset of the aspect; empty: it has no place. Without this column, places are searched
-    given     `no`: the post did not list this aspect, a reader found it; `yes`: it lists it
-    by        who says the following; empty: `gold`
-    polarity, score, p_negative, p_neutral, p_positive, explanation, raw, status, evidence, how
-    meta      a JSON object; every column not named here is added to it as text
+    images      one path per line of the cell (`image` is accepted too)
+    aspect      empty: the post as a whole
+    start       offset of the aspect; empty: none. Without this column, terms are searched
+    listed      `no`: the post does not list the aspect, a model found it; `yes`: it does
+    annotator   of the following columns; empty: `gold`
+    polarity, score, p_negative, p_neutral, p_positive, explanation, raw, status, evidence,
+    provenance
+    meta        a JSON object; each other column is added to it as text
 
-What is written is exactly these columns. No room for: a parse, media other than pictures, an
-empty string where None means nothing was said.
+Files are written with exactly these columns. Not supported: a parse, media other than images, and
+empty strings in fields where None means that there is no value.
 """
 
 import io
@@ -27,7 +28,6 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
-    ExampleStream,
     check_round_trip,
     image_media,
     parse_polarity,
@@ -35,15 +35,32 @@ from gen_msa.data.formats._common import (
     unsupported_field_error,
 )
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
 
-# One row of a table: what its cells say about one aspect of a post, and the cells for an example.
-
 _PROBS = {f"p_{p}": p for p in Polarity}
-_OPINION_COLUMNS = ("polarity", "score", *_PROBS, "explanation", "raw", "status", "evidence", "how")
-COLUMNS = ("id", "text", "images", "aspect", "start", "given", "by", *_OPINION_COLUMNS, "meta")
+_OPINION_COLUMNS = (
+    "polarity",
+    "score",
+    *_PROBS,
+    "explanation",
+    "raw",
+    "status",
+    "evidence",
+    "provenance",
+)
+COLUMNS = (
+    "id",
+    "text",
+    "images",
+    "aspect",
+    "start",
+    "listed",
+    "annotator",
+    *_OPINION_COLUMNS,
+    "meta",
+)
 _KNOWN_COLUMNS = {*COLUMNS, "image"}
 
 _META = TypeAdapter(dict[str, JsonValue])
@@ -55,38 +72,40 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class CsvRow:
-    """What one row says. `searched` means that the aspect's place is still to be found."""
+    """One parsed row."""
 
     id: str
     text: str
     images: tuple[str, ...]
     aspect: Aspect
     listed: bool
-    """The post lists the aspect; else only the opinion names it."""
+    """Whether the post lists the aspect; otherwise only the opinion names it."""
     needs_search: bool
     opinion: Opinion | None
     meta: dict[str, JsonValue] = field(default_factory=dict)
 
     def with_aspect(self, aspect: Aspect) -> "CsvRow":
-        """The row with the place of its aspect found."""
+        """Return the row with a located aspect."""
         opinion = self.opinion and self.opinion.model_copy(update={"aspect": aspect})
         values = (self.id, self.text, self.images, aspect, self.listed)
         return CsvRow(*values, needs_search=False, opinion=opinion, meta=self.meta)
 
 
 def parse_row(cells: dict[str, str]) -> CsvRow:
-    """The cells of a row, by column.
+    """Parse the cells of a row, by column.
 
-    Raises `ValueError` (pydantic's `ValidationError` is one) saying which cell is wrong.
+    Raises:
+        ValueError: A cell is invalid; the message says which. Includes pydantic's
+            `ValidationError`.
     """
     text = cells["text"]
     term, start = cells.get("aspect", ""), cells.get("start", "")
     aspect = Aspect(term=term, start=_parse_int("start", start) if start else None)
     if aspect.start is not None and not text.startswith(term, aspect.start):
         raise ValueError(f"post.aspects: {term!r} is not at {aspect.start} in the text")
-    listed_cell = cells.get("given", "")
+    listed_cell = cells.get("listed", "")
     if listed_cell not in ("", "yes", "no"):
-        raise ValueError(f"given: {listed_cell!r} is neither yes nor no")
+        raise ValueError(f"listed: {listed_cell!r} is neither yes nor no")
     paths = f"{cells.get('image', '')}\n{cells.get('images', '')}".split("\n")
     return CsvRow(
         id=cells.get("id", ""),
@@ -102,7 +121,7 @@ def parse_row(cells: dict[str, str]) -> CsvRow:
 
 def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
     values = {name: cells[name] for name in _OPINION_COLUMNS if cells.get(name)}
-    if not values and not cells.get("by"):
+    if not values and not cells.get("annotator"):
         return None
     polarity_text = values.get("polarity", "")
     if polarity_text and parse_polarity(polarity_text) is None:
@@ -110,7 +129,7 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
     if not math.isfinite(float(values.get("score", "0"))):
         raise ValueError("opinions.score: not a finite number")
     return Opinion(
-        annotator=cells.get("by") or GOLD_ANNOTATOR,
+        annotator=cells.get("annotator") or GOLD_ANNOTATOR,
         aspect=aspect,
         polarity=parse_polarity(polarity_text),
         score=float(values["score"]) if "score" in values else None,
@@ -119,7 +138,7 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
         evidence=_EVIDENCE.validate_json(values.get("evidence", "[]")),
         raw=values.get("raw"),
         status=Status(values.get("status", Status.OK)),
-        provenance=_PROVENANCE.validate_json(values.get("how", "{}")),
+        provenance=_PROVENANCE.validate_json(values.get("provenance", "{}")),
     )
 
 
@@ -130,7 +149,7 @@ def _parse_meta(cells: dict[str, str]) -> dict[str, JsonValue]:
     }
     duplicates = sorted(set(explicit_meta) & set(extra_columns))
     if duplicates:
-        raise ValueError(f"post.meta: {duplicates[0]!r} stands both in its column and in meta")
+        raise ValueError(f"post.meta: {duplicates[0]!r} is both a column and a key of meta")
     return explicit_meta | extra_columns
 
 
@@ -141,13 +160,15 @@ def _parse_int(name: str, cell: str) -> int:
 
 
 def rows_from_example(example: Example) -> Iterator[list[Cell]]:
-    """The rows of a post in the order of `COLUMNS`; one with an empty aspect when it has none.
+    """Yield the rows of a post in the order of `COLUMNS`; a post without aspects has one row.
 
-    Raises `UserError` for media other than pictures; other misfits show when rows are read back.
+    Raises:
+        UserError: The post has other media than images. Other fields that do not fit are found when
+            the rows are read back.
     """
     post = example.post
     if any(m.kind != "image" for m in post.media):
-        raise unsupported_field_error("csv", example, "post.media", "pictures only")
+        raise unsupported_field_error("csv", example, "post.media", "images only")
     images = "\n".join(m.path for m in post.media)
     meta = json.dumps(post.meta, ensure_ascii=False) if post.meta else None
     for aspect, opinion in _aspect_opinion_pairs(example) or [(Aspect(term=""), None)]:
@@ -158,7 +179,7 @@ def rows_from_example(example: Example) -> Iterator[list[Cell]]:
 
 
 def _aspect_opinion_pairs(example: Example) -> list[tuple[Aspect, Opinion | None]]:
-    """Each opinion with its aspect; bare aspects where the order of the post's needs them."""
+    """Return each opinion with its aspect, and aspects without an opinion in their order."""
     remaining_aspects = list(example.post.aspects)
     pairs: list[tuple[Aspect, Opinion | None]] = []
     for opinion in example.opinions:
@@ -182,21 +203,25 @@ def _opinion_cells(opinion: Opinion | None) -> list[Cell]:
     return [*head, *(probs.get(p) for p in Polarity), *tail]
 
 
-# Adjacent rows of a table made into one post each; a row that does not fit is set aside alone.
-
-_HINT = "set the cell right; the docstring of gen_msa.data.formats.csv describes every column"
+_HINT = "correct the cell; the docstring of gen_msa.data.formats.csv describes every column"
 
 
 class PostJoiner:
-    """Posts from rows. `Rejected` rows come as soon as they are met, a post after its last row."""
+    """Posts from rows. `Rejected` rows are yielded at once, a post after its last row."""
 
     def __init__(self, path: Path, records: Iterable[TableRecord | Rejected]) -> None:
+        """Store the rows.
+
+        Args:
+            path: The file, for ids and messages.
+            records: The records of the file.
+        """
         self._path = path
         self._records = records
         self._rows: list[CsvRow] = []
         self._id = ""
         self._next_offsets: dict[tuple[str, str], int] = {}
-        """Where the next mention of a term may begin, for each reader and term."""
+        """Where the next mention of a term may begin, by annotator and term."""
 
     def __iter__(self) -> Iterator[Example | Rejected]:
         for record in self._records:
@@ -228,13 +253,13 @@ class PostJoiner:
         elif row.text != self._rows[0].text:
             raise ValueError(f"post.text: another text under the same id {row.id!r}")
         elif row.images != self._rows[0].images:
-            raise ValueError(f"post.media: other pictures under the same id {row.id!r}")
+            raise ValueError(f"post.media: other images under the same id {row.id!r}")
         self._rows.append(
             row.with_aspect(self._locate_next_mention(row)) if row.needs_search else row
         )
 
     def _locate_next_mention(self, row: CsvRow) -> Aspect:
-        """The aspect at its next mention, counted for each reader on its own."""
+        """Return the aspect at its next mention, counted separately for each annotator."""
         term = row.aspect.term
         key = (row.opinion.annotator if row.opinion else "", term)
         begin = self._next_offsets.get(key, 0)
@@ -269,15 +294,23 @@ class Csv:
     """Reads and writes CSV, and TSV by the suffix `.tsv`."""
 
     suffixes: tuple[str, ...] = (".csv", ".tsv")
-    about = "CSV or TSV with a header: `text`, and perhaps id, images, aspect, start, polarity."
+    about = "CSV or TSV with a header: `text`, and optionally id, images, aspect, start, polarity."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a row that cannot be read is `Rejected` on its own."""
+        """Read every post, in order; a row that cannot be parsed is `Rejected`."""
         with path.open("rb") as f:
             yield from PostJoiner(path, iter_table_records(f, path, required=("text",)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """The examples under a fixed header. Raises `UserError` naming a field without room."""
+        """Write the examples below a fixed header.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         header = record_bytes(COLUMNS, path)
 
         def dump(example: Example, number: int) -> list[bytes]:

@@ -1,9 +1,8 @@
-"""Joint aspect extraction as JSON: words, a picture, and labelled aspects as spans of words.
+"""Joint aspect extraction as JSON: words, an image, and labelled aspects as spans of words.
 
-The text is the words joined by single spaces. Parts of speech, which do not always match the
-words in number, stay in `meta` as `x_pos` and `u_pos`. Ids are PICTURE-N for the N-th record, as
-in the TomBERT files of the same posts, unless the record has an `id` of its own. Knows nothing of
-where files lie.
+The text is the words joined by single spaces. Part-of-speech tags, which do not always match the
+words in number, are in `meta` as `x_pos` and `u_pos`. Ids are IMAGE-N for the N-th record, as in
+the TomBERT files of the same posts, unless the record has an `id`.
 
     {"words": ["good", "food"], "image_id": "1.jpg",
      "aspects": [{"from": 1, "to": 2, "polarity": "POS", "term": ["food"]}]}
@@ -18,7 +17,6 @@ from pydantic_core import to_json
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
-    ExampleStream,
     NumberedLine,
     check_round_trip,
     gold_opinion,
@@ -27,7 +25,7 @@ from gen_msa.data.formats._common import (
 )
 from gen_msa.data.formats._json_stream import iter_records, parse_records, write_array
 from gen_msa.data.formats._word_spans import WordSpan, aspect_from_span, starts_of, word_span
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
 
 _LABELS = {"NEG": Polarity.NEGATIVE, "NEU": Polarity.NEUTRAL, "POS": Polarity.POSITIVE}
@@ -47,13 +45,13 @@ class _Record(BaseModel):
     image_id: str = Field(min_length=1)
     aspects: list[_Aspect]
     opinions: list[dict[str, JsonValue]] = []
-    """Opinion words, which these files leave empty."""
+    """Opinion words, which are empty in these files."""
     x_pos: list[str] | None = None
     u_pos: list[str] | None = None
 
     def to_example(self, number: int) -> Example:
         if any(o.get("term") for o in self.opinions):
-            raise ValueError("opinions: this reader knows no opinion words")
+            raise ValueError("opinions: opinion words are not supported")
         starts = starts_of(self.words)
         labelled_aspects = [
             (aspect_from_span(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects
@@ -74,14 +72,22 @@ class JointJson:
     """Reads and writes the joint-extraction JSON."""
 
     suffixes: tuple[str, ...] = ()
-    about = "Joint extraction JSON: words, aspects as spans of words with POS/NEU/NEG, a picture."
+    about = "Joint extraction JSON: words, aspects as spans of words with POS/NEU/NEG, an image."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a record that cannot be read is `Rejected`."""
+        """Read every post, in order; a record that cannot be parsed is `Rejected`."""
         return _parse(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One record a post. Raises `UserError` naming a field without room."""
+        """Write one record per post.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         groups = check_round_trip(
             "joint_json", examples, _dump, lambda r, n: _parse(path, enumerate(r, n))
         )
@@ -103,7 +109,7 @@ def _dump(example: Example, number: int) -> list[bytes]:
     post = example.post
     if len(post.media) != 1:
         raise unsupported_field_error(
-            "joint_json", example, "post.media", "exactly one picture a post"
+            "joint_json", example, "post.media", "exactly one image per post"
         )
     words = post.text.split(" ") if post.text else []
     image = post.media[0].path

@@ -1,8 +1,8 @@
-"""JSON lines: the house's own format, and rows of a user's own.
+"""JSON lines: complete examples, or simple rows of a user's own.
 
-A line with the key `post` is an `Example`; any other line is read as a row of a user's own (see
-`_own`), whose missing id becomes FILE_STEM-LINE. Lossless for every example whose line stays
-under `gen_msa.jsonl.MAX_LINE`. Knows nothing of corpora.
+A line with the key `post` is an `Example`; any other line is a simple row (see `_simple`), whose id
+is FILE_STEM-LINE if missing. Every example whose line is under `gen_msa.jsonl.MAX_LINE_BYTES` can
+be stored.
 
     {"post": {"id": "1", "text": "good food"}, "opinions": []}
     {"text": "good food", "image": "a.jpg", "aspects": ["food"]}
@@ -15,19 +15,18 @@ from typing import Annotated
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
 from gen_msa.data.formats._common import (
-    ExampleStream,
     NumberedLine,
     check_round_trip,
     reject_row,
     unsupported_field_error,
 )
 from gen_msa.data.formats._simple import SimpleRow
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
 from gen_msa.types import Example, Rejected
 
 _BOM = b"\xef\xbb\xbf"
-_HINT = "each line must be one JSON object with `post`, or with `text` and perhaps `aspects`"
+_HINT = "each line must be a JSON object with `post`, or with `text` and optionally `aspects`"
 
 
 def _row_kind(row: object) -> str:
@@ -47,14 +46,22 @@ class Jsonl:
     """Reads and writes JSON lines."""
 
     suffixes: tuple[str, ...] = (".jsonl", ".ndjson")
-    about = "JSON lines: one example a line, or rows of your own with `text`, `image`, `aspects`."
+    about = "JSON lines: one example per line, or simple rows with `text`, `image`, `aspects`."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every line, in order; a bad one is `Rejected`."""
+        """Read every line, in order; a bad one is `Rejected`."""
         return _parse(path, read_lines(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One example a line. Raises `UserError` for a line that would be too long to read."""
+        """Write one example per line.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: A line would be too long to be read back.
+        """
         with atomic_write(path) as f:
             for records in check_round_trip(
                 "jsonl", examples, _dump, lambda r, n: _parse_back(path, r)

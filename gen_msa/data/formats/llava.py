@@ -1,8 +1,8 @@
 """LLaVA's JSON: an array of records with `id`, `image` and `conversations`.
 
-Pictures stand as `<image>` lines before the text of the first turn, so a post that holds that
-word itself has no room here. The mapping of posts to chats is described in `_chat`. Paths stay
-relative to the media root.
+Images are `<image>` lines before the text of the first turn, so a post that contains `<image>`
+cannot be stored. `_chat` describes the mapping of posts to chats. Paths are relative to the media
+root.
 
     [{"id": "1", "image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nHi"},
       {"from": "gpt", "value": "positive"}], "gen_msa": "…"}]
@@ -15,9 +15,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from gen_msa.data.formats._chat import PLACEHOLDER, dump_records, parse_chat_records
-from gen_msa.data.formats._common import ExampleStream, check_round_trip
+from gen_msa.data.formats._common import check_round_trip
 from gen_msa.data.formats._json_stream import iter_records, write_array
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.types import Example
 
 
@@ -29,11 +29,19 @@ class Llava:
     about = "LLaVA JSON: id, image, conversations of human and gpt with <image>."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a record that cannot be read is `Rejected`."""
+        """Read every post, in order; a record that cannot be parsed is `Rejected`."""
         return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One record an opinion. Raises `UserError` naming a field without room."""
+        """Write one record per opinion.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         groups = check_round_trip(
             "llava",
             examples,

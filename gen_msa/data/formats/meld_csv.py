@@ -1,11 +1,10 @@
-"""MELD: one row an utterance of a dialogue, with its sentiment and emotion.
+"""MELD: one row per utterance of a dialogue, with its sentiment and emotion.
 
 The text is the utterance; the sentiment is a gold opinion on the post as a whole, and the emotion
-stands in that opinion's `how["emotion"]`, because a post never carries a label. Speaker,
-dialogue, utterance, season, episode and times stay in `meta` under MELD's own column names: the
-utterances before one have the same `Dialogue_ID` and a smaller `Utterance_ID`. The id is
-FILE_STEM-DIALOGUE-UTTERANCE; files we write have a last column `id` that keeps any other. Knows
-nothing of where files lie.
+is in that opinion's `provenance["emotion"]`, because a post never carries a label. Speaker,
+dialogue, utterance, season, episode and times are in `meta` under MELD's column names: earlier
+utterances have the same `Dialogue_ID` and a smaller `Utterance_ID`. The id is
+FILE_STEM-DIALOGUE-UTTERANCE; written files have a last column `id` for any other id.
 
     list(formats["meld_csv"].read(Path("dev.csv")))
 """
@@ -18,7 +17,6 @@ from pydantic import ValidationError
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
-    ExampleStream,
     check_round_trip,
     gold_opinion,
     parse_polarity,
@@ -26,7 +24,7 @@ from gen_msa.data.formats._common import (
     unsupported_field_error,
 )
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import OVERALL_ASPECT, Example, Post, Rejected
 
@@ -46,12 +44,20 @@ class MeldCsv:
     about = "MELD CSV: utterances of dialogues with sentiment and emotion."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every utterance, in order; a row that cannot be read is `Rejected`."""
+        """Read every utterance, in order; a row that cannot be parsed is `Rejected`."""
         with path.open("rb") as f:
             yield from _parse(path, iter_table_records(f, path, _REQUIRED_COLUMNS))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One row a post. Raises `UserError` naming a field without room."""
+        """Write one row per post.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         header = record_bytes(_COLUMNS, path)
 
         def dump(example: Example, number: int) -> list[bytes]:
@@ -83,14 +89,14 @@ def _parse(path: Path, records: Iterable[TableRecord | Rejected]) -> Iterator[Ex
             yield _example(path, record.cells)
         except ValueError as e:
             reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
-            hint = "see the columns in the docstring"
+            hint = "the docstring of gen_msa.data.formats.meld_csv describes the columns"
             yield reject_row(path, record.line, reason, record.raw.rstrip(b"\r\n"), hint)
 
 
 def _example(path: Path, cells: dict[str, str]) -> Example:
     polarity = parse_polarity(cells["Sentiment"])
     if polarity is None:
-        raise ValueError(f"opinions.polarity: {cells['Sentiment']!r} is no sentiment")
+        raise ValueError(f"opinions.polarity: {cells['Sentiment']!r} is not a sentiment")
     emotion = cells.get("Emotion")
     default_id = f"{path.stem}-{cells['Dialogue_ID']}-{cells['Utterance_ID']}"
     post = Post(
@@ -101,7 +107,9 @@ def _example(path: Path, cells: dict[str, str]) -> Example:
     provenance = {"emotion": emotion} if emotion else {}
     return Example(
         post=post,
-        opinions=(gold_opinion(OVERALL_ASPECT, polarity).model_copy(update={"how": provenance}),),
+        opinions=(
+            gold_opinion(OVERALL_ASPECT, polarity).model_copy(update={"provenance": provenance}),
+        ),
     )
 
 

@@ -1,9 +1,9 @@
-"""Hugging Face `messages` + `images` as JSON lines, as TRL and transformers read them.
+"""Hugging Face `messages` + `images` as JSON lines, for TRL and transformers.
 
-Content is a list of parts, so a picture is a part of its own and a literal `<image>` in a post
-stays text. Trainers that want `<image>` inside the text (LLaMA-Factory) read the format
-`sharegpt`; files of that kind are read here too. The mapping of posts to chats is described in
-`_chat`. Paths stay relative to the media root.
+Content is a list of parts, so an image is a part, and a literal `<image>` in a post stays text. The
+format for trainers that need `<image>` inside the text (LLaMA-Factory) is `sharegpt`; this format
+reads such files too. `_chat` describes the mapping of posts to chats. Paths are relative to the
+media root.
 
     {"id": "1", "messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", …}]},
      {"role": "assistant", "content": [{"type": "text", "text": "positive"}]}], "images": […], …}
@@ -16,9 +16,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from gen_msa.data.formats._chat import dump_records, parse_chat_records
-from gen_msa.data.formats._common import ExampleStream, check_round_trip
+from gen_msa.data.formats._common import check_round_trip
 from gen_msa.data.formats._json_stream import iter_records
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
 
@@ -28,14 +28,22 @@ class Messages:
     """Reads and writes `messages` + `images`."""
 
     suffixes: tuple[str, ...] = ()
-    about = "Hugging Face messages + images (TRL): one JSON line an opinion, pictures as parts."
+    about = "Hugging Face messages + images (TRL): one JSON line per opinion, images as parts."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a record that cannot be read is `Rejected`."""
+        """Read every post, in order; a record that cannot be parsed is `Rejected`."""
         return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One line an opinion. Raises `UserError` naming a field without room."""
+        """Write one line per opinion.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         parse_back = lambda r, n: parse_chat_records(path, enumerate(r, 1))  # noqa: E731 -- one line, used once
         with atomic_write(path) as f:
             for group in check_round_trip(

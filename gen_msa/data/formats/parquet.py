@@ -1,9 +1,9 @@
-"""Parquet: the house's examples with nested columns, or rows of a user's own.
+"""Parquet: examples with nested columns, or simple rows of a user's own.
 
-Lossless for every example. `media`, `aspects` and `opinions` are lists of structs that a data
-frame can unnest; `parse`, `meta` and `how` are JSON text, because their keys differ from row to
-row. A file without the house's columns is read as rows of a user's own (see `_own`). Reads and
-writes a batch of rows at a time. Knows nothing of corpora.
+Every example can be stored. `media`, `aspects` and `opinions` are lists of structs that a data
+frame can unnest; `parse`, `meta` and `provenance` are JSON text, because their keys differ from row
+to row. A file without these columns is read as simple rows (see `_simple`). Reads and writes one
+batch of rows at a time.
 
     import pandas; pandas.read_parquet("posts.parquet")[["id", "text", "opinions"]]
 """
@@ -18,22 +18,22 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from gen_msa.data.formats._common import ExampleStream, reject_row, round_trip_error
+from gen_msa.data.formats._common import reject_row, round_trip_error
 from gen_msa.data.formats._simple import SimpleRow
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.errors import UserError
 from gen_msa.jsonl import atomic_write, format_validation_error
 from gen_msa.types import Example, Polarity, Rejected
 
 _BATCH_ROWS = 500
-"""Rows held at once; also the size of a row group."""
+"""Rows in memory at a time; also the size of a row group."""
 
 _ASPECT = pa.struct([("term", pa.string()), ("start", pa.int64())])
 _MEDIA = pa.struct([("kind", pa.string()), ("path", pa.string()), ("key", pa.string())])
 _EVIDENCE = pa.struct([("quote", pa.string()), ("start", pa.int64()), ("source", pa.string())])
 _OPINION = pa.struct(
     [
-        ("by", pa.string()),
+        ("annotator", pa.string()),
         ("aspect", _ASPECT),
         ("polarity", pa.string()),
         ("score", pa.float64()),
@@ -42,7 +42,7 @@ _OPINION = pa.struct(
         ("evidence", pa.list_(_EVIDENCE)),
         ("raw", pa.string()),
         ("status", pa.string()),
-        ("how", pa.string()),
+        ("provenance", pa.string()),
     ]
 )
 SCHEMA = pa.schema(
@@ -65,10 +65,14 @@ class Parquet:
     """Reads and writes Parquet."""
 
     suffixes: tuple[str, ...] = (".parquet",)
-    about = "Parquet with one row a post: lossless; or a table of your own with a `text` column."
+    about = "Parquet with one row per post, lossless; or a table with a `text` column."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every row, in order. Raises `UserError` when the file is not Parquet or has no `text`."""
+        """Read every row, in order.
+
+        Raises:
+            UserError: The file is not Parquet, or has no column `text`.
+        """
         try:
             file = pq.ParquetFile(path, memory_map=False)
             names = file.schema_arrow.names
@@ -89,7 +93,15 @@ class Parquet:
                     )
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One row an example, `_BATCH` rows a row group."""
+        """Write one row per example.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: A value cannot be stored.
+        """
         remaining = iter(examples)
         with atomic_write(path) as f, pq.ParquetWriter(f, SCHEMA, compression="zstd") as writer:
             while batch := list(islice(remaining, _BATCH_ROWS)):
@@ -97,12 +109,12 @@ class Parquet:
 
 
 def _table(path: Path, batch: list[Example]) -> pa.Table:
-    """A batch as a table, once it has been read back through Arrow's types and found equal."""
+    """Return a batch as a table, after checking that it is read back equal."""
     try:
         table = pa.Table.from_pylist([_row(e) for e in batch], SCHEMA)
     except (pa.ArrowException, OverflowError) as e:
         ids = f"{batch[0].post.id!r} to {batch[-1].post.id!r}"
-        raise UserError(f"parquet has no room for a value in posts {ids}: {e}") from None
+        raise UserError(f"parquet cannot store a value in posts {ids}: {e}") from None
     for example, row in zip(batch, table.to_pylist(), strict=True):
         restored = _example(path, 0, row)
         if restored != example:
@@ -113,7 +125,7 @@ def _table(path: Path, batch: list[Example]) -> pa.Table:
 def _numbered_rows(
     path: Path, file: "pq.ParquetFile"
 ) -> Iterator[tuple[int, dict[str, Any] | Rejected]]:
-    """Every row with its 1-based number; a row group that is damaged is one `Rejected`."""
+    """Yield every row with its 1-based number; a damaged row group is one `Rejected`."""
     rows_before = 0
     for group in range(file.num_row_groups):
         size = file.metadata.row_group(group).num_rows
@@ -125,7 +137,7 @@ def _numbered_rows(
                     yield number, row
         except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
             reason = f"rows {number + 1} to {rows_before + size} cannot be read: {e}"
-            yield number + 1, reject_row(path, number + 1, reason, "", "write the file anew")
+            yield number + 1, reject_row(path, number + 1, reason, "", "write the file again")
         rows_before += size
 
 
@@ -135,7 +147,9 @@ def _row(example: Example) -> dict[str, Any]:
     row["meta"] = _to_json_text(row["meta"])
     for opinion in example.opinions:
         opinion_row = opinion.model_dump(mode="python")
-        row["opinions"].append({**opinion_row, "how": _to_json_text(opinion_row["how"])})
+        row["opinions"].append(
+            {**opinion_row, "provenance": _to_json_text(opinion_row["provenance"])}
+        )
     return row
 
 
@@ -149,21 +163,25 @@ def _example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected
         for opinion_row in opinions:
             probs = opinion_row["probs"] or {}
             opinion_row["probs"] = {k: v for k, v in probs.items() if v is not None} or None
-            opinion_row["how"] = from_json(opinion_row["how"] or "{}")
+            opinion_row["provenance"] = from_json(opinion_row["provenance"] or "{}")
         row["parse"] = row["parse"] and from_json(row["parse"])
         row["meta"] = from_json(row["meta"] or "{}")
         return Example.model_validate({"post": row, "opinions": opinions})
     except ValidationError as e:
         return reject_row(
-            path, number, format_validation_error(e), repr(row), "see the columns in the docstring"
+            path,
+            number,
+            format_validation_error(e),
+            repr(row),
+            "the docstring of gen_msa.data.formats.parquet describes the columns",
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        reason = f"a column of another shape than ours: {type(e).__name__}: {e}"
-        return reject_row(path, number, reason, repr(row), "rename your own columns")
+        reason = f"a column has another type than in the schema: {type(e).__name__}: {e}"
+        return reject_row(path, number, reason, repr(row), "rename the column")
 
 
 def _simple_example(path: Path, number: int, row: dict[str, Any]) -> Example | Rejected:
-    """A row of the user's own. Empty cells say nothing, so that they do not crowd `meta`."""
+    """Parse a simple row. Empty cells are dropped, so that they do not fill `meta`."""
     try:
         values = _ANY_ADAPTER.dump_python(
             {k: v for k, v in row.items() if v is not None}, mode="json"
@@ -174,4 +192,4 @@ def _simple_example(path: Path, number: int, row: dict[str, Any]) -> Example | R
             path, number, format_validation_error(e), repr(row), "give the row a text"
         )
     except ValueError as e:
-        return reject_row(path, number, str(e), repr(row), "leave out columns that are not text")
+        return reject_row(path, number, str(e), repr(row), "remove columns that are not text")

@@ -1,10 +1,10 @@
 """Sentences with aspect terms as XML: SemEval-2014 and MAMS.
 
-Offsets are verified: a sentence with one that is wrong is `Rejected`. A label outside the three
-classes (`conflict`) is kept as an opinion without polarity, `raw="conflict"`; a term without a
-label is an aspect without an opinion. Categories become opinions by `gold_category`, whose aspect
-has no place and is not listed in the post. Sentences without an id are named FILE_STEM-N.
-Entities and DTDs are refused. Knows nothing of where files lie.
+Offsets are checked: a sentence with a wrong one is `Rejected`. A label outside the three classes
+(`conflict`) becomes an opinion without polarity, `raw="conflict"`; a term without a label is an
+aspect without an opinion. Categories become opinions by `gold_category`, whose aspect has no offset
+and is not listed in the post. Sentences without an id are named FILE_STEM-N. Entities and DTDs are
+refused.
 
     <sentences><sentence id="1"><text>good food</text><aspectTerms>
       <aspectTerm term="food" polarity="positive" from="5" to="9"/></aspectTerms></sentence>…
@@ -22,13 +22,12 @@ from pydantic import ValidationError
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
-    ExampleStream,
     check_round_trip,
     gold_opinion_from_text,
     reject_row,
     unsupported_field_error,
 )
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
@@ -45,12 +44,20 @@ class SemevalXml:
     about = "SemEval-2014 and MAMS XML: sentences with aspect terms by offset."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every sentence, in order. What is not XML ends the reading with a last `Rejected`."""
+        """Read every sentence, in order. Invalid XML ends the reading with a last `Rejected`."""
         with path.open("rb") as f:
             yield from _parse(path, f, 1)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One sentence a post. Raises `UserError` naming a field without room."""
+        """Write one sentence per post.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
 
         def parse_back(records: list[bytes], number: int) -> ExampleStream:
             return _parse(path, io.BytesIO(_HEAD + b"".join(records) + _TAIL), number)
@@ -63,7 +70,7 @@ class SemevalXml:
 
 
 class _BoundedFile:
-    """A file that refuses to be read on when a sentence grows over the limit."""
+    """A file that raises an error if a sentence grows over the size limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -90,10 +97,12 @@ def _parse(path: Path, file: IO[bytes], first: int) -> ExampleStream:
                 root.clear()
                 source.bytes_since_sentence = 0
         if root.tag != "sentences":
-            yield reject_row(path, 0, f"<{root.tag}> is not <sentences>", "", "name another format")
+            yield reject_row(path, 0, f"<{root.tag}> is not <sentences>", "", "use another format")
     except (Plain.ParseError, DefusedXmlException, ValueError) as e:
         reason = f"reading ends here: {type(e).__name__}: {e}"
-        yield reject_row(path, number, reason, "", "mend the XML; what follows was not read")
+        yield reject_row(
+            path, number, reason, "", "repair the XML; the rest of the file was not read"
+        )
 
 
 def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
@@ -114,7 +123,7 @@ def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
     except ValueError as e:
         reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
         raw = Plain.tostring(sentence, encoding="unicode")
-        return reject_row(path, number, reason, raw, "set the offsets and labels right")
+        return reject_row(path, number, reason, raw, "correct the offsets and labels")
 
 
 def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
@@ -130,7 +139,7 @@ def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
 def _category(element: Any) -> Opinion:
     aspect = Aspect(term=element.get("category", ""))
     return gold_opinion_from_text(aspect, element.get("polarity", "")).model_copy(
-        update={"by": CATEGORY_ANNOTATOR}
+        update={"annotator": CATEGORY_ANNOTATOR}
     )
 
 
@@ -143,7 +152,7 @@ def _dump(example: Example, number: int) -> list[bytes]:
     for aspect in post.aspects:
         if aspect.start is None or terms is None:
             raise unsupported_field_error(
-                "semeval_xml", example, "post.aspects", f"{aspect.term!r} has no place"
+                "semeval_xml", example, "post.aspects", f"{aspect.term!r} has no offset"
             )
         offsets = {"from": str(aspect.start), "to": str(aspect.start + len(aspect.term))}
         label = {"polarity": labels[aspect]} if aspect in labels else {}
@@ -160,6 +169,6 @@ def _label_text(example: Example, opinion: Opinion) -> str:
     label_text = opinion.raw if opinion.polarity is None else opinion.polarity.value
     if label_text is None:
         raise unsupported_field_error(
-            "semeval_xml", example, "opinions.polarity", "a gold label without a word"
+            "semeval_xml", example, "opinions.polarity", "a gold label without a text"
         )
     return label_text

@@ -1,8 +1,9 @@
-"""ShareGPT JSON with pictures, as LLaMA-Factory reads it: an array of `messages` and `images`.
+"""ShareGPT JSON with images, for LLaMA-Factory: an array of `messages` and `images`.
 
-Content is text with one `<image>` for each picture, so a post that holds that word itself has no
-room here. Files with `conversations` (from, value) are read too. The mapping of posts to chats is
-described in `_chat`. Paths stay relative to the media root. In `dataset_info.json`:
+Content is text with one `<image>` for each image, so a post that contains `<image>` cannot be
+stored. Files with `conversations` (from, value) are read too. `_chat` describes the mapping of
+posts
+to chats. Paths are relative to the media root. In `dataset_info.json`:
 
     {"posts": {"file_name": "posts.json", "formatting": "sharegpt",
       "columns": {"messages": "messages", "images": "images"}, "tags": {"role_tag": "role",
@@ -16,25 +17,33 @@ from typing import Any
 from pydantic_core import to_json
 
 from gen_msa.data.formats._chat import PLACEHOLDER, dump_records, parse_chat_records
-from gen_msa.data.formats._common import ExampleStream, check_round_trip
+from gen_msa.data.formats._common import check_round_trip
 from gen_msa.data.formats._json_stream import iter_records, write_array
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.types import Example
 
 
 @formats.register
 class Sharegpt:
-    """Reads and writes ShareGPT JSON with pictures."""
+    """Reads and writes ShareGPT JSON with images."""
 
     suffixes: tuple[str, ...] = ()
     about = "ShareGPT JSON with images (LLaMA-Factory): text with <image> placeholders."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a record that cannot be read is `Rejected`."""
+        """Read every post, in order; a record that cannot be parsed is `Rejected`."""
         return parse_chat_records(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One record an opinion. Raises `UserError` naming a field without room."""
+        """Write one record per opinion.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         groups = check_round_trip(
             "sharegpt",
             examples,

@@ -1,14 +1,13 @@
 """SemEval sentences with a dependency parse as JSON: token, pos, head, deprel, aspects.
 
 The text is the tokens joined by single spaces; the parse becomes `Post.parse`, so no parser is
-needed. Heads count from 1 in each sentence of a record, 0 is a root. Where a record holds several
-sentences, which the file does not say, they are told apart by their roots (see `_sentences`).
+needed. Heads count from 1 within each sentence of a record, 0 is a root. If a record has several
+sentences, which the file does not say, their roots separate them (`split_sentences`).
 
-Some spans point a little beside their term, because words were cut anew after the spans were
-counted. Such an aspect is moved to its nearest whole words (`_words.nearest`), or loses its place
-if there are none, and `meta["spans"]` keeps what the file said. Own keys, written only when
-needed: `id` (else FILE_STEM-N), `sentences` (tokens in each), `meta`. Knows nothing of where
-files lie.
+Some spans are slightly off their term, because words were tokenized again afterwards. Such an
+aspect moves to its nearest whole words (`nearest_span`), or has no offset if there are none, and
+`meta["spans"]` has the original span. Additional keys, written only if needed: `id` (default
+FILE_STEM-N), `sentences` (tokens in each), `meta`.
 
     {"token": ["Good", "food"], "pos": ["JJ", "NN"], "head": [2, 0], "deprel": ["amod", "root"],
      "aspects": [{"term": ["food"], "from": 1, "to": 2, "polarity": "positive"}]}
@@ -24,7 +23,6 @@ from pydantic_core import to_json
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
-    ExampleStream,
     NumberedLine,
     check_round_trip,
     gold_opinion_from_text,
@@ -38,19 +36,21 @@ from gen_msa.data.formats._word_spans import (
     starts_of,
     word_span,
 )
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.types import Aspect, Example, Opinion, Parse, Post, Rejected, Token
 
-# Telling the sentences of a parsed record apart when only heads are given.
-
 MAX_TOKENS = 120
-"""Tokens. A record of several sentences longer than this must say where they end."""
+"""Maximum tokens of a record with several sentences and without their sizes."""
 
 
 def split_sentences(heads: Sequence[int]) -> list[int]:
-    """Number of tokens in each sentence. `heads` count from 1 in their own sentence; 0 is a root.
+    """Return the number of tokens of each sentence.
 
-    Raises `ValueError` when no cut makes every sentence a tree, or when there are too many to try.
+    Args:
+        heads: Heads that count from 1 within their sentence; 0 is a root.
+
+    Raises:
+        ValueError: No split makes every sentence a tree, or there are too many tokens to try.
     """
     if not heads:
         return []
@@ -58,7 +58,7 @@ def split_sentences(heads: Sequence[int]) -> list[int]:
         return [len(heads)]
     if len(heads) > MAX_TOKENS:
         raise ValueError(
-            f"head: no single tree, and over {MAX_TOKENS} tokens to tell sentences apart"
+            f"head: no single tree, and over {MAX_TOKENS} tokens to split into sentences"
         )
 
     @cache
@@ -102,26 +102,32 @@ def _crossings(heads: Sequence[int]) -> int:
 
 
 def to_record_heads(heads: Sequence[int], sizes: Sequence[int]) -> list[int]:
-    """0-based heads in the whole record, -1 for a root, from heads counted in each sentence.
+    """Convert heads counted within sentences to 0-based heads of the record, -1 for a root.
 
-    Raises `ValueError` when `sizes` do not add up or a head points outside its sentence.
+    Args:
+        heads: Heads that count from 1 within their sentence; 0 is a root.
+        sizes: Tokens of each sentence.
+
+    Raises:
+        ValueError: The sizes do not add up, or a head is outside its sentence.
     """
     if sum(sizes) != len(heads):
         raise ValueError(f"sentences: {sum(sizes)} tokens, but {len(heads)} heads")
-    out: list[int] = []
+    record_heads: list[int] = []
     for size in sizes:
-        begin = len(out)
+        begin = len(record_heads)
         sentence_heads = heads[begin : begin + size]
         if not all(0 <= h <= size for h in sentence_heads):
             raise ValueError("head: a head outside its sentence")
-        out += [begin + h - 1 if h else -1 for h in sentence_heads]
-    return out
+        record_heads += [begin + h - 1 if h else -1 for h in sentence_heads]
+    return record_heads
 
 
 def to_sentence_heads(heads: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The sizes of the sentences, and heads as a record writes them, from 0-based heads.
+    """Convert 0-based heads of a record to sentence sizes and heads within sentences.
 
-    Cuts wherever no arc crosses and both sides have a root, so each sentence is as short as can be.
+    Splits wherever no arc crosses and both sides have a root, so every sentence is as short as
+    possible.
     """
     count = len(heads)
     lowest, roots = [count] * (count + 1), [0] * (count + 1)
@@ -140,7 +146,12 @@ def to_sentence_heads(heads: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def needs_sentence_sizes(sizes: Sequence[int], heads: Sequence[int]) -> bool:
-    """Whether a record has to name its sentences, because its heads would be cut otherwise."""
+    """Return whether a record must store its sentence sizes, because heads alone give other ones.
+
+    Args:
+        sizes: Tokens of each sentence.
+        heads: Heads that count from 1 within their sentence; 0 is a root.
+    """
     try:
         return split_sentences(heads) != list(sizes)
     except ValueError:
@@ -221,11 +232,19 @@ class StanzaJson:
     about = "SemEval JSON with token, pos, head, deprel: gives syntax cues without a parser."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every sentence, in order; a record that cannot be read is `Rejected`."""
+        """Read every sentence, in order; a record that cannot be parsed is `Rejected`."""
         return _parse(path, iter_records(path))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One record a post. Raises `UserError` naming a field without room."""
+        """Write one record per post.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
 
         def dump(example: Example, number: int) -> list[bytes]:
             return [to_json(_record(example, f"{path.stem}-{number}"))]

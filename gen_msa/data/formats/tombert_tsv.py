@@ -1,9 +1,9 @@
-"""Twitter-2015/2017 as TomBERT's TSV: index, label (0 negative, 1 neutral, 2 positive), picture,
-text with `$T$`, aspect. Tabs are raw: there is no quoting.
+"""Twitter-2015/2017 as TomBERT's TSV: one aspect per row.
 
-The header may name fewer columns than the rows have (the published test files do). An id that
-reading would not make anew stands as `id=ID` in the index column, which other readers ignore.
-Knows nothing of where the files lie.
+The columns are index, label (0 negative, 1 neutral, 2 positive), image, text with `$T$`, and
+aspect, without quoting. The header may have fewer columns than the rows, as in the published test
+files. An id that reading would not generate is stored as `id=ID` in the index column, which other
+programs ignore.
 
     list(formats["tombert_tsv"].read(Path("dev.tsv")))
 """
@@ -11,7 +11,7 @@ Knows nothing of where the files lie.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gen_msa.data.formats._common import ExampleStream, NumberedLine, check_round_trip, reject_row
+from gen_msa.data.formats._common import NumberedLine, check_round_trip, reject_row
 from gen_msa.data.formats._twitter import (
     TwitterRow,
     explicit_id,
@@ -19,14 +19,14 @@ from gen_msa.data.formats._twitter import (
     marked_rows,
     parse_marked_row,
 )
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import atomic_write, read_lines
 from gen_msa.types import Example, Polarity, Rejected
 
 _HEADER = b"index\t#1 Label\t#2 ImageID\t#3 String\t#3 String\n"
 _LABELS = {"0": Polarity.NEGATIVE, "1": Polarity.NEUTRAL, "2": Polarity.POSITIVE}
 _NUMBERS = {p: label for label, p in _LABELS.items()}
-_HINT = "five cells: index, label 0, 1 or 2, picture, text with one $T$, aspect"
+_HINT = "five cells: index, label 0, 1 or 2, image, text with one $T$, aspect"
 
 
 @formats.register
@@ -34,14 +34,22 @@ class TombertTsv:
     """Reads and writes TomBERT's TSV."""
 
     suffixes: tuple[str, ...] = ()
-    about = "Twitter-2015/2017 TSV (TomBERT): one row an aspect, `$T$` in its place, labels 0/1/2."
+    about = "Twitter-2015/2017 TSV (TomBERT): one row per aspect, marked by `$T$`, labels 0/1/2."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; a row that cannot be read is `Rejected` on its own."""
+        """Read every post, in order; a row that cannot be parsed is `Rejected`."""
         return join_posts(path, _rows(path, read_lines(path)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """One row an aspect. Raises `UserError` naming a field without room."""
+        """Write one row per aspect.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         index = 0
         with atomic_write(path) as f:
             f.write(_HEADER)

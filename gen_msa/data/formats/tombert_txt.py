@@ -1,9 +1,9 @@
-"""Twitter-2015/2017 as the 4-line text: text with `$T$`, aspect, label (-1, 0, 1), picture.
+"""Twitter-2015/2017 as text, 4 lines per aspect: text with `$T$`, aspect, label (-1, 0, 1), image.
 
-Four lines are a record when the third is a label and the fourth a picture's name. After lines
-that are not, reading goes on at the next four lines that are and whose first holds `$T$`; what
-was passed over is set aside together, so a lost line never shifts the records after it. Has no
-room for ids: they are made from picture and number. Knows nothing of where the files lie.
+Four lines are a record if the third is a label and the fourth an image name. After other lines,
+reading continues at the next four lines that are a record and whose first has `$T$`; the skipped
+lines are rejected together, so a missing line does not shift the following records. Ids cannot be
+stored: they are generated from image and number.
 
     list(formats["tombert_txt"].read(Path("dev.txt")))
 """
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gen_msa.data.formats._common import (
-    ExampleStream,
     NumberedLine,
     check_round_trip,
     reject_row,
@@ -28,14 +27,14 @@ from gen_msa.data.formats._twitter import (
     marked_rows,
     parse_marked_row,
 )
-from gen_msa.data.formats.base import formats
+from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import atomic_write, read_lines
 from gen_msa.types import Example, Polarity, Rejected
 
 _LABELS = {"-1": Polarity.NEGATIVE, "0": Polarity.NEUTRAL, "1": Polarity.POSITIVE}
 _NUMBERS = {p: label for label, p in _LABELS.items()}
 _IMAGE_NAME = re.compile(rb"\s*\S+\.\w{1,5}\s*")
-_HINT = "four lines: text with one $T$, aspect, label -1, 0 or 1, picture"
+_HINT = "four lines: text with one $T$, aspect, label -1, 0 or 1, image"
 
 
 @formats.register
@@ -43,14 +42,22 @@ class TombertTxt:
     """Reads and writes the 4-line text."""
 
     suffixes: tuple[str, ...] = ()
-    about = "Twitter-2015/2017 4-line text: text with `$T$`, aspect, label -1/0/1, picture."
+    about = "Twitter-2015/2017 4-line text: text with `$T$`, aspect, label -1/0/1, image."
 
     def read(self, path: Path) -> ExampleStream:
-        """Every post, in order; lines that are no record are `Rejected`."""
+        """Read every post, in order; lines outside a record are `Rejected`."""
         return join_posts(path, _rows(path, read_lines(path)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
-        """Four lines an aspect. Raises `UserError` naming a field without room."""
+        """Write four lines per aspect.
+
+        Args:
+            path: The file to write.
+            examples: The examples.
+
+        Raises:
+            UserError: The format cannot store a field of an example.
+        """
         with atomic_write(path) as f:
             for group in check_round_trip(
                 "tombert_txt",
@@ -66,7 +73,7 @@ def _dump(example: Example, number: int) -> list[bytes]:
     rows = list(marked_rows("tombert_txt", example))
     if explicit_id(example, number):
         raise unsupported_field_error(
-            "tombert_txt", example, "post.id", "ids are made from picture and number"
+            "tombert_txt", example, "post.id", "ids are generated from image and number"
         )
     return [f"{text}\n{term}\n{_NUMBERS[p]}\n{image}\n".encode() for text, term, p, image in rows]
 
@@ -103,7 +110,7 @@ def _is_record(window: deque[NumberedLine]) -> bool:
 
 
 class _SkippedLines:
-    """Lines that belong to no record, set aside together."""
+    """Lines outside a record, rejected together."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,7 +124,7 @@ class _SkippedLines:
 
     def flush(self) -> Iterator[Rejected]:
         if self.n_lines:
-            reason = f"{self.n_lines} lines that are no record of four"
+            reason = f"{self.n_lines} lines that are not a record of four"
             yield reject_row(self._path, self._first_line[0], reason, self._first_line[1], _HINT)
         self.n_lines = 0
 
