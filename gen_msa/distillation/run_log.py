@@ -1,7 +1,9 @@
 """What the training of a student prints, and writes to `log.jsonl`.
 
-logger = StudentRunLogger(Path("students/text"))
-logger.log_step(20, epoch=0.2, loss=0.9, learning_rate=5e-5, rows=640)
+Only the main process prints and writes.
+
+    logger = StudentRunLogger(Path("students/text"))
+    logger.log_step(20, epoch=0.2, loss=0.9, learning_rate=5e-5, rows=640)
 """
 
 import time
@@ -22,7 +24,12 @@ class StudentConsole(LinePrinter):
     """Prints the training of a student."""
 
     def print_text(self, text: str, *, bold: bool = False) -> None:
-        """Print one line."""
+        """Print one line.
+
+        Args:
+            text: Plain text; control characters are replaced.
+            bold: Whether to print it in bold.
+        """
         self._print_line(Text(printable(text), style="bold" if bold else ""))
 
 

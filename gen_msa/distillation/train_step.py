@@ -226,7 +226,7 @@ class StudentTrainStep:
     def _backward(
         self, update: PhaseOptimizer, batch: Batch, teacher_output: Output | None
     ) -> tuple[float, Output]:
-        """Compute the clipped gradients of one phase; its loss and the output come back.
+        """Compute the clipped gradients of one phase; return the loss and the output.
 
         Raises:
             Diverged: If the loss or a gradient is not finite.

@@ -1,10 +1,10 @@
-"""Checkpoints: what is trained, its optimisers and schedules, and where the run stands.
+"""Checkpoints: what is trained, its optimisers and schedules, and the progress of the run.
 
     model.safetensors       weights: all of a student, or those of the adapter that are trained
     optimizer.safetensors   the optimisers' tensors, each prefixed by its optimiser's number
     memory.safetensors      what a student remembers of rows, by their number (if anything)
     rng_states.safetensors  the random states of all processes (if they matter)
-    state.json              where the run stands, its settings, and the schedules
+    state.json              progress of the run, its settings, and the schedules
 
 A checkpoint is written to a staging folder, sealed with a manifest and renamed, so it is there
 completely or not at all. It holds full tensors, so it can be read by processes that shard the model
@@ -45,7 +45,7 @@ _STATE_FILE = "state.json"
 
 @dataclass
 class TrainState:
-    """Where a run stands."""
+    """The progress of a run."""
 
     step: int = 0
     """Optimiser steps done."""
@@ -110,8 +110,8 @@ def save_checkpoint(
     The processes that share a model call it together; only the main one writes.
 
     Args:
-        folder: Where the checkpoint is to stand.
-        state: Where the run stands.
+        folder: The checkpoint.
+        state: Progress of the run.
         stateful: Module, optimisers, and row memory.
         rng_states: Random states of all processes, if the run depends on them.
         is_main: Whether this process writes.
@@ -169,7 +169,7 @@ def restore_checkpoint(folder: Path, stateful: Stateful) -> tuple[TrainState, di
         stateful: Module, optimisers and memory to fill in place.
 
     Returns:
-        Where the run stood, and the random states of all processes (empty if none were saved).
+        Progress of the run, and the random states of all processes (empty if none were saved).
 
     Raises:
         UserError: When other tensors are trained than were then.
@@ -275,7 +275,7 @@ def prune_checkpoints(folder: Path, limit: int, state: TrainState, policy: Resum
     Args:
         folder: The output folder.
         limit: How many checkpoints stay.
-        state: Where this run stands.
+        state: Progress of this run.
         policy: Which settings may differ.
     """
     candidates = [

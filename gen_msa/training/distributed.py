@@ -263,7 +263,11 @@ class ProcessGroup:
         return torch.as_tensor(self._accelerator.reduce(tensor.detach(), reduction="sum"))
 
     def all_reduce_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its sum over all processes."""
+        """Replace each gradient by its sum over all processes.
+
+        Args:
+            parameters: Parameters of any shapes, the same ones in every process.
+        """
         if self.world_size == 1:
             return
         grads = [p.grad for p in parameters if p.grad is not None]
@@ -302,7 +306,15 @@ class ProcessGroup:
         return broadcast(self._accelerator, value)
 
     def assert_equal_across_ranks(self, name: str, value: str) -> None:
-        """Check that all processes hold the same value, as the function of the same name does."""
+        """Check that all processes hold the same value, as the function of the same name does.
+
+        Args:
+            name: What the value is, for the message.
+            value: The value of this process: a name or a hash.
+
+        Raises:
+            UserError: In every process, if two of them differ.
+        """
         assert_equal_across_ranks(self._accelerator, name, value)
 
     def barrier(self) -> None:

@@ -132,7 +132,11 @@ def average_replicated_grads(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def any_nonzero(tensors: Sequence[torch.Tensor | None]) -> list[bool]:
-    """Return for each tensor whether any number of it, in any process, is not zero."""
+    """Return for each tensor whether any number of it, in any process, is not zero.
+
+    Args:
+        tensors: Tensors of any shapes, sharded or not; None counts as zero.
+    """
     local_flags = [t is not None and bool(_local_tensor(t).any()) for t in tensors]
     dtensor = next((t for t in tensors if t is not None and _is_dtensor(t)), None)
     if dtensor is None:

@@ -1,6 +1,8 @@
 """What both launchers of training are as scripts: their arguments, exit codes and extras.
 
-run_recipe_script("gen_msa.finetuning", start, interrupt_message="complete checkpoints are kept")
+Each process of a launcher reports its own errors, with its rank.
+
+    run_recipe_script("gen_msa.finetuning", start, interrupt_message="checkpoints are kept")
 """
 
 import argparse

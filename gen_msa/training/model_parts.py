@@ -60,12 +60,22 @@ def find_model_parts(model: Any) -> ModelParts:
 
 
 def is_inside(name: str, paths: tuple[str, ...]) -> bool:
-    """Whether module or tensor `name` is one of `paths` or lies within one."""
+    """Return whether a module or tensor is one of some modules, or lies within one.
+
+    Args:
+        name: Its dotted name.
+        paths: Names of modules; `""` is the complete model.
+    """
     return any(name == path or name.startswith(f"{path}.") or not path for path in paths)
 
 
 def param_kind(name: str, parts: ModelParts) -> ParamKind:
-    """Return the part that the tensor `name` of the model (not of a wrapper) belongs to."""
+    """Return the part that a tensor belongs to.
+
+    Args:
+        name: Its name in the model, not in a wrapper.
+        parts: The parts of the model.
+    """
     if is_inside(name, parts.projector):
         return "projector"
     if is_inside(name, parts.vision):

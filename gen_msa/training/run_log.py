@@ -1,7 +1,8 @@
 """What a training run prints and logs: console lines, `log.jsonl`, and the trackers of `report_to`.
 
 The log has one JSON object a line: logged steps and validations, each with its `step`. Times are
-on the console only. `BaseRunLogger` is what both loops share; only the main process speaks.
+on the console only. `BaseRunLogger` is what both loops share; only the main process prints and
+writes.
 
     log = TrackerLog(Path("adapters/tiny")); log.write({"step": 10, "loss": 0.7})
 """
@@ -175,7 +176,7 @@ class LinePrinter:
         self._console = console
 
     def print_note(self, text: str) -> None:
-        """Print something that is not as asked."""
+        """Print something that differs from the request."""
         self._print_line(Text(f"note: {printable(text)}", style="yellow"))
 
     def _print_heading(self, title: str, subtitle: str = "") -> None:
@@ -187,7 +188,7 @@ class LinePrinter:
 
 
 class BaseRunLogger:
-    """What the logs of all training runs share: who speaks, resuming, and the clock."""
+    """What the logs of all training runs share: who writes, resuming, and the clock."""
 
     def __init__(
         self,

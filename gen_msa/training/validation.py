@@ -1,6 +1,8 @@
 """Metrics of a dev source as plain JSON, the same for every kind of model.
 
-label_metrics(score_labels(gold, predictions))["macro_f1"]
+What is validated, and when, is decided by the training loops.
+
+    label_metrics(score_labels(gold, predictions))["macro_f1"]
 """
 
 from typing import Any
@@ -11,7 +13,7 @@ from gen_msa.metrics.labels import Scores
 def label_metrics(scores: Scores) -> dict[str, Any]:
     """Return accuracy with its interval, F1 and confusion as plain JSON; shares in 0..1.
 
-    A prediction without a label counts as wrong, and stands as `unparsed` in the confusion.
+    A prediction without a label counts as wrong, and is called `unparsed` in the confusion.
     """
     return {
         "accuracy": scores.accuracy,

@@ -1,7 +1,7 @@
-"""Runs of a student that are killed at every kind of place and started again; one fork for each.
+"""Runs of a student that are killed at many file accesses and started again; one fork each.
 
-A script of its own, because a process that has once gone backward cannot be forked. It prints one
-JSON object a run: where it was killed, how both runs ended, what is left.
+A separate script, because a process that has run a backward pass cannot be forked. It prints one
+JSON object a run: where it was killed, how both runs ended, which files are left.
 
     python -m tests.distillation.fault_injection FOLDER 20 text
 """
@@ -28,11 +28,11 @@ MODEL_CONFIGS = {
     "self_mm": {**TINY, "sources": ["audio"]},
     **{double.__name__.rpartition(".")[2]: {} for double in (two_optimizers, two_stage)},
 }
-"""Student -> its numbers."""
+"""Student -> its hyper-parameters."""
 
 
 def example_with_features(i):
-    """An example with two steps of sound and of film."""
+    """Return an example with two steps of audio and of video features."""
     labelled_example = example(i)
     media = (
         Media(kind="features", path="sound.safetensors", key=f"{m}/{i}") for m in ("audio", "video")
@@ -59,7 +59,7 @@ def build_recipe(folder, out, student="text", **overrides):
 
 
 def write_data(folder, n=16, *, odd_count=False):
-    """The files that `recipe` names; the words' own. Two rows a post; `odd`: one of the last."""
+    """Write the files that `build_recipe` names, two rows a post; return the tokenizer."""
     rng = torch.Generator().manual_seed(0)
     keys = (f"{m}/{i}" for m in ("audio", "video") for i in range(36))
     tensors = {key: torch.randn(2, 4, generator=rng) for key in keys}
@@ -73,7 +73,7 @@ def write_data(folder, n=16, *, odd_count=False):
 
 
 def run_files(out):
-    """Every file of the run by its bytes; drafts and checkpoints too, should one be left."""
+    """Return every file of the run by its last bytes, staging files and checkpoints included."""
     files = [p for p in sorted(out.rglob("*")) if p.is_file()]
     return {str(p.relative_to(out)): p.read_bytes().hex()[-200:] for p in files}
 
@@ -86,9 +86,9 @@ def main(folder, n_points, student):
     tokenizer = write_data(folder)
     importlib.import_module("transformers.models.bert.modeling_bert")  # once, before the forks
     importlib.import_module("accelerate")
-    # One name for all: the card tells it.
+    # One folder name for all runs: the card contains it.
     out = folder / "now" / "out"
-    # In the middle of epochs too, where there is a memory.
+    # Within epochs too, where there is a row memory.
     overrides = {} if student == "text" else {"eval_steps": 3, "num_train_epochs": 2}
 
     def train():

@@ -14,12 +14,12 @@ from tests.distillation.fake_models import crashing
 from tests.fixtures.tiny_students import TINY
 
 POSTS = 9
-"""17 rows, of which the last batch of 8 has one: none is left for the second process."""
+"""17 rows: the last batch of 8 has a single row, and the second process gets none."""
 TEACHER_LOSSES = DistillLossConfig(label=0.5, distill_kl=1, temperature=2, feature_l1={"text": 1})
 
 
 def recipes_by_name(folder, prefix):
-    """Name -> recipe. Nothing is drawn but first weights and the order of rows."""
+    """Return name -> recipe. Only initial weights and the order of rows are random."""
 
     def build(name, student="text", **overrides):
         base_recipe = fault_injection.build_recipe(folder, folder / f"{prefix}-{name}", student)
@@ -40,14 +40,14 @@ def recipes_by_name(folder, prefix):
 
 
 def crashing_recipe(folder, name):
-    """With dropout; judged, and so kept, in the middle of epochs too."""
+    """Return a recipe with dropout that validates and saves within epochs too."""
     base_recipe = fault_injection.build_recipe(folder, folder / name, "self_mm")
     overrides = {"student": "crashing", "eval_steps": 2, "num_train_epochs": 2}
     return base_recipe.model_copy(update={"config": {**TINY, "sources": ["audio"]}, **overrides})
 
 
 def moved_recipe(folder, name):
-    """The same without anything drawn: stopped in one process, it goes on in two."""
+    """Return the same without dropout: stopped in one process, it resumes in two."""
     base_recipe = crashing_recipe(folder, name)
     config = {**base_recipe.config, "dropout": 0.0, "fusion_dropout": 0.0}
     return base_recipe.model_copy(update={"config": config, "learning_rate": 1e-3})

@@ -1,4 +1,4 @@
-"""Cross-fitting: every row is spoken of once, by a helper that has not seen its post."""
+"""Cross-fitting: every row is predicted once, by a model that was not trained on its post."""
 
 import pytest
 

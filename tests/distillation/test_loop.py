@@ -1,4 +1,4 @@
-"""A run: the same bytes twice, the best on dev kept, and stopped before a NaN does harm."""
+"""A run: identical bytes twice, the best dev student is saved, a NaN stops it in time."""
 
 import json
 from collections import Counter
@@ -31,7 +31,7 @@ from tests.fixtures.tiny_students import (  # noqa: E402
 
 @pytest.fixture
 def make_recipe(tmp_path):
-    """A function: a recipe over our own posts."""
+    """A function: build a recipe over posts of the fixture."""
     write_examples(tmp_path / "train.jsonl", [example(i) for i in range(30)])
     write_examples(tmp_path / "dev.jsonl", [example(i) for i in range(30, 36)])
 

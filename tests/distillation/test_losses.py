@@ -1,4 +1,4 @@
-"""Losses: equal to torch's own where torch has them, and silent rows are in no mean."""
+"""Losses equal those of torch where it has them; rows without a target are in no mean."""
 
 import math
 

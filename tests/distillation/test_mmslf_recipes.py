@@ -1,4 +1,4 @@
-"""MMSLF by its two recipes: contexts reach the teacher alone, and dev contexts carry no label."""
+"""MMSLF by its two recipes: contexts reach the teacher alone; dev contexts contain no label."""
 
 import pytest
 
@@ -23,7 +23,7 @@ MEDIA = ("audio", "video")
 
 def example_with_features(i):
     labelled_example = example(i)
-    path = "seen.safetensors"
+    path = "features.safetensors"
     media = tuple(
         Media(kind="features", path=path, key=f"{m}/{labelled_example.post.id}") for m in MEDIA
     )
@@ -41,12 +41,12 @@ def context_example(example_, context):
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    """Files as the recipes name them, in the folder that one stands in."""
+    """Files as the recipes name them, in the current folder."""
     monkeypatch.chdir(tmp_path)
     examples = [example_with_features(i) for i in range(24)]
     rng = torch.Generator().manual_seed(0)
     tensors = {m.key: torch.randn(3, 4, generator=rng) for e in examples for m in e.post.media}
-    save_file(tensors, tmp_path / "seen.safetensors")
+    save_file(tensors, tmp_path / "features.safetensors")
     (tmp_path / "contexts").mkdir()
     for name, split_examples in (("train", examples[:18]), ("dev", examples[18:])):
         write_examples(tmp_path / f"{name}.jsonl", split_examples)

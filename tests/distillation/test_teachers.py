@@ -1,4 +1,4 @@
-"""Teachers: ensembles, faulty files, one at hand that is never changed, and what they are for."""
+"""Teachers: ensembles of files, invalid files, live teachers that stay unchanged."""
 
 import json
 
@@ -94,7 +94,7 @@ def test_invalid_teacher_rows_are_counted_and_skipped(tmp_path):
 
 def test_file_of_several_teachers_needs_a_name(tmp_path):
     path = write_examples(tmp_path / "t.jsonl", [teacher_example(0), teacher_example(1, "other")])
-    with pytest.raises(UserError, match="holds opinions by other, teacher"):
+    with pytest.raises(UserError, match="has opinions by other, teacher"):
         RecordedTeachers([str(path)])
     assert RecordedTeachers([f"{path}#other"]).mean_probs(
         example(1).post, example(1).opinions[0].aspect

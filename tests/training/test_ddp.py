@@ -180,7 +180,7 @@ def test_nan_on_one_rank_stops_both_and_names_the_rows(tmp_path):
 
 
 def _set_nan_embedding(model, character):
-    """Makes the base model's embedding of one character NaN."""
+    """Set the base model's embedding of one character to NaN."""
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer
 

@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which two processes have run everything, and then this one has."""
+    """A folder in which two processes have run every recipe."""
     folder = tmp_path_factory.mktemp("shared")
     tokenizer = fault_injection.write_data(folder, multi_process.POSTS, odd_count=True)
     distill(fault_injection.build_recipe(folder, folder / "teacher"), tokenizer=tokenizer)

@@ -1,1 +1,1 @@
-"""Students of a few numbers that train in stages or with two optimisers; a module registers one."""
+"""Tiny models that train in stages, with two optimisers, or crash; each module registers one."""

@@ -1,16 +1,16 @@
-"""Self-MM that falls over once, in a given epoch, as if its process had been stopped."""
+"""Self-MM that crashes once in a given epoch, as if its process had been stopped."""
 
 from gen_msa.models import models
 from gen_msa.models.self_mm import SelfMm
 
 
 class Interrupted(Exception):
-    """It fell over."""
+    """The run crashed."""
 
 
 @models.register
 class CrashingSelfMm(SelfMm):
-    """`at`: the epoch in which the next one falls; None: it does not."""
+    """Crashes in `crash_epoch`, once; None: never."""
 
     crash_epoch = None
 

@@ -1,4 +1,4 @@
-"""A double of MMIM (Han et al. 2021): an estimator learns by its own likelihood before the rest."""
+"""A fake MMIM (Han et al. 2021): an estimator is updated by its own likelihood before the rest."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from gen_msa.models import Output, Phase, models
 
 @models.register
 class TwoOptimizers(nn.Module):
-    """Guesses of each post's mean word vector what the hidden layer knows of it."""
+    """Estimates each post's mean token embedding from the hidden layer."""
 
     modalities = ("text",)
 

@@ -1,4 +1,4 @@
-"""A double that trains in two stages: a body by what it can rebuild, then a head upon it."""
+"""A fake model that trains in two stages: a body by reconstruction, then a head on it."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from gen_msa.models import Output, Phase, models
 
 @models.register
 class TwoStage(nn.Module):
-    """In its second stage the body stands still, and draws nothing."""
+    """Freezes the body in the second stage; nothing is random there."""
 
     modalities = ("text",)
 
