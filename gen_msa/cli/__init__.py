@@ -30,7 +30,7 @@ from gen_msa.cli import (
     serve,
     train,
 )
-from gen_msa.errors import UserError
+from gen_msa.errors import MissingExtra, UserError
 
 _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of a disk that is full, over quota or read-only."""
@@ -111,6 +111,12 @@ def main() -> None:
     except UserError as e:
         print(f"gen-msa: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
+    except ModuleNotFoundError as e:
+        missing = MissingExtra.from_import_error(e)
+        if missing is None:
+            raise
+        print(f"gen-msa: {missing}", file=sys.stderr)
+        sys.exit(missing.exit_code)
     except BrokenPipeError:
         # The process that reads our output (head, less) has closed it: not an error.
         sys.stderr.close()

@@ -1,8 +1,7 @@
-"""The reader that comes with us: a small multimodal model, and what was trained on top of it.
+"""The packaged model: a small multimodal LLM, with an adapter trained on it.
 
-`builtin:FOLDER` reads with an adapter of your own in place of ours. Without any it is zero-shot,
-weak, and is shown no pictures, because nothing has taught it to see; `eval/bench/README.md` has its
-figures. Knows nothing of how prompts are read.
+`builtin:FOLDER` uses another adapter. Without any adapter the model is zero-shot and weak, and gets
+no images, because its projector is untrained; `eval/bench/README.md` has its metrics.
 
     gen-msa explain posts.jsonl --model builtin
 """
@@ -10,23 +9,25 @@ figures. Knows nothing of how prompts are read.
 from pathlib import Path
 
 from gen_msa import builtin
-from gen_msa.backends.hf import weights
-from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.predictors.base import Predictor, PredictorSettings, predictors
 from gen_msa.predictors.prompted import PromptedPredictor, apply_training_settings
 
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """The builtin reader; `target` is an adapter's folder, or "" for the one that came with us."""
+    """Build the packaged model; `target` is the folder of another adapter, or ""."""
     adapter = target or builtin.adapter_folder()
-    model_spec = str(builtin.model_folder()) + (f"@{adapter}" if adapter else "")
+    folder = builtin.model_folder()  # names what is not installed, so it comes before the imports
+    from gen_msa.backends.hf import weights
+    from gen_msa.backends.transformers import TransformersBackend
+
+    model_spec = str(folder) + (f"@{adapter}" if adapter else "")
     if adapter:
         backend = TransformersBackend(model_spec, settings.backend)
         settings = apply_training_settings(settings, backend.training_metadata)
     else:
         model, processor, revision = weights.load_model_and_processor(model_spec, settings.backend)
-        # An untrained projector turns a picture into noise: better none.
+        # An untrained projector turns an image into noise, so show none.
         backend = TransformersBackend.from_model(
             model, processor.tokenizer, settings.backend, revision
         )
