@@ -106,14 +106,14 @@ def reached(server, count):
     return len(server.request_bodies) >= count
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=400):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_nodes_change_no_byte_and_repeat_only_requests_in_flight(tmp_path, cluster):
     source, out, killed = source_of(tmp_path), tmp_path / "ray.jsonl", []
     with FakeOpenAI(delay_s=0.02) as server:
@@ -141,7 +141,7 @@ def test_killed_nodes_change_no_byte_and_repeat_only_requests_in_flight(tmp_path
     cluster.wait_for_nodes()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_cluster_that_shrinks_to_one_worker_finishes(tmp_path, cluster, caplog):
     source, killed = source_of(tmp_path), []
     annotate(source, tmp_path / "local.jsonl", ECHO)
@@ -157,7 +157,7 @@ def test_cluster_that_shrinks_to_one_worker_finishes(tmp_path, cluster, caplog):
     cluster.wait_for_nodes()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_restarted_driver_repeats_only_requests_in_flight(tmp_path):
     """On a cluster of its own, which ends with the driver."""
     source, out = source_of(tmp_path), tmp_path / "ray.jsonl"
@@ -174,15 +174,17 @@ def test_restarted_driver_repeats_only_requests_in_flight(tmp_path):
         for i in range(KILLS):
             job = subprocess.Popen(start, env=environment, stderr=subprocess.DEVNULL)
             share = len(expected) * (i + 1) // (KILLS + 1)
-            wait_for(partial(reached, server, share - sum(requests.values())))
-            job.send_signal(signal.SIGKILL)
+            try:
+                wait_for(partial(reached, server, share - sum(requests.values())))
+            finally:
+                job.send_signal(signal.SIGKILL)
             assert job.wait() == -signal.SIGKILL
             assert not out.exists()
             behind.append(count_cached(out.with_suffix(".cache")) - checkpointed(out))
             wait_for(lambda: server.running == 0)
             time.sleep(2)  # its workers end with it
             requests += questions(server)
-        ended = subprocess.run(start, env=environment, capture_output=True, text=True, timeout=200)
+        ended = subprocess.run(start, env=environment, capture_output=True, text=True, timeout=600)
         requests += questions(server)
     assert ended.returncode in (0, 3), ended.stderr
     assert "posts answered from the cache" in ended.stderr
