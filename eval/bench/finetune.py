@@ -1,15 +1,16 @@
-"""Fine-tuning: rows a second of gen_msa and TRL's SFTTrainer side by side; what each lever gives.
+"""Fine-tuning speed: rows per second of gen_msa and TRL's SFTTrainer, and of each optimization.
 
     GEN_MSA_DATA=... python eval/bench/finetune.py losses       # first 50 losses, same batches
-    GEN_MSA_DATA=... python eval/bench/finetune.py mams         # SmolLM2-135M, prompt reader/brief
-    GEN_MSA_DATA=... python eval/bench/finetune.py mams_full    # the same with prompt reader/full
-    GEN_MSA_DATA=... python eval/bench/finetune.py mvsa         # the builtin model, with pictures
-    python eval/bench/finetune.py --quick [--model FOLDER]      # a smoke test on shipped posts
+    GEN_MSA_DATA=... python eval/bench/finetune.py mams         # SmolLM2-135M, prompt predict/brief
+    GEN_MSA_DATA=... python eval/bench/finetune.py mams_full    # the same with prompt predict/full
+    GEN_MSA_DATA=... python eval/bench/finetune.py mvsa         # the builtin model, with images
+    python eval/bench/finetune.py --quick [--model FOLDER]      # a smoke test on packaged posts
 
-TRL is no dependency: `pip install trl==1.16.0`. Without it only our own rows are measured. Each
+TRL is not a dependency: `pip install trl==1.16.0`. Without it only gen_msa is measured. Each
 contender is a process of one thread; two are loaded at a time. A lap is one pass over the same
-posts; laps take turns, so that a busy machine is busy for both. Process CPU time; the first lap is
-left out. Speed is the median over laps; ratios are of laps of the same round, median and range.
+posts; laps alternate, so that a busy machine is busy for both. Times are process CPU time without
+the first lap. Speed is the median over laps; ratios are of laps of the same round, median and
+range.
 """
 
 import argparse
@@ -27,9 +28,16 @@ from finetuners import Contender, Lap, Spec, tables, theirs, trials
 
 
 def run_rounds(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[Lap], list[Lap]]]:
-    """Each contender in turn beside the first: its laps and those of the first in the same rounds.
+    """Run each contender in turn beside the first one.
 
-    Two are loaded at a time, and who goes first takes turns. The first lap of each is left out.
+    Two are loaded at a time, and they alternate in going first. The first lap of each is left out.
+
+    Args:
+        specs: The contenders.
+        laps: Measured laps of each.
+
+    Returns:
+        Each contender with its laps and those of the first in the same rounds.
     """
     with Contender(specs[0]) as ours:
         ours.lap()
@@ -44,7 +52,12 @@ def run_rounds(specs: Sequence[Spec], laps: int) -> Iterator[tuple[Spec, list[La
 
 
 def measure(trial: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One table of speeds."""
+    """Return one table of speeds.
+
+    Args:
+        trial: The name of the trial.
+        options: The command-line options.
+    """
     lines, ours = [], []
     with trials.models(trial, options.model) as model:
         specs = trials.specs(trial, model, options)
@@ -58,14 +71,14 @@ def measure(trial: str, options: argparse.Namespace) -> dict[str, Any]:
         "laps": options.laps,
         "seed": options.seed,
         "recipe": list(specs[0].recipe),
-        "contenders": [tables.line(specs[0], ours, ours), *lines],
+        "tasks": [tables.line(specs[0], ours, ours), *lines],
     }
 
 
 def losses(options: argparse.Namespace) -> dict[str, Any]:
-    """Losses of the first steps where both learn the same batches, and how far they are apart."""
+    """Return the losses of the first steps on equal batches, and their differences."""
     with trials.models("losses", options.model) as model, tempfile.TemporaryDirectory() as folder:
-        specs = trials.alike(model, Path(folder), options)
+        specs = trials.same_batches(model, Path(folder), options)
         loss_curves = []
         for spec in specs:
             with Contender(spec) as contender:
@@ -83,11 +96,11 @@ def losses(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """Where this ran, and how busy it was."""
+    """Return the machine and its load."""
     import torch
     import transformers
 
-    busy = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return ", ".join(
         [
             platform.machine(),
@@ -96,32 +109,32 @@ def machine() -> str:
             f"Python {platform.python_version()}",
             f"torch {torch.__version__}",
             f"transformers {transformers.__version__}",
-            busy,
+            load,
         ]
     )
 
 
 def main() -> None:
-    """Print one JSON line a table, and the tables."""
+    """Print one JSON line per table, and the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("trial", nargs="*", help=f"of {', '.join(trials.NAMES)}; all without one")
-    parser.add_argument("--quick", action="store_true", help="one lap over eight shipped posts")
-    parser.add_argument("--model", default="", help="a folder in place of the trial's own model")
+    parser.add_argument("--quick", action="store_true", help="one lap over eight packaged posts")
+    parser.add_argument("--model", default="", help="a folder to use instead of the trial's model")
     parser.add_argument("--posts", type=int, default=32)
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="contenders whose names have one of these: a|b")
     options = parser.parse_args()
     if theirs.missing():
-        print(f"TRL is left out: {theirs.missing()} has it measured", file=sys.stderr)
+        print(f"TRL is left out; to measure it: {theirs.missing()}", file=sys.stderr)
     if options.quick:
         options.posts, options.laps = 8, 1
     print(machine(), flush=True)
     for trial in ["quick"] if options.quick else options.trial or trials.NAMES:
         report = losses(options) if trial == "losses" else measure(trial, options)
         print(json.dumps(report), flush=True)
-        if "contenders" in report:
-            print(tables.table(report["contenders"]))
+        if "tasks" in report:
+            print(tables.table(report["tasks"]))
 
 
 if __name__ == "__main__":

@@ -168,5 +168,5 @@ def test_missing_base_is_requested_and_wrong_base_is_rejected(model_root, tmp_pa
 def test_export_command_reports_the_difference(model_root, tmp_path, capsys):
     export(model_root / "llama-adapter", merge=True, out=tmp_path / "out")
     assert re.search(r"differ .* by at most \S+ nats \(0.01 allowed\)", capsys.readouterr().out)
-    with pytest.raises(UserError, match="what to export"):
+    with pytest.raises(UserError, match="nothing to export"):
         export(model_root / "llama-adapter")

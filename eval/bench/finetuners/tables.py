@@ -1,4 +1,4 @@
-"""Laps to figures: medians, ranges, and ratios of laps that stood side by side.
+"""Converts laps to metrics: medians, ranges, and ratios of laps of the same round.
 
 print(table([line(spec, laps, ours)]))
 """
@@ -11,9 +11,14 @@ from finetuners import Lap, Spec
 
 
 def line(spec: Spec, laps: Sequence[Lap], ours: Sequence[Lap]) -> dict[str, Any]:
-    """What a contender reached, beside our laps of the same rounds.
+    """Return the metrics of a contender beside our laps of the same rounds.
 
-    `speedup`: rows a second of ours over those of this one, median, least and most.
+    `speedup`: rows per second of ours over those of this one: median, minimum and maximum.
+
+    Args:
+        spec: The contender.
+        laps: Its laps.
+        ours: Our laps of the same rounds.
     """
     speeds = [lap.rows / lap.cpu for lap in laps]
     ratios = [(o.rows / o.cpu) / (t.rows / t.cpu) for o, t in zip(ours, laps, strict=True)]
@@ -32,11 +37,13 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """The lines in Markdown."""
+    """Return the lines as a Markdown table."""
     rows = ["| | rows/s (range) | gen_msa is faster by | updates | MB |", "|---|---|---|---|---|"]
-    for one in lines:
+    for entry in lines:
         speed, ratio = (
-            "{:.2f} ({:.2f} to {:.2f})".format(*one[k]) for k in ("rows_per_s", "speedup")
+            "{:.2f} ({:.2f} to {:.2f})".format(*entry[k]) for k in ("rows_per_s", "speedup")
         )
-        rows.append(f"| {one['name']} | {speed} | {ratio} | {one['updates']} | {one['peak_mb']} |")
+        rows.append(
+            f"| {entry['name']} | {speed} | {ratio} | {entry['updates']} | {entry['peak_mb']} |"
+        )
     return "\n".join(rows)

@@ -1,8 +1,8 @@
-"""TRL's SFTTrainer as a contender, given the same model, adapter, optimiser and rows.
+"""TRL's SFTTrainer as a contender, with the same model, adapter, optimiser and rows.
 
-Rows of words alone are handed over as the tokens that our encoder makes of them; pictures as TRL
-takes them, files and strings, since it processes them itself. TRL is no dependency of anything:
-`pip install trl==1.16.0` (with `datasets`).
+Text rows are passed as the tokens of our tokenizer; rows with images as TRL takes them, files and
+strings, since it processes them itself. TRL is not a dependency: `pip install trl==1.16.0` (with
+`datasets`).
 
     work(Spec("TRL", "theirs", recipe, options={"packing": True, "max_length": 512}), meter)
 """
@@ -28,34 +28,36 @@ VERSION = "1.16.0"
 
 
 def missing() -> str:
-    """What to install, or ""."""
+    """Return what to install, or ""."""
     try:
-        found = [importlib.metadata.version(p) for p in ("trl", "datasets")]
+        versions = [importlib.metadata.version(p) for p in ("trl", "datasets")]
     except importlib.metadata.PackageNotFoundError:
-        found = [""]
-    return "" if found[0] == VERSION else f"pip install trl=={VERSION}"
+        versions = [""]
+    return "" if versions[0] == VERSION else f"pip install trl=={VERSION}"
 
 
 def work(spec: Spec, meter: Meter) -> None:
-    """Laps of one epoch each until no more are wanted."""
+    """Run laps of one epoch each until no more are wanted."""
     import trl.trainer.utils
     from trl import SFTTrainer
 
     recipe = settings.load(FinetuneRecipe, None, spec.recipe)
-    opened = load_model(recipe)
-    prepared = prepare(recipe, opened.model, opened.processor, unpacked_reason="rows of their own")
-    own = dict(spec.options)
-    if own.pop("head", "") == "labelled":  # what it does where it finds Triton
+    loaded = load_model(recipe)
+    prepared = prepare(
+        recipe, loaded.model, loaded.processor, unpacked_reason="TRL trains separate rows"
+    )
+    trl_options = dict(spec.options)
+    if trl_options.pop("head", "") == "labelled":  # what it does where it finds Triton
         trl.trainer.utils._use_triton = lambda device: True
     rows = in_order(prepared, recipe)
-    pictured = any(r.expander_row for r in rows)
+    has_images = any(r.expander_row for r in rows)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer = SFTTrainer(
-            opened.model,
-            arguments(recipe, folder, len(rows), prepared, laps=spec.laps, own=own),
-            train_dataset=shown(rows, prepared) if pictured else tokens(rows),
-            processing_class=opened.processor,
-            peft_config=adapter(opened.model, recipe),
+            loaded.model,
+            arguments(recipe, folder, len(rows), prepared, laps=spec.laps, trl_options=trl_options),
+            train_dataset=image_rows(rows, prepared) if has_images else token_rows(rows),
+            processing_class=loaded.processor,
+            peft_config=adapter(loaded.model, recipe),
             callbacks=[_clock(meter, len(rows))],
         )
         if meter.ready():
@@ -63,15 +65,15 @@ def work(spec: Spec, meter: Meter) -> None:
 
 
 def in_order(prepared: PreparedRun, recipe: FinetuneRecipe) -> list[TokenizedExample]:
-    """The rows as our first epoch takes them."""
-    planner = EpochSampler(recipe, prepared)
-    epoch = itertools.islice(planner.remaining_steps(0), planner.epoch_steps)
+    """Return the rows in the order of our first epoch."""
+    sampler = EpochSampler(recipe, prepared)
+    epoch = itertools.islice(sampler.remaining_steps(0), sampler.epoch_steps)
     posts = itertools.chain.from_iterable(epoch)
-    return [row for i in posts for line in prepared.sequences[i] for row in line.rows]
+    return [row for i in posts for sequence in prepared.sequences[i] for row in sequence.rows]
 
 
-def tokens(rows: list[TokenizedExample]) -> Any:
-    """Pre-tokenised rows; the loss is on the answer."""
+def token_rows(rows: list[TokenizedExample]) -> Any:
+    """Return tokenized rows; the loss is on the answer."""
     from datasets import Dataset
 
     table = [
@@ -81,14 +83,14 @@ def tokens(rows: list[TokenizedExample]) -> Any:
     return Dataset.from_list(table)
 
 
-def shown(rows: list[TokenizedExample], prepared: PreparedRun) -> Any:
-    """Prompt, answer and picture of each row, as strings and a file."""
+def image_rows(rows: list[TokenizedExample], prepared: PreparedRun) -> Any:
+    """Return prompt, answer and image of each row, as strings and a file."""
     from datasets import Dataset, Image, List
 
-    decode = prepared.example_tokenizer.layout.tokenizer.decode
+    decode = prepared.example_tokenizer.chat_tokenizer.tokenizer.decode
     table = [
         {
-            "prompt": prepared.example_tokenizer.layout.render_prompt(
+            "prompt": prepared.example_tokenizer.chat_tokenizer.render_prompt(
                 r.example.question.request.chat
             ).text,
             "completion": decode(list(r.ids[r.prompt_length :])),
@@ -101,7 +103,7 @@ def shown(rows: list[TokenizedExample], prepared: PreparedRun) -> Any:
 
 
 def adapter(model: Any, recipe: FinetuneRecipe) -> Any:
-    """The LoRA of the recipe."""
+    """Return the LoRA config of the recipe."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -120,21 +122,30 @@ def arguments(
     prepared: PreparedRun,
     *,
     laps: int,
-    own: dict[str, Any],
+    trl_options: dict[str, Any],
 ) -> Any:
-    """Settings like the recipe's: as many updates an epoch, nothing saved or judged."""
+    """Return settings like those of the recipe, with as many updates per epoch.
+
+    Args:
+        recipe: The recipe.
+        folder: The output folder.
+        rows: Number of training rows.
+        prepared: The tokenized training data.
+        laps: Number of epochs.
+        trl_options: Settings of SFTConfig that override these.
+    """
     from trl import SFTConfig
 
-    an_update = -(-rows // EpochSampler(recipe, prepared).epoch_steps)
-    size = own.get("per_device_train_batch_size", an_update)
-    chosen: dict[str, Any] = {
+    rows_per_update = -(-rows // EpochSampler(recipe, prepared).epoch_steps)
+    size = trl_options.get("per_device_train_batch_size", rows_per_update)
+    overrides: dict[str, Any] = {
         "per_device_train_batch_size": size,
-        "gradient_accumulation_steps": max(round(an_update / size), 1),
+        "gradient_accumulation_steps": max(round(rows_per_update / size), 1),
         "train_sampling_strategy": "group_by_length",
         "max_length": None,
         "logging_steps": 10,
-        "remove_unused_columns": False,  # else it cannot group posts with pictures by length
-        **own,
+        "remove_unused_columns": False,  # else it cannot group posts with images by length
+        **trl_options,
     }
     return SFTConfig(
         output_dir=folder,
@@ -156,7 +167,7 @@ def arguments(
         disable_tqdm=True,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
-        **chosen,
+        **overrides,
     )
 
 
@@ -164,18 +175,18 @@ def _clock(meter: Meter, rows: int) -> Any:
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
-        """Tells the meter of every epoch."""
+        """Reports every epoch to the meter."""
 
         losses: tuple[float, ...] = ()
         updates = 0
 
-        def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            self.losses += tuple(float(v) for k, v in more["logs"].items() if k == "loss")
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.losses += tuple(float(v) for k, v in kwargs["logs"].items() if k == "loss")
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            told, self.losses = self.losses, ()
-            done, self.updates = state.global_step - self.updates, state.global_step
-            if not meter.lap(rows, done, told):
+            losses, self.losses = self.losses, ()
+            updates, self.updates = state.global_step - self.updates, state.global_step
+            if not meter.lap(rows, updates, losses):
                 control.should_training_stop = True
 
     return Clock()

@@ -1,6 +1,7 @@
-"""What is raced: models, rows, our levers one by one, and TRL's own settings.
+"""The trials of the benchmark: models, rows, our optimizations one by one, and TRL's own settings.
 
-with models("mams", "") as model: specs("mams", model, options)
+with models("mams", "") as model:
+    specs("mams", model, options)
 """
 
 import argparse
@@ -19,7 +20,7 @@ from gen_msa.types import Example
 
 NAMES = ("losses", "mams", "mams_full", "mvsa")
 
-SAME = (
+SHARED_SETTINGS = (
     "output_dir=unused",
     "lora_rank=16",
     "lora_dropout=0",
@@ -27,42 +28,42 @@ SAME = (
     "device=cpu",
     "per_device_train_batch_size=4",
 )
-"""Of both sides, in every trial."""
+"""For both sides, in every trial."""
 
-LOW = ("dtype=bfloat16", "bf16=true")
+BF16 = ("dtype=bfloat16", "bf16=true")
 """Frozen weights and matrix products in bfloat16, LoRA and its optimiser in float32."""
 
 DATA = {
-    "mams": '[{source: "mams:train", prompt: reader/brief, reasons: cue, limit: %d}]',
-    "mams_full": '[{source: "mams:train", prompt: reader/full, reasons: cue, limit: %d}]',
-    "mvsa": '[{source: "mvsa_single:train", prompt: reader/brief_overall, reasons: cue,'
+    "mams": '[{source: "mams:train", prompt: predict/brief, rationales: cue, limit: %d}]',
+    "mams_full": '[{source: "mams:train", prompt: predict/full, rationales: cue, limit: %d}]',
+    "mvsa": '[{source: "mvsa_single:train", prompt: predict/brief_overall, rationales: cue,'
     " cues: {}, limit: %d}]",
-    "quick": "[{source: tiny, prompt: reader/brief, cues: {}, pictures: false, limit: %d}]",
+    "quick": "[{source: tiny, prompt: predict/brief, cues: {}, images: false, limit: %d}]",
 }
 
-LEVERS = {
-    "labelled_head off": ("levers.labelled_head=false",),
-    "branches off": ("levers.branches=false",),
-    "bucketing off": ("levers.bucketing=false",),
-    "prefetch off": ("levers.prefetch=0",),
+OPTIMIZATIONS = {
+    "answer_only_head off": ("optimizations.answer_only_head=false",),
+    "prefix_packing off": ("optimizations.prefix_packing=false",),
+    "bucketing off": ("optimizations.bucketing=false",),
+    "prefetch off": ("optimizations.prefetch=0",),
     "attention sdpa": ("attn_implementation=sdpa",),
     "dropout 0.05": ("lora_dropout=0.05",),
-    "all levers off": (
-        "levers.labelled_head=false",
-        "levers.branches=false",
-        "levers.bucketing=false",
-        "levers.prefetch=0",
-        "levers.feature_cache=",
+    "all optimizations off": (
+        "optimizations.answer_only_head=false",
+        "optimizations.prefix_packing=false",
+        "optimizations.bucketing=false",
+        "optimizations.prefetch=0",
+        "optimizations.feature_cache=",
     ),
 }
 
-PADDED: dict[str, dict[str, Any]] = {
+TRL_PADDED: dict[str, dict[str, Any]] = {
     "TRL, padded": {},
     "TRL, padded, 4 rows at a time": {"per_device_train_batch_size": 4},
     "TRL, padded, head on answers as with Triton": {"head": "labelled"},
 }
-"""Rows of like length together, with as many updates a lap as ours."""
-FLAT: dict[str, dict[str, Any]] = {
+"""Rows of similar length together, with as many updates per lap as ours."""
+TRL_PACKED: dict[str, dict[str, Any]] = {
     "TRL, padding-free, 4 rows at a time": {"padding_free": True, "per_device_train_batch_size": 4},
     "TRL, packed to 512 tokens": {
         "packing": True,
@@ -71,22 +72,27 @@ FLAT: dict[str, dict[str, Any]] = {
         "gradient_accumulation_steps": 2,
     },
 }
-"""Not to be had with pictures."""
+"""Not available with images."""
 
 
 @contextlib.contextmanager
-def models(trial: str, given: str) -> Iterator[str]:
-    """The model of a trial, made where it must be."""
-    if given or trial == "mvsa":
-        yield given or "builtin"
+def models(trial: str, folder: str) -> Iterator[str]:
+    """Yield the model of a trial, created if necessary.
+
+    Args:
+        trial: The name of the trial.
+        folder: A model to use instead, or "".
+    """
+    if folder or trial == "mvsa":
+        yield folder or "builtin"
         return
-    with tempfile.TemporaryDirectory() as folder:
-        _words(Path(folder), small=trial in ("losses", "quick"))
-        yield folder
+    with tempfile.TemporaryDirectory() as created:
+        _save_text_model(Path(created), small=trial in ("losses", "quick"))
+        yield created
 
 
-def _words(folder: Path, *, small: bool) -> None:
-    """SmolLM2-135M as a plain folder; `small`: random, two thin layers, the same vocabulary."""
+def _save_text_model(folder: Path, *, small: bool) -> None:
+    """Save SmolLM2-135M to a folder; `small`: random, two thin layers, the same vocabulary."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -95,7 +101,7 @@ def _words(folder: Path, *, small: bool) -> None:
     model, tokenizer = assembly.load_gguf(builtin.weights_files()[0])
     if small:
         torch.manual_seed(0)
-        told = model.config.to_dict() | {
+        config = model.config.to_dict() | {
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
@@ -103,57 +109,71 @@ def _words(folder: Path, *, small: bool) -> None:
             "num_key_value_heads": 2,
             "head_dim": 16,
         }
-        model = LlamaForCausalLM(LlamaConfig(**told))
+        model = LlamaForCausalLM(LlamaConfig(**config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def specs(trial: str, model: str, options: argparse.Namespace) -> list[Spec]:
-    """Everyone in a race; the first is gen_msa with all levers on."""
+    """Return all contenders of a trial; the first is gen_msa with all optimizations on.
+
+    Args:
+        trial: The name of the trial.
+        model: Its model.
+        options: The command-line options.
+    """
     laps = options.laps + 1  # the first is not counted
     shared = (
         f"model_name_or_path={model}",
         f"data={DATA[trial] % options.posts}",
         f"seed={options.seed}",
-        *SAME,
-        *LOW,
+        *SHARED_SETTINGS,
+        *BF16,
         "attn_implementation=eager",
     )
-    pictured = trial == "mvsa"
-    cached = ("levers.feature_cache=auto",) if pictured else ()
-    found = [Spec("gen_msa", "ours", (*shared, *cached), laps)]
-    levers = LEVERS | ({"feature_cache off": ("levers.feature_cache=",)} if pictured else {})
-    for name, changed in levers.items():
-        if not (pictured and name == "branches off"):  # one row a post
-            found.append(Spec(f"{name}", "ours", (*shared, *cached, *changed), laps))
-    wide = (*shared, "attn_implementation=sdpa")
-    peers = PADDED | ({} if pictured else FLAT)
+    has_images = trial == "mvsa"
+    cached = ("optimizations.feature_cache=auto",) if has_images else ()
+    tasks = [Spec("gen_msa", "ours", (*shared, *cached), laps)]
+    variants = OPTIMIZATIONS | (
+        {"feature_cache off": ("optimizations.feature_cache=",)} if has_images else {}
+    )
+    for name, changed in variants.items():
+        if not (has_images and name == "prefix_packing off"):  # one row a post
+            tasks.append(Spec(f"{name}", "ours", (*shared, *cached, *changed), laps))
+    sdpa = (*shared, "attn_implementation=sdpa")
+    peers = TRL_PADDED | ({} if has_images else TRL_PACKED)
     if not theirs.missing():
-        found += [Spec(n, "theirs", shared, laps, dict(o)) for n, o in peers.items()]
-        found.append(Spec("TRL, padded, sdpa", "theirs", wide, laps))
-    wanted = [w for w in options.only.split("|") if w]
-    others = [s for s in found[1:] if not wanted or any(w in s.name for w in wanted)]
-    return [replace(found[0], laps=1 + options.laps * len(others)), *others]
+        tasks += [Spec(n, "theirs", shared, laps, dict(o)) for n, o in peers.items()]
+        tasks.append(Spec("TRL, padded, sdpa", "theirs", sdpa, laps))
+    patterns = [p for p in options.only.split("|") if p]
+    others = [s for s in tasks[1:] if not patterns or any(p in s.name for p in patterns)]
+    return [replace(tasks[0], laps=1 + options.laps * len(others)), *others]
 
 
-def alike(model: str, folder: Path, options: argparse.Namespace) -> list[Spec]:
-    """Both sides on the same batches: posts of two aspects, no shuffling, float32, token mean."""
+def same_batches(model: str, folder: Path, options: argparse.Namespace) -> list[Spec]:
+    """Return both sides on the same batches: no shuffling, float32, token mean.
+
+    Args:
+        model: The model.
+        folder: Where the posts, with two aspects each, are written.
+        options: The command-line options.
+    """
     posts = folder / "two.jsonl"
-    two = (
+    examples = (
         e
         for e in open_examples("mams:train").rows()
         if isinstance(e, Example) and len(e.post.aspects) == 2
     )
-    lines = [e.model_dump_json() for e in itertools.islice(two, 200)]
+    lines = [e.model_dump_json() for e in itertools.islice(examples, 200)]
     posts.write_text("\n".join(lines) + "\n", "utf-8")
     recipe = (
         f"model_name_or_path={model}",
-        f'data=[{{source: "{posts}", prompt: reader/brief, reasons: cue}}]',
+        f'data=[{{source: "{posts}", prompt: predict/brief, rationales: cue}}]',
         f"seed={options.seed}",
-        *SAME,
+        *SHARED_SETTINGS,
         "learning_rate=5e-3",
         "dtype=float32",
         "loss.reduction=token",
     )
-    own: dict[str, Any] = {"train_sampling_strategy": "sequential", "logging_steps": 1}
-    return [Spec("gen_msa", "ours", recipe, 1), Spec("TRL", "theirs", recipe, 1, own)]
+    trl_options: dict[str, Any] = {"train_sampling_strategy": "sequential", "logging_steps": 1}
+    return [Spec("gen_msa", "ours", recipe, 1), Spec("TRL", "theirs", recipe, 1, trl_options)]
