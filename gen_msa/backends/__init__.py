@@ -1,8 +1,8 @@
-"""Backends: from requests to completions. A backend is a file here, imported only when named.
+"""Turn requests into completions. A backend is a file here, imported only when it is named.
 
-Knows nothing of sentiment, posts or aspects: it is shown a chat and gives words back. A slot
-(`Request.choice`) and a schema (`Request.json_schema`) are offered together; each backend honours
-the one it can enforce and says which in `Completion.notes["form"]` (`slot`, `schema`, `free`).
+A backend sees chats and answers with text. A slot (`Request.choice`) and a JSON schema
+(`Request.json_schema`) are offered together; each backend enforces the one it can and says which in
+`Completion.notes["form"]` (`slot`, `schema`, `free`).
 
     backend = backends["echo"]("", BackendOptions())
     backend.complete([request])

@@ -1,11 +1,15 @@
-"""Log-probabilities of a slot's options, found in the tokens of an answer that went its own way.
+"""Log-probabilities of a slot's options, from the tokens of an answer that was generated freely.
 
-Knows no server. The label is looked for behind its key in JSON, or behind the slot's lead; from
-there the tokens are followed to the point where only one option is left, and the other likely
-tokens of each step are counted for the options they begin.
+The label is located behind its key in JSON, or behind the slot's prefix; from there the tokens are
+followed until only one option is left, and the alternative tokens of each step count for the
+options
+that they begin.
 
-    steps = [Step(b'{"label":"', 0.0, ()), Step(b"good", -0.1, ((b"good", -0.1), (b"bad", -2.4)))]
-    option_logprobs(steps, choice, schema)      # ({"good": -0.1, "bad": -2.4}, "")
+    steps = [
+        TokenLogprobs(b'{"label":"', 0.0, ()),
+        TokenLogprobs(b"good", -0.1, ((b"good", -0.1), (b"bad", -2.4))),
+    ]
+    option_logprobs(steps, choice, schema)  # ({"good": -0.1, "bad": -2.4}, "")
 """
 
 import json
@@ -16,35 +20,41 @@ from typing import Any, NamedTuple
 
 from gen_msa.chat import ChoiceSlot
 
-# A label slot as a regular expression, and whether an answer keeps to it.
-
 _SPECIAL_CHARS = re.compile(r"[\\^$.*+?{}\[\]()|]")
 
 
 def slot_pattern(choice: ChoiceSlot) -> str:
-    """A regular expression for the answer: lead, one option, then, and any words after that."""
+    """Return a regular expression for the answer: prefix, one option, suffix, any text."""
     options = "|".join(_escape(o) for o in choice.options)
     end = _escape(choice.suffix) + r"[\s\S]*" if choice.suffix else ""
     return f"{_escape(choice.prefix)}({options}){end}"
 
 
 def matches_slot(choice: ChoiceSlot, text: str) -> bool:
-    """Whether `text` begins with the lead and one of the options."""
+    """Check whether an answer fills the slot.
+
+    Args:
+        choice: The slot.
+        text: The answer.
+
+    Returns:
+        Whether `text` begins with the prefix and one of the options.
+    """
     return text.startswith(tuple(choice.prefix + option for option in choice.options))
 
 
 def _escape(text: str) -> str:
-    """Not `re.escape`: the engine's own reader of patterns knows fewer escapes."""
+    """Escape `text`; not `re.escape`, because the engine's own parser knows fewer escapes."""
     return _SPECIAL_CHARS.sub(lambda m: "\\" + m.group(), text)
 
 
 _MAX_AMBIGUOUS_SHARE = 0.01
-"""Share of the probability that may lie on tokens that begin some options, but not one alone."""
+"""Largest share of the mass on tokens that begin several options, but not all."""
 _MIN_LOGPROB = -1e4
 
 
 class TokenLogprobs(NamedTuple):
-    """One token of an answer, and the likeliest tokens (nats) at its place, itself among them."""
+    """One token of an answer, and the likeliest tokens at its position, itself included."""
 
     token: bytes
     logprob: float
@@ -54,10 +64,19 @@ class TokenLogprobs(NamedTuple):
 def option_logprobs(
     steps: Sequence[TokenLogprobs], choice: ChoiceSlot, schema: Mapping[str, Any] | None
 ) -> tuple[dict[str, float] | None, str]:
-    """Log-probability of each option, and what must be said of it (`""` for nothing).
+    """Compute the log-probability of each option from an answer's tokens.
 
     It is that of the tokens up to where the option is the only one possible. An option that is not
-    among the likeliest tokens gets the highest value it can have, and the note names it.
+    among the likeliest tokens gets its upper bound, and the note names it.
+
+    Args:
+        steps: Tokens of the answer with their alternatives.
+        choice: The slot.
+        schema: JSON schema of the answer; None when the answer has the slot's own form.
+
+    Returns:
+        Log-probability (nats) of each option, or None; and a note on how exact it is ("" for
+            exact).
     """
     start = _label_start(b"".join(s.token for s in steps), choice, schema)
     if start is None:
@@ -73,7 +92,7 @@ def option_logprobs(
 
 
 class _OptionTracker:
-    """Follows the label's tokens; `mass` collects log-probabilities by option."""
+    """Follows the label's tokens and collects the probability mass of each option."""
 
     def __init__(self, choice: ChoiceSlot) -> None:
         self._option_texts = {o: o.strip().lower() for o in choice.options}
@@ -85,10 +104,18 @@ class _OptionTracker:
         self._prefix_logprob = 0.0
 
     def advance(self, step: TokenLogprobs, n_prefix_bytes: int) -> bool:
-        """Take one token, whose first `before` bytes precede the label; False at the end."""
-        lead = step.token[:n_prefix_bytes]
+        """Consume one token.
+
+        Args:
+            step: The token and its alternatives.
+            n_prefix_bytes: Leading bytes of the token that precede the label.
+
+        Returns:
+            Whether more than one option is still possible.
+        """
+        prefix = step.token[:n_prefix_bytes]
         for token, logprob in step.top:
-            if token != step.token and token.startswith(lead):
+            if token != step.token and token.startswith(prefix):
                 self._add_mass(
                     self._matching_options(self._consumed + token[n_prefix_bytes:]), logprob
                 )
@@ -104,7 +131,7 @@ class _OptionTracker:
         return len(matching) > 1
 
     def result(self) -> tuple[dict[str, float] | None, str]:
-        """What was found, unless too much of it could belong to two options."""
+        """Return the result of `option_logprobs`; None when too much mass is ambiguous."""
         if len(self._candidates) > 1:
             return None, "none: the answer ends within the label"
         logprobs = {o: max(_logsumexp(m), _MIN_LOGPROB) for o, m in self._mass.items()}
@@ -121,11 +148,11 @@ class _OptionTracker:
         if len(options) == 1:
             self._mass[options[0]].append(self._prefix_logprob + logprob)
         elif 1 < len(options) < len(self._option_texts):
-            # A token that begins every option (a blank, a quote) favours none and is passed over.
+            # A token that begins every option (a blank, a quote) favours none and is skipped.
             self._ambiguous.append(self._prefix_logprob + logprob)
 
     def _add_upper_bounds(self, eliminated: list[str], step: TokenLogprobs) -> None:
-        """Give the options that are out of the race, and were not seen, all they can have."""
+        """Give options that are ruled out, and have no mass yet, their upper bound."""
         values = [v for _, v in step.top] or [step.logprob]
         remaining_mass = 1.0 - sum(math.exp(min(v, 0.0)) for v in values)
         bound = min(*values, math.log(max(remaining_mass, 1e-9)))
@@ -135,7 +162,7 @@ class _OptionTracker:
                 self._upper_bounded.append(option)
 
     def _matching_options(self, prefix: bytes) -> list[str]:
-        """The options still possible after `said`."""
+        """Return the options still possible after `prefix`."""
         text = prefix.decode("utf-8", "replace").lstrip().lower()
         return [o for o in self._candidates if _is_compatible(text, self._option_texts[o])]
 
@@ -147,21 +174,21 @@ def _is_compatible(text: str, option_text: str) -> bool:
 
 
 def _label_start(answer: bytes, choice: ChoiceSlot, schema: Mapping[str, Any] | None) -> int | None:
-    """Byte at which the label begins."""
+    """Return the byte offset at which the label begins; None if there is none."""
     if key := _label_key(choice, schema):
         match = re.search(re.escape(json.dumps(key).encode()) + rb'\s*:\s*"', answer)
         if match:
             return match.end()
-    lead = choice.prefix.strip().encode()
-    at = answer.find(lead)
-    return at + len(lead) if lead and at >= 0 else None
+    prefix = choice.prefix.strip().encode()
+    at = answer.find(prefix)
+    return at + len(prefix) if prefix and at >= 0 else None
 
 
 def _label_key(choice: ChoiceSlot, schema: Mapping[str, Any] | None) -> str | None:
-    """The property of the schema that takes the options' words."""
-    option_words = {o.strip() for o in choice.options}
+    """Return the property of the schema whose values are the options."""
+    options = {o.strip() for o in choice.options}
     for name, inner in (schema or {}).get("properties", {}).items():
-        if set(map(str, inner.get("enum", ()))) == option_words:
+        if set(map(str, inner.get("enum", ()))) == options:
             return str(name)
     return None
 

@@ -1,11 +1,13 @@
-"""The shape of OpenAI's chat completions: what is sent, what comes back, what may be left out.
+"""Client of OpenAI's chat completions: request body, call with retries, reply.
 
-Knows no network. Servers differ in what they take; `body` leaves out what is named in `without`,
-and `blamed` reads from a server's complaint which that should be. `guided_*` is never sent: new
-servers ignore it without a word.
+Servers differ in what they accept: `build_body` leaves out the parameters in `omitted`, and
+`unsupported_params` reads from a server's error which those should be. `guided_*` is never sent:
+new
+servers ignore it silently.
 
-    body(request, "my-model", without=frozenset(), show=picture_part)
-    completion(read(answer_bytes), request, sent, "my-model")
+    payload, n_escaped = build_body(request, "my-model", frozenset(), image_part)
+    reply = await post_with_retries(client, url, raw, headers, policy, parse_reply)
+    to_completion(reply, request, payload, "my-model")
 """
 
 import asyncio
@@ -26,10 +28,8 @@ from gen_msa.backends._label_slot import TokenLogprobs, matches_slot, option_log
 from gen_msa.backends.hf.chat_messages import ImagePartBuilder, build_messages
 from gen_msa.chat import Completion, Request
 
-# One HTTP call that is tried again while there is hope, and never waits without end.
-
 MAX_RESPONSE_BYTES = 4 << 20
-"""Bytes of an answer; a server that sends more is cut off."""
+"""Limit on the bytes of an answer."""
 _MAX_ERROR_BYTES = 16 << 10
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 _MAX_MESSAGE_CHARS = 300
@@ -38,17 +38,30 @@ T = TypeVar("T")
 
 
 class TransientError(Exception):
-    """A call failed for a reason that may pass; `wait` is what the server asked for (seconds)."""
+    """A call failed for a reason that may pass."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        """Build the error.
+
+        Args:
+            reason: What failed.
+            retry_after: Seconds after which the server asked to try again; None if it did not.
+        """
         super().__init__(reason)
         self.retry_after = retry_after
 
 
 class PermanentError(Exception):
-    """A call failed for good. `status` is the HTTP status, `said` all that the server said."""
+    """A call failed for good."""
 
     def __init__(self, reason: str, status: int = 0, body: str = "") -> None:
+        """Build the error.
+
+        Args:
+            reason: What failed.
+            status: HTTP status; 0 for none.
+            body: The server's complete error text.
+        """
         super().__init__(reason)
         self.status = status
         self.body = body
@@ -56,7 +69,7 @@ class PermanentError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a call may take (seconds), how often it is tried again, and how waiting is done."""
+    """Time limit of a call (seconds), number of retries, and the function that waits."""
 
     timeout: float = 120.0
     retries: int = 5
@@ -72,10 +85,22 @@ async def post_with_retries(
     policy: RetryPolicy,
     parse: Callable[[bytes], T],
 ) -> T:
-    """POST `body` and give what `read` makes of the answer.
+    """POST a body and parse the answer; retry transient errors with exponential backoff.
 
-    `read` raises `Passing` for an answer that is not whole. Raises the last `Passing` when every
-    try failed, and `Refused` at once.
+    Args:
+        client: HTTP client.
+        url: Address.
+        body: Request body.
+        headers: Request headers.
+        policy: Limits on time and retries.
+        parse: Parses the answer; raises `TransientError` for an incomplete one.
+
+    Returns:
+        What `parse` returned.
+
+    Raises:
+        TransientError: Every attempt failed; the last error.
+        PermanentError: The server refused; raised at once.
     """
 
     async def attempt() -> T:
@@ -95,7 +120,7 @@ async def _post(
     client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str], timeout: float
 ) -> bytes:
     try:
-        # The clock is over the whole call: a server that drips a byte a second is cut off too.
+        # The timeout covers the complete call: a server that drips a byte a second is cut off too.
         async with (
             asyncio.timeout(timeout),
             client.stream("POST", url, content=body, headers=headers) as response,
@@ -104,14 +129,14 @@ async def _post(
                 return await _read_bytes(response, MAX_RESPONSE_BYTES)
             raise await _error_from_response(response)
     except TimeoutError:
-        raise TransientError(f"no whole answer within {timeout:g} s") from None
+        raise TransientError(f"no complete answer within {timeout:g} s") from None
     except httpx.TransportError as e:
         raise TransientError(f"{type(e).__name__}: {shorten(str(e))}") from None
 
 
 async def _read_bytes(response: httpx.Response, max_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise TransientError("the answer is compressed, which was not asked for")
+        raise TransientError("the answer is compressed, which was not requested")
     received = bytearray()
     async for chunk in response.aiter_raw():
         received += chunk
@@ -121,7 +146,7 @@ async def _read_bytes(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _key_and_mask(response: httpx.Response) -> tuple[bytes, bytes]:
-    """The key that was sent, and what stands for it should the server send it back."""
+    """Return the key that was sent, and what replaces it should the server echo it."""
     key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
     return (key.encode(), b"[key]") if key else (b"\0", b"\0")
 
@@ -141,7 +166,7 @@ async def _error_from_response(response: httpx.Response) -> TransientError | Per
 
 
 def _parse_retry_after(header: str) -> float | None:
-    """Seconds of a `Retry-After`, which is a number or a date; None when it is neither."""
+    """Return the seconds of a `Retry-After`, a number or a date; None when it is neither."""
     try:
         seconds = float(header)
     except ValueError:
@@ -158,13 +183,13 @@ def _parse_retry_after(header: str) -> float | None:
 def _wait(state: tenacity.RetryCallState, max_wait: float) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, TransientError) and error.retry_after is not None:
-        # A little more, so that callers told the same do not come back all at once.
+        # Jitter, so that clients with the same `Retry-After` do not all come back at once.
         return min(error.retry_after, max_wait) + random.uniform(0.0, 0.5)
     return random.uniform(0.5, 1.0) * min(2.0 ** (state.attempt_number - 1), max_wait / 2)
 
 
 def shorten(text: str) -> str:
-    """At most 300 printable characters of what a server said, on one line."""
+    """Return at most 300 printable characters of a server's text, on one line."""
     line = " ".join(text.split())[: _MAX_MESSAGE_CHARS + 1]
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return line if len(line) <= _MAX_MESSAGE_CHARS else line[:_MAX_MESSAGE_CHARS] + "…"
@@ -191,7 +216,7 @@ _FINISH_REASONS = {
 
 
 class ReplyMessage(BaseModel):
-    """The words of an answer."""
+    """Text of an answer."""
 
     content: str | None = None
     refusal: str | None = None
@@ -206,7 +231,7 @@ class ReplyChoice(BaseModel):
 
 
 class Reply(BaseModel):
-    """What a server sends; fields it adds are passed over."""
+    """A server's reply; further fields are ignored."""
 
     choices: list[ReplyChoice] = []
     error: Any = None
@@ -221,7 +246,7 @@ class _TopLogprob(BaseModel):
 
     @property
     def token_bytes(self) -> bytes:
-        """The token's bytes; a token can be a part of a character, which `token` cannot show."""
+        """Return the token's bytes; half a character cannot be expressed by `token`."""
         if self.byte_values is not None and all(0 <= b < 256 for b in self.byte_values):
             return bytes(self.byte_values)
         return self.token.encode()
@@ -243,9 +268,17 @@ def build_body(
     *,
     slots: bool = False,
 ) -> tuple[dict[str, Any], int]:
-    """The JSON to send, and how many control strings were broken up in a post's words.
+    """Build the JSON to send.
 
-    `slots`: a label slot is held to as vLLM does it, in place of the schema.
+    Args:
+        request: Request to send.
+        model: Name of the model on the server.
+        omitted: Parameters to leave out, as `unsupported_params` names them.
+        image_part: Builds the content part of an image.
+        slots: Enforce a label slot by vLLM's `structured_outputs`, in place of the JSON schema.
+
+    Returns:
+        The body, and the number of control tokens that were escaped in untrusted text.
     """
     turns, n_escaped = build_messages(request.chat, image_part)
     limit_key = "max_completion_tokens" if "max_tokens" in omitted else "max_tokens"
@@ -270,10 +303,17 @@ def build_body(
 def unsupported_params(
     error_text: str, payload: Mapping[str, Any], omitted: Collection[str]
 ) -> set[str]:
-    """What to leave out of the next try, after a server refused `sent` and `said` why.
+    """Find the parameters to leave out after a server refused a request.
 
-    A server that names nothing is asked once more without schema and log-probabilities. Empty when
-    there is nothing left to give up.
+    A server that names none is asked once more without schema and log-probabilities.
+
+    Args:
+        error_text: The server's error.
+        payload: The body it refused.
+        omitted: Parameters that were left out already.
+
+    Returns:
+        Parameters to leave out; empty when there is nothing left to leave out.
     """
     present = {name for name in _PARAM_PATTERNS if name in payload} - set(omitted)
     if "response_format" in present:
@@ -282,12 +322,23 @@ def unsupported_params(
         name for name in present - set(omitted) if _PARAM_PATTERNS[name].search(error_text)
     }
     if "bounds" in unsupported and "bounds" not in omitted:
-        unsupported.discard("response_format")  # perhaps it only minds minLength and its like
+        unsupported.discard("response_format")  # perhaps it refuses only minLength and the like
     return unsupported or (present & {"logprobs", "response_format", "structured_outputs"})
 
 
 def parse_reply(raw: bytes) -> Reply:
-    """A whole reply with an answer in it. Raises `Passing` for anything less."""
+    """Parse a reply.
+
+    Args:
+        raw: The bytes of the reply.
+
+    Returns:
+        A reply with an answer in it.
+
+    Raises:
+        TransientError: It is incomplete or not a chat completion.
+        PermanentError: The server refused to answer.
+    """
     try:
         reply = Reply.model_validate_json(raw)
     except ValidationError as e:
@@ -314,13 +365,23 @@ def parse_reply(raw: bytes) -> Reply:
 def to_completion(
     reply: Reply, request: Request, payload: Mapping[str, Any], model: str
 ) -> Completion:
-    """A reply that `read` has passed, as a completion; `sent` is the body it answers."""
+    """Convert a reply.
+
+    Args:
+        reply: Reply from `parse_reply`.
+        request: The request it answers.
+        payload: The body it answers.
+        model: Name of the model that was asked for.
+
+    Returns:
+        The completion.
+    """
     answer = reply.choices[0]
     notes = {"form": "schema" if "response_format" in payload else "free"}
     if "structured_outputs" in payload and request.choice is not None:
-        # A server that does not know the field passes over it without a word.
+        # A server that does not know the field ignores it silently.
         slot_filled = matches_slot(request.choice, answer.message.content or "")
-        notes["form"] = "slot" if slot_filled else "free (the slot was passed over)"
+        notes["form"] = "slot" if slot_filled else "free (the slot was ignored)"
     logprobs = None
     if request.choice is not None:
         logprobs, note = _option_scores(answer.logprobs, request, payload)
@@ -363,7 +424,10 @@ def _usage_count(usage: Any, name: str) -> int:
 
 
 def _without_bounds(schema: Any, *, is_property_map: bool = False) -> Any:
-    """A schema without what strict servers refuse; `names`: the keys name properties."""
+    """Copy a schema without the keywords that strict servers refuse.
+
+    `is_property_map`: the keys of `schema` are names of properties, not keywords.
+    """
     if isinstance(schema, list):
         return [_without_bounds(s) for s in schema]
     if not isinstance(schema, dict):

@@ -1,13 +1,13 @@
-"""In which order requests are asked, so that a server's prefix cache has what they share.
+"""Order requests so that a server's prefix cache already has what they share.
 
-A post's questions share instruction, pictures and words, and differ at their end. Asked all at once
-of a server that has none of it yet, each is read whole. So the first question of a post leads, and
+A post's requests share instruction, images and text, and differ at their end. Sent all at once to a
+server with an empty cache, each is encoded in full. So the first request of a post is sent alone
+and
 the others follow when it is answered, before any later post; and the very first request of an
-instruction goes alone. Nothing is ever held back but for a leader that is on its way.
+instruction is sent alone, too. A request is held back only while the one it waits for is in flight.
 
-Knows no server. What is shared is told by the chat's parts: up to the post's own words.
-
-    line = Line(at_once=16); await line.through(requests, ask)
+    scheduler = PrefixScheduler(max_in_flight=16)
+    await scheduler.run(requests, send)
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Prefix = tuple[tuple[str, TextInput | ImageInput], ...]
 
 
 def instruction_prefix(chat: Chat) -> Prefix:
-    """The turns before the one in which the post stands: pictures, or untrusted words."""
+    """Return the turns before the one that holds the post (images or untrusted text)."""
     prefix: list[tuple[str, TextInput | ImageInput]] = []
     for turn in chat.turns:
         if any(isinstance(p, ImageInput) or p.untrusted for p in turn.parts):
@@ -32,9 +32,9 @@ def instruction_prefix(chat: Chat) -> Prefix:
 
 
 def post_prefix(chat: Chat) -> Prefix:
-    """All up to the first untrusted words, with pictures: equal for all questions about one post.
+    """Return everything up to the first untrusted text: equal for all requests about one post.
 
-    The whole chat where nothing is untrusted.
+    The complete chat where nothing is untrusted.
     """
     parts = _chat_parts(chat)
     at = next(
@@ -44,7 +44,7 @@ def post_prefix(chat: Chat) -> Prefix:
 
 
 def group_by_post(requests: Sequence[Request]) -> list[list[int]]:
-    """Numbers of the requests, those about one post together; by the first of each group."""
+    """Group the indices of requests about one post, in order of each group's first request."""
     grouped: dict[Prefix, list[int]] = {}
     for i, request in enumerate(requests):
         grouped.setdefault(post_prefix(request.chat), []).append(i)
@@ -55,23 +55,35 @@ SendRequest = Callable[[int], Awaitable[None]]
 
 
 class PrefixScheduler:
-    """Where the requests of all callers stand: an earlier caller's before a later one's.
+    """Queue of the requests of all callers: an earlier caller's before a later one's.
 
-    So a caller's last requests, which leave a server ever less to do, are filled up with the next
-    caller's first. All callers are in one event loop.
+    The last requests of a caller, which no longer fill all slots, overlap with the next caller's
+    first.
+    All callers must run in one event loop.
     """
 
     def __init__(self, max_in_flight: int, *, share: bool = True) -> None:
-        """At most `at_once` are asked together, of all callers; without `share` none leads."""
+        """Create an empty queue.
+
+        Args:
+            max_in_flight: Limit on the requests of all callers in flight.
+            share: Send the first request of a post before its others; otherwise keep the given
+                order.
+        """
         self._free_slots = max_in_flight
         self._share = share
         self._queue: list[tuple[int, int, int, _CallState]] = []
         self._calls = itertools.count()
         self.read_instructions: set[Prefix] = set()
-        """Instructions that have been read."""
+        """Instructions that the server has encoded."""
 
     async def run(self, requests: Sequence[Request], send: SendRequest) -> None:
-        """`ask` each request by its number, leaders first; the first that raises ends the call."""
+        """Send requests, the first of each post before its others.
+
+        Args:
+            requests: Requests of this caller.
+            send: Sends the request with this index; the first call that raises ends the run.
+        """
         if not requests:
             return
         schedule = _build_schedule(requests, self.read_instructions if self._share else None)
@@ -84,9 +96,8 @@ class PrefixScheduler:
                 await call.done.wait()
             finally:
                 call.is_ended = True
-            if (
-                call.remaining
-            ):  # one was cancelled by itself, which a group does not count as a failure
+            # A task that was cancelled by itself is no failure to the group.
+            if call.remaining:
                 raise asyncio.CancelledError
 
     def _enqueue(self, call: "_CallState", i: int) -> None:
@@ -102,7 +113,7 @@ class PrefixScheduler:
                 )
 
     def _on_request_done(self, _: asyncio.Task[None]) -> None:
-        # Not in the task itself: one that is cancelled before its first step runs none of it.
+        # Not in the task itself: a task cancelled before its first step runs none of its code.
         self._free_slots += 1
         self._start_requests()
 
@@ -123,7 +134,7 @@ class PrefixScheduler:
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Which requests wait for which, each one's place in the line, and what is read with it."""
+    """Which requests wait for which, their order, and the instruction that each makes cached."""
 
     followers: dict[int, list[int]]
     rank: dict[int, int]
@@ -137,7 +148,7 @@ class _Schedule:
 
 @dataclass(eq=False)
 class _CallState:
-    """One caller's requests."""
+    """Requests of one caller."""
 
     number: int
     send: SendRequest
@@ -151,7 +162,11 @@ class _CallState:
 def _build_schedule(
     requests: Sequence[Request], read_instructions: set[Prefix] | None
 ) -> _Schedule:
-    """Leaders and who waits for them; None for `known`: the order given, and none waits."""
+    """Build the schedule of a call.
+
+    `read_instructions`: instructions that the server has cached; None to keep the order and wait
+    never.
+    """
     if read_instructions is None:
         return _Schedule({}, {i: i for i in range(len(requests))}, {})
     post_groups = group_by_post(requests)

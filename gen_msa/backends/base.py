@@ -1,8 +1,6 @@
-"""What a backend is, the options that all understand, and the registry of backends.
+"""Protocol of a backend, the options common to all, and the registry of backends.
 
-Knows no backend, and loads no model library.
-
-    backends["echo"]("", BackendOptions()).complete([request])
+backends["echo"]("", BackendOptions()).complete([request])
 """
 
 import logging
@@ -15,82 +13,113 @@ from gen_msa.settings import Settings
 
 
 class BackendOptions(Settings):
-    """What every backend understands; one that cannot honour a setting says so at start."""
+    """Options common to all backends; one that cannot honour an option warns at start."""
 
     batch_size: int = 16
-    """Requests decoded together (transformers), or at most in flight (http)."""
+    """Requests decoded together (transformers), or limit of requests in flight (http)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     share_prefix: bool = True
-    """Encode what requests have in common once: in this process (transformers, vllm), or by asking
-    a post's first question before its others, so that a server has kept the rest (http)."""
+    """Encode what requests have in common once: in this process (transformers, vllm), or by sending
+    a post's first request before its others, so that the server has it cached (http)."""
     timeout: float = 120.0
     """Seconds for one call (http)."""
     retries: int = 5
-    """Further tries of a call that failed for a passing reason (http)."""
+    """Further attempts of a call that failed with a transient error (http)."""
     api_key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key (http); the key itself is never a setting."""
     adapter: str = ""
-    """Folder of the adapter that the server wears, if it lies here too: its prompt, cues and
-    picture budget are then held to, as where this process holds the weights (http)."""
+    """Local folder of the adapter that the server uses: its prompt, cues and image limits are then
+    enforced, as for a model in this process (http)."""
     slots: bool | None = None
-    """Hold a vLLM server to the prompt's own form, a label in its slot, as adapters are trained;
-    other servers get a JSON schema. None: where `adapter` is given (http)."""
+    """Make a vLLM server fill the prompt's label slot, as in training; without, a JSON schema is
+    sent, which other servers take too. None: true where `adapter` is given (http)."""
     script: str = ""
-    """File of scripted answers (echo)."""
+    """JSONL file of scripted answers (echo)."""
 
 
 class TokenCount(NamedTuple):
-    """Tokens of a chat as the model would be shown it."""
+    """Tokens of a chat as the model would see it."""
 
     total: int
     image: int
 
 
 class Backend(Protocol):
-    """A model that completes chats."""
+    """A model that completes chats.
+
+    An attribute `samples = True` says that answers depend on `Request.temperature` and
+    `Request.seed`;
+    other backends are greedy. `is_concurrent = True` says that several threads may call the backend
+    at
+    once, that it limits their requests together, and that it is faster so.
+    """
 
     revision: str
-    """Changes whenever its answers could: hash of weights and adapter, or the server's name."""
+    """Changes whenever the answers could: hash of weights and adapter, or the server's name."""
     supports_images: bool
     can_list_aspects: bool
-    """Whether it is strong enough to be asked which aspects a post has."""
-    # One with `samples = True` draws answers by `Request.temperature` and `Request.seed`; others
-    # always say the likeliest. One with `overlaps = True` may be asked by several threads at once,
-    # keeps to its own limits for all of them together, and gains by it.
+    """Whether the model is strong enough to list the aspects of a post."""
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order. Never raises for a single bad request."""
+        """Complete requests.
+
+        Returns:
+            One completion for each request, in order. A bad request gives a completion with
+            `finish_reason="error"`; the others are completed.
+        """
         ...
 
     def count_tokens(self, chat: Chat) -> TokenCount | None:
-        """Tokens the chat costs, or None when only the server knows."""
+        """Return the tokens of the chat, or None when only the server knows."""
         ...
 
 
 class BackendFactory(Protocol):
-    """What a module of this room registers; `target` is what follows the colon."""
+    """What a module of this package registers; `target` is the part after the colon."""
 
     def __call__(self, target: str, options: BackendOptions) -> Backend:
-        """Make the backend; loads its model."""
+        """Load the model.
+
+        Args:
+            target: The part after the colon in `--model BACKEND:TARGET`.
+            options: Options common to all backends.
+
+        Returns:
+            The backend, ready to complete chats.
+        """
         ...
 
 
 backends: Registry[BackendFactory] = Registry("backend", "gen_msa.backends", "gen_msa.backends")
 
 
-# What a backend says at start about options it cannot honour.
+# Warnings about options that a backend does not support.
 
 _log = logging.getLogger("gen_msa.backends")
 
 
 def ignored_options(options: BackendOptions, supported: Collection[str]) -> list[str]:
-    """The options that were set away from their default and are not in `honoured`, sorted."""
+    """List options that are set and not supported.
+
+    Args:
+        options: Options as given.
+        supported: Names of the options that the backend honours.
+
+    Returns:
+        Names of options that differ from their default and are not supported, sorted.
+    """
     changed = options.model_dump(exclude_defaults=True)
     return sorted(set(changed) - set(supported))
 
 
 def warn_ignored(backend: str, options: BackendOptions, supported: Collection[str]) -> None:
-    """Log a warning that names every option `backend` was given and cannot honour."""
+    """Log a warning for each option that is set and not supported.
+
+    Args:
+        backend: Name of the backend, for the message.
+        options: Options as given.
+        supported: Names of the options that the backend honours.
+    """
     for name in ignored_options(options, supported):
-        _log.warning("%s has no use for backend.%s; it is ignored", backend, name)
+        _log.warning("%s does not support backend.%s; it is ignored", backend, name)

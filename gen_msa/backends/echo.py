@@ -1,16 +1,17 @@
-"""The fake that ships: answers at once, from the chat's own words, or from a script.
+"""The fake backend that ships: answers at once, from the chat's own text or from a script.
 
-Its labels come from a hash: it understands nothing, and its revision says `echo`. The same chat
-always gets the same answer, and another picture (by its sha256) or seed another one; above
-temperature 0 another `Request.seed` does, too. A "token" of it is a stretch of text between blanks;
-a picture counts as one.
+Its labels come from a hash, so they mean nothing, and its revision says `echo`. The same chat
+always
+gets the same answer; another image (by its SHA-256) or another seed changes it, and above
+temperature 0 so does `Request.seed`. A "token" is a run of text between blanks; an image counts as
+one.
 
-    gen-msa explain posts.jsonl --reader echo              # or echo:SEED
-    gen-msa explain posts.jsonl --reader echo backend.script=answers.jsonl
+    gen-msa explain posts.jsonl --model echo              # or echo:SEED
+    gen-msa explain posts.jsonl --model echo backend.script=answers.jsonl
 
-A script is JSON lines; the first whose `match` (substring) or `regex` is found in the chat answers,
-and a chat that none matches is answered as without a script. A chat is seen as its texts with
-`[picture SHA12]` for a picture, a line break between turns:
+A script is JSON lines; the first whose `match` (substring) or `regex` occurs in the chat answers,
+and a chat that none matches is answered as without a script. The chat is searched as its texts with
+`[image SHA12]` for an image and a line break between turns:
 
     {"match": "battery", "text": "negative, it died", "finish_reason": "length"}
     {"regex": "(?i)screen|display", "error": "server on fire"}
@@ -32,22 +33,27 @@ from gen_msa.chat import Chat, ChoiceSlot, Completion, Request, TextInput
 from gen_msa.errors import UserError
 from gen_msa.types import FrozenModel, Rejected
 
-# A value that fits a JSON schema, made from the words of a text. For `echo`.
-
 _MAX_TEXT_CHARS = 2000
-"""Characters of the text that are searched for words; a post of 100 kB costs no more."""
+"""Characters of the text that are searched, so that a post of 100 kB costs no more."""
 _NAME_PATTERN = re.compile(r"[#@]\w{2,}|\b[^\W\d_a-z]\w+")
 _LONG_WORD = re.compile(r"\w{5,}")
 _QUOTE_PATTERN = re.compile(r"\S+(?:\s+\S+){0,4}")
 _MAX_DEPTH = 6
-"""Levels; a schema that holds itself ends there."""
+"""Levels of nesting; a recursive schema ends there."""
 
 
 def extract_names(text: str, max_names: int = 3) -> list[str]:
-    """The first capitalised words and hashtags of `text`, verbatim, none twice (at most `most`).
+    """Extract the first capitalised words and hashtags of a text, without repeats.
 
-    Short words such as "The" are passed over unless all capitals; in scripts without case every
-    word counts. Where there is none, the first word of five letters stands in.
+    Short words such as "The" are skipped unless all capitals; in scripts without case every word
+    counts. Where there is none, the first word of five letters is taken.
+
+    Args:
+        text: Text to search; only its first 2,000 characters count.
+        max_names: Largest number of names.
+
+    Returns:
+        The names, verbatim.
     """
     names: dict[str, None] = {}
     for match in _NAME_PATTERN.finditer(text[:_MAX_TEXT_CHARS]):
@@ -62,9 +68,14 @@ def extract_names(text: str, max_names: int = 3) -> list[str]:
 
 
 def pick_quote(text: str, position: int) -> str:
-    """Up to five words of `text`, verbatim, from a place that `where` (any integer ≥ 0) picks.
+    """Pick up to five consecutive words of a text.
 
-    `""` when there are no words.
+    Args:
+        text: Text to quote.
+        position: Any integer ≥ 0; decides where the quote starts.
+
+    Returns:
+        The words, verbatim; "" when there are none.
     """
     excerpt = text[:_MAX_TEXT_CHARS].strip()
     if not excerpt:
@@ -76,13 +87,24 @@ def pick_quote(text: str, position: int) -> str:
 
 
 def quote_sentence(text: str, position: int) -> str:
-    """One sentence that quotes `text` from the place that `where` picks."""
+    """Write a sentence that quotes a text.
+
+    Args:
+        text: Text to quote.
+        position: Any integer ≥ 0; decides where the quote starts.
+
+    Returns:
+        The sentence.
+    """
     quote = pick_quote(text, position)
     return f'The post says "{quote}".' if quote else "The post says nothing."
 
 
 class SchemaFiller:
-    """Fills one schema from one text; every pick comes from `digest` (at least one byte)."""
+    """Builds a value that fits a JSON schema from the words of a text.
+
+    Every choice is drawn from `digest` (at least one byte).
+    """
 
     def __init__(self, schema: Mapping[str, Any], text: str, digest: bytes) -> None:
         self._root = schema
@@ -91,7 +113,7 @@ class SchemaFiller:
         self._n_picks = 0
 
     def build(self) -> Any:
-        """The value. Its objects name every property; its arrays hold the names in the text."""
+        """Build the value: its objects have every property, its arrays hold names of the text."""
         return self._fill(self._root, "", 0)
 
     def _next_pick(self) -> int:
@@ -129,14 +151,14 @@ class SchemaFiller:
 
     def _resolve_ref(self, ref: str) -> Mapping[str, Any]:
         node: Any = self._root
-        for step in ref.removeprefix("#/").split("/"):
-            if not isinstance(node, Mapping) or step not in node:
-                raise UserError(f"the schema has no {ref!r}", hint="write it below $defs")
-            node = node[step]
+        for key in ref.removeprefix("#/").split("/"):
+            if not isinstance(node, Mapping) or key not in node:
+                raise UserError(f"the schema has no {ref!r}", hint="define it below $defs")
+            node = node[key]
         return cast("Mapping[str, Any]", node)
 
     def _object(self, schema: Mapping[str, Any], item_name: str, depth: int) -> dict[str, Any]:
-        """The first free string of an item takes the item's word; the others quote the text."""
+        """Fill an object: its first free string takes the item's name, others quote the text."""
         result: dict[str, Any] = {}
         properties = schema.get("properties", {}) if depth < _MAX_DEPTH else {}
         for name, inner in properties.items():
@@ -171,14 +193,14 @@ _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 class ScriptedAnswer(FrozenModel):
-    """One scripted answer. With neither `match` nor `regex` it answers every chat."""
+    """A scripted answer. With neither `match` nor `regex` it answers every chat."""
 
     match: str = ""
     regex: str = ""
     text: str = ""
     finish_reason: Literal["stop", "length"] = "stop"
     error: str = ""
-    """Not empty: the completion is this error, and has no text."""
+    """If not empty, the completion is this error and has no text."""
     option_logprobs: dict[str, float] | None = None
     form: Literal["slot", "schema", "free"] = "free"
 
@@ -198,7 +220,7 @@ class ScriptedAnswer(FrozenModel):
         return self
 
     def matches(self, chat: str) -> bool:
-        """Whether this line is for `chat`."""
+        """Return whether this line answers `chat`."""
         return re.search(self.regex, chat) is not None if self.regex else self.match in chat
 
 
@@ -217,17 +239,17 @@ class EchoBackend:
         self.revision = f"echo-1:{target}" + (f":script-{digest}" if digest else "")
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order."""
+        """Complete each request, in order."""
         return [self._complete_safely(request) for request in requests]
 
     def count_tokens(self, chat: Chat) -> TokenCount:
-        """Stretches between blanks, and one for a picture."""
+        """Count runs of text between blanks, and one for each image."""
         return TokenCount(_count_tokens(_flatten_chat(chat)), len(chat.images))
 
     def _complete_safely(self, request: Request) -> Completion:
         try:
             return self._complete_one(request)
-        except UserError as e:  # a schema that names what it does not hold
+        except UserError as e:  # a schema with a dangling $ref
             return Completion(text="", finish_reason="error", error=str(e), notes={"form": "free"})
 
     def _complete_one(self, request: Request) -> Completion:
@@ -236,7 +258,9 @@ class EchoBackend:
             if scripted.matches(chat_text):
                 return _scripted_completion(scripted, chat_text)
         seed_suffix = f"\0{request.seed}" if request.temperature > 0 else ""
-        hash_input = self._seed + b"\0" + f"{chat_text}{seed_suffix}".encode()
+        # "picture" is part of the hash input: another word would change every answer.
+        hash_text = _flatten_chat(request.chat, image_word="picture") + seed_suffix
+        hash_input = self._seed + b"\0" + hash_text.encode()
         digest = hashlib.blake2b(hash_input, digest_size=16).digest()
         post_text = _post_text(request.chat)
         logprobs = None
@@ -259,7 +283,7 @@ class EchoBackend:
 
 
 def _load_script(path: str) -> tuple[list[ScriptedAnswer], str]:
-    """The script's lines and the first 12 digits of its sha256; nothing for no script."""
+    """Load the script's lines and the first 12 digits of its SHA-256; nothing for no script."""
     if not path:
         return [], ""
     script: list[ScriptedAnswer] = []
@@ -270,20 +294,23 @@ def _load_script(path: str) -> tuple[list[ScriptedAnswer], str]:
             script.append(row)
         return script, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
     except OSError as e:
-        raise UserError(f"the script cannot be read: {e}", hint="see backend.script") from None
+        raise UserError(
+            f"the script cannot be read: {e}", hint="backend.script names a JSONL file"
+        ) from None
 
 
-def _flatten_chat(chat: Chat) -> str:
+def _flatten_chat(chat: Chat, image_word: str = "image") -> str:
     return "\n".join(
         "".join(
-            p.text if isinstance(p, TextInput) else f"[picture {p.sha256[:12]}]" for p in turn.parts
+            p.text if isinstance(p, TextInput) else f"[{image_word} {p.sha256[:12]}]"
+            for p in turn.parts
         )
         for turn in chat.turns
     )
 
 
 def _post_text(chat: Chat) -> str:
-    """The words a quote is taken from: the first untrusted ones, else the chat's last ones."""
+    """Return the text that is quoted: the first untrusted one, else the last of the chat."""
     last_text = ""
     for turn in chat.turns:
         for part in turn.parts:
@@ -299,7 +326,7 @@ def _fill_slot(choice: ChoiceSlot, post_text: str, digest: bytes) -> tuple[str, 
     best = choice.options[weights.index(max(weights))]
     total = math.log(sum(weights))
     logprobs = {o: math.log(w) - total for o, w in zip(choice.options, weights, strict=True)}
-    # Without a `then` the answer is the label alone.
+    # Without a suffix the answer is the label alone.
     sentence = (
         f"{choice.suffix} {quote_sentence(post_text, _quote_position(digest))}"
         if choice.suffix
@@ -313,7 +340,7 @@ def _quote_position(digest: bytes) -> int:
 
 
 def _truncate(text: str, tokens: int) -> tuple[str, bool]:
-    """`text` cut after `tokens` stretches, and whether anything was cut."""
+    """Cut `text` after `tokens` runs; also return whether anything was cut."""
     if _count_tokens(text) <= tokens:
         return text, False
     return " ".join(text.split(" ")[:tokens]), True

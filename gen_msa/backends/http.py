@@ -1,16 +1,17 @@
-"""A model behind an OpenAI-shaped server: `http:URL#MODEL`, asked at `URL/chat/completions`.
+"""A model behind an OpenAI-compatible server: `http:URL#MODEL`, asked at `URL/chat/completions`.
 
-The answer's JSON schema is sent as `response_format` (to vLLM with an adapter its slot, as a
-regular expression), and label probabilities are read from the tokens' log-probabilities. What a
-server refuses is left out from then on, and `notes` says so. A post's first question is asked
-before its others, so that a server's prefix cache has what they share (`_ordering`).
-Failures that may pass are tried again (`_calling`); an error's text never becomes an answer.
+The JSON schema is sent as `response_format` (to vLLM with an adapter the slot, as a regular
+expression), and label probabilities are read from the tokens' log-probabilities. Parameters that a
+server refuses are left out from then on, and `notes` says so. A post's first request is sent before
+its others, so that the server's prefix cache has what they share (`_prefix_scheduler`). Transient
+failures are retried (`_openai_client`); an error text never becomes an answer.
 
-The key comes from the environment variable `api_key_variable`. It goes to the named host only (no
-redirects), appears in no message, and is refused over plain http to another machine.
+The key comes from the environment variable `api_key_variable`. It is sent to the named host only
+(no
+redirects), appears in no message, and is never sent over plain http to another machine.
 A proxy of the environment is used, except for this machine's own addresses.
 
-    gen-msa explain posts.jsonl --reader http:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct
+    gen-msa explain posts.jsonl --model http:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct
 """
 
 import asyncio
@@ -45,22 +46,30 @@ from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import UserError
 from gen_msa.jsonl import format_validation_error
 
-# How an adapter wants to be read, from its folder alone: for one whose server holds the weights.
-
 ADAPTER_SETTINGS_FILE = "inference.json"
 
 
 class AdapterSettings(BaseModel):
-    """The part of `backends.local.adapters.AdapterFacts` that a client can hold to."""
+    """The part of `backends.hf.adapters.AdapterMetadata` that a client can honour."""
 
     prompts: dict[str, str]
     inference: dict[str, JsonValue]
     revision: str = ""
-    """16 hex digits over the folder's list of hashes."""
+    """16 hex digits of a hash over the folder's manifest."""
 
 
 def load_adapter_settings(folder: str) -> AdapterSettings:
-    """What `inference.json` says, the folder's seal checked. Raises `UserError` without one."""
+    """Load an adapter's `inference.json` and verify the folder's manifest.
+
+    Args:
+        folder: The adapter's folder.
+
+    Returns:
+        Prompts, settings and revision.
+
+    Raises:
+        UserError: The folder has no valid `inference.json` or no manifest that matches.
+    """
     path = Path(folder).expanduser()
     try:
         settings = AdapterSettings.model_validate_json((path / ADAPTER_SETTINGS_FILE).read_bytes())
@@ -68,7 +77,7 @@ def load_adapter_settings(folder: str) -> AdapterSettings:
         digest = hashlib.sha256((path / manifest.MANIFEST_NAME).read_bytes()).hexdigest()
     except OSError as e:
         raise UserError(
-            f"backend.adapter={folder}: {e}", hint="name the folder that training left"
+            f"backend.adapter={folder}: {e}", hint="name the adapter folder that training wrote"
         ) from None
     except ValidationError as e:
         raise UserError(f"{path / ADAPTER_SETTINGS_FILE}: {format_validation_error(e)}") from None
@@ -88,7 +97,7 @@ T = TypeVar("T")
 
 @backends.register
 class HttpBackend:
-    """A client of one model on one server. What pictures it can see, only the server knows."""
+    """A client of one model on one server. Whether the model takes images is not known here."""
 
     supports_images = True
     can_list_aspects = True
@@ -103,7 +112,17 @@ class HttpBackend:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         data_url: Callable[[ImageInput], str] = media.data_url,
     ) -> None:
-        """Raises `UserError` for a target or key that cannot be used. Asks the server nothing."""
+        """Check target and key; no request is sent.
+
+        Args:
+            target: `URL#MODEL`.
+            options: Options common to all backends.
+            sleep: Waits between retries.
+            data_url: Encodes an image.
+
+        Raises:
+            UserError: Target, key or adapter folder cannot be used.
+        """
         warn_ignored("http", options, _SUPPORTED_OPTIONS)
         address, self._model = _parse_target(target)
         self._headers = _headers(address, options.api_key_variable)
@@ -111,19 +130,19 @@ class HttpBackend:
         self._max_in_flight = max(options.batch_size, 1)
         self._retry_policy = RetryPolicy(options.timeout, max(options.retries, 0), sleep=sleep)
         self._data_url = functools.lru_cache(maxsize=64)(data_url)
-        """A picture is encoded once for all questions about it."""
+        """Encodes an image once for all requests about it."""
         self._unsupported: frozenset[str] = frozenset()
-        """What the server has shown that it does not take."""
+        """Parameters that the server is known to refuse."""
         self._trust_environment = not _is_loopback(address)
-        # One for all calls, also where none is needed: a client would make its own, in 18 ms.
+        # One for all calls, even without TLS: a client would create its own in 18 ms.
         self._tls = ssl.create_default_context()
-        # One event loop in a thread while somebody asks: calls meet in it without locks.
+        # One event loop in a thread while there are calls: they share it without locks.
         self._portal = BlockingPortalProvider()
         self._scheduler = PrefixScheduler(self._max_in_flight, share=options.share_prefix)
         self.training_metadata: AdapterSettings | None = (
             load_adapter_settings(options.adapter) if options.adapter else None
         )
-        """How the server's adapter was trained, if its folder was named."""
+        """How the server's adapter was trained, if its folder was given."""
         self._slots = (
             options.slots if options.slots is not None else self.training_metadata is not None
         )
@@ -131,16 +150,20 @@ class HttpBackend:
         self.revision = f"{address}#{self._model}{adapter_suffix}"
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order.
+        """Complete requests.
 
-        Callers in other threads may ask meanwhile: of all together at most `batch_size` requests
-        are in flight, an earlier call's first.
+        Several threads may call this at once: of all calls together at most `batch_size` requests
+        are in
+        flight, those of an earlier call first.
+
+        Returns:
+            One completion for each request, in order.
         """
         with self._portal as portal:
             return prefetch.awaited(portal.start_task_soon(self._complete_all, requests))
 
     def count_tokens(self, chat: Chat) -> None:
-        """None: only the server knows."""
+        """Return None: only the server can count."""
 
     async def _complete_all(self, requests: Sequence[Request]) -> list[Completion]:
         completions: dict[int, Completion] = {}
@@ -168,10 +191,10 @@ class HttpBackend:
             return _error_completion(str(e) or type(e).__name__)
 
     async def _send_request(self, client: httpx.AsyncClient, request: Request) -> Completion:
-        """Ask, and ask again without what the server refuses; learn that only if it helped."""
+        """Send, and again without what the server refuses; remember that only if it helped."""
         omitted = self._unsupported
         while True:
-            # In a thread: pictures are decoded here, and other answers need not wait for that.
+            # In a thread: decoding images must not delay the other requests.
             run = asyncio.to_thread if request.chat.images else _run_inline
             build_payload = functools.partial(build_body, slots=self._slots)
             payload, n_escaped = await run(
@@ -193,11 +216,11 @@ class HttpBackend:
                 omitted |= unsupported
                 continue
             self._unsupported |= omitted
-            done = to_completion(reply, request, payload, self._model)
-            notes = {"neutralised": str(n_escaped)} if n_escaped else {}
+            completion = to_completion(reply, request, payload, self._model)
+            notes = {"escaped_control_tokens": str(n_escaped)} if n_escaped else {}
             if omitted:
                 notes["server_without"] = ", ".join(sorted(omitted))
-            return done.model_copy(update={"notes": done.notes | notes})
+            return completion.model_copy(update={"notes": completion.notes | notes})
 
     def _image_part(self, image: ImageInput) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": self._data_url(image)}}
@@ -212,19 +235,19 @@ async def _run_inline(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _parse_target(target: str) -> tuple[str, str]:
-    """URL without a slash at the end, and model. Raises `UserError`."""
+    """Split the target into URL, without a slash at the end, and model."""
     text, _, model = target.partition("#")
     hint = "write http:URL#MODEL, e.g. http:http://127.0.0.1:8000/v1#my-model"
     if not model:
-        raise UserError("the http reader names no model", hint=hint)
+        raise UserError("the http backend needs the name of a model", hint=hint)
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as e:
-        raise UserError(f"the http reader's URL cannot be read: {e}", hint=hint) from None
+        raise UserError(f"the URL of the http backend is invalid: {e}", hint=hint) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"{text!r} is no http or https URL", hint=hint)
+        raise UserError(f"{text!r} is not an http or https URL", hint=hint)
     if url.userinfo or url.query:
-        # Not shown: what stands there is likely a secret, and the URL becomes part of the revision.
+        # Not printed: it may be a secret, and the URL becomes part of the revision.
         raise UserError(
             f"the URL of {url.host} holds a password or a query",
             hint="put the key into the environment variable named by backend.api_key_variable",
@@ -238,10 +261,10 @@ def _headers(address: str, variable: str) -> dict[str, str]:
     if not key:
         return headers
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UserError(f"the key in {variable} holds blanks or signs that no key has")
+        raise UserError(f"the key in {variable} contains blanks or characters that no key has")
     if httpx.URL(address).scheme == "http" and not _is_loopback(address):
         raise UserError(
-            f"the key in {variable} would cross the network in clear text",
+            f"the key in {variable} would be sent over the network in clear text",
             hint="use https, or set backend.api_key_variable= (empty) for a server without a key",
         )
     return headers | {"Authorization": f"Bearer {key}"}

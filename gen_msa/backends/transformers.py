@@ -1,9 +1,9 @@
 """A model in this process, through Hugging Face transformers: `transformers:MODEL[@ADAPTER]`.
 
-MODEL is a folder, or a hub name that already lies in the local cache; nothing is fetched, only
-safetensors are read and no code of a model's own is run. What requests have in common (the
-instruction, then each post with its picture) is read once where the family's positions allow it;
-`notes["prefix"]` says whether it was. Greedy only. Knows nothing of sentiment.
+MODEL is a folder, or a hub name that is in the local cache; nothing is downloaded, only safetensors
+are loaded and no remote code is run. What requests have in common (the instruction, then each post
+with its image) is encoded once where the model family allows it; `notes["prefix"]` says whether it
+was. Decoding is greedy.
 
     backend = backends["transformers"]("models/smolvlm@adapters/mabsa", BackendOptions())
 """
@@ -25,7 +25,7 @@ except ModuleNotFoundError as e:
     raise MissingExtra(str(e.name), "train") from None
 
 LISTS_ASPECTS_MIN_PARAMS = 1_000_000_000
-"""Parameters from which on a model is asked to list a post's aspects itself."""
+"""Number of parameters from which a model is asked to list a post's aspects itself."""
 
 
 def _load_image(image: ImageInput) -> Any:
@@ -36,7 +36,7 @@ def _load_image(image: ImageInput) -> Any:
 
 @backends.register
 class TransformersBackend:
-    """A causal language model, with or without eyes."""
+    """A causal language model, with or without vision."""
 
     def __init__(self, target: str, options: BackendOptions) -> None:
         self._init(weights.load_inference_model(target, options), options, _load_image)
@@ -50,10 +50,21 @@ class TransformersBackend:
         revision: str,
         load_image: ImageLoader = _load_image,
     ) -> Self:
-        """A backend of a model at hand; `processor` is its tokenizer if it sees no pictures.
+        """Build a backend of a loaded model.
 
-        `look` gives the PIL image of a picture. Raises `UserError` for a model that cannot be
-        driven (an encoder-decoder, or one without a cache of keys and values).
+        Args:
+            model: A causal language model.
+            processor: Its processor; its tokenizer if it takes no images.
+            options: Options common to all backends.
+            revision: Identifies the model's weights.
+            load_image: Loads an image as a PIL image.
+
+        Returns:
+            The backend.
+
+        Raises:
+            UserError: The model is not supported (an encoder-decoder, or one without a key-value
+                cache).
         """
         backend = cls.__new__(cls)
         loaded = weights.InferenceModel(model, processor, revision, None, {})
@@ -65,7 +76,7 @@ class TransformersBackend:
     ) -> None:
         self.revision = loaded.revision
         self.training_metadata = loaded.metadata
-        """How the model was fine-tuned, if its folder says so: readers ask as training did."""
+        """How the model was fine-tuned, if its folder says so: predictors ask as in training."""
         self._notes = loaded.notes
         self.generator = TextGenerator(loaded.model.eval(), loaded.processor, options, load_image)
         self.supports_images = self.generator.chat_tokenizer.supports_images
@@ -74,9 +85,11 @@ class TransformersBackend:
         )
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order. Never raises for a single bad request.
+        """Complete requests; requests about one post should be neighbours, to share its prefix.
 
-        Give the requests of one post next to one another: what they share is then read once.
+        Returns:
+            One completion for each request, in order. A bad request gives a completion with
+            `finish_reason="error"`; the others are completed.
         """
         completions: list[Completion] = self.generator.complete(requests)
         if self._notes:
@@ -84,5 +97,5 @@ class TransformersBackend:
         return completions
 
     def count_tokens(self, chat: Chat) -> TokenCount:
-        """Tokens the chat costs, and those of its pictures with the marks around them."""
+        """Count the tokens of the chat, and those of its images with delimiters."""
         return self.generator.count_tokens(chat)

@@ -1,11 +1,11 @@
 """A model in vLLM's offline engine: `vllm:MODEL[@ADAPTER]`, for thousands of posts on a GPU.
 
-MODEL and ADAPTER are folders, or hub names that already lie in the local cache. A label slot is
-enforced as a regular expression, so that answers read as they do in training; a request without
-one gets its JSON schema enforced. vLLM is imported only when a reader names it; all calls to it
-stand in `vllm_engine`. Knows nothing of sentiment.
+MODEL and ADAPTER are folders, or hub names that are in the local cache. A label slot is enforced as
+a regular expression, so that answers have the form of training; a request without one gets its JSON
+schema enforced. vLLM is imported only when the backend is named; every call to vLLM is in
+`load_vllm_api` and `VllmEngine`.
 
-    gen-msa explain posts.jsonl --reader vllm:models/qwen3-vl-8b@runs/mabsa
+    gen-msa explain posts.jsonl --model vllm:models/qwen3-vl-8b@runs/mabsa
 """
 
 import json
@@ -23,32 +23,34 @@ from gen_msa.backends.hf.chat_messages import build_messages
 from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import MissingExtra, UserError
 
-# Every call to vLLM stands here: how the engine is opened, asked, and read.
-
 MAX_LOGPROBS = 64
-"""Likeliest tokens that may be asked for; the probe of an adapter asks for all of them."""
+"""Largest number of likeliest tokens per request; the probe of an adapter needs all of them."""
 MAX_IMAGES = 4
-"""Pictures in one chat; the engine sets room aside for them when it starts."""
+"""Largest number of images in a chat; the engine reserves memory for them when it starts."""
 SEED = 0
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What the engine takes as `max_lora_rank`."""
+"""Values of `max_lora_rank` that vLLM takes."""
 
 
 @dataclass(frozen=True)
 class VllmApi:
-    """The names of vLLM that are used; a test puts its own in their place."""
+    """The names of vLLM that are used; a test can pass its own."""
 
     LLM: Any
     SamplingParams: Any
     StructuredOutputsParams: Any
     LoRARequest: Any
     rejection_errors: tuple[type[Exception], ...] = (ValueError, TypeError, OverflowError)
-    """What vLLM raises for a request it will not take; anything else is its own trouble."""
+    """Errors by which vLLM refuses a request; any other error is a failure of the engine."""
 
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """One chat. `parameters` are those of `SamplingParams`; `form` of `StructuredOutputsParams`."""
+    """One chat.
+
+    `sampling_params` are arguments of `SamplingParams`, `structured_outputs` those of
+    `StructuredOutputsParams`.
+    """
 
     messages: list[dict[str, Any]]
     sampling_params: dict[str, Any]
@@ -57,7 +59,7 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """One answer; `finish` is vLLM's word (`stop`, `length`, `abort` …)."""
+    """One answer; `finish_reason` is vLLM's own (`stop`, `length`, `abort` …)."""
 
     text: str
     finish_reason: str | None
@@ -67,7 +69,11 @@ class EngineOutput:
 
 
 def load_vllm_api() -> VllmApi:
-    """Import vLLM. Raises `MissingExtra` where it is not installed."""
+    """Import vLLM.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+    """
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
         import vllm
@@ -88,7 +94,17 @@ class VllmEngine:
     def __init__(
         self, api: VllmApi, model: Path, adapter: Path | None, settings: dict[str, Any]
     ) -> None:
-        """`settings` go to `LLM` as they are. Raises `UserError` for what vLLM cannot load."""
+        """Load the model.
+
+        Args:
+            api: Names of vLLM.
+            model: The model's folder.
+            adapter: The adapter's folder; None for none.
+            settings: Further arguments of `LLM`.
+
+        Raises:
+            UserError: vLLM cannot load the model.
+        """
         self._api = api
         lora: dict[str, Any] = {}
         self._adapter: Any = None
@@ -103,8 +119,8 @@ class VllmEngine:
                 seed=SEED,
                 limit_mm_per_prompt={"image": MAX_IMAGES},
                 max_logprobs=MAX_LOGPROBS,
-                # A setting of the engine: the one of a request is not looked at. Without it
-                # answers in JSON can go on with blanks until the token limit.
+                # An engine setting; that of a request is ignored. Without it answers in JSON can
+                # continue with blanks until the token limit.
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
                 **lora,
                 **settings,
@@ -115,12 +131,12 @@ class VllmEngine:
 
     @property
     def supports_images(self) -> bool:
-        """Whether the model takes anything but text."""
+        """Return whether the model takes more than text."""
         return bool(self._llm.model_config.is_multimodal_model)
 
     @property
     def control_tokens(self) -> frozenset[str]:
-        """The tokenizer's special and added tokens."""
+        """Return the tokenizer's special and added tokens."""
         tokenizer = self._llm.get_tokenizer()
         tokens = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()}
         return frozenset(s for s in tokens if s.strip())
@@ -128,10 +144,21 @@ class VllmEngine:
     def generate(
         self, requests: Sequence[EngineRequest], *, use_adapter: bool = True
     ) -> list[EngineOutput]:
-        """One answer for each, in order. Raises one of `refusals` if any of them is not taken."""
+        """Answer chats.
+
+        Args:
+            requests: The chats.
+            use_adapter: Apply the adapter, if there is one.
+
+        Returns:
+            One answer for each, in order.
+
+        Raises:
+            Exception: One of `rejection_errors` if vLLM refuses any of the requests.
+        """
         outputs = self._llm.chat(
-            [a.messages for a in requests],
-            [self._sampling_params(a) for a in requests],
+            [r.messages for r in requests],
+            [self._sampling_params(r) for r in requests],
             use_tqdm=False,
             lora_request=self._adapter if use_adapter else None,
         )
@@ -140,7 +167,17 @@ class VllmEngine:
     def next_token_scores(
         self, text: str, image: Any | None, *, use_adapter: bool
     ) -> tuple[tuple[int, ...], dict[int, float]]:
-        """The prompt's tokens, and log-probabilities (nats) of the likeliest tokens after it."""
+        """Ask for the next token after a prompt.
+
+        Args:
+            text: The user's turn.
+            image: PIL image before the text; None for none.
+            use_adapter: Apply the adapter, if there is one.
+
+        Returns:
+            The prompt's token ids, and the log-probabilities (nats) of the likeliest next tokens by
+                id.
+        """
         text_part = {"type": "text", "text": text}
         content = [{"type": "image_pil", "image_pil": image}, text_part] if image else text
         sampling = {"max_tokens": 1, "temperature": 0.0, "seed": SEED, "logprobs": MAX_LOGPROBS}
@@ -166,9 +203,13 @@ class VllmEngine:
 
 
 def lora_rank(adapter: Path) -> int:
-    """The smallest rank the engine takes that the adapter fits in.
+    """Return the smallest rank that vLLM takes and that the adapter fits in.
 
-    Raises `UserError` for a folder without a readable `adapter_config.json`.
+    Args:
+        adapter: The adapter's folder.
+
+    Raises:
+        UserError: It has no readable `adapter_config.json`, or a rank over 512.
     """
     path = adapter / "adapter_config.json"
     try:
@@ -199,7 +240,7 @@ def _to_engine_output(output: Any) -> EngineOutput:
 
 TOP_LOGPROBS = 20
 LISTS_ASPECTS_MIN_BYTES = 1_000_000_000
-"""Bytes of weights from which on a model is asked to list a post's aspects itself."""
+"""Bytes of weights from which a model is asked to list a post's aspects itself."""
 _SUPPORTED_OPTIONS = {"dtype", "share_prefix"}
 _FINISH_REASONS = {"stop": "stop", "length": "length"}
 
@@ -211,7 +252,18 @@ class VllmBackend:
     samples = True
 
     def __init__(self, target: str, options: BackendOptions, *, api: VllmApi | None = None) -> None:
-        """Raises `MissingExtra` without vLLM, `UserError` for what is no model or adapter."""
+        """Load model and adapter and verify the adapter's probe.
+
+        Args:
+            target: `MODEL[@ADAPTER]`.
+            options: Options common to all backends.
+            api: Names of vLLM; imported if not given.
+
+        Raises:
+            MissingExtra: vLLM is not installed.
+            UserError: A folder is not a model or adapter, or the engine does not answer as in
+                training.
+        """
         warn_ignored("vllm", options, _SUPPORTED_OPTIONS)
         api = api or load_vllm_api()
         from gen_msa.backends.hf import remote_probe, weights
@@ -231,7 +283,12 @@ class VllmBackend:
         self._check_probe(adapter or model, has_adapter=adapter is not None, dtype=options.dtype)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order. Never raises for a single bad request."""
+        """Complete requests.
+
+        Returns:
+            One completion for each request, in order. A bad request gives a completion with
+            `finish_reason="error"`; the others are completed.
+        """
         completions: dict[int, Completion] = {}
         rows: list[tuple[int, Request, EngineRequest, dict[str, str]]] = []
         for i, request in enumerate(requests):
@@ -250,10 +307,10 @@ class VllmBackend:
         return [completions[i] for i in range(len(requests))]
 
     def count_tokens(self, chat: Chat) -> None:
-        """None: the engine lays a chat out only when it is asked."""
+        """Return None: the engine tokenizes a chat only when it completes it."""
 
     def _check_probe(self, folder: Path, *, has_adapter: bool, dtype: str) -> None:
-        """Refuse an engine that does not answer the adapter's probe as training did."""
+        """Refuse an engine that does not answer the adapter's probe as in training."""
         from gen_msa.backends.hf import remote_probe
 
         recorded_probe = self.training_metadata.probe if self.training_metadata else None
@@ -270,7 +327,7 @@ class VllmBackend:
             if has_adapter
             else None
         )
-        # What `auto` comes to is the engine's own affair; on no machine is it coarser than this.
+        # The engine chooses what `auto` means; it is never coarser than bfloat16.
         precision = "bfloat16" if dtype == "auto" else dtype
         remote_probe.check_remote_probe(
             folder,
@@ -280,11 +337,11 @@ class VllmBackend:
             precision=precision,
         )
         if recorded_probe is None:
-            self._notes["adapter.probe"] = "its effect was seen; no recorded one to compare with"
+            self._notes["adapter.probe"] = "it has an effect; no recorded probe to compare with"
 
     def _build_request(self, request: Request) -> tuple[EngineRequest, dict[str, str]]:
         if len(request.chat.images) > MAX_IMAGES:
-            raise ValueError(f"{len(request.chat.images)} pictures; at most {MAX_IMAGES}")
+            raise ValueError(f"{len(request.chat.images)} images; at most {MAX_IMAGES} are allowed")
         turns, n_escaped = build_messages(request.chat, _image_part, self._control_tokens)
         sampling_params: dict[str, Any] = {
             "max_tokens": request.max_new_tokens,
@@ -297,19 +354,18 @@ class VllmBackend:
             structured_outputs = {"regex": slot_pattern(request.choice)}
         elif request.json_schema is not None:
             structured_outputs = {"json": request.json_schema}
-        return EngineRequest(turns, sampling_params, structured_outputs), {
-            "neutralised": str(n_escaped)
-        } if n_escaped else {}
+        notes = {"escaped_control_tokens": str(n_escaped)} if n_escaped else {}
+        return EngineRequest(turns, sampling_params, structured_outputs), notes
 
     def _generate(self, requests: Sequence[EngineRequest]) -> list[EngineOutput | Completion]:
-        """Ask all at once; where the engine will not take one of them, find it by halves."""
+        """Answer all at once; where the engine refuses a request, find it by halving."""
         if not requests:
             return []
         try:
             return [*self._engine.generate(requests)]
         except self._engine.rejection_errors as e:
             if len(requests) == 1:
-                return [_error_completion(f"vLLM will not take it: {shorten(str(e))}")]
+                return [_error_completion(f"vLLM refuses the request: {shorten(str(e))}")]
         half = len(requests) // 2
         return self._generate(requests[:half]) + self._generate(requests[half:])
 

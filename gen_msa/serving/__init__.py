@@ -1,10 +1,9 @@
-"""Any reader behind HTTP: `POST /v1/explain`, `/healthz`, `/metrics`, and the page `/docs`.
+"""Serve a model over HTTP: `POST /v1/explain`, `/healthz`, `/metrics` and the page `/docs`.
 
-    running -> gate -> app -> explaining: bodies -> posts (pictures) -> batching -> answers
+    server -> middleware -> app -> service: request_body -> schemas (uploads) -> batcher -> answer
 
-One process, one reader, one thread that reads; posts of several clients are read together. This
-door loads no server: `running` does. Knows nothing of how readers come to their opinions, and
-writes nothing but pictures for as long as their request lasts. Meets the other verbs in files only.
+One process, one model, one thread that predicts; posts of several clients are batched. Importing
+this package loads no web server. Nothing is written but images, while their request lasts.
 
     gen-msa serve student:students/text/student port=8080
 """

@@ -1,8 +1,6 @@
-"""The routes: `POST /v1/explain`, `GET /healthz`, `/metrics`, `/openapi.json`, `/docs`.
+"""Define the routes: `POST /v1/explain`, `GET /healthz`, `/metrics`, `/openapi.json`, `/docs`.
 
-Knows nothing of how posts are read or who listens.
-
-    app = application(Service(settings, log), token="")
+app = create_app(Service(settings, log), token="", on_end=stop)
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -24,11 +22,11 @@ from gen_msa.serving.service import Service
 from gen_msa.serving.settings import ServiceLimits
 from gen_msa.types import FrozenModel
 
-# The OpenAPI description: what FastAPI finds by itself, and the body it cannot see.
+# The OpenAPI description: FastAPI derives the rest, but the body is read as a stream.
 
 _REF = "#/components/schemas/{model}"
-_POST = {"$ref": _REF.format(model="AskedPost")}
-_POSTS = {"$ref": _REF.format(model="AskedPosts")}
+_POST = {"$ref": _REF.format(model="PostRequest")}
+_POSTS = {"$ref": _REF.format(model="PostRequests")}
 _RED_DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR42mP8z4APMOG"
     "VHbLSAEEsAQ/V+ZGNAAAAAElFTkSuQmCC"
@@ -39,7 +37,7 @@ OPENAPI_EXAMPLES: dict[str, Any] = {
         "value": {
             "posts": [
                 {"id": "a", "text": "The soup was cold", "aspects": [{"term": "soup", "start": 4}]},
-                {"text": "Look at this dot", "pictures": [_RED_DOT], "meta": {"lang": "en"}},
+                {"text": "Look at this dot", "image": _RED_DOT, "meta": {"lang": "en"}},
             ]
         }
     },
@@ -61,7 +59,7 @@ EXPLAIN_OPENAPI: dict[str, Any] = {
                         "files": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "Pictures, each named by its file name in a post.",
+                            "description": "Images, each named by its file name in a post.",
                         },
                     },
                 },
@@ -71,24 +69,33 @@ EXPLAIN_OPENAPI: dict[str, Any] = {
     }
 }
 _STATUS_DESCRIPTIONS = {
-    400: "The body cannot be read.",
+    400: "The body cannot be parsed.",
     401: "The token is missing or wrong.",
-    408: "The body came too slowly.",
+    408: "The body arrived too slowly.",
     413: "The body is too large, or holds too many posts.",
-    415: "The body is compressed, or of another type.",
+    415: "The body is compressed, or has another media type.",
     421: "The host is not this machine.",
     429: "Too many requests at once; see Retry-After.",
     500: "The service failed.",
-    503: "The reader is loading or behind; see Retry-After.",
+    503: "The model is loading, or too many rows are queued; see Retry-After.",
 }
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": why}
-    for status, why in _STATUS_DESCRIPTIONS.items()
+    status: {"model": ErrorResponse, "description": description}
+    for status, description in _STATUS_DESCRIPTIONS.items()
 }
 
 
 def build_openapi(app: FastAPI, limits: ServiceLimits, *, with_token: bool) -> dict[str, Any]:
-    """The description of `app`, with the body of `/v1/explain` and the limits in force."""
+    """Build the OpenAPI description, with the body of `/v1/explain` and the limits in force.
+
+    Args:
+        app: Application whose routes are described.
+        limits: Limits to state in the schema of a post.
+        with_token: Whether requests need a bearer token.
+
+    Returns:
+        The OpenAPI document.
+    """
     openapi = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -98,12 +105,12 @@ def build_openapi(app: FastAPI, limits: ServiceLimits, *, with_token: bool) -> d
     for key, bound, maximum in (
         ("text", "maxLength", limits.characters),
         ("aspects", "maxItems", limits.aspects),
-        ("pictures", "maxItems", limits.images),
+        ("images", "maxItems", limits.images),
     ):
         post["properties"][key][bound] = maximum
     post_list = {"type": "array", "items": _POST, "minItems": 1, "maxItems": limits.posts}
-    schemas |= {"AskedPost": post, "PostList": post_list}
-    schemas["AskedPosts"] = {
+    schemas |= {"PostRequest": post, "PostList": post_list}
+    schemas["PostRequests"] = {
         "type": "object",
         "required": ["posts"],
         "additionalProperties": False,
@@ -119,19 +126,28 @@ def build_openapi(app: FastAPI, limits: ServiceLimits, *, with_token: bool) -> d
 
 
 class Health(FrozenModel):
-    """What `/healthz` says; its status is 200 when ready and 503 otherwise."""
+    """Answer of `/healthz`; its status is 200 when ready and 503 otherwise."""
 
     status: Literal["loading", "ready", "stuck", "stopped"]
     model: str
-    """The reader's name; of a folder or file the last part alone."""
+    """Name of the model; of a folder or file only the last part."""
     revision: str
-    """sha256 over everything that decides the reader's answers; empty until it is loaded."""
+    """SHA-256 over everything that decides the answers; empty until the model is loaded."""
     version: str
-    """Of gen_msa."""
+    """Version of gen_msa."""
 
 
 def create_app(service: Service, token: str, on_end: Callable[[], None]) -> ASGIApp:
-    """The whole application. `on_end` is called should the reader's thread end by itself."""
+    """Create the complete application.
+
+    Args:
+        service: Service that answers; it is opened and closed with the application.
+        token: Bearer token; "" for none, and then only clients of this machine are answered.
+        on_end: Called when the model's thread ends by itself.
+
+    Returns:
+        The ASGI application, with the checks that every request passes.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -163,25 +179,25 @@ def _routes(app: FastAPI, service: Service) -> None:
         openapi_extra=EXPLAIN_OPENAPI,
     )
     async def explain(request: Request) -> Response:
-        """What each post feels about each aspect. A bad post is an entry with its error."""
-        body = await service.explain(request, request.state.facts)
+        """Say what each post feels about each aspect. A bad post is an entry with its error."""
+        body = await service.explain(request, request.state.request_log)
         return Response(body, media_type="application/json")
 
     @app.get("/healthz", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
-        """Whether posts can be read now, and by whom."""
+        """Say whether posts can be answered now, and by which model."""
         health = health_status(service)
         status = 200 if health.status == "ready" else 503
         return Response(health.model_dump_json(), status, media_type="application/json")
 
     @app.get("/metrics", response_class=_MetricsResponse)
     async def metrics() -> Response:
-        """Counts and times, for Prometheus."""
+        """Return counts and times, for Prometheus."""
         return _MetricsResponse(service.metrics.render())
 
 
 def health_status(service: Service) -> Health:
-    """The service as it stands."""
+    """Return the present state of the service."""
     state: Any = service.batcher.state()
     name, colon, target = service.settings.model.partition(":")
     model = name + colon + (Path(target).name if target else "")
@@ -198,9 +214,9 @@ async def _request_error_response(_: Request, error: Exception) -> Response:
 
 
 async def _internal_error_response(_: Request, __: Exception) -> Response:
-    # The gate, to which the error goes on, writes its type and place into the log.
+    # The middleware, to which the error goes on, logs its type and location.
     request_error = RequestError(
-        500, "the service failed on this request", "tell who runs it, with its id"
+        500, "the service failed on this request", "report its id to the operator"
     )
     return Response(request_error.body(), request_error.status, media_type="application/json")
 
@@ -208,7 +224,7 @@ async def _internal_error_response(_: Request, __: Exception) -> Response:
 async def _http_error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
     error_response = ErrorResponse.model_validate(
-        {"error": {"reason": error.detail, "mend": "see /docs"}}
+        {"error": {"reason": error.detail, "hint": "see /docs"}}
     )
     headers = dict(error.headers or {})
     return Response(

@@ -1,12 +1,13 @@
-"""Posts of several clients, read together by one thread; each reading goes back to its own asker.
+"""Batch posts of several clients in one thread; each prediction goes back to the request it is for.
 
-The reader lives in that thread: it is made there and nobody else touches it. The first post of a
-reading waits for company only while another request is on its way, and at most `wait_ms`. Requests
-give a post each in turn. What a client no longer waits for is not read. When a reading fails it is
-halved until the post that fails stands alone. Knows nothing of HTTP.
+The model lives in that thread: it is loaded there and no other thread touches it. The first post of
+a batch waits for others only while another request is on its way, and at most `wait_ms`. Requests
+contribute one post each in turn. Posts whose client has left are not predicted. A batch that fails
+is halved until the failing post stands alone.
 
-    desk = Desk(lambda: make(settings, root), settings, figures, log)
-    desk.open(on_end=print); readings = await asyncio.gather(*desk.ask(posts))
+    batcher = DynamicBatcher(lambda: make(settings, root), settings, metrics, log)
+    batcher.open(on_end=stop)
+    predictions = await asyncio.gather(*batcher.submit(posts))
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from gen_msa.types import Aspect, Post, Status
 
 _WARM_UP_POST = Post(id="probe", text="It was fine", aspects=(Aspect(term="It", start=0),))
 _WARM_UP_POST_WITHOUT_ASPECTS = Post(id="probe", text="The soup was fine")
-PREDICTOR_FAILED = "the reader failed on this post"
+PREDICTOR_FAILED = "the model failed on this post"
 
 
 @dataclass(eq=False)
@@ -43,12 +44,12 @@ class _QueuedPost:
 
 
 def row_count(post: Post) -> int:
-    """Rows of a post: its aspects, or one that the reader will find."""
+    """Count the rows of a post: its aspects, or one when the model must find them."""
     return max(1, len(post.aspects))
 
 
 class DynamicBatcher:
-    """Where posts are handed in, and the thread behind it."""
+    """Queue of posts, and the thread that predicts them."""
 
     def __init__(
         self,
@@ -57,35 +58,47 @@ class DynamicBatcher:
         metrics: ServiceMetrics,
         log: JsonLog,
     ) -> None:
+        """Prepare the queue; `open` starts the thread.
+
+        Args:
+            load: Loads the model; called in the thread.
+            settings: Batch size, waiting time and limits.
+            metrics: Metrics to update.
+            log: Log of readiness and failures.
+        """
         self._load, self._metrics, self._log = load, metrics, log
         self._batching, self._limits = settings.batching, settings.limits
-        self._queues: deque[deque[_QueuedPost]] = deque()  # one a request; none is empty
-        self._in_progress: list[_QueuedPost] = []  # what is being read
-        self._queued_rows = 0  # rows
-        self._n_expected = 0  # requests whose posts are not here yet
+        self._queues: deque[deque[_QueuedPost]] = deque()  # one for each request; none is empty
+        self._in_progress: list[_QueuedPost] = []
+        self._queued_rows = 0
+        self._n_expected = 0  # requests whose posts are not queued yet
         self._condition = threading.Condition()
         self._closed = False
         self._predicting_since: float | None = None
         self._loop: asyncio.AbstractEventLoop
         self.revision = ""
-        """sha256 over everything that decides the reader's answers; `""` until it is loaded."""
+        """SHA-256 over everything that decides the answers; "" until the model is loaded."""
         self.failure: BaseException | None = None
-        """Why the reader could not be loaded, or what ended its thread."""
+        """Why the model could not be loaded, or what ended its thread."""
 
     def open(self, on_end: Callable[[], None]) -> None:
-        """Start the thread; `on_end` is called in this event loop should it end by itself."""
+        """Start the thread; needs a running event loop.
+
+        Args:
+            on_end: Called in this event loop when the thread ends by itself.
+        """
         self._loop = asyncio.get_running_loop()
-        # A daemon: a reader that never comes back must not keep the process alive.
-        threading.Thread(target=self._run, args=(on_end,), daemon=True, name="reader").start()
+        # A daemon: a model that never returns must not keep the process alive.
+        threading.Thread(target=self._run, args=(on_end,), daemon=True, name="predictor").start()
 
     def close(self) -> None:
-        """No more readings; the one under way is not waited for."""
+        """Start no further batch; the one in progress is not waited for."""
         with self._condition:
             self._closed = True
             self._condition.notify()
 
     def state(self) -> str:
-        """`loading`, `ready`, `stuck` (one reading takes longer than a request may), `stopped`."""
+        """Return `loading`, `ready`, `stuck` (a batch exceeds the request time) or `stopped`."""
         if self._closed or self.failure:
             return "stopped"
         since = self._predicting_since
@@ -95,7 +108,7 @@ class DynamicBatcher:
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """While inside, somebody is on the way: a reading waits a little for their posts."""
+        """Announce a request for the time of the context: a batch waits a little for its posts."""
         with self._condition:
             self._n_expected += 1
         try:
@@ -106,23 +119,27 @@ class DynamicBatcher:
                 self._condition.notify()
 
     def submit(self, posts: Sequence[Post]) -> "list[asyncio.Future[Prediction]]":
-        """Hand posts in. Raises `Refusal` (503) while the reader loads, or is behind.
+        """Queue posts; a post whose future is cancelled before its batch starts is not predicted.
 
-        A post whose future is cancelled before its turn is not read.
+        Returns:
+            One future for each post.
+
+        Raises:
+            RequestError: 503 while the model is loading or stuck, or when the queue is full.
         """
         now, n_rows = time.monotonic(), sum(map(row_count, posts))
         with self._condition:
             if (state := self.state()) != "ready":
-                raise self._busy_error(f"the reader is {state}")
-            # An empty queue takes any request, so that none is refused for ever.
+                raise self._busy_error(f"the model is {state}")
+            # An empty queue takes any request, so that none is refused forever.
             if self._queued_rows and self._queued_rows + n_rows > self._limits.queue_rows:
-                raise self._busy_error(f"{self._queued_rows} rows wait for the reader already")
+                raise self._busy_error(f"{self._queued_rows} rows already wait for the model")
             queued_posts = [_QueuedPost(p, self._loop.create_future(), now) for p in posts]
             if queued_posts:
                 self._queues.append(deque(queued_posts))
             self._add_queued_rows(n_rows)
             self._condition.notify()
-        return [t.future for t in queued_posts]
+        return [p.future for p in queued_posts]
 
     def _busy_error(self, reason: str) -> RequestError:
         return RequestError(
@@ -143,22 +160,26 @@ class DynamicBatcher:
             self._log.write("ready", revision=self.revision)
             while (batch := self._next_batch()) is not None:
                 self._process_batch(predictor, batch)
-        except BaseException as e:  # whatever ends the thread ends the service, and is told
+        except BaseException as e:  # whatever ends the thread ends the service, which reports it
             self.failure = e
             self._metrics.ready.set(0)
             with self._condition:
-                unanswered = [*self._in_progress, *(t for queue in self._queues for t in queue)]
+                unanswered = [*self._in_progress, *(p for queue in self._queues for p in queue)]
                 self._queues.clear()
             stopped_prediction = Prediction(
-                rejection="the reader has ended", hint="send it again later"
+                rejection="the model has stopped", hint="send it again later"
             )
             self._call_in_loop(_deliver, unanswered, [stopped_prediction] * len(unanswered))
             self._call_in_loop(on_end)
 
     def _warm_up(self, predictor: Predictor) -> bool:
-        """Whether it answers; asked until it does. What loads on first use is loaded then.
+        """Predict two fixed posts, again and again until it works, so that lazy parts are loaded.
 
-        False: closed meanwhile. Who cannot find aspects says so, and reads what comes with them.
+        A model that cannot find aspects is logged as `limited` and answers posts that come with
+        theirs.
+
+        Returns:
+            Whether it works; False when the service was closed meanwhile.
         """
         while not self._closed:
             predictions = predictor.predict([_WARM_UP_POST])
@@ -167,11 +188,14 @@ class DynamicBatcher:
             except UserError as e:
                 predictions.append(Prediction(rejection=e.problem, hint=e.hint))
             error_opinions = [
-                o for r in predictions for o in r.opinions if o.status is Status.ERROR
+                o for p in predictions for o in p.opinions if o.status is Status.ERROR
             ]
             if not error_opinions:
-                for r in (r for r in predictions if r.rejection):
-                    self._log.write("limited", reason=r.rejection, mend=r.hint)
+                for prediction in predictions:
+                    if prediction.rejection:
+                        self._log.write(
+                            "limited", reason=prediction.rejection, hint=prediction.hint
+                        )
                 return True
             self._log.write("not ready", reason=error_opinions[0].provenance.get("error", ""))
             with self._condition:
@@ -179,7 +203,7 @@ class DynamicBatcher:
         return False
 
     def _next_batch(self) -> list[_QueuedPost] | None:
-        """The posts of the next reading; None once closed."""
+        """Return the posts of the next batch; None once closed."""
         with self._condition:
             while not self._queues and not self._closed:
                 self._condition.wait()
@@ -195,7 +219,7 @@ class DynamicBatcher:
             return self._take_batch()
 
     def _take_batch(self) -> list[_QueuedPost]:
-        """One post of each request in turn, so that a long request holds up no short one."""
+        """Take one post of each request in turn, so that a long request delays no short one."""
         batch: list[_QueuedPost] = []
         rows, max_rows = 0, self._batching.rows
         while self._queues and (not rows or rows + self._queues[0][0].rows <= max_rows):
@@ -212,9 +236,9 @@ class DynamicBatcher:
     def _process_batch(self, predictor: Predictor, batch: list[_QueuedPost]) -> None:
         if not batch:
             return
-        self._in_progress, rows = batch, sum(t.rows for t in batch)
+        self._in_progress, rows = batch, sum(p.rows for p in batch)
         started = self._predicting_since = time.monotonic()
-        predictions = self._predict(predictor, [t.post for t in batch])
+        predictions = self._predict(predictor, [p.post for p in batch])
         self._predicting_since = None
         self._metrics.prediction_seconds.observe(time.monotonic() - started)
         self._metrics.batch_rows.observe(rows)
@@ -222,11 +246,11 @@ class DynamicBatcher:
         self._call_in_loop(_deliver, batch, predictions)
 
     def _call_in_loop(self, callback: Callable[..., None], *args: object) -> None:
-        """Have `call` done in the event loop."""
+        """Call `callback` in the event loop."""
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
-            # The service has stopped without waiting for this reading: nobody is left to be told.
+            # The service has stopped without waiting for this batch: no client is left to answer.
             if not self._loop.is_closed():
                 raise
 
@@ -234,9 +258,9 @@ class DynamicBatcher:
         try:
             predictions = predictor.predict(posts)
             if len(predictions) != len(posts):
-                raise ValueError(f"{len(predictions)} readings of {len(posts)} posts")
+                raise ValueError(f"{len(predictions)} predictions for {len(posts)} posts")
             return predictions
-        except Exception as e:  # a reader may raise anything; one post is not to stop the others
+        except Exception as e:  # a model may raise anything; one post must not stop the others
             if len(posts) == 1:
                 return [self._failed_prediction(e)]
             half = len(posts) // 2
@@ -245,9 +269,9 @@ class DynamicBatcher:
     def _failed_prediction(self, error: Exception) -> Prediction:
         if isinstance(error, UserError):
             return Prediction(rejection=error.problem, hint=error.hint)
-        self._log.error("reader failed", error)
+        self._log.error("predictor failed", error)
         return Prediction(
-            rejection=PREDICTOR_FAILED, hint="send it again; the server's log says more"
+            rejection=PREDICTOR_FAILED, hint="send it again; the server's log has details"
         )
 
 

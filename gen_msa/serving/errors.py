@@ -1,46 +1,54 @@
-"""What is wrong with a request, or with one post of it: the reason and what would mend it.
+"""Errors of a request, or of one post in it: the reason and a hint.
 
-Knows nothing of HTTP but its status numbers. A `Refusal` ends a request; a `BadPost` is the answer
-of one row, and the others are read.
+A `RequestError` ends a request; an `InvalidPost` is the answer for one post, and the other posts
+are answered.
 
-    raise Refusal(413, "the body is over 16 bytes", "send fewer posts at a time")
+    raise RequestError(413, "the body is over 16 bytes", "send fewer posts at a time")
 """
 
 from gen_msa.types import FrozenModel
 
 
 class ErrorDetail(FrozenModel):
-    """What a client is told; never a stack trace, never a name on the server's disk."""
+    """Error as the client sees it; never a stack trace or a path on the server's disk."""
 
     reason: str
     hint: str = ""
 
 
 class ErrorResponse(FrozenModel):
-    """The body of every answer that is not 200."""
+    """Body of every answer that is not 200."""
 
     error: ErrorDetail
 
 
 class RequestError(Exception):
-    """A request that is not answered."""
+    """A request that is answered with an error."""
 
     def __init__(
         self, status: int, reason: str, hint: str, *, retry_after: int | None = None
     ) -> None:
-        """`retry`: seconds after which the client may come back."""
+        """Build the error.
+
+        Args:
+            status: HTTP status.
+            reason: What is wrong.
+            hint: How to fix it.
+            retry_after: Seconds after which the client may try again; None to send no
+                `Retry-After`.
+        """
         super().__init__(status, reason)
         self.status = status
         self.detail = ErrorDetail(reason=reason, hint=hint)
         self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
 
     def body(self) -> bytes:
-        """The answer's JSON."""
+        """Return the answer's JSON."""
         return ErrorResponse(error=self.detail).model_dump_json().encode()
 
 
 class InvalidPost(Exception):
-    """A post that cannot be read as it was sent."""
+    """A post that cannot be answered as it was sent."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)

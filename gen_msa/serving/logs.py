@@ -1,9 +1,8 @@
-"""The log: one JSON object a line, with the same keys always.
+"""Write the log: one JSON object a line, always with the same keys.
 
     {"time": "2026-01-02T03:04:05.678Z", "event": "request", "request": "4f…", "status": 200, …}
 
-Knows nothing of posts: what is written is what is handed over. Of an error it writes the type and
-the place, never the words, which may be a post's.
+Of an error only type and location are logged, never its message, which may hold a post's text.
 """
 
 import json
@@ -18,26 +17,37 @@ from typing import Any, TextIO
 
 
 class JsonLog:
-    """Writes events to a stream."""
+    """Log that writes events to a stream."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        """`stream`: standard error if not given."""
+        """Write to `stream`; standard error if not given."""
         self._handler = logging.StreamHandler(stream or sys.stderr)
         self._handler.setFormatter(_JsonFormatter())
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line. A stream that is gone costs the line, and is said on standard error."""
+        """Write one line. A failing stream loses the line; the error goes to standard error.
+
+        Args:
+            event: Kind of event.
+            **fields: Further keys of the line.
+        """
         record = logging.LogRecord("gen_msa", logging.INFO, "", 0, event, None, None)
-        record.facts = fields
+        record.fields = fields
         self._handler.handle(record)
 
     def error(self, event: str, error: BaseException, **fields: Any) -> None:
-        """One line about an error that nobody expected."""
+        """Write one line about an unexpected error: its type and location.
+
+        Args:
+            event: Kind of event.
+            error: The error.
+            **fields: Further keys of the line.
+        """
         self.write(event, **fields, error=type(error).__name__, at=_location(error))
 
     @contextmanager
     def capture_server_logs(self) -> Iterator[None]:
-        """Meanwhile the server's own warnings come here, too."""
+        """Redirect the web server's own warnings to this log while the context is open."""
         logger = logging.getLogger("uvicorn.error")
         previous = logger.level, logger.propagate
         logger.addHandler(self._handler)
@@ -55,10 +65,10 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": timestamp.replace("+00:00", "Z")}
-        fields = getattr(record, "facts", None)
+        fields = getattr(record, "fields", None)
         if fields is not None:
             return json.dumps({**line, "event": record.getMessage(), **fields}, default=str)
-        line |= {"event": "server", "says": record.getMessage().strip()}
+        line |= {"event": "server", "message": record.getMessage().strip()}
         if record.exc_info and record.exc_info[1]:
             line |= {
                 "error": type(record.exc_info[1]).__name__,

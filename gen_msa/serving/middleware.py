@@ -1,10 +1,10 @@
-"""What every request passes, whatever it asks for: a number, the token, and the log's line.
+"""Wrap every request: request id, host and token checks, and the log line.
 
-An ASGI middleware around the application. A request that is answered before its body was read is
-drained for a moment and its connection closed, so that the client sees the answer and cannot hold
-the line. Knows nothing of posts.
+An ASGI middleware around the application. When a request is answered before its body was read, the
+rest of the body is drained for a moment and the connection closed, so that the client sees the
+answer and cannot keep the connection busy.
 
-    application = Gate(app, settings, token, service)
+    application = RequestMiddleware(app, service, token)
 """
 
 import asyncio
@@ -21,30 +21,38 @@ from gen_msa.serving.service import RequestLog, Service
 from gen_msa.serving.settings import is_loopback
 
 PUBLIC_PATHS = ("/healthz", "/docs", "/openapi.json")
-"""Paths that need no token: they hold nothing of anybody's."""
+"""Paths that need no token: they hold nothing of any client."""
 EXPLAIN_PATH = "/v1/explain"
 CLIENT_CLOSED_REQUEST = 499
-"""Status, in log and figures alone, of a request whose client left."""
+"""Status, only in log and metrics, of a request whose client disconnected."""
 _KNOWN_PATHS = (*PUBLIC_PATHS, EXPLAIN_PATH, "/metrics")
 _DRAIN_SECONDS = 1.0
 
 
 class RequestMiddleware:
-    """Wraps the application."""
+    """ASGI middleware around the application."""
 
     def __init__(self, app: ASGIApp, service: Service, token: str) -> None:
-        """Without a token only names of this machine are answered to."""
+        """Wrap `app`.
+
+        Args:
+            app: Application to wrap.
+            service: Service whose log and metrics are written.
+            token: Bearer token; "" for none, and then only requests to this machine's own host
+                names
+                are answered.
+        """
         self._app, self._service = app, service
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan's events."""
+        """Handle one request, or the lifespan's events."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
         exchange = _Exchange(scope, receive, send)
-        scope.setdefault("state", {})["facts"] = exchange.request_log
+        scope.setdefault("state", {})["request_log"] = exchange.request_log
         try:
             self._authorize(scope)
             await self._app(scope, exchange.receive, exchange.send)
@@ -53,25 +61,30 @@ class RequestMiddleware:
         except ClientDisconnect:
             exchange.status = CLIENT_CLOSED_REQUEST
         except Exception as e:
-            # Whatever it was: the application has told the client so much as it may know.
+            # The application has already sent the client a response without details.
             self._service.log.error("fault", e, request=exchange.request_log.id)
         finally:
             self._log_request(scope, exchange, time.perf_counter() - started)
 
     def _authorize(self, scope: Scope) -> None:
-        """Raises `Refusal`: 401 without the token, 421 for a foreign host, 400 for two lengths."""
+        """Check the headers.
+
+        Raises:
+            RequestError: 401 without the token, 421 for a foreign host, 400 for two body lengths.
+        """
         if _header(scope, b"content-length") and _header(scope, b"transfer-encoding"):
-            # A proxy that obeys the other one would take the body's rest for somebody's request.
+            # A proxy that obeys the other length would take the rest of the body for a request.
             raise RequestError(
-                400, "the body's length is said in two ways", "send Content-Length alone"
+                400, "the length of the body is given twice", "send only Content-Length"
             )
         if not self._token:
-            # A page elsewhere may give its own name our address; its requests carry that name.
+            # DNS rebinding: a foreign page can resolve its own name to this address; its requests
+            # carry that name.
             host = _header(scope, b"host").decode("latin-1")
             name = host if host.startswith("[") and host.endswith("]") else host.rpartition(":")[0]
             if host and not is_loopback(name or host):
                 raise RequestError(
-                    421, "the host is not this machine", "set a token to be reached so"
+                    421, "the host is not this machine", "start the service with a token"
                 )
             return
         if scope["path"] in PUBLIC_PATHS:
@@ -103,12 +116,12 @@ class RequestMiddleware:
 
 
 class _Exchange:
-    """The two ends of one request, watched."""
+    """One request and its response, with what must be known when they end."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.request_log = RequestLog(uuid.uuid4().hex)
         self.status = 0
-        """0 until an answer has begun."""
+        """0 until a response has started."""
         self._receive, self._send = receive, send
         length = _header(scope, b"content-length")
         self._unread = length not in (b"", b"0") or bool(_header(scope, b"transfer-encoding"))
@@ -136,7 +149,7 @@ class _Exchange:
         await self._send(message)
 
     async def respond(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """A whole answer of our own."""
+        """Send a complete response of the middleware's own."""
         all_headers = {
             "content-type": "application/json",
             "content-length": str(len(body)),
@@ -149,7 +162,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _drain(self) -> None:
-        """Throw away what still comes; a socket closed on unread bytes would eat the answer."""
+        """Discard what still arrives; a socket closed on unread bytes would lose the answer."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while self._unread:

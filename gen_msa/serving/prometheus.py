@@ -1,8 +1,8 @@
-"""What `/metrics` counts, in Prometheus' own text. No label holds a word or an id of a post.
+"""Define what `/metrics` counts. No label holds a text or an id of a post.
 
-Each service has a registry of its own. Knows nothing of requests.
-
-    figures = Figures(); figures.requests.labels("200").inc(); figures.text()
+metrics = ServiceMetrics()
+metrics.requests.labels("200").inc()
+metrics.render()
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,35 +14,35 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class ServiceMetrics:
-    """The service's counters, gauges and histograms."""
+    """Counters, gauges and histograms of one service, in a registry of their own."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "gen_msa_requests",
-            "Requests by status; 499: the client left.",
+            "Requests by status; 499: the client disconnected.",
             ["status"],
             registry=registry,
         )
         self.posts = Counter(
             "gen_msa_posts", "Posts: answered, refused, or failed.", ["outcome"], registry=registry
         )
-        self.rows = Counter("gen_msa_rows", "Rows (aspects of posts) read.", registry=registry)
+        self.rows = Counter("gen_msa_rows", "Rows (aspects of posts) predicted.", registry=registry)
         self.queued_rows = Gauge(
-            "gen_msa_queue_rows", "Rows that wait for the reader.", registry=registry
+            "gen_msa_queue_rows", "Rows that wait for the model.", registry=registry
         )
         self.in_flight = Gauge(
-            "gen_msa_requests_in_flight", "Requests to explain now.", registry=registry
+            "gen_msa_requests_in_flight", "Requests to explain in flight.", registry=registry
         )
         self.body_bytes = Gauge(
-            "gen_msa_body_bytes", "Bytes of bodies held now.", registry=registry
+            "gen_msa_body_bytes", "Bytes of request bodies in memory.", registry=registry
         )
-        self.ready = Gauge("gen_msa_ready", "1 when the reader is loaded.", registry=registry)
+        self.ready = Gauge("gen_msa_ready", "1 when the model is loaded.", registry=registry)
         self.batch_rows = Histogram(
-            "gen_msa_batch_rows", "Rows read together.", registry=registry, buckets=_ROWS
+            "gen_msa_batch_rows", "Rows of one batch.", registry=registry, buckets=_ROWS
         )
         self.prediction_seconds = Histogram(
-            "gen_msa_read_seconds", "Seconds of one reading.", registry=registry, buckets=_SECONDS
+            "gen_msa_predict_seconds", "Seconds of one batch.", registry=registry, buckets=_SECONDS
         )
         self.request_seconds = Histogram(
             "gen_msa_request_seconds",
@@ -52,5 +52,5 @@ class ServiceMetrics:
         )
 
     def render(self) -> bytes:
-        """All figures as they stand."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

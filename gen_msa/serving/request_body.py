@@ -1,9 +1,10 @@
-"""A request's body: counted as it comes, whole or refused, then taken apart as JSON or multipart.
+"""Read a request's body, counted as it arrives, and parse it as JSON or multipart.
 
-Compressed bodies are refused, so what is counted is all there is. Knows nothing of posts.
+Compressed bodies are refused, so the bytes that are counted are all there are.
 
-    body = await whole(request, limits, account)
-    parcel = opened(body, request.headers.get("content-type", ""), limits)
+    with budget.lease() as lease:
+        body = await read_body(request, limits, lease)
+    parsed = parse_body(body, request.headers.get("content-type", ""), limits)
 """
 
 import asyncio
@@ -24,12 +25,12 @@ from gen_msa.serving.prometheus import ServiceMetrics
 from gen_msa.serving.settings import ServiceLimits
 
 _BODY_HINT = "send JSON, or multipart/form-data with a part `posts` of JSON"
-# It writes beside our log what was wrong with the parts; the client is told, and the log has 400.
+# The library would log beside the JSON log; the client gets the reason, and the log has the 400.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class BodyBudget:
-    """The bytes of all bodies that are held at once."""
+    """Limit on the bytes of all bodies in memory at once."""
 
     def __init__(self, limits: ServiceLimits, metrics: ServiceMetrics) -> None:
         self._limits, self._metrics = limits, metrics
@@ -37,7 +38,7 @@ class BodyBudget:
 
     @contextmanager
     def lease(self) -> Iterator["BodyLease"]:
-        """One request's share, given back at the end."""
+        """Open one request's share; it is released at the end of the context."""
         lease = BodyLease(self)
         try:
             yield lease
@@ -45,7 +46,11 @@ class BodyBudget:
             self.reserve(-lease.held_bytes)
 
     def reserve(self, n_bytes: int) -> None:
-        """Raises `Refusal` (503) when all bodies together are too much."""
+        """Reserve bytes, or release them when negative.
+
+        Raises:
+            RequestError: 503 when all bodies together are over the limit.
+        """
         if n_bytes > 0 and self._held_bytes + n_bytes > self._limits.bodies_bytes:
             retry = self._limits.retry_seconds
             raise RequestError(
@@ -57,30 +62,39 @@ class BodyBudget:
 
 @dataclass
 class BodyLease:
-    """What one request holds."""
+    """Bytes that one request has reserved."""
 
     budget: BodyBudget
     held_bytes: int = 0
 
     def reserve(self, n_bytes: int) -> None:
-        """So many bytes more."""
+        """Reserve `n_bytes` more."""
         self.budget.reserve(n_bytes)
         self.held_bytes += n_bytes
 
 
 @dataclass(frozen=True)
 class ParsedBody:
-    """A body taken apart."""
+    """Posts and uploaded files of one body."""
 
     posts: list[Any]
     uploads: Mapping[str, bytes] = field(default_factory=dict)
 
 
 async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -> bytes:
-    """The body's bytes.
+    """Read the complete body.
 
-    Raises `Refusal`: 408 too slow, 413 too large, 415 compressed; and starlette's
-    `ClientDisconnect` when the client leaves before it is whole.
+    Args:
+        request: Request whose body has not been read.
+        limits: Limits on bytes and seconds.
+        lease: Share of the budget in which the bytes are counted.
+
+    Returns:
+        The bytes of the body.
+
+    Raises:
+        RequestError: 408 too slow, 413 too large, 415 compressed.
+        ClientDisconnect: The client left before the body was complete.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -97,21 +111,30 @@ async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -
                 lease.reserve(len(chunk))
                 body += chunk
     except TimeoutError:
-        reason = f"the body was not whole after {limits.body_seconds:g} seconds"
+        reason = f"the body was not complete after {limits.body_seconds:g} seconds"
         raise RequestError(408, reason, "send it faster, or fewer posts at a time") from None
     return bytes(body)
 
 
 def parse_body(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
-    """The posts of a body, each still as it was sent, and its uploaded files.
+    """Parse a body into posts, each still as it was sent, and uploaded files.
 
-    Raises `Refusal`: 400 for what cannot be read, 413 for too many posts, 415 for another type.
+    Args:
+        body: Complete body.
+        content_type: The request's `Content-Type`.
+        limits: Limits on posts and JSON values.
+
+    Returns:
+        Posts and files by name.
+
+    Raises:
+        RequestError: 400 for what cannot be parsed, 413 for too many posts, 415 for another type.
     """
     media_type = _media_type(content_type)
     if media_type == "application/json":
         return ParsedBody(_parse_posts(body, limits))
     if media_type == "multipart/form-data":
-        # The library's parser is a coroutine; driven here it keeps no other request waiting.
+        # The library's parser is a coroutine; run in this thread it delays no other request.
         return asyncio.run(_parse_multipart(body, content_type, limits))
     raise RequestError(415, f"the body's type is {media_type[:60]!a}", _BODY_HINT)
 
@@ -129,7 +152,7 @@ def _parse_posts(body: bytes, limits: ServiceLimits) -> list[Any]:
     if isinstance(payload, dict) and "posts" in payload:
         if set(payload) != {"posts"}:
             raise RequestError(
-                400, "an object with `posts` has no other key", "leave the others out"
+                400, "an object with `posts` has no other key", "remove the other keys"
             )
         payload = payload["posts"]
     posts = [payload] if isinstance(payload, dict) else payload
@@ -145,19 +168,19 @@ def _parse_posts(body: bytes, limits: ServiceLimits) -> list[Any]:
 async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
     charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
     if charset.lower() not in (b"utf-8", b"utf8"):
-        # Python knows charsets that raise anything, and some that make half a character.
+        # Some of Python's codecs raise arbitrary errors or yield lone surrogates.
         raise RequestError(415, f"the parts' charset is {charset[:20]!r}", "send UTF-8")
     max_files = limits.posts * limits.images + 1
     headers = Headers({"content-type": content_type})
     parser = MultiPartParser(
         headers, _stream_once(body), max_files=max_files, max_fields=1, max_part_size=len(body)
     )
-    parser.spool_max_size = len(body) + 1  # never to disk: the body is held already
+    parser.spool_max_size = len(body) + 1  # never to disk: the body is in memory already
     try:
         form = await parser.parse()
     except MultiPartException as e:
         raise RequestError(
-            400, f"the parts cannot be read: {e.message[:200]}", _BODY_HINT
+            400, f"the parts cannot be parsed: {e.message[:200]}", _BODY_HINT
         ) from None
     posts: list[Any] | None = None
     uploads: dict[str, bytes] = {}
@@ -168,8 +191,8 @@ async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits
             continue
         filename = part.filename if isinstance(part, UploadFile) else ""
         if not filename or filename in uploads:
-            reason = f"the part {name[:60]!a} is no file, or a second one of its name"
-            raise RequestError(400, reason, "give every uploaded file a name of its own")
+            reason = f"the part {name[:60]!a} is not a file, or its file name occurs twice"
+            raise RequestError(400, reason, "give every uploaded file its own name")
         uploads[filename] = data
     if posts is None:
         raise RequestError(400, "there is no part `posts`", _BODY_HINT)

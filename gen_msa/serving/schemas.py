@@ -1,7 +1,8 @@
-"""A post as a client sends it, and what becomes of it: a `Post` for the reader, or a `BadPost`.
+"""Define a post as a client sends it and the answer it gets, and convert to and from `Post`.
 
-Without an id a post gets one from its request. An aspect is a word, or a term with its place.
-A post's words are data: nothing here or later obeys them. Knows nothing of HTTP.
+A post takes the keys of a row of `gen-msa explain`: `text`, `image` or `images`, `aspects`, `id`,
+`meta`. Without an id it gets one from its request; an aspect without an offset is located in the
+text. An unknown key is refused, with the nearest known one.
 
     {"text": "Great screen, awful battery", "aspects": ["screen", {"term": "battery", "start": 20}]}
 """
@@ -10,10 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from gen_msa import jsonl
 from gen_msa.data.formats import locate_aspects
+from gen_msa.errors import did_you_mean
 from gen_msa.predictors import Prediction
 from gen_msa.serving.batcher import PREDICTOR_FAILED
 from gen_msa.serving.errors import ErrorDetail, InvalidPost
@@ -22,64 +32,99 @@ from gen_msa.serving.settings import ServiceLimits
 from gen_msa.serving.uploads import StoredImage, UploadFolder
 from gen_msa.types import Aspect, Example, FrozenModel, Media, Opinion, Post
 
-_HINT = "send an object with text and perhaps id, aspects, pictures, meta; see /docs"
+_HINT = "send an object with text and perhaps image, images, aspects, id, meta; see /docs"
+_SIMILAR_KEYS = {
+    **dict.fromkeys(("picture", "photo", "img", "image_path", "img_path"), "image"),
+    **dict.fromkeys(("pictures", "photos", "imgs", "media", "files"), "images"),
+    **dict.fromkeys(("caption", "content", "sentence", "post"), "text"),
+    **dict.fromkeys(("target", "targets", "terms"), "aspects"),
+}
+"""Keys that clients may send for another, which `did_you_mean` would not relate to it."""
 
 
 class PostRequest(BaseModel):
-    """One post to be read."""
+    """One post to be explained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     text: str
     id: str | None = Field(default=None, min_length=1, max_length=200)
-    """Yours; comes back in the answer."""
+    """Id of the post in the answer. Default: the request's id and the number of the post."""
     aspects: tuple[str | Aspect, ...] = ()
-    """What is asked about. A word is searched in the text; with none the reader finds its own."""
-    images: tuple[str, ...] = ()
-    """`data:image/…;base64,…`, or the names of uploaded files. Addresses are refused."""
+    """What to ask about. A string is located in the text; with none the model finds aspects."""
+    image: str | None = None
+    """`data:image/…;base64,…`, or the name of an uploaded file. URLs are refused."""
+    images: str | tuple[str, ...] = ()
+    """Further images, as for `image`."""
     meta: dict[str, JsonValue] = Field(default_factory=dict)
-    """Facts of your own; they come back in the answer."""
+    """Any JSON; it comes back in the answer."""
+
+    @field_validator("aspects", "images", "meta", mode="before")
+    @classmethod
+    def _none_to_empty(cls, value: object, info: ValidationInfo) -> object:
+        """Take null for empty, as a row of `gen-msa explain` does."""
+        if value is not None:
+            return value
+        return {} if info.field_name == "meta" else ()
+
+    def all_images(self) -> tuple[str, ...]:
+        """Return the images in order: `image`, then `images`."""
+        listed_images = (self.images,) if isinstance(self.images, str) else self.images
+        return (*((self.image,) if self.image else ()), *listed_images)
 
 
 @dataclass(frozen=True)
 class AcceptedPost:
-    """A post that will be read."""
+    """A post that will be predicted."""
 
     post: Post
-    """As the reader sees it."""
+    """The post as the model sees it."""
     images: tuple[StoredImage, ...] = field(default=())
 
     def to_example(self, prediction: Prediction) -> Example:
-        """The answer, in which pictures have the names that the client knows."""
+        """Build the answer, in which images have the names that the client knows."""
         if not self.images:
             return Example(post=self.post, opinions=prediction.opinions)
-        media = tuple(Media(kind="image", path=k.public_name) for k in self.images)
+        media = tuple(Media(kind="image", path=i.public_name) for i in self.images)
         post = self.post.model_copy(update={"media": media})
         return Example(post=post, opinions=tuple(map(self._rename_in_opinion, prediction.opinions)))
 
     def with_public_names(self, message: str) -> str:
-        """A message in which pictures have the names that the client knows."""
-        for stored_image in reversed(self.images):  # …/10 before …/1, of which it would be made
+        """Replace stored paths of images in a message by the names that the client knows."""
+        for stored_image in reversed(self.images):  # …/10 before …/1, which is its beginning
             message = message.replace(stored_image.path, stored_image.public_name)
         return message
 
     def _rename_in_opinion(self, opinion: Opinion) -> Opinion:
         provenance = {k: self.with_public_names(v) for k, v in opinion.provenance.items()}
-        return opinion.model_copy(update={"how": provenance})
+        return opinion.model_copy(update={"provenance": provenance})
 
 
 def accept_post(
     raw: Any, default_id: str, limits: ServiceLimits, folder: UploadFolder
 ) -> AcceptedPost:
-    """The post of one row. Raises `BadPost` for anything that is wrong with it alone."""
+    """Validate one row of a request and store its images.
+
+    Args:
+        raw: The row as it was sent.
+        default_id: Id for a post without one.
+        limits: Limits on a post.
+        folder: Folder of the request's images.
+
+    Returns:
+        The post as the model sees it.
+
+    Raises:
+        InvalidPost: Anything is wrong with this row.
+    """
     _check_limits(raw, limits)
     try:
         post_request = PostRequest.model_validate(raw)
-        stored_images = tuple(folder.store(name) for name in post_request.images)
+        stored_images = tuple(folder.store(name) for name in post_request.all_images())
         post = Post(
             id=post_request.id or default_id,
             text=post_request.text,
-            media=tuple(Media(kind="image", path=k.path) for k in stored_images),
+            media=tuple(Media(kind="image", path=i.path) for i in stored_images),
             aspects=_locate_request_aspects(post_request),
             meta=post_request.meta,
         )
@@ -89,27 +134,40 @@ def accept_post(
 
 
 def _check_limits(raw: Any, limits: ServiceLimits) -> None:
-    """Count before anything is made of it."""
+    """Count before the row is parsed."""
     if not isinstance(raw, dict):
         raise InvalidPost("a post must be a JSON object", _HINT)
-    aspects, images = _list_field(raw, "aspects"), _list_field(raw, "pictures")
+    _check_keys(raw)
+    aspects, images = _list_field(raw, "aspects"), _list_field(raw, "images")
+    n_images = len(images) + isinstance(raw.get("images"), str) + bool(raw.get("image"))
     texts = [raw.get("text"), *(a.get("term") if isinstance(a, dict) else a for a in aspects)]
     for count, maximum, unit in (
         (len(aspects), limits.aspects, "aspects"),
-        (len(images), limits.images, "pictures"),
-        (sum(len(w) for w in texts if isinstance(w, str)), limits.characters, "characters"),
+        (n_images, limits.images, "images"),
+        (sum(len(t) for t in texts if isinstance(t, str)), limits.characters, "characters"),
     ):
         if count > maximum:
             raise InvalidPost(f"{count:,} {unit}, over the limit of {maximum:,}", "send fewer")
 
 
+def _check_keys(raw: dict[str, Any]) -> None:
+    """Refuse the first unknown key, with the known key that was probably meant."""
+    known_keys = PostRequest.model_fields
+    for key in raw:
+        if key not in known_keys:
+            similar_key = _SIMILAR_KEYS.get(key.lower())
+            hint = f"use {similar_key!r}" if similar_key else did_you_mean(key, known_keys)
+            raise InvalidPost(f"unknown key {key[:60]!r}", hint)
+
+
 def _list_field(raw: dict[str, Any], key: str) -> list[Any]:
+    """Return the list below `key`; empty for any other value, which validation refuses."""
     value = raw.get(key)
     return value if isinstance(value, list) else []
 
 
 def _locate_request_aspects(post_request: PostRequest) -> tuple[Aspect, ...]:
-    """The aspects; those without a word about their place are searched, in order of mention."""
+    """Locate the aspects without a key `start` in the text, in order of mention."""
     terms_to_locate = [
         a if isinstance(a, str) else a.term
         for a in post_request.aspects
@@ -122,26 +180,27 @@ def _locate_request_aspects(post_request: PostRequest) -> tuple[Aspect, ...]:
     )
 
 
-# What a request to explain is answered: one entry for each post, in order.
+# The answer to a request to explain.
 
 
 class AnsweredPost(FrozenModel):
-    """A post that was read."""
+    """A post with its opinions."""
 
     row: int = Field(ge=1)
-    """1 for the first post of the request."""
+    """Number of the post in the request, from 1."""
     example: Example
 
 
 class RejectedPost(FrozenModel):
-    """A post that was not read."""
+    """A post without an answer."""
 
     row: int = Field(ge=1)
+    """Number of the post in the request, from 1."""
     error: ErrorDetail
 
 
 class ExplainResponse(FrozenModel):
-    """One entry for each post, in order."""
+    """Answer to a request to explain: one entry for each post, in order."""
 
     answers: tuple[AnsweredPost | RejectedPost, ...]
 
@@ -151,7 +210,16 @@ def build_response(
     predictions: Sequence[Prediction],
     metrics: ServiceMetrics,
 ) -> tuple[bytes, int]:
-    """The JSON of `Answers`, and how many posts were not read. `readings` are of those taken."""
+    """Build the answer and count its outcomes.
+
+    Args:
+        rows: Rows of the request: accepted posts, and the errors of the others.
+        predictions: One prediction for each accepted post, in order.
+        metrics: Metrics to update.
+
+    Returns:
+        The JSON of an `ExplainResponse`, and the number of posts without an answer.
+    """
     remaining = iter(predictions)
     entries: list[bytes] = []
     n_rejected = 0

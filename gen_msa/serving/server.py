@@ -1,9 +1,6 @@
-"""Listens, serves, and stops as it should: told to stop it takes no more, ends what it has begun.
+"""Listen, serve, and on SIGTERM or Ctrl-C answer the requests in flight and stop.
 
-SIGTERM and Ctrl-C close the door at once; requests in flight have `stop_seconds`. Knows nothing of
-routes.
-
-    serve(settings, token_of(settings))
+serve(settings, load_token(settings))
 """
 
 import asyncio
@@ -23,9 +20,15 @@ from gen_msa.serving.settings import ServeSettings
 
 
 def serve(settings: ServeSettings, token: str, *, log: JsonLog | None = None) -> None:
-    """Serve until told to stop.
+    """Serve until SIGTERM or Ctrl-C.
 
-    Raises `UserError` when the port is taken or the reader cannot be loaded.
+    Args:
+        settings: Settings of model and service.
+        token: Bearer token; "" for none.
+        log: Log; standard error if not given.
+
+    Raises:
+        UserError: The port is taken or the model cannot be loaded.
     """
     Server(settings, token, log=log or JsonLog()).run()
 
@@ -41,7 +44,17 @@ class Server:
         log: JsonLog,
         load: PredictorLoader | None = None,
     ) -> None:
-        """`load`: another reader than the settings name. Raises `UserError`: the port is taken."""
+        """Bind the socket; `run` serves.
+
+        Args:
+            settings: Settings of model and service.
+            token: Bearer token; "" for none.
+            log: Log of requests and events.
+            load: Loads another model than the settings name.
+
+        Raises:
+            UserError: The port is taken.
+        """
         self.settings, self.log = settings, log
         self._socket = _bind_socket(settings)
         host, port = self._socket.getsockname()[:2]
@@ -66,10 +79,12 @@ class Server:
     def run(self) -> None:
         """Serve until `stop`, SIGTERM or Ctrl-C.
 
-        Raises `UserError` when the reader cannot be loaded, `RuntimeError` when it ends by itself.
+        Raises:
+            UserError: The model cannot be loaded.
+            RuntimeError: The model's thread ended by itself.
         """
         if threading.current_thread() is threading.main_thread():
-            # uvicorn stops on these, and then raises them again: they are not to end us twice.
+            # uvicorn shuts down on these and then raises them again, which would end the process.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)
         settings_json = self.settings.model_dump(mode="json")
@@ -81,20 +96,21 @@ class Server:
         if isinstance(failure, UserError):
             raise failure
         if failure is not None:
-            raise RuntimeError("the reader has ended by itself") from failure
+            raise RuntimeError("the model has ended by itself") from failure
 
     def stop(self) -> None:
-        """Take no more requests and return from `run` when those in flight are answered."""
+        """Take no more requests; `run` returns when those in flight are answered."""
         self._server.should_exit = True
 
 
 class _Connection(H11Protocol):
-    """A connection of uvicorn whose keep-alive timer also bounds the time for a request's headers.
+    """Connection of uvicorn whose keep-alive timer also limits the time for a request's headers.
 
-    uvicorn starts that timer after an answer only and stops it at the next byte, so a client that
+    uvicorn starts that timer only after an answer and stops it at the next byte, so a client that
     sends nothing at first, or its headers byte by byte, would be waited for without end; it has
-    no other timeout for this, and ASGI middleware runs once the headers are there. Here the timer
-    runs from the start, and uvicorn stops it when the headers are whole.
+    no other timeout for this, and ASGI middleware runs once the headers are complete. Here the
+    timer
+    runs from the start, and uvicorn stops it when the headers are complete.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -105,7 +121,7 @@ class _Connection(H11Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Read `data` as uvicorn does, without stopping the timer."""
+        """Parse `data` as uvicorn does, without stopping the timer."""
         self.conn.receive_data(data)
         self.handle_events()
 
@@ -113,7 +129,7 @@ class _Connection(H11Protocol):
 def _bind_socket(settings: ServeSettings) -> socket.socket:
     host, port = settings.host.strip("[]"), settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without its protocol's number asyncio would not switch off Nagle's wait: 40 ms an answer.
+    # asyncio sets TCP_NODELAY only on sockets with this protocol number: 40 ms an answer.
     server_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
@@ -126,4 +142,4 @@ def _bind_socket(settings: ServeSettings) -> socket.socket:
     except OSError as e:
         server_socket.close()
         hint = "give another host= or port=; port=0 finds a free one"
-        raise UserError(f"{host}:{port} cannot be listened on: {e}", hint=hint) from None
+        raise UserError(f"cannot listen on {host}:{port}: {e}", hint=hint) from None

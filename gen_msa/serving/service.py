@@ -1,9 +1,8 @@
-"""One request to explain, from its body to its answer; and the service all requests share.
+"""Handle one request to explain, from its body to its answer; and hold what all requests share.
 
-Knows nothing of routes or tokens.
-
-    service = Service(settings, load, log)
-    service.open(on_end=stop); body = await service.explain(request, told)
+service = Service(settings, log)
+service.open(on_end=stop)
+body = await service.explain(request, RequestLog("4f…"))
 """
 
 import asyncio
@@ -30,27 +29,33 @@ from gen_msa.serving.uploads import UploadFolder
 from gen_msa.types import Post
 
 _INLINE_PARSE_BYTES = 1 << 15
-"""Bytes of a body that is taken apart at once; a larger one in a thread, so that others go on."""
+"""Bytes up to which a body is parsed in the event loop; a larger one is parsed in a thread."""
 
 PredictorLoader = Callable[[Path], Predictor]
-"""Makes the reader, given the folder below which it finds pictures."""
+"""Loads the model, given the folder below which it finds images."""
 
 
 @dataclass
 class RequestLog:
-    """What the log tells of one request."""
+    """Fields of the log line of one request."""
 
     id: str
     fields: dict[str, int | list[str]] = field(default_factory=dict)
 
 
 class Service:
-    """A reader and what lies around it. `open` and `close` belong to one event loop."""
+    """A model and the state around it. `open` and `close` belong to one event loop."""
 
     def __init__(
         self, settings: ServeSettings, log: JsonLog, load: PredictorLoader | None = None
     ) -> None:
-        """`load`: another reader than the settings name."""
+        """Prepare the service; `open` loads the model.
+
+        Args:
+            settings: Settings of model and service.
+            log: Log of events.
+            load: Loads another model than the settings name, given the folder of images.
+        """
         self.settings, self.log = settings, log
         self.metrics = ServiceMetrics()
         self._scratch = tempfile.TemporaryDirectory(prefix="gen-msa-serve-")
@@ -61,16 +66,32 @@ class Service:
         self._in_flight = 0
 
     def open(self, on_end: Callable[[], None]) -> None:
-        """Start loading the reader; `on_end` is called should it fail, now or later."""
+        """Start loading the model.
+
+        Args:
+            on_end: Called when loading fails or the model's thread ends by itself.
+        """
         self.batcher.open(on_end)
 
     def close(self) -> None:
-        """Read no more and remove what pictures there are."""
+        """Predict no more and remove stored images."""
         self.batcher.close()
         self._scratch.cleanup()
 
     async def explain(self, request: Request, request_log: RequestLog) -> bytes:
-        """The answer's JSON. Raises `Refusal`, or `ClientDisconnect` when nobody waits for it."""
+        """Answer one request.
+
+        Args:
+            request: Request whose body has not been read.
+            request_log: Filled with what the log line shows.
+
+        Returns:
+            The answer's JSON.
+
+        Raises:
+            RequestError: The request as a whole cannot be answered.
+            ClientDisconnect: The client left.
+        """
         with ExitStack() as stack:
             stack.enter_context(self._concurrency_slot())
             with self.batcher.expecting():
@@ -80,7 +101,7 @@ class Service:
                 rows = await self._accept_posts(stack, body, content_type, request_log)
                 accepted = [r for r in rows if isinstance(r, AcceptedPost)]
                 self._log_posts(request_log, rows, accepted)
-                pending = self.batcher.submit([t.post for t in accepted])
+                pending = self.batcher.submit([a.post for a in accepted])
             predictions = await self._await_predictions(pending, request)
             response_body, n_rejected = build_response(rows, predictions, self.metrics)
             request_log.fields["bad"] = n_rejected
@@ -89,7 +110,7 @@ class Service:
     async def _accept_posts(
         self, stack: ExitStack, body: bytes, content_type: str, request_log: RequestLog
     ) -> list[AcceptedPost | ErrorDetail]:
-        """The rows of a body; their pictures lie in a folder until `stack` is left."""
+        """Parse a body into rows; their images lie in a folder until `stack` is closed."""
 
         def parse_rows() -> list[AcceptedPost | ErrorDetail]:
             parsed_body = request_body.parse_body(body, content_type, self.settings.limits)
@@ -103,7 +124,7 @@ class Service:
             unused = sorted(parsed_body.uploads.keys() - folder.used_uploads)
             if unused and all(isinstance(r, AcceptedPost) for r in rows):
                 reason = f"no post names the uploaded file {unused[0][:60]!a}"
-                raise RequestError(400, reason, "name it in the `pictures` of its post")
+                raise RequestError(400, reason, "name it in `image` or `images` of its post")
             return rows
 
         if len(body) <= _INLINE_PARSE_BYTES and content_type.startswith("application/json"):
@@ -113,7 +134,7 @@ class Service:
     async def _await_predictions(
         self, pending: "list[asyncio.Future[Prediction]]", request: Request
     ) -> list[Prediction]:
-        """The readings, unless time runs out or the client leaves: then they are not made."""
+        """Wait for the predictions; cancel them when time runs out or the client leaves."""
         if not pending:
             return []
         limits = self.settings.limits
@@ -131,7 +152,10 @@ class Service:
                 raise ClientDisconnect
             reason = f"there was no answer within {limits.seconds:g} seconds"
             raise RequestError(
-                503, reason, "send fewer posts, or later", retry_after=limits.retry_seconds
+                503,
+                reason,
+                "send fewer posts, or send them later",
+                retry_after=limits.retry_seconds,
             )
         finally:
             for future in pending:
@@ -146,15 +170,15 @@ class Service:
         accepted: list[AcceptedPost],
     ) -> None:
         request_log.fields["posts"] = len(rows)
-        request_log.fields["rows"] = sum(row_count(t.post) for t in accepted)
+        request_log.fields["rows"] = sum(row_count(a.post) for a in accepted)
         if self.settings.log_text:
-            request_log.fields["texts"] = [t.post.text for t in accepted]
+            request_log.fields["texts"] = [a.post.text for a in accepted]
 
     @contextmanager
     def _concurrency_slot(self) -> Iterator[None]:
         limits = self.settings.limits
         if self._in_flight >= limits.requests:
-            reason = f"{self._in_flight} requests are being answered already"
+            reason = f"{self._in_flight} requests are already in flight"
             raise RequestError(429, reason, "send it again later", retry_after=limits.retry_seconds)
         self._in_flight += 1
         self.metrics.in_flight.set(self._in_flight)
@@ -182,11 +206,11 @@ def _accept_rows(
 
 def _check_unique_id(post: Post, number: int, row_by_id: dict[str, int]) -> None:
     if (first := row_by_id.setdefault(post.id, number)) != number:
-        reason = f"its id already stands in row {first}"
-        raise InvalidPost(reason, "give every post an id of its own, or none")
+        reason = f"row {first} has the same id"
+        raise InvalidPost(reason, "give every post a different id, or none")
 
 
 async def _wait_for_disconnect(request: Request) -> None:
-    """Returns when the client has gone."""
+    """Return when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,9 +1,9 @@
-"""What decides how the service behaves: its reader, where it listens, and every limit.
+"""Settings of the service: its model, where it listens, and every limit.
 
-Knows nothing of HTTP. A token is never a setting, because settings are shown at the start: it comes
-from the variable `GEN_MSA_TOKEN` or from the file that `token_file` names.
+A token is never a setting, because settings are logged at the start: it comes from the environment
+variable `GEN_MSA_TOKEN` or from the file that `token_file` names.
 
-    load(ServeSettings, overrides=["reader=echo", "port=0", "limits.posts=8"])
+    load(ServeSettings, overrides=["model=echo", "port=0", "limits.posts=8"])
 """
 
 import ipaddress
@@ -23,85 +23,85 @@ _MIN_TOKEN_CHARS = 16
 
 
 class ServiceLimits(Settings):
-    """What a client may ask, and how long anything may take. What is over is refused by name."""
+    """Limits on requests and waiting times. A request over a limit is refused by its name."""
 
     body_bytes: int = Field(default=16 << 20, ge=1, le=256 << 20)
-    """Bytes of one request's body, counted as they come."""
+    """Bytes of one request's body, counted as they arrive."""
     bodies_bytes: int = Field(default=128 << 20, ge=1)
-    """Bytes of the bodies of all requests together; over it a request is asked to come back."""
+    """Bytes of the bodies of all requests together; over it a request is answered 503."""
     json_values: int = Field(default=100_000, ge=1)
-    """Brackets, braces and commas in a body's JSON: each may cost memory many times its byte."""
+    """Brackets, braces and commas in a body's JSON: each may need many times its byte in memory."""
     posts: int = Field(default=64, ge=1)
     """Posts of one request."""
     aspects: int = Field(default=64, ge=1)
     """Aspects of one post."""
     characters: int = Field(default=20_000, ge=1)
-    """Characters of a post's text and its aspects together: each may become part of a question."""
+    """Characters of a post's text and its aspects together: each may become part of a prompt."""
     images: int = Field(default=4, ge=0)
-    """Pictures of one post; their bytes and pixels are limited by `picture`."""
+    """Images of one post; `image` limits their bytes and pixels."""
     pixels: int = Field(default=160_000_000, ge=1)
-    """Pixels of all pictures of a request, as their headers say: each takes time to decode."""
+    """Pixels of all images of a request by their headers: each takes time to decode."""
     requests: int = Field(default=128, ge=1)
-    """Requests to explain at once; the next is answered 429."""
+    """Requests to explain in flight; the next is answered 429."""
     queue_rows: int = Field(default=4096, ge=1)
-    """Rows (aspects of posts) that may wait for the reader; over it a request is answered 503."""
+    """Rows (aspects of posts) that may wait for the model; over it a request is answered 503."""
     connections: int = Field(default=1024, ge=1)
     """Open connections; over it a request is answered 503 and its connection closed."""
     header_seconds: float = Field(default=10.0, gt=0)
     """From a connection's start, or its last answer, to a request's headers; in whole seconds."""
     body_seconds: float = Field(default=30.0, gt=0)
-    """From a request's headers to its whole body."""
+    """From a request's headers to its complete body."""
     seconds: float = Field(default=60.0, gt=0)
-    """From a request's whole body to its answer."""
+    """From a request's complete body to its answer."""
     write_seconds: float = Field(default=30.0, gt=0)
-    """How long a client may take none of its answer; bounded on Linux only (TCP_USER_TIMEOUT)."""
+    """How long a client may accept no byte of its answer; on Linux only (TCP_USER_TIMEOUT)."""
     stop_seconds: float = Field(default=30.0, gt=0)
-    """In which requests in flight may end once the service is told to stop."""
+    """In which requests in flight may end once the service shuts down."""
     retry_seconds: int = Field(default=1, ge=1)
-    """What `Retry-After` says."""
+    """Value of `Retry-After`."""
 
 
 class BatchingSettings(Settings):
-    """How posts of several clients are read together."""
+    """How posts of several clients are batched."""
 
     rows: int = Field(default=64, ge=1)
-    """Most rows (aspects of posts) of one reading; one post is never parted."""
+    """Largest number of rows (aspects of posts) in a batch; a post is never split."""
     wait_ms: float = Field(default=5.0, ge=0.0, le=10_000)
-    """How long the first post of a reading waits for others, while others are on their way."""
+    """How long the first post of a batch waits for others while other requests are on their way."""
 
 
 class ServeSettings(PredictorSettings):
-    """A reader's settings and how it is served."""
+    """Settings of a model and of the service around it."""
 
     bad_image: Literal["text-only", "drop", "fail"] = "drop"
-    """A post whose picture is broken or refused is answered with the reason. `text-only` reads it
-    without, and says so."""
+    """What to do with a post whose image is broken or refused: answer it with the reason, or with
+    `text-only` answer from the text and say so."""
     host: str = "127.0.0.1"
-    """Any other than this machine alone demands a token."""
+    """Any other than this machine alone needs a token."""
     port: int = Field(default=8080, ge=0, le=65535)
-    """0 for any that is free; the log says which."""
+    """0 for any free port; the log says which."""
     token_file: str = ""
-    """A file with the bearer token; without one the variable GEN_MSA_TOKEN is asked."""
+    """File with the bearer token. Empty: the environment variable GEN_MSA_TOKEN."""
     log_text: bool = False
-    """Write the posts' texts into the log. They are somebody's words: off unless you ask."""
+    """Write the posts' texts into the log. Off by default: they may be personal data."""
     limits: ServiceLimits = ServiceLimits()
     batching: BatchingSettings = BatchingSettings()
 
     @model_validator(mode="after")
     def _check_no_remote_images(self) -> Self:
         if self.image.allowed_hosts:
-            raise ValueError("a service fetches no pictures: picture.allowed_hosts must be empty")
+            raise ValueError("a service fetches no images: image.allowed_hosts must be empty")
         return self
 
     def predictor_settings(self) -> PredictorSettings:
-        """Only what decides the reader's answers; what was not given stays not given."""
+        """Return only what decides the model's answers; fields that were not given stay unset."""
         explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
         values = {name: getattr(self, name) for name in explicit_fields}
-        return PredictorSettings.model_validate({**values, "bad_picture": self.bad_image})
+        return PredictorSettings.model_validate({**values, "bad_image": self.bad_image})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, perhaps in brackets) is this machine alone."""
+    """Return whether `host` (a name or an address, perhaps in brackets) is this machine alone."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -109,10 +109,19 @@ def is_loopback(host: str) -> bool:
 
 
 def load_token(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> str:
-    """The bearer token; `""` when there is none and none is needed.
+    """Load the bearer token.
 
-    Raises `UserError` for an unreadable file, a token under 16 characters or with blanks, and for
-    a host that others can reach without any token.
+    Args:
+        settings: Settings with `token_file` and `host`.
+        environment: Environment variables.
+
+    Returns:
+        The token; "" when there is none and none is needed.
+
+    Raises:
+        UserError: The file cannot be read, the token has under 16 characters or blanks, or others
+            can
+            reach the host and there is no token.
     """
     token, token_source = environment.get(TOKEN_ENV_VAR, ""), TOKEN_ENV_VAR
     if settings.token_file:
@@ -128,14 +137,14 @@ def load_token(settings: ServeSettings, environment: Mapping[str, str] = os.envi
             or not token.isprintable()
             or " " in token
         ):
-            hint = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+            hint = "create one: python -c 'import secrets; print(secrets.token_urlsafe())'"
             raise UserError(
-                f"{token_source}: a token has 16 characters or more, no blanks", hint=hint
+                f"{token_source}: a token has 16 characters or more and no blanks", hint=hint
             )
         return token
     if not is_loopback(settings.host):
         raise UserError(
-            f"host={settings.host} can be reached by others, and there is no token",
+            f"others can reach host={settings.host}, and there is no token",
             hint=f"set {TOKEN_ENV_VAR}, or token_file=FILE, or host=127.0.0.1",
         )
     return ""

@@ -1,11 +1,11 @@
-"""Pictures that a client sends: `data:` URLs, or uploaded files referred to by their names.
+"""Store images that a client sends: `data:` URLs, or uploaded files referred to by their names.
 
-They lie in a folder of their request's own, below the reader's media root, under names that we
-make, until the request is answered. No address is fetched and no file of the server can be named:
-a name that was not uploaded is refused, whatever it looks like. Knows nothing of requests.
+They lie in a folder of their request, below the model's media root, under generated names, until
+the request is answered. No URL is fetched and no file of the server can be named: a name that was
+not uploaded is refused, whatever it looks like.
 
-    with Folder(root, uploads, limits, pixels=160_000_000) as folder:
-        kept = folder.keep("data:image/png;base64,iVBORw0…")
+    with UploadFolder(root, uploads, limits, pixels=160_000_000) as folder:
+        stored_image = folder.store("data:image/png;base64,iVBORw0…")
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from typing import Self
 from gen_msa.media import ImageError, ImageLimits, fetch
 from gen_msa.serving.errors import InvalidPost
 
-_HINT = "send the picture as data:image/…;base64,… or upload it and give its name"
+_HINT = "send the image as data:image/…;base64,… or upload it and give its name"
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A picture that was let in."""
+    """An image that passed the checks."""
 
     path: str
-    """Below the media root."""
+    """Path below the media root."""
     public_name: str
-    """What the answer calls it: the upload's name, or `sha256:…` for a `data:` URL."""
+    """Name in the answer: the upload's name, or `sha256:…` for a `data:` URL."""
 
 
 class UploadFolder:
-    """The pictures of one request; gone when it is left."""
+    """Images of one request; removed at the end of the context."""
 
     def __init__(
         self,
@@ -44,16 +44,21 @@ class UploadFolder:
         pixels: int,
         validate: bool = True,
     ) -> None:
-        """`pixels`: of all pictures together, as their headers say.
+        """Prepare the folder; it is created with the first image.
 
-        `judged`: refuse here what is no picture by its header; else leave that to the reader.
+        Args:
+            root: The model's media root.
+            uploads: Uploaded files by name.
+            limits: Limits on one image.
+            pixels: Limit on the pixels of all images together, by their headers.
+            validate: Refuse here what is not an image by its header; else leave that to the model.
         """
         self._root, self._uploads, self._limits = root, uploads, limits
         self._validate, self._pixels = validate, pixels
         self._name = uuid.uuid4().hex
         self._n_stored = 0
         self.used_uploads: set[str] = set()
-        """Uploads that some post has named."""
+        """Uploads that a post has named."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +68,23 @@ class UploadFolder:
             shutil.rmtree(self._root / self._name, ignore_errors=True)
 
     def store(self, name: str) -> StoredImage:
-        """The picture a post names. Raises `BadPost`: not sent, not a picture, or over a limit."""
+        """Store the image that a post names.
+
+        Args:
+            name: `data:` URL, or the name of an uploaded file.
+
+        Returns:
+            Where it is stored, and its name in the answer.
+
+        Raises:
+            InvalidPost: The image was not sent, is not an image, or is over a limit.
+        """
         try:
             data, public_name = self._read_image(name)
             self._count_pixels(data, public_name)
         except ImageError as error:
             hint = _HINT if error.kind == "url_refused" else error.hint
-            raise InvalidPost(f"picture {error.path[:60]}: {error.reason}", hint) from None
+            raise InvalidPost(f"image {error.path[:60]}: {error.reason}", hint) from None
         self._n_stored += 1
         path = f"{self._name}/{self._n_stored}"
         (self._root / self._name).mkdir(mode=0o700, exist_ok=True)
@@ -86,9 +101,9 @@ class UploadFolder:
                 raise
             return
         if pixels > self._pixels:
-            reason = "the pictures of this request have too many pixels together"
+            reason = "the images of this request have too many pixels together"
             raise InvalidPost(
-                f"picture {public_name[:60]}: {reason}", "send fewer at once, or smaller ones"
+                f"image {public_name[:60]}: {reason}", "send fewer at once, or smaller ones"
             )
         self._pixels -= pixels
 
@@ -101,5 +116,5 @@ class UploadFolder:
             data = fetch.fetch(name, self._limits)
             return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
         if fetch.is_url(name):
-            raise InvalidPost(f"picture {quoted_name}: addresses are not fetched", _HINT)
-        raise InvalidPost(f"picture {quoted_name}: no file of that name was uploaded", _HINT)
+            raise InvalidPost(f"image {quoted_name}: URLs are not fetched", _HINT)
+        raise InvalidPost(f"image {quoted_name}: no file of that name was uploaded", _HINT)

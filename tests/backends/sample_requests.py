@@ -19,7 +19,7 @@ ASPECTS = ["battery", "the screen", "service", "food"]
 
 
 def load_noise_image(image):
-    """A picture of noise, the same for the same hash; sizes differ."""
+    """An image of noise, the same for the same hash; sizes differ."""
     rng = np.random.default_rng(int(image.sha256))
     size = (30 + 10 * (int(image.sha256) % 3), 50, 3)
     return Image.fromarray((rng.random(size) * 255).astype("uint8"))
@@ -44,7 +44,7 @@ def build_request(post, aspect="food", *, image_number=None, system=True, slot=S
 
 
 def build_requests(*, with_images=False, **options):
-    """Several posts with one to four aspects each; every other post has a picture, if asked for."""
+    """Several posts with one to four aspects each; every other post has an image, if asked for."""
     return [
         build_request(post, aspect, image_number=i if with_images and i % 2 else None, **options)
         for i, post in enumerate(POSTS)

@@ -85,7 +85,7 @@ def test_every_option_is_chosen_sometimes():
 
 
 def test_label_only_slot_gives_label_only():
-    label = CHOICE.model_copy(update={"then": ""})
+    label = CHOICE.model_copy(update={"suffix": ""})
     assert complete_one(build_request("fine", choice=label)).text.split() in (
         [["Sentiment:", w] for w in ("negative", "neutral", "positive")]
     )

@@ -102,7 +102,7 @@ def test_unsupported_fields_are_dropped_once_and_noted(refused_field, dropped_fi
 
 
 def test_unexplained_400_is_retried_once_without_optional_fields():
-    with FakeOpenAI(lambda words, attempt: "400 mute" if words == "a" else "") as server:
+    with FakeOpenAI(lambda text, attempt: "400 mute" if text == "a" else "") as server:
         first, second = client(server, batch_size=1).complete(
             [ask(p, choice=CHOICE, json_schema=SCHEMA) for p in "ab"]
         )
@@ -154,7 +154,7 @@ def test_api_key_is_sent_but_never_shown(monkeypatch, caplog):
     key = "sk-secret-0123456789"
     monkeypatch.setenv("MY_KEY", key)
     caplog.set_level(logging.DEBUG)
-    with FakeOpenAI(lambda words, attempt: "401") as server:
+    with FakeOpenAI(lambda text, attempt: "401") as server:
         backend = client(server, api_key_variable="MY_KEY")
         (completion,) = backend.complete([ask("post")])
         assert server.request_headers[0]["authorization"] == f"Bearer {key}"
@@ -165,12 +165,12 @@ def test_api_key_is_sent_but_never_shown(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("http://127.0.0.1:1/v1", "no model"),
-        ("#m", "no http"),
-        ("file:///etc#m", "no http"),
+        ("http://127.0.0.1:1/v1", "name of a model"),
+        ("#m", "not an http"),
+        ("file:///etc#m", "not an http"),
         ("http://u:sk-pw@127.0.0.1/v1#m", "password"),
         ("https://h.example/v1?key=sk-pw#m", "query"),
-        ("http://[::1#m", "cannot be read"),
+        ("http://[::1#m", "is invalid"),
     ],
 )
 def test_invalid_target_is_refused_without_showing_secrets(target, message):

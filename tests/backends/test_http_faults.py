@@ -34,7 +34,7 @@ def test_1000_requests_succeed_with_a_fifth_of_calls_failing():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_lasting_fault_is_an_error_completion(fault):
-    with FakeOpenAI(lambda words, attempt: fault if "3" in words else "") as server:
+    with FakeOpenAI(lambda text, attempt: fault if "3" in text else "") as server:
         completions = client(server, retries=2, timeout=0.3).complete(
             [ask(f"post {i}") for i in range(6)]
         )
@@ -47,7 +47,7 @@ def test_lasting_fault_is_an_error_completion(fault):
 
 @pytest.mark.parametrize("fault", FINAL)
 def test_permanent_error_is_not_retried(fault):
-    with FakeOpenAI(lambda words, attempt: fault) as server:
+    with FakeOpenAI(lambda text, attempt: fault) as server:
         (completion,) = client(server).complete([ask("post")])
         assert (completion.finish_reason, completion.text) == ("error", "")
         assert server.attempts["post"] == 1

@@ -59,7 +59,7 @@ def test_slot_is_sent_as_regex_instead_of_schema():
 def test_ignored_slot_is_detected():
     with FakeOpenAI(answer=lambda body: reply("I think it is good.")) as server:
         (completion,) = client(server, slots=True).complete([ask("a", choice=CHOICE)])
-    assert completion.notes["form"] == "free (the slot was passed over)"
+    assert completion.notes["form"] == "free (the slot was ignored)"
 
 
 def test_refused_slot_falls_back_to_schema():
@@ -92,7 +92,9 @@ def test_settings_unlike_training_are_refused(tmp_path, setting):
 
     digest = prompting.load_prompt("predict/plain").digest
     inference = {"prompt": "predict/plain", "image": {"max_pixels": 2000}}
-    folder = write_adapter(tmp_path / "mabsa", prompts={"predict/plain": digest}, reading=inference)
+    folder = write_adapter(
+        tmp_path / "mabsa", prompts={"predict/plain": digest}, inference=inference
+    )
     overrides = ["model=http:http://127.0.0.1:9/v1#m", f"backend.adapter={folder}"]
     overrides.append("backend.api_key_variable=")
     settings = make(load(PredictorSettings, overrides=overrides), tmp_path).settings

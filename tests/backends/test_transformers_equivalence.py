@@ -32,7 +32,7 @@ def make_backend(family, *, share=True, size=5):
 
 
 def family_requests(family, slot):
-    """PaliGemma cannot be asked without a picture; the others get both kinds."""
+    """PaliGemma needs an image in every request; the others get both kinds."""
     candidates = build_requests(with_images=True, slot=slot, new=MAX_NEW_TOKENS)
     needs_image = family == "paligemma"
     return [r for r in candidates if r.chat.images] if needs_image else candidates

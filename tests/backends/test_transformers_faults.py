@@ -63,7 +63,7 @@ def test_unreadable_image_fails_only_its_own_requests():
 def test_too_long_request_is_an_error_completion():
     completions = make_backend().complete([build_request("food " * 4000), build_request("food")])
     assert [c.finish_reason for c in completions] == ["error", "length"]
-    assert "do not fit" in completions[0].error
+    assert "exceed the model's context" in completions[0].error
 
 
 @pytest.mark.parametrize("family", ["llama", "idefics3", "qwen2_5_vl"])
@@ -130,7 +130,7 @@ def test_non_finite_scores_are_an_error_completion():
         [build_request("food"), build_request("food", slot=None)]
     )
     assert {c.finish_reason for c in completions} == {"error"}
-    assert all("not numbers" in c.error and c.text == "" for c in completions)
+    assert all("NaN" in c.error and c.text == "" for c in completions)
 
 
 def test_answer_stops_at_end_token():

@@ -152,17 +152,17 @@ def test_adapter_is_loaded_with_required_rank(tmp_path, model, caplog):
     engine = FakeLLM.last_instance
     assert (engine.settings["enable_lora"], engine.settings["max_lora_rank"]) == (True, 32)
     (completion,) = backend.complete([build_request("a")])
-    assert engine.calls[-1][2].given == ("lora", 1, str(adapter))
+    assert engine.calls[-1][2].args == ("lora", 1, str(adapter))
     assert (completion.text, "not checked" in completion.notes["adapter"]) == ("adapted a", True)
-    assert completion.notes["adapter.probe"].startswith("its effect was seen")
+    assert completion.notes["adapter.probe"].startswith("it has an effect")
     assert backend.revision != open_backend(model).revision
     assert not caplog.text
 
 
 def test_adapter_without_effect_is_refused(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(FakeLLM, "adapter_shows", False)
+    monkeypatch.setattr(FakeLLM, "adapter_changes_answers", False)
     adapter = write_model(tmp_path / "lora", r=4)
-    with pytest.raises(UserError, match="changes nothing"):
+    with pytest.raises(UserError, match="has no effect"):
         open_backend(f"{model}@{adapter}")
 
 
@@ -183,7 +183,7 @@ def test_slot_pattern_matches_only_its_options():
     assert pattern.fullmatch("A (1)*: a.b\n[why] any\nwords")
     assert pattern.fullmatch("A (1)*: c|d\n[why]")
     assert not pattern.fullmatch("A (1)*: axb\n[why]")
-    label_only = re.compile(slot_pattern(choice.model_copy(update={"then": ""})))
+    label_only = re.compile(slot_pattern(choice.model_copy(update={"suffix": ""})))
     assert label_only.fullmatch("A (1)*: a.b")
     assert not label_only.fullmatch("A (1)*: a.b and more")
 

@@ -1,4 +1,4 @@
-"""Tiny adapters as training would leave them: for tests of what is trusted."""
+"""Tiny adapters as training writes them, for tests of the checks at loading."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ OPTIONS = BackendOptions(device="cpu")
 
 
 def saved(family: str, folder: Path, *, seed: int | None = None) -> Path:
-    """A tiny model's folder; with `seed`, one of the same shape and other weights."""
+    """Save a tiny model; with `seed`, one of the same shape and other weights."""
     tiny = tiny_model(family)
     tiny.model.save_pretrained(folder)
     tiny.processor.save_pretrained(folder)
@@ -31,12 +31,12 @@ def saved(family: str, folder: Path, *, seed: int | None = None) -> Path:
 def train(
     base: Path, folder: Path, *, with_metadata: bool = True, prompts=None, inference=None, **lora
 ):
-    """An adapter of random weights for `base`, with `inference.json` and manifest if `facts`."""
+    """Save a random adapter for `base`; `with_metadata`: with `inference.json` and manifest."""
     model, processor, _ = weights.load_model_and_processor(str(base), OPTIONS)
     torch.manual_seed(3)
     settings = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **lora}
-    tuned = peft.get_peft_model(model, peft.LoraConfig(**settings))
-    tuned.save_pretrained(folder)
+    peft_model = peft.get_peft_model(model, peft.LoraConfig(**settings))
+    peft_model.save_pretrained(folder)
     if with_metadata:
         adapters.write_metadata(
             folder,
@@ -45,7 +45,7 @@ def train(
             processor=processor,
             prompts=prompts or {},
             inference=inference or {},
-            probe=probe.record_probe(tuned, processor),
+            probe=probe.record_probe(peft_model, processor),
         )
         manifest.seal(folder)
     return folder

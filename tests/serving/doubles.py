@@ -1,4 +1,4 @@
-"""A reader that answers from the text alone, and a service around it on a free port."""
+"""A model that answers from the text alone, and a service around it on a free port."""
 
 import io
 import json
@@ -28,9 +28,9 @@ from gen_msa.types import OVERALL_ASPECT, Opinion, Polarity
 
 
 class FakePredictor:
-    """Says of each aspect a polarity that follows from text and term, and repeats the text.
+    """Predicts for each aspect a polarity that follows from text and term, and repeats the text.
 
-    A text with POISON in it breaks the whole reading, one with REFUSE is refused, BROKEN is a
+    A text with POISON in it fails the whole batch, one with REFUSE is refused, BROKEN is a
     `UserError`; SLOW takes a moment.
     """
 
@@ -53,7 +53,7 @@ class FakePredictor:
         if any("POISON" in p.text for p in posts):
             raise RuntimeError(f"a secret of {posts[0].text}")
         if any("BROKEN" in p.text for p in posts):
-            raise UserError("the picture is odd", hint="draw another")
+            raise UserError("the image is odd", hint="draw another")
         self.answer_counts.update(p.text for p in posts)
         return [self._predict_one(p) for p in posts]
 
@@ -117,7 +117,7 @@ def wait_for(condition, seconds=10, description="it"):
 
 @contextmanager
 def run_service(*overrides, make_predictor=None, token="", ready=True, stream=None):
-    """`reader`: made for the media root by this, `Mirror` if not given."""
+    """Run a service; `make_predictor` gets the media root, `FakePredictor` if not given."""
     settings = load(ServeSettings, overrides=["model=mirror", "port=0", *overrides])
     stream = stream or io.StringIO()
     predictors = []

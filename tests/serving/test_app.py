@@ -1,4 +1,4 @@
-"""What comes back: the command line's own lines, an entry for each post, health, figures, logs."""
+"""The answers: the command line's own lines, an entry for each post, health, metrics, logs."""
 
 import json
 import socket
@@ -69,7 +69,7 @@ def test_invalid_post_is_an_error_entry_and_others_are_answered(service):
     assert all(e["reason"] and e["hint"] for e in errors)
     assert "aspect 'y' is not at 0" in errors[0]["reason"]
     assert errors[1] == {"reason": "not today", "hint": "come tomorrow"}
-    assert errors[-1] == {"reason": "the picture is odd", "hint": "draw another"}
+    assert errors[-1] == {"reason": "the image is odd", "hint": "draw another"}
     assert "secret" not in json.dumps(answers)
     assert "Traceback" not in json.dumps(answers)
 
@@ -187,3 +187,32 @@ def test_unexpected_error_is_logged_by_type_and_location_only():
     assert event["error"] == "RuntimeError"
     assert event["at"].startswith("doubles.py:")
     assert SECRET not in service.stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "hint"),
+    [
+        ("picture", "a.png", "use 'image'"),
+        ("pictures", ["a.png"], "use 'images'"),
+        ("Photo", "a.png", "use 'image'"),
+        ("media", [{"kind": "image", "path": "a.png"}], "use 'images'"),
+        ("aspect", "soup", "did you mean 'aspects'?"),
+        ("target", "soup", "use 'aspects'"),
+        ("texts", "x", "did you mean 'text'?"),
+        ("zzz", 1, "known: aspects, id, image, images, meta, text"),
+    ],
+)
+def test_unknown_key_is_refused_with_the_nearest_known_key(service, key, value, hint):
+    before = len(service.predictor.batches)
+    wrong, right = entries(service.explain([{"text": "The soup", key: value}, {"text": "fine"}]))
+    assert wrong["error"]["reason"] == f"unknown key {key!r}"
+    assert hint in wrong["error"]["hint"]
+    assert "example" in right
+    assert service.predictor.batches[before:] == [["fine"]]
+
+
+def test_null_counts_as_a_missing_key(service):
+    nulls = dict.fromkeys(("id", "image", "images", "aspects", "meta"))
+    (entry,) = entries(service.explain({"text": "The soup", **nulls}))
+    post = entry["example"]["post"]
+    assert (post["media"], post["aspects"], post["meta"]) == ([], [], {})

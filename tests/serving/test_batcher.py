@@ -24,7 +24,7 @@ def start_requests(service, bodies):
 
 
 def blocked_service(*overrides):
-    """A service whose reader waits for its gate."""
+    """A service whose model waits for an event."""
     release = threading.Event()
     return release, run_service(
         *overrides, make_predictor=lambda root: FakePredictor(root, release=release)
@@ -111,7 +111,7 @@ def test_post_that_breaks_predictor_fails_alone():
         for i in range(7):
             assert replies[i][0]["example"]["opinions"][0]["explanation"] == f"good {i}"
         assert "failed on this post" in replies[7][0]["error"]["reason"]
-        assert replies[8][0]["error"] == {"reason": "the picture is odd", "hint": "draw another"}
+        assert replies[8][0]["error"] == {"reason": "the image is odd", "hint": "draw another"}
 
 
 def test_disconnected_client_is_not_predicted():

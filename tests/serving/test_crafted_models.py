@@ -50,7 +50,7 @@ class UntilReady(JsonLog):
 
 
 def serve(model):
-    """`gen-msa serve READER`, until it is ready or has ended by itself; whether it was."""
+    """Run `gen-msa serve MODEL` until it is ready or has ended; return whether it was ready."""
     settings = load(ServeSettings, overrides=[f"model={model}", "port=0", "cues={}"])
     log = UntilReady()
     log.running = Server(settings, "", log=log)

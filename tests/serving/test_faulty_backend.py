@@ -1,4 +1,4 @@
-"""Fault 19: a reader whose server fails a fifth of 1,000 calls loses no post and invents no answer.
+"""Fault 19: a model whose server fails a fifth of 1,000 calls loses no post and invents no answer.
 
 On the service and in a job: what failed is an error that can be asked again, never an opinion.
 """

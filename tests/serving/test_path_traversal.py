@@ -1,4 +1,4 @@
-"""Fault 5 on the service: a picture's name never becomes a path, whatever it looks like."""
+"""Fault 5 on the service: an image's name never becomes a path, whatever it looks like."""
 
 import io
 import json

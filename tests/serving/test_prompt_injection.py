@@ -54,7 +54,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts():
-    """500 posts: control strings of every template, and orders to the reader; none twice."""
+    """500 posts: control tokens of every template, and orders to the model; none twice."""
     pairs = zip(control_strings(500), hostile_posts(), strict=True)
     return [f"{i}: {a} {b}" for i, (a, b) in enumerate(pairs)]
 

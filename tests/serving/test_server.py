@@ -1,4 +1,4 @@
-"""Told to stop, the service ends what it has begun and exits 0; a reader that fails ends it too."""
+"""Shutdown answers the requests in flight and exits 0; a model that fails ends the service, too."""
 
 import errno
 import io
@@ -235,5 +235,5 @@ def test_service_listens_on_ipv6():
 
 def test_port_in_use_raises_user_error(service):
     settings = ServeSettings(model="mirror", port=service.address[1])
-    with pytest.raises(UserError, match="cannot be listened on"):
+    with pytest.raises(UserError, match="cannot listen on"):
         Server(settings, "", log=JsonLog())

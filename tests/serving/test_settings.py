@@ -27,7 +27,7 @@ def test_unknown_or_invalid_setting_is_refused(override):
 
 
 def test_remote_image_hosts_are_refused():
-    with pytest.raises(UserError, match="fetches no pictures"):
+    with pytest.raises(UserError, match="fetches no images"):
         load(ServeSettings, overrides=["image.allowed_hosts=[example.org]"])
 
 

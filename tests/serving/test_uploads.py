@@ -1,4 +1,4 @@
-"""Pictures reach the reader as they were sent; nothing else on or off this machine is opened."""
+"""Images reach the model as they were sent; nothing else on or off this machine is opened."""
 
 import base64
 import http.server
@@ -90,6 +90,34 @@ def test_bad_image_is_left_to_predictor_with_text_only_policy():
     assert "read from text" in example["opinions"][0]["provenance"]["image"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "colours"),
+    [
+        ({"image": "a.png"}, ["red"]),
+        ({"images": "a.png"}, ["red"]),
+        ({"image": "b.png", "images": ["a.png"]}, ["blue", "red"]),
+        ({"image": "", "images": ["a.png"]}, ["red"]),
+    ],
+)
+def test_image_and_images_are_taken_as_in_a_row_of_a_file(service, keys, colours):
+    uploads = {"a.png": png("red"), "b.png": png("blue")}
+    files = [("files", (name, uploads[name])) for name in uploads if name in str(keys)]
+    reply = service.client.post(
+        "/v1/explain", data={"posts": json.dumps({"text": "look", **keys})}, files=files
+    )
+    names = [m["path"] for m in entry(reply)["example"]["post"]["media"]]
+    assert [uploads[name] for name in names] == [png(colour) for colour in colours]
+    assert service.predictor.images["look"] == png(colours[-1])
+
+
+def test_image_counts_towards_the_limit_of_images():
+    with run_service("limits.images=1") as service:
+        both = {"image": data_url(png()), "images": data_url(png("blue"))}
+        error = entry(service.explain({"text": "x", **both}))["error"]
+        assert error["reason"] == "2 images, over the limit of 1"
+        assert "example" in entry(service.explain({"text": "x", "image": data_url(png())}))
+
+
 def test_uploads_reach_the_posts_that_name_them(service):
     red, blue = png("red"), png("blue")
     posts = [
@@ -121,7 +149,7 @@ def test_posts_may_be_uploaded_as_file(service):
         ({"data": {"posts": "{}", "y": "1"}, "files": {"x": ("a.png", b"")}}, "parts cannot"),
         (
             {"data": {"posts": "{}"}, "files": [("x", ("a", b"1")), ("y", ("a", b"2"))]},
-            "second one",
+            "occurs twice",
         ),
     ],
 )
@@ -148,7 +176,7 @@ def test_truncated_multipart_gives_400(service):
     [
         (image_bomb(), "3600000000 pixels"),
         (image_bomb(9000, 9000), "over the limit of 40000000"),
-        (zip_archive(), "no picture format"),
+        (zip_archive(), "no image format"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"", "empty"),
         (png(size=(4, 4)), "side under"),
@@ -175,7 +203,7 @@ def test_image_over_byte_limit_is_refused():
         )["error"]
         assert "over the limit of 100 bytes" in error["reason"]
         many = entry(service.explain({"text": "x", "images": ["a"] * 5}))["error"]
-        assert "5 pictures" in many["reason"]
+        assert "5 images" in many["reason"]
 
 
 class _RedirectHandler(http.server.BaseHTTPRequestHandler):
@@ -222,7 +250,7 @@ def test_urls_and_server_files_are_never_opened(service, tmp_path):
     try:
         for name in names:
             error = entry(service.explain({"text": "x", "images": [name]}))["error"]
-            assert "addresses are not fetched" in error["reason"] or "uploaded" in error["reason"]
+            assert "URLs are not fetched" in error["reason"] or "uploaded" in error["reason"]
             # The same in a multipart request, and next to a good upload.
             row = json.dumps([{"text": "x", "images": [name]}])
             reply = service.client.post(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
-SKIP_REASON = "vLLM is not installed here: make test-vllm has an environment of its own"
+SKIP_REASON = "vLLM is not installed here: make test-vllm uses its own environment"
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,7 +54,7 @@ def vision_adapter(vision_model, tmp_path_factory):
 
 @pytest.fixture
 def prefix_cache_counts():
-    """Reads `vllm:prefix_cache_{queries,hits}` of a server, in tokens."""
+    """Return a function that reads `vllm:prefix_cache_{queries,hits}` of a server, in tokens."""
     import httpx
 
     def read_counts(url):

@@ -16,7 +16,7 @@ ROOT = Path(gen_msa.__file__).parent.parent
 
 
 class ServerProcess:
-    """A server; `events` are the lines of our own log so far."""
+    """A server; `events` are the lines of its JSON log so far."""
 
     def __init__(self, process, port, log):
         self.process, self.port, self.log = process, port, log
@@ -39,7 +39,7 @@ class ServerProcess:
         return logged
 
     def kill(self):
-        """vLLM with all its processes, as a machine's memory guard would."""
+        """Kill vLLM with all its processes, as an out-of-memory killer would."""
         os.killpg(self.event("starting")["pid"], signal.SIGKILL)
         self.process.wait(60)
 

@@ -1,7 +1,7 @@
-"""A job whose server is killed in its middle: what is lost is said, and asked by the next run.
+"""A job whose server is killed midway: what is lost is counted, and the next run asks it again.
 
-Between the job and the server stands a door that kills the server at a given answer, so that the
-machine's speed decides nothing.
+A proxy between job and server kills the server at a given answer, so that the machine's speed does
+not matter.
 """
 
 import json
@@ -39,7 +39,7 @@ def source(tmp_path):
 
 
 class KillingProxy:
-    """Hands each question to `served` and its answer back; kills it when `last` were answered."""
+    """Forwards each request and its answer; kills the server after `kill_after` answers."""
 
     def __init__(self, server: ServerProcess, kill_after: int) -> None:
         self.server, self.kill_after, self.n_answered = server, kill_after, 0
@@ -58,8 +58,8 @@ class KillingProxy:
 def explain(source: Path, out: Path, url: str, adapter: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gen_msa", "explain", str(source), "-o", str(out)]
     options = [f"backend.adapter={adapter}", "backend.api_key_variable=", "backend.retries=1"]
-    options += ["chunk=8", "aspects=given", "reask_prompt=", "max_bad=1.0"]
-    full_command = [*command, "--reader", f"http:{url}#mabsa", *options]
+    options += ["chunk=8", "aspects=given", "reask_prompt=", "max_error_rate=1.0"]
+    full_command = [*command, "--model", f"http:{url}#mabsa", *options]
     return subprocess.run(full_command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
@@ -71,7 +71,7 @@ def test_killed_server_loses_and_duplicates_no_row(text_model, text_adapter, sou
     with FakeOpenAI(answer=proxy) as proxy_server:
         stderr = explain(source, out, proxy_server.url, text_adapter).stderr
         assert server.process.returncode == 2
-        unanswered = re.search(r"(\d+) posts could not be asked; run again", stderr)
+        unanswered = re.search(r"(\d+) posts? without an answer; run again", stderr)
         assert unanswered, stderr
         assert 0 < int(unanswered[1]) < POSTS
         n_answered_before = proxy.n_answered
@@ -84,7 +84,7 @@ def test_killed_server_loses_and_duplicates_no_row(text_model, text_adapter, sou
             second_server.process.send_signal(signal.SIGTERM)
             assert second_server.process.wait(90) == 0
     assert completed.returncode == 0, completed.stderr
-    assert f"{POSTS - int(unanswered[1])} posts answered from the ledger" in completed.stderr
+    assert f"{POSTS - int(unanswered[1])} posts answered from the cache" in completed.stderr
     assert 70 <= n_answered_before < 2 * POSTS
     assert proxy.n_answered - n_answered_before == 2 * int(unanswered[1])
     rows = [json.loads(line) for line in out.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The real engine in this process: adapter proven, slots, schemas, pictures, answers cut short."""
+"""The real engine in this process: adapter verified, slots, schemas, images, truncated answers."""
 
 import hashlib
 import json
@@ -59,10 +59,10 @@ def test_vision_model_with_an_adapter(vision_model, vision_adapter, tmp_path):
 
 def test_ineffective_adapter_is_rejected(text_model, tmp_path):
     from gen_msa.errors import UserError
-    from tests.backends import trained
+    from tests.backends import tiny_adapters
 
-    adapter = trained.train(
+    adapter = tiny_adapters.train(
         text_model, tmp_path / "noop", with_metadata=False, init_lora_weights=True
     )
-    with pytest.raises(UserError, match="changes nothing"):
+    with pytest.raises(UserError, match="has no effect"):
         open_backend(f"{text_model}@{adapter}")

@@ -52,7 +52,7 @@ def client(server, name="mabsa", **options):
 
 def test_server_is_ready_once_the_probe_matches_training(server):
     ready = server.event("ready")
-    assert ready["probe"] == "the server answers as training did"
+    assert ready["probe"] == "the server answers as in training"
     assert ready["models"] == "mabsa, tiny-llama"
 
 
@@ -63,7 +63,7 @@ def test_adapter_changes_answers_deterministically(server):
     assert [c.finish_reason == "error" for c in adapted + base_answers] == [False] * 16
     assert [c.text for c in adapted] == [c.text for c in repeated]
     assert [c.text for c in adapted] != [c.text for c in base_answers]
-    assert adapted[0].notes["neutralised"] == "1"
+    assert adapted[0].notes["escaped_control_tokens"] == "1"
 
 
 def test_answers_match_the_hf_backend(server, text_model, text_adapter):
@@ -154,7 +154,7 @@ def test_shared_prefix_is_computed_once(server, prefix_cache_counts):
 
 
 def prompt_token_ids(request):
-    turns, _ = build_messages(request.chat, lambda p: {})
+    turns, _ = build_messages(request.chat, lambda image: {})
     from tests.fixtures.tiny_tokenizers import tiny_tokenizer
 
     tokenizer = tiny_tokenizer("llama")
@@ -164,16 +164,16 @@ def prompt_token_ids(request):
 def test_adapter_with_other_scores_is_not_served(text_model, text_adapter, tmp_path):
     altered_adapter = tmp_path / "doctored"
     shutil.copytree(text_adapter, altered_adapter)
-    metadata = json.loads((altered_adapter / "reading.json").read_text())
+    metadata = json.loads((altered_adapter / "inference.json").read_text())
     metadata["probe"]["adapted"] = [x - 1.0 for x in metadata["probe"]["adapted"]]
-    (altered_adapter / "reading.json").write_text(json.dumps(metadata))
+    (altered_adapter / "inference.json").write_text(json.dumps(metadata))
     (altered_adapter / manifest.MANIFEST_NAME).unlink()
     manifest.seal(altered_adapter)
     failed_server = start_server(f"{text_model}@{altered_adapter}", tmp_path / "server.log")
     assert failed_server.process.wait(600) == 2
     log_text = failed_server.log.read_text()
-    assert "otherwise than in training: off by 1 nats" in log_text
-    assert "mend:" in log_text
+    assert "differently than in training: off by 1 nats" in log_text
+    assert "hint:" in log_text
     assert failed_server.event("ready") is None
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{failed_server.url}/health", trust_env=False)

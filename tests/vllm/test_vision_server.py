@@ -1,4 +1,4 @@
-"""The real server with a model that sees, its adapter, a key, and a media root."""
+"""The real server with a vision model, its adapter, a key, and a media root."""
 
 import hashlib
 import threading
@@ -19,17 +19,17 @@ CHOICE = ChoiceSlot(prefix="Sentiment:", options=(" bad", " good"), suffix="\nEx
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
     root = tmp_path_factory.mktemp("media")
-    (root / "pictures").mkdir()
+    (root / "images").mkdir()
     for name, colour in (("red", "red"), ("blue", "blue")):
-        Image.new("RGB", (64, 48), colour).save(root / "pictures" / f"{name}.png")
+        Image.new("RGB", (64, 48), colour).save(root / "images" / f"{name}.png")
     Image.new("RGB", (64, 48), "green").save(root / "secret.png")
-    (root / "pictures" / "leak.png").symlink_to(root / "secret.png")
+    (root / "images" / "leak.png").symlink_to(root / "secret.png")
     return root
 
 
 @pytest.fixture(scope="module")
 def server(vision_model, vision_adapter, media, tmp_path_factory):
-    settings = [f"media_root={media / 'pictures'}", "pictures_per_prompt=2"]
+    settings = [f"media_root={media / 'images'}", "images_per_prompt=2"]
     target = f"{vision_model}@{vision_adapter}"
     with running_server(
         target, tmp_path_factory.mktemp("log"), *settings, GEN_MSA_TOKEN=KEY
@@ -58,7 +58,7 @@ def post(server, url, key=KEY):
 
 
 def test_probe_scores_match_training(server):
-    assert server.event("ready")["probe"] == "the server answers as training did"
+    assert server.event("ready")["probe"] == "the server answers as in training"
 
 
 def test_image_decides_the_answer_and_slots_hold(server, media, monkeypatch):
@@ -67,7 +67,7 @@ def test_image_decides_the_answer_and_slots_hold(server, media, monkeypatch):
     monkeypatch.setenv("GEN_MSA_TOKEN", KEY)
     options = BackendOptions(api_key_variable="GEN_MSA_TOKEN", retries=0, slots=True)
     backend = HttpBackend(f"{server.url}/v1#mabsa", options)
-    red, blue = (image_input(media / "pictures" / f"{n}.png") for n in ("red", "blue"))
+    red, blue = (image_input(media / "images" / f"{n}.png") for n in ("red", "blue"))
     completions = backend.complete(
         [ask("see ", red, "now"), ask("see ", blue, "now"), ask(red, "x", choice=CHOICE)]
     )
@@ -84,10 +84,10 @@ def test_requests_without_the_key_are_rejected(server):
 
 
 def test_only_files_below_the_media_root_are_read(server, media):
-    inside = post(server, (media / "pictures" / "red.png").as_uri())
+    inside = post(server, (media / "images" / "red.png").as_uri())
     assert inside.status_code == 200, inside.text
-    outside = [media / "secret.png", media / "pictures" / "leak.png"]
-    outside += [media / "pictures" / ".." / "secret.png"]
+    outside = [media / "secret.png", media / "images" / "leak.png"]
+    outside += [media / "images" / ".." / "secret.png"]
     for path in outside:
         response = post(server, f"file://{path}")
         assert response.status_code >= 400, path
@@ -97,7 +97,7 @@ def test_only_files_below_the_media_root_are_read(server, media):
 def test_loopback_addresses_are_never_fetched(server):
     requested_paths = []
 
-    class Door(BaseHTTPRequestHandler):
+    class RecordingHandler(BaseHTTPRequestHandler):
         def do_GET(self):
             requested_paths.append(self.path)
             self.send_response(200)
@@ -106,7 +106,7 @@ def test_loopback_addresses_are_never_fetched(server):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as listener:
+    with ThreadingHTTPServer(("127.0.0.1", 0), RecordingHandler) as listener:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         port = listener.server_address[1]
         hosts = ["127.0.0.1", "localhost", "127.1", "0.0.0.0", "2130706433", "0x7f000001"]

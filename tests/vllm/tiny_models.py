@@ -1,4 +1,4 @@
-"""Tiny random models in the shapes vLLM takes, and adapters for them as training leaves them."""
+"""Tiny random models of shapes that vLLM takes, and adapters for them as training writes them."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import torch
 import transformers as hf
 
 from gen_msa import prompting
-from tests.backends import tiny_adapters as trained
+from tests.backends import tiny_adapters
 from tests.fixtures.tiny_parts import VISION, text_settings
 from tests.fixtures.tiny_tokenizers import SMOLVLM, tiny_tokenizer
 
-PROMPT = "reader/plain"
-INFERENCE = {"prompt": PROMPT, "cues": {}, "max_new_tokens": 24, "picture": {"max_pixels": 2000}}
+PROMPT = "predict/plain"
+INFERENCE = {"prompt": PROMPT, "cues": {}, "max_new_tokens": 24, "image": {"max_pixels": 2000}}
 _HEADS = {
     "hidden_size": 64,
     "intermediate_size": 64,
@@ -46,14 +46,14 @@ def idefics3(folder: Path) -> Path:
 
 
 def adapter(base: Path, folder: Path, **lora) -> Path:
-    """With a visible effect: its scale is sixteen times its rank's."""
+    """Save an adapter with a visible effect: its scale is sixteen times its rank's."""
     digest = prompting.load_prompt(PROMPT).digest
     lora = {"r": 4, "lora_alpha": 64, **lora}
-    return trained.train(base, folder, prompts={PROMPT: digest}, inference=INFERENCE, **lora)
+    return tiny_adapters.train(base, folder, prompts={PROMPT: digest}, inference=INFERENCE, **lora)
 
 
 def _save(model, processor, folder: Path) -> Path:
-    # Flat scores would let a tie hide a difference.
+    # With nearly equal scores a tie could hide a difference.
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "norm" not in name:

@@ -1,7 +1,9 @@
-"""How a transformers model in this process is asked: words to tokens, plan, prefix, decoding.
+"""Run a Hugging Face model in this process: tokenization, batching, shared prefixes, decoding.
 
-Private to `gen_msa.backends.transformers`; the registry skips it. Knows no names of model families:
-`family` asks a model's own configuration and caches what they allow.
+Used by `gen_msa.backends.transformers`, fine-tuning and the probe of vLLM; the registry skips it.
+It
+knows no names of model families: `model_traits` asks a model's configuration and cache what they
+allow.
 
-    from gen_msa.backends.hf.chat_tokens import Layout
+    from gen_msa.backends.hf.chat_tokens import ChatTokenizer
 """

@@ -1,11 +1,11 @@
-"""An adapter's folder: what reading with it needs, and the checks before it is trusted.
+"""Read, write and verify an adapter's folder.
 
-`inference.json` says which base, template, prompts and settings it was trained with, and how it
-answered a probe. An adapter made elsewhere has none: it is used as far as can be checked, and a
-note says what could not be. Knows nothing of training or of what the settings mean.
+`inference.json` records which base, chat template, prompts and settings the adapter was trained
+with, and how it answered a probe. An adapter of another tool has none: it is used as far as can be
+checked, and a note says what could not be.
 
-    write(folder, base="smolvlm", base_sha256=weights.base_hash(path), processor=processor, …)
-    tuned = attach(model, processor, folder, weights.base_hash(path))
+    write_metadata(folder, base="smolvlm", base_sha256=weights.base_hash(path), …)
+    loaded = apply_adapter(model, processor, folder, weights.base_hash(path))
 """
 
 import hashlib
@@ -29,24 +29,24 @@ ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 class AdapterMetadata(Settings):
-    """What `inference.json` holds. Stands in a whole fine-tuned or merged model's folder as well."""
+    """Content of `inference.json`; a fully fine-tuned or merged model's folder has one, too."""
 
     base: str
-    """What the user called the base: a folder, a hub name, `builtin`."""
+    """What the user called the base model: a folder, a hub name, `builtin`."""
     base_sha256: str
-    """`weights.base_hash` of the base."""
+    """`weights.base_hash` of the base model."""
     template_sha256: str
     """`template_hash` of the processor that was trained with."""
     prompts: dict[str, str]
     """Name -> digest of every prompt that was trained."""
     inference: dict[str, JsonValue]
-    """Fields of `ReaderSettings`: prompt, cues, picture budget, max_new_tokens."""
+    """Fields of `PredictorSettings`: prompt, cues, image limits, max_new_tokens."""
     gen_msa: str
     probe: AdapterProbe | None = None
 
 
 class LoadedAdapter(NamedTuple):
-    """A model with its adapter, worn or merged, and what is known of it."""
+    """A model with its adapter, applied or merged, and its metadata."""
 
     model: Any
     metadata: AdapterMetadata | None
@@ -64,9 +64,19 @@ def write_metadata(
     inference: Mapping[str, Any],
     probe: AdapterProbe | None,
 ) -> AdapterMetadata:
-    """Write `inference.json`; `reading` is a JSON dump of the settings. The folder is sealed after.
+    """Write `inference.json`; write the folder's manifest after it.
 
-    Take the probe with `probe.record(model, processor)` when training is done.
+    Args:
+        folder: The adapter's folder.
+        base: What the user called the base model: a folder, a hub name, `builtin`.
+        base_sha256: `weights.base_hash` of the base model.
+        processor: Processor (or tokenizer) that was trained with.
+        prompts: Name -> digest of every prompt that was trained.
+        inference: Fields of `PredictorSettings` as JSON.
+        probe: Result of `probe.record_probe(model, processor)` after training; None for none.
+
+    Returns:
+        The metadata.
     """
     metadata = AdapterMetadata(
         base=base,
@@ -84,7 +94,17 @@ def write_metadata(
 
 
 def read_metadata(folder: Path) -> AdapterMetadata | None:
-    """What `inference.json` says, or None when there is none. Raises `UserError` when it is bad."""
+    """Read `inference.json`.
+
+    Args:
+        folder: Folder of an adapter or model.
+
+    Returns:
+        The metadata; None when there is none.
+
+    Raises:
+        UserError: The file is invalid.
+    """
     path = folder / ADAPTER_METADATA_FILE
     if not path.is_file():
         return None
@@ -93,12 +113,12 @@ def read_metadata(folder: Path) -> AdapterMetadata | None:
     except ValidationError as e:
         raise UserError(
             f"{path}: {format_validation_error(e)}",
-            hint=f"it is of another version; this is gen_msa {__version__}",
+            hint=f"it may be of another version; this is gen_msa {__version__}",
         ) from None
 
 
 def template_hash(processor: Any) -> str:
-    """sha256 of the chat template in use, the processor's own or its tokenizer's; "" for none."""
+    """Return the SHA-256 of the chat template of a processor or its tokenizer; "" for none."""
     tokenizer = getattr(processor, "tokenizer", processor)
     template = getattr(processor, "chat_template", None) or tokenizer.chat_template
     if not template:
@@ -108,17 +128,41 @@ def template_hash(processor: Any) -> str:
 
 
 def merge_adapter(model: Any, processor: Any, folder: Path, base_sha256: str) -> LoadedAdapter:
-    """`model` with the adapter merged into it, after every check that can be made."""
+    """Load an adapter as `apply_adapter` does and merge it into the model.
+
+    Args:
+        model: The base model.
+        processor: Its processor, or its tokenizer.
+        folder: The adapter's folder.
+        base_sha256: `weights.base_hash` of the base model.
+
+    Returns:
+        The merged model and the adapter's metadata.
+
+    Raises:
+        UserError: As for `apply_adapter`.
+    """
     applied = apply_adapter(model, processor, folder, base_sha256)
-    # Merged, so that an adapter costs nothing at decoding time.
+    # Merged, so that the adapter costs no time in decoding.
     return applied._replace(model=applied.model.merge_and_unload())
 
 
 def apply_adapter(model: Any, processor: Any, folder: Path, base_sha256: str) -> LoadedAdapter:
-    """A `PeftModel` of the adapter, in evaluation mode, after every check that can be made.
+    """Load an adapter onto a model after every check that is possible.
 
-    Refused with `UserError`: a folder that is not whole, another base or template, tensors that do
-    not match the model's one to one, an adapter that changes nothing or answers its probe wrongly.
+    Args:
+        model: The base model.
+        processor: Its processor, or its tokenizer.
+        folder: The adapter's folder.
+        base_sha256: `weights.base_hash` of the base model.
+
+    Returns:
+        A `PeftModel` in evaluation mode and the adapter's metadata.
+
+    Raises:
+        UserError: The folder is incomplete or was changed, base or template differ, tensors do not
+            match
+            the model's one to one, the adapter has no effect, or it answers its probe differently.
     """
     metadata, notes = verify_adapter_files(folder, processor, base_sha256)
     peft_model = _load_peft_model(model, folder)
@@ -132,10 +176,22 @@ def apply_adapter(model: Any, processor: Any, folder: Path, base_sha256: str) ->
 def verify_adapter_files(
     folder: Path, processor: Any, base_sha256: str
 ) -> tuple[AdapterMetadata | None, dict[str, str]]:
-    """The checks that need no model: files, hashes, base, template. Gives facts and notes."""
+    """Make the checks that need no model: files, hashes, base, template.
+
+    Args:
+        folder: The adapter's folder.
+        processor: Processor (or tokenizer) of the base model.
+        base_sha256: `weights.base_hash` of the base model.
+
+    Returns:
+        The metadata (None for an adapter of another tool), and notes on what could not be checked.
+
+    Raises:
+        UserError: A check failed.
+    """
     scan_folder(folder, "adapter")
     if not (folder / ADAPTER_WEIGHTS_FILE).is_file():
-        raise UserError(f"{folder} holds no {ADAPTER_WEIGHTS_FILE}", hint="name a peft adapter")
+        raise UserError(f"{folder} has no {ADAPTER_WEIGHTS_FILE}", hint="name a peft adapter")
     metadata = read_metadata(folder)
     if metadata is not None or (folder / manifest.MANIFEST_NAME).is_file():
         manifest.verify(folder)
@@ -146,23 +202,42 @@ def verify_adapter_files(
         raise UserError(
             f"the adapter in {folder} was trained on another base ({metadata.base}, hash "
             f"{metadata.base_sha256[:12]}) than this one ({base_sha256[:12]})",
-            hint=f"name its own base before the @: {metadata.base}",
+            hint=f"give its base model before the @: {metadata.base}",
         )
     check_template(metadata, processor, folder)
     return metadata, {}
 
 
 def check_template(metadata: AdapterMetadata, processor: Any, folder: Path) -> None:
-    """Refuse a processor whose chat template is not the one trained with."""
+    """Refuse a processor whose chat template differs from the one in training.
+
+    Args:
+        metadata: Metadata of the adapter or model.
+        processor: Processor, or tokenizer, to check.
+        folder: The adapter's folder, for the message.
+
+    Raises:
+        UserError: The templates differ.
+    """
     if template_hash(processor) != metadata.template_sha256:
         raise UserError(
             f"{folder} was trained with another chat template than its base has now",
-            hint="put back the base's own chat_template",
+            hint="restore the chat_template of the base model",
         )
 
 
 def check_probe(probe: AdapterProbe, model: Any, processor: Any, folder: Path) -> None:
-    """Refuse a model that does not answer as recorded; for one that wears no adapter any more."""
+    """Refuse a model that does not answer as recorded; for a model without a separate adapter.
+
+    Args:
+        probe: Recorded probe.
+        model: The fine-tuned or merged model.
+        processor: Its processor, or its tokenizer.
+        folder: The model's folder, for the message.
+
+    Raises:
+        UserError: The model answers differently.
+    """
     measurement = probes.measure_probe(
         model.eval(), processor, probe.text, with_image=probe.with_image
     )
@@ -170,7 +245,7 @@ def check_probe(probe: AdapterProbe, model: Any, processor: Any, folder: Path) -
 
 
 def _load_peft_model(model: Any, folder: Path) -> Any:
-    """The model wearing the adapter, every tensor of the file in its place and none left over."""
+    """Load the adapter onto the model; every tensor of either must have its counterpart."""
     try:
         from peft import PeftConfig, PeftModel
     except ImportError:
@@ -188,7 +263,7 @@ def _load_peft_model(model: Any, folder: Path) -> Any:
         raise UserError(f"the adapter in {folder} does not fit this model: {message}") from None
     for problem, names in (
         ("lacks", keys.missing_keys),
-        ("has no place for", keys.unexpected_keys),
+        ("does not have", keys.unexpected_keys),
     ):
         if names:
             owner = "the adapter" if problem == "lacks" else "the model"
@@ -210,8 +285,8 @@ def _check_effect(
     measurement = probes.measure_probe(peft_model, processor, text, with_image=with_image)
     if not measurement.effect() > probes.NO_EFFECT:
         raise UserError(
-            f"the adapter in {folder} changes nothing: the model answers as without it",
-            hint="train it; an adapter that was never trained, or lost its weights, does this",
+            f"the adapter in {folder} has no effect: the model answers as without it",
+            hint="train it; an adapter that was never trained or lost its weights behaves so",
         )
     if probe is not None:
         _check_recorded(probe, measurement, peft_model, folder)
@@ -224,5 +299,5 @@ def _check_recorded(
         probes.compare_probe(probe, measurement, probes.compute_precision(model))
     except ValueError as e:
         raise UserError(
-            f"{folder}: {e}", hint="use the base and processor it was trained on"
+            f"{folder}: {e}", hint="use the base model and processor it was trained on"
         ) from None

@@ -1,10 +1,11 @@
-"""Which rows are decoded together and what they have in common: plain lists of token ids.
+"""Decide which requests are decoded together and which prefix they share, from token ids alone.
 
-Knows no model and no tensor. A `Group` holds neighbours that begin alike (the aspects of one post);
-a batch holds groups of like length. A wrong guess here costs time, never exactness: what is shared
-is always compared token by token.
+A `RequestGroup` holds neighbours that begin alike (the aspects of one post); a batch holds groups
+of
+similar length. A poor choice costs time, never exactness: shared prefixes are compared token by
+token.
 
-    groups([row_a, row_b], instruction=120)     # [Group(rows=(row_a, row_b), ...)]
+    group_requests([row_a, row_b], shared=120, max_rows=16)  # [RequestGroup(rows=(row_a, row_b))]
 """
 
 from collections.abc import Collection, Sequence
@@ -13,21 +14,21 @@ from dataclasses import dataclass
 from gen_msa.chat import ImageInput
 
 MIN_SHARED_TOKENS = 8
-"""Tokens two neighbours must share beyond the instruction to be worth a prefix of their own."""
+"""Tokens that two neighbours must share beyond the instruction to be encoded together."""
 
 
 @dataclass(frozen=True)
 class TokenizedSlot:
-    """A choice in tokens; `forced[i]` is what option i adds: the option and what follows it."""
+    """A slot in tokens; `option_tokens[i]` holds the option and the suffix after it."""
 
     option_tokens: tuple[tuple[int, ...], ...]
     n_scored: tuple[int, ...]
-    """How many tokens of `forced[i]` carry the option's log-probability."""
+    """How many of `option_tokens[i]` count for the option's log-probability."""
 
 
 @dataclass(frozen=True)
 class TokenizedRequest:
-    """One request as the model sees it up to its first open token; pictures not yet expanded."""
+    """A request in tokens up to the first that the model chooses; images not expanded."""
 
     index: int
     ids: tuple[int, ...]
@@ -35,26 +36,34 @@ class TokenizedRequest:
     images: tuple[ImageInput, ...]
     slot: TokenizedSlot | None
     max_new_tokens: int
-    """Most tokens the model may add itself; the words after a slot's option are not counted."""
+    """Limit on the tokens that the model chooses; the slot's suffix does not count."""
     notes: dict[str, str]
     quotes: str = ""
-    """A text that whatever the answer quotes must stand in; "" for any."""
+    """Text that everything in double quotes must occur in; "" for no constraint."""
 
 
 @dataclass(frozen=True)
 class RequestGroup:
-    """Neighbouring rows that show the same pictures and begin alike."""
+    """Neighbouring requests with the same images and a common prefix."""
 
     rows: tuple[TokenizedRequest, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of the longest row, pictures not expanded."""
+        """Return the tokens of the longest request, images not expanded."""
         return max(len(r.ids) for r in self.rows)
 
 
 def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
+    """Count the leading tokens that two sequences have in common.
+
+    Args:
+        a: Token ids.
+        b: Token ids.
+
+    Returns:
+        Length of the common prefix.
+    """
     end = min(len(a), len(b))
     if tuple(a[:end]) == tuple(b[:end]):
         return end
@@ -64,7 +73,15 @@ def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
 def instruction_prefix(
     rows: Sequence[TokenizedRequest], placeholders: Collection[int]
 ) -> tuple[int, ...]:
-    """What all rows begin with, up to the first picture; never a whole row. Empty for one row."""
+    """Find the common prefix of all requests, up to the first image.
+
+    Args:
+        rows: Requests.
+        placeholders: Token ids that stand for an image.
+
+    Returns:
+        Token ids; never a complete request. Empty for fewer than two requests.
+    """
     if len(rows) < 2:
         return ()
     first = rows[0].ids
@@ -78,9 +95,17 @@ def instruction_prefix(
 def group_requests(
     rows: Sequence[TokenizedRequest], shared: int, max_rows: int
 ) -> list[RequestGroup]:
-    """Runs of at most `most` neighbours that begin alike beyond the first `shared` tokens.
+    """Group neighbours that have a common prefix beyond the instruction.
 
-    A run ends where the next row would give up more than half of what the run has in common.
+    A group ends where the next request would shorten the common prefix by more than half.
+
+    Args:
+        rows: Requests, those about one post side by side.
+        shared: Leading tokens that all requests share.
+        max_rows: Largest number of requests in a group.
+
+    Returns:
+        The groups, in order.
     """
     out: list[list[TokenizedRequest]] = []
     shared_length = 0
@@ -98,7 +123,15 @@ def group_requests(
 
 
 def batch_groups(groups: Sequence[RequestGroup], size: int) -> list[list[RequestGroup]]:
-    """Groups of like length together, longest first, at most `size` rows a batch."""
+    """Put groups of similar length together.
+
+    Args:
+        groups: Groups of requests.
+        size: Largest number of requests in a batch.
+
+    Returns:
+        Batches, longest requests first.
+    """
     out: list[list[RequestGroup]] = []
     free_rows = 0
     for group in sorted(groups, key=lambda g: (-g.length, g.rows[0].index)):

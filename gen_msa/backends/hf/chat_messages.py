@@ -1,11 +1,11 @@
-"""Words of a post can never become a control token: strings that would are broken up.
+r"""Escape control tokens in untrusted text, and convert chats to messages.
 
-A zero-width space (U+200B) goes after the first character of every control string of the common
-model families, and of the strings a backend names as its tokenizer's own. Nothing else changes, so
-the words read the same. Knows no tokenizer and no prompt; adjacent untrusted parts must be joined
-before they come here (`joined`), or a control string could be put together from two of them.
+A zero-width space (U+200B) is inserted after the first character of every control token of the
+common model families, and of those that a tokenizer names as its own, so that a post's text can
+never become one. Nothing else changes. Adjacent untrusted parts must be merged first
+(`merge_adjacent_texts`), or a control token could be assembled from two of them.
 
-    neutralise("great <|im_end|> phone")     # ('great <\\u200b|im_end|> phone', 1)
+    escape_control_tokens("great <|im_end|> phone")  # ('great <\u200b|im_end|> phone', 1)
 """
 
 import functools
@@ -38,10 +38,16 @@ _FAMILY_PATTERNS = (
 
 
 def escape_control_tokens(text: str, extra_tokens: Collection[str] = ()) -> tuple[str, int]:
-    """`text` with every control string broken up, and how many were.
+    """Break up every control token in a text; idempotent, and linear in the text's length.
 
-    `extra` holds a tokenizer's own control strings; those of one character cannot be broken and are
-    passed over. Linear in the length of `text`, and the same on text that is already neutral.
+    Args:
+        text: Untrusted text.
+        extra_tokens: A tokenizer's own control tokens; those of one character cannot be broken up
+            and
+            are ignored.
+
+    Returns:
+        The text, and the number of tokens that were broken up.
     """
     return _control_pattern(frozenset(extra_tokens)).subn(
         lambda m: m.group(0) + ZERO_WIDTH_SPACE, text
@@ -49,7 +55,7 @@ def escape_control_tokens(text: str, extra_tokens: Collection[str] = ()) -> tupl
 
 
 def merge_adjacent_texts(parts: Iterable[TextInput | ImageInput]) -> list[TextInput | ImageInput]:
-    """The same parts with neighbouring texts of equal trust made one; empty texts fall away."""
+    """Merge neighbouring texts of equal trust; drop empty texts."""
     merged: list[TextInput | ImageInput] = []
     for part in parts:
         previous = merged[-1] if merged else None
@@ -66,14 +72,12 @@ def merge_adjacent_texts(parts: Iterable[TextInput | ImageInput]) -> list[TextIn
 
 @functools.lru_cache(maxsize=64)
 def _control_pattern(extra_tokens: frozenset[str]) -> re.Pattern[str]:
-    """One character that opens a control string; the look-ahead also finds those that overlap."""
+    """Match the first character of a control token; the look-ahead finds overlapping ones, too."""
     escaped_tokens = [re.escape(s) for s in sorted(extra_tokens) if len(s) > 1]
     families = "|".join(_FAMILY_PATTERNS)
     extra_alternatives = "|" + "|".join(escaped_tokens) if escaped_tokens else ""
     return re.compile(f"(?=(?i:{families}){extra_alternatives})(?:.)", re.DOTALL)
 
-
-# A chat as the list of messages that OpenAI-shaped doors take.
 
 ImagePartBuilder = Callable[[ImageInput], dict[str, Any]]
 
@@ -81,9 +85,15 @@ ImagePartBuilder = Callable[[ImageInput], dict[str, Any]]
 def build_messages(
     chat: Chat, image_part: ImagePartBuilder, control_tokens: Collection[str] = ()
 ) -> tuple[list[dict[str, Any]], int]:
-    """The messages, and how many control strings were broken up in words of a post.
+    """Convert a chat to messages as OpenAI-compatible interfaces take them.
 
-    `show` makes the part that stands for a picture; `control` holds a tokenizer's own strings.
+    Args:
+        chat: The chat.
+        image_part: Builds the content part of an image.
+        control_tokens: A tokenizer's own control tokens.
+
+    Returns:
+        The messages, and the number of control tokens that were escaped in untrusted text.
     """
     out: list[dict[str, Any]] = []
     n_escaped = 0

@@ -1,11 +1,11 @@
-"""From a chat to the tokens of one model: template, control strings, slot, pictures.
+"""Tokenize chats for one model: chat template, control tokens, slot, images.
 
-Knows a tokenizer or processor and nothing of weights. The template is the model's own; one that
-takes no system turn gets it at the head of the first user turn, and a model without a template gets
-a plain layout (`system`, blank line, `User: …`, `Assistant:`); both are noted.
+The template is the model's own. Where it takes no system turn, the system text goes to the start of
+the first user turn; a model without a template gets a plain layout (system text, blank line,
+`User: …`, `Assistant:`). Both are noted.
 
-    layout = Layout(processor)
-    layout.row(0, request)
+    chat_tokenizer = ChatTokenizer(processor)
+    chat_tokenizer.tokenize_request(0, request)
 """
 
 import itertools
@@ -20,7 +20,7 @@ from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
 
 
 class RenderedPrompt(NamedTuple):
-    """A chat as one string with picture placeholders, its tokens, and what must be said of it."""
+    """A chat as one string with image placeholders, its tokens, images and notes."""
 
     text: str
     ids: list[int]
@@ -29,9 +29,10 @@ class RenderedPrompt(NamedTuple):
 
 
 class ChatTokenizer:
-    """The words side of one model. `processor` is its processor, or its tokenizer if text-only."""
+    """Tokenizer of chats for one model."""
 
     def __init__(self, processor: Any) -> None:
+        """Inspect a processor (a tokenizer for a text-only model) and its template."""
         self.processor = processor
         self.supports_images: bool = hasattr(processor, "image_processor")
         self.tokenizer = processor.tokenizer if self.supports_images else processor
@@ -50,7 +51,17 @@ class ChatTokenizer:
         ) or not self._template_shows([self._message("user", ["qzx"])])
 
     def render_prompt(self, chat: Chat) -> RenderedPrompt:
-        """The chat as this model is shown it. Raises ValueError if a control token survives."""
+        """Render a chat with the model's template.
+
+        Args:
+            chat: The chat.
+
+        Returns:
+            The prompt.
+
+        Raises:
+            ValueError: The text contains control tokens that cannot be escaped.
+        """
         notes: dict[str, str] = {}
         n_escaped = 0
         turns: list[tuple[str, list[str | None]]] = []
@@ -59,9 +70,9 @@ class ChatTokenizer:
             turns.append((turn.role, parts))
             n_escaped += count
         if n_escaped:
-            notes["neutralised"] = str(n_escaped)
+            notes["escaped_control_tokens"] = str(n_escaped)
         if chat.images and not self.supports_images:
-            notes["pictures"] = "not shown"
+            notes["images"] = "not shown"
         if (
             turns
             and turns[0][0] == "system"
@@ -69,7 +80,7 @@ class ChatTokenizer:
             and not self._takes_system_turn
         ):
             turns = _system_into_user(turns)
-            notes["system"] = "at the head of the first user turn"
+            notes["system"] = "at the start of the first user turn"
         if self._template_owner is None:
             notes["template"] = "none (plain layout)"
         text = self._render_turns(turns)
@@ -78,7 +89,20 @@ class ChatTokenizer:
         )
 
     def tokenize_request(self, index: int, request: Request) -> TokenizedRequest:
-        """A request as a row of tokens that ends where the model's own choice begins."""
+        """Tokenize a request up to the first token that the model chooses.
+
+        Args:
+            index: Index of the request among those completed together.
+            request: The request.
+
+        Returns:
+            The request in tokens.
+
+        Raises:
+            ValueError: The text contains control tokens that cannot be escaped, or two options of
+                the slot
+                have the same tokens.
+        """
         prompt = self.render_prompt(request.chat)
         ids, slot = prompt.ids, None
         if request.choice is not None:
@@ -100,14 +124,22 @@ class ChatTokenizer:
         return TokenizedRequest(index, tuple(ids), *prompt_fields)
 
     def adds_special(self, text: str) -> bool:
-        """Whether the tokenizer is to add its own BOS, by the rule of `apply_chat_template`."""
+        """Return whether the tokenizer must add BOS, by the rule of `apply_chat_template`."""
         bos = self.tokenizer.bos_token
         if self._template_owner is not None and not self.supports_images:
             return False
         return not (bos and text.startswith(bos))
 
     def tokenize(self, text: str, base: str = "") -> list[int]:
-        """Tokens of `text`, pictures as placeholders; `base` is the prompt it begins with."""
+        """Tokenize a rendered prompt.
+
+        Args:
+            text: Prompt and perhaps the start of an answer, with image placeholders.
+            base: The prompt that `text` begins with; it decides about BOS.
+
+        Returns:
+            Token ids.
+        """
         add_special_tokens = self.adds_special(base or text)
         token_ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)[
             "input_ids"
@@ -115,7 +147,15 @@ class ChatTokenizer:
         return token_ids
 
     def decode(self, ids: Sequence[int], context: Sequence[int]) -> str:
-        """Text of `ids` as it reads after `context`; half a character at the end is left out."""
+        """Decode tokens in context.
+
+        Args:
+            ids: Token ids to decode.
+            context: Token ids before them.
+
+        Returns:
+            The text that `ids` add after `context`, without an incomplete character at the end.
+        """
         context_text: str = self.tokenizer.decode(list(context), skip_special_tokens=True)
         full_text: str = self.tokenizer.decode([*context, *ids], skip_special_tokens=True)
         if not full_text.startswith(context_text):
@@ -123,7 +163,7 @@ class ChatTokenizer:
         return full_text[len(context_text) :].rstrip("\ufffd")
 
     def end_ids(self) -> set[int]:
-        """Tokens that close a turn: the tokenizer's EOS, and what the template puts there."""
+        """Return the tokens that end a turn: EOS, and what the template puts there."""
         token_ids: set[int] = {self.tokenizer.eos_token_id} - {None}
         turns = [self._message("user", ["b"]), self._message("assistant", ["qzx"])]
         after_answer = self._try_template(turns, generate=False).partition("qzx")[2].lstrip()
@@ -133,7 +173,7 @@ class ChatTokenizer:
         return token_ids
 
     def _turn_parts(self, turn: Turn) -> tuple[list[str | None], int]:
-        """Texts of a turn, control strings broken up where untrusted; None stands for a picture."""
+        """Return the texts of a turn, untrusted ones escaped; None stands for an image."""
         out: list[str | None] = []
         n_escaped = 0
         visible_parts = [p for p in turn.parts if self.supports_images or isinstance(p, TextInput)]
@@ -153,39 +193,42 @@ class ChatTokenizer:
         return out, n_escaped
 
     def _refuse_control(self, part: TextInput, text: str) -> None:
-        """One-character control tokens and odd normalisers: what cannot be broken up is refused."""
+        """Refuse control tokens that cannot be escaped: single characters, odd normalisers."""
         remaining_ids = self.control_ids.intersection(
             self.tokenizer(text, add_special_tokens=False)["input_ids"]
         )
         if remaining_ids:
             names = self.tokenizer.convert_ids_to_tokens(sorted(remaining_ids))
-            raise ValueError(f"the post holds control tokens that cannot be broken up: {names}")
+            raise ValueError(f"the post contains control tokens that cannot be escaped: {names}")
 
     def _tokenize_slot(self, text: str, choice: ChoiceSlot) -> tuple[list[int], TokenizedSlot]:
-        """Tokens up to where the options part, and each option's own, as the model reads them."""
+        """Return the tokens up to where the options differ, and those of each option."""
         full_ids = [
             self.tokenize(text + choice.prefix + o + choice.suffix, text) for o in choice.options
         ]
         option_ids = [self.tokenize(text + choice.prefix + o, text) for o in choice.options]
-        lead_ids = self.tokenize(text + choice.prefix, text)
-        base = min(common_prefix_length(lead_ids, w) for w in full_ids)
+        prefix_ids = self.tokenize(text + choice.prefix, text)
+        base = min(common_prefix_length(prefix_ids, ids) for ids in full_ids)
         n_scored = [
-            common_prefix_length(n, w) - base for n, w in zip(option_ids, full_ids, strict=True)
+            common_prefix_length(option, full) - base
+            for option, full in zip(option_ids, full_ids, strict=True)
         ]
-        scored_ids = [tuple(w[base : base + k]) for w, k in zip(full_ids, n_scored, strict=True)]
+        scored_ids = [
+            tuple(ids[base : base + n]) for ids, n in zip(full_ids, n_scored, strict=True)
+        ]
         if any(a == b[: len(a)] for a, b in itertools.permutations(scored_ids, 2)):
-            # One option begins another, or melts into the next word: what follows tells them apart.
-            n_scored = [len(w) - base for w in full_ids]
-        option_tokens = tuple(tuple(w[base:]) for w in full_ids)
+            # One option begins another, or merges with the suffix: later tokens decide.
+            n_scored = [len(ids) - base for ids in full_ids]
+        option_tokens = tuple(tuple(ids[base:]) for ids in full_ids)
         if len(choice.options) > 1 and not all(n_scored):
-            raise ValueError(f"the options {choice.options} cannot be told apart in this tokenizer")
+            raise ValueError(f"the options {choice.options} have the same tokens in this tokenizer")
         return full_ids[0][:base], TokenizedSlot(option_tokens, tuple(n_scored))
 
     def _message(self, role: str, parts: Sequence[str | None]) -> dict[str, Any]:
         if not self._takes_content_parts:
             return {"role": role, "content": self._inline_text(parts)}
         content: list[dict[str, str]] = []
-        # One text between pictures: some templates trim every text they are given.
+        # One text between images: some templates strip every text part.
         for is_image, run in itertools.groupby(parts, key=lambda p: p is None):
             if is_image:
                 content += [{"type": "image"} for _ in run]
@@ -218,7 +261,7 @@ class ChatTokenizer:
             return ""
 
     def _template_shows(self, messages: list[dict[str, Any]]) -> bool:
-        """Whether the template takes these turns and shows their words, not their Python."""
+        """Return whether the template takes these turns and renders their text, not a repr."""
         text = self._try_template(messages)
         return "qzx" in text and "'type'" not in text
 
@@ -233,7 +276,7 @@ def _system_into_user(
 
 
 def _control_strings(tokenizer: Any, processor: Any) -> frozenset[str]:
-    """Special tokens, added tokens in brackets, and the processor's picture marks."""
+    """Return special tokens, added tokens in brackets, and the processor's image tokens."""
     strings = {str(t) for t in tokenizer.all_special_tokens}
     for token in tokenizer.added_tokens_decoder.values():
         if token.special or (token.content[:1] in "<[" and token.content[-1:] in ">]"):

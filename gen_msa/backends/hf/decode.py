@@ -1,12 +1,12 @@
-"""Rows being answered: greedy, token by token; rows that end make room for new ones.
+"""Generate answers greedily, token by token, with continuous batching.
 
-A row first takes its slot's forced tokens, then its own until it ends or its budget is spent.
-Where the past is plain, rows of the next batch join while others are still going on, so that the
-batch stays full. Knows tokens only.
+A request first takes the tokens of its slot, then its own until it ends or reaches its limit. Where
+the model has a plain key-value cache, requests of the next batch join while others are still
+generated, so that the batch stays full.
 
-    pool = Pool(engine)
-    pool.admit(engine.start([row.ids]), [row])
-    finished = pool.step()
+    batch = ContinuousBatch(engine)
+    batch.add(engine.prefill([row.ids]), [row])
+    finished = batch.step()
 """
 
 import re
@@ -19,18 +19,19 @@ import torch
 from gen_msa.backends.hf.batching import TokenizedRequest
 from gen_msa.backends.hf.engine import DecodeState, HfEngine, merge_states, select_rows
 
-# Keeps what an answer quotes verbatim: within double quotes stand only words of a given text.
-
 DecodeFunction = Callable[[Sequence[int], Sequence[int]], str]
 
 
 class QuoteConstraint:
-    """Chooses tokens for answers that quote.
-
-    `decode` gives the text of ids after a context; `ends` are the tokens that end an answer.
-    """
+    """Chooses tokens so that everything in double quotes is verbatim from a given text."""
 
     def __init__(self, decode: DecodeFunction, end_ids: Collection[int]) -> None:
+        """Prepare the constraint.
+
+        Args:
+            decode: Returns the text of token ids after a context.
+            end_ids: Tokens that end an answer.
+        """
         self._decode = decode
         self._end_ids = end_ids
 
@@ -42,16 +43,23 @@ class QuoteConstraint:
         scores: torch.Tensor,
         best_token: int,
     ) -> int:
-        """The token to go on with: `best` if it keeps the rule, else the likeliest that does.
+        """Choose the next token.
 
-        `ids` is the answer so far, after `context`; `scores` [vocabulary] are those of the next
-        token.
+        Args:
+            ids: Tokens of the answer so far.
+            context: Tokens before the answer.
+            text: Text that quotes must occur in.
+            scores: Logits of the next token, `(vocabulary,)`.
+            best_token: The likeliest token.
+
+        Returns:
+            `best_token` if it keeps quotes verbatim, else the likeliest token that does.
         """
         answer_text = self._decode(ids, context)
         if self._is_allowed(
             answer_text, [*ids, best_token], context, text
         ) or not _quotes_are_verbatim(answer_text, text):
-            # All is well; or the rule is broken already, and every search would be in vain.
+            # Allowed; or a quote is not verbatim already, and no token can change that.
             return best_token
         order = scores.argsort(descending=True).tolist()
         allowed = (t for t in order if self._is_allowed(answer_text, [*ids, t], context, text))
@@ -60,7 +68,7 @@ class QuoteConstraint:
     def _is_allowed(
         self, answer_text: str, ids: Sequence[int], context: Sequence[int], text: str
     ) -> bool:
-        """Whether an answer that reads `said` may go on as `ids`."""
+        """Return whether an answer that reads `answer_text` may continue as `ids`."""
         next_text = self._decode(ids, context)
         quote = _open_quote(next_text)
         if quote is None:
@@ -68,19 +76,19 @@ class QuoteConstraint:
         if ids[-1] in self._end_ids or (
             next_text == answer_text and not _multibyte_follows(quote, text)
         ):
-            # Nothing was added, or half a character where the text has none of several bytes.
+            # The end, no progress, or half a character where no multi-byte one can follow.
             return False
         return _quotes_are_verbatim(next_text, text)
 
 
 def _open_quote(answer_text: str) -> str | None:
-    """The words of a quote that is not closed yet, or None."""
+    """Return the text of a quote that is not closed yet; None if there is none."""
     parts = answer_text.split('"')
     return parts[-1] if len(parts) % 2 == 0 else None
 
 
 def _quotes_are_verbatim(answer_text: str, text: str) -> bool:
-    """Whether every quote keeps the rule so far."""
+    """Return whether every quote so far is verbatim."""
     _, *parts = answer_text.split('"')
     closed = parts[: len(parts) // 2 * 2 : 2]
     quote = _open_quote(answer_text)
@@ -89,13 +97,22 @@ def _quotes_are_verbatim(answer_text: str, text: str) -> bool:
 
 
 def _multibyte_follows(quote: str, text: str) -> bool:
-    """Whether `quote` is followed by a character of several bytes somewhere in `text`."""
+    """Return whether a non-ASCII character follows `quote` somewhere in `text`."""
     quote_ends = (m.end() for m in re.finditer(re.escape(quote), text))
     return any(not c.isascii() for end in quote_ends for c in text[end : end + 1])
 
 
 def occurs_at_word(phrase: str, text: str, *, to_word_end: bool) -> bool:
-    """Whether `words` stand in `text` from a word's beginning on, if `whole` to a word's end."""
+    """Check whether a phrase occurs in a text from the start of a word.
+
+    Args:
+        phrase: Phrase to search for.
+        text: Text to search in.
+        to_word_end: Whether the phrase must also end where a word ends.
+
+    Returns:
+        Whether it occurs so.
+    """
     if to_word_end and not phrase.strip():
         return False
     at = text.find(phrase)
@@ -108,13 +125,13 @@ def occurs_at_word(phrase: str, text: str, *, to_word_end: bool) -> bool:
 
 
 def _splits_word(text: str, at: int) -> bool:
-    """Whether a word goes on across place `at`."""
+    """Return whether offset `at` is inside a word."""
     return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()
 
 
 @dataclass
 class Generation:
-    """What the model added to a row: the slot's forced tokens, then its own."""
+    """Tokens that were added to a request: those of the slot, then the model's own."""
 
     request: TokenizedRequest
     option: int | None
@@ -122,33 +139,48 @@ class Generation:
     """Log-probability (nats) of each option of the slot."""
     forced_ids: tuple[int, ...]
     remaining_tokens: int
-    """Tokens it may still add."""
+    """Tokens that the model may still choose."""
     prompt_tokens: int
     is_finite: bool
-    """False where the model's scores were not numbers."""
+    """False when logits were NaN."""
     ids: list[int] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
     n_forced_fed: int = 0
-    """Forced tokens already read."""
+    """Tokens of the slot that were fed to the model."""
 
 
 class ContinuousBatch:
-    """The rows a model is answering together."""
+    """Requests that are generated together."""
 
     def __init__(self, engine: HfEngine, quote_constraint: QuoteConstraint | None = None) -> None:
+        """Create an empty batch.
+
+        Args:
+            engine: Runs the model.
+            quote_constraint: Keeps quotes verbatim for requests that ask for it; None for no
+                constraint.
+        """
         self.engine = engine
         self._quote_constraint = quote_constraint
         self._state: DecodeState | None = None
         self._generations: list[Generation] = []
-        """Which answer stands in each row of the state; one that has ended stays until swept."""
+        """The generation in each row of the state; a finished one stays until rows are removed."""
 
     @property
     def active_requests(self) -> list[TokenizedRequest]:
-        """The rows that are not answered yet."""
+        """Return the requests that are not finished."""
         return [a.request for a in self._generations if a.finish_reason is None]
 
     def add(self, state: DecodeState, rows: Sequence[TokenizedRequest]) -> list[Generation]:
-        """Take in rows whose prompts have been read; returns those that are over at once."""
+        """Add requests whose prompts are encoded, and fill their slots.
+
+        Args:
+            state: State after the prompts, one row for each request.
+            rows: The requests.
+
+        Returns:
+            Generations that are finished already.
+        """
         is_finite = (~state.logits.isnan().any(dim=-1)).tolist()
         scores = self.engine.option_logprobs(state, rows)
         counts = state.attention_mask.sum(dim=1).tolist()
@@ -164,8 +196,8 @@ class ContinuousBatch:
         n_common_forced = min(len(a.forced_ids) for a in generations)
         if n_common_forced:
             self.engine.append_tokens(state, [a.forced_ids[:n_common_forced] for a in generations])
-        for a in generations:
-            a.n_forced_fed = n_common_forced
+        for generation in generations:
+            generation.n_forced_fed = n_common_forced
         if self._state is None:
             self._state, self._generations = state, generations
         else:
@@ -175,7 +207,7 @@ class ContinuousBatch:
         return finished
 
     def step(self) -> list[Generation]:
-        """One more token for every row; returns the rows that ended with it."""
+        """Generate one token for every request; return the generations that it finished."""
         if self._state is None:
             return []
         best_tokens = self._best_tokens(self._state.logits)
@@ -192,7 +224,7 @@ class ContinuousBatch:
         if not active:
             self.clear()
             return finished
-        # Sweeping copies the past, so rows that ended wait until an eighth of the batch has.
+        # Removing rows copies the cache, so it is done when an eighth of the batch is finished.
         if 8 * len(active) <= 7 * len(self._generations):
             self._state = select_rows(self._state, active)
             self._generations = [self._generations[k] for k in active]
@@ -201,11 +233,11 @@ class ContinuousBatch:
         return finished
 
     def clear(self) -> None:
-        """Forget every row."""
+        """Drop every request."""
         self._state, self._generations = None, []
 
     def _best_tokens(self, scores: torch.Tensor) -> list[int]:
-        """The likeliest token of every row, among those that keep its quotes verbatim."""
+        """Return the likeliest token of every row that keeps its quotes verbatim."""
         best_tokens: list[int] = scores.argmax(-1).tolist()
         if self._quote_constraint is not None:
             for k, a in enumerate(self._generations):
@@ -221,7 +253,7 @@ class ContinuousBatch:
         return best_tokens
 
     def _advance(self, generation: Generation, best_token: int) -> int:
-        """The token a row goes on with; `best` is the model's own."""
+        """Return the token a row continues with; `best_token` is the model's choice."""
         if generation.finish_reason is not None:
             return best_token
         if generation.n_forced_fed < len(generation.forced_ids):
@@ -240,7 +272,7 @@ class ContinuousBatch:
 def _start_generation(
     row: TokenizedRequest, scores: list[float], count: int, is_finite: bool
 ) -> Generation:
-    """A row with its slot filled by the likeliest option (the first of equals)."""
+    """Start a generation with its slot filled by the likeliest option (the first of equals)."""
     if row.slot is None or not scores:
         return Generation(
             row,

@@ -1,10 +1,10 @@
-"""The model's forward pass: reading prompts, scoring a slot's options, taking one more token.
+"""Run the model's forward pass: encode prompts, score a slot's options, append tokens.
 
-No token is ever padded in behind a past that must go on, so sliding windows and three-axis
-positions stay exact. Knows tokens only.
+Padding is always on the left, never between a cached prefix and its suffix, so sliding windows and
+three-axis positions stay exact.
 
-    engine = Engine(model, ends=frozenset({2}), simple=True)
-    state = engine.start([[1, 2, 3], [4, 5]])
+    engine = HfEngine(model, end_ids=frozenset({2}), plain_cache=True)
+    state = engine.prefill([[1, 2, 3], [4, 5]])
 """
 
 import copy
@@ -19,34 +19,45 @@ from gen_msa.backends.hf import batching, model_traits
 from gen_msa.backends.hf.batching import TokenizedRequest, TokenizedSlot
 from gen_msa.backends.hf.image_inputs import ModelInputs, stack_tensors
 
-# What a batch has read so far: its keys and values, which of them count, and the next scores.
-
 PREALLOCATED_TOKENS = 64
-"""Tokens of room made at a time."""
+"""Tokens by which a cache grows."""
 
 
 @dataclass
 class DecodeState:
-    """A batch in mid-answer."""
+    """State of a batch: key-value cache, which tokens count, and the next token's logits."""
 
     cache: Any
     attention_mask: torch.Tensor
     """`(rows, tokens so far)`; 0 where a row is padded."""
     logits: torch.Tensor
-    """`(rows, vocabulary)`: scores of the next token."""
+    """`(rows, vocabulary)`: logits of the next token."""
     rope_deltas: torch.Tensor | None = None
-    """`(rows, 1)` by which picture tokens move the text's positions, where a family has that."""
+    """`(rows, 1)`: shift of the text's positions by image tokens, for models with mRoPE."""
 
 
 class PreallocatedCacheLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer, `(rows, heads, tokens, width)`, with room for more tokens."""
+    """Keys and values of one layer, `(rows, heads, tokens, head_dim)`, with memory for more tokens.
+
+    Appending a token then writes in place, where `DynamicLayer` copies the whole cache.
+    """
 
     _buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append tokens; returns all keys and values."""
+        """Append tokens.
+
+        Args:
+            key_states: Keys, `(rows, heads, new_tokens, head_dim)`.
+            value_states: Values, of the same shape.
+            *args: Ignored.
+            **kwargs: Ignored.
+
+        Returns:
+            All keys and all values, `(rows, heads, tokens, head_dim)`.
+        """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         old_length = self.get_seq_length()
@@ -63,24 +74,37 @@ class PreallocatedCacheLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def set_kv(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Take these as the whole past."""
+        """Replace the cache.
+
+        Args:
+            keys: Keys, `(rows, heads, tokens, head_dim)`.
+            values: Values, of the same shape.
+        """
         self.keys, self.values = keys, values
         self.dtype, self.device = keys.dtype, keys.device
         self.is_initialized = True
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Keep the given rows, in the given order, in memory of their own."""
+        """Select rows by index, `(rows,)`, into new memory."""
         self._buffers = None
         self.set_kv(self.keys.index_select(0, beam_idx), self.values.index_select(0, beam_idx))
 
 
 def preallocated_cache() -> Any:
-    """An empty cache for a model whose layers all keep a plain past."""
+    """Create an empty cache for a model whose layers all have a plain key-value cache."""
     return Cache(layer_class_to_replicate=PreallocatedCacheLayer)
 
 
 def select_rows(state: DecodeState, rows: Sequence[int]) -> DecodeState:
-    """A new state of the given rows, in that order, repeats allowed; the old one stays."""
+    """Select rows of a state.
+
+    Args:
+        state: The state; it stays unchanged.
+        rows: Indices in the new order; repeats are allowed.
+
+    Returns:
+        A new state.
+    """
     index = torch.tensor(list(rows), device=state.attention_mask.device)
     cache = _copy_cache(state.cache)
     for layer in cache.layers:
@@ -90,9 +114,15 @@ def select_rows(state: DecodeState, rows: Sequence[int]) -> DecodeState:
 
 
 def merge_states(states: Sequence[DecodeState]) -> DecodeState:
-    """Rows of several states of roomy caches as one, with all padding moved to the left and cut.
+    """Concatenate states whose caches are `preallocated_cache`s, padding on the left.
 
-    Keys carry their positions with them, so where they lie in the cache is of no matter.
+    Keys hold their rotary positions, so their index in the cache does not matter.
+
+    Args:
+        states: States of one model.
+
+    Returns:
+        A state of all rows, in order; its length is that of the longest row without padding.
     """
     width = max(int(s.attention_mask.sum(dim=1).max()) for s in states)
     orders = [_right_aligned_order(s.attention_mask, width) for s in states]
@@ -111,7 +141,7 @@ def merge_states(states: Sequence[DecodeState]) -> DecodeState:
 
 
 def _right_aligned_order(attention_mask: torch.Tensor, width: int) -> torch.Tensor:
-    """`(rows, width)` places of the past, those that count last and in order."""
+    """Return `(rows, width)` indices of cached tokens, those that count last and in order."""
     order = attention_mask.argsort(dim=1, stable=True)[:, -width:]
     missing = width - order.shape[1]
     return torch.cat([order[:, :1].expand(-1, missing), order], dim=1) if missing else order
@@ -130,7 +160,7 @@ def _grow_buffer(past: torch.Tensor, new: torch.Tensor, old_length: int, size: i
 
 
 def _copy_cache(cache: Any) -> Any:
-    """A cache whose rows can be reordered without touching the old one's tensors."""
+    """Copy a cache so that its rows can be reordered without changing the original's tensors."""
     copyable_types = (DynamicLayer, DynamicSlidingWindowLayer, PreallocatedCacheLayer)
     if any(type(layer) not in copyable_types for layer in cache.layers):
         return copy.deepcopy(cache)
@@ -140,9 +170,18 @@ def _copy_cache(cache: Any) -> Any:
 
 
 class HfEngine:
-    """One model, the tokens that close its turns, and whether its past is plain (`simple`)."""
+    """One model with the tokens that end an answer."""
 
     def __init__(self, model: Any, end_ids: frozenset[int], *, plain_cache: bool) -> None:
+        """Wrap a model.
+
+        Args:
+            model: A causal language model in evaluation mode.
+            end_ids: Tokens that end an answer.
+            plain_cache: Whether every layer's cache is a plain row of keys and values, so that
+                states can
+                be merged.
+        """
         self.model = model
         self.end_ids = end_ids
         self.plain_cache = plain_cache
@@ -155,9 +194,16 @@ class HfEngine:
         past_state: DecodeState | None = None,
         extra_inputs: dict[str, torch.Tensor] | None = None,
     ) -> DecodeState:
-        """Read rows of tokens, left-padded; row i goes on from row i of `past`, which is used up.
+        """Encode rows of tokens, left-padded.
 
-        `extras` holds the pictures' tensors.
+        Args:
+            ids: Token ids of each row.
+            past_state: State that row i continues; its cache is modified and must not be used
+                again.
+            extra_inputs: Tensors of images by name of the model's argument.
+
+        Returns:
+            The state after the last token of each row.
         """
         width = max(len(row) for row in ids)
         pad = min(self.end_ids, default=0)
@@ -175,7 +221,12 @@ class HfEngine:
         return DecodeState(cache, attention_mask, logits[:, -1], past_state.rope_deltas)
 
     def append_tokens(self, state: DecodeState, tokens: Sequence[Sequence[int]]) -> None:
-        """Append the same number of tokens to every row."""
+        """Append tokens to every row, in place.
+
+        Args:
+            state: State of the rows.
+            tokens: Token ids, the same number for each row.
+        """
         input_ids = torch.tensor(tokens, device=state.attention_mask.device)
         state.attention_mask = torch.cat([state.attention_mask, torch.ones_like(input_ids)], dim=1)
         logits, state.cache = self._forward(
@@ -186,7 +237,16 @@ class HfEngine:
     def option_logprobs(
         self, state: DecodeState, rows: Sequence[TokenizedRequest]
     ) -> list[list[float]]:
-        """Total log-probability of every option of every row; `[]` for a row without a slot."""
+        """Score every option of every row's slot.
+
+        Args:
+            state: State after the prompts, `logits` of shape `(rows, vocabulary)`; it stays
+                unchanged.
+            rows: Request of each row.
+
+        Returns:
+            Log-probability (nats) of each option; `[]` for a row without a slot.
+        """
         slots = [row.slot or TokenizedSlot((), ()) for row in rows]
         if not any(s.option_tokens for s in slots):
             return [[] for _ in rows]
@@ -212,7 +272,7 @@ class HfEngine:
     def _continuation_logprobs(
         self, state: DecodeState, rows: list[int], tokens: list[tuple[int, ...]]
     ) -> list[float]:
-        """Log-probability of each run of tokens after its first, on a copy of the rows' past."""
+        """Score each run of tokens after its first, on a copy of the rows' cache."""
         width = max(len(t) for t in tokens) - 1
         row_state = select_rows(state, rows)
         input_ids = torch.tensor([[*t[:-1], *[0] * (width + 1 - len(t))] for t in tokens])
@@ -240,7 +300,7 @@ class HfEngine:
     ) -> DecodeState:
         rope_deltas = None
         if self._rope_module is not None:
-            # What an earlier batch left there would be taken for this one's.
+            # The model would use the value that an earlier batch left.
             self._rope_module.rope_deltas = None
             if not any(name.endswith("grid_thw") for name in extra_inputs):
                 rope_deltas = attention_mask.new_zeros((len(attention_mask), 1))
@@ -260,7 +320,7 @@ class HfEngine:
         *,
         all_positions: bool = False,
     ) -> tuple[torch.Tensor, Any]:
-        """Scores after the last token (or after `every` one) and the grown cache."""
+        """Return logits after the last token (or after every one), and the extended cache."""
         inputs: dict[str, Any] = {
             **extra_inputs,
             "input_ids": input_ids,
@@ -281,33 +341,46 @@ class HfEngine:
         return out.logits, out.past_key_values
 
 
-# Reading the prompts of a batch: whole, or what they share once and then what is each row's own.
-
 PrefillBatch = list[list[tuple[TokenizedRequest, ModelInputs]]]
-"""Posts, each with its rows as the model takes them."""
+"""Posts, each with its requests and their model inputs."""
 
 
 class Prefiller:
-    """Turns batches into states; keeps the past of the instruction it read last."""
+    """Encodes the prompts of batches; keeps the state of the last instruction."""
 
     def __init__(self, engine: HfEngine, placeholders: frozenset[int], *, share: bool) -> None:
+        """Prepare for a model.
+
+        Args:
+            engine: Runs the model.
+            placeholders: Token ids that stand for an image.
+            share: Encode common prefixes once.
+        """
         self.engine = engine
         self.placeholders = placeholders
         self.share = share
         self._instruction: tuple[tuple[int, ...], DecodeState] | None = None
 
     def clear(self) -> None:
-        """Give back the memory of the instruction's past."""
+        """Free the memory of the instruction's state."""
         self._instruction = None
 
     def prefill(self, batch: PrefillBatch, instruction: tuple[int, ...]) -> DecodeState:
-        """The state after all prompts of the batch, in the order of its rows."""
+        """Encode the prompts of a batch.
+
+        Args:
+            batch: Posts, each with its rows.
+            instruction: Token ids that all rows begin with.
+
+        Returns:
+            The state after all prompts, in the order of the batch's rows.
+        """
         posts = [[x.ids for _, x in post] for post in batch]
         n_instruction = len(instruction)
         if any(tuple(ids[:n_instruction]) != instruction for post in posts for ids in post):
             n_instruction = 0
         shared_lengths = [self._shared_length(ids) for ids in posts] if self.share else []
-        # A post whose rows part before its pictures end cannot be read in pieces.
+        # Rows that differ before their images end cannot be encoded in pieces.
         if None in shared_lengths or (n_instruction == 0 and 0 in shared_lengths) or not self.share:
             model_inputs = [x for post in batch for _, x in post]
             return self.engine.prefill(
@@ -315,11 +388,11 @@ class Prefiller:
             )
         extra_inputs = self._extra_inputs([post[0][1] for post in batch])
         return self._prefill_shared(
-            posts, [h or 0 for h in shared_lengths], extra_inputs, instruction[:n_instruction]
+            posts, [n or 0 for n in shared_lengths], extra_inputs, instruction[:n_instruction]
         )
 
     def _shared_length(self, rows: list[list[int]]) -> int | None:
-        """How many tokens the rows of a post share, pictures included; None if they do not."""
+        """Count the tokens that rows of a post share, images included; None if images differ."""
         end = min(len(row) for row in rows) - 1
         for row in rows[1:]:
             end = min(end, batching.common_prefix_length(rows[0], row))
@@ -357,15 +430,15 @@ class Prefiller:
         return self._instruction[1]
 
     def _extra_inputs(self, model_inputs: Sequence[ModelInputs]) -> dict[str, torch.Tensor]:
-        """Pixels on the model's device, and facts of tokens, left-padded like the tokens."""
+        """Return image tensors on the model's device; left-pad per-token ones like the tokens."""
         model = self.engine.model
-        tensors = stack_tensors([p.tensors for p in model_inputs])
-        width = max(len(p.ids) for p in model_inputs)
-        for name in {n: None for p in model_inputs for n in p.per_token}:
-            rows = [p.per_token.get(name, [0] * len(p.ids)) for p in model_inputs]
+        tensors = stack_tensors([x.tensors for x in model_inputs])
+        width = max(len(x.ids) for x in model_inputs)
+        for name in {n: None for x in model_inputs for n in x.per_token}:
+            rows = [x.per_token.get(name, [0] * len(x.ids)) for x in model_inputs]
             tensors[name] = torch.tensor([[0] * (width - len(r)) + r for r in rows])
         if self.share:
-            # A family whose prefixes can be shared looks at pixels only.
+            # A model whose prefixes can be shared needs only pixels.
             tensors = {n: t for n, t in tensors.items() if not n.endswith("token_type_ids")}
         floats = {n: t.to(model.dtype) for n, t in tensors.items() if t.is_floating_point()}
         return {n: t.to(model.device) for n, t in {**tensors, **floats}.items()}

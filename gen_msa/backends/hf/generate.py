@@ -1,10 +1,9 @@
-"""One model asked many questions: rows, batches, memory, completions.
+"""Complete many requests with one model: batches, memory limits, completions.
 
-A bad request becomes a completion with `finish_reason="error"`; when memory runs out, the rows at
-hand are asked again in batches of half the size, and that is noted. Knows no folder and no hub: it
-is handed a model and its processor.
+A bad request becomes a completion with `finish_reason="error"`; when memory runs out, unfinished
+requests are generated again in batches of half the size, and that is noted.
 
-    Session(model, processor, options, look).complete(requests)
+    TextGenerator(model, processor, options, load_image).complete(requests)
 """
 
 import gc
@@ -35,27 +34,38 @@ REQUEST_ERRORS = (
     LookupError,
     TemplateError,
 )
-"""What a template, a processor or the picture loader raises for one request it cannot take."""
+"""Errors of a template, a processor or the image loader that concern one request only."""
 
 CompletionsByIndex = dict[int, Completion]
 
 
 class TextGenerator:
-    """A loaded model, ready to be asked."""
+    """A loaded model, ready to complete requests."""
 
     def __init__(
         self, model: Any, processor: Any, options: BackendOptions, load_image: ImageLoader
     ) -> None:
+        """Inspect the model and prepare it.
+
+        Args:
+            model: A causal language model in evaluation mode.
+            processor: Its processor; its tokenizer if it takes no images.
+            options: `batch_size` and `share_prefix` are used.
+            load_image: Loads an image as a PIL image.
+
+        Raises:
+            UserError: The model is not supported.
+        """
         reason = model_traits.unsupported_reason(model)
         if reason:
-            raise UserError(f"{type(model).__name__} cannot be used here: {reason}")
+            raise UserError(f"{type(model).__name__} is not supported: {reason}")
         self.options = options
         self.chat_tokenizer = ChatTokenizer(processor)
         self.placeholders = model_traits.image_token_ids(model, processor)
         reason = model_traits.prefix_sharing_unsupported_reason(model)
         self.engine = HfEngine(model, _end_ids(model, self.chat_tokenizer), plain_cache=not reason)
-        self.unshared_reason = reason or ("" if options.share_prefix else "not asked for")
-        """Why prefixes are not shared, or ""."""
+        self.unshared_reason = reason or ("" if options.share_prefix else "switched off")
+        """Why prefixes are not shared; "" if they are."""
         self._prefiller = Prefiller(self.engine, self.placeholders, share=not self.unshared_reason)
         self._image_expander = ImageExpander(self.chat_tokenizer, load_image, self.placeholders)
         self._context_length = getattr(
@@ -64,7 +74,7 @@ class TextGenerator:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order."""
+        """Complete each request, in order; a bad one gives an error completion."""
         completions: CompletionsByIndex = {}
         rows: list[TokenizedRequest] = []
         for i, request in enumerate(requests):
@@ -79,7 +89,7 @@ class TextGenerator:
         return [completions[i] for i in range(len(requests))]
 
     def count_tokens(self, chat: Chat) -> TokenCount:
-        """Tokens of the chat and those its pictures cost, marks around them included."""
+        """Count the tokens of the chat, and those of its images with their delimiters."""
         prompt = self.chat_tokenizer.render_prompt(chat)
         row = TokenizedRequest(0, tuple(prompt.ids), prompt.text, prompt.images, None, 1, {})
         total = len(self._image_expander.expand(row).ids)
@@ -89,7 +99,7 @@ class TextGenerator:
     def _generate(
         self, rows: list[TokenizedRequest], completions: CompletionsByIndex
     ) -> Iterator[tuple[Generation, str]]:
-        """Answers as they end, with a note on memory; rows that fail go straight to `done`."""
+        """Yield finished generations and a note on memory; failed rows go to `completions`."""
         quote_constraint = QuoteConstraint(self.chat_tokenizer.decode, self.engine.end_ids)
         active_batch, max_rows, memory_note = (
             ContinuousBatch(self.engine, quote_constraint),
@@ -136,7 +146,7 @@ class TextGenerator:
     def _queue(
         self, rows: list[TokenizedRequest], shared: int, max_rows: int
     ) -> deque[list[RequestGroup]]:
-        """Batches to be read. Half of what fits, so that new rows find room as others end."""
+        """Queue batches of half the limit, so that new rows find room as others finish."""
         size = -(-max_rows // 2) if self.engine.plain_cache else max_rows
         groups = (
             [RequestGroup((row,)) for row in rows]
@@ -146,14 +156,14 @@ class TextGenerator:
         return deque(batching.batch_groups(groups, size))
 
     def _has_room(self, n_active: int, batch: list[RequestGroup], max_rows: int) -> bool:
-        """Whether a batch can join: none is under way, or the past is plain and rows are few."""
+        """Return whether a batch can join: none is active, or rows can be merged and fit."""
         size = sum(len(g.rows) for g in batch)
         return n_active == 0 or (self.engine.plain_cache and n_active + size <= max_rows)
 
     def _expand_batch(
         self, batch: list[RequestGroup], completions: CompletionsByIndex
     ) -> PrefillBatch:
-        """The batch with its pictures; rows that cannot be had go to `done`."""
+        """Expand the images of a batch; requests that fail go to `completions`."""
         out: PrefillBatch = []
         for group in batch:
             post = []
@@ -172,26 +182,28 @@ class TextGenerator:
         slot = max((len(f) for f in row.slot.option_tokens), default=0) if row.slot else 0
         needed = length + slot + row.max_new_tokens
         if self._context_length and needed > self._context_length:
-            raise ValueError(f"{needed} tokens do not fit into the model's {self._context_length}")
+            raise ValueError(
+                f"{needed} tokens exceed the model's context of {self._context_length}"
+            )
 
     def _take_unanswered(
         self, unanswered: dict[int, TokenizedRequest], finished: Iterable[Generation]
     ) -> list[TokenizedRequest]:
-        """Rows that must be asked again, taken out of `unanswered`; frees what can be freed."""
+        """Take requests to generate again out of `unanswered`, and free memory."""
         self._prefiller.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        finished_ids = {a.request.index for a in finished}
+        finished_ids = {g.request.index for g in finished}
         return [unanswered.pop(i) for i in [*unanswered] if i not in finished_ids]
 
     def _completion(self, request: Request, generation: Generation, memory_note: str) -> Completion:
         if not generation.is_finite:
-            return _error_completion(ArithmeticError("the model's scores are not numbers"))
+            return _error_completion(ArithmeticError("the model's logits are NaN"))
         row = generation.request
         notes = {
             **row.notes,
-            "prefix": f"plain ({self.unshared_reason})" if self.unshared_reason else "shared",
+            "prefix": f"not shared ({self.unshared_reason})" if self.unshared_reason else "shared",
         }
         if memory_note:
             notes["batch"] = memory_note

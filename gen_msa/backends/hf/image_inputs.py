@@ -1,9 +1,9 @@
-"""Rows with their pictures: the processor's pixel tensors, and its long runs of picture tokens.
+"""Expand the images of requests: the processor's pixel tensors, and its runs of image tokens.
 
-The processor is called once for a post's pictures; the other rows of the post take the pictures'
-tokens from that call and only their own words anew. Knows no model.
+The processor is called once for the images of a post; the other requests about the post reuse those
+tokens and tensors and tokenize only their own text.
 
-    expander = Expander(layout, load)
+    expander = ImageExpander(chat_tokenizer, load_image, placeholders)
     expander.expand(row).ids
 """
 
@@ -18,46 +18,65 @@ from gen_msa.backends.hf.chat_tokens import ChatTokenizer
 from gen_msa.chat import ImageInput
 
 MAX_CACHED_POSTS = 32
-"""Posts whose pixels are kept at a time."""
+"""Posts whose pixels are cached."""
 
 ImageLoader = Callable[[ImageInput], Any]
-"""Gives the PIL image of an admitted picture."""
+"""Loads an admitted image as a PIL image."""
 
 
 class ModelInputs(NamedTuple):
-    """A row as the model takes it."""
+    """A request as the model takes it."""
 
     ids: list[int]
     per_token: dict[str, list[int]]
-    """Further facts a family wants for each token (`token_type_ids`, `mm_token_type_ids`).
+    """Further per-token inputs of a model family (`token_type_ids`, `mm_token_type_ids`).
 
-    Where a family reads its prompt both ways, tokens of the answer are 1 in `token_type_ids`.
+    With bidirectional attention in the prompt, tokens of the answer are 1 in `token_type_ids`.
     """
     tensors: dict[str, torch.Tensor]
-    """Pixels and what belongs to them; the first axis runs over pictures, patches or rows."""
+    """Pixels and related tensors; the first axis runs over images, patches or rows."""
 
 
 class ImageExpander:
-    """Turns rows into model inputs; keeps the pixels of the last posts."""
+    """Turns requests into model inputs; caches the pixels of the last posts."""
 
     def __init__(
         self, chat_tokenizer: ChatTokenizer, load_image: ImageLoader, placeholders: frozenset[int]
     ) -> None:
+        """Prepare for a model.
+
+        Args:
+            chat_tokenizer: Tokenizer of the model.
+            load_image: Loads an image as a PIL image.
+            placeholders: Token ids that stand for an image.
+        """
         self.chat_tokenizer = chat_tokenizer
         self.load_image = load_image
         self.placeholders = placeholders
         self._cache: OrderedDict[tuple[ImageInput, ...], tuple[list[int], ModelInputs]] = (
             OrderedDict()
         )
-        # A processor that makes labels tells prompt from answer, and its model reads the prompt
-        # both ways (PaliGemma).
+        # A processor that makes labels separates prompt and answer, and its model attends to the
+        # prompt in both directions (PaliGemma).
         names = set(getattr(chat_tokenizer.processor, "model_input_names", ()))
         self._bidirectional_prompt = names >= {"labels", "token_type_ids"}
 
     def expand(self, row: TokenizedRequest) -> ModelInputs:
-        """The row with its pictures. Raises what the picture loader or the processor raises."""
+        """Expand the images of a request.
+
+        Args:
+            row: The request in tokens.
+
+        Returns:
+            Token ids and tensors.
+
+        Raises:
+            ImageError: An image cannot be loaded.
+            ValueError: The processor refuses the request, or the answer's tokens merge with an
+                image's.
+        """
         if not row.images:
-            # Without a picture such a model reads one way, whatever stands beside it in a batch.
+            # Without an image such a model is causal, whatever other requests are in the batch.
             token_types = (
                 {"token_type_ids": [1] * len(row.ids)} if self._bidirectional_prompt else {}
             )
@@ -72,11 +91,11 @@ class ImageExpander:
                 self._cache.popitem(last=False)
             inputs = self._extend_inputs(raw_ids, processed, row.ids)
         if inputs is None:
-            raise ValueError("the answer's lead cannot be joined to this model's picture tokens")
+            raise ValueError("the start of the answer merges with this model's image tokens")
         return self._mark_answer_tokens(row, inputs) if self._bidirectional_prompt else inputs
 
     def _mark_answer_tokens(self, row: TokenizedRequest, inputs: ModelInputs) -> ModelInputs:
-        """The row with the words of its answer marked, so that the prompt does not see them."""
+        """Mark the tokens of the answer, which the prompt must not attend to."""
         n_answer = len(row.ids) - common_prefix_length(
             self.chat_tokenizer.tokenize(row.text), row.ids
         )
@@ -86,7 +105,7 @@ class ImageExpander:
         return inputs._replace(per_token={**inputs.per_token, "token_type_ids": token_types})
 
     def _process(self, row: TokenizedRequest) -> ModelInputs:
-        images = [self.load_image(p) for p in row.images]
+        images = [self.load_image(i) for i in row.images]
         add_special_tokens = self.chat_tokenizer.adds_special(row.text)
         out = self.chat_tokenizer.processor(
             text=[row.text],
@@ -105,7 +124,10 @@ class ImageExpander:
     def _extend_inputs(
         self, raw_ids: list[int], cached: ModelInputs, ids: Sequence[int]
     ) -> ModelInputs | None:
-        """`known` with the words of `ids` where they leave `raw`; None if a picture is touched."""
+        """Replace the tokens of a cached request after the common prefix of `raw_ids` and `ids`.
+
+        Returns None if that would touch an image.
+        """
         n_common = common_prefix_length(raw_ids, ids)
         n_dropped, new_ids = len(raw_ids) - n_common, list(ids[n_common:])
         kept_ids = cached.ids[: len(cached.ids) - n_dropped]
@@ -121,7 +143,14 @@ class ImageExpander:
 
 
 def stack_tensors(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The tensors of several rows end to end; other axes are padded with zeros to the longest."""
+    """Concatenate the tensors of several requests along the first axis.
+
+    Args:
+        parts: Tensors by name, for each request.
+
+    Returns:
+        Tensors by name; other axes are padded with zeros to the longest.
+    """
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: _concat_padded([p[name] for p in parts if name in p]) for name in names}
 

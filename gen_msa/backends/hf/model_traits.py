@@ -1,10 +1,11 @@
-"""What a model's own configuration, caches and positions allow. No list of model names.
+"""Ask a model's configuration, cache and positions what they allow; no list of model names.
 
-A prefix can be shared when the past is a plain row of keys and values that any suffix may follow.
-The reasons against it are looked for in the configuration, then the model is asked: a few tokens in
-one go must score as they do in pieces.
+A prefix can be shared when the cache is a plain row of keys and values that any suffix may follow.
+The configuration is searched for reasons against it, then the model is asked: nine tokens encoded
+at
+once must give the same logits as in pieces.
 
-    why_plain(model)     # "" or e.g. "mrope", "sliding window", "bidirectional attention"
+    prefix_sharing_unsupported_reason(model)  # "" or e.g. "mrope", "sliding window"
 """
 
 import inspect
@@ -13,26 +14,31 @@ from typing import Any
 import torch
 
 _PROBE_TOKENS = 9
-"""Tokens of the probe; the first four are the shared part."""
+"""Tokens of the probe; the first four are the prefix."""
 
 
 def forward_params(model: Any) -> frozenset[str]:
-    """Names of the arguments of the model's forward call."""
+    """Return the names of the arguments of the model's forward call."""
     return frozenset(inspect.signature(model.forward).parameters)
 
 
 def text_config(model: Any) -> Any:
-    """Configuration of the part that writes text."""
+    """Return the configuration of the text decoder."""
     return model.config.get_text_config(decoder=True)
 
 
 def rope_module(model: Any) -> Any | None:
-    """The part that keeps `rope_deltas`, where positions have three axes (mRoPE); else None."""
+    """Return the module with `rope_deltas` (three-axis positions, mRoPE); None if there is none."""
     return next((m for m in model.modules() if hasattr(m, "rope_deltas")), None)
 
 
 def image_token_ids(model: Any, processor: Any) -> frozenset[int]:
-    """Tokens that stand for a picture, before and after the processor has expanded them."""
+    """Return the token ids that stand for an image, before and after the processor expands them.
+
+    Args:
+        model: The model.
+        processor: Its processor, or its tokenizer.
+    """
     names = ("image_token_id", "image_token_index", "boi_token_id", "boi_token_index")
     token_ids = {getattr(model.config, n, None) for n in names}
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -43,18 +49,18 @@ def image_token_ids(model: Any, processor: Any) -> frozenset[int]:
 
 
 def unsupported_reason(model: Any) -> str:
-    """Why this backend cannot drive the model at all, or ""."""
+    """Return why the model cannot generate answers here; "" if it can."""
     if model.config.is_encoder_decoder:
         return "it is an encoder-decoder"
     if not model.can_generate():
         return "it does not generate text"
     if "past_key_values" not in forward_params(model):
-        return "it keeps no cache of keys and values"
+        return "it has no key-value cache"
     return ""
 
 
 def prefix_sharing_unsupported_reason(model: Any) -> str:
-    """Why prefixes cannot be shared with this model, or "". Runs the model on nine tokens."""
+    """Return why prefixes cannot be shared; "" if they can. Runs the model on nine tokens."""
     return (
         _position_reason(model)
         or _attention_reason(model)
@@ -83,7 +89,7 @@ def _attention_reason(model: Any) -> str:
     ):
         return "bidirectional attention"
     if getattr(config, "cross_attention_layers", None):
-        return "cross-attention to pictures"
+        return "cross-attention to images"
     attention = getattr(config, "_attn_implementation", None)
     return "" if attention in (None, "eager", "sdpa") else f"attention {attention}"
 
@@ -102,7 +108,7 @@ def _cache_reason(model: Any) -> str:
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def _probe_reason(model: Any) -> str:
-    """Score nine tokens whole, and as a shared part, a hole and a rest; they must agree."""
+    """Compare logits of nine tokens at once with those of prefix, padding and suffix."""
     from transformers.cache_utils import DynamicCache
 
     max_id = min(text_config(model).vocab_size, 1000)

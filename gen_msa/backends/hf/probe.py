@@ -1,11 +1,12 @@
-"""What a model says to one fixed question, before and after it is adapted: the proof of an adapter.
+"""Record a model's answer to a fixed question with and without its adapter; compare it later.
 
-Keys and hashes can be right and the adapted model still be the bare one, or another. So training
-records the scores of the likeliest next words with and without the adapter, and whoever loads it
-asks again. The question is our own words and, for a model with eyes, a drawn picture.
+Keys and hashes can be right and the adapted model still be the base model, or another one. So
+training records the scores of the likeliest next tokens with and without the adapter, and whoever
+loads it asks again. The question is a fixed text and, for a model with vision, a drawn image.
 
-    probe = record(peft_model, processor)
-    check(probe, measure(peft_model, processor, probe.text, pictured=probe.pictured), "float32")
+    probe = record_probe(peft_model, processor)
+    measurement = measure_probe(peft_model, processor, probe.text, with_image=probe.with_image)
+    compare_probe(probe, measurement, "float32")
 """
 
 from typing import Any, NamedTuple
@@ -24,50 +25,56 @@ PROBE_TEXT = (
     "What does the post say about the screen: positive, negative or neutral, and why?"
 )
 MAX_TOP_TOKENS = 16
-"""Likeliest tokens kept of either model."""
+"""Likeliest tokens that are recorded of either model."""
 TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.5, "int8": 1.0, "nf4": 2.0}
-"""Nats a log-probability may be off, by the coarser of the precisions then and now."""
+"""Allowed difference of a log-probability (nats), by the coarser of both precisions."""
 ROUNDING_SHARE = 0.2
-"""Share of what the adapter does to the probe that another precision may change: what was trained
-hard in bfloat16 is off by more than a bare model is."""
+"""Share of the adapter's effect by which another precision may change the scores: an adapter with a
+strong effect rounds more coarsely than its base model."""
 NO_EFFECT = 1e-7
-"""Largest change of a log-probability that counts as none."""
+"""Largest change of a log-probability (nats) that counts as no effect."""
 
 
 class AdapterProbe(Settings):
-    """The question and the scores that were given to it, in the adapter's `inference.json`."""
+    """The question and its recorded scores, in the adapter's `inference.json`."""
 
     text: str = Field(max_length=4000)
     with_image: bool
     precision: str
     ids: tuple[int, ...]
-    """The prompt's tokens, pictures expanded."""
+    """The prompt's token ids, images expanded."""
     tokens: tuple[int, ...]
-    """Next tokens that were watched."""
+    """Next tokens whose scores were recorded."""
     base: tuple[float, ...]
     """Log-probability (nats) of each without the adapter; empty when there was none."""
     adapted: tuple[float, ...]
 
 
 class ProbeMeasurement(NamedTuple):
-    """Log-probabilities at every place of the prompt: float32 (length, vocabulary), on the CPU."""
+    """Log-probabilities at every position of the prompt: float32 `(length, vocabulary)`, on CPU."""
 
     ids: tuple[int, ...]
     adapted: torch.Tensor
     base: torch.Tensor | None
-    """None for a model that wears no adapter."""
+    """None for a model without an adapter."""
 
     def effect(self) -> float:
-        """Largest change (nats) that the adapter makes anywhere in the prompt."""
+        """Return the largest change (nats) that the adapter makes anywhere in the prompt."""
         if self.base is None:
             return 0.0
         return float((self.adapted - self.base).abs().max())
 
 
 def record_probe(model: Any, processor: Any, text: str = PROBE_TEXT) -> AdapterProbe:
-    """The probe of a model as it is now; for a `PeftModel` with and without its adapter.
+    """Measure a model as it is now; a `PeftModel` with and without its adapter.
 
-    The model's mode (training or evaluation) is as before afterwards.
+    Args:
+        model: The model; its mode (training or evaluation) is restored afterwards.
+        processor: Its processor, or its tokenizer.
+        text: The question.
+
+    Returns:
+        The probe.
     """
     training = model.training
     model.eval()
@@ -101,7 +108,17 @@ def record_probe(model: Any, processor: Any, text: str = PROBE_TEXT) -> AdapterP
 def measure_probe(
     model: Any, processor: Any, text: str = PROBE_TEXT, *, with_image: bool
 ) -> ProbeMeasurement:
-    """Ask a model in evaluation mode; a `PeftModel` is asked with and without its adapter."""
+    """Ask a model in evaluation mode; a `PeftModel` is asked with and without its adapter.
+
+    Args:
+        model: The model.
+        processor: Its processor, or its tokenizer.
+        text: The question.
+        with_image: Whether to show the drawn image.
+
+    Returns:
+        Token ids and log-probabilities.
+    """
     ids, inputs = _inputs(model, processor, text, with_image)
     adapted = _scores(model, inputs)
     base = None
@@ -114,12 +131,18 @@ def measure_probe(
 def compare_probe(
     probe: AdapterProbe, measurement: ProbeMeasurement, current_precision: str
 ) -> None:
-    """Compare with what was recorded. `now` is the precision of the model asked.
+    """Compare a measurement with the recorded probe.
 
-    Raises `ValueError` saying what differs: tokens, the base's scores, or the adapted ones.
+    Args:
+        probe: What was recorded in training.
+        measurement: The answer now.
+        current_precision: Precision of the model now, one of `TOLERANCE`.
+
+    Raises:
+        ValueError: Tokens, the base model's scores or the adapted ones differ by more than allowed.
     """
     if measurement.ids != probe.ids:
-        raise ValueError("the processor makes other tokens of the probe than it did in training")
+        raise ValueError("the processor gives other tokens for the probe than in training")
     allowed = max(TOLERANCE.get(p, TOLERANCE["nf4"]) for p in (probe.precision, current_precision))
     adapter_change = max(
         (abs(a - b) for a, b in zip(probe.adapted, probe.base, strict=False)), default=0.0
@@ -140,13 +163,14 @@ def compare_probe(
         )
         if not difference <= tolerance:
             raise ValueError(
-                f"{name} scores the probe otherwise than in training: off by {difference:.3g} nats, "
-                f"{tolerance:g} are allowed ({probe.precision} then, {current_precision} now)"
+                f"{name} scores the probe differently than in training: "
+                f"off by {difference:.3g} nats, {tolerance:g} are allowed "
+                f"({probe.precision} then, {current_precision} now)"
             )
 
 
 def compute_precision(model: Any) -> str:
-    """`nf4` or `int8` for quantised weights, else the dtype computed in: `float32`, …"""
+    """Return `nf4` or `int8` for quantised weights, else the compute dtype, e.g. `float32`."""
     base_model = model.get_base_model() if hasattr(model, "peft_config") else model
     if getattr(base_model, "is_loaded_in_4bit", False):
         return "nf4"
@@ -188,7 +212,7 @@ def _logprobs_at(scores: torch.Tensor | None, tokens: tuple[int, ...]) -> tuple[
 
 
 def probe_image() -> Any:
-    """A picture of 224 x 224: two ramps of colour and a dark square. The same everywhere."""
+    """Draw an image of 224 x 224: two colour ramps and a dark square; the same everywhere."""
     from PIL import Image
 
     ramp = Image.linear_gradient("L").resize((224, 224))

@@ -1,11 +1,13 @@
-"""The proof of an adapter that another engine holds: the recorded probe, asked from outside.
+"""Verify an adapter that another engine holds, by asking it the recorded probe.
 
-An engine gives only the likeliest next tokens, and the prompt's tokens as it made them. That is
-enough: the prompt must be the one of training to the token, every score that was recorded must come
-back, and the adapter must change something. Knows no engine and no network.
+An engine returns only the likeliest next tokens, and the prompt's token ids. That is enough: the
+prompt's tokens must be those of training, every recorded score must be reproduced, and the adapter
+must have an effect.
 
-    facts, notes = told(model, adapter)
-    check(adapter, facts.probe, adapted=Heard(ids, scores), base=Heard(ids, others), now="bfloat16")
+    metadata, notes = load_verified_metadata(model, adapter)
+    base = ProbeResponse(ids, base_scores)
+    adapted = ProbeResponse(ids, scores)
+    check_remote_probe(adapter, metadata.probe, adapted=adapted, base=base, precision="bfloat16")
 """
 
 from collections.abc import Mapping
@@ -19,23 +21,23 @@ from gen_msa.errors import UserError
 
 
 class ProbeResponse(NamedTuple):
-    """What an engine said to the probe."""
+    """An engine's answer to the probe."""
 
     ids: tuple[int, ...]
-    """The prompt's tokens, pictures expanded; empty where the engine does not tell."""
+    """The prompt's token ids, images expanded; empty where the engine does not return them."""
     scores: Mapping[int, float]
     """Log-probability (nats) of the likeliest next tokens, by id."""
 
 
 class ProbeQuestion(NamedTuple):
-    """The probe's words and its picture (PIL, RGB), None for a model without eyes."""
+    """The probe's text and its image (PIL, RGB); None for a text-only model."""
 
     text: str
     image: Any | None
 
 
 def probe_question(recorded_probe: AdapterProbe | None) -> ProbeQuestion:
-    """What to ask: as recorded, or the usual words where nothing was."""
+    """Return the question: the recorded one, or the default text where nothing was recorded."""
     text = recorded_probe.text if recorded_probe else probe.PROBE_TEXT
     return ProbeQuestion(
         text, probe.probe_image() if recorded_probe and recorded_probe.with_image else None
@@ -45,9 +47,17 @@ def probe_question(recorded_probe: AdapterProbe | None) -> ProbeQuestion:
 def load_verified_metadata(
     model: Path, adapter: Path | None
 ) -> tuple[AdapterMetadata | None, dict[str, str]]:
-    """What the adapter's folder (or a fine-tuned model's own) says, files, base, template checked.
+    """Read the metadata of an adapter, or of a fully fine-tuned model, after checking its files.
 
-    The notes say what could not be. Raises `UserError`, with a mend, for what does not fit.
+    Args:
+        model: The model's folder.
+        adapter: The adapter's folder; None for none.
+
+    Returns:
+        The metadata (None where there is none), and notes on what could not be checked.
+
+    Raises:
+        UserError: Files, base model or chat template differ from training.
     """
     metadata = adapters.read_metadata(adapter or model)
     if adapter is None:
@@ -69,27 +79,35 @@ def check_remote_probe(
     base: ProbeResponse | None,
     precision: str,
 ) -> None:
-    """Refuse, with `UserError`, an engine whose answers are not those of training.
+    """Refuse an engine that does not answer as in training.
 
-    `base`: the same engine without the adapter; None for a model that wears none. `now` is the
-    precision it computes in, one of `probe.TOLERANCE`.
+    Args:
+        folder: The adapter's (or model's) folder, for the message.
+        recorded_probe: Probe of the metadata; None if there is none, and then only the effect
+            counts.
+        adapted: Answer with the adapter.
+        base: Answer of the same engine without it; None for a model without an adapter.
+        precision: Precision the engine computes in, one of `probe.TOLERANCE`.
+
+    Raises:
+        UserError: The adapter has no effect, or tokens or scores differ from training.
     """
     if base is not None and not _adapter_effect(adapted, base) > probe.NO_EFFECT:
         raise UserError(
-            f"the adapter in {folder} changes nothing: the engine answers as without it",
-            hint="train it, or see in the engine's log which of its layers were passed over",
+            f"the adapter in {folder} has no effect: the engine answers as without it",
+            hint="train it, or look in the engine's log for layers that it ignored",
         )
     if recorded_probe is None:
         return
     try:
         _compare_with_recorded(recorded_probe, adapted, base, precision)
     except ValueError as e:
-        hint = "serve the base it was trained on, with that base's processor and template"
+        hint = "serve the base model it was trained on, with its processor and template"
         raise UserError(f"{folder}: {e}", hint=hint) from None
 
 
 def _adapter_effect(adapted: ProbeResponse, base: ProbeResponse) -> float:
-    """Largest change (nats) of a score; infinite where other tokens are the likeliest."""
+    """Return the largest change (nats) of a score; infinite where the likeliest tokens differ."""
     if adapted.scores.keys() != base.scores.keys():
         return float("inf")
     return max((abs(v - base.scores[i]) for i, v in adapted.scores.items()), default=0.0)
@@ -100,8 +118,8 @@ def _compare_with_recorded(
 ) -> None:
     if adapted.ids and adapted.ids != recorded_probe.ids:
         raise ValueError(
-            f"the engine makes {len(adapted.ids)} other tokens of the probe than the "
-            f"{len(recorded_probe.ids)} of training"
+            f"the engine gives other tokens for the probe ({len(adapted.ids)}) than training "
+            f"({len(recorded_probe.ids)})"
         )
     tolerance = max(
         probe.TOLERANCE.get(p, probe.TOLERANCE["nf4"])
@@ -126,13 +144,17 @@ def _compare_with_recorded(
         )
         if not difference <= allowed:
             raise ValueError(
-                f"{name} scores the probe otherwise than in training: off by {difference:.3g} nats, "
-                f"{allowed:g} are allowed ({recorded_probe.precision} then, {precision} now)"
+                f"{name} scores the probe differently than in training: "
+                f"off by {difference:.3g} nats, {allowed:g} are allowed "
+                f"({recorded_probe.precision} then, {precision} now)"
             )
 
 
 def _score_difference(token: int, recorded_score: float, response: ProbeResponse) -> float:
-    """Nats between then and now; for a token that is not among the likeliest, at least so many."""
+    """Return the difference (nats) of a token's score.
+
+    For a token that is not among the likeliest it is a lower bound.
+    """
     if token in response.scores:
         return abs(response.scores[token] - recorded_score)
     return max(recorded_score - min(response.scores.values(), default=float("-inf")), 0.0)

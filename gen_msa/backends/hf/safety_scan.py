@@ -1,10 +1,11 @@
-"""Looks through a model's or adapter's folder before anything in it is read by a library.
+"""Scan a model's or adapter's folder before a library reads anything in it.
 
 `trust_remote_code=False` is not enough: keys of a config have made transformers and peft import or
-fetch code before. So whatever could run, fetch, unpickle or lead out of the folder is refused by
-name, and nothing is imported to find it. Knows nothing of torch or of weights.
+download code before. So whatever could run, download, unpickle or point out of the folder is
+refused
+by name, and nothing is imported to find it.
 
-    scan(Path("models/smolvlm"), "model")     # UserError naming the file, the key and the mend
+    scan_folder(Path("models/smolvlm"), "model")  # UserError naming file, key and hint
 """
 
 import json
@@ -29,55 +30,62 @@ _ATTENTION_KEYS = frozenset(
     | {"_experts_implementation", "attention_implementation"}
 )
 _FORBIDDEN_KEYS = {
-    "auto_map": "code of the model's own",
-    "custom_pipelines": "code of the model's own",
-    "custom_generate": "code of the model's own",
-    "trust_remote_code": "code of the model's own",
+    "auto_map": "remote code",
+    "custom_pipelines": "remote code",
+    "custom_generate": "remote code",
+    "trust_remote_code": "remote code",
     "use_kernels": "compiled code from a hub",
     "kernel_config": "compiled code from a hub",
     "allow_all_kernels": "compiled code from a hub",
     "megatron_config": "a module to import",
     "megatron_core": "a module to import",
-    "transformers_weights": "weights elsewhere",
+    "transformers_weights": "weights outside the folder",
 }
 _HARMLESS_VALUES = {"megatron_core": ("megatron.core",)}
-"""Values that peft itself writes into every adapter; they do nothing without `megatron_config`."""
+"""Values that peft itself writes into every adapter; without `megatron_config` they do nothing."""
 _VOCABULARY_KEYS = frozenset({"vocab", "added_tokens_decoder"})
 _VOCABULARY_FILES = frozenset({"vocab.json", "added_tokens.json"})
-"""Keys of tokenizer files, and files, below which keys are words of a vocabulary, not settings."""
-_HINT = "take a model that needs no code of its own, or remove what is named if you trust the rest"
+"""Keys of tokenizer files, and files, below which keys are tokens of a vocabulary."""
+_HINT = "use a model that needs no remote code, or remove this entry if you trust the rest"
 
 
 def scan_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
-    """Refuse a folder that holds code, a pickle, a link out of it, or a key that leads to code.
+    """Refuse a folder with code, a pickle, a link out of it, or a key that leads to code.
 
-    Raises `UserError` naming the first such file, in order of names, and its key.
+    Args:
+        folder: Folder to scan.
+        kind: What it should hold.
+
+    Raises:
+        UserError: Names the first such file, in order of names, and its key.
     """
     if kind == "model" and (folder / "adapter_config.json").exists():
-        # transformers would go and load whatever base the adapter names.
+        # transformers would load whatever base model the adapter names.
         raise UserError(
-            f"{folder} is an adapter, not a model", hint=f"name its base: BASE@{folder}"
+            f"{folder} is an adapter, not a model", hint=f"name its base model: BASE@{folder}"
         )
     for count, path in enumerate(sorted(_walk(folder))):
         if count >= MAX_FILES:
-            raise UserError(f"{folder} holds more than {MAX_FILES:,} files", hint="name a model")
+            raise UserError(
+                f"{folder} has more than {MAX_FILES:,} files", hint="name a model folder"
+            )
         _check_link(path, folder)
         suffix = path.suffix.lower()
         if suffix in CODE_SUFFIXES:
-            raise UserError(f"{path}: a model's folder may hold no code", hint=_HINT)
+            raise UserError(f"{path}: code is not allowed in a model folder", hint=_HINT)
         if suffix in PICKLE_SUFFIXES:
             raise UserError(
-                f"{path}: a pickle can run code when it is read, so none is",
-                hint="take the model as safetensors, and remove this file",
+                f"{path}: pickles can run code and are never loaded",
+                hint="use the model's safetensors, and remove this file",
             )
         if suffix == ".json":
             _check_json(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every file and link at any depth, `.git` and `.cache` left out; no linked folder is entered.
+    """Iterate over files and links at any depth, without `.git` and `.cache`.
 
-    A download tool's own `.cache` holds no file a library would read.
+    Linked folders are not entered. No library reads files in a download tool's `.cache`.
     """
     for parent, folders, files in os.walk(folder):
         folders[:] = [f for f in folders if f not in (".git", ".cache")]
@@ -86,7 +94,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _check_link(path: Path, folder: Path) -> None:
-    """A link may stay in the folder, or be what the hub's cache makes: `../../blobs/HASH`."""
+    """Refuse a link, unless it stays in the folder or is the hub cache's `../../blobs/HASH`."""
     if not path.is_symlink():
         return
     target = path.resolve()
@@ -94,23 +102,25 @@ def _check_link(path: Path, folder: Path) -> None:
     if folder.resolve().parent.name == "snapshots":
         allowed.append(folder.resolve().parent.parent / "blobs")
     if path.is_dir() or not any(target.is_relative_to(root) for root in allowed):
-        raise UserError(f"{path} is a link out of its folder", hint="put the file itself there")
+        raise UserError(
+            f"{path} is a link out of its folder", hint="copy the file itself into the folder"
+        )
     if not path.exists():
-        raise UserError(f"{path} is a link to nothing", hint="fetch the model anew")
+        raise UserError(f"{path} is a broken link", hint="download the model again")
 
 
 def _check_json(path: Path) -> None:
-    """The settings in one file, all keys at any depth."""
+    """Check all keys, at any depth, of one file."""
     size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise UserError(
-            f"{path} has {size:,} bytes; no settings file is over {MAX_JSON_BYTES:,}",
-            hint="take the model from where it comes from anew",
+            f"{path} has {size:,} bytes; the limit is {MAX_JSON_BYTES:,}",
+            hint="download the model again",
         )
     try:
         tree = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as e:
-        raise UserError(f"{path} is not JSON: {e}", hint="take the file anew") from None
+        raise UserError(f"{path} is not JSON: {e}", hint="download the file again") from None
     if path.name in _VOCABULARY_FILES:
         return
     for key_path, key, value in _iter_keys(tree, path.name.startswith("tokenizer")):
@@ -121,7 +131,7 @@ def _check_json(path: Path) -> None:
 
 
 def _iter_keys(tree: Any, tokenizer: bool) -> Iterator[tuple[str, str, Any]]:
-    """Every key at any depth, as dotted path, key and value."""
+    """Iterate over all keys at any depth: dotted path, key, value."""
     stack: list[tuple[str, Any]] = [("", tree)]
     while stack:
         prefix, node = stack.pop()
@@ -135,7 +145,7 @@ def _iter_keys(tree: Any, tokenizer: bool) -> Iterator[tuple[str, str, Any]]:
 
 
 def _forbidden_reason(key: str, value: Any) -> str:
-    """Why a key must not stand in a model's settings, or ""."""
+    """Return why a key must not be in a model's settings; "" if it may."""
     if not value or value in _HARMLESS_VALUES.get(key, ()):
         return ""
     if key in _FORBIDDEN_KEYS:
@@ -150,24 +160,26 @@ def _forbidden_reason(key: str, value: Any) -> str:
 
 
 def _is_built_in(attention: str) -> bool:
-    """Whether a name means transformers' own code or an installed package, not a hub's kernels."""
+    """Return whether a name means built-in code or an installed package, not hub kernels."""
     if "flash" in attention and find_spec("flash_attn") is None:
         return False
     return _PLAIN_ATTENTION.fullmatch(attention) is not None
 
 
 def _strings(value: Any) -> list[str]:
-    """The strings in a value; what is neither string nor mapping counts as an odd one."""
+    """Return the strings in a value; `?` for anything that is neither string nor mapping."""
     if isinstance(value, dict):
         return [s for v in value.values() for s in _strings(v)]
     return [value if isinstance(value, str) else "?"]
 
 
 def _check_index(path: Path, tree: dict[str, Any]) -> None:
-    """Names of shards are plain names of safetensors in the same folder."""
+    """Require shards to be plain names of safetensors in the same folder."""
     weight_map = tree.get("weight_map")
     for shard in set(weight_map.values()) if isinstance(weight_map, dict) else ():
         if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
             raise UserError(f"{path}: key 'weight_map': {shard!r} is not in the folder", hint=_HINT)
         if not shard.endswith(".safetensors"):
-            raise UserError(f"{path}: key 'weight_map': {shard!r} is no safetensors", hint=_HINT)
+            raise UserError(
+                f"{path}: key 'weight_map': {shard!r} is not a safetensors file", hint=_HINT
+            )

@@ -1,9 +1,8 @@
-"""Finds, checks and loads a model from disk: a folder, or a hub name that lies in the local cache.
+"""Resolve, check and load a model from disk: a folder, or a hub name that is in the local cache.
 
-Nothing is fetched, only safetensors are read, and no code of a model's own is run. Knows nothing of
-chats.
+Nothing is downloaded, only safetensors are loaded, and no remote code is run.
 
-    model, processor, revision = load("models/smolvlm@adapters/mabsa", BackendOptions())
+    model, processor, revision = load_model_and_processor("models/smolvlm", BackendOptions())
 """
 
 import functools
@@ -30,25 +29,47 @@ _NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype",
 
 
 class InferenceModel(NamedTuple):
-    """A model ready to be asked, and what is known of how it was trained."""
+    """A loaded model and the record of its training."""
 
     model: Any
     processor: Any
     revision: str
     metadata: AdapterMetadata | None
-    """What `inference.json` of the adapter, or of a fine-tuned model's own folder, says."""
+    """Content of `inference.json` of the adapter, or of a fully fine-tuned model."""
     notes: dict[str, str]
-    """What could not be checked."""
+    """What could not be checked, by name."""
 
 
 def load_model_and_processor(target: str, options: BackendOptions) -> tuple[Any, Any, str]:
-    """Model in evaluation mode, its processor (tokenizer if text-only), and its revision."""
+    """Load a model as `load_inference_model` does.
+
+    Args:
+        target: `MODEL[@ADAPTER]`.
+        options: `device` and `dtype` are used.
+
+    Returns:
+        The model in evaluation mode, its processor (tokenizer if text-only), and its revision.
+
+    Raises:
+        UserError: A check failed.
+    """
     loaded = load_inference_model(target, options)
     return loaded.model, loaded.processor, loaded.revision
 
 
 def load_inference_model(target: str, options: BackendOptions) -> InferenceModel:
-    """The model of `MODEL[@ADAPTER]`, every check made. Raises `UserError` for one that fails."""
+    """Load a model, and merge its adapter into it, after every check.
+
+    Args:
+        target: `MODEL[@ADAPTER]`.
+        options: `device` and `dtype` are used.
+
+    Returns:
+        The model in evaluation mode with its processor and metadata.
+
+    Raises:
+        UserError: A check failed.
+    """
     folder, adapter = resolve_target(target)
     device = resolve_device(options.device)
     model, processor = load_pretrained(folder, resolve_dtype(options.dtype, device))
@@ -68,10 +89,18 @@ def load_inference_model(target: str, options: BackendOptions) -> InferenceModel
 
 
 def load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
-    """The model and its processor (tokenizer if text-only) as they lie in `folder`.
+    """Load model and processor (tokenizer if text-only) of a folder.
 
-    `settings` go to `from_pretrained`. Raises `UserError` when anything is missing, leads to code,
-    or is not as the folder was sealed.
+    Args:
+        folder: The model's folder.
+        dtype: Torch dtype, or `auto`.
+        **settings: Further arguments of `from_pretrained`.
+
+    Returns:
+        Model and processor.
+
+    Raises:
+        UserError: A file is missing, leads to code, or differs from the folder's manifest.
     """
     scan_folder(folder, "model")
     if (folder / manifest.MANIFEST_NAME).is_file():
@@ -91,9 +120,13 @@ def load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor alone (tokenizer if text-only), for a model that another engine holds.
+    """Load only the processor (tokenizer if text-only), for a model that another engine holds.
 
-    Raises `UserError` as `read` does.
+    Args:
+        folder: The model's folder.
+
+    Raises:
+        UserError: It cannot be loaded.
     """
     vision.register_vision_encoders()
     try:
@@ -109,19 +142,37 @@ def _auto_processor(folder: Path, config: Any) -> Any:
 
 
 def _load_error(folder: Path, error: Exception) -> UserError:
-    hint = "it needs config.json, *.safetensors and tokenizer files, and no code of its own"
+    hint = "it needs config.json, *.safetensors and tokenizer files, and no remote code"
     return UserError(f"{folder}: the model cannot be loaded: {error}", hint=hint)
 
 
 def check_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
-    """Refuse a folder that leads to code, or is not as it was sealed, before a library reads it."""
+    """Refuse a folder that leads to code or differs from its manifest, before a library reads it.
+
+    Args:
+        folder: Folder to check.
+        kind: What it should hold.
+
+    Raises:
+        UserError: A check failed.
+    """
     scan_folder(folder, kind)
     if (folder / manifest.MANIFEST_NAME).is_file():
         manifest.verify(folder)
 
 
 def resolve_target(target: str) -> tuple[Path, Path | None]:
-    """Folders of the model and of its adapter, if one is named after `@`."""
+    """Resolve `MODEL[@ADAPTER]`.
+
+    Args:
+        target: Folders or hub names.
+
+    Returns:
+        Folder of the model, and of the adapter if one is named.
+
+    Raises:
+        UserError: A name is neither a folder nor in the local cache.
+    """
     name, separator, adapter = target.rpartition("@")
     if not separator or Path(target).is_dir():
         return _resolve_folder(target), None
@@ -129,7 +180,7 @@ def resolve_target(target: str) -> tuple[Path, Path | None]:
 
 
 def folder_revision(folder: Path) -> str:
-    """16 hex digits of a SHA-256 over names and contents of weights, settings and vocabulary."""
+    """Return 16 hex digits of a SHA-256 over weights, settings and vocabulary, with file names."""
     files = sorted(p for p in folder.iterdir() if p.suffix in _HASHED_SUFFIXES and p.is_file())
     hasher = hashlib.sha256()
     for path in files:
@@ -139,10 +190,11 @@ def folder_revision(folder: Path) -> str:
 
 
 def base_hash(folder: Path) -> str:
-    """64 hex digits over a model's safetensors and the part of its config that shapes it.
+    """Return 64 hex digits over a model's safetensors and the part of its config that shapes it.
 
-    The same for the same weights whatever version of transformers wrote them down, which tokenizer
-    lies beside them, and in which precision they are read.
+    The same for the same weights, whatever version of transformers wrote them, which tokenizer is
+    beside
+    them, and in which precision they are loaded.
     """
     hasher = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
@@ -161,7 +213,7 @@ def _architecture_config(config: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    """Hash of a file; size and time of change are arguments so that a new file is hashed anew."""
+    """Hash a file; with size and modification time in the cache key, a changed file is rehashed."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -178,12 +230,12 @@ def _resolve_folder(name: str) -> Path:
     except (HFValidationError, LocalEntryNotFoundError):
         raise UserError(
             f"{name!r} is neither a folder nor in the local Hugging Face cache",
-            hint=f"give a folder, or fetch it first: hf download {name}",
+            hint=f"give a folder, or download it first: hf download {name}",
         ) from None
 
 
 def resolve_device(name: str) -> str:
-    """The device meant by `auto`: CUDA, else MPS, else the CPU; any other name as it is."""
+    """Resolve `auto` to CUDA, else MPS, else the CPU; return any other name as it is."""
     if name != "auto":
         return name
     if torch.cuda.is_available():
@@ -192,7 +244,15 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_dtype(name: str, device: str) -> Any:
-    """`auto` is float32 on a CPU, the same on every machine, else the file's own."""
+    """Resolve a dtype: `auto` is float32 on a CPU, the same on every machine, else the file's own.
+
+    Args:
+        name: `auto` or the name of a torch dtype.
+        device: Device from `resolve_device`.
+
+    Returns:
+        A torch dtype, or `auto`.
+    """
     if name != "auto":
         return getattr(torch, name)
     return torch.float32 if device == "cpu" else "auto"

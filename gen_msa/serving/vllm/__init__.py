@@ -1,11 +1,11 @@
-"""The OpenAI-shaped server of vLLM, started as gen_msa needs it: `gen-msa serve vllm:MODEL`.
+"""Run vLLM's OpenAI-compatible server as gen_msa needs it: `gen-msa serve vllm:MODEL`.
 
-    settings -> finding (folders, facts, what contradicts them) -> command -> running -> probing
+    settings -> resolve (folders, metadata, contradictions) -> command -> server (start, verify)
 
-The server is another process, and may be of another environment. Nothing of vLLM is imported here.
-`http:` readers ask it; this door loads no model library.
+The server is another process and may use another Python environment; nothing of vLLM is imported
+here. Clients use it as an `http:` model.
 
-    gen-msa serve vllm:models/qwen3-vl-8b@runs/mabsa media_root=pictures --print
+    gen-msa serve vllm:models/qwen3-vl-8b@runs/mabsa media_root=images --print
 """
 
 from gen_msa.serving.vllm.settings import VllmSettings

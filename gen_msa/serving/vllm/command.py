@@ -1,11 +1,11 @@
-"""The command that starts vLLM's server, and the environment it runs in. Starts nothing.
+"""Build the command that starts vLLM's server, and its environment.
 
-Closed unless opened: no code of a model's own, no redirect, no host a picture may come from (vLLM
-takes an empty list for *any* host, so a name that no host can have stands for none), no file but
-below the media root, no adapter loaded on a client's word. The key is in the environment, never
-among the arguments, which every user of a machine can read. Knows nothing of health or probes.
+Everything is closed by default: no remote code of a model, no redirects, no host that images may
+come from (vLLM takes an empty list for *any* host, so a name that no host can have is given), no
+file outside the media root, no adapter loaded at a client's request. The key goes into the
+environment, never among the arguments, which every user of a machine can read.
 
-    command(settings, find(settings), token).shown()
+    build_command(settings, resolve_model(settings), token).shell_text()
 """
 
 import json
@@ -39,17 +39,17 @@ HARDENED_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class ServerCommand:
-    """Arguments and environment; the secret is kept apart and never shown."""
+    """Arguments and environment; the secret is kept apart and never printed."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
-    """Variables that are set for the server, its key left out."""
+    """Variables that are set for the server, without its key."""
     secret: str = field(default="", repr=False)
     secret_from: str = TOKEN_ENV_VAR
-    """The variable, `TOKEN` or `KEY`, or the file, the secret came from."""
+    """Environment variable or file that the secret came from."""
 
     def full_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The environment the server gets: that of this process, with ours over it."""
+        """Return `inherited` with this command's variables, and the key, on top."""
         passed_on = {
             k: v for k, v in inherited.items() if k not in (VLLM_KEY_ENV_VAR, TOKEN_ENV_VAR)
         }
@@ -60,7 +60,7 @@ class ServerCommand:
         )
 
     def shell_text(self) -> str:
-        """The command for a shell; it says where the key is to be had, not what it is."""
+        """Return the command for a shell; it reads the key from its source."""
         variables = [f"{k}={shlex.quote(v)}" for k, v in self.environment.items()]
         command_line = " \\\n  ".join(["env", *variables, shlex.join(self.argv)])
         if not self.secret:
@@ -69,7 +69,8 @@ class ServerCommand:
         if self.secret_from in (TOKEN_ENV_VAR, VLLM_KEY_ENV_VAR):
             return f'{VLLM_KEY_ENV_VAR}="${{{self.secret_from}:?}}" {command_line}'
         read_key = f'{VLLM_KEY_ENV_VAR}="$(cat {shlex.quote(self.secret_from)})"'
-        return f'{read_key} && export {VLLM_KEY_ENV_VAR}="${{{VLLM_KEY_ENV_VAR}:?}}" && \\\n{command_line}'
+        check_key = f'export {VLLM_KEY_ENV_VAR}="${{{VLLM_KEY_ENV_VAR}:?}}"'
+        return f"{read_key} && {check_key} && \\\n{command_line}"
 
 
 def build_command(
@@ -78,7 +79,20 @@ def build_command(
     token: str = "",
     token_from: str = TOKEN_ENV_VAR,
 ) -> ServerCommand:
-    """The command for what was found. Raises `UserError` for a media root that cannot be one."""
+    """Build the command for a resolved model.
+
+    Args:
+        settings: Settings of the server.
+        resolved: Model and adapter.
+        token: The key that clients must send; "" for none.
+        token_from: Environment variable or file that the key comes from, for `shell_text`.
+
+    Returns:
+        The command.
+
+    Raises:
+        UserError: `media_root` is not a folder that can be opened to clients.
+    """
     argv = [settings.python, "-m", SERVER_MODULE]
     for name, value in _flags(settings, resolved).items():
         argv += [name, *([value] if isinstance(value, str) else value)]
@@ -95,11 +109,11 @@ def _flags(settings: VllmSettings, resolved: ResolvedModel) -> dict[str, str | l
         "--no-trust-remote-code": [],
         "--seed": str(SEED),
         "--dtype": settings.backend.dtype,
-        # Without it a model's generation_config.json would change answers behind our back.
+        # Without it a model's generation_config.json would change the answers unnoticed.
         "--generation-config": "vllm",
         "--max-logprobs": str(MAX_LOGPROBS),
         "--limit-mm-per-prompt": _json({"image": settings.images_per_prompt}),
-        # Of the engine, not of a request: without it JSON can go on with blanks to the limit.
+        # A setting of the engine, not of a request: without it JSON may end in endless blanks.
         "--structured-outputs-config": _json(
             {"backend": "xgrammar", "disable_any_whitespace": True}
         ),
@@ -115,7 +129,7 @@ def _flags(settings: VllmSettings, resolved: ResolvedModel) -> dict[str, str | l
 
 
 def _sizes(settings: VllmSettings, resolved: ResolvedModel) -> dict[str, str | list[str]]:
-    """Numbers that vLLM has its own names for: those that were given, or follow from training."""
+    """Return the flags whose values were given or follow from training."""
     sizes = {
         "--max-model-len": settings.max_model_len or resolved.max_model_len,
         "--tensor-parallel-size": settings.tensor_parallel_size,
@@ -146,8 +160,8 @@ def _lora(resolved: ResolvedModel) -> dict[str, str | list[str]]:
 def _media_root(folder: str) -> Path:
     root = Path(folder).expanduser().resolve()
     if not root.is_dir() or root == Path(root.anchor):
-        hint = "name the folder that holds the pictures, and nothing else"
-        raise UserError(f"media_root={folder} is no folder for pictures", hint=hint)
+        hint = "name a folder that holds images and nothing else"
+        raise UserError(f"media_root={folder} is not a folder for images", hint=hint)
     return root
 
 

@@ -1,10 +1,10 @@
-"""What is to be served: folders, what the adapter's own says, and nothing that contradicts it.
+"""Resolve what is to be served: folders, the adapter's own settings, and contradictions.
 
-Knows no flag and starts nothing. An adapter brings prompt, cues and picture budget: settings that
-were given otherwise are refused here, and so are a changed prompt, base, template or byte.
+An adapter brings prompt, cues and image limits: settings that differ are refused here, and so are a
+changed prompt, base model, chat template or file.
 
-    found = find(settings)
-    found.model, found.adapter, found.names
+    resolved = resolve_model(settings)
+    resolved.model, resolved.adapter, resolved.names
 """
 
 import json
@@ -27,23 +27,34 @@ _PROMPT_FIELDS = ("prompt", "aspects_prompt", "overall_prompt", "reask_prompt")
 
 
 class ResolvedModel(NamedTuple):
-    """A model and perhaps its adapter, checked as far as files go."""
+    """A model and perhaps its adapter, checked as far as files allow."""
 
     model: Path
     adapter: Path | None
     rank: int
     """vLLM's `max_lora_rank`; 0 without an adapter."""
     names: tuple[str, ...]
-    """What clients may call: the adapter first, then its base; or the bare model."""
+    """Model names for clients: the adapter, then its base; or the model without an adapter."""
     max_model_len: int | None
-    """`max_model_len` that follows from how it was trained."""
+    """`max_model_len` that follows from how it was trained; None if unknown."""
     metadata: "AdapterMetadata | None"
     notes: dict[str, str]
-    """What could not be checked."""
+    """What could not be checked, by name."""
 
 
 def resolve_model(settings: VllmSettings) -> ResolvedModel:
-    """Look at everything before anything is started. Raises `UserError`, with a mend."""
+    """Check everything that can be checked before the server starts.
+
+    Args:
+        settings: Settings of the server; `settings.model` is `vllm:MODEL[@ADAPTER]`.
+
+    Returns:
+        The model, and what follows from how it was trained.
+
+    Raises:
+        UserError: A check failed.
+        MissingExtra: torch or transformers is not installed.
+    """
     try:
         from gen_msa.backends.hf import remote_probe, weights
     except ModuleNotFoundError as e:
@@ -70,17 +81,17 @@ def resolve_model(settings: VllmSettings) -> ResolvedModel:
 
 
 def _check_model_folder(folder: Path) -> None:
-    """Or vLLM would say so after minutes, and `--print` never."""
+    """Refuse a folder without a model; vLLM would fail after minutes, and `--print` never."""
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(
-            f"{folder} is no model's folder: it has no config.json, or no weights (*.safetensors)",
-            hint="name a folder as transformers saves it; a student is served by "
+            f"{folder} is not a model folder: it has no config.json or no *.safetensors",
+            hint="name a folder that transformers saved; serve a student with "
             "`gen-msa serve student:DIR`",
         )
 
 
 def _served_names(settings: VllmSettings, target: str, adapter: Path | None) -> tuple[str, ...]:
-    """Folders' own names, never their paths: clients see them."""
+    """Return the names for clients: names of folders, never their paths."""
     base_reference = target.rpartition("@")[0] if adapter else target
     base = (
         Path(base_reference).expanduser().resolve().name
@@ -91,13 +102,13 @@ def _served_names(settings: VllmSettings, target: str, adapter: Path | None) -> 
         return (settings.name or base,)
     adapter_name = settings.name or adapter.name
     if adapter_name == base:
-        hint = "name the adapter for clients: name=mabsa"
-        raise UserError(f"adapter and base would both be called {base!r}", hint=hint)
+        hint = "name the adapter for clients, e.g. name=mabsa"
+        raise UserError(f"adapter and base have the same name {base!r}", hint=hint)
     return adapter_name, base
 
 
 def _max_model_len(folder: Path, model: Path, predictor_settings: PredictorSettings) -> int | None:
-    """Tokens of the longest row that was trained, and of an answer; at most what the model has."""
+    """Return the tokens of the longest trained row and an answer; at most the model's limit."""
     trained_length = _yaml_int(folder / "recipe.yaml", "max_length")
     if trained_length is None:
         return None

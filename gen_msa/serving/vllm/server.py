@@ -1,9 +1,10 @@
-"""Starts vLLM's server, waits until it is ready and proven, and passes on the word to stop.
+"""Run vLLM's server as a child process: start it, wait until it is ready, verify it, stop it.
 
-The server is a child. It is told to stop when we are, and when its adapter is not what was trained;
-if it ends by itself, so do we, with its code in the message. Knows no flag.
+The server is stopped when this process is, and when its adapter does not answer as in training;
+when it ends by itself, this process ends with its exit code in the message.
 
-    Running(command, check, address, settings, log=Log()).run()
+    command, check = plan_server(settings)
+    VllmServer(command, check, settings, log=JsonLog()).run()
 """
 
 import base64
@@ -30,21 +31,30 @@ from gen_msa.serving.vllm.command import VLLM_KEY_ENV_VAR, ServerCommand, build_
 from gen_msa.serving.vllm.resolve import ResolvedModel, resolve_model
 from gen_msa.serving.vllm.settings import VllmSettings
 
-# Asks a running server what its adapter does, before clients rely on it.
+# Verify what the adapter of a running server does, before clients rely on it.
 
 
 def verify_adapter(
     client: httpx.Client, resolved: ResolvedModel, *, precision: str
 ) -> dict[str, str]:
-    """What was checked, in words. Raises `UserError` when the server is not what was trained.
+    """Ask a running server the adapter's probe and compare with training.
 
-    `client` knows the server's address and key; `now` is the precision it computes in.
+    Args:
+        client: Client with the server's address and key.
+        resolved: Model and adapter being served.
+        precision: Precision the server computes in, e.g. `bfloat16`.
+
+    Returns:
+        What was checked, for the log.
+
+    Raises:
+        UserError: The server does not answer as in training, or cannot be asked.
     """
     from gen_msa.backends.hf import remote_probe
 
     recorded_probe = resolved.metadata.probe if resolved.metadata else None
     if resolved.adapter is None and recorded_probe is None:
-        return {"probe": "none: a bare model has nothing to compare with"}
+        return {"probe": "none: a model without adapter has no recorded probe"}
     question = remote_probe.probe_question(recorded_probe)
     adapted_response = remote_probe.ProbeResponse(
         *_query_scores(client, resolved.names[0], *question)
@@ -60,14 +70,20 @@ def verify_adapter(
         folder, recorded_probe, adapted=adapted_response, base=base_response, precision=precision
     )
     if recorded_probe is None:
-        return {"probe": "the adapter has an effect; no recorded one to compare with"}
-    return {"probe": "the server answers as training did"}
+        return {"probe": "the adapter has an effect; no recorded probe to compare with"}
+    return {"probe": "the server answers as in training"}
 
 
 def _query_scores(
     client: httpx.Client, model: str, text: str, image: Any | None
 ) -> tuple[tuple[int, ...], dict[int, float]]:
-    """The prompt's tokens, and log-probabilities (nats) of the likeliest tokens after it."""
+    """Ask for the next token after a prompt.
+
+    Returns:
+        The prompt's token ids (empty where the server does not return them), and the
+            log-probabilities
+        (nats) of the likeliest next tokens by id.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": _message_content(text, image)}],
@@ -91,8 +107,8 @@ def _query_scores(
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as e:
         response_text = getattr(getattr(e, "response", None), "text", "")[:300]
         raise UserError(
-            f"the server cannot be asked for the probe of {model}: {type(e).__name__} {response_text}",
-            hint="see its log above; vLLM 0.20 or later is needed",
+            f"the server does not answer the probe of {model}: {type(e).__name__} {response_text}",
+            hint="see its log above; vLLM 0.20 or later is required",
         ) from None
 
 
@@ -107,11 +123,15 @@ def _message_content(text: str, image: Any | None) -> str | list[dict[str, Any]]
 
 ServerCheck = Callable[[httpx.Client], dict[str, str]]
 _POLL_SECONDS = 0.2
-"""Seconds between two looks at a server that is starting."""
+"""Seconds between two health checks of a server that is starting."""
 
 
 def plan_server(settings: VllmSettings) -> tuple[ServerCommand, ServerCheck]:
-    """The command, and the check of what it starts, files checked. Raises `UserError`."""
+    """Check the files, and build the command and the check of the running server.
+
+    Raises:
+        UserError: A file, setting or token is not usable.
+    """
     serve_settings = ServeSettings(host=settings.host, token_file=settings.token_file)
     variable = TOKEN_ENV_VAR if os.environ.get(TOKEN_ENV_VAR) else VLLM_KEY_ENV_VAR
     token = load_token(serve_settings, {**os.environ, TOKEN_ENV_VAR: os.environ.get(variable, "")})
@@ -127,16 +147,20 @@ def plan_server(settings: VllmSettings) -> tuple[ServerCommand, ServerCheck]:
 
 
 def serve(settings: VllmSettings) -> None:
-    """Serve until told to stop. Raises `UserError` for all that keeps it from serving."""
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        UserError: The server cannot start, or does not answer as in training.
+    """
     server_command, check = plan_server(settings)
-    # Not resolved: interpreters of two environments may be links to one file.
+    # Paths as given: interpreters of two environments may be links to one file.
     if settings.python == sys.executable and importlib.util.find_spec("vllm") is None:
         raise MissingExtra("vllm", "vllm")
     VllmServer(server_command, check, settings, log=JsonLog()).run()
 
 
 class VllmServer:
-    """A server in a child process."""
+    """A vLLM server in a child process."""
 
     def __init__(
         self,
@@ -146,7 +170,14 @@ class VllmServer:
         *,
         log: JsonLog,
     ) -> None:
-        """Starts nothing yet."""
+        """Prepare the server; `run` starts it.
+
+        Args:
+            server_command: Arguments and environment.
+            check: Called once when the server is ready; raises `UserError` to stop it.
+            settings: Address and time limits.
+            log: Log of events.
+        """
         self._command, self._check, self._settings, self._log = server_command, check, settings, log
         self._stop_requested = threading.Event()
         self._ready_file = Path(settings.ready_file) if settings.ready_file else None
@@ -155,18 +186,19 @@ class VllmServer:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
     def run(self) -> None:
-        """Serve until `stop`, SIGTERM or Ctrl-C, which the server is told as well.
+        """Serve until `stop`, SIGTERM or Ctrl-C; then stop the server.
 
-        Raises `UserError` when the server cannot start, is not what was trained, or ends by itself.
+        Raises:
+            UserError: The server cannot start, does not answer as in training, or ends by itself.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop())
         self._check_port_free()
         self._remove_ready_file()
-        # In a group of its own: Ctrl-C reaches it through us alone, and once.
+        # In its own process group: Ctrl-C reaches it only through this process, and once.
         try:
-            child = subprocess.Popen(  # noqa: S603  our own arguments, no shell
+            child = subprocess.Popen(  # noqa: S603  fixed arguments, no shell
                 self._command.argv,
                 env=self._command.full_environment(os.environ),
                 start_new_session=True,
@@ -183,11 +215,11 @@ class VllmServer:
             self._log.write("stopped", code=child.returncode)
 
     def stop(self) -> None:
-        """Return from `run`, the server ended first."""
+        """Make `run` return after it has stopped the server."""
         self._stop_requested.set()
 
     def _remove_ready_file(self) -> None:
-        """No word of an earlier server is taken for that of this one."""
+        """Remove the file of an earlier server, which would announce this one too soon."""
         if self._ready_file:
             try:
                 self._ready_file.unlink(missing_ok=True)
@@ -199,7 +231,7 @@ class VllmServer:
                 ) from None
 
     def _check_port_free(self) -> None:
-        """Or another server's health would be taken for that of ours."""
+        """Refuse a port in use: another server's health would be taken for this one's."""
         host, port = self._settings.host.strip("[]"), self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
@@ -208,7 +240,7 @@ class VllmServer:
                 probe_socket.bind((host, port))
             except OSError as e:
                 hint = "give another host= or port="
-                raise UserError(f"{host}:{port} cannot be listened on: {e}", hint=hint) from None
+                raise UserError(f"cannot listen on {host}:{port}: {e}", hint=hint) from None
 
     def _run_until_stopped(self, child: "subprocess.Popen[bytes]") -> None:
         headers = (
@@ -227,7 +259,7 @@ class VllmServer:
             self._check_alive(child)
 
     def _wait_until_ready(self, child: "subprocess.Popen[bytes]", client: httpx.Client) -> bool:
-        """Until `/health` is 200. False: told to stop before that."""
+        """Wait until `/health` is 200; return False when stopped before that."""
         deadline = time.monotonic() + self._settings.start_seconds
         while not self._stop_requested.wait(_POLL_SECONDS):
             self._check_alive(child)
@@ -235,11 +267,11 @@ class VllmServer:
                 if client.get("/health", timeout=5).status_code == httpx.codes.OK:
                     return True
             except httpx.TransportError:
-                pass  # not listening yet; the clock below ends this
+                pass  # not listening yet; the deadline below ends this
             if time.monotonic() > deadline:
                 raise UserError(
                     f"the server was not ready within {self._settings.start_seconds:g} s",
-                    hint="give it longer, start_seconds=3600; its log stands above",
+                    hint="see its log above, or give it more time: start_seconds=3600",
                 )
         return False
 
@@ -247,18 +279,18 @@ class VllmServer:
         if child.poll() is not None:
             raise UserError(
                 f"vLLM's server ended by itself, with code {child.returncode}",
-                hint="its log stands above; `--print` shows how it was started",
+                hint="see its log above; `--print` shows how it was started",
             )
 
     def _terminate(self, child: "subprocess.Popen[bytes]") -> None:
-        """Told to stop; with all it started killed when it does not."""
+        """Stop the server; kill it and its children when it does not stop in time."""
         if child.poll() is None:
             child.terminate()
         try:
             child.wait(self._settings.stop_seconds)
         except subprocess.TimeoutExpired:
             self._log.write("killed", after_seconds=self._settings.stop_seconds)
-        # Its engine is a process of its own, and must not outlive it with all that memory.
+        # Its engine is a separate process that must not outlive it and hold the GPU memory.
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -105,7 +105,7 @@ MISMATCHES = [
     ("idefics3-adapter", "llama", True, "another base"),  # one with eyes, one without
     ("llama-adapter", "wide", False, "does not fit"),  # same names, other shapes
     ("idefics3-adapter", "llama", False, "does not fit"),  # other names: nothing matches
-    ("deep-adapter", "llama", False, "has no place for"),  # more layers than the base has
+    ("deep-adapter", "llama", False, "does not have"),  # more layers than the base has
     ("llama-adapter", "deep", False, "lacks"),  # fewer layers than the base has
 ]
 
@@ -162,7 +162,7 @@ def test_missing_tensor_is_refused(root, tmp_path):
 
 def test_adapter_without_effect_is_refused(root, tmp_path):
     folder = train(root / "llama", tmp_path / "a", with_metadata=False, init_lora_weights=True)
-    with pytest.raises(UserError, match="changes nothing"):
+    with pytest.raises(UserError, match="has no effect"):
         weights.load_model_and_processor(f"{root / 'llama'}@{folder}", OPTIONS)
 
 
@@ -187,7 +187,7 @@ def test_other_chat_template_is_refused(root, tmp_path):
     [
         (lambda p: {"adapted": [v + 0.1 for v in p["adapted"]]}, "the adapted model scores"),
         (lambda p: {"base": [v - 0.1 for v in p["base"]]}, "the base model scores"),
-        (lambda p: {"ids": p["ids"][1:]}, "other tokens of the probe"),
+        (lambda p: {"ids": p["ids"][1:]}, "other tokens for the probe"),
         (lambda p: {"adapted": [float("nan") for _ in p["adapted"]]}, "adapted"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Fault 7: a post can say anything and never becomes a control token or a picture placeholder."""
+"""Fault 7: a post can say anything and never becomes a control token or an image placeholder."""
 
 import copy
 import random
@@ -126,7 +126,7 @@ def test_prompt_equals_chat_template_of_processor(family):
 def test_system_turn_is_merged_into_user_turn_if_unsupported(style):
     prompt = make_chat_tokenizer(style).render_prompt(style_request(style, "fine").chat)
     assert "You are a careful reader" in prompt.text
-    assert prompt.notes["system"] == "at the head of the first user turn"
+    assert prompt.notes["system"] == "at the start of the first user turn"
 
 
 def test_model_without_chat_template_gets_plain_layout():
@@ -164,7 +164,7 @@ def test_single_character_control_token_is_refused():
     tokenizer.add_special_tokens({"additional_special_tokens": ["~"]})
     chat_tokenizer = ChatTokenizer(tokenizer)
     assert chat_tokenizer.render_prompt(build_request("fine").chat).text
-    with pytest.raises(ValueError, match="cannot be broken up"):
+    with pytest.raises(ValueError, match="cannot be escaped"):
         chat_tokenizer.render_prompt(build_request("about ~5").chat)
 
 

@@ -127,12 +127,12 @@ def test_adapter_flags():
 
 
 def test_media_root_is_a_resolved_folder_below_root(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "pictures")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "images")
     plan = build_command(load_settings(f"media_root={tmp_path / 'link'}"), resolved())
-    assert flag_value(plan, "--allowed-local-media-path") == str((tmp_path / "pictures").resolve())
+    assert flag_value(plan, "--allowed-local-media-path") == str((tmp_path / "images").resolve())
     for root in ("/", str(tmp_path / "none"), "/.."):
-        with pytest.raises(UserError, match="no folder for pictures"):
+        with pytest.raises(UserError, match="not a folder for images"):
             build_command(load_settings(f"media_root={root}"), resolved())
 
 
@@ -168,7 +168,7 @@ def test_shown_command_starts_nothing_without_token(tmp_path, token_from):
     [
         ("model=echo", "vllm:MODEL"),
         ("model='vllm:'", "vllm:MODEL"),
-        ("image.allowed_hosts=['a.org:8080']", "hosts alone"),
+        ("image.allowed_hosts=['a.org:8080']", "host names only"),
         ("name=../x", "name"),
         ("trust_remote_code=true", "unknown key"),
         ("extra_flags=--trust-remote-code", "unknown key"),

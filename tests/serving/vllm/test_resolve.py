@@ -56,7 +56,7 @@ def test_print_shows_command_without_key_and_starts_nothing(base, adapter, monke
 def test_print_option_is_only_for_vllm(monkeypatch, capsys):
     code, _, err = run_cli(monkeypatch, capsys, "serve", "echo", "--print")
     assert code == 2
-    assert "--print is for vllm" in err
+    assert "--print works only with vllm" in err
 
 
 def test_missing_vllm_names_the_extra(base, adapter, monkeypatch, capsys):
@@ -87,7 +87,7 @@ def test_folder_without_model_is_refused(base, tmp_path, monkeypatch, capsys, mi
         path.unlink()
     code, out, err = run_cli(monkeypatch, capsys, "serve", f"vllm:{tmp_path / 'half'}", "--print")
     assert (code, out) == (2, "")
-    assert "half is no model's folder" in err
+    assert "half is not a model folder" in err
 
 
 @pytest.mark.parametrize("name", ["a: b", "a #b", "[x]", "null"])
@@ -99,7 +99,7 @@ def test_unusual_folder_names_are_taken_literally(base, tmp_path, monkeypatch, c
     assert code == 0, err
     assert str(tmp_path / name) in out
     conflicting = run_cli(monkeypatch, capsys, "serve", f"vllm:{base}", "model=echo", "--print")
-    assert (conflicting[0], "named twice" in conflicting[2]) == (2, True)
+    assert (conflicting[0], "given twice" in conflicting[2]) == (2, True)
 
 
 def test_resolved_names_ranks_and_lengths_come_from_folders(base, adapter, tmp_path):
@@ -120,7 +120,7 @@ def test_resolved_names_ranks_and_lengths_come_from_folders(base, adapter, tmp_p
     )
     assert resolve_model(load_settings(base, folder, "max_new_tokens=11")).max_model_len == 911
     assert resolve_model(load_settings(base, folder, "max_new_tokens=9000")).max_model_len == 2048
-    with pytest.raises(UserError, match="both be called"):
+    with pytest.raises(UserError, match="have the same name"):
         resolve_model(load_settings(base, adapter, "name=tiny-llama"))
 
 
@@ -129,7 +129,7 @@ def test_mismatch_with_training_is_refused_before_start(base, adapter, tmp_path)
         with pytest.raises(UserError, match="trained with"):
             resolve_model(load_settings(base, adapter, override))
     changed = resealed_copy(adapter, tmp_path / "prompt", prompts={PROMPT: "0" * 64})
-    with pytest.raises(UserError, match="not as it was in training"):
+    with pytest.raises(UserError, match="differs from the training"):
         resolve_model(load_settings(base, changed))
     template = resealed_copy(adapter, tmp_path / "template", template_sha256="0" * 64)
     with pytest.raises(UserError, match="another chat template"):
