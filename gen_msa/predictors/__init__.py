@@ -1,10 +1,10 @@
-"""Readers: whoever adds opinions to posts. A reader is a file here, or any backend with a prompt.
+"""Predictors add opinions to posts. A predictor is a file here, or any backend with a prompt.
 
-`builtin`, `file:X.jsonl`, and by their backend's name `transformers:MODEL[@ADAPTER]`,
-`http:URL#MODEL`, `vllm:MODEL[@ADAPTER]`, `echo`. Knows nothing of jobs, ledgers or outputs.
+Names, as for `--model`: `builtin`, `student:DIR`, `recorded:FILE`, `majority:SOURCE`, `minigpt4:…`;
+and by backend `transformers:MODEL[@ADAPTER]`, `http:URL#MODEL`, `vllm:MODEL[@ADAPTER]`, `echo`.
 
-    reader = make(ReaderSettings(reader="echo"), media_root=Path("pictures"))
-    reader.read(posts)          # for each post a Reading: opinions, or why there are none
+    predictor = make(PredictorSettings(model="echo"), media_root=Path("images"))
+    predictor.predict(posts)          # one Prediction per post: opinions, or why there are none
 """
 
 from gen_msa.predictors.base import (

@@ -1,13 +1,12 @@
-"""A reason in words for a model that has none: what carries its answer, quoted, and what stands by.
+"""Template explanations for models that give none: the words that carry the answer, quoted.
 
     soup: positive. It rests most on "great", in "soup was great".
     soup: positive. It rests most on "love"; about soup the post says "soup came late".
     soup: neutral, though no few words of the post carry it.
 
-The same words for the same answer, always. Quotes are the post's own words, letter for letter; the
-aspect is named first. Knows nothing of models.
+The same answer always gets the same words. Quotes are verbatim; the aspect is named first.
 
-    reason(aspect, polarity, evidence(text, "", carried), nearby([post])[0][0])
+    template_explanation(aspect, polarity, evidence_items, aspect_contexts([post])[0][0])
 """
 
 import re
@@ -22,27 +21,27 @@ from gen_msa.spans import SearchableText, extract_quotes, fold
 from gen_msa.types import Aspect, Cue, Evidence, Polarity, Post
 
 TEMPLATE_SOURCE = "template"
-"""What `how["explanation_source"]` says of such a reason."""
+"""Value of `provenance["explanation_source"]` for such an explanation."""
 _IMAGE_INPUTS = ("image", "vision", "video")
 _QUOTE_STYLES = ('"{}"', "“{}”", "«{}»")
-"""The first is used unless the aspect's own name has such a mark in it."""
+"""The first is used unless the aspect's name contains such a mark."""
 _QUOTE_CHARS = re.compile('["“”„«»「」『』\n]')
 _STRIPPED_CHARS = " .,;:@"
 _MAX_PIECES = 2
 _WINDOW_TOKENS = 4
-"""Words on either side of an aspect, where there is no parse."""
+"""Words on either side of an aspect, if there is no parse."""
 
 
 class AspectContext(NamedTuple):
-    """Stretches of a post that belong to an aspect, verbatim, and who says so."""
+    """Verbatim pieces of a post that belong to an aspect, and where they come from."""
 
     pieces: tuple[str, ...] = ()
     source: str = ""
-    """`heads:NAME` of a parse, or `window`; empty when there is no piece."""
+    """`heads:NAME` of a parse, or `window`; empty if there are no pieces."""
 
     @property
     def is_parsed(self) -> bool:
-        """Whether a parse ties them to the aspect."""
+        """Whether a parse links them to the aspect."""
         return self.source.startswith("heads")
 
 
@@ -50,12 +49,18 @@ _NO_CONTEXT = AspectContext()
 
 
 def build_evidence(text: str, context_text: str, attribution: Attribution) -> tuple[Evidence, ...]:
-    """What carries an answer, the strongest first; words side by side are one quote."""
+    """Return what carries an answer, strongest first; adjacent words become one quote.
+
+    Args:
+        text: Text of the post.
+        context_text: What the model knew besides the post.
+        attribution: Words and inputs that carry the answer.
+    """
     spans = SearchableText(text)
     evidence_items = []
     for begin, end in _merge_adjacent(text, attribution.spans):
         quote = text[begin:end]
-        # A word that begins or ends within a letter as it is compared cannot be found again.
+        # Skip a span that starts or ends inside a folded character: it could not be found again.
         if next(spans.find_whole_words(quote), None):
             evidence_items.append(Evidence(quote=quote, start=begin))
     for name in sorted(attribution.part_drops, key=lambda n: (-attribution.part_drops[n], n)):
@@ -73,10 +78,17 @@ def template_explanation(
     aspect_context: AspectContext = _NO_CONTEXT,
     others: Sequence[str] = (),
 ) -> str:
-    """The sentence. `others`: what carries the answer besides words, by name.
+    """Return the explanation.
 
-    Words that merely stand near the aspect are told where the evidence is among them; what a parse
-    ties to it is told always.
+    Words that are merely near the aspect are mentioned only if the evidence is among them; words
+    that a parse links to it are always mentioned.
+
+    Args:
+        aspect: Named first.
+        polarity: The answer.
+        evidence_items: What carries it.
+        aspect_context: Pieces of the post that belong to the aspect.
+        others: Names of other inputs that carry the answer, e.g. "the image".
     """
     quoted_words = [e.quote for e in evidence_items if e.source == "text"]
     aspect_name = fold(aspect.term.strip())
@@ -92,9 +104,10 @@ def template_explanation(
 
 
 def aspect_contexts(posts: Sequence[Post]) -> list[list[AspectContext]]:
-    """For each aspect of each post the stretches of its text that belong to it.
+    """Return, for each aspect of each post, the pieces of its text that belong to it.
 
-    From the parse that came with the post, else the words round the aspect (`window`).
+    They come from the parse of the post, or without one from the words around the aspect
+    (`window`).
     """
     syntax = SyntaxCues(SyntaxOptions(parser="heads"))
     window = WindowCues(WindowOptions(words=_WINDOW_TOKENS))
@@ -152,12 +165,12 @@ def _render(
 
 
 def _join_list(items: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join items as `a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def _merge_adjacent(text: str, word_spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Words with but a blank between them as one; each where its strongest word stood."""
+    """Merge words separated by one space; each run takes the rank of its strongest word."""
     rank = {span: i for i, span in enumerate(word_spans)}
     runs: list[list[tuple[int, int]]] = []
     for word_span in sorted(word_spans):

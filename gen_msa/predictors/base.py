@@ -1,8 +1,6 @@
-"""What a reader is, its settings and what it gives back, and the registry of readers.
+"""The protocol of predictors, their settings and results, and the registry.
 
-Knows no reader. `factory.make` makes one.
-
-    reader.read(posts)          # for each post a Reading: opinions, or why there are none
+predictor.predict(posts)          # one Prediction per post: opinions, or why there are none
 """
 
 from collections.abc import Callable, Sequence
@@ -20,41 +18,47 @@ from gen_msa.types import Opinion, Post
 
 
 class PredictorSettings(Settings):
-    """Everything that decides what a reader says."""
+    """All settings that decide the predictions."""
 
     model: str = "builtin"
-    """`builtin`, `echo`, `recorded:PATH`, or `BACKEND:TARGET`."""
+    """`builtin`, `echo`, `student:DIR`, `recorded:FILE`, or `BACKEND:TARGET`."""
     prompt: str = ""
-    """A shipped prompt's name or the path of your own `.jinja`. Empty: the reader's own choice,
-    `predict/shots` for `builtin` and `predict/full` for the others."""
+    """Name of a packaged prompt, or the path of a `.jinja` file. Empty: the default of the model,
+    `predict/shots` for `builtin` and `predict/full` for the others.
+    """
     aspects: Literal["auto", "given", "model", "parse", "overall"] = "auto"
-    """Where aspects come from. `auto`: those given; else the reader's own list, or candidates from
-    the parse when the reader is too weak for that."""
+    """Where aspects come from. `auto`: the given ones; without any, the model lists them (`model`),
+    or the parse gives candidates if the model is too weak for that (`parse`).
+    """
     aspects_prompt: str = "predict/aspects"
     overall_prompt: str = "predict/overall"
     reask_prompt: str = "predict/reask"
-    """Asked once when an answer could not be read; empty for never."""
+    """Asked once when an answer cannot be parsed; empty for never."""
     cues: dict[str, dict[str, Any]] | None = None
-    """Cue source -> its options. None: every source whose slot the prompt has, with its defaults;
-    `{}`: no cue at all."""
+    """Cue source -> its options. None: every source whose slot the prompt has, with defaults;
+    `{}`: no cues.
+    """
     max_new_tokens: int | None = Field(default=None, gt=0)
-    """Overrides the prompt's own limit."""
+    """Overrides the limit of the prompt."""
     explanations: bool = True
-    """A student says which words carry its answer, and a reason made of them. Without, it says
-    polarity and probabilities alone, some fifteen times as fast."""
+    """Whether a student finds the words that carry its answer and builds an explanation from them.
+    Labels and probabilities alone are some fifteen times as fast.
+    """
     bad_image: Literal["text-only", "drop", "fail"] = "text-only"
-    """What to do with a post whose picture is missing, broken or refused."""
+    """What to do with a post whose image is missing, broken or not allowed."""
     images: bool = True
-    """Show pictures to a reader that sees them; without, it reads text and cues alone."""
+    """Show images to a model that takes them; otherwise it gets text and cues alone."""
     image: ImageLimits = ImageLimits()
     adapter_settings: Literal["strict", "override"] = "strict"
-    """A fine-tuned model brings the prompt, cues and picture budget it was trained with, used where
-    you give none. `keep`: giving others is an error; `override`: yours win."""
+    """A fine-tuned model brings the prompt, cues and image budget of its training, used unless set
+    otherwise. `strict`: other settings are an error; `override`: they are used.
+    """
     backend: BackendOptions = BackendOptions()
 
     def labels_only(self) -> Self:
-        """The same for who looks at labels alone: a student without its reasons, which cost it most
-        of its time and change no label.
+        """Return settings for labels alone.
+
+        A student then gives no explanations, which change no label and cost most of its time.
         """
         is_student = self.model.startswith("student:")
         return self.model_copy(update={"explanations": False}) if is_student else self
@@ -62,7 +66,7 @@ class PredictorSettings(Settings):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a reader made of one post: its opinions, or the reason the post was set aside."""
+    """The opinions about one post, or the reason why it was rejected."""
 
     opinions: tuple[Opinion, ...] = ()
     rejection: str = ""
@@ -71,7 +75,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RequestPreview:
-    """One question as it would be asked, before anything is spent."""
+    """One request as it would be sent to the model."""
 
     post: Post
     aspect: str
@@ -87,33 +91,41 @@ class Predictor(Protocol):
     """Adds opinions to posts."""
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """One `Reading` for each post, in order. A post it cannot read does not stop the others."""
+        """Return one `Prediction` per post, in order. A bad post does not affect the others."""
         ...
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """The questions `read` would ask first, unasked."""
+        """Return the first requests of `predict` without running the model."""
         ...
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """Named parts that change whenever the reader's answers could; the ledger's key."""
+        """Return what changes whenever predictions could; part of the cache key."""
         ...
 
 
 Continuation = Callable[[], list[Prediction]]
-"""What is left of a reading once it is prepared: its model is asked."""
+"""The rest of a prepared prediction: runs the model."""
 
 
 @runtime_checkable
 class Prefetchable(Protocol):
-    """A reader that can do the first part of its work ahead, in another thread."""
+    """A predictor that can do the first part of its work ahead, in another thread."""
 
     def prepare(self, posts: Sequence[Post]) -> Continuation:
-        """All of `read(posts)` that needs no model; what comes back does the rest."""
+        """Do all of `predict(posts)` that needs no model; return a function that does the rest."""
         ...
 
 
 def prepare(predictor: Predictor, posts: Sequence[Post]) -> Continuation:
-    """What `reader` can do of `read(posts)` ahead of its model; calling what comes back ends it."""
+    """Do what `predictor` can of `predict(posts)` without its model.
+
+    Args:
+        predictor: Any predictor.
+        posts: The posts.
+
+    Returns:
+        A function that completes the prediction.
+    """
     return (
         predictor.prepare(posts)
         if isinstance(predictor, Prefetchable)
@@ -122,15 +134,21 @@ def prepare(predictor: Predictor, posts: Sequence[Post]) -> Continuation:
 
 
 def is_concurrent(predictor: Predictor) -> bool:
-    """Whether `reader` may read in several threads at once, and gains by it: who asks a server."""
+    """Return whether several threads may call the predictor at once and gain by it (servers)."""
     return bool(getattr(predictor, "is_concurrent", False))
 
 
 class PredictorFactory(Protocol):
-    """What a module of this room registers; `target` is what follows the colon."""
+    """What a module of this package registers."""
 
     def __call__(self, target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-        """Make the reader; loads its model."""
+        """Build the predictor and load its model.
+
+        Args:
+            target: What follows the colon of the name.
+            settings: All settings.
+            media_root: Folder that image paths are relative to.
+        """
         ...
 
 

@@ -1,8 +1,6 @@
-"""Makes a reader from its settings: a registered one, or any backend with a prompt.
+"""Build predictors from settings: a registered one, or any backend with a prompt.
 
-Knows nothing of what a reader does.
-
-    make(ReaderSettings(reader="echo"), media_root=Path("pictures"))
+make(PredictorSettings(model="echo"), media_root=Path("images"))
 """
 
 from pathlib import Path
@@ -13,20 +11,26 @@ from gen_msa.predictors.base import Predictor, PredictorSettings, predictors
 
 
 def names() -> list[str]:
-    """Every reader and backend that can be named before the colon."""
+    """Return every name that may stand before the colon: predictors and backends."""
     return sorted({*predictors.names(), *backends.names()})
 
 
 def make(settings: PredictorSettings, media_root: Path) -> Predictor:
-    """The reader that `settings.reader` names; loads its model.
+    """Build the predictor that `settings.model` names, and load its model.
 
-    Raises `UserError` for an unknown name and `MissingExtra` when its package is absent.
+    Args:
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Raises:
+        UserError: The name is unknown.
+        MissingExtra: A package that it needs is not installed.
     """
     name, _, target = settings.model.partition(":")
     if name in predictors:
         return predictors[name](target, settings, media_root)
     if name not in backends:
-        raise UserError(f"no reader named {name!r}", hint=did_you_mean(name, names()))
+        raise UserError(f"no model named {name!r}", hint=did_you_mean(name, names()))
     from gen_msa.predictors.prompted import PromptedPredictor, apply_training_settings
 
     backend = backends[name](target, settings.backend)

@@ -1,9 +1,8 @@
-"""A baseline: the most frequent gold polarity of a source, whatever the post says.
+"""Baseline: the most frequent gold polarity of a source, for every post.
 
-`majority:SOURCE` counts the gold opinions of `DATASET:SPLIT` or of a file once, when it is made.
+`majority:SOURCE` counts the gold opinions of `DATASET:SPLIT` or of a file once, when it is built.
 Its probabilities are the shares of the classes; the earlier label wins a tie (negative, neutral,
-positive). It explains nothing. A test split is refused: its shares are what a test must not give
-away. Knows nothing of posts.
+positive). It gives no explanations. Test splits are refused, because their shares are test labels.
 
     gen-msa explain posts.jsonl --model majority:twitter2015:train
 """
@@ -29,28 +28,34 @@ from gen_msa.types import Example, Opinion, Polarity, Post
 
 
 class MajorityPredictor:
-    """Says one label of every aspect."""
+    """Predicts the same label for every aspect."""
 
     def __init__(
         self, counts: Mapping[Polarity, int], settings: PredictorSettings, source_description: str
     ) -> None:
-        """`counts`: gold opinions of each class, at least one of any; `about`: whose they are."""
+        """Compute the shares of the classes.
+
+        Args:
+            counts: Gold opinions of each class, at least one in total.
+            settings: Where aspects come from.
+            source_description: Source of the counts, for `provenance`.
+        """
         total = sum(counts.values())
         self._settings = settings
         self._probs = {p: counts.get(p, 0) / total for p in Polarity}
-        self._label = max(Polarity, key=lambda p: self._probs[p])  # the first of equals
+        self._label = max(Polarity, key=lambda p: self._probs[p])  # the first wins a tie
         self._provenance = {"majority_of": source_description}
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """The same polarity and probabilities for every aspect asked about."""
+        """Return the same polarity and probabilities for every aspect."""
         return [self._prediction(selection) for selection in select_aspects(posts, self._settings)]
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """Nothing: nothing is asked."""
+        """Return nothing: there are no requests."""
         return []
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """What it says, of whose labels, and where aspects come from."""
+        """Return the probabilities, their source, and where aspects come from."""
         probs: dict[str, JsonValue] = {str(p): prob for p, prob in self._probs.items()}
         return {"probs": probs, "aspects": self._settings.aspects, **self._provenance}
 
@@ -69,14 +74,14 @@ class MajorityPredictor:
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """The majority reader of the source `target`; reads it whole, once."""
+    """Count the gold opinions of the source `target`; build the predictor."""
     if not target:
         hint = "write majority:SOURCE, e.g. majority:twitter2015:train"
         raise UserError("majority needs labels to count", hint=hint)
     if is_test_split(target):
         raise UserError(
-            f"majority:{target}: the labels of a test split are not to be counted",
-            hint="count those of its train split",
+            f"majority:{target}: the labels of a test split must not be counted",
+            hint="use the train split",
         )
     counts: Counter[Polarity] = Counter()
     n_rejected = 0
@@ -86,6 +91,6 @@ def make(target: str, settings: PredictorSettings, media_root: Path) -> Predicto
         else:
             n_rejected += 1
     if not counts:
-        raise UserError(f"{target} has no opinion by gold to count")
+        raise UserError(f"{target} has no gold opinion to count")
     rejected_note = f", {n_rejected:,} rows could not be read" if n_rejected else ""
     return MajorityPredictor(counts, settings, f"{target} (n={counts.total():,}{rejected_note})")

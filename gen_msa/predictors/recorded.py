@@ -1,10 +1,9 @@
-"""A reader that repeats what a file says: `file:opinions.jsonl`, or `file:opinions.jsonl#teacher`.
+"""Recorded opinions from a file: `recorded:opinions.jsonl`, or `recorded:opinions.jsonl#teacher`.
 
-With `#NAME` only that reader's opinions count; without it the file must hold one reader besides
-`gold`. A post or an aspect the file is silent about becomes an opinion with status `empty`, never a
-guess. Knows nothing of models.
+With `#NAME` only that annotator's opinions count; without it the file must have one annotator
+besides `gold`. A post or aspect without a recorded opinion gets status `empty`.
 
-    gen-msa explain posts.jsonl --model file:teacher.jsonl
+    gen-msa explain posts.jsonl --model recorded:teacher.jsonl
 """
 
 import hashlib
@@ -26,9 +25,19 @@ from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Status
 
 
 class RecordedPredictor:
-    """Opinions looked up by post id; they stay on disk, only their places are held."""
+    """Looks up opinions by post id; they stay on disk, only offsets are in memory."""
 
     def __init__(self, path: Path, annotator: str, name: str) -> None:
+        """Index the file.
+
+        Args:
+            path: JSONL of examples.
+            annotator: Whose opinions to use; "" for the only annotator besides `gold`.
+            name: The annotator of the returned opinions.
+
+        Raises:
+            UserError: The annotator is missing or ambiguous, or a post id occurs twice.
+        """
         self._path = path
         self._name = name
         self._offsets: dict[str, int] = {}
@@ -36,21 +45,21 @@ class RecordedPredictor:
         self._annotator = self._index(annotator)
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """The recorded opinions about each post, in the order of its aspects."""
+        """Return the recorded opinions about each post, in the order of its aspects."""
         return [self._prediction(post) for post in posts]
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """Nothing: a file is asked nothing."""
+        """Return nothing: there are no requests."""
         return []
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """The file's sha256 and the reader repeated."""
+        """Return the file's sha256 and the annotator."""
         with self._path.open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
         return {"file": digest, "annotator": self._annotator, "name": self._name}
 
     def _index(self, requested: str) -> str:
-        """Note where each post's line starts; return whose opinions are repeated."""
+        """Store the offset of each post's line; return the annotator to use."""
         annotators: set[str] = set()
         parse_errors: list[str] = []
         offset = 0
@@ -76,8 +85,8 @@ class RecordedPredictor:
     def _add_offset(self, post_id: str, offset: int, line_number: int) -> None:
         if self._offsets.setdefault(post_id, offset) != offset:
             raise UserError(
-                f"{self._path}:{line_number}: post {post_id!r} stands there a second time",
-                hint="keep one line a post",
+                f"{self._path}:{line_number}: post {post_id!r} is in the file twice",
+                hint="keep one line per post",
             )
 
     def _resolve_annotator(self, requested: str, annotators: set[str]) -> str:
@@ -86,9 +95,9 @@ class RecordedPredictor:
         others = sorted(annotators - {"gold"})
         if not requested and len(others) == 1:
             return others[0]
-        names = ", ".join(sorted(annotators)) or "nobody"
+        names = ", ".join(sorted(annotators)) or "no annotator"
         hint = f"write recorded:{self._path}#NAME with one of them"
-        raise UserError(f"{self._path} holds opinions by {names}", hint=hint)
+        raise UserError(f"{self._path} has opinions by {names}", hint=hint)
 
     def _prediction(self, post: Post) -> Prediction:
         offset = self._offsets.get(post.id)
@@ -109,7 +118,7 @@ class RecordedPredictor:
         by_aspect = {o.aspect: o for o in opinions}
         if len(by_aspect) != len(opinions):
             reason = (
-                f"{self._path} has two opinions of {self._annotator} on one aspect of {post.id!r}"
+                f"{self._path} has two opinions by {self._annotator} on one aspect of {post.id!r}"
             )
             return Prediction(rejection=reason, hint="keep one of them")
         if not post.aspects:
@@ -139,11 +148,11 @@ class RecordedPredictor:
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """The opinions recorded in a JSONL file of examples."""
+    """Build the predictor for `FILE[#ANNOTATOR]`."""
     name, _, annotator = target.partition("#")
     path = Path(name)
     if not path.is_file():
         raise UserError(
-            f"no file {name!r} to repeat opinions from", hint="write recorded:PATH[#NAME]"
+            f"no file {name!r} with recorded opinions", hint="write recorded:FILE[#NAME]"
         )
     return RecordedPredictor(path, annotator, settings.model)

@@ -1,12 +1,12 @@
-"""A compact model that `gen-msa distill` trained: `student:DIR`, read on the CPU.
+"""A student that `gen-msa distill` trained: `student:DIR`, run on the CPU.
 
-DIR is the student's own folder, or what `gen-msa export DIR --onnx` made of it, which is read by
-onnxruntime. The folder is checked, byte by byte, before it is opened.
+DIR is the folder of the student, or its `gen-msa export DIR --onnx`, which runs in onnxruntime. The
+manifest of the folder is checked before anything is loaded.
 
-Says polarity and probabilities; and, found by taking words away, which words carry the answer, with
-a reason made of them (`explanation_source: template`). That costs some fifteen readings for one:
-`explanations=false` leaves it out. A student of reasons (`text: reason`) takes the post's text for
-somebody's explanation. Knows nothing of how it was trained.
+A student gives polarity and probabilities. Occlusion finds the words that carry the answer, and a
+template makes an explanation of them (`explanation_source: template`); this costs some fifteen
+forward passes, and `explanations=false` turns it off. A student of explanations (`text:
+explanation`) takes the text of a post as an explanation.
 
     gen-msa explain posts.jsonl --model student:students/text/student
 """
@@ -39,18 +39,16 @@ from gen_msa.predictors.base import (
 from gen_msa.predictors.prompted.build_requests import select_aspects
 from gen_msa.types import Opinion, Polarity, Post, Status
 
-# What reads for `student:DIR`: the model that was trained, or the graph it was exported to.
-
 if TYPE_CHECKING:
     from gen_msa.models.inference.serialization import StudentConfig
 
 ONNX_FACTS_FILE = "onnx.json"
-"""Marks an exported student; listed in its manifest, as every `.json` must be."""
+"""Marks an exported student; listed in its manifest like every `.json`."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A student that can be asked."""
+    """A loaded student."""
 
     student_config: "StudentConfig"
     revision: str
@@ -58,16 +56,21 @@ class Classifier:
     engine: str
     """`torch`, `onnx` or `onnx int8`."""
     is_truncated: Callable[[AspectExample], bool]
-    """Whether a row's text is too long to be seen whole."""
+    """Whether a row's text is longer than the model's maximum length."""
     predict_probs: Callable[[Sequence[AspectExample]], list[list[float]]]
-    """Rows -> the probability of each class; NaN where its logits are not finite."""
+    """Rows -> probabilities in the order of `CLASSES`; NaN where a logit is not finite."""
 
 
 def load_classifier(folder: Path, *, batch_size: int = 16) -> Classifier:
-    """The student of a sealed folder; `together` rows are read at a time.
+    """Load the student of a folder after checking its manifest.
 
-    Raises `UserError` for a folder that is not as it was sealed, and `MissingExtra` when torch,
-    tokenizers or onnxruntime are absent.
+    Args:
+        folder: A trained student, or its ONNX export.
+        batch_size: Rows per forward pass.
+
+    Raises:
+        UserError: The folder is incomplete or was altered.
+        MissingExtra: torch, tokenizers or onnxruntime is not installed.
     """
     try:
         return (
@@ -109,32 +112,35 @@ def _load_onnx(folder: Path, batch_size: int) -> Classifier:
     )
 
 
-# What a student is shown of posts: rows with the contexts and features that it was trained with.
-
-if TYPE_CHECKING:
-    from gen_msa.models.inference.serialization import StudentConfig
-
-_HINT = "mend the file, or read without it: bad_image=text-only"
+_HINT = "fix the file, or predict without it: bad_image=text-only"
 
 
 @dataclass(frozen=True)
 class StudentInputs:
-    """Rows of posts, those of one post side by side."""
+    """Rows of posts; the rows of one post are adjacent."""
 
     posts: tuple[Post, ...]
-    """With the aspects that are asked about; those that were set aside with none."""
+    """With the aspects to predict; rejected posts have none."""
     rows: tuple[AspectExample, ...]
     provenance: tuple[dict[str, str], ...]
-    """Of each row what must be said with its answer."""
+    """For each row, what its opinion must record."""
     rejected: Mapping[int, Prediction]
-    """Place of a post -> why it was set aside."""
+    """Index of a post -> why it was rejected."""
 
 
 def build_student_inputs(
     posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
 ) -> StudentInputs:
-    """One row for each aspect. A bad picture or feature is named, refused or fatal as
-    `settings.bad_image` says. Raises `UserError` for cues that the student does not know.
+    """Build one row per aspect.
+
+    Args:
+        posts: The posts.
+        student_config: How the student was trained.
+        settings: `bad_image` decides whether a bad image or feature is recorded, rejected or fatal.
+        root: Folder that image and feature paths are relative to.
+
+    Raises:
+        UserError: The settings ask for cues that the student was not trained with.
     """
     selections = select_aspects(posts, settings)
     selected_posts = [
@@ -159,16 +165,21 @@ def build_student_inputs(
 def context_cues(
     student_config: "StudentConfig", settings: PredictorSettings
 ) -> Mapping[str, Mapping[str, Any]]:
-    """The cue sources that write the context: the student's own, or yours where you override.
+    """Return the cue sources of the context: the student's own, or others if overridden.
 
-    Raises `UserError` for others than it was trained with, without `adapter_settings=override`.
+    Args:
+        student_config: How the student was trained.
+        settings: May name other cues with `adapter_settings=override`.
+
+    Raises:
+        UserError: Other cues without `adapter_settings=override`.
     """
     if settings.cues is None or settings.cues == student_config.cues or not student_config.cues:
         return student_config.cues
     if settings.adapter_settings != "override":
         raise UserError(
-            f"this student was trained with the cues {', '.join(student_config.cues)}, set otherwise",
-            hint="leave cues out, or add adapter_settings=override",
+            f"this student was trained with other cues: {', '.join(student_config.cues)}",
+            hint="leave out cues, or add adapter_settings=override",
         )
     return settings.cues
 
@@ -184,15 +195,15 @@ def _context_texts(
 
 
 def _unused_media(post: Post, names: Sequence[str]) -> dict[str, str]:
-    """What of a post the student was made without."""
+    """Return provenance notes for media that the student was trained without."""
     kinds = {"image" if m.kind == "image" else m.key or m.kind for m in post.media}
-    return dict.fromkeys(sorted(kinds - set(names)), "not looked at by this student")
+    return dict.fromkeys(sorted(kinds - set(names)), "not used by this student")
 
 
 def _load_features(
     posts: Sequence[Post], student_config: "StudentConfig", settings: PredictorSettings, root: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[int, Prediction]]:
-    """For each post its tensors and what must be said of them; the posts that are set aside."""
+    """Return the tensors and provenance notes of each post, and the rejected posts."""
     names = [m for m in student_config.width if m not in ("text", "context")]
     input_notes = [_unused_media(post, names) for post in posts]
     rejected: dict[int, Prediction] = {}
@@ -210,24 +221,33 @@ def _load_features(
                 raise UserError(f"post {post.id!r}: {name}: {problem}", hint=_HINT)
             if settings.bad_image == "drop":
                 rejected[i] = Prediction(rejection=f"{name}: {problem}", hint=_HINT)
-            input_notes[i][name] = f"{problem}; read without"
+            input_notes[i][name] = f"{problem}; predicted without it"
     return [dict(features.tensors) for features in loaded], input_notes, rejected
 
 
 class StudentPredictor:
-    """Asks a student about each aspect of each post, many rows at once."""
+    """Predicts all aspects of all posts in batches."""
 
     def __init__(
         self, classifier: Classifier, settings: PredictorSettings, media_root: Path
     ) -> None:
-        """Raises `UserError` for cues that the student was not trained with."""
+        """Check the cues.
+
+        Args:
+            classifier: The loaded student.
+            settings: All settings.
+            media_root: Folder that image and feature paths are relative to.
+
+        Raises:
+            UserError: The settings ask for cues that the student was not trained with.
+        """
         self._classifier = classifier
         self._settings = settings
         self._root = media_root
         self._cues = context_cues(classifier.student_config, settings)
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """The opinions about each post, in the order of its aspects."""
+        """Return the opinions about each post, in the order of its aspects."""
         inputs = build_student_inputs(
             posts, self._classifier.student_config, self._settings, self._root
         )
@@ -245,11 +265,11 @@ class StudentPredictor:
         ]
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """Nothing: a student is asked nothing in words."""
+        """Return nothing: a student has no prompts."""
         return []
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """Hash of every byte of the student's folder, its name, and what it is asked for."""
+        """Return the hash of the student's folder, its name, and the settings that matter."""
         settings = self._settings
         identity = {
             "revision": self._classifier.revision,
@@ -277,11 +297,11 @@ class StudentPredictor:
         if self._classifier.engine != "torch":
             provenance["engine"] = self._classifier.engine
         if student_config.text == "explanation":
-            provenance["reads"] = "the text as an explanation"
+            provenance["input"] = "the text as an explanation"
         if self._classifier.is_truncated(row):
             provenance["text"] = f"cut at {student_config.max_length} tokens"
         if not all(map(math.isfinite, class_probs)):
-            provenance["error"] = "its logits are not finite"
+            provenance["error"] = "the logits are not finite"
             return Opinion(
                 annotator=annotator, aspect=row.aspect, status=Status.ERROR, provenance=provenance
             )
@@ -301,7 +321,7 @@ class StudentPredictor:
         class_probs: Sequence[Sequence[float]],
         opinions: Sequence[Opinion],
     ) -> list[Opinion]:
-        """The opinions with their evidence and reasons; those without a polarity as they are."""
+        """Return the opinions with evidence and explanations; unlabelled ones are unchanged."""
         attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)
         contexts = [AspectContext()] * len(inputs.rows)
         if self._settings.cues != {}:
@@ -311,8 +331,8 @@ class StudentPredictor:
                 for aspect_context in post_contexts
             ]
         return [
-            _with_explanation(*aspect_context)
-            for aspect_context in zip(opinions, inputs.rows, attributions, contexts, strict=True)
+            _with_explanation(*row_values)
+            for row_values in zip(opinions, inputs.rows, attributions, contexts, strict=True)
         ]
 
 
@@ -336,15 +356,15 @@ def _with_explanation(
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """The student in the folder `target`."""
+    """Load the student in the folder `target`; build the predictor."""
     folder = Path(target)
     if not target or not folder.is_dir():
         raise UserError(f"no folder {target!r} with a student in it", hint="write student:DIR")
     if settings.backend.device not in ("auto", "cpu"):
-        raise UserError(f"students read on the CPU, not on {settings.backend.device}")
+        raise UserError(f"students run on the CPU, not on {settings.backend.device}")
     if settings.backend.dtype not in ("auto", "float32"):
-        raise UserError(f"students read in float32, not in {settings.backend.dtype}")
+        raise UserError(f"students run in float32, not in {settings.backend.dtype}")
     classifier = load_classifier(folder, batch_size=settings.backend.batch_size)
     if classifier.engine == "onnx int8" and settings.backend.dtype != "auto":
-        raise UserError(f"{folder} reads in int8, not in {settings.backend.dtype}")
+        raise UserError(f"{folder} runs in int8, not in {settings.backend.dtype}")
     return StudentPredictor(classifier, settings, media_root)

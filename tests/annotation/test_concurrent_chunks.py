@@ -152,7 +152,7 @@ def test_job_stops_when_server_becomes_unavailable(tmp_path, monkeypatch, source
         )
         full_job = settings(server, reask_prompt="")
         with pytest.raises(
-            BackendUnavailable, match=r"none of the last 16 posts could be asked: .*401"
+            BackendUnavailable, match=r"none of the last 16 posts got an answer: .*401"
         ):
             annotate(source, tmp_path / "o.jsonl", full_job, cache_path=cache_path)
         n_requests = len(server.request_bodies)

@@ -155,7 +155,7 @@ def test_worker_count_and_rerun_do_not_change_output(posts):
     assert second.counts.from_cache == 40
     assert out.read_bytes() == first_bytes
     assert second.summary.model_copy(
-        update={"seconds": 0, "repeated_posts": 0}
+        update={"seconds": 0, "cached_posts": 0}
     ) == first.summary.model_copy(update={"seconds": 0})
     assert len(outputs) == 1
 

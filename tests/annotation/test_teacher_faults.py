@@ -77,7 +77,7 @@ def test_contradictory_teacher_row_is_rejected(posts, tmp_path):
     )
     result, rows, rejected = job(posts, override)
     assert [r.post.id for r in rows] == ["p0", "p1", "p2", "p4", "p5"]
-    assert "two opinions of t on one aspect" in rejected[0]["reason"]
+    assert "two opinions by t on one aspect" in rejected[0]["reason"]
     assert (result.counts.rejected, result.counts.filtered_out) == (1, 0)
     assert result.counts.rows == 6
 

@@ -72,7 +72,9 @@ def test_cost_is_opt_in_and_needs_models(gen_msa, posts, tmp_path):
         gen_msa("evaluate", posts, "-m", "echo", "-o", tmp_path / "o", "replicates=100").code == 0
     )
     assert load_result(tmp_path / "o").systems[0].cost_benchmark is None
-    opinions_path = write_examples(tmp_path / "opinions.jsonl", [example(0, "neutral", a="neutral")])
+    opinions_path = write_examples(
+        tmp_path / "opinions.jsonl", [example(0, "neutral", a="neutral")]
+    )
     completed = gen_msa("evaluate", opinions_path, "cost.posts=1", "-o", tmp_path / "p")
     assert completed.code == 2
     assert "cost.posts runs models again" in completed.err

@@ -24,8 +24,8 @@ def test_single_post_from_the_command_line(gen_msa, tmp_path):
     image_path = write_image(tmp_path / "a.jpg")
     text = "Battery died, but the screen is lovely"
     completed = gen_msa(
-        "explain", "--text", text, "--image", image_path, "--aspect", "screen", "--aspect", "Battery",
-        "--model", "echo",
+        "explain", "--text", text, "--image", image_path, "--aspect", "screen",
+        "--aspect", "Battery", "--model", "echo",
     )  # fmt: skip
     assert completed.code == 0
     (row,) = rows(completed.out)

@@ -11,7 +11,14 @@ from tests.evaluation import builders
 def test_logs_are_written_in_each_format(gen_msa, tmp_path, log_format, files):
     out = tmp_path / "logs"
     completed = gen_msa(
-        "export-log", builders.write_evaluation_files(tmp_path), "--to", log_format, "-o", out, "-m", "model"
+        "export-log",
+        builders.write_evaluation_files(tmp_path),
+        "--to",
+        log_format,
+        "-o",
+        out,
+        "-m",
+        "model",
     )
     assert completed.code == 0
     log_files = [p for p in out.rglob("*") if p.is_file()]

@@ -122,7 +122,10 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
         (["explain", "tiny", *PLAIN, "--shard", "1/2"], "need -o FILE"),
         (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache"], "need -o FILE"),
         (["explain", "tiny", *PLAIN, "--shard", "3/2", "-o", "o.jsonl"], "1 <= i <= n"),
-        (["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache", "-o", "o.jsonl"], "is not an answer cache"),
+        (
+            ["explain", "tiny", *PLAIN, "--reuse-cache", "x.cache", "-o", "o.jsonl"],
+            "is not an answer cache",
+        ),
         (["explain", "tiny", *PLAIN, "--address", "x:1"], "add engine=ray"),
         (["explain", "tiny", *PLAIN, "--engine", "rey"], "engine"),
         (["explain", "tiny", *PLAIN, "--shard", "1/2", "-o", "o.jsonl", "--csv", "x.csv"], "merge"),

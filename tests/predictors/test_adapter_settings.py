@@ -99,7 +99,7 @@ def test_adapter_cannot_allow_hosts():
 def test_changed_prompt_is_rejected():
     metadata = training_metadata()
     metadata.prompts["predict/full"] = "0" * 64
-    with pytest.raises(UserError, match=r"is not as it was in training: predict/full@00000000"):
+    with pytest.raises(UserError, match=r"differs from the training: predict/full@00000000"):
         apply_training_settings(PredictorSettings(), metadata)
 
 
@@ -107,7 +107,7 @@ def test_user_prompt_is_recognized_by_its_digest(tmp_path):
     (tmp_path / "own.jinja").write_text(PROMPT)
     digest = prompting.load_prompt(str(tmp_path / "own.jinja")).digest
     metadata = SimpleNamespace(prompts={"elsewhere/own.jinja": digest}, inference={})
-    with pytest.raises(UserError, match="is not here"):
+    with pytest.raises(UserError, match="of the training is not here"):
         apply_training_settings(PredictorSettings(), metadata)
     prompt_path = str(tmp_path / "own.jinja")
     assert (

@@ -72,13 +72,13 @@ def test_overall_gives_one_opinion(tmp_path):
 
 @pytest.mark.parametrize("target", ["twitter2015:test", "mine/test.jsonl", "x/TEST.tsv"])
 def test_test_split_is_rejected(target):
-    with pytest.raises(UserError, match="labels of a test split are not to be counted"):
+    with pytest.raises(UserError, match="labels of a test split must not be counted"):
         make_predictor(target)
 
 
 def test_missing_source_or_gold_is_an_error(tmp_path):
     path = write_labelled(tmp_path / "train.jsonl", [None])
-    with pytest.raises(UserError, match="has no opinion by gold"):
+    with pytest.raises(UserError, match="has no gold opinion"):
         make_predictor(path)
     with pytest.raises(UserError, match="majority needs labels"):
         make_predictor("")

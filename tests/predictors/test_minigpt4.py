@@ -92,7 +92,9 @@ def test_stated_label_accepts_any_text(text):
 @pytest.mark.parametrize("target", ["mine", "mine:train", "mine:../dev", "../mine:dev", ""])
 def test_missing_split_is_named(predict_from_rationale, target):
     predict_from_rationale("Sentiment: Positive.")
-    with pytest.raises(UserError, match=r"no rationales of the split|needs a folder"):
+    with pytest.raises(
+        UserError, match=r"no rationales of the split|needs the name of a data set folder"
+    ):
         make(PredictorSettings(model=f"minigpt4:{target}"), Path())
 
 

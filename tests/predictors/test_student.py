@@ -132,7 +132,7 @@ def test_features_of_a_post_are_used(multimodal_folder):
 def test_unreadable_features_are_noted_rejected_or_fatal(multimodal_folder):
     posts = [_post_with_features(0, "b.safetensors"), _post_with_features(1, "a.safetensors")]
     first, second = _predict_multimodal(multimodal_folder, posts)
-    assert first.opinions[0].provenance["audio"].endswith("read without")
+    assert first.opinions[0].provenance["audio"].endswith("predicted without it")
     assert "audio" not in second.opinions[0].provenance
     first, remaining = _predict_multimodal(multimodal_folder, posts, bad_image="drop")
     assert "b.safetensors" in first.rejection
@@ -156,7 +156,7 @@ def test_student_uses_only_the_cues_of_its_training(tmp_path):
     assert with_trained_cues == make_predictor(
         tmp_path / "s", cues={"window": {"words": 1}}
     ).predict(posts)
-    with pytest.raises(UserError, match="trained with the cues window"):
+    with pytest.raises(UserError, match="trained with other cues: window"):
         make_predictor(tmp_path / "s", cues={"window": {"words": 3}})
     override = {"cues": {"window": {"words": 3}}, "adapter_settings": "override"}
     overridden = make_predictor(tmp_path / "s", **override)
@@ -194,7 +194,7 @@ def test_onnx_export_predicts_the_same(folder, tmp_path):
     assert (
         int8_predictor.predict(posts)[3] == make_predictor(tmp_path / "int8").predict(posts[3:4])[0]
     )
-    with pytest.raises(UserError, match="reads in int8, not in float32"):
+    with pytest.raises(UserError, match="runs in int8, not in float32"):
         make_predictor(tmp_path / "int8", backend={"dtype": "float32"})
     (tmp_path / "onnx" / "model.onnx").write_bytes(b"x")
     with pytest.raises(UserError, match=r"model\.onnx has 1 bytes"):
@@ -226,9 +226,7 @@ def test_no_posts_and_overall_posts_are_predicted(folder):
 def test_text_student_notes_that_an_image_is_unused(folder):
     predictor = make_predictor(folder())
     with_image, without_image = predictor.predict([post(0, images=["gone.png"]), post(0)])
-    assert {o.provenance.get("image") for o in with_image.opinions} == {
-        "not looked at by this student"
-    }
+    assert {o.provenance.get("image") for o in with_image.opinions} == {"not used by this student"}
     assert not [o for o in without_image.opinions if "image" in o.provenance]
     assert [o.probs for o in with_image.opinions] == [o.probs for o in without_image.opinions]
 
@@ -237,7 +235,7 @@ def test_truncation_and_explanation_input_are_noted(folder):
     predictor = make_predictor(folder("explanation", max_length=8, mask_labels=True))
     provenances = [o.provenance for o in predictor.predict([post(0)])[0].opinions]
     assert {h["text"] for h in provenances} == {"cut at 8 tokens"}
-    assert {h["reads"] for h in provenances} == {"the text as an explanation"}
+    assert {p["input"] for p in provenances} == {"the text as an explanation"}
 
 
 def test_explanation_classifier_does_not_see_the_label(folder):
@@ -253,7 +251,7 @@ def test_non_finite_logits_are_an_error_of_that_opinion(folder):
 
     opinion = make_predictor(folder(change=poison)).predict([post(0)])[0].opinions[0]
     assert (opinion.polarity, opinion.probs, opinion.status) == (None, None, Status.ERROR)
-    assert opinion.provenance["error"] == "its logits are not finite"
+    assert opinion.provenance["error"] == "the logits are not finite"
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "student.json", "tokenizer.json"])
@@ -266,7 +264,7 @@ def test_altered_bytes_are_rejected(folder, file):
 
 def test_unsealed_folder_is_rejected(folder, tmp_path):
     (folder() / manifest.MANIFEST_NAME).unlink()
-    with pytest.raises(UserError, match="it is not whole"):
+    with pytest.raises(UserError, match="it is incomplete"):
         make_predictor(tmp_path / "s")
     with pytest.raises(UserError, match="no folder"):
         make_predictor("nowhere")

@@ -150,4 +150,4 @@ def test_explanations_score_full_aspect_mention_and_quote_fidelity():
         metric = metrics[name]()
         metric_values |= metric.compute(metric.row_statistics(pairs).sum(0))
     assert (metric_values["named"], metric_values["rival"]) == (1, 0)
-    assert (metric_values["verbatim"], metric_values["quoting"]) == (1, 1)
+    assert (metric_values["verbatim"], metric_values["quote_rate"]) == (1, 1)

@@ -30,7 +30,7 @@ TEST_FILES = [
     "x_test.jsonl",
     "test/posts.jsonl",
 ]
-ERROR_PATTERN = "never read while tuning|not to be counted"
+ERROR_PATTERN = "never read while tuning|must not be counted"
 
 
 def finetune_data(source: str) -> None:

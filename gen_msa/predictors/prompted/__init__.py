@@ -1,8 +1,8 @@
-"""Readers made of cues, a prompt and a backend; fine-tuning asks with the same parts.
+"""Predictors made of cues, a prompt and a backend; fine-tuning uses the same parts.
 
-seeing (pictures, aspects) -> asking (cues, prompt) -> backend -> answers -> Opinion
+load_inputs (images) -> assign_aspects -> RequestBuilder (cues, prompt) -> backend -> parsing
 
-Prompted(backend, settings, media_root).read(posts)
+PromptedPredictor(backend, settings, media_root).predict(posts)
 """
 
 from gen_msa.predictors.prompted.adapter_settings import apply_training_settings

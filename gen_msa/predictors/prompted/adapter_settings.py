@@ -1,10 +1,10 @@
-"""Asks as training asked: settings that a fine-tuned model brings along, and what contradicts them.
+"""Settings that a fine-tuned model brings along, and errors for settings that contradict them.
 
-A model tuned on one prompt, cue form and picture budget answers worse, without a word, when asked
-in another way. So its own settings are used where the user gave none, and another prompt, cue or
-budget is refused unless `adapter_settings=override`. Knows nothing of models or folders.
+A model tuned on one prompt, cue form and image budget gives worse answers with others. Its own
+settings are used where the user set none; other prompts, cues or budgets are refused unless
+`adapter_settings=override`.
 
-    settings = as_trained(settings, backend.trained)
+    settings = apply_training_settings(settings, backend.training_metadata)
 """
 
 from collections.abc import Mapping
@@ -20,34 +20,35 @@ from gen_msa.prompting import Prompt
 
 _TASK_OF_FIELD = {"prompt": "aspect", "aspects_prompt": "aspects", "overall_prompt": "overall"}
 _INHERITED_FIELDS = ("cues", "max_new_tokens", "reask_prompt")
-_OVERRIDE_HINT = (
-    "leave it out, or say adapter_settings=override to ask otherwise than it was trained"
-)
-
+_OVERRIDE_HINT = "leave it out, or add adapter_settings=override"
 _PROMPT_HINT = (
-    "give the file it was trained with, prompt=FILE.jinja, or say adapter_settings=override"
+    "give the prompt file of the training, prompt=FILE.jinja, or adapter_settings=override"
 )
 
 
 class TrainedAdapter(Protocol):
-    """What is known of how a model was fine-tuned (`backends.local.adapters.AdapterFacts`)."""
+    """How a model was fine-tuned (`backends.local.adapters.AdapterFacts`)."""
 
     @property
     def prompts(self) -> Mapping[str, str]:
-        """Name -> digest of every prompt that was trained."""
+        """Name -> digest of every prompt it was trained with."""
 
     @property
     def inference(self) -> Mapping[str, JsonValue]:
-        """Fields of `ReaderSettings` that were trained with."""
+        """Fields of `PredictorSettings` it was trained with."""
 
 
 def apply_training_settings(
     settings: PredictorSettings, trained: TrainedAdapter | None
 ) -> PredictorSettings:
-    """The settings with the model's own where the user gave none.
+    """Return the settings, with those of the training where the user set none.
 
-    Raises `UserError` when a setting that was given, or a prompt as it now stands, is not what was
-    trained with. `None` (not fine-tuned, or by another tool) changes nothing.
+    Args:
+        settings: The settings of the user.
+        trained: Those of the training; None (not fine-tuned, or by another tool) changes nothing.
+
+    Raises:
+        UserError: A setting, or a prompt as it is now, differs from the training.
     """
     if trained is None:
         return settings
@@ -82,7 +83,7 @@ def _dump_cues(cues: dict[str, dict[str, Any]] | None) -> Any:
 def _apply_image_budget(
     limits: ImageLimits, trained_settings: Mapping[str, JsonValue], *, strict: bool
 ) -> ImageLimits:
-    """The trained budget, and nothing else: what may be opened or fetched is the user's to say."""
+    """Return the limits with the trained `max_pixels`; all others are the user's."""
     trained_image = trained_settings.get("image")
     budget = trained_image.get("max_pixels") if isinstance(trained_image, dict) else None
     if budget is None or budget == limits.max_pixels:
@@ -98,9 +99,9 @@ def _apply_image_budget(
 def _resolve_prompt(
     field: str, task: str, settings: PredictorSettings, trained: TrainedAdapter
 ) -> str:
-    """The prompt of a task: the given one if its digest was trained, else a trained one.
+    """Return the prompt of a task: the given one if its digest was trained, else a trained one.
 
-    A task that was not trained keeps the usual prompt.
+    A task without training keeps the default prompt.
     """
     current: str = getattr(settings, field)
     prompts = {name: _load_prompt(name) for name in trained.prompts}
@@ -119,16 +120,14 @@ def _resolve_prompt(
             )
         return current
     if missing and not usable and task == "aspect":
-        raise UserError(
-            f"the prompt {missing[0]} it was trained with is not here", hint=_PROMPT_HINT
-        )
+        raise UserError(f"the prompt {missing[0]} of the training is not here", hint=_PROMPT_HINT)
     if not usable:
         return current
     preferred = trained.inference.get(field)
     name = str(preferred) if preferred in usable else usable[0]
     chosen = prompts[name]
     if settings.adapter_settings == "strict" and chosen and chosen.digest != trained.prompts[name]:
-        message = f"{field}: {chosen.identity} is not as it was in training: {trained_prompts}"
+        message = f"{field}: {chosen.identity} differs from the training: {trained_prompts}"
         raise UserError(message, hint=_PROMPT_HINT)
     return name
 

@@ -1,6 +1,7 @@
-"""From what is seen to requests: cues written, prompts rendered.
+"""Requests of prompted predictors: images checked, aspects chosen, cues written, prompts rendered.
 
-The second step of a prompted reader. Knows nothing of backends' answers.
+builder = RequestBuilder("predict/full", settings, root, supports_images=True)
+builder.build([load_inputs(0, post, root, settings)])
 """
 
 import threading
@@ -18,13 +19,11 @@ from gen_msa.prompting import Prompt
 from gen_msa.settings import build
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Polarity, Post
 
-# From posts to what a reader is to be asked about: pictures admitted, aspects found.
-
 Task = Literal["aspect", "aspects", "overall"]
 
 
 class PostRejected(Exception):
-    """This one post cannot be read under the settings; the others can."""
+    """A post that cannot be processed under the settings; others are not affected."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
@@ -34,7 +33,7 @@ class PostRejected(Exception):
 
 @dataclass(frozen=True)
 class PostInputs:
-    """A post with its admitted pictures, the task it calls for, and what must be said with it."""
+    """A post with its checked images, its task, and provenance notes."""
 
     row: int
     post: Post
@@ -44,7 +43,18 @@ class PostInputs:
 
 
 def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> PostInputs:
-    """Admit a post's pictures. A bad one is named in `how`, refused or fatal, as settings say."""
+    """Check the images of a post.
+
+    Args:
+        row: Index of the post.
+        post: The post.
+        root: Folder that image paths are relative to.
+        settings: `bad_image` decides whether a bad image is recorded, rejected or fatal.
+
+    Raises:
+        PostRejected: A bad image, with `bad_image=drop`.
+        UserError: A bad image, with `bad_image=fail`.
+    """
     images: list[ImageInput] = []
     provenance: dict[str, str] = {}
     for media_item in post.media:
@@ -57,9 +67,7 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
             if settings.bad_image == "fail":
                 raise UserError(f"post {post.id!r}: {error}") from None
             if settings.bad_image == "drop":
-                raise PostRejected(
-                    f"picture {media_item.path}: {error.reason}", error.hint
-                ) from None
+                raise PostRejected(f"image {media_item.path}: {error.reason}", error.hint) from None
             provenance["image"] = f"{error.kind}: {media_item.path[:200]}; read from text"
         else:
             images.append(image)
@@ -70,9 +78,14 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
 def assign_aspects(
     inputs: Sequence[PostInputs], settings: PredictorSettings, *, lists_aspects: bool
 ) -> list[PostInputs]:
-    """Decide for each post what it is asked about, and say in `aspect_source` who decided.
+    """Decide which aspects of each post are asked about, and record their source.
 
-    `lists_aspects`: whether the reader is strong enough to be asked for the aspects itself.
+    The source is in `provenance["aspect_source"]`.
+
+    Args:
+        inputs: The posts.
+        settings: `aspects` decides.
+        lists_aspects: Whether the model is strong enough to list aspects.
     """
     sources = [_aspect_source(post_inputs.post, settings, lists_aspects) for post_inputs in inputs]
     to_parse = [
@@ -103,7 +116,7 @@ def _apply_aspects(inputs: PostInputs, source: str, aspects: tuple[Aspect, ...])
             inputs, task="aspects", provenance={**inputs.provenance, "aspect_source": "model"}
         )
     if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
-        # An asked-for overall reading and a post without any aspect are different facts.
+        # A requested overall opinion and a post without any aspect differ.
         aspect_source = (
             source if source == "overall" or aspects else f"overall: {source} found none"
         )
@@ -126,20 +139,22 @@ def _parse_candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
     return aspect_candidates(posts)
 
 
-# What a reader that is no language model is asked about: the post's aspects, or found ones.
-
-
 class AspectSelection(NamedTuple):
-    """What is asked about one post, and who decided it (`how["aspect_source"]`)."""
+    """The aspects of one post, and where they come from (`provenance["aspect_source"]`)."""
 
     aspects: tuple[Aspect, ...]
     source: str
 
 
 def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[AspectSelection]:
-    """The aspects each post is asked about; `WHOLE_POST` alone where it has none.
+    """Return the aspects of each post; `OVERALL_ASPECT` alone if it has none.
 
-    Raises `UserError` where the settings want the reader to list aspects: it cannot.
+    Args:
+        posts: The posts.
+        settings: `aspects` decides.
+
+    Raises:
+        UserError: `aspects=model`, for a predictor that cannot list aspects.
     """
     if settings.aspects == "model":
         raise UserError(
@@ -152,7 +167,7 @@ def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[A
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """One request, and what reading its answer needs."""
+    """One request, and what is needed to parse its answer."""
 
     inputs: PostInputs
     prompt: Prompt
@@ -163,27 +178,38 @@ class PromptRequest:
 
 
 class RequestBuilder:
-    """Writes the questions of one task: a prompt and the cue sources that fill its slots."""
+    """Builds the requests of one task from a prompt and the cue sources of its slots."""
 
     def __init__(
         self, prompt: str, settings: PredictorSettings, media_root: Path, *, supports_images: bool
     ) -> None:
+        """Load the prompt and the cue sources.
+
+        Args:
+            prompt: Name or path of the prompt.
+            settings: Cues and limits.
+            media_root: Folder that image paths are relative to.
+            supports_images: Whether the model takes images.
+
+        Raises:
+            UserError: The prompt is a judge's, or has no slot for a requested cue.
+        """
         self.prompt = prompting.load_prompt(prompt)
         if self.prompt.task == "judge":
-            raise UserError(f"prompt {prompt} is for judges", hint="choose one of reader/")
+            raise UserError(f"prompt {prompt} is for judges", hint="choose one of predict/")
         self._max_new_tokens = settings.max_new_tokens
         self._supports_images = supports_images
         self._cue_sources = _build_cue_sources(self.prompt, settings, media_root)
         self._cue_lock = threading.Lock()
-        """Detectors behind cues are not made for two threads; a job writes some ahead in one."""
+        """Detectors behind cue sources are not thread-safe; a job prepares chunks in a thread."""
 
     def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> Self:
-        """The same asker with each cue source as `change` makes it."""
+        """Replace each cue source by `wrap(source)`; return self."""
         self._cue_sources = [wrap(source) for source in self._cue_sources]
         return self
 
     def build(self, inputs: Sequence[PostInputs]) -> list[PromptRequest]:
-        """The questions about each post, in order: one an aspect, or one for the joint task."""
+        """Return the requests about each post, in order: one per aspect, or one joint request."""
         if self.prompt.task == "aspects":
             return [self.build_one(post_inputs, OVERALL_ASPECT, {}) for post_inputs in inputs]
         return [
@@ -193,7 +219,7 @@ class RequestBuilder:
         ]
 
     def write_cues(self, inputs: Sequence[PostInputs]) -> list[list[dict[str, Cue]]]:
-        """For each post, and each of its aspects, the cues by slot."""
+        """Return for each post, and each of its aspects, the cues by slot."""
         with self._cue_lock:
             posts = [post_inputs.post for post_inputs in inputs]
             cues_by_slot = [(source.slot, source.cues(posts)) for source in self._cue_sources]
@@ -212,12 +238,19 @@ class RequestBuilder:
         aspect_cues: Mapping[str, Cue],
         label: Polarity | None = None,
     ) -> PromptRequest:
-        """One question with the cues already written; `label` is for prompts that take one."""
+        """Build one request from written cues.
+
+        Args:
+            inputs: The post.
+            aspect: The aspect.
+            aspect_cues: Slot -> cue.
+            label: For prompts that take the label.
+        """
         aspect_cues = {slot: aspect_cues[slot] for slot in self.prompt.slots if slot in aspect_cues}
         images = inputs.images if self._supports_images else ()
         provenance = {**inputs.provenance, "prompt": self.prompt.identity}
         if inputs.images and not images:
-            provenance["image"] = "not shown: the reader sees text only"
+            provenance["image"] = "not shown: the model takes text only"
         provenance |= {f"cue_source.{slot}": cue.source for slot, cue in aspect_cues.items()}
         rendered_aspect = None if self.prompt.task == "aspects" else aspect
         request = prompting.render(
@@ -228,7 +261,7 @@ class RequestBuilder:
         return PromptRequest(inputs, self.prompt, aspect, aspect_cues, request, provenance)
 
     def fingerprint(self) -> dict[str, str]:
-        """The prompt's digest and what each cue depends on."""
+        """Return the digest of the prompt and the fingerprints of the cue sources."""
         return {"prompt": self.prompt.digest} | {
             f"cue.{source.slot}": source.fingerprint() for source in self._cue_sources
         }
@@ -242,13 +275,13 @@ def _build_cue_sources(prompt: Prompt, settings: PredictorSettings, root: Path) 
     for name, options in requested.items():
         source_type = cue_sources[name]
         if "media_root" in source_type.Options.model_fields:
-            # A source that opens pictures itself looks where the job does, unless told otherwise.
+            # A source that opens images itself uses the media root of the job by default.
             options = {"media_root": root, **options}
         source = source_type(build(source_type.Options, options, f"cues.{name}"))
         if source.slot in prompt.slots:
             built_sources.append(source)
         elif prompt.name == settings.prompt:
-            # Other prompts (overall, aspects) leave out the cues they have no place for.
+            # Other prompts (overall, aspects) leave out cues that they have no slot for.
             slots = ", ".join(prompt.slots) or "none"
             raise UserError(f"{prompt.name} has no slot {source.slot!r}; its slots: {slots}")
     return built_sources

@@ -1,8 +1,6 @@
-"""A reader made of cues, a prompt and a backend: post in, opinions out.
+"""A predictor made of cues, a prompt and a backend: posts in, opinions out.
 
-    seeing (pictures, aspects) -> asking (cues, prompt) -> backend -> answers -> Opinion
-
-Knows nothing of which model answers, or of what is done with the opinions.
+load_inputs (images) -> assign_aspects -> RequestBuilder (cues, prompt) -> backend -> parsing
 """
 
 import threading
@@ -29,14 +27,11 @@ from gen_msa.predictors.prompted.build_requests import (
 from gen_msa.types import Opinion, Post, Status
 
 _PERFORMANCE_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable", "share_prefix"}
-"""Backend options that change how soon an answer comes, not what it says."""
+"""Backend options that change the speed of an answer, not its content."""
 
 
 class PromptedPredictor:
-    """Asks a backend about each aspect of each post.
-
-    `prompt` is asked when the settings name none.
-    """
+    """Asks a backend about each aspect of each post."""
 
     def __init__(
         self,
@@ -45,9 +40,20 @@ class PromptedPredictor:
         media_root: Path,
         prompt: str = "predict/full",
     ) -> None:
+        """Wrap a backend.
+
+        Args:
+            backend: The model.
+            settings: All settings.
+            media_root: Folder that image paths are relative to.
+            prompt: The prompt if the settings name none.
+
+        Raises:
+            UserError: `explanations=false`, which is for students only.
+        """
         if not settings.explanations:
             raise UserError(
-                "explanations=false is for students: what a prompted reader says is up to its prompt",
+                "explanations=false is for students; a prompt decides what a prompted model writes",
                 hint="use max_new_tokens=1 for labels alone",
             )
         self._backend = backend
@@ -58,11 +64,15 @@ class PromptedPredictor:
         self._wrap_cue_source: Callable[[CueSource], CueSource] | None = None
 
     def predict(self, posts: Sequence[Post]) -> list[Prediction]:
-        """One `Reading` for each post; aspects are found first where none are given."""
+        """Return one `Prediction` per post; aspects are found first if none are given."""
         return self.prepare(posts)()
 
     def prepare(self, posts: Sequence[Post]) -> Continuation:
-        """Pictures decoded, aspects found, cues and questions written; what is left is to ask."""
+        """Decode images, find aspects, write cues and prompts.
+
+        Returns:
+            A function that runs the model and returns one prediction per post.
+        """
         predictions = [Prediction()] * len(posts)
         inputs: list[PostInputs] = []
         for row, post in enumerate(posts):
@@ -85,33 +95,33 @@ class PromptedPredictor:
         return finish
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """Every question about `posts`, with its token count where the backend can tell."""
+        """Return every request about `posts`, with its token count if the backend can tell."""
         inputs = [load_inputs(row, p, self._root, self._settings) for row, p in enumerate(posts)]
         return [self._preview(request) for request in self._build_requests(inputs)]
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether its backend gains by questions from several threads."""
+        """Whether the backend gains by requests from several threads."""
         return bool(getattr(self._backend, "is_concurrent", False))
 
     @property
     def backend(self) -> Backend:
-        """The model that answers."""
+        """The model."""
         return self._backend
 
     def with_backend(self, backend: Backend) -> "PromptedPredictor":
-        """This reader with `backend`, which wraps its model, in its place: nothing is loaded."""
+        """Return this predictor with another backend around the same model; nothing is loaded."""
         clone = PromptedPredictor(backend, self._settings, self._root)
         clone._wrap_cue_source = self._wrap_cue_source
         return clone
 
     @property
     def settings(self) -> PredictorSettings:
-        """What decides its answers, with what its model was trained with filled in."""
+        """All settings, including those of the training of the model."""
         return self._settings
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """Model revision, prompts, cues and every setting that shapes an answer."""
+        """Return model revision, prompts, cues and every setting that shapes an answer."""
         settings = self._settings
         names = {
             settings.prompt,
@@ -124,13 +134,16 @@ class PromptedPredictor:
         return {"settings": settings_dump, "revision": self._backend.revision, "prompts": prompts}
 
     def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> "PromptedPredictor":
-        """This reader with each cue source as `change` makes it: same model, nothing is loaded."""
+        """Return this predictor with each cue source replaced by `wrap(source)`.
+
+        Nothing is loaded again.
+        """
         clone = PromptedPredictor(self._backend, self._settings, self._root)
         clone._wrap_cue_source = wrap
         return clone
 
     def _build_requests(self, inputs: Sequence[PostInputs]) -> list[PromptRequest]:
-        """All questions, those of one post side by side and posts in order."""
+        """Return all requests, grouped by post, in the order of posts."""
         settings = self._settings
         prompts: dict[Task, str] = {
             "aspect": settings.prompt,
@@ -145,7 +158,7 @@ class PromptedPredictor:
         return sorted(requests, key=lambda q: q.inputs.row)
 
     def _complete(self, requests: Sequence[PromptRequest]) -> list[list[Opinion]]:
-        """What the backend says to each question; what could not be read is asked once more."""
+        """Run the requests; ask once more where an answer cannot be parsed."""
         completions = self._backend.complete([request.request for request in requests])
         opinions = [
             self._parse(request, completion)
@@ -223,7 +236,7 @@ def _reask_request(builder: RequestBuilder, request: PromptRequest) -> PromptReq
 
 
 def _merge_reasked(first: Opinion, second: Opinion) -> Opinion:
-    """The first answer's words with the second's label; the first as it was if that failed too."""
+    """Return the first answer with the label of the second; the first alone if that failed too."""
     if second.polarity is None:
         return first
     raw = f"{first.raw or ''}\n---\n{second.raw or ''}"
