@@ -149,7 +149,7 @@ def test_file_name_is_not_parsed_as_yaml(gen_msa, opinions, tmp_path, monkeypatc
     opinions.rename(tmp_path / "a #1.jsonl")
     completed = gen_msa("evaluate", "a #1.jsonl", "-o", "out", "replicates=100")
     assert completed.code == 0, completed.err
-    assert "'7' says nothing" in gen_msa("evaluate", "a #1.jsonl", "--reference", "7").err
+    assert "no opinions by '7'" in gen_msa("evaluate", "a #1.jsonl", "--reference", "7").err
 
 
 def test_invalid_run_stops_before_any_work(gen_msa, opinions, tmp_path):

@@ -52,7 +52,7 @@ def test_costs_are_reported_beside_metrics_of_the_same_model(gen_msa, posts, tmp
     echo, majority = load_result(out).systems
     assert echo.cost_benchmark.fingerprint_sha256 == hash_key(echo.fingerprint)
     assert (echo.cost_benchmark.posts, echo.cost_benchmark.repeats) == (4, 5)
-    assert majority.cost_benchmark.note == "recorded: no cost of its own"
+    assert majority.cost_benchmark.note == "recorded answers: no cost of their own"
     rate = echo.cost_benchmark.metrics["posts_per_second"]
     assert 0 < rate.low <= rate.value <= rate.high
     page = ParsedPage((out / "report.html").read_text("utf-8"))
@@ -60,7 +60,7 @@ def test_costs_are_reported_beside_metrics_of_the_same_model(gen_msa, posts, tmp
     for name, value in echo.cost_benchmark.metrics.items():
         if value.value is not None:
             assert format_amount(value.value) in page.text("costs"), name
-    assert "recorded: no cost of its own" in completed.out.replace("\n", " ")
+    assert "recorded answers: no cost of their own" in completed.out.replace("\n", " ")
     assert "frontier" in (out / "metrics.md").read_text("utf-8")
     with (out / "metrics.csv").open(encoding="utf-8-sig", newline="") as f:
         (row,) = (r for r in csv.DictReader(f) if r["figure"] == "posts_per_second")
