@@ -1,10 +1,9 @@
-"""Cues: one hint an aspect, one prompt slot a source. A cue source is a file here.
+"""Cues: hints about an aspect that a prompt shows in a slot. A cue source is a module here.
 
-Knows nothing of prompts' words or of models that read them. Each source fills the slot it names; a
-source that stands in for another (window for syntax) fills the same slot and says so in
-`Cue.source`.
+Each source fills its slot; a source that replaces another (window for syntax) fills the same slot,
+and `Cue.source` names it.
 
-    source = cues["syntax"](cues["syntax"].Options(k=2))
+    source = cue_sources["syntax"](cue_sources["syntax"].Options(k=2))
     source.cues(posts)          # for each post, one Cue for each of its aspects
 """
 

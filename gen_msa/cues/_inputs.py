@@ -1,9 +1,7 @@
-"""Which picture of a file a post means, and its pixels where a cue source has to look itself.
+"""Shared inputs of cue sources: JSON files keyed by image, fingerprints, and images as pixels.
 
-Knows nothing of cues. Pictures come in by the one door there is, `gen_msa.media`.
-
-    table = ByPicture({"17.jpg": "A dog"})
-    table.find(Post(id="1", text="", media=(Media(kind="image", path="img/17.jpg"),)))  # "A dog"
+table = ImageTable({"17.jpg": "A dog"})
+table.find(Post(id="1", text="", media=(Media(kind="image", path="img/17.jpg"),)))  # "A dog"
 """
 
 import hashlib
@@ -17,11 +15,13 @@ from gen_msa import media
 from gen_msa.errors import UserError
 from gen_msa.types import Media, Post
 
-# JSON files that cues are read from.
-
 
 def load_json(path: Path) -> Any:
-    """The JSON value of a file. Raises `UserError` when it is missing or not JSON."""
+    """Return the JSON value of a file.
+
+    Raises:
+        UserError: The file is missing or not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
@@ -29,20 +29,25 @@ def load_json(path: Path) -> Any:
 
 
 def check_string_map(path: Path, value: Any) -> dict[str, str]:
-    """`value`, read from `path`, as a map of strings. Raises `UserError` at the first misfit."""
+    """Return `value` as a mapping of strings.
+
+    Args:
+        path: The file of the value, for messages.
+        value: The value.
+
+    Raises:
+        UserError: It is not a mapping of strings.
+    """
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no map", hint='write {"picture.jpg": "what it shows"}')
+        raise UserError(f"{path} is not a mapping", hint='write {"image.jpg": "what it shows"}')
     for key, text in value.items():
         if not isinstance(text, str):
-            raise UserError(f"{path}: the entry {key!r} is not a string", hint="write one string")
+            raise UserError(f"{path}: the entry {key!r} is not a string", hint="write a string")
     return value
 
 
-# Fingerprints of what cues depend on: settings, versions and files.
-
-
 def digest(*parts: str) -> str:
-    """SHA-256 over the parts, each with its length, so that no two lists collide."""
+    """Return the SHA-256 of the parts with their lengths, so that different lists differ."""
     hasher = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -51,7 +56,7 @@ def digest(*parts: str) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -62,23 +67,23 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 _IMAGE_LIMITS = media.ImageLimits(max_pixels=2048 * 2048)
-"""Large enough for small print; a reader's own picture budget is another matter."""
+"""Large enough for small print; independent of a model's image budget."""
 
 _SUFFIX = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
 
 
 def image_stem(name: str) -> str:
-    """A picture's name without folders and without an image suffix: `17` of `img/17.jpg`."""
+    """Return an image name without folders and image suffix: `17` for `img/17.jpg`."""
     return _SUFFIX.sub("", PurePosixPath(name.replace("\\", "/")).name)
 
 
 def post_images(post: Post) -> list[Media]:
-    """A post's pictures, in order."""
+    """Return a post's images, in order."""
     return [m for m in post.media if m.kind == "image"]
 
 
 class ImageTable(Generic[V]):
-    """What a file says of each picture or post, found by path, then by name, then by post id."""
+    """Values by image or post, found by path, then by image name, then by post id."""
 
     def __init__(self, table: Mapping[str, V]) -> None:
         self._exact = dict(table)
@@ -87,13 +92,13 @@ class ImageTable(Generic[V]):
         for key, value in table.items():
             name = image_stem(key)
             if name in self._stems and self._stems[name] != value:
-                ambiguous.add(name)  # a/1.jpg and b/1.jpg: only the whole path tells them apart
+                ambiguous.add(name)  # a/1.jpg and b/1.jpg differ only in the path
             self._stems[name] = value
         for name in ambiguous:
             del self._stems[name]
 
     def find(self, post: Post) -> V | None:
-        """The entry of the post's first picture that has one, else of the post's own id."""
+        """Return the entry of the first image of the post that has one, else of the post's id."""
         for path in (m.path for m in post_images(post)):
             if path in self._exact:
                 return self._exact[path]
@@ -103,5 +108,13 @@ class ImageTable(Generic[V]):
 
 
 def load_image(media_item: Media, root: Path) -> "Image":
-    """The picture below `root`, RGB and upright. Raises `PictureProblem`."""
+    """Load an image below `root`, as RGB and upright.
+
+    Args:
+        media_item: The image.
+        root: The media root.
+
+    Raises:
+        ImageError: The image cannot be loaded.
+    """
     return media.load_image(media.open_image(media_item, root, _IMAGE_LIMITS))

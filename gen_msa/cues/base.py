@@ -1,8 +1,6 @@
-"""What a cue source is, and the registry of cue sources.
+"""The interface of cue sources, and their registry.
 
-Knows no source.
-
-    source = cues["syntax"](cues["syntax"].Options(k=2))
+source = cue_sources["syntax"](cue_sources["syntax"].Options(k=2))
 """
 
 from collections.abc import Sequence
@@ -14,30 +12,30 @@ from gen_msa.types import Cue, Post
 
 
 class CueSource(Protocol):
-    """Writes one cue for each aspect of each post."""
+    """Computes one cue for each aspect of each post."""
 
     slot: str
-    """The prompt slot it fills."""
+    """The prompt slot of its cues."""
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """For each post, in order, one `Cue` for each of `post.aspects`, in order.
+        """Return, for each post in order, one `Cue` for each of `post.aspects` in order.
 
-        A cue that has nothing to say has `text=""`.
+        An empty cue has `text=""`.
         """
         ...
 
     def fingerprint(self) -> str:
-        """Changes whenever its cues could: options, parser name and version, hash of files read."""
+        """Return a hash of all that the cues depend on: options, parser version, files."""
         ...
 
 
 class CueFactory(Protocol):
-    """What a module of this room registers: a class with its options."""
+    """The registered class of a cue source, with its options."""
 
     Options: type[Settings]
 
     def __call__(self, options: Any) -> CueSource:
-        """Make the source; loads nothing heavy yet."""
+        """Create the source without loading models or files."""
         ...
 
 

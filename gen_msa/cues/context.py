@@ -1,15 +1,15 @@
-"""The context cue: what is known of the picture in words, where it cannot be seen itself.
+"""The context cue: the image in words, for models that cannot see it.
 
-Captions, descriptions, descriptions of faces, and the writing in the picture (OCR). Knows nothing
-of prompts, or of which reader is asked. A file is one of three kinds, told apart by what it is:
+Captions, descriptions, facial expressions, and text in the image (OCR). There are three kinds of
+files, distinguished by their content:
 
-* a map `picture or post id -> text`;
-* a list of a teacher's rationales with `text` (`$T$` where the aspect stood), `target`, `ImageID`
-  and `description`. Nothing else is read of it, least of all its `reason` or a label: a cue that
-  knew the answer would be no cue;
-* a `.jsonl` of one reader's opinions, as `annotate` writes it: the explanation of each aspect.
+* a mapping `image or post id -> text`;
+* a list of a teacher's rationales with `text` (`$T$` in place of the aspect), `target`, `ImageID`
+  and `description`. Only the description is used, never the `reason` or a label: a cue must not
+  contain the answer;
+* a `.jsonl` of one annotator's opinions, as `annotate` writes it: the explanation of each aspect.
 
-    ContextOptions(files=["captions.json", {"path": "faces.json", "lead": "faces"}])
+    ContextOptions(files=["captions.json", {"path": "faces.json", "prefix": "faces"}])
 
 Without files, texts come from `Post.meta["caption"]`. A post without context gets an empty cue.
 """
@@ -38,17 +38,19 @@ from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Example, Post, Rejected
 
-# The writing in a picture, by rapidocr, loaded on first use.
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MIN_CONFIDENCE = 0.5
-"""Lines the recogniser is less sure of are noise more often than writing."""
+"""Lines with a lower recognition confidence are mostly noise."""
 
 
 def load_ocr() -> Callable[["Image"], str]:
-    """A function from an RGB picture to its writing. Raises `MissingExtra`."""
+    """Return a function that reads the text in an RGB image.
+
+    Raises:
+        MissingExtra: rapidocr is not installed.
+    """
     try:
         import numpy as np
         from rapidocr_onnxruntime import RapidOCR
@@ -63,16 +65,15 @@ def load_ocr() -> Callable[["Image"], str]:
     return read_text
 
 
-# What a reader wrote of posts, from a file of opinions: contexts that `gen-msa annotate` made.
-
 ExplanationTable = dict[tuple[str, Aspect], str]
 
 
 def load_explanations(path: Path) -> ExplanationTable:
-    """(post id, aspect) -> explanation.
+    """Load the explanations of a file of opinions, by post id and aspect.
 
-    Raises `UserError` for a file that cannot be read, holds a line that is no example, or has more
-    than one reader besides gold.
+    Raises:
+        UserError: The file cannot be read, has an invalid line, or has more than one annotator
+            besides gold.
     """
     explanations: ExplanationTable = {}
     annotators: set[str] = set()
@@ -88,27 +89,24 @@ def load_explanations(path: Path) -> ExplanationTable:
         raise UserError(f"{path} cannot be read: {e}", hint="check the path") from None
     if len(annotators) > 1:
         names = ", ".join(sorted(annotators))
-        raise UserError(f"{path} holds opinions by {names}", hint="keep one reader's in a file")
+        raise UserError(f"{path} has opinions by {names}", hint="use a file with one annotator")
     return explanations
 
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 OcrFunction = Callable[["Image"], str]
-"""The writing in an RGB picture; `""` when there is none."""
+"""Returns the text in an RGB image; `""` if there is none."""
 
 TextLookup = Callable[[Post, Aspect], str]
 
 
 class ContextFile(Settings):
-    """One file, and the word that stands before each of its texts; "" for none."""
+    """A file, and the prefix of each of its texts; "" for none."""
 
     path: Path
-    """`$NAME` and `~` in it are filled in: `$GEN_MSA_DATA/twitter2015/captions/train.json`."""
+    """`$NAME` and `~` are expanded: `$GEN_MSA_DATA/twitter2015/captions/train.json`."""
     prefix: str = "picture"
     pattern: str = ""
-    """A regular expression: of each text only what it matches is taken, joined by `. `."""
+    """A regular expression: only its matches in each text are used, joined by `. `."""
 
     @field_validator("path")
     @classmethod
@@ -126,15 +124,15 @@ class ContextFile(Settings):
 
 
 class ContextOptions(Settings):
-    """Where the words come from. Several sources are joined in this order: files, meta, OCR."""
+    """The sources of the text, joined in this order: files, meta, OCR."""
 
     files: tuple[ContextFile | Path, ...] = ()
     meta: tuple[str, ...] = ("caption",)
-    """Keys of `Post.meta` that hold a text; the key stands before it."""
+    """Keys of `Post.meta` with a text; the key is its prefix."""
     ocr: bool = False
-    """Read the writing in the picture with rapidocr (extra `ocr`)."""
+    """Read the text in images with rapidocr (extra `ocr`)."""
     media_root: Path = Path()
-    """Where OCR finds `Media.path`."""
+    """The folder that `Media.path` is relative to, for OCR."""
     max_words: int = Field(default=120, ge=1)
 
 
@@ -146,7 +144,12 @@ class ContextCues:
     slot = "context"
 
     def __init__(self, options: ContextOptions, ocr: OcrFunction | None = None) -> None:
-        """`scan` stands in for rapidocr when `options.ocr` is set."""
+        """Store the options.
+
+        Args:
+            options: The options.
+            ocr: Replaces rapidocr if `options.ocr` is set.
+        """
         self._options = options
         self._files = [
             f if isinstance(f, ContextFile) else ContextFile(path=f) for f in options.files
@@ -155,7 +158,11 @@ class ContextCues:
         self._lookups: list[tuple[str, str, TextLookup]] | None = None
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """One cue an aspect. Raises `UserError` for a file that cannot be read."""
+        """Return one cue for each aspect of each post.
+
+        Raises:
+            UserError: A file cannot be read.
+        """
         if self._lookups is None:
             self._lookups = [
                 (f"file:{f.path.name}", f.prefix, _build_lookup(f)) for f in self._files
@@ -163,7 +170,7 @@ class ContextCues:
         return [self._post_cues(p, self._lookups) for p in posts]
 
     def fingerprint(self) -> str:
-        """Of the options and the files' bytes."""
+        """Return a hash of the options and the content of the files."""
         files = [digest_file(f.path) for f in self._files]
         return digest("context 1", self._options.model_dump_json(), *files)
 
@@ -188,13 +195,13 @@ class ContextCues:
             try:
                 image = load_image(media_item, self._options.media_root)
             except ImageError as e:
-                texts.append((f"ocr: picture {e.kind}", "", ""))
+                texts.append((f"ocr: image {e.kind}", "", ""))
             else:
                 texts.append(("ocr", "written in the picture", self._ocr(image)))
         return texts
 
     def _cue(self, texts: list[tuple[str, str, str]]) -> Cue:
-        """The texts that are there, each after its lead word, and the names of their sources."""
+        """Join the nonempty texts, each after its prefix, and the names of their sources."""
         present = [(name, prefix, text) for name, prefix, text in texts if text]
         if not present:
             source_names = "+".join(name for name, _, _ in texts) or "none"
@@ -243,7 +250,7 @@ def _rationale_lookup(path: Path, rows: list[Any]) -> TextLookup:
         except (KeyError, TypeError, AttributeError):
             required = "text, target, ImageID and description"
             raise UserError(
-                f"{path}: entry {i} is no rationale", hint=f"give it {required}"
+                f"{path}: entry {i} is not a rationale", hint=f"it needs {required}"
             ) from None
 
     def find(post: Post, aspect: Aspect) -> str:

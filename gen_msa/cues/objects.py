@@ -1,14 +1,13 @@
-"""The objects cue (TEMSA): names of what a picture shows, as a detector or a file lists them.
+"""The objects cue (TEMSA): names of the objects in an image, from a detector or a file.
 
-Biswas, Young and Griffith, arXiv 2602.00360, who found that all detected names are needed; hence
-the policy `all`. Names stand beside the post's text and never in its place: the text is not
-touched. Knows nothing of prompts, or of which reader is asked.
+Biswas, Young and Griffith, arXiv 2602.00360, found that all detected names are needed; hence the
+policy `all`. The names are shown beside the text of the post, which does not change.
 
-    cues["objects"](ObjectsOptions(file="objects.json")).cues(posts)
+    cue_sources["objects"](ObjectCueOptions(file="objects.json")).cues(posts)
     # objects.json: {"17.jpg": [["dog", 0.98], ["frisbee", 0.71]], "18.jpg": ["car"]}
 
-Without a file or a model, names come from `Post.meta["objects"]`. A name without a score counts as
-certain (1.0). Nothing detected gives an empty cue.
+Without a file or a model, names come from `Post.meta["objects"]`. A name without a score has the
+score 1.0. An image without detections gives an empty cue.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +24,17 @@ from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Post
 
-# An object detector from transformers, loaded on first use.
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, float]]]]:
-    """A detector by the name or folder of its weights: safetensors only, no code of its own."""
+    """Load a detector by the name or folder of its safetensors weights, without remote code.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        UserError: There is no such detector.
+    """
     try:
         import transformers
     except ImportError:
@@ -45,7 +47,9 @@ def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[s
             model_kwargs={"use_safetensors": True},
         )
     except (OSError, ValueError) as e:
-        raise UserError(f"no object detector {model!r}: {e}", hint="name one, or a file") from None
+        raise UserError(
+            f"no object detector {model!r}: {e}", hint="set a detector, or a file"
+        ) from None
 
     def detect(images: Sequence["Image"]) -> list[list[tuple[str, float]]]:
         results = detector(list(images), batch_size=8)
@@ -56,30 +60,27 @@ def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[s
     return detect
 
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 Detection = tuple[str, float]
-"""An object's name and the detector's score, 0 to 1."""
+"""Name of an object and its score, 0 to 1."""
 
 Detector = Callable[[Sequence["Image"]], list[list[Detection]]]
-"""For each RGB picture, in order, what was found in it."""
+"""Returns the detections in each RGB image, in order."""
 
 
 class ObjectCueOptions(Settings):
-    """Where names come from, and which of them are shown."""
+    """The source of the names, and which of them are shown."""
 
     file: Path | None = None
-    """JSON: picture or post id -> names, each a string or a pair `[name, score]`."""
+    """JSON: image or post id -> names, each a string or a pair `[name, score]`."""
     model: str = ""
-    """A detector for the transformers pipeline `object-detection`; used when there is no file."""
+    """A detector for the transformers pipeline `object-detection`; used without a file."""
     media_root: Path = Path()
-    """Where the detector finds `Media.path`."""
+    """The folder that `Media.path` is relative to, for the detector."""
     policy: Literal["all", "top-k", "unique", "threshold"] = "all"
-    """`unique`: each name once. `top-k`, `threshold`: by `k` and `least`."""
+    """`unique`: each name once. `top-k`, `threshold`: by `k` and `min_score`."""
     k: int = Field(default=5, ge=1)
     min_score: float = Field(default=0.5, ge=0.0, le=1.0)
-    """The least score for the policy `threshold`, and for a detector's answer to count at all."""
+    """Minimum score for the policy `threshold`, and for any detection of a model."""
 
 
 @cue_sources.register
@@ -90,7 +91,12 @@ class ObjectCues:
     slot = "objects"
 
     def __init__(self, options: ObjectCueOptions, detector: Detector | None = None) -> None:
-        """`detect` stands in for the pipeline that `options.model` names."""
+        """Store the options.
+
+        Args:
+            options: The options.
+            detector: Replaces the pipeline of `options.model`.
+        """
         if options.file is not None and (options.model or detector):
             raise UserError("objects come from a file or from a model, not both")
         self._options = options
@@ -98,7 +104,11 @@ class ObjectCues:
         self._entries: ImageTable[list[Detection]] | None = None
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """One cue an aspect. Raises `UserError` for a file that cannot be read."""
+        """Return one cue for each aspect of each post.
+
+        Raises:
+            UserError: A file cannot be read.
+        """
         posts_with_aspects = [p for p in posts if p.aspects]
         cue_by_post = {
             id(p): cue
@@ -107,7 +117,7 @@ class ObjectCues:
         return [tuple(cue_by_post[id(p)] for _ in p.aspects) for p in posts]
 
     def fingerprint(self) -> str:
-        """Of the options and the file's bytes."""
+        """Return a hash of the options and the content of the file."""
         file = digest_file(self._options.file) if self._options.file else ""
         return digest("objects 1", self._options.model_dump_json(), file)
 
@@ -124,27 +134,27 @@ class ObjectCues:
         return [self._cue(self._entries.find(p), source) for p in posts]
 
     def _detect_cues(self, posts: Sequence[Post]) -> list[Cue]:
-        """All pictures of all posts in one call; what could not be opened is said in the source."""
+        """Detect objects in all images in one call; `Cue.source` names failed images."""
         if self._detector is None:
             self._detector = load_detector(self._options.model)
-        pictures: list[Image] = []
+        images: list[Image] = []
         post_indices: list[int] = []
         image_errors: dict[int, str] = {}
         for i, media_item in [(i, m) for i, p in enumerate(posts) for m in post_images(p)]:
             try:
-                pictures.append(load_image(media_item, self._options.media_root))
+                images.append(load_image(media_item, self._options.media_root))
                 post_indices.append(i)
             except ImageError as e:
                 image_errors[i] = e.kind
-        results = self._detector(pictures) if pictures else []
+        results = self._detector(images) if images else []
         by_post: list[list[Detection]] = [[] for _ in posts]
         for i, detections in zip(post_indices, results, strict=True):
             by_post[i] += [
                 (name, score) for name, score in detections if score >= self._options.min_score
             ]
-        source = f"detector:{self._options.model or 'given'}"
+        source = f"detector:{self._options.model or 'injected'}"
         notes = [
-            f": picture {image_errors[i]}" if i in image_errors else "" for i in range(len(posts))
+            f": image {image_errors[i]}" if i in image_errors else "" for i in range(len(posts))
         ]
         return [self._cue(f, source + n) for f, n in zip(by_post, notes, strict=True)]
 
@@ -155,7 +165,12 @@ class ObjectCues:
 
 
 def select_names(detections: Iterable[Detection], options: ObjectCueOptions) -> list[str]:
-    """The names to show: by falling score, then by name."""
+    """Return the names to show, by decreasing score, then by name.
+
+    Args:
+        detections: Names and scores.
+        options: The policy.
+    """
     ranked = sorted(detections, key=lambda f: (-f[1], f[0]))
     if options.policy == "threshold":
         ranked = [f for f in ranked if f[1] >= options.min_score]
@@ -168,19 +183,19 @@ def select_names(detections: Iterable[Detection], options: ObjectCueOptions) -> 
 def _load_detections(path: Path) -> dict[str, list[Detection]]:
     value = _inputs.load_json(path)
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no map", hint='write {"picture.jpg": [["dog", 0.98]]}')
+        raise UserError(f"{path} is not a mapping", hint='write {"image.jpg": [["dog", 0.98]]}')
     table = {}
     for key, entry in value.items():
         detections = _parse_detections(entry)
         if detections is None:
             hint = 'write a list of "name" or ["name", score]'
-            raise UserError(f"{path}: the entry {key!r} is no list of names", hint=hint)
+            raise UserError(f"{path}: the entry {key!r} is not a list of names", hint=hint)
         table[key] = detections
     return table
 
 
 def _parse_detections(entry: Any) -> list[Detection] | None:
-    """Names with scores from JSON; None when it is no list of names."""
+    """Return names with scores from JSON; None if it is not a list of names."""
     if not isinstance(entry, list):
         return None
     detections: list[Detection] = []

@@ -1,17 +1,17 @@
-"""The syntax cue: the words that the grammar ties to an aspect, cut off from its rivals' words.
+"""The syntax cue: the words that the grammar connects to an aspect, without those of other aspects.
 
-A dependency tree is pruned round each aspect (`parsing.pruning`) and written as text
-(`parsing.wording`). Knows nothing of prompts. `Cue.source` says whose tree it was:
+A dependency tree is pruned around each aspect (`parsing.pruning`) and written as text
+(`parsing.linearize`). `Cue.source` names the source of the tree:
 
-* `heads:NAME`: it came with the post;
+* `heads:NAME`: the parse of the post itself;
 * `spacy`: the English parser, whatever the language of the post;
-* `window`: no tree, because there was no parser, the text was too long, or the aspect is no word
-  of its own to the parser: it stands in a URL, or in a script that the parser cannot read.
+* `window`: no tree, because there is no parser, the text is too long, or the aspect is not a token
+  of its own for the parser: it is in a URL, or in a script that the parser does not support.
 
-`:predicates` is added where the aspect has no place in the text: the cue is then about the main
-predicates of the post.
+`:predicates` is added if the aspect has no offset in the text: the cue then has the main predicates
+of the post.
 
-    cues["syntax"](SyntaxOptions(k=2, form="paths")).cues(posts)
+    cue_sources["syntax"](SyntaxOptions(k=2, form="paths")).cues(posts)
 """
 
 import re
@@ -34,26 +34,26 @@ from gen_msa.types import Aspect, Cue, Post
 
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufdff\ufe70-\ufefc]")
 _FORMAT_VERSION = "syntax 1"
-"""Raise the number when the same tree gives other bytes."""
+"""Increase the number when the same tree gives another text."""
 
 
 class SyntaxOptions(Settings):
-    """What is kept of the tree, and how it is written."""
+    """How much of the tree is kept, and how it is written."""
 
     k: int = Field(default=2, ge=1, le=100_000)
-    """Edges from the aspect; Small function words are no step: "great" is one from "screen"."""
+    """Edges from the aspect. Function words do not count: "great" is one edge from "screen"."""
     rival_cut: bool = True
-    """Cut what belongs to another aspect of the same post."""
+    """Remove words that belong to another aspect of the same post."""
     drop: tuple[str, ...] = tuple(sorted(DROPPED_RELATIONS))
-    """Relations whose words are left out unless they carry sentiment ("no", "!!", emoji)."""
+    """Relations whose words are removed unless they carry sentiment ("no", "!!", emoji)."""
     max_words: int = Field(default=60, ge=1)
     form: Literal["phrase", "paths", "triples"] = "phrase"
     parser: Literal["auto", "spacy", "heads", "window"] = "auto"
-    """`auto`: the parse that came with the post, else spaCy, else the window."""
+    """`auto`: the parse of the post, else spaCy, else the window."""
     model: str = spacy_pipeline.MODEL
     """An installed spaCy model package."""
     window: int = Field(default=5, ge=1, le=50)
-    """Words on either side where the window stands in."""
+    """Words on each side of the aspect for the window."""
 
 
 @cue_sources.register
@@ -69,9 +69,10 @@ class SyntaxCues:
         self._window = WindowCues(WindowOptions(words=options.window))
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """One cue an aspect, all aspects of a post from one tree.
+        """Return one cue for each aspect of each post; all aspects of a post share one tree.
 
-        Raises `MissingExtra` when spaCy is asked for by name and is not installed.
+        Raises:
+            MissingExtra: The options require spaCy, and it is not installed.
         """
         has_spacy = spacy_pipeline.is_installed(self._options.model)
         cues_by_post = [self._cues_without_spacy(p, has_spacy=has_spacy) for p in posts]
@@ -89,7 +90,7 @@ class SyntaxCues:
         return [entry or () for entry in cues_by_post]
 
     def fingerprint(self) -> str:
-        """Of the options and, unless no parser is used, the versions of parser and model."""
+        """Return a hash of the options and of the versions of parser and model, if used."""
         options = self._options
         parser = "none"
         if options.parser in ("auto", "spacy") and spacy_pipeline.is_installed(options.model):
@@ -99,7 +100,7 @@ class SyntaxCues:
         )
 
     def _cues_without_spacy(self, post: Post, *, has_spacy: bool) -> tuple[Cue, ...] | None:
-        """The cues of a post that spaCy need not read; None when it must."""
+        """Return the cues of a post that does not need spaCy; None if it does."""
         parser = self._options.parser
         if not post.aspects:
             return ()
@@ -107,9 +108,7 @@ class SyntaxCues:
             tree = tree_from_parse(post.text, post.parse)
             return self._write_cues(post.aspects, tree, f"heads:{post.parse.parser}")
         if parser == "heads":
-            return tuple(
-                Cue(text="", source="heads: none came with the post") for _ in post.aspects
-            )
+            return tuple(Cue(text="", source="heads: the post has no parse") for _ in post.aspects)
         if parser == "spacy" and not has_spacy:
             raise MissingExtra(self._options.model.replace("_", "-"), "builtin")
         if parser != "window" and has_spacy and len(post.text) <= spacy_pipeline.MAX_CHARS:
@@ -149,10 +148,10 @@ def _span(tree: DependencyTree, aspect: Aspect) -> tuple[int, int]:
 
 
 def _is_unreadable_script(term: str, source: str) -> bool:
-    """Whether the term is in a script that the English parser takes for one word or for noise."""
+    """Return whether the term is in a script that the English parser does not support."""
     return source == "spacy" and not term.isascii() and _OTHER_SCRIPT.search(term) is not None
 
 
 def _is_merged_token(tree: DependencyTree, first: int, last: int, term: str) -> bool:
-    """Whether the parser saw the term only as a part of something far longer, a URL say."""
+    """Return whether the term is only a part of a much longer token, such as a URL."""
     return tree.ends[last - 1] - tree.starts[first] > len(term) + LONGEST_WORD

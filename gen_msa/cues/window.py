@@ -1,9 +1,9 @@
-"""The window cue: the words round an aspect, for when no parse is to be had.
+"""The window cue: the words around an aspect, if there is no parse.
 
-Stands in for syntax in the same slot and says so: `Cue.source` is `window`. Knows nothing of
-grammar or language; scripts without blanks are counted by the character.
+It replaces syntax in the same slot; `Cue.source` is `window`. It needs no grammar; scripts without
+spaces are counted by character.
 
-    cues["window"](WindowOptions(words=5)).cues(posts)
+    cue_sources["window"](WindowOptions(words=5)).cues(posts)
 """
 
 import re
@@ -20,19 +20,19 @@ from gen_msa.types import Aspect, Cue, Post
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _MAX_WORD_CHARS = 40
-"""Characters. Where a longer word stands, it is cut: a window is short whatever the text is."""
+"""Characters of a word in the window; a longer word is cut."""
 
 
 class WindowOptions(Settings):
-    """How far the window reaches."""
+    """The size of the window."""
 
     words: int = Field(default=5, ge=1, le=50)
-    """Words on either side of the aspect."""
+    """Words on each side of the aspect."""
 
 
 @cue_sources.register
 class WindowCues:
-    """Fills the slot `syntax` with up to `words` words on either side of the aspect."""
+    """Fills the slot `syntax` with up to `words` words on each side of the aspect."""
 
     Options: ClassVar[type[Settings]] = WindowOptions
     slot = "syntax"
@@ -41,11 +41,16 @@ class WindowCues:
         self._options = options
 
     def cues(self, posts: Sequence[Post]) -> list[tuple[Cue, ...]]:
-        """One cue an aspect; empty for an aspect without a place in the text."""
+        """Return one cue for each aspect; empty for an aspect without an offset."""
         return [tuple(self.cue(p.text, a) for a in p.aspects) for p in posts]
 
     def cue(self, text: str, aspect: Aspect) -> Cue:
-        """The cue of one aspect. Looks at a bounded piece of the text, however long that is."""
+        """Return the cue of one aspect. Only a bounded part of the text is scanned.
+
+        Args:
+            text: The text of the post.
+            aspect: The aspect.
+        """
         if aspect.start is None or aspect.end is None or not aspect.term:
             return Cue(text="", source="window")
         n = self._options.words
@@ -67,5 +72,5 @@ class WindowCues:
         return Cue(text=prefix + words + (" ..." if text[end:].strip() else ""), source="window")
 
     def fingerprint(self) -> str:
-        """Of the options; nothing else shapes a window."""
+        """Return a hash of the options."""
         return digest("window 1", self._options.model_dump_json())

@@ -43,7 +43,7 @@ def rationale_folder(name: str) -> Path:
     """
     if not re.fullmatch(r"\w+", name):
         raise UserError(
-            f"minigpt4 needs the name of a data set folder, not {name!r}",
+            f"minigpt4 needs a folder of a data set, not {name!r}",
             hint="minigpt4:twitter2015",
         )
     return data_root() / name / "minigpt4_rationales"

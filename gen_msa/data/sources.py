@@ -89,7 +89,7 @@ def open_examples(
     name, _, split = ref.partition(":")
     if name not in datasets:
         suggestion = did_you_mean(name, datasets.names())
-        raise UserError(f"{ref!r} is neither a file nor a data set", hint=suggestion)
+        raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
     return _dataset_source(datasets[name], name, split, media_root)
 
 

@@ -1,4 +1,4 @@
-"""The context cue: captions, descriptions and writing, and never a reason or a label."""
+"""Test the context cue: captions, descriptions and OCR, without explanations or labels."""
 
 import json
 from pathlib import Path
@@ -91,7 +91,11 @@ def test_rationale_explanation_and_label_are_never_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [({"17.jpg": 3}, "not a string"), ("words", "holds no map"), ([{"text": "x"}], "no rationale")],
+    [
+        ({"17.jpg": 3}, "not a string"),
+        ("words", "is not a mapping"),
+        ([{"text": "x"}], "not a rationale"),
+    ],
 )
 def test_file_of_wrong_shape_raises(tmp_path: Path, value: Any, problem: str) -> None:
     with pytest.raises(UserError, match=problem):

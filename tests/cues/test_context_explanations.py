@@ -1,4 +1,4 @@
-"""Contexts from a file of opinions: the reader's words, and never a label, a score or gold's."""
+"""Test contexts from a file of opinions: explanations only, no labels, scores or gold opinions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The objects cue (TEMSA): every name that was found, in a fixed order, beside the text."""
+"""Test the objects cue (TEMSA): every detected name, in a fixed order."""
 
 import json
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def test_invalid_json_raises(tmp_path: Path) -> None:
 
 
 def detect_colours(images: Sequence[Image.Image]) -> list[list[tuple[str, float]]]:
-    """A tiny detector: names a picture's colour, and something it is unsure of."""
+    """Detect an image's colour, and something with a low score."""
     return [[(f"colour {p.getpixel((0, 0))}", 0.9), ("ghost", 0.1)] for p in images]
 
 

@@ -1,4 +1,4 @@
-"""On real sentences the cues of two aspects of opposite gold polarity differ."""
+"""Test on real sentences that cues differ for two aspects of opposite gold polarity."""
 
 import os
 from itertools import product
@@ -10,7 +10,7 @@ from gen_msa.data import open_examples
 from gen_msa.types import Example, Polarity
 
 needs_data = pytest.mark.skipif(
-    not os.environ.get("GEN_MSA_DATA"), reason="GEN_MSA_DATA names no folder of research data"
+    not os.environ.get("GEN_MSA_DATA"), reason="GEN_MSA_DATA is not set"
 )
 
 

@@ -1,4 +1,4 @@
-"""The syntax cue: whose tree it was, what it says, and what it cannot be brought down by."""
+"""Test the syntax cue: source of the tree, content, and robustness."""
 
 import time
 
@@ -89,7 +89,7 @@ def test_model_path_is_refused() -> None:
 
 def test_heads_parser_notes_missing_parse_in_source() -> None:
     ((screen, _),) = cues_of(OPPOSITE, parser="heads")
-    assert screen == Cue(text="", source="heads: none came with the post")
+    assert screen == Cue(text="", source="heads: the post has no parse")
 
 
 def test_cyclic_parse_is_not_used() -> None:

@@ -1,4 +1,4 @@
-"""The window: words round an aspect, by blanks or by the character, always short."""
+"""Test the window: words around an aspect, by spaces or by character, always short."""
 
 import pytest
 from hypothesis import given

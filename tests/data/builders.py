@@ -1,4 +1,4 @@
-"""Examples for the tests of the data room: hard ones in our own words, and generated ones."""
+"""Examples for tests of data sets and formats: hard ones, and generated ones."""
 
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def image_media(path: str) -> tuple[Media, ...]:
 
 
 def plain_example(post_id: str = "tea-1", text: str = "good tea , bad cake") -> Example:
-    """A post that nearly every format has room for."""
+    """Return a post that nearly every format can store."""
     aspects = (Aspect(term="tea", start=5), Aspect(term="cake", start=15))
     post = Post(id=post_id, text=text, media=image_media("tea.jpg"), aspects=aspects)
     return Example(
@@ -54,7 +54,7 @@ def plain_example(post_id: str = "tea-1", text: str = "good tea , bad cake") -> 
 
 
 def hard_examples() -> list[Example]:
-    """Every hard text without an aspect, and a post in which an aspect occurs twice."""
+    """Return every hard text without an aspect, and a post in which an aspect occurs twice."""
     posts = [
         Example(post=Post(id=f"hard {i}", text=text)) for i, text in enumerate(HARD_TEXTS.values())
     ]
@@ -136,7 +136,7 @@ def _parses(draw: st.DrawFn, text: str) -> Parse | None:
 
 @st.composite
 def examples(draw: st.DrawFn, *, all_fields: bool = True) -> Example:
-    """Any example; without `everything`, one that a CSV file has room for."""
+    """Draw any example; without `everything`, one that a CSV file can store."""
     text = draw(TEXTS)
     aspects = tuple(draw(st.lists(_aspects(text), max_size=4, unique=True)))
     kinds = ["image", "audio", "video", "features"] if all_fields else ["image"]

@@ -1,4 +1,4 @@
-"""The corpora against the counts of the data folder's own README, when the data are there."""
+"""Test the data sets against the counts in the README of the data folder, if the data exist."""
 
 import json
 import os
@@ -14,9 +14,7 @@ from gen_msa.errors import UserError
 from gen_msa.types import OVERALL_ASPECT, Example, Rejected
 
 DATA_ROOT = Path(os.environ.get("GEN_MSA_DATA", "none"))
-requires_data = pytest.mark.skipif(
-    not DATA_ROOT.is_dir(), reason="GEN_MSA_DATA names no folder of research data"
-)
+requires_data = pytest.mark.skipif(not DATA_ROOT.is_dir(), reason="GEN_MSA_DATA is not set")
 
 P, U, N, NONE = "positive", "neutral", "negative", None
 COUNTS = {
@@ -175,7 +173,7 @@ def test_semeval_parse_offsets_are_right_and_moved_spans_noted() -> None:
 
 @requires_data
 def test_missing_split_raises_with_its_name() -> None:
-    with pytest.raises(UserError, match=r"twitter2017/tombert/test\.tsv is not below"):
+    with pytest.raises(UserError, match=r"twitter2017/tombert/test\.tsv is not in"):
         list(open_examples("twitter2017:test").rows())
     with pytest.raises(UserError, match="twitter2015 has no split 'val'"):
         open_examples("twitter2015:val")
@@ -187,7 +185,7 @@ def test_dataset_names_its_splits_and_describes_itself(name: str, tmp_path: Path
     assert corpus.splits
     assert corpus.about.endswith(".")
     if not corpus.is_packaged:
-        with pytest.raises(UserError, match="is not below"):
+        with pytest.raises(UserError, match="is not in"):
             list(corpus.read(tmp_path, corpus.splits[0]))
 
 

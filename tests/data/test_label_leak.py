@@ -1,4 +1,4 @@
-"""The label audit: a context or reason of a dev or test row that carries a label is found."""
+"""Test that label fields in contexts and explanations of dev and test rows are found."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""MOSI: sequences that know no later utterance, made once, on the scale of train."""
+"""Test MOSI: sequences without later utterances, cached once, standardized on train."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load_steps(split: str) -> dict[str, list[list[float]]]:
-    """Key -> steps of the posts of a split, read by the library."""
+    """Return the steps of a split's posts by key, read with safetensors."""
     numpy = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
     source = open_examples(f"mosi:{split}")
     media = [m for e in source.rows() if isinstance(e, Example) for m in e.post.media]

@@ -1,4 +1,4 @@
-"""Fault 10: no pickle is ever unpickled, under whatever name and however it is handed in.
+"""Test that no pickle is ever loaded, whatever its name and its way in.
 
 There is no reader of pickles, so there is nothing to restrict: a pickle is a file of no format.
 """
@@ -38,7 +38,7 @@ sys.addaudithook(_on_audit)
 
 
 class Gadget:
-    """Pickled, it becomes a call."""
+    """Become a call when unpickled."""
 
     def __init__(self, call, *args):
         self._call = call, args
@@ -48,7 +48,7 @@ class Gadget:
 
 
 def payloads(canary):
-    """50 pickles that would write `canary`, or run something, were they read."""
+    """Return 50 pickles that would write `canary` or run a program when loaded."""
     write = f"open({str(canary)!r}, 'w').write('x')"
     calls = [
         Gadget(os.system, f"touch {canary}"),

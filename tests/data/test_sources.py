@@ -1,4 +1,4 @@
-"""Conversion writes what is good, sets the rest aside beside the target, and counts both."""
+"""Test that conversion writes good rows, stores rejected ones beside the target, counts both."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_convert_removes_stale_rejected_file(tmp_path: Path) -> None:
 
 def test_failed_convert_leaves_no_file(tmp_path: Path) -> None:
     source = write_posts(tmp_path / "in.jsonl", "junk", '{"text": "no label"}')
-    with pytest.raises(UserError, match=r"joint_json has no room for post\.media"):
+    with pytest.raises(UserError, match=r"joint_json cannot store post\.media"):
         convert(open_examples(str(source)), tmp_path / "out.json", "joint_json")
     assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
 

@@ -1,4 +1,4 @@
-"""The shipped corpus: its words, places, pictures and balance."""
+"""Test the packaged data set: words, offsets, images and balance."""
 
 import re
 from collections import Counter
@@ -108,7 +108,7 @@ def test_corpus_holds_hard_cases():
 
 
 def test_corpus_names_no_person_or_brand():
-    """Capitals inside a sentence mark names; the few that stand there are common words."""
+    """Check that capitalized words inside a sentence are common words, not names."""
     inner = re.compile(r"(?<=[a-z,;] )[A-Z]\w+")
     capitalized = {
         w for r in ROWS if r.post.meta["language"] == "en" for w in inner.findall(r.post.text)

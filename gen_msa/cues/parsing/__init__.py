@@ -1,10 +1,8 @@
-"""From a parse to words about an aspect: trees, pruning, wording; and aspects from a parse.
+"""From a parse to words about an aspect: trees, pruning, linearization; and aspects from a parse.
 
-What the syntax cue is made of, in parts that are of use alone. Knows nothing of prompts or models.
-
-    prune(tree, spans, Pruning(k=2))    # which words belong to which aspect
-    FORMS["phrase"](tree, kept, "battery", 60)
-    candidates(posts)                   # aspects for readers too weak to list them
+prune(tree, spans, PruningRules(k=2))    # which words belong to which aspect
+FORMS["phrase"](tree, subtree, "battery", 60)
+aspect_candidates(posts)                 # aspects for models that cannot list them
 """
 
 from gen_msa.cues.parsing.aspect_candidates import aspect_candidates

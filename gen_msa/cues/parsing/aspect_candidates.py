@@ -1,9 +1,9 @@
-"""Aspects proposed from a parse, for readers too weak to list them. Knows nothing of readers.
+"""Propose aspects from a parse, for models that cannot list them.
 
-Noun chunks and named entities of the English parse, without articles, pronouns, mentions,
-addresses, times and amounts. A proposal is no opinion: many are about nothing.
+Candidates are noun chunks and named entities of the English parse, without articles, pronouns,
+mentions, URLs, times and amounts. Many candidates have no opinion in the post.
 
-    candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
+    aspect_candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from gen_msa.cues.parsing.lexicon import is_junk, word_set
 from gen_msa.types import Aspect, Post
 
 MAX_CANDIDATES = 8
-"""Aspects proposed for one post."""
+"""Default maximum of aspects for one post."""
 
 _EXCLUDED_ENTITY_TYPES = word_set("CARDINAL DATE LANGUAGE MONEY NORP ORDINAL PERCENT QUANTITY TIME")
 _EDGE_POS = word_set("ADP CCONJ DET PART PRON PUNCT SPACE SYM")
@@ -31,10 +31,16 @@ MAX_WORDS = 5
 def aspect_candidates(
     posts: Sequence[Post], *, max_candidates: int = MAX_CANDIDATES
 ) -> list[tuple[Aspect, ...]]:
-    """For each post, at most `most` aspects in the order of the text; none for an empty text.
+    """Propose aspects for each post, in text order; none for an empty text.
 
-    Spans are exact and do not overlap; a term is proposed at its first place only. Raises
-    `MissingExtra` when the English model is not installed.
+    Spans do not overlap, and a term is proposed only at its first mention.
+
+    Args:
+        posts: The posts.
+        max_candidates: Maximum aspects of one post.
+
+    Raises:
+        MissingExtra: The English model is not installed.
     """
     texts = [p.text if len(p.text) <= spacy_pipeline.MAX_CHARS else "" for p in posts]
     return spacy_pipeline.map_docs(
@@ -59,7 +65,7 @@ def _select_candidates(text: str, doc: Any, max_candidates: int) -> tuple[Aspect
 
 
 def _candidate_spans(doc: Any) -> Iterator[tuple[int, int]]:
-    """Character spans of entities and of the nouns of noun chunks."""
+    """Yield character spans of entities and of the nouns of noun chunks."""
     for entity in doc.ents:
         if entity.label_ not in _EXCLUDED_ENTITY_TYPES:
             yield from _trim_span(list(entity))
@@ -69,7 +75,7 @@ def _candidate_spans(doc: Any) -> Iterator[tuple[int, int]]:
 
 
 def _noun_compound(chunk: Any) -> list[Any]:
-    """The head of a chunk with the nouns right before it: "battery life" of "the good …"."""
+    """Return the head of a chunk with the nouns right before it, such as "battery life"."""
     first = chunk.root.i
     while first > chunk.start:
         previous = chunk.doc[first - 1]
@@ -80,7 +86,7 @@ def _noun_compound(chunk: Any) -> list[Any]:
 
 
 def _trim_span(tokens: list[Any]) -> Iterator[tuple[int, int]]:
-    """The span without what cannot begin or end a name; nothing when little is left."""
+    """Yield the span without words that cannot start or end a name, if enough is left."""
     while tokens and _is_edge(tokens[0]):
         tokens = tokens[1:]
     while tokens and _is_edge(tokens[-1]):
@@ -90,7 +96,7 @@ def _trim_span(tokens: list[Any]) -> Iterator[tuple[int, int]]:
     if len(tokens) == 1 and tokens[0].lower_ in _VAGUE_NOUNS:
         return
     if tokens[0].i and tokens[0].nbor(-1).text == "@":
-        return  # the name of a mention in a tokenised tweet
+        return  # the name of a mention in a tokenized tweet
     if any(t.text[:1].isalpha() for t in tokens):
         yield tokens[0].idx, tokens[-1].idx + len(tokens[-1].text)
 

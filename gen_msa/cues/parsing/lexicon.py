@@ -1,10 +1,8 @@
-"""Which words carry a sentiment though they are small, and which are junk.
+"""Small words that carry sentiment, and tokens that are junk.
 
-Knows nothing of trees.
-
-    weight("n't", "neg", DROP)      # KEPT
-    weight("the", "det", DROP)      # SMALL: dropped
-    weight("@joe", "nsubj", DROP)   # JUNK: dropped and never written
+word_class("n't", "neg", DROPPED_RELATIONS)      # CONTENT_WORD: kept
+word_class("the", "det", DROPPED_RELATIONS)      # FUNCTION_WORD: dropped
+word_class("@joe", "nsubj", DROPPED_RELATIONS)   # JUNK_WORD: dropped and never written
 """
 
 import re
@@ -12,12 +10,12 @@ from functools import lru_cache
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text, as a set."""
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
 DROPPED_RELATIONS = word_set("punct det cc expl")
-"""Relations whose dependents say nothing by themselves, in both label schemes."""
+"""Relations whose dependents have no meaning by themselves, in both label schemes."""
 
 NEGATORS = word_set(
     "not n't n’t nt never no none nothing nobody nowhere neither nor without hardly barely scarcely"
@@ -35,14 +33,19 @@ _SENTIMENT_WORDS = NEGATORS | INTENSIFIERS | MODALS
 CONTENT_WORD, FUNCTION_WORD, JUNK_WORD = 0, 1, 2
 
 LONGEST_WORD = 40
-"""Characters. What is longer is no word: a key, an address, a picture in letters."""
+"""Characters of a word; longer tokens are keys, URLs or ASCII art."""
 
 _EMOTICON = re.compile(r"[:;=8xX][-'^o]?[()\[\]DPpOo/\\|3*]+$|<3+$|\^_*\^$|!{2,}|\?!|!\?")
 _JUNK_PATTERN = re.compile(r"https?:|www\.|pic\.twitter|t\.co/|@|&\w+;|#+$|rt$|\s|$")
 
 
 def may_hold_junk(text: str, lower: list[str]) -> bool:
-    """False only when no token is junk, so that most sentences need no look at each word."""
+    """Return False only if no token is junk, which saves checking each word of most sentences.
+
+    Args:
+        text: The text.
+        lower: Its tokens in lower case.
+    """
     if not (text.isascii() and text.isprintable()) or "@" in text or "#" in text or "&" in text:
         return True
     if "http" in text or "www." in text or "t.co/" in text or "pic.t" in text:
@@ -53,9 +56,12 @@ def may_hold_junk(text: str, lower: list[str]) -> bool:
 
 
 def word_class(word: str, rel: str, drop: frozenset[str]) -> int:
-    """0: kept, 1: small (its relation is in `drop` and it carries no sentiment), 2: junk.
+    """Return `CONTENT_WORD`, `FUNCTION_WORD` or `JUNK_WORD`.
 
-    `word` is in lower case.
+    Args:
+        word: The token in lower case.
+        rel: Its dependency relation.
+        drop: Relations of function words; a word that carries sentiment is no function word.
     """
     if is_junk(word):
         return JUNK_WORD
@@ -64,13 +70,13 @@ def word_class(word: str, rel: str, drop: frozenset[str]) -> int:
 
 
 def is_junk(word: str) -> bool:
-    """An address, a mention, a bare `#`, `RT`, a character code, blanks, or a monster."""
+    """Return whether a token is a URL, mention, bare `#`, `RT`, entity, blank, or overlong."""
     return len(word) > LONGEST_WORD or _JUNK_PATTERN.match(word) is not None
 
 
 @lru_cache(maxsize=4096)
 def carries_sentiment(word: str) -> bool:
-    """A negator, intensifier, modal, emoji, emoticon or run of `!`: kept whatever its relation."""
+    """Return whether a word is a negator, intensifier, modal, emoji, emoticon or run of `!`."""
     if word in _SENTIMENT_WORDS:
         return True
     if not word.isascii():

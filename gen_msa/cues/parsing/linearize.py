@@ -1,13 +1,13 @@
-"""Kept words written out as text, in three interchangeable forms. Knows nothing of parsers.
+"""Write the words of a pruned tree as text, in three forms.
 
     phrase   battery is awful ... lasts an hour
     triples  battery -nsubj-> awful ; is -cop-> awful
     paths    awful (subject: battery, also: lasts); lasts (how long: hour)
 
-The order of triples and paths is by distance from the aspect, then by position; a phrase keeps the
-order of the text. The same kept words give the same bytes.
+Triples and paths are ordered by distance from the aspect, then by position; a phrase keeps the
+order of the text. Equal subtrees give equal text.
 
-    FORMS["phrase"](tree, kept, "battery", 60)
+    FORMS["phrase"](tree, subtree, "battery", 60)
 """
 
 from collections.abc import Callable
@@ -16,8 +16,7 @@ from gen_msa.cues.parsing.lexicon import JUNK_WORD, LONGEST_WORD, MODALS, NEGATO
 from gen_msa.cues.parsing.pruning import AspectSubtree
 from gen_msa.cues.parsing.tree import DependencyTree
 
-# Names of dependency relations in plain words, seen from the governor.
-
+# Names of dependency relations in plain words, from the governor's view.
 _RELATION_NAMES = {
     "acl": "which",
     "acomp": "complement",
@@ -61,28 +60,34 @@ _RELATION_NAMES = {
 }
 
 SILENT_RELATIONS = word_set("aux auxpass case cc cop dep det expl mark meta preconj predet punct")
-"""Relations that go unsaid in words."""
+"""Relations that are not written in words."""
 
 UNMARKED_RELATIONS = word_set("ccomp xcomp poss nsubj nsubjpass conj")
-"""Relations named by themselves though the dependent may have a preposition or a conjunction."""
+"""Relations written by name even if the dependent has a preposition or a conjunction."""
 
 
 def relation_name(rel: str) -> str:
-    """The relation's name, or that of its general kind, or the label itself when unknown."""
+    """Return the relation's name, or that of its general kind, or the label if unknown."""
     return _RELATION_NAMES.get(rel) or _RELATION_NAMES.get(rel.partition(":")[0], rel)
 
 
 Linearizer = Callable[[DependencyTree, AspectSubtree, str, int], str]
-"""Tree, what is kept of it, the aspect's term, and the most words to write."""
+"""Arguments: tree, kept words, the aspect's term, and the maximum number of words."""
 
 Edge = tuple[str, str, str]
-"""Dependent, relation, governor: as words, the aspect's span as one word."""
+"""Dependent, relation and governor as text; the aspect's span is one word."""
 
 
 def write_phrase(tree: DependencyTree, subtree: AspectSubtree, term: str, max_words: int) -> str:
-    """The kept words as they stand in the text, with ` ... ` where others were left out.
+    """Write the words of a subtree as they are in the text, with ` ... ` for gaps.
 
-    Small words between two kept ones are written ("not the best"), as long as there is room.
+    Function words between two kept words are included ("not the best") while there is room.
+
+    Args:
+        tree: The tree.
+        subtree: The kept words.
+        term: The aspect's term; not used by this form.
+        max_words: Maximum number of words.
     """
     order = sorted(subtree.distance_keys)
     if len(order) > max_words:
@@ -94,7 +99,7 @@ def write_phrase(tree: DependencyTree, subtree: AspectSubtree, term: str, max_wo
 
 
 def _nearest_tokens(tree: DependencyTree, subtree: AspectSubtree, max_words: int) -> set[int]:
-    """The nearest `most` words; a word comes with its negators or not at all."""
+    """Return the nearest `max_words` words; a word is included with its negators or not at all."""
     distance_keys, first, last = subtree.distance_keys, *subtree.span
     selected: set[int] = set()
     for i in sorted(distance_keys, key=lambda t: (distance_keys[t] // 2, t)):
@@ -111,7 +116,7 @@ def _nearest_tokens(tree: DependencyTree, subtree: AspectSubtree, max_words: int
 def _text_slices(
     tree: DependencyTree, word_classes: list[int], order: list[int], *, bridge_function_words: bool
 ) -> str:
-    """Pieces of the text that hold the tokens in `order`, bridged over small words or by `...`."""
+    """Join the text slices of the tokens in `order`, bridged over function words or by `...`."""
     text, starts, ends = tree.text, tree.starts, tree.ends
     pieces: list[str] = []
     begin = last = -1
@@ -130,7 +135,7 @@ def _text_slices(
 
 
 def _slice_start(tree: DependencyTree, i: int) -> int:
-    """Where a piece that begins with token `i` is cut: before "ca" where "n't" is kept alone."""
+    """Return where a slice with token `i` starts: before "ca" if "n't" is kept alone."""
     is_split_contraction = (
         tree.lower[i] in _ENDINGS and i > 0 and tree.starts[i] == tree.ends[i - 1]
     )
@@ -141,7 +146,13 @@ _ENDINGS = frozenset({"n't", "n’t", "nt"})
 
 
 def subtree_edges(tree: DependencyTree, subtree: AspectSubtree, term: str) -> list[Edge]:
-    """Every edge between two kept words, once; by distance of its farther end, then by position."""
+    """Return every edge between two kept words, by distance of its far end, then position.
+
+    Args:
+        tree: The tree.
+        subtree: The kept words.
+        term: The aspect's term, which replaces the words of its span.
+    """
     distance_keys, (first, last) = subtree.distance_keys, subtree.span
     aspect = single_token(term)
     sortable_edges: list[tuple[int, int, Edge]] = []
@@ -159,7 +170,14 @@ def subtree_edges(tree: DependencyTree, subtree: AspectSubtree, term: str) -> li
 
 
 def write_triples(tree: DependencyTree, subtree: AspectSubtree, term: str, max_words: int) -> str:
-    """`good -amod-> phone ; not -neg-> works`: one triple an edge. `read_triples` reads it back."""
+    """Write one triple per edge: `good -amod-> phone ; not -neg-> works`; see `parse_triples`.
+
+    Args:
+        tree: The tree.
+        subtree: The kept words.
+        term: The aspect's term, which replaces the words of its span.
+        max_words: Maximum number of words.
+    """
     parts: list[str] = []
     remaining_words = max_words
     for dependent, rel, governor in subtree_edges(tree, subtree, term):
@@ -171,7 +189,7 @@ def write_triples(tree: DependencyTree, subtree: AspectSubtree, term: str, max_w
 
 
 def parse_triples(text: str) -> list[Edge]:
-    """The edges that `triples` wrote, in its order."""
+    """Parse the edges that `write_triples` wrote, in order."""
     parsed_edges = []
     for piece in text.split(" ; ") if text else []:
         dependent, _, tail = piece.partition(" -")
@@ -181,7 +199,7 @@ def parse_triples(text: str) -> list[Edge]:
 
 
 def single_token(text: str) -> str:
-    """A token or term that cannot be taken for a part of a triple: no `;`, arrow or long blank."""
+    """Return a token or term without characters that have a meaning in triples."""
     if len(text) > LONGEST_WORD:
         text = text[:LONGEST_WORD] + "…"
     return " ".join(text.split()).replace(";", ",").replace(" -", " –").replace("->", "→")
@@ -192,7 +210,14 @@ def _relation_label(rel: str) -> str:
 
 
 def write_paths(tree: DependencyTree, subtree: AspectSubtree, term: str, max_words: int) -> str:
-    """`works (subject: phone, negated by: not)`: each kept governor with what hangs on it."""
+    """Write each kept governor with its dependents: `works (subject: phone, negated by: not)`.
+
+    Args:
+        tree: The tree.
+        subtree: The kept words.
+        term: The aspect's term, which replaces the words of its span.
+        max_words: Maximum number of words.
+    """
     distance_keys, (first, last) = subtree.distance_keys, subtree.span
     dependents: dict[int, list[str]] = {}
     for i in sorted(distance_keys, key=lambda t: (distance_keys[t] // 2, t)):
@@ -206,7 +231,8 @@ def write_paths(tree: DependencyTree, subtree: AspectSubtree, term: str, max_wor
     parts: list[str] = []
     remaining_words = max_words
     for h in sorted(dependents, key=lambda t: (distance_keys[t] // 2, t)):
-        text = f"{single_token(term if first <= h < last else tree.token_text(h))} ({', '.join(dependents[h])})"
+        governor = single_token(term if first <= h < last else tree.token_text(h))
+        text = f"{governor} ({', '.join(dependents[h])})"
         remaining_words -= len(text.split())
         if remaining_words < 0:
             break
@@ -215,7 +241,7 @@ def write_paths(tree: DependencyTree, subtree: AspectSubtree, term: str, max_wor
 
 
 def _relation_phrase(tree: DependencyTree, i: int) -> str:
-    """How token `i` hangs on its governor, in words; "" when it goes unsaid."""
+    """Return the relation of token `i` to its governor in words; "" if it is not written."""
     rel = tree.rels[i].partition(":")[0]
     if rel == "neg" or tree.lower[i] in NEGATORS:
         return "negated by"

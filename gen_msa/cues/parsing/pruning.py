@@ -1,18 +1,19 @@
-"""Which words of a sentence belong to which aspect: aspect-centred pruning of a dependency tree.
+"""Aspect-centred pruning of a dependency tree: which words of a sentence belong to which aspect.
 
-Knows nothing of how the kept words are written. For an aspect `a` with its span as one root:
+For each aspect, with its span as one root:
 
-* a word is kept when it stands at most `k` edges from the span, is no small word (`drop`), and no
-  rival aspect is nearer. Ties go to the aspect that governs the word, then to the leftmost.
-* The words one edge away are shared: only a rival's own words are cut there. So the kept words
-  always hold the first ring, and "nearest" decides from the second ring on.
+* a word is kept if it is at most `k` edges from the span, is no function word (`drop`), and no
+other
+  aspect is nearer. Ties go to the aspect that governs the word, then to the leftmost one.
+* Words one edge away are shared: only the words of other aspects are cut there. So the first ring
+  is always kept, and the nearest aspect decides from the second ring on.
 * The governors from the aspect up to its main predicate (the first verb, adjective or nominal
-  predicate) are always kept, whoever owns them: "food and service were great" says it of both.
+  predicate) are always kept: "food and service were great" is about both.
 * So is every negator of a kept word.
 
-Aspects whose spans overlap ("battery", "battery life") are not rivals.
+Aspects with overlapping spans ("battery", "battery life") do not compete.
 
-    kept = prune(tree, [(1, 2), (6, 7)], Pruning(k=2))      # one `Kept` an aspect
+    prune(tree, [(1, 2), (6, 7)], PruningRules(k=2))      # one `AspectSubtree` per aspect
 """
 
 from bisect import bisect_left
@@ -23,8 +24,6 @@ from typing import NamedTuple
 
 from gen_msa.cues.parsing import lexicon
 from gen_msa.cues.parsing.tree import DependencyTree
-
-# Which aspect a word stands nearest to: one walk over the tree from all aspects at once.
 
 TokenSpan = tuple[int, int]
 """Tokens `[first, last)`."""
@@ -38,10 +37,16 @@ def assign_nearest_tokens(
     *,
     rival_cut: bool,
 ) -> list[dict[int, int]]:
-    """For each span its tokens within `k` with their keys, without small and rivals' words.
+    """Return, for each span, its tokens within `k` edges with their keys.
 
-    A key is 2 x the distance, plus 1 when the span does not govern the token. `weights` are those
-    of `words.weight`; the span's own words are there whatever they weigh.
+    A key is 2 x the distance, plus 1 if the span does not govern the token.
+
+    Args:
+        tree: The tree.
+        spans: Token spans of the aspects.
+        word_classes: The class of each token; the span's own tokens count whatever their class.
+        k: Maximum number of edges.
+        rival_cut: Whether a token belongs only to the nearest span.
     """
     if not rival_cut or len(spans) < 2:
         return [_token_shares(tree, [span], word_classes, k)[0] for span in spans]
@@ -60,7 +65,7 @@ def _share_without_overlaps(
     word_classes: list[int],
     k: int,
 ) -> dict[int, int]:
-    """The share of one span among those it does not overlap."""
+    """Return the tokens of one span among the spans that it does not overlap."""
     first, last = span
     other_spans = [(a, b) for a, b in ordered_spans if not (first < b and a < last)]
     rank = bisect_left(other_spans, span)
@@ -71,7 +76,7 @@ def _share_without_overlaps(
 def _token_shares(
     tree: DependencyTree, ordered_spans: list[TokenSpan], word_classes: list[int], k: int
 ) -> list[dict[int, int]]:
-    """The tokens within `k` of spans in order, each for the nearest; small words for none."""
+    """Return the tokens within `k` of each span, each for its nearest span; no function words."""
     n = len(ordered_spans)
     heads, children = tree.heads, tree.children
     rank_by_token = {t: rank for rank in range(n - 1, -1, -1) for t in range(*ordered_spans[rank])}
@@ -82,7 +87,7 @@ def _token_shares(
     if n == 1:
         return shares
     for share, (first, last) in zip(shares, ordered_spans, strict=True):
-        for t in range(first, last):  # one edge away nothing is cut but a rival's own words
+        for t in range(first, last):  # one edge away only the words of other spans are cut
             for c in children[t]:
                 if c not in rank_by_token and not word_classes[c]:
                     share[c] = 2
@@ -93,10 +98,17 @@ def _token_shares(
 
 
 def propagate_codes(tree: DependencyTree, codes: dict[int, int], k: int, n: int) -> dict[int, int]:
-    """Spread the codes of some tokens to all within `k` edges; the least code wins.
+    """Spread the codes of some tokens to all tokens within `k` edges; the lowest code wins.
 
-    A code is `key * n + rank`: rank tells `n` spans apart, and key is 2 x distance, plus 1 once
-    the way has gone upwards. So the nearest span wins, then the one that governs, then the first.
+    A code is `key * n + rank`: rank identifies one of `n` spans, and key is 2 x distance, plus 1
+    once the path has gone upwards. So the nearest span wins, then the one that governs, then the
+    first.
+
+    Args:
+        tree: The tree.
+        codes: Code by token; extended in place.
+        k: Maximum number of edges.
+        n: Number of spans.
     """
     heads, children = tree.heads, tree.children
     step = 2 * n
@@ -139,19 +151,25 @@ class PruningRules:
 
 
 class AspectSubtree(NamedTuple):
-    """What is kept for one aspect."""
+    """The kept words of one aspect."""
 
     span: TokenSpan
     distance_keys: dict[int, int]
-    """Token -> 2 x its distance to the span, plus 1 when the span does not govern it."""
+    """By token: 2 x its distance to the span, plus 1 if the span does not govern it."""
     word_classes: list[int]
-    """Every token's `words.weight`, shared by all aspects of the post."""
+    """`lexicon.word_class` of every token, shared by all aspects of the post."""
 
 
 def prune(
     tree: DependencyTree, spans: Sequence[TokenSpan], rules: PruningRules
 ) -> list[AspectSubtree]:
-    """What is kept for each span, in order. A span `(i, i)` holds no token and keeps nothing."""
+    """Return the subtree of each span, in order; an empty span `(i, i)` keeps nothing.
+
+    Args:
+        tree: The tree.
+        spans: Token spans of the aspects.
+        rules: How much is kept.
+    """
     word_classes = classify_words(tree, rules.drop)
     negators = _negators(tree, word_classes)
     predicate_tokens = _predicate_tokens(tree)
@@ -168,7 +186,7 @@ def prune(
 
 
 def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtree:
-    """What is kept for a post as a whole: its main predicates and all within `k` of one of them."""
+    """Return the subtree of a post as a whole: its main predicates and all within `k` of them."""
     word_classes = classify_words(tree, rules.drop)
     roots = {r: 0 for r in tree.roots() if not word_classes[r]}
     distance_keys = propagate_codes(tree, roots, rules.k, 1)
@@ -178,7 +196,7 @@ def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtre
 
 
 def classify_words(tree: DependencyTree, drop: frozenset[str]) -> list[int]:
-    """Each token's `words.weight`; in a text without junk only dropped relations are looked at."""
+    """Return the class of each token; without junk, only dropped relations are checked."""
     lower, rels = tree.lower, tree.rels
     if lexicon.may_hold_junk(tree.text, lower):
         word_classes = [lexicon.word_class(w, r, drop) for w, r in zip(lower, rels, strict=True)]
@@ -205,7 +223,7 @@ def _mark_mention_names(lower: list[str], word_classes: list[int]) -> None:
 
 
 def _keep_exclamations(lower: list[str], word_classes: list[int]) -> None:
-    """Keep `!` `!` `!`: a run that the tokeniser took apart."""
+    """Keep a run of `!` that the tokenizer split."""
     for i in range(1, len(lower)):
         if lower[i] == "!" and lower[i - 1] == "!":
             word_classes[i - 1] = word_classes[i] = lexicon.CONTENT_WORD
@@ -218,7 +236,7 @@ def _add_governors(
     word_classes: list[int],
     predicate_tokens: set[int],
 ) -> None:
-    """Keep the way up from the span to its main predicate; nothing when there is none."""
+    """Keep the path from the span up to its main predicate; nothing if there is none."""
     heads, tags = tree.heads, tree.tags
     key = 1
     chain: list[tuple[int, int]] = []
@@ -235,7 +253,7 @@ def _add_governors(
 
 
 def span_head(tree: DependencyTree, span: TokenSpan, word_classes: list[int]) -> int:
-    """The first token of the span governed from outside it, rather no small word; -1 if empty."""
+    """Return the first token governed from outside the span, content words first; -1 if empty."""
     first, last = span
     fallback = -1
     for i in range(first, last):
@@ -248,7 +266,7 @@ def span_head(tree: DependencyTree, span: TokenSpan, word_classes: list[int]) ->
 
 
 def _predicate_tokens(tree: DependencyTree) -> set[int]:
-    """Tokens that are predicates whatever their tag: those with a copula, clauses without a tag."""
+    """Return tokens that are predicates whatever their tag: with a copula, or untagged clauses."""
     heads, rels = tree.heads, tree.rels
     indices = {heads[i] for i, rel in enumerate(rels) if rel == "cop"} if "cop" in rels else set()
     if "" in tree.tags:
@@ -272,9 +290,9 @@ def _negators(tree: DependencyTree, word_classes: list[int]) -> set[int]:
 
 
 def _add_negators(tree: DependencyTree, negators: set[int], distance_keys: dict[int, int]) -> None:
-    """Keep the negators of kept words, and theirs in turn."""
+    """Keep the negators of kept words, recursively."""
     pending = list(distance_keys)
-    for i in pending:  # grows as it goes
+    for i in pending:  # grows during iteration
         for c in tree.children[i]:
             if c in negators and c not in distance_keys:
                 distance_keys[c] = distance_keys[i] | 1

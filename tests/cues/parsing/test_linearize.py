@@ -1,4 +1,4 @@
-"""The three forms: what they say of sentences parsed by hand, and that they say it the same way."""
+"""Test the three forms on hand-parsed sentences."""
 
 import subprocess
 import sys
@@ -72,7 +72,7 @@ def test_triples_parse_back_to_subtree_edges(
 
 
 def naive_edges(tree: DependencyTree, subtree: AspectSubtree, term: str) -> set[tuple[str, str]]:
-    """The pairs of kept words with an edge between them, the plain way."""
+    """Return the pairs of kept words with an edge between them, computed directly."""
     first, last = subtree.span
 
     def name(i: int) -> str:

@@ -1,4 +1,4 @@
-"""What pruning promises, on thousands of random trees and on sentences parsed by hand."""
+"""Test the guarantees of pruning on thousands of random trees and on hand-parsed sentences."""
 
 import random
 from collections import deque
@@ -31,7 +31,7 @@ MAX_DISTANCE = 100
 
 
 def distances(tree: DependencyTree, first: int, last: int) -> dict[int, int]:
-    """Edges from the span to every token it reaches, the plain way."""
+    """Return the edges from the span to every reachable token, computed directly."""
     distance = dict.fromkeys(range(first, last), 0)
     queue = deque(distance)
     while queue:

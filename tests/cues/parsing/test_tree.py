@@ -1,4 +1,4 @@
-"""Light trees: places of tokens, parses that cannot be used, function words put below content."""
+"""Test light trees: token offsets, unusable parses, function words below content words."""
 
 import pytest
 from hypothesis import given

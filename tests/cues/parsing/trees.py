@@ -1,4 +1,4 @@
-"""Trees to try the cues on: made at random, and made by hand in both label schemes."""
+"""Trees for tests of the cues: random ones, and hand-made ones in both label schemes."""
 
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ TAGS = ("NN", "VBZ", "JJ", "RB", "IN", "", "NOUN", "VERB", "ADJ")
 
 @st.composite
 def trees(draw: st.DrawFn, max_words: int = 14) -> DependencyTree:
-    """Forests of up to `most` words in either scheme."""
+    """Draw forests of a limited number of words in either scheme."""
     n = draw(st.integers(1, max_words))
     words = draw(st.lists(st.sampled_from(WORDS), min_size=n, max_size=n))
     rels = st.sampled_from(draw(st.sampled_from([CLEARNLP, UNIVERSAL])))
@@ -38,7 +38,7 @@ def trees(draw: st.DrawFn, max_words: int = 14) -> DependencyTree:
 
 @st.composite
 def trees_with_spans(draw: st.DrawFn) -> tuple[DependencyTree, list[tuple[int, int]]]:
-    """A tree and one to four spans in it, which may overlap."""
+    """Draw a tree and one to four spans in it, which may overlap."""
     tree = draw(trees())
     n = len(tree.heads)
     first = st.integers(0, n - 1)
@@ -47,7 +47,7 @@ def trees_with_spans(draw: st.DrawFn) -> tuple[DependencyTree, list[tuple[int, i
 
 
 def tree_of(words: list[str], heads: list[int], rels: list[str], tags: list[str]) -> DependencyTree:
-    """The tree of words written with one blank between them."""
+    """Return the tree of words separated by single spaces."""
     ends, end = [], -1
     for word in words:
         end += len(word) + 1
@@ -57,7 +57,7 @@ def tree_of(words: list[str], heads: list[int], rels: list[str], tags: list[str]
 
 
 def post_of(rows: str, *terms: str, id: str = "1") -> Post:
-    """A post with its parse. A row is `word head relation tag`; head counts from 1, 0 is a root."""
+    """Return a post with its parse; rows are `word head relation tag`, heads from 1, 0 a root."""
     cells = [row.split() for row in rows.strip().splitlines()]
     text = " ".join(word for word, *_ in cells)
     offset, tokens = 0, []

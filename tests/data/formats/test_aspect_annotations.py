@@ -1,4 +1,4 @@
-"""Sentences with aspects: XML with offsets, words with a parse, words with a picture, dialogues."""
+"""Test sentences with aspects: XML with offsets, words with a parse or an image, dialogues."""
 
 import json
 from pathlib import Path
@@ -172,7 +172,7 @@ def test_mismatched_span_is_relocated_and_noted_in_meta(
         ({"sentences": [2, 2]}, "4 tokens, but 5 heads"),
         ({"sentences": [1, 4]}, "outside its sentence"),
         ({"mood": 1}, "mood: Extra inputs"),
-        ({"head": [0] * 5 + [7] * 300, "token": ["x"] * 305}, "tell sentences apart"),
+        ({"head": [0] * 5 + [7] * 300, "token": ["x"] * 305}, "split into sentences"),
     ],
 )
 def test_record_with_broken_parse_is_rejected(
@@ -267,6 +267,6 @@ def test_meld_utterance_has_overall_sentiment_and_dialogue_position(
         ),
     )
     assert isinstance(rejected, Rejected)
-    assert (rejected.line, "'bad' is no sentiment" in rejected.reason) == (3, True)
+    assert (rejected.line, "'bad' is not a sentiment" in rejected.reason) == (3, True)
     formats["meld_csv"].write(tmp_path / "again.csv", [accepted])
     assert list(formats["meld_csv"].read(tmp_path / "again.csv")) == [accepted]

@@ -1,4 +1,4 @@
-"""Chats: what is shown to a trainer, what an edited chat becomes, and chats of foreign origin."""
+"""Test chats: the turns that trainers get, edited chats, and chats from elsewhere."""
 
 import json
 from pathlib import Path
@@ -173,12 +173,12 @@ def test_earlier_turns_and_extra_keys_go_to_meta(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"messages": [USER], "images": []}, "1 places for pictures, but 0"),
-        ({"messages": [USER], "images": ["a.jpg", "b.jpg"]}, "1 places for pictures, but 2"),
-        ({"messages": [USER], "images": [{"bytes": "x"}]}, "no path"),
+        ({"messages": [USER], "images": []}, "1 image placeholders, but 0"),
+        ({"messages": [USER], "images": ["a.jpg", "b.jpg"]}, "1 image placeholders, but 2"),
+        ({"messages": [USER], "images": [{"bytes": "x"}]}, "not a path"),
         ({"messages": []}, "no user turn"),
         ({"text": "tea"}, "neither messages nor conversations"),
-        ({"conversations": [{"from": "human"}]}, "without content"),
+        ({"conversations": [{"from": "human"}]}, "no content"),
         ({"messages": "tea"}, "messages: Input should be a valid array"),
     ],
 )

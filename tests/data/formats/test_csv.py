@@ -1,4 +1,4 @@
-"""CSV of a user's own: columns, joining, places, and what a bad row does to its neighbours."""
+"""Test CSV: columns, joining, offsets, and the effect of a bad row on its neighbours."""
 
 from pathlib import Path
 

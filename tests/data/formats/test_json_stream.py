@@ -1,4 +1,4 @@
-"""JSON arrays are cut into records without being parsed, whatever their layout or damage."""
+"""Test that JSON arrays are split into records without parsing, whatever their layout."""
 
 import json
 from pathlib import Path

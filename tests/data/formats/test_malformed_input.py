@@ -1,4 +1,4 @@
-"""Malformed rows and huge ones: none is raised or lost from the count, memory stays flat."""
+"""Test malformed and huge rows: none raises or is lost, and memory stays bounded."""
 
 import json
 import random
@@ -19,7 +19,7 @@ N_ROWS = 10_000
 
 
 def corrupt_line(line: bytes, rng: random.Random) -> bytes:
-    """The line with one to three faults, still one line and not blank."""
+    """Return the line with one to three faults, still one line and not blank."""
     for _ in range(rng.randint(1, 3)):
         start, end = sorted(rng.randrange(len(line) + 1) for _ in range(2))
         junk = bytes(rng.randrange(256) for _ in range(rng.randint(1, 6)))
@@ -129,7 +129,7 @@ def test_corrupt_file_does_not_raise(name: str, tmp_path: Path) -> None:
 
 
 def read_or_empty(name: str, path: Path) -> list[Example | Rejected]:
-    """The rows; none for a Parquet file so damaged that it is refused as a whole."""
+    """Return the rows; none for a Parquet file that is refused completely."""
     try:
         return list(formats[name].read(path))
     except UserError:
@@ -196,7 +196,7 @@ print(*count(sys.argv[3]), peak() - before)
 
 
 def measure_read(name: str, small: Path, big: Path) -> tuple[int, int, int]:
-    """Examples, rejected rows, and growth of the peak resident set in MiB."""
+    """Return examples, rejected rows, and the growth of the peak resident set in MiB."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of the resident set is read from /proc")
     command = [sys.executable, "-c", MEASURE_SCRIPT, name, str(small), str(big)]
@@ -206,7 +206,7 @@ def measure_read(name: str, small: Path, big: Path) -> tuple[int, int, int]:
 
 
 def line_sizes() -> Iterator[int]:
-    """A thousand sizes from 100 bytes to 100 MB, about 350 MB together."""
+    """Return a thousand sizes from 100 bytes to 100 MB, about 350 MB in total."""
     yield 100_000_000
     for i in range(999):
         yield {7: 20_000_000, 1: 400_000, 2: 1_200_000}.get(i % 100, 100 if i % 2 else 50_000)
@@ -225,7 +225,7 @@ def line_sizes() -> Iterator[int]:
 def test_huge_lines_are_read_in_bounded_memory(
     name: str, head: str, row: Callable[[int], tuple[str, int, str]], tail: str, tmp_path: Path
 ) -> None:
-    """The long lines are holes in a sparse file: they cost no disk and are read as zero bytes."""
+    """Write long lines as holes in a sparse file: they need no disk and are read as zero bytes."""
     small, big = tmp_path / "small.json", tmp_path / "big.json"
     small.write_text(head + '{"text": "tea"}\n' + tail)
     with big.open("wb") as f:

@@ -1,4 +1,4 @@
-"""What a format writes it reads back equal; what it has no room for is an error with a name."""
+"""Test that formats read back equal what they write, and name fields that they cannot store."""
 
 import re
 import tracemalloc
@@ -68,7 +68,7 @@ def test_format_round_trips_or_names_unsupported_field(name: str, originals: lis
         assert round_trip(name, originals) == originals
     except UserError as e:
         problem = e.problem
-    assert re.match(rf"({name} has no room for (post|opinions|a field|a value)|\Z)", problem)
+    assert re.match(rf"({name} cannot store (post|opinions|a field|a value)|\Z)", problem)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_plain_post_with_image_and_two_labels_round_trips(name: str) -> None:
     ],
 )
 def test_text_only_post_is_refused_with_field_name(name: str, field: str) -> None:
-    with pytest.raises(UserError, match=rf"{name} has no room for {field} of post 'hard 0'"):
+    with pytest.raises(UserError, match=rf"{name} cannot store {field} of post 'hard 0'"):
         round_trip(name, hard_examples()[:1])
 
 
@@ -112,7 +112,7 @@ UNSUPPORTED: dict[str, Example] = {
 @pytest.mark.parametrize("field", UNSUPPORTED)
 def test_first_unsupported_field_is_named(field: str) -> None:
     remaining = plain_example().opinions[len(UNSUPPORTED[field].opinions) :]
-    with pytest.raises(UserError, match=rf"tombert_tsv has no room for {re.escape(field)} of post"):
+    with pytest.raises(UserError, match=rf"tombert_tsv cannot store {re.escape(field)} of post"):
         round_trip("tombert_tsv", [UNSUPPORTED[field].with_opinions(*remaining)])
 
 
@@ -120,7 +120,7 @@ def test_first_unsupported_field_is_named(field: str) -> None:
 def test_post_over_line_limit_is_not_written(name: str) -> None:
     post = Post(id="long", text="x" * MAX_LINE_BYTES)
     example = Example(post=post, opinions=(Opinion(annotator="gold", polarity=Polarity.NEUTRAL),))
-    with pytest.raises(UserError, match=rf"{name} has no room for .*long"):
+    with pytest.raises(UserError, match=rf"{name} cannot store .*long"):
         round_trip(name, [example])
 
 
@@ -137,20 +137,20 @@ def test_post_over_line_limit_is_not_written(name: str) -> None:
     ],
 )
 def test_unsupported_value_is_named(name: str, opinion: Opinion, field: str) -> None:
-    with pytest.raises(UserError, match=rf"{name} has no room for {re.escape(field)} "):
+    with pytest.raises(UserError, match=rf"{name} cannot store {re.escape(field)} "):
         round_trip(name, [Example(post=Post(id="1", text="tea"), opinions=(opinion,))])
 
 
 @pytest.mark.parametrize("name", ["llava", "sharegpt"])
 def test_literal_placeholder_is_refused_by_placeholder_formats(name: str) -> None:
-    with pytest.raises(UserError, match=r"has no room for post.text .*<image> would be read"):
+    with pytest.raises(UserError, match=r"cannot store post.text .*<image> would be read"):
         round_trip(name, hard_examples()[:1])
     others = [e for e in hard_examples() if e.post.text != HARD_TEXTS["placeholder"]]
     assert round_trip(name, others) == others
 
 
 def test_adjacent_posts_with_same_id_are_refused() -> None:
-    with pytest.raises(UserError, match=r"csv has no room for post\.id"):
+    with pytest.raises(UserError, match=r"csv cannot store post\.id"):
         round_trip("csv", [plain_example(), plain_example()])
 
 

@@ -1,4 +1,4 @@
-"""Rows of a user's own, in JSON lines and Parquet: ids, pictures, aspects, labels, meta."""
+"""Test simple rows in JSON lines and Parquet: ids, images, aspects, labels, meta."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Twitter rows: the place comes from the marker, rows of a post are joined, both codings agree."""
+"""Test Twitter rows: the offset of the marker, joined rows, both file formats."""
 
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def test_repeated_aspect_and_contradicting_labels_are_rejected(
         ("1\t1\t7.jpg\t$T$", "4 cells"),
         ("1\t1\t7.jpg\t$T$\ttea\tx", "6 cells"),
         ("1\t1\t7.jpg\t$T$\t ", "aspect is empty"),
-        ("1\t1\t \t$T$\ttea", "no picture"),
+        ("1\t1\t \t$T$\ttea", "image is missing"),
     ],
 )
 def test_broken_row_is_rejected_with_line_and_reason(row: str, reason: str, tmp_path: Path) -> None:
@@ -143,5 +143,5 @@ def test_explicit_ids_are_stored_in_index_column(tmp_path: Path) -> None:
     )
     assert path.read_text().splitlines()[3].startswith("3\t2\t")
     assert list(formats["tombert_tsv"].read(path)) == examples
-    with pytest.raises(UserError, match=r"tombert_txt has no room for post\.id of post '17'"):
+    with pytest.raises(UserError, match=r"tombert_txt cannot store post\.id of post '17'"):
         formats["tombert_txt"].write(path, examples)
