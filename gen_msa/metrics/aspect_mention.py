@@ -46,14 +46,14 @@ class AspectMention:
         reject_options("aspect_mention", options)
 
     def row_statistics(self, pairs: Sequence[Pair]) -> "Array":
-        """Columns: explains an aspect, names it, has rivals, names a rival first."""
+        """Return the columns: explains an aspect, names it, has rivals, names a rival first."""
         rows = [_row_statistics(p) for p in pairs]
         if not any(r[0] for r in rows):
             raise UndefinedMetric("no row has an explanation about an aspect")
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """`named` is over explanations, `rival` over those of posts with several aspects."""
+        """Return `named` over explanations, `rival` over those of posts with several aspects."""
         return {
             "named": nan_divide(sums[..., 1], sums[..., 0]),
             "rival": nan_divide(sums[..., 3], sums[..., 2]),

@@ -193,11 +193,11 @@ class Bertscore:
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, F1, precision, recall."""
+        """Return the columns: scored, F1, precision, recall."""
         return references.score_rows(pairs, self._measure, 3)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Means over scored rows."""
+        """Return means over scored rows."""
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[tuple[float, float, float]]:

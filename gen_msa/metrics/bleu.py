@@ -61,11 +61,11 @@ class Bleu:
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, sentence BLEU, both lengths, 4 matched and 4 predicted n-gram counts."""
+        """Return the columns: scored, sentence BLEU, lengths, 4 matched and 4 predicted n-grams."""
         return references.score_rows(pairs, self._measure, 3 + 2 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Corpus BLEU of the summed counts, and the mean sentence BLEU."""
+        """Return corpus BLEU of the summed counts, and the mean sentence BLEU."""
         n_matched, n_predicted = sums[..., 4 : 4 + ORDERS], sums[..., 4 + ORDERS :]
         bleu = corpus_bleu(sums[..., 2], sums[..., 3], n_matched, n_predicted)
         return {

@@ -52,11 +52,11 @@ class Chrf:
         self.signature = f"chrf {sacrebleu_chrf.get_signature()}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, sentence chrF, then predicted, reference, matched of orders 1 to 6."""
+        """Return the columns: scored, sentence chrF, then 3 counts of each order."""
         return references.score_rows(pairs, self._measure, 1 + 3 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Corpus chrF of the summed counts, and the mean sentence chrF."""
+        """Return corpus chrF of the summed counts, and the mean sentence chrF."""
         score = chrf_score(sums[..., 2:])
         return {
             "chrf": np.where(sums[..., 0] > 0, score, np.nan),

@@ -50,7 +50,7 @@ class Cider:
         )
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Columns: scored, CIDEr-D.
+        """Return the columns: scored, CIDEr-D.
 
         Raises:
             UndefinedMetric: There are fewer than two references.

@@ -186,7 +186,12 @@ def prune(
 
 
 def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtree:
-    """Return the subtree of a post as a whole: its main predicates and all within `k` of them."""
+    """Return the subtree of a whole post: its main predicates and all words within `k` of them.
+
+    Args:
+        tree: The tree.
+        rules: How much is kept.
+    """
     word_classes = classify_words(tree, rules.drop)
     roots = {r: 0 for r in tree.roots() if not word_classes[r]}
     distance_keys = propagate_codes(tree, roots, rules.k, 1)
@@ -196,7 +201,12 @@ def predicate_subtree(tree: DependencyTree, rules: PruningRules) -> AspectSubtre
 
 
 def classify_words(tree: DependencyTree, drop: frozenset[str]) -> list[int]:
-    """Return the class of each token; without junk, only dropped relations are checked."""
+    """Return the class of each token; without junk, only dropped relations are checked.
+
+    Args:
+        tree: The tree.
+        drop: Relations of function words.
+    """
     lower, rels = tree.lower, tree.rels
     if lexicon.may_hold_junk(tree.text, lower):
         word_classes = [lexicon.word_class(w, r, drop) for w, r in zip(lower, rels, strict=True)]
@@ -253,7 +263,13 @@ def _add_governors(
 
 
 def span_head(tree: DependencyTree, span: TokenSpan, word_classes: list[int]) -> int:
-    """Return the first token governed from outside the span, content words first; -1 if empty."""
+    """Return the first token governed from outside the span, content words first; -1 if empty.
+
+    Args:
+        tree: The tree.
+        span: The span.
+        word_classes: The class of each token.
+    """
     first, last = span
     fallback = -1
     for i in range(first, last):
