@@ -88,7 +88,7 @@ def test_bfloat16_export_is_within_tolerance(model_root, tmp_path, family):
     weights.load_inference_model(str(exported.folder), OPTIONS)
 
 
-def test_copy_with_other_scores_is_not_kept(model_root, tmp_path, monkeypatch):
+def test_copy_with_other_scores_is_discarded(model_root, tmp_path, monkeypatch):
     original_read = weights.load_pretrained
 
     def read_damaged(folder, dtype):

@@ -119,11 +119,15 @@ TRAINERS = {}
 
 
 def test_token_across_fields_belongs_to_its_last_character():
-    pieces = [
+    segments = [
         TargetSegment("a:", "form"),
         TargetSegment(" b", "label"),
         TargetSegment("\nc", "form"),
     ]
     offsets = [(0, 4), (4, 6), (6, 9), (9, 10)]
-    assert _token_fields(offsets, 4, pieces) == ["form", "form", "form"]
-    assert _token_fields([(0, 4), (4, 7), (7, 8), (8, 10)], 4, pieces) == ["label", "label", "form"]
+    assert _token_fields(offsets, 4, segments) == ["form", "form", "form"]
+    assert _token_fields([(0, 4), (4, 7), (7, 8), (8, 10)], 4, segments) == [
+        "label",
+        "label",
+        "form",
+    ]

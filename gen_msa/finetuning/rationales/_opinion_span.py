@@ -264,11 +264,11 @@ class OpinionSpanFinder:
         word, rel = self._tree.lower[i], self._tree.rels[i]
         return rel.startswith(("aux", "cop")) or word in _BE or word in MODALS
 
-    def _is_quotable(self, first: int, last: int, own_span: tuple[int, int] = (0, 0)) -> bool:
+    def _is_quotable(self, first: int, last: int, aspect_span: tuple[int, int] = (0, 0)) -> bool:
         """Whether the tokens can be quoted: few, single spaces, no quotes, no other aspect."""
         tree = self._tree
         if any(
-            t in self._aspect_tokens and not own_span[0] <= t < own_span[1]
+            t in self._aspect_tokens and not aspect_span[0] <= t < aspect_span[1]
             for t in range(first, last + 1)
         ):
             return False

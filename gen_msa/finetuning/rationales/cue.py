@@ -97,8 +97,8 @@ def fill_template(
     """
     joined_quotes = " and ".join(f'"{q}"' for q in quotes)
     # Not `str.format`, and both at once: an aspect or a quote may contain braces.
-    pieces = re.split(r"(\{[qa]\})", templates[int(chance * len(templates))])
-    return "".join({"{q}": joined_quotes, "{a}": aspect}.get(p, p) for p in pieces)
+    parts = re.split(r"(\{[qa]\})", templates[int(chance * len(templates))])
+    return "".join({"{q}": joined_quotes, "{a}": aspect}.get(p, p) for p in parts)
 
 
 _POLARITY_SIGN = {Polarity.NEGATIVE: -1, Polarity.NEUTRAL: 0, Polarity.POSITIVE: 1}
