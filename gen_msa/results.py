@@ -128,7 +128,7 @@ class SystemResult(FrozenModel):
     cost_benchmark: CostBenchmark | None = None
     """None when the suite did not request it, or for a further seed of a system."""
     notes: tuple[str, ...] = ()
-    """What readers of the report must know, e.g. metric families that are undefined, and why."""
+    """What the report must mention, e.g. metric families that are undefined, and why."""
 
 
 class PairedComparison(FrozenModel):

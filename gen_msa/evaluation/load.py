@@ -71,6 +71,9 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
         source: The data.
         limit: Only the first rows; None for all.
 
+    Returns:
+        The examples, with the hash of the data and notes on unreadable rows.
+
     Raises:
         UserError: There is no readable post, or a post id occurs twice.
     """

@@ -50,6 +50,9 @@ def render_section(result: EvaluationResult, system: str) -> str:
         result: The evaluation.
         system: Name of the system.
 
+    Returns:
+        The Markdown text.
+
     Raises:
         UserError: An unknown system.
     """
@@ -95,6 +98,9 @@ def model_index_entry(result: EvaluationResult, system: str) -> dict[str, Any]:
     Args:
         result: The evaluation.
         system: Name of the system.
+
+    Returns:
+        Task, dataset and metrics.
 
     Raises:
         UserError: An unknown system.

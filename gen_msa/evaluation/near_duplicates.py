@@ -62,6 +62,9 @@ def fingerprint_image(source: Media, root: Path, *, with_hash: bool = True) -> I
         source: The image.
         root: Folder that relative paths start from.
         with_hash: Whether to decode the image for its difference hash.
+
+    Returns:
+        The fingerprint.
     """
     name = source.path.replace("\\", "/").removeprefix("./").casefold()
     digest = media.digest(source, root, _LIMITS)

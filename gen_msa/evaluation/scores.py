@@ -147,6 +147,9 @@ class SystemScores:
         Args:
             family: Name of the family.
             indices: The rows to use; None for all.
+
+        Returns:
+            Metric -> value; NaN where it is undefined.
         """
         rows = (
             self.row_statistics[family]
@@ -178,6 +181,9 @@ class SystemScores:
             name: Name of the slice.
             headline: Metrics as `family.metric`.
             resamples: Bootstrap resamples; None: no intervals.
+
+        Returns:
+            One entry per level.
         """
         families = dict.fromkeys(full_name.partition(".")[0] for full_name in headline)
         levels = []

@@ -163,6 +163,9 @@ def load(name: str, overrides: Iterable[str] = ()) -> Suite:
         name: Name of a packaged suite, or path of a YAML file.
         overrides: `key=value` pairs on top of the file.
 
+    Returns:
+        The validated suite.
+
     Raises:
         UserError: An unknown key; the hint has the nearest known one.
     """

@@ -175,6 +175,9 @@ def build_card(
         number: Number of the card; makes its anchors unique on the page.
         thumbnails: Draws images and remembers which are on the page.
         reference: The annotator that the others are compared with.
+
+    Returns:
+        The values that the template shows.
     """
     post, groups = example.post, group_by_aspect(example, reference)
     return PostCard(

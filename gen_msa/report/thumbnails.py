@@ -92,6 +92,9 @@ def draw_thumbnail(media: Media, root: Path) -> str:
         media: The image.
         root: Folder that relative media paths start from.
 
+    Returns:
+        The data URL.
+
     Raises:
         ImageError: The image is missing, broken or rejected.
     """

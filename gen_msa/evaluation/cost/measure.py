@@ -154,6 +154,9 @@ def summarize_cost(result: BenchmarkResult, target: CostTarget) -> CostBenchmark
     Args:
         result: The measurements.
         target: The model they are about.
+
+    Returns:
+        The metrics, or a note that says why there are none.
     """
     if result.error or not result.measurements:
         return CostBenchmark(note=f"failed: {result.error or 'nothing was measured'}")

@@ -227,6 +227,9 @@ class Judge:
             prompt_name: Name of the prompt.
             pair: The row.
             slot_texts: Slot of the prompt -> text.
+
+        Returns:
+            The request with its prompt, and notes about the image.
         """
         prompt_template = self.load_prompt(prompt_name)
         inputs = load_inputs(0, pair.post, self._media_root, self._input_settings)

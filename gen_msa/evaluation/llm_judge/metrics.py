@@ -41,7 +41,7 @@ class HumanRating(FrozenModel):
             post: Id of the post.
             aspect: Term of the aspect.
             start: Its offset; ignored if the rating has none.
-            annotator: Who wrote the explanation; ignored if the rating names nobody.
+            annotator: Who wrote the explanation; ignored if the rating names no annotator.
         """
         same = (self.post, self.aspect) == (post, aspect) and self.annotator in ("", annotator)
         return same and (self.start is None or self.start == start)
@@ -82,6 +82,9 @@ def pointwise_metrics(
     Args:
         judgements: The judgements of one system.
         human_ratings: Ratings of the same explanations by people.
+
+    Returns:
+        Metric -> value.
     """
     rated_rows = [(j.cluster, m) for j in judgements for m in j.ratings.values()]
     sent_rows = [(cluster, m) for cluster, m in rated_rows if m.was_sent]

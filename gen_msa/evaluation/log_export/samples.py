@@ -92,6 +92,9 @@ def build_log(
         examples: The posts with opinions that were evaluated.
         timestamp: Time of the log.
 
+    Returns:
+        The samples with the metrics of the system.
+
     Raises:
         UserError: Rows or accuracy differ from those of `result`.
     """

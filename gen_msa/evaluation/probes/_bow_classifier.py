@@ -90,6 +90,9 @@ class NaiveBayes:
             clusters: The cluster of each query.
             seed: Seed of the folds.
 
+        Returns:
+            One label per query.
+
         Raises:
             UndefinedMetric: A fold has no training rows in other folds.
         """

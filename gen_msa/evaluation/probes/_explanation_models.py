@@ -77,6 +77,9 @@ def explanation_post(row: ProbeRow, text: str) -> Post:
     Args:
         row: The row whose aspect is kept.
         text: The new text.
+
+    Returns:
+        The new post, with the id of the original.
     """
     term = row.aspect.term
     start = text.find(term) if term else -1
@@ -145,6 +148,9 @@ def cross_predict(
         features: Sparse matrix (rows, features).
         rows: The rows.
         harness: Provides the seed.
+
+    Returns:
+        One label per row.
     """
     clusters = [t.row.cluster for t in rows]
     return NaiveBayes(features, [t.row.predicted_label for t in rows], clusters).predict(
@@ -166,6 +172,9 @@ def build_trials(
         variant: Name of the variant.
         rows: The rows.
         implied_labels: The implied label of each row.
+
+    Returns:
+        One trial per row.
     """
     return [
         Trial(

@@ -155,6 +155,9 @@ def build_trial(perturbation: Perturbation, opinions: dict[Aspect, Opinion] | st
     Args:
         perturbation: The change.
         opinions: Aspect -> opinion about the changed post, or why the post was rejected.
+
+    Returns:
+        The trial, with a note where the changed post was not predicted.
     """
     row = perturbation.row
     after = None if isinstance(opinions, str) else opinions.get(perturbation.aspect)
@@ -244,6 +247,9 @@ def ratio_values(
         ratios: Metric -> ratio; all have the same rows.
         clusters: The cluster of each row.
         harness: Provides seed and number of replicates.
+
+    Returns:
+        Metric -> value.
     """
     names = list(ratios)
     rows = np.hstack([r.row_sums() for r in ratios.values()])

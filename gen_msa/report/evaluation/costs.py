@@ -218,6 +218,9 @@ def draw_pareto_plot(
         frontier: The points of the frontier, slowest first; the others are pale.
         metric: Name of the quality metric.
         unit: Its unit.
+
+    Returns:
+        The SVG element.
     """
     x_axis = log_axis(p.rate for p in points)
     y_axis = linear_axis([v for p in points for v in (p.value, p.low, p.high)])

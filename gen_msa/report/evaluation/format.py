@@ -40,6 +40,9 @@ def to_display(x: float, unit: str) -> float:
     Args:
         x: The number.
         unit: Its unit.
+
+    Returns:
+        The printed number.
     """
     return 100 * x if unit == "share" else x
 
@@ -51,6 +54,9 @@ def format_number(x: float | None, unit: str, *, signed: bool = False) -> str:
         x: The number.
         unit: Its unit.
         signed: Write a plus before positive numbers.
+
+    Returns:
+        The text.
     """
     if x is None or not isfinite(x):
         return MISSING
@@ -87,6 +93,9 @@ def format_interval(
         high: Upper end.
         unit: Unit of both.
         signed: Write a plus before positive numbers.
+
+    Returns:
+        The text.
     """
     if not (is_defined(low) and is_defined(high)):
         return ""
@@ -101,6 +110,9 @@ def format_with_interval(value: MetricValue | None, unit: str) -> str:
     Args:
         value: The value; None: `–`.
         unit: Its unit.
+
+    Returns:
+        The text.
     """
     if value is None:
         return MISSING
@@ -149,6 +161,9 @@ def comparison_verdict(c: PairedComparison, better: str) -> str:
     Args:
         c: The comparison.
         better: `high`, `low`, or empty where neither is better.
+
+    Returns:
+        A short phrase.
     """
     if not isfinite(c.p_adjusted) or c.p_adjusted >= ALPHA or c.difference == 0:
         return "no significant difference"

@@ -87,6 +87,9 @@ def system_grid(result: EvaluationResult, columns: Sequence[MetricDefinition]) -
     Args:
         result: The evaluation.
         columns: The metrics.
+
+    Returns:
+        The table.
     """
     axes = [_column_axis(result, d) for d in columns]
     best_systems = {metric_key(d): significantly_best(result, d) for d in columns}
@@ -117,6 +120,9 @@ def value_grid(
     Args:
         columns: The metrics.
         rows: (label, index of the system, metric -> value) per row.
+
+    Returns:
+        The table.
     """
     axes = [linear_axis(_values_and_ends(row[2].get(d.name) for row in rows)) for d in columns]
     lines = []
@@ -146,6 +152,9 @@ def metric_cell(
         scale: The axis of the column.
         expected_n: The n that is not worth printing.
         best: Whether the paired tests call it best.
+
+    Returns:
+        The cell.
     """
     if value is None:
         return GridCell(MISSING, note="not measured")
@@ -218,5 +227,8 @@ def format_tick(x: float, unit: str) -> str:
     Args:
         x: The number.
         unit: Its unit; shares become percentages.
+
+    Returns:
+        The text.
     """
     return f"{100 * x if unit == 'share' else x:,.6g}".replace("-", "−")

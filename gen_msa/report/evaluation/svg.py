@@ -132,6 +132,9 @@ def svg_path(kind: str, d: str) -> Markup:
     Args:
         kind: Its class.
         d: Its path data.
+
+    Returns:
+        The SVG element.
     """
     return Markup('<path class="{}" d="{}"/>').format(kind, d)
 
@@ -144,6 +147,9 @@ def svg_text(kind: str, x: float, y: float, text: str) -> Markup:
         x: Horizontal position.
         y: Baseline.
         text: The text, which is escaped.
+
+    Returns:
+        The SVG element.
     """
     return Markup('<text class="{}" x="{:.4g}" y="{:.4g}">{}</text>').format(kind, x, y, text)
 
@@ -168,6 +174,9 @@ def marker_shape(system: int, x: float, y: float) -> Markup:
         system: Index of the system.
         x: Horizontal position of its centre.
         y: Vertical position of its centre.
+
+    Returns:
+        The SVG element.
     """
     # A seventh system has the colour of the first and the shape of the second.
     outline = SHAPES[(system + system // len(SHAPES)) % len(SHAPES)]
@@ -181,7 +190,7 @@ def interval_bar(
 ) -> Markup:
     """Draw a value and its interval on the axis of a column.
 
-    It is hidden from screen readers: the text is beside it.
+    It is hidden from assistive technology: the text is beside it.
 
     Args:
         value: The value.
@@ -189,6 +198,9 @@ def interval_bar(
         high: Upper end of the interval.
         scale: The axis.
         kind: `point` (measured), `hollow` (published), `apart` (a difference, with a line at zero).
+
+    Returns:
+        The SVG element.
     """
 
     def x(v: float) -> float:
@@ -213,7 +225,10 @@ def dot_plot(lines: Sequence[DotLine], scale: Axis, format_tick: FormatTick, lab
         lines: The lines.
         scale: The axis.
         format_tick: Formats the numbers of the axis.
-        label: Description for screen readers.
+        label: Accessible description.
+
+    Returns:
+        The SVG element.
     """
 
     def x(v: float) -> float:
@@ -252,6 +267,9 @@ def shorten_label(label: str, max_chars: int = 16) -> str:
     Args:
         label: The label.
         max_chars: Maximum number of characters.
+
+    Returns:
+        At most `max_chars` characters.
     """
     return label if len(label) <= max_chars else label[: max_chars - 1] + "…"
 
@@ -281,8 +299,11 @@ def reliability_diagram(bins: Sequence[CalibrationBin], label: str, tint: str) -
 
     Args:
         bins: The calibration curve.
-        label: Description for screen readers.
+        label: Accessible description.
         tint: Class of the colour.
+
+    Returns:
+        The SVG element.
     """
     filled = [b for b in bins if b.n]
     max_n = max((b.n for b in filled), default=1)

@@ -46,7 +46,7 @@ def test_judge_prompt_holds_answer_explanation_and_image_text(tmp_path):
     )
     (request,) = backend.requests
     prompt = request.chat.as_text()
-    assert "a reader answered: negative" in prompt
+    assert "a model answered: negative" in prompt
     assert "<<<REASON\nIt dies.\nREASON>>>" in prompt
     assert "Of the picture is known: a dead phone; phone\n" in prompt
     assert "secret" not in prompt
