@@ -69,7 +69,7 @@ class RecordedTeachers:
                 self._add(table, row.post, opinion, Path(file).name)
         if len(annotators) != 1:
             names = ", ".join(sorted(annotators)) or "no teacher"
-            raise UserError(f"{file} holds opinions by {names}", hint=f"write {file}#NAME")
+            raise UserError(f"{file} has opinions by {names}", hint=f"write {file}#NAME")
         return table
 
     def _add(
