@@ -135,6 +135,9 @@ def evaluate(
         models: Annotators to compare. Default: all but the reference.
         **settings: Keys of a suite: `metrics=["labels"]`, `replicates=2000`, `slices=[]`, `seed=1`.
 
+    Returns:
+        Metrics of every system with intervals, differences and paired tests.
+
     Raises:
         UserError: Nobody but the reference speaks, or a setting does not exist.
         MissingExtra: `pip install 'gen-msa[eval]'` is needed.

@@ -115,6 +115,9 @@ def load(
         settings: Any settings of `gen-msa explain`, nested as in YAML.
         **options: The same, by name: `prompt="predict/full"`, `cues={}`, `explanations=False`.
 
+    Returns:
+        The loaded model; it is asked by `explain`.
+
     Raises:
         UserError: No such model, or a setting that does not exist.
         MissingExtra: A package is not installed; the message says which extra brings it.

@@ -68,6 +68,9 @@ class Opinions(Sequence[Opinion]):
             path: A JSONL or Parquet file of `gen-msa explain`, or any file of posts with labels.
             annotator: Only this one's opinions.
 
+        Returns:
+            The opinions with their posts, in the order of the file.
+
         Raises:
             UserError: There is no such file.
         """
@@ -171,6 +174,9 @@ class Opinions(Sequence[Opinion]):
         Args:
             path: The file to write.
             title: Heading of the page. Default: the name of the data.
+
+        Returns:
+            The path of the page.
         """
         write_html(
             self.examples,

@@ -78,6 +78,9 @@ def read_posts(
         media_root: Folder that image paths are relative to. Default: the file's own folder.
         limit: Read only the first rows.
 
+    Returns:
+        The posts with the opinions that came with them, and the rows that could not be read.
+
     Raises:
         UserError: There is no such file or data set.
     """
@@ -112,6 +115,9 @@ def as_posts(
         media_root: Folder that image paths are relative to. Default: the file's folder, or the
             current one; absolute paths of images must lie below it.
 
+    Returns:
+        The posts in the order given.
+
     Raises:
         UserError: A named column does not exist, or a row cannot be read.
     """
@@ -144,6 +150,9 @@ def post_from_text(text: str, images: Sequence[str | Path], aspects: Sequence[st
         text: The post's text.
         images: Files; their common folder becomes the media root.
         aspects: Terms, located in the text in order of mention.
+
+    Returns:
+        One post with the id `post`.
 
     Raises:
         UserError: The text is not valid Unicode, or an aspect is listed more often than mentioned.

@@ -1,6 +1,7 @@
 """Public functions with several parameters, or arrays, document arguments and results."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,23 @@ def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.Asy
                 yield node
 
 
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return whether a function is a command: its docstring is help, and its options have theirs."""
+    return "typer.Option" in ast.unparse(function.args) or bool(
+        re.search(r"\b_?options\.|Option\b|Argument\b", ast.unparse(function.args))
+    )
+
+
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     a = function.args
     arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
-    return [x for x in arguments if x.arg not in ("self", "cls")]
+    return [x for x in arguments if x.arg not in ("self", "cls") and not is_command_option(x)]
+
+
+def is_command_option(argument: ast.arg) -> bool:
+    """Return whether a command-line parameter documents itself by its `help` text."""
+    annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+    return annotation.endswith(("Option", "Argument")) or "typer." in annotation
 
 
 def missing_sections(source: str) -> list[str]:
@@ -37,7 +51,7 @@ def missing_sections(source: str) -> list[str]:
         has_array = any(
             kind in ast.unparse(x.annotation) for x in arguments if x.annotation for kind in ARRAYS
         )
-        if len(arguments) < 2 and not has_array:
+        if (len(arguments) < 2 and not has_array) or is_command(function):
             continue
         doc = ast.get_docstring(function) or ""
         returns = ast.unparse(function.returns) if function.returns else "None"
