@@ -58,6 +58,9 @@ def estimate_cost(
         teacher: Runs the probe.
         cache_path: Gets the answers of the probe; None runs no probe.
         reuse_cache: Answer caches of other runs, read only.
+
+    Returns:
+        The expected size and cost of the job.
     """
     posts, requests, sample = _count_questions(source, settings)
     previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])

@@ -78,7 +78,12 @@ def with_verdicts(
 
 
 def with_file_verdicts(opinion: Opinion, verdicts: Mapping[str, str | None]) -> Opinion:
-    """Return an accepted opinion with the verdicts of file filters added."""
+    """Return an accepted opinion with the verdicts of file filters added.
+
+    Args:
+        opinion: An accepted answer.
+        verdicts: Filter -> why it rejects the answer, or None.
+    """
     passed = [
         opinion.provenance.get(_PASSED, ""),
         *(n for n, reason in verdicts.items() if reason is None),
@@ -453,6 +458,13 @@ class FilteredTeacher:
 def build_filters(settings: AnnotateSettings, context: FilterContext) -> dict[str, Filter]:
     """Build all filters of the settings.
 
+    Args:
+        settings: The job.
+        context: What the filters may use.
+
+    Returns:
+        Name -> filter, in the order of the settings.
+
     Raises:
         UserError: A filter or option is unknown.
     """
@@ -469,8 +481,8 @@ def _restrict_to(example: Example, aspects: frozenset[Aspect] | None) -> Example
         return example
     post = example.post
     if post.aspects:
-        kept_aspects = tuple(a for a in post.aspects if a in aspects) or post.aspects
-        post = post.model_copy(update={"aspects": kept_aspects})
+        remaining_aspects = tuple(a for a in post.aspects if a in aspects) or post.aspects
+        post = post.model_copy(update={"aspects": remaining_aspects})
     gold = tuple(o for o in example.opinions if o.aspect in aspects)
     return Example(post=post, opinions=gold)
 

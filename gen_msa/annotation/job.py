@@ -76,6 +76,9 @@ def annotate(
         lines: Where to write the examples instead of `out`, for conversion to another format.
         on_progress: Called with the counts after each chunk.
 
+    Returns:
+        Counts, fingerprint and, with filters, the summary.
+
     Raises:
         UserError: The job cannot start, or a setting says to stop.
         BackendUnavailable: Too many posts in a row got no answer.
@@ -118,6 +121,9 @@ def annotate_shard(
         reuse_cache: Answer caches of other runs, read only.
         teacher: The result of `make_job_teacher` with the same settings; made here if None.
         on_progress: Called with the counts after each chunk.
+
+    Returns:
+        Counts and fingerprint of the shard.
 
     Raises:
         UserError: As for `annotate`.
@@ -185,6 +191,13 @@ class _SourceHasher:
 
 def make_job_teacher(source: ExampleSource, settings: JobSettings) -> Teacher:
     """Build the teacher of a job and load its model, with Ray on the machines of the cluster.
+
+    Args:
+        source: The posts.
+        settings: The job.
+
+    Returns:
+        The teacher; a context manager if it holds remote workers.
 
     Raises:
         UserError: Gold labels would guide the teacher outside a train split.

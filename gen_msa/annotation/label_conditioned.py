@@ -44,6 +44,9 @@ def sampling(*, temperature: float, seed: int) -> Iterator[None]:
     Args:
         temperature: 0 is greedy.
         seed: Seed of the sampler.
+
+    Yields:
+        Nothing; the values hold inside the block.
     """
     token = _sampling_params.set((temperature, seed))
     try:

@@ -60,7 +60,12 @@ class SeenIds:
         self._db.close()
 
     def first_row(self, post_id: str, row: int) -> int:
-        """Return the first row with this id: `row` itself if the id is new."""
+        """Return the first row with this id: `row` itself if the id is new.
+
+        Args:
+            post_id: Id of a post.
+            row: 1-based row of that post.
+        """
         added = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (post_id, row))
         if added.rowcount:
             return row
@@ -206,7 +211,12 @@ class JobOutput:
         self._rejected_file = rejected_file
 
     def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """Write one chunk with the predictions for its examples, in order."""
+        """Write one chunk with the predictions for its examples, in order.
+
+        Args:
+            chunk: The chunk.
+            predictions: One per example of the chunk.
+        """
         examples: list[Example] = []
         rejected = list(chunk.rejected)
         for number, example, prediction in zip(
@@ -286,7 +296,12 @@ def cache_answers(
 
 
 def put_answers(cache: AnswerCache, predictions: Mapping[str, Prediction]) -> None:
-    """Cache predictions by key, except failed ones, which the next run must retry."""
+    """Cache predictions by key, except failed ones, which the next run must retry.
+
+    Args:
+        cache: The answer cache.
+        predictions: Cache key -> prediction.
+    """
     complete_predictions = {
         k: prediction
         for k, prediction in predictions.items()
@@ -334,6 +349,9 @@ def file_filters(settings: JobSettings, media_root: Path) -> FilterSplitter | No
     Args:
         settings: The job.
         media_root: Folder that image paths are relative to.
+
+    Returns:
+        The splitter of accepted and rejected answers.
     """
     if not isinstance(settings, AnnotateSettings):
         return None
@@ -364,6 +382,9 @@ def finalize(
         source: Name of the source.
         fingerprint: Fingerprint of the teacher.
         seconds: Duration of the run.
+
+    Returns:
+        The result of the job.
     """
     settings_files.save(settings, out.with_suffix(".settings.yaml"))
     return JobResult(

@@ -46,7 +46,12 @@ class Shard:
         return chunk % self.n_shards == self.index - 1
 
     def path_beside(self, out: Path, suffix: str) -> Path:
-        """Return the path of a file of this shard beside `out`, e.g. its part or answer cache."""
+        """Return the path of a file of this shard beside `out`, e.g. its part or answer cache.
+
+        Args:
+            out: The output of the complete job.
+            suffix: E.g. `.part`.
+        """
         return out.with_name(f"{out.stem}.{self.index}-of-{self.n_shards}{suffix}")
 
     def __str__(self) -> str:
@@ -94,7 +99,12 @@ class Prices(Settings):
     output: float = Field(ge=0.0)
 
     def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
-        """Return the cost of this many prompt and answer tokens."""
+        """Return the cost of this many prompt and answer tokens.
+
+        Args:
+            prompt_tokens: Tokens of prompts.
+            answer_tokens: Tokens of answers.
+        """
         return (prompt_tokens * self.input + answer_tokens * self.output) / 1_000_000
 
 

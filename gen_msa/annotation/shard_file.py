@@ -84,7 +84,12 @@ class ShardWriter:
         self._lines_hash = hashlib.sha256()
 
     def write(self, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """Write one chunk with the predictions for its examples, in order."""
+        """Write one chunk with the predictions for its examples, in order.
+
+        Args:
+            chunk: The chunk.
+            predictions: One per example of the chunk.
+        """
         for row in chunk.rejected:
             self._write_row(_ShardRow(chunk=chunk.index, rejected=row))
         self.counts.rejected += len(chunk.rejected)

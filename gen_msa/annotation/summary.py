@@ -91,7 +91,12 @@ def gold_agreement(cells: LabelPairCounts) -> GoldAgreement | None:
 
 
 def count_by_filter(tally: FilterCounts, names: list[str]) -> dict[str, FilterCount]:
-    """Return the counts of each filter in `names`, in that order."""
+    """Return the counts of each filter in `names`, in that order.
+
+    Args:
+        tally: Counts of the answers.
+        names: The filters.
+    """
     return {
         name: FilterCount(
             checked=tally.checked[name],

@@ -89,6 +89,9 @@ def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
     Args:
         settings: `AnnotateSettings` give a `FilteredTeacher`.
         media_root: Folder that image paths are relative to.
+
+    Returns:
+        The teacher with its model.
     """
     # Two chunks in progress and two being prepared, with one image per post.
     media.resize_cache(4 * settings.chunk, settings.image)
@@ -98,7 +101,12 @@ def make_teacher(settings: JobSettings, media_root: Path) -> Teacher:
 
 
 def visible_to_teacher(settings: JobSettings, example: Example) -> Example:
-    """Return the post of an example, with gold opinions only if they may guide the teacher."""
+    """Return the post of an example, with gold opinions only if they may guide the teacher.
+
+    Args:
+        settings: The job.
+        example: A row of the source.
+    """
     sees_gold = isinstance(settings, AnnotateSettings) and settings.reveals_label
     return Example(post=example.post, opinions=example.opinions_by("gold") if sees_gold else ())
 
@@ -182,6 +190,9 @@ def predict_in_process(
         teacher: Runs the model.
         work: Items with their examples; the items are passed through.
         on_answer: Called with each result as soon as it is there, in any thread.
+
+    Yields:
+        Each item with its predictions.
     """
     prepared_chunks = (
         (item, teacher.prepare(examples) if examples else None) for item, examples in work
@@ -214,6 +225,9 @@ def predict_in_workers(
         workers: Number of processes.
         work: Items with their examples; the items are passed through.
         on_answer: Called with each result as soon as it is there, in any thread.
+
+    Yields:
+        Each item with its predictions.
 
     Raises:
         UserError: A worker process died.

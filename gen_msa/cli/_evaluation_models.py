@@ -94,7 +94,12 @@ class ModelRunner:
         }
 
     def run_judge(self, data: EvaluationData, outputs: Iterable[SystemOutput]) -> ProbeMetrics:
-        """Return the judge's ratings of every system with explanations; write judgements.jsonl."""
+        """Return the judge's ratings of every system with explanations; write judgements.jsonl.
+
+        Args:
+            data: The posts with all opinions.
+            outputs: The systems to be judged.
+        """
         if self.suite.judge is None:
             return {}
         human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
@@ -118,6 +123,10 @@ class ModelRunner:
         self, data: EvaluationData, outputs: Sequence[SystemOutput]
     ) -> list[SystemOutput]:
         """Return the outputs with their measured cost, if the suite asks for it (`cost.posts`).
+
+        Args:
+            data: The posts.
+            outputs: The predictions of each model.
 
         Raises:
             UserError: The suite lists no models, so that nothing can be measured.

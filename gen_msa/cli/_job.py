@@ -48,6 +48,9 @@ def progress_bar(
         limit: Maximum number of rows, or None.
         console: Where to draw; nothing is drawn unless it is a terminal.
         n_shards: Number of jobs that share the source.
+
+    Yields:
+        The function.
     """
     if not console.is_terminal:
         yield lambda _: None
@@ -161,6 +164,14 @@ def run_shard(
     Returns:
         0, or 3 when too many posts got no answer, so that the shard should run again. Rows that no
         further run can fix are judged when the parts are merged.
+
+    Args:
+        source: All posts.
+        settings: The model and how the job runs.
+        shard: Which part.
+        out: The output of the complete job.
+        cache_path: The answer cache of this shard; None for none.
+        reuse_cache: Answer caches of other runs.
     """
     console, part_path = Console(stderr=True), shard.path_beside(out, ".part")
     with progress_bar(source, settings.limit, console, shard.n_shards) as on_progress:
@@ -184,7 +195,15 @@ def run_shard(
 
 
 def to_output_format(lines: Path, out: Path) -> Path:
-    """Turn the JSONL of a job into the format of `out`; return `out`."""
+    """Turn the JSONL of a job into the format of `out`; return `out`.
+
+    Args:
+        lines: JSONL of the job.
+        out: The output.
+
+    Returns:
+        `out`.
+    """
     if out != lines:
         formats["parquet"].write(out, _examples(lines))
         lines.unlink()  # a temporary file: see `lines_path`
@@ -229,7 +248,14 @@ def _prompt(outcome: JobResult) -> str:
 def result_lines(
     counts: JobCounts, settings: JobSettings, outcome: JobResult, files: list[Path | None]
 ) -> list[str]:
-    """Return the lines that summarize a finished job: counts, rejected rows, files written."""
+    """Return the lines that summarize a finished job: counts, rejected rows, files written.
+
+    Args:
+        counts: Counts of the job.
+        settings: The job.
+        outcome: Its result.
+        files: The written files.
+    """
     posts = f"{counts.written:,} of {count_noun(counts.rows, 'post')}"
     opinions = f"{count_noun(counts.opinions, 'opinion')} by {settings.model}"
     lines = [f"{posts}, {opinions}; {counts.unparsed:,} unparsed"]

@@ -118,7 +118,12 @@ class JobOptions:
         return self.settings_of(JobSettings, **extra)
 
     def settings_of(self, settings_type: type[SettingsT], **extra: Any) -> SettingsT:
-        """Return settings of the given type, merged as `settings` does."""
+        """Return settings of the given type, merged as `settings` does.
+
+        Args:
+            settings_type: The type.
+            extra: Further settings; None is ignored.
+        """
         from gen_msa.settings import build, load
 
         base = load(settings_type, self.config, self._split_arguments()[1]).model_dump(

@@ -83,7 +83,13 @@ def is_remote(name: str) -> bool:
 
 
 def source(url: str, *, format: str | None, media_root: Path | None) -> "ExampleSource":
-    """Return the examples of a remote file; rejected rows name the address as their file."""
+    """Return the examples of a remote file; rejected rows name the address as their file.
+
+    Args:
+        url: The address.
+        format: Format of the file; None: by its suffix.
+        media_root: Folder that image paths are relative to.
+    """
     from gen_msa.data import ExampleSource, open_examples
     from gen_msa.types import Example, Rejected
 
@@ -101,7 +107,12 @@ def source(url: str, *, format: str | None, media_root: Path | None) -> "Example
 
 
 def fetch_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Return local paths: remote files are downloaded to `folder`; `*` in an address works."""
+    """Return local paths: remote files are downloaded to `folder`; `*` in an address works.
+
+    Args:
+        names: Paths and addresses.
+        folder: Gets the downloads.
+    """
     local_paths: list[Path] = []
     for name in names:
         if not is_remote(name):

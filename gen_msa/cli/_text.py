@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def count_noun(count: int, singular: str, plural: str = "") -> str:
-    """Return `count` with the noun in the right number; `plural` defaults to `singular` + "s"."""
+    """Return `count` with the noun in the right number; `plural` defaults to `singular` + "s".
+
+    Args:
+        count: The number.
+        singular: The noun for 1.
+        plural: The noun for other numbers.
+    """
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
 
 
@@ -23,6 +29,11 @@ def format_duration(seconds: float) -> str:
 
 
 def print_lines(console: "Console", lines: Iterable[str]) -> None:
-    """Print each line as it is: no wrapping, no colours, no markup."""
+    """Print each line as it is: no wrapping, no colours, no markup.
+
+    Args:
+        console: Where to print.
+        lines: The lines.
+    """
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -139,7 +139,17 @@ def _run_unsharded(
 def finish_filtered(
     console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path
 ) -> int:
-    """Print the result of a filtered job; return its exit code (0 or 3)."""
+    """Print the result of a filtered job; return its exit code (0 or 3).
+
+    Args:
+        console: Where to print.
+        outcome: The result.
+        settings: The job.
+        out: The output.
+
+    Returns:
+        0, or 3 if too many rows failed or labels leaked.
+    """
     from gen_msa.cli._job import result_lines
 
     summary = outcome.summary
@@ -202,7 +212,12 @@ def _print_estimate(
 
 
 def show_summary(console: "Console", summary: "AnnotationSummary") -> None:
-    """Print a table of filters, then agreement with gold, tokens, time and cost."""
+    """Print a table of filters, then agreement with gold, tokens, time and cost.
+
+    Args:
+        console: Where to print.
+        summary: The summary.
+    """
     from rich.table import Table
 
     table = Table("filter", "checked", "rejected", "accepted")

@@ -57,7 +57,12 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
 
 
 def show_request(console: "Console", request: "RequestPreview") -> None:
-    """Print one request: image budget, cues and token count, then the complete prompt."""
+    """Print one request: image budget, cues and token count, then the complete prompt.
+
+    Args:
+        console: Where to print.
+        request: The request.
+    """
     from rich.panel import Panel
     from rich.text import Text
 

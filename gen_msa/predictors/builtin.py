@@ -15,7 +15,16 @@ from gen_msa.predictors.prompted import PromptedPredictor, apply_training_settin
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """Build the packaged model; `target` is the folder of another adapter, or ""."""
+    """Build the packaged model; `target` is the folder of another adapter, or "".
+
+    Args:
+        target: Folder of another adapter, or "".
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Returns:
+        The predictor.
+    """
     adapter = target or builtin.adapter_folder()
     folder = builtin.model_folder()  # names what is not installed, so it comes before the imports
     from gen_msa.backends.hf import weights

@@ -22,6 +22,9 @@ def make(settings: PredictorSettings, media_root: Path) -> Predictor:
         settings: All settings.
         media_root: Folder that image paths are relative to.
 
+    Returns:
+        The predictor.
+
     Raises:
         UserError: The name is unknown.
         MissingExtra: A package that it needs is not installed.

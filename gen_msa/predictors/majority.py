@@ -74,7 +74,16 @@ class MajorityPredictor:
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """Count the gold opinions of the source `target`; build the predictor."""
+    """Count the gold opinions of the source `target`; build the predictor.
+
+    Args:
+        target: `DATASET:SPLIT` or a file.
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Returns:
+        The predictor.
+    """
     if not target:
         hint = "write majority:SOURCE, e.g. majority:twitter2015:train"
         raise UserError("majority needs labels to count", hint=hint)

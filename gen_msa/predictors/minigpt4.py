@@ -92,7 +92,16 @@ class MiniGpt4Predictor:
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """Load the rationales of `CORPUS:SPLIT`; build the predictor."""
+    """Load the rationales of `CORPUS:SPLIT`; build the predictor.
+
+    Args:
+        target: `CORPUS:SPLIT`.
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Returns:
+        The predictor.
+    """
     name, _, split = target.partition(":")
     folder = rationale_folder(name)
     available_splits = sorted(p.stem for p in folder.glob("*.json"))

@@ -148,7 +148,16 @@ class RecordedPredictor:
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """Build the predictor for `FILE[#ANNOTATOR]`."""
+    """Build the predictor for `FILE[#ANNOTATOR]`.
+
+    Args:
+        target: `FILE[#ANNOTATOR]`.
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Returns:
+        The predictor.
+    """
     name, _, annotator = target.partition("#")
     path = Path(name)
     if not path.is_file():

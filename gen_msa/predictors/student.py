@@ -68,6 +68,9 @@ def load_classifier(folder: Path, *, batch_size: int = 16) -> Classifier:
         folder: A trained student, or its ONNX export.
         batch_size: Rows per forward pass.
 
+    Returns:
+        The loaded student.
+
     Raises:
         UserError: The folder is incomplete or was altered.
         MissingExtra: torch, tokenizers or onnxruntime is not installed.
@@ -138,6 +141,9 @@ def build_student_inputs(
         student_config: How the student was trained.
         settings: `bad_image` decides whether a bad image or feature is recorded, rejected or fatal.
         root: Folder that image and feature paths are relative to.
+
+    Returns:
+        Rows with their provenance notes.
 
     Raises:
         UserError: The settings ask for cues that the student was not trained with.
@@ -356,7 +362,16 @@ def _with_explanation(
 
 @predictors.register
 def make(target: str, settings: PredictorSettings, media_root: Path) -> Predictor:
-    """Load the student in the folder `target`; build the predictor."""
+    """Load the student in the folder `target`; build the predictor.
+
+    Args:
+        target: Folder of the student.
+        settings: All settings.
+        media_root: Folder that image paths are relative to.
+
+    Returns:
+        The predictor.
+    """
     folder = Path(target)
     if not target or not folder.is_dir():
         raise UserError(f"no folder {target!r} with a student in it", hint="write student:DIR")

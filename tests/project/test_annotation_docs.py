@@ -1,4 +1,4 @@
-"""The commands of the section Annotating of docs/distilling.md run; its tables are whole."""
+"""The commands of the section Annotating of docs/distilling.md run; its tables are complete."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def test_commands_on_own_posts_run_in_order(folder, monkeypatch, capfd):
     assert len(OWN_POSTS_COMMANDS) == 3
     for command in OWN_POSTS_COMMANDS:
         run(command, monkeypatch, capfd)
-    for stem in ("teacher", "raw", "sifted"):
+    for stem in ("teacher", "raw", "filtered"):
         assert len((folder / f"{stem}.jsonl").read_bytes().splitlines()) == 6
         assert (folder / f"{stem}.summary.json").is_file()
 
@@ -46,14 +46,14 @@ def test_table_names_every_filter_and_its_options():
     lines = dict(re.findall(r"^\| `(\w+)` \|(.+)$", SECTION, re.MULTILINE))
     assert sorted(lines) == filters.names()
     for name in (
-        "naming",
+        "mentions_aspect",
         "length",
-        "quoting",
-        "clues",
+        "verbatim_quotes",
+        "grounded",
         "objects",
-        "prose",
-        "agreement",
-        "novelty",
+        "plain_prose",
+        "self_consistency",
+        "near_duplicate",
     ):
         options = lines[name].rpartition(" | ")[2]
         assert set(re.findall(r"`(\w+)`", options)) == set(filters[name].Options.model_fields)

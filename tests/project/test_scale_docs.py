@@ -35,18 +35,18 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(command, monkeypatch, capfd, *more):
-    """With the shipped fake for the model."""
+    """Run a command with the packaged fake as its model."""
     commands.run(command.replace("builtin", "echo"), monkeypatch, capfd, *more)
 
 
 def test_commands_of_the_page_run_in_order(folder, monkeypatch, capfd):
     assert len(LOCAL_COMMANDS) == 7
-    # Of the replaced name the model's own prompt would be in the way.
+    # A prompt of its own would not fit the replaced model.
     assert not [c for c in LOCAL_COMMANDS if "builtin" in c and " -p " in c]
     for command in LOCAL_COMMANDS:
         run(command, monkeypatch, capfd, *([] if command.startswith("merge") else QUICKLY))
     assert "40 posts answered" not in capfd.readouterr().err
-    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
+    run("explain posts.jsonl -m echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
     assert (folder / "out/opinions.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
     assert (folder / "again/opinions.1-of-3.part").is_file()
     assert (folder / "out/teacher.summary.json").is_file()
@@ -78,7 +78,7 @@ def test_the_command_with_ray_writes_what_one_process_writes(folder, monkeypatch
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     whole = [sys.executable, "-m", "gen_msa", *words, *QUICKLY]
     subprocess.run(whole, env=environment, check=True, timeout=120)
-    run("explain posts.jsonl -r echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
+    run("explain posts.jsonl -m echo -o alone.jsonl", monkeypatch, capfd, *QUICKLY)
     assert (folder / "ray/opinions.jsonl").read_bytes() == (folder / "alone.jsonl").read_bytes()
 
 

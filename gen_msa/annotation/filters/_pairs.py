@@ -54,6 +54,9 @@ def build_cue_sources(
         options_by_source: `objects` or `context` -> options.
         context: For the media root.
 
+    Returns:
+        The sources, in the order of the options.
+
     Raises:
         UserError: A source is neither `objects` nor `context`, or an option is wrong.
     """
@@ -73,7 +76,12 @@ def build_cue_sources(
 
 
 def image_descriptions(sources: Sequence[CueSource], rows: Sequence[Candidate]) -> list[str]:
-    """Return for each row the descriptions of its image as one text; "" if there are none."""
+    """Return for each row the descriptions of its image as one text; "" if there are none.
+
+    Args:
+        sources: The cue sources.
+        rows: The answers.
+    """
     posts = [row.post.model_copy(update={"aspects": (row.opinion.aspect,)}) for row in rows]
     cues_by_source = [source.cues(posts) for source in sources]
     return ["\n".join(cue_rows[i][0].text for cue_rows in cues_by_source) for i in range(len(rows))]

@@ -51,6 +51,9 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
         root: Folder that image paths are relative to.
         settings: `bad_image` decides whether a bad image is recorded, rejected or fatal.
 
+    Returns:
+        The post with its checked images.
+
     Raises:
         PostRejected: A bad image, with `bad_image=drop`.
         UserError: A bad image, with `bad_image=fail`.
@@ -86,6 +89,9 @@ def assign_aspects(
         inputs: The posts.
         settings: `aspects` decides.
         lists_aspects: Whether the model is strong enough to list aspects.
+
+    Returns:
+        The posts with aspects and task.
     """
     sources = [_aspect_source(post_inputs.post, settings, lists_aspects) for post_inputs in inputs]
     to_parse = [
@@ -245,6 +251,9 @@ class RequestBuilder:
             aspect: The aspect.
             aspect_cues: Slot -> cue.
             label: For prompts that take the label.
+
+        Returns:
+            The request.
         """
         aspect_cues = {slot: aspect_cues[slot] for slot in self.prompt.slots if slot in aspect_cues}
         images = inputs.images if self._supports_images else ()
