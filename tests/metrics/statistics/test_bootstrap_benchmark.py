@@ -18,5 +18,5 @@ def test_bootstrap_benchmark_agrees_with_scipy_and_numpy():
     report = json.loads(process.stdout)
     assert set(report["cpu_seconds"]) == {"ours", "scipy.stats.bootstrap", "numpy loop"}
     assert all(s > 0 for s in report["cpu_seconds"].values())
-    assert report["readers"] == 5
+    assert report["systems"] == 5
     assert report["largest_gap_to_scipy"] < 0.1  # 200 replicates
