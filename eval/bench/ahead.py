@@ -1,6 +1,6 @@
-"""How long a model waits for its posts: pictures and questions made ready ahead, or one by one.
+"""How long a model waits for its posts: images and prompts prepared ahead, or one by one.
 
-    GEN_MSA_DATA=... python eval/bench/ahead.py                 # MVSA-Single, its own pictures
+    GEN_MSA_DATA=... python eval/bench/ahead.py                 # MVSA-Single, its own images
     python eval/bench/ahead.py --side 4000 --engine-ms 150      # drawn photographs of 12 MP
 
 The model is a stand-in that sleeps as long as a GPU would take for each question, and leaves the
@@ -48,7 +48,7 @@ class SleepingBackend(EchoBackend):
         self.times: list[tuple[float, float]] = []
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Load every picture, as a backend does, and sleep."""
+        """Load every image, as a backend does, and sleep."""
         began = time.perf_counter()
         for request in requests:
             for image in request.chat.images:
@@ -65,7 +65,7 @@ class SleepingBackend(EchoBackend):
 
 
 def synthetic_examples(folder: Path, n: int, side: int) -> Iterator[Example]:
-    """Posts with a photograph each: noise, which no decoder can hurry through."""
+    """Build posts with a photograph each: noise, which no decoder can hurry through."""
     for i in range(n):
         noise = Image.effect_noise((side // 4, side * 3 // 16), 60 + i % 40)
         noise.resize((side, side * 3 // 4)).convert("RGB").save(folder / f"{i}.jpg", quality=90)
@@ -76,7 +76,7 @@ def synthetic_examples(folder: Path, n: int, side: int) -> Iterator[Example]:
 
 
 def mvsa_examples(n: int) -> tuple[list[Example], Path]:
-    """The first posts of MVSA-Single dev and where their pictures lie."""
+    """Return the first posts of MVSA-Single dev and the folder of their images."""
     source = open_examples("mvsa_single:dev")
     rows = (r for r in source.rows() if isinstance(r, Example))
     return [Example(post=r.post) for r in islice(rows, n)], source.media_root
@@ -85,8 +85,8 @@ def mvsa_examples(n: int) -> tuple[list[Example], Path]:
 def run_lap(
     examples: list[Example], root: Path, chunk: int, seconds: float, *, with_prefetch: bool
 ) -> tuple[float, float, list[Any]]:
-    """Posts a second, the share of time waited, and the answers; pictures are decoded anew."""
-    media._gate.cache.clear()
+    """Measure posts a second, the share of time waited, and the answers; decode images anew."""
+    media.admission.cache.clear()
     engine = SleepingBackend(seconds)
     teacher = PredictorTeacher(PromptedPredictor(engine, PredictorSettings(model="echo"), root))
     batches = [(None, examples[i : i + chunk]) for i in range(0, len(examples), chunk)]

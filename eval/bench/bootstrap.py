@@ -1,10 +1,10 @@
-"""What intervals cost: five readers' figures on 1,037 rows, drawn again 10,000 times by picture.
+"""What intervals cost: metrics of five systems on 1,037 rows, resampled 10,000 times by image.
 
     OMP_NUM_THREADS=1 python eval/bench/bootstrap.py [--runs 5] [--quick]
 
-Made-up answers, as many rows on as many pictures as the test split of Twitter-2015. Every figure of
-the family `labels` of every reader. Peers do the same clusters and figures: scipy.stats.bootstrap
-over clusters, vectorised, a reader at a time; and a plain loop that puts together the rows of each
+Made-up answers, as many rows on as many images as the test split of Twitter-2015. Every metric of
+the family `labels` of every system. Peers use the same clusters and metrics: scipy.stats.bootstrap
+over clusters, vectorised, one system at a time; and a plain loop that puts together the rows of each
 replicate, which is run for a tenth of the replicates and counted ten times. CPU time of one
 process, interleaved; median. The three intervals of each figure are compared.
 """
@@ -26,14 +26,14 @@ from gen_msa.types import Opinion, Polarity, Post
 
 ROWS, IMAGES, SYSTEMS, REPLICATES = 1037, 674, 5, 10_000
 TARGET_SECONDS = 5.0
-"""Seconds for all five readers."""
+"""Seconds for all five systems."""
 TENTH = 10
 FAMILY = metrics["labels"]()
 Limits = list[tuple[float, float]]
 
 
 def synthetic_rows(rows: int, n_images: int) -> tuple[list[Any], list[str]]:
-    """Rows of each reader, and the picture of each row. Seed 0."""
+    """Return the rows of each system, and the image of each row. Seed 0."""
     rng = np.random.default_rng(0)
     classes = [*Polarity, None]
     clusters = [f"{i if i < n_images else rng.integers(n_images)}.jpg" for i in range(rows)]
@@ -45,7 +45,7 @@ def synthetic_rows(rows: int, n_images: int) -> tuple[list[Any], list[str]]:
             Pair(
                 Post(id=str(i), text="made up"),
                 Opinion(annotator="gold", polarity=g),
-                Opinion(annotator="reader", polarity=s),
+                Opinion(annotator="system", polarity=s),
                 clusters[i],
             )
             for i, (g, s) in enumerate(zip(gold, predictions, strict=True))
@@ -55,7 +55,7 @@ def synthetic_rows(rows: int, n_images: int) -> tuple[list[Any], list[str]]:
 
 
 def by_gen_msa(system_rows: list[Any], clusters: list[str], replicates: int) -> list[Limits]:
-    """Drawn once, for every reader."""
+    """Resample once for all systems."""
     draws = BootstrapResamples([clusters], replicates=replicates, seed=0)
     intervals = [draws.intervals(rows, clusters, FAMILY.compute) for rows in system_rows]
     return [[(i.low, i.high) for i in row_intervals.values()] for row_intervals in intervals]
@@ -87,7 +87,7 @@ def by_scipy(system_rows: list[Any], clusters: list[str], replicates: int) -> li
 
 
 def by_loop(system_rows: list[Any], clusters: list[str], replicates: int) -> list[Limits]:
-    """Draw pictures, put their rows together, add them up; again and again."""
+    """Resample images, collect their rows and score them; again and again."""
     rng = np.random.default_rng(0)
     names, number = np.unique(clusters, return_inverse=True)
     rows_of_cluster = [np.flatnonzero(number == i) for i in range(len(names))]
@@ -137,7 +137,7 @@ def main() -> None:
     report = {
         "rows": rows,
         "clusters": len(set(clusters)),
-        "readers": len(system_rows),
+        "systems": len(system_rows),
         "figures": len(FAMILY.specs),
         "replicates": replicates,
         "runs": len(laps),

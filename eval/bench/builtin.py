@@ -1,10 +1,10 @@
-"""The builtin reader on real posts, with and without what it is meant to use.
+"""Evaluate the builtin model on real posts, with and without what it is meant to use.
 
-    GEN_MSA_DATA=... python eval/bench/builtin.py [--test] [--reader builtin] [--only NAME ...]
+    GEN_MSA_DATA=... python eval/bench/builtin.py [--test] [--model builtin] [--only NAME ...]
 
 Each row is one greedy run: accuracy with its Wilson interval and macro-F1 (an unread answer is
 wrong), and of the explanations the share read, naming their aspect, and quoting verbatim. A pair
-(with and without the cue, with and without the picture) is compared on the same aspects: the
+(with and without the cue, with and without the image) is compared on the same aspects: the
 difference of accuracy with a bootstrap interval over posts. `--test` reads the test splits, which
 is done once, when everything is decided; without it, dev. Killed runs go on with LEDGER=FILE.
 """
@@ -50,7 +50,7 @@ class Job(NamedTuple):
 
 
 def jobs(split: str) -> dict[str, Job]:
-    """The rows of one kind of split; MVSA-Single has no test split of its own here."""
+    """Return the jobs of one kind of split; MVSA-Single has no test split here."""
     twitter = ["aspects=given", OVERRIDE_ADAPTER]
     jobs_by_name = {
         "twitter2015": Job(
@@ -64,23 +64,23 @@ def jobs(split: str) -> dict[str, Job]:
             "twitter2017:dev", [*twitter, CAPTIONS.format("twitter2017", "dev")]
         )
         overall = ["aspects=overall", "cues={}", OVERRIDE_ADAPTER]
-        jobs_by_name["mvsa picture"] = Job(
-            "mvsa_single:dev", [*overall, *LABEL_ONLY], ["pictures=false"]
+        jobs_by_name["mvsa image"] = Job(
+            "mvsa_single:dev", [*overall, *LABEL_ONLY], ["images=false"]
         )
         jobs_by_name["mvsa"] = Job("mvsa_single:dev", [*overall, "limit=150"])
     return jobs_by_name
 
 
 Pair = tuple[str, Polarity, Opinion | None]
-"""Post, gold label, and what the reader said of the same aspect."""
+"""Post id, gold label, and the model's opinion of the same aspect."""
 
 
 def run_job(job: Job, overrides: list[str], model: str, folder: Path) -> tuple[list[Pair], dict]:
     """Run one job; every aspect that has gold, and facts of the run."""
-    settings = load(JobSettings, None, [f"reader={model}", *SETTINGS, *job.settings, *overrides])
+    settings = load(JobSettings, None, [f"model={model}", *SETTINGS, *job.settings, *overrides])
     out = folder / "opinions.jsonl"
     began, cpu = time.perf_counter(), time.process_time()
-    cache_path = Path(os.environ["LEDGER"]) if "LEDGER" in os.environ else None
+    cache_path = Path(os.environ["CACHE"]) if "CACHE" in os.environ else None
     outcome = annotate(open_examples(job.source), out, settings, cache_path=cache_path)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     facts = {
@@ -95,7 +95,7 @@ def run_job(job: Job, overrides: list[str], model: str, folder: Path) -> tuple[l
 
 
 def load_pairs(path: Path, annotator: str) -> list[Pair]:
-    """Gold and answer of every aspect that has gold."""
+    """Return gold label and answer of every aspect with a gold label."""
     gold_answer_pairs: list[Pair] = []
     for line in path.read_text("utf-8").splitlines():
         example = Example.model_validate_json(line)
@@ -109,7 +109,7 @@ def load_pairs(path: Path, annotator: str) -> list[Pair]:
 def metrics_of_run(
     gold_answer_pairs: list[Pair], facts: dict, *, explanations: bool
 ) -> dict[str, object]:
-    """What is printed of one run."""
+    """Return the report of one run."""
     gold = [g for _, g, _ in gold_answer_pairs]
     label_scores = score_labels(gold, [o.polarity if o else None for _, _, o in gold_answer_pairs])
     low, high = label_scores.interval
@@ -126,7 +126,7 @@ def metrics_of_run(
     if explanations:
         text_scores = explanation_scores([o for _, _, o in gold_answer_pairs])
         report |= {
-            "reasons_read": round(text_scores.read_rate, 4),
+            "explanations_read": round(text_scores.read_rate, 4),
             "aspect_named": text_scores.named_rate and round(text_scores.named_rate, 4),
             "quoting": text_scores.with_quotes,
             "quotes": text_scores.quotes,
@@ -165,16 +165,16 @@ def main() -> None:
     """Run the rows that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--test", action="store_true")
-    parser.add_argument("--reader", default="builtin")
+    parser.add_argument("--model", default="builtin")
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
     for name, job in jobs("test" if options.test else "dev").items():
         if options.only is not None and name not in options.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            answer_pairs, facts = run_job(job, [], options.reader, Path(folder))
+            answer_pairs, facts = run_job(job, [], options.model, Path(folder))
             has_explanations = "max_new_tokens=1" not in job.settings
-            header = {"row": name, "data": job.source, "reader": options.reader}
+            header = {"row": name, "data": job.source, "model": options.model}
             print(
                 json.dumps(
                     header | metrics_of_run(answer_pairs, facts, explanations=has_explanations)
@@ -183,7 +183,7 @@ def main() -> None:
             )
             if job.without is None:
                 continue
-            other, facts = run_job(job, job.without, options.reader, Path(folder))
+            other, facts = run_job(job, job.without, options.model, Path(folder))
             header["row"] = f"{name}, without ({' '.join(job.without)})"
             print(json.dumps(header | metrics_of_run(other, facts, explanations=False)), flush=True)
             print(json.dumps({"row": f"{name}, with - without"} | difference(answer_pairs, other)))

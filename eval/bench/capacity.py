@@ -1,12 +1,12 @@
 """What a large job takes: time, processors and disk for 1 M, 100 M and 10 G posts.
 
-    python eval/bench/capacity.py measure student:students/int8 [reasons=false] > rates.json
+    python eval/bench/capacity.py measure student:students/int8 [explanations=false] > rates.json
     python eval/bench/capacity.py plan                        # the tables of docs/capacity.md
-    python eval/bench/capacity.py plan --rate 40 --price 2.5  # posts/s, price an hour: your own
+    python eval/bench/capacity.py plan --rate 40 --price 2.5  # your own posts/s and price an hour
 
-`measure` runs the shipped commands over two files of posts, a small and a large one, on one thread
-each, and takes the difference, so that starting costs nothing; CPU seconds, median of `--laps`.
-`plan` multiplies what was measured, `capacity.json` beside this file, and knows no machine.
+`measure` runs the commands over a small and a large file of posts, on one thread, and takes the
+difference, so that start-up does not count; CPU seconds, median of `--laps`. `plan` multiplies the
+rates in `capacity.json` beside this file.
 """
 
 import argparse
@@ -24,20 +24,20 @@ from typing import Any
 
 RATES = Path(__file__).with_suffix(".json")
 SIZES = {"1 M": 1e6, "100 M": 1e8, "10 G": 1e10}
-BASELINE = ["echo", "cues={}", "prompt=reader/plain"]
+BASELINE = ["echo", "cues={}", "prompt=predict/plain"]
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one core and one post with two aspects: CPU seconds and bytes."""
+    """Rates of one core for one post with two aspects: CPU seconds and bytes."""
 
     models: dict[str, float]
-    """Seconds of a whole job for each post, by reader."""
+    """Seconds of a complete job for each post, by model."""
     overhead: float
-    """Seconds of that which are the job's own: reading, ledger, writing, no model."""
+    """Seconds of it without the model: reading, answer cache, writing."""
     skip: float
-    """Seconds to read past a post that another shard owns."""
+    """Seconds to skip a post of another shard."""
     merge: float
     ray_driver: float
     posts_bytes: float
@@ -46,8 +46,8 @@ class Rates:
 
 
 def model_table(rates: Rates, price: float) -> str:
-    """Core-hours, and money at `price` a core-hour, of each reader."""
-    head = ["reader", "posts an hour on one core", *(f"{n}: core-hours, price" for n in SIZES)]
+    """Return core-hours, and cost at `price` a core-hour, of each model."""
+    head = ["model", "posts an hour on one core", *(f"{n}: core-hours, price" for n in SIZES)]
     head += ["cores for 10 G in 30 days"]
     lines = [head, ["---"] * len(head)]
     for name, seconds in rates.models.items():
@@ -58,14 +58,14 @@ def model_table(rates: Rates, price: float) -> str:
 
 
 def overhead_table(rates: Rates) -> str:
-    """What a job takes beside its model."""
-    lines = [["what there is of one", *SIZES], ["---"] * (1 + len(SIZES))]
+    """Return what a job takes besides its model."""
+    lines = [["of each, in total", *SIZES], ["---"] * (1 + len(SIZES))]
     rows: dict[str, Callable[[float], str]] = {
         "posts, GB": lambda n: _n(n * rates.posts_bytes / 1e9),
         "opinions as JSONL, GB": lambda n: _n(n * rates.out_bytes / 1e9),
-        "ledger, GB": lambda n: _n(n * rates.cache_bytes / 1e9),
-        "one process that reads, keeps and writes, hours": lambda n: _n(n * rates.overhead / HOUR),
-        "a shard that reads past all others' posts, hours": lambda n: _n(n * rates.skip / HOUR),
+        "answer cache, GB": lambda n: _n(n * rates.cache_bytes / 1e9),
+        "one process that reads, caches and writes, hours": lambda n: _n(n * rates.overhead / HOUR),
+        "a shard that skips the posts of all others, hours": lambda n: _n(n * rates.skip / HOUR),
         "`gen-msa merge` in one go, hours": lambda n: _n(n * rates.merge / HOUR),
         "Ray's driver, hours": lambda n: _n(n * rates.ray_driver / HOUR),
     }
@@ -74,7 +74,7 @@ def overhead_table(rates: Rates) -> str:
 
 
 def custom_rate_table(rate: float, price: float) -> str:
-    """Hours and money for a reader of `rate` posts/s at `price` an hour."""
+    """Return hours and cost for a model of `rate` posts/s at `price` an hour."""
     lines = [["posts", "machine-hours", "price"], ["---"] * 3]
     for name, posts in SIZES.items():
         hours = posts / rate / HOUR
@@ -83,7 +83,7 @@ def custom_rate_table(rate: float, price: float) -> str:
 
 
 def measure(model: str, settings: list[str], sizes: tuple[int, int], laps: int) -> dict[str, Any]:
-    """CPU seconds and bytes a post, by the difference between two jobs."""
+    """Measure CPU seconds and bytes per post, by the difference between two jobs."""
     arguments = [model, *settings]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -102,17 +102,17 @@ def measure(model: str, settings: list[str], sizes: tuple[int, int], laps: int) 
 
         seconds = per_post(lambda file, out: _explain(file, out, arguments))
         output_file = sorted(folder.glob(f"{sizes[1]}-*.jsonl"))[0]
-        cache_file = sorted(folder.glob(f"{sizes[1]}-*.ledger"))[0]
+        cache_file = sorted(folder.glob(f"{sizes[1]}-*.cache"))[0]
         report = {
-            "reader": " ".join(arguments),
+            "model": " ".join(arguments),
             "seconds": seconds,
             "posts_bytes": files[1].stat().st_size / sizes[1],
             "out_bytes": output_file.stat().st_size / sizes[1],
-            "ledger_bytes": cache_file.stat().st_size / sizes[1],
+            "cache_bytes": cache_file.stat().st_size / sizes[1],
         }
         if arguments[0] != "echo":
             return report
-        report["pass_by"] = per_post(
+        report["skip"] = per_post(
             lambda f, out: _explain(f, out, [*arguments, "--shard", "1000/1000"])
         )
         for file in files:
@@ -131,7 +131,7 @@ def _posts(path: Path, n: int) -> Path:
 
 def _explain(file: Path, out: Path, arguments: list[str]) -> None:
     model, *extra = arguments
-    _run(["explain", str(file), "-r", model, "-o", f"{out}.jsonl", *extra])
+    _run(["explain", str(file), "-m", model, "-o", f"{out}.jsonl", *extra])
 
 
 def _merge(folder: Path, file: Path, out: Path) -> None:
@@ -153,7 +153,7 @@ def _cpu() -> float:
 
 
 def _n(value: float) -> str:
-    """Two digits that mean something."""
+    """Format a number with two significant digits."""
     if value >= 100:
         digits = len(str(int(value))) - 2
         return f"{round(value, -digits):,.0f}"
@@ -165,7 +165,7 @@ def _markdown(lines: list[list[str]]) -> str:
 
 
 def load_rates() -> Rates:
-    """The rates that were measured."""
+    """Load the measured rates."""
     return Rates(**json.loads(RATES.read_text(encoding="utf-8")))
 
 
@@ -173,11 +173,11 @@ def main() -> None:
     """Measure or plan."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("verb", nargs="?", default="plan", choices=["measure", "plan"])
-    parser.add_argument("reader", nargs="?", default=BASELINE[0])
-    parser.add_argument("settings", nargs="*", help="key=value of the reader")
+    parser.add_argument("model", nargs="?", default=BASELINE[0])
+    parser.add_argument("settings", nargs="*", help="key=value of the model")
     parser.add_argument("--sizes", type=int, nargs=2, default=(1000, 9000), help="posts")
     parser.add_argument("--laps", type=int, default=5)
-    parser.add_argument("--rate", type=float, help="posts a second of a reader of your own")
+    parser.add_argument("--rate", type=float, help="posts a second of your own model")
     parser.add_argument("--price", type=float, default=0.05, help="of an hour of core or machine")
     options = parser.parse_intermixed_args()
     if options.verb == "plan":
@@ -186,9 +186,9 @@ def main() -> None:
             custom_rate_table(options.rate, options.price) if options.rate else "\n\n".join(tables)
         )
         return
-    settings = options.settings or (BASELINE[1:] if options.reader == BASELINE[0] else [])
+    settings = options.settings or (BASELINE[1:] if options.model == BASELINE[0] else [])
     print(
-        json.dumps(measure(options.reader, settings, tuple(options.sizes), options.laps), indent=1)
+        json.dumps(measure(options.model, settings, tuple(options.sizes), options.laps), indent=1)
     )
 
 

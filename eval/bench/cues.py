@@ -7,7 +7,7 @@ Speed: sentences of MAMS (train, then dev, then again from the first) through th
 the cues. All read every chunk of 256 in turn, in one process; CPU time, median over the runs.
 
 Apart: of the sentences with a negative and a positive aspect, in how many the cues of every such
-pair differ; also when the words of both aspects are set aside, so that only what is said of them
+pair differ; also when the words of both aspects are set aside, so that only what is written about them
 counts.
 """
 
@@ -32,7 +32,7 @@ CONTRAST_CORPORA = (*SPEED, "semeval14_laptops:train", "semeval14_restaurants:tr
 
 
 def examples(name: str) -> Iterator[Example]:
-    """The examples of a corpus; its rejected rows are left out."""
+    """Return the examples of a corpus without its rejected rows."""
     return (row for row in open_examples(name).rows() if isinstance(row, Example))
 
 
@@ -116,7 +116,7 @@ def opposites(example: Example) -> list[tuple[Aspect, Aspect]]:
 
 
 def content_words(cue: Cue, *aspects: Aspect) -> list[str]:
-    """The words of a cue without those of the aspects."""
+    """Return the words of a cue without those of the aspects."""
     terms = {w for a in aspects for w in a.term.lower().split()} | {"..."}
     return [w for w in cue.text.lower().replace(",", " ").split() if w not in terms]
 

@@ -20,11 +20,11 @@ from gen_msa.types import Example
 
 
 def check_split(ref: str, folder: Path) -> tuple[dict[str, object], bool]:
-    """The counts of one split, and whether they add up."""
+    """Return the counts of one split, and whether they add up."""
     source = open_examples(ref)
     expected = Counter(r.post.id for r in source.rows() if isinstance(r, Example))
     out = folder / "opinions.jsonl"
-    settings = JobSettings(model="echo", prompt="reader/plain")
+    settings = JobSettings(model="echo", prompt="predict/plain")
     counts = annotate(source, out, settings).counts
     with out.open("rb") as lines:
         written_examples = [Example.model_validate_json(line) for line in lines]

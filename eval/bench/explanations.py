@@ -46,7 +46,7 @@ def synthetic_pairs(rows: int, length: int) -> list[Pair]:
         aspect = Aspect(term=term, start=0)
         post = Post(id=str(i), text=" ".join(gold[:12]), aspects=(aspect,))
         explanation = f'{term} is good: "{quote}" {" ".join(generated)}.'
-        texts = {"gold": " ".join(gold) + ".", "reader": explanation}
+        texts = {"gold": " ".join(gold) + ".", "model": explanation}
         opinions = [
             Opinion(
                 annotator=annotator, aspect=aspect, polarity=Polarity.POSITIVE, explanation=text
@@ -70,7 +70,7 @@ def by_gen_msa(name: str, pairs: Sequence[Pair]) -> object:
 
 
 def peer(name: str, pairs: Sequence[Pair]) -> object:
-    """The same figures from the package itself, a row at a time."""
+    """Compute the same metrics with the package itself, row by row."""
     texts = [(p.explanation, p.reference_explanation) for p in pairs]
     if name == "rouge":
         scorer = RougeScorer(ROUGE, use_stemmer=True)

@@ -69,7 +69,7 @@ class CountingServer(ThreadingHTTPServer):
 
 
 def serve(pipe: Connection) -> None:
-    """Serve until told; answer every word with the times since the last."""
+    """Serve until the pipe closes; answer each message with the times since the last."""
     server = CountingServer(("127.0.0.1", 0), SlowHandler)
     server.times = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -80,7 +80,7 @@ def serve(pipe: Connection) -> None:
 
 
 def write_posts(path: Path, n: int) -> str:
-    """Posts with two aspects each, as JSONL."""
+    """Write posts with two aspects each as JSONL."""
     with path.open("w", encoding="utf-8") as file:
         for i in range(n):
             text = f"The soup {i} was cold but the waiter kind"
@@ -93,7 +93,7 @@ def write_posts(path: Path, n: int) -> str:
 def run_lap(
     source: str, out: Path, settings: JobSettings, concurrent_chunks: int
 ) -> tuple[float, str]:
-    """Posts a second of one job, and its file."""
+    """Return posts a second of one job, and its output."""
     workers.CONCURRENT_CHUNKS = concurrent_chunks
     began = time.perf_counter()
     counts = annotate(open_examples(source), out, settings, cache_path=None).counts
@@ -115,7 +115,7 @@ def main() -> int:
     options = {"api_key_variable": "", "retries": 0, "batch_size": arguments.batch_size}
     job_fields = {"chunk": arguments.chunk, "aspects": "given", "backend": options}
     settings = JobSettings.model_validate(
-        {"reader": f"http:http://127.0.0.1:{near.recv()}/v1#m", **job_fields}
+        {"model": f"http:http://127.0.0.1:{near.recv()}/v1#m", **job_fields}
     )
     runs: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
     files = set()

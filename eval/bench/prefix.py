@@ -2,7 +2,7 @@
 
     GEN_MSA_DATA=... python eval/bench/prefix.py                  # 5 rounds of 60 sentences
 
-SmolLM2-135M-Instruct in float32, prompt reader/full, slot and at most 40 new tokens. Every MAMS
+SmolLM2-135M-Instruct in float32, prompt predict/full, slot and at most 40 new tokens. Every MAMS
 sentence has two or more aspects. Each round runs both ways on the same sentences, in turn first;
 process CPU time and wall time, median and range over rounds. Answers must be the same text; where
 they are not, the gap between the two best tokens at the first difference is printed.
@@ -31,7 +31,7 @@ from gen_msa.types import Aspect, Post
 
 
 def sentences(root: Path, n: int) -> list[Post]:
-    """The first `n` sentences of the MAMS dev split."""
+    """Return the first `n` sentences of the MAMS dev split."""
     posts = []
     for i, node in enumerate(islice(parse(root / "mams_atsa" / "val.xml").iter("sentence"), n)):
         spans = {(t.get("term"), int(t.get("from"))) for t in node.iter("aspectTerm")}
@@ -42,7 +42,7 @@ def sentences(root: Path, n: int) -> list[Post]:
 
 def requests(posts: Sequence[Post], new: int) -> list[Request]:
     """One request an aspect, those of a sentence adjacent."""
-    prompt = load_prompt("reader/full")
+    prompt = load_prompt("predict/full")
     rendered = [render(prompt, p, a, cues={}, images=()) for p in posts for a in p.aspects]
     return [r.model_copy(update={"max_new_tokens": new}) for r in rendered]
 
@@ -82,7 +82,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def measure_rounds(
     backends: dict[str, TransformersBackend], batch: list[Request], rounds: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[Completion]]]:
-    """CPU and wall seconds of every round of each way, and what it said in the last."""
+    """Measure CPU and wall seconds of each round and mode, and return the last answers."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in backends}
     completions: dict[str, list[Completion]] = {}
     for backend in backends.values():
@@ -100,7 +100,7 @@ def measure_rounds(
 def compare_rates(
     times: dict[str, list[tuple[float, float]]], n: int
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Posts a second of each way, and their ratio round by round."""
+    """Return posts a second of each mode, and their ratio round by round."""
     report = {}
     for k, unit in enumerate(("CPU", "wall")):
         rates = {name: [n / t[k] for t in round_times] for name, round_times in times.items()}
@@ -137,7 +137,7 @@ def main() -> int:
         **vars(args),
         "requests": len(batch),
         "revision": revision,
-        "prompt": load_prompt("reader/full").identity,
+        "prompt": load_prompt("predict/full").identity,
         "mean prompt tokens": round(
             statistics.mean(c.prompt_tokens for c in completions["plain"]), 1
         ),

@@ -1,4 +1,4 @@
-"""How long an evaluation's page of 5,000 posts and three readers takes to write and to open.
+"""How long an evaluation's page of 5,000 posts and three systems takes to write and to open.
 
     python eval/bench/report.py [--quick]        # --quick: 500 posts
 
@@ -50,7 +50,7 @@ function opened() {
 
 
 def examples(posts: int) -> Iterator[Example]:
-    """Posts of about 140 characters, two thirds of them with one of 500 pictures."""
+    """Build posts of about 140 characters, two thirds of them with one of 500 images."""
     for i in range(posts):
         text = f"The screen of number {i} is lovely in the sun, {'and so on ' * 6}it dies at noon."
         aspect = Aspect(term="screen", start=4)
@@ -72,7 +72,7 @@ def examples(posts: int) -> Iterator[Example]:
 
 
 def build_result(posts: int) -> EvaluationResult:
-    """A result that points at 20 rows."""
+    """Build a result that points at 20 rows."""
     value = MetricValue(value=0.7, n=posts, low=0.68, high=0.72)
     systems = [
         SystemResult(
@@ -92,7 +92,7 @@ def build_result(posts: int) -> EvaluationResult:
 
 
 def write_images(folder: Path) -> None:
-    """500 pictures of 640 x 480 with some grain, so that a thumbnail weighs what it does in use."""
+    """Write 500 images of 640 x 480 with some grain, so that a thumbnail weighs what it does in use."""
     for i in range(500):
         image = Image.effect_noise((160, 120), 20 + i % 50).resize((640, 480))
         image.convert("RGB").save(folder / f"{i}.png")
@@ -169,7 +169,7 @@ def main(posts: int) -> None:
         load, paint, processor = (statistics.median(t) for t in zip(*times, strict=True))
         report = {
             "posts": posts,
-            "readers": len(NAMES),
+            "systems": len(NAMES),
             "megabytes": round(page.stat().st_size / 1e6, 1),
             "write_seconds": round(write_seconds, 1),
             "load_seconds": round(load, 2),

@@ -1,13 +1,14 @@
 """The service against a plain handler: throughput and latency at 1, 8, 64 clients, and memory.
 
-    python eval/bench/service.py student:students/text/student [reasons=true] [--requests 100000]
+    python eval/bench/service.py student:students/text/student [explanations=true]
     python eval/bench/service.py [--laps 5] [--posts 400]       # `echo`: what HTTP alone costs
 
-Both serve the same reader, a student without its reasons if not told otherwise, from one process of
-uvicorn with the same protocol and threads; the plain one reads one post at a time. Clients live in
-this process, each with a line kept open, and ask again as soon as they are answered; laps are run
-in turn. `--requests` then sends so many to the service and watches its memory. Prints one JSON
-object. Knows nothing of accuracy: that both say the same is counted, and nothing more.
+Both serve the same model (a student without explanations unless set), from one process of
+uvicorn with the same protocol and threads; the plain one predicts one post at a time. Clients run
+in
+this process, each with an open connection, and send the next request as soon as they are answered;
+laps alternate. `--requests` then sends so many to the service and watches its memory. Prints one
+JSON object. Accuracy is not measured, only whether both give the same labels.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from typing import Any
 WORDS = ["screen", "battery", "soup", "waiter", "train", "beach", "song", "lens", "coffee", "queue"]
 FEELINGS = ["great", "awful", "fine", "slow", "lovely", "cold", "loud", "sharp", "dull", "endless"]
 CLIENTS = (1, 8, 64)
-ECHO_SETTINGS = ["prompt=reader/plain", "cues={}"]
+ECHO_SETTINGS = ["prompt=predict/plain", "cues={}"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def post(i: int) -> dict[str, Any]:
 
 
 def serve_plain(overrides: list[str]) -> None:
-    """The handler that the service is measured against; runs until it is ended."""
+    """Serve the handler that the service is compared with, until the process is ended."""
     import uvicorn
     from fastapi import FastAPI
 
@@ -84,7 +85,7 @@ def serve_plain(overrides: list[str]) -> None:
 
 @contextmanager
 def start_server(command: list[str]) -> Iterator[ServerProcess]:
-    """The server of a command, once it says its address and answers."""
+    """Yield the server of a command, once it has logged its address and answers."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines: Any = process.stderr
     try:
@@ -112,7 +113,7 @@ async def _wait_until_ready(server: ServerProcess) -> None:
 async def run_lap(
     server: ServerProcess, clients: int, numbers: range
 ) -> tuple[list[float], list[list[str] | None]]:
-    """Seconds of each request, and the polarities that were said (None: not answered)."""
+    """Return seconds of each request, and the polarities (None: not answered)."""
     remaining = iter(numbers)
     seconds: list[float] = []
     polarities_by_post: dict[int, list[str] | None] = {}
@@ -205,25 +206,27 @@ def measure_memory(server: ServerProcess, requests: int) -> dict[str, Any]:
 def main() -> None:
     """Run what was asked for, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("reader", nargs="?", default="echo")
+    parser.add_argument("model", nargs="?", default="echo")
     parser.add_argument("settings", nargs="*", help="key=value, for both")
     parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--posts", type=int, default=400)
     parser.add_argument("--plain", action="store_true", help="be the plain server")
     options = parser.parse_args()
-    default_settings = ["reasons=false"] if options.reader.startswith("student:") else ECHO_SETTINGS
+    default_settings = (
+        ["explanations=false"] if options.model.startswith("student:") else ECHO_SETTINGS
+    )
     settings = options.settings or default_settings
     if options.plain:
-        serve_plain([f"reader={options.reader}", *settings])
+        serve_plain([f"model={options.model}", *settings])
         return
-    serve = ["-m", "gen_msa", "serve", options.reader, "port=0", *settings]
-    other = [__file__, options.reader, *settings, "--plain"]
+    serve = ["-m", "gen_msa", "serve", options.model, "port=0", *settings]
+    other = [__file__, options.model, *settings, "--plain"]
     report: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "load": os.getloadavg()[0],
         "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "reader": " ".join([options.reader, *settings]),
+        "model": " ".join([options.model, *settings]),
         "laps": f"{options.laps} of {options.posts} posts; median (least to most)",
     }
     with (

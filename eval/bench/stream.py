@@ -3,7 +3,7 @@
     python eval/bench/stream.py [POSTS]          # default 1,000,000
 
 Prints resident memory after the first 5 % and at the end, and the rate. Knows nothing of models:
-what is measured is the house around them (reading, prompting, parsing, ledger, writing).
+what is measured is the pipeline around it (reading, prompting, parsing, cache, writing).
 """
 
 import json
@@ -28,7 +28,7 @@ def resident() -> float:
 
 
 def write(path: Path, posts: int) -> None:
-    """`posts` posts with two aspects each, all different."""
+    """Yield `posts` posts with two aspects each, all different."""
     with path.open("w", encoding="utf-8") as f:
         for i in range(posts):
             a, b = WORDS[i % 10], WORDS[(i // 10 + i + 1) % 10]
@@ -38,7 +38,7 @@ def write(path: Path, posts: int) -> None:
 
 def main(posts: int) -> None:
     """Stream, and print one JSON line."""
-    settings = JobSettings(model="echo", chunk=512, prompt="reader/plain")
+    settings = JobSettings(model="echo", chunk=512, prompt="predict/plain")
     resident_marks: list[float] = []
 
     def note(counts: JobCounts) -> None:
@@ -49,7 +49,7 @@ def main(posts: int) -> None:
         path, out = Path(folder, "posts.jsonl"), Path(folder, "opinions.jsonl")
         write(path, posts)
         began = time.perf_counter()
-        cache_path = Path(folder, "opinions.ledger")
+        cache_path = Path(folder, "opinions.cache")
         outcome = annotate(
             open_examples(str(path)), out, settings, cache_path=cache_path, on_progress=note
         )

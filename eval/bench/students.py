@@ -7,7 +7,7 @@ Without `--student` one with new weights of MiniLM's size is read: weights chang
 a classifier of BERT-base's size (12 layers, 768) of the same code. Each contender is a process of
 one thread that reads the same posts, 16 rows at a time, in laps that take turns; the first lap is
 left out. Speed is of process CPU time, median over laps; ratios are of laps of the same round.
-`+ reasons` finds evidence words too. The builtin reader reads `--builtin` posts, with its reason
+`+ explanations` finds evidence words too. The builtin model reads `--builtin` posts, with its reason
 and (`labels`) without.
 """
 
@@ -30,25 +30,25 @@ from gen_msa.types import Post, Rejected
 
 BASE = {"layers": 12, "width": 768, "heads": 12, "inner": 3072}
 BASE_SPEEDUP, BUILTIN_SPEEDUP = 3.0, 200.0
-"""The marks: int8 against `base`, and a student against `builtin`."""
+"""Targets: int8 against `base`, and a student against `builtin`."""
 
 
 class BenchmarkEntry(NamedTuple):
-    """A reader and how it is asked."""
+    """A model and its settings."""
 
     name: str
     settings: dict[str, Any]
     posts: int | None = None
 
     def make(self) -> Callable[[], Predictor]:
-        """What makes the reader, in its own process."""
+        """Return the function that loads the model, in its own process."""
         return partial(predictors.make, predictors.PredictorSettings(**self.settings), Path())
 
 
 def measure_laps(
     entries: list[BenchmarkEntry], posts: list[Post], laps: int
 ) -> dict[str, list[Measurement]]:
-    """Laps of each contender, in rounds; two are loaded at a time, the first beside each other.
+    """Run laps of each entry, in rounds; two are loaded at a time, the first beside each other.
 
     Raises `UserError` when one of them fails.
     """
@@ -68,12 +68,12 @@ def measure_laps(
 def describe_entry(
     entry: BenchmarkEntry, laps: list[Measurement], laps_by_name: dict[str, list[Measurement]]
 ) -> dict[str, Any]:
-    """What is printed of a contender; `first_is_faster_by`: median and range over rounds."""
+    """Return the report of an entry; `first_is_faster_by`: median and range over rounds."""
     first_entry_laps = next(iter(laps_by_name.values()))[-len(laps) :]
     ratios = sorted(speed(a) / speed(b) for a, b in zip(first_entry_laps, laps, strict=True))
-    size = model_size_mb(entry.settings["reader"])
+    size = model_size_mb(entry.settings["model"])
     return {
-        "reader": entry.name,
+        "model": entry.name,
         "posts": laps[0].n_posts,
         "opinions": laps[0].n_opinions,
         "posts_per_cpu_second": round(statistics.median(map(speed, laps)), 2),
@@ -88,12 +88,12 @@ def describe_entry(
 
 
 def speed(measurement: Measurement) -> float:
-    """Posts a second of CPU time."""
+    """Return posts a second of CPU time."""
     return measurement.n_posts / measurement.cpu_seconds
 
 
 def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntry]:
-    """The graph in 8 bits first: it is what all others are held against."""
+    """Build the entries, the int8 graph first: all others are compared with it."""
     from gen_msa.models.onnx_export.folder import export_student
 
     student = Path(options.student) if options.student else new_student(home / "student", {})
@@ -108,11 +108,13 @@ def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntr
     entries = [BenchmarkEntry(k, student_settings(v)) for k, v in folders.items()]
     for name in ("onnx int8", "torch"):
         entries.append(
-            BenchmarkEntry(f"{name} + reasons", student_settings(folders[name], explanations=True))
+            BenchmarkEntry(
+                f"{name} + explanations", student_settings(folders[name], explanations=True)
+            )
         )
     if options.builtin:
         shared: dict[str, Any] = {
-            "reader": "builtin",
+            "model": "builtin",
             "aspects": "given",
             "adapter_settings": "override",
         }
@@ -124,11 +126,11 @@ def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntr
 
 
 def student_settings(folder: Path, *, explanations: bool = False) -> dict[str, Any]:
-    return {"reader": f"student:{folder}", "aspects": "given", "reasons": explanations}
+    return {"model": f"student:{folder}", "aspects": "given", "explanations": explanations}
 
 
 def new_student(folder: Path, config: dict[str, int]) -> Path:
-    """A student with new weights and MiniLM's tokenizer."""
+    """Save a student with random weights and MiniLM's tokenizer."""
     from gen_msa import manifest
     from gen_msa.encoders.text import minilm
     from gen_msa.models import InputDims, models

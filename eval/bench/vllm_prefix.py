@@ -1,13 +1,13 @@
-"""The order of an `http:` reader's questions on a real vLLM: prefix cache hits and posts a second.
+"""The order of an `http:` model's requests on a real vLLM: prefix cache hits and posts a second.
 
-    GEN_MSA_DATA=... python eval/bench/vllm_prefix.py MODEL [--pictures] [--python .vllm/bin/python]
+    GEN_MSA_DATA=... python eval/bench/vllm_prefix.py MODEL [--images] [--python .vllm/bin/python]
 
-MAMS sentences, two or more aspects each, or posts of MVSA-Single with their pictures, asked about
-two or more things each that a parse finds; prompt reader/full, greedy. Three ways to ask one server
+MAMS sentences, two or more aspects each, or posts of MVSA-Single with their images, asked about
+two or more things each that a parse finds; prompt predict/full, greedy. Three ways to ask one server
 the same requests, each after a fresh start with an empty cache: `ours` (a post's first question
 before its others, many at once), `together` (many at once in file order), `one by one` (one
 request an aspect in file order). Hits are the server's own, `vllm:prefix_cache_hits`; shareable are
-the tokens, in whole blocks, that stand at the head of an earlier prompt too: a picture's tokens are
+the tokens, in whole blocks, that stand at the head of an earlier prompt too: an image's tokens are
 the same where its bytes are. Exit code 1: under 95 % of them, or other answers.
 """
 
@@ -41,7 +41,7 @@ from gen_msa.types import Aspect, Example, Post
 
 
 def sentences(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
-    """The first `n` sentences of the MAMS dev split."""
+    """Return the first `n` sentences of the MAMS dev split."""
     file = Path(os.environ["GEN_MSA_DATA"]) / "mams_atsa" / "val.xml"
     for i, node in enumerate(islice(parse(file).iter("sentence"), n)):
         spans = {(t.get("term"), int(t.get("from"))) for t in node.iter("aspectTerm")}
@@ -50,7 +50,7 @@ def sentences(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
 
 
 def mvsa_posts(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
-    """The first `n` posts of MVSA-Single dev with two or more aspects, and their pictures."""
+    """Return the first `n` posts of MVSA-Single dev with two or more aspects, and their images."""
     from gen_msa.cues.parsing import aspect_candidates
 
     source = open_examples("mvsa_single:dev")
@@ -64,7 +64,7 @@ def mvsa_posts(n: int) -> Iterator[tuple[Post, tuple[ImageInput, ...]]]:
 
 def build_requests(posts: Iterable[tuple[Post, tuple[ImageInput, ...]]], new: int) -> list[Request]:
     """One request an aspect, in file order."""
-    prompt = load_prompt("reader/full")
+    prompt = load_prompt("predict/full")
     rendered = [
         render(prompt, post, a, cues={}, images=images)
         for post, images in posts
@@ -75,7 +75,7 @@ def build_requests(posts: Iterable[tuple[Post, tuple[ImageInput, ...]]], new: in
 
 @contextmanager
 def start_server(model: str, python: str, settings: Sequence[str]) -> Iterator[str]:
-    """A server with an empty cache; gives its address."""
+    """Run a server with an empty cache; yield its address."""
     with socket.socket() as probe_socket:
         probe_socket.bind(("127.0.0.1", 0))
         port = probe_socket.getsockname()[1]
@@ -117,7 +117,7 @@ def shareable(prompts: Sequence[Sequence[int]], block: int) -> int:
 
 
 def tokens(model: str, requests: Sequence[Request]) -> list[list[int]]:
-    """The prompts as the server lays them out; a picture's tokens are numbers of its own."""
+    """Return the prompts as the server tokenizes them; an image's tokens are its own numbers."""
     from transformers import AutoProcessor, AutoTokenizer
 
     chats = [build_messages(r.chat, lambda _: {"type": "image"})[0] for r in requests]
@@ -173,9 +173,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 def main() -> int:
     args = arguments()
-    requests = build_requests(
-        (mvsa_posts if args.pictures else sentences)(args.sentences), args.new
-    )
+    requests = build_requests((mvsa_posts if args.images else sentences)(args.sentences), args.new)
     prompts = tokens(args.model, requests)
     report: dict[str, Any] = {**vars(args), "requests": len(requests)}
     texts: dict[str, list[str]] = {}
@@ -210,14 +208,14 @@ def arguments() -> argparse.Namespace:
     options.add_argument("model")
     options.add_argument("settings", nargs="*", help="of gen-msa serve, e.g. backend.dtype=float32")
     options.add_argument("--python", default=sys.executable)
-    options.add_argument("--pictures", action="store_true", help="MVSA-Single in place of MAMS")
+    options.add_argument("--images", action="store_true", help="MVSA-Single in place of MAMS")
     for name, default in (("sentences", 60), ("new", 8), ("batch", 16), ("laps", 3)):
         options.add_argument(f"--{name}", type=int, default=default)
     return options.parse_intermixed_args()
 
 
 def hits(cache_counters: dict[str, float], prompts: list[list[int]]) -> dict[str, Any]:
-    """The server's figures of a way, and what share of the shareable tokens they are."""
+    """Return the server's counts of a mode, and their share of the shareable tokens."""
     block = int(cache_counters["block"])
     return {
         "prompt tokens": int(cache_counters["queries"]),

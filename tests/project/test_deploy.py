@@ -43,7 +43,7 @@ def settings(arguments):
     command, model, *overrides = arguments
     assert command == "serve"
     kind = VllmSettings if model.startswith("vllm:") else ServeSettings
-    return load(kind, overrides=[*overrides, f"reader={model}"])
+    return load(kind, overrides=[*overrides, f"model={model}"])
 
 
 def container(name):
