@@ -1,4 +1,4 @@
-"""Measure the structure of the code: sizes, repeated class names, private imports, files a verb enters.
+"""Measure the structure of the code: sizes, class names, private imports, files a verb enters.
 
     python eval/structure.py            # counts, from the source alone
     python eval/structure.py --entered  # also runs explain, finetune, distill and evaluate once each
@@ -82,9 +82,9 @@ def private_imports(trees: dict[Path, ast.Module]) -> list[str]:
                     parts = name.split(".")
                     target = ROOT.joinpath(*parts).with_suffix(".py")
                     private = any(p.startswith("_") for p in parts[2:])
-                    if parts[0] == "gen_msa" and private and target.exists():
-                        if parts[1] != package:
-                            crossings.append(f"{path.relative_to(ROOT)}: {name}")
+                    foreign = parts[0] == "gen_msa" and parts[1:2] != [package]
+                    if foreign and private and target.exists():
+                        crossings.append(f"{path.relative_to(ROOT)}: {name}")
     return sorted(set(crossings))
 
 

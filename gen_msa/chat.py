@@ -74,7 +74,7 @@ class ChoiceSlot(FrozenModel):
 
 
 class Request(FrozenModel):
-    """One question to a backend, which knows nothing of sentiment."""
+    """One question to a backend; its text is all that a backend sees of the task."""
 
     chat: Chat
     max_new_tokens: int = Field(gt=0)

@@ -12,7 +12,7 @@ from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.errors import UserError
 
 
-def test_first_value_of_a_key_is_kept(tmp_path):
+def test_first_value_of_a_key_wins(tmp_path):
     with AnswerCache(tmp_path / "a.cache") as cache:
         cache.put({hash_key({"n": i}): {"n": i} for i in range(2_000)})
         cache.put({hash_key({"n": 7}): {"n": "another"}})

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import JsonValue
 
-from gen_msa.annotation.ray_state import JobState, Status
+from gen_msa.annotation.ray_state import JobState, RayJobStatus
 from gen_msa.annotation.ray_worker import RayWorker
 from gen_msa.annotation.settings import JobSettings
 from gen_msa.errors import MissingExtra, UserError
@@ -164,10 +164,10 @@ class RayPredictor:
         predictions: list[Prediction] = self._probed("predict", examples)
         return predictions
 
-    def status(self) -> Status:
+    def status(self) -> RayJobStatus:
         """Return where the job stands. Raises `UserError` when its state is lost."""
         try:
-            status: Status = self.ray.get(self.state.current.remote())
+            status: RayJobStatus = self.ray.get(self.state.current.remote())
         except self.ray.exceptions.RayActorError as e:
             hint = "run the same command again: what was answered is kept"
             raise UserError("the actor with the job's state died", hint=hint) from e

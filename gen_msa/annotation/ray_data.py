@@ -35,7 +35,7 @@ from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
 
 from gen_msa.annotation.output import JobCounts, PendingChunk
 from gen_msa.annotation.ray_cluster import RayPredictor
-from gen_msa.annotation.ray_state import Status
+from gen_msa.annotation.ray_state import RayJobStatus
 from gen_msa.annotation.ray_worker import PREDICTIONS, THREADS
 from gen_msa.annotation.settings import JobSettings, Shard
 from gen_msa.annotation.workers import Teacher, pending_chunks
@@ -185,7 +185,7 @@ class _Posts(Datasource):  # type: ignore[misc]
         """Wait for the first model."""
         until = time.monotonic() + LOAD_SECONDS
         while time.monotonic() < until:
-            status: Status = ray.get(self._state.current.remote())
+            status: RayJobStatus = ray.get(self._state.current.remote())
             if status.error:
                 raise status.error
             if status.fingerprint:

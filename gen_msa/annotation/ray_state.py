@@ -25,7 +25,7 @@ MAX_DEATHS = 3
 
 
 @dataclass
-class Status:
+class RayJobStatus:
     """Where a job stands."""
 
     counts: JobCounts = field(default_factory=JobCounts)
@@ -42,7 +42,7 @@ class JobState:
 
     def __init__(self, chunk: int) -> None:
         """`chunk` is the number of posts in a batch."""
-        self._status = Status()
+        self._status = RayJobStatus()
         self._chunk = chunk
         self._cache: AnswerCache | None = None
         self._deaths: Counter[str] = Counter()
@@ -64,7 +64,7 @@ class JobState:
         if self._cache is not None:
             self._cache.close()
 
-    def current(self) -> Status:
+    def current(self) -> RayJobStatus:
         """Return where the job stands."""
         return self._status
 

@@ -11,11 +11,11 @@ from gen_msa.settings import build
 from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Polarity, Post
 
 TEXT = "The crew was lovely , the T - Mobile signal was awful #Zurich"
-CREW, SIGNAL = Aspect(term="crew", start=4), Aspect(term="T - Mobile", start=26)
-POST = Post(id="1", text=TEXT, aspects=(CREW, SIGNAL))
+CABIN_CREW, SIGNAL = Aspect(term="crew", start=4), Aspect(term="T - Mobile", start=26)
+POST = Post(id="1", text=TEXT, aspects=(CABIN_CREW, SIGNAL))
 
 
-def make_candidate(explanation, aspect=CREW, label="positive", post=POST):
+def make_candidate(explanation, aspect=CABIN_CREW, label="positive", post=POST):
     opinion = Opinion(
         annotator="t", aspect=aspect, polarity=Polarity(label), explanation=explanation
     )
@@ -65,10 +65,10 @@ def test_explanation_filters_reject_missing_explanation(name, tmp_path):
 @pytest.mark.parametrize(
     ("explanation", "aspect", "expected"),
     [
-        ("The crew is praised.", CREW, None),
-        ("They are praised.", CREW, "it does not name 'crew'"),
-        ("The crewmates are praised.", CREW, "it does not name 'crew'"),
-        ("T-Mobile is bad, the crew is praised.", CREW, "names another aspect before"),
+        ("The crew is praised.", CABIN_CREW, None),
+        ("They are praised.", CABIN_CREW, "it does not name 'crew'"),
+        ("The crewmates are praised.", CABIN_CREW, "it does not name 'crew'"),
+        ("T-Mobile is bad, the crew is praised.", CABIN_CREW, "names another aspect before"),
         ("T-Mobile is called awful.", SIGNAL, None),
         ("It is fine.", OVERALL_ASPECT, None),
     ],

@@ -120,7 +120,7 @@ def test_cache_key_covers_everything_that_shapes_an_answer(tmp_path):
     assert n_cached() == 1
 
 
-def test_failed_request_is_marked_and_asked_again_next_run(tmp_path):
+def test_failed_request_is_marked_and_retried_on_next_run(tmp_path):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(4)))
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "#2", "error": "server on fire"}\n')

@@ -60,7 +60,7 @@ def test_unavailable_server_stops_the_job(state):
     assert "k0" in state._cache.get(["k0"])
 
 
-def test_first_error_is_kept(state):
+def test_first_error_wins(state):
     state.fail(UserError("first"))
     state.fail(UserError("second"))
     assert state.current().error.problem == "first"

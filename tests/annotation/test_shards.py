@@ -246,7 +246,7 @@ def test_reuse_cache_misses_on_everything_that_shapes_an_answer(tmp_path):
     assert n_cached() == 1
 
 
-def test_shard_errors_are_asked_again_before_merging(path, tmp_path):
+def test_shard_errors_are_retried_before_merging(path, tmp_path):
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "#49", "error": "server on fire"}\n')
     settings = load(

@@ -97,7 +97,7 @@ def test_invalid_probabilities_are_rejected(posts, tmp_path, bad):
     assert "line 3" in rejected[0]["reason"]
 
 
-def test_unanswered_requests_are_asked_again_on_next_run(tmp_path):
+def test_unanswered_requests_are_retried_on_next_run(tmp_path):
     posts = write_posts(tmp_path / "posts.jsonl", map(post, range(40)))
     timed_out: set[str] = set()
 

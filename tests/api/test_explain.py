@@ -147,7 +147,7 @@ def test_explain_warns_about_rejected_rows_and_returns_them(tmp_path):
     assert len(opinions.examples) == 1
 
 
-def test_model_is_loaded_once_and_asked_many_times():
+def test_model_is_loaded_once_and_used_many_times():
     model = gm.load("echo", prompt="predict/plain")
     first, again = (model.explain(TEXT, aspects=["screen"]) for _ in range(2))
 

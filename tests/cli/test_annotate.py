@@ -44,7 +44,7 @@ def test_dry_run_asks_and_writes_nothing(gen_msa, posts, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["posts.jsonl"]
 
 
-def test_second_run_uses_the_cache_unless_told_otherwise(gen_msa, posts, tmp_path):
+def test_second_run_uses_the_cache_by_default(gen_msa, posts, tmp_path):
     command = ("annotate", posts, "-m", "echo", "-o", tmp_path / "t.jsonl", FILTERS, "cues={}")
     gen_msa(*command)
     before = (tmp_path / "t.jsonl").read_bytes()

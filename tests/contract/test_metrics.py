@@ -1,4 +1,4 @@
-"""What every family of figures must do, whoever wrote it."""
+"""Test what every metric family must do."""
 
 from typing import Any
 
@@ -13,14 +13,16 @@ MODEL_METRICS = {"bertscore"}
 """Families that load weights."""
 MAY_BE_NAN: dict[str, set[str]] = {
     "copying": {"post", "post_longest", "prompt", "prompt_longest"},
-    "grounding": {"precision", "text", "picture", "both", "nowhere", "claims"},
+    "grounding": {"precision", "text", "image", "both", "unsupported", "claims"},
     "intensity": {"mae", "pearson"},
-    "naming": {"named", "rival"},
-    "quoting": {"verbatim", "quoting", "quotes"},
-    "wording": {"length", "length_sd", "cut", "distinct_1", "distinct_2", "duplicate", "template"},
+    "aspect_mention": {"named", "rival"},
+    "quote_fidelity": {"verbatim", "quote_rate", "quotes"},
+    "text_stats": {
+        *("length", "length_sd", "truncated", "distinct_1", "distinct_2", "duplicate", "template")
+    },
 }
-"""Figures by what only some scored rows have (claims, quotes, both scores), and NaN without any;
-of any other family such a figure says "undefined" in its `about`."""
+"""Metrics of what only some scored rows have (claims, quotes, both scores), NaN without any; in any
+other family the `about` of such a metric says "undefined"."""
 TEXT = "The soup is great but the bread is cold, says the waiter"
 TERMS = ("soup", "bread", "waiter")
 EXPLANATIONS = (
@@ -32,7 +34,7 @@ EXPLANATIONS = (
 
 
 def opinion(annotator: str, term: str, k: int) -> Opinion:
-    """Opinion number `k` of a reader: everything that any family looks at is there."""
+    """Return opinion number `k` of an annotator, with every field that a family uses."""
     confidence = 0.4 + 0.05 * (k % 10)
     label = list(Polarity)[k % 3]
     quote = "great" if k % 2 else "not there"
@@ -48,7 +50,7 @@ def opinion(annotator: str, term: str, k: int) -> Opinion:
 
 
 def pair(k: int, *, has_gold: bool = True, has_prediction: bool = True) -> Pair:
-    """Row number `k`; three rows make a post, and two posts share a picture."""
+    """Return row number `k`; three rows are a post, and two posts share an image."""
     post = Post(
         id=str(k // 3),
         text=TEXT,
@@ -58,7 +60,7 @@ def pair(k: int, *, has_gold: bool = True, has_prediction: bool = True) -> Pair:
     return Pair(
         post=post,
         gold=opinion("gold", TERMS[k % 3], k * 5 % 11) if has_gold else None,
-        prediction=opinion("reader", TERMS[k % 3], k * 7 % 12) if has_prediction else None,
+        prediction=opinion("system", TERMS[k % 3], k * 7 % 12) if has_prediction else None,
         cluster=f"{k // 6}.jpg",
         extra_inputs={
             "prompt": "Explain the sentiment.",
@@ -69,10 +71,10 @@ def pair(k: int, *, has_gold: bool = True, has_prediction: bool = True) -> Pair:
 
 
 def unparsed_pair(k: int) -> Pair:
-    """The reader answered, and nothing could be read."""
+    """Return a row whose answer could not be parsed."""
     gold = opinion("gold", TERMS[k % 3], k)
-    post = Post(id=f"unread {k}", text=TEXT)
-    return Pair(post, gold, Opinion(annotator="reader", aspect=gold.aspect, raw="?"), f"{k}.jpg")
+    post = Post(id=f"unparsed {k}", text=TEXT)
+    return Pair(post, gold, Opinion(annotator="system", aspect=gold.aspect, raw="?"), f"{k}.jpg")
 
 
 def unlabelled_pair(k: int) -> Pair:
@@ -91,7 +93,7 @@ SPECIAL = [
     Pair(
         Post(id="empty", text=""),
         Opinion(annotator="gold"),
-        Opinion(annotator="reader"),
+        Opinion(annotator="system"),
         "empty.jpg",
     ),
 ]
@@ -122,7 +124,7 @@ def metric_values(metric: Metric | CorpusMetric, pairs: list[Pair]) -> dict[str,
 
 def require_additive(metric: Metric | CorpusMetric) -> Metric:
     if hasattr(metric, "measure"):
-        pytest.skip("its figures are no sums over rows")
+        pytest.skip("its metrics are not sums over rows")
     return metric
 
 
@@ -182,7 +184,7 @@ def test_no_rows_raise_undefined_metric(metric):
         [pair(k, has_gold=False) for k in range(3)],
     ],
     ids=[
-        *("one row", "silent", "beside", "unread", "bare", "empty post"),
+        *("one row", "silent", "beside", "unparsed", "bare", "empty post"),
         *("one class", "duplicate ids", "all silent", "all beside"),
     ],
 )
@@ -190,7 +192,7 @@ def test_unusual_rows_give_values_or_undefined_metric(metric, pairs):
     try:
         values = metric_values(metric, pairs)
     except UndefinedMetric as e:
-        assert str(e)  # noqa: PT017  # a reason is as good an answer as figures
+        assert str(e)  # noqa: PT017  # a message is as good as metrics
         return
     assert set(values) == {f.name for f in metric.specs}
     may_be_nan = MAY_BE_NAN.get(type(metric).__module__.rpartition(".")[2], set())

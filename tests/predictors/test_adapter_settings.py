@@ -125,7 +125,7 @@ def test_job_passes_on_which_settings_are_explicit():
     assert job.predictor_settings().image.model_fields_set == {"max_bytes"}
 
 
-def test_trained_adapter_is_asked_with_its_own_prompt(tmp_path):
+def test_trained_adapter_gets_its_own_prompt(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     pytest.importorskip("peft", reason="peft is not installed")

@@ -27,7 +27,7 @@ POST_WITHOUT_ASPECTS = Post(
 )
 
 
-def test_given_aspects_are_asked_one_by_one_with_cues():
+def test_given_aspects_are_requested_one_by_one_with_cues():
     (opinions,) = predict([post(3)])
     assert [o.aspect for o in opinions] == list(post(3).aspects)
     for o in opinions:
@@ -87,7 +87,7 @@ def test_mixed_posts_keep_their_order():
     assert [o.aspect for o in opinions[3]] == list(post(1).aspects)
 
 
-def test_unparsed_answer_is_asked_again_with_constrained_prompt(tmp_path):
+def test_unparsed_answer_is_retried_with_constrained_prompt(tmp_path):
     unparsable = {"match": "quotes the deciding words", "text": "well, who can say"}
     parsable = {"match": "The post stands between", "text": "Sentiment: negative"}
     (opinions,) = predict(

@@ -25,7 +25,7 @@ def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.Asy
 
 
 def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether a function is a command: its docstring is help, and its options have theirs."""
+    """Return whether a function is a command, whose docstring and options are help texts."""
     return "typer.Option" in ast.unparse(function.args) or bool(
         re.search(r"\b_?options\.|Option\b|Argument\b", ast.unparse(function.args))
     )
@@ -34,13 +34,7 @@ def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     a = function.args
     arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
-    return [x for x in arguments if x.arg not in ("self", "cls") and not is_command_option(x)]
-
-
-def is_command_option(argument: ast.arg) -> bool:
-    """Return whether a command-line parameter documents itself by its `help` text."""
-    annotation = ast.unparse(argument.annotation) if argument.annotation else ""
-    return annotation.endswith(("Option", "Argument")) or "typer." in annotation
+    return [x for x in arguments if x.arg not in ("self", "cls")]
 
 
 def missing_sections(source: str) -> list[str]:

@@ -42,7 +42,6 @@ RETIRED = {
     "wear",
     "wears",
     "house",
-    "floor",
     "room",
     "rooms",
     "shelf",
@@ -53,10 +52,10 @@ RETIRED = {
 }
 """Words that no identifier may have as a part between underscores or capitals."""
 FIELD_TERMS = {
-    # what a parser or a library calls its own
-    "reader": re.compile(
-        r"^(csv|row|line|stream|byte)?_?reader$|^DictReader$|_RowReader|JsonReader"
-    ),
+    # what parses a table or a stream, as in csv.reader and asyncio.StreamReader
+    "reader": re.compile(r"^(csv_|row_|line_|stream_)?reader$|^_?(Row|Record)Reader$"),
+    # of an airline, in a post
+    "crew": re.compile(r"^CABIN_CREW$"),
 }
 USER_FILES = [
     *ROOT.glob("*.md"),

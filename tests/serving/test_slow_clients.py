@@ -104,7 +104,7 @@ def test_unread_response_is_cut(quick_service):
     assert quick_service.explain({"text": "a"}).status_code == 200
 
 
-def test_busy_connection_is_kept_open(quick_service):
+def test_busy_connection_stays_open(quick_service):
     deadline = time.monotonic() + 1.5
     connection = http.client.HTTPConnection(*quick_service.address, timeout=5)
     connection.connect()

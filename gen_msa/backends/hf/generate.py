@@ -114,7 +114,7 @@ class TextGenerator:
         while queue or unanswered:
             finished: list[Generation] = []
             try:
-                while queue and self._has_room(
+                while queue and self._has_capacity(
                     len(active_batch.active_requests), queue[0], max_rows
                 ):
                     batch = self._expand_batch(queue.popleft(), completions)
@@ -155,7 +155,7 @@ class TextGenerator:
         )
         return deque(batching.batch_groups(groups, size))
 
-    def _has_room(self, n_active: int, batch: list[RequestGroup], max_rows: int) -> bool:
+    def _has_capacity(self, n_active: int, batch: list[RequestGroup], max_rows: int) -> bool:
         """Return whether a batch can join: none is active, or rows can be merged and fit."""
         size = sum(len(g.rows) for g in batch)
         return n_active == 0 or (self.engine.plain_cache and n_active + size <= max_rows)

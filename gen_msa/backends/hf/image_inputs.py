@@ -130,16 +130,16 @@ class ImageExpander:
         """
         n_common = common_prefix_length(raw_ids, ids)
         n_dropped, new_ids = len(raw_ids) - n_common, list(ids[n_common:])
-        kept_ids = cached.ids[: len(cached.ids) - n_dropped]
+        remaining_ids = cached.ids[: len(cached.ids) - n_dropped]
         dropped_ids = cached.ids[len(cached.ids) - n_dropped :]
         if dropped_ids != raw_ids[n_common:] or self.placeholders.intersection(
             dropped_ids + new_ids
         ):
             return None
         per_token = {
-            k: [*v[: len(kept_ids)], *[v[-1]] * len(new_ids)] for k, v in cached.per_token.items()
+            k: [*v[: len(remaining_ids)], *[v[-1]] * len(new_ids)] for k, v in cached.per_token.items()
         }
-        return ModelInputs(kept_ids + new_ids, per_token, cached.tensors)
+        return ModelInputs(remaining_ids + new_ids, per_token, cached.tensors)
 
 
 def stack_tensors(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -154,7 +154,7 @@ def test_control_string_is_escaped_across_omitted_image():
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_line_breaks_around_post_are_kept(style):
+def test_line_breaks_around_post_are_preserved(style):
     text = make_chat_tokenizer(style).render_prompt(style_request(style, "fine").chat).text
     assert "Read this post.\nfine\nWhat" in text
 

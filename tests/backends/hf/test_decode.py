@@ -51,7 +51,7 @@ def test_quote_continues_only_with_text_of_the_post(prefix, preferred, others, e
     assert choose(prefix, preferred, others) == expected
 
 
-def test_model_choice_is_kept_when_no_likely_token_fits():
+def test_model_choice_stands_when_no_likely_token_fits():
     assert choose('"', "z", "", text="") == "z"
 
 

@@ -41,7 +41,7 @@ def test_form_writes_expected_text(form: str, text: str) -> None:
     assert linearize(NOT_WORTH, "menu", form) == text
 
 
-def test_function_words_are_written_only_between_kept_words() -> None:
+def test_function_words_are_written_only_between_content_words() -> None:
     assert linearize(SCREEN_UNIVERSAL, "screen", "phrase", k=1) == "screen ... great"
     assert linearize(NOT_WORTH, "money", "phrase", k=1) == "not worth any money"
 

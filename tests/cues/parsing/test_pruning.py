@@ -64,7 +64,7 @@ def test_rival_cut_separates_opposite_opinions(rows: str) -> None:
 
 
 @given(trees_with_spans(), st.integers(1, 4), st.booleans())
-def test_direct_neighbours_are_kept_except_function_and_rival_words(
+def test_direct_neighbours_remain_except_function_and_rival_words(
     tree_and_spans: tuple[DependencyTree, list[tuple[int, int]]], k: int, rival_cut: bool
 ) -> None:
     tree, spans = tree_and_spans
@@ -110,7 +110,7 @@ def test_single_aspect_with_large_k_keeps_content_of_sentence(
     assert set(near) - expected == climbed
 
 
-def test_whole_sentence_is_kept_except_articles() -> None:
+def test_whole_sentence_remains_except_articles() -> None:
     tree, (subtree,) = prune_post(post_of(NOT_WORTH, "menu"), k=MAX_DISTANCE)
     words = " ".join(tree.token_text(i) for i in sorted(subtree.distance_keys))
     assert words == "menu of restaurant is not worth money"
@@ -127,7 +127,7 @@ def test_order_of_aspects_does_not_matter(
 
 
 @given(trees_with_spans(), st.integers(1, 4), st.booleans())
-def test_negators_of_kept_words_are_kept(
+def test_negators_of_remaining_words_remain(
     tree_and_spans: tuple[DependencyTree, list[tuple[int, int]]], k: int, rival_cut: bool
 ) -> None:
     tree, spans = tree_and_spans
@@ -175,7 +175,7 @@ def test_distance_keys_are_twice_the_distance_except_for_negators(
 
 
 @given(trees(), st.integers(1, 4))
-def test_no_junk_is_kept_outside_aspect(tree: DependencyTree, k: int) -> None:
+def test_no_junk_remains_outside_aspect(tree: DependencyTree, k: int) -> None:
     weights = classify_words(tree, DROPPED_RELATIONS)
     subtree = prune(tree, [(0, 1)], PruningRules(k))[0]
     assert [i for i in subtree.distance_keys if weights[i] == JUNK_WORD and i] == []
@@ -228,7 +228,7 @@ def test_predicate_subtree_keeps_main_predicates_and_negators() -> None:
     assert {"worth", "not", "menu", "money"} <= words_of(tree, subtree)
 
 
-def test_sentiment_word_is_kept_whatever_its_relation() -> None:
+def test_sentiment_word_remains_whatever_its_relation() -> None:
     rows = """
     no 2 det DT
     taste 0 root NN

@@ -143,7 +143,7 @@ def test_foreign_chat_becomes_post_with_gold_opinion(
     assert list(formats[name].read(path)) == [row]
 
 
-def test_non_polarity_answer_is_kept_as_unparsed(tmp_path: Path) -> None:
+def test_non_polarity_answer_becomes_unparsed(tmp_path: Path) -> None:
     chat = [USER, {"role": "assistant", "content": "It is not bad."}]
     (row,) = read("messages", tmp_path / "a.json", [{"messages": chat, "images": "a.jpg"}])
     assert isinstance(row, Example)

@@ -59,7 +59,7 @@ def test_aspects_are_located_in_order_of_mention(tmp_path: Path) -> None:
     )
 
 
-def test_explicit_start_is_kept_and_null_means_unlocated(tmp_path: Path) -> None:
+def test_explicit_start_is_used_and_null_means_unlocated(tmp_path: Path) -> None:
     aspects = '[{"term": "tea", "start": 4}, {"term": "tea", "start": null}]'
     row = f'{{"text": "tea tea", "aspects": {aspects}}}'
     assert read_one(tmp_path / "m.jsonl", row).post.aspects == (

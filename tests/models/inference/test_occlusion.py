@@ -129,7 +129,7 @@ def test_nan_drop_finds_no_words():
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=8), st.text(max_size=60), st.randoms())
-def test_removed_spans_are_gone_and_aspect_offset_is_kept(text_before, term, text_after, rng):
+def test_removed_spans_are_gone_and_aspect_offset_is_adjusted(text_before, term, text_after, rng):
     row = AspectExample(
         "1", text_before + term + text_after, Aspect(term=term, start=len(text_before))
     )

@@ -69,7 +69,7 @@ def test_rows_never_exceed_max_length(text, term):
     assert collator.is_truncated(row) == (make_collator(max_length=5000).length(row) > 12)
 
 
-def test_long_text_is_truncated_but_aspect_is_kept():
+def test_long_text_is_truncated_around_the_aspect():
     row = AspectExample("1", "the soup " * 50, SOUP)
     collator = make_collator(max_length=10)
     assert collator.is_truncated(row)

@@ -89,7 +89,7 @@ def test_quote_is_located_with_original_spelling(text, quote, start, original):
         ("so … bad", "so bad"),
     ],
 )
-def test_missing_quote_is_kept_without_offset(text, quote):
+def test_missing_quote_stays_without_offset(text, quote):
     assert collect_evidence(None, [quote], text, "") == (Evidence(quote=quote),)
 
 

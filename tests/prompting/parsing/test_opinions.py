@@ -159,7 +159,7 @@ def test_label_logprobs_become_probabilities():
     assert opinion.probability == max(opinion.probs.values())
 
 
-def test_label_in_slot_is_kept_when_explanation_is_truncated():
+def test_label_in_slot_survives_truncated_explanation():
     opinion = parse("Sentiment: negative\nExplanation: The ba", "length", option_logprobs=SCORES)
     assert (opinion.polarity, opinion.status) == (Polarity.NEGATIVE, Status.OK)
     assert opinion.provenance["explanation"] == "cut"
