@@ -133,7 +133,7 @@ def test_caches_merge_and_are_reused_by_another_shard_count(gen_msa, folder):
             ["explain", "tiny", *PLAIN, "--engine", "ray", "--address", "127.0.0.1:9"],
             "no way to Ray at 127.0.0.1:9",
         ),
-        (["merge", "posts.jsonl", "-o", "o.jsonl"], "not a whole part"),
+        (["merge", "posts.jsonl", "-o", "o.jsonl"], "not a complete part"),
         (["merge", "posts.jsonl", "-o", "o.txt"], "must end in .jsonl, .parquet or .cache"),
         (["explain", "nosuch://x/posts.jsonl", *PLAIN], "cannot be opened"),
         (["explain", "memory://none/posts.jsonl", *PLAIN], "cannot be downloaded"),
