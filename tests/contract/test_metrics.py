@@ -184,8 +184,8 @@ def test_no_rows_raise_undefined_metric(metric):
         [pair(k, has_gold=False) for k in range(3)],
     ],
     ids=[
-        *("one row", "silent", "beside", "unparsed", "bare", "empty post"),
-        *("one class", "duplicate ids", "all silent", "all beside"),
+        *("one row", "no prediction", "spurious", "unparsed", "bare", "empty post"),
+        *("one class", "duplicate ids", "no predictions", "all spurious"),
     ],
 )
 def test_unusual_rows_give_values_or_undefined_metric(metric, pairs):
