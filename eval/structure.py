@@ -1,7 +1,7 @@
 """Measure the structure of the code: sizes, class names, private imports, files a verb enters.
 
     python eval/structure.py            # counts, from the source alone
-    python eval/structure.py --entered  # also runs explain, finetune, distill and evaluate once each
+    python eval/structure.py --entered  # also runs explain, finetune, distill and evaluate
 
 A file counts as entered when a function of it is called under `sys.setprofile`, in any thread of
 the process; running a module's body on import does not count. `distill` and `evaluate` read shipped
@@ -109,9 +109,8 @@ def main() -> None:
     """Print the counts."""
     trees = modules()
     sizes = sorted(len(p.read_text("utf-8").splitlines()) for p in trees)
-    print(
-        f"files {len(sizes)}, lines {sum(sizes)}, median {statistics.median(sizes):.0f}, max {sizes[-1]}"
-    )
+    median = statistics.median(sizes)
+    print(f"files {len(sizes)}, lines {sum(sizes)}, median {median:.0f}, max {sizes[-1]}")
     names = class_names(trees)
     print(f"public class names in more than one module: {len(names)}")
     for name, paths in names.items():

@@ -1,4 +1,4 @@
-"""Files and functions stay readable: at most 600 lines a file, 60 a function; 90 % have at most 25 of code."""
+"""Files have at most 600 lines, functions 60; 90 % of functions have at most 25 of code."""
 
 import ast
 from pathlib import Path

@@ -137,7 +137,8 @@ class ImageExpander:
         ):
             return None
         per_token = {
-            k: [*v[: len(remaining_ids)], *[v[-1]] * len(new_ids)] for k, v in cached.per_token.items()
+            k: [*v[: len(remaining_ids)], *[v[-1]] * len(new_ids)]
+            for k, v in cached.per_token.items()
         }
         return ModelInputs(remaining_ids + new_ids, per_token, cached.tensors)
 
