@@ -271,14 +271,16 @@ def report_facts(source: str, settings: JobSettings, result: JobResult) -> dict[
         result: What the job returned.
     """
     counts, predictor_settings = result.counts, result.fingerprint.get("settings")
-    prompt = predictor_settings.get("prompt") if isinstance(predictor_settings, dict) else None
+    prompt = (
+        predictor_settings.get("prompt", "") if isinstance(predictor_settings, dict) else "none"
+    )
     return {
         "model": settings.model,
         "revision": str(result.fingerprint.get("revision", "")),
-        "prompt": str(prompt or "none"),
+        "prompt": str(prompt),
         "data": f"{source} (sha256 {result.posts_sha256[:12]})",
         "posts": f"{counts.written:,} of {counts.rows:,}",
-        "opinions": f"{counts.opinions:,}, of which {counts.unparsed:,} could not be parsed",
+        "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
     }
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from gen_msa import jsonl, predictors
 from gen_msa.annotation import JobResult, JobSettings, annotate
 from gen_msa.answer_cache import AnswerCache
-from gen_msa.cli._job import progress_bar
+from gen_msa.api.progress import progress_bar
 from gen_msa.cli._text import count_noun
 from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError

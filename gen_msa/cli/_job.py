@@ -2,84 +2,20 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from gen_msa.annotation import JobCounts, JobResult, JobSettings, Shard, annotate, annotate_shard
+from gen_msa.api.explain import report_facts
+from gen_msa.api.progress import progress_bar
 from gen_msa.cli._text import count_noun, print_lines
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.report import opinion_table, write_csv, write_html
 from gen_msa.types import Example, Rejected
-
-_MAX_COUNTED_ROWS = 200_000
-"""Rows counted in advance for the time left; for a longer source only the rate is shown."""
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} posts/s" if task.speed else "")
-
-
-@contextmanager
-def progress_bar(
-    source: ExampleSource, limit: int | None, console: Console, n_shards: int = 1
-) -> Iterator[Callable[[JobCounts], None]]:
-    """Show a progress bar; yield a function to be called with the counts of the job.
-
-    Args:
-        source: What the job reads.
-        limit: Maximum number of rows, or None.
-        console: Where to draw; nothing is drawn unless it is a terminal.
-        n_shards: Number of jobs that share the source.
-
-    Yields:
-        The function.
-    """
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        total = _count_rows(source, limit)
-        task = progress.add_task("predicting", total=total and total // n_shards)
-
-        def advance(counts: JobCounts) -> None:
-            unparsed = f", {counts.unparsed} unparsed" if counts.unparsed else ""
-            progress.update(task, completed=counts.rows, description=f"predicting{unparsed}")
-
-        yield advance
-
-
-def _count_rows(source: ExampleSource, limit: int | None) -> int | None:
-    max_rows = min(limit or _MAX_COUNTED_ROWS, _MAX_COUNTED_ROWS)
-    count = sum(1 for _ in islice(source.rows(), max_rows))
-    return count if count < _MAX_COUNTED_ROWS else None
-
 
 MAX_TABLE_ROWS = 30
 """Maximum number of posts in the terminal table."""
@@ -129,11 +65,9 @@ def run(
     if csv:
         write_csv(_examples(lines), csv)
     if html:
-        report_facts = _report_facts(source, settings, outcome)
+        facts = report_facts(source.name, settings, outcome)
         title = f"{source.name}: {settings.model}"
-        write_html(
-            _examples(lines), html, title=title, media_root=source.media_root, facts=report_facts
-        )
+        write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
     _show_table(lines, to_file=out is not None, always=always_table)
     print_lines(console, result_lines(outcome.counts, settings, outcome, [out, csv, html]))
     print_lines(console, _rejected_lines(outcome) if out is None else ())
@@ -224,25 +158,6 @@ def _show_table(lines: Path, *, to_file: bool, always: bool) -> None:
     elif not to_file:
         with lines.open("rb") as f:
             shutil.copyfileobj(f, sys.stdout.buffer)
-
-
-def _report_facts(
-    source: ExampleSource, settings: JobSettings, outcome: JobResult
-) -> dict[str, str]:
-    counts = outcome.counts
-    return {
-        "model": settings.model,
-        "revision": str(outcome.fingerprint.get("revision", "")),
-        "prompt": _prompt(outcome),
-        "data": f"{source.name} (sha256 {outcome.posts_sha256[:12]})",
-        "posts": f"{counts.written:,} of {counts.rows:,}",
-        "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
-    }
-
-
-def _prompt(outcome: JobResult) -> str:
-    settings = outcome.fingerprint.get("settings")
-    return str(settings.get("prompt", "")) if isinstance(settings, dict) else "none"
 
 
 def result_lines(

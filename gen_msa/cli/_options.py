@@ -1,6 +1,5 @@
 """Options that `explain`, `annotate` and `preview` share, and the settings made from them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +152,9 @@ class JobOptions:
             return open_examples(name, format=self.format, media_root=self.media_root)
         if not self.text and not self.image:
             raise UserError("no input", hint="give a file, DATASET:SPLIT, or --text")
-        return _single_post_source(self.text, self.image or (), self.aspect or ())
+        from gen_msa.api.posts import post_from_text
+
+        return post_from_text(self.text, self.image or (), self.aspect or ()).source()
 
     def _split_arguments(self) -> tuple[str | None, list[str]]:
         """Split the arguments into the one POSTS argument, if any, and the `key=value` settings."""
@@ -186,26 +187,3 @@ def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
         if out.resolve() in resolved_outputs:
             raise UserError(f"{out} would be written twice", hint="give each output its own name")
         resolved_outputs.add(out.resolve())
-
-
-def _single_post_source(
-    text: str, images: Sequence[Path], aspects: Sequence[str]
-) -> "ExampleSource":
-    from pydantic import ValidationError
-
-    from gen_msa import jsonl
-    from gen_msa.data import ExampleSource
-    from gen_msa.data.formats import locate_aspects
-    from gen_msa.types import Example, Media, Post
-
-    absolute = [Path(os.path.abspath(p)) for p in images]  # noqa: PTH100  keeps symbolic links
-    root = Path(os.path.commonpath([p.parent for p in absolute])) if absolute else Path()
-    try:
-        media = [Media(kind="image", path=p.relative_to(root).as_posix()) for p in absolute]
-        post = Post(id="post", text=text, media=tuple(media), aspects=locate_aspects(text, aspects))
-    except ValidationError as e:
-        hint = "use a UTF-8 terminal, or put the post into a file"
-        raise UserError(
-            f"the post is invalid: {jsonl.format_validation_error(e)}", hint=hint
-        ) from None
-    return ExampleSource("--text", root, lambda: iter([Example(post=post)]))

@@ -119,7 +119,7 @@ def _run_unsharded(
     from gen_msa.annotation import annotate as work
     from gen_msa.annotation import make_job_teacher
     from gen_msa.annotation.cost_estimate import estimate_cost
-    from gen_msa.cli._job import progress_bar
+    from gen_msa.api.progress import progress_bar
 
     console, teacher = Console(stderr=True), make_job_teacher(source, settings)
     cache_options: dict[str, Any] = {"cache_path": cache_path, "reuse_cache": reuse_cache}

@@ -6,36 +6,9 @@ A launcher starts this once per process; each process reports its own errors.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from gen_msa.finetuning import recipe
-from gen_msa.training.launch import require_extra, resume_override, run_recipe_script
-
-_REQUIRED_PACKAGES = ("torch", "transformers", "accelerate", "peft")
-
-
-def start(
-    name: str,
-    overrides: Sequence[str] = (),
-    *,
-    dry_run: bool = False,
-    resume: bool | None = None,
-) -> Path:
-    """Fine-tune by a recipe and return the folder of the adapter.
-
-    Args:
-        name: A recipe name, or the path of a YAML file.
-        overrides: Recipe settings, each as `key=value`.
-        dry_run: Plan, print and probe one step of the longest batch; write nothing.
-        resume: Whether to resume from a checkpoint; None leaves it to the recipe.
-
-    Raises:
-        UserError: If the run cannot start or diverges; `exit_code` is 4 for a run that diverged.
-    """
-    settings = recipe.load_recipe(name, [*overrides, *resume_override(resume)])
-    with require_extra("train", _REQUIRED_PACKAGES):
-        from gen_msa.finetuning.loop import finetune
-    return finetune(settings, dry_run=dry_run)
+from gen_msa.finetuning.run import start
+from gen_msa.training.launch import run_recipe_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
