@@ -4,9 +4,9 @@
 
 Made-up answers, as many rows on as many images as the test split of Twitter-2015. Every metric of
 the family `labels` of every system. Peers use the same clusters and metrics: scipy.stats.bootstrap
-over clusters, vectorised, one system at a time; and a plain loop that puts together the rows of each
-replicate, which is run for a tenth of the replicates and counted ten times. CPU time of one
-process, interleaved; median. The three intervals of each figure are compared.
+over clusters, vectorised, one system at a time; and a plain loop that collects the rows of each
+replicate, run for a tenth of the replicates and counted ten times. CPU time of one
+process, interleaved; median. The three intervals of each metric are compared.
 """
 
 import argparse

@@ -7,7 +7,7 @@ Speed: sentences of MAMS (train, then dev, then again from the first) through th
 the cues. All read every chunk of 256 in turn, in one process; CPU time, median over the runs.
 
 Apart: of the sentences with a negative and a positive aspect, in how many the cues of every such
-pair differ; also when the words of both aspects are set aside, so that only what is written about them
+pair differ; also when the words of both aspects are removed, so that only the words about them
 counts.
 """
 
@@ -145,7 +145,8 @@ def main() -> None:
     print(f"sentences a second of CPU time: {speed_report['per_s']}, {speed_report['runs']} runs")
     print(f"cues reach {speed_report['throughput']:.1%} of nlp.pipe, ", end="")
     print(
-        f"{speed_report['throughput_same_batch']:.1%} of nlp.pipe with batches of {spacy_pipeline.BATCH_SIZE}"
+        f"{speed_report['throughput_same_batch']:.1%} of nlp.pipe "
+        f"with batches of {spacy_pipeline.BATCH_SIZE}"
     )
     for row in contrast_reports:
         print(f"{row['corpus']:28} {', '.join(row['by']):24} n={row['sentences']:<5}", end="")

@@ -87,12 +87,14 @@ def build_result(posts: int) -> EvaluationResult:
         title="Speed", data="made up", data_sha256="0" * 64, reference="gold", posts=posts,
         rows=posts, clusters=posts, clustered_by="post", seed=0, replicates=0, version="0",
         definitions=(definition,), systems=tuple(systems),
-        disagreements=tuple(SelectedRow(post=f"post-{i}", aspect="screen", start=4) for i in range(20)),
+        disagreements=tuple(
+            SelectedRow(post=f"post-{i}", aspect="screen", start=4) for i in range(20)
+        ),
     )  # fmt: skip
 
 
 def write_images(folder: Path) -> None:
-    """Write 500 images of 640 x 480 with some grain, so that a thumbnail weighs what it does in use."""
+    """Write 500 images of 640 x 480 with some grain, so that thumbnails have a realistic size."""
     for i in range(500):
         image = Image.effect_noise((160, 120), 20 + i % 50).resize((640, 480))
         image.convert("RGB").save(folder / f"{i}.png")

@@ -7,8 +7,8 @@ Without `--student` one with new weights of MiniLM's size is read: weights chang
 a classifier of BERT-base's size (12 layers, 768) of the same code. Each contender is a process of
 one thread that reads the same posts, 16 rows at a time, in laps that take turns; the first lap is
 left out. Speed is of process CPU time, median over laps; ratios are of laps of the same round.
-`+ explanations` finds evidence words too. The builtin model reads `--builtin` posts, with its reason
-and (`labels`) without.
+`+ explanations` finds evidence words too. The builtin model gets `--builtin` posts, with and
+(`labels`) without explanations.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     GEN_MSA_DATA=... python eval/bench/vllm_prefix.py MODEL [--images] [--python .vllm/bin/python]
 
 MAMS sentences, two or more aspects each, or posts of MVSA-Single with their images, asked about
-two or more things each that a parse finds; prompt predict/full, greedy. Three ways to ask one server
-the same requests, each after a fresh start with an empty cache: `ours` (a post's first question
-before its others, many at once), `together` (many at once in file order), `one by one` (one
+two or more aspects each that a parse finds; prompt predict/full, greedy. Three orders of the same
+requests to one server, each after a fresh start with an empty cache: `ours` (first one request of
+a post, then its others, many at once), `together` (many at once in file order), `one by one` (one
 request an aspect in file order). Hits are the server's own, `vllm:prefix_cache_hits`; shareable are
 the tokens, in whole blocks, that stand at the head of an earlier prompt too: an image's tokens are
 the same where its bytes are. Exit code 1: under 95 % of them, or other answers.
