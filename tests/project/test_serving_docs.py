@@ -33,12 +33,12 @@ CURL = re.findall(r"^\$ curl (.+)$", PAGE, re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def url():
-    """`gen-msa serve`, as the page has it, with the fake reader on a free port."""
+    """`gen-msa serve`, as the page has it, with the fake model on a free port."""
     options = shlex.split(SERVE[0])[1:]
     assert "port=8080" in options
-    options = [g for g in options if g not in ("port=8080", "reasons=false")]
+    options = [g for g in options if g not in ("port=8080", "explanations=false")]
     command = [sys.executable, "-m", "gen_msa", "serve", "echo", *options, "port=0"]
-    echo_options = ["prompt=reader/plain", "cues={}"]
+    echo_options = ["prompt=predict/plain", "cues={}"]
     environment = {k: v for k, v in os.environ.items() if k != "GEN_MSA_TOKEN"}
     process = subprocess.Popen(
         [*command, *echo_options], stderr=subprocess.PIPE, text=True, env=environment
@@ -56,7 +56,7 @@ def url():
 
 
 def send_curl(url, command, folder):
-    """What curl would send, sent."""
+    """Send what curl would send."""
     arguments = iter(shlex.split(command))
     headers, parts, body = {}, [], None
     for argument in arguments:
@@ -93,7 +93,7 @@ def test_example_answer_fits_the_schema():
 def test_serve_commands_have_valid_settings():
     for command in SERVE:
         model, *overrides = shlex.split(command)
-        settings = load(ServeSettings, overrides=[f"reader={model}", *overrides])
+        settings = load(ServeSettings, overrides=[f"model={model}", *overrides])
         load_token(settings, {"GEN_MSA_TOKEN": "0123456789abcdef"})
     assert len(SERVE) == 2
 
@@ -105,7 +105,7 @@ def test_tables_name_every_setting_and_status():
     server_keys = ServeSettings.model_fields.keys() - {"limits", "batching"}
     known_keys = server_keys | {f"limits.{k}" for k in ServiceLimits.model_fields}
     known_keys |= {f"batching.{k}" for k in BatchingSettings.model_fields}
-    known_keys |= {"picture.max_bytes", "picture.max_source_pixels"}
+    known_keys |= {"image.max_bytes", "image.max_source_pixels"}
     assert documented <= known_keys
     required_keys = {k for k in known_keys if "." in k} | {"host", "port", "token_file", "log_text"}
     assert required_keys <= documented
