@@ -54,6 +54,9 @@ def add_inputs(
         root: The folder that paths of media are relative to.
         required: Which modalities and cues to add.
         problems: Counts what could not be read, by reason; it is filled in place.
+
+    Returns:
+        The rows in their order, with tensors and context added, each with the index of its post.
     """
     post_indices = sorted({post_index for _, post_index in rows})
     post_inputs = load_modalities([posts[i] for i in post_indices], root, required.modalities)
@@ -207,6 +210,9 @@ def build_dataset(
         data: The source; at most `data.limit` rows of it, always the same ones for a seed.
         recipe: The recipe of the run.
         required: What rows carry besides text and labels; None for nothing.
+
+    Returns:
+        The rows in the order of the source, with their posts and the counts of what was left out.
 
     Raises:
         UserError: When there is no row, or when the context of a dev row contains a label.

@@ -323,6 +323,9 @@ def build_collator(
         tokenizer: A `tokenizer.json`.
         rows: All rows; they decide the width of the features.
 
+    Returns:
+        The collator, with the vocabulary size of a context and the width of other modalities.
+
     Raises:
         UserError: For a modality that no row has.
     """

@@ -114,6 +114,9 @@ def feature_l1(
         teacher_features: Name -> `(rows, ...)`.
         weights: Name of a feature -> its weight; other features are not compared.
 
+    Returns:
+        A scalar, at least 0 for weights of at least 0; 0 without weights.
+
     Raises:
         UserError: If one of the two lacks a feature, or has it in another shape.
     """

@@ -159,6 +159,9 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> DistillRecipe:
         name: A name in `finetune/distill/`, or a path.
         overrides: `key=value` settings.
 
+    Returns:
+        The checked recipe; a setting in `overrides` replaces that of the file.
+
     Raises:
         UserError: For an unknown key, with the nearest known one.
     """

@@ -67,6 +67,9 @@ def plan_updates(
         steps: Optimiser steps of all epochs.
         new_params: Names of parameters that did not come from pretrained weights.
 
+    Returns:
+        For each epoch its phases in order, each with its optimiser and learning-rate schedule.
+
     Raises:
         UserError: For an epoch without a phase, two phases of one name, a parameter that no phase
             updates, or a learning rate of an unknown phase.

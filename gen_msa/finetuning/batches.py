@@ -152,6 +152,10 @@ def collate(
         pad: The padding token.
         positions: Whether the model takes `position_ids`; else it computes its own.
         dtype: Dtype of a block mask: the one that attention is computed in.
+
+    Returns:
+        Inputs of shape (sequences, width), where `width` is the longest sequence rounded up to a
+        multiple of `PAD_MULTIPLE`, and targets, weights and fields of all answer tokens.
     """
     # Few widths: kernels are compiled and cached per shape.
     width = -(-max(len(s.ids) for s in sequences) // PAD_MULTIPLE) * PAD_MULTIPLE

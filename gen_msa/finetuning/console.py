@@ -144,7 +144,12 @@ class ConsoleReporter(LinePrinter):
             self.print_note(note)
 
     def print_plan(self, steps: int, seconds: float) -> None:
-        """Print the number of steps and the estimated time in seconds, from the probe step."""
+        """Print the number of steps and the time estimated from the probe step.
+
+        Args:
+            steps: Optimiser steps of the run.
+            seconds: Estimated time of all of them, in seconds.
+        """
         self._print_heading("training", f"{steps:,} steps, about {format_duration(seconds)}")
 
     def print_step(self, entry: StepLog) -> None:
@@ -215,6 +220,9 @@ def render_masked_tokens(preview: TokenPreview, *, coloured: bool) -> Text:
     Args:
         preview: The row.
         coloured: Whether colours are available; otherwise fields are marked in the text.
+
+    Returns:
+        The text of the row; tokens that are not learned are dimmed.
     """
     out = Text()
     pairs = zip(preview.tokens, preview.fields, strict=True)

@@ -105,6 +105,9 @@ def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingS
         recipe: The recipe of the run.
         supports_images: Whether the model takes images.
 
+    Returns:
+        Samples in the order of sources and posts, with the rows that were skipped and why.
+
     Raises:
         UserError: If no row can be built, or a source or prompt is invalid.
     """
@@ -125,6 +128,10 @@ def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Re
     Args:
         data: The source; at most `data.limit` examples are taken.
         seed: Decides which ones are taken.
+
+    Returns:
+        The examples in the order of the source; the rejected rows; the folder that paths of images
+        are relative to.
     """
     source = open_examples(data.source)
     accepted: list[Example] = []

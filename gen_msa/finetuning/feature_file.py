@@ -74,6 +74,9 @@ def unflatten_output(
         classes: The output classes that a structure may name.
         device: Device of the zeros.
 
+    Returns:
+        The output, of the classes, tuples and lists that it had before `flatten_output`.
+
     Raises:
         KeyError: If the structure names another class.
     """
@@ -128,6 +131,12 @@ def split_inputs(
 
     Pixels are given as ones: some families take an image of zeros for padding. Masks mostly have
     one value, and are large.
+
+    Args:
+        tensors: Name -> image input of any shape.
+
+    Returns:
+        Name -> shape, dtype and value of the inputs given by these; name -> tensor of the others.
     """
     constant: dict[str, OutputStructure] = {}
     stored: dict[str, torch.Tensor] = {}
@@ -146,7 +155,12 @@ def split_inputs(
 
 
 def write_features(path: Path, features: VisionFeatures) -> None:
-    """Write a file atomically; several processes may write the same file."""
+    """Write a file atomically; several processes may write the same file.
+
+    Args:
+        path: The file, whose folder is created if needed.
+        features: What to store; tensors on another device are copied to the CPU.
+    """
     tensors = {f"output.{k}": v for k, v in features.tensors.items()}
     tensors |= {f"input.{k}": v for k, v in features.stored_inputs.items()}
     # A file must not hold a tensor's memory twice, nor a view of a larger one.
@@ -170,6 +184,9 @@ def read_features(path: Path, *, check: bool = True) -> VisionFeatures:
     Args:
         path: The file.
         check: Whether to hash its contents.
+
+    Returns:
+        The features, on the CPU.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -197,7 +214,11 @@ def read_features(path: Path, *, check: bool = True) -> VisionFeatures:
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the sha256 over names, dtypes, shapes and bytes of tensors, in the order of names."""
+    """Return the sha256 over names, dtypes, shapes and bytes of tensors, in the order of names.
+
+    Args:
+        tensors: Name -> tensor of any shape, on any device.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach()

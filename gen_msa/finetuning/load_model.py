@@ -80,6 +80,9 @@ def load_model(recipe: FinetuneRecipe, *, keep_on_cpu: bool = False) -> LoadedMo
         recipe: Model, precision, device, attention and quantization.
         keep_on_cpu: Leave it in CPU memory, to be sharded over GPUs.
 
+    Returns:
+        The model on the recipe's device, or on the CPU, with its processor, folder and hash.
+
     Raises:
         UserError: If it cannot be found or loaded.
         MissingExtra: If a package is missing.

@@ -50,6 +50,9 @@ def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
         recipe: The recipe.
         dry_run: Plan, print and probe the longest batch; write nothing.
 
+    Returns:
+        `adapter` in `output_dir`; it is not written in a dry run.
+
     Raises:
         UserError: If the run cannot start, for instance because `output_dir` has checkpoints of
             another run.

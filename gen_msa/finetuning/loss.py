@@ -46,6 +46,9 @@ class LossWeights:
         Args:
             loss: The loss settings.
             rows: All training rows.
+
+        Returns:
+            A weight for each polarity; 1 where none is set, or none can be counted.
         """
         class_weights = loss.class_weights
         if isinstance(class_weights, dict):
@@ -130,6 +133,9 @@ def loss_from_logits(
         fields: Shape (n,): indices into `FIELDS`.
         soft: Tokens and weights of a teacher's distribution, each of shape (n, k); its
             cross-entropy is reported as field `soft`.
+
+    Returns:
+        The sum of weighted cross-entropies in nats, a scalar with gradient, and its parts by field.
     """
     token_losses = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
     parts: dict[str, tuple[float, float]] = {}
@@ -177,6 +183,10 @@ class AnswerOnlyLMHead:
 
     def answer_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the logits at the selected positions, of shape (n, vocabulary).
+
+        Args:
+            logits: The model's logits, of shape (1, n, vocabulary) if enabled, else
+                (sequences, width, vocabulary).
 
         Raises:
             RuntimeError: If `select` was not called for this batch.

@@ -59,6 +59,9 @@ def merge_adapter(adapter: Path, out: Path, *, base: str = "", bf16: bool = Fals
         base: The base model, if the adapter does not name one that can be found here.
         bf16: Whether to write bfloat16.
 
+    Returns:
+        The folder, its largest difference from the adapted model (nats), the tolerance and dtype.
+
     Raises:
         UserError: If a check fails or the disk is full; `out` is then unchanged.
     """

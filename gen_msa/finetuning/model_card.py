@@ -64,6 +64,10 @@ class AdapterCard:
 def write_card(folder: Path, card: AdapterCard) -> None:
     """Write `README.md` and `metrics.json`, each atomically.
 
+    Args:
+        folder: The folder of the adapter.
+        card: Contents of both files.
+
     Raises:
         UserError: If a file cannot be written.
     """

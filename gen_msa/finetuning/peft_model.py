@@ -228,6 +228,9 @@ def mixed_precision(model: Any, recipe: FinetuneRecipe) -> Iterator[None]:
     Args:
         model: The wrapped model.
         recipe: Whether `bf16` is set.
+
+    Yields:
+        None; the precision holds inside the block.
     """
     if not (recipe.bf16 or any(p.dtype == torch.bfloat16 for p in model.parameters())):
         yield

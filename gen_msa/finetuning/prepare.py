@@ -79,6 +79,9 @@ def prepare(
         unpacked_reason: Why rows cannot be packed (`packing_unsupported_reason`), or "".
         load_image: Loads images; from disk by default.
 
+    Returns:
+        The sequences of every usable post, and the rows that were skipped with their reasons.
+
     Raises:
         UserError: If no row can be used, or a source is invalid.
     """

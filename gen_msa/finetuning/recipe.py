@@ -226,6 +226,9 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> FinetuneRecipe:
         name: A recipe in `finetune/lora/`, or the path of a YAML file.
         overrides: Settings, each as `key=value`.
 
+    Returns:
+        The checked recipe; a setting in `overrides` replaces that of the file.
+
     Raises:
         UserError: If a key is unknown (with the nearest known one) or a value is invalid.
     """

@@ -27,6 +27,9 @@ def start(
         dry_run: Plan, print and probe one step of the longest batch; write nothing.
         resume: Whether to resume from a checkpoint; None leaves it to the recipe.
 
+    Returns:
+        `adapter` in the recipe's `output_dir`; it is not written in a dry run.
+
     Raises:
         UserError: If the run cannot start or diverges; `exit_code` is 4 for a run that diverged.
     """

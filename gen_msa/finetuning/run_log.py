@@ -68,7 +68,12 @@ def epoch_stats(prepared: PreparedRun, recipe: FinetuneRecipe) -> EpochStats:
 
 
 def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
-    """Return the tokens of an epoch, each source counted with its weight."""
+    """Return the tokens of an epoch, each source counted with its weight.
+
+    Args:
+        prepared: Sequences of each post, and its source.
+        recipe: Weights of the sources.
+    """
     return sum(
         recipe.data[s].weight * len(sequence.ids)
         for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
@@ -77,7 +82,12 @@ def tokens_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
 
 
 def rows_per_epoch(prepared: PreparedRun, recipe: FinetuneRecipe) -> float:
-    """Return the rows of an epoch, each source counted with its weight."""
+    """Return the rows of an epoch, each source counted with its weight.
+
+    Args:
+        prepared: Sequences of each post, and its source.
+        recipe: Weights of the sources.
+    """
     return sum(
         recipe.data[s].weight * len(sequence.rows)
         for s, sequences in zip(prepared.sources, prepared.sequences, strict=True)
@@ -287,7 +297,12 @@ class RunLogger(BaseRunLogger):
         self._recent, self._train_seconds = [], 0.0
 
     def log_validation(self, result: ValidationResult, *, samples: bool = False) -> None:
-        """Print and store the metrics of the dev sources; with `samples`, also twenty answers."""
+        """Print and store the metrics of the dev sources; only the main process does.
+
+        Args:
+            result: Metrics of all dev sources at one step.
+            samples: Whether to print `result.samples` too.
+        """
         if self._is_main:
             metrics = result.as_json()
             self._reporter.print_metrics(metrics)
@@ -302,7 +317,12 @@ class RunLogger(BaseRunLogger):
         self._reporter.print_note(f"stopped at step {state.step:,}: {message}")
 
     def log_end(self, state: TrainState, adapter: Path) -> None:
-        """Print the metrics of the best adapter and its folder, and close the log."""
+        """Print the metrics of the best adapter and its folder, and close the log.
+
+        Args:
+            state: Progress of the run, with all its validations.
+            adapter: Folder of the best adapter.
+        """
         best = next((h for h in state.history if h["step"] == state.best_step), None)
         seconds = time.perf_counter() - self._started_at
         self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))

@@ -40,6 +40,10 @@ def soft_targets(
         answer_ids: Tokens of the learned answer.
         answers: Tokens of the answer for each label.
         probs: Probability of each label, 0..1.
+
+    Returns:
+        (Index in `answer_ids`, pairs of next token and its probability, which sum to 1) for each
+        position.
     """
     targets = []
     remaining = dict(answers)

@@ -146,6 +146,9 @@ class TrainStep:
             batches: The batches of this process; the other processes run theirs.
             step_index: The step, which seeds dropout.
 
+        Returns:
+            Loss, parts of it, gradient norm before clipping, and tokens and rows of this step.
+
         Raises:
             Diverged: If the loss or the gradient is not finite; nothing was updated.
             UserError: If a trained tensor gets no gradient.

@@ -285,6 +285,9 @@ def validate(
         step: The optimiser step of the weights, recorded in the result.
         progress: Called with the number of posts done and their total.
 
+    Returns:
+        Metrics of each dev source in order, and up to `NUM_SAMPLES` answers spread over the posts.
+
     Raises:
         UserError: If no post of a source could be answered.
     """
@@ -329,6 +332,9 @@ def validate_model(
         seed: The seed of the run, recorded in the result.
         step: The optimiser step of the weights, recorded in the result.
         progress: Called with the number of posts done and their total.
+
+    Returns:
+        As `validate` does; the model's mode and the random state are as before.
 
     Raises:
         UserError: If no post of a source could be answered.

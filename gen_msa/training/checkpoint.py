@@ -68,6 +68,9 @@ class TrainState:
         Args:
             metrics: Step and metrics, as plain JSON.
             score: What checkpoints are compared by; higher is better.
+
+        Returns:
+            True if `score` is higher than all before; an equal score is not.
         """
         is_best = score > self.best_score
         self.evals_since_best = 0 if is_best else self.evals_since_best + 1

@@ -60,6 +60,9 @@ def create_accelerator(*, cpu: bool, can_shard: bool = True, quantization: str =
         can_shard: Whether the model may be sharded over processes (FSDP2).
         quantization: `none`, or how the frozen weights are quantised; such a model has no shards.
 
+    Returns:
+        An `accelerate.Accelerator` for one process, several replicas or FSDP2.
+
     Raises:
         UserError: For a way of splitting the model that this package does not train correctly.
     """

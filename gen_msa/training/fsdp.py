@@ -174,6 +174,9 @@ def gather_full(state: Any, *, is_main: bool) -> Any:
     Args:
         state: The nest; other values are returned unchanged.
         is_main: Whether this is the main process.
+
+    Returns:
+        The nest, with dicts and lists copied and full tensors in place of sharded ones.
     """
     if isinstance(state, Mapping):
         return {key: gather_full(value, is_main=is_main) for key, value in state.items()}

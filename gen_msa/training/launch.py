@@ -70,6 +70,9 @@ def require_extra(extra: str, packages: Collection[str]) -> Iterator[None]:
         extra: The extra of this package.
         packages: What it installs.
 
+    Yields:
+        None; the imports are made inside the block.
+
     Raises:
         MissingExtra: If one of `packages` cannot be imported.
     """

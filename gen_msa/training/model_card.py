@@ -43,6 +43,9 @@ def render(template: Path, **values: Any) -> str:
     Args:
         template: A Jinja file; `percent` and `cell` (of a Markdown table) are filters in it.
         values: Its variables; a missing one is an error.
+
+    Returns:
+        The text of the card, in Markdown.
     """
     env = Environment(
         undefined=StrictUndefined,

@@ -134,6 +134,9 @@ def start_trackers(names: Sequence[str], config: Mapping[str, Any], folder: Path
         names: Trackers that passed `check_trackers`.
         config: The recipe as plain JSON.
         folder: Where a tracker that writes files puts them.
+
+    Returns:
+        One tracker of accelerate for each name, in order.
     """
     if not names:
         return []
@@ -158,6 +161,9 @@ def flatten_settings(
     Args:
         tree: Settings as plain JSON.
         prefix: What each name begins with.
+
+    Returns:
+        Dotted name -> value; a list or None is JSON text, such as `null`.
     """
     out: dict[str, str | int | float | bool] = {}
     for key, value in tree.items():

@@ -94,6 +94,9 @@ def fill_template(
         aspect: Replaces `{a}`.
         quotes: Replace `{q}`, in double quotes and joined by `and`.
         chance: In [0, 1); chooses the template.
+
+    Returns:
+        The sentence; other braces stay as they are.
     """
     joined_quotes = " and ".join(f'"{q}"' for q in quotes)
     # Not `str.format`, and both at once: an aspect or a quote may contain braces.

@@ -38,6 +38,9 @@ class RationaleChain:
         Args:
             examples: The examples.
             labels: The annotator whose opinions are explained.
+
+        Returns:
+            One example for each given one, in order.
         """
         if not self._sources:
             return list(examples)
