@@ -46,37 +46,72 @@ UNUSUAL_CODECS = (
 REPEATED = [b"\r", b"\n", b"\r\n", b"\r\n-", b"\r\n--", b"\r\n--y", b"-", b"\0"]
 BODIES = {
     400: [
-        *[(JSON, post_with_meta(x)) for x in (b"NaN", b"Infinity", b"9" * 5000, b"[" * 300 + b"]" * 300)],
+        *[
+            (JSON, post_with_meta(x))
+            for x in (b"NaN", b"Infinity", b"9" * 5000, b"[" * 300 + b"]" * 300)
+        ],
         *[(JSON, rb'{"text": "\ud800"}'), (JSON, rb'{"text": "\udc00\ud800"}')],
         *[(JSON, b'{"text": "\xed\xa0\x80"}'), (JSON, b'{"text": "\xff"}'), (JSON, b"")],
         *[(JSON, '{"text": "a"}'.encode(c)) for c in ("utf-8-sig", "utf-16", "utf-32")],
         *[(JSON, x) for x in (b"null", b'"x"', b"1", b"[]", b'{"text": "a"} x', b'{"posts": 1}')],
-        *[(f"multipart/form-data{x}", POSTS + CLOSING_BOUNDARY) for x in ("", '; boundary=""', "; boundary=y")],
-        *[(MULTIPART, x) for x in (b"", POSTS[:30], POSTS + POSTS + CLOSING_BOUNDARY, b"--x\r\n\r\n{}\r\n" + CLOSING_BOUNDARY)],
-        (MULTIPART, POSTS + b"".join(file_part(b"%d" % i, b"1") for i in range(1000)) + CLOSING_BOUNDARY),
+        *[
+            (f"multipart/form-data{x}", POSTS + CLOSING_BOUNDARY)
+            for x in ("", '; boundary=""', "; boundary=y")
+        ],
+        *[
+            (MULTIPART, x)
+            for x in (
+                b"",
+                POSTS[:30],
+                POSTS + POSTS + CLOSING_BOUNDARY,
+                b"--x\r\n\r\n{}\r\n" + CLOSING_BOUNDARY,
+            )
+        ],
+        (
+            MULTIPART,
+            POSTS + b"".join(file_part(b"%d" % i, b"1") for i in range(1000)) + CLOSING_BOUNDARY,
+        ),
         (MULTIPART, part_with_header(b"a", b"b" * (8 << 20))),
         (MULTIPART, part_with_header(b"b" * (8 << 20), b"a")),
         (MULTIPART, part_with_header(b"a", b"b\r\na: b" * 1_000_000)),
-        *[(MULTIPART, POSTS + file_part(b"f", p * ((8 << 20) // len(p))) + CLOSING_BOUNDARY) for p in REPEATED],
-        (MULTIPART, b'--x\r\ncontent-disposition: form-data; name="posts"\r\n'
-         b"content-type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n{}\r\n--y--\r\n" + CLOSING_BOUNDARY),
+        *[
+            (MULTIPART, POSTS + file_part(b"f", p * ((8 << 20) // len(p))) + CLOSING_BOUNDARY)
+            for p in REPEATED
+        ],
+        (
+            MULTIPART,
+            b'--x\r\ncontent-disposition: form-data; name="posts"\r\n'
+            b"content-type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n{}\r\n--y--\r\n"
+            + CLOSING_BOUNDARY,
+        ),
     ],
     413: [(JSON, b"[" * 200_000), (JSON, b'{"a":' * 200_000), (JSON, b"," * 200_000)],
     415: [
-        *[(f"{MULTIPART}; charset={c}", POSTS + file_part(b"\\ud800xn--", b"1") + CLOSING_BOUNDARY) for c in UNUSUAL_CODECS.split()],
+        *[
+            (
+                f"{MULTIPART}; charset={c}",
+                POSTS + file_part(b"\\ud800xn--", b"1") + CLOSING_BOUNDARY,
+            )
+            for c in UNUSUAL_CODECS.split()
+        ],
         *[(x, b"{}") for x in ("", "text/plain", "application/jsonx", "multipart/mixed")],
         ("application/x-www-form-urlencoded", b"posts=%7B%7D"),
     ],
     200: [
         (f"{MULTIPART}; charset=UTF-8", POSTS + CLOSING_BOUNDARY),
-        *[(JSON, post_with_meta(x)) for x in (b"1e999", b"[-1e999]", b"[" * 190 + b"]" * 190, b"9" * 4000)],
+        *[
+            (JSON, post_with_meta(x))
+            for x in (b"1e999", b"[-1e999]", b"[" * 190 + b"]" * 190, b"9" * 4000)
+        ],
         *[(JSON, b'{"text": "a", "aspects": %b}' % a) for a in (b'"a"', b"{}", b"[[]]", b"[null]")],
-        *[(JSON, b'{"text": "a", "aspects": [{"term": "a", "start": %b}]}' % s)
-          for s in (b"-1", b"0.5", b"9" * 4000, b"true", b'"0"', b"null")],
+        *[
+            (JSON, b'{"text": "a", "aspects": [{"term": "a", "start": %b}]}' % s)
+            for s in (b"-1", b"0.5", b"9" * 4000, b"true", b'"0"', b"null")
+        ],
         (JSON, json.dumps({"text": "a", "aspects": ["a" * 30_000]}).encode()),
         (JSON, b'{"text": "a", "text": "b", "__proto__": {"x": 1}}'),
     ],
-}  # fmt: skip
+}
 
 
 def post_body(quick_service, kind, body, headers=b"connection: close\r\n"):
