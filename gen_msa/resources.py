@@ -34,6 +34,9 @@ def resource_names(folder_name: str, suffix: str) -> list[str]:
     Args:
         folder_name: `prompts`, `finetune/lora`, `eval/suites`, …
         suffix: Suffix of the files, with its dot.
+
+    Returns:
+        The names, sorted, with `/` between folders.
     """
     root = resource_folder(folder_name)
     files = (p.relative_to(root).as_posix() for p in root.rglob(f"*{suffix}"))

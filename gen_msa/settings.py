@@ -38,6 +38,9 @@ def load(
             index: `data.0.source=posts.jsonl`.
         **values: Final values by field name, taken as they are.
 
+    Returns:
+        The validated settings.
+
     Raises:
         UserError: A key is unknown or a value invalid; the message names the key, the file and the
             nearest known key.
@@ -60,6 +63,9 @@ def build(kind: type[S], tree: Mapping[str, Any], where: str) -> S:
         kind: Settings class.
         tree: Values by key.
         where: Source of the values, for the error message.
+
+    Returns:
+        The validated settings.
 
     Raises:
         UserError: A key is unknown or a value invalid.

@@ -69,6 +69,9 @@ def predict_all(
         cache: The answer cache; beside it Ray keeps what it needs to go on. None: nothing is kept.
         on_progress: Called with the posts done so far while the pipeline runs.
 
+    Returns:
+        The chunks of the shard, each with one prediction per post; none for a chunk without posts.
+
     Raises:
         UserError: What a user can do something about, wherever on the cluster it happened.
     """
@@ -83,7 +86,7 @@ def predict_all(
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     reuse_cache = [path.absolute() for path in cache.reuse_cache] if cache is not None else []
     ray.get(model.state.open_cache.remote(cache_path.absolute(), reuse_cache))
-    posts = _Posts(model.settings, source, shard, model.state, run)
+    posts = _BatchDatasource(model.settings, source, shard, model.state, run)
     _run(model, partial(_pipeline, model, posts, folder), on_progress)
     return _in_order(model, source, shard, folder / "answers", run)
 
@@ -106,7 +109,7 @@ def _run(
         thread.shutdown(wait=False)
 
 
-def _pipeline(model: RayPredictor, posts: "_Posts", folder: Path) -> None:
+def _pipeline(model: RayPredictor, posts: "_BatchDatasource", folder: Path) -> None:
     """Read, predict and write every batch that no earlier run has written."""
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -143,7 +146,7 @@ def _pipeline(model: RayPredictor, posts: "_Posts", folder: Path) -> None:
         )
 
 
-class _Posts(Datasource):  # type: ignore[misc]
+class _BatchDatasource(Datasource):  # type: ignore[misc]
     """The posts in batches, a row each.
 
     One task reads them all, in a process of Ray's on the driver's machine: line numbers and

@@ -56,7 +56,12 @@ class JobState:
         self._failed_in_a_row = 0
 
     def open_cache(self, path: Path, reuse_cache: Sequence[Path]) -> None:
-        """Open the answer cache; `reuse_cache` are those of other runs."""
+        """Open the answer cache; `reuse_cache` are those of other runs.
+
+        Args:
+            path: The answer cache of this job; created if it is missing.
+            reuse_cache: Answer caches of other runs, which are only read. May be empty.
+        """
         self._cache = AnswerCache(path, reuse_cache)
 
     def close(self) -> None:
@@ -84,12 +89,22 @@ class JobState:
             raise RuntimeError("the job is stopped")
 
     def loaded(self, worker: str, fingerprint: dict[str, JsonValue]) -> None:
-        """Note that a worker has its model; posts' keys tell whether it is the first one's."""
+        """Note that a worker has its model; posts' keys tell whether it is the first one's.
+
+        Args:
+            worker: The worker's actor id.
+            fingerprint: What its answers depend on; the first worker's is kept.
+        """
         self._loading[worker] = 0
         self._status.fingerprint = self._status.fingerprint or fingerprint
 
     def lookup(self, batch: str, keys: Sequence[str]) -> tuple[int, int, dict[str, JsonValue]]:
-        """Return workers that died of `batch`, its posts asked about, and the known answers."""
+        """Return workers that died of `batch`, its posts asked about, and the known answers.
+
+        Args:
+            batch: The batch's id.
+            keys: Cache keys of its posts.
+        """
         if self._status.error:
             raise RuntimeError("the job is stopped")
         cached = self._opened().get(keys)
@@ -97,12 +112,33 @@ class JobState:
         return self._deaths[batch], self._n_new[batch], cached
 
     def begin(self, worker: str, unit: str) -> int:
-        """Note that `worker` reads a batch or one post; return how many died of it."""
+        """Note that `worker` reads a batch or one post; return how many died of it.
+
+        Args:
+            worker: The worker's actor id.
+            unit: The id of a batch, or the key of a post that is read alone.
+
+        Returns:
+            The number of workers that died while they read the unit, at least 0.
+        """
         self._reading.setdefault(worker, set()).add(unit)
         return self._deaths[unit]
 
     def keep(self, worker: str, unit: str, batch: str, answers: Mapping[str, Prediction]) -> int:
-        """Keep the answers of a unit by key; return its batch's posts asked about in this run."""
+        """Keep the answers of a unit by key; return its batch's posts asked about in this run.
+
+        Args:
+            worker: The worker's actor id.
+            unit: The id of a batch, or the key of a post that was read alone.
+            batch: The id of the batch that the unit belongs to.
+            answers: Prediction by cache key.
+
+        Returns:
+            The number of the batch's posts that were asked about in this run.
+
+        Raises:
+            UserError: Too many posts in a row got no answer; the job stops.
+        """
         put_answers(self._opened(), answers)
         self._reading[worker].discard(unit)
         self._n_new[batch] += len(answers)

@@ -57,7 +57,12 @@ class RayWorker:
         self._get(state.loaded.remote(self._id, fingerprint))
 
     def call(self, method: str, *args: object) -> Any:
-        """Return what a method of the model's `Teacher` returns, outside a pipeline."""
+        """Return what a method of the model's `Teacher` returns, outside a pipeline.
+
+        Args:
+            method: Name of a method of `Teacher`.
+            *args: Its positional arguments.
+        """
         with self._reported():
             return getattr(self._teacher, method)(*args)
 

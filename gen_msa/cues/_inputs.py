@@ -114,6 +114,9 @@ def load_image(media_item: Media, root: Path) -> "Image":
         media_item: The image.
         root: The media root.
 
+    Returns:
+        The decoded image.
+
     Raises:
         ImageError: The image cannot be loaded.
     """

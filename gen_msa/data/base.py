@@ -51,6 +51,9 @@ class Dataset(Protocol):
         Args:
             root: The data root; packaged data sets ignore it.
             split: One of `splits`.
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         ...
 

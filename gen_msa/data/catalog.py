@@ -46,6 +46,9 @@ class Corpus:
         Args:
             root: The data root.
             split: One of `splits`.
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         return formats[self.format].read(require_file(root, self.files[split]))
 

@@ -56,6 +56,10 @@ def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, s
         folder: The folder of the rationales.
         splits: Names of splits; one without a file is skipped.
 
+    Returns:
+        Rationale by text, target and image name (without suffix). Whitespace of text and target is
+        collapsed; of rows with equal keys the last one counts.
+
     Raises:
         UserError: A file cannot be parsed.
     """

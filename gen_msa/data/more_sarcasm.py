@@ -37,6 +37,9 @@ class MoreSarcasm:
         Args:
             root: The data root.
             split: One of `splits`.
+
+        Returns:
+            One example per caption, with its explanation; `Rejected` for a row that cannot be read.
         """
         return _examples(require_file(root, f"more_sarcasm_explanations/{_FILES[split]}"))
 

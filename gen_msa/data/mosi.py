@@ -239,6 +239,9 @@ class Mosi:
             root: The data root.
             split: One of `splits`.
 
+        Returns:
+            The utterances, with the path of their features, and the rejected rows.
+
         Raises:
             UserError: The cache folder cannot be written.
         """

@@ -76,6 +76,9 @@ class Mustard:
             root: The data root.
             split: `all`.
 
+        Returns:
+            One example per utterance, in the order of the file.
+
         Raises:
             UserError: The file is not valid.
         """

@@ -74,6 +74,9 @@ class MvsaSingle:
         Args:
             root: The data root.
             split: One of `splits`.
+
+        Returns:
+            The posts of the split and the rejected rows, in the order of the file.
         """
         return _rows_in_split(require_file(root, "mvsa_single/items.jsonl"), split)
 

@@ -36,6 +36,9 @@ def convert(source: ExampleSource, target: Path, format: str | None = None) -> C
         target: The file to write.
         format: The name of the format; by default the suffix of `target` decides.
 
+    Returns:
+        The counts, and the file of rejected rows if there are any.
+
     Raises:
         UserError: The format cannot store a field of an example; then neither file is written.
     """
@@ -78,6 +81,9 @@ def open_examples(
         format: The name of the file format, if the suffix does not tell.
         media_root: The folder that media paths are relative to; by default the folder of the file,
             or of the data set.
+
+    Returns:
+        A source that reads the file again for every pass.
 
     Raises:
         UserError: There is no such file, data set or split.

@@ -37,5 +37,8 @@ class Tiny:
         Args:
             root: Ignored.
             split: `all`.
+
+        Returns:
+            The packaged posts.
         """
         return jsonl.read(FOLDER / "posts.jsonl", Example)

@@ -197,6 +197,9 @@ def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
         path: Path for error messages.
         max_pixels: Largest width x height of the result.
 
+    Returns:
+        The image, scaled down if it has more than `max_pixels`, and notes on what was changed.
+
     Raises:
         ImageError: The pixels cannot be decoded to the end (`corrupt`), or their mode is
             `unsupported`.

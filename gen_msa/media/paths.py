@@ -56,6 +56,9 @@ def read_file(resolved: Path, path: str, max_bytes: int) -> bytes:
         path: Path for error messages.
         max_bytes: Largest file.
 
+    Returns:
+        The whole content, at most `max_bytes` bytes.
+
     Raises:
         ImageError: `missing`, `unreadable`, `not_an_image` (not a regular file) or `too_large`.
     """

@@ -64,7 +64,14 @@ def one_hot(pairs: Sequence[Pair]) -> Array:
 
 
 def confusion_matrix(sums: Array) -> Array:
-    """Reshape sums of `one_hot`, `(..., 13)`, to reference by prediction, `(..., 3, 4)`."""
+    """Reshape sums of `one_hot`, `(..., 13)`, to reference by prediction, `(..., 3, 4)`.
+
+    Args:
+        sums: Sums over rows; column 0, the number of scored rows, is dropped.
+
+    Returns:
+        Counts; the last answer column is for unparsed answers.
+    """
     return sums[..., 1:].reshape(*sums.shape[:-1], N_CLASSES, N_ANSWERS)
 
 
@@ -75,6 +82,9 @@ def safe_divide(numerator: Any, denominator: Any, *, empty: float) -> Array:
         numerator: `(...,)`.
         denominator: `(...,)`.
         empty: The result of a division by 0.
+
+    Returns:
+        The quotients as float64, in the broadcast shape of both arguments.
     """
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)

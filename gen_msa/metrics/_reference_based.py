@@ -41,6 +41,9 @@ def tokenize(text: str, language: str) -> tuple[str, ...]:
     Args:
         text: The text.
         language: ISO 639 code. In a language of `UNSPACED`, each character is a word.
+
+    Returns:
+        The words, in order; punctuation is left out.
     """
     text = unicodedata.normalize("NFC", text).lower()
     if language in UNSPACED:
@@ -129,6 +132,9 @@ def import_optional(module: str, package: str, extra: str) -> Any:
         module: The module to import.
         package: The name of the package, for the message.
         extra: The extra of this package that installs it.
+
+    Returns:
+        The imported module.
 
     Raises:
         MissingExtra: The package is not installed.

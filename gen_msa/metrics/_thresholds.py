@@ -46,6 +46,9 @@ def nan_divide(numerator: Array, denominator: Array) -> Array:
     Args:
         numerator: `(...,)`.
         denominator: `(...,)`, broadcast against the numerator.
+
+    Returns:
+        The quotients, in the broadcast shape of both arguments.
     """
     nans = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     quotient: Array = np.divide(numerator, denominator, out=nans, where=denominator != 0)
@@ -81,12 +84,20 @@ def binary_counts(
 
 
 def binary_accuracy(sums: Array) -> Array:
-    """Return the share of correct rows from sums of `binary_counts`, `(..., 6)` -> `(...,)`."""
+    """Return the share of correct rows from sums of `binary_counts`, `(..., 6)` -> `(...,)`.
+
+    Args:
+        sums: Sums over rows; the result is NaN where no row is counted.
+    """
     return nan_divide(sums[..., 2] + sums[..., 5], sums[..., 0] + sums[..., 3])
 
 
 def binary_weighted_f1(sums: Array) -> Array:
-    """Return F1 weighted by reference rows from sums of `binary_counts`, `(..., 6)` -> `(...,)`."""
+    """Return F1 weighted by reference rows from sums of `binary_counts`, `(..., 6)` -> `(...,)`.
+
+    Args:
+        sums: Sums over rows; the result is NaN where no row is counted.
+    """
     n_gold, n_predicted, n_correct = (sums[..., i::3] for i in range(3))
     total = n_gold + n_predicted
     f1 = np.divide(2 * n_correct, total, out=np.zeros_like(total), where=total != 0)

@@ -53,7 +53,11 @@ class AspectMention:
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Return `named` over explanations, `rival` over those of posts with several aspects."""
+        """Return `named` over explanations, `rival` over those of posts with several aspects.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 4)`; each metric is `(...,)`.
+        """
         return {
             "named": nan_divide(sums[..., 1], sums[..., 0]),
             "rival": nan_divide(sums[..., 3], sums[..., 2]),

@@ -197,7 +197,11 @@ class Bertscore:
         return references.score_rows(pairs, self._measure, 3)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return means over scored rows."""
+        """Return means over scored rows.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 4)`; each metric is `(...,)`.
+        """
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[tuple[float, float, float]]:

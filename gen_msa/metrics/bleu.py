@@ -65,7 +65,11 @@ class Bleu:
         return references.score_rows(pairs, self._measure, 3 + 2 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return corpus BLEU of the summed counts, and the mean sentence BLEU."""
+        """Return corpus BLEU of the summed counts, and the mean sentence BLEU.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 12)`; each metric is `(...,)`.
+        """
         n_matched, n_predicted = sums[..., 4 : 4 + ORDERS], sums[..., 4 + ORDERS :]
         bleu = corpus_bleu(sums[..., 2], sums[..., 3], n_matched, n_predicted)
         return {

@@ -96,7 +96,11 @@ class Calibration:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return every metric from sums of rows, `(..., 5 + bins)`."""
+        """Return every metric from sums of rows, `(..., 5 + bins)`.
+
+        Args:
+            sums: Sums of `row_statistics`; without probabilities, all but `has_probs` are NaN.
+        """
         n_with_probs, nan = sums[..., 1], float("nan")
         return {
             "ece": safe_divide(np.abs(sums[..., 5:]).sum(axis=-1), n_with_probs, empty=nan),

@@ -56,7 +56,11 @@ class Chrf:
         return references.score_rows(pairs, self._measure, 1 + 3 * ORDERS)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return corpus chrF of the summed counts, and the mean sentence chrF."""
+        """Return corpus chrF of the summed counts, and the mean sentence chrF.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 20)`; each metric is `(...,)`.
+        """
         score = chrf_score(sums[..., 2:])
         return {
             "chrf": np.where(sums[..., 0] > 0, score, np.nan),

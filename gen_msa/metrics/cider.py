@@ -59,7 +59,11 @@ class Cider:
         return references.score_rows(pairs, lambda texts: self._measure(texts, gold_texts), 1)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return the mean over scored rows."""
+        """Return the mean over scored rows.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 2)`; the metric is `(...,)`.
+        """
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair], gold_texts: Sequence[str]) -> list[tuple[float]]:

@@ -60,7 +60,11 @@ class Copying:
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Return each metric; those of the prompt are NaN if no row has its prompt."""
+        """Return each metric; those of the prompt are NaN if no row has its prompt.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 8)`; each metric is `(...,)`.
+        """
         return {
             "post": nan_divide(sums[..., 2], sums[..., 1]),
             "post_longest": nan_divide(sums[..., 3], sums[..., 0]),

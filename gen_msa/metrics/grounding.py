@@ -142,7 +142,11 @@ class Grounding:
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Return each metric; all but `responds` are NaN if there is no claim."""
+        """Return each metric; all but `responds` are NaN if there is no claim.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 7)`; each metric is `(...,)`.
+        """
         n_claims, text, image, both = (sums[..., i] for i in (3, 4, 5, 6))
         return {
             "precision": nan_divide(sums[..., 2], sums[..., 1]),

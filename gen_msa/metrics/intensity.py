@@ -94,7 +94,11 @@ class Intensity:
         return np.column_stack(columns)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return each metric from sums of rows; NaN if no row counts."""
+        """Return each metric from sums of rows; NaN if no row counts.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 17)` for SIMS, otherwise `(..., 24)`.
+        """
         scored, moments = sums[..., 0], sums[..., 2 : 2 + _N_MOMENTS]
         values = {
             "mae": nan_divide(moments[..., 1], moments[..., 0]),

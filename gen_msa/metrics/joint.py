@@ -84,6 +84,9 @@ def match_spans(
     Args:
         gold_spans: Aspects of the reference.
         predicted_spans: Aspects of the system.
+
+    Returns:
+        The pairs: first those with equal spans or terms, then those with equal folded terms.
     """
     matches: list[SpanMatch] = []
     unmatched_gold, unmatched_predictions = list(gold_spans), list(predicted_spans)
@@ -209,7 +212,11 @@ class Joint:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return each metric from sums of rows, `(..., 18)`; NaN if no row is scored."""
+        """Return each metric from sums of rows, `(..., 18)`; NaN if no row is scored.
+
+        Args:
+            sums: Sums of `row_statistics`; `masc_accuracy` is NaN also if no aspect matches.
+        """
         n = sums[..., SCORED]
         any_row = safe_divide(n, n, empty=float("nan"))
         values: dict[str, Array] = {}

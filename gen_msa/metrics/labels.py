@@ -65,6 +65,9 @@ def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None
         gold: Reference polarity of each aspect.
         predictions: Predicted polarity of the same aspects; None for unparsed.
 
+    Returns:
+        The metrics, in which an unparsed prediction counts as an error.
+
     Raises:
         ValueError: The lengths differ, or there are no rows.
     """
@@ -146,7 +149,11 @@ class Labels:
         return _confusion.one_hot(pairs)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Return each metric from sums of rows, `(..., 13)`; NaN only without a scored row."""
+        """Return each metric from sums of rows, `(..., 13)`; NaN only without a scored row.
+
+        Args:
+            sums: Sums of `row_statistics`; each metric is `(...,)`.
+        """
         from gen_msa.metrics._confusion import confusion_matrix, safe_divide
 
         counts, n = confusion_matrix(sums), sums[..., 0]

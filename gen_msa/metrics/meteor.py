@@ -53,7 +53,11 @@ class Meteor:
         return references.score_rows(pairs, self._measure, 1)
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return the mean over scored rows."""
+        """Return the mean over scored rows.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 2)`; the metric is `(...,)`.
+        """
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[tuple[float]]:

@@ -49,7 +49,11 @@ class QuoteFidelity:
         return statistics_matrix(rows)
 
     def compute(self, sums: "Array") -> "dict[str, Array]":
-        """Return each metric; `verbatim` is NaN if there is no quote."""
+        """Return each metric; `verbatim` is NaN if there is no quote.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 4)`; each metric is `(...,)`.
+        """
         return {
             "verbatim": nan_divide(sums[..., 2], sums[..., 1]),
             "quote_rate": nan_divide(sums[..., 3], sums[..., 0]),

@@ -76,7 +76,11 @@ class Rouge:
         return references.score_rows(pairs, self._measure, len(self.specs))
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return means over scored rows."""
+        """Return means over scored rows.
+
+        Args:
+            sums: Sums of `row_statistics`, `(..., 1 + metrics)`; each metric is `(...,)`.
+        """
         return references.column_means(sums, [f.name for f in self.specs])
 
     def _measure(self, texts: list[TextPair]) -> list[list[float]]:

@@ -53,7 +53,11 @@ class WaUa:
         return rows
 
     def compute(self, sums: Array) -> dict[str, Array]:
-        """Return both metrics from sums of rows, `(..., 7)` -> `(...,)`."""
+        """Return both metrics from sums of rows, `(..., 7)` -> `(...,)`.
+
+        Args:
+            sums: Sums of `row_statistics`; `ua` averages the recall of the polarities that occur.
+        """
         split = 1 + len(Polarity)
         n_gold, n_correct = sums[..., 1:split], sums[..., split:]
         n_present = (n_gold > 0).sum(axis=-1)

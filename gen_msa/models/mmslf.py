@@ -112,6 +112,9 @@ class CrossModalEncoder(nn.Module):  # type: ignore[misc]
             source: (rows, source steps, dim).
             mask: (rows, source steps), True for real steps.
             context: Further inputs of the attention of every layer.
+
+        Returns:
+            The output, (rows, steps, dim), and maps (rows, heads, steps, source steps).
         """
         x = text + self.text_positions[: text.shape[1]]
         source = source + self.source_positions[_positions_from_end(mask)]

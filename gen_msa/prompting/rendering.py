@@ -143,6 +143,9 @@ def render(
         images: The images of the post, each shown once.
         label: The label to explain, for prompts with `takes_label` only.
 
+    Returns:
+        The chat, with the constraints and the token limit of its answer.
+
     Raises:
         UserError: A cue has no slot, the prompt has no place for images or for a label, or the
             template changes or cuts what came from the post.

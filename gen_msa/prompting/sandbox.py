@@ -33,7 +33,20 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse every operator in `intercepted_binops`: no prompt needs one."""
+        """Refuse every operator in `intercepted_binops`: no prompt needs one.
+
+        Args:
+            context: The context of the template.
+            operator: The operator, e.g. `*`.
+            left: Its left operand.
+            right: Its right operand.
+
+        Returns:
+            Nothing: it always raises.
+
+        Raises:
+            SecurityError: Always.
+        """
         raise SecurityError(f"the operator {operator} is not allowed in a prompt")
 
 
@@ -98,6 +111,9 @@ def render_template(sources: tuple[tuple[str, str], ...], values: Mapping[str, A
     Args:
         sources: (name, template text) pairs.
         values: The template variables.
+
+    Returns:
+        The rendered text.
 
     Raises:
         UserError: The template fails.

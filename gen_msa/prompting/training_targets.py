@@ -46,6 +46,9 @@ def build_target(prompt: Prompt, opinions: Sequence[Opinion]) -> TrainingTarget:
         prompt: A prompt of any task except `judge`.
         opinions: One opinion; for task `aspects`, all opinions of a post.
 
+    Returns:
+        The segments of the answer; incomplete if the explanation asked for is missing.
+
     Raises:
         UserError: An opinion has no polarity; the prompt needs an explanation that is missing; or
             the prompt is a judge prompt, whose answer is no opinion.

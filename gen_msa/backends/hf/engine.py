@@ -85,7 +85,11 @@ class PreallocatedCacheLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Select rows by index, `(rows,)`, into new memory."""
+        """Select rows by index, `(rows,)`, into new memory.
+
+        Args:
+            beam_idx: Row to keep in each place, `(rows,)`; a row may occur several times.
+        """
         self._buffers = None
         self.set_kv(self.keys.index_select(0, beam_idx), self.values.index_select(0, beam_idx))
 

@@ -39,6 +39,10 @@ def aspect_candidates(
         posts: The posts.
         max_candidates: Maximum aspects of one post.
 
+    Returns:
+        Up to `max_candidates` aspects per post, each with its character offset; none for a text of
+        more than `spacy_pipeline.MAX_CHARS` characters.
+
     Raises:
         MissingExtra: The English model is not installed.
     """

@@ -88,6 +88,9 @@ def write_phrase(tree: DependencyTree, subtree: AspectSubtree, term: str, max_wo
         subtree: The kept words.
         term: The aspect's term; not used by this form.
         max_words: Maximum number of words.
+
+    Returns:
+        Slices of the text, in its order; empty if no word is kept.
     """
     order = sorted(subtree.distance_keys)
     if len(order) > max_words:
@@ -177,6 +180,10 @@ def write_triples(tree: DependencyTree, subtree: AspectSubtree, term: str, max_w
         subtree: The kept words.
         term: The aspect's term, which replaces the words of its span.
         max_words: Maximum number of words.
+
+    Returns:
+        The triples, separated by ` ; `; the first that would exceed `max_words` and all after it
+        are left out. Empty if there is no edge.
     """
     parts: list[str] = []
     remaining_words = max_words
@@ -217,6 +224,10 @@ def write_paths(tree: DependencyTree, subtree: AspectSubtree, term: str, max_wor
         subtree: The kept words.
         term: The aspect's term, which replaces the words of its span.
         max_words: Maximum number of words.
+
+    Returns:
+        The governors with their dependents, separated by `; `, nearest first; the first that would
+        exceed `max_words` and all after it are left out. Empty if no dependent has a relation.
     """
     distance_keys, (first, last) = subtree.distance_keys, subtree.span
     dependents: dict[int, list[str]] = {}

@@ -47,6 +47,9 @@ def assign_nearest_tokens(
         word_classes: The class of each token; the span's own tokens count whatever their class.
         k: Maximum number of edges.
         rival_cut: Whether a token belongs only to the nearest span.
+
+    Returns:
+        Key by token index, one dict per span, in the order of `spans`.
     """
     if not rival_cut or len(spans) < 2:
         return [_token_shares(tree, [span], word_classes, k)[0] for span in spans]
@@ -109,6 +112,9 @@ def propagate_codes(tree: DependencyTree, codes: dict[int, int], k: int, n: int)
         codes: Code by token; extended in place.
         k: Maximum number of edges.
         n: Number of spans.
+
+    Returns:
+        `codes`, with the code of every token reached.
     """
     heads, children = tree.heads, tree.children
     step = 2 * n

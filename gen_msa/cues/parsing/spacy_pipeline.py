@@ -79,6 +79,9 @@ def map_trees(
         texts: The texts, each of at most `MAX_CHARS` characters.
         model: A spaCy model package.
         convert: Receives the index of the text and its tree.
+
+    Returns:
+        One result per text.
     """
     from spacy.attrs import DEP, HEAD, LENGTH, SPACY, TAG
 
@@ -108,6 +111,9 @@ def map_docs(texts: Sequence[str], model: str, convert: Callable[[int, Any], T])
         model: A spaCy model package.
         convert: Receives the index of the text and its document with tags, tree, noun chunks and
             entities; it must not keep a reference to the document.
+
+    Returns:
+        One result per text.
     """
     nlp = load_pipeline(model)
     with _pipeline_lock, _bounded_vocabulary(nlp):

@@ -72,6 +72,9 @@ def build_tree(
         heads: Index of each token's governor, -1 for a root; in range (see `is_usable`).
         rels: Dependency relation of each token.
         tags: Part of speech of each token.
+
+    Returns:
+        The tree, which holds the given lists; `heads` and `rels` may have been changed.
     """
     if text.isascii():  # lower case keeps every offset
         lowered_text = text.lower()
@@ -92,6 +95,9 @@ def tree_from_parse(text: str, parse: Parse) -> DependencyTree:
     Args:
         text: The text.
         parse: The parse, which must be usable (see `is_usable`).
+
+    Returns:
+        The tree, in which function words are below their content words.
     """
     tokens = parse.tokens
     starts = [t.start for t in tokens]

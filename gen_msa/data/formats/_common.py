@@ -67,7 +67,12 @@ def parse_polarity(label_text: str) -> Polarity | None:
 
 
 def gold_opinion(aspect: Aspect, polarity: Polarity) -> Opinion:
-    """Return a gold label."""
+    """Return a gold label.
+
+    Args:
+        aspect: The labelled aspect.
+        polarity: Its label.
+    """
     return Opinion(annotator=GOLD_ANNOTATOR, aspect=aspect, polarity=polarity)
 
 

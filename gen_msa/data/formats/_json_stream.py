@@ -49,6 +49,9 @@ def parse_records(
         items: Numbered records.
         build_example: Builds the example from bytes and number; raises `ValueError` for a bad
             record.
+
+    Yields:
+        The example of each record, or `Rejected`, in the order of the file.
     """
     for item in items:
         if isinstance(item, Rejected):

@@ -58,6 +58,9 @@ def parse_marked_row(
         raw: The bytes of the row, for messages.
         id: The id of the post; "" for a generated one.
 
+    Returns:
+        The row, with the full text and the term's character offset in it.
+
     Raises:
         ValueError: The text does not have exactly one marker, or term or image are empty.
     """
@@ -88,6 +91,9 @@ def join_posts(
         path: The file, for messages.
         rows: The rows.
         first_number: The number of the first post.
+
+    Yields:
+        The example of each post, in the order of the rows, and `Rejected` for each row left out.
     """
     pending: list[TwitterRow] = []
     for row in rows:

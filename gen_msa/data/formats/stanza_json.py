@@ -108,6 +108,9 @@ def to_record_heads(heads: Sequence[int], sizes: Sequence[int]) -> list[int]:
         heads: Heads that count from 1 within their sentence; 0 is a root.
         sizes: Tokens of each sentence.
 
+    Returns:
+        One head per token of the record.
+
     Raises:
         ValueError: The sizes do not add up, or a head is outside its sentence.
     """

@@ -85,7 +85,14 @@ class Conv(nn.Conv2d):  # type: ignore[misc]
         self.same_padding = (left, right, left, right)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (images, in, height, width) to (images, out, height / stride, width / stride)."""
+        """Map (images, in, height, width) to (images, out, height / stride, width / stride).
+
+        Args:
+            x: Feature maps, (images, in, height, width).
+
+        Returns:
+            Feature maps; a height or width that the stride does not divide is rounded down.
+        """
         return super().forward(F.pad(x, self.same_padding) if any(self.same_padding) else x)
 
 
@@ -112,7 +119,14 @@ class Block(nn.Module):  # type: ignore[misc]
         self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (images, in, height, width) to (images, out, height / stride, width / stride)."""
+        """Map (images, in, height, width) to (images, out, height / stride, width / stride).
+
+        Args:
+            x: Feature maps, (images, in, height, width).
+
+        Returns:
+            Feature maps; the input is added where its shape is the same.
+        """
         expanded = x if self.expand is None else F.relu6(self.expand(x))
         out: Tensor = self.project(F.relu6(self.depthwise(expanded)))
         return out + x if self.has_residual else out
@@ -165,6 +179,7 @@ class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
 
         Args:
             pixel_values: Normalized pixels, (images, 3, height, width).
+            **_: Ignored: LLaVA passes options that this encoder does not have.
 
         Returns:
             Tokens (images, grid * grid, hidden_size), row by row, in `last_hidden_state` and as the

@@ -62,6 +62,9 @@ def load_efficientnet(weights_file: Path, grid: int) -> "EfficientNetLite":
     Args:
         weights_file: The package's .pth file.
         grid: Side of the grid of tokens.
+
+    Returns:
+        The encoder on the CPU, with batch norms folded into the convolutions.
     """
     import torch
 

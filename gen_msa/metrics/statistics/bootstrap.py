@@ -137,6 +137,9 @@ class BootstrapResamples:
             rows: Row statistics, `(n, k)`.
             clusters: The cluster of each row.
 
+        Returns:
+            The sums, in the order of the resampled clusters.
+
         Raises:
             ValueError: The rows have another shape, contain NaN, or have an unknown cluster.
         """
@@ -148,6 +151,9 @@ class BootstrapResamples:
         Args:
             rows: Row statistics, `(n, k)`.
             clusters: The cluster of each row.
+
+        Returns:
+            The sums, float64, in which a cluster counts as often as the replicate drew it.
         """
         cluster_totals = self.sum_by_cluster(rows, clusters)
         blocks = self._cached_blocks if self._cached_blocks is not None else self._sample_blocks()

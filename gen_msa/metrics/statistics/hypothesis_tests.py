@@ -22,6 +22,9 @@ def discordant_counts(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> t
         correct_a: Whether the first system is right, by row.
         correct_b: Whether the second system is right, by row.
 
+    Returns:
+        Rows that only the first has right, rows that only the second has right.
+
     Raises:
         ValueError: The lengths differ.
     """
@@ -120,6 +123,10 @@ def permutation_test(
         clusters_b: The cluster of each row of `rows_b`, if the systems have different rows.
         replicates: The number of replicates.
         seed: The seed of the swaps.
+
+    Returns:
+        Two-sided p in (0, 1] of every metric, NaN if it is undefined for either system, and the
+        description of the test.
 
     Raises:
         ValueError: There are no replicates.

@@ -45,6 +45,9 @@ def mask_labels(explanation: str, labels: Iterable[str] = ()) -> str:
     Args:
         explanation: The text.
         labels: Label words of a custom prompt, besides the usual ones.
+
+    Returns:
+        The text without label words, its whitespace collapsed; may be empty.
     """
     text = _LABEL_PATTERN.sub(" ", explanation)
     for label in sorted({w for w in labels if w.strip()}, key=len, reverse=True):
@@ -140,6 +143,9 @@ def nan_divide(numerator: "Array", denominator: "Array") -> "Array":
     Args:
         numerator: `(...,)`.
         denominator: `(...,)`.
+
+    Returns:
+        The quotients, float64, in the shape of the denominator.
     """
     quotient: Array = numpy.full(numpy.shape(denominator), numpy.nan)
     numpy.divide(numerator, denominator, out=quotient, where=numpy.asarray(denominator) > 0)

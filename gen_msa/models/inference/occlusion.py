@@ -132,6 +132,9 @@ def remove_spans(row: AspectExample, spans: Sequence[Span]) -> AspectExample:
     Args:
         row: Row to change.
         spans: Spans outside the aspect.
+
+    Returns:
+        A copy with the shorter text; the inputs of other modalities are kept.
     """
     removed = sorted(spans)
     pieces, last, shift = [], 0, 0

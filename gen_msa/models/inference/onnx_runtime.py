@@ -94,6 +94,9 @@ class OnnxStudent:
         Args:
             rows: Rows to classify.
             batch_size: Most rows in a batch.
+
+        Returns:
+            Probabilities of the classes per row, in the order of `rows`.
         """
         if self.metadata.precision == "int8":
             batch_size = 1
@@ -138,6 +141,9 @@ def array_collator_for(tokenizer: str, config: StudentConfig) -> ArrayCollator:
     Args:
         tokenizer: Content of the student's `tokenizer.json`.
         config: Configuration of the student.
+
+    Returns:
+        The collator, with the options that the student was trained with.
     """
     return ArrayCollator(
         tokenizer,

@@ -26,6 +26,9 @@ def predict_probabilities(
         collator: Its collator.
         rows: Rows to classify.
         batch_size: Most rows in a batch.
+
+    Returns:
+        Probabilities of the classes per row, in the order of `rows`.
     """
     module: Any = student
     was_training = module.training

@@ -141,6 +141,9 @@ def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
     Args:
         tokenizer: Content of the student's `tokenizer.json`.
         config: Configuration of the student.
+
+    Returns:
+        The collator, with the options that the student was trained with.
     """
     return Collator(
         tokenizer,

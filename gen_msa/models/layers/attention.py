@@ -38,6 +38,10 @@ def attend(
         mask: (rows, sources), True for real steps.
         score_scale: (rows, heads, queries, sources), multiplied with the scores before the softmax;
             None or ones for plain attention.
+
+    Returns:
+        The output, (rows, heads, queries, head width), and both attention maps; a row without real
+        sources gets zeros.
     """
     scores = query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5
     weights = _masked_softmax(scores, mask)
@@ -79,6 +83,9 @@ class CrossAttention(nn.Module):  # type: ignore[misc]
             queries: (rows, queries, width).
             source: (rows, sources, width).
             mask: (rows, sources), True for real steps.
+
+        Returns:
+            The output, (rows, queries, width), and its attention maps.
         """
         query, key, value = self._project(queries, source)
         return self._merge_heads(attend(query, key, value, mask))
@@ -124,6 +131,9 @@ class ConditionalAttention(CrossAttention):
             mask: (rows, sources), True for real steps.
             context: P, (rows, queries, width); None for plain attention.
             has_context: (rows,), False where a row has no context: its E is 1.
+
+        Returns:
+            The output, (rows, queries, width), and its attention maps.
         """
         query, key, value = self._project(queries, source)
         score_scale = None
@@ -167,6 +177,9 @@ class CrossLayer(nn.Module):  # type: ignore[misc]
             source: (rows, sources, width).
             mask: (rows, sources), True for real steps.
             context: Further inputs of the attention.
+
+        Returns:
+            The output, (rows, queries, width), with residual connections, and the attention maps.
         """
         output: AttentionOutput = self.attention(
             self.query_norm(x), self.source_norm(source), mask, *context

@@ -51,6 +51,9 @@ def build_encoder(
         inner: Inner size of the feed-forward layers.
         positions: Longest text in tokens.
         dropout: Dropout of hidden states and attention.
+
+    Returns:
+        A `transformers.BertModel` without pooling layer, in training mode.
     """
     from transformers import BertConfig, BertModel
 
@@ -73,6 +76,9 @@ def encode(encoder: Any, batch: Batch) -> EncoderOutput:
     Args:
         encoder: Encoder of `build_encoder`.
         batch: Batch with `text` inputs and an `aspect` mask.
+
+    Returns:
+        The hidden states and their means over the text and over the aspect.
     """
     mask, aspect = batch.mask["text"], batch.mask["aspect"]
     hidden_states = encoder(

@@ -91,6 +91,10 @@ def compare_outputs(
         loaded: The student.
         graph: Its graph.
         rows: Rows to classify.
+
+    Returns:
+        Largest absolute differences of logits and probabilities, and the share of rows with the
+        same most probable class.
     """
     sizes: list[int] = []
     student_logits, graph_logits = [], []

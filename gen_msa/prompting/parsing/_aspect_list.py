@@ -56,6 +56,10 @@ def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspect
         text: The answer without thinking.
         prompt: The prompt that was answered.
         post_text: The text in which aspects are located.
+
+    Returns:
+        Up to `MAX_ASPECTS` aspects and notes on those left out. A cut answer, or one that names no
+        aspect, has the form `none`; an explicit empty list has the form `json`.
     """
     label_words = {word: p for p, word in prompt.labels.items()}
     json_objects, is_cut = find_json_objects(text)

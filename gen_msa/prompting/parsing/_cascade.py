@@ -73,6 +73,9 @@ def parse_answer(text: str, prompt: Prompt, slot_label: Polarity | None) -> Pars
         text: The answer without thinking.
         prompt: The prompt that was answered.
         slot_label: The label that the scores of the label slot decided; None without a slot.
+
+    Returns:
+        The fields found and the form in which they were written; `none` for cut JSON or no label.
     """
     label_words = {word: p for p, word in prompt.labels.items()}
     keyed_lines = parse_keyed_lines(text, prompt.keys)
@@ -111,6 +114,9 @@ def answer_from_object(
         value: The object.
         prompt: The prompt that was answered, whose keys count besides the usual ones.
         label_words: The polarity of each label word of the prompt.
+
+    Returns:
+        The fields of the object; its label is None if its values are no label or contradict.
     """
     roles = [(role_for_key(k, prompt.keys), v) for k, v in value.items()]
     labels = [v for role, v in roles if role == "label" and not isinstance(v, dict)]

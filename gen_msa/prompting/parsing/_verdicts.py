@@ -50,6 +50,9 @@ def parse_verdict(prompt: Prompt, completion: Completion) -> Verdict:
     Args:
         prompt: The prompt that was answered.
         completion: The answer.
+
+    Returns:
+        The status and, if it is OK, the chosen option.
     """
     if completion.finish_reason == "error":
         return Verdict(Status.ERROR)
