@@ -50,7 +50,7 @@ VERBS = {
         "output_dir=student",
         "num_train_epochs=1",
     ],
-    "evaluate": ["evaluate", "tiny:all", "--reader", "builtin", "-o", "evaluation"],
+    "evaluate": ["evaluate", "tiny:all", "--model", "builtin", "-o", "evaluation"],
 }
 """Command lines, run in this order in one empty folder."""
 
