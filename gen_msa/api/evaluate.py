@@ -139,7 +139,7 @@ def evaluate(
         Metrics of every system with intervals, differences and paired tests.
 
     Raises:
-        UserError: Nobody but the reference speaks, or a setting does not exist.
+        UserError: There is nothing but the reference, or a setting does not exist.
         MissingExtra: `pip install 'gen-msa[eval]'` is needed.
     """
     from gen_msa import evaluation

@@ -68,8 +68,7 @@ USER_FILES = [
 ]
 RETIRED_IN_TEXT = re.compile(
     r"\bmend(s|ed|ing)?\b|--reader\b|\breaders?\b|\bledgers?\b|\bgates=|figures\.(json|csv|md)"
-    r"|reading\.json|--known\b|--fresh\b|--max-bad\b|--against\b"
-    r"|\bnobody\b|\bhouse\b|\bknows nothing\b",
+    r"|reading\.json|--known\b|--fresh\b|--max-bad\b|--against\b|\bknows nothing\b",
     re.IGNORECASE,
 )
 
