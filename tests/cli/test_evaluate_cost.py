@@ -63,7 +63,7 @@ def test_costs_are_reported_beside_metrics_of_the_same_model(gen_msa, posts, tmp
     assert "recorded answers: no cost of their own" in completed.out.replace("\n", " ")
     assert "frontier" in (out / "metrics.md").read_text("utf-8")
     with (out / "metrics.csv").open(encoding="utf-8-sig", newline="") as f:
-        (row,) = (r for r in csv.DictReader(f) if r["figure"] == "posts_per_second")
+        (row,) = (r for r in csv.DictReader(f) if r["metric"] == "posts_per_second")
     assert float(row["value"]) == rate.value
 
 
