@@ -46,7 +46,7 @@ def transformers():
     tiny = tiny_model("llama")
     options = BackendOptions(batch_size=4, device="cpu")
     backend_type = backends["transformers"]
-    yield backend_type.of(tiny.model, tiny.processor, options, revision="tiny")
+    yield backend_type.from_model(tiny.model, tiny.processor, options, revision="tiny")
 
 
 @contextmanager
@@ -81,8 +81,8 @@ def test_every_registered_backend_has_a_maker():
 
 def test_backend_states_revision_and_capabilities(backend):
     assert backend.revision
-    assert isinstance(backend.sees_pictures, bool)
-    assert isinstance(backend.lists_aspects, bool)
+    assert isinstance(backend.supports_images, bool)
+    assert isinstance(backend.can_list_aspects, bool)
 
 
 def test_each_request_gets_a_completion_in_its_form(backend):
@@ -134,4 +134,4 @@ def test_token_counts_grow_with_text_or_are_none(backend):
     assert (short_count is None) == (long_count is None)
     if short_count is not None:
         assert short_count.total < long_count.total
-        assert short_count.picture == 0
+        assert short_count.image == 0
