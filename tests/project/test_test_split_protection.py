@@ -106,12 +106,12 @@ FINETUNING_SCRIPT = """
 import sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
-from gen_msa.finetuning import devs, recipe, rows
-plan = recipe.load(sys.argv[1], ["dev_limit=3"])
+from gen_msa.finetuning import dataset, recipe, validation
+plan = recipe.load_recipe(sys.argv[1], ["dev_limit=3"])
 few = tuple(d.model_copy(update={"limit": 3}) for d in plan.data)
 plan = plan.model_copy(update={"data": few})
-assert rows.gather(plan, sees_pictures=False).samples
-assert devs.dev_posts(plan)
+assert dataset.build_dataset(plan, supports_images=False).samples
+assert validation.load_dev_sets(plan)
 print("\\n".join(opened))
 """
 
@@ -119,9 +119,9 @@ DISTILLATION_SCRIPT = """
 import sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
-from gen_msa.distillation import recipe, rows
-plan = recipe.load(sys.argv[1])
-assert all(rows.gather(d, plan).rows for d in (*plan.data, *plan.dev))
+from gen_msa.distillation import dataset, recipe
+plan = recipe.load_recipe(sys.argv[1])
+assert all(dataset.build_dataset(d, plan).rows for d in (*plan.data, *plan.dev))
 print("\\n".join(opened))
 """
 

@@ -48,11 +48,11 @@ def test_site_packages_gain_only_gen_msa(site: Path) -> None:
 
 def test_ls_lists_prompts_and_datasets(site: Path) -> None:
     output = run_installed(site, "ls").stdout
-    assert "reader/full" in output
+    assert "predict/full" in output
     assert "twitter2015" in output
     assert "tiny_cpu" in output
     assert "fsdp2" in output
-    assert "reason_reader" in output
+    assert "explanation_classifier" in output
 
 
 def test_wheel_contains_every_recipe_config_and_launcher(site: Path) -> None:
@@ -67,14 +67,14 @@ def test_wheel_contains_every_recipe_config_and_launcher(site: Path) -> None:
     )
     assert wheel_files == repository_files
     assert {"lora.py", "lora/tiny_cpu.yaml", "accelerate/fsdp2.yaml"} <= wheel_files
-    assert {"distill.py", "distill/text.yaml", "distill/reason_reader.yaml"} <= wheel_files
+    assert {"distill.py", "distill/text.yaml", "distill/explanation_classifier.yaml"} <= wheel_files
 
 
 def test_recipe_can_be_shown_copied_and_validated(site: Path, tmp_path: Path) -> None:
     target = tmp_path / "mine.yaml"
     run_installed(site, "cp", "tiny_cpu", str(target))
     assert target.read_text("utf-8") == run_installed(site, "show", "finetune/lora/tiny_cpu").stdout
-    code = "from gen_msa.finetuning import recipe; print(recipe.load('tiny_cpu').lora_rank)"
+    code = "from gen_msa.finetuning import recipe; print(recipe.load_recipe('tiny_cpu').lora_rank)"
     env = {**os.environ, "PYTHONPATH": str(site)}
     completed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=True
@@ -83,15 +83,16 @@ def test_recipe_can_be_shown_copied_and_validated(site: Path, tmp_path: Path) ->
 
 
 def test_student_recipe_can_be_shown(site: Path) -> None:
-    assert run_installed(site, "show", "reason_reader").stdout.startswith("# A small reader of")
+    assert run_installed(site, "show", "explanation_classifier").stdout.startswith("#")
     assert (
-        "mask_labels: true" in run_installed(site, "show", "finetune/distill/reason_reader").stdout
+        "mask_labels: true"
+        in run_installed(site, "show", "finetune/distill/explanation_classifier").stdout
     )
 
 
 def test_explain_predicts_the_tiny_posts_with_echo(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "opinions.jsonl"
-    run_installed(site, "explain", "tiny", "--reader", "echo", "-o", str(out))
+    run_installed(site, "explain", "tiny", "--model", "echo", "-o", str(out))
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert len(rows) >= 38
-    assert all(any(o["by"] == "echo" for o in row["opinions"]) for row in rows)
+    assert all(any(o["annotator"] == "echo" for o in row["opinions"]) for row in rows)
