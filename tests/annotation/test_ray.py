@@ -13,8 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-# Read when Ray is imported; without a token it makes one and keeps it in the home folder.
+# Read when Ray is imported; without a token it makes one and keeps it in the home folder. Workers
+# run at niceness 15 by default: beside other tests they would take minutes to start.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+os.environ |= {"RAY_worker_niceness": "0"}
 pytest.importorskip("ray", reason="ray is not installed")
 
 from gen_msa.annotation import (
@@ -66,6 +68,12 @@ def http_settings(server, **more):
     backend = {"api_key_variable": "", "batch_size": 2}
     fields = {"model": f"http:{server.url}#m", "cues": {}, "chunk": CHUNK, "reask_prompt": ""}
     return JobSettings.model_validate({**fields, "backend": backend, **more})
+
+
+def own_cluster_environment():
+    """Return the environment of a process that starts a cluster of its own."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return variables | {"RAY_worker_niceness": "0", "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def source_of(folder, count=POSTS):
@@ -165,8 +173,7 @@ def test_restarted_driver_repeats_only_requests_in_flight(tmp_path):
         options = ["cues={}", f"chunk={CHUNK}", "reask_prompt=", "workers=2", "--engine", "ray"]
         options += ["backend.api_key_variable=", "backend.batch_size=2", "-m", local.model]
         command = [sys.executable, "-m", "gen_msa", "explain", str(tmp_path / "posts.jsonl")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        environment = own_cluster_environment()
         start = [*command, "-o", str(out), *options]
         for i in range(KILLS):
             job = subprocess.Popen(start, env=environment, stderr=subprocess.DEVNULL)
@@ -294,13 +301,13 @@ def test_ray_imported_too_early_is_refused(tmp_path):
     code = "import ray; from pathlib import Path; from gen_msa.annotation import JobSettings\n"
     code += "from gen_msa.annotation.ray_cluster import RayPredictor\n"
     code += "RayPredictor(JobSettings(model='echo', engine='ray'), Path())"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = own_cluster_environment()
     ended = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment,
         timeout=300,
     )
     assert "UserError: ray was imported before" in ended.stderr
@@ -310,23 +317,23 @@ def test_own_cluster_listens_on_loopback_only(tmp_path):
     """In a process of its own: Ray decides when it is imported."""
     write_posts(tmp_path / "posts.jsonl", map(post, range(12)))
     code = (
-        "import json, os, psutil; from pathlib import Path\n"
+        "import json, os, psutil; from contextlib import suppress; from pathlib import Path\n"
         "from gen_msa.annotation import JobSettings, annotate\n"
         "from gen_msa.data import open_examples\n"
         "addresses = set()\n"
         "def look(_):\n"
         "    me = psutil.Process()\n"
         "    for p in [me, *me.children(recursive=True)]:\n"
-        "        sockets = [c for c in p.net_connections() if c.status == 'LISTEN']\n"
-        "        addresses.update(c.laddr.ip for c in sockets)\n"
+        "        with suppress(psutil.NoSuchProcess):\n"
+        "            sockets = [c for c in p.net_connections() if c.status == 'LISTEN']\n"
+        "            addresses.update(c.laddr.ip for c in sockets)\n"
         "s = JobSettings(model='echo', cues={}, engine='ray', workers=2, chunk=4)\n"
         "for out in ('first.jsonl', 'o.jsonl'):\n"
         "    annotate(open_examples('posts.jsonl'), Path(out), s, on_progress=look)\n"
         "variables = {k: os.environ[k][:5] for k in os.environ if k.startswith('RAY_')}\n"
         "print(json.dumps([sorted(addresses), variables]))\n"
     )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment = own_cluster_environment()
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
