@@ -284,7 +284,7 @@ def test_unavailable_server_stops_the_job_early(tmp_path, cluster):
     path = write_posts(tmp_path / "posts.jsonl", map(post, range(POSTS)))
     with FakeOpenAI(plan=lambda words, attempt: "400") as server:
         settings = on_cluster(cluster, http_settings(server))
-        with pytest.raises(UserError, match="could be requests") as error:
+        with pytest.raises(UserError, match="got an answer") as error:
             annotate(open_examples(str(path)), tmp_path / "o.jsonl", settings)
         assert len(server.request_bodies) < POSTS
     assert not isinstance(error.value, BackendUnavailable)
