@@ -90,7 +90,7 @@ def files_of(out):
 
 
 def questions(server):
-    """Question -> how often the server was requests it; forgotten there."""
+    """Return question -> how often the server was asked it; the server forgets them."""
     with server.lock:
         counts = Counter(last_message_text(body) for body in server.request_bodies)
         server.request_bodies.clear()
@@ -98,7 +98,7 @@ def questions(server):
 
 
 def assert_repeats_only_in_flight(requests, expected, in_flight):
-    """All that an undisturbed job asks was requests, and twice at most what was in flight."""
+    """Check that the same questions were sent, and that repeats were in flight at most."""
     assert requests.keys() == expected.keys()
     assert sum(requests.values()) - len(requests) <= in_flight
 
