@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -321,10 +322,18 @@ def _progress(
 
     from gen_msa.api.progress import progress_bar
 
-    in_notebook = "ipykernel" in sys.modules
+    in_notebook = _in_notebook()
     console = Console(stderr=not in_notebook, force_jupyter=in_notebook or None)
     if wanted is False or (wanted is None and not (console.is_terminal or in_notebook)):
         yield lambda _: None
         return
     with progress_bar(source, settings.limit, console) as advance:
         yield advance
+
+
+def _in_notebook() -> bool:
+    """Return whether a notebook runs this that can draw a progress bar (with ipywidgets)."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    is_kernel = type(shell).__name__ == "ZMQInteractiveShell"
+    return is_kernel and find_spec("ipywidgets") is not None
