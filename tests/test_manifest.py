@@ -90,6 +90,7 @@ def test_damaged_folder_is_rejected_with_reason(sealed_folder, damage, message):
 def test_notes_may_be_added_to_a_sealed_folder(sealed_folder):
     (sealed_folder / "NOTES.md").write_text("mine")
     manifest.verify(sealed_folder)
+    assert manifest.is_intact(sealed_folder)
 
 
 def test_atomic_directory_appears_sealed_without_leftovers(tmp_path):
@@ -165,3 +166,4 @@ def test_kill_between_renames_is_recovered(sealed_folder):
     sealed_folder.rename(sealed_folder.with_name(f".a.{int(dead_process.stdout)}.old"))
     manifest.recover(sealed_folder)
     manifest.verify(sealed_folder)
+    assert manifest.is_intact(sealed_folder)

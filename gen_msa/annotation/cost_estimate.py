@@ -64,7 +64,7 @@ def estimate_cost(
     """
     posts, requests, sample = _count_questions(source, settings)
     previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])
-    probe = _ProbeResult()
+    probe = _EstimateSample()
     if cache_path is not None:
         with AnswerCache(cache_path, reuse_cache) as cache:
             probe = _run_probe(source, settings, teacher, cache)
@@ -88,7 +88,7 @@ def estimate_cost(
 
 
 @dataclass
-class _ProbeResult:
+class _EstimateSample:
     posts: int = 0
     requests: int = 0
     prompt_tokens: int = 0
@@ -115,9 +115,9 @@ def _count_questions(
 
 def _run_probe(
     source: ExampleSource, settings: AnnotateSettings, teacher: Teacher, cache: AnswerCache
-) -> _ProbeResult:
+) -> _EstimateSample:
     """Run the first posts that are not in the cache."""
-    probe = _ProbeResult()
+    probe = _EstimateSample()
     probe_settings = settings.model_copy(
         update={"limit": min(PROBE_POSTS, settings.limit or PROBE_POSTS)}
     )

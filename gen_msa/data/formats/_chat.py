@@ -47,7 +47,7 @@ class _Part(BaseModel):
     path: str | None = None
 
 
-class _Turn(BaseModel):
+class _ChatMessage(BaseModel):
     """One turn; `from`/`value` are accepted for `role`/`content`."""
 
     model_config = ConfigDict(extra="ignore")
@@ -63,8 +63,8 @@ class _ChatRecord(BaseModel):
     __pydantic_extra__: dict[str, JsonValue]
 
     id: str | int | None = None
-    messages: list[_Turn] | None = None
-    conversations: list[_Turn] | None = None
+    messages: list[_ChatMessage] | None = None
+    conversations: list[_ChatMessage] | None = None
     image: JsonValue = None
     images: JsonValue = None
     gen_msa: str | None = None
@@ -114,7 +114,7 @@ def parse_chat(raw: bytes) -> ParsedChat:
     )
 
 
-def _plain_turn(turn: _Turn) -> tuple[str, int, list[str]]:
+def _plain_turn(turn: _ChatMessage) -> tuple[str, int, list[str]]:
     """Return a turn's text, the number of image placeholders in it, and its own image paths."""
     content = turn.content if turn.content is not None else turn.value
     if content is None:

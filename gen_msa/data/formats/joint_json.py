@@ -33,17 +33,17 @@ _NAMES = {p: label for label, p in _LABELS.items()}
 _TAGS = ("x_pos", "u_pos")
 
 
-class _Aspect(WordSpan):
+class _JointAspect(WordSpan):
     polarity: Literal["NEG", "NEU", "POS"]
 
 
-class _Record(BaseModel):
+class _JointRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = ""
     words: list[str]
     image_id: str = Field(min_length=1)
-    aspects: list[_Aspect]
+    aspects: list[_JointAspect]
     opinions: list[dict[str, JsonValue]] = []
     """Opinion words, which are empty in these files."""
     x_pos: list[str] | None = None
@@ -100,7 +100,7 @@ def _default_id(image: str, number: int) -> str:
 
 def _parse(path: Path, items: Iterable[NumberedLine | Rejected]) -> ExampleStream:
     def build_example(raw: bytes, number: int) -> Example:
-        return _Record.model_validate_json(raw).to_example(number)
+        return _JointRecord.model_validate_json(raw).to_example(number)
 
     return parse_records(path, items, build_example)
 

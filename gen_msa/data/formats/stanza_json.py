@@ -161,11 +161,11 @@ def needs_sentence_sizes(sizes: Sequence[int], heads: Sequence[int]) -> bool:
         return True
 
 
-class _Aspect(WordSpan):
+class _StanzaAspect(WordSpan):
     polarity: str
 
 
-class _Record(BaseModel):
+class _StanzaRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = ""
@@ -173,7 +173,7 @@ class _Record(BaseModel):
     pos: list[str]
     head: list[int]
     deprel: list[str]
-    aspects: list[_Aspect]
+    aspects: list[_StanzaAspect]
     sentences: list[int] | None = None
     meta: dict[str, JsonValue] = {}
 
@@ -202,7 +202,7 @@ class _Record(BaseModel):
 
 
 def _locate_span(
-    aspect_span: _Aspect, words: list[str], starts: list[int], meta: dict[str, JsonValue]
+    aspect_span: _StanzaAspect, words: list[str], starts: list[int], meta: dict[str, JsonValue]
 ) -> Aspect:
     if (
         aspect_span.begin < aspect_span.end
@@ -260,7 +260,7 @@ class StanzaJson:
 
 def _parse(path: Path, items: Iterable[NumberedLine | Rejected]) -> ExampleStream:
     def build_example(raw: bytes, number: int) -> Example:
-        return _Record.model_validate_json(raw).to_example(f"{path.stem}-{number}")
+        return _StanzaRecord.model_validate_json(raw).to_example(f"{path.stem}-{number}")
 
     return parse_records(path, items, build_example)
 
