@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from gen_msa import predictors
 from gen_msa.errors import UserError
-from gen_msa.evaluation.cost import Measurement, workers
-from gen_msa.evaluation.cost.measure import model_size_mb
+from gen_msa.evaluation import cost
+from gen_msa.evaluation.cost import Measurement, model_size_mb
 from gen_msa.predictors import Predictor
 from gen_msa.types import Post, Rejected
 
@@ -54,10 +54,10 @@ def measure_laps(
     """
     laps_by_name: dict[str, list[Measurement]] = {}
     first, *others = (
-        (c, workers.BenchmarkTask(c.name, c.make(), posts[: c.posts], len(posts))) for c in entries
+        (c, cost.BenchmarkTask(c.name, c.make(), posts[: c.posts], len(posts))) for c in entries
     )
     for entry, other in others:
-        for name, race_result in workers.benchmark([first[1], other], laps).items():
+        for name, race_result in cost.benchmark([first[1], other], laps).items():
             if race_result.error:
                 raise UserError(f"{name}: {race_result.error}")
             laps_by_name.setdefault(name, []).extend(race_result.measurements)
@@ -94,7 +94,7 @@ def speed(measurement: Measurement) -> float:
 
 def build_entries(options: argparse.Namespace, home: Path) -> list[BenchmarkEntry]:
     """Build the entries, the int8 graph first: all others are compared with it."""
-    from gen_msa.models.onnx_export.folder import export_student
+    from gen_msa.models.onnx_export import export_student
 
     student = Path(options.student) if options.student else new_student(home / "student", {})
     base = new_student(home / "base", BASE)

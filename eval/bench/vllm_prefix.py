@@ -32,9 +32,8 @@ from defusedxml.ElementTree import parse
 
 from gen_msa import media
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.hf.chat_messages import build_messages
 from gen_msa.backends.http import HttpBackend
-from gen_msa.chat import Chat, Completion, ImageInput, Request, TextInput, Turn
+from gen_msa.chat import Chat, Completion, ImageInput, Request, TextInput, Turn, build_messages
 from gen_msa.data import open_examples
 from gen_msa.prompting import load_prompt, render
 from gen_msa.types import Aspect, Example, Post

@@ -14,8 +14,8 @@ from pathlib import Path
 from gen_msa import prompting
 from gen_msa.backends import Backend, TokenCount
 from gen_msa.chat import Chat, Completion, Request
+from gen_msa.data.base import is_train_split
 from gen_msa.data.label_leak import gold_labels
-from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
 from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.predictors.prompted import (

@@ -38,7 +38,7 @@ def finetune(
         UserError: A key does not exist, data cannot be read, or the loss diverged.
         MissingExtra: `pip install 'gen-msa[train]'` is needed.
     """
-    from gen_msa.finetuning.run import start
+    from gen_msa.finetuning import start
 
     return start(
         str(recipe), _overrides(output_dir, settings, options), dry_run=dry_run, resume=resume
@@ -69,7 +69,7 @@ def distill(
         UserError: A key does not exist, data cannot be read, or the loss diverged.
         MissingExtra: `pip install 'gen-msa[train]'` is needed.
     """
-    from gen_msa.distillation.run import start
+    from gen_msa.distillation import start
 
     return start(str(recipe), _overrides(output_dir, settings, options), dry_run=dry_run)
 

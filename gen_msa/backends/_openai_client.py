@@ -25,8 +25,7 @@ import tenacity
 from pydantic import BaseModel, Field, ValidationError
 
 from gen_msa.backends._label_slot import TokenLogprobs, matches_slot, option_logprobs, slot_pattern
-from gen_msa.backends.hf.chat_messages import ImagePartBuilder, build_messages
-from gen_msa.chat import Completion, Request
+from gen_msa.chat import Completion, ImagePartBuilder, Request, build_messages
 
 MAX_RESPONSE_BYTES = 4 << 20
 """Limit on the bytes of an answer."""

@@ -19,8 +19,7 @@ from gen_msa import media
 from gen_msa.backends._label_slot import TokenLogprobs, option_logprobs, slot_pattern
 from gen_msa.backends._openai_client import shorten
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
-from gen_msa.backends.hf.chat_messages import build_messages
-from gen_msa.chat import Chat, Completion, ImageInput, Request
+from gen_msa.chat import Chat, Completion, ImageInput, Request, build_messages
 from gen_msa.errors import MissingExtra, UserError
 
 MAX_LOGPROBS = 64

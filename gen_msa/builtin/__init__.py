@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gen_msa import manifest
-from gen_msa.encoders.vision.packaged import (
+from gen_msa.encoders.vision.base import (
     EFFICIENTNET_LITE0,
     PackagedWeights,
     cache_folder,

@@ -5,22 +5,32 @@ OUT/samples.jsonl every post with all opinions. OUT/report.html, metrics.md and 
 from these. OUT/suite.yaml holds the merged settings.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from gen_msa import jsonl, settings
-from gen_msa.cli._evaluation_models import ModelRunner, ProbeMetrics, file_slug
-from gen_msa.data import open_examples
+from gen_msa import jsonl, predictors, settings
+from gen_msa.annotation import JobResult, JobSettings, annotate
+from gen_msa.answer_cache import AnswerCache
+from gen_msa.api.progress import progress_bar
+from gen_msa.cli._options import count_noun
+from gen_msa.data import ExampleSource, open_examples
 from gen_msa.errors import UserError
 from gen_msa.evaluation import (
     EvaluationData,
+    SystemOutput,
     add_system_outputs,
     check_suite,
+    cost,
     evaluate,
     load_examples,
     model_card,
@@ -28,14 +38,233 @@ from gen_msa.evaluation import (
     suite,
     systems_in_data,
 )
-from gen_msa.evaluation.suite import Suite
+from gen_msa.evaluation.llm_judge import (
+    Judge,
+    judge_pointwise,
+    pointwise_metrics,
+    read_human_ratings,
+    save_judgements,
+)
+from gen_msa.evaluation.load import PairBuilder
+from gen_msa.evaluation.probes import ProbeResult, run_probes
+from gen_msa.evaluation.suite import ModelEntry, Suite
+from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.report.evaluation import (
     markdown_table,
     metrics_table,
     write_evaluation,
     write_metrics_csv,
 )
-from gen_msa.results import EvaluationResult
+from gen_msa.results import EvaluationResult, MetricValue, RunCost
+from gen_msa.settings import build
+
+# The part of an evaluation that runs models: predictions, probes, the judge and costs.
+
+ProbeMetrics = dict[str, dict[str, dict[str, MetricValue]]]
+"""System name -> probe -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class ModelRunner:
+    """Runs the models of one suite; outputs go below `folder`."""
+
+    suite: Suite
+    source: ExampleSource
+    folder: Path
+    console: Console
+
+    def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
+        """Write the predictions of every model (and seed) to a file; reuse cached answers."""
+        (self.folder / "systems").mkdir(parents=True, exist_ok=True)
+        if no_cache:
+            (self.folder / "judge.cache").unlink(missing_ok=True)
+        return [
+            self._run_model(entry, model, seed, no_cache=no_cache)
+            for entry in self.suite.models
+            for seed, model in enumerate((entry.model, *entry.seeds))
+        ]
+
+    def run_probes(self, data: EvaluationData) -> ProbeMetrics:
+        """Return the probe metrics of every model, and write the trials to probes.jsonl.
+
+        Raises:
+            UserError: The suite lists no models, so that nothing can be run.
+        """
+        if not self.suite.probes:
+            return {}
+        if not self.suite.models:
+            raise UserError("probes run models again", hint="list the models in a suite")
+        probed_by_system = {
+            entry.display_name: self._run_probe(entry, data) for entry in self.suite.models
+        }
+        _write_jsonl(
+            self.folder / "probes.jsonl",
+            (
+                {"system": system, "probe": name, **trial.model_dump(mode="json")}
+                for system, probe_results in probed_by_system.items()
+                for name, probe_result in probe_results.items()
+                for trial in probe_result.trials
+            ),
+        )
+        return {
+            system_name: {
+                name: probe_result.metrics for name, probe_result in results_by_name.items()
+            }
+            for system_name, results_by_name in probed_by_system.items()
+        }
+
+    def run_judge(self, data: EvaluationData, outputs: Iterable[SystemOutput]) -> ProbeMetrics:
+        """Return the judge's ratings of every system with explanations; write judgements.jsonl.
+
+        Args:
+            data: The posts with all opinions.
+            outputs: The systems to be judged.
+        """
+        if self.suite.judge is None:
+            return {}
+        human = read_human_ratings(self.suite.human_ratings) if self.suite.human_ratings else []
+        pairing, judge_metrics = PairBuilder(self.suite, data), {}
+        self._print(f"judging with {self.suite.judge.model}")
+        with AnswerCache(self.folder / "judge.cache") as cache:
+            judge = Judge.open(self.suite.judge, data.media_root, cache)
+            judgements = []
+            for output in outputs:
+                pairs = [p for p in pairing.pairs_of(output.name) if p.explanation]
+                stride = max(1, len(pairs) // self.suite.judge_limit)
+                sampled_pairs = pairs[::stride][: self.suite.judge_limit]
+                if sampled_pairs:
+                    ratings = judge_pointwise(judge, sampled_pairs, author=output.fingerprint)
+                    judgements += ratings
+                    judge_metrics[output.name] = {"judge": pointwise_metrics(ratings, human)}
+        save_judgements(judgements, self.folder / "judgements.jsonl")
+        return judge_metrics
+
+    def add_costs(
+        self, data: EvaluationData, outputs: Sequence[SystemOutput]
+    ) -> list[SystemOutput]:
+        """Return the outputs with their measured cost, if the suite asks for it (`cost.posts`).
+
+        Args:
+            data: The posts.
+            outputs: The predictions of each model.
+
+        Raises:
+            UserError: The suite lists no models, so that nothing can be measured.
+        """
+        if not self.suite.cost.posts:
+            return list(outputs)
+        if not self.suite.models:
+            raise UserError("cost.posts runs models again", hint="list the models in a suite")
+        jobs = {
+            entry.display_name: self._job_settings(entry, entry.model)
+            for entry in self.suite.models
+        }
+        # Other seeds of a model have the same size and speed.
+        first_seed_jobs = [(output, jobs[output.name]) for output in outputs if not output.seed_of]
+        self._print(f"measuring the cost of {count_noun(len(first_seed_jobs), 'model')}")
+        cost_requests = [
+            cost.CostTarget(output.name, job.predictor_settings(), output.fingerprint, job.chunk)
+            for output, job in first_seed_jobs
+        ]
+        posts = [e.post for e in data.examples]
+        costs_by_name = cost.measure_costs(self.suite.cost, cost_requests, posts, data.media_root)
+        return [
+            replace(output, cost_benchmark=costs_by_name.get(output.name)) for output in outputs
+        ]
+
+    def _run_model(
+        self, entry: ModelEntry, model: str, seed: int, *, no_cache: bool
+    ) -> SystemOutput:
+        name = f"{entry.display_name} ({seed + 1}: {model})" if seed else entry.display_name
+        self._print(f"{name}: predicting {self.source.name}")
+        job, out_file = (
+            self._job_settings(entry, model),
+            self.folder / "systems" / f"{_file_name(name)}.jsonl",
+        )
+        outcome, cost = self._run_job(job, out_file, no_cache=no_cache)
+        return SystemOutput(
+            name=name,
+            file=out_file,
+            annotator=job.model,
+            model=model,
+            fingerprint=outcome.fingerprint,
+            cost=cost,
+            seed_of=entry.display_name if seed else "",
+        )
+
+    def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
+        fields = {**self.suite.settings, **entry.settings, "model": model}
+        if self.suite.limit is not None:
+            fields["limit"] = self.suite.limit
+        return build(JobSettings, fields, f"the suite's model {entry.display_name!r}")
+
+    def _run_job(
+        self, job: JobSettings, file: Path, *, no_cache: bool
+    ) -> tuple[JobResult, RunCost]:
+        cache_path = file.with_suffix(".cache")
+        if no_cache:
+            cache_path.unlink(missing_ok=True)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        with progress_bar(self.source, job.limit, self.console) as on_progress:
+            outcome = annotate(
+                self.source, file, job, cache_path=cache_path, on_progress=on_progress
+            )
+        cost = RunCost(posts=outcome.counts.written)
+        if not outcome.counts.from_cache:
+            timing = {
+                "seconds": time.perf_counter() - started,
+                "cpu_seconds": time.process_time() - cpu_started,
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            }
+            cost = cost.model_copy(update=timing)
+        return outcome, cost
+
+    def _run_probe(self, entry: ModelEntry, data: EvaluationData) -> dict[str, ProbeResult]:
+        self._print(f"{entry.display_name}: running probes")
+        settings = self.probe_settings(entry)
+        return run_probes(
+            self.suite.probe_options(),
+            predictors.make(settings, data.media_root),
+            settings,
+            data.examples,
+            [Prediction(e.opinions_by(entry.display_name)) for e in data.examples],
+            data.media_root,
+            reference=self.suite.reference,
+            cluster=self.suite.cluster,
+            seed=self.suite.seed,
+            limit=self.suite.probe_limit,
+            replicates=self.suite.replicates,
+        )
+
+    def probe_settings(self, entry: ModelEntry) -> PredictorSettings:
+        """Return predictor settings for probes; without explanations, which no probe measures."""
+        return self._job_settings(entry, entry.model).predictor_settings().labels_only()
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def file_slug(name: str) -> str:
+    """Return a readable file name for `name`: no path separators, at most 100 bytes."""
+    cleaned = re.sub(r"[^\w.@-]+", "_", name).strip("._").encode()[:100].decode(errors="ignore")
+    return cleaned or "model"
+
+
+def _file_name(name: str) -> str:
+    """Return the file name of a system: its `file_slug`, with a hash where they differ.
+
+    The hash keeps `a/b` and `a b` apart, and `a.rejected` from the rejected rows of `a`.
+    """
+    cleaned = file_slug(name)
+    if cleaned == name and not name.endswith(".rejected"):
+        return cleaned
+    return f"{cleaned}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with jsonl.atomic_write(path) as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 @dataclass(frozen=True)

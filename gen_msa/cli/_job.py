@@ -11,7 +11,7 @@ from rich.console import Console
 from gen_msa.annotation import JobCounts, JobResult, JobSettings, Shard, annotate, annotate_shard
 from gen_msa.api.explain import report_facts
 from gen_msa.api.progress import progress_bar
-from gen_msa.cli._text import count_noun, print_lines
+from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.report import opinion_table, write_csv, write_html

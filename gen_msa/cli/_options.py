@@ -1,14 +1,184 @@
-"""Options that `explain`, `annotate` and `preview` share, and the settings made from them."""
+"""Options that commands share, the settings made from them, remote files, and terminal text."""
 
-from collections.abc import Sequence
+import atexit
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import typer
 
-from gen_msa.cli import _remote
-from gen_msa.errors import UserError
+from gen_msa.errors import MissingExtra, UserError
+
+# Text for the terminal: counted nouns, durations, and plain lines.
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def count_noun(count: int, singular: str, plural: str = "") -> str:
+    """Return `count` with the noun in the right number; `plural` defaults to `singular` + "s".
+
+    Args:
+        count: The number.
+        singular: The noun for 1.
+        plural: The noun for other numbers.
+    """
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def print_lines(console: "Console", lines: Iterable[str]) -> None:
+    """Print each line as it is: no wrapping, no colours, no markup.
+
+    Args:
+        console: Where to print.
+        lines: The lines.
+    """
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+# Remote files (s3://, gs://, any fsspec address) as local files.
+
+if TYPE_CHECKING:
+    from gen_msa.data import ExampleSource
+
+SIDECAR_SUFFIXES = (".rejected.jsonl", ".settings.yaml", ".summary.json")
+"""Suffixes of the files that a job writes beside its output."""
+
+
+class OutputLocation(NamedTuple):
+    """The local path of an output, and the address it is uploaded to, if any."""
+
+    local_path: Path | None
+    url: str | None = None
+
+    @classmethod
+    def of(cls, out: str | None) -> Self:
+        """Return the location for the value of -o."""
+        if out is None or not is_remote(out):
+            return cls(Path(out) if out else None)
+        return cls(Path(PurePosixPath(out).name), out)
+
+    def send(self, *files: Path) -> None:
+        """Upload those of `files` that exist to the folder of the output."""
+        if self.url is None:
+            return
+        system, path = _open_filesystem(self.url)
+        for file in files:
+            if file.is_file():
+                target = f"{path.rpartition('/')[0]}/{file.name}"
+                try:
+                    _upload(system, file, target)
+                except Exception as e:  # each fsspec store raises its own errors
+                    raise UserError(
+                        f"{file} cannot be uploaded to {self.url}: {e}",
+                        hint="the local file is complete; run the same command again to upload it",
+                    ) from e
+                print(f"uploaded {system.unstrip_protocol(target)}", file=sys.stderr)
+
+    def send_all(self) -> None:
+        """Upload the output and its sidecar files; remove remote sidecars that no longer exist."""
+        if self.local_path is None or self.url is None:
+            return
+        files = [self.local_path, *(self.local_path.with_suffix(s) for s in SIDECAR_SUFFIXES)]
+        self.send(*files)
+        system, path = _open_filesystem(self.url)
+        for file in files:
+            remote_path = f"{path.rpartition('/')[0]}/{file.name}"
+            if not file.is_file() and system.exists(remote_path):
+                system.rm_file(remote_path)
+                print(f"removed {system.unstrip_protocol(remote_path)}", file=sys.stderr)
+
+
+def _upload(system: Any, file: Path, target: str) -> None:
+    try:
+        system.put_file(str(file), target)
+    except FileNotFoundError:  # the store has folders, and this one does not exist yet
+        system.makedirs(target.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(file), target)
+
+
+def is_remote(name: str) -> bool:
+    """Return whether `name` is an address (SCHEME://…)."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://", name))
+
+
+def source(url: str, *, format: str | None, media_root: Path | None) -> "ExampleSource":
+    """Return the examples of a remote file; rejected rows name the address as their file.
+
+    Args:
+        url: The address.
+        format: Format of the file; None: by its suffix.
+        media_root: Folder that image paths are relative to.
+    """
+    from gen_msa.data import ExampleSource, open_examples
+    from gen_msa.types import Example, Rejected
+
+    folder = tempfile.mkdtemp(prefix="gen-msa-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (path,) = fetch_files([url], Path(folder))
+    local_source = open_examples(str(path), format=format, media_root=media_root or Path())
+
+    def rows() -> Iterator[Example | Rejected]:
+        for row in local_source.rows():
+            is_local_reject = isinstance(row, Rejected) and row.file == str(path)
+            yield row.model_copy(update={"file": url}) if is_local_reject else row
+
+    return ExampleSource(url, local_source.media_root, rows)
+
+
+def fetch_files(names: Sequence[str], folder: Path) -> list[Path]:
+    """Return local paths: remote files are downloaded to `folder`; `*` in an address works.
+
+    Args:
+        names: Paths and addresses.
+        folder: Gets the downloads.
+    """
+    local_paths: list[Path] = []
+    for name in names:
+        if not is_remote(name):
+            local_paths.append(Path(name))
+            continue
+        system, path = _open_filesystem(name)
+        try:
+            paths = sorted(system.glob(path)) if "*" in path else [path]
+            for remote_path in paths:
+                # One folder per file: two addresses may end in the same file name.
+                local_paths.append(folder / str(len(local_paths)) / PurePosixPath(remote_path).name)
+                local_paths[-1].parent.mkdir()
+                system.get_file(remote_path, str(local_paths[-1]))
+        except Exception as e:  # each fsspec store raises its own errors
+            raise UserError(
+                f"{name} cannot be downloaded: {e}", hint="check address and credentials"
+            ) from e
+    return local_paths
+
+
+def _open_filesystem(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of an address, and the path in it."""
+    try:
+        import fsspec
+    except ImportError:
+        raise MissingExtra("fsspec", "ray") from None
+    try:
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as e:
+        raise UserError(
+            f"{url} cannot be opened: {e}", hint="s3:// needs pip install s3fs, gs:// gcsfs"
+        ) from e
+
 
 if TYPE_CHECKING:
     from gen_msa.annotation import JobSettings, Shard
@@ -146,8 +316,8 @@ class JobOptions:
         has_single_post = bool(self.text or self.image or self.aspect)
         if name is not None and has_single_post:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")
-        if name is not None and _remote.is_remote(name):
-            return _remote.source(name, format=self.format, media_root=self.media_root)
+        if name is not None and is_remote(name):
+            return source(name, format=self.format, media_root=self.media_root)
         if name is not None:
             return open_examples(name, format=self.format, media_root=self.media_root)
         if not self.text and not self.image:
@@ -174,9 +344,7 @@ def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
     """Raise `UserError` if an output is a folder, the input, or another output."""
     main_output = outs[0] if outs else None
     sidecar_files = (
-        [main_output.with_suffix(s) for s in (*_remote.SIDECAR_SUFFIXES, ".cache")]
-        if main_output
-        else []
+        [main_output.with_suffix(s) for s in (*SIDECAR_SUFFIXES, ".cache")] if main_output else []
     )
     resolved_outputs: set[Path] = set()
     for out in filter(None, (*outs, *sidecar_files)):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gen_msa.cli import _options, _remote
-from gen_msa.cli._text import count_noun, format_duration, print_lines
+from gen_msa.cli import _options
+from gen_msa.cli._options import count_noun, format_duration, print_lines
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def annotate(
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options)
-    location = _remote.OutputLocation.of(out)
+    location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(
             f"-o {out}: the output must end in .jsonl",

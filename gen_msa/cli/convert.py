@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.cli._text import count_noun, print_lines
+from gen_msa.cli._options import count_noun, print_lines
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from gen_msa.cli import _options, _remote
+from gen_msa.cli import _options
 from gen_msa.errors import UserError
 
 OutOption = Annotated[
@@ -59,13 +59,13 @@ def explain(
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options)
-    outputs = _ExplainOutputs(_remote.OutputLocation.of(out), csv, html, no_cache)
+    outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
 
 
 class _ExplainOutputs(NamedTuple):
-    location: _remote.OutputLocation
+    location: _options.OutputLocation
     csv: Path | None
     html: Path | None
     no_cache: bool

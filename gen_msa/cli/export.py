@@ -83,7 +83,7 @@ def _export_onnx(folder: Path, out: Path | None, *, onnx: bool, int8: bool, post
     from gen_msa.errors import MissingExtra
 
     try:
-        from gen_msa.models.onnx_export.folder import MAX_LOGIT_DIFF, export_student
+        from gen_msa.models.onnx_export import MAX_LOGIT_DIFF, export_student
     except ModuleNotFoundError as e:
         if e.name not in ("torch", "tokenizers", "transformers"):
             raise

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gen_msa.cli._text import count_noun
+from gen_msa.cli._options import count_noun
 
 if TYPE_CHECKING:
     from gen_msa.evaluation.leakage import LeakageReport

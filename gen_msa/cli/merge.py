@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.cli import _remote
-from gen_msa.cli._text import count_noun, print_lines
+from gen_msa.cli import _options
+from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.errors import UserError
 
 PartsArgument = Annotated[
@@ -25,10 +25,10 @@ def merge(parts: PartsArgument, out: OutOption) -> None:
 
     gen-msa merge opinions.*.cache -o all.cache       (for --reuse-cache with other shards)
     """
-    location = _remote.OutputLocation.of(out)
+    location = _options.OutputLocation.of(out)
     local_path = location.local_path or Path(out)
     with tempfile.TemporaryDirectory(prefix="gen-msa-") as scratch:
-        files = _remote.fetch_files(parts, Path(scratch))
+        files = _options.fetch_files(parts, Path(scratch))
         if local_path.suffix == ".cache":
             code = _merge_caches(files, local_path)
             location.send(local_path)

@@ -37,7 +37,7 @@ def finetune(
 
     For several GPUs: accelerate launch -m gen_msa.finetuning --recipe RECIPE KEY=VALUE
     """
-    from gen_msa.finetuning.run import start
+    from gen_msa.finetuning import start
 
     start(recipe, settings or (), dry_run=dry_run, resume=resume)
 
@@ -52,6 +52,6 @@ def distill(
 
     gen-msa distill text output_dir=students/mine
     """
-    from gen_msa.distillation.run import start
+    from gen_msa.distillation import start
 
     start(recipe, settings or (), dry_run=dry_run, resume=resume)

@@ -1,14 +1,129 @@
-"""The interface of cue sources, and their registry.
+"""The interface of cue sources, their registry, and how they read their files and images.
 
 source = cue_sources["syntax"](cue_sources["syntax"].Options(k=2))
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from gen_msa import media
+from gen_msa.errors import UserError
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
-from gen_msa.types import Cue, Post
+from gen_msa.types import Cue, Media, Post
+
+# Shared inputs of cue sources: JSON files keyed by image, fingerprints, and images as pixels.
+
+
+def load_json(path: Path) -> Any:
+    """Return the JSON value of a file.
+
+    Raises:
+        UserError: The file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise UserError(f"{path} cannot be read as JSON: {e}", hint="check the path") from None
+
+
+def check_string_map(path: Path, value: Any) -> dict[str, str]:
+    """Return `value` as a mapping of strings.
+
+    Args:
+        path: The file of the value, for messages.
+        value: The value.
+
+    Raises:
+        UserError: It is not a mapping of strings.
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a mapping", hint='write {"image.jpg": "what it shows"}')
+    for key, text in value.items():
+        if not isinstance(text, str):
+            raise UserError(f"{path}: the entry {key!r} is not a string", hint="write a string")
+    return value
+
+
+def digest(*parts: str) -> str:
+    """Return the SHA-256 of the parts with their lengths, so that different lists differ."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hasher.update(f"{len(data)}:".encode() + data)
+    return hasher.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+V = TypeVar("V")
+
+_IMAGE_LIMITS = media.ImageLimits(max_pixels=2048 * 2048)
+"""Large enough for small print; independent of a model's image budget."""
+
+_SUFFIX = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
+
+
+def image_stem(name: str) -> str:
+    """Return an image name without folders and image suffix: `17` for `img/17.jpg`."""
+    return _SUFFIX.sub("", PurePosixPath(name.replace("\\", "/")).name)
+
+
+def post_images(post: Post) -> list[Media]:
+    """Return a post's images, in order."""
+    return [m for m in post.media if m.kind == "image"]
+
+
+class ImageTable(Generic[V]):
+    """Values by image or post, found by path, then by image name, then by post id."""
+
+    def __init__(self, table: Mapping[str, V]) -> None:
+        self._exact = dict(table)
+        self._stems: dict[str, V] = {}
+        ambiguous: set[str] = set()
+        for key, value in table.items():
+            name = image_stem(key)
+            if name in self._stems and self._stems[name] != value:
+                ambiguous.add(name)  # a/1.jpg and b/1.jpg differ only in the path
+            self._stems[name] = value
+        for name in ambiguous:
+            del self._stems[name]
+
+    def find(self, post: Post) -> V | None:
+        """Return the entry of the first image of the post that has one, else of the post's id."""
+        for path in (m.path for m in post_images(post)):
+            if path in self._exact:
+                return self._exact[path]
+            if image_stem(path) in self._stems:
+                return self._stems[image_stem(path)]
+        return self._exact.get(post.id)
+
+
+def load_image(media_item: Media, root: Path) -> "Image":
+    """Load an image below `root`, as RGB and upright.
+
+    Args:
+        media_item: The image.
+        root: The media root.
+
+    Returns:
+        The decoded image.
+
+    Raises:
+        ImageError: The image cannot be loaded.
+    """
+    return media.load_image(media.open_image(media_item, root, _IMAGE_LIMITS))
 
 
 class CueSource(Protocol):

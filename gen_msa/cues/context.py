@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator
 
 from gen_msa import jsonl
-from gen_msa.cues import _inputs
-from gen_msa.cues._inputs import (
+from gen_msa.cues import base
+from gen_msa.cues.base import (
     ImageTable,
+    cue_sources,
     digest,
     digest_file,
     image_stem,
     load_image,
     post_images,
 )
-from gen_msa.cues.base import cue_sources
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
@@ -230,10 +230,10 @@ def _load_lookup(file: ContextFile) -> TextLookup:
     if file.path.suffix == ".jsonl":
         explanations = load_explanations(file.path)
         return lambda post, aspect: explanations.get((post.id, aspect), "")
-    value = _inputs.load_json(file.path)
+    value = base.load_json(file.path)
     if isinstance(value, list):
         return _rationale_lookup(file.path, value)
-    table = ImageTable(_inputs.check_string_map(file.path, value))
+    table = ImageTable(base.check_string_map(file.path, value))
     return lambda post, aspect: _stripped(table.find(post))
 
 

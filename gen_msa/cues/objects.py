@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues import _inputs
-from gen_msa.cues._inputs import ImageTable, digest, digest_file, load_image, post_images
-from gen_msa.cues.base import cue_sources
+from gen_msa.cues import base
+from gen_msa.cues.base import ImageTable, cue_sources, digest, digest_file, load_image, post_images
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
@@ -181,7 +180,7 @@ def select_names(detections: Iterable[Detection], options: ObjectCueOptions) -> 
 
 
 def _load_detections(path: Path) -> dict[str, list[Detection]]:
-    value = _inputs.load_json(path)
+    value = base.load_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a mapping", hint='write {"image.jpg": [["dog", 0.98]]}')
     table = {}

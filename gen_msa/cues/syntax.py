@@ -20,12 +20,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues._inputs import digest
-from gen_msa.cues.base import cue_sources
+from gen_msa.cues.base import cue_sources, digest
 from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.parsing.lexicon import DROPPED_RELATIONS, LONGEST_WORD
-from gen_msa.cues.parsing.linearize import FORMS
-from gen_msa.cues.parsing.pruning import PruningRules, predicate_subtree, prune
+from gen_msa.cues.parsing.linearize import FORMS, PruningRules, predicate_subtree, prune
 from gen_msa.cues.parsing.tree import DependencyTree, is_usable, tree_from_parse
 from gen_msa.cues.window import WindowCues, WindowOptions
 from gen_msa.errors import MissingExtra

@@ -12,8 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.cues._inputs import digest
-from gen_msa.cues.base import cue_sources
+from gen_msa.cues.base import cue_sources, digest
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 

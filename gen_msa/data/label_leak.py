@@ -11,7 +11,7 @@ student input. The split follows from the name of the source.
 import re
 from collections.abc import Iterable, Iterator
 
-from gen_msa.data.splits import is_train_split
+from gen_msa.data.base import is_train_split
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, FrozenModel, Polarity
 

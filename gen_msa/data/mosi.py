@@ -35,7 +35,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat
 from gen_msa import jsonl, manifest
 from gen_msa.data.base import datasets, require_file
 from gen_msa.data.formats.base import ExampleStream
-from gen_msa.encoders.vision.packaged import cache_folder
+from gen_msa.encoders.vision.base import cache_folder
 from gen_msa.errors import UserError
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 

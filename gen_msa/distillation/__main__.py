@@ -7,7 +7,7 @@ A launcher starts this once in every process; each process reports its own error
 
 from collections.abc import Sequence
 
-from gen_msa.distillation.run import start
+from gen_msa.distillation import start
 from gen_msa.training.launch import run_recipe_script
 
 

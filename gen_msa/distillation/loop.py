@@ -16,23 +16,25 @@ import torch
 
 from gen_msa import __version__, manifest
 from gen_msa.distillation import cross_fitting, model_card
-from gen_msa.distillation.dataset import DistillDataset, RequiredInputs, build_dataset
+from gen_msa.distillation.dataset import (
+    DistillDataset,
+    FrozenTeacher,
+    RequiredInputs,
+    build_dataset,
+)
 from gen_msa.distillation.recipe import DistillRecipe
 from gen_msa.distillation.run_log import StudentRunLogger
-from gen_msa.distillation.teachers import FrozenTeacher
 from gen_msa.distillation.train_step import StudentTrainStep
 from gen_msa.encoders.text import minilm
 from gen_msa.errors import Diverged, UserError
-from gen_msa.metrics.labels import Scores, score_labels
+from gen_msa.metrics.labels import Scores, label_metrics, score_labels
 from gen_msa.models import CLASSES, AspectExample, HasRowMemory, InputDims, Model, Output, models
 from gen_msa.models.inference import serialization
 from gen_msa.models.inference.predict import predict_probabilities
 from gen_msa.models.inputs.collator import Collator
-from gen_msa.training import checkpoint, distributed, resuming
-from gen_msa.training.checkpoint import Stateful, TrainState
+from gen_msa.training import checkpoint, distributed
+from gen_msa.training.checkpoint import ResumePolicy, Stateful, TrainState
 from gen_msa.training.distributed import ProcessGroup
-from gen_msa.training.resuming import ResumePolicy
-from gen_msa.training.validation import label_metrics
 from gen_msa.types import Polarity
 
 __all__ = ["DistillRun", "Diverged", "distill"]
@@ -212,7 +214,7 @@ class DistillRun:
             "torch": str(torch.__version__),
             "device": self.group.device.type,
             "processes": self.group.world_size,
-            resuming.STEPS: self.steps,
+            checkpoint.STEPS: self.steps,
         }
 
     def _batches(self) -> Iterator[tuple[int, list[AspectExample]]]:
@@ -279,7 +281,7 @@ class DistillRun:
         for fold in range(self.recipe.cross_fit_folds):
             # Trained after the student, with fewer rows.
             fold_checkpoint = cross_fitting.fold_folder(self.recipe, fold) / folder.name
-            ignored = (_DATA, resuming.STEPS)
+            ignored = (_DATA, checkpoint.STEPS)
             checkpoint.check_checkpoint(fold_checkpoint, settings, RESUME_POLICY, ignored)
         if not manifest.is_intact(folder):
             self.group.assert_equal_across_ranks("checkpoint", "")
@@ -287,7 +289,7 @@ class DistillRun:
         self.state, rng_states = checkpoint.restore_checkpoint(folder, self._stateful)
         self.group.assert_equal_across_ranks("checkpoint", f"step {self.state.step}")
         self.group.restore_rng(rng_states)
-        changed = resuming.allowed_changes(self.state.settings, settings, RESUME_POLICY)
+        changed = checkpoint.allowed_changes(self.state.settings, settings, RESUME_POLICY)
         self.state.settings = settings
         self.logger.log_resume(folder, self.state.step, changed=changed)
 

@@ -19,8 +19,14 @@ from gen_msa import __version__
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.evaluation import probes
 from gen_msa.evaluation.load import EvaluationData, PairBuilder, SystemOutput, cluster_id
-from gen_msa.evaluation.scores import Families, SystemScores, is_additive, metric_definitions
-from gen_msa.evaluation.significance import compare_systems, power_notes
+from gen_msa.evaluation.scores import (
+    Families,
+    SystemScores,
+    compare_systems,
+    is_additive,
+    metric_definitions,
+    power_notes,
+)
 from gen_msa.evaluation.suite import Suite
 from gen_msa.metrics import (
     CorpusMetric,

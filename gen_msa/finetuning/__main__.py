@@ -7,7 +7,7 @@ A launcher starts this once per process; each process reports its own errors.
 
 from collections.abc import Sequence
 
-from gen_msa.finetuning.run import start
+from gen_msa.finetuning import start
 from gen_msa.training.launch import run_recipe_script
 
 

@@ -24,10 +24,9 @@ from gen_msa.backends.hf.generate import REQUEST_ERRORS
 from gen_msa.errors import UserError
 from gen_msa.finetuning.feature_cache import CachedFeatures
 from gen_msa.finetuning.loss import FIELDS, LossWeights, StepTotals
-from gen_msa.finetuning.prefix_packing import PackedSequence
 from gen_msa.finetuning.prepare import PreparedRun
 from gen_msa.finetuning.recipe import FinetuneRecipe
-from gen_msa.finetuning.tokenization import TokenizedExample
+from gen_msa.finetuning.tokenization import PackedSequence, TokenizedExample
 from gen_msa.types import Polarity
 
 PAD_MULTIPLE = 8

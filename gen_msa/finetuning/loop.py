@@ -16,8 +16,8 @@ import torch
 from gen_msa.backends.hf import weights
 from gen_msa.errors import UserError
 from gen_msa.finetuning.batches import EpochSampler, TrainingBatch
-from gen_msa.finetuning.load_model import load_model
 from gen_msa.finetuning.peft_model import (
+    load_model,
     mixed_precision,
     parameter_groups,
     trainable_params,
@@ -30,9 +30,8 @@ from gen_msa.finetuning.save_adapter import save_best_adapter
 from gen_msa.finetuning.train_step import StepResult, TrainStep
 from gen_msa.finetuning.validation import ValidationResult, load_dev_sets, validate_model
 from gen_msa.prefetch import prefetch
-from gen_msa.training import checkpoint, distributed, fsdp, resuming
-from gen_msa.training.checkpoint import Stateful, TrainState
-from gen_msa.training.resuming import ResumePolicy
+from gen_msa.training import checkpoint, distributed, fsdp
+from gen_msa.training.checkpoint import ResumePolicy, Stateful, TrainState
 
 RESUME_POLICY = ResumePolicy(
     may_differ=("fsdp",),
@@ -183,9 +182,9 @@ class FinetuneRun:
             return self.logger.log_resume(None, skipped)
         self.state, _ = checkpoint.restore_checkpoint(newest, self._stateful)
         then, self.state.settings = self.state.settings, now
-        changed = resuming.allowed_changes(then, now, RESUME_POLICY)
+        changed = checkpoint.allowed_changes(then, now, RESUME_POLICY)
         self.logger.log_resume(newest, skipped, changed=changed)
-        if self.state.step == then[resuming.STEPS] < self.steps:
+        if self.state.step == then[checkpoint.STEPS] < self.steps:
             self._validate()  # A run saves its last checkpoint before it validates.
 
     def train(self) -> None:
@@ -284,5 +283,5 @@ class FinetuneRun:
             "dev (sha256)": " ".join(dev.sha256[:16] for dev in self.dev_sets),
             "processes": self._world_size,
             "fsdp": self.train_step.sharded,
-            resuming.STEPS: self.steps,
+            checkpoint.STEPS: self.steps,
         }

@@ -24,9 +24,14 @@ from gen_msa.errors import UserError
 from gen_msa.finetuning.dataset import PostExamples, build_dataset
 from gen_msa.finetuning.feature_cache import CachedFeatures, VisionFeatureCache
 from gen_msa.finetuning.loss import LossWeights
-from gen_msa.finetuning.prefix_packing import PackedSequence, pack, unpacked
 from gen_msa.finetuning.recipe import FinetuneRecipe
-from gen_msa.finetuning.tokenization import ExampleTokenizer, TokenizedExample
+from gen_msa.finetuning.tokenization import (
+    ExampleTokenizer,
+    PackedSequence,
+    TokenizedExample,
+    pack,
+    unpacked,
+)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import resources, settings
-from gen_msa.data.splits import is_test_split
+from gen_msa.data.base import is_test_split
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity

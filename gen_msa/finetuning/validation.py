@@ -18,16 +18,15 @@ from typing import Any
 
 from gen_msa import prompting
 from gen_msa.backends import Backend
-from gen_msa.data.splits import is_test_split
+from gen_msa.data.base import is_test_split
 from gen_msa.errors import UserError
 from gen_msa.finetuning.dataset import inference_for_source, load_examples
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
-from gen_msa.metrics.labels import Scores, f1, score_labels
+from gen_msa.metrics.labels import Scores, f1, label_metrics, score_labels
 from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.prompting import Prompt
 from gen_msa.spans import SearchableText, fold
-from gen_msa.training.validation import label_metrics
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gen_msa.chat import ImageInput
 from gen_msa.jsonl import atomic_write
-from gen_msa.media import fetch, paths
+from gen_msa.media import fetch
 from gen_msa.media.errors import MAX_FILE_BYTES, ImageError, ImageLimits
 from gen_msa.types import Media
 
@@ -49,7 +49,7 @@ def digest(media: Media, root: Path, limits: ImageLimits) -> str:
     if fetch.is_url(media.path):
         return f"address: {media.path}"
     try:
-        data = paths.read_file(paths.resolve_inside(media.path, root), media.path, limits.max_bytes)
+        data = fetch.read_file(fetch.resolve_inside(media.path, root), media.path, limits.max_bytes)
     except ImageError as error:
         return f"{error.kind}: {media.path}"
     return hashlib.sha256(data).hexdigest()
@@ -116,8 +116,8 @@ def open_image(media: Media, root: Path, limits: ImageLimits) -> ImageInput:
     if fetch.is_url(media.path):
         resolved_path, data = _fetch_stored(media.path, root, limits)
     else:
-        resolved_path = paths.resolve_inside(media.path, root)
-        data = paths.read_file(resolved_path, media.path, limits.max_bytes)
+        resolved_path = fetch.resolve_inside(media.path, root)
+        data = fetch.read_file(resolved_path, media.path, limits.max_bytes)
     images.check_image(data, media.path, limits)
     digest_hex = hashlib.sha256(data).hexdigest()
     _decode_cached(data, digest_hex, media.path, limits.max_pixels)
@@ -170,7 +170,7 @@ def data_url(image: ImageInput) -> str:
 
 
 def _decode_checked(image: ImageInput) -> "DecodedImage":
-    data = paths.read_file(Path(image.path), image.path, MAX_FILE_BYTES)
+    data = fetch.read_file(Path(image.path), image.path, MAX_FILE_BYTES)
     digest_hex = hashlib.sha256(data).hexdigest()
     if digest_hex != image.sha256:
         reason = "the file has changed since it was checked"
@@ -195,9 +195,9 @@ def _fetch_stored(url: str, root: Path, limits: ImageLimits) -> tuple[Path, byte
     # Also for a stored file: the list of allowed hosts may have been shortened.
     fetch.check_url_allowed(url, limits)
     url_hash = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-    stored_path = paths.resolve_inside(f"{FETCH_FOLDER}/{url_hash}", root)
+    stored_path = fetch.resolve_inside(f"{FETCH_FOLDER}/{url_hash}", root)
     if stored_path.exists():
-        return stored_path, paths.read_file(stored_path, url, limits.max_bytes)
+        return stored_path, fetch.read_file(stored_path, url, limits.max_bytes)
     data = fetch.fetch(url, limits)
     images.check_image(data, url, limits)  # an error page is not stored
     try:

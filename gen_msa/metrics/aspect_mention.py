@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
-from gen_msa.metrics.text.explanations import (
+from gen_msa.metrics.explanation_text import (
     aspect_terms,
     nan_divide,
     reject_options,

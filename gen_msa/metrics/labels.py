@@ -1,4 +1,4 @@
-"""Accuracy and F1 of polarities, one per aspect.
+"""Accuracy and F1 of polarities, one per aspect; also as plain JSON for training logs.
 
 An opinion without a polarity (None) is wrong and stays in every count: it lowers the recall of its
 reference class and the precision of none.
@@ -177,3 +177,23 @@ class Labels:
             for i, c in enumerate(Polarity):
                 results[f"{kind}_{c}"] = values[..., i] * any_row
         return results
+
+
+# Metrics of a dev source as plain JSON, the same for every kind of model.
+
+
+def label_metrics(scores: Scores) -> dict[str, Any]:
+    """Return accuracy with its interval, F1 and confusion as plain JSON; shares in 0..1.
+
+    A prediction without a label counts as wrong, and is called `unparsed` in the confusion.
+    """
+    return {
+        "accuracy": scores.accuracy,
+        "accuracy_95": list(scores.interval),
+        "macro_f1": scores.macro_f1,
+        "f1": {str(p): v for p, v in scores.f1.items()},
+        "confusion": {
+            str(g): {str(a or "unparsed"): n for a, n in row.items()}
+            for g, row in scores.confusion.items()
+        },
+    }

@@ -15,7 +15,7 @@ from typing import Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
-from gen_msa.metrics.text.explanations import (
+from gen_msa.metrics.explanation_text import (
     aspect_terms,
     reject_options,
     split_words,

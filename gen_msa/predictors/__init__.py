@@ -16,10 +16,11 @@ from gen_msa.predictors.base import (
     Prefetchable,
     RequestPreview,
     is_concurrent,
+    make,
+    names,
     predictors,
     prepare,
 )
-from gen_msa.predictors.factory import make, names
 
 __all__ = [
     "Continuation",

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gen_msa.data import open_examples
-from gen_msa.data.splits import is_test_split
+from gen_msa.data.base import is_test_split
 from gen_msa.errors import UserError
 from gen_msa.predictors.base import (
     Prediction,

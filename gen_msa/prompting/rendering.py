@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
 from gen_msa.errors import UserError
-from gen_msa.prompting.prompt import Prompt
-from gen_msa.prompting.sandbox import render_template
+from gen_msa.prompting.prompt import Prompt, render_template
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Aspect, Cue, Polarity, Post
 

@@ -19,10 +19,9 @@ from typing import IO
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from gen_msa.jsonl import atomic_write
-from gen_msa.report.cards import build_card
+from gen_msa.report.cards import DrawThumbnail, ThumbnailStore, build_card
 from gen_msa.report.style import pluralize
 from gen_msa.report.summary import GOLD, OpinionSummary
-from gen_msa.report.thumbnails import DrawThumbnail, ThumbnailStore
 from gen_msa.types import Example, Polarity
 
 _HERE = Path(__file__).parent

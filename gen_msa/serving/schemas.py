@@ -28,8 +28,8 @@ from gen_msa.predictors import Prediction
 from gen_msa.serving.batcher import PREDICTOR_FAILED
 from gen_msa.serving.errors import ErrorDetail, InvalidPost
 from gen_msa.serving.prometheus import ServiceMetrics
+from gen_msa.serving.request_body import StoredImage, UploadFolder
 from gen_msa.serving.settings import ServiceLimits
-from gen_msa.serving.uploads import StoredImage, UploadFolder
 from gen_msa.types import Aspect, Example, FrozenModel, Media, Opinion, Post
 
 _HINT = "send an object with text and perhaps image, images, aspects, id, meta; see /docs"

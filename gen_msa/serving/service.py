@@ -23,9 +23,9 @@ from gen_msa.serving.batcher import DynamicBatcher, row_count
 from gen_msa.serving.errors import ErrorDetail, InvalidPost, RequestError
 from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.prometheus import ServiceMetrics
+from gen_msa.serving.request_body import UploadFolder
 from gen_msa.serving.schemas import AcceptedPost, accept_post, build_response
 from gen_msa.serving.settings import ServeSettings
-from gen_msa.serving.uploads import UploadFolder
 from gen_msa.types import Post
 
 _INLINE_PARSE_BYTES = 1 << 15

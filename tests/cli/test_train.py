@@ -36,7 +36,7 @@ def test_exit_code_of_an_error_is_used(gen_msa, monkeypatch):
     def fail(*_, **__):
         raise _ErrorWithExitCode("the loss of post 7 is not a number")
 
-    monkeypatch.setattr("gen_msa.finetuning.run.start", fail)
+    monkeypatch.setattr("gen_msa.finetuning.start", fail)
     monkeypatch.setattr("gen_msa.finetuning.__main__.start", fail)
     assert gen_msa("finetune", "tiny_cpu").code == 4
     with pytest.raises(SystemExit) as exit_info:
@@ -58,7 +58,7 @@ def test_diverged_has_exit_code_4():
 )
 def test_options_reach_the_training_run(gen_msa, monkeypatch, options, resume, dry_run):
     calls = []
-    monkeypatch.setattr("gen_msa.finetuning.run.start", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr("gen_msa.finetuning.start", lambda *a, **k: calls.append((a, k)))
     assert gen_msa("finetune", "tiny_cpu", "seed=1", *options).code == 0
     assert calls == [(("tiny_cpu", ["seed=1"]), {"dry_run": dry_run, "resume": resume})]
 
@@ -68,7 +68,7 @@ def test_options_reach_the_training_run(gen_msa, monkeypatch, options, resume, d
 )
 def test_distilling_takes_the_same_options(gen_msa, monkeypatch, options, resume):
     calls = []
-    monkeypatch.setattr("gen_msa.distillation.run.start", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr("gen_msa.distillation.start", lambda *a, **k: calls.append((a, k)))
     assert gen_msa("distill", "text", "seed=1", *options).code == 0
     assert calls == [(("text", ["seed=1"]), {"dry_run": False, "resume": resume})]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from gen_msa.annotation.label_conditioned import require_train_split
+from gen_msa.data.base import is_train_split
 from gen_msa.data.label_leak import check_no_label_leak, find_label_fields
-from gen_msa.data.splits import is_train_split
 from gen_msa.errors import UserError
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 

@@ -7,9 +7,9 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from gen_msa.data import open_examples
 from gen_msa.distillation.cross_fitting import fold_of
+from gen_msa.distillation.dataset import RecordedTeachers
 from gen_msa.distillation.loop import distill
 from gen_msa.distillation.recipe import DistillRecipe
-from gen_msa.distillation.teachers import RecordedTeachers
 from gen_msa.manifest import sha256
 from gen_msa.models.inference.predict import predict_probabilities
 from gen_msa.models.inference.serialization import load_student

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from gen_msa import resources
-from gen_msa.distillation import recipe
-from gen_msa.distillation.run import start
+from gen_msa.distillation import recipe, start
 from gen_msa.errors import MissingExtra, UserError
 
 LAUNCHER = resources.resource_folder("finetune") / "distill.py"

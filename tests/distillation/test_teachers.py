@@ -7,10 +7,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.distillation.dataset import build_dataset  # noqa: E402
+from gen_msa.distillation.dataset import (  # noqa: E402
+    FrozenTeacher,
+    RecordedTeachers,
+    build_dataset,
+)
 from gen_msa.distillation.loop import DistillRun, distill  # noqa: E402
 from gen_msa.distillation.recipe import DistillData, DistillRecipe  # noqa: E402
-from gen_msa.distillation.teachers import FrozenTeacher, RecordedTeachers  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
 from gen_msa.models.inference.serialization import load_student  # noqa: E402
 from gen_msa.types import Opinion  # noqa: E402

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.evaluation.near_duplicates import (
-    ShingleIndex,
-    has_words,
-    jaccard,
-    normalize,
-    shingles,
-)
+from gen_msa.evaluation.near_duplicates import ShingleIndex, has_words, jaccard, normalize, shingles
 
 TEXTS = st.lists(st.sampled_from(list("abcdef")), min_size=0, max_size=14).map(" ".join)
 

@@ -7,7 +7,7 @@ import pytest
 from gen_msa import predictors, resources
 from gen_msa.annotation import JobSettings
 from gen_msa.data import datasets
-from gen_msa.data.splits import is_test_split
+from gen_msa.data.base import is_test_split
 from gen_msa.evaluation import published, suite
 from gen_msa.evaluation.probes import probes
 from gen_msa.evaluation.scores import SLICES

@@ -8,8 +8,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 import torch
 from peft import PeftModel
 
-from gen_msa.finetuning.load_model import set_use_cache
-from gen_msa.finetuning.peft_model import write_adapter_weights
+from gen_msa.finetuning.peft_model import set_use_cache, write_adapter_weights
 from tests.finetuning.tiny_peft import copy_tiny_model, logits, model_inputs, tiny_peft_model, train
 from tests.fixtures.tiny_models import FAMILIES, VISION_FAMILIES
 

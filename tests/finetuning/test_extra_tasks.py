@@ -12,8 +12,8 @@ from gen_msa.errors import UserError
 from gen_msa.finetuning import recipe as recipes
 from gen_msa.finetuning.dataset import build_dataset, opinion_weight
 from gen_msa.finetuning.loss import LossWeights
-from gen_msa.finetuning.prefix_packing import pack, unpacked
 from gen_msa.finetuning.recipe import LossConfig
+from gen_msa.finetuning.tokenization import pack, unpacked
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 from tests.finetuning.tiny_peft import build_recipe
 from tests.finetuning.tiny_trainer import (

@@ -11,7 +11,7 @@ import torch
 
 from gen_msa.backends.hf import weights
 from gen_msa.errors import UserError
-from gen_msa.finetuning.load_model import load_model
+from gen_msa.finetuning.peft_model import load_model
 from tests.finetuning.tiny_peft import build_recipe, logits, model_inputs
 from tests.fixtures.tiny_models import tiny_model
 

@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from gen_msa.errors import UserError
-from gen_msa.finetuning import model_card
-from gen_msa.finetuning.model_card import AdapterCard, TrainSource
+from gen_msa.finetuning import save_adapter
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
+from gen_msa.finetuning.save_adapter import AdapterCard, TrainSource
 from gen_msa.finetuning.validation import ExplanationScores, SourceScores, ValidationResult
 from gen_msa.metrics.labels import score_labels
 from gen_msa.types import Polarity
@@ -68,7 +68,7 @@ def adapter_card(tmp_path, **changes):
 
 def test_front_matter_is_parsed_by_huggingface_hub(tmp_path):
     front_matter = ModelCard(
-        model_card.render_card(adapter_card(tmp_path, base="owner/smol", license="mit"))
+        save_adapter.render_card(adapter_card(tmp_path, base="owner/smol", license="mit"))
     ).data
     assert front_matter.base_model == "owner/smol"
     assert front_matter.library_name == "peft"
@@ -87,7 +87,7 @@ def source_scores():
 
 
 def test_metrics_table_shows_n_interval_seed_prompt_and_data_hash(tmp_path):
-    text = model_card.render_card(adapter_card(tmp_path))
+    text = save_adapter.render_card(adapter_card(tmp_path))
     (row,) = (line for line in text.splitlines() if line.startswith("| mams:dev"))
     cells = [c.strip() for c in row.strip("|").split("|")]
     assert cells == [
@@ -99,20 +99,20 @@ def test_metrics_table_shows_n_interval_seed_prompt_and_data_hash(tmp_path):
 
 
 def test_card_explains_usage_and_limits(tmp_path):
-    text = model_card.render_card(adapter_card(tmp_path))
+    text = save_adapter.render_card(adapter_card(tmp_path))
     assert "--model transformers:BASE@DIR" in text
     assert "`BASE` the folder of `smol`" in text
-    assert "--model transformers:owner/smol@DIR" in model_card.render_card(
+    assert "--model transformers:owner/smol@DIR" in save_adapter.render_card(
         adapter_card(tmp_path, base="owner/smol")
     )
-    assert "--model builtin:DIR" in model_card.render_card(adapter_card(tmp_path, base="builtin"))
+    assert "--model builtin:DIR" in save_adapter.render_card(adapter_card(tmp_path, base="builtin"))
     assert "they are optimistic" in text
     assert "Its explanations imitate" in text
     assert "| mams:train | 1,000 | 2,600 | 4 | gold | cue | predict/full@1a2b3c4d |" in text
 
 
 def test_card_without_dev_metrics_says_so(tmp_path):
-    text = model_card.render_card(adapter_card(tmp_path, metrics=None))
+    text = save_adapter.render_card(adapter_card(tmp_path, metrics=None))
     assert "had no dev source" in text
     assert "optimistic" not in text
     assert "model-index" not in text
@@ -120,7 +120,7 @@ def test_card_without_dev_metrics_says_so(tmp_path):
 
 def test_joint_and_missing_metrics_are_rendered(tmp_path):
     metrics = validation_result(joint_f1=0.5, explanations=None).as_json()
-    text = model_card.render_card(adapter_card(tmp_path, metrics=metrics))
+    text = save_adapter.render_card(adapter_card(tmp_path, metrics=metrics))
     assert "Aspects and polarities together in mams:dev: F1 50.0" in text
     assert "| – | – | – |" in text
 
@@ -128,7 +128,7 @@ def test_joint_and_missing_metrics_are_rendered(tmp_path):
 def test_card_contains_no_local_path(tmp_path):
     metrics = validation_result(source=str(tmp_path / "dev.jsonl")).as_json()
     data = adapter_card(tmp_path, metrics=metrics)
-    model_card.write_card(tmp_path / "adapter", data)
+    save_adapter.write_card(tmp_path / "adapter", data)
     for name in ("README.md", "metrics.json"):
         text = (tmp_path / "adapter" / name).read_text("utf-8")
         assert str(tmp_path) not in text
@@ -137,7 +137,7 @@ def test_card_contains_no_local_path(tmp_path):
 
 
 def test_metrics_json_holds_unrounded_metrics(tmp_path):
-    model_card.write_card(tmp_path, adapter_card(tmp_path))
+    save_adapter.write_card(tmp_path, adapter_card(tmp_path))
     metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
     (dev,) = metrics["dev"]["sources"]
     assert dev["macro_f1"] == source_scores().macro_f1
@@ -153,7 +153,7 @@ def test_metrics_json_holds_unrounded_metrics(tmp_path):
 
 
 def test_full_disk_is_a_clean_error_and_keeps_the_old_card(tmp_path):
-    model_card.write_card(tmp_path, adapter_card(tmp_path))
+    save_adapter.write_card(tmp_path, adapter_card(tmp_path))
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -161,7 +161,7 @@ def test_full_disk_is_a_clean_error_and_keeps_the_old_card(tmp_path):
         for size in range(0, 1000, 50):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
             with pytest.raises(UserError, match="cannot be written: File too large"):
-                model_card.write_card(tmp_path, adapter_card(tmp_path, step=999))
+                save_adapter.write_card(tmp_path, adapter_card(tmp_path, step=999))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -170,4 +170,4 @@ def test_full_disk_is_a_clean_error_and_keeps_the_old_card(tmp_path):
 def test_uncreatable_folder_is_a_clean_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        model_card.write_card(tmp_path / "file" / "adapter", adapter_card(tmp_path))
+        save_adapter.write_card(tmp_path / "file" / "adapter", adapter_card(tmp_path))

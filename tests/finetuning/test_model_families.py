@@ -20,10 +20,9 @@ from gen_msa.finetuning.batches import collate
 from gen_msa.finetuning.dataset import TrainingExample
 from gen_msa.finetuning.loss import FIELDS, AnswerOnlyLMHead, LossWeights, loss_from_logits
 from gen_msa.finetuning.peft_model import wrap_with_peft
-from gen_msa.finetuning.prefix_packing import unpacked
 from gen_msa.finetuning.prepare import attention_inputs
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe, LossConfig
-from gen_msa.finetuning.tokenization import ExampleTokenizer
+from gen_msa.finetuning.tokenization import ExampleTokenizer, unpacked
 from gen_msa.predictors.prompted.build_requests import PostInputs, PromptRequest
 from gen_msa.types import Opinion, Polarity
 from tests.backends.sample_requests import image_input, load_noise_image

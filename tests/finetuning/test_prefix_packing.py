@@ -10,8 +10,8 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 
 from gen_msa.finetuning.batches import block_mask
-from gen_msa.finetuning.prefix_packing import MIN_SHARED_TOKENS, pack, unpacked
 from gen_msa.finetuning.prepare import packing_unsupported_reason
+from gen_msa.finetuning.tokenization import MIN_SHARED_TOKENS, pack, unpacked
 from gen_msa.types import Polarity
 from tests.finetuning.tiny_peft import build_recipe
 from tests.finetuning.tiny_trainer import (

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch.nn.functional import cosine_similarity
 
 from gen_msa.errors import MissingExtra, UserError
-from gen_msa.finetuning import load_model as load_model_module
-from gen_msa.finetuning.load_model import load_model
+from gen_msa.finetuning import peft_model as load_model_module
 from gen_msa.finetuning.peft_model import (
+    load_model,
     mixed_precision,
     trainable_params,
     wrap_with_peft,

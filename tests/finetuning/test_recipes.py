@@ -218,7 +218,7 @@ def tiny_overrides(name: str, folder: Path, output: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipe_dry_run_on_a_tiny_model(path, save_tiny_model, patch_processor, tmp_path, capfd):
-    from gen_msa.finetuning.run import start
+    from gen_msa.finetuning import start
 
     family = TINY_FAMILY_OF_RECIPE[path.stem]
     if recipe.load_recipe(path.stem).quantization != "none":

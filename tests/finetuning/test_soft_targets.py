@@ -12,9 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.finetuning.prefix_packing import unpacked
 from gen_msa.finetuning.recipe import LossConfig
-from gen_msa.finetuning.tokenization import soft_targets
+from gen_msa.finetuning.tokenization import soft_targets, unpacked
 from gen_msa.types import Polarity
 from tests.finetuning.tiny_trainer import TinyTrainer
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa import prompting
-from gen_msa.backends.hf.batching import common_prefix_length
+from gen_msa.backends.hf.chat_tokens import common_prefix_length
 from gen_msa.errors import UserError
 from gen_msa.finetuning.tokenization import _token_fields, eos_token
 from gen_msa.prompting import TargetSegment

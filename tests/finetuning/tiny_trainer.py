@@ -11,9 +11,8 @@ from gen_msa.backends.hf.image_inputs import ImageExpander, stack_tensors
 from gen_msa.finetuning.batches import collate, rows_in
 from gen_msa.finetuning.dataset import TrainingExample
 from gen_msa.finetuning.loss import AnswerOnlyLMHead, LossWeights, loss_from_logits
-from gen_msa.finetuning.prefix_packing import pack, unpacked
 from gen_msa.finetuning.recipe import LossConfig
-from gen_msa.finetuning.tokenization import ExampleTokenizer
+from gen_msa.finetuning.tokenization import ExampleTokenizer, pack, unpacked
 from gen_msa.predictors.prompted.build_requests import PostInputs, PromptRequest
 from gen_msa.types import Aspect, Opinion, Polarity, Post
 from tests.backends.sample_requests import image_input, load_noise_image

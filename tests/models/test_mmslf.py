@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from gen_msa import manifest  # noqa: E402
-from gen_msa.distillation.teachers import FrozenTeacher  # noqa: E402
+from gen_msa.distillation.dataset import FrozenTeacher  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
 from gen_msa.models import AspectExample, InputDims, models  # noqa: E402
 from gen_msa.models.inference import serialization  # noqa: E402

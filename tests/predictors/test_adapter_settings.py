@@ -9,7 +9,7 @@ from gen_msa import prompting
 from gen_msa.annotation import JobSettings
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings
-from gen_msa.predictors.prompted.adapter_settings import apply_training_settings
+from gen_msa.predictors.prompted.predictor import apply_training_settings
 
 PROMPT = """---
 about: our own

@@ -172,7 +172,7 @@ def test_prompted_model_cannot_disable_explanations():
 def test_onnx_export_predicts_the_same(folder, tmp_path):
     for package in ("onnxruntime", "onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed (extra onnx)")
-    from gen_msa.models.onnx_export.folder import export_student
+    from gen_msa.models.onnx_export import export_student
 
     model_folder, posts = folder(change=_scale_weights, max_length=40), [post(i) for i in range(8)]
     export_student(model_folder, tmp_path / "onnx")

@@ -19,7 +19,7 @@ from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.server import Server
 from gen_msa.serving.settings import ServeSettings
 from gen_msa.serving.vllm import VllmSettings
-from gen_msa.serving.vllm.resolve import resolve_model
+from gen_msa.serving.vllm.command import resolve_model
 from gen_msa.settings import load
 from tests.fixtures.posts import post, write_posts
 from tests.fixtures.tiny_students import make_collator, make_student

@@ -8,9 +8,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from gen_msa import manifest  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
-from gen_msa.training import checkpoint, resuming  # noqa: E402
-from gen_msa.training.checkpoint import Stateful, TrainState  # noqa: E402
-from gen_msa.training.resuming import ResumePolicy  # noqa: E402
+from gen_msa.training import checkpoint  # noqa: E402
+from gen_msa.training.checkpoint import (  # noqa: E402
+    ResumePolicy,
+    Stateful,
+    TrainState,
+)
 
 POLICY = ResumePolicy(may_differ=("processes", "device", "torch"))
 
@@ -195,7 +198,7 @@ def test_more_processes_or_steps_may_resume_and_are_reported(saved):
     folder, *_ = saved
     now = settings(processes=2, steps=12)
     checkpoint.check_checkpoint(folder, now, POLICY)
-    changes = resuming.allowed_changes(settings(), now, POLICY)
+    changes = checkpoint.allowed_changes(settings(), now, POLICY)
     assert changes == ["steps: 9 then, 12 now", "processes: 1 then, 2 now"]
 
 
@@ -218,9 +221,10 @@ def test_hint_proposes_the_accumulation_that_keeps_the_posts_of_a_step():
     )
     then = {"batch": 4, "accumulation": 1, "steps": 9}
     assert (
-        resuming.incompatibilities(then, {"batch": 2, "accumulation": 2, "steps": 9}, policy) == []
+        checkpoint.incompatibilities(then, {"batch": 2, "accumulation": 2, "steps": 9}, policy)
+        == []
     )
     for batch, hint in ((2, "accumulation=2 keeps 4 posts a step; or "), (3, "choose another")):
         with pytest.raises(UserError, match=f"batch: 4 then, {batch} now") as caught:
-            resuming.check("out", then, {"batch": batch, "accumulation": 1, "steps": 9}, policy)
+            checkpoint.check("out", then, {"batch": batch, "accumulation": 1, "steps": 9}, policy)
         assert caught.value.hint.startswith(hint)

@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from safetensors.torch import load_file  # noqa: E402
 
 from gen_msa import manifest  # noqa: E402
-from gen_msa.distillation import losses  # noqa: E402
+from gen_msa.distillation import train_step  # noqa: E402
 from gen_msa.distillation.loop import distill  # noqa: E402
 from gen_msa.models import models  # noqa: E402
 from gen_msa.training.distributed import ProcessGroup  # noqa: E402
@@ -168,7 +168,7 @@ def test_rank_without_rows_contributes_nothing():
     assert group.local_fraction(batch) == 0
     assert local_batch.weight.tolist() == [0]
     assert (
-        losses.label_cross_entropy(
+        train_step.label_cross_entropy(
             make_student()(local_batch).logits, local_batch.target, local_batch.weight
         ).item()
         == 0
@@ -181,14 +181,14 @@ def test_rank_losses_add_up_to_the_mean():
     probs = torch.randn(5, 3).softmax(1) * torch.tensor([1, 1, 0, 1, 1]).unsqueeze(1)
     rank_indices = ([0, 2, 4], [1, 3])
 
-    def label_loss(indices, reduce_sum=losses.sum_local):
+    def label_loss(indices, reduce_sum=train_step.sum_local):
         selected = (logits[indices], target[indices], weight[indices])
-        return losses.label_cross_entropy(
+        return train_step.label_cross_entropy(
             *selected, by_class=by_class, smoothing=0.1, reduce_sum=reduce_sum
         )
 
-    def teacher_loss(indices, reduce_sum=losses.sum_local):
-        return losses.distillation_kl(
+    def teacher_loss(indices, reduce_sum=train_step.sum_local):
+        return train_step.distillation_kl(
             logits[indices], probs[indices], weight[indices], temperature=2, reduce_sum=reduce_sum
         )
 

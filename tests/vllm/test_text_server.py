@@ -8,8 +8,7 @@ import pytest
 
 from gen_msa import manifest
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.hf.chat_messages import build_messages
-from gen_msa.chat import Chat, ChoiceSlot, Request, TextInput, Turn
+from gen_msa.chat import Chat, ChoiceSlot, Request, TextInput, Turn, build_messages
 from tests.fixtures.benchmarks import load_benchmark
 from tests.vllm.servers import running_server, start_server
 

@@ -17,8 +17,7 @@ from typing import Any
 from finetuners import Meter, Spec
 from gen_msa import settings
 from gen_msa.finetuning.batches import EpochSampler
-from gen_msa.finetuning.load_model import load_model
-from gen_msa.finetuning.peft_model import lora_targets
+from gen_msa.finetuning.peft_model import load_model, lora_targets
 from gen_msa.finetuning.prepare import PreparedRun, prepare
 from gen_msa.finetuning.recipe import FinetuneRecipe
 from gen_msa.finetuning.tokenization import TokenizedExample

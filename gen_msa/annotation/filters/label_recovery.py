@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from gen_msa import predictors
 from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
-from gen_msa.metrics.text.explanations import mask_labels
+from gen_msa.metrics.explanation_text import mask_labels
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post

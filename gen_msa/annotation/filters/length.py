@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from pydantic import Field, JsonValue, model_validator
 
 from gen_msa.annotation.filters.base import Candidate, FilterContext, Stage, filters
-from gen_msa.metrics.text.explanations import split_words
+from gen_msa.metrics.explanation_text import split_words
 from gen_msa.settings import Settings
 
 

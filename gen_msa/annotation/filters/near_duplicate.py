@@ -16,7 +16,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
-from gen_msa.metrics.text.explanations import split_words
+from gen_msa.metrics.explanation_text import split_words
 from gen_msa.settings import Settings
 
 _SHINGLE_SIZE = 3

@@ -16,8 +16,8 @@ from pydantic import Field, JsonValue
 
 from gen_msa.annotation.filters._pairs import as_metric_pair, build_cue_sources, image_descriptions
 from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
+from gen_msa.metrics.explanation_text import split_words
 from gen_msa.metrics.grounding import extract_claims
-from gen_msa.metrics.text.explanations import split_words
 from gen_msa.settings import Settings
 
 # Words for objects: the 80 classes of COCO with common synonyms. A word left of "|" claims the

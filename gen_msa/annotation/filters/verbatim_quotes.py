@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from gen_msa.annotation.filters._pairs import as_metric_pair
 from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
-from gen_msa.metrics.text.explanations import (
+from gen_msa.metrics.explanation_text import (
     aspect_terms,
     extract_quotes,
     occurs_in,

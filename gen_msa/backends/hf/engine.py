@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from gen_msa.backends.hf import batching, model_traits
-from gen_msa.backends.hf.batching import TokenizedRequest, TokenizedSlot
+from gen_msa.backends.hf import chat_tokens, model_traits
+from gen_msa.backends.hf.chat_tokens import TokenizedRequest, TokenizedSlot
 from gen_msa.backends.hf.image_inputs import ModelInputs, stack_tensors
 
 PREALLOCATED_TOKENS = 64
@@ -399,7 +399,7 @@ class Prefiller:
         """Count the tokens that rows of a post share, images included; None if images differ."""
         end = min(len(row) for row in rows) - 1
         for row in rows[1:]:
-            end = min(end, batching.common_prefix_length(rows[0], row))
+            end = min(end, chat_tokens.common_prefix_length(rows[0], row))
         return None if any(self.placeholders.intersection(row[end:]) for row in rows) else end
 
     def _prefill_shared(

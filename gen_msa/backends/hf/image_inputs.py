@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gen_msa.backends.hf.batching import TokenizedRequest, common_prefix_length
-from gen_msa.backends.hf.chat_tokens import ChatTokenizer
+from gen_msa.backends.hf.chat_tokens import ChatTokenizer, TokenizedRequest, common_prefix_length
 from gen_msa.chat import ImageInput
 
 MAX_CACHED_POSTS = 32

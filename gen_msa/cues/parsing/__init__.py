@@ -6,8 +6,14 @@ aspect_candidates(posts)                 # aspects for models that cannot list t
 """
 
 from gen_msa.cues.parsing.aspect_candidates import aspect_candidates
-from gen_msa.cues.parsing.linearize import FORMS, parse_triples
-from gen_msa.cues.parsing.pruning import AspectSubtree, PruningRules, predicate_subtree, prune
+from gen_msa.cues.parsing.linearize import (
+    FORMS,
+    AspectSubtree,
+    PruningRules,
+    parse_triples,
+    predicate_subtree,
+    prune,
+)
 from gen_msa.cues.parsing.tree import DependencyTree, tree_from_parse
 
 __all__ = [

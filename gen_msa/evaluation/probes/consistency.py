@@ -16,18 +16,16 @@ is true.
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from gen_msa.evaluation.probes._bow_classifier import (
-    NaiveBayes,
-    drop_unused_features,
-    hashed_ngrams,
-)
 from gen_msa.evaluation.probes._explanation_models import (
     Label,
     MaskedExplanation,
+    NaiveBayes,
     aspect_terms,
     build_trials,
     cross_predict,
+    drop_unused_features,
     explanation_post,
+    hashed_ngrams,
     masked_explanations,
     predict_labels,
     shuffled_accuracy,
@@ -40,7 +38,7 @@ from gen_msa.evaluation.probes._harness import (
 )
 from gen_msa.evaluation.probes.base import ProbeResult, probes
 from gen_msa.metrics import MetricSpec
-from gen_msa.metrics.text.explanations import mask_labels
+from gen_msa.metrics.explanation_text import mask_labels
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 

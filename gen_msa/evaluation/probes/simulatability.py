@@ -16,14 +16,15 @@ Intervals are about the rows, not about another fit of the simulator; the range 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gen_msa.evaluation.probes._bow_classifier import drop_unused_features, hashed_ngrams
 from gen_msa.evaluation.probes._explanation_models import (
     Label,
     MaskedExplanation,
     aspect_terms,
     build_trials,
     cross_predict,
+    drop_unused_features,
     explanation_post,
+    hashed_ngrams,
     masked_explanations,
     predict_labels,
     shuffled_accuracy,

@@ -9,11 +9,13 @@ aspect and quotes only text of the post.
 
 from gen_msa.finetuning.rationales.base import (
     BindableSource,
+    RationaleChain,
     RationaleSource,
     RationaleSourceFactory,
+    find_sources,
     rationale_sources,
+    stable_random,
 )
-from gen_msa.finetuning.rationales.sources import RationaleChain, find_sources, stable_random
 
 __all__ = [
     "BindableSource",

@@ -22,8 +22,7 @@ from gen_msa.cues.parsing.lexicon import word_set
 from gen_msa.cues.parsing.tree import is_usable
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.finetuning.rationales._opinion_span import OpinionSpanFinder
-from gen_msa.finetuning.rationales.base import rationale_sources
-from gen_msa.finetuning.rationales.sources import stable_random
+from gen_msa.finetuning.rationales.base import rationale_sources, stable_random
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Post
 
 QUOTE_TEMPLATES = {

@@ -25,7 +25,7 @@ from gen_msa.data.minigpt4 import (
     strip_translation,
 )
 from gen_msa.errors import UserError
-from gen_msa.finetuning.rationales._lexicon import word_polarity
+from gen_msa.finetuning.rationales._opinion_span import word_polarity
 from gen_msa.finetuning.rationales.base import rationale_sources
 from gen_msa.types import Example, Opinion, Polarity, Post
 

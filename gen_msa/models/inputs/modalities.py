@@ -33,10 +33,10 @@ from gen_msa import answer_cache, settings
 from gen_msa.chat import ImageInput
 from gen_msa.cues import cue_sources
 from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
-from gen_msa.encoders.vision import packaged
+from gen_msa.encoders.vision import base
 from gen_msa.errors import UserError
 from gen_msa.media import ImageError, ImageLimits, digest, load_image, open_image
-from gen_msa.media.paths import resolve_inside
+from gen_msa.media.fetch import resolve_inside
 from gen_msa.types import Media, Post
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def extract_image_features(
         media = next((m for m in post.media if m.kind == "image"), None)
         if media is None:
             continue
-        extractor = extractor or packaged_extractor(packaged.cache_folder())
+        extractor = extractor or packaged_extractor(base.cache_folder())
         try:
             post_inputs.tensors[IMAGE_MODALITY] = extractor.extract(media, root, in_memory)
         except ImageError as problem:
@@ -227,7 +227,7 @@ def extract_image_features(
 @functools.cache
 def packaged_extractor(cache: Path) -> "ImageFeatureExtractor":
     """Load the packaged encoder once; its features are stored below `cache`."""
-    encoder = packaged.load_efficientnet(packaged.EFFICIENTNET_LITE0.require(), GRID)
+    encoder = base.load_efficientnet(base.EFFICIENTNET_LITE0.require(), GRID)
     return ImageFeatureExtractor(encoder, cache / "image_features")
 
 

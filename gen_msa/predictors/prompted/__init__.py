@@ -5,7 +5,6 @@ load_inputs (images) -> assign_aspects -> RequestBuilder (cues, prompt) -> backe
 PromptedPredictor(backend, settings, media_root).predict(posts)
 """
 
-from gen_msa.predictors.prompted.adapter_settings import apply_training_settings
 from gen_msa.predictors.prompted.build_requests import (
     PostInputs,
     PostRejected,
@@ -13,7 +12,7 @@ from gen_msa.predictors.prompted.build_requests import (
     RequestBuilder,
     load_inputs,
 )
-from gen_msa.predictors.prompted.predictor import PromptedPredictor
+from gen_msa.predictors.prompted.predictor import PromptedPredictor, apply_training_settings
 
 __all__ = [
     "PostInputs",

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from gen_msa.prompting.parsing._cascade import (
     ParsedAnswer,
     answer_from_object,
-    nested_objects,
-    only_label,
-)
-from gen_msa.prompting.parsing._extract import (
     find_json_objects,
     first_line,
+    nested_objects,
+    only_label,
     parse_keyed_lines,
+    parse_label,
     role_for_key,
 )
-from gen_msa.prompting.parsing._labels import parse_label
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.spans import SearchableText, find_exact, fold
 from gen_msa.types import Aspect, Polarity

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gen_msa.chat import Completion
-from gen_msa.prompting.parsing._cascade import is_blank, strip_thinking
-from gen_msa.prompting.parsing._extract import (
+from gen_msa.prompting.parsing._cascade import (
     find_json_objects,
     first_line,
+    is_blank,
     parse_keyed_lines,
     role_for_key,
+    strip_thinking,
 )
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Status

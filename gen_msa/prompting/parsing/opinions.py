@@ -1,4 +1,4 @@
-"""Parse the answer to a prompt into opinions.
+"""Parse the answer to a prompt into opinions, with the evidence their explanations quote.
 
 Parsing never raises and never guesses. An answer that cannot be parsed gives an opinion without a
 polarity; its `status` says why and `raw` keeps the model's text.
@@ -9,7 +9,7 @@ slot is filled before the explanation begins. In every other form such an answer
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from gen_msa.chat import Completion
 from gen_msa.prompting.parsing._aspect_list import parse_aspect_list
@@ -20,10 +20,47 @@ from gen_msa.prompting.parsing._cascade import (
     parse_answer,
     strip_thinking,
 )
-from gen_msa.prompting.parsing._evidence import collect_evidence
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.prompting.rendering import count_noncharacters
-from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Polarity, Post, Status
+from gen_msa.spans import MAX_QUOTES, SearchableText, extract_quotes, fold
+from gen_msa.types import OVERALL_ASPECT, Aspect, Evidence, Opinion, Polarity, Post, Status
+
+# Find the evidence of an explanation: the words it quotes and their position in the post.
+
+
+def collect_evidence(
+    explanation: str | None, listed_quotes: Iterable[str], text: str, aspect: str
+) -> tuple[Evidence, ...]:
+    """Return the quotes that an answer lists, then those in its explanation, without duplicates.
+
+    A quote of nothing but the aspect's own words is no evidence: it only names what is judged.
+
+    Args:
+        explanation: The explanation; text in double quotation marks counts as a quote.
+        listed_quotes: Quotes from the answer's evidence field.
+        text: The text of the post.
+        aspect: The term of the aspect.
+
+    Returns:
+        One `Evidence` for each quote, with its offset in `text` where it occurs there.
+    """
+    folded_aspect = fold(aspect)
+    quoted = [q for q in extract_quotes(explanation or "") if fold(q) != folded_aspect]
+    candidates = [q.strip() for q in listed_quotes][:MAX_QUOTES] + quoted
+    if not any(candidates):
+        return ()
+    searchable = SearchableText(text)
+    return tuple(dict.fromkeys(_locate_quote(q, searchable) for q in candidates if q))
+
+
+def _locate_quote(quote: str, searchable: SearchableText) -> Evidence:
+    """Return the quote in the post's own letters; punctuation that the model added is dropped."""
+    variants: Sequence[str] = (quote, quote.rstrip(".,;:!?…。，！？ "))
+    for variant in variants:
+        if span := searchable.find(variant):
+            return Evidence(quote=searchable.text[slice(*span)], start=span[0])
+    return Evidence(quote=quote)
+
 
 MAX_CHARS = 200_000
 """Characters of an answer that are parsed, about 50 times what any prompt allows; `raw` has all."""

@@ -15,13 +15,13 @@ from markupsafe import Markup
 from gen_msa.report.evaluation.format import (
     MISSING,
     format_amount,
+    format_tick,
     format_with_interval,
     headline_definitions,
     is_defined,
     metric_value,
     unit_symbol,
 )
-from gen_msa.report.evaluation.grids import format_tick
 from gen_msa.report.evaluation.svg import (
     color_class,
     linear_axis,

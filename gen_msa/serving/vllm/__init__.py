@@ -8,6 +8,6 @@ here. Clients use it as an `http:` model.
     gen-msa serve vllm:models/qwen3-vl-8b@runs/mabsa media_root=images --print
 """
 
-from gen_msa.serving.vllm.settings import VllmSettings
+from gen_msa.serving.vllm.command import VllmSettings
 
 __all__ = ["VllmSettings"]

@@ -1,4 +1,4 @@
-"""Build the command that starts vLLM's server, and its environment.
+"""Resolve the model that vLLM serves, and build its server's command and environment.
 
 Everything is closed by default: no remote code of a model, no redirects, no host that images may
 come from (vLLM takes an empty list for *any* host, so a name that no host can have is given), no
@@ -10,15 +10,211 @@ environment, never among the arguments, which every user of a machine can read.
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from gen_msa.backends.vllm import MAX_LOGPROBS, SEED
-from gen_msa.errors import UserError
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from gen_msa import prompting
+from gen_msa.backends.vllm import MAX_LOGPROBS, SEED, lora_rank
+from gen_msa.errors import MissingExtra, UserError
+from gen_msa.predictors import PredictorSettings
+from gen_msa.predictors.prompted import apply_training_settings
 from gen_msa.serving.settings import TOKEN_ENV_VAR
-from gen_msa.serving.vllm.resolve import ResolvedModel
-from gen_msa.serving.vllm.settings import VllmSettings
+
+# Settings of vLLM's server: the model and how it is asked, where it listens, how it runs.
+
+VLLM_PREFIX = "vllm:"
+
+
+class VllmSettings(PredictorSettings):
+    """Settings of a model and of the vLLM server for it."""
+
+    host: str = "127.0.0.1"
+    """Any other than this machine alone needs a token."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    token_file: str = ""
+    """File with the bearer token. Empty: the environment variable GEN_MSA_TOKEN."""
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9][\w./-]*$|^$", max_length=200)
+    """Name of the adapter (of the model, where there is none) for clients; its folder's name if not
+    given."""
+    media_root: str = ""
+    """Folder below which clients may name images by `file://`; empty for none."""
+    images_per_prompt: int = Field(default=4, ge=0, le=64)
+    max_model_len: int | None = Field(default=None, gt=0)
+    """Tokens of prompt and answer. None: the length trained with plus an answer; vLLM's own choice
+    for a model without that record."""
+    start_seconds: float = Field(default=1800.0, gt=0)
+    """Time in which the server must be ready: loading a large model takes long."""
+    stop_seconds: float = Field(default=30.0, gt=0)
+    """Time in which the server must stop; then it is killed."""
+    ready_file: str = ""
+    """File that exists while the server is ready and its adapter verified, for a container's
+    readiness probe: vLLM itself answers before that."""
+    python: str = sys.executable
+    """Python interpreter of the environment that has vLLM."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    block_size: int | None = Field(default=None, ge=1)
+    """Tokens per block of the prefix cache: shared prefixes are cached in whole blocks."""
+
+    @field_validator("model")
+    @classmethod
+    def _check_is_vllm(cls, model: str) -> str:
+        if not model.startswith(VLLM_PREFIX) or model == VLLM_PREFIX:
+            raise ValueError("write vllm:MODEL or vllm:MODEL@ADAPTER")
+        return model
+
+    @model_validator(mode="after")
+    def _check_hosts_have_no_port(self) -> Self:
+        for host in self.image.allowed_hosts:
+            if not host or ":" in host or "/" in host or host != host.strip():
+                raise ValueError(f"image.allowed_hosts: vLLM takes host names only, not {host!r}")
+        return self
+
+    def predictor_settings(self) -> PredictorSettings:
+        """Return only what decides the model's answers; fields that were not given stay unset."""
+        explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
+        return PredictorSettings.model_validate(
+            {name: getattr(self, name) for name in explicit_fields}
+        )
+
+
+# Resolve what is to be served: folders, the adapter's own settings, and contradictions.
+
+if TYPE_CHECKING:
+    from gen_msa.backends.hf.adapters import AdapterMetadata
+
+_PROMPT_FIELDS = ("prompt", "aspects_prompt", "overall_prompt", "reask_prompt")
+
+
+class ResolvedModel(NamedTuple):
+    """A model and perhaps its adapter, checked as far as files allow."""
+
+    model: Path
+    adapter: Path | None
+    rank: int
+    """vLLM's `max_lora_rank`; 0 without an adapter."""
+    names: tuple[str, ...]
+    """Model names for clients: the adapter, then its base; or the model without an adapter."""
+    max_model_len: int | None
+    """`max_model_len` that follows from how it was trained; None if unknown."""
+    metadata: "AdapterMetadata | None"
+    notes: dict[str, str]
+    """What could not be checked, by name."""
+
+
+def resolve_model(settings: VllmSettings) -> ResolvedModel:
+    """Check everything that can be checked before the server starts.
+
+    Args:
+        settings: Settings of the server; `settings.model` is `vllm:MODEL[@ADAPTER]`.
+
+    Returns:
+        The model, and what follows from how it was trained.
+
+    Raises:
+        UserError: A check failed.
+        MissingExtra: torch or transformers is not installed.
+    """
+    try:
+        from gen_msa.backends.hf import remote_probe, weights
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
+            raise
+        raise MissingExtra(str(e.name), "vllm") from None
+    target = settings.model.removeprefix(VLLM_PREFIX)
+    model, adapter = weights.resolve_target(target)
+    weights.check_folder(model, "model")
+    _check_model_folder(model)
+    if adapter is not None:
+        weights.check_folder(adapter, "adapter")
+    metadata, notes = remote_probe.load_verified_metadata(model, adapter)
+    predictor_settings = apply_training_settings(settings.predictor_settings(), metadata)
+    return ResolvedModel(
+        model=model,
+        adapter=adapter,
+        rank=lora_rank(adapter) if adapter else 0,
+        names=_served_names(settings, target, adapter),
+        max_model_len=_max_model_len(adapter or model, model, predictor_settings),
+        metadata=metadata,
+        notes=notes,
+    )
+
+
+def _check_model_folder(folder: Path) -> None:
+    """Refuse a folder without a model; vLLM would fail after minutes, and `--print` never."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} is not a model folder: it has no config.json or no *.safetensors",
+            hint="name a folder that transformers saved; serve a student with "
+            "`gen-msa serve student:DIR`",
+        )
+
+
+def _served_names(settings: VllmSettings, target: str, adapter: Path | None) -> tuple[str, ...]:
+    """Return the names for clients: names of folders, never their paths."""
+    base_reference = target.rpartition("@")[0] if adapter else target
+    base = (
+        Path(base_reference).expanduser().resolve().name
+        if Path(base_reference).expanduser().is_dir()
+        else base_reference
+    )
+    if adapter is None:
+        return (settings.name or base,)
+    adapter_name = settings.name or adapter.name
+    if adapter_name == base:
+        hint = "name the adapter for clients, e.g. name=mabsa"
+        raise UserError(f"adapter and base have the same name {base!r}", hint=hint)
+    return adapter_name, base
+
+
+def _max_model_len(folder: Path, model: Path, predictor_settings: PredictorSettings) -> int | None:
+    """Return the tokens of the longest trained row and an answer; at most the model's limit."""
+    trained_length = _yaml_int(folder / "recipe.yaml", "max_length")
+    if trained_length is None:
+        return None
+    prompts = [
+        prompting.load_prompt(getattr(predictor_settings, n))
+        for n in _PROMPT_FIELDS
+        if getattr(predictor_settings, n)
+    ]
+    answer_length = predictor_settings.max_new_tokens or max(
+        (p.max_new_tokens for p in prompts), default=0
+    )
+    max_positions = _max_positions(model)
+    return (
+        min(trained_length + answer_length, max_positions)
+        if max_positions
+        else trained_length + answer_length
+    )
+
+
+def _yaml_int(path: Path, name: str) -> int | None:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise UserError(f"{path} cannot be read: {e}", hint="give max_model_len=…") from None
+    value = tree.get(name) if isinstance(tree, dict) else None
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _max_positions(model: Path) -> int | None:
+    config: dict[str, Any] = json.loads((model / "config.json").read_bytes())
+    for part in (config.get("text_config"), config):
+        value = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 VLLM_KEY_ENV_VAR = "VLLM_API_KEY"

@@ -27,9 +27,14 @@ from gen_msa.backends.vllm import MAX_LOGPROBS, SEED
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.settings import TOKEN_ENV_VAR, ServeSettings, load_token
-from gen_msa.serving.vllm.command import VLLM_KEY_ENV_VAR, ServerCommand, build_command
-from gen_msa.serving.vllm.resolve import ResolvedModel, resolve_model
-from gen_msa.serving.vllm.settings import VllmSettings
+from gen_msa.serving.vllm.command import (
+    VLLM_KEY_ENV_VAR,
+    ResolvedModel,
+    ServerCommand,
+    VllmSettings,
+    build_command,
+    resolve_model,
+)
 
 # Verify what the adapter of a running server does, before clients rely on it.
 

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.backends.hf.chat_messages import (
+from gen_msa.chat import (
     ZERO_WIDTH_SPACE,
+    ImageInput,
+    TextInput,
     escape_control_tokens,
     merge_adjacent_texts,
 )
-from gen_msa.chat import ImageInput, TextInput
 
 CONTROL_STRINGS = [
     "<|im_end|>",

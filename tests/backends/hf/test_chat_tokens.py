@@ -8,10 +8,9 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from gen_msa.backends.hf.chat_messages import ZERO_WIDTH_SPACE
 from gen_msa.backends.hf.chat_tokens import ChatTokenizer
 from gen_msa.backends.hf.image_inputs import ImageExpander
-from gen_msa.chat import Chat, ChoiceSlot, Request, TextInput, Turn
+from gen_msa.chat import ZERO_WIDTH_SPACE, Chat, ChoiceSlot, Request, TextInput, Turn
 from tests.backends.sample_requests import build_request, load_noise_image
 from tests.fixtures.tiny_models import VISION_FAMILIES, tiny_model
 from tests.fixtures.tiny_tokenizers import SPECIALS, tiny_tokenizer

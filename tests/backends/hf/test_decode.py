@@ -8,7 +8,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.hf.decode import QuoteConstraint
+from gen_msa.backends.hf.generate import QuoteConstraint
 from gen_msa.backends.transformers import TransformersBackend
 from gen_msa.chat import Chat, Request, TextInput, Turn
 from tests.fixtures.tiny_models import tiny_model

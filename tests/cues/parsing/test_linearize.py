@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_msa.cues.parsing import FORMS, parse_triples, tree_from_parse
-from gen_msa.cues.parsing.linearize import single_token, subtree_edges
-from gen_msa.cues.parsing.pruning import AspectSubtree, PruningRules, prune
+from gen_msa.cues.parsing.linearize import (
+    AspectSubtree,
+    PruningRules,
+    prune,
+    single_token,
+    subtree_edges,
+)
 from gen_msa.cues.parsing.tree import DependencyTree
 from tests.cues.parsing.trees import NOT_WORTH, SCREEN_UNIVERSAL, post_of, trees_with_spans
 

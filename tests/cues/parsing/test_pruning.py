@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gen_msa.cues.parsing import tree_from_parse
 from gen_msa.cues.parsing.lexicon import DROPPED_RELATIONS, JUNK_WORD, NEGATORS
-from gen_msa.cues.parsing.pruning import (
+from gen_msa.cues.parsing.linearize import (
     AspectSubtree,
     PruningRules,
     classify_words,

@@ -13,13 +13,13 @@ import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gen_msa.encoders.vision.base import EFFICIENTNET_LITE0, load_efficientnet
 from gen_msa.encoders.vision.efficientnet_lite import (
     Conv,
     EfficientNetLite,
     EfficientNetLiteConfig,
     fold_batch_norms,
 )
-from gen_msa.encoders.vision.packaged import EFFICIENTNET_LITE0, load_efficientnet
 from tests.builtin.builders import tiny_vision_encoder
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen_msa.encoders.vision.packaged import PackagedWeights
+from gen_msa.encoders.vision.base import PackagedWeights
 from gen_msa.errors import UserError
 
 WEIGHTS = PackagedWeights("a_package_of_weights", "inside/w.bin", "a-package==1.0")

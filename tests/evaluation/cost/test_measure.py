@@ -14,12 +14,15 @@ from gen_msa.evaluation.cost import (
     BenchmarkResult,
     CostSettings,
     CostTarget,
+    EnergyMeter,
     Measurement,
+    describe_machine,
     measure_costs,
+    model_size_mb,
+    peak_memory_mb,
     sample_evenly,
+    summarize_cost,
 )
-from gen_msa.evaluation.cost.measure import model_size_mb, summarize_cost
-from gen_msa.evaluation.cost.workers import EnergyMeter, describe_machine, peak_memory_mb
 from gen_msa.predictors import PredictorSettings, make
 from tests.evaluation.phone_examples import example
 

@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 
 from gen_msa.answer_cache import hash_key
-from gen_msa.evaluation.cost import BenchmarkTask, benchmark, workers
+from gen_msa.evaluation import cost
+from gen_msa.evaluation.cost import BenchmarkTask, benchmark
 from tests.evaluation.cost.fake_predictors import CountingPredictor, FailingPredictor, fail_to_build
 from tests.evaluation.phone_examples import example
 
@@ -92,7 +93,7 @@ def test_benchmark_records_failures_and_continues(tmp_path):
 @pytest.mark.models
 def test_each_measurement_recomputes_image_features(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
-    from gen_msa.encoders.vision.packaged import EFFICIENTNET_LITE0
+    from gen_msa.encoders.vision.base import EFFICIENTNET_LITE0
     from gen_msa.models.inputs.modalities import load_modalities, packaged_extractor
     from tests.builtin.builders import random_image
 
@@ -105,7 +106,7 @@ def test_each_measurement_recomputes_image_features(tmp_path, monkeypatch):
     load_modalities([post], tmp_path, ["image"])
     extractor = packaged_extractor(tmp_path / "cache")
     for repeat in range(3):
-        workers._isolate_feature_cache(tmp_path / str(repeat))
+        cost._isolate_feature_cache(tmp_path / str(repeat))
         load_modalities([post], tmp_path, ["image"])
     assert extractor.computed == 4
     load_modalities([post], tmp_path, ["image"])

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.evaluation.probes._bow_classifier import (
+from gen_msa.evaluation.probes._explanation_models import (
     N_FOLDS,
     NaiveBayes,
     assign_folds,
     drop_unused_features,
     hashed_ngrams,
+    shuffled_accuracy,
 )
-from gen_msa.evaluation.probes._explanation_models import shuffled_accuracy
 from gen_msa.evaluation.probes._harness import ProbeHarness
 from gen_msa.metrics import UndefinedMetric
-from gen_msa.metrics.text.explanations import mask_labels
+from gen_msa.metrics.explanation_text import mask_labels
 from gen_msa.predictors import PredictorSettings
 from gen_msa.types import Polarity, Post
 from tests.evaluation.probes.fake_predictors import (

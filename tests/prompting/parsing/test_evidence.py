@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.prompting.parsing._evidence import collect_evidence
+from gen_msa.prompting.parsing.opinions import collect_evidence
 from gen_msa.spans import MAX_QUOTES, SearchableText, extract_quotes, find_exact, fold
 from gen_msa.types import Evidence
 

@@ -6,7 +6,7 @@ import pytest
 
 from gen_msa.chat import Completion
 from gen_msa.prompting import load_prompt, parse_aspects, parse_opinion
-from gen_msa.prompting.parsing._evidence import collect_evidence
+from gen_msa.prompting.parsing.opinions import collect_evidence
 from gen_msa.types import Aspect, Post
 
 MB = 1_000_000

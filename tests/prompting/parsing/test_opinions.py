@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gen_msa.chat import Completion
 from gen_msa.prompting import load_prompt, parse_aspects, parse_opinion
-from gen_msa.prompting.parsing._labels import LABEL_TABLE, parse_label
+from gen_msa.prompting.parsing._cascade import LABEL_TABLE, parse_label
 from gen_msa.prompting.parsing.opinions import MAX_CHARS
 from gen_msa.types import OVERALL_ASPECT, Aspect, Evidence, Opinion, Polarity, Post, Status
 

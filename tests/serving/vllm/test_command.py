@@ -16,10 +16,10 @@ from gen_msa.serving.vllm.command import (
     SERVER_MODULE,
     UNREACHABLE_HOST,
     VLLM_KEY_ENV_VAR,
+    ResolvedModel,
+    VllmSettings,
     build_command,
 )
-from gen_msa.serving.vllm.resolve import ResolvedModel
-from gen_msa.serving.vllm.settings import VllmSettings
 from gen_msa.settings import load
 
 MODEL, ADAPTER = Path("/models/base"), Path("/adapters/mabsa")

@@ -11,7 +11,7 @@ import pytest
 
 from gen_msa import manifest, prompting
 from gen_msa.errors import UserError
-from gen_msa.serving.vllm.resolve import resolve_model
+from gen_msa.serving.vllm.command import resolve_model
 from gen_msa.serving.vllm.server import plan_server
 from tests.serving.vllm.builders import KEY, PROMPT, load_settings
 

@@ -1,1 +1,0 @@
-"""Helpers of the metric families that look at the text of explanations."""
