@@ -30,7 +30,7 @@ from gen_msa.training.model_card import render, to_json, to_yaml, without_folder
 
 # Writes the model card of an adapter: `README.md` with its metrics, and `metrics.json` beside it.
 
-_TEMPLATE = Path(__file__).with_suffix(".jinja")
+_TEMPLATE = Path(__file__).with_name("model_card.jinja")
 _HIDDEN_SETTINGS = {"model_name_or_path", "output_dir", "data", "dev", "inference", "report_to"} | {
     "resume",
     "device",

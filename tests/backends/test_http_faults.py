@@ -35,7 +35,7 @@ def test_1000_requests_succeed_with_a_fifth_of_calls_failing():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_lasting_fault_is_an_error_completion(fault):
     with FakeOpenAI(lambda text, attempt: fault if "3" in text else "") as server:
-        completions = client(server, retries=2, timeout=0.3).complete(
+        completions = client(server, retries=2, timeout=1.0).complete(
             [ask(f"post {i}") for i in range(6)]
         )
         assert [c.finish_reason for c in completions] == ["stop"] * 3 + ["error"] + ["stop"] * 2
