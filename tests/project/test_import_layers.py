@@ -13,7 +13,6 @@ FOUNDATION = {
     "errors",
     "jsonl",
     "manifest",
-    "optim_state",
     "prefetch",
     "registry",
     "resources",

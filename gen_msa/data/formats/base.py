@@ -57,6 +57,10 @@ def format_of(path: Path, name: str | None = None) -> Format:
     """
     if name is not None:
         return formats[name]
+    # The format that is named like the suffix is asked first, so that the others need no import.
+    named = path.suffix.removeprefix(".")
+    if named in formats and path.suffix in formats[named].suffixes:
+        return formats[named]
     by_suffix = {s: n for n in formats.names() for s in formats[n].suffixes}
     if path.suffix not in by_suffix:
         suggestion = did_you_mean(path.suffix, by_suffix)
