@@ -66,7 +66,7 @@ def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspect
     parsed_items = [
         r
         for o in json_objects
-        for d in (o, *nested_objects(o))
+        for d in (o.value, *nested_objects(o.value))
         if (r := _parse_item(d, prompt, label_words))
     ]
     form = "json"
@@ -74,7 +74,7 @@ def parse_aspect_list(text: str, prompt: Prompt, post_text: str) -> ParsedAspect
         if any(
             role_for_key(k, prompt.keys) == "aspects" and v == []
             for o in json_objects
-            for k, v in o.items()
+            for k, v in o.value.items()
         ):
             return ParsedAspectList("json", notes={"aspects": "none named"})
         parsed_items, form = list(_parse_blocks(text, prompt, label_words)), "lines"
@@ -109,7 +109,7 @@ def _parse_blocks(
 ) -> Iterable[ParsedAnswer]:
     """Yield one answer for each aspect line, from the keyed lines below it."""
     blocks: list[dict[str, list[str]]] = []
-    for role, value in parse_keyed_lines(text, prompt.keys):
+    for role, value, *_ in parse_keyed_lines(text, prompt.keys):
         if role == "aspect":
             blocks.append({})
         if blocks:

@@ -1,9 +1,10 @@
 """Parse an answer about one aspect: label slot, JSON, keyed lines or a bare label, in this order.
 
-The first of these that has a label key decides. If its value names no label, or two, the answer is
-unparsed; there is no fallback to a guess.
+The first of these that has a label key decides. If its value names no label, or two, or if another
+form in the same answer names another label, the answer is unparsed; there is no fallback to a
+guess. JSON that stands in the post is a quote, and an answer about another aspect is none.
 
-    parse_answer("Sentiment: positive", prompt, slot_label=None).label
+    parse_answer(FinalAnswer("Sentiment: positive"), Question(prompt), slot_label=None).label
 """
 
 import functools
@@ -11,12 +12,13 @@ import itertools
 import re
 import unicodedata
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from gen_msa.prompting.parsing._reasoning import FinalAnswer
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Polarity
 
@@ -27,15 +29,30 @@ MAX_JSON_TOKENS = 20_000
 """Brackets and strings scanned; a usual answer has a few dozen."""
 
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[{}]', re.DOTALL)
-_OBJECT_START = re.compile(r"\{\s*+(?:[\"'}]|\Z)")
+_OBJECT_START = re.compile(
+    r"\{(?:\s|//[^\n]{0,200}\n|#[^\n]{0,200}\n|/\*[^*]{0,200}\*/)*+(?:[\"'“”‘’}]|\Z)"
+)
+_HAS_PAIR = re.compile(r"[\w\"'“”‘’]\s{0,4}[:：]")
+_FANCY_QUOTES = re.compile("[“”„]")
+MAX_REPAIRED_CHARS = 10_000
+"""Longer objects that are not valid JSON are not repaired; a usual answer has a few hundred."""
 
 
-def find_json_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
+class JsonObject(NamedTuple):
+    """An object in an answer, and where it stands."""
+
+    value: dict[str, Any]
+    start: int
+    end: int
+
+
+def find_json_objects(text: str) -> tuple[list[JsonObject], bool]:
     """Return every outermost JSON object of `text`, in order, and whether the last is incomplete.
 
-    Text in braces that is not JSON is skipped.
+    An object with single quotes, comments, trailing commas or bare line breaks is repaired. Text in
+    braces that is no object is skipped.
     """
-    results: list[dict[str, Any]] = []
+    results: list[JsonObject] = []
     budget = MAX_JSON_TOKENS
     match = _OBJECT_START.search(text)
     while match and len(results) < MAX_OBJECTS and budget > 0:
@@ -45,9 +62,16 @@ def find_json_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
             return results, True
         value = _parse_json(text[match.start() : end])
         if isinstance(value, dict):
-            results.append(value)
+            results.append(JsonObject(value, match.start(), end))
         match = _OBJECT_START.search(text, end)
     return results, False
+
+
+def without_spans(text: str, objects: Sequence[JsonObject]) -> str:
+    """Return the text without the objects."""
+    starts = [0, *(o.end for o in objects)]
+    ends = [*(o.start for o in objects), len(text)]
+    return "\n".join(text[a:b] for a, b in zip(starts, ends, strict=True))
 
 
 def _object_end(text: str, at: int, budget: int) -> tuple[int | None, int]:
@@ -65,6 +89,14 @@ def _parse_json(text: str) -> Any:
     try:
         return from_json(text)
     except ValueError:
+        pass
+    if len(text) > MAX_REPAIRED_CHARS or not _HAS_PAIR.search(text):
+        return None
+    from json_repair import repair_json
+
+    try:
+        return repair_json(_FANCY_QUOTES.sub('"', text), return_objects=True)
+    except (ValueError, RecursionError):
         return None
 
 
@@ -91,6 +123,10 @@ class KeyedLine(NamedTuple):
 
     role: str
     value: str
+    about: str = ""
+    """What stands between a label's key and its colon: `towards the screen`."""
+    line: str = ""
+    """The line that the key begins, as the answer has it; "" for the first line."""
 
 
 def parse_keyed_lines(text: str, keys: Mapping[str, str]) -> list[KeyedLine]:
@@ -106,13 +142,17 @@ def parse_keyed_lines(text: str, keys: Mapping[str, str]) -> list[KeyedLine]:
         return []
     keyed_lines: list[KeyedLine] = []
     for match, following in itertools.zip_longest(matches, matches[1:]):
-        role = next(r for r, matched_text in match.groupdict().items() if matched_text)
+        groups = match.groupdict()
+        about = (groups.pop("about") or "").strip()
+        role = next(r for r, matched_text in groups.items() if matched_text)
+        line = match.group() + first_line(text[match.end() : match.end() + MAX_CHARS])
+        line = line if text[: match.start()].strip() else ""
         value = text[match.end() : following.start() if following else None].strip()
         inline_match = inline.search(value, 0, MAX_INLINE_CHARS) if role == "label" else None
         if inline_match:  # both on one line: "Sentiment: positive. Explanation: …"
-            keyed_lines.append(KeyedLine("label", value[: inline_match.start()]))
+            keyed_lines.append(KeyedLine("label", value[: inline_match.start()], about, line))
             role, value = "explanation", value[inline_match.end() :].strip()
-        keyed_lines.append(KeyedLine(role, value))
+        keyed_lines.append(KeyedLine(role, value, about if role == "label" else "", line))
     return keyed_lines
 
 
@@ -147,7 +187,10 @@ def _patterns(keys: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], re.Pa
     role_patterns = [
         f"(?P<{role}>{any_of[role]})" for role in ALIASES if role not in ("label", "aspects")
     ]
-    label = f"(?:final |overall )?(?P<label>{any_of['label']})(?: label| polarity)?{_KEY_SUFFIX}"
+    label = (
+        f"(?:final |overall )?(?P<label>{any_of['label']})(?: label| polarity)?"
+        f"(?P<about>{_KEY_SUFFIX})"
+    )
     line = rf"^{_KEY_DECORATION}(?:{label}|{'|'.join(role_patterns)}){_SEPARATOR}"
     inline_pattern = rf"(?<=[\s.;,|]){_KEY_DECORATION}(?:{any_of['explanation']}){_SEPARATOR}"
     return re.compile(line, re.IGNORECASE | re.MULTILINE), re.compile(inline_pattern, re.IGNORECASE)
@@ -178,6 +221,15 @@ _SYMBOLS = re.compile("[\u2190-\u21ff\u2300-\u2bff\ufe0f\u200b-\u200f\U0001f000-
 _HEAD_ENDS = re.compile(r"[.。;；,，、:：()（）\[\]!！|\n—–]| - |\b(?:because|since|as|due)\b")
 _CJK_FILLERS = re.compile("情感|情绪|情緒|评价|評價|倾向|感情|非常|很|的")
 _WRAPPING_CHARS = "*_\"'`“”‘’„«»「」『』<>[]{}()（）#~=\\/ \t"
+_DENIAL_WORDS = (
+    "not(?: really| at all| quite| exactly| so)?|no|nope|never|isn't|is not|false|wrong|incorrect"
+    "|just kidding|kidding|nicht|nein|non|pas|不是?|没有"
+)
+_EDGE_CHARS = _WRAPPING_CHARS + "\n.,;:!?-–—|。，；：！？…"
+_DENIAL = re.compile(_DENIAL_WORDS)
+_DENIED_IN_BRACKETS = re.compile(
+    rf"[\s?!.]*+[(\[（]\s*+(?:not\b(?! sure| certain)|(?:{_DENIAL_WORDS})[\s.!]*+[)\]）])"
+)
 MAX_CHARS = 300
 """Characters of a value in which a label is searched."""
 
@@ -218,7 +270,12 @@ def parse_label(value: str, label_words: Mapping[str, Polarity]) -> Polarity | N
     label = _head_label(head, table)
     other_labels = {LABEL_TABLE[m.group()] for m in _LABEL_PATTERN.finditer(tail)}
     other_labels |= {p for w, p in prompt_labels.items() if len(w) > 1 and f" {w} " in f" {tail} "}
-    return None if other_labels - {label} else label
+    return None if other_labels - {label} or _is_taken_back(tail) else label
+
+
+def _is_taken_back(tail: str) -> bool:
+    """Return whether the text after a label denies it: `(not)`, `? No.`, `- not really`."""
+    return bool(_DENIED_IN_BRACKETS.match(tail)) or bool(_DENIAL.fullmatch(tail.strip(_EDGE_CHARS)))
 
 
 def _head_label(head: str, table: Mapping[str, Polarity]) -> Polarity | None:
@@ -231,9 +288,6 @@ def _head_label(head: str, table: Mapping[str, Polarity]) -> Polarity | None:
     return labels.pop() if len(labels) == 1 else None
 
 
-_THINKING_START = re.compile(r"<think(?:ing)?>")
-_THINKING_ENDS = ("</think>", "</thinking>")
-_FENCE = re.compile(r"^[ \t]*+```[a-zA-Z]*+[ \t]*+$", re.MULTILINE)
 _BLANK = re.compile('[\\s\u200b\ufeff{}\\[\\]":,`]*+\\Z')
 _PAIR = re.compile(r'"([^"\\\n]{1,40})"\s{0,20}:\s{0,20}"([^"\\\n]{0,300})"')
 
@@ -258,59 +312,163 @@ def is_blank(text: str) -> bool:
     return _BLANK.match(text) is not None
 
 
-def has_thinking(text: str) -> bool:
-    """Return whether `text` contains thinking, complete or not."""
-    return _THINKING_START.match(text.lstrip()) is not None or any(
-        end in text for end in _THINKING_ENDS
-    )
+@dataclass(frozen=True)
+class Question:
+    """What was asked, so that quotes and answers about something else are told from an answer."""
+
+    prompt: Prompt
+    aspect: str = ""
+    """"" for the post as a whole."""
+    other_aspects: tuple[str, ...] = ()
+    post_text: str = ""
+
+    @functools.cached_property
+    def label_words(self) -> dict[str, Polarity]:
+        """The polarity of each label word of the prompt."""
+        return {word: p for p, word in self.prompt.labels.items()}
+
+    @functools.cached_property
+    def _compact_post(self) -> str:
+        return "".join(self.post_text.split())
+
+    def is_quoted(self, text: str) -> bool:
+        """Return whether a text stands in the post, whatever its blanks."""
+        return "".join(text.split()) in self._compact_post
+
+    def is_about(self, term: str | None) -> bool:
+        """Return whether a term that an answer names can be the aspect of the question."""
+        words, asked = _term_words(term or ""), _term_words(self.aspect)
+        if not words or not asked or words == asked:
+            return True
+        if any(words == _term_words(other) for other in self.other_aspects):
+            return False
+        return f" {' '.join(asked)} " in f" {' '.join(words)} " or (
+            f" {' '.join(words)} " in f" {' '.join(asked)} "
+        )
+
+    def is_quoted_line(self, line: KeyedLine) -> bool:
+        """Return whether a keyed line below the first one is a quote, perhaps of the post."""
+        key = line.line.removesuffix(first_line(line.value))
+        is_open = key.count('"') % 2 == 1 or key.count("“") > key.count("”")
+        return bool(line.line) and (is_open or self.is_quoted(line.line))
+
+    def is_line_about(self, about: str) -> bool:
+        """Return whether a label line whose key names something (`towards X`) is about the aspect.
+
+        Only another aspect of the post counts as something else; a key may say anything more.
+        """
+        words = f" {' '.join(_term_words(about))} "
+        if not about or f" {' '.join(_term_words(self.aspect))} " in words:
+            return True
+        others = (" ".join(_term_words(other)) for other in self.other_aspects)
+        return not any(other and f" {other} " in words for other in others)
 
 
-def strip_thinking(text: str) -> str:
-    """Remove the thinking before an answer and its code fences; "" if it does not end."""
-    for end in _THINKING_ENDS:
-        text = text[text.rfind(end) + len(end) :] if end in text else text
-    if _THINKING_START.match(text.lstrip()):
-        return ""
-    return _FENCE.sub("", text) if "```" in text else text
+def _term_words(term: str) -> list[str]:
+    words = re.findall(r"\w+", _fold(term[:200]))
+    return [w for w in words if w not in ("the", "a", "an")] or words
 
 
-def parse_answer(text: str, prompt: Prompt, slot_label: Polarity | None) -> ParsedAnswer:
-    """Parse what `text` says about one aspect.
+def begins_with_form(text: str, prompt: Prompt) -> bool:
+    """Return whether an answer begins with a label, in a keyed line or in JSON.
 
     Args:
-        text: The answer without thinking.
+        text: The answer.
         prompt: The prompt that was answered.
+    """
+    head = text.lstrip()[:2_000]
+    if head.startswith("{"):
+        objects, _ = find_json_objects(head)
+        roles = {role_for_key(k, prompt.keys) for o in objects[:1] for k in o.value}
+        return "label" in roles
+    return any(f.role == "label" for f in parse_keyed_lines(first_line(head), prompt.keys))
+
+
+def parse_answer(
+    answer: FinalAnswer, question: Question, slot_label: Polarity | None
+) -> ParsedAnswer:
+    """Parse what an answer says about one aspect.
+
+    Args:
+        answer: The answer without thoughts.
+        question: What was asked.
         slot_label: The label that the scores of the label slot decided; None without a slot.
 
     Returns:
         The fields found and the form in which they were written; `none` for cut JSON or no label.
     """
-    label_words = {word: p for p, word in prompt.labels.items()}
-    keyed_lines = parse_keyed_lines(text, prompt.keys)
     if slot_label is not None:
+        text = answer.text if answer.text.strip() else answer.wrapped or ""
+        keyed_lines = parse_keyed_lines(text, question.prompt.keys)
         return ParsedAnswer(
             "slot",
             slot_label,
             _first_value(keyed_lines, "explanation"),
             _evidence_quotes(keyed_lines),
         )
-    json_objects, is_cut = find_json_objects(text)
+    if answer.is_ambiguous:
+        return ParsedAnswer("none")
+    if answer.wrapped is None:
+        return _parse_forms(answer.text, question) or _bare_label(answer.text, question)
+    inner = _parse_forms(answer.wrapped, question) or _bare_label(answer.wrapped, question)
+    outer = _parse_forms(answer.text, question)
+    if outer is None:
+        return inner
+    if outer.label is not inner.label:
+        return ParsedAnswer(outer.form)
+    return inner if inner.explanation else outer
+
+
+def _parse_forms(text: str, question: Question) -> ParsedAnswer | None:
+    """Parse the JSON and the keyed lines of a text; None if neither has a label."""
+    found_objects, is_cut = find_json_objects(text)
     if is_cut:
         return ParsedAnswer("none")
+    objects = [o for o in found_objects if not question.is_quoted(text[o.start : o.end])]
     json_answers = [
         r
-        for o in json_objects
-        for d in (o, *nested_objects(o))
-        if (r := answer_from_object(d, prompt, label_words))
+        for o in objects
+        for d in (o.value, *nested_objects(o.value))
+        if (r := answer_from_object(d, question.prompt, question.label_words))
     ]
-    if json_answers:
-        return _consistent_answer(json_answers, text, prompt, label_words)
-    if labels := [f.value for f in keyed_lines if f.role == "label"]:
-        label = only_label({parse_label(first_line(v), label_words) for v in labels})
-        return ParsedAnswer(
-            "lines", label, _first_value(keyed_lines, "explanation"), _evidence_quotes(keyed_lines)
-        )
-    return _bare_label(text, label_words, _first_value(keyed_lines, "explanation"))
+    rest = without_spans(text, found_objects) if json_answers else text
+    lines_answer = _parse_lines(rest, question)
+    if not json_answers:
+        return lines_answer
+    if not any(question.is_about(r.aspect) for r in json_answers):
+        return ParsedAnswer("json")
+    quoted = [o for o in found_objects if o not in objects]
+    json_answer = _consistent_answer(json_answers, without_spans(text, quoted), question)
+    if lines_answer and lines_answer.label is not json_answer.label:
+        return ParsedAnswer("json")
+    return json_answer
+
+
+def _parse_lines(text: str, question: Question) -> ParsedAnswer | None:
+    keyed_lines = parse_keyed_lines(text, question.prompt.keys)
+    relevant: list[KeyedLine] = []
+    is_about, has_label = True, False
+    for line in keyed_lines:
+        if line.role == "aspect":
+            is_about = question.is_about(first_line(line.value))
+        has_value = line.role == "label" and bool(line.value) and not question.is_quoted_line(line)
+        has_label |= has_value
+        if is_about and (
+            line.role != "label" or (has_value and question.is_line_about(line.about))
+        ):
+            relevant.append(line)
+    if not has_label:
+        return None
+    label = only_label(
+        {
+            parse_label(first_line(f.value), question.label_words)
+            for f in relevant
+            if f.role == "label"
+        }
+    )
+    return ParsedAnswer(
+        "lines", label, _first_value(relevant, "explanation"), _evidence_quotes(relevant)
+    )
 
 
 def answer_from_object(
@@ -365,30 +523,29 @@ def _label_from_value(value: Any, label_words: Mapping[str, Polarity]) -> Polari
     return parse_label(str(value), label_words)
 
 
-def _consistent_answer(
-    answers: list[ParsedAnswer], text: str, prompt: Prompt, label_words: Mapping[str, Polarity]
-) -> ParsedAnswer:
+def _consistent_answer(answers: list[ParsedAnswer], text: str, question: Question) -> ParsedAnswer:
     """Return the first of several objects if all name one label, else an answer without a label.
 
     A JSON parser hides a key that occurs twice in one object, so the text is searched as well.
     """
     pairs = (m.groups() for m in itertools.islice(_PAIR.finditer(text), 1_000))
     pair_labels = {
-        parse_label(v, label_words) for k, v in pairs if role_for_key(k, prompt.keys) == "label"
+        parse_label(v, question.label_words)
+        for k, v in pairs
+        if role_for_key(k, question.prompt.keys) == "label"
     }
     if only_label({r.label for r in answers} | pair_labels) is None:
         return ParsedAnswer("json")
-    return answers[0]
+    return next((r for r in answers if question.is_about(r.aspect)), answers[0])
 
 
-def _bare_label(
-    text: str, label_words: Mapping[str, Polarity], explanation: str | None
-) -> ParsedAnswer:
+def _bare_label(text: str, question: Question) -> ParsedAnswer:
     line = first_line(text)
-    label = parse_label(line, label_words)
+    label = parse_label(line, question.label_words)
     if label is None:
         return ParsedAnswer("none")
     remainder = text.lstrip()[len(line) :].strip()
+    explanation = _first_value(parse_keyed_lines(text, question.prompt.keys), "explanation")
     return ParsedAnswer("bare", label, explanation or remainder or None)
 
 

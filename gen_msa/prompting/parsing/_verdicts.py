@@ -19,8 +19,8 @@ from gen_msa.prompting.parsing._cascade import (
     is_blank,
     parse_keyed_lines,
     role_for_key,
-    strip_thinking,
 )
+from gen_msa.prompting.parsing._reasoning import final_answer
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.types import Status
 
@@ -57,7 +57,8 @@ def parse_verdict(prompt: Prompt, completion: Completion) -> Verdict:
     """
     if completion.finish_reason == "error":
         return Verdict(Status.ERROR)
-    answer = strip_thinking(completion.text[:MAX_CHARS])
+    final = final_answer(completion.text[:MAX_CHARS])
+    answer = "" if final.is_ambiguous else final.wrapped or final.text
     explanation = next(
         (f.value for f in parse_keyed_lines(answer, prompt.keys) if f.role == "explanation"), None
     )
@@ -94,7 +95,7 @@ def _parse_choice(answer: str, prompt: Prompt) -> tuple[str | None, bool, str | 
     json_objects, is_cut = find_json_objects(answer)
     if is_cut:
         return None, False, None
-    rows = [{role_for_key(k, prompt.keys): v for k, v in row.items()} for row in json_objects]
+    rows = [{role_for_key(k, prompt.keys): v for k, v in o.value.items()} for o in json_objects]
     if rows := [row for row in rows if "label" in row]:
         explanation = rows[0].get("explanation")
         option = _only_option(_match_option(row["label"], prompt.options) for row in rows)

@@ -15,11 +15,12 @@ from gen_msa.chat import Completion
 from gen_msa.prompting.parsing._aspect_list import parse_aspect_list
 from gen_msa.prompting.parsing._cascade import (
     ParsedAnswer,
-    has_thinking,
+    Question,
+    begins_with_form,
     is_blank,
     parse_answer,
-    strip_thinking,
 )
+from gen_msa.prompting.parsing._reasoning import FinalAnswer, final_answer
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.prompting.rendering import count_noncharacters
 from gen_msa.spans import MAX_QUOTES, SearchableText, extract_quotes, fold
@@ -89,8 +90,9 @@ def parse_opinion(
     if completion.finish_reason == "error":
         return _error_opinion(completion, aspect, annotator, provenance)
     probs, slot_label = label_probabilities(completion.option_logprobs, prompt.labels, provenance)
-    answer = strip_thinking(completion.text[:MAX_CHARS])
-    parsed = parse_answer(answer, prompt, slot_label)
+    answer = _final_answer(prompt, completion, post)
+    others = tuple(a.term for a in post.aspects if a.term and a.term != aspect.term)
+    parsed = parse_answer(answer, Question(prompt, aspect.term, others, post.text), slot_label)
     provenance["form"] = parsed.form
     status = _status(completion, parsed, answer)
     if status is not Status.OK:
@@ -136,8 +138,9 @@ def parse_aspects(
     provenance = _base_provenance(prompt, completion, post.text)
     if completion.finish_reason == "error":
         return [_error_opinion(completion, OVERALL_ASPECT, annotator, provenance)]
-    answer = strip_thinking(completion.text[:MAX_CHARS])
-    parsed = parse_aspect_list(answer, prompt, post.text)
+    answer = _final_answer(prompt, completion, post)
+    text = "" if answer.is_ambiguous else answer.wrapped or answer.text
+    parsed = parse_aspect_list(text, prompt, post.text)
     post_opinion = Opinion(
         annotator=annotator,
         raw=completion.text,
@@ -186,12 +189,21 @@ def _error_opinion(
     )
 
 
-def _status(completion: Completion, parsed: ParsedAnswer, answer: str) -> Status:
+def _final_answer(prompt: Prompt, completion: Completion, post: Post) -> FinalAnswer:
+    def is_form(text: str) -> bool:
+        return begins_with_form(text, prompt)
+
+    return final_answer(completion.text[:MAX_CHARS], post.text, is_form)
+
+
+def _status(completion: Completion, parsed: ParsedAnswer, answer: FinalAnswer) -> Status:
     is_cut = completion.finish_reason == "length"
     if parsed.form == "slot":
         return Status.OK
-    if is_blank(answer):
-        return Status.LENGTH if is_cut and has_thinking(completion.text) else Status.EMPTY
+    if answer.is_ambiguous:
+        return Status.LENGTH if is_cut else Status.UNPARSED
+    if is_blank(answer.text) and is_blank(answer.wrapped or ""):
+        return Status.LENGTH if is_cut and answer.has_thoughts else Status.EMPTY
     if is_cut and not (completion.notes.get("form") == "slot" and parsed.label):
         return Status.LENGTH
     return Status.OK if parsed.label else Status.UNPARSED
