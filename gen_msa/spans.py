@@ -102,19 +102,52 @@ class SearchableText:
         return first, last
 
 
-def find_exact(text: str, phrase: str) -> tuple[int, int] | None:
-    """Find a phrase like `SearchableText.find`, but case-sensitively and without normalization.
+def locate_phrases(text: str, phrases: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Locate phrases in a text: each at its first mention that is not taken yet.
+
+    A mention is a whole word in the same letters; else in other case or Unicode composition; else a
+    part of a compound with a visible seam (`iPhone` in `iPhone6`, `#MyiPhone`). A mention inside a
+    longer listed phrase is the last choice. A phrase inside another word (`art` in `started`) is
+    no mention.
 
     Args:
         text: Text to search.
-        phrase: Phrase to find.
+        phrases: Phrases, in order of mention; a repeated one is located at its next mention.
 
     Returns:
-        Start and end offsets in the text, or None.
+        For each phrase its start and end in the text, or None.
     """
-    return _best_span(
-        text, ((offset, offset + len(phrase)) for offset in _occurrences(text, phrase))
-    )
+    searchable = SearchableText(text)
+    taken: list[tuple[int, int]] = []
+    spans: list[tuple[int, int] | None] = [None] * len(phrases)
+    # Longer phrases first, so that `menu` is not located inside `takeout menu`.
+    for i in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
+        mentions = [m for m in _mentions(searchable, phrases[i]) if m not in taken]
+        free = (m for m in mentions if not any(m[0] < b and a < m[1] for a, b in taken))
+        span = next(free, mentions[0] if mentions else None)
+        if span:
+            taken.append(span)
+        spans[i] = span
+    return spans
+
+
+def _mentions(searchable: SearchableText, phrase: str) -> list[tuple[int, int]]:
+    """Return the mentions of the best kind that there is, in order."""
+    text = searchable.text
+    exact = [(i, i + len(phrase)) for i in _occurrences(text, phrase)]
+    if words := [m for m in exact if _is_separate_word(text, *m)]:
+        return words
+    if words := list(searchable.find_whole_words(phrase)):
+        return words
+    return [m for m in exact if all(_is_seam(text, i) for i in m)]
+
+
+def _is_seam(text: str, i: int) -> bool:
+    """Return whether a word may begin or end at an offset: `iPhone|6`, `My|Phone`, `a|_b`."""
+    if not _is_inside_word(text, i):
+        return True
+    before, after = text[i - 1], text[i]
+    return before.isdigit() != after.isdigit() or (before.islower() and after.isupper())
 
 
 def _fold_with_offsets(text: str) -> tuple[str, list[int], list[int]]:

@@ -13,10 +13,11 @@ from pydantic import Field, JsonValue
 
 from gen_msa import predictors
 from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterContext, Stage, filters
+from gen_msa.data.formats import locate_aspects
 from gen_msa.metrics.explanation_text import mask_labels
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
-from gen_msa.types import OVERALL_ASPECT, Aspect, Opinion, Post
+from gen_msa.types import OVERALL_ASPECT, Opinion, Post
 
 
 class LabelRecoveryOptions(PredictorSettings):
@@ -75,6 +76,5 @@ class LabelRecoveryFilter:
 def _explanation_post(row: Candidate) -> Post:
     """Return a post whose text is the masked explanation, with the same aspect and nothing else."""
     text, term = mask_labels(row.explanation), row.opinion.aspect.term
-    start = text.find(term) if term else -1
-    aspect = Aspect(term=term, start=start if start >= 0 else None) if term else OVERALL_ASPECT
+    aspect = locate_aspects(text, [term])[0] if term else OVERALL_ASPECT
     return Post(id=row.post.id, text=text, aspects=(aspect,))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from gen_msa.errors import UserError
+from gen_msa.spans import locate_phrases
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Rejected, Status
 
 
 def locate_aspects(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
-    """Locate the terms of a post: each at its first exact mention that is not taken yet.
+    """Locate the terms of a post, each at its first mention that is not taken yet.
 
     A term listed more often than it is mentioned gives equal aspects, which `Post` refuses.
 
@@ -24,18 +25,14 @@ def locate_aspects(text: str, terms: Iterable[str]) -> tuple[Aspect, ...]:
         terms: The terms, in order of mention.
 
     Returns:
-        One aspect for each term; `start=None` for a term without a mention.
+        One aspect for each term, in the letters of the text (`spans.locate_phrases`);
+        `start=None` for a term without a mention.
     """
-    next_offsets: dict[str, int] = {}
-    aspects = []
-    for term in terms:
-        at = text.find(term, next_offsets.get(term, 0)) if term else -1
-        if at >= 0:
-            next_offsets[term] = at + len(term)
-        elif term in next_offsets:
-            next_offsets[term] = len(text) + 1
-        aspects.append(Aspect(term=term, start=at if at >= 0 else None))
-    return tuple(aspects)
+    terms = list(terms)
+    return tuple(
+        Aspect(term=text[slice(*span)], start=span[0]) if span else Aspect(term=term)
+        for term, span in zip(terms, locate_phrases(text, terms), strict=True)
+    )
 
 
 NumberedLine = tuple[int, bytes]

@@ -20,6 +20,7 @@ empty strings in fields where None means that there is no value.
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
     check_round_trip,
     image_media,
+    locate_aspects,
     parse_polarity,
     reject_row,
     unsupported_field_error,
@@ -83,6 +85,11 @@ class CsvRow:
     needs_search: bool
     opinion: Opinion | None
     meta: dict[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def annotator(self) -> str:
+        """Who has the opinion; "" for a row without one."""
+        return self.opinion.annotator if self.opinion else ""
 
     def with_aspect(self, aspect: Aspect) -> "CsvRow":
         """Return the row with a located aspect."""
@@ -220,8 +227,8 @@ class PostJoiner:
         self._records = records
         self._rows: list[CsvRow] = []
         self._id = ""
-        self._next_offsets: dict[tuple[str, str], int] = {}
-        """Where the next mention of a term may begin, by annotator and term."""
+        self._mentions: Counter[tuple[str, str]] = Counter()
+        """How often each annotator lists each term that is to be located."""
 
     def __iter__(self) -> Iterator[Example | Rejected]:
         for record in self._records:
@@ -249,28 +256,37 @@ class PostJoiner:
     def _append_row(self, row: CsvRow, line: int) -> None:
         if not self._rows:
             self._id = row.id or f"{self._path.stem}-{line}"
-            self._next_offsets = {}
+            self._mentions = Counter()
         elif row.text != self._rows[0].text:
             raise ValueError(f"post.text: another text under the same id {row.id!r}")
         elif row.images != self._rows[0].images:
             raise ValueError(f"post.media: other images under the same id {row.id!r}")
-        self._rows.append(
-            row.with_aspect(self._locate_next_mention(row)) if row.needs_search else row
-        )
+        if row.needs_search:
+            self._check_mentions(row)
+        self._rows.append(row)
 
-    def _locate_next_mention(self, row: CsvRow) -> Aspect:
-        """Return the aspect at its next mention, counted separately for each annotator."""
-        term = row.aspect.term
-        key = (row.opinion.annotator if row.opinion else "", term)
-        begin = self._next_offsets.get(key, 0)
-        at = row.text.find(term, begin)
-        if at < 0 and begin:
+    def _check_mentions(self, row: CsvRow) -> None:
+        """Count the term for its annotator; refuse a row that lists it once too often."""
+        term, key = row.aspect.term, (row.annotator, row.aspect.term)
+        n = self._mentions[key] + 1
+        if n > 1 and locate_aspects(row.text, [term] * n)[-1].start is None:
             raise ValueError(f"post.aspects: {term!r} is listed more often than it is mentioned")
-        self._next_offsets[key] = at + len(term) if at >= 0 else len(row.text) + 1
-        return Aspect(term=term, start=at if at >= 0 else None)
+        self._mentions[key] = n
+
+    def _located_rows(self, rows: list[CsvRow]) -> list[CsvRow]:
+        """Return the rows with offsets, located together for each annotator."""
+        located = list(rows)
+        for annotator in dict.fromkeys(key[0] for key in self._mentions):
+            at = [
+                i for i, row in enumerate(rows) if row.needs_search and row.annotator == annotator
+            ]
+            aspects = locate_aspects(rows[0].text, [rows[i].aspect.term for i in at])
+            for i, aspect in zip(at, aspects, strict=True):
+                located[i] = rows[i].with_aspect(aspect)
+        return located
 
     def _flush_post(self) -> Example:
-        rows, self._rows = self._rows, []
+        rows, self._rows = self._located_rows(self._rows), []
         post = Post(
             id=self._id,
             text=rows[0].text,

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from gen_msa import prompting
+from gen_msa.data.formats import locate_aspects
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.evaluation.probes._harness import ProbeHarness, ProbeRow, Trial, hash_order
 from gen_msa.metrics import UndefinedMetric
 from gen_msa.metrics.explanation_text import mask_labels
 from gen_msa.predictors import PredictorSettings, make
 from gen_msa.results import MetricValue
-from gen_msa.types import Aspect, Polarity, Post
+from gen_msa.types import Polarity, Post
 
 # A small text classifier: scikit-learn's naive Bayes on words and word pairs.
 
@@ -204,8 +205,7 @@ def explanation_post(row: ProbeRow, text: str) -> Post:
         The new post, with the id of the original.
     """
     term = row.aspect.term
-    start = text.find(term) if term else -1
-    aspect = Aspect(term=term, start=start if start >= 0 else None)
+    aspect = locate_aspects(text, [term])[0] if term else row.aspect
     return Post(id=row.post.id, text=text, aspects=(aspect,))
 
 

@@ -22,7 +22,7 @@ from gen_msa.prompting.parsing._cascade import (
     role_for_key,
 )
 from gen_msa.prompting.prompt import Prompt
-from gen_msa.spans import SearchableText, find_exact, fold
+from gen_msa.spans import fold, locate_phrases
 from gen_msa.types import Aspect, Polarity
 
 MAX_ASPECTS = 64
@@ -127,10 +127,9 @@ def _parse_blocks(
 
 def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[ParsedAspect]:
     """Merge answers about the same aspect; with different labels, the result has no label."""
-    spans = SearchableText(text)
     by_aspect: dict[str, list[tuple[Aspect, str, ParsedAnswer]]] = {}
     for parsed in parsed_items:
-        aspect, span = _align_aspect((parsed.aspect or "")[:MAX_TERM_CHARS], text, spans)
+        aspect, span = _align_aspect((parsed.aspect or "")[:MAX_TERM_CHARS], text)
         by_aspect.setdefault(fold(aspect.term), []).append((aspect, span, parsed))
     for duplicates in by_aspect.values():
         aspect, span, first = duplicates[0]
@@ -141,9 +140,10 @@ def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[Pa
         yield ParsedAspect(aspect, first if label else ParsedAnswer(first.form), notes)
 
 
-def _align_aspect(term: str, text: str, spans: SearchableText) -> tuple[Aspect, str]:
-    if span := find_exact(text, term):
-        return Aspect(term=term, start=span[0]), "exact"
-    if span := spans.find(term):
-        return Aspect(term=text[slice(*span)], start=span[0]), "casefold+NFC"
-    return Aspect(term=term), "absent"
+def _align_aspect(term: str, text: str) -> tuple[Aspect, str]:
+    span = locate_phrases(text, [term])[0]
+    if span is None:
+        return Aspect(term=term), "absent"
+    mention = text[slice(*span)]
+    how = "exact" if mention == term else "casefold+NFC"
+    return Aspect(term=mention, start=span[0]), how
