@@ -1,9 +1,12 @@
-"""Sentences with aspect terms as XML: SemEval-2014 and MAMS.
+"""Sentences with aspect terms as XML: SemEval-2014 to 2016, and MAMS.
 
 Offsets are checked: a sentence with a wrong one is `Rejected`. A label outside the three classes
 (`conflict`) becomes an opinion without polarity, `raw="conflict"`; a term without a label is an
 aspect without an opinion. Categories become opinions by `gold_category`, whose aspect has no offset
-and is not listed in the post. Sentences without an id are named FILE_STEM-N. Entities and DTDs are
+and is not listed in the post. `Opinions` of 2015 and 2016 are read as both: the target (if it is
+not `NULL`) as an aspect, the category as an opinion by `gold_category`; labels of one aspect that
+differ are a conflict. Elements that are not read are counted in a last `Rejected`. Files are
+written in the form of 2014. Sentences without an id are named FILE_STEM-N. Entities and DTDs are
 refused.
 
     <sentences><sentence id="1"><text>good food</text><aspectTerms>
@@ -11,7 +14,8 @@ refused.
 """
 
 import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree as Plain
@@ -38,10 +42,10 @@ _TAIL = b"</sentences>\n"
 
 @formats.register
 class SemevalXml:
-    """Reads and writes SemEval-2014 and MAMS XML."""
+    """Reads the XML of SemEval-2014 to 2016 and of MAMS; writes that of 2014."""
 
     suffixes: tuple[str, ...] = (".xml",)
-    about = "SemEval-2014 and MAMS XML: sentences with aspect terms by offset."
+    about = "SemEval-2014 to 2016 and MAMS XML: sentences with aspect terms by offset."
 
     def read(self, path: Path) -> ExampleStream:
         """Read every sentence, in order. Invalid XML ends the reading with a last `Rejected`."""
@@ -84,25 +88,62 @@ class _BoundedFile:
         return chunk
 
 
+_ROOTS = ("sentences", "Reviews", "Review")
+_LAYOUT = {*_ROOTS, "sentence"}
+_SENTENCE_PARTS = {
+    "text": (),
+    "aspectTerms": ("aspectTerm",),
+    "aspectCategories": ("aspectCategory",),
+    "Opinions": ("Opinion",),
+}
+"""Elements of a sentence that are read, and what they hold."""
+
+
 def _parse(path: Path, file: IO[bytes], first: int) -> ExampleStream:
     source = _BoundedFile(file)
     root: Any = None
-    number = first
+    number, depth = first, 0
+    unread: Counter[str] = Counter()
     try:
         for event, element in iterparse(source, events=("start", "end"), forbid_dtd=True):
-            root = element if root is None else root
+            if root is None:
+                root = element
+                if root.tag not in _ROOTS:
+                    yield reject_row(
+                        path, 0, f"<{root.tag}> is not <sentences>", "", "use another format"
+                    )
+                    return
+            depth += (element.tag == "sentence") * (1 if event == "start" else -1)
             if event == "end" and element.tag == "sentence":
+                unread.update(_unread_elements(element))
                 yield _example(path, number, element)
                 number += 1
+                element.clear()
                 root.clear()
                 source.bytes_since_sentence = 0
-        if root.tag != "sentences":
-            yield reject_row(path, 0, f"<{root.tag}> is not <sentences>", "", "use another format")
-    except (Plain.ParseError, DefusedXmlException, ValueError) as e:
+            elif event == "start" and depth == 0 and element.tag not in _LAYOUT:
+                unread[element.tag] += 1
+        yield from _unread_row(path, unread)
+    except (Plain.ParseError, DefusedXmlException, ValueError, RecursionError, MemoryError) as e:
         reason = f"reading ends here: {type(e).__name__}: {e}"
         yield reject_row(
             path, number, reason, "", "repair the XML; the rest of the file was not read"
         )
+
+
+def _unread_elements(sentence: Any) -> Iterator[str]:
+    for part in sentence:
+        if part.tag not in _SENTENCE_PARTS:
+            yield part.tag
+        else:
+            yield from (e.tag for e in part if e.tag not in _SENTENCE_PARTS[part.tag])
+
+
+def _unread_row(path: Path, unread: Counter[str]) -> Iterator[Rejected]:
+    if unread:
+        counts = ", ".join(f"{n} <{tag}>" for tag, n in sorted(unread.items()))
+        hint = "the sentences were read without them; labels in them are lost"
+        yield reject_row(path, 0, f"elements that are not read: {counts}", "", hint)
 
 
 def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
@@ -112,6 +153,11 @@ def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
             raise ValueError("post.text: the sentence has no text")
         terms = [_term(text, t) for t in sentence.iterfind("aspectTerms/aspectTerm")]
         categories = [_category(c) for c in sentence.iterfind("aspectCategories/aspectCategory")]
+        opinions = sentence.findall("Opinions/Opinion")
+        if opinions:
+            targets = [_term(text, o, "target") for o in opinions if _has_target(o)]
+            terms += _merge_labels(targets)
+            categories += _merge_categories([_category(o) for o in opinions if o.get("category")])
         post_id = sentence.get("id") or f"{path.stem}-{number}"
         post = Post(id=post_id, text=text, aspects=tuple(a for a, _ in terms))
         labels = tuple(
@@ -126,8 +172,32 @@ def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:
         return reject_row(path, number, reason, raw, "correct the offsets and labels")
 
 
-def _term(text: str, element: Any) -> tuple[Aspect, str | None]:
-    term, begin, end = (element.get(k, "") for k in ("term", "from", "to"))
+def _has_target(opinion: Any) -> bool:
+    return opinion.get("target", "NULL") not in ("NULL", "")
+
+
+def _merge_labels(
+    terms: list[tuple[Aspect, str | None]],
+) -> list[tuple[Aspect, str | None]]:
+    """Return each target once; it is listed once for each category, perhaps with other labels."""
+    merged: dict[Aspect, str | None] = {}
+    for aspect, label in terms:
+        merged[aspect] = label if merged.get(aspect, label) == label else "conflict"
+    return list(merged.items())
+
+
+def _merge_categories(opinions: list[Opinion]) -> list[Opinion]:
+    merged: dict[Aspect, Opinion] = {}
+    for opinion in opinions:
+        earlier = merged.setdefault(opinion.aspect, opinion)
+        if (earlier.polarity, earlier.raw) != (opinion.polarity, opinion.raw):
+            conflict = gold_opinion_from_text(opinion.aspect, "conflict")
+            merged[opinion.aspect] = conflict.model_copy(update={"annotator": CATEGORY_ANNOTATOR})
+    return list(merged.values())
+
+
+def _term(text: str, element: Any, name: str = "term") -> tuple[Aspect, str | None]:
+    term, begin, end = (element.get(k, "") for k in (name, "from", "to"))
     if not (begin.isascii() and begin.isdigit() and end.isascii() and end.isdigit()):
         raise ValueError(f"post.aspects: from={begin!r} to={end!r} are not offsets")
     if text[int(begin) : int(end)] != term:

@@ -270,3 +270,60 @@ def test_meld_utterance_has_overall_sentiment_and_dialogue_position(
     assert (rejected.line, "'bad' is not a sentiment" in rejected.reason) == (3, True)
     formats["meld_csv"].write(tmp_path / "again.csv", [accepted])
     assert list(formats["meld_csv"].read(tmp_path / "again.csv")) == [accepted]
+
+
+REVIEW = (
+    '<Reviews><Review rid="r"><sentences><sentence id="r:0"><text>good tea, bad tea</text>'
+    "<Opinions>{}</Opinions></sentence></sentences></Review></Reviews>"
+)
+
+
+def semeval16_opinion(target: str, category: str, label: str, begin: int, end: int) -> str:
+    attributes = f'target="{target}" category="{category}" polarity="{label}"'
+    return f'<Opinion {attributes} from="{begin}" to="{end}"/>'
+
+
+def test_semeval16_opinions_become_targets_and_categories(tmp_path: Path) -> None:
+    text = REVIEW.format(
+        semeval16_opinion("tea", "DRINKS#QUALITY", "positive", 5, 8)
+        + semeval16_opinion("tea", "DRINKS#PRICE", "negative", 14, 17)
+        + semeval16_opinion("NULL", "SERVICE#GENERAL", "neutral", 0, 0)
+    )
+    (row,) = read("semeval_xml", tmp_path / "t.xml", text)
+    assert isinstance(row, Example)
+    assert row.post.aspects == (Aspect(term="tea", start=5), Aspect(term="tea", start=14))
+    assert [o.polarity for o in row.opinions_by("gold")] == ["positive", "negative"]
+    categories = {o.aspect.term: o.polarity for o in row.opinions_by("gold_category")}
+    assert categories == {
+        "DRINKS#QUALITY": "positive",
+        "DRINKS#PRICE": "negative",
+        "SERVICE#GENERAL": "neutral",
+    }
+
+
+def test_semeval16_target_with_two_labels_is_a_conflict(tmp_path: Path) -> None:
+    text = REVIEW.format(
+        semeval16_opinion("tea", "DRINKS#QUALITY", "positive", 5, 8)
+        + semeval16_opinion("tea", "DRINKS#PRICE", "negative", 5, 8)
+    )
+    (row,) = read("semeval_xml", tmp_path / "t.xml", text)
+    assert isinstance(row, Example)
+    (gold,) = row.opinions_by("gold")
+    assert (gold.polarity, gold.raw, gold.status) == (None, "conflict", Status.UNPARSED)
+
+
+def test_elements_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    emotions = "<emotions><e/></emotions>"
+    text = xml(TEA_SENTENCE.replace("</sentence>", f"{emotions}</sentence>"), TEA_SENTENCE)
+    rows = read("semeval_xml", tmp_path / "t.xml", text)
+    assert [isinstance(r, Example) for r in rows] == [True, True, False]
+    rejected = rows[-1]
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, rejected.reason) == (0, "elements that are not read: 1 <emotions>")
+
+
+def test_foreign_root_is_refused_before_any_example(tmp_path: Path) -> None:
+    text = f"<corpus>{TEA_SENTENCE}</corpus>"
+    (row,) = read("semeval_xml", tmp_path / "t.xml", text)
+    assert isinstance(row, Rejected)
+    assert "<corpus> is not <sentences>" in row.reason
