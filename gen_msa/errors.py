@@ -70,6 +70,13 @@ class MissingExtra(UserError):
         return None
 
 
+class InputWarning(UserWarning):
+    """Something of an input was guessed or not used: an encoding, a column, a label.
+
+    The command line prints it as a note; with `--strict` it ends the command.
+    """
+
+
 class Diverged(UserError):
     """A loss or gradient is not finite; no parameter was updated. Exit code 4."""
 

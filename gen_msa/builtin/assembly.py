@@ -7,7 +7,6 @@ images carry information (Liu et al. 2023, "Visual instruction tuning").
 """
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +70,7 @@ def save_model(model: Any, processor: Any, folder: Path) -> None:
 
 
 def _quiet_progress_bars() -> None:
-    if not sys.stderr.isatty():  # no progress bar in a pipe
-        hf.utils.logging.disable_progress_bar()
+    hf.utils.logging.disable_progress_bar()
 
 
 def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:

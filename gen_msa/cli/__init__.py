@@ -4,12 +4,15 @@ gen-msa --help
 """
 
 import errno
+import io
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import typer
 
@@ -30,10 +33,22 @@ from gen_msa.cli import (
     serve,
     train,
 )
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import InputWarning, MissingExtra, UserError
+from gen_msa.report.style import printable
 
 _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of a disk that is full, over quota or read-only."""
+_PATH_ERRNOS = {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "give a file, not a folder",
+    errno.EEXIST: "give another path",
+    errno.ELOOP: "its links lead in a circle",
+}
+"""Errors of a path that was given, and what to do about each."""
 
 app = typer.Typer(
     name="gen-msa",
@@ -98,6 +113,29 @@ def _handle_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _print_notes_only() -> None:
+    """Print an `InputWarning` as a note, and no warning of a library."""
+    show_other = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, InputWarning):
+            print(f"note: {printable(str(message))}", file=sys.stderr)
+        else:
+            show_other(message, category, filename, lineno, file, line)
+
+    if not sys.warnoptions:  # python -W shows everything
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", InputWarning)
+        warnings.showwarning = show
+
+
 def main() -> None:
     """Run the `gen-msa` command. A `UserError` is printed without a traceback.
 
@@ -105,12 +143,21 @@ def main() -> None:
     """
     # Models are local files or named servers; no library may contact the hub unasked.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows an escape for what it lacks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    _print_notes_only()
     try:
         with _handle_signals():
             app()
     except UserError as e:
         print(f"gen-msa: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
+    except InputWarning as e:
+        print(f"gen-msa: {printable(str(e))}", file=sys.stderr)
+        print("  hint: correct the input, or leave out --strict", file=sys.stderr)
+        sys.exit(2)
     except ModuleNotFoundError as e:
         missing = MissingExtra.from_import_error(e)
         if missing is None:
@@ -122,6 +169,10 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as e:
+        if e.errno in _PATH_ERRNOS and e.filename is not None:
+            print(f"gen-msa: {printable(str(e.filename))}: {e.strerror}", file=sys.stderr)
+            print(f"  hint: {_PATH_ERRNOS[e.errno]}", file=sys.stderr)
+            sys.exit(2)
         if e.errno not in _DISK_FULL_ERRNOS:
             raise
         print(f"gen-msa: {e.filename or 'a file'} cannot be written: {e.strerror}", file=sys.stderr)

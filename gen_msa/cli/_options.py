@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import typer
 
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import InputWarning, MissingExtra, UserError
 
 # Text for the terminal: counted nouns, durations, and plain lines.
 
@@ -36,6 +37,13 @@ def format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def set_strict(strict: bool) -> bool:
+    """Make notes about the input an error if `strict`; return it, as a callback of the option."""
+    if strict:
+        warnings.simplefilter("error", InputWarning)
+    return strict
 
 
 def print_lines(console: "Console", lines: Iterable[str]) -> None:

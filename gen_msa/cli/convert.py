@@ -1,11 +1,12 @@
 """`gen-msa convert`: write examples in another format."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gen_msa.cli._options import count_noun, print_lines
+from gen_msa.cli._options import count_noun, print_lines, set_strict
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")
@@ -15,13 +16,27 @@ ToOption = Annotated[
 ]
 
 
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        callback=set_strict,
+        help="Fail on notes about the input and on any rejected row.",
+    ),
+]
+
+
 def convert(
     source: Annotated[str, typer.Argument(help="A file, or DATASET:SPLIT.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     from_format: FromOption = None,
     to_format: ToOption = None,
+    strict: StrictOption = False,
 ) -> None:
-    """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error."""
+    """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error.
+
+    The exit code is 3 when nothing could be read, or with --strict when a row was rejected.
+    """
     from rich.console import Console
 
     from gen_msa.data import convert as write
@@ -33,3 +48,5 @@ def convert(
     if counts.rejected:
         lines.append(f"{count_noun(counts.rejected, 'row')} rejected; see {counts.rejected_file}")
     print_lines(console, lines)
+    if not counts.written or (strict and counts.rejected):
+        sys.exit(3)

@@ -23,7 +23,14 @@ MaxErrorRateOption = Annotated[
         "--max-error-rate", help="Share of failed rows (0 to 1) above which the exit code is 3."
     ),
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Same as --max-error-rate 0.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        callback=_options.set_strict,
+        help="Fail on notes about the input, and on any failed row (--max-error-rate 0).",
+    ),
+]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither use nor write the answer cache.")
 ]

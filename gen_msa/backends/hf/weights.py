@@ -8,6 +8,9 @@ Nothing is downloaded, only safetensors are loaded, and no remote code is run.
 import functools
 import hashlib
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -106,6 +109,24 @@ def load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any
     if (folder / manifest.MANIFEST_NAME).is_file():
         manifest.verify(folder)
     vision.register_vision_encoders()
+    with _quiet_progress_bars(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return _load_pretrained(folder, dtype, **settings)
+
+
+@contextmanager
+def _quiet_progress_bars() -> Iterator[None]:
+    """Hide the bar that transformers shows while it loads weights."""
+    was_shown = hf.utils.logging.is_progress_bar_enabled()
+    hf.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            hf.utils.logging.enable_progress_bar()
+
+
+def _load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
         has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING

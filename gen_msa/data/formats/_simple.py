@@ -70,7 +70,7 @@ class SimpleRow(_Labelled):
     @model_validator(mode="after")
     def _reject_near_miss_keys(self) -> Self:
         for key in self.__pydantic_extra__:
-            if intended := _intended_key(key, type(self).model_fields):
+            if intended := intended_key(key, type(self).model_fields):
                 raise ValueError(
                     f"unknown key {key!r}: did you mean {intended!r}? Put other facts into 'meta'"
                 )
@@ -129,8 +129,13 @@ class SimpleRow(_Labelled):
         return (*by_aspect, *overall)
 
 
-def _intended_key(key: str, known: Iterable[str]) -> str:
-    """Return the known key that an unknown one stands for; "" if it is like none of them."""
+def intended_key(key: str, known: Iterable[str]) -> str:
+    """Return the known key that an unknown one stands for; "" if it is like none of them.
+
+    Args:
+        key: The unknown key.
+        known: The keys that are read.
+    """
     for name, aliases in _ALIASES.items():
         if key.casefold() in aliases:
             return name

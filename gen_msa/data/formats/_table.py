@@ -1,7 +1,9 @@
 """Read records of a CSV or TSV file as mappings from column to cell, in bounded memory.
 
 Quoted cells may contain line breaks. An unclosed quote would take in the rest of the file, so an
-invalid record is rejected with its first line only, and reading continues with the next line.
+invalid record is rejected with its first line only, and reading continues with the next line. So is
+a record each of whose lines looks like a row of its own. In a file with tabs a quote is a
+character, unless a cell or the header proves that cells are quoted.
 
     with path.open("rb") as f:
         for row in iter_table_records(f, path, required=("text",)): ...
@@ -9,13 +11,15 @@ invalid record is rejected with its first line only, and reading continues with 
 
 import csv
 import io
+import re
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from gen_msa.data.formats._common import NumberedLine, reject_row
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import InputWarning, UserError, did_you_mean
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Rejected
 
@@ -34,6 +38,59 @@ class TableRecord(NamedTuple):
 def delimiter_of(path: Path) -> str:
     """Return a tab for `.tsv`, a comma for all other files."""
     return "\t" if path.suffix == ".tsv" else ","
+
+
+class Dialect(NamedTuple):
+    """How the cells of a file are separated, and whether they may be quoted."""
+
+    delimiter: str
+    is_quoted: bool = True
+
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAMPLE_BYTES = 1 << 16
+_PROVEN_CELL = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+"""A quoted cell with a doubled quote in it."""
+
+
+def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Dialect:
+    """Return how an open file is to be split; its position stays at the start.
+
+    Args:
+        file: The file, opened for reading bytes.
+        path: Its path, whose suffix decides unless the header has the required columns only with
+            another delimiter; that is announced by an `InputWarning`.
+        required: Columns that the header must have.
+    """
+    sample = file.read(_SAMPLE_BYTES).removeprefix(_BOM).decode("utf-8", "replace")
+    file.seek(0)
+    lines = [line for line in sample.splitlines() if line.strip()][:2_000]
+    usual = delimiter_of(path)
+    header = lines[0] if lines else ""
+    delimiter = next(
+        (d for d in (usual, *_DELIMITERS) if set(required) <= set(_split(header, d))), usual
+    )
+    if delimiter != usual:
+        note = f"{path} is read with {_DELIMITERS[delimiter]} between cells"
+        warnings.warn(note, InputWarning, stacklevel=2)
+    return Dialect(delimiter, delimiter != "\t" or _has_quoted_cells(lines))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return [c.strip() for c in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _has_quoted_cells(lines: list[str]) -> bool:
+    """Return whether the lines of a file with tabs prove that its cells are quoted."""
+    cells = lines[0].split("\t") if lines else []
+    if all(c.startswith('"') and c.endswith('"') and len(c) > 1 for c in cells):
+        return bool(cells)
+    if {"annotator", "provenance"} <= set(cells):  # a file of our own
+        return True
+    return any(_PROVEN_CELL.fullmatch(c) for line in lines[1:] for c in line.split("\t"))
 
 
 def record_bytes(cells: Iterable[object], path: Path) -> bytes:
@@ -61,13 +118,14 @@ def iter_table_records(
     Raises:
         UserError: The header lacks a required column, or has a column twice.
     """
-    stream = _RecordReader(file, path)
+    stream = _RecordReader(file, path, sniff_dialect(file, path, required))
     columns: list[str] | None = None
     for item in stream:
         if isinstance(item, Rejected):
             yield item
         elif columns is None:
             columns = _columns(path, item, required)
+            stream.n_columns = len(columns)
         elif len(item) != len(columns):
             yield stream.reject_first_line(f"{len(item)} cells for {len(columns)} columns")
         else:
@@ -98,8 +156,11 @@ class _RecordTooLong(Exception):
 class _RecordReader:
     """Cells of one record after another; a record can be rejected after its first line."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path, dialect: Dialect) -> None:
         self._path = path
+        self._dialect = dialect
+        self.n_columns = 0
+        """Columns of the header; 0 until it has been read."""
         self._lines = _bounded_lines(file, path)
         self._pushed_back: deque[NumberedLine | Rejected] = deque()
         self._current_lines: list[NumberedLine] = []
@@ -125,13 +186,26 @@ class _RecordReader:
         return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), _HINT)
 
     def _parse_cells(self) -> list[str] | Rejected:
+        delimiter = self._dialect.delimiter
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self._dialect.is_quoted else csv.QUOTE_NONE
         reader = csv.reader(
-            self._iter_text_lines(), delimiter=delimiter_of(self._path), strict=True
+            self._iter_text_lines(), delimiter=delimiter, quoting=quoting, strict=True
         )
         try:
-            return next(reader)
+            cells = next(reader)
         except (csv.Error, UnicodeDecodeError, _RecordTooLong) as e:
             return self.reject_first_line(str(e))
+        if len(self._current_lines) > 1 and self._joins_rows(cells):
+            return self.reject_first_line("a quoted cell holds what look like rows: is it closed?")
+        return cells
+
+    def _joins_rows(self, cells: list[str]) -> bool:
+        """Return whether a record of several lines is rather several rows with stray quotes."""
+        delimiter = self._dialect.delimiter
+        if delimiter == "\t" and any("\n" in c and "\t" in c for c in cells):
+            return True
+        n_delimiters = [line.count(delimiter.encode()) for _, line in self._current_lines]
+        return self.n_columns > 2 and all(n == self.n_columns - 1 for n in n_delimiters)
 
     def _iter_text_lines(self) -> Iterator[str]:
         yield self._current_lines[0][1].decode()

@@ -20,6 +20,7 @@ empty strings in fields where None means that there is no value.
 import io
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,8 +37,12 @@ from gen_msa.data.formats._common import (
     reject_row,
     unsupported_field_error,
 )
+from gen_msa.data.formats._encoding import open_as_utf8
+from gen_msa.data.formats._flat import rename_columns, warn_of_labels
+from gen_msa.data.formats._simple import intended_key
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.errors import InputWarning
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
 
@@ -231,11 +236,16 @@ class PostJoiner:
         """How often each annotator lists each term that is to be located."""
 
     def __iter__(self) -> Iterator[Example | Rejected]:
+        columns: Iterable[str] = ()
         for record in self._records:
             if isinstance(record, Rejected):
                 yield record
                 continue
             try:
+                record = rename_columns(record)
+                if record.cells.keys() != columns:
+                    columns = record.cells.keys()
+                    warn_of_columns(self._path, columns)
                 row = parse_row(record.cells)
                 if self._rows and not self._is_same_post(row):
                     yield self._flush_post()
@@ -297,6 +307,21 @@ class PostJoiner:
         return Example(post=post, opinions=tuple(r.opinion for r in rows if r.opinion))
 
 
+def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
+    """Announce columns that are kept in `meta` but look like labels, or like another column.
+
+    Args:
+        path: The file.
+        columns: The columns of its rows.
+    """
+    extra = sorted(set(columns) - _KNOWN_COLUMNS)
+    warn_of_labels(path, extra, "; rename it to polarity, and add a column aspect if it has one")
+    for column in extra:
+        if intended := intended_key(column, _KNOWN_COLUMNS):
+            note = f"{path}: column {column!r} is not read; did you mean {intended!r}?"
+            warnings.warn(note, InputWarning, stacklevel=2)
+
+
 def _merge_meta(rows: list[CsvRow]) -> dict[str, JsonValue]:
     merged: dict[str, JsonValue] = {}
     for key in dict.fromkeys(k for r in rows for k in r.meta):
@@ -314,7 +339,7 @@ class Csv:
 
     def read(self, path: Path) -> ExampleStream:
         """Read every post, in order; a row that cannot be parsed is `Rejected`."""
-        with path.open("rb") as f:
+        with open_as_utf8(path) as f:
             yield from PostJoiner(path, iter_table_records(f, path, required=("text",)))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:

@@ -1,18 +1,21 @@
 """JSON lines: complete examples, or simple rows of a user's own.
 
-A line with the key `post` is an `Example`; any other line is a simple row (see `_simple`), whose id
-is FILE_STEM-LINE if missing. Every example whose line is under `gen_msa.jsonl.MAX_LINE_BYTES` can
-be stored.
+A line with the key `post` is an `Example`; a line with the key `aspect` (or `span`, `target`, …) is
+one aspect of a post, and adjacent ones are joined; any other line is a simple row (see `_simple`),
+whose id is FILE_STEM-LINE if missing. Every example whose line is under
+`gen_msa.jsonl.MAX_LINE_BYTES` can be stored.
 
     {"post": {"id": "1", "text": "good food"}, "opinions": []}
     {"text": "good food", "image": "a.jpg", "aspects": ["food"]}
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from gen_msa.data.formats._common import (
     NumberedLine,
@@ -20,8 +23,17 @@ from gen_msa.data.formats._common import (
     reject_row,
     unsupported_field_error,
 )
+from gen_msa.data.formats._flat import (
+    is_flat,
+    may_be_flat,
+    read_span_list,
+    to_record,
+    warn_of_labels,
+)
 from gen_msa.data.formats._simple import SimpleRow
+from gen_msa.data.formats._table import TableRecord
 from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.data.formats.csv import PostJoiner
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
 from gen_msa.types import Example, Rejected
 
@@ -83,6 +95,35 @@ def _parse_back(path: Path, records: list[bytes]) -> ExampleStream:
 
 
 def _parse(path: Path, rows: Iterable[NumberedLine | Rejected]) -> Iterator[Example | Rejected]:
+    for is_record, group in itertools.groupby(map(_read_flat, rows), _is_record):
+        if is_record:
+            yield from PostJoiner(path, (r for r in group if isinstance(r, TableRecord)))
+        else:
+            yield from _parse_lines(path, (r for r in group if not isinstance(r, TableRecord)))
+
+
+def _is_record(row: NumberedLine | Rejected | TableRecord) -> bool:
+    return isinstance(row, TableRecord)
+
+
+def _read_flat(row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableRecord:
+    """Return a flat row (one row an aspect) as a record of a table, any other row as it is."""
+    if isinstance(row, Rejected) or not may_be_flat(row[1]):
+        return row
+    number, line = row
+    try:
+        value = from_json(line.removeprefix(_BOM) if number == 1 else line)
+    except ValueError:
+        return row
+    if is_flat(value):
+        return to_record(value, number, line)
+    spans = read_span_list(value) if isinstance(value, dict) else None
+    return row if spans is None else (number, to_json(spans))
+
+
+def _parse_lines(
+    path: Path, rows: Iterable[NumberedLine | Rejected]
+) -> Iterator[Example | Rejected]:
     for row in rows:
         if isinstance(row, Rejected):
             yield row
@@ -94,6 +135,9 @@ def _parse(path: Path, rows: Iterable[NumberedLine | Rejected]) -> Iterator[Exam
 def _example(path: Path, number: int, line: bytes) -> Example | Rejected:
     try:
         row = _EXAMPLE_OR_ROW.validate_json(line)
-        return row if isinstance(row, Example) else row.to_example(f"{path.stem}-{number}")
+        if isinstance(row, Example):
+            return row
+        warn_of_labels(path, (k for k, v in row.__pydantic_extra__.items() if v))
+        return row.to_example(f"{path.stem}-{number}")
     except ValidationError as e:
         return reject_row(path, number, format_validation_error(e), line, _HINT)

@@ -19,8 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from gen_msa.data.formats._common import reject_row, round_trip_error
+from gen_msa.data.formats._flat import ASPECT_KEYS, to_record
 from gen_msa.data.formats._simple import SimpleRow
+from gen_msa.data.formats._table import TableRecord
 from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.data.formats.csv import PostJoiner
 from gen_msa.errors import UserError
 from gen_msa.jsonl import atomic_write, format_validation_error
 from gen_msa.types import Example, Polarity, Rejected
@@ -82,6 +85,9 @@ class Parquet:
             if "text" not in names:
                 raise UserError(f"{path} has no column 'text'", hint=f"it has {', '.join(names)}")
             is_simple = set(names) != set(SCHEMA.names)
+            if is_simple and "aspects" not in names and set(names) & set(ASPECT_KEYS):
+                yield from PostJoiner(path, _flat_records(path, file))
+                return
             for number, row in _numbered_rows(path, file):
                 if isinstance(row, Rejected):
                     yield row
@@ -139,6 +145,20 @@ def _numbered_rows(
             reason = f"rows {number + 1} to {rows_before + size} cannot be read: {e}"
             yield number + 1, reject_row(path, number + 1, reason, "", "write the file again")
         rows_before += size
+
+
+def _flat_records(path: Path, file: "pq.ParquetFile") -> Iterator[TableRecord | Rejected]:
+    """Yield the rows of a table with one row an aspect."""
+    for number, row in _numbered_rows(path, file):
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        try:
+            values = _ANY_ADAPTER.dump_python(row, mode="json")
+        except ValueError as e:
+            yield reject_row(path, number, str(e), repr(row), "remove columns that are not text")
+        else:
+            yield to_record(values, number, repr(row).encode())
 
 
 def _row(example: Example) -> dict[str, Any]:

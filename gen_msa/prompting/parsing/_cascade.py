@@ -68,7 +68,12 @@ def find_json_objects(text: str) -> tuple[list[JsonObject], bool]:
 
 
 def without_spans(text: str, objects: Sequence[JsonObject]) -> str:
-    """Return the text without the objects."""
+    """Return the text without some of its objects.
+
+    Args:
+        text: The text.
+        objects: The objects, in order.
+    """
     starts = [0, *(o.end for o in objects)]
     ends = [*(o.start for o in objects), len(text)]
     return "\n".join(text[a:b] for a, b in zip(starts, ends, strict=True))
@@ -337,14 +342,13 @@ class Question:
 
     def is_about(self, term: str | None) -> bool:
         """Return whether a term that an answer names can be the aspect of the question."""
-        words, asked = _term_words(term or ""), _term_words(self.aspect)
-        if not words or not asked or words == asked:
+        words, own_words = _term_words(term or ""), _term_words(self.aspect)
+        if not words or not own_words or words == own_words:
             return True
         if any(words == _term_words(other) for other in self.other_aspects):
             return False
-        return f" {' '.join(asked)} " in f" {' '.join(words)} " or (
-            f" {' '.join(words)} " in f" {' '.join(asked)} "
-        )
+        named, own = f" {' '.join(words)} ", f" {' '.join(own_words)} "
+        return own in named or named in own
 
     def is_quoted_line(self, line: KeyedLine) -> bool:
         """Return whether a keyed line below the first one is a quote, perhaps of the post."""

@@ -1,5 +1,6 @@
 """Test CSV: columns, joining, offsets, and the effect of a bad row on its neighbours."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,47 @@ def test_oversized_multiline_record_is_rejected_after_first_line(tmp_path: Path)
     accepted, rejected = read(tmp_path / "m.csv", b'text\n"open\n' + lines)
     assert len(accepted) == 30
     assert [(r.line, "is a quote not closed" in r.reason) for r in rejected] == [(2, True)]
+
+
+def test_quotes_in_tsv_are_characters(tmp_path: Path) -> None:
+    text = 'id\ttext\tpolarity\n1\t"Lovely tea\tpositive\n2\tonly 5"\tnegative\n3\tfine\tneutral\n'
+    accepted, rejected = read(tmp_path / "m.tsv", text)
+    assert rejected == []
+    assert [e.post.text for e in accepted] == ['"Lovely tea', 'only 5"', "fine"]
+    assert [e.opinions[0].polarity for e in accepted] == ["positive", "negative", "neutral"]
+
+
+def test_doubled_quote_proves_that_tsv_cells_are_quoted(tmp_path: Path) -> None:
+    accepted, rejected = read(tmp_path / "m.tsv", 'id\ttext\n1\t"a ""b"" c"\n2\t"d\te"\n')
+    assert rejected == []
+    assert [e.post.text for e in accepted] == ['a "b" c', "d\te"]
+
+
+def test_stray_quotes_do_not_join_rows(tmp_path: Path) -> None:
+    text = "id,text,polarity\n" + '1,"Lovely tea,positive\n2,only 5",negative\n3,fine,neutral\n'
+    accepted, rejected = read(tmp_path / "m.csv", text)
+    assert [e.post.id for e in accepted] == ["2", "3"]
+    assert [(r.line, "is it closed" in r.reason) for r in rejected] == [(2, True)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp1252", "Windows-1252"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-8-sig", "")],
+)
+@pytest.mark.parametrize(("delimiter", "note"), [(",", ""), (";", "semicolons"), ("\t", "tabs")])
+def test_encoding_and_delimiter_are_detected_and_announced(
+    encoding: str, name: str, delimiter: str, note: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.csv"
+    rows = [["id", "text", "aspect"], ["1", "Café “nice” – 5 €", "Café"], ["2", "thé", ""]]
+    path.write_bytes("\r\n".join(delimiter.join(r) for r in rows).encode(encoding))
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        examples = list(formats["csv"].read(path))
+    assert [e.post.text for e in examples if isinstance(e, Example)] == [r[1] for r in rows[1:]]
+    messages = " ".join(str(n.message) for n in notes)
+    assert (name in messages, note in messages, len(notes)) == (
+        True,
+        True,
+        bool(name) + bool(note),
+    )

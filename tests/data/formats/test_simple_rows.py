@@ -1,6 +1,9 @@
 """Test simple rows in JSON lines and Parquet: ids, images, aspects, labels, meta."""
 
+import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +13,8 @@ from hypothesis import strategies as st
 
 from gen_msa.data.formats import formats
 from gen_msa.data.formats._common import locate_aspects
-from gen_msa.errors import UserError
+from gen_msa.errors import InputWarning, UserError
+from gen_msa.spans import fold
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Post, Rejected
 from tests.data.builders import gold_opinion, image_media
 
@@ -111,7 +115,6 @@ def test_bad_line_is_rejected_with_reason(row: str, reason: str, tmp_path: Path)
         ("picture", "image"),
         ("Pictures", "images"),
         ("image_url", "image"),
-        ("aspect", "aspects"),
         ("aspect_terms", "aspects"),
         ("polarty", "polarity"),
         ("texts", "text"),
@@ -181,8 +184,90 @@ def test_damaged_row_group_is_rejected_and_next_is_read(tmp_path: Path) -> None:
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=3), max_size=5))
 def test_locate_aspects_returns_true_and_unique_offsets(text: str, terms: list[str]) -> None:
     aspects = locate_aspects(text, terms)
-    assert [a.term for a in aspects] == terms
+    assert [fold(a.term) for a in aspects] == [fold(t) for t in terms]
     located = [a for a in aspects if a.start is not None]
     assert all(text[a.start : a.end] == a.term for a in located)
-    assert len(set(located)) == len(located)
-    assert all(a.start is not None for a in aspects if a.term in text and terms.count(a.term) == 1)
+    assert len({(a.start, a.end) for a in located}) == len(located)
+
+
+FLAT_TEXT = "good tea, bad cup"
+
+
+@pytest.mark.parametrize(
+    "keys", [("aspect", "polarity"), ("span", "label"), ("target", "sentiment"), ("term", "label")]
+)
+@pytest.mark.parametrize("has_id", [True, False])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
+def test_flat_rows_of_a_post_are_joined(
+    keys: tuple[str, str], has_id: bool, suffix: str, tmp_path: Path
+) -> None:
+    labels = {"tea": "positive", "cup": "negative"}
+    rows = [
+        {"text": FLAT_TEXT, keys[0]: aspect, keys[1]: label} | ({"id": "7"} if has_id else {})
+        for aspect, label in labels.items()
+    ]
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "jsonl":
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    elif suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    (example,) = formats[suffix].read(path)
+    assert isinstance(example, Example)
+    assert {o.aspect.term: o.polarity for o in example.opinions} == labels
+    assert [a.start for a in example.post.aspects] == [5, 14]
+
+
+def test_flat_row_with_another_label_is_rejected(tmp_path: Path) -> None:
+    row = json.dumps({"text": FLAT_TEXT, "aspect": "tea", "polarity": "lukewarm"})
+    (rejected,) = read(tmp_path / "m.jsonl", row)
+    assert isinstance(rejected, Rejected)
+    assert "lukewarm" in rejected.reason
+
+
+def test_ordinal_of_setfit_chooses_the_mention(tmp_path: Path) -> None:
+    row = {"text": "tea and tea", "span": "tea", "label": "negative", "ordinal": 1}
+    example = read_one(tmp_path / "m.jsonl", json.dumps(row))
+    assert example.opinions[0].aspect.start == 8
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        {"label": [[5, 8, "positive"], [14, 17, "negative"]]},
+        {"entities": [{"start_offset": 5, "end_offset": 8, "label": "positive", "id": 1}]},
+        {"label": [{"start": 5, "end": 8, "text": "tea", "labels": ["positive"]}]},
+    ],
+)
+def test_spans_of_annotation_tools_become_aspects(spans: Any, tmp_path: Path) -> None:
+    example = read_one(tmp_path / "m.jsonl", json.dumps({"text": FLAT_TEXT, **spans}))
+    assert example.opinions[0].aspect.start == 5
+    assert example.opinions[0].polarity == "positive"
+
+
+def test_offsets_in_utf16_units_are_converted(tmp_path: Path) -> None:
+    span = {"start": 8, "end": 11, "text": "tea", "labels": ["positive"]}
+    row = json.dumps({"text": "\U0001f600 good tea", "label": [span]})
+    assert read_one(tmp_path / "m.jsonl", row).opinions[0].aspect.start == 7
+
+
+@pytest.mark.parametrize("key", ["label", "labels", "airline_sentiment", "entities"])
+def test_keys_that_look_like_labels_are_announced(key: str, tmp_path: Path) -> None:
+    with pytest.warns(InputWarning, match=f"'{key}' looks like a label and was not read"):
+        read_one(tmp_path / "m.jsonl", json.dumps({"text": FLAT_TEXT, key: "good"}))
+    (tmp_path / "m.csv").write_text(f"text,{key}\ntea,good\n")
+    with pytest.warns(InputWarning, match=f"'{key}' looks like a label and was not read"):
+        list(formats["csv"].read(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize(("column", "intended"), [("image_path", "image"), ("texts", "text")])
+def test_columns_that_look_like_others_are_announced(
+    column: str, intended: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(f"text,{column}\ntea,a.jpg\n")
+    with pytest.warns(InputWarning, match=f"'{column}' is not read; did you mean '{intended}'"):
+        list(formats["csv"].read(tmp_path / "m.csv"))

@@ -1,0 +1,140 @@
+"""Flat rows: one row an aspect, as data frames and most annotation tools write them.
+
+    {"text": "good tea, bad cup", "aspect": "tea", "polarity": "positive"}
+    {"text": "good tea, bad cup", "span": "cup", "label": "negative", "ordinal": 0}
+
+Adjacent rows of one post are joined as in CSV. A label without its aspect would be read as that of
+the whole post, so a row whose label or place cannot be read is rejected.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gen_msa.data.formats._common import locate_aspects, parse_polarity
+from gen_msa.data.formats._table import TableRecord
+from gen_msa.errors import InputWarning
+
+ASPECT_KEYS = ("aspect", "aspect_term", "aspectTerm", "target", "span", "term", "opinion_target")
+"""Names of a key that holds the aspect of a row, as text."""
+LABEL_KEYS = ("polarity", "sentiment", "label")
+_START_KEYS = ("start", "from", "begin", "start_offset", "char_start")
+_SPAN_LIST_KEYS = ("label", "labels", "entities", "spans", "annotations")
+_MAY_BE_FLAT = re.compile(
+    rf'"(?:{"|".join(ASPECT_KEYS)})"\s*:\s*"|"(?:{"|".join(_SPAN_LIST_KEYS)})"\s*:\s*\['.encode()
+)
+_LABEL_LIKE = re.compile(
+    r"(?:^|[_\s.-])(?:labels?|sentiments?|polarit(?:y|ies)|entities|annotations?|gold|spans?"
+    r"|opinions?|emotions?)$",
+    re.IGNORECASE,
+)
+
+
+def may_be_flat(line: bytes) -> bool:
+    """Return whether a JSON line may be a flat row; cheap, for lines that mostly are not."""
+    return _MAY_BE_FLAT.search(line) is not None
+
+
+def is_flat(row: object) -> bool:
+    """Return whether a row names its aspect in a key of its own."""
+    return (
+        isinstance(row, Mapping)
+        and not {"post", "aspects", "conversations", "messages"} & row.keys()
+        and any(isinstance(row.get(k), str) and row[k] for k in ASPECT_KEYS)
+    )
+
+
+def to_record(row: Mapping[str, Any], line: int, raw: bytes) -> TableRecord:
+    """Return a flat row as a record of a table, under the column names of CSV.
+
+    Args:
+        row: The row.
+        line: Its 1-based line or record.
+        raw: Its bytes, for messages.
+    """
+    values = {k: v for k, v in row.items() if v is not None}
+    cells: dict[str, str] = {}
+    for column, keys in (("aspect", ASPECT_KEYS), ("polarity", LABEL_KEYS), ("start", _START_KEYS)):
+        key = next((k for k in keys if k in values), None)
+        if key is not None:
+            cells[column] = str(values.pop(key))
+    ordinal = values.pop("ordinal", None)
+    if str(ordinal).isdigit() and "start" not in cells:
+        aspects = locate_aspects(
+            str(values.get("text", "")), [cells["aspect"]] * (int(ordinal) + 1)
+        )
+        cells["aspect"] = aspects[-1].term
+        cells["start"] = "" if aspects[-1].start is None else str(aspects[-1].start)
+    for key in ("id", "text", "annotator", "explanation", "score", "image"):
+        if key in values:
+            cells[key] = str(values.pop(key))
+    if images := values.pop("images", None):
+        cells["images"] = images if isinstance(images, str) else "\n".join(map(str, images))
+    meta = values.pop("meta", {})
+    cells["meta"] = json.dumps({**values, **meta} if isinstance(meta, dict) else values)
+    return TableRecord(line, {"text": "", **cells}, raw)
+
+
+def read_span_list(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a row of doccano or Label Studio with `aspects` in place of its list of spans.
+
+    Spans are `[start, end, label]`, or objects with `start`/`start_offset`, `end`/`end_offset` and
+    `label` or `labels`. Offsets that count UTF-16 units are converted where the object has the
+    span's `text`. None if no list has spans whose labels are polarities.
+
+    Args:
+        row: A row as it was written.
+    """
+    text = row.get("text")
+    key = next((k for k in _SPAN_LIST_KEYS if isinstance(row.get(k), list) and row[k]), None)
+    if key is None or not isinstance(text, str) or {"post", "aspects"} & row.keys():
+        return None
+    aspects = [_span_aspect(text, span) for span in row[key]]
+    if any(a is None for a in aspects):
+        return None
+    return {**{k: v for k, v in row.items() if k != key}, "aspects": aspects}
+
+
+def _span_aspect(text: str, span: Any) -> dict[str, Any] | None:
+    if isinstance(span, list) and len(span) == 3:
+        span = {"start": span[0], "end": span[1], "label": span[2]}
+    if not isinstance(span, Mapping):
+        return None
+    start, end = (span.get(k, span.get(f"{k}_offset")) for k in ("start", "end"))
+    labels = span.get("labels", [span.get("label")])
+    label = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
+    polarity = parse_polarity(label) if isinstance(label, str) else None
+    if type(start) is not int or type(end) is not int or polarity is None:
+        return None
+    term, known = text[start:end], span.get("text")
+    if isinstance(known, str) and term != known:  # JavaScript counts UTF-16 units
+        units = text.encode("utf-16-le")
+        start = len(units[: 2 * start].decode("utf-16-le", "ignore"))
+        term = text[start : start + len(known)]
+    if not term or (isinstance(known, str) and term != known):
+        return None
+    return {"term": term, "start": start, "polarity": polarity.value}
+
+
+def rename_columns(record: TableRecord) -> TableRecord:
+    """Return a record of a table in which aspect and label have the names of CSV's columns."""
+    cells = record.cells
+    if "aspect" in cells or not any(cells.get(k) for k in ASPECT_KEYS):
+        return record
+    return to_record({k: v for k, v in cells.items() if v}, record.line, record.raw)
+
+
+def warn_of_labels(path: Path, keys: Iterable[str], hint: str = "") -> None:
+    """Announce keys that look like labels and were not read.
+
+    Args:
+        path: The file.
+        keys: Its keys that are kept in `meta`.
+        hint: How to have them read.
+    """
+    for key in sorted(filter(_LABEL_LIKE.search, keys)):
+        note = f"{path}: {key!r} looks like a label and was not read; it is in meta{hint}"
+        warnings.warn(note, InputWarning, stacklevel=2)
