@@ -19,6 +19,7 @@ from gen_msa import media
 from gen_msa.backends._label_slot import TokenLogprobs, option_logprobs, slot_pattern
 from gen_msa.backends._openai_client import shorten
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
+from gen_msa.backends.hf.chat_tokens import fixed_date_arguments
 from gen_msa.chat import Chat, Completion, ImageInput, Request, build_messages
 from gen_msa.errors import MissingExtra, UserError
 
@@ -160,6 +161,7 @@ class VllmEngine:
             [self._sampling_params(r) for r in requests],
             use_tqdm=False,
             lora_request=self._adapter if use_adapter else None,
+            **self._fixed_date(),
         )
         return [_to_engine_output(output) for output in outputs]
 
@@ -185,10 +187,15 @@ class VllmEngine:
             [self._api.SamplingParams(**sampling)],
             use_tqdm=False,
             lora_request=self._adapter if use_adapter else None,
+            **self._fixed_date(),
         )
         top_logprobs = output.outputs[0].logprobs[0]
         scores = {int(token): float(x.logprob) for token, x in top_logprobs.items()}
         return tuple(output.prompt_token_ids or ()), scores
+
+    def _fixed_date(self) -> dict[str, Any]:
+        """Return arguments under which a template that shows the date shows a fixed one."""
+        return fixed_date_arguments(getattr(self._llm.get_tokenizer(), "chat_template", ""))
 
     def _sampling_params(self, request: EngineRequest) -> Any:
         structured_outputs = (

@@ -18,6 +18,7 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import __version__, manifest
 from gen_msa.backends.hf import probe as probes
+from gen_msa.backends.hf.chat_tokens import TEMPLATE_DATE
 from gen_msa.backends.hf.probe import AdapterProbe
 from gen_msa.backends.hf.safety_scan import scan_folder
 from gen_msa.errors import MissingExtra, UserError
@@ -42,6 +43,8 @@ class AdapterMetadata(Settings):
     inference: dict[str, JsonValue]
     """Fields of `PredictorSettings`: prompt, cues, image limits, max_new_tokens."""
     gen_msa: str
+    template_date: str | None = None
+    """The date that the template showed in training, as ISO text."""
     probe: AdapterProbe | None = None
 
 
@@ -85,6 +88,7 @@ def write_metadata(
         prompts=dict(prompts),
         inference=dict(inference),
         gen_msa=__version__,
+        template_date=TEMPLATE_DATE.date().isoformat(),
         probe=probe,
     )
     (folder / ADAPTER_METADATA_FILE).write_text(
@@ -223,6 +227,11 @@ def check_template(metadata: AdapterMetadata, processor: Any, folder: Path) -> N
         raise UserError(
             f"{folder} was trained with another chat template than its base has now",
             hint="restore the chat_template of the base model",
+        )
+    if metadata.template_date not in (None, TEMPLATE_DATE.date().isoformat()):
+        raise UserError(
+            f"{folder} was trained with the date {metadata.template_date} in its template",
+            hint=f"train it again; this version shows {TEMPLATE_DATE.date()}",
         )
 
 

@@ -9,8 +9,10 @@ the first user turn; a model without a template gets a plain layout (system text
 """
 
 import itertools
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
@@ -25,6 +27,7 @@ from gen_msa.chat import (
     escape_control_tokens,
     merge_adjacent_texts,
 )
+from gen_msa.errors import UserError
 
 # Decide which requests are decoded together and which prefix they share, from token ids alone.
 
@@ -167,6 +170,35 @@ class RenderedPrompt(NamedTuple):
     notes: dict[str, str]
 
 
+TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""What templates that show today's date show in every render (Llama 3's own default), so that a
+prompt is the same tomorrow: in training, prediction, probes and keys of the answer cache.
+"""
+
+
+_DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>[^'"]*)(?P=quote)\s*\)""")
+
+
+def fixed_date_arguments(template: Any) -> dict[str, str]:
+    """Return arguments for rendering a chat template that shows today's date with a fixed one.
+
+    Args:
+        template: The template, or several by name, of which `default` is used.
+
+    Returns:
+        `chat_template` with `TEMPLATE_DATE` in place of calls of `strftime_now`; empty for a
+        template that shows no date.
+    """
+    text = template.get("default", "") if isinstance(template, dict) else template or ""
+    if "strftime_now" not in text:
+        return {}
+    fixed = _DATE_CALL.sub(lambda m: f"'{TEMPLATE_DATE.strftime(m['format'])}'", text)
+    if "strftime_now(" in fixed:  # a format that is computed
+        date = f"{TEMPLATE_DATE:%d %b %Y}"
+        fixed = f"{{% macro strftime_now(format) %}}{date}{{% endmacro %}}{fixed}"
+    return {"chat_template": fixed}
+
+
 class ChatTokenizer:
     """Tokenizer of chats for one model."""
 
@@ -188,6 +220,11 @@ class ChatTokenizer:
         self._takes_system_turn = self._template_shows(
             [self._message("system", ["qzx"]), self._message("user", ["b"])]
         ) or not self._template_shows([self._message("user", ["qzx"])])
+        if self._template_owner is not None and not self._template_shows_the_post():
+            raise UserError(
+                "the chat template of the model leaves out the user's text",
+                hint="restore the chat_template of the model; posts would not be seen",
+            )
 
     def render_prompt(self, chat: Chat) -> RenderedPrompt:
         """Render a chat with the model's template.
@@ -389,7 +426,10 @@ class ChatTokenizer:
     def _apply_template(self, messages: list[dict[str, Any]], *, generate: bool) -> str:
         owner: Any = self._template_owner
         text: str = owner.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=generate
+            messages,
+            tokenize=False,
+            add_generation_prompt=generate,
+            **fixed_date_arguments(owner.chat_template),
         )
         return text
 
@@ -403,6 +443,13 @@ class ChatTokenizer:
         """Return whether the template takes these turns and renders their text, not a repr."""
         text = self._try_template(messages)
         return "qzx" in text and "'type'" not in text
+
+    def _template_shows_the_post(self) -> bool:
+        """Return whether a chat of any usual shape shows its text, or fails for another reason."""
+        user = self._message("user", ["qzx"])
+        chats = ([user], [self._message("system", ["b"]), user])
+        texts = [self._try_template(chat, generate=g) for chat in chats for g in (True, False)]
+        return any("qzx" in text for text in texts) or not any(texts)
 
 
 def _system_into_user(

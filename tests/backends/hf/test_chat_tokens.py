@@ -11,6 +11,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from gen_msa.backends.hf.chat_tokens import ChatTokenizer
 from gen_msa.backends.hf.image_inputs import ImageExpander
 from gen_msa.chat import ZERO_WIDTH_SPACE, Chat, ChoiceSlot, Request, TextInput, Turn
+from gen_msa.errors import UserError
 from tests.backends.sample_requests import build_request, load_noise_image
 from tests.fixtures.tiny_models import VISION_FAMILIES, tiny_model
 from tests.fixtures.tiny_tokenizers import SPECIALS, tiny_tokenizer
@@ -215,3 +216,36 @@ def test_option_that_prefixes_another_is_scored_with_what_follows():
         0, Request(chat=build_request("x").chat, max_new_tokens=4, choice=choice)
     ).slot
     assert slot.n_scored == tuple(len(f) for f in slot.option_tokens)
+
+
+DATED_TEMPLATE = (
+    "Today: {{ strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n"
+    "{% endfor %}"
+)
+
+
+def test_template_shows_the_same_date_on_every_day(monkeypatch):
+    from transformers.utils import chat_template_utils
+
+    class Tomorrow(chat_template_utils.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 1, 2, tzinfo=tz)
+
+    tokenizer = copy.deepcopy(tiny_tokenizer("llama"))
+    tokenizer.chat_template = DATED_TEMPLATE
+    request = build_request("tea", image_number=None, slot=None)
+    today = ChatTokenizer(tokenizer).render_prompt(request.chat)
+    monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
+    assert "2031" in tokenizer.apply_chat_template(
+        [{"role": "user", "content": "tea"}], tokenize=False
+    )
+    assert ChatTokenizer(tokenizer).render_prompt(request.chat) == today
+    assert "26 Jul 2024" in tokenizer.decode(today.ids)
+
+
+def test_template_that_leaves_out_the_post_is_refused():
+    tokenizer = copy.deepcopy(tiny_tokenizer("llama"))
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.contents }}\n{% endfor %}"
+    with pytest.raises(UserError, match="leaves out the user's text"):
+        ChatTokenizer(tokenizer)
