@@ -5,6 +5,7 @@ for chunk in chunks(source, 64, None, "echo"): output.write(chunk, predictions)
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,6 +29,7 @@ from gen_msa.answer_cache import AnswerCache
 from gen_msa.data import ExampleSource
 from gen_msa.data.label_leak import find_label_leaks
 from gen_msa.predictors import Prediction
+from gen_msa.predictors.image_counts import count_images, image_line, unseen_rate
 from gen_msa.types import Example, Opinion, Rejected, Status
 
 
@@ -162,10 +164,20 @@ class JobCounts:
 
     last_error: str = ""
     """Error of the last unanswered post."""
+    images: Counter[str] = field(default_factory=Counter)
+    """Images of the posts: `seen`, or why the model did not see them."""
 
     def error_rate(self) -> float:
         """Return the share of rows rejected or unanswered, 0 to 1."""
         return (self.rejected + self.unanswered) / self.rows if self.rows else 0.0
+
+    def unseen_rate(self) -> float:
+        """Return the share of images that could not be read, 0 to 1."""
+        return unseen_rate(self.images)
+
+    def image_line(self) -> str:
+        """Return `images: 1 of 4 seen, 3 missing`; "" for posts without images."""
+        return image_line(self.images)
 
     def add(self, opinions: Sequence[Opinion], accepted: Sequence[Opinion]) -> None:
         """Count the answers about one post.
@@ -229,6 +241,7 @@ class JobOutput:
                 examples.append(self._add_opinions(example, prediction.opinions, number, rejected))
                 accepted = examples[-1].opinions[len(example.opinions) :]
                 self.counts.add(prediction.opinions, accepted)
+                self.counts.images.update(count_images(example.post, prediction.opinions))
         for written_example in examples:
             self.posts.update(written_example.post.model_dump_json().encode())
         self._accepted_file.writelines(
@@ -335,8 +348,9 @@ class JobResult:
     """Only for a job with filters."""
 
     def exceeds_error_rate(self, settings: JobSettings) -> bool:
-        """Return whether more rows failed than `max_error_rate` allows."""
-        return self.counts.error_rate() > settings.max_error_rate
+        """Return whether more rows or images failed than `max_error_rate` allows."""
+        rates = (self.counts.error_rate(), self.counts.unseen_rate())
+        return max(rates) > settings.max_error_rate
 
     def should_rerun(self, settings: JobSettings) -> bool:
         """Return whether more posts are unanswered than `max_error_rate` allows."""

@@ -282,6 +282,7 @@ def report_facts(source: str, settings: JobSettings, result: JobResult) -> dict[
         "data": f"{source} (sha256 {result.posts_sha256[:12]})",
         "posts": f"{counts.written:,} of {counts.rows:,}",
         "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
+        **({"images": counts.image_line().removeprefix("images: ")} if counts.images else {}),
     }
 
 
@@ -300,6 +301,8 @@ def _warn(result: JobResult) -> None:
         "posts could not be asked": counts.unanswered,
         "answers could not be parsed": counts.unparsed,
     }
+    if counts.unseen_rate():
+        warnings.warn(counts.image_line(), stacklevel=4)
     text = ", ".join(f"{n:,} {problem}" for problem, n in problems.items() if n)
     if text:
         warnings.warn(f"of {counts.rows:,} rows, {text}", stacklevel=4)

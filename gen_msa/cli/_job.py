@@ -174,6 +174,8 @@ def result_lines(
     posts = f"{counts.written:,} of {count_noun(counts.rows, 'post')}"
     opinions = f"{count_noun(counts.opinions, 'opinion')} by {settings.model}"
     lines = [f"{posts}, {opinions}; {counts.unparsed:,} unparsed"]
+    if image_line := counts.image_line():
+        lines.append(image_line)
     if counts.from_cache:
         lines.append(f"{count_noun(counts.from_cache, 'post')} answered from the cache")
     if counts.unanswered:

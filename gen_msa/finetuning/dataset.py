@@ -9,16 +9,18 @@ will show. A row that cannot be built is recorded with its post and the reason.
 
 import dataclasses
 import random
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gen_msa.data import open_examples
-from gen_msa.errors import UserError
+from gen_msa.errors import InputWarning, UserError
 from gen_msa.finetuning import rationales
 from gen_msa.finetuning.recipe import ExtraTask, FinetuneData, FinetuneRecipe
 from gen_msa.predictors import PredictorSettings
+from gen_msa.predictors.image_counts import count_noted, image_line, unseen_rate
 from gen_msa.predictors.prompted import (
     PostInputs,
     PostRejected,
@@ -112,8 +114,13 @@ def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingS
         UserError: If no row can be built, or a source or prompt is invalid.
     """
     dataset = TrainingSet()
+    images: Counter[str] = Counter()
     for i, data in enumerate(recipe.data):
-        _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images).build()
+        builder = _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images)
+        builder.build()
+        images += builder.images if builder.shows_images else Counter()
+    if unseen_rate(images):
+        warnings.warn(f"training posts: {image_line(images)}", InputWarning, stacklevel=2)
     if not dataset.samples:
         raise UserError(
             "no training row: no post has a label by " + ", ".join(d.labels for d in recipe.data),
@@ -180,6 +187,8 @@ class _SourceBuilder:
         self.examples, rejected, self.media_root = load_examples(data, recipe.seed)
         dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in rejected]
         show_images = supports_images and data.images
+        self.shows_images = show_images
+        self.images: Counter[str] = Counter()
         self.request_builder = RequestBuilder(
             data.prompt, self.settings, self.media_root, supports_images=show_images
         )
@@ -245,6 +254,8 @@ class _SourceBuilder:
                 )
             except PostRejected as e:
                 self._skip(self._row_name(post.id), e.reason)
+            else:
+                self.images += count_noted(post, post_inputs[-1][0].provenance)
         cue_lists = self.request_builder.write_cues([s for s, _ in post_inputs])
         for (inputs, example), cues in zip(post_inputs, cue_lists, strict=True):
             rows = tuple(self._post_rows(inputs, example, cues))

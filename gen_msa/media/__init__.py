@@ -17,9 +17,10 @@ from gen_msa.media.admission import (
     open_image,
     resize_cache,
 )
-from gen_msa.media.errors import ImageError, ImageLimits
+from gen_msa.media.errors import ErrorKind, ImageError, ImageLimits
 
 __all__ = [
+    "ErrorKind",
     "ImageError",
     "ImageLimits",
     "conversion_notes",

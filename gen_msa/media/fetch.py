@@ -15,6 +15,7 @@ import os
 import socket
 import stat
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -36,20 +37,28 @@ _OPEN_FLAGS = (
 def resolve_inside(path: str, root: Path) -> Path:
     """Return the absolute, resolved location of `path` below `root`; it need not exist yet.
 
+    A name that is not there is looked for in the other Unicode composition as well (NFC, NFD): file
+    systems and archives change it.
+
     Args:
         path: Path as the post gives it.
         root: Media root.
 
     Raises:
-        ImageError: The path is absolute, a drive or UNC name, a `file:` URL, contains `..` or a NUL
-            byte, or a symbolic link leads out of `root` (`outside_root`).
+        ImageError: The path is absolute and not below `root`, a drive or UNC name, a `file:` URL,
+            contains `..` or a NUL byte, or a symbolic link leads out of `root` (`outside_root`).
     """
-    reason = _path_problem(path)
+    base = os.path.realpath(root)
+    reason = _path_problem(path, base)
     if reason:
         raise _outside_root(path, reason)
-    base = os.path.realpath(root)
     try:
         resolved = os.path.realpath(os.path.join(base, path))  # noqa: PTH118  Path would drop a `.`
+        for form in ("NFC", "NFD"):
+            if path.isascii() or os.path.lexists(resolved):
+                break
+            other_name = unicodedata.normalize(form, path)
+            resolved = os.path.realpath(os.path.join(base, other_name))  # noqa: PTH118
     except (OSError, ValueError) as e:
         raise _outside_root(path, f"the path cannot be resolved ({type(e).__name__})") from None
     if not Path(resolved).is_relative_to(base):
@@ -102,15 +111,16 @@ def _refuse_special(info: os.stat_result, path: str) -> None:
         raise ImageError("not_an_image", path, f"it is {description}", "name an image file")
 
 
-def _path_problem(path: str) -> str:
+def _path_problem(path: str, base: str) -> str:
     """Return why the text of a path is rejected on every system; `""` when it is not."""
     windows = PureWindowsPath(path)  # rejects Windows paths on every system
     if "\0" in path:
         return "the path holds a NUL byte"
     if path.lstrip().lower().startswith("file:"):
         return "file: URLs are not read"
-    if windows.drive or windows.root:
-        return "the path is absolute"
+    is_below = Path(path).is_absolute() and os.path.realpath(path).startswith(base + os.sep)
+    if (windows.drive or windows.root) and not is_below:
+        return "the path is absolute and not below the media root"
     if ".." in windows.parts:
         return "the path holds '..'"
     return ""
@@ -174,6 +184,9 @@ def fetch(
             return _follow_redirects(client, url, limits, resolver or _resolve_host)
         except (httpx.HTTPError, httpx.StreamError) as e:
             raise _unreadable(url, f"it could not be fetched: {type(e).__name__}: {e}") from None
+        except (httpx.InvalidURL, ValueError) as e:
+            # httpx parses the target of a redirect, also of one that is not followed.
+            raise _url_refused(url, f"it redirects to no web address: {e}") from None
 
 
 def check_url_allowed(url: str, limits: ImageLimits) -> None:

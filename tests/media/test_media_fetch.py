@@ -195,3 +195,14 @@ def test_loopback_server_counts_requests(server):
     port, hits = server
     assert httpx.get(f"http://127.0.0.1:{port}/a.png", trust_env=False).content == b"secret"
     assert hits == ["/a.png"]
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["data:image/png;base64,AAAA", "mailto:x", "http://[", "http:///x", "http://a:99999/"],
+)
+def test_redirect_to_no_web_address_is_a_problem_of_the_image(location):
+    net = FakeInternet(*[_redirect_to(location)] * 5)
+    with pytest.raises(ImageError) as error:
+        fetch("http://a.example/", _limits("a.example"), resolver=_resolve_public, transport=net)
+    assert error.value.kind in ("url_refused", "unreadable")

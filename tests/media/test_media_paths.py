@@ -2,6 +2,7 @@
 
 import os
 import socket
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,17 @@ def test_socket_is_not_opened(media_tree):
 def test_other_kinds_of_media_are_unsupported(media_tree):
     with pytest.raises(ImageError, match="audio"):
         open_image(Media(kind="audio", path="img/good.png"), media_tree[0], LIMITS)
+
+
+def test_absolute_path_below_the_root_is_accepted(media_tree):
+    root, _ = media_tree
+    path = str(root / "img" / "good.png")
+    assert open_image(Media(kind="image", path=path), root, LIMITS).sha256
+
+
+@pytest.mark.parametrize(("on_disk", "requested"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_name_in_another_unicode_composition_is_found(media_tree, on_disk, requested):
+    root, _ = media_tree
+    (root / "img" / "good.png").rename(root / "img" / unicodedata.normalize(on_disk, "café.png"))
+    path = "img/" + unicodedata.normalize(requested, "café.png")
+    assert _error_kind(path, root) is None

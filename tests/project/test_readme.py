@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import gen_msa as package
 from gen_msa.data import open_examples
@@ -31,6 +32,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with the README's own posts.jsonl."""
     assert EXAMPLE is not None
     (tmp_path / "posts.jsonl").write_text(EXAMPLE[1] + "\n", encoding="utf-8")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "1.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -10,6 +10,7 @@ checked, and a note says what could not be.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -268,7 +269,12 @@ def _load_peft_model(model: Any, folder: Path) -> Any:
         device = str(next(model.parameters()).device)
         keys = peft_model.load_adapter(str(folder), "default", torch_device=device)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as e:
-        message = f"{type(e).__name__}: {str(e)[:500]}"
+        if grown := re.search(r"size mismatch for \S*(?:embed_tokens|lm_head|wte)\S*", str(e)):
+            raise UserError(
+                f"the adapter in {folder} was trained with another vocabulary: {grown[0]}",
+                hint="merge it into its base with the tool that trained it, and name the result",
+            ) from None
+        message = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
         raise UserError(f"the adapter in {folder} does not fit this model: {message}") from None
     for problem, names in (
         ("lacks", keys.missing_keys),

@@ -2,8 +2,8 @@
 
 `trust_remote_code=False` is not enough: keys of a config have made transformers and peft import or
 download code before. So whatever could run, download, unpickle or point out of the folder is
-refused
-by name, and nothing is imported to find it.
+refused by name, and nothing is imported to find it. What trainers leave beside the weights and no
+loader opens (`training_args.bin`, `optimizer.pt`, `original/`) is passed over.
 
     scan_folder(Path("models/smolvlm"), "model")  # UserError naming file, key and hint
 """
@@ -23,6 +23,13 @@ MAX_JSON_BYTES = 64 << 20
 MAX_FILES = 10_000
 CODE_SUFFIXES = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"})
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"})
+
+_UNOPENED_FILES = re.compile(
+    r"training_args\.bin|(?:optimizer|scheduler)\.(?:pt|bin)|scaler\.pt|rng_state\w*\.pth"
+    r"|args\.json|trainer_state\.json"
+)
+"""Files that Trainer, TRL, LLaMA-Factory, ms-swift and unsloth leave, and no loader opens."""
+_UNOPENED_FOLDERS = frozenset({".git", ".cache", "original"})
 
 _PLAIN_ATTENTION = re.compile(r"(paged\|)?[a-z0-9_]+")
 _ATTENTION_KEYS = frozenset(
@@ -70,6 +77,8 @@ def scan_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
                 f"{folder} has more than {MAX_FILES:,} files", hint="name a model folder"
             )
         _check_link(path, folder)
+        if _UNOPENED_FILES.fullmatch(path.name):
+            continue
         suffix = path.suffix.lower()
         if suffix in CODE_SUFFIXES:
             raise UserError(f"{path}: code is not allowed in a model folder", hint=_HINT)
@@ -83,12 +92,12 @@ def scan_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Iterate over files and links at any depth, without `.git` and `.cache`.
+    """Iterate over files and links at any depth, without folders that no library reads.
 
-    Linked folders are not entered. No library reads files in a download tool's `.cache`.
+    Linked folders are not entered.
     """
     for parent, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if f not in (".git", ".cache")]
+        folders[:] = [f for f in folders if f not in _UNOPENED_FOLDERS]
         linked = [f for f in folders if (Path(parent) / f).is_symlink()]
         yield from (Path(parent) / name for name in [*files, *linked])
 

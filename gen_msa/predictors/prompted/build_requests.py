@@ -59,6 +59,7 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
         UserError: A bad image, with `bad_image=fail`.
     """
     images: list[ImageInput] = []
+    problems: list[str] = []
     provenance: dict[str, str] = {}
     for media_item in post.media:
         if media_item.kind != "image":
@@ -71,10 +72,12 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
                 raise UserError(f"post {post.id!r}: {error}") from None
             if settings.bad_image == "drop":
                 raise PostRejected(f"image {media_item.path}: {error.reason}", error.hint) from None
-            provenance["image"] = f"{error.kind}: {media_item.path[:200]}; read from text"
+            problems.append(f"{error.kind}: {media_item.path[:200]}")
         else:
             images.append(image)
             provenance |= media.conversion_notes(image)
+    if problems:
+        provenance["image"] = f"{'; '.join(problems)}; read from text"
     return PostInputs(row, post, tuple(images), provenance=provenance)
 
 

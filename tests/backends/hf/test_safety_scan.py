@@ -112,3 +112,25 @@ def test_harmless_settings_are_accepted(llama, tmp_path):
     )
     weights.load_model_and_processor(str(folder), OPTIONS)
     assert weights.folder_revision(folder) != weights.folder_revision(llama)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training_args.bin",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "rng_state_0.pth",
+        "original/consolidated.00.pth",
+    ],
+)
+def test_files_that_no_loader_opens_are_passed_over(name, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\x80\x04.")
+    (tmp_path / "args.json").write_text('{"trust_remote_code": true}')
+    safety_scan.scan_folder(tmp_path, "adapter")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin: pickles can run code"):
+        safety_scan.scan_folder(tmp_path, "adapter")
