@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import httpx
 import tenacity
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from gen_msa.backends._label_slot import TokenLogprobs, matches_slot, option_logprobs, slot_pattern
 from gen_msa.chat import Completion, ImagePartBuilder, Request, build_messages
@@ -74,6 +74,10 @@ class RetryPolicy:
     retries: int = 5
     max_wait: float = 60.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+MAX_RETRY_AFTER = 600.0
+"""Longest `Retry-After` (seconds) that is kept to; after a longer one the usual wait applies."""
 
 
 async def post_with_retries(
@@ -159,7 +163,9 @@ async def _error_from_response(response: httpx.Response) -> TransientError | Per
     except TransientError as e:
         body = str(e)
     reason = f"HTTP {status}: {shorten(body)}"
-    if status in _TRANSIENT_STATUSES or status >= 500:
+    if "insufficient_quota" in body:
+        return PermanentError(reason, status, body)
+    if status in _TRANSIENT_STATUSES or (status >= 500 and not _NAMED_FAULT.search(body)):
         return TransientError(reason, _parse_retry_after(response.headers.get("retry-after", "")))
     return PermanentError(reason, status, body)
 
@@ -183,7 +189,8 @@ def _wait(state: tenacity.RetryCallState, max_wait: float) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, TransientError) and error.retry_after is not None:
         # Jitter, so that clients with the same `Retry-After` do not all come back at once.
-        return min(error.retry_after, max_wait) + random.uniform(0.0, 0.5)
+        is_honoured = error.retry_after <= MAX_RETRY_AFTER
+        return (error.retry_after if is_honoured else max_wait) + random.uniform(0.0, 0.5)
     return random.uniform(0.5, 1.0) * min(2.0 ** (state.attempt_number - 1), max_wait / 2)
 
 
@@ -204,21 +211,67 @@ _PARAM_PATTERNS = {
     "seed": re.compile("seed"),
     "temperature": re.compile("temperature"),
     "max_tokens": re.compile("max_tokens"),
+    "system": re.compile(
+        r"system (?:role|message|prompt)s? (?:is |are )?not supported|roles must alternate"
+        r"|(?:does not|doesn't) support (?:the )?system",
+        re.IGNORECASE,
+    ),
 }
-_FINISH_REASONS = {
-    None: "stop",
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-}
+_TOP_LOGPROBS_LIMIT = re.compile(
+    r"top_logprobs\D{0,80}?(?:at most|<=|less than or equal to|maximum|between 0 and|up to)"
+    r"\D{0,20}(\d+)"
+)
+_NAMED_FAULT = re.compile(
+    r"system (?:role|message)s? not supported|roles must alternate|response_format|json_schema"
+    r"|structured_outputs",
+    re.IGNORECASE,
+)
+"""What an error of a server names when asking again in the same way is useless."""
+_LENGTH_REASONS = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
+_STOP_REASONS = frozenset(
+    {"", "stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"}
+)
+_BROKEN_REASONS = frozenset({"abort", "aborted", "error", "cancelled", "canceled", "timeout"})
+
+
+class _FunctionCall(BaseModel):
+    arguments: str = ""
+
+
+class _ToolCall(BaseModel):
+    function: _FunctionCall = _FunctionCall()
 
 
 class ReplyMessage(BaseModel):
-    """Text of an answer."""
+    """Text of an answer, and the thoughts that a server sends apart from it."""
 
     content: str | None = None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _join_parts(cls, value: object) -> object:
+        """Join the text parts of a list; parts that hold thoughts are left out."""
+        if not isinstance(value, list):
+            return value
+        parts = [p for p in value if isinstance(p, dict)]
+        texts = [p["text"] for p in parts if p.get("type") in ("text", "output_text")]
+        return "".join(t for t in texts if isinstance(t, str))
+
+    @property
+    def text(self) -> str | None:
+        """Return the answer: the content, else the arguments of the only tool call."""
+        if not self.content and self.tool_calls and len(self.tool_calls) == 1:
+            return self.tool_calls[0].function.arguments or None
+        return self.content
+
+    @property
+    def thoughts(self) -> str:
+        """Return the thoughts; "" without any."""
+        return self.reasoning_content or self.reasoning or ""
 
 
 class ReplyChoice(BaseModel):
@@ -280,6 +333,7 @@ def build_body(
         The body, and the number of control tokens that were escaped in untrusted text.
     """
     turns, n_escaped = build_messages(request.chat, image_part)
+    turns = _system_into_user(turns) if "system" in omitted else turns
     limit_key = "max_completion_tokens" if "max_tokens" in omitted else "max_tokens"
     payload: dict[str, Any] = {"model": model, "messages": turns, limit_key: request.max_new_tokens}
     if "temperature" not in omitted:
@@ -295,12 +349,13 @@ def build_body(
         schema_format = {"name": "answer", "schema": schema, "strict": True}
         payload["response_format"] = {"type": "json_schema", "json_schema": schema_format}
     if request.choice is not None and "logprobs" not in omitted:
-        payload |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        limits = [int(o.partition("=")[2]) for o in omitted if o.startswith("top_logprobs=")]
+        payload |= {"logprobs": True, "top_logprobs": min([TOP_LOGPROBS, *limits])}
     return payload, n_escaped
 
 
 def unsupported_params(
-    error_text: str, payload: Mapping[str, Any], omitted: Collection[str]
+    error_text: str, payload: Mapping[str, Any], omitted: Collection[str], status: int = 400
 ) -> set[str]:
     """Find the parameters to leave out after a server refused a request.
 
@@ -310,11 +365,18 @@ def unsupported_params(
         error_text: The server's error.
         payload: The body it refused.
         omitted: Parameters that were left out already.
+        status: HTTP status. Only a 400 or 422 that names no parameter is asked once more.
 
     Returns:
-        Parameters to leave out; empty when there is nothing left to leave out.
+        Parameters to leave out (`system`: the system turn; `top_logprobs=N`: more than N of them);
+        empty when there is nothing left to leave out.
     """
+    limit = _TOP_LOGPROBS_LIMIT.search(error_text)
+    if limit and "logprobs" in payload and 0 < int(limit[1]) < payload["top_logprobs"]:
+        return {f"top_logprobs={limit[1]}"}
     present = {name for name in _PARAM_PATTERNS if name in payload} - set(omitted)
+    if any(turn["role"] == "system" for turn in payload["messages"]):
+        present.add("system")
     if "response_format" in present:
         present.add("bounds")
     unsupported = {
@@ -322,7 +384,9 @@ def unsupported_params(
     }
     if "bounds" in unsupported and "bounds" not in omitted:
         unsupported.discard("response_format")  # perhaps it refuses only minLength and the like
-    return unsupported or (present & {"logprobs", "response_format", "structured_outputs"})
+    if unsupported or status not in (400, 422):
+        return unsupported
+    return present & {"logprobs", "response_format", "structured_outputs"}
 
 
 def parse_reply(raw: bytes) -> Reply:
@@ -352,11 +416,15 @@ def parse_reply(raw: bytes) -> Reply:
     if answer.message.refusal or answer.finish_reason == "content_filter":
         refusal = answer.message.refusal or "content filter"
         raise PermanentError(f"the server refused to answer: {shorten(refusal)}")
-    if answer.finish_reason not in _FINISH_REASONS:
-        raise TransientError(
-            f"the answer ended for an unknown reason: {shorten(str(answer.finish_reason))}"
+    reason = (answer.finish_reason or "").casefold()
+    if reason in _BROKEN_REASONS:
+        raise TransientError(f"the answer was broken off: {shorten(reason)}")
+    if not answer.message.text and answer.message.thoughts and reason not in _LENGTH_REASONS:
+        raise PermanentError(
+            "the answer has no text; all of it is in reasoning_content: "
+            "switch the server's reasoning parser off, or the model's thinking"
         )
-    if answer.message.content is None and _FINISH_REASONS[answer.finish_reason] != "length":
+    if answer.message.text is None and reason not in _LENGTH_REASONS:
         raise TransientError("the answer has no text")
     return reply
 
@@ -379,7 +447,7 @@ def to_completion(
     notes = {"form": "schema" if "response_format" in payload else "free"}
     if "structured_outputs" in payload and request.choice is not None:
         # A server that does not know the field ignores it silently.
-        slot_filled = matches_slot(request.choice, answer.message.content or "")
+        slot_filled = matches_slot(request.choice, answer.message.text or "")
         notes["form"] = "slot" if slot_filled else "free (the slot was ignored)"
     logprobs = None
     if request.choice is not None:
@@ -388,14 +456,33 @@ def to_completion(
             notes["option_logprobs"] = note
     if reply.model and reply.model != model:
         notes["model"] = shorten(reply.model)
+    reason = (answer.finish_reason or "").casefold()
+    if reason not in _STOP_REASONS | _LENGTH_REASONS:
+        notes["finish_reason"] = shorten(reason)
+    if answer.message.thoughts:
+        advice = "; raise max_new_tokens" if reason in _LENGTH_REASONS else ""
+        notes["reasoning"] = f"{len(answer.message.thoughts):,} characters{advice}"
     return Completion(
-        text=answer.message.content or "",
-        finish_reason="length" if _FINISH_REASONS[answer.finish_reason] == "length" else "stop",
+        text=answer.message.text or "",
+        finish_reason="length" if reason in _LENGTH_REASONS else "stop",
         option_logprobs=logprobs,
         prompt_tokens=_usage_count(reply.usage, "prompt_tokens"),
         new_tokens=_usage_count(reply.usage, "completion_tokens"),
         notes=notes,
     )
+
+
+def _system_into_user(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the turns with the system's text at the start of the first user turn."""
+    if len(turns) < 2 or turns[0]["role"] != "system" or turns[1]["role"] != "user":
+        return turns
+    system, content = turns[0]["content"], turns[1]["content"]
+    text = system if isinstance(system, str) else "".join(p.get("text", "") for p in system)
+    if isinstance(content, str):
+        merged: Any = f"{text}\n\n{content}"
+    else:
+        merged = [{"type": "text", "text": f"{text}\n\n"}, *content]
+    return [{**turns[1], "content": merged}, *turns[2:]]
 
 
 def _option_scores(

@@ -207,8 +207,8 @@ class HttpBackend:
                 )
             except PermanentError as e:
                 unsupported = (
-                    unsupported_params(e.body, payload, omitted)
-                    if e.status in _BAD_REQUEST
+                    unsupported_params(e.body, payload, omitted, e.status)
+                    if e.status in _BAD_REQUEST or e.status == 403 or e.status >= 500
                     else set()
                 )
                 if not unsupported:

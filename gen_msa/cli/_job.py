@@ -15,6 +15,7 @@ from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.report import opinion_table, write_csv, write_html
+from gen_msa.report.style import printable
 from gen_msa.types import Example, Rejected
 
 MAX_TABLE_ROWS = 30
@@ -180,7 +181,8 @@ def result_lines(
         lines.append(f"{count_noun(counts.from_cache, 'post')} answered from the cache")
     if counts.unanswered:
         failed = count_noun(counts.unanswered, "post")
-        lines.append(f"{failed} without an answer; run again to retry only those")
+        cause = f" ({printable(counts.last_error)})" if counts.last_error else ""
+        lines.append(f"{failed} without an answer{cause}; run again to retry only those")
     if counts.rejected:
         where = (
             f"see {outcome.rejected_file}"

@@ -203,7 +203,8 @@ def _status(completion: Completion, parsed: ParsedAnswer, answer: FinalAnswer) -
     if answer.is_ambiguous:
         return Status.LENGTH if is_cut else Status.UNPARSED
     if is_blank(answer.text) and is_blank(answer.wrapped or ""):
-        return Status.LENGTH if is_cut and answer.has_thoughts else Status.EMPTY
+        has_thoughts = answer.has_thoughts or "reasoning" in completion.notes
+        return Status.LENGTH if is_cut and has_thoughts else Status.EMPTY
     if is_cut and not (completion.notes.get("form") == "slot" and parsed.label):
         return Status.LENGTH
     return Status.OK if parsed.label else Status.UNPARSED
