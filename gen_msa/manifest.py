@@ -94,11 +94,20 @@ def atomic_directory(target: Path) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
+        _apply_umask(draft)
         seal(draft)
         _fsync_tree(draft)
         _replace(target, draft)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _apply_umask(folder: Path) -> None:
+    """Give every file the mode of a new file; safetensors makes weights readable to the owner."""
+    mode = folder.stat().st_mode & 0o666  # a new folder has all that the umask allows
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | mode)
 
 
 def recover(target: Path) -> None:

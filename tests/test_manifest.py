@@ -167,3 +167,12 @@ def test_kill_between_renames_is_recovered(sealed_folder):
     manifest.recover(sealed_folder)
     manifest.verify(sealed_folder)
     assert manifest.is_intact(sealed_folder)
+
+
+def test_files_of_a_sealed_folder_have_the_mode_of_new_files(tmp_path):
+    with manifest.atomic_directory(tmp_path / "model") as draft:
+        (draft / "a.safetensors").write_bytes(b"x")
+        (draft / "a.safetensors").chmod(0o600)
+    (tmp_path / "new").write_bytes(b"")
+    mode = (tmp_path / "new").stat().st_mode & 0o777
+    assert (tmp_path / "model" / "a.safetensors").stat().st_mode & 0o777 == mode

@@ -152,7 +152,7 @@ def main() -> None:
         with _handle_signals():
             app()
     except UserError as e:
-        print(f"gen-msa: {e}", file=sys.stderr)
+        print(f"gen-msa: {printable(str(e))}", file=sys.stderr)
         sys.exit(e.exit_code)
     except InputWarning as e:
         print(f"gen-msa: {printable(str(e))}", file=sys.stderr)

@@ -22,7 +22,7 @@ from gen_msa import jsonl, predictors, settings
 from gen_msa.annotation import JobResult, JobSettings, annotate
 from gen_msa.answer_cache import AnswerCache
 from gen_msa.api.progress import progress_bar
-from gen_msa.cli._options import count_noun
+from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.errors import UserError
 from gen_msa.evaluation import (
@@ -241,7 +241,7 @@ class ModelRunner:
         return self._job_settings(entry, entry.model).predictor_settings().labels_only()
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        print_lines(self.console, [text])
 
 
 def file_slug(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 import typer
 
 from gen_msa.errors import InputWarning, MissingExtra, UserError
+from gen_msa.report.style import printable
 
 # Text for the terminal: counted nouns, durations, and plain lines.
 
@@ -47,14 +48,14 @@ def set_strict(strict: bool) -> bool:
 
 
 def print_lines(console: "Console", lines: Iterable[str]) -> None:
-    """Print each line as it is: no wrapping, no colours, no markup.
+    """Print each line as it is, but for control characters: no wrapping, no colours, no markup.
 
     Args:
         console: Where to print.
         lines: The lines.
     """
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 # Remote files (s3://, gs://, any fsspec address) as local files.

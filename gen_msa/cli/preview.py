@@ -6,6 +6,7 @@ import typer
 
 from gen_msa.cli import _options
 from gen_msa.cli._options import count_noun
+from gen_msa.report.style import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,9 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
     posts = []
     for row in islice(source.rows(), rows):
         if isinstance(row, Rejected):
-            console.print(f"row {row.line} would be rejected: {row.reason}", markup=False)
+            console.print(
+                f"row {row.line} would be rejected: {printable(row.reason)}", markup=False
+            )
         else:
             posts.append(row.post)
     if posts:
@@ -76,5 +79,7 @@ def show_request(console: "Console", request: "RequestPreview") -> None:
         *(f"{k}: {v}" for k, v in request.provenance.items()),
         f"prompt: {tokens}",
     ]
-    console.print(Text("\n".join(header_lines), style="dim"))
-    console.print(Panel(Text(request.prompt), title=Text(title), title_align="left"))
+    console.print(Text(printable("\n".join(header_lines)), style="dim"))
+    console.print(
+        Panel(Text(printable(request.prompt)), title=Text(printable(title)), title_align="left")
+    )

@@ -70,7 +70,7 @@ def ask(reply: Any) -> tuple[Completion, list[dict[str, Any]]]:
     "reason",
     ["eos_token", "stop_sequence", "end_turn", "STOP", "", None, "tool_calls", "completed_oddly"],
 )
-def test_whole_answer_is_kept_whatever_it_ended_for(reason: str | None) -> None:
+def test_whole_answer_survives_any_finish_reason(reason: str | None) -> None:
     completion, bodies = ask(lambda _: (200, choice(WHOLE, reason)))
     assert (completion.text, completion.finish_reason, len(bodies)) == (WHOLE, "stop", 1)
     assert completion.notes.get("finish_reason") == (
@@ -120,7 +120,7 @@ def test_refused_system_turn_moves_into_the_user_turn(status: int, message: str)
     assert len(bodies) == 2
 
 
-def test_smaller_limit_of_top_logprobs_is_kept_to() -> None:
+def test_smaller_limit_of_top_logprobs_is_learned() -> None:
     def reply(body: dict[str, Any]) -> tuple[int, Any]:
         if body["top_logprobs"] > 5:
             return 400, {"error": {"message": "top_logprobs must be at most 5"}}
@@ -150,7 +150,7 @@ def test_schema_named_in_a_server_error_is_left_out() -> None:
     assert len(bodies) <= 3
 
 
-def test_other_refusals_are_not_asked_again() -> None:
+def test_other_refusals_are_final() -> None:
     completion, bodies = ask(lambda _: (403, {"error": {"message": "wrong key"}}))
     assert (completion.finish_reason, len(bodies)) == ("error", 1)
     completion, bodies = ask(lambda _: (429, {"error": {"code": "insufficient_quota"}}))

@@ -41,7 +41,7 @@ def test_job_counts_unseen_images_and_exceeds_its_error_rate(posts: Path, tmp_pa
     assert not result.exceeds_error_rate(settings.model_copy(update={"max_error_rate": 0.5}))
 
 
-def test_last_lines_of_explain_name_unseen_images(posts, tmp_path, monkeypatch, capfd) -> None:
+def test_last_lines_of_explain_name_unseen_images(posts, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     command = "explain posts.jsonl -m echo -o o.jsonl cues={} max_error_rate=0.5"
     run(command, monkeypatch, capfd)
