@@ -57,6 +57,9 @@ _UNKNOWN_OPENER = re.compile(
     r"|\[(?P<u>[A-Z][A-Z_\- ]{2,30})\](?=\s*+\n)"
     r"|[◁【〈《「](?P<k>[^\n▷】〉》」]{1,30})[▷】〉》」](?=\s*+\n))"
 )
+_ANY_MARK = re.compile(
+    r"(?:<\|?|\[{1,2}|[◁【〈《])(?P<slash>/?)(?P<name>[A-Za-z][\w:-]{0,30})(?:\|?>|\]{1,2}|[▷】〉》])"
+)
 _FORMATTING_TEXT = (
     "b i u p em strong span div br ul ol li code pre h1 h2 h3 h4 hr a q s table json xml html "
     "sentiment polarity label class explanation reason rationale justification evidence quote "
@@ -104,7 +107,8 @@ def final_answer(
     if not has_thoughts and _PLAIN_CHANNELS.match(body.lstrip()):
         _, found, answer = body.rpartition(_PLAIN_FINAL)
         if found:
-            return _unwrapped(_without_end_tokens(answer, post_text), has_thoughts=True)
+            answer = _without_end_tokens(answer, post_text)
+            return _unwrapped(answer, post_text, has_thoughts=True)
     if closers:
         first, last = body[closers[0].end() :], body[closers[-1].end() :]
         if opener is None and is_form(body):
@@ -121,20 +125,46 @@ def final_answer(
     body, is_unknown = _without_unknown_block(body)
     if is_ambiguous or is_unknown:
         return FinalAnswer("", is_ambiguous=True, has_thoughts=True)
-    return _unwrapped(body, has_thoughts=has_thoughts)
+    return _unwrapped(_without_marked_blocks(body, post_text), post_text, has_thoughts=has_thoughts)
 
 
-def _unwrapped(body: str, *, has_thoughts: bool) -> FinalAnswer:
+def _unwrapped(body: str, post_text: str, *, has_thoughts: bool) -> FinalAnswer:
+    """Return the answer without fences, and what stands in a wrapper; the post's own are quotes."""
+
+    def field_line(match: re.Match[str]) -> str:
+        if match.group() in post_text:
+            return match.group()
+        return f"\n{match['key']}: {match['value'].strip()}\n"
+
     body = _FENCE.sub("", body) if "```" in body else body
-    body = _FIELD_TAGS.sub(lambda m: f"\n{m['key']}: {m['value'].strip()}\n", body)
-    matches = list(_WRAPPED.finditer(body))
+    body = _FIELD_TAGS.sub(field_line, body)
+    matches = [m for m in _WRAPPED.finditer(body) if m.group() not in post_text]
     if not matches:
         return FinalAnswer(body, has_thoughts=has_thoughts)
     contents = [next(g for g in m.group("a", "b", "c", "d") if g is not None) for m in matches]
-    rest = _WRAPPED.sub("\n", body)
+    rest = _WRAPPED.sub(lambda m: m.group() if m.group() in post_text else "\n", body)
     if len({c.strip() for c in contents}) > 1:
         return FinalAnswer(body, has_thoughts=has_thoughts, is_ambiguous=True)
     return FinalAnswer(rest, contents[0], has_thoughts=has_thoughts)
+
+
+def _without_marked_blocks(body: str, post_text: str) -> str:
+    """Drop blocks of several lines between marks of any name, wherever they stand."""
+    opened: dict[str, int] = {}
+    pieces: list[str] = []
+    end = 0
+    for mark in _ANY_MARK.finditer(body):
+        name = mark["name"].casefold()
+        if name in _FORMATTING_TAGS or re.fullmatch(_WRAPPER, name):
+            continue
+        if not mark["slash"]:
+            opened.setdefault(name, mark.start())
+        elif (start := opened.pop(name, -1)) >= end:
+            block = body[start : mark.end()]
+            if "\n" in block and block not in post_text:
+                pieces.append(body[end:start])
+                end = mark.end()
+    return "".join([*pieces, body[end:]])
 
 
 def _without_end_tokens(text: str, post_text: str) -> str:

@@ -21,7 +21,17 @@ UNITS = [
         "```\n",
     ],
     *["[THINK]", "[/THINK]", "<answer>", "</answer>", "<|im_end|>", "\\boxed{", "<sentiment>"],
-    *["<a>", "[[A]]", "{'a': ", "{'a': 1}", "<|channel|>", "analysis", "{ // a\n"],
+    *[
+        "<a>",
+        "</a>",
+        "<a>\n</a>",
+        "[[A]]",
+        "{'a': ",
+        "{'a': 1}",
+        "<|channel|>",
+        "analysis",
+        "{ // a\n",
+    ],
     *["<think>", "</think>", "é", "e\u0301", "正面", "情感：", "“", "‘a", "'a", " 'a", "- ", ": "],
     *[
         "positive ",

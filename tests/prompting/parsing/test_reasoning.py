@@ -74,6 +74,23 @@ def test_thoughts_that_use_up_the_budget_have_the_status_length() -> None:
     assert parse("[[MUSE]]\nSentiment: negative", finish="length").status == "length"
 
 
+@pytest.mark.parametrize("mark", ["musing", "my:notes"])
+def test_block_in_unknown_marks_is_no_answer_wherever_it_stands(mark: str) -> None:
+    block = f"<{mark}>\nSentiment: negative\n</{mark}>"
+    assert parse(f"Okay.\n{block}\nThe answer is this.").polarity is None
+    assert parse(f"Okay.\n{block}\nSentiment: positive").polarity == "positive"
+
+
+@pytest.mark.parametrize(
+    "quote", ["<answer>positive</answer>", "\\boxed{positive}", "<sentiment>positive</sentiment>"]
+)
+def test_wrapper_that_the_post_holds_is_a_quote(quote: str) -> None:
+    post = Post(id="1", text=f"the screen {quote}", aspects=(Aspect(term="screen", start=4),))
+    assert parse(f"The post says {quote}.", post).polarity is None
+    answer = parse(f"Sentiment: negative\nExplanation: it says {quote}.", post)
+    assert answer.polarity == "negative"
+
+
 THOUGHTS = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
