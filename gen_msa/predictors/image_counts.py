@@ -40,7 +40,7 @@ def count_noted(post: Post, provenance: Mapping[str, str]) -> Counter[str]:
     """
     n_images = sum(m.kind == "image" for m in post.media)
     note = provenance.get("image", "")
-    if note.startswith("not shown"):
+    if note.startswith(("not shown", "not used")) or "majority_of" in provenance:
         return +Counter({_NOT_USED: n_images})
     counts = Counter(_PROBLEM.findall(note)) if n_images else Counter()
     counts["seen"] = n_images - counts.total()

@@ -55,8 +55,16 @@ def test_training_announces_unseen_images(posts: Path) -> None:
         dataset.build_dataset(settings, supports_images=True)
 
 
-def test_images_of_a_text_model_are_not_used_but_no_fault() -> None:
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"image": "not shown: the model takes text only"},
+        {"image": "not used by this student"},
+        {"majority_of": "twitter2015:train"},
+    ],
+)
+def test_images_of_a_text_model_are_not_used_but_no_fault(provenance: dict[str, str]) -> None:
     post = Post(id="1", text="", media=(Media(kind="image", path="a.png"),))
-    counts = count_noted(post, {"image": "not shown: the model takes text only"})
+    counts = count_noted(post, provenance)
     assert image_line(counts) == "images: 0 of 1 seen, 1 not used by this model"
     assert unseen_rate(counts) == 0.0
