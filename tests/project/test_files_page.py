@@ -1,0 +1,38 @@
+"""The commands of docs/files.md run on its own example, and end as the page says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gen_msa
+from gen_msa.cli import main
+from gen_msa.data import open_examples
+from gen_msa.types import Example
+
+PAGE = (Path(gen_msa.__file__).parent.parent / "docs" / "files.md").read_text("utf-8")
+COMMANDS = re.findall(r"^\$ gen-msa (.+)$", PAGE, re.MULTILINE)
+EXAMPLE = re.search(r"```csv\n(.+?)```", PAGE, re.DOTALL)
+
+
+def exit_code(command: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setattr("sys.argv", ["gen-msa", *command.split()])
+    try:
+        main()
+    except SystemExit as e:
+        return e.code
+    return 0
+
+
+def test_commands_end_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert EXAMPLE is not None
+    (tmp_path / "reviews.csv").write_text(EXAMPLE[1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert [exit_code(command, monkeypatch) for command in COMMANDS] == [0, 2]
+    assert "note: reviews.csv is read with semicolons" in capfd.readouterr().err
+    (row,) = open_examples("reviews.jsonl").rows()
+    assert isinstance(row, Example)
+    labels = {o.aspect.term: o.polarity for o in row.opinions}
+    assert labels == {"terrace": "positive", "soup": "negative"}
