@@ -208,6 +208,14 @@ class VllmEngine:
         )
 
 
+_NOT_SERVED = {
+    "use_dora": "DoRA (use_dora)",
+    "modules_to_save": "modules that are saved whole (modules_to_save)",
+    "trainable_token_indices": "trained tokens (trainable_token_indices)",
+}
+"""Keys of an adapter's settings that vLLM refuses or ignores when they are set."""
+
+
 def lora_rank(adapter: Path) -> int:
     """Return the smallest rank that vLLM takes and that the adapter fits in.
 
@@ -215,12 +223,18 @@ def lora_rank(adapter: Path) -> int:
         adapter: The adapter's folder.
 
     Raises:
-        UserError: It has no readable `adapter_config.json`, or a rank over 512.
+        UserError: It has no readable `adapter_config.json`, a rank over 512, or parts that vLLM
+            does not serve (DoRA, modules saved whole, trained tokens).
     """
     path = adapter / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+        if part := next((name for key, name in _NOT_SERVED.items() if config.get(key)), None):
+            raise UserError(
+                f"{path}: vLLM serves no adapter with {part}",
+                hint=f"merge it first: gen-msa export {adapter} --merge",
+            )
         return next(r for r in _LORA_RANKS if r >= rank)
     except StopIteration:
         raise UserError(f"{path}: vLLM takes ranks up to {_LORA_RANKS[-1]}, not {rank}") from None

@@ -34,7 +34,7 @@ from gen_msa.cli import (
     train,
 )
 from gen_msa.errors import InputWarning, MissingExtra, UserError
-from gen_msa.report.style import printable
+from gen_msa.report.style import printable, printable_lines
 
 _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of a disk that is full, over quota or read-only."""
@@ -152,10 +152,10 @@ def main() -> None:
         with _handle_signals():
             app()
     except UserError as e:
-        print(f"gen-msa: {printable(str(e))}", file=sys.stderr)
+        print(f"gen-msa: {printable_lines(str(e))}", file=sys.stderr)
         sys.exit(e.exit_code)
     except InputWarning as e:
-        print(f"gen-msa: {printable(str(e))}", file=sys.stderr)
+        print(f"gen-msa: {printable_lines(str(e))}", file=sys.stderr)
         print("  hint: correct the input, or leave out --strict", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as e:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 import typer
 
 from gen_msa.errors import InputWarning, MissingExtra, UserError
-from gen_msa.report.style import printable
+from gen_msa.report.style import printable_lines
 
 # Text for the terminal: counted nouns, durations, and plain lines.
 
@@ -55,7 +55,7 @@ def print_lines(console: "Console", lines: Iterable[str]) -> None:
         lines: The lines.
     """
     for line in lines:
-        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+        console.print(printable_lines(line), highlight=False, soft_wrap=True, markup=False)
 
 
 # Remote files (s3://, gs://, any fsspec address) as local files.

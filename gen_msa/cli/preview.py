@@ -6,7 +6,7 @@ import typer
 
 from gen_msa.cli import _options
 from gen_msa.cli._options import count_noun
-from gen_msa.report.style import printable
+from gen_msa.report.style import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +79,9 @@ def show_request(console: "Console", request: "RequestPreview") -> None:
         *(f"{k}: {v}" for k, v in request.provenance.items()),
         f"prompt: {tokens}",
     ]
-    console.print(Text(printable("\n".join(header_lines)), style="dim"))
+    console.print(Text(printable_lines("\n".join(header_lines)), style="dim"))
     console.print(
-        Panel(Text(printable(request.prompt)), title=Text(printable(title)), title_align="left")
+        Panel(
+            Text(printable_lines(request.prompt)), title=Text(printable(title)), title_align="left"
+        )
     )

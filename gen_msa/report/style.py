@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("\ufffd", re.sub(r"[\t\r\n]+", " ", text))
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` with every line made `printable`; its line breaks stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def tone_of(polarity: Polarity | None) -> str:
     """Return the name of the polarity, or `none`."""
     return "none" if polarity is None else polarity.value

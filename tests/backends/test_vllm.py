@@ -172,6 +172,14 @@ def test_adapter_without_usable_rank_raises_user_error(tmp_path, config):
         lora_rank(write_model(tmp_path / "lora", **config))
 
 
+@pytest.mark.parametrize(
+    "part", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"trainable_token_indices": [1]}]
+)
+def test_adapter_that_vllm_cannot_serve_is_refused_with_a_hint(tmp_path, part):
+    with pytest.raises(UserError, match=f"(?s){next(iter(part))}.*merge it first"):
+        lora_rank(write_model(tmp_path / "lora", r=4, **part))
+
+
 def test_engine_load_failure_raises_user_error(tmp_path):
     with pytest.raises(UserError, match="engine core failed"):
         open_backend(write_model(tmp_path / "broken"))

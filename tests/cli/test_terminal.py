@@ -46,6 +46,11 @@ def test_escapes_of_posts_do_not_reach_the_terminal(command, folder):
     assert not {b"\x1b", b"\x07"} & {bytes([b]) for b in shown}
 
 
+def test_preview_keeps_the_lines_of_the_prompt(folder):
+    shown = run("preview", "posts.jsonl", "-m", "echo", "cues={}", folder=folder).stdout.decode()
+    assert any("POST>>>" in line and "<<<POST" not in line for line in shown.splitlines())
+
+
 def test_terminal_of_another_encoding_shows_escapes(folder):
     (folder / "emoji.jsonl").write_text('{"text": "\U0001f468", "aspects": ["\U0001f468"]}\n')
     command = ["preview", "emoji.jsonl", "-m", "echo", "cues={}"]
