@@ -37,7 +37,7 @@ class TableRecord(NamedTuple):
 
 def delimiter_of(path: Path) -> str:
     """Return a tab for `.tsv`, a comma for all other files."""
-    return "\t" if path.suffix == ".tsv" else ","
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 class Dialect(NamedTuple):
