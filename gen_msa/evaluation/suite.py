@@ -137,7 +137,10 @@ class Suite(Settings):
         for metric in self.headline:
             family = metric.partition(".")[0]
             if family not in self.metric_options():
-                raise ValueError(f"headline {metric}: the family {family!r} is not in metrics")
+                raise ValueError(
+                    f"headline {metric}: the family {family!r} is not in metrics; "
+                    "add it there, or set headline=[FAMILY.METRIC]"
+                )
         return self
 
     def metric_options(self) -> dict[str, dict[str, Any]]:
