@@ -158,6 +158,13 @@ def _content_formats(suffix: str) -> list[str]:
     return [name for name, suffixes in declared if suffix in suffixes]
 
 
+FIELDS = (
+    *("text", "id", "image", "images", "aspect", "aspects", "start"),
+    *("polarity", "score", "annotator", "explanation"),
+)
+"""Fields of a user's own rows that may have another name in the file (`ReadOptions.columns`)."""
+
+
 def read_file(path: Path, format: Format, options: ReadOptions | None = None) -> ExampleStream:
     """Read every row of a file, in order.
 
