@@ -34,17 +34,22 @@ _SCRIPT_NAME = re.compile(rb"[\w.$]+\s*=\s*(?=\[)")
 """The name that a script gives to an array."""
 
 
-def iter_records(path: Path) -> Iterator[NumberedLine | Rejected]:
-    """Yield the bytes of every record with its 1-based number (its line, for JSON lines)."""
+def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLine | Rejected]:
+    """Yield the bytes of every record with its 1-based number (its line, for JSON lines).
+
+    Args:
+        path: The file.
+        limit: Largest record in bytes.
+    """
     with path.open("rb") as f:
         head = _SCRIPT_NAME.sub(b"", _content(f.read(_CHUNK)), count=1)
         if head.startswith(b"["):
-            yield from _RecordSplitter(path, f, head[1:], is_array=True)
+            yield from _RecordSplitter(path, f, head[1:], limit, is_array=True)
             return
         if _begins_with_long_object(head):
-            yield from _RecordSplitter(path, f, head, is_array=False)
+            yield from _RecordSplitter(path, f, head, limit, is_array=False)
             return
-    yield from read_lines(path)
+    yield from read_lines(path, limit)
 
 
 def _content(head: bytes) -> bytes:
@@ -99,22 +104,37 @@ def parse_records(
     Yields:
         The example of each record, or `Rejected`, in the order of the file.
     """
+    return parse_collections(path, items, lambda raw, number: [build_example(raw, number)])
+
+
+def parse_collections(
+    path: Path,
+    items: Iterable[NumberedLine | Rejected],
+    build_examples: Callable[[bytes, int], Iterable[Example | Rejected]],
+    hint: str = "the docstring of gen_msa.data.formats describes the keys of each format",
+) -> ExampleStream:
+    """Parse records of several posts each.
+
+    Args:
+        path: The file, for messages.
+        items: Numbered records.
+        build_examples: Builds the examples from bytes and number; raises `ValueError` for a bad
+            record.
+        hint: What a bad record needs.
+
+    Yields:
+        The examples of each record, or `Rejected`, in the order of the file.
+    """
     for item in items:
         if isinstance(item, Rejected):
             yield item
             continue
         number, raw = item
         try:
-            yield build_example(raw, number)
+            yield from build_examples(raw, number)
         except ValueError as e:
             reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
-            yield reject_row(
-                path,
-                number,
-                reason,
-                raw,
-                "the docstring of gen_msa.data.formats describes the keys of each format",
-            )
+            yield reject_row(path, number, reason, raw, hint)
 
 
 def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:
@@ -136,10 +156,13 @@ def write_array(path: Path, groups: Iterable[list[bytes]]) -> None:
 class _RecordSplitter:
     """Splits an array, or a row of objects, by nesting depth and whether it is inside a string."""
 
-    def __init__(self, path: Path, file: IO[bytes], head: bytes, *, is_array: bool) -> None:
+    def __init__(
+        self, path: Path, file: IO[bytes], head: bytes, limit: int, *, is_array: bool
+    ) -> None:
         self._path = path
         self._file = file
         self._head = head
+        self._limit = limit
         self._is_array = is_array
         self._depth = 0
         self._in_string = False
@@ -207,7 +230,7 @@ class _RecordSplitter:
 
     def _append(self, piece: bytes) -> None:
         self._size += len(piece)
-        remaining = (MAX_LINE_BYTES if self._size <= MAX_LINE_BYTES else 500) - len(self._record)
+        remaining = (self._limit if self._size <= self._limit else 500) - len(self._record)
         if remaining < 0:
             del self._record[500:]
         self._record += piece[: max(0, remaining)]
@@ -219,8 +242,8 @@ class _RecordSplitter:
         if not record:
             return
         self._number += 1
-        if size > MAX_LINE_BYTES:
-            reason = f"record of {size} bytes is over the limit of {MAX_LINE_BYTES}"
+        if size > self._limit:
+            reason = f"record of {size} bytes is over the limit of {self._limit}"
             yield reject_row(self._path, self._number, reason, record, "split the post")
         else:
             yield self._number, record

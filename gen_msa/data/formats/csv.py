@@ -315,7 +315,9 @@ def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
         columns: The columns of its rows.
     """
     extra = sorted(set(columns) - _KNOWN_COLUMNS)
-    warn_of_labels(path, extra, "; rename it to polarity, and add a column aspect if it has one")
+    warn_of_labels(
+        path, extra, "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
+    )
     for column in extra:
         if intended := intended_key(column, _KNOWN_COLUMNS):
             note = f"{path}: column {column!r} is not read; did you mean {intended!r}?"

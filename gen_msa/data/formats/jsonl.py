@@ -10,6 +10,7 @@ whose id is FILE_STEM-LINE if missing. Every example whose line is under
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +31,7 @@ from gen_msa.data.formats._flat import (
     to_record,
     warn_of_labels,
 )
-from gen_msa.data.formats._simple import SimpleRow
+from gen_msa.data.formats._simple import SimpleRow, warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
 from gen_msa.data.formats.csv import PostJoiner
@@ -124,11 +125,15 @@ def parse_rows(
     """
     if columns:
         rows = (r if isinstance(r, Rejected) else _rename_keys(r, columns) for r in rows)
-    for is_record, group in itertools.groupby(map(_read_flat, rows), _is_record):
+    other_labels: Counter[str] = Counter()
+    flat_rows = (_read_flat(path, row) for row in rows)
+    for is_record, group in itertools.groupby(flat_rows, _is_record):
         if is_record:
             yield from PostJoiner(path, (r for r in group if isinstance(r, TableRecord)))
         else:
-            yield from _parse_lines(path, (r for r in group if not isinstance(r, TableRecord)))
+            lines = (r for r in group if not isinstance(r, TableRecord))
+            yield from _parse_lines(path, lines, other_labels)
+    warn_of_other_labels(path, other_labels)
 
 
 def _rename_keys(row: NumberedLine, columns: Mapping[str, str]) -> NumberedLine:
@@ -173,7 +178,7 @@ def _is_record(row: NumberedLine | Rejected | TableRecord) -> bool:
     return isinstance(row, TableRecord)
 
 
-def _read_flat(row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableRecord:
+def _read_flat(path: Path, row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableRecord:
     """Return a flat row (one row an aspect) as a record of a table, any other row as it is."""
     if isinstance(row, Rejected) or not may_be_flat(row[1]):
         return row
@@ -184,27 +189,35 @@ def _read_flat(row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableR
         return row
     if is_flat(value):
         return to_record(value, number, line)
-    spans = read_span_list(value) if isinstance(value, dict) else None
+    try:
+        spans = read_span_list(value) if isinstance(value, dict) else None
+    except ValueError as e:
+        return reject_row(path, number, str(e), line, "correct the offsets of the span")
     return row if spans is None else (number, to_json(spans))
 
 
 def _parse_lines(
-    path: Path, rows: Iterable[NumberedLine | Rejected]
+    path: Path, rows: Iterable[NumberedLine | Rejected], other_labels: Counter[str]
 ) -> Iterator[Example | Rejected]:
     for row in rows:
         if isinstance(row, Rejected):
             yield row
             continue
         number, line = row
-        yield _example(path, number, line.removeprefix(_BOM) if number == 1 else line)
+        line = line.removeprefix(_BOM) if number == 1 else line
+        yield _example(path, number, line, other_labels)
 
 
-def _example(path: Path, number: int, line: bytes) -> Example | Rejected:
+def _example(
+    path: Path, number: int, line: bytes, other_labels: Counter[str]
+) -> Example | Rejected:
     try:
         row = _EXAMPLE_OR_ROW.validate_json(line)
         if isinstance(row, Example):
             return row
         warn_of_labels(path, (k for k, v in row.__pydantic_extra__.items() if v))
-        return row.to_example(f"{path.stem}-{number}")
+        example = row.to_example(f"{path.stem}-{number}")
+        other_labels.update(row.other_labels())
+        return example
     except ValidationError as e:
         return reject_row(path, number, format_validation_error(e), line, _HINT)
