@@ -42,6 +42,8 @@ NumberedLine = tuple[int, bytes]
 R = TypeVar("R")
 
 GOLD_ANNOTATOR = "gold"
+CATEGORY_ANNOTATOR = "gold_category"
+"""Annotator of labels of categories, whose aspect has no place in the text."""
 _POLARITY_BY_NAME = {p.value: p for p in Polarity}
 
 
