@@ -181,8 +181,8 @@ def result_lines(
         lines.append(f"{count_noun(counts.from_cache, 'post')} answered from the cache")
     if counts.unanswered:
         failed = count_noun(counts.unanswered, "post")
-        cause = f" ({printable(counts.last_error)})" if counts.last_error else ""
-        lines.append(f"{failed} without an answer{cause}; run again to retry only those")
+        cause = f": {printable(counts.last_error)}" if counts.last_error else ""
+        lines.append(f"{failed} without an answer; run again to retry only those{cause}")
     if counts.rejected:
         where = (
             f"see {outcome.rejected_file}"
