@@ -16,10 +16,14 @@ import typer
 from gen_msa.errors import InputWarning, MissingExtra, UserError
 from gen_msa.report.style import printable_lines
 
-# Text for the terminal: counted nouns, durations, and plain lines.
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gen_msa.annotation import JobSettings, Shard
+    from gen_msa.data import ExampleSource
+
+
+# Text for the terminal: counted nouns, durations, and plain lines.
 
 
 def count_noun(count: int, singular: str, plural: str = "") -> str:
@@ -60,8 +64,6 @@ def print_lines(console: "Console", lines: Iterable[str]) -> None:
 
 # Remote files (s3://, gs://, any fsspec address) as local files.
 
-if TYPE_CHECKING:
-    from gen_msa.data import ExampleSource
 
 SIDECAR_SUFFIXES = (".rejected.jsonl", ".settings.yaml", ".summary.json")
 """Suffixes of the files that a job writes beside its output."""
@@ -188,10 +190,6 @@ def _open_filesystem(url: str) -> tuple[Any, str]:
             f"{url} cannot be opened: {e}", hint="s3:// needs pip install s3fs, gs:// gcsfs"
         ) from e
 
-
-if TYPE_CHECKING:
-    from gen_msa.annotation import JobSettings, Shard
-    from gen_msa.data import ExampleSource
 
 SettingsT = TypeVar("SettingsT", bound="JobSettings")
 

@@ -16,6 +16,10 @@ from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Media, Post
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
 # Shared inputs of cue sources: JSON files keyed by image, fingerprints, and images as pixels.
 
 
@@ -63,9 +67,6 @@ def digest_file(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 V = TypeVar("V")
 

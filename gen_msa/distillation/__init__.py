@@ -13,9 +13,7 @@ from pathlib import Path
 from gen_msa.distillation import recipe
 from gen_msa.training.launch import require_extra, resume_override
 
-# Run distillation by a recipe: what launchers, the command line and the Python API call.
-
-_HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
+_REQUIRED_PACKAGES = ("torch", "transformers", "safetensors", "tokenizers", "accelerate")
 
 
 def start(
@@ -40,6 +38,6 @@ def start(
         UserError: When the run cannot start; its `exit_code` is 4 for a run that diverged.
     """
     settings = recipe.load_recipe(name, [*overrides, *resume_override(resume)])
-    with require_extra("train", _HEAVY):
+    with require_extra("train", _REQUIRED_PACKAGES):
         from gen_msa.distillation.loop import distill
     return distill(settings, dry_run=dry_run)

@@ -36,6 +36,10 @@ from gen_msa.results import CostBenchmark, MetricValue
 from gen_msa.settings import Settings
 from gen_msa.types import Post
 
+if TYPE_CHECKING:
+    from gen_msa.predictors import Predictor
+
+
 # Benchmark predictors in processes of their own, which predict the same posts in turn.
 
 POWERCAP_DIR = Path("/sys/class/powercap")
@@ -131,9 +135,6 @@ def _is_package_zone(zone: Path) -> bool:
 def _read_int(path: Path) -> int:
     return int(path.read_text())
 
-
-if TYPE_CHECKING:
-    from gen_msa.predictors import Predictor
 
 THREAD_ENV_VARS = (
     "OMP_NUM_THREADS",

@@ -13,8 +13,6 @@ from pathlib import Path
 from gen_msa.finetuning import recipe
 from gen_msa.training.launch import require_extra, resume_override
 
-# Run fine-tuning by a recipe: what launchers, the command line and the Python API call.
-
 _REQUIRED_PACKAGES = ("torch", "transformers", "accelerate", "peft")
 
 

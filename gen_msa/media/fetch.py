@@ -23,6 +23,10 @@ from urllib.parse import urljoin
 
 from gen_msa.media.errors import ImageError, ImageLimits
 
+if TYPE_CHECKING:
+    import httpx
+
+
 # Resolve image paths: relative paths whose real location is below the media root.
 
 _OPEN_FLAGS = (
@@ -130,9 +134,6 @@ def _outside_root(path: str, reason: str) -> ImageError:
     hint = "give the path relative to the media root and keep the file below it"
     return ImageError("outside_root", path, reason, hint)
 
-
-if TYPE_CHECKING:
-    import httpx
 
 Resolve = Callable[[str, int], list[str]]
 """Host and port in, IP addresses out."""

@@ -13,6 +13,10 @@ from gen_msa.errors import UserError
 from gen_msa.metrics._pairs import Pair
 from gen_msa.spans import MAX_QUOTE_SEARCH_CHARS, QUOTATION, SearchableText, fold
 
+if TYPE_CHECKING:
+    from gen_msa.metrics.base import Array
+
+
 _LABEL_NAMES = (
     r"(?:un)?favou?rabl[ey]\w*",
     r"(?:dis)?approv(?:al|ing|ingly)",
@@ -55,9 +59,6 @@ def mask_labels(explanation: str, labels: Iterable[str] = ()) -> str:
         text = re.sub(rf"{boundary}{re.escape(label)}{boundary}", " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
-
-if TYPE_CHECKING:
-    from gen_msa.metrics.base import Array
 
 MAX_WORDS = 1_000
 """Words of one explanation that are analysed; only a model in a loop writes more."""

@@ -34,6 +34,10 @@ from gen_msa.metrics.explanation_text import (
 )
 from gen_msa.spans import SearchableText
 
+if TYPE_CHECKING:
+    from gen_msa.metrics.base import Array
+
+
 # Words that claim nothing about a post: grammar, reporting, and the bare verdict.
 _GRAMMAR_WORDS = """
     a about above across after again against all almost along already also although always am among
@@ -95,9 +99,6 @@ STOP_STEMS = frozenset(
 
 STOP_LIST_DIGEST = hashlib.sha256("\n".join(sorted(STOP_STEMS)).encode()).hexdigest()[:8]
 
-
-if TYPE_CHECKING:
-    from gen_msa.metrics.base import Array
 
 IMAGE_TEXT_KEYS = ("caption", "objects", "context")
 """Keys of `Pair.extra_inputs` that describe the image."""

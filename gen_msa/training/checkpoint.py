@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -157,20 +157,14 @@ def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 # Convert an optimizer's state to flat tensors and JSON, so that a checkpoint needs no pickle.
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-
-def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+def flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Split a torch optimizer's state into tensors and JSON values.
 
     Returns:
         Tensors by `PARAMETER.NAME` (PARAMETER is the index of the parameter), and a JSON tree of
-        the
-        parameter groups and of all scalars.
+        the parameter groups and of all scalars.
     """
-    from torch import Tensor
-
     tensors, scalars = {}, {}
     for param_index, param_state in state["state"].items():
         for name, value in param_state.items():
@@ -181,7 +175,7 @@ def flatten(state: dict[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Any]]"
     return tensors, {"groups": state["param_groups"], "rest": scalars}
 
 
-def unflatten(tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> dict[str, Any]:
+def unflatten(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> dict[str, Any]:
     """Rebuild the state that `flatten` was given.
 
     Args:

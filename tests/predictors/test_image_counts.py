@@ -52,7 +52,8 @@ def test_training_announces_unseen_images(posts: Path) -> None:
     fields = {"source": str(posts), "prompt": "predict/brief"}
     settings = recipe.load_recipe("tiny_cpu", [f"data=[{json.dumps(fields)}]"])
     with pytest.warns(InputWarning, match="images: 2 of 4 seen, 1 missing, 1 url refused"):
-        dataset.build_dataset(settings, supports_images=True)
+        training_set = dataset.build_dataset(settings, supports_images=True)
+    assert len(training_set.samples) == 4
 
 
 @pytest.mark.parametrize(

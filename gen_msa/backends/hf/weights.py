@@ -117,12 +117,12 @@ def load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any
 @contextmanager
 def _quiet_progress_bars() -> Iterator[None]:
     """Hide the bar that transformers shows while it loads weights."""
-    was_shown = hf.utils.logging.is_progress_bar_enabled()
+    had_bars = hf.utils.logging.is_progress_bar_enabled()
     hf.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        if was_shown:
+        if had_bars:
             hf.utils.logging.enable_progress_bar()
 
 

@@ -26,6 +26,10 @@ from gen_msa.predictors import PredictorSettings
 from gen_msa.predictors.prompted import apply_training_settings
 from gen_msa.serving.settings import TOKEN_ENV_VAR
 
+if TYPE_CHECKING:
+    from gen_msa.backends.hf.adapters import AdapterMetadata
+
+
 # Settings of vLLM's server: the model and how it is asked, where it listens, how it runs.
 
 VLLM_PREFIX = "vllm:"
@@ -88,8 +92,6 @@ class VllmSettings(PredictorSettings):
 
 # Resolve what is to be served: folders, the adapter's own settings, and contradictions.
 
-if TYPE_CHECKING:
-    from gen_msa.backends.hf.adapters import AdapterMetadata
 
 _PROMPT_FIELDS = ("prompt", "aspects_prompt", "overall_prompt", "reask_prompt")
 

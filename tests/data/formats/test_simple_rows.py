@@ -258,10 +258,13 @@ def test_offsets_in_utf16_units_are_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["label", "labels", "airline_sentiment", "entities"])
 def test_keys_that_look_like_labels_are_announced(key: str, tmp_path: Path) -> None:
     with pytest.warns(InputWarning, match=f"'{key}' looks like a label and was not read"):
-        read_one(tmp_path / "m.jsonl", json.dumps({"text": FLAT_TEXT, key: "good"}))
+        example = read_one(tmp_path / "m.jsonl", json.dumps({"text": FLAT_TEXT, key: "good"}))
+    assert (example.opinions, example.post.meta) == ((), {key: "good"})
     (tmp_path / "m.csv").write_text(f"text,{key}\ntea,good\n")
     with pytest.warns(InputWarning, match=f"'{key}' looks like a label and was not read"):
-        list(formats["csv"].read(tmp_path / "m.csv"))
+        (row,) = formats["csv"].read(tmp_path / "m.csv")
+    assert isinstance(row, Example)
+    assert (row.opinions, row.post.meta) == ((), {key: "good"})
 
 
 @pytest.mark.parametrize(("column", "intended"), [("image_path", "image"), ("texts", "text")])
@@ -270,4 +273,6 @@ def test_columns_that_look_like_others_are_announced(
 ) -> None:
     (tmp_path / "m.csv").write_text(f"text,{column}\ntea,a.jpg\n")
     with pytest.warns(InputWarning, match=f"'{column}' is not read; did you mean '{intended}'"):
-        list(formats["csv"].read(tmp_path / "m.csv"))
+        (row,) = formats["csv"].read(tmp_path / "m.csv")
+    assert isinstance(row, Example)
+    assert (row.post.media, row.post.meta) == ((), {column: "a.jpg"})
