@@ -53,7 +53,7 @@ def resolve_inside(path: str, root: Path) -> Path:
             contains `..` or a NUL byte, or a symbolic link leads out of `root` (`outside_root`).
     """
     base = os.path.realpath(root)
-    reason = _path_problem(path, base)
+    reason = _path_problem(path, (Path(base), root.absolute()))
     if reason:
         raise _outside_root(path, reason)
     try:
@@ -115,14 +115,15 @@ def _refuse_special(info: os.stat_result, path: str) -> None:
         raise ImageError("not_an_image", path, f"it is {description}", "name an image file")
 
 
-def _path_problem(path: str, base: str) -> str:
+def _path_problem(path: str, roots: tuple[Path, ...]) -> str:
     """Return why the text of a path is rejected on every system; `""` when it is not."""
     windows = PureWindowsPath(path)  # rejects Windows paths on every system
     if "\0" in path:
         return "the path holds a NUL byte"
     if path.lstrip().lower().startswith("file:"):
         return "file: URLs are not read"
-    is_below = Path(path).is_absolute() and os.path.realpath(path).startswith(base + os.sep)
+    # By its text alone: a path elsewhere, perhaps on another machine, is not even looked up.
+    is_below = Path(path).is_absolute() and any(Path(path).is_relative_to(r) for r in roots)
     if (windows.drive or windows.root) and not is_below:
         return "the path is absolute and not below the media root"
     if ".." in windows.parts:

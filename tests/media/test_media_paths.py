@@ -117,3 +117,17 @@ def test_name_in_another_unicode_composition_is_found(media_tree, on_disk, reque
     (root / "img" / "good.png").rename(root / "img" / unicodedata.normalize(on_disk, "café.png"))
     path = "img/" + unicodedata.normalize(requested, "café.png")
     assert _error_kind(path, root) is None
+
+
+def test_absolute_path_elsewhere_is_refused_without_a_look(media_tree, monkeypatch):
+    looked_up = []
+    realpath = os.path.realpath
+
+    def record(path, **options):
+        looked_up.append(str(path))
+        return realpath(path, **options)
+
+    monkeypatch.setattr(os.path, "realpath", record)
+    for path in ("/etc/passwd", "//server/share/a.png", "/etc/../etc/passwd"):
+        assert _error_kind(path, media_tree[0]) == "outside_root"
+    assert not [p for p in looked_up if p.startswith(("/etc", "//server"))]

@@ -3,8 +3,9 @@
     {"text": "good tea, bad cup", "aspect": "tea", "polarity": "positive"}
     {"text": "good tea, bad cup", "span": "cup", "label": "negative", "ordinal": 0}
 
-Adjacent rows of one post are joined as in CSV. A label without its aspect would be read as that of
-the whole post, so a row whose label or place cannot be read is rejected.
+Adjacent rows of one post are joined as in CSV. A row whose label is none of the three is rejected,
+and so is a label beside a key that tells what it is about but is not read (`category`), which would
+else become the label of the whole post.
 """
 
 import json
@@ -17,11 +18,14 @@ from typing import Any
 from gen_msa.data.formats._common import locate_aspects, parse_polarity
 from gen_msa.data.formats._table import TableRecord
 from gen_msa.errors import InputWarning
+from gen_msa.types import Aspect
 
 ASPECT_KEYS = ("aspect", "aspect_term", "aspectTerm", "target", "span", "term", "opinion_target")
 """Names of a key that holds the aspect of a row, as text."""
 LABEL_KEYS = ("polarity", "sentiment", "label")
 _START_KEYS = ("start", "from", "begin", "start_offset", "char_start")
+TOPIC_KEYS = (*ASPECT_KEYS, "category", "aspect_category")
+"""Keys that tell what the label of a row is about, if they are not read as its aspect."""
 _SPAN_LIST_KEYS = ("label", "labels", "entities", "spans", "annotations")
 _MAY_BE_FLAT = re.compile(
     rf'"(?:{"|".join(ASPECT_KEYS)})"\s*:\s*"|"(?:{"|".join(_SPAN_LIST_KEYS)})"\s*:\s*\['.encode()
@@ -31,6 +35,22 @@ _LABEL_LIKE = re.compile(
     r"|opinions?|emotions?)$",
     re.IGNORECASE,
 )
+
+
+def check_topic(row: Mapping[str, Any]) -> None:
+    """Refuse a label of the whole post beside a key that tells what else it is about.
+
+    Args:
+        row: The keys of a row that has a label and no aspect.
+
+    Raises:
+        ValueError: There is such a key; the message names it.
+    """
+    if topic := next((k for k in TOPIC_KEYS if row.get(k)), None):
+        raise ValueError(
+            f"polarity stands beside {topic!r}, which is not read, and would be the label of the "
+            f"whole post: name the key aspect, or put it into meta"
+        )
 
 
 def may_be_flat(line: bytes) -> bool:
@@ -61,13 +81,11 @@ def to_record(row: Mapping[str, Any], line: int, raw: bytes) -> TableRecord:
         key = next((k for k in keys if k in values), None)
         if key is not None:
             cells[column] = str(values.pop(key))
-    ordinal = values.pop("ordinal", None)
-    if str(ordinal).isdigit() and "start" not in cells:
-        aspects = locate_aspects(
-            str(values.get("text", "")), [cells["aspect"]] * (int(ordinal) + 1)
-        )
-        cells["aspect"] = aspects[-1].term
-        cells["start"] = "" if aspects[-1].start is None else str(aspects[-1].start)
+    ordinal = str(values.pop("ordinal", ""))
+    if re.fullmatch("[0-9]{1,4}", ordinal) and cells.get("aspect") and "start" not in cells:
+        aspect = _nth_mention(str(values.get("text", "")), cells["aspect"], int(ordinal))
+        cells["aspect"] = aspect.term
+        cells["start"] = "" if aspect.start is None else str(aspect.start)
     for key in ("id", "text", "annotator", "explanation", "score", "image"):
         if key in values:
             cells[key] = str(values.pop(key))
@@ -76,6 +94,11 @@ def to_record(row: Mapping[str, Any], line: int, raw: bytes) -> TableRecord:
     meta = values.pop("meta", {})
     cells["meta"] = json.dumps({**values, **meta} if isinstance(meta, dict) else values)
     return TableRecord(line, {"text": "", **cells}, raw)
+
+
+def _nth_mention(text: str, term: str, n: int) -> Aspect:
+    """Return the mention after `n` others; without an offset if there are not so many."""
+    return locate_aspects(text, [term] * (min(n, len(text)) + 1))[-1]
 
 
 def read_span_list(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from gen_msa.data.formats._common import gold_opinion, image_media, locate_aspects, parse_polarity
+from gen_msa.data.formats._flat import check_topic
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
 
 _ALIASES = {
@@ -81,6 +82,12 @@ class SimpleRow(_Labelled):
         duplicates = sorted(set(self.__pydantic_extra__) & set(self.meta))
         if duplicates:
             raise ValueError(f"{duplicates[0]!r} is both in the row and in its meta")
+        return self
+
+    @model_validator(mode="after")
+    def _check_label_of_post(self) -> Self:
+        if self.polarity is not None:
+            check_topic(self.__pydantic_extra__)
         return self
 
     def to_example(self, default_id: str) -> Example:

@@ -38,7 +38,7 @@ from gen_msa.data.formats._common import (
     unsupported_field_error,
 )
 from gen_msa.data.formats._encoding import open_as_utf8
-from gen_msa.data.formats._flat import rename_columns, warn_of_labels
+from gen_msa.data.formats._flat import check_topic, rename_columns, warn_of_labels
 from gen_msa.data.formats._simple import intended_key
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, formats
@@ -118,6 +118,8 @@ def parse_row(cells: dict[str, str]) -> CsvRow:
     listed_cell = cells.get("listed", "")
     if listed_cell not in ("", "yes", "no"):
         raise ValueError(f"listed: {listed_cell!r} is neither yes nor no")
+    if cells.get("polarity") and not term:
+        check_topic(cells)
     paths = f"{cells.get('image', '')}\n{cells.get('images', '')}".split("\n")
     return CsvRow(
         id=cells.get("id", ""),

@@ -235,6 +235,43 @@ def test_ordinal_of_setfit_chooses_the_mention(tmp_path: Path) -> None:
     assert example.opinions[0].aspect.start == 8
 
 
+@pytest.mark.parametrize("ordinal", ["7", "999999999", "²", "-1", None, 1.5, True])
+def test_ordinal_without_a_mention_gives_no_offset(ordinal: Any, tmp_path: Path) -> None:
+    row = {"text": "no", "span": "tea", "label": "negative", "ordinal": ordinal}
+    aspect = read_one(tmp_path / "m.jsonl", json.dumps(row)).opinions[0].aspect
+    assert (aspect.term, aspect.start) == ("tea", None)
+
+
+def test_parquet_row_without_its_aspect_is_read_on(tmp_path: Path) -> None:
+    rows = [
+        {"text": "good tea", "span": span, "label": "positive", "ordinal": 0}
+        for span in ("tea", None)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    first, second = formats["parquet"].read(tmp_path / "m.parquet")
+    assert isinstance(first, Example)
+    assert first.opinions[0].aspect == Aspect(term="tea", start=5)
+    assert isinstance(second, Example | Rejected)
+
+
+@pytest.mark.parametrize("key", ["category", "aspect_category", "span", "term"])
+def test_label_beside_an_unread_topic_is_not_that_of_the_post(key: str, tmp_path: Path) -> None:
+    topic: Any = "food" if "category" in key else ["food"]
+    row = json.dumps({"text": FLAT_TEXT, key: topic, "polarity": "positive"})
+    (rejected,) = read(tmp_path / "m.jsonl", row)
+    assert isinstance(rejected, Rejected)
+    assert f"polarity stands beside {key!r}" in rejected.reason
+    assert read_one(tmp_path / "m.jsonl", json.dumps({"text": FLAT_TEXT, key: topic}))
+
+
+def test_csv_label_beside_a_category_is_not_that_of_the_post(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("text,category,polarity\ntea,food,positive\ntea,,positive\n")
+    rejected, accepted = formats["csv"].read(tmp_path / "m.csv")
+    assert isinstance(rejected, Rejected)
+    assert "'category'" in rejected.reason
+    assert isinstance(accepted, Example)
+
+
 @pytest.mark.parametrize(
     "spans",
     [
