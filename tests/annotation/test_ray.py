@@ -224,7 +224,13 @@ def test_ray_data_alone_drops_the_block_of_a_row_that_kills_its_worker(cluster):
         surviving = rows.map_batches(
             ray_doubles.DyingStep, batch_size=None, compute=pool, max_task_retries=1, num_cpus=1
         )
-        assert sorted(r["row"] for r in surviving.iter_rows()) == [0, 1, 2, 3, 8, 9, 10, 11]
+        survivors = {r["row"] for r in surviving.iter_rows()}
+        # The harmless rows 4, 6 and 7 are lost with row 5. Blocks are lost whole; one that waited at
+        # the same worker may be lost as well.
+        assert not survivors & {4, 5, 6, 7}
+        assert all(
+            block <= survivors or not block & survivors for block in ({0, 1, 2, 3}, {8, 9, 10, 11})
+        )
 
 
 def test_worker_prefetches_the_next_batch(tmp_path, cluster):
