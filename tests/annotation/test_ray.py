@@ -225,8 +225,8 @@ def test_ray_data_alone_drops_the_block_of_a_row_that_kills_its_worker(cluster):
             ray_doubles.DyingStep, batch_size=None, compute=pool, max_task_retries=1, num_cpus=1
         )
         survivors = {r["row"] for r in surviving.iter_rows()}
-        # The harmless rows 4, 6 and 7 are lost with row 5. Blocks are lost whole; one that waited at
-        # the same worker may be lost as well.
+        # The harmless rows 4, 6 and 7 are lost with row 5. Blocks are lost whole; one that waited
+        # at the same worker may be lost as well.
         assert not survivors & {4, 5, 6, 7}
         assert all(
             block <= survivors or not block & survivors for block in ({0, 1, 2, 3}, {8, 9, 10, 11})
