@@ -30,6 +30,7 @@ QUOTATION = re.compile(
 """One quotation with its marks; the only group that is not None holds the quoted text."""
 
 _ZERO_WIDTH_SPACE = "\u200b"
+_ZERO_WIDTH_JOINER = "\u200d"
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
@@ -146,6 +147,8 @@ def _is_seam(text: str, i: int) -> bool:
     """Return whether a word may begin or end at an offset: `iPhone|6`, `My|Phone`, `a|_b`."""
     if not _is_inside_word(text, i):
         return True
+    if _splits_character(text, i):
+        return False
     before, after = text[i - 1], text[i]
     return before.isdigit() != after.isdigit() or (before.islower() and after.isupper())
 
@@ -193,13 +196,38 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 def _is_separate_word(text: str, start: int, end: int) -> bool:
     """Return whether a span is a whole word, in scripts with and without spaces."""
     return not any(
-        _is_inside_word(text, i) and not _UNSPACED_SCRIPTS.search(text, i - 1, i + 1)
+        _splits_character(text, i)
+        or (_is_inside_word(text, i) and not _UNSPACED_SCRIPTS.search(text, i - 1, i + 1))
         for i in (start, end)
     )
 
 
 def _is_inside_word(text: str, i: int) -> bool:
-    return 0 < i < len(text) and text[i - 1].isalnum() and text[i].isalnum()
+    """Return whether neither a word nor, for `e` + accent or an emoji, a character ends there."""
+    if not 0 < i < len(text):
+        return False
+    if text.isascii() or (text[i - 1].isascii() and text[i].isascii()):
+        return text[i - 1].isalnum() and text[i].isalnum()
+    base = i - 1
+    while base and _extends_character(text[base]):
+        base -= 1
+    return _splits_character(text, i) or (text[base].isalnum() and text[i].isalnum())
+
+
+def _splits_character(text: str, i: int) -> bool:
+    """Return whether an offset lies inside one visible character (a grapheme cluster)."""
+    if not 0 < i < len(text) or text[i].isascii():
+        return False
+    return _extends_character(text[i]) or text[i - 1] == _ZERO_WIDTH_JOINER
+
+
+def _extends_character(char: str) -> bool:
+    """Return whether a character is an accent, a vowel sign, a joiner or the tone of an emoji."""
+    return not char.isascii() and (
+        unicodedata.category(char).startswith("M")
+        or char == _ZERO_WIDTH_JOINER
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+    )
 
 
 def _fold(chunk: str) -> str:

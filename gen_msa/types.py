@@ -134,7 +134,9 @@ class Evidence(FrozenModel):
 
     quote: str
     start: int | None = Field(default=None, ge=0)
-    """Character offset in the post's text; None when the quote is not verbatim there."""
+    """Character offset in the post's text; None for a quote of an image or a cue. Files of other
+    programs may lack it for a quote of the text.
+    """
     source: Literal["text", "image", "cue"] = "text"
 
 

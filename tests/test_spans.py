@@ -28,6 +28,11 @@ from gen_msa.spans import locate_phrases
         ("text", [""], [None]),
         ("", ["x"], [None]),
         ("3G is slow, 3GS too", ["3G"], [0]),
+        ("cafe\u0301s, the cafe\u0301", ["cafe\u0301"], [12]),
+        ("cafe\u0301", ["cafe"], [None]),
+        ("👍🏽 or 👍", ["👍"], [6]),
+        ("👨\u200d👩\u200d👧", ["👩"], [None]),
+        ("the phone's art, Kate's", ["Kate", "phone", "art"], [17, 4, 12]),
     ],
 )
 def test_terms_are_located_at_their_mentions(

@@ -209,6 +209,11 @@ class LabelConditionedTeacher:
                 provenance=provenance,
             )
         opinion = prompting.parse_opinion(
-            request.prompt, completion, request.inputs.post, request.aspect, annotator
+            request.prompt,
+            completion,
+            request.inputs.post,
+            request.aspect,
+            annotator,
+            [cue.text for cue in request.cues.values()],
         )
         return opinion.model_copy(update={"provenance": {**provenance, **opinion.provenance}})

@@ -26,6 +26,7 @@ from gen_msa.metrics.labels import Scores, f1, label_metrics, score_labels
 from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.prompting import Prompt
+from gen_msa.prompting.parsing.opinions import INVENTED_QUOTES
 from gen_msa.spans import SearchableText, fold
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
 
@@ -434,7 +435,8 @@ def explanation_scores(opinions: Sequence[Opinion | None]) -> ExplanationScores:
     explained = [o for o in opinions if o and o.explanation]
     complete = [o for o in explained if o.provenance.get("explanation") != "cut"]
     of_aspect = [o for o in explained if o.aspect.term]
-    quotes = [e for o in explained for e in o.evidence]
+    quotes = [e for o in explained for e in o.evidence if e.source != "image"]
+    invented = [int(o.provenance.get(INVENTED_QUOTES, 0)) for o in explained]
     return ExplanationScores(
         n=len(opinions),
         read=len(complete),
@@ -442,8 +444,8 @@ def explanation_scores(opinions: Sequence[Opinion | None]) -> ExplanationScores:
         naming_aspect=sum(
             SearchableText(o.explanation or "").find(o.aspect.term) is not None for o in of_aspect
         ),
-        with_quotes=sum(bool(o.evidence) for o in explained),
-        quotes=len(quotes),
+        with_quotes=sum(bool(o.evidence or n) for o, n in zip(explained, invented, strict=True)),
+        quotes=len(quotes) + sum(invented),
         verbatim_quotes=sum(e.start is not None for e in quotes),
     )
 

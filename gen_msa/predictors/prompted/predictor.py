@@ -312,14 +312,20 @@ class PromptedPredictor:
                     provenance=provenance,
                 )
             ]
+        cue_texts = [cue.text for cue in request.cues.values()]
         if request.prompt.task == "aspects":
             opinions = prompting.parse_aspects(
-                request.prompt, completion, request.inputs.post, annotator
+                request.prompt, completion, request.inputs.post, annotator, cue_texts
             )
         else:
             opinions = [
                 prompting.parse_opinion(
-                    request.prompt, completion, request.inputs.post, request.aspect, annotator
+                    request.prompt,
+                    completion,
+                    request.inputs.post,
+                    request.aspect,
+                    annotator,
+                    cue_texts,
                 )
             ]
         return [

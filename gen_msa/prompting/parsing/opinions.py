@@ -10,6 +10,8 @@ slot is filled before the explanation begins. In every other form such an answer
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
 
 from gen_msa.chat import Completion
 from gen_msa.prompting.parsing._aspect_list import parse_aspect_list
@@ -29,38 +31,72 @@ from gen_msa.types import OVERALL_ASPECT, Aspect, Evidence, Opinion, Polarity, P
 # Find the evidence of an explanation: the words it quotes and their position in the post.
 
 
-def collect_evidence(
-    explanation: str | None, listed_quotes: Iterable[str], text: str, aspect: str
-) -> tuple[Evidence, ...]:
-    """Return the quotes that an answer lists, then those in its explanation, without duplicates.
+class CollectedEvidence(NamedTuple):
+    """The quotes of an answer that can be verified, and those that stand nowhere."""
 
-    A quote of nothing but the aspect's own words is no evidence: it only names what is judged.
+    items: tuple[Evidence, ...] = ()
+    invented: tuple[str, ...] = ()
+    """Quotes that are in neither the post nor a cue."""
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """The note `invented_quotes`, their number; empty without any."""
+        return {INVENTED_QUOTES: str(len(self.invented))} if self.invented else {}
+
+
+INVENTED_QUOTES = "invented_quotes"
+"""Key of `Opinion.provenance`: how many quotes of an answer are in neither the post nor a cue."""
+
+
+def collect_evidence(
+    explanation: str | None,
+    listed_quotes: Iterable[str],
+    text: str,
+    aspect: str,
+    cue_texts: Sequence[str] = (),
+) -> CollectedEvidence:
+    """Collect the quotes that an answer lists, then those in its explanation, without duplicates.
+
+    A quote of nothing but the aspect's own words is no evidence: it only names what is judged. A
+    quote that stands neither in the post nor in a cue is no evidence either.
 
     Args:
         explanation: The explanation; text in double quotation marks counts as a quote.
         listed_quotes: Quotes from the answer's evidence field.
         text: The text of the post.
         aspect: The term of the aspect.
+        cue_texts: What else the model was shown, such as the caption of the image.
 
     Returns:
-        One `Evidence` for each quote, with its offset in `text` where it occurs there.
+        One `Evidence` for each quote of the post, with its offset, and for each quote of a cue
+        (`source="cue"`); and the invented quotes.
     """
     folded_aspect = fold(aspect)
     quoted = [q for q in extract_quotes(explanation or "") if fold(q) != folded_aspect]
-    candidates = [q.strip() for q in listed_quotes][:MAX_QUOTES] + quoted
-    if not any(candidates):
-        return ()
+    candidates = [q for q in [*[q.strip() for q in listed_quotes][:MAX_QUOTES], *quoted] if q]
+    if not candidates:
+        return CollectedEvidence()
     searchable = SearchableText(text)
-    return tuple(dict.fromkeys(_locate_quote(q, searchable) for q in candidates if q))
+    cues = [SearchableText(t) for t in cue_texts if t]
+    located = {q: _locate_quote(q, searchable, cues) for q in candidates}
+    return CollectedEvidence(
+        tuple(dict.fromkeys(e for e in located.values() if e)),
+        tuple(q for q, e in located.items() if e is None),
+    )
 
 
-def _locate_quote(quote: str, searchable: SearchableText) -> Evidence:
+def _locate_quote(
+    quote: str, searchable: SearchableText, cues: Sequence[SearchableText]
+) -> Evidence | None:
     """Return the quote in the post's own letters; punctuation that the model added is dropped."""
     variants: Sequence[str] = (quote, quote.rstrip(".,;:!?…。，！？ "))
     for variant in variants:
-        if span := searchable.find(variant):
+        if span := next(searchable.find_whole_words(variant), None):
             return Evidence(quote=searchable.text[slice(*span)], start=span[0])
-    return Evidence(quote=quote)
+    for cue, variant in product(cues, variants):
+        if span := next(cue.find_whole_words(variant), None):
+            return Evidence(quote=cue.text[slice(*span)], source="cue")
+    return None
 
 
 MAX_CHARS = 200_000
@@ -68,7 +104,12 @@ MAX_CHARS = 200_000
 
 
 def parse_opinion(
-    prompt: Prompt, completion: Completion, post: Post, aspect: Aspect | None, annotator: str
+    prompt: Prompt,
+    completion: Completion,
+    post: Post,
+    aspect: Aspect | None,
+    annotator: str,
+    cue_texts: Sequence[str] = (),
 ) -> Opinion:
     """Parse the answer to a prompt of task `aspect` or `overall`. Never raises.
 
@@ -78,10 +119,12 @@ def parse_opinion(
         post: The post; quotes are located in its text.
         aspect: The aspect of the question; None for the post as a whole.
         annotator: The name of the model, for `Opinion.annotator`.
+        cue_texts: The cues that the prompt showed; they may be quoted too.
 
     Returns:
         The opinion. Its `provenance` has `prompt`; `form` (`slot`, `json`, `lines`, `bare` or
         `none`); `probability` (`label words`, or why there is none) when the backend gave scores;
+        `invented_quotes`, the number of quotes that are in neither the post nor a cue;
         `explanation` when it is `cut` or `missing`; `noncharacters` when the prompt showed some as
         U+FFFD; and `truncated` when the answer was too long to be parsed completely.
     """
@@ -107,20 +150,27 @@ def parse_opinion(
         provenance["explanation"] = "missing"
     elif completion.finish_reason == "length" and parsed.explanation:
         provenance["explanation"] = "cut"
+    evidence = collect_evidence(
+        parsed.explanation, parsed.quotes, post.text, aspect.term, cue_texts
+    )
     return Opinion(
         annotator=annotator,
         aspect=aspect,
         polarity=parsed.label,
         probs=probs,
         explanation=parsed.explanation,
-        evidence=collect_evidence(parsed.explanation, parsed.quotes, post.text, aspect.term),
+        evidence=evidence.items,
         raw=completion.text,
-        provenance=provenance,
+        provenance=provenance | evidence.provenance,
     )
 
 
 def parse_aspects(
-    prompt: Prompt, completion: Completion, post: Post, annotator: str
+    prompt: Prompt,
+    completion: Completion,
+    post: Post,
+    annotator: str,
+    cue_texts: Sequence[str] = (),
 ) -> list[Opinion]:
     """Parse the answer to a prompt of task `aspects`. Never raises.
 
@@ -129,6 +179,7 @@ def parse_aspects(
         completion: The answer.
         post: The post; aspects and quotes are located in its text.
         annotator: The name of the model, for `Opinion.annotator`.
+        cue_texts: The cues that the prompt showed; they may be quoted too.
 
     Returns:
         One opinion for each aspect; duplicates are merged. `provenance["span"]` says how the aspect
@@ -156,13 +207,20 @@ def parse_aspects(
                 "polarity": item.answer.label,
                 "status": Status.OK if item.answer.label else Status.UNPARSED,
                 "explanation": item.answer.explanation,
-                "evidence": collect_evidence(
-                    item.answer.explanation, item.answer.quotes, post.text, item.aspect.term
-                ),
-                "provenance": post_opinion.provenance | item.notes,
+                "evidence": evidence.items,
+                "provenance": post_opinion.provenance | item.notes | evidence.provenance,
             }
         )
         for item in parsed.aspects
+        for evidence in [
+            collect_evidence(
+                item.answer.explanation,
+                item.answer.quotes,
+                post.text,
+                item.aspect.term,
+                cue_texts,
+            )
+        ]
     ]
     return opinions or [post_opinion]
 

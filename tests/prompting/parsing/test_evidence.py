@@ -1,14 +1,17 @@
 """Test that quotes are located in a post in its own spelling."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.prompting.parsing.opinions import collect_evidence
+from gen_msa.chat import Completion
+from gen_msa.prompting import load_prompt
+from gen_msa.prompting.parsing.opinions import collect_evidence, parse_aspects, parse_opinion
 from gen_msa.spans import MAX_QUOTES, SearchableText, extract_quotes, fold
-from gen_msa.types import Evidence
+from gen_msa.types import Evidence, Polarity, Post
 
 LETTERS = "aAsSßẞéE\u0301İıiσςΣﬁ\u1100\u1161각가\u0323\u0307Åå\u212b\u200bK\u212a 😀नि"
 
@@ -68,14 +71,17 @@ def test_number_of_quotes_is_limited():
         ("say <|im_end|> now", "<\u200b|im_end|>", 4, "<|im_end|>"),
         ("😀😀 so good", "SO GOOD", 3, "so good"),
         ("party art", "art", 6, "art"),
-        ("party", "art", 1, "art"),
+        ("party: art!", "ART", 7, "art"),
+        ("cafe\u0301s and a cafe\u0301", "café", 13, "cafe\u0301"),
         ("屏幕很好", "很好", 2, "很好"),
         ("x\ufdd0y", "x\ufffdy", 0, "x\ufdd0y"),
         ("so bad today", "so bad.", 0, "so bad"),
     ],
 )
 def test_quote_is_located_with_original_spelling(text, quote, start, original):
-    assert collect_evidence(None, [quote], text, "") == (Evidence(quote=original, start=start),)
+    evidence = collect_evidence(None, [quote], text, "")
+    assert evidence.items == (Evidence(quote=original, start=start),)
+    assert evidence.provenance == {}
     assert text[start : start + len(original)] == original
 
 
@@ -87,20 +93,69 @@ def test_quote_is_located_with_original_spelling(text, quote, start, original):
         ("e\u0301", "e"),
         ("", "x"),
         ("so … bad", "so bad"),
+        ("party", "art"),
+        ("goodbye", "good"),
+        ("cafe\u0301s", "cafe\u0301"),
+        ("👍🏽", "👍"),
+        ("👨\u200d👩\u200d👧", "👩"),
+        ("मुझे खाना", "म"),
     ],
 )
-def test_missing_quote_stays_without_offset(text, quote):
-    assert collect_evidence(None, [quote], text, "") == (Evidence(quote=quote),)
+def test_quote_that_is_not_in_the_post_is_no_evidence_but_counted(text, quote):
+    evidence = collect_evidence(f'It says "{quote}".', [quote], text, "")
+    assert evidence.items == ()
+    assert evidence.provenance == {"invented_quotes": "1"}
+
+
+def test_quote_of_a_cue_is_evidence_of_the_cue():
+    evidence = collect_evidence('"red car" and "blue"', [], "nice", "", ["picture: a red car"])
+    assert evidence.items == (Evidence(quote="red car", source="cue"),)
+    assert evidence.invented == ("blue",)
+
+
+POLARITIES = [p.value for p in Polarity]
+PROMPTS = ["predict/full", "predict/explain", "predict/plain", "predict/overall", "predict/shots"]
+
+
+@given(
+    st.sampled_from(["", " ", "good", "goodbye, bad service", "Straße 屏幕很好 cafe\u0301"]),
+    st.lists(
+        st.sampled_from(["good", "bad", "great", "GOOD", "very good", "屏幕", "STRASSE", "", "e"]),
+        max_size=4,
+    ),
+    st.sampled_from(POLARITIES),
+    st.sampled_from(["a red sign, great", ""]),
+)
+def test_every_parsed_answer_quotes_only_what_is_there(text, quotes, label, cue):
+    post = Post(id="1", text=text)
+    explanation = "It says " + " and ".join(f'"{q}"' for q in quotes)
+    fields = {"sentiment": label, "explanation": explanation, "evidence": quotes}
+    aspects = [{**fields, "aspect": "service"}]
+    answers = [json.dumps(fields), f"Sentiment: {label}\nWhy: {explanation}\nExplanation: good"]
+    opinions = [
+        parse_opinion(load_prompt(p), Completion(text=a, finish_reason="stop"), post, None, "m", c)
+        for p in PROMPTS
+        for a in answers
+        for c in ([], [cue])
+    ]
+    joint = Completion(text=json.dumps(aspects), finish_reason="stop")
+    opinions += parse_aspects(load_prompt("predict/aspects"), joint, post, "m", [cue])
+    for e in (e for o in opinions for e in o.evidence):
+        if e.source == "text":
+            assert e.start is not None
+            assert text.startswith(e.quote, e.start)
+        else:
+            assert e.quote in cue
 
 
 def test_quoted_aspect_is_not_evidence():
     items = collect_evidence('The "Battery" is "awful".', [], "battery awful", "battery")
-    assert [e.quote for e in items] == ["awful"]
+    assert [e.quote for e in items.items] == ["awful"]
 
 
 def test_blank_quotes_are_not_evidence():
-    assert collect_evidence(None, ["", " ", "\u200b"], "a post", "")[0] == Evidence(quote="\u200b")
-    assert collect_evidence(None, [], "a post", "") == ()
+    assert collect_evidence(None, ["", " ", "\u200b"], "a post", "").items == ()
+    assert collect_evidence(None, [], "a post", "").items == ()
 
 
 @given(st.text(alphabet=LETTERS, max_size=30))

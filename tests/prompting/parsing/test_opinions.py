@@ -229,4 +229,5 @@ def test_evidence_comes_from_list_and_from_quotes():
     opinion = parse(
         '{"sentiment": "negative", "explanation": "\\"AWFUL\\" it is", "evidence": ["dim"]}'
     )
-    assert opinion.evidence == (Evidence(quote="dim"), Evidence(quote="awful", start=22))
+    assert opinion.evidence == (Evidence(quote="awful", start=22),)
+    assert opinion.provenance["invented_quotes"] == "1"
