@@ -30,6 +30,7 @@ from gen_msa.data import ExampleSource
 from gen_msa.data.label_leak import find_label_leaks
 from gen_msa.predictors import Prediction
 from gen_msa.predictors.image_counts import count_images, image_line, unseen_rate
+from gen_msa.predictors.language_counts import count_language
 from gen_msa.types import Example, Opinion, Rejected, Status
 
 
@@ -166,6 +167,8 @@ class JobCounts:
     """Error of the last unanswered post."""
     images: Counter[str] = field(default_factory=Counter)
     """Images of the posts: `seen`, or why the model did not see them."""
+    languages: Counter[str] = field(default_factory=Counter)
+    """Posts by language, as an ISO 639 code or `unknown`."""
 
     def error_rate(self) -> float:
         """Return the share of rows rejected or unanswered, 0 to 1."""
@@ -242,6 +245,7 @@ class JobOutput:
                 accepted = examples[-1].opinions[len(example.opinions) :]
                 self.counts.add(prediction.opinions, accepted)
                 self.counts.images.update(count_images(example.post, prediction.opinions))
+                self.counts.languages.update(count_language(prediction.opinions))
         for written_example in examples:
             self.posts.update(written_example.post.model_dump_json().encode())
         self._accepted_file.writelines(

@@ -32,6 +32,7 @@ from gen_msa.annotation.settings import RUN_SETTINGS, AnnotateSettings, JobSetti
 from gen_msa.errors import UserError
 from gen_msa.predictors import Prediction
 from gen_msa.predictors.image_counts import count_images
+from gen_msa.predictors.language_counts import count_language
 from gen_msa.types import Example, FrozenModel, Opinion, Rejected
 
 MAX_SHARD_LINE_BYTES = 1 << 28
@@ -111,6 +112,7 @@ class ShardWriter:
                 self.counts.written += 1
                 self.counts.add(prediction.opinions, prediction.opinions)
                 self.counts.images.update(count_images(example.post, prediction.opinions))
+                self.counts.languages.update(count_language(prediction.opinions))
                 self.posts.update(example.post.model_dump_json().encode())
         self.counts.rows = self.counts.written + self.counts.rejected
 

@@ -32,6 +32,7 @@ from gen_msa.api.posts import AspectLike, PostsLike, as_posts
 from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
 from gen_msa.predictors import RequestPreview
+from gen_msa.predictors.language_counts import language_lines
 from gen_msa.settings import build
 from gen_msa.types import Example, Rejected
 
@@ -252,7 +253,7 @@ def run(
             )
         examples = [e for e in jsonl.read(out, Example) if isinstance(e, Example)]
         rejected = _rejected(result)
-    _warn(result)
+    _warn(result, settings.model)
     return Opinions(
         examples,
         annotators=[settings.model],
@@ -283,7 +284,14 @@ def report_facts(source: str, settings: JobSettings, result: JobResult) -> dict[
         "posts": f"{counts.written:,} of {counts.rows:,}",
         "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
         **({"images": counts.image_line().removeprefix("images: ")} if counts.images else {}),
+        **_language_facts(language_lines(counts.languages, settings.model)),
     }
+
+
+def _language_facts(lines: Sequence[str]) -> dict[str, str]:
+    """Return the languages of the posts, and those that the model was not trained on."""
+    values = [line.removeprefix("languages: ") for line in lines]
+    return {"languages": "; ".join(values)} if values else {}
 
 
 def _rejected(result: JobResult) -> list[Rejected]:
@@ -294,7 +302,7 @@ def _rejected(result: JobResult) -> list[Rejected]:
     return [_REJECTED_ROW.validate_json(line) for line in lines]
 
 
-def _warn(result: JobResult) -> None:
+def _warn(result: JobResult, model: str) -> None:
     counts = result.counts
     problems = {
         "rows could not be read": counts.rejected,
@@ -303,6 +311,8 @@ def _warn(result: JobResult) -> None:
     }
     if counts.unseen_rate():
         warnings.warn(counts.image_line(), stacklevel=4)
+    for line in language_lines(counts.languages, model)[1:]:
+        warnings.warn(line, stacklevel=4)
     text = ", ".join(f"{n:,} {problem}" for problem, n in problems.items() if n)
     if text:
         warnings.warn(f"of {counts.rows:,} rows, {text}", stacklevel=4)

@@ -22,9 +22,18 @@ from gen_msa.encoders.vision.base import (
 )
 from gen_msa.errors import MissingExtra, UserError
 
-__all__ = ["MODEL_DESCRIPTION", "adapter_folder", "cache_folder", "model_folder", "weights_files"]
+__all__ = [
+    "LANGUAGES",
+    "MODEL_DESCRIPTION",
+    "adapter_folder",
+    "cache_folder",
+    "model_folder",
+    "weights_files",
+]
 
 MODEL_DESCRIPTION = "SmolLM2-135M-Instruct with EfficientNet-Lite0"
+LANGUAGES = frozenset({"en"})
+"""ISO 639-1 codes of the languages that the language model and the adapter were trained on."""
 VISION_GRID = 4
 """An image is VISION_GRID x VISION_GRID tokens."""
 _ADAPTER_FOLDER = Path(__file__).parent / "weights"

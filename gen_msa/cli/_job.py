@@ -14,6 +14,7 @@ from gen_msa.api.progress import progress_bar
 from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
+from gen_msa.predictors.language_counts import language_lines
 from gen_msa.report import opinion_table, write_csv, write_html
 from gen_msa.report.style import printable
 from gen_msa.types import Example, Rejected
@@ -177,6 +178,7 @@ def result_lines(
     lines = [f"{posts}, {opinions}; {counts.unparsed:,} unparsed"]
     if image_line := counts.image_line():
         lines.append(image_line)
+    lines += language_lines(counts.languages, settings.model)
     if counts.from_cache:
         lines.append(f"{count_noun(counts.from_cache, 'post')} answered from the cache")
     if counts.unanswered:

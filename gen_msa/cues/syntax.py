@@ -4,7 +4,10 @@ A dependency tree is pruned around each aspect (`parsing.pruning`) and written a
 (`parsing.linearize`). `Cue.source` names the source of the tree:
 
 * `heads:NAME`: the parse of the post itself;
-* `spacy`: the English parser, whatever the language of the post;
+* `spacy`: the English parser (option `model`), for posts in English or, in Latin letters, in a
+  language that cannot be told;
+* `spacy:MODEL`: an installed parser for the language of the post, such as `es_core_news_sm`;
+* `window: no parser for es`: no parser for the language of the post is installed;
 * `window`: no tree, because there is no parser, the text is too long, or the aspect is not a token
   of its own for the parser: it is in a URL, or in a script that the parser does not support.
 
@@ -27,6 +30,7 @@ from gen_msa.cues.parsing.linearize import FORMS, PruningRules, predicate_subtre
 from gen_msa.cues.parsing.tree import DependencyTree, is_usable, tree_from_parse
 from gen_msa.cues.window import WindowCues, WindowOptions
 from gen_msa.errors import MissingExtra
+from gen_msa.language import AUTO, UNKNOWN, LanguageSetting, detector_version, resolve_language
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
@@ -49,7 +53,9 @@ class SyntaxOptions(Settings):
     parser: Literal["auto", "spacy", "heads", "window"] = "auto"
     """`auto`: the parse of the post, else spaCy, else the window."""
     model: str = spacy_pipeline.MODEL
-    """An installed spaCy model package."""
+    """An installed spaCy model package, for posts in its language and in an unknown one."""
+    language: LanguageSetting = AUTO
+    """The language of all posts, such as `es`; `auto` detects it post by post."""
     window: int = Field(default=5, ge=1, le=50)
     """Words on each side of the aspect for the window."""
 
@@ -72,33 +78,42 @@ class SyntaxCues:
         Raises:
             MissingExtra: The options require spaCy, and it is not installed.
         """
-        has_spacy = spacy_pipeline.is_installed(self._options.model)
-        cues_by_post = [self._cues_without_spacy(p, has_spacy=has_spacy) for p in posts]
-        to_parse = [i for i, post_cues in enumerate(cues_by_post) if post_cues is None]
-        if to_parse:
-            texts = [posts[i].text for i in to_parse]
-            model = self._options.model
-            parsed_cues = spacy_pipeline.map_trees(
-                texts,
-                model,
-                lambda i, tree: self._write_cues(posts[to_parse[i]].aspects, tree, "spacy"),
-            )
-            for i, entry in zip(to_parse, parsed_cues, strict=True):
+        cues_by_post: list[tuple[Cue, ...]] = [()] * len(posts)
+        rows_by_model: dict[str, list[int]] = {}
+        for i, post in enumerate(posts):
+            known = self._cues_without_spacy(post)
+            if isinstance(known, str):
+                rows_by_model.setdefault(known, []).append(i)
+            else:
+                cues_by_post[i] = known
+        for model, rows in rows_by_model.items():
+            for i, entry in zip(rows, self._parse(posts, rows, model), strict=True):
                 cues_by_post[i] = entry
-        return [entry or () for entry in cues_by_post]
+        return cues_by_post
+
+    def _parse(self, posts: Sequence[Post], rows: list[int], model: str) -> list[tuple[Cue, ...]]:
+        """Return the cues of the posts `rows` from the trees of a spaCy model."""
+        source = "spacy" if model == self._options.model else f"spacy:{model}"
+        return spacy_pipeline.map_trees(
+            [posts[i].text for i in rows],
+            model,
+            lambda i, tree: self._write_cues(posts[rows[i]].aspects, tree, source),
+        )
 
     def fingerprint(self) -> str:
         """Return a hash of the options and of the versions of parser and model, if used."""
         options = self._options
         parser = "none"
-        if options.parser in ("auto", "spacy") and spacy_pipeline.is_installed(options.model):
-            parser = spacy_pipeline.parser_version(options.model)
+        if options.parser in ("auto", "spacy"):
+            parser = spacy_pipeline.parser_versions(options.model)
+            if options.language == AUTO:
+                parser += f"; {detector_version()}"
         return digest(
             _FORMAT_VERSION, options.model_dump_json(), parser, self._window.fingerprint()
         )
 
-    def _cues_without_spacy(self, post: Post, *, has_spacy: bool) -> tuple[Cue, ...] | None:
-        """Return the cues of a post that does not need spaCy; None if it does."""
+    def _cues_without_spacy(self, post: Post) -> tuple[Cue, ...] | str:
+        """Return the cues of a post that does not need spaCy, else the model that must parse it."""
         parser = self._options.parser
         if not post.aspects:
             return ()
@@ -107,11 +122,24 @@ class SyntaxCues:
             return self._write_cues(post.aspects, tree, f"heads:{post.parse.parser}")
         if parser == "heads":
             return tuple(Cue(text="", source="heads: the post has no parse") for _ in post.aspects)
-        if parser == "spacy" and not has_spacy:
-            raise MissingExtra(self._options.model.replace("_", "-"), "builtin")
-        if parser != "window" and has_spacy and len(post.text) <= spacy_pipeline.MAX_CHARS:
-            return None
-        return tuple(self._window.cue(post.text, a) for a in post.aspects)
+        if parser == "window":
+            return self._window_cues(post)
+        language = resolve_language(self._options.language, post.text)
+        model = spacy_pipeline.model_for(language, post.text, self._options.model)
+        if model is None:
+            reason = f"no parser for {language}" if language != UNKNOWN else ""
+            return self._window_cues(post, reason)
+        if not spacy_pipeline.is_installed(model):
+            if parser == "spacy":
+                raise MissingExtra(model.replace("_", "-"), "builtin")
+            return self._window_cues(post)
+        return model if len(post.text) <= spacy_pipeline.MAX_CHARS else self._window_cues(post)
+
+    def _window_cues(self, post: Post, reason: str = "") -> tuple[Cue, ...]:
+        cues = (self._window.cue(post.text, a) for a in post.aspects)
+        if not reason:
+            return tuple(cues)
+        return tuple(c.model_copy(update={"source": f"{c.source}: {reason}"}) for c in cues)
 
     def _write_cues(
         self, aspects: tuple[Aspect, ...], tree: DependencyTree, source: str

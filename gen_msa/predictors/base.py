@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 
 from gen_msa.backends import BackendOptions, backends
 from gen_msa.errors import UserError, did_you_mean
+from gen_msa.language import AUTO, LanguageSetting
 from gen_msa.media import ImageLimits
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
@@ -35,6 +36,10 @@ class PredictorSettings(Settings):
     overall_prompt: str = "predict/overall"
     reask_prompt: str = "predict/reask"
     """Asked once when an answer cannot be parsed; empty for never."""
+    language: LanguageSetting = AUTO
+    """The language of all posts (`en`, `es`, …); `auto` detects it post by post. It decides which
+    parser writes cues and proposes aspects; `provenance["language"]` names it.
+    """
     cues: dict[str, dict[str, Any]] | None = None
     """Cue source -> its options. None: every source whose slot the prompt has, with defaults;
     `{}`: no cues.

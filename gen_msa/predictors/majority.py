@@ -57,10 +57,15 @@ class MajorityPredictor:
     def fingerprint(self) -> dict[str, JsonValue]:
         """Return the probabilities, their source, and where aspects come from."""
         probs: dict[str, JsonValue] = {str(p): prob for p, prob in self._probs.items()}
-        return {"probs": probs, "aspects": self._settings.aspects, **self._provenance}
+        settings = {"aspects": self._settings.aspects, "language": self._settings.language}
+        return {"probs": probs, **settings, **self._provenance}
 
     def _prediction(self, selection: AspectSelection) -> Prediction:
-        provenance = {**self._provenance, "aspect_source": selection.source}
+        provenance = {
+            **self._provenance,
+            "language": selection.language,
+            "aspect_source": selection.source,
+        }
         opinion = Opinion(
             annotator=self._settings.model,
             polarity=self._label,

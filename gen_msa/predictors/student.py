@@ -156,7 +156,8 @@ def build_student_inputs(
     tensors, input_notes, rejected = _load_features(selected_posts, student_config, settings, root)
     for i in rejected:
         selected_posts[i] = selected_posts[i].model_copy(update={"aspects": ()})
-    context_texts = _context_texts(selected_posts, context_cues(student_config, settings), root)
+    cues = context_cues(student_config, settings)
+    context_texts = _context_texts(selected_posts, cues, root, settings.language)
     rows, provenance = [], []
     for i, (post, selection) in enumerate(zip(selected_posts, selections, strict=True)):
         for n, aspect in enumerate(post.aspects):
@@ -164,7 +165,13 @@ def build_student_inputs(
                 f"{post.id}/{n}", post.text, aspect, inputs=tensors[i], context=context_texts[i][n]
             )
             rows.append(row)
-            provenance.append({"aspect_source": selection.source, **input_notes[i]})
+            provenance.append(
+                {
+                    "language": selection.language,
+                    "aspect_source": selection.source,
+                    **input_notes[i],
+                }
+            )
     return StudentInputs(tuple(selected_posts), tuple(rows), tuple(provenance), rejected)
 
 
@@ -191,13 +198,16 @@ def context_cues(
 
 
 def _context_texts(
-    posts: Sequence[Post], cue_options: Mapping[str, Mapping[str, Any]], root: Path
+    posts: Sequence[Post],
+    cue_options: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    language: str,
 ) -> list[tuple[str, ...]]:
     if not cue_options:
         return [("",) * len(p.aspects) for p in posts]
     from gen_msa.models.inputs.modalities import build_contexts
 
-    return build_contexts(posts, cue_options, root)
+    return build_contexts(posts, cue_options, root, language)
 
 
 def _unused_media(post: Post, names: Sequence[str]) -> dict[str, str]:
@@ -281,6 +291,7 @@ class StudentPredictor:
             "revision": self._classifier.revision,
             "name": settings.model,
             "aspects": settings.aspects,
+            "language": settings.language,
         }
         cue_options: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
         image_settings = {"images": settings.images, "bad_image": settings.bad_image}

@@ -43,7 +43,8 @@ def test_majority_predicts_most_frequent_gold_label_with_shares(tmp_path):
         assert o.probs == pytest.approx({NEG: 0, NEU: 1 / 3, POS: 2 / 3})
         assert o.explanation is None
         assert o.annotator == f"majority:{path}"
-        assert o.provenance == {"majority_of": f"{path} (n=3)", "aspect_source": "given"}
+        notes = {"language": "en", "aspect_source": "given"}
+        assert o.provenance == {"majority_of": f"{path} (n=3)", **notes}
 
 
 def test_unreadable_rows_are_recorded_in_provenance(tmp_path):

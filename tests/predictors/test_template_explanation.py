@@ -125,6 +125,10 @@ def test_every_quote_of_an_explanation_is_in_the_post(left, term, right, rng):
     post = Post(id="1", text=text, aspects=(aspect,))
     chosen = [w for w in candidate_spans(AspectExample("1", text, aspect)) if rng.random() < 0.5]
     evidence_items = build_evidence(text, "", Attribution(spans=tuple(chosen)))
+    for e in evidence_items:
+        assert e.source == "text"
+        assert e.start is not None
+        assert text.startswith(e.quote, e.start)
     explanation = template_explanation(
         aspect, POSITIVE, evidence_items, aspect_contexts([post])[0][0]
     )

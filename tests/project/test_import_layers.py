@@ -12,6 +12,7 @@ FOUNDATION = {
     "disk_cache",
     "errors",
     "jsonl",
+    "language",
     "manifest",
     "prefetch",
     "registry",

@@ -1,7 +1,8 @@
 """Propose aspects from a parse, for models that cannot list them.
 
-Candidates are noun chunks and named entities of the English parse, without articles, pronouns,
-mentions, URLs, times and amounts. Many candidates have no opinion in the post.
+Candidates are noun chunks and named entities of the parse, without articles, pronouns, mentions,
+URLs, times and amounts. Many candidates have no opinion in the post. A post in a language without
+a parser has none.
 
     aspect_candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.parsing.lexicon import is_junk, word_set
+from gen_msa.language import AUTO, resolve_language
 from gen_msa.types import Aspect, Post
 
 MAX_CANDIDATES = 8
@@ -29,7 +31,7 @@ MAX_WORDS = 5
 
 
 def aspect_candidates(
-    posts: Sequence[Post], *, max_candidates: int = MAX_CANDIDATES
+    posts: Sequence[Post], *, max_candidates: int = MAX_CANDIDATES, language: str = AUTO
 ) -> list[tuple[Aspect, ...]]:
     """Propose aspects for each post, in text order; none for an empty text.
 
@@ -38,20 +40,44 @@ def aspect_candidates(
     Args:
         posts: The posts.
         max_candidates: Maximum aspects of one post.
+        language: The language of the posts; `auto` to detect it.
 
     Returns:
         Up to `max_candidates` aspects per post, each with its character offset; none for a text of
-        more than `spacy_pipeline.MAX_CHARS` characters.
+        more than `spacy_pipeline.MAX_CHARS` characters, or in a language without a parser.
 
     Raises:
         MissingExtra: The English model is not installed.
     """
-    texts = [p.text if len(p.text) <= spacy_pipeline.MAX_CHARS else "" for p in posts]
+    rows_by_model: dict[str, list[int]] = {}
+    for row, post in enumerate(posts):
+        model = candidate_model(post.text, language)
+        if model and len(post.text) <= spacy_pipeline.MAX_CHARS:
+            rows_by_model.setdefault(model, []).append(row)
+    candidates: list[tuple[Aspect, ...]] = [()] * len(posts)
+    for model, rows in rows_by_model.items():
+        selected = _parse_candidates([posts[row].text for row in rows], model, max_candidates)
+        for row, aspects in zip(rows, selected, strict=True):
+            candidates[row] = aspects
+    return candidates
+
+
+def _parse_candidates(
+    texts: list[str], model: str, max_candidates: int
+) -> list[tuple[Aspect, ...]]:
     return spacy_pipeline.map_docs(
-        texts,
-        spacy_pipeline.MODEL,
-        lambda i, doc: _select_candidates(texts[i], doc, max_candidates),
+        texts, model, lambda i, doc: _select_candidates(texts[i], doc, max_candidates)
     )
+
+
+def candidate_model(text: str, language: str = AUTO) -> str | None:
+    """Return the model package that finds the aspects of a text; None without one.
+
+    Args:
+        text: The text.
+        language: Its language; `auto` to detect it.
+    """
+    return spacy_pipeline.model_for(resolve_language(language, text), text)
 
 
 def _select_candidates(text: str, doc: Any, max_candidates: int) -> tuple[Aspect, ...]:
@@ -73,9 +99,17 @@ def _candidate_spans(doc: Any) -> Iterator[tuple[int, int]]:
     for entity in doc.ents:
         if entity.label_ not in _EXCLUDED_ENTITY_TYPES:
             yield from _trim_span(list(entity))
-    for chunk in doc.noun_chunks:
+    for chunk in _noun_chunks(doc):
         if chunk.root.pos_ in _NOUN_POS and chunk.root.ent_type_ not in _EXCLUDED_ENTITY_TYPES:
             yield from _trim_span(_noun_compound(chunk))
+
+
+def _noun_chunks(doc: Any) -> list[Any]:
+    """Return the noun chunks; for a language without rules for them, every noun."""
+    try:
+        return list(doc.noun_chunks)
+    except NotImplementedError:
+        return [doc[t.i : t.i + 1] for t in doc if t.pos_ in _NOUN_POS]
 
 
 def _noun_compound(chunk: Any) -> list[Any]:

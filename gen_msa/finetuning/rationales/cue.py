@@ -23,6 +23,7 @@ from gen_msa.cues.parsing.tree import is_usable
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.finetuning.rationales._opinion_span import OpinionSpanFinder
 from gen_msa.finetuning.rationales.base import rationale_sources, stable_random
+from gen_msa.language import detect_language, may_be_english
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Post
 
 QUOTE_TEMPLATES = {
@@ -131,6 +132,10 @@ class CueRationales:
                 results[i] = self._explain(e, tree_from_parse(e.post.text, e.post.parse))
             else:
                 unparsed.append(i)
+        # The templates and the words of tone are English.
+        for i in [i for i in unparsed if not _is_english(examples[i].post.text)]:
+            results[i] = (None,) * len(examples[i].opinions)
+            unparsed.remove(i)
         if unparsed and not spacy_pipeline.is_installed(spacy_pipeline.MODEL):
             raise MissingExtra(spacy_pipeline.MODEL.replace("_", "-"), "builtin")
         texts = [examples[i].post.text for i in unparsed]
@@ -163,6 +168,10 @@ class CueRationales:
                     or _from_tone(post, o, name, finder, is_only_aspect)
                 )
         return tuple(sentences)
+
+
+def _is_english(text: str) -> bool:
+    return may_be_english(detect_language(text), text)
 
 
 def _from_near_words(

@@ -35,6 +35,7 @@ from gen_msa.cues import cue_sources
 from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
 from gen_msa.encoders.vision import base
 from gen_msa.errors import UserError
+from gen_msa.language import AUTO
 from gen_msa.media import ImageError, ImageLimits, digest, load_image, open_image
 from gen_msa.media.fetch import resolve_inside
 from gen_msa.types import Media, Post
@@ -62,7 +63,10 @@ class ModalityInputs:
 
 
 def build_contexts(
-    posts: Sequence[Post], cue_options: Mapping[str, Mapping[str, Any]], root: Path
+    posts: Sequence[Post],
+    cue_options: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    language: str = AUTO,
 ) -> list[tuple[str, ...]]:
     """Write a context for each aspect of each post, one line per cue source.
 
@@ -70,6 +74,7 @@ def build_contexts(
         posts: Posts with aspects.
         cue_options: Cue source -> its options.
         root: Media root of sources that open images, unless their options name another.
+        language: Language of the posts for sources that parse, likewise; `auto` to detect it.
 
     Returns:
         For each post one text per aspect; "" where no source has anything to say.
@@ -80,7 +85,8 @@ def build_contexts(
     lines_by_post: list[list[list[str]]] = [[[] for _ in p.aspects] for p in posts]
     for name, options in cue_options.items():
         cue_class = cue_sources[name]
-        defaults = {"media_root": root} if "media_root" in cue_class.Options.model_fields else {}
+        known = {"media_root": root, "language": language}
+        defaults = {k: v for k, v in known.items() if k in cue_class.Options.model_fields}
         source = cue_class(
             settings.build(cue_class.Options, {**defaults, **options}, f"cues.{name}")
         )

@@ -14,6 +14,7 @@ from gen_msa import media, prompting
 from gen_msa.chat import ImageInput, Request
 from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
+from gen_msa.language import resolve_language
 from gen_msa.predictors.base import PredictorSettings
 from gen_msa.prompting import Prompt
 from gen_msa.settings import build
@@ -49,10 +50,11 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
         row: Index of the post.
         post: The post.
         root: Folder that image paths are relative to.
-        settings: `bad_image` decides whether a bad image is recorded, rejected or fatal.
+        settings: `bad_image` decides whether a bad image is recorded, rejected or fatal;
+            `language` is that of the post, or `auto`.
 
     Returns:
-        The post with its checked images.
+        The post with its checked images and its language (`provenance["language"]`).
 
     Raises:
         PostRejected: A bad image, with `bad_image=drop`.
@@ -60,7 +62,7 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
     """
     images: list[ImageInput] = []
     problems: list[str] = []
-    provenance: dict[str, str] = {}
+    provenance = {"language": resolve_language(settings.language, post.text)}
     for media_item in post.media:
         if media_item.kind != "image":
             provenance[media_item.kind] = "not shown"
@@ -102,10 +104,13 @@ def assign_aspects(
         for post_inputs, source in zip(inputs, sources, strict=True)
         if source == "parse"
     ]
-    candidates = iter(_parse_candidates(to_parse))
+    candidates = iter(_parse_candidates(to_parse, settings.language))
     return [
         _apply_aspects(
-            post_inputs, source, next(candidates) if source == "parse" else post_inputs.post.aspects
+            post_inputs,
+            source,
+            next(candidates) if source == "parse" else post_inputs.post.aspects,
+            settings.language,
         )
         for post_inputs, source in zip(inputs, sources, strict=True)
     ]
@@ -119,16 +124,21 @@ def _aspect_source(post: Post, settings: PredictorSettings, lists_aspects: bool)
     return "model" if lists_aspects else "parse"
 
 
-def _apply_aspects(inputs: PostInputs, source: str, aspects: tuple[Aspect, ...]) -> PostInputs:
+def _apply_aspects(
+    inputs: PostInputs, source: str, aspects: tuple[Aspect, ...], language: str
+) -> PostInputs:
     if source == "model":
         return replace(
             inputs, task="aspects", provenance={**inputs.provenance, "aspect_source": "model"}
         )
     if source == "overall" or not aspects or aspects == (OVERALL_ASPECT,):
         # A requested overall opinion and a post without any aspect differ.
-        aspect_source = (
-            source if source == "overall" or aspects else f"overall: {source} found none"
-        )
+        if source == "overall" or aspects:
+            aspect_source = source
+        elif source == "parse" and (code := _language_without_parser(inputs.post, language)):
+            aspect_source = f"overall: no parser for {code}"
+        else:
+            aspect_source = f"overall: {source} found none"
         post = inputs.post.model_copy(update={"aspects": (OVERALL_ASPECT,)})
         return replace(
             inputs,
@@ -140,12 +150,20 @@ def _apply_aspects(inputs: PostInputs, source: str, aspects: tuple[Aspect, ...])
     return replace(inputs, post=post, provenance={**inputs.provenance, "aspect_source": source})
 
 
-def _parse_candidates(posts: list[Post]) -> list[tuple[Aspect, ...]]:
+def _parse_candidates(posts: list[Post], language: str) -> list[tuple[Aspect, ...]]:
     if not posts:
         return []
     from gen_msa.cues.parsing import aspect_candidates
 
-    return aspect_candidates(posts)
+    return aspect_candidates(posts, language=language)
+
+
+def _language_without_parser(post: Post, language: str) -> str:
+    """Return the language of a post that no installed parser supports; "" if one does."""
+    from gen_msa.cues.parsing.aspect_candidates import candidate_model
+
+    has_parser = candidate_model(post.text, language) is not None
+    return "" if has_parser else resolve_language(language, post.text)
 
 
 class AspectSelection(NamedTuple):
@@ -153,6 +171,8 @@ class AspectSelection(NamedTuple):
 
     aspects: tuple[Aspect, ...]
     source: str
+    language: str
+    """The language of the post (`provenance["language"]`)."""
 
 
 def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[AspectSelection]:
@@ -171,7 +191,14 @@ def select_aspects(posts: Sequence[Post], settings: PredictorSettings) -> list[A
         )
     inputs = [PostInputs(row, post) for row, post in enumerate(posts)]
     assigned = assign_aspects(inputs, settings, lists_aspects=False)
-    return [AspectSelection(s.post.aspects, s.provenance["aspect_source"]) for s in assigned]
+    return [
+        AspectSelection(
+            s.post.aspects,
+            s.provenance["aspect_source"],
+            resolve_language(settings.language, s.post.text),
+        )
+        for s in assigned
+    ]
 
 
 @dataclass(frozen=True)
@@ -289,6 +316,8 @@ def _build_cue_sources(prompt: Prompt, settings: PredictorSettings, root: Path) 
         if "media_root" in source_type.Options.model_fields:
             # A source that opens images itself uses the media root of the job by default.
             options = {"media_root": root, **options}
+        if "language" in source_type.Options.model_fields:
+            options = {"language": settings.language, **options}
         source = source_type(build(source_type.Options, options, f"cues.{name}"))
         if source.slot in prompt.slots:
             built_sources.append(source)
