@@ -9,6 +9,7 @@ listing names imports no part. Other packages add parts by entry points.
     datasets["mosi"]            # imports gen_msa/data/mosi.py, which has @datasets.register
 """
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -53,6 +54,26 @@ class BaseRegistry(Generic[T]):
             raise TypeError(f"importing {self.kind} {name!r} registered nothing under that name")
         return self._parts[name]
 
+    def literals(self, attribute: str) -> dict[str, Any]:
+        """Return the value of a class attribute for each part that has it.
+
+        Parts of the package are not imported: the value is read from their source, where it must
+        be a literal. Parts of other packages are imported.
+
+        Args:
+            attribute: Name of the attribute, e.g. `suffixes`.
+        """
+        found = {
+            name: value
+            for name in {*self._table(), *self._entries()}
+            if (value := getattr(self[name], attribute, None)) is not None
+        }
+        for module in self._part_infos():
+            value = _literal(_source(module), attribute)
+            if value is not None:
+                found[module.name] = value
+        return dict(sorted(found.items()))
+
     def _add(self, module: str, part: T) -> None:
         name = module.rpartition(".")[2]
         if self._parts.setdefault(name, part) is not part:
@@ -79,8 +100,11 @@ class BaseRegistry(Generic[T]):
         return {}
 
     def _modules(self) -> list[str]:
+        return [m.name for m in self._part_infos()]
+
+    def _part_infos(self) -> list[pkgutil.ModuleInfo]:
         paths = importlib.import_module(self.package).__path__
-        return [m.name for m in pkgutil.iter_modules(paths) if not m.ispkg and _is_part(m)]
+        return [m for m in pkgutil.iter_modules(paths) if not m.ispkg and _is_part(m)]
 
     def _entries(self) -> dict[str, EntryPoint]:
         return {e.name: e for e in entry_points(group=self.group)}
@@ -147,7 +171,33 @@ class InstanceRegistry(BaseRegistry[T]):
 
 
 def _is_part(module: pkgutil.ModuleInfo) -> bool:
+    return bool(_DECORATOR.search(_source(module)))
+
+
+def _source(module: pkgutil.ModuleInfo) -> str:
     # The path finder reads the source without importing the module or its package.
     spec = module.module_finder.find_spec(module.name, None)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module.name)
-    return bool(source and _DECORATOR.search(source))
+    return source or ""
+
+
+def _literal(source: str, attribute: str) -> Any:
+    """Return the literal that a class of a module assigns to an attribute; None if there is none.
+
+    Args:
+        source: Source of the module.
+        attribute: Name of the attribute.
+    """
+    if attribute not in source:
+        return None
+    classes = (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef))
+    for node in (n for c in classes if c.decorator_list for n in c.body):
+        if isinstance(node, ast.AnnAssign):
+            targets: list[ast.expr] = [node.target]
+        elif isinstance(node, ast.Assign):
+            targets = node.targets
+        else:
+            continue
+        if node.value and any(isinstance(t, ast.Name) and t.id == attribute for t in targets):
+            return ast.literal_eval(node.value)
+    return None

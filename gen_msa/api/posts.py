@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, overload
 from pydantic import ValidationError
 
 from gen_msa.data import ExampleSource, open_examples
-from gen_msa.data.formats import SimpleRow, formats, locate_aspects
+from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Aspect, Example, Media, Post, Rejected
@@ -174,7 +174,7 @@ def _is_file_name(text: str) -> bool:
     if "\n" in text or len(text) > 4096:
         return False
     suffix = Path(text).suffix
-    return bool(suffix) and any(suffix in formats[n].suffixes for n in formats.names())
+    return bool(suffix) and suffix in format_by_suffix()
 
 
 def _open(path: str | Path, format: str | None, media_root: str | Path | None) -> ExampleSource:

@@ -6,14 +6,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import typer
 
-from gen_msa.errors import InputWarning, MissingExtra, UserError
+from gen_msa.errors import InputWarning, MissingExtra, UserError, did_you_mean
 from gen_msa.report.style import printable_lines
 
 if TYPE_CHECKING:
@@ -126,13 +126,20 @@ def is_remote(name: str) -> bool:
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://", name))
 
 
-def source(url: str, *, format: str | None, media_root: Path | None) -> "ExampleSource":
+def source(
+    url: str,
+    *,
+    format: str | None,
+    media_root: Path | None,
+    columns: Mapping[str, str] | None = None,
+) -> "ExampleSource":
     """Return the examples of a remote file; rejected rows name the address as their file.
 
     Args:
         url: The address.
         format: Format of the file; None: by its suffix.
         media_root: Folder that image paths are relative to.
+        columns: Name of a field -> name of its column.
     """
     from gen_msa.data import ExampleSource, open_examples
     from gen_msa.types import Example, Rejected
@@ -140,7 +147,9 @@ def source(url: str, *, format: str | None, media_root: Path | None) -> "Example
     folder = tempfile.mkdtemp(prefix="gen-msa-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (path,) = fetch_files([url], Path(folder))
-    local_source = open_examples(str(path), format=format, media_root=media_root or Path())
+    local_source = open_examples(
+        str(path), format=format, media_root=media_root or Path(), columns=columns
+    )
 
     def rows() -> Iterator[Example | Rejected]:
         for row in local_source.rows():
@@ -224,6 +233,14 @@ PromptOption = Annotated[
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help="Format of POSTS; see `ls`.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN",
+        help="The column or key that holds a field: text=caption, text=data.body; repeatable.",
+    ),
+]
 MediaRootOption = Annotated[
     Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
@@ -247,6 +264,30 @@ AddressOption = Annotated[
         "--address", help="Address of the Ray cluster (HOST:PORT or auto). Default: start one here."
     ),
 ]
+
+
+def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return the values of --map as field -> column.
+
+    Args:
+        pairs: The values, FIELD=COLUMN each.
+
+    Raises:
+        UserError: A value is no pair, or names no field, or a field twice.
+    """
+    from gen_msa.data.formats.base import FIELDS
+
+    columns: dict[str, str] = {}
+    for pair in pairs or ():
+        field, equals, column = pair.partition("=")
+        if not equals or not column:
+            raise UserError(f"--map {pair} is not FIELD=COLUMN", hint="e.g. --map text=caption")
+        if field not in FIELDS:
+            raise UserError(f"--map: no field {field!r}", hint=did_you_mean(field, FIELDS))
+        if field in columns:
+            raise UserError(f"--map names {field} twice", hint="give each field one column")
+        columns[field] = column
+    return columns
 
 
 class ParallelOptions(NamedTuple):
@@ -286,6 +327,8 @@ class JobOptions:
     config: Path | None
     format: str | None
     media_root: Path | None
+    columns: Sequence[str] | None = None
+    """Values of --map."""
 
     def settings(self, **extra: Any) -> "JobSettings":
         """Return `JobSettings` from YAML, then `key=value`, then options that are not None."""
@@ -324,9 +367,19 @@ class JobOptions:
         if name is not None and has_single_post:
             raise UserError("POSTS and --text/--image/--aspect exclude each other")
         if name is not None and is_remote(name):
-            return source(name, format=self.format, media_root=self.media_root)
+            return source(
+                name,
+                format=self.format,
+                media_root=self.media_root,
+                columns=parse_columns(self.columns),
+            )
         if name is not None:
-            return open_examples(name, format=self.format, media_root=self.media_root)
+            return open_examples(
+                name,
+                format=self.format,
+                media_root=self.media_root,
+                columns=parse_columns(self.columns),
+            )
         if not self.text and not self.image:
             raise UserError("no input", hint="give a file, DATASET:SPLIT, or --text")
         from gen_msa.api.posts import post_from_text

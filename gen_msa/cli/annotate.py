@@ -47,6 +47,7 @@ def annotate(
     config: _options.ConfigOption = None,
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
+    columns: _options.MapOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
     engine: _options.EngineOption = None,
@@ -58,7 +59,7 @@ def annotate(
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options)
+    options = _options.JobOptions(*job_options, columns)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(

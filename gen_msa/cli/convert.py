@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.cli._options import count_noun, print_lines, set_strict
+from gen_msa.cli._options import MapOption, count_noun, parse_columns, print_lines, set_strict
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")
@@ -31,6 +31,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     from_format: FromOption = None,
     to_format: ToOption = None,
+    columns: MapOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error.
@@ -42,7 +43,11 @@ def convert(
     from gen_msa.data import convert as write
     from gen_msa.data import open_examples
 
-    counts = write(open_examples(source, format=from_format), target, to_format)
+    counts = write(
+        open_examples(source, format=from_format, columns=parse_columns(columns)),
+        target,
+        to_format,
+    )
     console = Console(stderr=True)
     lines = [f"wrote {count_noun(counts.written, 'example')} to {target}"]
     if counts.rejected:

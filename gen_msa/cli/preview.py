@@ -28,10 +28,11 @@ def preview(
     config: _options.ConfigOption = None,
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
+    columns: _options.MapOption = None,
 ) -> None:
     """Show image budget, cues, complete prompt and token count for the first posts."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    _preview(_options.JobOptions(*job_options), rows)
+    _preview(_options.JobOptions(*job_options, columns), rows)
 
 
 def _preview(options: _options.JobOptions, rows: int) -> None:

@@ -4,13 +4,13 @@ open_examples("twitter2015:dev").rows()
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from gen_msa.data.base import Dataset, ExampleSource, datasets
-from gen_msa.data.formats import format_of
+from gen_msa.data.formats import ReadOptions, format_of, format_of_file, read_file
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
@@ -72,15 +72,20 @@ DATA_ROOT_ENV_VAR = "GEN_MSA_DATA"
 
 
 def open_examples(
-    ref: str, *, format: str | None = None, media_root: Path | None = None
+    ref: str,
+    *,
+    format: str | None = None,
+    media_root: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> ExampleSource:
     """Open the examples of `PATH` or `DATASET[:SPLIT]`.
 
     Args:
         ref: A path, or a data set and split.
-        format: The name of the file format, if the suffix does not tell.
+        format: The name of the file format, if content and suffix do not tell.
         media_root: The folder that media paths are relative to; by default the folder of the file,
             or of the data set.
+        columns: Name of a field (`text`, `image`, …) -> name of its column or key in the file.
 
     Returns:
         A source that reads the file again for every pass.
@@ -90,12 +95,17 @@ def open_examples(
     """
     path = Path(ref)
     if path.exists():
-        file_format = format_of(path, format)
-        return ExampleSource(ref, media_root or path.parent, lambda: file_format.read(path))
+        file_format = format_of_file(path, format)
+        options = ReadOptions(columns or {}, media_root)
+        return ExampleSource(
+            ref, media_root or path.parent, lambda: read_file(path, file_format, options)
+        )
     name, _, split = ref.partition(":")
     if name not in datasets:
         suggestion = did_you_mean(name, datasets.names())
         raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
+    if columns:
+        raise UserError(f"{name} is a dataset, whose columns are known", hint="leave --map out")
     return _dataset_source(datasets[name], name, split, media_root)
 
 

@@ -8,6 +8,24 @@ field that it cannot store is a `UserError` that names the field.
 
 from gen_msa.data.formats._common import locate_aspects
 from gen_msa.data.formats._simple import SimpleRow
-from gen_msa.data.formats.base import Format, format_of, formats
+from gen_msa.data.formats.base import (
+    Format,
+    ReadOptions,
+    format_by_suffix,
+    format_of,
+    format_of_file,
+    formats,
+    read_file,
+)
 
-__all__ = ["Format", "SimpleRow", "format_of", "formats", "locate_aspects"]
+__all__ = [
+    "Format",
+    "ReadOptions",
+    "SimpleRow",
+    "format_by_suffix",
+    "format_of",
+    "format_of_file",
+    "formats",
+    "locate_aspects",
+    "read_file",
+]

@@ -9,7 +9,8 @@ post and opinion as JSON text, so nothing is lost; a chat that was edited withou
 
 A record without that field comes from elsewhere: its last user turn is the text of the post, the
 answer is a gold opinion with `raw` (`status=unparsed` unless it is exactly a polarity), other turns
-go to `meta["turns"]` and other keys to `meta`.
+go to `meta["turns"]` and other keys to `meta`. Records of prompt and completion, of query and
+response (ms-swift), and of instruction, input and output (Alpaca) are read as such turns.
 """
 
 import re
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
@@ -45,6 +46,15 @@ class _Part(BaseModel):
     text: str | None = None
     image: JsonValue = None
     path: str | None = None
+    url: str | None = None
+    image_url: JsonValue = None
+    source: JsonValue = None
+
+    @property
+    def images(self) -> list[str]:
+        """Paths and URLs of the part, in any of the forms that chat APIs have."""
+        values = (self.image, self.path, self.url, self.image_url, self.source)
+        return [path for value in values for path in _image_paths(value)]
 
 
 class _ChatMessage(BaseModel):
@@ -68,6 +78,50 @@ class _ChatRecord(BaseModel):
     image: JsonValue = None
     images: JsonValue = None
     gen_msa: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_other_layouts(cls, record: Any) -> Any:
+        return _with_messages(record) if isinstance(record, dict) else record
+
+
+_PAIRS = (("prompt", "completion"), ("query", "response"), ("instruction", "output"))
+"""Keys of question and answer in records without turns."""
+
+
+def is_chat(record: dict[str, Any]) -> bool:
+    """Return whether a record is a chat, in any layout, and no row with a text of its own."""
+    if {"post", "text"} & record.keys():
+        return False
+    has_turns = any(isinstance(record.get(k), list) for k in ("messages", "conversations"))
+    return has_turns or any(question in record and answer in record for question, answer in _PAIRS)
+
+
+def _with_messages(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of question and answer as one with `messages`; any other as it is."""
+    if {"messages", "conversations"} & record.keys():
+        return record
+    pair = next((p for p in _PAIRS if p[0] in record), None)
+    if pair is None:
+        return record
+    rest = {k: v for k, v in record.items() if k not in (*pair, "system", "history", "input")}
+    turns = _as_turns("system", record.get("system"))
+    for earlier in record.get("history") or []:
+        if not isinstance(earlier, list) or len(earlier) != 2:
+            raise ValueError("history: not pairs of question and answer")
+        turns += _as_turns("user", earlier[0]) + _as_turns("assistant", earlier[1])
+    if given := record.get("input"):
+        turns += _as_turns("instruction", record[pair[0]]) + _as_turns("user", given)
+    else:
+        turns += _as_turns("user", record[pair[0]])
+    return {**rest, "messages": turns + _as_turns("assistant", record.get(pair[1]))}
+
+
+def _as_turns(role: str, value: Any) -> list[Any]:
+    """Return a text as a turn of `role`, and turns as they are."""
+    if value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [{"role": role, "content": value}]
 
 
 class ParsedChat(BaseModel):
@@ -93,20 +147,21 @@ def parse_chat(raw: bytes) -> ParsedChat:
     record = _ChatRecord.model_validate_json(raw)
     raw_turns = record.messages if record.messages is not None else record.conversations
     if raw_turns is None:
-        raise ValueError("the record has neither messages nor conversations")
+        raise ValueError("the record has neither messages nor conversations nor prompt")
     record_images = _image_paths(record.image) + _image_paths(record.images)
     turns: list[tuple[str, str]] = []
     turn_images: list[str] = []
-    n_placeholders = 0
+    counts: list[int] = []
     for turn in raw_turns:
         text, count, paths = _plain_turn(turn)
         role = turn.role or turn.sender
         turns.append((_ROLES.get(role, role), text))
-        n_placeholders += count
+        counts.append(count)
         turn_images += paths
-    images = record_images + turn_images
-    if n_placeholders and n_placeholders != len(images):
-        raise ValueError(f"{n_placeholders} image placeholders, but {len(images)} images")
+    images = list(dict.fromkeys(record_images + turn_images)) if turn_images else record_images
+    is_repeated = not turn_images and set(counts) <= {0, len(images)}
+    if any(counts) and sum(counts) != len(record_images + turn_images) and not is_repeated:
+        raise ValueError(f"{sum(counts)} image placeholders, but {len(images)} images")
     extra_keys = {k: v for k, v in record.__pydantic_extra__.items() if v is not None}
     post_id = "" if record.id is None else str(record.id)
     return ParsedChat(
@@ -121,24 +176,42 @@ def _plain_turn(turn: _ChatMessage) -> tuple[str, int, list[str]]:
         raise ValueError("a turn has no content")
     if isinstance(content, str):
         return _PLACEHOLDER_LINE.sub("", content), content.count(PLACEHOLDER), []
-    image_parts = [p for p in content if p.type.startswith("image")]
-    paths = [path for p in image_parts for path in _image_paths(p.image) + _image_paths(p.path)]
-    return "\n".join(p.text or "" for p in content if p.type == "text"), len(image_parts), paths
+    other = next((p.type for p in content if not _is_text(p) and not _is_image(p)), None)
+    if other is not None:
+        raise ValueError(f"a part of type {other!r} is not read: text and images only")
+    paths = [path for p in content if _is_image(p) for path in p.images]
+    text = "\n".join(p.text or "" for p in content if _is_text(p))
+    return text, sum(map(_is_image, content)), paths
+
+
+def _is_text(part: _Part) -> bool:
+    return part.type in ("text", "input_text", "output_text")
+
+
+def _is_image(part: _Part) -> bool:
+    return part.type.removeprefix("input_").startswith("image")
 
 
 def _image_paths(value: Any) -> list[str]:
-    """Return the image paths of a path, a `{"path": …}`, or a list of either."""
+    """Return the image paths of a path, a `{"path": …}` or `{"url": …}`, or a list of either.
+
+    Bytes as base64 (`{"data": …, "media_type": …}`) become a `data:` URL.
+    """
     if value is None or value == "":
         return []
     if isinstance(value, list):
         return [path for v in value for path in _image_paths(v)]
-    path = value.get("path") if isinstance(value, dict) else value
+    path = value
+    if isinstance(value, dict):
+        path = value.get("path") or value.get("url")
+        if isinstance(value.get("data"), str):
+            path = f"data:{value.get('media_type') or 'image/jpeg'};base64,{value['data']}"
     if not isinstance(path, str) or not path:
-        raise ValueError("an image is not a path: images are read by reference only")
+        raise ValueError("an image is not a path: images are read by path or URL only")
     return [path]
 
 
-_HINT = "a record needs messages (or conversations) with a user turn, and images as paths"
+_HINT = "a record needs messages (or prompt and completion) with a user turn, and images as paths"
 
 
 class OpinionRecord(BaseModel):

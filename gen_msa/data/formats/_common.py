@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gen_msa.errors import UserError
+from gen_msa.jsonl import atomic_write
 from gen_msa.spans import locate_phrases
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Rejected, Status
 
@@ -41,6 +42,8 @@ NumberedLine = tuple[int, bytes]
 R = TypeVar("R")
 
 GOLD_ANNOTATOR = "gold"
+CATEGORY_ANNOTATOR = "gold_category"
+"""Annotator of labels of categories, whose aspect has no place in the text."""
 _POLARITY_BY_NAME = {p.value: p for p in Polarity}
 
 
@@ -109,6 +112,27 @@ def unsupported_field_error(name: str, example: Example, field: str, reason: str
         f"{name} cannot store {field} of post {example.post.id!r}{': ' + reason if reason else ''}",
         hint="write jsonl or parquet, which store every field",
     )
+
+
+def refuse_examples(
+    name: str, path: Path, examples: Iterable[Example], empty: bytes = b"[]\n"
+) -> None:
+    """Write a file without posts; formats of other tools' exports are only read.
+
+    Args:
+        name: The format.
+        path: The file to write.
+        examples: The examples.
+        empty: A file of the format without posts.
+
+    Raises:
+        UserError: There is an example.
+    """
+    with atomic_write(path) as file:
+        file.write(empty)
+        for example in examples:
+            reason = "such files are exports of another program, and only read"
+            raise unsupported_field_error(name, example, "post.id", reason)
 
 
 def check_round_trip(

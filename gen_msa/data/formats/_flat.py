@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gen_msa.data.formats._common import locate_aspects, parse_polarity
 from gen_msa.data.formats._table import TableRecord
@@ -110,36 +110,86 @@ def read_span_list(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Args:
         row: A row as it was written.
+
+    Raises:
+        ValueError: A span is not where its offsets say.
     """
     text = row.get("text")
     key = next((k for k in _SPAN_LIST_KEYS if isinstance(row.get(k), list) and row[k]), None)
     if key is None or not isinstance(text, str) or {"post", "aspects"} & row.keys():
         return None
-    aspects = [_span_aspect(text, span) for span in row[key]]
-    if any(a is None for a in aspects):
+    spans = [_parse_span(span) for span in row[key]]
+    if not all(spans) or not any(s and parse_polarity(s.label) for s in spans):
         return None
-    return {**{k: v for k, v in row.items() if k != key}, "aspects": aspects}
+    aspects: dict[tuple[str, int], str] = {}
+    for span in filter(None, spans):
+        place = locate_span(text, span.start, span.end, span.text)
+        if aspects.setdefault(place, span.label) != span.label:
+            aspects[place] = CONFLICT
+    listed = [{"term": t, "start": s, "polarity": label} for (t, s), label in aspects.items()]
+    return {**{k: v for k, v in row.items() if k != key}, "aspects": listed}
 
 
-def _span_aspect(text: str, span: Any) -> dict[str, Any] | None:
+CONFLICT = "conflict"
+"""Label of an aspect that has several, as SemEval-2014 calls it."""
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    label: str
+    text: str | None
+
+
+def _parse_span(span: Any) -> _Span | None:
     if isinstance(span, list) and len(span) == 3:
         span = {"start": span[0], "end": span[1], "label": span[2]}
     if not isinstance(span, Mapping):
         return None
     start, end = (span.get(k, span.get(f"{k}_offset")) for k in ("start", "end"))
-    labels = span.get("labels", [span.get("label")])
-    label = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
-    polarity = parse_polarity(label) if isinstance(label, str) else None
-    if type(start) is not int or type(end) is not int or polarity is None:
+    label = choose_label(span.get("labels", span.get("label")))
+    if type(start) is not int or type(end) is not int or label is None:
         return None
-    term, known = text[start:end], span.get("text")
-    if isinstance(known, str) and term != known:  # JavaScript counts UTF-16 units
+    known = span.get("text")
+    return _Span(start, end, label, known if isinstance(known, str) else None)
+
+
+def choose_label(labels: Any) -> str | None:
+    """Return the one label of a span: that which is a polarity, or the only one.
+
+    Args:
+        labels: A label, or a list of labels; several polarities are `conflict`.
+    """
+    names = [x for x in (labels if isinstance(labels, list) else [labels]) if isinstance(x, str)]
+    polarities = [x for x in names if parse_polarity(x)]
+    if len(polarities) > 1:
+        return CONFLICT
+    if polarities:
+        return polarities[0]
+    return names[0] if len(names) == 1 else None
+
+
+def locate_span(text: str, start: int, end: int, known: str | None) -> tuple[str, int]:
+    """Return the term at a span and its offset in characters.
+
+    Args:
+        text: The text.
+        start: First offset, in characters or in UTF-16 units.
+        end: Offset behind the last one.
+        known: The term as the file repeats it, which decides the unit; None if it does not.
+
+    Raises:
+        ValueError: The span is empty, or the term is not there.
+    """
+    term = text[max(0, start) : max(0, end)]
+    if known is not None and term != known:  # JavaScript counts UTF-16 units
         units = text.encode("utf-16-le")
-        start = len(units[: 2 * start].decode("utf-16-le", "ignore"))
-        term = text[start : start + len(known)]
-    if not term or (isinstance(known, str) and term != known):
-        return None
-    return {"term": term, "start": start, "polarity": polarity.value}
+        offset = len(units[: 2 * max(0, start)].decode("utf-16-le", "ignore"))
+        if known and text.startswith(known, offset):
+            return known, offset
+    if not term or (known is not None and term != known):
+        raise ValueError(f"post.aspects: {known or ''!r} is not at {start}-{end}: {term!r} is")
+    return term, max(0, start)
 
 
 def rename_columns(record: TableRecord) -> TableRecord:

@@ -8,13 +8,23 @@ becomes a gold opinion, because a post never carries a label.
 """
 
 import difflib
+import warnings
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from gen_msa.data.formats._common import gold_opinion, image_media, locate_aspects, parse_polarity
+from gen_msa.data.formats._common import (
+    gold_opinion,
+    gold_opinion_from_text,
+    image_media,
+    locate_aspects,
+    parse_polarity,
+)
 from gen_msa.data.formats._flat import check_topic
+from gen_msa.errors import InputWarning
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
 
 _ALIASES = {
@@ -27,34 +37,42 @@ _NEAR_MISS_RATIO = 0.85
 """`difflib` similarity from which an unknown key counts as a misspelt one (`text`, `texts`)."""
 
 
-class _Labelled(BaseModel):
-    polarity: Polarity | None = None
-
-    @field_validator("polarity", mode="before")
-    @classmethod
-    def _normalize_polarity(cls, value: object) -> object:
-        return parse_polarity(value) or value if isinstance(value, str) else value
-
-
-class SimpleAspect(_Labelled):
+class SimpleAspect(BaseModel):
     """An aspect, optionally with its offset and its gold label.
 
-    Without the key `start` the term is searched; `"start": null` means that it has no offset.
+    Without the key `start` the term is searched; `"start": null` means that it has no offset. A
+    label outside the three classes (`conflict`) is kept as `raw` of an opinion without polarity.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     term: str
     start: int | None = Field(default=None, ge=0)
+    polarity: str | None = None
+
+    @property
+    def has_other_label(self) -> bool:
+        """Whether the label is outside the three classes."""
+        return bool(self.polarity) and parse_polarity(self.polarity or "") is None
+
+    def gold_opinion(self, aspect: Aspect) -> Opinion | None:
+        """Return the label as an opinion about the located aspect; None if there is no label."""
+        if not self.polarity:
+            return None
+        polarity = parse_polarity(self.polarity)
+        if polarity is None:
+            return gold_opinion_from_text(aspect, self.polarity)
+        return gold_opinion(aspect, polarity)
 
 
-class SimpleRow(_Labelled):
+class SimpleRow(BaseModel):
     """One post as a user writes it."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
     text: str
+    polarity: Polarity | None = None
     id: str | int | None = None
     image: str | None = None
     images: str | list[str] = []
@@ -62,6 +80,13 @@ class SimpleRow(_Labelled):
     media: tuple[Media, ...] = ()
     parse: Parse | None = None
     meta: dict[str, JsonValue] = {}
+
+    @field_validator("polarity", mode="before")
+    @classmethod
+    def _normalize_polarity(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) == 1:  # doccano's labels of a whole text
+            value = value[0]
+        return parse_polarity(value) or value if isinstance(value, str) else value
 
     @field_validator("images", "media", "meta", mode="before")
     @classmethod
@@ -112,6 +137,11 @@ class SimpleRow(_Labelled):
         )
         return Example(post=post, opinions=self._gold_opinions(aspects))
 
+    def other_labels(self) -> list[str]:
+        """Return the labels of aspects that are outside the three classes."""
+        aspects = (a for a in self.aspects or [] if isinstance(a, SimpleAspect))
+        return [a.polarity or "" for a in aspects if a.has_other_label]
+
     def _resolve_aspects(self) -> tuple[Aspect, ...]:
         aspect_specs = self.aspects or []
         terms_to_locate = [
@@ -128,12 +158,26 @@ class SimpleRow(_Labelled):
     def _gold_opinions(self, aspects: tuple[Aspect, ...]) -> tuple[Opinion, ...]:
         pairs = zip(self.aspects or [], aspects, strict=True)
         by_aspect = [
-            gold_opinion(aspect, a.polarity)
+            opinion
             for a, aspect in pairs
-            if isinstance(a, SimpleAspect) and a.polarity
+            if isinstance(a, SimpleAspect) and (opinion := a.gold_opinion(aspect))
         ]
         overall = [gold_opinion(OVERALL_ASPECT, self.polarity)] if self.polarity else []
         return (*by_aspect, *overall)
+
+
+def warn_of_other_labels(path: Path, labels: Counter[str]) -> None:
+    """Announce the labels of aspects that are outside the three classes, with their number.
+
+    Args:
+        path: The file.
+        labels: How often each label occurs.
+    """
+    if labels:
+        counts = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(5))
+        note = f"{path}: labels that are none of {', '.join(Polarity)}: {counts}"
+        note += ", …" if len(labels) > 5 else ""
+        warnings.warn(f"{note}; their aspects have no polarity", InputWarning, stacklevel=2)
 
 
 def intended_key(key: str, known: Iterable[str]) -> str:

@@ -14,11 +14,12 @@ import io
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from gen_msa.data.formats._common import NumberedLine, reject_row
+from gen_msa.data.formats.base import FIELDS
 from gen_msa.errors import InputWarning, UserError, did_you_mean
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Rejected
@@ -37,18 +38,22 @@ class TableRecord(NamedTuple):
 
 def delimiter_of(path: Path) -> str:
     """Return a tab for `.tsv`, a comma for all other files."""
-    return "\t" if path.suffix == ".tsv" else ","
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 class Dialect(NamedTuple):
-    """How the cells of a file are separated, and whether they may be quoted."""
+    """How the cells of a file are separated, whether they may be quoted, and where they begin."""
 
     delimiter: str
     is_quoted: bool = True
+    preamble: int = 0
+    """Lines before the header that are not blank."""
 
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE_BYTES = 1 << 16
+_MAX_PREAMBLE_LINES = 50
+"""Lines among which the header is searched; exports begin with a title, dates and filters."""
 _PROVEN_CELL = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 """A quoted cell with a doubled quote in it."""
 
@@ -66,14 +71,23 @@ def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Diale
     file.seek(0)
     lines = [line for line in sample.splitlines() if line.strip()][:2_000]
     usual = delimiter_of(path)
-    header = lines[0] if lines else ""
-    delimiter = next(
-        (d for d in (usual, *_DELIMITERS) if set(required) <= set(_split(header, d))), usual
+    delimiter, preamble = next(
+        (
+            (d, n)
+            for n, header in enumerate(lines[:_MAX_PREAMBLE_LINES])
+            for d in (usual, *_DELIMITERS)
+            if set(required) <= set(_split(header, d))
+        ),
+        (usual, 0),
     )
     if delimiter != usual:
         note = f"{path} is read with {_DELIMITERS[delimiter]} between cells"
         warnings.warn(note, InputWarning, stacklevel=2)
-    return Dialect(delimiter, delimiter != "\t" or _has_quoted_cells(lines))
+    if preamble:
+        note = f"{path}: {preamble} lines before the header are not read: {lines[0][:80]!r} …"
+        warnings.warn(note, InputWarning, stacklevel=2)
+    is_quoted = delimiter != "\t" or _has_quoted_cells(lines[preamble:])
+    return Dialect(delimiter, is_quoted, preamble)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -106,47 +120,70 @@ def record_bytes(cells: Iterable[object], path: Path) -> bytes:
 
 
 def iter_table_records(
-    file: IO[bytes], path: Path, required: Sequence[str]
+    file: IO[bytes],
+    path: Path,
+    required: Sequence[str],
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[TableRecord | Rejected]:
     """Yield every record below the header of an open file.
 
     Args:
         file: The file, opened for reading bytes.
         path: Its path, for the delimiter and for messages.
-        required: Columns that the header must have.
+        required: Fields that the header must have.
+        columns: Name of a field -> name of its column; other fields have their own names. A column
+            that has the name of such a field and is not that field becomes `FIELD (2)`, as does
+            the second column of one name.
 
     Raises:
-        UserError: The header lacks a required column, or has a column twice.
+        UserError: The header lacks a required or mapped column, or has a column twice.
     """
-    stream = _RecordReader(file, path, sniff_dialect(file, path, required))
-    columns: list[str] | None = None
+    columns = columns or {}
+    needed = [columns.get(field, field) for field in required]
+    needed += [c for c in columns.values() if c not in needed]
+    dialect = sniff_dialect(file, path, needed)
+    stream = _RecordReader(file, path, dialect)
+    names: list[str] | None = None
+    stream.skip_lines(dialect.preamble)
     for item in stream:
         if isinstance(item, Rejected):
             yield item
-        elif columns is None:
-            columns = _columns(path, item, required)
-            stream.n_columns = len(columns)
-        elif len(item) != len(columns):
-            yield stream.reject_first_line(f"{len(item)} cells for {len(columns)} columns")
+        elif names is None:
+            names = _column_names(path, item, needed, columns)
+            stream.n_columns = len(names)
+        elif len(item) != len(names):
+            yield stream.reject_first_line(f"{len(item)} cells for {len(names)} columns")
         else:
             line, raw = stream.position()
-            yield TableRecord(line, dict(zip(columns, item, strict=True)), raw)
+            yield TableRecord(line, dict(zip(names, item, strict=True)), raw)
 
 
-def _columns(path: Path, header: list[str], required: Sequence[str]) -> list[str]:
-    columns = [c.strip() for c in header]
-    for name in required:
-        if name not in columns:
-            suggestion = did_you_mean(name, columns)
+def _column_names(
+    path: Path, header: list[str], needed: Sequence[str], columns: Mapping[str, str]
+) -> list[str]:
+    names = [c.strip() for c in header]
+    for name in needed:
+        if name not in names:
+            suggestion = did_you_mean(name, names)
             raise UserError(
-                f"{path} has no column {name!r}", hint=f"{suggestion}; or use --format NAME"
+                f"{path} has no column {name!r}",
+                hint=f"{suggestion}; name it: --map text=COLUMN; or use --format NAME",
             )
-    duplicates = sorted({c for c in columns if columns.count(c) > 1})
+    duplicates = sorted({c for c in names if names.count(c) > 1 and c in {*needed, *FIELDS}})
     if duplicates:
         raise UserError(
             f"{path} has two columns named {duplicates[0]!r}", hint="rename one of them"
         )
-    return columns
+    field_by_column = {column: field for field, column in columns.items()}
+    unique: list[str] = []
+    for number, name in enumerate(names, 1):
+        label = field_by_column.get(name) or name or f"column {number}"
+        is_displaced = name in columns and name not in field_by_column
+        copy = 2
+        while label in unique or is_displaced:
+            label, copy, is_displaced = f"{name or 'column'} ({copy})", copy + 1, False
+        unique.append(label)
+    return unique
 
 
 class _RecordTooLong(Exception):
@@ -174,6 +211,11 @@ class _RecordReader:
             elif line[1].strip():
                 self._current_lines = [line]
                 yield self._parse_cells()
+
+    def skip_lines(self, count: int) -> None:
+        """Skip the next `count` lines that are not blank."""
+        while count and (line := self._next_line()) is not None:
+            count -= isinstance(line, Rejected) or bool(line[1].strip())
 
     def position(self) -> tuple[int, bytes]:
         """Return the first line's number and all bytes of the current record."""

@@ -41,7 +41,7 @@ from gen_msa.data.formats._encoding import open_as_utf8
 from gen_msa.data.formats._flat import check_topic, rename_columns, warn_of_labels
 from gen_msa.data.formats._simple import intended_key
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
-from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
 from gen_msa.errors import InputWarning
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
@@ -317,7 +317,9 @@ def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
         columns: The columns of its rows.
     """
     extra = sorted(set(columns) - _KNOWN_COLUMNS)
-    warn_of_labels(path, extra, "; rename it to polarity, and add a column aspect if it has one")
+    warn_of_labels(
+        path, extra, "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
+    )
     for column in extra:
         if intended := intended_key(column, _KNOWN_COLUMNS):
             note = f"{path}: column {column!r} is not read; did you mean {intended!r}?"
@@ -341,8 +343,18 @@ class Csv:
 
     def read(self, path: Path) -> ExampleStream:
         """Read every post, in order; a row that cannot be parsed is `Rejected`."""
+        return self.read_with(path, ReadOptions())
+
+    def read_with(self, path: Path, options: ReadOptions) -> ExampleStream:
+        """Read every post, in order, from columns of other names.
+
+        Args:
+            path: The file. Lines before the header that has the columns are not read; a note
+                names their number.
+            options: The names of columns.
+        """
         with open_as_utf8(path) as f:
-            yield from PostJoiner(path, iter_table_records(f, path, required=("text",)))
+            yield from PostJoiner(path, iter_table_records(f, path, ("text",), options.columns))
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Write the examples below a fixed header.

@@ -10,7 +10,7 @@ the TomBERT files of the same posts, unless the record has an `id`.
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
@@ -20,10 +20,11 @@ from gen_msa.data.formats._common import (
     NumberedLine,
     check_round_trip,
     gold_opinion,
+    gold_opinion_from_text,
     image_media,
     unsupported_field_error,
 )
-from gen_msa.data.formats._json_stream import iter_records, parse_records, write_array
+from gen_msa.data.formats._json_stream import first_record, iter_records, parse_records, write_array
 from gen_msa.data.formats._word_spans import WordSpan, aspect_from_span, starts_of, word_span
 from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.types import Example, Opinion, Polarity, Post, Rejected
@@ -34,7 +35,8 @@ _TAGS = ("x_pos", "u_pos")
 
 
 class _JointAspect(WordSpan):
-    polarity: Literal["NEG", "NEU", "POS"]
+    polarity: str
+    """NEG, NEU or POS; any other label becomes `raw` of an opinion without polarity."""
 
 
 class _JointRecord(BaseModel):
@@ -54,7 +56,7 @@ class _JointRecord(BaseModel):
             raise ValueError("opinions: opinion words are not supported")
         starts = starts_of(self.words)
         labelled_aspects = [
-            (aspect_from_span(self.words, starts, a), _LABELS[a.polarity]) for a in self.aspects
+            (aspect_from_span(self.words, starts, a), a.polarity) for a in self.aspects
         ]
         tags = {k: v for k in _TAGS if (v := getattr(self, k)) is not None}
         post = Post(
@@ -64,7 +66,13 @@ class _JointRecord(BaseModel):
             aspects=tuple(a for a, _ in labelled_aspects),
             meta=tags,
         )
-        return Example(post=post, opinions=tuple(gold_opinion(a, p) for a, p in labelled_aspects))
+        opinions = tuple(
+            gold_opinion(a, _LABELS[label])
+            if label in _LABELS
+            else gold_opinion_from_text(a, label)
+            for a, label in labelled_aspects
+        )
+        return Example(post=post, opinions=opinions)
 
 
 @formats.register
@@ -72,7 +80,12 @@ class JointJson:
     """Reads and writes the joint-extraction JSON."""
 
     suffixes: tuple[str, ...] = ()
+    content_suffixes: tuple[str, ...] = (".json",)
     about = "Joint extraction JSON: words, aspects as spans of words with POS/NEU/NEG, an image."
+
+    def recognizes(self, head: bytes) -> bool:
+        """Return whether the first record has the keys of this format."""
+        return first_record(head).keys() >= {"words", "image_id", "aspects"}
 
     def read(self, path: Path) -> ExampleStream:
         """Read every post, in order; a record that cannot be parsed is `Rejected`."""
@@ -123,11 +136,11 @@ def _dump(example: Example, number: int) -> list[bytes]:
 
 
 def _aspect_record(example: Example, words: list[str], opinion: Opinion) -> dict[str, Any]:
-    if opinion.annotator != GOLD_ANNOTATOR or opinion.polarity is None:
+    label = opinion.raw if opinion.polarity is None else _NAMES[opinion.polarity]
+    if opinion.annotator != GOLD_ANNOTATOR or not label:
         raise unsupported_field_error("joint_json", example, "opinions", "gold labels only")
     span = word_span(words, opinion.aspect)
     if span is None:
         raise unsupported_field_error("joint_json", example, "post.aspects", "whole words only")
     begin, end = span
-    label = _NAMES[opinion.polarity]
     return {"from": begin, "to": end, "polarity": label, "term": words[begin:end]}

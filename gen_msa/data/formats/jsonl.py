@@ -10,9 +10,10 @@ whose id is FILE_STEM-LINE if missing. Every example whose line is under
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -30,9 +31,9 @@ from gen_msa.data.formats._flat import (
     to_record,
     warn_of_labels,
 )
-from gen_msa.data.formats._simple import SimpleRow
+from gen_msa.data.formats._simple import SimpleRow, warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord
-from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
 from gen_msa.data.formats.csv import PostJoiner
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
 from gen_msa.types import Example, Rejected
@@ -62,7 +63,16 @@ class Jsonl:
 
     def read(self, path: Path) -> ExampleStream:
         """Read every line, in order; a bad one is `Rejected`."""
-        return _parse(path, read_lines(path))
+        return self.read_with(path, ReadOptions())
+
+    def read_with(self, path: Path, options: ReadOptions) -> ExampleStream:
+        """Read every line, in order, with keys of other names; a bad one is `Rejected`.
+
+        Args:
+            path: The file.
+            options: The names of keys; a dot leads into an object (`data.text`).
+        """
+        return parse_rows(path, read_lines(path), options.columns)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Write one example per line.
@@ -76,37 +86,99 @@ class Jsonl:
         """
         with atomic_write(path) as f:
             for records in check_round_trip(
-                "jsonl", examples, _dump, lambda r, n: _parse_back(path, r)
+                "jsonl", examples, _dump, lambda r, n: parse_rows(path, enumerate(r, 1), {})
             ):
                 f.writelines(r + b"\n" for r in records)
 
 
 def _dump(example: Example, number: int) -> list[bytes]:
+    return [dump_example("jsonl", example)]
+
+
+def dump_example(name: str, example: Example) -> bytes:
+    """Return an example as one line of JSON.
+
+    Args:
+        name: The format, for messages.
+        example: The example.
+
+    Raises:
+        UserError: The line would be too long to be read back.
+    """
     line = example.model_dump_json().encode()
     if len(line) > MAX_LINE_BYTES:
         raise unsupported_field_error(
-            "jsonl", example, "the length", f"{len(line)} bytes, over {MAX_LINE_BYTES}"
+            name, example, "the length", f"{len(line)} bytes, over {MAX_LINE_BYTES}"
         )
-    return [line]
+    return line
 
 
-def _parse_back(path: Path, records: list[bytes]) -> ExampleStream:
-    return _parse(path, enumerate(records, 1))
+def parse_rows(
+    path: Path, rows: Iterable[NumberedLine | Rejected], columns: Mapping[str, str]
+) -> Iterator[Example | Rejected]:
+    """Yield records as examples; rows of one aspect each are joined.
 
-
-def _parse(path: Path, rows: Iterable[NumberedLine | Rejected]) -> Iterator[Example | Rejected]:
-    for is_record, group in itertools.groupby(map(_read_flat, rows), _is_record):
+    Args:
+        path: The file, for ids and messages.
+        rows: Numbered records, each one JSON object.
+        columns: Name of a field -> name of its key.
+    """
+    if columns:
+        rows = (r if isinstance(r, Rejected) else _rename_keys(r, columns) for r in rows)
+    other_labels: Counter[str] = Counter()
+    flat_rows = (_read_flat(path, row) for row in rows)
+    for is_record, group in itertools.groupby(flat_rows, _is_record):
         if is_record:
             yield from PostJoiner(path, (r for r in group if isinstance(r, TableRecord)))
         else:
-            yield from _parse_lines(path, (r for r in group if not isinstance(r, TableRecord)))
+            lines = (r for r in group if not isinstance(r, TableRecord))
+            yield from _parse_lines(path, lines, other_labels)
+    warn_of_other_labels(path, other_labels)
+
+
+def _rename_keys(row: NumberedLine, columns: Mapping[str, str]) -> NumberedLine:
+    number, line = row
+    try:
+        value = from_json(line.removeprefix(_BOM) if number == 1 else line)
+    except ValueError:
+        return row
+    return (number, to_json(rename_keys(value, columns))) if isinstance(value, dict) else row
+
+
+def rename_keys(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row whose keys have the names of fields.
+
+    A key that has the name of a field and is not that field stays in `meta`.
+
+    Args:
+        row: The row.
+        columns: Name of a field -> name of its key, in which a dot leads into an object.
+    """
+    renamed = dict(row)
+    values = {field: _pop(renamed, key) for field, key in columns.items()}
+    other = {k: renamed.pop(k) for k in columns if k in renamed}
+    if other:
+        meta = renamed.get("meta")
+        renamed["meta"] = {**(meta if isinstance(meta, dict) else {}), **other}
+    return renamed | {k: v for k, v in values.items() if v is not None}
+
+
+def _pop(row: dict[str, Any], key: str) -> Any:
+    """Remove and return the value of a key; the objects on the way are copied."""
+    if key in row:
+        return row.pop(key)
+    outer, _, inner = key.partition(".")
+    if not inner or not isinstance(row.get(outer), dict):
+        return None
+    row[outer] = dict(row[outer])
+    return _pop(row[outer], inner)
 
 
 def _is_record(row: NumberedLine | Rejected | TableRecord) -> bool:
     return isinstance(row, TableRecord)
 
 
-def _read_flat(row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableRecord:
+def _read_flat(path: Path, row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableRecord:
     """Return a flat row (one row an aspect) as a record of a table, any other row as it is."""
     if isinstance(row, Rejected) or not may_be_flat(row[1]):
         return row
@@ -117,27 +189,35 @@ def _read_flat(row: NumberedLine | Rejected) -> NumberedLine | Rejected | TableR
         return row
     if is_flat(value):
         return to_record(value, number, line)
-    spans = read_span_list(value) if isinstance(value, dict) else None
+    try:
+        spans = read_span_list(value) if isinstance(value, dict) else None
+    except ValueError as e:
+        return reject_row(path, number, str(e), line, "correct the offsets of the span")
     return row if spans is None else (number, to_json(spans))
 
 
 def _parse_lines(
-    path: Path, rows: Iterable[NumberedLine | Rejected]
+    path: Path, rows: Iterable[NumberedLine | Rejected], other_labels: Counter[str]
 ) -> Iterator[Example | Rejected]:
     for row in rows:
         if isinstance(row, Rejected):
             yield row
             continue
         number, line = row
-        yield _example(path, number, line.removeprefix(_BOM) if number == 1 else line)
+        line = line.removeprefix(_BOM) if number == 1 else line
+        yield _example(path, number, line, other_labels)
 
 
-def _example(path: Path, number: int, line: bytes) -> Example | Rejected:
+def _example(
+    path: Path, number: int, line: bytes, other_labels: Counter[str]
+) -> Example | Rejected:
     try:
         row = _EXAMPLE_OR_ROW.validate_json(line)
         if isinstance(row, Example):
             return row
         warn_of_labels(path, (k for k, v in row.__pydantic_extra__.items() if v))
-        return row.to_example(f"{path.stem}-{number}")
+        example = row.to_example(f"{path.stem}-{number}")
+        other_labels.update(row.other_labels())
+        return example
     except ValidationError as e:
         return reject_row(path, number, format_validation_error(e), line, _HINT)

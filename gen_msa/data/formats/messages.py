@@ -1,9 +1,9 @@
 """Hugging Face `messages` + `images` as JSON lines, for TRL and transformers.
 
 Content is a list of parts, so an image is a part, and a literal `<image>` in a post stays text. The
-format for trainers that need `<image>` inside the text (LLaMA-Factory) is `sharegpt`; this format
-reads such files too. `_chat` describes the mapping of posts to chats. Paths are relative to the
-media root.
+format for trainers that need `<image>` inside the text (LLaMA-Factory) is `sharegpt`. This one
+reads such files too, and those of LLaVA, the OpenAI API, TRL, ms-swift and Alpaca. `_chat` has
+the mapping of posts to chats. Paths are relative to the media root.
 
     {"id": "1", "messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", …}]},
      {"role": "assistant", "content": [{"type": "text", "text": "positive"}]}], "images": […], …}
@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from gen_msa.data.formats._chat import dump_records, parse_chat_records
+from gen_msa.data.formats._chat import dump_records, is_chat, parse_chat_records
 from gen_msa.data.formats._common import check_round_trip
-from gen_msa.data.formats._json_stream import iter_records
+from gen_msa.data.formats._json_stream import first_record, iter_records
 from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import atomic_write
 from gen_msa.types import Example
@@ -28,7 +28,12 @@ class Messages:
     """Reads and writes `messages` + `images`."""
 
     suffixes: tuple[str, ...] = ()
+    content_suffixes: tuple[str, ...] = (".json", ".jsonl", ".ndjson")
     about = "Hugging Face messages + images (TRL): one JSON line per opinion, images as parts."
+
+    def recognizes(self, head: bytes) -> bool:
+        """Return whether the first record is a chat, also one of the other chat formats."""
+        return is_chat(first_record(head))
 
     def read(self, path: Path) -> ExampleStream:
         """Read every post, in order; a record that cannot be parsed is `Rejected`."""

@@ -25,6 +25,7 @@ from defusedxml.ElementTree import iterparse
 from pydantic import ValidationError
 
 from gen_msa.data.formats._common import (
+    CATEGORY_ANNOTATOR,
     GOLD_ANNOTATOR,
     check_round_trip,
     gold_opinion_from_text,
@@ -35,7 +36,6 @@ from gen_msa.data.formats.base import ExampleStream, formats
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
-CATEGORY_ANNOTATOR = "gold_category"
 _HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<sentences>\n'
 _TAIL = b"</sentences>\n"
 

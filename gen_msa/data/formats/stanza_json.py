@@ -28,7 +28,7 @@ from gen_msa.data.formats._common import (
     gold_opinion_from_text,
     unsupported_field_error,
 )
-from gen_msa.data.formats._json_stream import iter_records, parse_records, write_array
+from gen_msa.data.formats._json_stream import first_record, iter_records, parse_records, write_array
 from gen_msa.data.formats._word_spans import (
     WordSpan,
     aspect_from_words,
@@ -232,7 +232,12 @@ class StanzaJson:
     """Reads and writes SemEval with a dependency parse."""
 
     suffixes: tuple[str, ...] = ()
+    content_suffixes: tuple[str, ...] = (".json",)
     about = "SemEval JSON with token, pos, head, deprel: gives syntax cues without a parser."
+
+    def recognizes(self, head: bytes) -> bool:
+        """Return whether the first record has the keys of this format."""
+        return first_record(head).keys() >= {"token", "head", "deprel"}
 
     def read(self, path: Path) -> ExampleStream:
         """Read every sentence, in order; a record that cannot be parsed is `Rejected`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gen_msa.data.formats import formats
+from gen_msa.data.formats import format_of_file, formats
 from gen_msa.types import Aspect, Example, Media, Opinion, Polarity, Post, Rejected, Status
 from tests.data.builders import gold_opinion, image_media, plain_example
 
@@ -141,6 +141,92 @@ def test_foreign_chat_becomes_post_with_gold_opinion(
     path = tmp_path / "again.json"
     formats[name].write(path, [row])
     assert list(formats[name].read(path)) == [row]
+
+
+TERRACE = [{"type": "text", "text": "What a cup!"}]
+ANSWER = {"role": "assistant", "content": "Positive."}
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ({"type": "image_url", "image_url": {"url": "a.jpg"}}, "a.jpg"),
+        (
+            {"type": "image_url", "image_url": "data:image/png;base64,A"},
+            "data:image/png;base64,A",
+        ),
+        ({"type": "input_image", "image_url": "https://x.org/a.jpg"}, "https://x.org/a.jpg"),
+        (
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": "A"},
+            },
+            "data:image/png;base64,A",
+        ),
+        ({"type": "image", "url": "a.jpg"}, "a.jpg"),
+    ],
+)
+def test_image_parts_of_chat_apis_are_read(part: Any, path: str, tmp_path: Path) -> None:
+    record = {"messages": [{"role": "user", "content": [*TERRACE, part]}, ANSWER]}
+    (row,) = read("messages", tmp_path / "a.json", [record])
+    assert isinstance(row, Example), row
+    assert (row.post.text, [m.path for m in row.post.media]) == ("What a cup!", [path])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": [{"role": "user", "content": "What a cup!"}], "completion": [ANSWER]},
+        {"prompt": "What a cup!", "completion": "Positive."},
+        {"query": "What a cup!", "response": "Positive.", "history": []},
+        {"query": "<image>What a cup!", "response": "Positive.", "images": ["a.jpg"]},
+        {"instruction": "What a cup!", "input": "", "output": "Positive."},
+        {"instruction": "Which sentiment?", "input": "What a cup!", "output": "Positive."},
+    ],
+)
+def test_question_and_answer_are_read_as_turns(record: dict[str, Any], tmp_path: Path) -> None:
+    (row,) = read("messages", tmp_path / "a.json", [record])
+    assert isinstance(row, Example), row
+    assert row.post.text == "What a cup!"
+    assert [o.polarity for o in row.opinions] == [Polarity.POSITIVE]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert format_of_file(path) is formats["messages"]
+
+
+def test_earlier_questions_and_instructions_are_in_meta(tmp_path: Path) -> None:
+    swift = {"query": "tea", "response": "neutral", "system": "Be brief.", "history": [["a", "b"]]}
+    alpaca = {"instruction": "Which sentiment?", "input": "tea", "output": "neutral"}
+    turns = []
+    for row in read("messages", tmp_path / "a.json", [swift, alpaca]):
+        assert isinstance(row, Example), row
+        turns.append(row.post.meta["turns"])
+    assert turns == [
+        [
+            {"role": "system", "text": "Be brief."},
+            {"role": "user", "text": "a"},
+            {"role": "assistant", "text": "b"},
+        ],
+        [{"role": "instruction", "text": "Which sentiment?"}],
+    ]
+
+
+def test_image_that_each_turn_names_again_is_one_image(tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "<image>What is this?"}
+    by_tag = {"messages": [asked, ANSWER, USER, ANSWER], "images": ["a.jpg"]}
+    part = {"type": "image_url", "image_url": {"url": "a.jpg"}}
+    turns = [{"role": "user", "content": [part, *TERRACE]}, ANSWER]
+    for record in (by_tag, {"messages": turns * 2}):
+        (row,) = read("messages", tmp_path / "a.json", [record])
+        assert isinstance(row, Example), row
+        assert (row.post.text, row.post.media) == ("What a cup!", image_media("a.jpg"))
+
+
+def test_part_that_is_neither_text_nor_image_is_named(tmp_path: Path) -> None:
+    turn = {"role": "user", "content": [*TERRACE, {"type": "video", "video": "a.mp4"}]}
+    (row,) = read("messages", tmp_path / "a.json", [{"messages": [turn]}])
+    assert isinstance(row, Rejected)
+    assert "a part of type 'video'" in row.reason
 
 
 def test_non_polarity_answer_becomes_unparsed(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gen_msa.data.formats import formats
-from gen_msa.errors import UserError
+from gen_msa.data.formats import ReadOptions, formats, read_file
+from gen_msa.errors import InputWarning, UserError
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Polarity, Rejected
 from tests.data.builders import gold_opinion, image_media
@@ -142,6 +142,33 @@ def test_opinions_on_unlisted_aspects_round_trip(tmp_path: Path) -> None:
     formats["csv"].write(path, examples)
     assert list(formats["csv"].read(path)) == examples
     assert examples[0].opinions[0].polarity is Polarity.POSITIVE
+
+
+def mapped(path: Path, content: str, **columns: str) -> list[Example]:
+    path.write_text(content, encoding="utf-8")
+    rows = list(read_file(path, formats["csv"], ReadOptions(columns)))
+    assert all(isinstance(r, Example) for r in rows), rows
+    return [r for r in rows if isinstance(r, Example)]
+
+
+def test_columns_of_other_names_are_read_and_displaced_ones_stay_in_meta(tmp_path: Path) -> None:
+    text = "caption,text,label\nlovely tea,42,positive\n"
+    (example,) = mapped(tmp_path / "m.csv", text, text="caption", polarity="label")
+    assert example.post.text == "lovely tea"
+    assert example.post.meta == {"text (2)": "42"}
+    assert [o.polarity for o in example.opinions] == [Polarity.POSITIVE]
+    with pytest.raises(UserError, match=r"no column 'captain'.*\n.*did you mean 'caption'"):
+        mapped(tmp_path / "m.csv", text, text="captain")
+
+
+def test_header_is_found_below_a_preamble_and_columns_without_a_name_are_numbered(
+    tmp_path: Path,
+) -> None:
+    text = 'Report:;"Tea, all"\nFrom:;"1 May\n\nTitle;Full Text;;Title\nA;lovely tea;x;B\n'
+    with pytest.warns(InputWarning, match="2 lines before the header"):
+        (example,) = mapped(tmp_path / "m.csv", text, text="Full Text")
+    assert example.post.text == "lovely tea"
+    assert example.post.meta == {"Title": "A", "column 3": "x", "Title (2)": "B"}
 
 
 def test_overlong_line_is_rejected(tmp_path: Path) -> None:

@@ -87,6 +87,51 @@ def test_missing_bracket_or_end_is_reported(tmp_path: Path) -> None:
     assert (accepted, rejected) == ([1], ["the JSON array has no end"])
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    expected=st.lists(st.dictionaries(st.text(), JSON_VALUES, min_size=1), min_size=1, max_size=3),
+    indent=st.sampled_from([1, 4]),
+    chunk=st.integers(1, 9),
+)
+def test_objects_of_several_lines_are_one_record_each(
+    expected: list[dict[str, object]],
+    indent: int,
+    chunk: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "objects.json"
+    path.write_text("\n".join(json.dumps(e, indent=indent) for e in expected), encoding="utf-8")
+    original_chunk_size, _json_stream._CHUNK = _json_stream._CHUNK, chunk + 20
+    try:
+        assert read_records(path) == expected
+    finally:
+        _json_stream._CHUNK = original_chunk_size
+
+
+def test_broken_object_is_one_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{\n "n": 1,\n "m": [2,\n  3\n}\n', encoding="utf-8")
+    (record,) = iter_records(path)
+    assert not isinstance(record, Rejected)
+    assert not is_json(record[1])
+
+
+def test_broken_first_line_does_not_join_json_lines(tmp_path: Path) -> None:
+    text = '{"n": 1\n{"n": 2}\n{"n": 3}\n'
+    assert record_numbers(tmp_path / "a.json", text) == ([2, 3], [])
+
+
+def test_array_that_a_script_assigns_is_read(tmp_path: Path) -> None:
+    text = 'window.YTD.tweets.part0 = [{"n": 1}, {"n": 2}];\n'
+    assert record_numbers(tmp_path / "a.js", text) == ([1, 2], [])
+
+
+def test_content_behind_the_array_is_reported(tmp_path: Path) -> None:
+    accepted, rejected = record_numbers(tmp_path / "a.json", '[{"n": 1}]\n[{"n": 2}]\n')
+    assert accepted == [1]
+    assert rejected == ["the JSON array ends here, and more follows, which was not read"]
+
+
 def test_oversized_record_is_rejected_and_next_is_read(tmp_path: Path) -> None:
     long_record = json.dumps({"n": 2, "t": "x" * MAX_LINE_BYTES})
     accepted, rejected = record_numbers(

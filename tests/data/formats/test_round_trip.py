@@ -176,7 +176,7 @@ def test_suffixes_are_unique_and_unknown_suffix_raises() -> None:
     assert sorted(suffixes) == sorted(set(suffixes))
     assert format_of(Path("a.tsv")) is formats["csv"]
     with pytest.raises(UserError, match="cannot tell the format"):
-        format_of(Path("a.json"))
+        format_of(Path("a.docx"))
 
 
 @pytest.mark.parametrize(
