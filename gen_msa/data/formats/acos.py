@@ -46,6 +46,8 @@ class Acos:
 
         def build_example(raw: bytes, number: int) -> Example:
             sentence, *cells = decode_line(raw).split("\t")
+            if not cells:
+                raise ValueError("the sentence has no quadruple")
             words, starts = words_of(sentence)
             terms = [_term(words, starts, cell) for cell in cells]
             return example(f"{path.stem}-{number}", sentence, terms)

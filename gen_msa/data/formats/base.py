@@ -64,6 +64,9 @@ class ReadsWithOptions(Protocol):
         Args:
             path: The file.
             options: Names of columns, and the folder of media.
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         ...
 
@@ -172,6 +175,9 @@ def read_file(path: Path, format: Format, options: ReadOptions | None = None) ->
         path: The file.
         format: Its format.
         options: Names of columns, and the folder of media.
+
+    Returns:
+    The examples, with `Rejected` in place of each row that cannot be read.
 
     Raises:
         UserError: Columns are named, and the format has none that could be renamed.

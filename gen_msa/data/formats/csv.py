@@ -352,6 +352,9 @@ class Csv:
             path: The file. Lines before the header that has the columns are not read; a note
                 names their number.
             options: The names of columns.
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         with open_as_utf8(path) as f:
             yield from PostJoiner(path, iter_table_records(f, path, ("text",), options.columns))

@@ -33,6 +33,9 @@ class Json:
         Args:
             path: The file.
             options: The names of keys; a dot leads into an object (`data.text`).
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         return parse_rows(path, iter_records(path), options.columns)
 

@@ -71,6 +71,9 @@ class Jsonl:
         Args:
             path: The file.
             options: The names of keys; a dot leads into an object (`data.text`).
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         return parse_rows(path, read_lines(path), options.columns)
 

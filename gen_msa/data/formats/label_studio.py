@@ -99,6 +99,9 @@ class LabelStudio:
         Args:
             path: The file.
             options: The keys of `data` that hold text and image.
+
+        Returns:
+            The examples, with `Rejected` in place of each row that cannot be read.
         """
         if other := set(options.columns) - {"text", "image"}:
             raise UserError(

@@ -212,8 +212,8 @@ def test_earlier_questions_and_instructions_are_in_meta(tmp_path: Path) -> None:
 
 
 def test_image_that_each_turn_names_again_is_one_image(tmp_path: Path) -> None:
-    asked = {"role": "user", "content": "<image>What is this?"}
-    by_tag = {"messages": [asked, ANSWER, USER, ANSWER], "images": ["a.jpg"]}
+    question = {"role": "user", "content": "<image>What is this?"}
+    by_tag = {"messages": [question, ANSWER, USER, ANSWER], "images": ["a.jpg"]}
     part = {"type": "image_url", "image_url": {"url": "a.jpg"}}
     turns = [{"role": "user", "content": [part, *TERRACE]}, ANSWER]
     for record in (by_tag, {"messages": turns * 2}):

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,7 @@ def test_corrupt_file_does_not_raise(name: str, tmp_path: Path) -> None:
         "semeval_xml": semeval_xml_lines,
         "meld_csv": meld_csv_lines,
         "tombert_txt": tombert_txt_lines,
+        **{n: partial(export_lines, n) for n in EXPORTS},
     }.get(name, lambda folder: lines_of(name, folder, make_examples()))
     intact_lines = build_lines(tmp_path)
     path = tmp_path / "spoiled.json"
@@ -170,6 +172,42 @@ def semeval_xml_lines(folder: Path) -> list[bytes]:
 
 def meld_csv_lines(folder: Path) -> list[bytes]:
     return [b"Utterance,Sentiment,Dialogue_ID,Utterance_ID", *[b'"a, b",neutral,1,2'] * 40]
+
+
+EXPORTS: dict[str, str] = {
+    "acos": "good tea\t1,2 FOOD#QUALITY 2 0,1\n",
+    "aste": "good tea####[([1], [0], 'POS')]\n",
+    "asqp": "good tea####[['tea', 'food', 'positive', 'good']]\n",
+    "instruct_absa": """7,good tea,"[{'term': 'tea', 'polarity': 'positive'}]"\n""",
+    "label_studio": json.dumps(
+        {
+            "id": 7,
+            "data": {"text": "good tea"},
+            "annotations": [
+                {
+                    "result": [
+                        {
+                            "type": "labels",
+                            "value": {"start": 5, "end": 8, "text": "tea", "labels": ["positive"]},
+                        }
+                    ]
+                }
+            ],
+        }
+    )
+    + "\n",
+    "pyabsa": "good $T$\ntea\nPositive\n",
+    "reddit": '{"id": "1", "subreddit": "tea", "body": "good tea"}\n',
+    "twitter_archive": '{"tweet": {"id_str": "1", "full_text": "good tea", "entities": {}}}\n',
+    "youtube_comments": '{"kind": "youtube#comment", "id": "1",'
+    ' "snippet": {"textOriginal": "good tea"}}\n',
+}
+"""One record of each format that is only read, or that cannot hold every example."""
+HEADS = {"instruct_absa": "sentenceId,raw_text,aspectTerms\n"}
+
+
+def export_lines(name: str, folder: Path) -> list[bytes]:
+    return (HEADS.get(name, "") + EXPORTS[name] * 40).encode().split(b"\n")
 
 
 def tombert_txt_lines(folder: Path) -> list[bytes]:

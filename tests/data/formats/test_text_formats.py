@@ -90,6 +90,7 @@ def test_acos_quadruples_are_spans_of_words(tmp_path: Path) -> None:
         "the iced tea is good\t1,3 FOOD#QUALITY 2 4,5\t-1,-1 FOOD#PRICES 1 -1,-1\n"
         "tea\t0,9 FOOD#QUALITY 2 0,1\n"
         "tea\t0,1 FOOD#QUALITY 7 0,1\n"
+        "no tab\n"
     )
     first, *others = read("acos", tmp_path / "a.tsv", text)
     assert labels(first) == {("iced tea", 4): "positive"}
@@ -98,7 +99,7 @@ def test_acos_quadruples_are_spans_of_words(tmp_path: Path) -> None:
         ("FOOD#QUALITY", None): "positive",
         ("FOOD#PRICES", None): "neutral",
     }
-    assert [isinstance(r, Rejected) for r in others] == [True, True]
+    assert [isinstance(r, Rejected) for r in others] == [True] * 3
 
 
 @pytest.mark.parametrize("name", ["a.seg", "a.apc", "train.raw", "a.txt"])
