@@ -16,6 +16,7 @@ from gen_msa.media.admission import (
     load_image,
     open_image,
     resize_cache,
+    store_bytes,
 )
 from gen_msa.media.errors import ErrorKind, ImageError, ImageLimits
 
@@ -29,4 +30,5 @@ __all__ = [
     "load_image",
     "open_image",
     "resize_cache",
+    "store_bytes",
 ]

@@ -209,5 +209,26 @@ def _fetch_stored(url: str, root: Path, limits: ImageLimits) -> tuple[Path, byte
     return stored_path, data
 
 
+def store_bytes(data: bytes, root: Path) -> str:
+    """Store the bytes of an image below the media root, under their SHA-256.
+
+    Args:
+        data: The bytes, which are not checked here.
+        root: Media root.
+
+    Returns:
+        The path relative to the root.
+
+    Raises:
+        OSError: The root cannot be written.
+    """
+    path = f"{FETCH_FOLDER}/{hashlib.sha256(data).hexdigest()}"
+    stored_path = fetch.resolve_inside(path, root)
+    if not stored_path.exists():
+        with _write_lock, atomic_write(stored_path) as f:
+            f.write(data)
+    return path
+
+
 def _decoded_bytes(decoded: "DecodedImage") -> int:
     return decoded.image.width * decoded.image.height * 4  # Pillow keeps RGB in four bytes
