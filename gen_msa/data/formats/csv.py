@@ -31,6 +31,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
     check_round_trip,
+    gold_opinion_from_text,
     image_media,
     locate_aspects,
     parse_polarity,
@@ -38,8 +39,8 @@ from gen_msa.data.formats._common import (
     unsupported_field_error,
 )
 from gen_msa.data.formats._encoding import open_as_utf8
-from gen_msa.data.formats._flat import check_topic, rename_columns, warn_of_labels
-from gen_msa.data.formats._simple import intended_key
+from gen_msa.data.formats._flat import CONFLICT, check_topic, rename_columns, warn_of_labels
+from gen_msa.data.formats._simple import intended_key, warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
 from gen_msa.errors import InputWarning
@@ -138,6 +139,8 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
     if not values and not cells.get("annotator"):
         return None
     polarity_text = values.get("polarity", "")
+    if polarity_text.strip().lower() == CONFLICT and len(values) == 1:
+        return gold_opinion_from_text(aspect, polarity_text)
     if polarity_text and parse_polarity(polarity_text) is None:
         raise ValueError(f"opinions.polarity: {polarity_text!r} is none of {', '.join(Polarity)}")
     if not math.isfinite(float(values.get("score", "0"))):
@@ -223,14 +226,21 @@ _HINT = "correct the cell; the docstring of gen_msa.data.formats.csv describes e
 class PostJoiner:
     """Posts from rows. `Rejected` rows are yielded at once, a post after its last row."""
 
-    def __init__(self, path: Path, records: Iterable[TableRecord | Rejected]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        records: Iterable[TableRecord | Rejected],
+        other_labels: Counter[str] | None = None,
+    ) -> None:
         """Store the rows.
 
         Args:
             path: The file, for ids and messages.
             records: The records of the file.
+            other_labels: Counts gold labels outside the three classes.
         """
         self._path = path
+        self._other_labels = Counter[str]() if other_labels is None else other_labels
         self._records = records
         self._rows: list[CsvRow] = []
         self._id = ""
@@ -299,6 +309,8 @@ class PostJoiner:
 
     def _flush_post(self) -> Example:
         rows, self._rows = self._located_rows(self._rows), []
+        gold = (r.opinion for r in rows if r.opinion and r.annotator == GOLD_ANNOTATOR)
+        self._other_labels.update(o.raw for o in gold if o.raw and o.status is Status.UNPARSED)
         post = Post(
             id=self._id,
             text=rows[0].text,
@@ -356,8 +368,11 @@ class Csv:
         Returns:
             The examples, with `Rejected` in place of each row that cannot be read.
         """
+        other_labels: Counter[str] = Counter()
         with open_as_utf8(path) as f:
-            yield from PostJoiner(path, iter_table_records(f, path, ("text",), options.columns))
+            records = iter_table_records(f, path, ("text",), options.columns)
+            yield from PostJoiner(path, records, other_labels)
+        warn_of_other_labels(path, other_labels)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Write the examples below a fixed header.

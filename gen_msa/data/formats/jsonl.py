@@ -132,7 +132,8 @@ def parse_rows(
     flat_rows = (_read_flat(path, row) for row in rows)
     for is_record, group in itertools.groupby(flat_rows, _is_record):
         if is_record:
-            yield from PostJoiner(path, (r for r in group if isinstance(r, TableRecord)))
+            records = (r for r in group if isinstance(r, TableRecord))
+            yield from PostJoiner(path, records, other_labels)
         else:
             lines = (r for r in group if not isinstance(r, TableRecord))
             yield from _parse_lines(path, lines, other_labels)

@@ -217,13 +217,13 @@ def _foreign_rows(
     elif "aspects" not in {*names, *options.columns} and (names | set(options.columns)) & set(
         ASPECT_KEYS
     ):
-        yield from PostJoiner(
-            path,
-            (
-                r if isinstance(r, Rejected) else to_record(r[1], r[0], _BRIEF.repr(r[1]).encode())
-                for r in rows
-            ),
+        other_labels: Counter[str] = Counter()
+        records = (
+            r if isinstance(r, Rejected) else to_record(r[1], r[0], _BRIEF.repr(r[1]).encode())
+            for r in rows
         )
+        yield from PostJoiner(path, records, other_labels)
+        warn_of_other_labels(path, other_labels)
     else:
         yield from _simple_examples(path, rows)
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gen_msa.data.formats import ReadOptions, format_of_file, formats, read_file
@@ -129,6 +131,27 @@ def test_conflict_costs_one_label_not_the_post(row: dict[str, Any], tmp_path: Pa
     assert labels_of(example) == {("tea", 7): "conflict", ("cup", 16): "negative"}
     assert isinstance(example, Example)
     assert [o.status for o in example.opinions] == [Status.UNPARSED, Status.OK]
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "parquet"])
+def test_conflict_of_a_flat_row_does_not_cost_the_post(name: str, tmp_path: Path) -> None:
+    rows = [
+        {"text": TEXT, "aspect": "tea", "polarity": "Conflict"},
+        {"text": "Other", "aspect": "Other", "polarity": "positive"},
+    ]
+    path = tmp_path / f"a.{name}"
+    if name == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    elif name == "csv":
+        cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+        lines = (",".join(f'"{cell}"' for cell in row) for row in cells)
+        path.write_text("\n".join(lines), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.warns(InputWarning, match=r"'Conflict' \(1\); their aspects have no polarity"):
+        post, other = formats[name].read(path)
+    assert labels_of(post) == {("tea", 7): "Conflict"}
+    assert labels_of(other) == {("Other", 0): "positive"}
 
 
 def test_span_of_json_lines_that_is_not_at_its_offsets_is_rejected(tmp_path: Path) -> None:
