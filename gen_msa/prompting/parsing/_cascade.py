@@ -294,6 +294,7 @@ def _head_label(head: str, table: Mapping[str, Polarity]) -> Polarity | None:
 
 
 _BLANK = re.compile('[\\s\u200b\ufeff{}\\[\\]":,`]*+\\Z')
+_IN_BRACKETS = re.compile(r"[^\n(（]{1,40}[(（]([^)）\n]{1,80})[)）]")
 _PAIR = re.compile(r'"([^"\\\n]{1,40})"\s{0,20}:\s{0,20}"([^"\\\n]{0,300})"')
 
 MAX_INNER = 200
@@ -366,6 +367,13 @@ class Question:
             return True
         others = (" ".join(_term_words(other)) for other in self.other_aspects)
         return not any(other and f" {other} " in words for other in others)
+
+    def label(self, value: str) -> Polarity | None:
+        """Return the only polarity that a value names, unless brackets name another aspect."""
+        about = _IN_BRACKETS.match(value)
+        if about and not self.is_line_about(about[1]):
+            return None
+        return parse_label(value, self.label_words)
 
 
 def _term_words(term: str) -> list[str]:
@@ -463,13 +471,7 @@ def _parse_lines(text: str, question: Question) -> ParsedAnswer | None:
             relevant.append(line)
     if not has_label:
         return None
-    label = only_label(
-        {
-            parse_label(first_line(f.value), question.label_words)
-            for f in relevant
-            if f.role == "label"
-        }
-    )
+    label = only_label({question.label(first_line(f.value)) for f in relevant if f.role == "label"})
     return ParsedAnswer(
         "lines", label, _first_value(relevant, "explanation"), _evidence_quotes(relevant)
     )
@@ -545,7 +547,7 @@ def _consistent_answer(answers: list[ParsedAnswer], text: str, question: Questio
 
 def _bare_label(text: str, question: Question) -> ParsedAnswer:
     line = first_line(text)
-    label = parse_label(line, question.label_words)
+    label = question.label(line)
     if label is None:
         return ParsedAnswer("none")
     remainder = text.lstrip()[len(line) :].strip()

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pydantic_core import from_json
+
 _THOUGHT = (
     r"(?:\w{1,16}:)?(?:think(?:ing)?|thoughts?|thought_process|reasoning|reflect(?:ion|ing)?"
     r"|analysis|analy[sz]ing|scratch_?pad|(?:inner_)?monologue|cot|chain_of_thought|deliberation"
@@ -71,6 +73,12 @@ _FIELD_TAGS = re.compile(
     r"|quotes?|aspect)>(?P<value>[^<]*+(?:<(?!/?(?P=key)\b)[^<]*+)*+)</(?P=key)>",
     re.IGNORECASE,
 )
+_FIELD_HEADINGS = re.compile(
+    r"^[ \t]*+(?:#{1,6}[ \t]*+\**+|\*\*)(?P<key>sentiment|polarity|label|explanation|reason"
+    r"|rationale|justification|evidence|quotes?|aspect)[ \t]*+\**+[ \t]*+\n\s*+(?=\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A field's name as a heading or in bold type, alone on its line."""
 _FENCE = re.compile(r"^[ \t]*+```[a-zA-Z]*+[ \t]*+$", re.MULTILINE)
 
 
@@ -99,6 +107,8 @@ def final_answer(
     Returns:
         The answer without thoughts, fences and end tokens; its text is "" if thoughts do not end.
     """
+    if _is_json_object(text):  # a mark in one of its strings separates nothing
+        return FinalAnswer(text)
     body = text
     opener = _OPENERS.match(_without_start_tokens(body))
     closers = [m for m in _CLOSERS.finditer(body) if m.group() not in post_text]
@@ -128,6 +138,15 @@ def final_answer(
     return _unwrapped(_without_marked_blocks(body, post_text), post_text, has_thoughts=has_thoughts)
 
 
+def _is_json_object(text: str) -> bool:
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(from_json(text), dict)
+    except ValueError:
+        return False
+
+
 def _unwrapped(body: str, post_text: str, *, has_thoughts: bool) -> FinalAnswer:
     """Return the answer without fences, and what stands in a wrapper; the post's own are quotes."""
 
@@ -136,8 +155,11 @@ def _unwrapped(body: str, post_text: str, *, has_thoughts: bool) -> FinalAnswer:
             return match.group()
         return f"\n{match['key']}: {match['value'].strip()}\n"
 
+    def field_start(match: re.Match[str]) -> str:
+        return match.group() if match.group() in post_text else f"{match['key']}: "
+
     body = _FENCE.sub("", body) if "```" in body else body
-    body = _FIELD_TAGS.sub(field_line, body)
+    body = _FIELD_HEADINGS.sub(field_start, _FIELD_TAGS.sub(field_line, body))
     matches = [m for m in _WRAPPED.finditer(body) if m.group() not in post_text]
     if not matches:
         return FinalAnswer(body, has_thoughts=has_thoughts)

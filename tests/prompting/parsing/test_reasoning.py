@@ -42,6 +42,11 @@ def test_sentence_after_thoughts_gives_no_label_from_the_thoughts() -> None:
     assert parse(text).polarity is None
 
 
+def test_mark_in_a_string_of_json_separates_nothing() -> None:
+    opinion = parse('{"sentiment": "positive", "explanation": "It ends with </think> as text."}')
+    assert (opinion.polarity, opinion.explanation) == ("positive", "It ends with </think> as text.")
+
+
 def test_field_tags_are_read_as_fields() -> None:
     opinion = parse("<sentiment>positive</sentiment>\n<explanation>It is lovely.</explanation>")
     assert (opinion.polarity, opinion.explanation) == ("positive", "It is lovely.")
