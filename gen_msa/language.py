@@ -15,6 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from gen_msa.errors import UserError
+
 ENGLISH = "en"
 UNKNOWN = "unknown"
 AUTO = "auto"
@@ -78,6 +80,9 @@ def detect_language(text: str) -> str:
 
     Args:
         text: The text of a post.
+
+    Raises:
+        UserError: The model cannot be unpacked.
     """
     words = _letters(text[:MAX_CHARS])
     if sum(map(len, words)) < 2:
@@ -123,6 +128,13 @@ def _letters(text: str) -> list[str]:
 def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    try:
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as e:  # it unpacks its model into a temporary file
+        raise UserError(
+            f"the model that detects languages cannot be unpacked: {e.strerror}",
+            hint="free space in the folder for temporary files or set TMPDIR; language=en, or "
+            "another code, detects none",
+        ) from e
     identifier.set_languages(DETECTED_LANGUAGES.split())
     return identifier

@@ -56,12 +56,27 @@ def test_folder_as_output_is_rejected(gen_msa, folder):
     assert (completed.code, "is a folder" in completed.err) == (2, True)
 
 
-def test_full_disk_is_reported_and_the_next_run_resumes(folder):
-    def limit_file_size():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
+
+def test_no_space_to_unpack_the_language_model_is_reported(folder):
     command = [sys.executable, "-m", "gen_msa", "explain", "posts.jsonl", *PLAIN]
+    failed = subprocess.run(
+        [*command, "-o", "o.jsonl"],
+        preexec_fn=limit_file_size,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert failed.returncode == 2
+    assert "the model that detects languages cannot be unpacked" in failed.stderr
+    assert "language=en" in failed.stderr
+
+
+def test_full_disk_is_reported_and_the_next_run_resumes(folder):
+    command = [sys.executable, "-m", "gen_msa", "explain", "posts.jsonl", *PLAIN, "language=en"]
     command += ["-o", "o.jsonl"]
     run_options = {"cwd": folder, "capture_output": True, "text": True, "timeout": 60}
     failed = subprocess.run(command, preexec_fn=limit_file_size, **run_options)
