@@ -76,7 +76,7 @@ def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Diale
             (d, n)
             for n, header in enumerate(lines[:_MAX_PREAMBLE_LINES])
             for d in (usual, *_DELIMITERS)
-            if set(required) <= set(_split(header, d))
+            if set(required) <= set(_field_names(_split(header, d), required))
         ),
         (usual, 0),
     )
@@ -88,6 +88,16 @@ def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Diale
         warnings.warn(note, InputWarning, stacklevel=2)
     is_quoted = delimiter != "\t" or _has_quoted_cells(lines[preamble:])
     return Dialect(delimiter, is_quoted, preamble)
+
+
+def _field_names(names: Sequence[str], needed: Iterable[str]) -> list[str]:
+    """Return the names of columns; `Text` is `text`, unless it is needed, or another column is."""
+    fields = {f for f in FIELDS if f not in names}
+    renamed = [
+        name.lower() if name not in needed and name.lower() in fields else name for name in names
+    ]
+    pairs = zip(renamed, names, strict=True)
+    return [new if renamed.count(new) == 1 else old for new, old in pairs]
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -152,7 +162,8 @@ def iter_table_records(
             names = _column_names(path, item, needed, columns)
             stream.n_columns = len(names)
         elif len(item) != len(names):
-            yield stream.reject_first_line(f"{len(item)} cells for {len(names)} columns")
+            reason = f"{_count(len(item), 'cell')} for {_count(len(names), 'column')}"
+            yield stream.reject_first_line(reason)
         else:
             line, raw = stream.position()
             yield TableRecord(line, dict(zip(names, item, strict=True)), raw)
@@ -161,7 +172,7 @@ def iter_table_records(
 def _column_names(
     path: Path, header: list[str], needed: Sequence[str], columns: Mapping[str, str]
 ) -> list[str]:
-    names = [c.strip() for c in header]
+    names = _field_names([c.strip() for c in header], columns.values())
     for name in needed:
         if name not in names:
             suggestion = did_you_mean(name, names)
@@ -184,6 +195,10 @@ def _column_names(
             label, copy, is_displaced = f"{name or 'column'} ({copy})", copy + 1, False
         unique.append(label)
     return unique
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _RecordTooLong(Exception):

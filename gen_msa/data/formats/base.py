@@ -177,7 +177,7 @@ def read_file(path: Path, format: Format, options: ReadOptions | None = None) ->
         options: Names of columns, and the folder of media.
 
     Returns:
-    The examples, with `Rejected` in place of each row that cannot be read.
+        The examples, with `Rejected` in place of each row that cannot be read.
 
     Raises:
         UserError: Columns are named, and the format has none that could be renamed.

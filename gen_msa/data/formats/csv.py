@@ -9,8 +9,10 @@ Columns, of which only `text` is required:
     start       offset of the aspect; empty: none. Without this column, terms are searched
     listed      `no`: the post does not list the aspect, a model found it; `yes`: it does
     annotator   of the following columns; empty: `gold`
-    polarity, score, p_negative, p_neutral, p_positive, explanation, raw, status, evidence,
-    provenance
+    polarity, score, p_negative, p_neutral, p_positive, explanation
+                only beside `polarity` or `annotator`
+    raw, status, evidence, provenance
+                only beside `annotator`
     meta        a JSON object; each other column is added to it as text
 
 Files are written with exactly these columns. Not supported: a parse, media other than images, and
@@ -22,7 +24,7 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +60,8 @@ _OPINION_COLUMNS = (
     "evidence",
     "provenance",
 )
+_LABEL_COLUMNS = ("polarity", "score", *_PROBS, "explanation")
+"""Columns of opinions in a file without `annotator`."""
 COLUMNS = (
     "id",
     "text",
@@ -69,6 +73,7 @@ COLUMNS = (
     *_OPINION_COLUMNS,
     "meta",
 )
+_POST_COLUMNS = ("id", "text", "image", "images", "aspect", "start", "listed", "annotator", "meta")
 _KNOWN_COLUMNS = {*COLUMNS, "image"}
 
 _META = TypeAdapter(dict[str, JsonValue])
@@ -134,8 +139,15 @@ def parse_row(cells: dict[str, str]) -> CsvRow:
     )
 
 
+def _opinion_columns(columns: Collection[str]) -> tuple[str, ...]:
+    """Return the columns that hold opinions; a `score` or `status` alone is the user's own."""
+    if "annotator" in columns:
+        return _OPINION_COLUMNS
+    return _LABEL_COLUMNS if "polarity" in columns else ()
+
+
 def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
-    values = {name: cells[name] for name in _OPINION_COLUMNS if cells.get(name)}
+    values = {name: cells[name] for name in _opinion_columns(cells) if cells.get(name)}
     if not values and not cells.get("annotator"):
         return None
     polarity_text = values.get("polarity", "")
@@ -160,10 +172,12 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
 
 
 def _parse_meta(cells: dict[str, str]) -> dict[str, JsonValue]:
-    explicit_meta = _META.validate_json(cells.get("meta") or "{}")
-    extra_columns: dict[str, JsonValue] = {
-        c: v for c, v in cells.items() if c not in _KNOWN_COLUMNS and v
-    }
+    meta_cell = cells.get("meta") or "{}"
+    explicit_meta: dict[str, JsonValue] = (
+        _META.validate_json(meta_cell) if meta_cell.startswith("{") else {"meta": meta_cell}
+    )
+    known = {*_POST_COLUMNS, *_opinion_columns(cells)}
+    extra_columns: dict[str, JsonValue] = {c: v for c, v in cells.items() if c not in known and v}
     duplicates = sorted(set(explicit_meta) & set(extra_columns))
     if duplicates:
         raise ValueError(f"post.meta: {duplicates[0]!r} is both a column and a key of meta")
@@ -328,7 +342,7 @@ def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
         path: The file.
         columns: The columns of its rows.
     """
-    extra = sorted(set(columns) - _KNOWN_COLUMNS)
+    extra = sorted(set(columns) - {*_POST_COLUMNS, *_opinion_columns(set(columns))})
     warn_of_labels(
         path, extra, "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
     )

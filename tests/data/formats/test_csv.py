@@ -230,3 +230,23 @@ def test_encoding_and_delimiter_are_detected_and_announced(
         True,
         bool(name) + bool(note),
     )
+
+
+def test_score_status_and_meta_of_a_users_own_are_no_opinion(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text("Text,score,status,meta\nGood tea,5,shipped,shop A\n", encoding="utf-8")
+    (row,) = formats["csv"].read(path)
+    assert isinstance(row, Example)
+    assert row.opinions == ()
+    assert row.post.meta == {"score": "5", "status": "shipped", "meta": "shop A"}
+
+
+def test_names_of_columns_are_read_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text("ID,Text,Polarity,TEXT\n1,Good tea,Positive,x\n", encoding="utf-8")
+    with pytest.raises(UserError, match="no column 'text'"):  # two would be it
+        list(formats["csv"].read(path))
+    path.write_text("ID,Text,Polarity\n1,Good tea,Positive\n", encoding="utf-8")
+    (row,) = formats["csv"].read(path)
+    assert isinstance(row, Example)
+    assert (row.post.id, row.opinions[0].polarity) == ("1", "positive")
