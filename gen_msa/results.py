@@ -25,7 +25,7 @@ class MetricValue(FrozenModel):
     high: float | None = None
     """Ends of the 95 % interval; for a cost, the minimum and maximum over the repeats."""
     method: str = ""
-    """How the interval was computed, e.g. `cluster bootstrap, 10000 replicates, seed 0`."""
+    """How the interval was computed: resamples, seed, form of the limits, degrees of freedom."""
     note: str = ""
     seeds: tuple[float, ...] = ()
     """The value of each seed, where a system was trained more than once."""
@@ -139,8 +139,9 @@ class PairedComparison(FrozenModel):
     family: str
     metric: str
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval; None where `method` says why there is none."""
     method: str
     test: str
     """`McNemar, exact`, `permutation, 10000, seed 0`, …"""

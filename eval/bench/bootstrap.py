@@ -57,7 +57,9 @@ def synthetic_rows(rows: int, n_images: int) -> tuple[list[Any], list[str]]:
 def by_gen_msa(system_rows: list[Any], clusters: list[str], replicates: int) -> list[Limits]:
     """Resample once for all systems."""
     draws = BootstrapResamples([clusters], replicates=replicates, seed=0)
-    intervals = [draws.intervals(rows, clusters, FAMILY.compute) for rows in system_rows]
+    intervals = [
+        draws.intervals(rows, clusters, FAMILY.compute, corrected=False) for rows in system_rows
+    ]
     return [[(i.low, i.high) for i in row_intervals.values()] for row_intervals in intervals]
 
 

@@ -111,8 +111,12 @@ def metrics_of_run(
 ) -> dict[str, object]:
     """Return the report of one run."""
     gold = [g for _, g, _ in gold_answer_pairs]
-    label_scores = score_labels(gold, [o.polarity if o else None for _, _, o in gold_answer_pairs])
-    low, high = label_scores.interval
+    label_scores = score_labels(
+        gold,
+        [o.polarity if o else None for _, _, o in gold_answer_pairs],
+        [post for post, _, _ in gold_answer_pairs],
+    )
+    low, high = label_scores.interval or (0.0, 1.0)
     report: dict[str, object] = {
         "scored": label_scores.n,
         "read": round(label_scores.read_rate, 4),

@@ -7,6 +7,7 @@ opinions.summary(by=["brand"])
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -188,7 +189,7 @@ class Opinions(Sequence[Opinion]):
         return Path(path)
 
     def summary(self, by: str | Sequence[str] = "aspect") -> "pandas.DataFrame":
-        """Count opinions by columns, with shares of each class and 95 % Wilson intervals.
+        """Count opinions by columns, with shares of each class and their 95 % intervals.
 
         Args:
             by: Columns of `to_pandas`: `aspect`, `annotator`, or any of the posts' own (`brand`).
@@ -196,12 +197,13 @@ class Opinions(Sequence[Opinion]):
         Returns:
             One row a group, largest first: `posts`, `opinions`, `unparsed` (answers without a
             label, which no share counts), and for each class its share of the parsed ones with
-            `_low` and `_high`. The intervals take opinions as independent of each other.
+            `_low` and `_high`. The intervals take opinions on one post as dependent. They are
+            None where posts with several opinions are fewer than 5.
 
         Raises:
             UserError: There is no such column.
         """
-        from gen_msa.metrics.statistics.proportions import wilson_interval
+        from gen_msa.metrics.statistics.intervals import mean_interval
 
         frame, keys = self.to_pandas(), [by] if isinstance(by, str) else list(by)
         for key in keys:
@@ -212,6 +214,7 @@ class Opinions(Sequence[Opinion]):
         rows = []
         for group, part in frame.groupby(keys, dropna=False, sort=False):
             parsed = part["polarity"].dropna()
+            posts = [str(post) for post in part["post"][parsed.index]]
             row: dict[str, Any] = dict(zip(keys, group, strict=True))
             row |= {
                 "posts": part["post"].nunique(),
@@ -219,10 +222,13 @@ class Opinions(Sequence[Opinion]):
                 "unparsed": len(part) - len(parsed),
             }
             for label in Polarity:
-                hits = int((parsed == label.value).sum())
-                low, high = wilson_interval(hits, len(parsed)) if len(parsed) else (None, None)
-                share = hits / len(parsed) if len(parsed) else None
-                row |= {label.value: share, f"{label.value}_low": low, f"{label.value}_high": high}
+                hits = [float(polarity == label.value) for polarity in parsed]
+                interval = mean_interval(hits, posts, scale="share")
+                row |= {
+                    label.value: sum(hits) / len(hits) if hits else None,
+                    f"{label.value}_low": None if isnan(interval.low) else interval.low,
+                    f"{label.value}_high": None if isnan(interval.low) else interval.high,
+                }
             rows.append(row)
         if not rows:
             return import_pandas().DataFrame(columns=[*keys, "posts", "opinions", "unparsed"])

@@ -27,6 +27,7 @@ from gen_msa.distillation.run_log import StudentRunLogger
 from gen_msa.distillation.train_step import StudentTrainStep
 from gen_msa.encoders.text import minilm
 from gen_msa.errors import Diverged, UserError
+from gen_msa.metrics import image_cluster
 from gen_msa.metrics.labels import Scores, label_metrics, score_labels
 from gen_msa.models import CLASSES, AspectExample, HasRowMemory, InputDims, Model, Output, models
 from gen_msa.models.inference import serialization
@@ -434,7 +435,10 @@ def _dev_scores(student: Model, collator: Collator, dev_set: DistillDataset) -> 
     predicted: list[Polarity | None] = [
         CLASSES[row.index(max(row))] if sum(row) > 0 else None for row in probs
     ]
-    return score_labels([r.target for r in dev_set.rows if r.target is not None], predicted)
+    clusters = [image_cluster(dev_set.examples[i].post) for i in dev_set.post_indices]
+    return score_labels(
+        [r.target for r in dev_set.rows if r.target is not None], predicted, clusters
+    )
 
 
 def _source_metrics(dev_set: DistillDataset, scores: Scores) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gen_msa.cues import cue_sources
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.errors import UserError
 from gen_msa.evaluation.suite import Suite
-from gen_msa.metrics import Pair, pair_up
+from gen_msa.metrics import Pair, image_cluster, pair_up
 from gen_msa.results import CostBenchmark, RunCost
 from gen_msa.settings import build
 from gen_msa.types import OVERALL_ASPECT, Example, Rejected
@@ -222,9 +222,7 @@ def cluster_id(suite: Suite, example: Example) -> str:
         suite: Says whether rows cluster by image or by post.
         example: The example.
     """
-    images = (m.path for m in example.post.media if m.kind == "image")
-    image = next(images, "") if suite.cluster == "image" else ""
-    return f"image {image}" if image else f"post {example.post.id}"
+    return image_cluster(example.post) if suite.cluster == "image" else f"post {example.post.id}"
 
 
 def _image_texts(suite: Suite, data: EvaluationData) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from typing_extensions import TypeIs
 
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.metrics import CorpusMetric, Metric, Pair, UndefinedMetric
-from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval, paired_differences
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, paired_differences
 from gen_msa.metrics.statistics.hypothesis_tests import (
     benjamini_hochberg,
     discordant_counts,
@@ -26,6 +26,7 @@ from gen_msa.metrics.statistics.hypothesis_tests import (
     mcnemar_test,
     permutation_test,
 )
+from gen_msa.metrics.statistics.intervals import Interval, Scale, too_few_clusters
 from gen_msa.metrics.statistics.proportions import detectable_difference
 from gen_msa.results import MetricDefinition, MetricValue, PairedComparison, SliceMetrics
 from gen_msa.spans import SearchableText
@@ -109,7 +110,6 @@ Families = Mapping[str, Metric | CorpusMetric]
 
 NO_ROW = "undefined: no row decides it"
 NO_INTERVAL = "no interval: the metric is not a sum over rows"
-SINGLE_CLUSTER = "no interval: fewer than two clusters"
 
 
 class SystemScores:
@@ -233,19 +233,22 @@ class SystemScores:
         n = int(rows[:, 0].sum())
         values = self.compute(name, indices)
         if resamples is None or not n:
-            return {
-                metric_name: _metric_value(v, n, note=SINGLE_CLUSTER * bool(n))
-                for metric_name, v in values.items()
-            }
-        intervals = resamples.intervals(rows, clusters, self.metric(name).compute)
-        return {
-            f: _metric_value(v, n, intervals[f], resamples.description) for f, v in values.items()
-        }
+            note = too_few_clusters(len(set(clusters))) if n else ""
+            return {metric: _metric_value(v, n, note=note) for metric, v in values.items()}
+        intervals = resamples.intervals(
+            rows, clusters, self.metric(name).compute, scales=metric_scales(self.metric(name))
+        )
+        return {metric: _metric_value(v, n, intervals[metric]) for metric, v in values.items()}
 
 
 def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
     """Return whether the counts of a family add up over rows."""
     return hasattr(family, "row_statistics")
+
+
+def metric_scales(family: Metric) -> dict[str, Scale]:
+    """Return where the metrics of a family lie, for their intervals."""
+    return {spec.name: "share" for spec in family.specs if spec.unit == "share"}
 
 
 def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
@@ -265,14 +268,14 @@ def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
 
 
 def _metric_value(
-    value: float, n: int, interval: Interval | None = None, method: str = "", note: str = ""
+    value: float, n: int, interval: Interval | None = None, note: str = ""
 ) -> MetricValue:
     if isnan(value):
         return MetricValue(value=None, n=n, note=NO_ROW)
     if interval is None or isnan(interval.low):
-        return MetricValue(value=value, n=n, note=note)
+        return MetricValue(value=value, n=n, note=interval.note if interval else note)
     return MetricValue(
-        value=value, n=n, low=interval.low, high=interval.high, method=method, note=note
+        value=value, n=n, low=interval.low, high=interval.high, method=interval.method, note=note
     )
 
 
@@ -342,20 +345,26 @@ def _compare_pair(
     compute = first.metric(family).compute
     rows = first.row_statistics[family], second.row_statistics[family]
     difference = paired_differences(
-        *rows, first.clusters, compute, clusters_b=second.clusters, resamples=resamples
+        *rows,
+        first.clusters,
+        compute,
+        clusters_b=second.clusters,
+        scales=metric_scales(first.metric(family)),
+        resamples=resamples,
     )[metric_name]
     test, p = _run_test(first, second, metric, resamples)
-    if isnan(difference.value) or isnan(difference.low) or isnan(p):
+    if isnan(difference.value) or isnan(p):
         return None
+    interval = difference.interval
     return PairedComparison(
         a=a,
         b=b,
         family=family,
         metric=metric_name,
         difference=difference.value,
-        low=difference.low,
-        high=difference.high,
-        method=f"paired {resamples.description}",
+        low=None if isnan(interval.low) else interval.low,
+        high=None if isnan(interval.low) else interval.high,
+        method=interval.method or interval.note,
         test=test,
         p=p,
         p_adjusted=p,

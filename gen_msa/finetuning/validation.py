@@ -22,6 +22,7 @@ from gen_msa.data.base import is_test_split
 from gen_msa.errors import UserError
 from gen_msa.finetuning.dataset import inference_for_source, load_examples
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
+from gen_msa.metrics import image_cluster
 from gen_msa.metrics.labels import Scores, f1, label_metrics, score_labels
 from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.prompted import PromptedPredictor
@@ -406,7 +407,8 @@ def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceS
     pairs = list(_match_gold(dev_set, predictions))
     opinions = [o for _, _, o in pairs]
     gold = [g.polarity for _, g, _ in pairs if g.polarity]
-    scores = score_labels(gold, [o.polarity if o else None for o in opinions])
+    clusters = [image_cluster(e.post) for e, g, _ in pairs if g.polarity]
+    scores = score_labels(gold, [o.polarity if o else None for o in opinions], clusters)
     joint_f1 = None
     if dev_set.prompt.task == "aspects":
         predicted_keys = {

@@ -10,7 +10,7 @@ up over rows, so the metrics of any resample of posts take one matrix product.
 The subpackage `statistics` has intervals and tests over such rows.
 """
 
-from gen_msa.metrics._pairs import Pair, pair_up, shuffle_explanations
+from gen_msa.metrics._pairs import Pair, image_cluster, pair_up, shuffle_explanations
 from gen_msa.metrics.base import (
     CorpusMetric,
     Metric,
@@ -27,6 +27,7 @@ __all__ = [
     "MetricSpec",
     "Pair",
     "UndefinedMetric",
+    "image_cluster",
     "metrics",
     "pair_up",
     "shuffle_explanations",

@@ -57,6 +57,12 @@ class Pair:
         return ((self.prediction.explanation if self.prediction else None) or "").strip()
 
 
+def image_cluster(post: Post) -> str:
+    """Return what rows share that are not independent: the first image, or else the post."""
+    image = next((m.path for m in post.media if m.kind == "image"), "")
+    return f"image {image}" if image else f"post {post.id}"
+
+
 CONFLICT_KEY = "conflict"
 """Key of `Opinion.provenance` when a system gave one aspect several polarities."""
 

@@ -10,18 +10,17 @@ reference class and the precision of none.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, metrics
-from gen_msa.metrics.statistics.proportions import Z95, wilson_interval
+from gen_msa.metrics.statistics.intervals import mean_interval
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
-
-__all__ = ["Z95", "Labels", "Scores", "f1", "score_labels", "wilson_interval"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Scores:
     """2TP / (2TP + FP + FN) of each class; 0 for a class in neither gold nor predictions."""
     confusion: Mapping[Polarity, Mapping[Polarity | None, int]]
     """Counts by reference class, then predicted class (None: unparsed)."""
+    interval: tuple[float, float] | None = None
+    """The 95 % interval of the accuracy (`intervals.mean_interval`); None for too few clusters."""
 
     @property
     def accuracy(self) -> float:
@@ -52,18 +53,18 @@ class Scores:
         """Share of opinions with a polarity."""
         return self.n_read / self.n
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy; too narrow if rows share an image."""
-        return wilson_interval(self.n_correct, self.n)
 
-
-def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None]) -> Scores:
+def score_labels(
+    gold: Sequence[Polarity],
+    predictions: Sequence[Polarity | None],
+    clusters: Sequence[str] | None = None,
+) -> Scores:
     """Score predicted polarities.
 
     Args:
         gold: Reference polarity of each aspect.
         predictions: Predicted polarity of the same aspects; None for unparsed.
+        clusters: What rows share that are not independent (an image, a post); None if all are.
 
     Returns:
         The metrics, in which an unparsed prediction counts as an error.
@@ -74,6 +75,8 @@ def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None
     if not gold:
         raise ValueError("there is nothing to score")
     pairs = Counter(zip(gold, predictions, strict=True))
+    correct = [float(g is p) for g, p in zip(gold, predictions, strict=True)]
+    interval = mean_interval(correct, clusters or [str(i) for i in range(len(gold))], scale="share")
     answer_labels: tuple[Polarity | None, ...] = (*Polarity, None)
     confusion = {g: {a: pairs[g, a] for a in answer_labels} for g in Polarity}
     return Scores(
@@ -82,6 +85,7 @@ def score_labels(gold: Sequence[Polarity], predictions: Sequence[Polarity | None
         n_correct=sum(confusion[c][c] for c in Polarity),
         f1={c: _class_f1(c, confusion) for c in Polarity},
         confusion=confusion,
+        interval=None if isnan(interval.low) else (interval.low, interval.high),
     )
 
 
@@ -185,11 +189,12 @@ class Labels:
 def label_metrics(scores: Scores) -> dict[str, Any]:
     """Return accuracy with its interval, F1 and confusion as plain JSON; shares in 0..1.
 
+    `accuracy_95` is None where there are too few clusters for an interval.
     A prediction without a label counts as wrong, and is called `unparsed` in the confusion.
     """
     return {
         "accuracy": scores.accuracy,
-        "accuracy_95": list(scores.interval),
+        "accuracy_95": list(scores.interval) if scores.interval else None,
         "macro_f1": scores.macro_f1,
         "f1": {str(p): v for p, v in scores.f1.items()},
         "confusion": {

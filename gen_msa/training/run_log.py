@@ -258,9 +258,10 @@ def accuracy_parts(metrics: Mapping[str, Any]) -> list[str]:
     Args:
         metrics: Metrics of one dev source as JSON, shares in 0..1 (`validation.label_metrics`).
     """
-    low, high = metrics["accuracy_95"]
+    limits = metrics["accuracy_95"]
+    interval = f" [{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
     return [
-        f"accuracy {format_percent(metrics['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
+        f"accuracy {format_percent(metrics['accuracy'])}{interval}",
         f"macro-F1 {format_percent(metrics['macro_f1'])}",
     ]
 

@@ -46,7 +46,9 @@ def test_evaluate_metrics_match_the_rows():
         accuracy = system.metrics["labels"]["accuracy"]
         assert accuracy.value == pytest.approx(n_correct / 60)
         assert accuracy.low < accuracy.value < accuracy.high
-        assert accuracy.method == "cluster bootstrap, 200 replicates, seed 0"
+        assert accuracy.method == (
+            "cluster bootstrap, 200 replicates, seed 0, Wilson form with t of 29 df"
+        )
         assert sum(sum(row.values()) for row in system.confusion.values()) == 60
         assert len(system.unparsed) == sum(o.polarity is None for _, o in pairs)
 
@@ -91,15 +93,18 @@ def test_evaluate_counts_missing_predictions_as_wrong():
     assert [u.status for u in system.unparsed] == ["missing"] * 3
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 6])
 def test_evaluate_of_few_rows_has_no_interval(n):
     examples = [e.model_copy() for e in random_examples(n)]
     result = evaluate(make_suite(), make_data(examples))
     accuracy = result.systems[0].metrics["labels"]["accuracy"]
-    assert accuracy.value in (0.0, 1.0)
+    clusters = result.clusters
+    assert clusters < 5
+    assert accuracy.value is not None
     assert accuracy.low is None
-    assert "fewer than two clusters" in accuracy.note
-    assert result.comparisons == ()
+    assert "at least 5 are needed" in accuracy.note
+    assert f"no interval: {clusters} cluster" in accuracy.note
+    assert all(c.low is None and "at least 5" in c.method for c in result.comparisons)
 
 
 def test_evaluate_notes_undefined_metrics():

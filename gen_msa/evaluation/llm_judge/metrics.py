@@ -8,7 +8,7 @@ Every metric of a criterion without human ratings is noted as `uncalibrated`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
+from math import isnan
 from pathlib import Path
 
 from pydantic import Field
@@ -18,7 +18,7 @@ from gen_msa.errors import UserError
 from gen_msa.evaluation.llm_judge.judge import Judgement, Rating
 from gen_msa.evaluation.llm_judge.pairwise import PairwiseJudgement
 from gen_msa.metrics.statistics.agreement import krippendorff, weighted_kappa
-from gen_msa.metrics.statistics.proportions import Z95, wilson_interval
+from gen_msa.metrics.statistics.intervals import Scale, mean_interval
 from gen_msa.results import MetricValue
 from gen_msa.types import FrozenModel, Rejected, Status
 
@@ -64,8 +64,6 @@ def read_human_ratings(path: Path) -> list[HumanRating]:
 
 
 UNCALIBRATED = "uncalibrated"
-
-_MIN_HALF_WIDTH = 1e-12
 
 
 def pointwise_metrics(
@@ -191,39 +189,23 @@ def _agreement_value(value: float | None, n: int, note: str) -> MetricValue:
 
 
 def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
-    hits = [(cluster, float(hit)) for cluster, hit in rows]
-    value = _mean_value(hits, note)
-    if value.value in (0.0, 1.0):
-        # Without spread a normal interval is a point; Wilson's interval over clusters is not.
-        clusters = len({cluster for cluster, _ in hits})
-        low, high = wilson_interval(round(value.value * clusters), clusters)
-        method = f"Wilson, {clusters} clusters"
-        return value.model_copy(update={"low": low, "high": high, "method": method})
-    if value.low is None or value.high is None:
-        return value
-    return value.model_copy(update={"low": max(0.0, value.low), "high": min(1.0, value.high)})
+    return _mean_value([(cluster, float(hit)) for cluster, hit in rows], note, scale="share")
 
 
-def _mean_value(rows: Sequence[tuple[str, float]], note: str) -> MetricValue:
-    """Return the mean with an interval that is robust to dependence within clusters.
-
-    There is no interval for a single cluster, or without spread.
-    """
+def _mean_value(
+    rows: Sequence[tuple[str, float]], note: str, scale: Scale = "unbounded"
+) -> MetricValue:
+    """Return the mean with an interval that is robust to dependence within clusters."""
     if not rows:
         return MetricValue(
             value=None, n=0, note="; ".join(filter(None, ["undefined: no row", note]))
         )
-    n = len(rows)
-    mean = sum(x for _, x in rows) / n
-    sums: dict[str, float] = {}
-    for cluster, x in rows:
-        sums[cluster] = sums.get(cluster, 0.0) + x - mean
-    half_width = 0.0
-    if len(sums) > 1:
-        half_width = Z95 * sqrt(len(sums) / (len(sums) - 1) * sum(s * s for s in sums.values())) / n
-    if half_width < _MIN_HALF_WIDTH:
-        return MetricValue(value=mean, n=n, note=note)
-    method = f"cluster-robust normal, {len(sums)} clusters"
-    return MetricValue(
-        value=mean, n=n, low=mean - half_width, high=mean + half_width, method=method, note=note
+    values, clusters = [x for _, x in rows], [c for c, _ in rows]
+    value = MetricValue(value=sum(values) / len(values), n=len(values), note=note)
+    interval = mean_interval(values, clusters, scale=scale)
+    if isnan(interval.low):
+        note = "; ".join(filter(None, [interval.note, note]))
+        return value.model_copy(update={"note": note})
+    return value.model_copy(
+        update={"low": interval.low, "high": interval.high, "method": interval.method}
     )

@@ -7,6 +7,7 @@ trials = harness.predict([perturbation])
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.metrics import UndefinedMetric
-from gen_msa.metrics.statistics.bootstrap import BootstrapResamples, Interval
+from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
+from gen_msa.metrics.statistics.intervals import Interval, Scale, too_few_clusters
 from gen_msa.predictors import Predictor, PredictorSettings
 from gen_msa.results import MetricValue
 from gen_msa.types import Aspect, FrozenModel, Opinion, Polarity, Post, Status
@@ -208,6 +210,15 @@ class Ratio:
     """None: 1 for each row, so that the metric is a mean."""
     note: str = ""
     """Printed with the metric, and in place of it when no row counts."""
+    signed: bool = False
+    """Whether the mean is a difference in -1..1, not a share in 0..1."""
+
+    @property
+    def scale(self) -> Scale:
+        """Where the metric lies."""
+        if self.denominator is not None:
+            return "unbounded"
+        return "difference" if self.signed else "share"
 
     def row_sums(self) -> Array:
         """Return what each row adds: (rows, 2)."""
@@ -241,7 +252,7 @@ def defined_differences(a: Sequence[float | None], b: Sequence[float | None]) ->
 def ratio_values(
     ratios: Mapping[str, Ratio], clusters: Sequence[str], harness: ProbeHarness
 ) -> dict[str, MetricValue]:
-    """Compute each ratio with its 95 % percentile interval from a cluster bootstrap.
+    """Compute each ratio with its 95 % interval from a cluster bootstrap.
 
     Args:
         ratios: Metric -> ratio; all have the same rows.
@@ -251,42 +262,49 @@ def ratio_values(
     Returns:
         Metric -> value.
     """
-    names = list(ratios)
-    rows = np.hstack([r.row_sums() for r in ratios.values()])
+    resamples: BootstrapResamples | None = None
+    sums = {name: ratio.row_sums() for name, ratio in ratios.items()}
     included = [
-        i for i in range(len(rows)) if any(r.numerator[i] is not None for r in ratios.values())
+        i for i in range(len(clusters)) if any(r.numerator[i] is not None for r in ratios.values())
     ]
-    rows, clusters = rows[included], [clusters[i] for i in included]
-
-    def compute(sums: Array) -> dict[str, Array]:
-        numerator, denominator = sums[..., 0::2], sums[..., 1::2]
-        quotient = np.divide(
-            numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0
+    included_clusters = [clusters[i] for i in included]
+    with suppress(UndefinedMetric):
+        resamples = BootstrapResamples(
+            [included_clusters], replicates=harness.replicates, seed=harness.seed
         )
-        return {name: quotient[..., i] for i, name in enumerate(names)}
+    values = {}
+    for name, ratio in ratios.items():
+        rows = sums[name][included]
+        interval = Interval.undefined(too_few_clusters(len(set(included_clusters))))
+        if resamples is not None:
+            scales: dict[str, Scale] = {"quotient": ratio.scale}
+            interval = resamples.intervals(rows, included_clusters, _quotient, scales=scales)[
+                "quotient"
+            ]
+        point = float(_quotient(rows.sum(axis=0))["quotient"])
+        values[name] = _ratio_value(ratio, point, interval)
+    return values
 
-    intervals: dict[str, Interval] = {}
-    try:
-        resamples = BootstrapResamples([clusters], replicates=harness.replicates, seed=harness.seed)
-    except UndefinedMetric as e:
-        method = str(e)
-    else:
-        method = f"{resamples.description}, {len(set(clusters))} clusters"
-        intervals = resamples.intervals(rows, clusters, compute)
-    point_values = {name: float(v) for name, v in compute(rows.sum(axis=0)).items()}
-    return {n: _ratio_value(ratios[n], point_values[n], intervals.get(n), method) for n in names}
+
+def _quotient(sums: Array) -> dict[str, Array]:
+    numerator, denominator = sums[..., 0], sums[..., 1]
+    empty = np.full_like(numerator, np.nan)
+    return {"quotient": np.divide(numerator, denominator, out=empty, where=denominator != 0)}
 
 
-def _ratio_value(ratio: Ratio, point: float, interval: Interval | None, method: str) -> MetricValue:
+def _ratio_value(ratio: Ratio, point: float, interval: Interval) -> MetricValue:
     n = sum(t is not None for t in ratio.numerator)
     if isnan(point):
         reason = "undefined: no row counts" if not n else "undefined: division by zero"
         return MetricValue(value=None, n=n, note="; ".join(filter(None, (reason, ratio.note))))
-    if interval is None or isnan(interval.low):
-        reason = (
-            method if interval is None else "no interval: too few resamples have a row that counts"
-        )
-        return MetricValue(value=point, n=n, note="; ".join(filter(None, (reason, ratio.note))))
+    if isnan(interval.low):
+        note = "; ".join(filter(None, (interval.note, ratio.note)))
+        return MetricValue(value=point, n=n, note=note)
     return MetricValue(
-        value=point, n=n, low=interval.low, high=interval.high, method=method, note=ratio.note
+        value=point,
+        n=n,
+        low=interval.low,
+        high=interval.high,
+        method=interval.method,
+        note=ratio.note,
     )

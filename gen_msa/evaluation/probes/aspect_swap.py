@@ -156,7 +156,7 @@ class AspectSwap:
             "pull": [_probability_pull(a, b) for a, b in pairs],
         }
         pair_note = f"pairs of {self._contrast} gold"
-        ratios = {k: Ratio(v, note=pair_note) for k, v in columns.items()}
+        ratios = {k: Ratio(v, note=pair_note, signed=k == "pull") for k, v in columns.items()}
         metrics = ratio_values(ratios, [a.cluster for a, _ in pairs], harness)
         n_unreadable = sum(bool(t.note) for t in rename_trials)
         note = (
@@ -167,7 +167,9 @@ class AspectSwap:
             "rename_dp": [t.probability_drop for t in rename_trials],
             "rename_accuracy_drop": [t.accuracy_drop for t in rename_trials],
         }
-        ratios = {k: Ratio(v, note=note) for k, v in columns.items()}
+        ratios = {
+            k: Ratio(v, note=note, signed=k != "rename_flip_rate") for k, v in columns.items()
+        }
         metrics |= ratio_values(ratios, [c.row.cluster for c in perturbations], harness)
         return ProbeResult(metrics, (*swap_trials, *rename_trials))
 

@@ -83,7 +83,7 @@ class Consistency:
         chance_by_row, chance = shuffled_accuracy(labels, predict, harness)
         note = f"explanation model: {model_name}"
         ratios = {
-            "gain": Ratio(defined_differences(matches, chance_by_row), note=note),
+            "gain": Ratio(defined_differences(matches, chance_by_row), note=note, signed=True),
             "consistency": Ratio(matches, note=note),
         }
         metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}

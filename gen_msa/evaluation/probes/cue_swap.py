@@ -189,5 +189,8 @@ def _variant_metrics(
     )
     notes += [f"{n_unreadable} could not be predicted"] * bool(n_unreadable)
     columns = {"flip_rate": [t.flipped for t in trials], "dp": [t.probability_drop for t in trials]}
-    ratios = {f"{variant}_{k}": Ratio(v, note="; ".join(notes)) for k, v in columns.items()}
+    ratios = {
+        f"{variant}_{k}": Ratio(v, note="; ".join(notes), signed=k == "dp")
+        for k, v in columns.items()
+    }
     return ratio_values(ratios, [c.row.cluster for c in perturbations], harness)

@@ -181,7 +181,7 @@ class Erasure:
         trials_by_row = [[next(trials) for _ in group] for group in perturbations]
         n_without = len(with_probs) - len(with_evidence)
         note = f"{n_without} of {len(with_probs)} rows quote no word besides the aspect"
-        ratios = {k: Ratio(v, note=note) for k, v in _columns(trials_by_row).items()}
+        ratios = {k: Ratio(v, note=note, signed=True) for k, v in _columns(trials_by_row).items()}
         metrics = ratio_values(ratios, [r.cluster for r in rows], harness)
         has_evidence = Ratio([float(any(masks[id(r)])) for r in with_probs])
         metrics |= ratio_values(

@@ -240,7 +240,10 @@ def _ratios(
             "dp": [t.probability_drop if t else None for t in trials],
         }
         note = "; ".join([*notes, *variant_notes])
-        ratios |= {f"{variant}_{k}": Ratio(v, note=note) for k, v in columns.items()}
+        ratios |= {
+            f"{variant}_{k}": Ratio(v, note=note, signed=k != "flip_rate")
+            for k, v in columns.items()
+        }
     return ratios
 
 

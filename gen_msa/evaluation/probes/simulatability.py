@@ -97,10 +97,14 @@ class Simulatability:
             float(g is y) if quoted.explanation else None for g, y, quoted in pairs
         ]
         ratios = {
-            "gain": Ratio(defined_differences(explanation_hits, input_hits), note=note),
+            "gain": Ratio(
+                defined_differences(explanation_hits, input_hits), note=note, signed=True
+            ),
             "from_explanation": Ratio(explanation_hits, note=note),
             "from_input": Ratio(input_hits, note=note),
-            "quotes_gain": Ratio(defined_differences(quote_hits, input_hits), note=note),
+            "quotes_gain": Ratio(
+                defined_differences(quote_hits, input_hits), note=note, signed=True
+            ),
             "from_quotes": Ratio(quote_hits, note=note),
         }
         metrics = ratio_values(ratios, [t.row.cluster for t in rows], harness) | {"chance": chance}

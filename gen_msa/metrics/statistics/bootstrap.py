@@ -9,80 +9,31 @@ slices, so their replicates are paired. Source: Efron and Tibshirani (1993).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa.metrics.base import UndefinedMetric
+from gen_msa.metrics.statistics.intervals import (
+    Interval,
+    Scale,
+    corrected_interval,
+    percentile_interval,
+    too_few_clusters,
+)
 
 Array = NDArray[np.float64]
-Method = Literal["percentile", "bca"]
-
-MAX_UNDEFINED_SHARE = 0.05
-"""Share of undefined replicates above which there is no interval."""
-
-
-def interval_limits(
-    value: float, replicates: Array, jackknife: Array | None, level: float
-) -> tuple[float, float]:
-    """Return the low and high limit of an interval.
-
-    Args:
-        value: The metric.
-        replicates: The metric of each replicate, `(replicates,)`.
-        jackknife: The metric without each cluster, `(clusters,)`: the interval is bias-corrected
-            and accelerated. None: percentile interval.
-        level: The confidence level, between 0 and 1.
-
-    Returns:
-        The limits; NaN twice if the metric, or more than 5 % of its replicates, are undefined.
-
-    Raises:
-        ValueError: The level is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"a level of {level} is not between 0 and 1")
-    defined = replicates[~np.isnan(replicates)]
-    if np.isnan(value) or len(defined) < (1 - MAX_UNDEFINED_SHARE) * len(replicates):
-        return float("nan"), float("nan")
-    quantiles = np.array([(1 - level) / 2, (1 + level) / 2])
-    if jackknife is not None:
-        quantiles = _bca_quantiles(quantiles, value, defined, jackknife[~np.isnan(jackknife)])
-    low, high = np.quantile(defined, quantiles)
-    return float(low), float(high)
-
-
-def _bca_quantiles(quantiles: Array, value: float, replicates: Array, jackknife: Array) -> Array:
-    """Return the quantiles of BCa (Efron 1987); the plain ones if the metric does not vary."""
-    share_below = ((replicates < value).mean() + (replicates <= value).mean()) / 2
-    deviations = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
-    spread = (deviations**2).sum() ** 1.5
-    if not 0 < share_below < 1 or spread == 0:
-        return quantiles
-    normal = NormalDist()
-    bias, skew = normal.inv_cdf(share_below), (deviations**3).sum() / (6 * spread)
-    z = [bias + normal.inv_cdf(end) for end in quantiles]
-    return np.array([normal.cdf(bias + score / (1 - skew * score)) for score in z])
-
-
 ComputeValues = Callable[[Array], Mapping[str, Array]]
 """Metrics from sums of rows, `(..., k)` -> each `(...,)`: `Metric.compute`."""
+
+UNBOUNDED: Mapping[str, Scale] = {}
+"""No metric is known to have bounds."""
 
 BLOCK_SIZE = 1 << 20
 """Draws held in memory at a time, 8 bytes each."""
 MAX_CACHED_BYTES = 1 << 28
 """Bytes of resamples that are cached; more than that are drawn again, equally."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval; NaN twice if it is undefined."""
-
-    low: float
-    high: float
 
 
 class BootstrapResamples:
@@ -118,9 +69,7 @@ class BootstrapResamples:
             )
         }
         if len(self._cluster_index) < 2:
-            raise UndefinedMetric(
-                f"{len(self._cluster_index)} cluster: an interval needs at least two"
-            )
+            raise UndefinedMetric(too_few_clusters(len(self._cluster_index)))
         self.replicates, self.seed = replicates, seed
         fits = replicates * len(self._cluster_index) <= max_cached_bytes
         self._cached_blocks = list(self._sample_blocks()) if fits else None
@@ -165,38 +114,52 @@ class BootstrapResamples:
         clusters: Sequence[str],
         compute: ComputeValues,
         *,
+        scales: Mapping[str, Scale] = UNBOUNDED,
         level: float = 0.95,
-        method: Method = "percentile",
+        corrected: bool = True,
     ) -> dict[str, Interval]:
         """Return the interval of every metric.
 
-        Undefined replicates are excluded. If they are more than 5 %, or the metric itself is
-        undefined, the interval is NaN.
+        Undefined replicates are excluded. An interval that cannot be given is NaN, with the reason.
 
         Args:
-            rows: Row statistics, `(n, k)`.
+            rows: Row statistics, `(n, k)`; a row that does not count is 0 throughout.
             clusters: The cluster of each row.
             compute: The family's `compute`.
+            scales: Where each metric lies; one that is not listed is unbounded.
             level: The confidence level, between 0 and 1.
-            method: `percentile`, or `bca`, which corrects bias and skew for few clusters with a
-                jackknife.
+            corrected: Correct the limits for few clusters, and give none below
+                `intervals.MIN_CLUSTERS`. False: plain percentiles, as other programs give them.
         """
         cluster_totals = self.sum_by_cluster(rows, clusters)
-        point_values, replicate_values = (
-            compute(cluster_totals.sum(axis=0)),
-            compute(self.replicate_sums(rows, clusters)),
-        )
-        jackknife_values = (
-            compute(cluster_totals.sum(axis=0) - cluster_totals) if method == "bca" else {}
-        )
-        return {
-            name: Interval(
-                *interval_limits(
-                    float(value), replicate_values[name], jackknife_values.get(name), level
+        n_clusters = int((cluster_totals != 0).any(axis=1).sum())
+        point_values = compute(cluster_totals.sum(axis=0))
+        replicate_values = compute(self.replicate_sums(rows, clusters))
+        intervals = {}
+        for name, value in point_values.items():
+            interval = (
+                corrected_interval(
+                    float(value),
+                    replicate_values[name],
+                    n_clusters,
+                    level=level,
+                    scale=scales.get(name, "unbounded"),
                 )
+                if corrected
+                else percentile_interval(float(value), replicate_values[name], level=level)
             )
-            for name, value in point_values.items()
-        }
+            intervals[name] = self.with_method(interval)
+        return intervals
+
+    def with_method(self, interval: Interval, prefix: str = "") -> Interval:
+        """Return an interval whose method names the resamples as well.
+
+        Args:
+            interval: An interval of these resamples.
+            prefix: What stands before the description, e.g. `paired `.
+        """
+        method = f"{prefix}{self.description}, {interval.method}" if interval.method else ""
+        return replace(interval, method=method)
 
     def _sample_blocks(self) -> Iterator[NDArray[np.uint8]]:
         """Yield blocks (some replicates, clusters): how often each cluster was drawn."""
@@ -216,24 +179,28 @@ def bootstrap(
     clusters: Sequence[str],
     compute: ComputeValues,
     *,
+    scales: Mapping[str, Scale] = UNBOUNDED,
     replicates: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
-    method: Method = "percentile",
+    corrected: bool = True,
 ) -> dict[str, Interval]:
-    """Return the bootstrap intervals of one system; see `BootstrapResamples`.
+    """Return the bootstrap intervals of one system; see `BootstrapResamples.intervals`.
 
     Args:
         rows: Row statistics, `(n, k)`.
         clusters: The cluster of each row.
         compute: The family's `compute`.
+        scales: Where each metric lies; one that is not listed is unbounded.
         replicates: The number of replicates.
         seed: The seed of the draws.
         level: The confidence level, between 0 and 1.
-        method: `percentile` or `bca`.
+        corrected: Correct the limits for few clusters.
     """
     resamples = BootstrapResamples([clusters], replicates=replicates, seed=seed)
-    return resamples.intervals(rows, clusters, compute, level=level, method=method)
+    return resamples.intervals(
+        rows, clusters, compute, scales=scales, level=level, corrected=corrected
+    )
 
 
 def cluster_sums(rows: Array, clusters: Sequence[str], cluster_index: Mapping[str, int]) -> Array:
@@ -264,11 +231,10 @@ def cluster_sums(rows: Array, clusters: Sequence[str], cluster_index: Mapping[st
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The difference of two systems, a - b; the limits are NaN if they are undefined."""
+    """The difference of two systems, a - b, with its interval."""
 
     value: float
-    low: float
-    high: float
+    interval: Interval
 
 
 def paired_differences(
@@ -278,12 +244,13 @@ def paired_differences(
     compute: ComputeValues,
     *,
     clusters_b: Sequence[str] | None = None,
+    scales: Mapping[str, Scale] = UNBOUNDED,
     resamples: BootstrapResamples | None = None,
     replicates: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, PairedDifference]:
-    """Return the difference of every metric between two systems, with its percentile interval.
+    """Return the difference of every metric between two systems, with its interval.
 
     Args:
         rows_a: Row statistics of the first system, `(n, k)`.
@@ -291,6 +258,7 @@ def paired_differences(
         clusters: The cluster of each row of `rows_a`.
         compute: The family's `compute`.
         clusters_b: The cluster of each row of `rows_b`, if the systems have different rows.
+        scales: Where each metric lies; one that is not listed is unbounded.
         resamples: Resamples to share; None to draw `replicates` with `seed`.
         replicates: The number of replicates.
         seed: The seed of the draws.
@@ -300,15 +268,23 @@ def paired_differences(
     shared_resamples = resamples or BootstrapResamples(
         [clusters, b_clusters], replicates=replicates, seed=seed
     )
-    values_a = compute(shared_resamples.sum_by_cluster(rows_a, clusters).sum(axis=0))
-    values_b = compute(shared_resamples.sum_by_cluster(rows_b, b_clusters).sum(axis=0))
-    replicates_a, replicates_b = (
-        compute(shared_resamples.replicate_sums(rows_a, clusters)),
-        compute(shared_resamples.replicate_sums(rows_b, b_clusters)),
-    )
+    a = shared_resamples.sum_by_cluster(rows_a, clusters)
+    b = shared_resamples.sum_by_cluster(rows_b, b_clusters)
+    n_clusters = int(((a != 0) | (b != 0)).any(axis=1).sum())
+    values_a, values_b = compute(a.sum(axis=0)), compute(b.sum(axis=0))
+    replicates_a = compute(shared_resamples.replicate_sums(rows_a, clusters))
+    replicates_b = compute(shared_resamples.replicate_sums(rows_b, b_clusters))
     differences = {}
     for name in values_a:
         value = float(values_a[name] - values_b[name])
-        low, high = interval_limits(value, replicates_a[name] - replicates_b[name], None, level)
-        differences[name] = PairedDifference(value, low, high)
+        interval = corrected_interval(
+            value,
+            replicates_a[name] - replicates_b[name],
+            n_clusters,
+            level=level,
+            scale="difference" if scales.get(name) == "share" else "unbounded",
+        )
+        differences[name] = PairedDifference(
+            value, shared_resamples.with_method(interval, "paired ")
+        )
     return differences

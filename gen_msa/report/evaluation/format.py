@@ -13,6 +13,7 @@ from math import isfinite
 
 from markupsafe import Markup
 
+from gen_msa.metrics.statistics.intervals import MIN_CLUSTERS, too_few_clusters
 from gen_msa.report.evaluation.svg import Axis, interval_bar, linear_axis, system_marker
 from gen_msa.results import (
     EvaluationResult,
@@ -124,6 +125,16 @@ def format_with_interval(value: MetricValue | None, unit: str) -> str:
     if text == MISSING or not format_interval(value.low, value.high, unit):
         return text
     return f"{text} [{format_number(value.low, unit)}, {format_number(value.high, unit)}]"
+
+
+def interval_scope(result: EvaluationResult) -> str:
+    """Describe the 95 % intervals in a few words, or say why there are none."""
+    if result.clusters < MIN_CLUSTERS:
+        return too_few_clusters(result.clusters)
+    return (
+        f"95 % intervals with t of {result.clusters - 1:,} df, {result.replicates:,} replicates, "
+        f"seed {result.seed}"
+    )
 
 
 def format_p_value(p: float) -> str:

@@ -31,6 +31,7 @@ from gen_msa.report.evaluation.format import (
     format_unparsed,
     format_with_interval,
     headline_definitions,
+    interval_scope,
     metric_value,
     published_value,
     significantly_best,
@@ -100,9 +101,8 @@ def _markdown_notes(result: EvaluationResult) -> list[str]:
     """Return the lines below the table: scope, sources and notes."""
     scope = (
         f"{result.data}: {result.rows:,} rows in {result.clusters:,} clusters by "
-        f"{result.clustered_by}, reference {result.reference}. 95 % intervals, "
-        f"{result.replicates:,} replicates, seed {result.seed}. Data sha256 "
-        f"{result.data_sha256[:12]}, gen_msa {result.version}."
+        f"{result.clustered_by}, reference {result.reference}. {interval_scope(result)}. "
+        f"Data sha256 {result.data_sha256[:12]}, gen_msa {result.version}."
     )
     lines = [scope]
     lines += [f"{p.name}: published in {p.source}. {p.protocol}" for p in result.published]
@@ -319,7 +319,7 @@ def _cost_tables(result: EvaluationResult, lines: box.Box | None) -> Iterator[Ta
 def _scope_line(result: EvaluationResult) -> str:
     text = (
         f"{result.rows:,} rows, {result.posts:,} posts, {result.clusters:,} clusters by "
-        f"{result.clustered_by}; reference {result.reference}; 95 % intervals, "
-        f"{result.replicates:,} replicates, seed {result.seed}; data {result.data_sha256[:12]}"
+        f"{result.clustered_by}; reference {result.reference}; {interval_scope(result)}; "
+        f"data {result.data_sha256[:12]}"
     )
     return printable(text)

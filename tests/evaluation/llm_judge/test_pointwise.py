@@ -66,7 +66,10 @@ def test_rating_is_expected_value_over_probabilities(tmp_path):
     assert judgements[0].ratings["focus"].score == pytest.approx(4.4)
     value = pointwise_metrics(judgements)["focus"]
     assert value.value == pytest.approx(4.4)
-    assert value.note == "expected over probabilities in 2 of 2; uncalibrated"
+    assert value.note == (
+        "no interval: 1 cluster, at least 5 are needed; "
+        "expected over probabilities in 2 of 2; uncalibrated"
+    )
 
 
 def test_unparsed_ratings_are_counted_and_stored_verbatim(tmp_path):
@@ -241,9 +244,12 @@ def test_judge_interval_clusters_rows_of_one_image(tmp_path):
         tmp_path,
         **FOCUS,
     )
-    value = pointwise_metrics(judge_pointwise(judge, make_pairs(4)))["focus"]
-    # Two images of two rows each: residuals add up to +4 and -4 in them.
-    half_width = 1.959963984540054 * (2 / 1 * (16 + 16)) ** 0.5 / 4
-    assert value.value == 3
-    assert (value.low, value.high) == (pytest.approx(3 - half_width), pytest.approx(3 + half_width))
-    assert value.method == "cluster-robust normal, 2 clusters"
+    value = pointwise_metrics(judge_pointwise(judge, make_pairs(12)))["focus"]
+    # Six images of two rows each, one with 5 and five with 1.
+    mean = (2 * 5 + 10 * 1) / 12
+    residuals = [2 * (5 - mean)] + 5 * [2 * (1 - mean)]
+    sd = sum(r * r for r in residuals) ** 0.5 / 12
+    half_width = 2.5705818366147 * sd * (6 / 5) ** 0.5
+    assert value.value == pytest.approx(mean)
+    assert (value.low, value.high) == pytest.approx((mean - half_width, mean + half_width))
+    assert value.method == "cluster-robust with t of 5 df"

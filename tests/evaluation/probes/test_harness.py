@@ -128,7 +128,9 @@ def test_ratio_interval_resamples_whole_clusters():
     ]
     assert per_row.value == clustered.value == 0.5
     assert clustered.high - clustered.low > 2 * (per_row.high - per_row.low)
-    assert per_row.method == "cluster bootstrap, 2000 replicates, seed 3, 100 clusters"
+    assert (
+        per_row.method == "cluster bootstrap, 2000 replicates, seed 3, Wilson form with t of 99 df"
+    )
 
 
 def test_ratio_values_by_hand():
@@ -143,7 +145,10 @@ def test_ratio_values_by_hand():
         clusters,
         HARNESS,
     )
-    assert (metrics["mean"].value, metrics["mean"].n, metrics["mean"].note) == (0.75, 2, "k")
+    assert (metrics["mean"].value, metrics["mean"].n, metrics["mean"].note) == (
+        *(0.75, 2),
+        "no interval: 2 clusters, at least 5 are needed; k",
+    )
     assert (metrics["ratio"].value, metrics["ratio"].n) == (1.0, 3)
     assert metrics["none"] == MetricValue(value=None, n=0, note="undefined: no row counts; why")
     assert metrics["zero"].note == "undefined: division by zero"

@@ -19,7 +19,9 @@ from tests.metrics.statistics.sample_rows import (
 
 def test_bootstrap_by_hand():
     # One correct and one wrong cluster, drawn twice: 0, 1/2 or 1; the limits are 0 and 1.
-    intervals = bootstrap(numpy.array([[1.0, 1], [1, 1], [1, 0], [1, 0]]), list("aabb"), accuracy)
+    intervals = bootstrap(
+        numpy.array([[1.0, 1], [1, 1], [1, 0], [1, 0]]), list("aabb"), accuracy, corrected=False
+    )
     assert (intervals["accuracy"].low, intervals["accuracy"].high) == (0, 1)
     sums = BootstrapResamples([list("ab")], replicates=4000).replicate_sums(
         numpy.array([[1.0, 1], [1, 0]]), list("ab")
@@ -29,31 +31,23 @@ def test_bootstrap_by_hand():
     )
 
 
-@pytest.mark.parametrize("method", ["percentile", "bca"])
-def test_bootstrap_interval_matches_scipy(method):
-    # A skewed mean of few rows, for which the two methods differ.
+def test_uncorrected_interval_matches_scipy():
     sample = numpy.random.default_rng(3).exponential(size=25)
     interval = bootstrap(
         numpy.column_stack([numpy.ones(25), sample]),
         one_cluster_per_row(25),
         accuracy,
         replicates=40_000,
-        method=method,
+        corrected=False,
     )["accuracy"]
     expected = stats.bootstrap(
-        (sample,), numpy.mean, n_resamples=40_000, method=method, rng=numpy.random.default_rng(1)
+        (sample,),
+        numpy.mean,
+        n_resamples=40_000,
+        method="percentile",
+        rng=numpy.random.default_rng(1),
     ).confidence_interval
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.015)
-
-
-def test_bca_differs_from_percentile_on_skewed_data():
-    skewed_rows = numpy.column_stack(
-        [numpy.ones(25), numpy.random.default_rng(3).exponential(size=25)]
-    )
-    percentile = bootstrap(skewed_rows, one_cluster_per_row(25), accuracy)["accuracy"]
-    bca = bootstrap(skewed_rows, one_cluster_per_row(25), accuracy, method="bca")["accuracy"]
-    assert bca.low > percentile.low + 0.01
-    assert bca.high > percentile.high + 0.01
 
 
 def test_bootstrap_standard_error_is_analytic_and_clustered():
@@ -161,17 +155,21 @@ def test_bootstrap_interval_of_undefined_metric_is_nan():
     )
 
 
-def test_bootstrap_interval_of_constant_metric_has_zero_width():
+def test_interval_without_spread_is_no_point():
+    # 9 clusters, all right: a share of .025 ** (1 / 9) gives that in 2.5 % of cases.
     constant_rows = numpy.ones((9, 3))
-    for method in ("percentile", "bca"):
-        interval = bootstrap(
-            constant_rows, one_cluster_per_row(9), accuracy_and_ratio, replicates=50, method=method
-        )["accuracy"]
-        assert (interval.low, interval.high) == (1, 1)
+    intervals = bootstrap(
+        constant_rows, one_cluster_per_row(9), accuracy_and_ratio, scales={"accuracy": "share"}
+    )
+    accuracy_interval, ratio_interval = intervals["accuracy"], intervals["ratio"]
+    assert accuracy_interval.low == pytest.approx(0.025 ** (1 / 9))
+    assert accuracy_interval.high == 1
+    assert numpy.isnan(ratio_interval.low)
+    assert ratio_interval.note == "no interval: the value is the same in every cluster"
 
 
 def test_bootstrap_rejects_invalid_input():
-    with pytest.raises(UndefinedMetric, match="1 cluster: an interval needs at least two"):
+    with pytest.raises(UndefinedMetric, match="1 cluster, at least 5 are needed"):
         bootstrap(random_rows(0, 5), ["a"] * 5, accuracy_and_ratio)
     with pytest.raises(UndefinedMetric, match="0 cluster"):
         bootstrap(numpy.zeros((0, 3)), [], accuracy_and_ratio)
@@ -187,13 +185,14 @@ def test_bootstrap_rejects_invalid_input():
         bootstrap(random_rows(0, 2), ["a", "b"], accuracy_and_ratio, level=95)
 
 
-@given(st.integers(2, 40), st.integers(0, 10_000))
+@given(st.integers(5, 40), st.integers(0, 10_000))
 def test_bootstrap_interval_stays_in_metric_range(n, seed):
     family = metrics["labels"]()
     intervals = bootstrap(
         random_confusion_rows(seed, n),
         one_cluster_per_row(n),
         family.compute,
+        scales={spec.name: "share" for spec in family.specs},
         replicates=60,
         seed=seed,
     )
