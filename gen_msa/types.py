@@ -161,7 +161,7 @@ class Opinion(FrozenModel):
     annotator: str = Field(min_length=1)
     aspect: Aspect = OVERALL_ASPECT
     polarity: Polarity | None = None
-    score: float | None = None
+    score: float | None = Field(default=None, allow_inf_nan=False)
     """Sentiment intensity on the data set's own scale (MOSI: -3 to 3); not a probability."""
     probs: dict[Polarity, float] | None = None
     """Probability of each class; sums to 1."""

@@ -203,7 +203,7 @@ class Opinions(Sequence[Opinion]):
         Raises:
             UserError: There is no such column.
         """
-        from gen_msa.metrics.statistics.intervals import mean_interval
+        from gen_msa.metrics.statistics.intervals import SHARE, mean_interval
 
         frame, keys = self.to_pandas(), [by] if isinstance(by, str) else list(by)
         for key in keys:
@@ -223,7 +223,7 @@ class Opinions(Sequence[Opinion]):
             }
             for label in Polarity:
                 hits = [float(polarity == label.value) for polarity in parsed]
-                interval = mean_interval(hits, posts, scale="share")
+                interval = mean_interval(hits, posts, bounds=SHARE)
                 row |= {
                     label.value: sum(hits) / len(hits) if hits else None,
                     f"{label.value}_low": None if isnan(interval.low) else interval.low,

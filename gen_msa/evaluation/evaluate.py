@@ -199,11 +199,19 @@ class SeedSpread:
     n: int
 
 
+HUGE_VALUE = 1e100
+
+
 def seed_spread(values: Sequence[float]) -> SeedSpread:
     """Compute mean and standard deviation. Raises `ValueError` for no value, NaN or infinity."""
     if not values or not all(isfinite(v) for v in values):
         raise ValueError(f"the values of the seeds must be finite numbers, not {list(values)}")
-    return SeedSpread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+    # In units of the largest value, sums and squares of huge values stay finite.
+    largest = max(map(abs, values))
+    unit = largest if largest > HUGE_VALUE else 1.0
+    scaled = [v / unit for v in values]
+    std = stdev(scaled) * unit if len(values) > 1 else None
+    return SeedSpread(fmean(scaled) * unit, std, len(values))
 
 
 def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:

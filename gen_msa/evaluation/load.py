@@ -77,20 +77,20 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
     Raises:
         UserError: There is no readable post, or a post id occurs twice.
     """
-    digest, rejected = hashlib.sha256(), 0
+    digest, rejected = hashlib.sha256(), list[Rejected]()
     examples: dict[str, Example] = {}
     rows = source.rows()
     # Bad rows count towards the limit, as they do in prediction: both must see the same posts.
     for row in islice(rows, limit):
         if isinstance(row, Rejected):
-            rejected += 1
+            rejected.append(row)
             continue
         _check_unique(row.post.id, examples, source.name)
         examples[row.post.id] = row
         digest.update(row.model_dump_json().encode())
     if not examples:
         raise UserError(f"{source.name} holds no readable post")
-    notes = [f"{rejected:,} rows of {source.name} could not be read from disk"] * bool(rejected)
+    notes = _rejected_notes(source.name, rejected)
     if limit is not None and next(rows, None) is not None:
         notes.append(f"only the first {limit:,} rows")
     return EvaluationData(
@@ -98,7 +98,7 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
         source.media_root,
         source.name,
         digest.hexdigest(),
-        rejected,
+        len(rejected),
         tuple(notes),
     )
 
@@ -127,11 +127,11 @@ def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) ->
                 hint="give the system another name",
             )
         used_names.add(output.name)
-        n_unknown, seen_ids, n_rejected = 0, set[str](), 0
+        n_unknown, seen_ids, rejected = 0, set[str](), list[Rejected]()
         annotator = output.annotator or _sole_annotator(output, data)
         for example in open_examples(str(output.file)).rows():
             if isinstance(example, Rejected):
-                n_rejected += 1
+                rejected.append(example)
                 continue
             _check_unique(example.post.id, seen_ids, str(output.file))
             seen_ids.add(example.post.id)
@@ -145,10 +145,22 @@ def add_system_outputs(data: EvaluationData, outputs: Sequence[SystemOutput]) ->
             index = index_by_id[example.post.id]
             examples[index] = examples[index].with_opinions(*opinions)
         notes += _coverage_notes(output, n_unknown, len(index_by_id.keys() - seen_ids), data.name)
-        notes += [
-            f"{output.name}: {n_rejected:,} rows of {output.file.name} cannot be read"
-        ] * bool(n_rejected)
+        notes += [f"{output.name}: {n}" for n in _rejected_notes(output.file.name, rejected)]
     return replace(data, examples=tuple(examples), notes=tuple(notes))
+
+
+NAMED_ROWS = 3
+"""Rows that could not be read and are named; the others are counted."""
+
+
+def _rejected_notes(name: str, rejected: Sequence[Rejected]) -> list[str]:
+    """Return one note that counts the rows that cannot be read, and names the first of them."""
+    if not rejected:
+        return []
+    named = [f"line {r.line}: {r.reason}" for r in rejected[:NAMED_ROWS]]
+    named += ["…"] * (len(rejected) > NAMED_ROWS)
+    noun = "row" if len(rejected) == 1 else "rows"
+    return [f"{len(rejected):,} {noun} of {name} cannot be read ({'; '.join(named)})"]
 
 
 def _coverage_notes(

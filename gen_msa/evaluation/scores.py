@@ -26,7 +26,7 @@ from gen_msa.metrics.statistics.hypothesis_tests import (
     mcnemar_test,
     permutation_test,
 )
-from gen_msa.metrics.statistics.intervals import Interval, Scale, too_few_clusters
+from gen_msa.metrics.statistics.intervals import Bounds, Interval, too_few_clusters
 from gen_msa.metrics.statistics.proportions import detectable_difference
 from gen_msa.results import MetricDefinition, MetricValue, PairedComparison, SliceMetrics
 from gen_msa.spans import SearchableText
@@ -236,7 +236,7 @@ class SystemScores:
             note = too_few_clusters(len(set(clusters))) if n else ""
             return {metric: _metric_value(v, n, note=note) for metric, v in values.items()}
         intervals = resamples.intervals(
-            rows, clusters, self.metric(name).compute, scales=metric_scales(self.metric(name))
+            rows, clusters, self.metric(name).compute, bounds=metric_bounds(self.metric(name))
         )
         return {metric: _metric_value(v, n, intervals[metric]) for metric, v in values.items()}
 
@@ -246,9 +246,9 @@ def is_additive(family: Metric | CorpusMetric) -> TypeIs[Metric]:
     return hasattr(family, "row_statistics")
 
 
-def metric_scales(family: Metric) -> dict[str, Scale]:
-    """Return where the metrics of a family lie, for their intervals."""
-    return {spec.name: "share" for spec in family.specs if spec.unit == "share"}
+def metric_bounds(family: Metric) -> dict[str, Bounds]:
+    """Return the bounds of the metrics of a family, for their intervals."""
+    return {spec.name: spec.bounds for spec in family.specs}
 
 
 def metric_definitions(families: Families) -> tuple[MetricDefinition, ...]:
@@ -349,7 +349,7 @@ def _compare_pair(
         first.clusters,
         compute,
         clusters_b=second.clusters,
-        scales=metric_scales(first.metric(family)),
+        bounds=metric_bounds(first.metric(family)),
         resamples=resamples,
     )[metric_name]
     test, p = _run_test(first, second, metric, resamples)

@@ -5,6 +5,7 @@ metrics["labels"]().specs[0].name      # 'accuracy'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gen_msa.registry import Registry
@@ -29,6 +30,14 @@ class MetricSpec:
     """`share`: 0..1, shown as a percentage; `score`: shown as it is."""
     better: Literal["high", "low", ""] = "high"
     """Whether high or low values are better; empty if neither is."""
+    range: tuple[float, float] | None = None
+    """The smallest and the largest possible value, of a `score`; None: unbounded."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest possible value, by the unit or `range`."""
+        upper = {"share": 1.0, "points": 100.0}.get(self.unit, inf)
+        return self.range or (-inf if self.unit == "score" else 0.0, upper)
 
 
 class UndefinedMetric(ValueError):

@@ -50,7 +50,11 @@ class Calibration:
                 better="low",
             ),
             MetricSpec(
-                "brier", f"mean of sum over classes of (p - y)²; 0..2{scope_note}", "score", "low"
+                "brier",
+                f"mean of sum over classes of (p - y)²; 0..2{scope_note}",
+                "score",
+                "low",
+                (0.0, 2.0),
             ),
             MetricSpec(
                 "nll",

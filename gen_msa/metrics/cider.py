@@ -39,7 +39,12 @@ class Cider:
     """Mean CIDEr-D over rows, 0..10."""
 
     specs: tuple[MetricSpec, ...] = (
-        MetricSpec("cider_d", "mean CIDEr-D, 0..10; weights from these rows' references", "score"),
+        MetricSpec(
+            "cider_d",
+            "mean CIDEr-D, 0..10; weights from these rows' references",
+            "score",
+            range=(0.0, 10.0),
+        ),
     )
 
     def __init__(self, **options: Any) -> None:

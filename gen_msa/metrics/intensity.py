@@ -1,19 +1,18 @@
 """Sentiment intensity: agreement of predicted and reference scores on the scale of a data set.
 
 The metrics of multimodal sentiment analysis: mean absolute error, Pearson correlation, and accuracy
-and F1 after discretization. A missing or infinite prediction is wrong in every accuracy and F1;
-error and correlation are over rows with both scores, and `read_rate` is the share of those.
+and F1 after discretization. A missing prediction is wrong in every accuracy and F1; error and
+correlation are over rows with both scores, and `read_rate` is the share of those.
 
     metrics["intensity"](scale="sims").row_statistics(pairs)
 """
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
 
-from gen_msa.errors import UserError
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics._thresholds import (
     N_BINARY_COLUMNS,
@@ -30,11 +29,17 @@ from gen_msa.metrics._thresholds import (
 )
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
+from gen_msa.types import Opinion
 
 MIN_RELATIVE_VARIANCE = 1e-12
 """Variance, as a share of the mean square, below which scores count as constant: the rounding error
 of a constant is smaller, the variance of real predictions larger."""
 _N_MOMENTS = 7
+_LARGE, _UNIT = 2.0**400, 2.0**600
+"""Moments of scores beyond `_LARGE` are summed in units of `_UNIT`: squares would overflow."""
+_MOMENTS = 3
+"""First column of the moments, as they are and then in units of `_UNIT`."""
+_CLASSES = _MOMENTS + 2 * _N_MOMENTS
 
 
 class IntensityOptions(Settings):
@@ -63,16 +68,15 @@ class Intensity:
         self.signature = f"scale:{self.options.scale}|cuts:{cuts}|error over:{error_rows}"
 
     def row_statistics(self, pairs: Sequence[Pair]) -> Array:
-        """Return the columns: scored, predicted, 7 moments, 6 of each binary split, correct.
+        """Return the columns: scored, predicted, large, 7 moments twice, 6 of each split, correct.
 
         The last columns are 1 for a correct class among 3, 5 and, except for SIMS, 7.
 
         Raises:
             UndefinedMetric: No reference opinion has a score.
-            UserError: A reference score is not finite.
         """
-        gold = np.array([_gold_score(p) for p in pairs], dtype=np.float64)
-        predictions = np.array([_predicted_score(p) for p in pairs], dtype=np.float64)
+        gold = np.array([_score(p.gold) for p in pairs], dtype=np.float64)
+        predictions = np.array([_score(p.prediction) for p in pairs], dtype=np.float64)
         scored = ~np.isnan(gold)
         if not scored.any():
             raise UndefinedMetric("no gold opinion has a score")
@@ -81,8 +85,15 @@ class Intensity:
         if self._is_sims:
             gold, predictions = np.clip(gold, -1.0, 1.0), np.clip(predictions, -1.0, 1.0)
         usable = has_prediction & (gold != 0) if self.options.nonzero_only else has_prediction
-        columns = [scored.astype(np.float64), has_prediction.astype(np.float64)]
-        columns += [m * usable for m in _moments(gold, predictions)]
+        large = usable & (np.maximum(np.abs(gold), np.abs(predictions)) > _LARGE)
+        columns = [c.astype(np.float64) for c in (scored, has_prediction, large)]
+        # Where a row is large, the moments of all rows are taken in the large unit.
+        small = usable & ~large
+        columns += [
+            np.where(small, m, 0.0)
+            for m in _moments(np.where(small, gold, 0.0), np.where(small, predictions, 0.0))
+        ]
+        columns += [np.where(usable, m, 0.0) for m in _moments(gold / _UNIT, predictions / _UNIT)]
         for included, is_upper in self._binary_splits(gold, scored):
             columns += binary_counts(
                 is_upper(gold), is_upper(predictions), included, has_prediction
@@ -97,15 +108,22 @@ class Intensity:
         """Return each metric from sums of rows; NaN if no row counts.
 
         Args:
-            sums: Sums of `row_statistics`, `(..., 17)` for SIMS, otherwise `(..., 24)`.
+            sums: Sums of `row_statistics`, `(..., 25)` for SIMS, otherwise `(..., 32)`.
         """
-        scored, moments = sums[..., 0], sums[..., 2 : 2 + _N_MOMENTS]
+        scored, large = sums[..., 0], sums[..., 2] > 0
+        moments = np.where(
+            large[..., None],
+            sums[..., _MOMENTS + _N_MOMENTS : _CLASSES],
+            sums[..., _MOMENTS : _MOMENTS + _N_MOMENTS],
+        )
+        with np.errstate(over="ignore"):
+            error = nan_divide(moments[..., 1], moments[..., 0]) * np.where(large, _UNIT, 1.0)
         values = {
-            "mae": nan_divide(moments[..., 1], moments[..., 0]),
+            "mae": np.minimum(error, np.finfo(np.float64).max),
             "pearson": _pearson(moments),
             "read_rate": nan_divide(sums[..., 1], scored),
         }
-        column = 2 + _N_MOMENTS
+        column = _CLASSES
         for name in [""] if self._is_sims else ["_has0", "_non0"]:
             values["acc2" + name] = binary_accuracy(sums[..., column : column + N_BINARY_COLUMNS])
             values["f1" + name] = binary_weighted_f1(sums[..., column : column + N_BINARY_COLUMNS])
@@ -131,20 +149,9 @@ class Intensity:
         return [round_to_classes(gold, m) == round_to_classes(predictions, m) for m in (1, 2, 3)]
 
 
-def _gold_score(pair: Pair) -> float:
-    """Return the reference score; NaN if there is none."""
-    score = pair.gold.score if pair.gold else None
-    if score is not None and not isfinite(score):
-        raise UserError(
-            f"post {pair.post.id}: gold's score is {score}", hint="give a number, or leave it out"
-        )
-    return float("nan") if score is None else score
-
-
-def _predicted_score(pair: Pair) -> float:
-    """Return the predicted score; NaN if there is no finite one."""
-    score = pair.prediction.score if pair.prediction else None
-    return score if score is not None and isfinite(score) else float("nan")
+def _score(opinion: Opinion | None) -> float:
+    """Return the score of an opinion; NaN if there is none."""
+    return float("nan") if opinion is None or opinion.score is None else opinion.score
 
 
 def _above(scores: Array) -> Bools:
@@ -174,7 +181,7 @@ def _pearson(moments: Array) -> Array:
     p, y, pp, yy, py = (nan_divide(moments[..., i], n) for i in range(2, _N_MOMENTS))
     varies = (pp - p * p > MIN_RELATIVE_VARIANCE * pp) & (yy - y * y > MIN_RELATIVE_VARIANCE * yy)
     with np.errstate(invalid="ignore"):
-        norm = np.sqrt((pp - p * p) * (yy - y * y))
+        norm = np.sqrt(pp - p * p) * np.sqrt(yy - y * y)
     r: Array = np.divide(py - p * y, norm, out=np.full(n.shape, np.nan), where=varies)
     return np.asarray(r.clip(-1.0, 1.0))
 
@@ -182,9 +189,11 @@ def _pearson(moments: Array) -> Array:
 def _specs(sims: bool, nonzero_only: bool) -> tuple[MetricSpec, ...]:
     rows = "rows with both scores" + (" and gold not 0" if nonzero_only else "")
     clipped = ", both clipped to ±1" if sims else ", not clipped"
-    mae = MetricSpec("mae", f"mean |prediction - gold| over {rows}{clipped}", "score", "low")
-    pearson = MetricSpec("pearson", f"Pearson's r over {rows}{clipped}", "score")
-    read_rate = MetricSpec("read_rate", "share of gold scores with a finite predicted score")
+    mae = MetricSpec(
+        "mae", f"mean |prediction - gold| over {rows}{clipped}", "score", "low", (0.0, inf)
+    )
+    pearson = MetricSpec("pearson", f"Pearson's r over {rows}{clipped}", "score", range=(-1.0, 1.0))
+    read_rate = MetricSpec("read_rate", "share of gold scores with a predicted score")
     if sims:
         cuts = (
             MetricSpec("acc2", "same side: [-1, 0] or (0, 1]; no score is wrong"),

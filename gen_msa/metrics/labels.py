@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, metrics
-from gen_msa.metrics.statistics.intervals import mean_interval
+from gen_msa.metrics.statistics.intervals import SHARE, mean_interval
 from gen_msa.settings import Settings, build
 from gen_msa.types import Polarity
 
@@ -76,7 +76,7 @@ def score_labels(
         raise ValueError("there is nothing to score")
     pairs = Counter(zip(gold, predictions, strict=True))
     correct = [float(g is p) for g, p in zip(gold, predictions, strict=True)]
-    interval = mean_interval(correct, clusters or [str(i) for i in range(len(gold))], scale="share")
+    interval = mean_interval(correct, clusters or [str(i) for i in range(len(gold))], bounds=SHARE)
     answer_labels: tuple[Polarity | None, ...] = (*Polarity, None)
     confusion = {g: {a: pairs[g, a] for a in answer_labels} for g in Polarity}
     return Scores(

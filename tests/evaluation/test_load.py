@@ -75,7 +75,7 @@ def test_load_examples_counts_unreadable_rows(tmp_path):
     path.write_text(path.read_text("utf-8") + "{broken\n", encoding="utf-8")
     data = load_examples(open_examples(str(path)))
     assert data.rejected == 1
-    assert "1 rows" in data.notes[0]
+    assert "1 row of" in data.notes[0]
 
 
 def test_load_examples_limit_counts_bad_rows(tmp_path):
@@ -96,7 +96,7 @@ def test_add_system_outputs_notes_unreadable_and_rejected_rows(tmp_path):
     (tmp_path / "b.rejected.jsonl").touch()
     missing_note, unreadable_note = add_system_outputs(data, [SystemOutput("b", file)]).notes
     assert "no answer for 1 posts (see b.rejected.jsonl for the reasons)" in missing_note
-    assert unreadable_note == "b: 1 rows of b.jsonl cannot be read"
+    assert unreadable_note.startswith("b: 1 row of b.jsonl cannot be read (line 2: row: ")
 
 
 def test_add_system_outputs_rejects_duplicate_names(tmp_path):
@@ -104,3 +104,22 @@ def test_add_system_outputs_rejects_duplicate_names(tmp_path):
     file = write_examples(tmp_path / "b.jsonl", [example(1, "", b="neutral")])
     with pytest.raises(UserError, match="already has opinions by 'x'"):
         add_system_outputs(data, [SystemOutput("x", file), SystemOutput("x", file)])
+
+
+def test_score_that_is_not_finite_is_refused_with_its_row(tmp_path):
+    path = write_examples(
+        tmp_path / "posts.jsonl", [example(i, "positive", b="neutral") for i in range(6)]
+    )
+    lines = path.read_text("utf-8").splitlines()
+    for i, score in enumerate(["NaN", "Infinity", "-Infinity", "1e999"], start=1):
+        assert lines[i].count('"score":null') == 2  # of the gold opinion, and of the prediction
+        lines[i] = lines[i].replace('"score":null', f'"score":{score}', 1 + i % 2)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    data = load_examples(open_examples(str(path)))
+    assert [e.post.id for e in data.examples] == ["p0", "p5"]
+    (note,) = data.notes
+    assert note.startswith("4 rows of ")
+    assert all(f"line {n}: " in note for n in (2, 3, 4))
+    assert "score: Input should be a finite number" in note
+    notes = add_system_outputs(data, [SystemOutput("s", path, annotator="b")]).notes
+    assert notes[-1].startswith("s: 4 rows of posts.jsonl cannot be read (line 2: ")

@@ -4,11 +4,14 @@ import math
 
 import numpy
 import pytest
+from pydantic import ValidationError
 from sklearn import config_context
 from sklearn.metrics import accuracy_score, f1_score
 
 from gen_msa.errors import UserError
 from gen_msa.metrics import UndefinedMetric, metrics
+from gen_msa.metrics.statistics.bootstrap import bootstrap
+from gen_msa.types import Opinion
 from tests.metrics.opinion_pairs import compute_metrics, pair
 
 Intensity = metrics["intensity"]
@@ -117,7 +120,7 @@ def test_sims_bins_are_closed_on_the_right():
 
 
 def test_missing_score_is_wrong_in_every_accuracy():
-    pairs = score_pairs([1.0, -1.0, 2.0, -2.0], [1.0, -1.0, None, float("nan")])
+    pairs = score_pairs([1.0, -1.0, 2.0, -2.0], [1.0, -1.0, None, None])
     values = compute_metrics(Intensity(), pairs)
     assert values["mae"] == 0.0
     assert values["read_rate"] == 0.5
@@ -171,8 +174,6 @@ def test_intensity_rejects_unscorable_input():
         Intensity().row_statistics([pair({}, {"score": 1.0}), pair(None, {"score": 1.0})])
     with pytest.raises(UndefinedMetric):
         Intensity().row_statistics([])
-    with pytest.raises(UserError, match="gold's score is nan"):
-        Intensity().row_statistics(score_pairs([float("nan")], [1.0]))
     with pytest.raises(UserError, match="did you mean 'scale'"):
         Intensity(scales="sims")
     with pytest.raises(UserError, match="'mosi', 'mosei' or 'sims'"):
@@ -190,3 +191,47 @@ def test_intensity_values_follow_declared_order():
         names = [f.name for f in family.specs]
         assert list(compute_metrics(family, score_pairs([1.0, -0.5], [0.5, 0.1]))) == names
         assert names[0] == "mae"
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_score_that_is_not_finite_is_no_opinion(score):
+    with pytest.raises(ValidationError, match="finite"):
+        Opinion(annotator="gold", score=score)
+
+
+@pytest.mark.parametrize("scale", ["mosi", "sims"])
+def test_huge_scores_have_finite_metrics(scale):
+    huge = 1e308
+    pairs = score_pairs([huge, huge, -huge, 1.0, -1.0, 0.5], [huge, 0.9 * huge, -huge, 1.0, 2, 0])
+    family = Intensity(scale=scale)
+    values = compute_metrics(family, pairs)
+    assert all(math.isfinite(v) for v in values.values())
+    if scale == "mosi":
+        assert values["mae"] == pytest.approx(0.1 * huge / 6)
+        assert values["pearson"] == pytest.approx(
+            numpy.corrcoef([1, 1, -1, 0, 0, 0], [1, 0.9, -1, 0, 0, 0])[0, 1]
+        )
+    intervals = bootstrap(
+        family.row_statistics(pairs),
+        list("abcdef"),
+        family.compute,
+        bounds={s.name: s.bounds for s in family.specs},
+        replicates=200,
+    )
+    assert all(
+        math.isfinite(i.low) and math.isfinite(i.high) for i in intervals.values() if not i.note
+    )
+
+
+def test_error_beyond_the_largest_number_is_the_largest_number():
+    values = compute_metrics(Intensity(), score_pairs([1.7e308], [-1.7e308]))
+    assert values["mae"] == numpy.finfo(float).max
+
+
+def test_rows_without_huge_scores_do_not_change_beside_them():
+    y, p = random_case(3, 3, [0.0, 0.5])
+    pairs = score_pairs(y.tolist(), p.tolist())
+    alone = compute_metrics(Intensity(), pairs)
+    rows = Intensity().row_statistics([*pairs, *score_pairs([1e308], [1e308])])
+    beside = Intensity().compute(rows[: len(pairs)].sum(axis=0))
+    assert {k: float(v) for k, v in beside.items()} == alone

@@ -18,7 +18,7 @@ from gen_msa.errors import UserError
 from gen_msa.evaluation.llm_judge.judge import Judgement, Rating
 from gen_msa.evaluation.llm_judge.pairwise import PairwiseJudgement
 from gen_msa.metrics.statistics.agreement import krippendorff, weighted_kappa
-from gen_msa.metrics.statistics.intervals import Scale, mean_interval
+from gen_msa.metrics.statistics.intervals import SHARE, UNBOUNDED, Bounds, mean_interval
 from gen_msa.results import MetricValue
 from gen_msa.types import FrozenModel, Rejected, Status
 
@@ -189,11 +189,11 @@ def _agreement_value(value: float | None, n: int, note: str) -> MetricValue:
 
 
 def _share_value(rows: Iterable[tuple[str, bool]], note: str) -> MetricValue:
-    return _mean_value([(cluster, float(hit)) for cluster, hit in rows], note, scale="share")
+    return _mean_value([(cluster, float(hit)) for cluster, hit in rows], note, bounds=SHARE)
 
 
 def _mean_value(
-    rows: Sequence[tuple[str, float]], note: str, scale: Scale = "unbounded"
+    rows: Sequence[tuple[str, float]], note: str, bounds: Bounds = UNBOUNDED
 ) -> MetricValue:
     """Return the mean with an interval that is robust to dependence within clusters."""
     if not rows:
@@ -202,7 +202,7 @@ def _mean_value(
         )
     values, clusters = [x for _, x in rows], [c for c, _ in rows]
     value = MetricValue(value=sum(values) / len(values), n=len(values), note=note)
-    interval = mean_interval(values, clusters, scale=scale)
+    interval = mean_interval(values, clusters, bounds=bounds)
     if isnan(interval.low):
         note = "; ".join(filter(None, [interval.note, note]))
         return value.model_copy(update={"note": note})

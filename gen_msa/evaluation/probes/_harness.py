@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from gen_msa.metrics import UndefinedMetric
 from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
-from gen_msa.metrics.statistics.intervals import Interval, Scale, too_few_clusters
+from gen_msa.metrics.statistics.intervals import (
+    SHARE,
+    SHARE_DIFFERENCE,
+    UNBOUNDED,
+    Bounds,
+    Interval,
+    too_few_clusters,
+)
 from gen_msa.predictors import Predictor, PredictorSettings
 from gen_msa.results import MetricValue
 from gen_msa.types import Aspect, FrozenModel, Opinion, Polarity, Post, Status
@@ -214,11 +221,11 @@ class Ratio:
     """Whether the mean is a difference in -1..1, not a share in 0..1."""
 
     @property
-    def scale(self) -> Scale:
-        """Where the metric lies."""
+    def bounds(self) -> Bounds:
+        """The smallest and the largest possible value."""
         if self.denominator is not None:
-            return "unbounded"
-        return "difference" if self.signed else "share"
+            return UNBOUNDED
+        return SHARE_DIFFERENCE if self.signed else SHARE
 
     def row_sums(self) -> Array:
         """Return what each row adds: (rows, 2)."""
@@ -277,8 +284,8 @@ def ratio_values(
         rows = sums[name][included]
         interval = Interval.undefined(too_few_clusters(len(set(included_clusters))))
         if resamples is not None:
-            scales: dict[str, Scale] = {"quotient": ratio.scale}
-            interval = resamples.intervals(rows, included_clusters, _quotient, scales=scales)[
+            bounds = {"quotient": ratio.bounds}
+            interval = resamples.intervals(rows, included_clusters, _quotient, bounds=bounds)[
                 "quotient"
             ]
         point = float(_quotient(rows.sum(axis=0))["quotient"])

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gen_msa.metrics.base import UndefinedMetric
 from gen_msa.metrics.statistics.intervals import (
+    UNBOUNDED,
+    Bounds,
     Interval,
-    Scale,
     corrected_interval,
     percentile_interval,
     too_few_clusters,
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 ComputeValues = Callable[[Array], Mapping[str, Array]]
 """Metrics from sums of rows, `(..., k)` -> each `(...,)`: `Metric.compute`."""
 
-UNBOUNDED: Mapping[str, Scale] = {}
+NO_BOUNDS: Mapping[str, Bounds] = {}
 """No metric is known to have bounds."""
 
 BLOCK_SIZE = 1 << 20
@@ -114,7 +115,7 @@ class BootstrapResamples:
         clusters: Sequence[str],
         compute: ComputeValues,
         *,
-        scales: Mapping[str, Scale] = UNBOUNDED,
+        bounds: Mapping[str, Bounds] = NO_BOUNDS,
         level: float = 0.95,
         corrected: bool = True,
     ) -> dict[str, Interval]:
@@ -126,7 +127,7 @@ class BootstrapResamples:
             rows: Row statistics, `(n, k)`; a row that does not count is 0 throughout.
             clusters: The cluster of each row.
             compute: The family's `compute`.
-            scales: Where each metric lies; one that is not listed is unbounded.
+            bounds: Of each metric that has some.
             level: The confidence level, between 0 and 1.
             corrected: Correct the limits for few clusters, and give none below
                 `intervals.MIN_CLUSTERS`. False: plain percentiles, as other programs give them.
@@ -143,7 +144,7 @@ class BootstrapResamples:
                     replicate_values[name],
                     n_clusters,
                     level=level,
-                    scale=scales.get(name, "unbounded"),
+                    bounds=bounds.get(name, UNBOUNDED),
                 )
                 if corrected
                 else percentile_interval(float(value), replicate_values[name], level=level)
@@ -179,7 +180,7 @@ def bootstrap(
     clusters: Sequence[str],
     compute: ComputeValues,
     *,
-    scales: Mapping[str, Scale] = UNBOUNDED,
+    bounds: Mapping[str, Bounds] = NO_BOUNDS,
     replicates: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -191,7 +192,7 @@ def bootstrap(
         rows: Row statistics, `(n, k)`.
         clusters: The cluster of each row.
         compute: The family's `compute`.
-        scales: Where each metric lies; one that is not listed is unbounded.
+        bounds: Of each metric that has some.
         replicates: The number of replicates.
         seed: The seed of the draws.
         level: The confidence level, between 0 and 1.
@@ -199,7 +200,7 @@ def bootstrap(
     """
     resamples = BootstrapResamples([clusters], replicates=replicates, seed=seed)
     return resamples.intervals(
-        rows, clusters, compute, scales=scales, level=level, corrected=corrected
+        rows, clusters, compute, bounds=bounds, level=level, corrected=corrected
     )
 
 
@@ -244,7 +245,7 @@ def paired_differences(
     compute: ComputeValues,
     *,
     clusters_b: Sequence[str] | None = None,
-    scales: Mapping[str, Scale] = UNBOUNDED,
+    bounds: Mapping[str, Bounds] = NO_BOUNDS,
     resamples: BootstrapResamples | None = None,
     replicates: int = 10_000,
     seed: int = 0,
@@ -258,7 +259,7 @@ def paired_differences(
         clusters: The cluster of each row of `rows_a`.
         compute: The family's `compute`.
         clusters_b: The cluster of each row of `rows_b`, if the systems have different rows.
-        scales: Where each metric lies; one that is not listed is unbounded.
+        bounds: Of each metric that has some.
         resamples: Resamples to share; None to draw `replicates` with `seed`.
         replicates: The number of replicates.
         seed: The seed of the draws.
@@ -282,9 +283,14 @@ def paired_differences(
             replicates_a[name] - replicates_b[name],
             n_clusters,
             level=level,
-            scale="difference" if scales.get(name) == "share" else "unbounded",
+            bounds=_difference_bounds(bounds.get(name, UNBOUNDED)),
         )
         differences[name] = PairedDifference(
             value, shared_resamples.with_method(interval, "paired ")
         )
     return differences
+
+
+def _difference_bounds(bounds: Bounds) -> Bounds:
+    width = bounds[1] - bounds[0]
+    return -width, width

@@ -10,17 +10,20 @@ clusters get many.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, isnan, nan, sqrt
+from math import fsum, inf, isnan, nan, sqrt
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gen_msa.metrics.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from gen_msa.metrics.base import Array
 
-Scale = Literal["share", "difference", "unbounded"]
-"""Where a metric lies: 0..1, -1..1 (a share minus another), or anywhere."""
+Bounds = tuple[float, float]
+"""The smallest and the largest possible value of a metric."""
+SHARE: Bounds = (0.0, 1.0)
+SHARE_DIFFERENCE: Bounds = (-1.0, 1.0)
+UNBOUNDED: Bounds = (-inf, inf)
 
 MIN_CLUSTERS = 5
 """Clusters below which there is no interval."""
@@ -75,7 +78,7 @@ def percentile_interval(value: float, replicates: "Array", *, level: float) -> I
 
 
 def corrected_interval(
-    value: float, replicates: "Array", clusters: int, *, level: float, scale: Scale = "unbounded"
+    value: float, replicates: "Array", clusters: int, *, level: float, bounds: Bounds = UNBOUNDED
 ) -> Interval:
     """Return the interval of a metric, with its limits corrected for few clusters.
 
@@ -84,11 +87,11 @@ def corrected_interval(
         replicates: The metric of each bootstrap replicate, `(replicates,)`; NaN where undefined.
         clusters: The number of clusters with a row that counts.
         level: The confidence level, between 0 and 1.
-        scale: Where the metric lies, and so the limits.
+        bounds: Of the metric, and so of the limits.
 
     Returns:
         The interval; undefined, with the reason, for fewer than `MIN_CLUSTERS`, for more than 5 %
-        undefined replicates, and for an unbounded metric that is the same in every cluster.
+        undefined replicates, and where an unbounded metric is the same in every cluster.
 
     Raises:
         ValueError: The level is not between 0 and 1.
@@ -101,19 +104,16 @@ def corrected_interval(
         return Interval.undefined(TOO_FEW_DEFINED)
     if clusters < MIN_CLUSTERS:
         return Interval.undefined(too_few_clusters(clusters))
-    sd, degrees = float(defined.std()), f"with t of {clusters - 1:,} df"
-    if scale == "share":
-        return Interval(*share_limits(value, sd, clusters, level), f"Wilson form {degrees}")
-    if sd >= MIN_SD * max(1.0, abs(value)):
-        low, high = stretched_limits(value, defined, clusters, level)
-        if scale == "difference":
-            low, high = max(-1.0, low), min(1.0, high)
-        return Interval(low, high, f"percentiles {degrees}")
-    if scale == "unbounded":
-        return Interval.undefined(CONSTANT)
-    half = _half_width_without_spread(clusters, level)
-    method = f"no spread in {clusters:,} clusters"
-    return Interval(max(-1.0, value - half), min(1.0, value + half), method)
+    with np.errstate(over="ignore"):  # an infinite sd of huge values is still a spread
+        sd = float(defined.std())
+    degrees, (least, greatest) = f"with t of {clusters - 1:,} df", bounds
+    if least == 0 and greatest < inf:
+        low, high = share_limits(value / greatest, sd / greatest, clusters, level)
+        return Interval(greatest * low, greatest * high, f"Wilson form {degrees}")
+    if sd < MIN_SD * max(1.0, abs(value)):
+        return _interval_without_spread(value, clusters, level, bounds)
+    low, high = stretched_limits(value, defined, clusters, level)
+    return Interval(max(least, low), min(greatest, high), f"percentiles {degrees}")
 
 
 def mean_interval(
@@ -121,7 +121,7 @@ def mean_interval(
     clusters: Sequence[str],
     *,
     level: float = 0.95,
-    scale: Scale = "unbounded",
+    bounds: Bounds = UNBOUNDED,
 ) -> Interval:
     """Return the interval of a mean of rows, which is robust to dependence within clusters.
 
@@ -129,7 +129,7 @@ def mean_interval(
         values: The rows.
         clusters: The cluster of each row.
         level: The confidence level, between 0 and 1.
-        scale: Where the rows lie.
+        bounds: Of the rows.
 
     Returns:
         The interval, from the cluster-robust standard deviation; undefined, with the reason, as by
@@ -145,21 +145,20 @@ def mean_interval(
     for cluster, value in zip(clusters, values, strict=True):
         residuals[cluster] = residuals.get(cluster, 0.0) + value - mean
     n = len(residuals)
-    if scale == "share" and n == len(values) > 0 and set(values) <= {0.0, 1.0}:
+    if bounds == SHARE and n == len(values) > 0 and set(values) <= {0.0, 1.0}:
         z = NormalDist().inv_cdf((1 + level) / 2)
         return Interval(*wilson_interval(round(fsum(values)), n, z), "Wilson")
     if n < MIN_CLUSTERS:
         return Interval.undefined(too_few_clusters(n))
     sd = sqrt(fsum(r * r for r in residuals.values())) / len(values)
     degrees = f"with t of {n - 1:,} df"
-    if scale == "share":
+    if bounds == SHARE:
         return Interval(*share_limits(mean, sd, n, level), f"cluster-robust Wilson form {degrees}")
-    half = _t_quantile(n, level) * sd * sqrt(n / (n - 1))
     if sd < MIN_SD * max(1.0, abs(mean)):
-        if scale == "unbounded":
-            return Interval.undefined(CONSTANT)
-        half = _half_width_without_spread(n, level)
-    return Interval(mean - half, mean + half, f"cluster-robust {degrees}")
+        return _interval_without_spread(mean, n, level, bounds)
+    half = _t_quantile(n, level) * sd * sqrt(n / (n - 1))
+    low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
+    return Interval(low, high, f"cluster-robust {degrees}")
 
 
 def share_limits(value: float, sd: float, clusters: int, level: float) -> tuple[float, float]:
@@ -176,10 +175,10 @@ def share_limits(value: float, sd: float, clusters: int, level: float) -> tuple[
         clusters: The number of clusters, at least 2.
         level: The confidence level, between 0 and 1.
     """
-    variance = sd * sd * clusters / (clusters - 1)
     if sd < MIN_SD or value * (1 - value) <= 0:
-        half = _half_width_without_spread(clusters, level)
-        return max(0.0, value - half), min(1.0, value + half)
+        interval = _interval_without_spread(value, clusters, level, SHARE)
+        return interval.low, interval.high
+    variance = sd * sd * clusters / (clusters - 1)
     rows = value * (1 - value) / variance
     t = _t_quantile(clusters, level)
     scale = 1 + t * t / rows
@@ -207,7 +206,12 @@ def stretched_limits(
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     z = NormalDist().inv_cdf((1 + level) / 2)
     factor = _t_quantile(clusters, level) / z * clusters / (clusters - 1)
-    return value - factor * max(0.0, value - low), value + factor * max(0.0, high - value)
+    limits = (
+        value - factor * max(0.0, value - float(low)),
+        value + factor * max(0.0, float(high) - value),
+    )
+    largest = np.finfo(np.float64).max
+    return max(limits[0], -largest), min(limits[1], largest)
 
 
 def too_few_clusters(clusters: int) -> str:
@@ -221,8 +225,18 @@ def _check_level(level: float) -> None:
         raise ValueError(f"a level of {level} is not between 0 and 1")
 
 
-def _half_width_without_spread(clusters: int, level: float) -> float:
-    return float(1 - ((1 - level) / 2) ** (1 / clusters))
+def _interval_without_spread(value: float, clusters: int, level: float, bounds: Bounds) -> Interval:
+    """Return how far a metric can be from its value if no cluster of the sample differs.
+
+    Another kind of cluster, even one at an end of the scale, is not drawn with probability
+    `1 - level` at the most if its share is at least `room`.
+    """
+    least, greatest = bounds
+    if greatest - least == inf:
+        return Interval.undefined(CONSTANT)
+    room = 1 - ((1 - level) / 2) ** (1 / clusters)
+    low, high = value - room * (value - least), value + room * (greatest - value)
+    return Interval(low, high, f"no spread in {clusters:,} clusters")
 
 
 def _t_quantile(clusters: int, level: float) -> float:

@@ -68,12 +68,17 @@ def format_number(x: float | None, unit: str, *, signed: bool = False) -> str:
     digits = _DIGITS.get(unit, 3)
     if unit == "count" and x != int(x):
         digits = 1
-    text = f"{to_display(x, unit):,.{digits}f}"
+    shown = to_display(x, unit)
+    text = f"{shown:.3e}" if abs(shown) >= HUGE_NUMBER else f"{shown:,.{digits}f}"
     if not text.strip("-0.,"):  # "-0.0" would say that there is a sign
         text = text.lstrip("-")
     elif signed and x > 0:
         text = "+" + text
     return text.replace("-", "−")
+
+
+HUGE_NUMBER = 1e12
+"""Numbers from here on are written with an exponent."""
 
 
 def format_amount(x: float | None) -> str:

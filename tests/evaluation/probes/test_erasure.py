@@ -34,10 +34,10 @@ def test_deciding_evidence_is_comprehensive_and_sufficient():
     ).metrics
     assert metrics["comprehensiveness"].value == pytest.approx(0.97)
     assert metrics["comprehensiveness_random"].value == pytest.approx(0)
-    assert metrics["comprehensiveness_gain"].low > 0.87
+    assert metrics["comprehensiveness_gain"].low > 0.75
     assert metrics["sufficiency"].value == pytest.approx(0)
     assert metrics["sufficiency_random"].value == pytest.approx(0.97)
-    assert metrics["sufficiency_gain"].low > 0.87
+    assert metrics["sufficiency_gain"].low > 0.75
     assert metrics["has_evidence"].value == 1
 
 

@@ -159,7 +159,7 @@ def test_interval_without_spread_is_no_point():
     # 9 clusters, all right: a share of .025 ** (1 / 9) gives that in 2.5 % of cases.
     constant_rows = numpy.ones((9, 3))
     intervals = bootstrap(
-        constant_rows, one_cluster_per_row(9), accuracy_and_ratio, scales={"accuracy": "share"}
+        constant_rows, one_cluster_per_row(9), accuracy_and_ratio, bounds={"accuracy": (0, 1)}
     )
     accuracy_interval, ratio_interval = intervals["accuracy"], intervals["ratio"]
     assert accuracy_interval.low == pytest.approx(0.025 ** (1 / 9))
@@ -192,7 +192,7 @@ def test_bootstrap_interval_stays_in_metric_range(n, seed):
         random_confusion_rows(seed, n),
         one_cluster_per_row(n),
         family.compute,
-        scales={spec.name: "share" for spec in family.specs},
+        bounds={spec.name: spec.bounds for spec in family.specs},
         replicates=60,
         seed=seed,
     )

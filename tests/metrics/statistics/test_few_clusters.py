@@ -10,7 +10,7 @@ from gen_msa.metrics.statistics.bootstrap import bootstrap, paired_differences
 from gen_msa.metrics.statistics.intervals import mean_interval
 from tests.metrics.statistics.sample_rows import accuracy
 
-SHARE = {"accuracy": "share"}
+BOUNDS = {"accuracy": (0, 1)}
 
 
 def share_samples(n_clusters, n_samples, seed, size=10, share=0.7, spread=0.2):
@@ -47,7 +47,7 @@ def covered(samples, truth, **options):
 def test_share_of_five_clusters_is_covered(share):
     samples = list(share_samples(5, 500, seed=1, share=share))
     plain, _ = covered(samples, share, corrected=False)
-    corrected, width = covered(samples, share, scales=SHARE)
+    corrected, width = covered(samples, share, bounds=BOUNDS)
     assert plain < 0.87
     assert corrected >= 0.92
     assert width < 0.6
@@ -65,14 +65,14 @@ def test_share_of_single_rows_is_covered():
     # One row a post: of 5 rows with a share of .8, a third of all samples has no error.
     samples = list(share_samples(5, 400, seed=3, size=1, share=0.8, spread=0.1))
     plain, _ = covered(samples, 0.8, corrected=False)
-    corrected, _ = covered(samples, 0.8, scales=SHARE)
+    corrected, _ = covered(samples, 0.8, bounds=BOUNDS)
     assert plain < 0.75
     assert corrected >= 0.92
 
 
 def test_correction_vanishes_with_many_clusters():
     samples = list(share_samples(200, 100, seed=4, size=5))
-    coverage, width = covered(samples, 0.7, scales=SHARE)
+    coverage, width = covered(samples, 0.7, bounds=BOUNDS)
     _, plain_width = covered(samples, 0.7, corrected=False)
     assert coverage >= 0.9
     assert width == pytest.approx(plain_width, rel=0.05)
@@ -91,7 +91,7 @@ def test_difference_of_five_clusters_is_covered():
     )
     for i, ((a, clusters), (b, _)) in enumerate(pairs):
         interval = paired_differences(
-            a, b, clusters, accuracy, scales=SHARE, replicates=600, seed=i
+            a, b, clusters, accuracy, bounds=BOUNDS, replicates=600, seed=i
         )["accuracy"].interval
         assert -1 <= interval.low <= interval.high <= 1
         hits.append(interval.low <= 0.2 <= interval.high)
@@ -100,7 +100,7 @@ def test_difference_of_five_clusters_is_covered():
 
 def test_macro_f1_of_five_clusters_is_covered():
     family = metrics["labels"]()
-    scales = {spec.name: "share" for spec in family.specs}
+    bounds = {spec.name: spec.bounds for spec in family.specs}
     rng, hits = numpy.random.default_rng(8), []
     # Every class is right with .7 and taken for each other class with .15: macro-F1 is .7.
     for i in range(300):
@@ -113,7 +113,7 @@ def test_macro_f1_of_five_clusters_is_covered():
             rows,
             [str(j // 20) for j in range(100)],
             family.compute,
-            scales=scales,
+            bounds=bounds,
             replicates=400,
             seed=i,
         )["macro_f1"]
@@ -124,25 +124,25 @@ def test_macro_f1_of_five_clusters_is_covered():
 @pytest.mark.parametrize("n_clusters", [2, 3, 4])
 def test_fewer_than_five_clusters_give_no_interval(n_clusters):
     ((rows, clusters),) = share_samples(n_clusters, 1, seed=0)
-    interval = bootstrap(rows, clusters, accuracy, scales=SHARE)["accuracy"]
+    interval = bootstrap(rows, clusters, accuracy, bounds=BOUNDS)["accuracy"]
     assert isnan(interval.low)
     assert isnan(interval.high)
     assert interval.note == f"no interval: {n_clusters} clusters, at least 5 are needed"
     assert interval.method == ""
-    robust = mean_interval(rows[:, 1].tolist(), clusters, scale="share")
+    robust = mean_interval(rows[:, 1].tolist(), clusters, bounds=(0, 1))
     assert (isnan(robust.low), robust.note) == (True, interval.note)
 
 
 def test_clusters_without_a_row_that_counts_are_not_counted():
     ((rows, clusters),) = share_samples(20, 1, seed=0)
     rows[30:] = 0  # a slice of 3 of the 20 clusters
-    interval = bootstrap(rows, clusters, accuracy, scales=SHARE)["accuracy"]
+    interval = bootstrap(rows, clusters, accuracy, bounds=BOUNDS)["accuracy"]
     assert interval.note == "no interval: 3 clusters, at least 5 are needed"
 
 
 def test_method_names_form_and_degrees_of_freedom():
     ((rows, clusters),) = share_samples(7, 1, seed=0)
-    shares = bootstrap(rows, clusters, accuracy, scales=SHARE)["accuracy"]
+    shares = bootstrap(rows, clusters, accuracy, bounds=BOUNDS)["accuracy"]
     scores = bootstrap(rows, clusters, accuracy)["accuracy"]
     start = "cluster bootstrap, 10000 replicates, seed 0, "
     assert shares.method == start + "Wilson form with t of 6 df"
@@ -153,12 +153,12 @@ def test_mean_interval_of_five_clusters_is_covered():
     samples = share_samples(5, 500, seed=9, share=0.8, size=4)
     hits = []
     for rows, clusters in samples:
-        interval = mean_interval(rows[:, 1].tolist(), clusters, scale="share")
+        interval = mean_interval(rows[:, 1].tolist(), clusters, bounds=(0, 1))
         hits.append(interval.low <= 0.8 <= interval.high)
     assert numpy.mean(hits) >= 0.92
 
 
 def test_independent_rows_have_wilsons_interval():
-    interval = mean_interval([1.0, 0.0, 1.0, 0.0], list("abcd"), scale="share")
+    interval = mean_interval([1.0, 0.0, 1.0, 0.0], list("abcd"), bounds=(0, 1))
     assert (interval.low, interval.high) == pytest.approx((0.15, 0.85), abs=5e-4)
     assert interval.method == "Wilson"

@@ -22,7 +22,7 @@ def test_paired_difference_with_itself_is_zero():
         system_rows,
         one_cluster_per_row(80),
         FAMILY.compute,
-        scales={spec.name: "share" for spec in FAMILY.specs},
+        bounds={spec.name: spec.bounds for spec in FAMILY.specs},
         replicates=200,
     ).items():
         # No difference in 80 clusters leaves room for one in up to 4.5 % of them.
