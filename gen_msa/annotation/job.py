@@ -44,6 +44,7 @@ from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.data import ExampleSource, ExampleStream
 from gen_msa.errors import BackendUnavailable, UserError
 from gen_msa.predictors import Prediction
+from gen_msa.predictors.outgoing import require_permission
 from gen_msa.types import Rejected
 
 MAX_CONSECUTIVE_FAILURES = 256
@@ -80,10 +81,12 @@ def annotate(
         Counts, fingerprint and, with filters, the summary.
 
     Raises:
-        UserError: The job cannot start, or a setting says to stop.
+        UserError: The job cannot start, may not send its posts to the model's host, or a setting
+            says to stop.
         BackendUnavailable: Too many posts in a row got no answer.
     """
     began = time.perf_counter()
+    require_permission(source, settings)
     file_filter_splitter = file_filters(settings, source.media_root)
     with (
         _open_teacher(source, settings, teacher) as teacher,
@@ -129,6 +132,7 @@ def annotate_shard(
         UserError: As for `annotate`.
     """
     began = time.perf_counter()
+    require_permission(source, settings)
     source_hasher = _SourceHasher()
     hashed_source = replace(source, rows=lambda: source_hasher.hash_rows(source.rows()))
     with (

@@ -293,6 +293,8 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
 def _answer_settings(footer: ShardFooter) -> dict[str, Any]:
     """Return the settings that decide the answers and their acceptance."""
     settings = {k: v for k, v in footer.settings.items() if k not in RUN_SETTINGS}
+    if isinstance(backend := settings.get("backend"), dict):
+        settings["backend"] = {k: v for k, v in backend.items() if k != "send_to"}
     return {"verb": footer.verb, "fingerprint": footer.fingerprint, "settings": settings}
 
 

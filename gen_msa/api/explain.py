@@ -33,6 +33,7 @@ from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
 from gen_msa.predictors import RequestPreview
 from gen_msa.predictors.language_counts import language_lines
+from gen_msa.predictors.outgoing import allow_hosts
 from gen_msa.settings import build
 from gen_msa.types import Example, Rejected
 
@@ -105,6 +106,7 @@ def load(
     model: str = "builtin",
     *,
     media_root: str | Path = ".",
+    send_to: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> SentimentModel:
@@ -114,6 +116,7 @@ def load(
         model: As `--model`: `builtin`, `transformers:MODEL[@ADAPTER]`, `http:URL#MODEL`,
             `vllm:MODEL[@ADAPTER]`, `student:DIR`, `recorded:FILE`, `echo`.
         media_root: Folder that image paths of posts are relative to.
+        send_to: Hosts other than this machine that posts may be sent to: `["api.example.com"]`.
         settings: Any settings of `gen-msa explain`, nested as in YAML.
         **options: The same, by name: `prompt="predict/full"`, `cues={}`, `explanations=False`.
 
@@ -124,7 +127,7 @@ def load(
         UserError: No such model, or a setting that does not exist.
         MissingExtra: A package is not installed; the message says which extra brings it.
     """
-    built = _settings(JobSettings, model, settings, options)
+    built = _settings(JobSettings, model, settings, options, send_to)
     root = Path(media_root)
     source = ExampleSource("posts", root, lambda: iter(()))
     return SentimentModel(built, make_job_teacher(source, built), root)
@@ -142,6 +145,7 @@ def explain(
     media_root: str | Path | None = None,
     cache: str | Path | None = None,
     progress: bool | None = None,
+    send_to: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Opinions:
@@ -159,6 +163,7 @@ def explain(
         media_root: Folder that image paths are relative to. Default: the file's folder, or `.`.
         cache: File that keeps answers: a job that is stopped goes on with it.
         progress: Show a progress bar. Default: on a terminal and in notebooks.
+        send_to: Hosts other than this machine that posts may be sent to: `["api.example.com"]`.
         settings: Any settings of `gen-msa explain`, nested as in YAML.
         **options: The same, by name: `prompt="predict/full"`, `workers=2`.
 
@@ -166,16 +171,17 @@ def explain(
         The model's opinions. Rows that could not be read are in `rejected`, with a warning.
 
     Raises:
-        UserError: The posts or the model cannot be read, or no post could be asked.
+        UserError: The posts or the model cannot be read, no post could be asked, or the model's
+            host is another machine that `send_to` does not name.
     """
     loaded = as_posts(
         posts, aspects=aspects, text=text, image=image, id=id, format=format, media_root=media_root
     )
     if isinstance(model, SentimentModel):
-        if settings or options:
+        if settings or options or send_to:
             raise UserError("a loaded model has its settings", hint="give them to `load`")
         return run(loaded.source(), model.settings, teacher=model._teacher, progress=progress)
-    built = _settings(JobSettings, model, settings, options)
+    built = _settings(JobSettings, model, settings, options, send_to)
     return run(loaded.source(), built, cache=cache, progress=progress)
 
 
@@ -189,6 +195,7 @@ def annotate(
     media_root: str | Path | None = None,
     cache: str | Path | None = None,
     progress: bool | None = None,
+    send_to: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Opinions:
@@ -205,6 +212,7 @@ def annotate(
         media_root: Folder that image paths are relative to.
         cache: File that keeps answers: a job that is stopped goes on with it.
         progress: Show a progress bar. Default: on a terminal and in notebooks.
+        send_to: Hosts other than this machine that posts may be sent to: `["api.example.com"]`.
         settings: Any settings of `gen-msa annotate`, nested as in YAML.
         **options: The same, by name: `retries=2`, `guided=True`.
 
@@ -212,11 +220,12 @@ def annotate(
         The accepted opinions; rejected answers are in `rejected` with their reasons.
 
     Raises:
-        UserError: The posts or the model cannot be read, or no post could be asked.
+        UserError: The posts or the model cannot be read, no post could be asked, or the model's
+            host is another machine that `send_to` does not name.
     """
     loaded = as_posts(posts, format=format, media_root=media_root)
     options |= {"prompt": prompt, "filters": dict(filters or {})}
-    built = _settings(AnnotateSettings, model, settings, options)
+    built = _settings(AnnotateSettings, model, settings, options, send_to)
     return run(loaded.source(), built, cache=cache, progress=progress)
 
 
@@ -323,8 +332,12 @@ def _settings(
     model: str,
     settings: Mapping[str, Any] | None,
     options: Mapping[str, Any],
+    send_to: Sequence[str],
 ) -> SettingsT:
-    return build(kind, {**(settings or {}), **options, "model": model}, "the call")
+    built = build(kind, {**(settings or {}), **options, "model": model}, "the call")
+    if isinstance(send_to, str):
+        raise UserError(f"send_to={send_to!r} is no list", hint=f"write send_to=[{send_to!r}]")
+    return allow_hosts(built, send_to)
 
 
 @contextmanager

@@ -157,7 +157,9 @@ def _key_and_mask(response: httpx.Response) -> tuple[bytes, bytes]:
 async def _error_from_response(response: httpx.Response) -> TransientError | PermanentError:
     status = response.status_code
     if response.is_redirect:
-        return PermanentError(f"HTTP {status}: redirects are not followed", status)
+        target = response.next_request.url.host if response.next_request else ""
+        where = f" to {shorten(target)}" if target else ""
+        return PermanentError(f"HTTP {status}: a redirect{where} is not followed", status)
     try:
         body = (await _read_bytes(response, _MAX_ERROR_BYTES)).decode("utf-8", "replace")
     except TransientError as e:

@@ -34,6 +34,8 @@ class BackendOptions(Settings):
     slots: bool | None = None
     """Make a vLLM server fill the prompt's label slot, as in training; without, a JSON schema is
     sent, which other servers take too. None: true where `adapter` is given (http)."""
+    send_to: tuple[str, ...] = ()
+    """Hosts other than this machine that posts may be sent to, e.g. `[api.example.com]` (http)."""
     script: str = ""
     """JSONL file of scripted answers (echo)."""
 
@@ -76,7 +78,11 @@ class Backend(Protocol):
 
 
 class BackendFactory(Protocol):
-    """What a module of this package registers; `target` is the part after the colon."""
+    """What a module of this package registers; `target` is the part after the colon.
+
+    A backend that sends requests to a host has `remote_host(target) -> str` too, which names it.
+    It sends nothing to a host that is neither this machine nor in `BackendOptions.send_to`.
+    """
 
     def __call__(self, target: str, options: BackendOptions) -> Backend:
         """Load the model.

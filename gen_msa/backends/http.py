@@ -7,8 +7,8 @@ its others, so that the server's prefix cache has what they share (`_prefix_sche
 failures are retried (`_openai_client`); an error text never becomes an answer.
 
 The key comes from the environment variable `api_key_variable`. It is sent to the named host only
-(no
-redirects), appears in no message, and is never sent over plain http to another machine.
+(no redirects), appears in no message, and is never sent over plain http to another machine.
+Nothing is sent to a host other than this machine that `send_to` does not name.
 A proxy of the environment is used, except for this machine's own addresses.
 
     gen-msa explain posts.jsonl --model http:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct
@@ -17,7 +17,6 @@ A proxy of the environment is used, except for this machine's own addresses.
 import asyncio
 import functools
 import hashlib
-import ipaddress
 import json
 import os
 import ssl
@@ -44,6 +43,7 @@ from gen_msa.backends._prefix_scheduler import PrefixScheduler
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
 from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import UserError
+from gen_msa.hosts import is_permitted, is_this_machine
 from gen_msa.jsonl import format_validation_error
 
 ADAPTER_SETTINGS_FILE = "inference.json"
@@ -88,6 +88,7 @@ _SUPPORTED_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable"} | 
     "share_prefix",
     "adapter",
     "slots",
+    "send_to",
 }
 _ENDPOINT = "/chat/completions"
 _BAD_REQUEST = (400, 422)
@@ -133,7 +134,9 @@ class HttpBackend:
         """Encodes an image once for all requests about it."""
         self._unsupported: frozenset[str] = frozenset()
         """Parameters that the server is known to refuse."""
-        self._trust_environment = not _is_loopback(address)
+        self._host = httpx.URL(address).host
+        self._may_send = is_permitted(self._host, options.send_to)
+        self._trust_environment = not is_this_machine(self._host)
         # One for all calls, even without TLS: a client would create its own in 18 ms.
         self._tls = ssl.create_default_context()
         # One event loop in a thread while there are calls: they share it without locks.
@@ -149,16 +152,31 @@ class HttpBackend:
         adapter_suffix = f"@{self.training_metadata.revision}" if self.training_metadata else ""
         self.revision = f"{address}#{self._model}{adapter_suffix}"
 
+    @staticmethod
+    def remote_host(target: str) -> str:
+        """Return the host that the requests of a target are sent to; "" for an invalid target."""
+        try:
+            return httpx.URL(target.partition("#")[0]).host
+        except httpx.InvalidURL:
+            return ""
+
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete requests.
 
         Several threads may call this at once: of all calls together at most `batch_size` requests
-        are in
-        flight, those of an earlier call first.
+        are in flight, those of an earlier call first.
 
         Returns:
             One completion for each request, in order.
+
+        Raises:
+            UserError: The host is another machine, and `send_to` does not name it.
         """
+        if not self._may_send:
+            raise UserError(
+                f"nothing was sent: {self._host} is not this machine",
+                hint=f"allow it: the setting backend.send_to=[{self._host}]",
+            )
         with self._portal as portal:
             return prefetch.awaited(portal.start_task_soon(self._complete_all, requests))
 
@@ -262,17 +280,10 @@ def _headers(address: str, variable: str) -> dict[str, str]:
         return headers
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise UserError(f"the key in {variable} contains blanks or characters that no key has")
-    if httpx.URL(address).scheme == "http" and not _is_loopback(address):
+    url = httpx.URL(address)
+    if url.scheme == "http" and not is_this_machine(url.host):
         raise UserError(
             f"the key in {variable} would be sent over the network in clear text",
             hint="use https, or set backend.api_key_variable= (empty) for a server without a key",
         )
     return headers | {"Authorization": f"Bearer {key}"}
-
-
-def _is_loopback(address: str) -> bool:
-    host = httpx.URL(address).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -23,6 +23,7 @@ from gen_msa.annotation import JobResult, JobSettings, annotate
 from gen_msa.answer_cache import AnswerCache
 from gen_msa.api.progress import progress_bar
 from gen_msa.cli._options import count_noun, print_lines
+from gen_msa.cli._sending import confirm_sending
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.errors import UserError
 from gen_msa.evaluation import (
@@ -49,6 +50,7 @@ from gen_msa.evaluation.load import PairBuilder
 from gen_msa.evaluation.probes import ProbeResult, run_probes
 from gen_msa.evaluation.suite import ModelEntry, Suite
 from gen_msa.predictors import Prediction, PredictorSettings
+from gen_msa.predictors.outgoing import allow_hosts, count_outgoing
 from gen_msa.report.evaluation import (
     markdown_table,
     metrics_table,
@@ -72,6 +74,8 @@ class ModelRunner:
     source: ExampleSource
     folder: Path
     console: Console
+    send_to: Sequence[str] = ()
+    """Other machines that the user has allowed to get posts."""
 
     def run_models(self, *, no_cache: bool) -> list[SystemOutput]:
         """Write the predictions of every model (and seed) to a file; reuse cached answers."""
@@ -126,7 +130,8 @@ class ModelRunner:
         pairing, judge_metrics = PairBuilder(self.suite, data), {}
         self._print(f"judging with {self.suite.judge.model}")
         with AnswerCache(self.folder / "judge.cache") as cache:
-            judge = Judge.open(self.suite.judge, data.media_root, cache)
+            judge_settings = allow_hosts(self.suite.judge, self.send_to)
+            judge = Judge.open(judge_settings, data.media_root, cache)
             judgements = []
             for output in outputs:
                 pairs = [p for p in pairing.pairs_of(output.name) if p.explanation]
@@ -196,7 +201,33 @@ class ModelRunner:
         fields = {**self.suite.settings, **entry.settings, "model": model}
         if self.suite.limit is not None:
             fields["limit"] = self.suite.limit
-        return build(JobSettings, fields, f"the suite's model {entry.display_name!r}")
+        job = build(JobSettings, fields, f"the suite's model {entry.display_name!r}")
+        return allow_hosts(job, self.send_to)
+
+    def confirm_sending(self, data: EvaluationData, *, yes: bool) -> "ModelRunner":
+        """Return a runner that may send posts where the models, probes and judge are.
+
+        Args:
+            data: The posts.
+            yes: The user has agreed (`--yes`).
+
+        Raises:
+            UserError: The user has not agreed, or nobody can be asked.
+        """
+        jobs = [
+            self._job_settings(entry, model)
+            for entry in self.suite.models
+            for model in (entry.model, *entry.seeds)
+        ]
+        others = self.suite.model_copy(update={"models": (), "settings": {}})
+        rated = " and the explanations of each system" if self.suite.judge else ""
+
+        def describe() -> str:
+            source = ExampleSource(data.name, data.media_root, lambda: iter(data.examples))
+            return count_outgoing(source).describe() + rated
+
+        hosts = confirm_sending([*jobs, others], describe, yes=yes)
+        return replace(self, send_to=hosts, suite=_allow_probes(self.suite, hosts))
 
     def _run_job(
         self, job: JobSettings, file: Path, *, no_cache: bool
@@ -242,6 +273,12 @@ class ModelRunner:
 
     def _print(self, text: str) -> None:
         print_lines(self.console, [text])
+
+
+def _allow_probes(evaluation_suite: Suite, hosts: Sequence[str]) -> Suite:
+    """Return the suite with probes that may send posts to these hosts."""
+    only_probes = evaluation_suite.model_copy(update={"models": (), "settings": {}, "judge": None})
+    return evaluation_suite.model_copy(update={"probes": allow_hosts(only_probes, hosts).probes})
 
 
 def file_slug(name: str) -> str:
@@ -316,7 +353,14 @@ def _yaml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cache: bool) -> int:
+def run(
+    options: EvaluateOptions,
+    out: Path | None,
+    card: Path | None,
+    *,
+    no_cache: bool,
+    yes: bool = False,
+) -> int:
     """Run the models, compare them and write the results.
 
     Args:
@@ -324,6 +368,7 @@ def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cac
         out: The output folder; default: `evaluations/TITLE`.
         card: A model card that gets the metrics of the first model.
         no_cache: Ignore and overwrite answers of earlier runs.
+        yes: The user agrees that posts are sent to the models' hosts.
 
     Returns:
         The exit code, 0.
@@ -336,10 +381,13 @@ def run(options: EvaluateOptions, out: Path | None, card: Path | None, *, no_cac
         load_examples(source, evaluation_suite.limit),
     )
     check_suite(evaluation_suite, base_data)
+    runner = ModelRunner(evaluation_suite, source, Path(), console).confirm_sending(
+        base_data, yes=yes
+    )
     folder = _make_folder(
         out or Path("evaluations") / file_slug(evaluation_suite.title or evaluation_suite.data)
     )
-    runner = ModelRunner(evaluation_suite, source, folder, console)
+    runner = replace(runner, folder=folder)
     model_outputs = runner.run_models(no_cache=no_cache)
     data = add_system_outputs(base_data, model_outputs)
     outputs = model_outputs or systems_in_data(evaluation_suite, data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gen_msa.cli import _options
+from gen_msa.cli import _options, _sending
 from gen_msa.cli._options import count_noun, format_duration, print_lines
 from gen_msa.errors import UserError
 
@@ -52,6 +52,7 @@ def annotate(
     reuse_cache: _options.ReuseCacheOption = None,
     engine: _options.EngineOption = None,
     address: _options.AddressOption = None,
+    yes: _sending.YesOption = False,
 ) -> None:
     """Have a teacher model write labels, rationales or contexts; keep what passes the filters.
 
@@ -67,7 +68,7 @@ def annotate(
             hint="gen-msa convert writes .parquet from it",
         )
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
-    outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run)
+    outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run, yes)
     code = _run(options, outputs, parallel, max_error_rate)
     if shard_spec := parallel.parse_shard(has_output=True):
         location.send(shard_spec.path_beside(location.local_path, ".part"))
@@ -80,6 +81,7 @@ class _AnnotateOutputs(NamedTuple):
     out: Path
     no_cache: bool
     dry_run: bool
+    yes: bool
 
 
 def _run(
@@ -97,6 +99,8 @@ def _run(
         AnnotateSettings, max_error_rate=max_error_rate, **parallel.settings()
     )
     settings, source = _with_task(base_settings), options.source(out)
+    if not outputs.dry_run:
+        settings = _sending.confirm_job(source, settings, yes=outputs.yes)
     cache_path = shard.path_beside(out, ".cache") if shard else out.with_suffix(".cache")
     if outputs.no_cache:
         cache_path.unlink(missing_ok=True)

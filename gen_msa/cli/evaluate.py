@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gen_msa.cli import _sending
+
 TargetArgument = Annotated[
     str,
     typer.Argument(
@@ -54,6 +56,7 @@ def evaluate(
     out: OutOption = None,
     card: CardOption = None,
     no_cache: NoCacheOption = False,
+    yes: _sending.YesOption = False,
 ) -> None:
     """Compare models on labels and explanations, with intervals and paired tests.
 
@@ -66,4 +69,4 @@ def evaluate(
     options = _evaluation.EvaluateOptions(
         target, settings or (), model or (), seeds or (), reference
     )
-    sys.exit(_evaluation.run(options, out, card, no_cache=no_cache))
+    sys.exit(_evaluation.run(options, out, card, no_cache=no_cache, yes=yes))

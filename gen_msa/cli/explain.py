@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from gen_msa.cli import _options
+from gen_msa.cli import _options, _sending
 from gen_msa.errors import UserError
 
 OutOption = Annotated[
@@ -58,6 +58,7 @@ def explain(
     reuse_cache: _options.ReuseCacheOption = None,
     engine: _options.EngineOption = None,
     address: _options.AddressOption = None,
+    yes: _sending.YesOption = False,
 ) -> None:
     """Predict the sentiment of each post towards each aspect, with explanation and evidence.
 
@@ -67,7 +68,7 @@ def explain(
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options, columns)
-    outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache)
+    outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache, yes)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
 
@@ -77,6 +78,7 @@ class _ExplainOutputs(NamedTuple):
     csv: Path | None
     html: Path | None
     no_cache: bool
+    yes: bool
 
 
 def _run(
@@ -98,6 +100,7 @@ def _run(
     )
     from gen_msa.cli._job import run, run_shard
 
+    settings = _sending.confirm_job(source, settings, yes=outputs.yes)
     if shard and out:
         if outputs.csv or outputs.html:
             raise UserError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from gen_msa.cli import _sending
 from gen_msa.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def serve(
     settings: SettingsArgument = None,
     config: ConfigOption = None,
     print_command: PrintOption = False,
+    yes: _sending.YesOption = False,
 ) -> None:
     """Serve POST /v1/explain with one model (API description: /docs). SIGTERM shuts it down.
 
@@ -62,9 +64,13 @@ def serve(
         if e.name not in _REQUIRED_PACKAGES:
             raise
         raise MissingExtra(e.name, "serve") from None
+    from gen_msa.predictors.outgoing import allow_hosts
     from gen_msa.serving import server
 
-    server.serve(serve_settings, token)
+    hosts = _sending.confirm_sending(
+        [serve_settings], lambda: "every post and image of its clients", yes=yes
+    )
+    server.serve(allow_hosts(serve_settings, hosts), token)
 
 
 def _vllm(model: str, overrides: list[str], config: Path | None, *, print_command: bool) -> None:

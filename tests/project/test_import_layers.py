@@ -11,6 +11,7 @@ FOUNDATION = {
     "chat",
     "disk_cache",
     "errors",
+    "hosts",
     "jsonl",
     "language",
     "manifest",

@@ -152,8 +152,10 @@ def _load_prompt(name: str) -> Prompt | None:
         return None
 
 
-_PERFORMANCE_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable", "share_prefix"}
-"""Backend options that change the speed of an answer, not its content."""
+_PERFORMANCE_OPTIONS = {
+    *("batch_size", "timeout", "retries", "api_key_variable", "share_prefix", "send_to")
+}
+"""Backend options that change the speed of an answer, or whether there is one, not its content."""
 
 
 class PromptedPredictor:
