@@ -68,7 +68,8 @@ def resolve_language(setting: str, text: str) -> str:
     Returns:
         An ISO 639 code, or `unknown`.
     """
-    return detect_language(text) if setting == AUTO else setting
+    # Cut here, because the cache holds the texts that it has seen.
+    return detect_language(text[:MAX_CHARS]) if setting == AUTO else setting
 
 
 @lru_cache(maxsize=8_192)

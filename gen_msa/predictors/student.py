@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.models import CLASSES, AspectExample
-from gen_msa.models.inference.occlusion import Attribution, attribute
+from gen_msa.models.inference.occlusion import Attribution, attribute, cut_row
 from gen_msa.predictors._template_explanation import (
     TEMPLATE_SOURCE,
     AspectContext,
@@ -37,6 +37,7 @@ from gen_msa.predictors.base import (
     predictors,
 )
 from gen_msa.predictors.prompted.build_requests import select_aspects
+from gen_msa.preemption import preemption_point
 from gen_msa.types import Opinion, Polarity, Post, Status
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 ONNX_FACTS_FILE = "onnx.json"
 """Marks an exported student; listed in its manifest like every `.json`."""
+_BATCH_TOKENS = 512
+"""Tokens of a forward pass: on a CPU more are no faster, and shorter work waits for its end."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Classifier:
     """sha256 of the folder's manifest."""
     engine: str
     """`torch`, `onnx` or `onnx int8`."""
-    is_truncated: Callable[[AspectExample], bool]
-    """Whether a row's text is longer than the model's maximum length."""
+    visible_end: Callable[[AspectExample], int | None]
+    """The character that a row's text is cut at, by the model's maximum length; None if it fits."""
     predict_probs: Callable[[Sequence[AspectExample]], list[list[float]]]
     """Rows -> probabilities in the order of `CLASSES`; NaN where a logit is not finite."""
 
@@ -94,10 +97,16 @@ def _load_torch(folder: Path, batch_size: int) -> Classifier:
     loaded = load_student(folder)
 
     def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
-        return predict_probabilities(loaded.student, loaded.collator, rows, batch_size=batch_size)
+        return predict_probabilities(
+            loaded.student,
+            loaded.collator,
+            rows,
+            batch_size=batch_size,
+            max_tokens=_BATCH_TOKENS,
+        )
 
     return Classifier(
-        loaded.config, loaded.revision, "torch", loaded.collator.is_truncated, predict_probs
+        loaded.config, loaded.revision, "torch", loaded.collator.visible_end, predict_probs
     )
 
 
@@ -107,11 +116,11 @@ def _load_onnx(folder: Path, batch_size: int) -> Classifier:
     loaded = load_onnx_student(folder)
 
     def predict_probs(rows: Sequence[AspectExample]) -> list[list[float]]:
-        return loaded.predict_probabilities(rows, batch_size=batch_size)
+        return loaded.predict_probabilities(rows, batch_size=batch_size, max_tokens=_BATCH_TOKENS)
 
     engine = "onnx int8" if loaded.metadata.precision == "int8" else "onnx"
     return Classifier(
-        loaded.config, loaded.revision, engine, loaded.collator.is_truncated, predict_probs
+        loaded.config, loaded.revision, engine, loaded.collator.visible_end, predict_probs
     )
 
 
@@ -267,13 +276,20 @@ class StudentPredictor:
         inputs = build_student_inputs(
             posts, self._classifier.student_config, self._settings, self._root
         )
-        class_probs = self._classifier.predict_probs(inputs.rows)
+        visible_ends = [self._visible_end(row) for row in inputs.rows]
+        rows = [cut_row(row, end) for row, end in zip(inputs.rows, visible_ends, strict=True)]
+        class_probs = self._classifier.predict_probs(rows)
         opinions = [
             self._opinion(*row_fields)
-            for row_fields in zip(inputs.rows, class_probs, inputs.provenance, strict=True)
+            for row_fields in zip(
+                inputs.rows, class_probs, inputs.provenance, visible_ends, strict=True
+            )
         ]
         if self._settings.explanations:
-            opinions = self._explain(inputs, class_probs, opinions)
+            attributions = attribute(
+                rows, class_probs, self._classifier.predict_probs, visible_ends=visible_ends
+            )
+            opinions = self._explain(inputs, opinions, attributions)
         remaining = iter(opinions)
         return [
             inputs.rejected.get(i) or Prediction(tuple(next(remaining) for _ in p.aspects))
@@ -303,8 +319,16 @@ class StudentPredictor:
             "cues": cue_options,
         }
 
+    def _visible_end(self, row: AspectExample) -> int | None:
+        preemption_point()
+        return self._classifier.visible_end(row)
+
     def _opinion(
-        self, row: AspectExample, class_probs: Sequence[float], provenance: dict[str, str]
+        self,
+        row: AspectExample,
+        class_probs: Sequence[float],
+        provenance: dict[str, str],
+        visible_end: int | None,
     ) -> Opinion:
         student_config, annotator = self._classifier.student_config, self._settings.model
         provenance = {
@@ -315,7 +339,7 @@ class StudentPredictor:
             provenance["engine"] = self._classifier.engine
         if student_config.text == "explanation":
             provenance["input"] = "the text as an explanation"
-        if self._classifier.is_truncated(row):
+        if visible_end is not None:
             provenance["text"] = f"cut at {student_config.max_length} tokens"
         if not all(map(math.isfinite, class_probs)):
             provenance["error"] = "the logits are not finite"
@@ -335,11 +359,10 @@ class StudentPredictor:
     def _explain(
         self,
         inputs: StudentInputs,
-        class_probs: Sequence[Sequence[float]],
         opinions: Sequence[Opinion],
+        attributions: Sequence[Attribution],
     ) -> list[Opinion]:
         """Return the opinions with evidence and explanations; unlabelled ones are unchanged."""
-        attributions = attribute(inputs.rows, class_probs, self._classifier.predict_probs)
         contexts = [AspectContext()] * len(inputs.rows)
         if self._settings.cues != {}:
             contexts = [

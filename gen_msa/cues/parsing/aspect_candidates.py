@@ -7,17 +7,25 @@ a parser has none.
     aspect_candidates([Post(id="1", text="Great screen, awful battery")])    # [(screen, battery)]
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.parsing.lexicon import is_junk, word_set
 from gen_msa.language import AUTO, resolve_language
+from gen_msa.preemption import preemption_point
 from gen_msa.types import Aspect, Post
 
 MAX_CANDIDATES = 8
 """Default maximum of aspects for one post."""
 
+PIECE_CHARS = 2_000
+"""A longer text is parsed in pieces of at most so many characters: aspects are taken in the order
+of the text, and its beginning is mostly enough.
+"""
+
+_SENTENCE_END = re.compile(r"[.!?…]+\s+|\n+")
 _EXCLUDED_ENTITY_TYPES = word_set("CARDINAL DATE LANGUAGE MONEY NORP ORDINAL PERCENT QUANTITY TIME")
 _EDGE_POS = word_set("ADP CCONJ DET PART PRON PUNCT SPACE SYM")
 _NOUN_POS = frozenset({"NOUN", "PROPN"})
@@ -65,9 +73,46 @@ def aspect_candidates(
 def _parse_candidates(
     texts: list[str], model: str, max_candidates: int
 ) -> list[tuple[Aspect, ...]]:
+    """Parse short texts together, and a long one piece by piece until it has enough aspects."""
+    short = [row for row, text in enumerate(texts) if len(text) <= PIECE_CHARS]
+    parsed = _parse_texts([texts[row] for row in short], model, max_candidates)
+    candidates: list[tuple[Aspect, ...]] = [()] * len(texts)
+    for row, aspects in zip(short, parsed, strict=True):
+        candidates[row] = aspects
+    for row in set(range(len(texts))).difference(short):
+        candidates[row] = _parse_pieces(texts[row], model, max_candidates)
+    return candidates
+
+
+def _parse_texts(texts: list[str], model: str, max_candidates: int) -> list[tuple[Aspect, ...]]:
     return spacy_pipeline.map_docs(
         texts, model, lambda i, doc: _select_candidates(texts[i], doc, max_candidates)
     )
+
+
+def _parse_pieces(text: str, model: str, max_candidates: int) -> tuple[Aspect, ...]:
+    selected: dict[str, Aspect] = {}
+    for start, end in _pieces(text):
+        preemption_point()
+        (aspects,) = _parse_texts([text[start:end]], model, max_candidates)
+        for aspect in aspects:
+            moved = Aspect(term=aspect.term, start=start + (aspect.start or 0))
+            selected.setdefault(aspect.term.casefold(), moved)
+        if len(selected) >= max_candidates:
+            break
+    return tuple(selected.values())[:max_candidates]
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Yield spans of at most `PIECE_CHARS` that end after a sentence, else after a word."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE_CHARS
+        if end < len(text):
+            ends = [m.end() for m in _SENTENCE_END.finditer(text, start + PIECE_CHARS // 2, end)]
+            end = ends[-1] if ends else max(text.rfind(" ", start + 1, end) + 1, 0) or end
+        yield start, min(end, len(text))
+        start = end
 
 
 def candidate_model(text: str, language: str = AUTO) -> str | None:

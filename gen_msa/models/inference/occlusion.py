@@ -34,6 +34,8 @@ emoticon.
 """
 _MAX_WORD_CHARS = 60
 """A longer word is an identifier or a URL, and not an explanation."""
+_MAX_UNSEEN_CHARS = 1_000
+"""Characters of a text after those that the model sees, which may move up into its sight."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def attribute(
     probs: Sequence[Sequence[float]],
     predict: PredictFn,
     limits: OcclusionLimits = OcclusionLimits(),
+    visible_ends: Sequence[int | None] | None = None,
 ) -> list[Attribution]:
     """Find for each row what decides its most likely class.
 
@@ -82,12 +85,18 @@ def attribute(
             result.
         predict: Predicts probabilities of changed rows.
         limits: Size of the search and thresholds.
+        visible_ends: For each row the character that the model's sight ends at, if it does: words
+            beyond it change no answer.
 
     Returns:
         One attribution per row.
     """
+    ends = visible_ends or [None] * len(rows)
     occluder = _Occluder(rows, probs, predict)
-    spans = [candidate_spans(r) if occluder.is_finite[i] else [] for i, r in enumerate(rows)]
+    spans = [
+        [s for s in candidate_spans(row) if end is None or s[0] < end] if is_finite else []
+        for row, end, is_finite in zip(rows, ends, occluder.is_finite, strict=True)
+    ]
     spans = _narrow_spans(occluder, spans, limits.search_words)
     singles = [(i, (span,)) for i, candidates in enumerate(spans) for span in candidates]
     removals = [
@@ -148,6 +157,21 @@ def remove_spans(row: AspectExample, spans: Sequence[Span]) -> AspectExample:
         shift += (end - begin) if start is not None and begin < start else 0
     moved = row.aspect if start is None else row.aspect.model_copy(update={"start": start - shift})
     return replace(row, text="".join([*pieces, row.text[last:]]), aspect=moved)
+
+
+def cut_row(row: AspectExample, visible_end: int | None) -> AspectExample:
+    """Shorten a text to what the model sees of it, and what it may see once words are removed.
+
+    Args:
+        row: Row to shorten.
+        visible_end: The character that the model's sight ends at; None leaves the row as it is.
+
+    Returns:
+        A row with the same answers, which costs no more than one of the model's maximum length.
+    """
+    if visible_end is None:
+        return row
+    return replace(row, text=row.text[: 2 * visible_end + _MAX_UNSEEN_CHARS])
 
 
 class _Occluder:

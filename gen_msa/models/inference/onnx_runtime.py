@@ -24,7 +24,8 @@ from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.models.base import AspectExample
 from gen_msa.models.inference.serialization import StudentConfig, load_config
-from gen_msa.models.inputs.collator import Array, ArrayCollator
+from gen_msa.models.inputs.collator import Array, ArrayCollator, similar_length_batches
+from gen_msa.preemption import preemption_point
 
 METADATA_FILE = "onnx.json"
 GRAPH_FILE = "model.onnx"
@@ -85,7 +86,11 @@ class OnnxStudent:
         return logits
 
     def predict_probabilities(
-        self, rows: Sequence[AspectExample], *, batch_size: int = 64
+        self,
+        rows: Sequence[AspectExample],
+        *,
+        batch_size: int = 64,
+        max_tokens: int | None = None,
     ) -> list[list[float]]:
         """Predict the probability of each class for each row; NaN where its logits are not finite.
 
@@ -94,6 +99,7 @@ class OnnxStudent:
         Args:
             rows: Rows to classify.
             batch_size: Most rows in a batch.
+            max_tokens: Most tokens in a batch, padding included, unless one row has more.
 
         Returns:
             Probabilities of the classes per row, in the order of `rows`.
@@ -101,10 +107,9 @@ class OnnxStudent:
         if self.metadata.precision == "int8":
             batch_size = 1
         lengths = [self.collator.length(r) for r in rows]
-        order = sorted(range(len(rows)), key=lambda i: lengths[i])
         results: list[list[float]] = [[]] * len(rows)
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
+        for indices in similar_length_batches(lengths, batch_size, max_tokens):
+            preemption_point()
             probs = softmax(self.logits([rows[i] for i in indices])).tolist()
             for i, row in zip(indices, probs, strict=True):
                 results[i] = row

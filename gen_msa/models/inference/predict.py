@@ -11,11 +11,17 @@ from typing import Any
 import torch
 
 from gen_msa.models.base import AspectExample, Model
-from gen_msa.models.inputs.collator import Collator
+from gen_msa.models.inputs.collator import Collator, similar_length_batches
+from gen_msa.preemption import preemption_point
 
 
 def predict_probabilities(
-    student: Model, collator: Collator, rows: Sequence[AspectExample], *, batch_size: int = 64
+    student: Model,
+    collator: Collator,
+    rows: Sequence[AspectExample],
+    *,
+    batch_size: int = 64,
+    max_tokens: int | None = None,
 ) -> list[list[float]]:
     """Predict the probability of each class for each row; NaN where its logits are not finite.
 
@@ -26,6 +32,7 @@ def predict_probabilities(
         collator: Its collator.
         rows: Rows to classify.
         batch_size: Most rows in a batch.
+        max_tokens: Most tokens in a batch, padding included, unless one row has more.
 
     Returns:
         Probabilities of the classes per row, in the order of `rows`.
@@ -36,10 +43,9 @@ def predict_probabilities(
     module.eval()
     try:
         lengths = [collator.length(r) for r in rows]
-        order = sorted(range(len(rows)), key=lambda i: lengths[i])
         results: list[list[float]] = [[]] * len(rows)
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
+        for indices in similar_length_batches(lengths, batch_size, max_tokens):
+            preemption_point()
             with torch.no_grad():
                 logits = student(collator([rows[i] for i in indices]).to(device)).logits
             for i, row in zip(indices, logits.double().softmax(-1).tolist(), strict=True):

@@ -9,7 +9,7 @@ tensors. torch is imported by the first batch of a `Collator`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,11 +115,56 @@ class ArrayCollator:
 
     def is_truncated(self, row: AspectExample) -> bool:
         """Return whether the row is longer than `max_length`."""
-        return bool(self._encode(row).overflowing)
+        return self.visible_end(row) is not None
+
+    def visible_end(self, row: AspectExample) -> int | None:
+        """Return the character of the text after its last token within `max_length`.
+
+        Returns:
+            At most the length of the text; None for a row that is not truncated.
+        """
+        encoding = self._encode(row)
+        if not encoding.overflowing:
+            return None
+        end = max(
+            (
+                span[1]
+                for span, sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True)
+                if sequence == 0
+            ),
+            default=0,
+        )
+        if self.mask_labels:  # a masked word is shorter than the word
+            for match in _LABEL_WORDS.finditer(row.text):
+                if match.start() >= end:
+                    break
+                end += len(match[0]) - len(LABEL_MASK)
+        return min(end, len(row.text))
 
     def _encode(self, row: AspectExample) -> Encoding:
         text = f"{row.text}\n{row.context}" if self.append_context and row.context else row.text
         return self._tokenizer.encode(self.visible_text(text), row.aspect.term)
+
+
+def similar_length_batches(
+    lengths: Sequence[int], batch_size: int, max_tokens: int | None = None
+) -> Iterator[list[int]]:
+    """Yield batches of row numbers, the shortest rows first.
+
+    Args:
+        lengths: Tokens of each row.
+        batch_size: Most rows in a batch.
+        max_tokens: Most tokens in a batch, padding included, unless one row has more.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        padded = (len(batch) + 1) * lengths[i]
+        if batch and (len(batch) == batch_size or (max_tokens and padded > max_tokens)):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _token_arrays(encoded: Sequence[Encoding]) -> tuple[Array, Array]:

@@ -38,6 +38,7 @@ from gen_msa.errors import UserError
 from gen_msa.language import AUTO
 from gen_msa.media import ImageError, ImageLimits, digest, load_image, open_image
 from gen_msa.media.fetch import resolve_inside
+from gen_msa.preemption import preemption_point
 from gen_msa.types import Media, Post
 
 if TYPE_CHECKING:
@@ -281,6 +282,7 @@ class ImageFeatureExtractor:
             ImageError: The image is rejected.
             UserError: The features cannot be stored.
         """
+        preemption_point()
         with self._lock:
             sha = digest(media, root, _LIMITS)
             features = self._lookup(sha, in_memory)

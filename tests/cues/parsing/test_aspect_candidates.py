@@ -1,8 +1,11 @@
 """Test aspect candidates: exact offsets, in order, without junk."""
 
+from typing import Any
+
 import pytest
 
-from gen_msa.cues.parsing import aspect_candidates
+from gen_msa.cues.parsing import aspect_candidates, spacy_pipeline
+from gen_msa.cues.parsing.aspect_candidates import PIECE_CHARS
 from gen_msa.types import Post
 
 pytestmark = pytest.mark.models
@@ -59,3 +62,27 @@ def test_candidates_are_limited_to_maximum() -> None:
 def test_empty_text_has_no_candidates() -> None:
     assert aspect_candidates([POSTS[3]]) == [()]
     assert aspect_candidates([]) == []
+
+
+def test_long_text_is_parsed_in_pieces_until_it_has_enough_aspects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[str] = []
+    original = spacy_pipeline.map_docs
+
+    def map_docs(texts: list[str], model: str, convert: Any) -> Any:
+        parsed.extend(texts)
+        return original(texts, model, convert)
+
+    monkeypatch.setattr(spacy_pipeline, "map_docs", map_docs)
+    text = "The soup was cold. " * 150 + "The battery died. " + "We went there. " * 600
+    text += "The waiter was slow."
+    (aspects,) = aspect_candidates([Post(id="1", text=text)])
+    assert {"soup", "battery", "waiter"} <= {a.term for a in aspects}
+    assert all(text[a.start :].startswith(a.term) for a in aspects)
+    assert max(map(len, parsed)) <= PIECE_CHARS
+    assert "".join(parsed) == text
+    parsed.clear()
+    (aspects,) = aspect_candidates([Post(id="1", text=text)], max_candidates=1)
+    assert [a.term for a in aspects] == ["soup"]
+    assert len(parsed) == 1

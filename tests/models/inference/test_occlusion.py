@@ -14,6 +14,7 @@ from gen_msa.models.inference.occlusion import (  # noqa: E402
     OcclusionLimits,
     attribute,
     candidate_spans,
+    cut_row,
     remove_spans,
 )
 from gen_msa.models.inference.predict import predict_probabilities  # noqa: E402
@@ -211,3 +212,36 @@ def test_evidence_drop_exceeds_random_words(trained_predict):
         k = probs.index(max(probs))
         extra_drops.append(random_probs[k] - evidence_probs[k])
     assert sum(extra_drops) / len(extra_drops) > 0.8
+
+
+def test_words_beyond_the_models_sight_are_not_searched():
+    collator = make_collator(max_length=32)
+    text = "The soup was great, " + "it was and is good " * 2_000
+    row = AspectExample("1", text, SOUP)
+    end = collator.visible_end(row)
+    assert end is not None
+    assert end < 200
+    full = CountingPredictor(lambda r: 0.9 if "great" in r.text else 0.2)
+    (attribution,) = attribute([row], full([row]), full, visible_ends=[end])
+    assert [row.text[a:b] for a, b in attribution.spans] == ["great"]
+    assert len(full.rows) < 50
+    shorter = cut_row(row, end)
+    assert len(shorter.text) < 2_000
+    assert collator.visible_end(shorter) == end
+    assert collator.visible_end(AspectExample("2", "The soup", SOUP)) is None
+
+
+def test_cut_rows_get_the_same_answers():
+    torch.manual_seed(0)
+    student, collator = make_student().eval(), make_collator(max_length=32)
+    rows = [
+        AspectExample(str(i), "the soup was good " * n, SOUP) for i, n in enumerate((1, 30, 900))
+    ]
+    cut = [cut_row(r, collator.visible_end(r)) for r in rows]
+    assert cut[0] is rows[0]
+    assert predict_probabilities(student, collator, cut) == predict_probabilities(
+        student, collator, rows
+    )
+    few_tokens = predict_probabilities(student, collator, rows, max_tokens=32)
+    for a, b in zip(few_tokens, predict_probabilities(student, collator, rows), strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
