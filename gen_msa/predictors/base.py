@@ -144,6 +144,11 @@ def is_concurrent(predictor: Predictor) -> bool:
     return bool(getattr(predictor, "is_concurrent", False))
 
 
+def is_thread_safe(predictor: Predictor) -> bool:
+    """Return whether several threads may call the predictor at once, whether or not they gain."""
+    return is_concurrent(predictor) or bool(getattr(predictor, "is_thread_safe", False))
+
+
 class PredictorFactory(Protocol):
     """What a module of this package registers."""
 

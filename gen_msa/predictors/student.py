@@ -253,6 +253,8 @@ def _load_features(
 class StudentPredictor:
     """Predicts all aspects of all posts in batches."""
 
+    is_thread_safe = True
+
     def __init__(
         self, classifier: Classifier, settings: PredictorSettings, media_root: Path
     ) -> None:

@@ -3,20 +3,23 @@
 app = create_app(Service(settings, log), token="", on_end=stop)
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gen_msa import __version__
 from gen_msa.serving import prometheus
 from gen_msa.serving.errors import ErrorResponse, RequestError
 from gen_msa.serving.middleware import EXPLAIN_PATH, RequestMiddleware
+from gen_msa.serving.request_body import SMALL_BODY
 from gen_msa.serving.schemas import ExplainResponse, PostRequest
 from gen_msa.serving.service import Service
 from gen_msa.serving.settings import ServiceLimits
@@ -180,8 +183,9 @@ def _routes(app: FastAPI, service: Service) -> None:
     )
     async def explain(request: Request) -> Response:
         """Say what each post feels about each aspect. A bad post is an entry with its error."""
-        body = await service.explain(request, request.state.request_log)
-        return Response(body, media_type="application/json")
+        resources: ExitStack = request.state.resources
+        body = await service.explain(request, request.state.request_log, resources)
+        return _PacedResponse(body, resources, service.settings.limits.write_seconds)
 
     @app.get("/healthz", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
@@ -202,6 +206,39 @@ def health_status(service: Service) -> Health:
     name, colon, target = service.settings.model.partition(":")
     model = name + colon + (Path(target).name if target else "")
     return Health(status=state, model=model, revision=service.batcher.revision, version=__version__)
+
+
+class _PacedResponse(Response):
+    """JSON that is sent as fast as the client takes it, and counts as memory until then."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: bytes, resources: ExitStack, seconds: float) -> None:
+        super().__init__(content)
+        self._resources, self._seconds = resources, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer in pieces, each within the time for writing.
+
+        Raises:
+            ClientDisconnect: The client does not take it.
+        """
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        body = memoryview(self.body)
+        try:
+            if len(body) > SMALL_BODY:
+                await send(head)
+            while len(body) > SMALL_BODY:
+                piece, body = body[:SMALL_BODY], body[SMALL_BODY:]
+                message = {"type": "http.response.body", "body": bytes(piece), "more_body": True}
+                async with asyncio.timeout(self._seconds):
+                    await send(message)
+        except TimeoutError:
+            raise ClientDisconnect from None
+        self._resources.close()
+        if len(self.body) <= SMALL_BODY:
+            await send(head)
+        await send({"type": "http.response.body", "body": bytes(body)})
 
 
 class _MetricsResponse(Response):

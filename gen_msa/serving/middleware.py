@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,7 +52,8 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         exchange = _Exchange(scope, receive, send)
-        scope.setdefault("state", {})["request_log"] = exchange.request_log
+        resources = ExitStack()
+        scope.setdefault("state", {}).update(request_log=exchange.request_log, resources=resources)
         try:
             self._authorize(scope)
             await self._app(scope, exchange.receive, exchange.send)
@@ -64,6 +65,7 @@ class RequestMiddleware:
             # The application has already sent the client a response without details.
             self._service.log.error("fault", e, request=exchange.request_log.id)
         finally:
+            resources.close()
             self._log_request(scope, exchange, time.perf_counter() - started)
 
     def _authorize(self, scope: Scope) -> None:

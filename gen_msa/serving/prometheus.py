@@ -31,6 +31,16 @@ class ServiceMetrics:
         self.queued_rows = Gauge(
             "gen_msa_queue_rows", "Rows that wait for the model.", registry=registry
         )
+        self.queued_tokens = Gauge(
+            "gen_msa_queue_tokens",
+            "Tokens, about, that wait for the model.",
+            registry=registry,
+        )
+        self.cancelled = Counter(
+            "gen_msa_cancelled_posts",
+            "Posts whose prediction ended early because their clients had left.",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "gen_msa_requests_in_flight", "Requests to explain in flight.", registry=registry
         )

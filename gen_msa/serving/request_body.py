@@ -31,6 +31,8 @@ from gen_msa.serving.settings import ServiceLimits
 
 # Store images that a client sends: `data:` URLs, or uploaded files referred to by their names.
 
+_MAX_BAD_URL = 200
+"""Characters of a `data:` URL that cannot be read, which the model's note repeats."""
 _HINT = "send the image as data:image/…;base64,… or upload it and give its name"
 
 
@@ -42,6 +44,8 @@ class StoredImage:
     """Path below the media root."""
     public_name: str
     """Name in the answer: the upload's name, or `sha256:…` for a `data:` URL."""
+    pixels: int = 0
+    """Pixels by its header; 0 for what is no image."""
 
 
 class UploadFolder:
@@ -93,17 +97,21 @@ class UploadFolder:
         """
         try:
             data, public_name = self._read_image(name)
-            self._count_pixels(data, public_name)
+            pixels = self._count_pixels(data, public_name)
         except ImageError as error:
+            if name[:5].lower() == "data:" and not self._validate:
+                # The model reads the same URL, and notes what is wrong with it.
+                return StoredImage(name[:_MAX_BAD_URL], _hashed_name(name.encode()))
             hint = _HINT if error.kind == "url_refused" else error.hint
             raise InvalidPost(f"image {error.path[:60]}: {error.reason}", hint) from None
         self._n_stored += 1
         path = f"{self._name}/{self._n_stored}"
         (self._root / self._name).mkdir(mode=0o700, exist_ok=True)
         (self._root / path).write_bytes(data)
-        return StoredImage(path, public_name)
+        return StoredImage(path, public_name, pixels)
 
-    def _count_pixels(self, data: bytes, public_name: str) -> None:
+    def _count_pixels(self, data: bytes, public_name: str) -> int:
+        """Return the pixels of an image by its header, which count towards the request's limit."""
         from gen_msa.media import images
 
         try:
@@ -111,13 +119,14 @@ class UploadFolder:
         except ImageError:
             if self._validate:
                 raise
-            return
+            return 0
         if pixels > self._pixels:
             reason = "the images of this request have too many pixels together"
             raise InvalidPost(
                 f"image {public_name[:60]}: {reason}", "send fewer at once, or smaller ones"
             )
         self._pixels -= pixels
+        return pixels
 
     def _read_image(self, name: str) -> tuple[bytes, str]:
         if name in self._uploads:
@@ -126,15 +135,23 @@ class UploadFolder:
         quoted_name = ascii(name[:60])
         if name[:5].lower() == "data:":
             data = fetch.fetch(name, self._limits)
-            return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
+            return data, _hashed_name(data)
         if fetch.is_url(name):
             raise InvalidPost(f"image {quoted_name}: URLs are not fetched", _HINT)
         raise InvalidPost(f"image {quoted_name}: no file of that name was uploaded", _HINT)
 
 
+def _hashed_name(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 _BODY_HINT = "send JSON, or multipart/form-data with a part `posts` of JSON"
 # The library would log beside the JSON log; the client gets the reason, and the log has the 400.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+
+SMALL_BODY = 1 << 16
+"""Bytes up to which a body or an answer counts as small."""
 
 
 class BodyBudget:
@@ -153,13 +170,20 @@ class BodyBudget:
         finally:
             self.reserve(-lease.held_bytes)
 
-    def reserve(self, n_bytes: int) -> None:
+    def reserve(self, n_bytes: int, lease_bytes: int = 0) -> None:
         """Reserve bytes, or release them when negative.
+
+        Args:
+            n_bytes: Bytes to reserve.
+            lease_bytes: Bytes that the request has reserved so far; a small one always finds room,
+                because the number of requests limits those.
 
         Raises:
             RequestError: 503 when all bodies together are over the limit.
         """
-        if n_bytes > 0 and self._held_bytes + n_bytes > self._limits.bodies_bytes:
+        is_small = lease_bytes + n_bytes <= min(SMALL_BODY, self._limits.bodies_bytes // 64)
+        is_full = self._held_bytes + n_bytes > self._limits.bodies_bytes
+        if n_bytes > 0 and is_full and not is_small:
             retry = self._limits.retry_seconds
             raise RequestError(
                 503, "too many large requests at once", "send it again later", retry_after=retry
@@ -177,7 +201,7 @@ class BodyLease:
 
     def reserve(self, n_bytes: int) -> None:
         """Reserve `n_bytes` more."""
-        self.budget.reserve(n_bytes)
+        self.budget.reserve(n_bytes, self.held_bytes)
         self.held_bytes += n_bytes
 
 
@@ -189,7 +213,7 @@ class ParsedBody:
     uploads: Mapping[str, bytes] = field(default_factory=dict)
 
 
-async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -> bytes:
+async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -> bytearray:
     """Read the complete body.
 
     Args:
@@ -221,10 +245,10 @@ async def read_body(request: Request, limits: ServiceLimits, lease: BodyLease) -
     except TimeoutError:
         reason = f"the body was not complete after {limits.body_seconds:g} seconds"
         raise RequestError(408, reason, "send it faster, or fewer posts at a time") from None
-    return bytes(body)
+    return body
 
 
-def parse_body(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
+def parse_body(body: bytes | bytearray, content_type: str, limits: ServiceLimits) -> ParsedBody:
     """Parse a body into posts, each still as it was sent, and uploaded files.
 
     Args:
@@ -247,7 +271,7 @@ def parse_body(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedB
     raise RequestError(415, f"the body's type is {media_type[:60]!a}", _BODY_HINT)
 
 
-def _parse_posts(body: bytes, limits: ServiceLimits) -> list[Any]:
+def _parse_posts(body: bytes | bytearray, limits: ServiceLimits) -> list[Any]:
     values = sum(body.count(bracket) for bracket in (b"[", b"{", b","))
     if values > limits.json_values:
         raise RequestError(
@@ -273,7 +297,9 @@ def _parse_posts(body: bytes, limits: ServiceLimits) -> list[Any]:
     return posts
 
 
-async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits) -> ParsedBody:
+async def _parse_multipart(
+    body: bytes | bytearray, content_type: str, limits: ServiceLimits
+) -> ParsedBody:
     charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
     if charset.lower() not in (b"utf-8", b"utf8"):
         # Some of Python's codecs raise arbitrary errors or yield lone surrogates.
@@ -281,7 +307,7 @@ async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits
     max_files = limits.posts * limits.images + 1
     headers = Headers({"content-type": content_type})
     parser = MultiPartParser(
-        headers, _stream_once(body), max_files=max_files, max_fields=1, max_part_size=len(body)
+        headers, _stream_pieces(body), max_files=max_files, max_fields=1, max_part_size=len(body)
     )
     parser.spool_max_size = len(body) + 1  # never to disk: the body is in memory already
     try:
@@ -307,8 +333,10 @@ async def _parse_multipart(body: bytes, content_type: str, limits: ServiceLimits
     return ParsedBody(posts, uploads)
 
 
-async def _stream_once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
+async def _stream_pieces(body: bytes | bytearray) -> AsyncGenerator[bytes, None]:
+    """Yield a body piece by piece, so that it is not in memory twice."""
+    for start in range(0, len(body), SMALL_BODY):
+        yield bytes(body[start : start + SMALL_BODY])
 
 
 def _media_type(content_type: str) -> str:

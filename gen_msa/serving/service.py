@@ -2,12 +2,14 @@
 
 service = Service(settings, log)
 service.open(on_end=stop)
-body = await service.explain(request, RequestLog("4f…"))
+body = await service.explain(request, RequestLog("4f…"), ExitStack())
 """
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +21,14 @@ from starlette.requests import ClientDisconnect
 from gen_msa import predictors
 from gen_msa.predictors import Prediction, Predictor
 from gen_msa.serving import request_body
-from gen_msa.serving.batcher import DynamicBatcher, row_count
+from gen_msa.serving.batcher import DynamicBatcher
 from gen_msa.serving.errors import ErrorDetail, InvalidPost, RequestError
 from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.prometheus import ServiceMetrics
-from gen_msa.serving.request_body import UploadFolder
+from gen_msa.serving.request_body import SMALL_BODY, UploadFolder
 from gen_msa.serving.schemas import AcceptedPost, accept_post, build_response
-from gen_msa.serving.settings import ServeSettings
+from gen_msa.serving.settings import ServeSettings, client_name, client_share
 from gen_msa.types import Post
-
-_INLINE_PARSE_BYTES = 1 << 15
-"""Bytes up to which a body is parsed in the event loop; a larger one is parsed in a thread."""
 
 PredictorLoader = Callable[[Path], Predictor]
 """Loads the model, given the folder below which it finds images."""
@@ -64,6 +63,10 @@ class Service:
         self.batcher = DynamicBatcher(lambda: make(self._root), settings, self.metrics, log)
         self._body_budget = request_body.BodyBudget(settings.limits, self.metrics)
         self._in_flight = 0
+        self._in_flight_of: Counter[str] = Counter()
+        # Nothing of a request is parsed in the event loop; a large one delays no small one.
+        self._small_bodies = ThreadPoolExecutor(2, "parse-small")
+        self._large_bodies = ThreadPoolExecutor(1, "parse-large")
 
     def open(self, on_end: Callable[[], None]) -> None:
         """Start loading the model.
@@ -76,14 +79,20 @@ class Service:
     def close(self) -> None:
         """Predict no more and remove stored images."""
         self.batcher.close()
+        self._small_bodies.shutdown(wait=False, cancel_futures=True)
+        self._large_bodies.shutdown(wait=False, cancel_futures=True)
         self._scratch.cleanup()
 
-    async def explain(self, request: Request, request_log: RequestLog) -> bytes:
+    async def explain(
+        self, request: Request, request_log: RequestLog, resources: ExitStack
+    ) -> bytes:
         """Answer one request.
 
         Args:
             request: Request whose body has not been read.
             request_log: Filled with what the log line shows.
+            resources: Holds the memory that is counted for the request; closed once the answer is
+                sent.
 
         Returns:
             The answer's JSON.
@@ -92,23 +101,44 @@ class Service:
             RequestError: The request as a whole cannot be answered.
             ClientDisconnect: The client left.
         """
+        client = self._client_of(request)
+        lease = resources.enter_context(self._body_budget.lease())
         with ExitStack() as stack:
-            stack.enter_context(self._concurrency_slot())
             with self.batcher.expecting():
-                lease = stack.enter_context(self._body_budget.lease())
                 body = await request_body.read_body(request, self.settings.limits, lease)
+                # A client that sends slowly takes nobody's place.
+                stack.enter_context(self._concurrency_slot(client))
+                pool = self._large_bodies if len(body) > SMALL_BODY else self._small_bodies
                 content_type = request.headers.get("content-type", "")
-                rows = await self._accept_posts(stack, body, content_type, request_log)
+                rows = await self._accept_posts(stack, pool, body, content_type, request_log)
                 accepted = [r for r in rows if isinstance(r, AcceptedPost)]
                 self._log_posts(request_log, rows, accepted)
-                pending = self.batcher.submit([a.post for a in accepted])
+                pending = self.batcher.submit(
+                    [a.post for a in accepted],
+                    client=client,
+                    pixels=[sum(i.pixels for i in a.images) for a in accepted],
+                )
+            del body
             predictions = await self._await_predictions(pending, request)
-            response_body, n_rejected = build_response(rows, predictions, self.metrics)
+            response_body, n_rejected = await asyncio.get_running_loop().run_in_executor(
+                pool, build_response, rows, predictions, self.metrics
+            )
             request_log.fields["bad"] = n_rejected
             return response_body
 
+    def _client_of(self, request: Request) -> str:
+        """Return who is counted as one client: an address, or a network of IPv6."""
+        name = self.settings.client_header
+        last_value = request.headers.get(name, "").rpartition(",")[2].strip() if name else ""
+        return client_name(last_value or (request.client.host if request.client else ""))
+
     async def _accept_posts(
-        self, stack: ExitStack, body: bytes, content_type: str, request_log: RequestLog
+        self,
+        stack: ExitStack,
+        pool: ThreadPoolExecutor,
+        body: bytearray,
+        content_type: str,
+        request_log: RequestLog,
     ) -> list[AcceptedPost | ErrorDetail]:
         """Parse a body into rows; their images lie in a folder until `stack` is closed."""
 
@@ -127,9 +157,7 @@ class Service:
                 raise RequestError(400, reason, "name it in `image` or `images` of its post")
             return rows
 
-        if len(body) <= _INLINE_PARSE_BYTES and content_type.startswith("application/json"):
-            return parse_rows()
-        return await asyncio.to_thread(parse_rows)
+        return await asyncio.get_running_loop().run_in_executor(pool, parse_rows)
 
     async def _await_predictions(
         self, pending: "list[asyncio.Future[Prediction]]", request: Request
@@ -170,23 +198,29 @@ class Service:
         accepted: list[AcceptedPost],
     ) -> None:
         request_log.fields["posts"] = len(rows)
-        request_log.fields["rows"] = sum(row_count(a.post) for a in accepted)
+        request_log.fields["rows"] = sum(max(1, len(a.post.aspects)) for a in accepted)
         if self.settings.log_text:
             request_log.fields["texts"] = [a.post.text for a in accepted]
 
     @contextmanager
-    def _concurrency_slot(self) -> Iterator[None]:
+    def _concurrency_slot(self, client: str) -> Iterator[None]:
         limits = self.settings.limits
-        if self._in_flight >= limits.requests:
-            reason = f"{self._in_flight} requests are already in flight"
+        own = self._in_flight_of[client]
+        if self._in_flight >= limits.requests or own >= client_share(limits.requests):
+            reason = f"{self._in_flight} requests are already in flight, {own} of this client"
             raise RequestError(429, reason, "send it again later", retry_after=limits.retry_seconds)
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
+        self._count_in_flight(client, 1)
         try:
             yield
         finally:
-            self._in_flight -= 1
-            self.metrics.in_flight.set(self._in_flight)
+            self._count_in_flight(client, -1)
+
+    def _count_in_flight(self, client: str, change: int) -> None:
+        self._in_flight += change
+        self._in_flight_of[client] += change
+        if not self._in_flight_of[client]:
+            del self._in_flight_of[client]
+        self.metrics.in_flight.set(self._in_flight)
 
 
 def _accept_rows(

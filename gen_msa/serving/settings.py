@@ -7,6 +7,7 @@ variable `GEN_MSA_TOKEN` or from the file that `token_file` names.
 """
 
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,9 @@ class ServiceLimits(Settings):
     requests: int = Field(default=128, ge=1)
     """Requests to explain in flight; the next is answered 429."""
     queue_rows: int = Field(default=4096, ge=1)
-    """Rows (aspects of posts) that may wait for the model; over it a request is answered 503."""
+    """Rows (aspects of posts) that may wait in a lane; over it a request is answered 503."""
+    queue_tokens: int = Field(default=4_000_000, ge=1)
+    """Tokens, about, that may wait in a lane, three quarters of them for one client."""
     connections: int = Field(default=1024, ge=1)
     """Open connections; over it a request is answered 503 and its connection closed."""
     header_seconds: float = Field(default=10.0, gt=0)
@@ -73,15 +76,18 @@ class BatchingSettings(Settings):
 class ServeSettings(PredictorSettings):
     """Settings of a model and of the service around it."""
 
-    bad_image: Literal["text-only", "drop", "fail"] = "drop"
-    """What to do with a post whose image is broken or refused: answer it with the reason, or with
-    `text-only` answer from the text and say so."""
+    bad_image: Literal["text-only", "drop", "fail"] = "text-only"
+    """What to do with a post whose image is broken: answer from the text and say so, as `explain`
+    does, or refuse it with the reason."""
     host: str = "127.0.0.1"
     """Any other than this machine alone needs a token."""
     port: int = Field(default=8080, ge=0, le=65535)
     """0 for any free port; the log says which."""
     token_file: str = ""
     """File with the bearer token. Empty: the environment variable GEN_MSA_TOKEN."""
+    client_header: str = ""
+    """Header in which your own proxy gives the client's address, such as X-Forwarded-For (its last
+    value counts). Empty: the address of the connection. Clients take turns."""
     log_text: bool = False
     """Write the posts' texts into the log. Off by default: they may be personal data."""
     limits: ServiceLimits = ServiceLimits()
@@ -98,6 +104,28 @@ class ServeSettings(PredictorSettings):
         explicit_fields = self.model_fields_set & PredictorSettings.model_fields.keys()
         values = {name: getattr(self, name) for name in explicit_fields}
         return PredictorSettings.model_validate({**values, "bad_image": self.bad_image})
+
+
+def client_name(address: str) -> str:
+    """Return who is counted as one client: an IPv4 address, or the /64 network of an IPv6 one.
+
+    Args:
+        address: Address of the client; what is no address is a client of its own.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:100]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def client_share(limit: int) -> int:
+    """Return how much of a limit one client may take: three quarters, so that others find room."""
+    return max(1, math.ceil(0.75 * limit))
 
 
 def is_loopback(host: str) -> bool:
