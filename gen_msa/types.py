@@ -8,6 +8,7 @@ of a pipeline.
 """
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -187,6 +188,29 @@ class Opinion(FrozenModel):
         if self.probs is None or self.polarity is None:
             return None
         return self.probs.get(self.polarity)
+
+
+CONFLICT_KEY = "conflict"
+"""Key of `Opinion.provenance` where an annotator gave one aspect several polarities."""
+_CONFLICT_SEPARATOR = " and "
+
+
+def conflict_text(polarities: Iterable[Polarity | None]) -> str:
+    """Return the value of `provenance[CONFLICT_KEY]`: `negative and positive`."""
+    return _CONFLICT_SEPARATOR.join(str(p) for p in dict.fromkeys(polarities))
+
+
+def given_polarities(opinion: Opinion) -> frozenset[Polarity | None]:
+    """Return every polarity that the annotator gave the aspect; None for an unparsed answer.
+
+    These are several only for an opinion that was merged from contradictory ones.
+    """
+    conflict = opinion.provenance.get(CONFLICT_KEY, "")
+    names = conflict.split(_CONFLICT_SEPARATOR) if conflict else []
+    known = [p for name in names for p in Polarity if p == name]
+    if opinion.polarity is not None or not known:
+        return frozenset({opinion.polarity})
+    return frozenset([*known, *([None] if len(known) < len(names) else [])])
 
 
 class Example(FrozenModel):

@@ -10,7 +10,7 @@ that the post contains. Validation leaves the model's modes and all random state
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,15 @@ from gen_msa.predictors.prompted import PromptedPredictor
 from gen_msa.prompting import Prompt
 from gen_msa.prompting.parsing.opinions import INVENTED_QUOTES
 from gen_msa.spans import SearchableText, fold
-from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Polarity, Status
+from gen_msa.types import (
+    OVERALL_ASPECT,
+    Aspect,
+    Example,
+    Opinion,
+    Polarity,
+    Status,
+    given_polarities,
+)
 
 
 @dataclass(frozen=True)
@@ -391,9 +399,16 @@ def _raise_if_all_failed(dev_set: DevSet, predictions: Sequence[Prediction]) -> 
 def _match_gold(
     dev_set: DevSet, predictions: Sequence[Prediction]
 ) -> Iterator[tuple[Example, Opinion, Opinion | None]]:
-    """Yield every gold opinion with the prediction for its aspect, or None without one."""
+    """Yield every gold opinion with the prediction for its aspect.
+
+    It is None if there is none, and if there are several that contradict each other.
+    """
     for example, prediction in zip(dev_set.examples, predictions, strict=True):
-        by_aspect = {_aspect_key(o.aspect): o for o in prediction.opinions}
+        by_aspect: dict[AspectKey, Opinion | None] = {}
+        for opinion in prediction.opinions:
+            first = by_aspect.setdefault(_aspect_key(opinion.aspect), opinion)
+            if first is not None and first.polarity is not opinion.polarity:
+                by_aspect[_aspect_key(opinion.aspect)] = None
         for gold in example.opinions:
             yield example, gold, by_aspect.get(_aspect_key(gold.aspect))
 
@@ -401,6 +416,19 @@ def _match_gold(
 def _aspect_key(aspect: Aspect) -> AspectKey:
     """Return the span of an aspect, or its folded term when it has no span."""
     return fold(aspect.term) if aspect.start is None else (aspect.start, aspect.end or 0)
+
+
+def _joint_elements(
+    posts: Iterable[Sequence[Opinion]],
+) -> set[tuple[int, AspectKey, Polarity | None]]:
+    """Return the set of (post, aspect, polarity) that joint F1 is about."""
+    return {
+        (i, _aspect_key(o.aspect), polarity)
+        for i, opinions in enumerate(posts)
+        for o in opinions
+        if o.aspect.term
+        for polarity in given_polarities(o)
+    }
 
 
 def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceScores:
@@ -411,13 +439,10 @@ def _score_source(dev_set: DevSet, predictions: Sequence[Prediction]) -> SourceS
     scores = score_labels(gold, [o.polarity if o else None for o in opinions], clusters)
     joint_f1 = None
     if dev_set.prompt.task == "aspects":
-        predicted_keys = {
-            (i, _aspect_key(o.aspect))
-            for i, r in enumerate(predictions)
-            for o in r.opinions
-            if o.aspect.term
-        }
-        joint_f1 = f1(scores.n_correct, len(predicted_keys), len(gold))
+        gold_elements = _joint_elements(e.opinions for e in dev_set.examples)
+        predicted_elements = _joint_elements(r.opinions for r in predictions)
+        n_correct = sum(e in gold_elements for e in predicted_elements if e[-1])
+        joint_f1 = f1(n_correct, len(predicted_elements), len(gold_elements))
     return SourceScores(
         source=dev_set.data.source,
         prompt=dev_set.prompt.identity,

@@ -11,7 +11,17 @@ from random import Random
 
 from gen_msa.metrics.base import UndefinedMetric
 from gen_msa.spans import fold
-from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Status
+from gen_msa.types import (
+    CONFLICT_KEY,
+    Aspect,
+    Example,
+    Opinion,
+    Polarity,
+    Post,
+    Status,
+    conflict_text,
+    given_polarities,
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,6 @@ def image_cluster(post: Post) -> str:
     return f"image {image}" if image else f"post {post.id}"
 
 
-CONFLICT_KEY = "conflict"
-"""Key of `Opinion.provenance` when a system gave one aspect several polarities."""
-
-
 def pair_up(
     example: Example,
     annotator: str,
@@ -77,8 +83,9 @@ def pair_up(
 ) -> list[Pair]:
     """Join the opinions of a system with those of a reference, aspect by aspect.
 
-    Contradictory predictions on one aspect become one unparsed opinion with all answers in `raw`;
-    equal ones count once. A contradictory reference has no polarity, so its row is not scored.
+    Contradictory predictions on one aspect become one unparsed opinion with all answers in `raw`,
+    and all polarities in its provenance for metrics of sets (`types.given_polarities`); equal ones
+    count once. A contradictory reference has no polarity, so its row is not scored.
 
     Args:
         example: The post with the opinions of both.
@@ -127,11 +134,17 @@ def _opinion_per_aspect(example: Example, annotator: str) -> dict[Aspect, Opinio
 
 def _conflicting_opinion(first: Opinion, second: Opinion) -> Opinion:
     raw = " / ".join(o.raw or str(o.polarity) for o in (first, second))
-    # `first` already holds a conflict when there are three polarities.
-    polarities = first.provenance.get(CONFLICT_KEY, str(first.polarity))
-    provenance = {**first.provenance, CONFLICT_KEY: f"{polarities} and {second.polarity}"}
+    # Either may be merged from contradictory opinions itself.
+    given = [p for o in (first, second) for p in _ordered_polarities(o)]
+    provenance = {**first.provenance, CONFLICT_KEY: conflict_text(given)}
     update = {"polarity": None, "score": None, "probs": None, "status": Status.UNPARSED}
     return first.model_copy(update={**update, "raw": raw, "provenance": provenance})
+
+
+def _ordered_polarities(opinion: Opinion) -> list[Polarity | None]:
+    given = given_polarities(opinion)
+    order = opinion.provenance.get(CONFLICT_KEY, "")
+    return sorted(given, key=lambda p: order.find(str(p)))
 
 
 def _match_aspects(

@@ -1,9 +1,10 @@
 """Joint extraction: which aspects a system finds in a post, and their polarities.
 
 Counts sets within a post after merging duplicates: (span, polarity) for JMASA, spans for MATE, and
-the polarity of matched spans for MASC. An unparsed answer is an element that is never correct. A
-reference aspect without a polarity is excluded, with the predictions on it. Source of the task: Ju
-et al. (2021).
+the polarity of matched spans for MASC. A system that gives one span two polarities predicts two
+elements, of which one can be correct; in MASC that span is wrong. An unparsed answer is an element
+that is never correct. A reference aspect without a polarity is excluded, with the predictions on
+it. Source of the task: Ju et al. (2021).
 
     metrics["joint"]().row_statistics(pairs)
     metrics["joint"](legacy_sc_f=True)              # adds VLP-MABSA's own metric under that name
@@ -21,7 +22,7 @@ from gen_msa.metrics._pairs import Pair
 from gen_msa.metrics.base import MetricSpec, UndefinedMetric, metrics
 from gen_msa.settings import Settings, build
 from gen_msa.spans import fold
-from gen_msa.types import Aspect, Opinion, Polarity
+from gen_msa.types import Aspect, Opinion, Polarity, given_polarities
 
 SpanKey = tuple[int, int] | str
 Polarities = frozenset[Polarity | None]
@@ -66,7 +67,7 @@ def aspect_spans(opinions: Iterable[tuple[int, Opinion]]) -> list[AspectSpan]:
             key = span_key(opinion.aspect)
             rows.setdefault(key, row)
             aspects.setdefault(key, opinion.aspect)
-            polarities[key].add(opinion.polarity)
+            polarities[key] |= given_polarities(opinion)
     spans = [
         AspectSpan(
             row, key, aspects[key].start, fold(aspects[key].term), frozenset(polarities[key])
@@ -237,7 +238,8 @@ class Joint:
 
 
 def _check_extraction(pairs: Sequence[Pair]) -> None:
-    if not any(p.label and p.gold and p.gold.aspect.term for p in pairs):
+    golds = (p.gold for p in pairs if p.gold and p.gold.aspect.term)
+    if not any(given_polarities(gold) - {None} for gold in golds):
         raise UndefinedMetric(
             "the reference names no aspect" if len(pairs) else "there are no rows"
         )

@@ -173,6 +173,18 @@ def test_predicted_aspects_are_scored_by_joint_f1(tmp_path):
     assert result.score == source.joint_f1 == pytest.approx(2 * 1 / (3 + 2))
 
 
+def test_contradictory_aspects_follow_the_set_definition(tmp_path):
+    dev_sets = make_dev_sets(tmp_path, [example(1, [NEG, POS])], prompt="predict/aspects")
+    predicted = [("soup", "negative"), ("soup", "positive"), ("waiter", "positive")]
+    rows = [{"aspect": a, "sentiment": p, "explanation": "So."} for a, p in predicted]
+    result = validate(echo_backend(tmp_path, {"text": json.dumps({"aspects": rows})}), dev_sets)
+    (source,) = result.sources
+    # Of the elements (soup, -), (soup, +) and (waiter, +), two are among the two of gold.
+    assert source.joint_f1 == pytest.approx(2 * 2 / (3 + 2))
+    # As a label of the soup, the contradiction is no answer.
+    assert (source.scores.n, source.scores.n_read, source.scores.n_correct) == (2, 1, 1)
+
+
 def test_answer_without_aspects_scores_zero(tmp_path):
     dev_sets = make_dev_sets(tmp_path, [example(1, [NEG, POS])], prompt="predict/aspects")
     (source,) = validate(echo_backend(tmp_path, {"text": '{"aspects": []}'}), dev_sets).sources

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen_msa.metrics import Pair, UndefinedMetric, metrics
-from gen_msa.types import Aspect, Opinion, Polarity, Post
+from gen_msa.metrics import Pair, UndefinedMetric, metrics, pair_up
+from gen_msa.types import Aspect, Example, Opinion, Polarity, Post
 from tests.metrics.extraction_pairs import NEG, NEU, POS, TEXT, extraction_pairs
 from tests.metrics.opinion_pairs import compute_metrics
 
@@ -187,3 +187,44 @@ def test_joint_separates_posts_by_text():
         compute_metrics(JOINT, [*extraction_pairs([("a", None, POS)], []), other_pair])["mate_f1"]
         == 0
     )
+
+
+def contradicting_pairs(*predicted, gold=(NEG,)):
+    """Return the paired rows of a post whose aspect has several polarities on one side."""
+    aspect = Aspect(term="battery life", start=4)
+    opinions = [Opinion(annotator="gold", aspect=aspect, polarity=p) for p in gold]
+    opinions += [Opinion(annotator="r", aspect=aspect, polarity=p) for p in predicted]
+    return pair_up(Example(post=Post(id="1", text=TEXT), opinions=tuple(opinions)), "r")
+
+
+def test_paired_contradiction_is_a_set_of_two():
+    # P = {(life, negative), (life, positive)}, G = {(life, negative)}: precision 1/2, recall 1.
+    values = compute_metrics(JOINT, contradicting_pairs(NEG, POS))
+    assert (values["jmasa_precision"], values["jmasa_recall"]) == (0.5, 1.0)
+    assert values["jmasa_f1"] == pytest.approx(2 / 3)
+    assert (values["mate_f1"], values["masc_accuracy"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold", "expected"),
+    [
+        ((NEG, POS, NEU), (NEG,), (1 / 3, 1.0)),
+        ((NEG, POS, NEG), (NEG,), (0.5, 1.0)),
+        ((POS, NEU), (NEG,), (0.0, 0.0)),
+        ((NEG, None), (NEG,), (0.5, 1.0)),
+        ((NEG,), (NEG, POS), (1.0, 0.5)),
+        ((NEG, POS), (NEG, POS), (1.0, 1.0)),
+    ],
+)
+def test_contradictions_follow_the_set_definition(predicted, gold, expected):
+    values = compute_metrics(JOINT, contradicting_pairs(*predicted, gold=gold))
+    assert (values["jmasa_precision"], values["jmasa_recall"]) == pytest.approx(expected)
+
+
+def test_contradiction_about_a_spurious_aspect_costs_two_predictions():
+    aspects = (Aspect(term="screen", start=31), Aspect(term="battery life", start=4))
+    opinions = [Opinion(annotator="gold", aspect=aspects[1], polarity=NEG)]
+    opinions += [Opinion(annotator="r", aspect=aspects[1], polarity=NEG)]
+    opinions += [Opinion(annotator="r", aspect=aspects[0], polarity=p) for p in (POS, NEU)]
+    pairs = pair_up(Example(post=Post(id="1", text=TEXT), opinions=tuple(opinions)), "r")
+    assert compute_metrics(JOINT, pairs)["jmasa_precision"] == pytest.approx(1 / 3)

@@ -23,7 +23,7 @@ from gen_msa.prompting.parsing._cascade import (
 )
 from gen_msa.prompting.prompt import Prompt
 from gen_msa.spans import fold, locate_phrases
-from gen_msa.types import Aspect, Polarity
+from gen_msa.types import CONFLICT_KEY, Aspect, Polarity, conflict_text
 
 MAX_ASPECTS = 64
 MAX_TERM_CHARS = 200
@@ -136,7 +136,10 @@ def _merge_by_aspect(parsed_items: list[ParsedAnswer], text: str) -> Iterable[Pa
         notes = {"span": span}
         if len(duplicates) > 1:
             notes["duplicates"] = f"{len(duplicates)} collapsed"
-        label = only_label({r.label for _, _, r in duplicates})
+        labels = [r.label for _, _, r in duplicates]
+        if len(set(labels)) > 1:
+            notes[CONFLICT_KEY] = conflict_text(labels)
+        label = only_label(set(labels))
         yield ParsedAspect(aspect, first if label else ParsedAnswer(first.form), notes)
 
 

@@ -128,7 +128,11 @@ def test_post_over_line_limit_is_not_written(name: str) -> None:
     ("name", "opinion", "field"),
     [
         ("csv", Opinion(annotator="gold", raw=""), "opinions.raw"),
-        ("jsonl", Opinion(annotator="gold", score=float("inf")), "opinions.score"),
+        (
+            "jsonl",
+            Opinion(annotator="gold").model_copy(update={"score": float("inf")}),
+            "opinions.score",
+        ),
         (
             "parquet",
             Opinion(annotator="gold", evidence=(Evidence(quote="a", start=2**70),)),
