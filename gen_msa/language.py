@@ -38,7 +38,9 @@ in English of Twitter-2015 (2,100) reaches it in another language.
 MAX_CHARS = 2_000
 """Characters that are looked at."""
 
-_NOT_LANGUAGE = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|[@#]\s?\w+|\bRT\b|<[^<>\s]{0,40}>")
+_NOT_LANGUAGE = re.compile(
+    r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]++@[^\s.]++\.\S+|[@#]\s?\w+|\bRT\b|<[^<>\s]{0,40}>"
+)
 _ENGLISH_WORDS = frozenset(
     "the and with this that they you your are it its to for my not have his her".split()  # noqa: SIM905
 )

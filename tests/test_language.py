@@ -1,6 +1,7 @@
 """The language of a post is detected, or unknown; an English post is never taken for another."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -71,3 +72,14 @@ def test_no_english_sentence_of_semeval_is_taken_for_another_language() -> None:
     languages = [detect_language(text) for text in texts]
     assert set(languages) == {"en", UNKNOWN}
     assert languages.count("en") > 0.9 * len(texts)
+
+
+@pytest.mark.parametrize("unit", ["@", "a@", "a.", "@a.", "www"])
+def test_detection_time_of_hostile_posts_is_linear(unit):
+    text = (unit * 2_000)[:2_000]
+    detect_language("load the model first")
+    start = time.process_time()
+    for _ in range(2):
+        detect_language(text)
+    # 2,000 signs "@" took 2 s each where the time was cubic.
+    assert time.process_time() - start < 1

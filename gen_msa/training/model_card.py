@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from gen_msa import jsonl
 from gen_msa.errors import UserError
 
-_FOLDER_PREFIX = re.compile(r"[^:\s]*[/\\]")
+_FOLDER_PREFIX = re.compile(r"(?<![^:\s])[^:\s]*[/\\]")
 
 
 def without_folder(name: str) -> str:

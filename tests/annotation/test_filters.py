@@ -1,6 +1,7 @@
 """Filters: each rejects what it is for, lets the rest pass, and changes nothing."""
 
 import json
+import time
 
 import pytest
 
@@ -207,11 +208,28 @@ def test_objects_accepts_detector_output(tmp_path):
         ("The crew is **praised**.", "markup"),
         ("The crew is praised.\nSentiment: Positive", "a label field"),
         ("The crew is praised.\n\nHowever, that may be.", "2 paragraphs"),
+        ("See [note [1](page) for it.", "a link"),
+        ("Praised:\n \n  ## Crew\nGood.", "markup"),
+        ("| a | b |\nis praised.", "markup"),
+        ('It is <a title="<b">praised</a>.', "markup"),
+        ("Less < more, [sic] and C# are words | signs.", None),
     ],
 )
 def test_plain_prose_rejects_links_markup_and_label_fields(tmp_path, explanation, expected):
     actual = verdict("plain_prose", tmp_path, make_candidate(explanation))
     assert actual is None if expected is None else actual.startswith(expected)
+
+
+@pytest.mark.parametrize("unit", ["\n", "\n ", "[", "<a", "<a_", "|a", "#", " #"])
+def test_plain_prose_time_is_linear(tmp_path, unit):
+    def seconds(length):
+        candidate = make_candidate("a" + unit * (length // len(unit)) + "a")
+        start = time.process_time()
+        verdict("plain_prose", tmp_path, candidate)
+        return time.process_time() - start
+
+    # 60,000 characters took 4 s and more where the rules were quadratic.
+    assert min(seconds(60_000) for _ in range(2)) < 0.5
 
 
 def test_near_duplicate_keeps_first_across_aspects(tmp_path):

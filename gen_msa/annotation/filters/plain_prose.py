@@ -17,8 +17,11 @@ from gen_msa.annotation.filters.base import NO_EXPLANATION, Candidate, FilterCon
 from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
 from gen_msa.settings import Settings
 
-_LINK = re.compile(r"https?:|www\.|!?\[[^\]\n]*\]\(", re.IGNORECASE)
-_MARKUP = re.compile(r"</?\w+[^>\n]*>|```|\*\*|^\s*#+\s|^\s*\|.*\|\s*$|<\|", re.MULTILINE)
+# Repetitions are possessive and stop where another match could begin, so that a search is linear.
+_LINK = re.compile(r"https?:|www\.|!?\[[^\[\]\n]*+\]\(", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"</?\w++[^<>\n]*+>|```|\*\*|^[^\S\n]*+#++\s|^[^\S\n]*+\|.*\|[^\S\n]*$|<\|", re.MULTILINE
+)
 
 
 class PlainProseOptions(Settings):
@@ -44,7 +47,7 @@ class PlainProseFilter:
 
     def fingerprint(self) -> JsonValue:
         """Return the version of the rules."""
-        return 1
+        return 2
 
     def _verdict(self, explanation: str) -> str | None:
         if not explanation:

@@ -30,8 +30,8 @@ _OUTSIDE_STRING = re.compile(rb'["\[\]{},]')
 _INSIDE_STRING = re.compile(rb'["\\\n]')
 
 
-_SCRIPT_NAME = re.compile(rb"[\w.$]+\s*=\s*(?=\[)")
-"""The name that a script gives to an array."""
+_SCRIPT_NAME = re.compile(rb"[\w.$]++\s*+=\s*+(?=\[)")
+"""The name that a script gives to an array, at the beginning of a file."""
 
 
 def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLine | Rejected]:
@@ -42,7 +42,7 @@ def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLi
         limit: Largest record in bytes.
     """
     with path.open("rb") as f:
-        head = _SCRIPT_NAME.sub(b"", _content(f.read(_CHUNK)), count=1)
+        head = _without_script_name(_content(f.read(_CHUNK)))
         if head.startswith(b"["):
             yield from _RecordSplitter(path, f, head[1:], limit, is_array=True)
             return
@@ -50,6 +50,11 @@ def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLi
             yield from _RecordSplitter(path, f, head, limit, is_array=False)
             return
     yield from read_lines(path, limit)
+
+
+def _without_script_name(head: bytes) -> bytes:
+    match = _SCRIPT_NAME.match(head)
+    return head[match.end() :] if match else head
 
 
 def _content(head: bytes) -> bytes:
@@ -70,7 +75,7 @@ def first_record(head: bytes) -> dict[str, Any]:
     Args:
         head: The first bytes of the file.
     """
-    text = _SCRIPT_NAME.sub(b"", _content(head), count=1)
+    text = _without_script_name(_content(head))
     if text.startswith(b"{") and not _begins_with_long_object(text):
         text = text.split(b"\n")[0]
     value = _parse_or_none(text, allow_partial=True)
