@@ -7,8 +7,9 @@ Its label is gold's, not a prediction, and `provenance` says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 
 from gen_msa import prompting
@@ -160,16 +161,12 @@ class LabelConditionedTeacher:
 
     def preview(self, examples: Sequence[Example]) -> list[RequestPreview]:
         """Return the requests about the examples without running the model."""
-        inputs = [
-            load_inputs(i, example.post, self._root, self._settings)
-            for i, example in enumerate(examples)
-        ]
-        input_pairs = zip(inputs, examples, strict=True)
-        return [
-            self._preview(request)
-            for post_inputs, example in input_pairs
-            for request in self._build_requests(post_inputs, gold_labels(example))
-        ]
+        requests: list[PromptRequest] = []
+        for row, example in enumerate(examples):
+            with suppress(PostRejected):
+                inputs = load_inputs(row, example.post, self._root, self._settings)
+                requests += self._build_requests(inputs, gold_labels(example))
+        return [self._preview(request) for request in requests]
 
     def _preview(self, request: PromptRequest) -> RequestPreview:
         count = self._backend.count_tokens(request.request.chat)
@@ -188,9 +185,7 @@ class LabelConditionedTeacher:
         self, inputs: PostInputs, labels: Mapping[Aspect, Polarity]
     ) -> list[PromptRequest]:
         post = inputs.post.model_copy(update={"aspects": tuple(labels)})
-        labelled_inputs = PostInputs(
-            inputs.row, post, inputs.images, inputs.task, inputs.provenance
-        )
+        labelled_inputs = replace(inputs, post=post)
         (cues_by_aspect,) = self._builder.write_cues([labelled_inputs])
         return [
             self._builder.build_one(labelled_inputs, aspect, cues, label)
@@ -199,6 +194,7 @@ class LabelConditionedTeacher:
 
     def _parse(self, request: PromptRequest, completion: Completion) -> Opinion:
         annotator = self._settings.model
+        completion = request.restore(completion)
         provenance = {**request.provenance, **completion.notes, "guided": "gold gave the label"}
         if completion.finish_reason == "error":
             provenance["error"] = completion.error
@@ -214,6 +210,6 @@ class LabelConditionedTeacher:
             request.inputs.post,
             request.aspect,
             annotator,
-            [cue.text for cue in request.cues.values()],
+            request.cue_texts,
         )
         return opinion.model_copy(update={"provenance": {**provenance, **opinion.provenance}})

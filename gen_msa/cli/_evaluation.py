@@ -313,6 +313,8 @@ class EvaluateOptions:
     models: Sequence[str]
     seeds: Sequence[str]
     reference: str | None
+    pseudonymize: str | None = None
+    """Kinds of items that neither models nor the judge see, as `handles,urls`."""
 
     def suite(self) -> Suite:
         """Return the named suite, or a suite for the given posts, with all options applied.
@@ -333,6 +335,8 @@ class EvaluateOptions:
             loaded_suite = settings.load(
                 Suite, None, [f"data={_yaml_string(self.target)}", *overrides]
             )
+        if self.pseudonymize:
+            loaded_suite = _pseudonymized(loaded_suite, self.pseudonymize)
         if not self.models:
             return loaded_suite
         entries = [entry for model in self.models for entry in self._entries(model, loaded_suite)]
@@ -346,6 +350,14 @@ class EvaluateOptions:
         ]
         seeds = {"seeds": list(self.seeds)} if self.seeds else {}
         return [entry | seeds for entry in suite_entries or [{"model": model}]]
+
+
+def _pseudonymized(loaded_suite: Suite, kinds: str) -> Suite:
+    fields = loaded_suite.model_dump(exclude_unset=True)
+    fields["settings"] = {**loaded_suite.settings, "pseudonymize": kinds}
+    if loaded_suite.judge:
+        fields["judge"] = {**fields["judge"], "pseudonymize": kinds}
+    return settings.build(Suite, fields, "--pseudonymize")
 
 
 def _yaml_string(text: str) -> str:

@@ -241,6 +241,15 @@ MapOption = Annotated[
         help="The column or key that holds a field: text=caption, text=data.body; repeatable.",
     ),
 ]
+PseudonymizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pseudonymize",
+        metavar="KINDS",
+        help="Send placeholders for handles,names,urls,emails,phones (some, or all); opinions have "
+        "the originals.",
+    ),
+]
 MediaRootOption = Annotated[
     Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
@@ -329,6 +338,8 @@ class JobOptions:
     media_root: Path | None
     columns: Sequence[str] | None = None
     """Values of --map."""
+    pseudonymize: str | None = None
+    """Kinds of items, as `handles,urls`."""
 
     def settings(self, **extra: Any) -> "JobSettings":
         """Return `JobSettings` from YAML, then `key=value`, then options that are not None."""
@@ -349,7 +360,13 @@ class JobOptions:
             exclude_unset=True
         )
         aspects = "overall" if self.overall else None
-        options = {"model": self.model, "prompt": self.prompt, "aspects": aspects, **extra}
+        options = {
+            "model": self.model,
+            "prompt": self.prompt,
+            "aspects": aspects,
+            "pseudonymize": self.pseudonymize,
+            **extra,
+        }
         explicit = {k: v for k, v in options.items() if v is not None}
         return build(settings_type, base | explicit, "the command line")
 

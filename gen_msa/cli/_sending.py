@@ -34,13 +34,10 @@ def confirm_job(source: "ExampleSource", settings: SettingsT, *, yes: bool) -> S
     Raises:
         UserError: The user has not agreed, or nobody can be asked.
     """
-    from gen_msa.predictors.outgoing import allow_hosts, count_outgoing
+    from gen_msa.predictors.outgoing import allow_hosts, describe_job
 
-    def describe() -> str:
-        limit, images = getattr(settings, "limit", None), getattr(settings, "images", True)
-        return count_outgoing(source, limit=limit, images=images).describe()
-
-    return allow_hosts(settings, confirm_sending([settings], describe, yes=yes))
+    hosts = confirm_sending([settings], lambda: describe_job(source, settings), yes=yes)
+    return allow_hosts(settings, hosts)
 
 
 def confirm_sending(

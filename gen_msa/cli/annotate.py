@@ -48,6 +48,7 @@ def annotate(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
     engine: _options.EngineOption = None,
@@ -60,7 +61,7 @@ def annotate(
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns)
+    options = _options.JobOptions(*job_options, columns, pseudonymize)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.cli import _sending
+from gen_msa.cli import _options, _sending
 
 TargetArgument = Annotated[
     str,
@@ -56,6 +56,7 @@ def evaluate(
     out: OutOption = None,
     card: CardOption = None,
     no_cache: NoCacheOption = False,
+    pseudonymize: _options.PseudonymizeOption = None,
     yes: _sending.YesOption = False,
 ) -> None:
     """Compare models on labels and explanations, with intervals and paired tests.
@@ -67,6 +68,6 @@ def evaluate(
     from gen_msa.cli import _evaluation
 
     options = _evaluation.EvaluateOptions(
-        target, settings or (), model or (), seeds or (), reference
+        target, settings or (), model or (), seeds or (), reference, pseudonymize
     )
     sys.exit(_evaluation.run(options, out, card, no_cache=no_cache, yes=yes))

@@ -54,6 +54,7 @@ def explain(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
     engine: _options.EngineOption = None,
@@ -67,7 +68,7 @@ def explain(
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns)
+    options = _options.JobOptions(*job_options, columns, pseudonymize)
     outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache, yes)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))

@@ -29,10 +29,11 @@ def preview(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    pseudonymize: _options.PseudonymizeOption = None,
 ) -> None:
     """Show image budget, cues, complete prompt and token count for the first posts."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    _preview(_options.JobOptions(*job_options, columns), rows)
+    _preview(_options.JobOptions(*job_options, columns, pseudonymize), rows)
 
 
 def _preview(options: _options.JobOptions, rows: int) -> None:

@@ -14,6 +14,7 @@ from gen_msa.backends import BackendOptions, backends
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.language import AUTO, LanguageSetting
 from gen_msa.media import ImageLimits
+from gen_msa.pseudonyms import ItemKinds
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Opinion, Post
@@ -55,6 +56,10 @@ class PredictorSettings(Settings):
     images: bool = True
     """Show images to a model that takes them; otherwise it gets text and cues alone."""
     image: ImageLimits = ImageLimits()
+    pseudonymize: ItemKinds = ()
+    """What a model sees a placeholder for, and the opinions have back: `[handles, names, urls,
+    emails, phones]`, some of them, or `all`. Images are shown as they are; see `images`.
+    """
     adapter_settings: Literal["strict", "override"] = "strict"
     """A fine-tuned model brings the prompt, cues and image budget of its training, used unless set
     otherwise. `strict`: other settings are an error; `override`: they are used.

@@ -118,9 +118,22 @@ def require_permission(source: ExampleSource, settings: Settings) -> None:
     """
     refused = [host for host, allowed in remote_hosts(settings).items() if not allowed]
     if refused:
-        images = bool(getattr(settings, "images", True))
-        counts = count_outgoing(source, limit=getattr(settings, "limit", None), images=images)
-        raise not_permitted(refused, counts.describe())
+        raise not_permitted(refused, describe_job(source, settings))
+
+
+def describe_job(source: ExampleSource, settings: Settings) -> str:
+    """Return what a job would send, and what of it is pseudonymized.
+
+    Args:
+        source: The posts.
+        settings: The job.
+    """
+    limit, images = getattr(settings, "limit", None), bool(getattr(settings, "images", True))
+    kinds = getattr(settings, "pseudonymize", ())
+    counts = count_outgoing(source, limit=limit, images=images)
+    hidden = f"; pseudonymized: {', '.join(kinds)}" if kinds else ""
+    unchanged = ", images unchanged" if kinds and counts.images else ""
+    return counts.describe() + hidden + unchanged
 
 
 def not_permitted(hosts: Iterable[str], what: str) -> UserError:

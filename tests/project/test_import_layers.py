@@ -28,7 +28,7 @@ LAYERS = [
     FOUNDATION,
     {"media", "encoders"},
     {"cues", "metrics"},
-    {"data", "prompting", "backends", "builtin", "models", "report"},
+    {"data", "prompting", "backends", "builtin", "models", "pseudonyms", "report"},
     {"predictors"},
     {"training"},
     {"annotation", "finetuning", "distillation", "evaluation", "serving"},

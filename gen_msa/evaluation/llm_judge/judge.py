@@ -21,8 +21,9 @@ from gen_msa.errors import UserError
 from gen_msa.media import ImageLimits
 from gen_msa.metrics import Pair
 from gen_msa.predictors import PredictorSettings
-from gen_msa.predictors.prompted import load_inputs
+from gen_msa.predictors.prompted import PostRejected, load_inputs
 from gen_msa.prompting import Prompt, parse_verdict
+from gen_msa.pseudonyms import Disguise, ItemKinds
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, FrozenModel, Status
 
@@ -132,6 +133,9 @@ class JudgeSettings(Settings):
     images: bool = True
     """Show images to a judge that accepts them."""
     image: ImageLimits = ImageLimits()
+    pseudonymize: ItemKinds = ()
+    """What the judge sees a placeholder for, in posts and explanations: `[handles, names, urls,
+    emails, phones]`, some of them, or `all`."""
     same_model: Literal["refuse", "allow"] = "refuse"
     """What to do when the judge wrote the explanations itself; models favour their own texts."""
     backend: BackendOptions = BackendOptions()
@@ -144,6 +148,8 @@ class JudgeQuestion:
     prompt: Prompt
     request: Request
     provenance: Mapping[str, str]
+    disguise: Disguise | None = None
+    """The placeholders of what is pseudonymized."""
 
 
 class Judge:
@@ -167,7 +173,9 @@ class Judge:
         self.revision = backend.revision
         self._backend = backend
         self._cache = cache
-        self._input_settings = PredictorSettings(image=settings.image)
+        self._input_settings = PredictorSettings(
+            image=settings.image, pseudonymize=settings.pseudonymize
+        )
         self._media_root = media_root
         self._prompts: dict[str, Prompt] = {}
 
@@ -232,7 +240,10 @@ class Judge:
             The request with its prompt, and notes about the image.
         """
         prompt_template = self.load_prompt(prompt_name)
-        inputs = load_inputs(0, pair.post, self._media_root, self._input_settings)
+        try:
+            inputs = load_inputs(0, pair.post, self._media_root, self._input_settings)
+        except PostRejected as e:
+            raise UserError(f"post {pair.post.id!r}: {e.reason}", hint=e.hint) from None
         images = inputs.images if self._sees_images else ()
         provenance = dict(inputs.provenance)
         if inputs.images and not images:
@@ -241,16 +252,20 @@ class Judge:
             pair.extra_inputs[k] for k in _IMAGE_TEXT_KEYS if pair.extra_inputs.get(k)
         )
         texts = {"image": image_text, **slot_texts}
+        hide = inputs.disguise.hide if inputs.disguise else str
         cues = {
-            slot: Cue(text=text, source="judge")
+            slot: Cue(text=hide(text), source="judge")
             for slot, text in texts.items()
             if slot in prompt_template.slots
         }
-        request = prompting.render(prompt_template, pair.post, pair_aspect(pair), cues, images)
+        aspect = pair_aspect(pair)
+        if inputs.disguise is not None:
+            aspect = inputs.disguise.hide_aspect(aspect)
+        request = prompting.render(prompt_template, inputs.sent_post, aspect, cues, images)
         if self.settings.max_new_tokens:
             limit = {"max_new_tokens": self.settings.max_new_tokens}
             request = request.model_copy(update=limit)
-        return JudgeQuestion(prompt_template, request, provenance)
+        return JudgeQuestion(prompt_template, request, provenance, inputs.disguise)
 
     def rate(self, questions: Sequence[JudgeQuestion]) -> list[Rating]:
         """Return the judge's ratings in order; cached questions are not asked again."""
@@ -301,6 +316,9 @@ def empty_rating(prompt: Prompt) -> Rating:
 
 
 def _rating(question: JudgeQuestion, completion: Completion) -> Rating:
+    if question.disguise is not None:
+        restored = question.disguise.restore(completion.text)
+        completion = completion.model_copy(update={"text": restored})
     verdict = parse_verdict(question.prompt, completion)
     option_values = {o: float(o) for o in question.prompt.options if o.isdecimal()}
     score = None

@@ -7,16 +7,18 @@ builder.build([load_inputs(0, post, root, settings)])
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from gen_msa import media, prompting
-from gen_msa.chat import ImageInput, Request
+from gen_msa.chat import Completion, ImageInput, Request
 from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
 from gen_msa.language import resolve_language
 from gen_msa.predictors.base import PredictorSettings
 from gen_msa.prompting import Prompt
+from gen_msa.pseudonyms import Disguise, ItemKinds, NamesNotFindable, Pseudonymizer
 from gen_msa.settings import build
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Polarity, Post
 
@@ -41,10 +43,17 @@ class PostInputs:
     images: tuple[ImageInput, ...] = ()
     task: Task = "aspect"
     provenance: Mapping[str, str] = field(default_factory=dict)
+    disguise: Disguise | None = None
+    """The placeholders of what is pseudonymized; None if nothing is."""
+
+    @property
+    def sent_post(self) -> Post:
+        """Return the post as the model sees it."""
+        return self.disguise.hide_post(self.post) if self.disguise else self.post
 
 
 def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -> PostInputs:
-    """Check the images of a post.
+    """Check the images of a post, and find what is to be pseudonymized.
 
     Args:
         row: Index of the post.
@@ -57,7 +66,8 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
         The post with its checked images and its language (`provenance["language"]`).
 
     Raises:
-        PostRejected: A bad image, with `bad_image=drop`.
+        PostRejected: A bad image, with `bad_image=drop`; or names that cannot be found in the
+            post's language, with `pseudonymize=[names]`.
         UserError: A bad image, with `bad_image=fail`.
     """
     images: list[ImageInput] = []
@@ -80,7 +90,25 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
             provenance |= media.conversion_notes(image)
     if problems:
         provenance["image"] = f"{'; '.join(problems)}; read from text"
-    return PostInputs(row, post, tuple(images), provenance=provenance)
+    disguise = _disguise_post(post, settings.pseudonymize, provenance["language"])
+    if disguise is not None and disguise.counts:
+        provenance["pseudonymized"] = disguise.counts
+    return PostInputs(row, post, tuple(images), provenance=provenance, disguise=disguise)
+
+
+def _disguise_post(post: Post, kinds: ItemKinds, language: str) -> Disguise | None:
+    if not kinds:
+        return None
+    terms = [aspect.term for aspect in post.aspects]
+    try:
+        return _pseudonymizer(kinds).disguise(post.text, terms, language)
+    except NamesNotFindable as e:
+        raise PostRejected(str(e), e.hint) from None
+
+
+@lru_cache(maxsize=8)
+def _pseudonymizer(kinds: ItemKinds) -> Pseudonymizer:
+    return Pseudonymizer(kinds)
 
 
 def assign_aspects(
@@ -212,6 +240,19 @@ class PromptRequest:
     request: Request
     provenance: Mapping[str, str]
 
+    def restore(self, completion: Completion) -> Completion:
+        """Return an answer with what was pseudonymized in the request; an error stays as it is."""
+        disguise = self.inputs.disguise
+        if disguise is None:
+            return completion
+        return completion.model_copy(update={"text": disguise.restore(completion.text)})
+
+    @property
+    def cue_texts(self) -> list[str]:
+        """Return the texts of the cues, with what was pseudonymized in them."""
+        restore = self.inputs.disguise.restore if self.inputs.disguise else str
+        return [restore(cue.text) for cue in self.cues.values()]
+
 
 class RequestBuilder:
     """Builds the requests of one task from a prompt and the cue sources of its slots."""
@@ -231,6 +272,8 @@ class RequestBuilder:
             UserError: The prompt is a judge's, or has no slot for a requested cue.
         """
         self.prompt = prompting.load_prompt(prompt)
+        if settings.pseudonymize:
+            _pseudonymizer(settings.pseudonymize)  # names what is not installed
         if self.prompt.task == "judge":
             raise UserError(f"prompt {prompt} is for judges", hint="choose one of predict/")
         self._max_new_tokens = settings.max_new_tokens
@@ -257,7 +300,7 @@ class RequestBuilder:
     def write_cues(self, inputs: Sequence[PostInputs]) -> list[list[dict[str, Cue]]]:
         """Return for each post, and each of its aspects, the cues by slot."""
         with self._cue_lock:
-            posts = [post_inputs.post for post_inputs in inputs]
+            posts = [post_inputs.sent_post for post_inputs in inputs]
             cues_by_slot = [(source.slot, source.cues(posts)) for source in self._cue_sources]
         return [
             [
@@ -291,9 +334,17 @@ class RequestBuilder:
         if inputs.images and not images:
             provenance["image"] = "not shown: the model takes text only"
         provenance |= {f"cue_source.{slot}": cue.source for slot, cue in aspect_cues.items()}
-        rendered_aspect = None if self.prompt.task == "aspects" else aspect
+        sent_aspect = aspect
+        if inputs.disguise is not None:
+            sent_aspect = inputs.disguise.hide_aspect(aspect)
+            # Not every cue is written about the post that was sent: captions come from files.
+            aspect_cues = {
+                slot: cue.model_copy(update={"text": inputs.disguise.hide(cue.text)})
+                for slot, cue in aspect_cues.items()
+            }
+        rendered_aspect = None if self.prompt.task == "aspects" else sent_aspect
         request = prompting.render(
-            self.prompt, inputs.post, rendered_aspect, aspect_cues, images, label=label
+            self.prompt, inputs.sent_post, rendered_aspect, aspect_cues, images, label=label
         )
         if self._max_new_tokens:
             request = request.model_copy(update={"max_new_tokens": self._max_new_tokens})

@@ -5,6 +5,7 @@ load_inputs (images) -> assign_aspects -> RequestBuilder (cues, prompt) -> backe
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -223,8 +224,14 @@ class PromptedPredictor:
         return finish
 
     def preview(self, posts: Sequence[Post]) -> list[RequestPreview]:
-        """Return every request about `posts`, with its token count if the backend can tell."""
-        inputs = [load_inputs(row, p, self._root, self._settings) for row, p in enumerate(posts)]
+        """Return every request about `posts`, with its token count if the backend can tell.
+
+        A post that would be rejected has none.
+        """
+        inputs: list[PostInputs] = []
+        for row, post in enumerate(posts):
+            with suppress(PostRejected):
+                inputs.append(load_inputs(row, post, self._root, self._settings))
         return [self._preview(request) for request in self._build_requests(inputs)]
 
     @property
@@ -258,7 +265,10 @@ class PromptedPredictor:
             settings.reask_prompt,
         } - {""}
         prompts: dict[str, JsonValue] = {n: dict(self._builder(n).fingerprint()) for n in names}
-        settings_dump = settings.model_dump(mode="json", exclude={"backend": _PERFORMANCE_OPTIONS})
+        excluded: dict[str, Any] = {"backend": _PERFORMANCE_OPTIONS}
+        if not settings.pseudonymize:
+            excluded["pseudonymize"] = True
+        settings_dump = settings.model_dump(mode="json", exclude=excluded)
         return {"settings": settings_dump, "revision": self._backend.revision, "prompts": prompts}
 
     def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> "PromptedPredictor":
@@ -303,6 +313,7 @@ class PromptedPredictor:
 
     def _parse(self, prompt_request: PromptRequest, completion: Completion) -> list[Opinion]:
         request, annotator = prompt_request, self._settings.model
+        completion = request.restore(completion)
         provenance = {**request.provenance, **completion.notes}
         if completion.finish_reason == "error":
             provenance["error"] = completion.error
@@ -314,7 +325,7 @@ class PromptedPredictor:
                     provenance=provenance,
                 )
             ]
-        cue_texts = [cue.text for cue in request.cues.values()]
+        cue_texts = request.cue_texts
         if request.prompt.task == "aspects":
             opinions = prompting.parse_aspects(
                 request.prompt, completion, request.inputs.post, annotator, cue_texts
