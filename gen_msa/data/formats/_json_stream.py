@@ -30,8 +30,8 @@ _OUTSIDE_STRING = re.compile(rb'["\[\]{},]')
 _INSIDE_STRING = re.compile(rb'["\\\n]')
 
 
-_SCRIPT_NAME = re.compile(rb"[\w.$]++\s*+=\s*+(?=\[)")
-"""The name that a script gives to an array, at the beginning of a file."""
+_SCRIPT_NAME = re.compile(rb"\A[\w.$]{1,200}\s{0,9}=\s{0,9}(?=\[)")
+"""The name that a script gives to an array."""
 
 
 def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLine | Rejected]:

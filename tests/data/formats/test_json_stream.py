@@ -1,6 +1,7 @@
 """Test that JSON arrays are split into records without parsing, whatever their layout."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.data.formats import _json_stream
-from gen_msa.data.formats._json_stream import iter_records
+from gen_msa.data.formats._json_stream import first_record, iter_records
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import Rejected
 
@@ -140,3 +141,10 @@ def test_oversized_record_is_rejected_and_next_is_read(tmp_path: Path) -> None:
     assert accepted == [1, 3]
     assert len(rejected) == 1
     assert f"over the limit of {MAX_LINE_BYTES}" in rejected[0]
+
+
+def test_long_word_at_the_start_takes_linear_time() -> None:
+    began = time.process_time()
+    first_record(b'{"id": "1"}\n{"text": "' + b"x" * 1_000_000)
+    first_record(b"x" * 1_000_000)
+    assert time.process_time() - began < 5
