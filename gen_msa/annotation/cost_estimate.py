@@ -19,6 +19,7 @@ from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.annotation.workers import Teacher, pending_chunks, visible_to_teacher
 from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.data import ExampleSource
+from gen_msa.data.given_aspects import with_fixed_aspects
 from gen_msa.predictors import RequestPreview
 from gen_msa.types import Example
 
@@ -62,6 +63,7 @@ def estimate_cost(
     Returns:
         The expected size and cost of the job.
     """
+    source = with_fixed_aspects(source, settings.fixed_aspects)
     posts, requests, sample = _count_questions(source, settings)
     previews = teacher.preview([visible_to_teacher(settings, e) for e in sample])
     probe = _EstimateSample()

@@ -42,6 +42,7 @@ from gen_msa.annotation.workers import (
 )
 from gen_msa.answer_cache import AnswerCache, hash_key
 from gen_msa.data import ExampleSource, ExampleStream
+from gen_msa.data.given_aspects import with_fixed_aspects
 from gen_msa.errors import BackendUnavailable, UserError
 from gen_msa.predictors import Prediction
 from gen_msa.predictors.outgoing import require_permission
@@ -86,6 +87,7 @@ def annotate(
         BackendUnavailable: Too many posts in a row got no answer.
     """
     began = time.perf_counter()
+    source = with_fixed_aspects(source, settings.fixed_aspects)
     require_permission(source, settings)
     file_filter_splitter = file_filters(settings, source.media_root)
     with (
@@ -132,6 +134,7 @@ def annotate_shard(
         UserError: As for `annotate`.
     """
     began = time.perf_counter()
+    source = with_fixed_aspects(source, settings.fixed_aspects)
     require_permission(source, settings)
     source_hasher = _SourceHasher()
     hashed_source = replace(source, rows=lambda: source_hasher.hash_rows(source.rows()))

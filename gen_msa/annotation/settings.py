@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
+from gen_msa.spans import fold
 
 MAX_SHARDS = 1_000
 """Maximum number of shards: `merge` opens all parts at once; also the limit of Slurm arrays."""
@@ -77,8 +78,30 @@ class JobSettings(PredictorSettings):
     """Posts per call of the predictor."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows of the source."""
+    fixed_aspects: tuple[str, ...] = ()
+    """The aspects to ask about in every post, in place of its own (`--aspect` with a file). One that
+    a post does not contain has no offset, and is asked about with the whole post in view.
+    """
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""
+
+    @field_validator("fixed_aspects")
+    @classmethod
+    def _check_fixed_aspects(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        terms = tuple(t.strip() for t in terms)
+        folded = [fold(t) for t in terms]
+        for term, key in zip(terms, folded, strict=True):
+            if not key:
+                raise ValueError("an aspect is empty; --overall asks about each post as a whole")
+            if folded.count(key) > 1:
+                raise ValueError(f"the aspect {term!r} is listed twice")
+        return terms
+
+    @model_validator(mode="after")
+    def _check_aspect_mode(self) -> Self:
+        if self.fixed_aspects and self.aspects not in ("auto", "given"):
+            raise ValueError(f"fixed_aspects and aspects={self.aspects} exclude each other")
+        return self
 
     @model_validator(mode="after")
     def _check_ray_settings(self) -> Self:

@@ -30,6 +30,7 @@ from gen_msa.annotation import annotate as run_job
 from gen_msa.api.opinions import Opinions
 from gen_msa.api.posts import AspectLike, PostsLike, as_posts
 from gen_msa.data import ExampleSource
+from gen_msa.data.given_aspects import with_fixed_aspects
 from gen_msa.errors import UserError
 from gen_msa.predictors import RequestPreview
 from gen_msa.predictors.language_counts import language_lines
@@ -95,7 +96,8 @@ class SentimentModel:
             aspects: As for `explain`.
         """
         loaded = as_posts(posts, aspects=aspects, media_root=self._media_root)
-        return self._teacher.preview(loaded.examples)
+        source = with_fixed_aspects(loaded.source(), self.settings.fixed_aspects)
+        return self._teacher.preview([e for e in source.rows() if isinstance(e, Example)])
 
     def fingerprint(self) -> dict[str, Any]:
         """Return named parts that change whenever the model's answers could."""
@@ -190,6 +192,7 @@ def annotate(
     *,
     model: str,
     prompt: str,
+    aspects: str | Sequence[AspectLike] | None = None,
     filters: Mapping[str, Mapping[str, Any]] | None = None,
     format: str | None = None,
     media_root: str | Path | None = None,
@@ -207,6 +210,8 @@ def annotate(
         posts: A path, posts, rows or a data frame (see `as_posts`).
         model: The teacher, as for `load`.
         prompt: A teacher's prompt: `teacher/rationale`, `teacher/label`, `teacher/context`, …
+        aspects: A list: the aspects of every post, in place of its own. A text: the setting
+            `aspects`, which says where they come from.
         filters: Filter -> its options, as `gen-msa ls filters` lists them.
         format: Format of a file, where its suffix does not tell.
         media_root: Folder that image paths are relative to.
@@ -223,8 +228,11 @@ def annotate(
         UserError: The posts or the model cannot be read, no post could be asked, or the model's
             host is another machine that `send_to` does not name.
     """
-    loaded = as_posts(posts, format=format, media_root=media_root)
+    is_setting = isinstance(aspects, str)
+    listed = None if is_setting else aspects
+    loaded = as_posts(posts, aspects=listed, format=format, media_root=media_root)
     options |= {"prompt": prompt, "filters": dict(filters or {})}
+    options |= {"aspects": aspects} if is_setting else {}
     built = _settings(AnnotateSettings, model, settings, options, send_to)
     return run(loaded.source(), built, cache=cache, progress=progress)
 

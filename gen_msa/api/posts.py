@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects
+from gen_msa.data.given_aspects import locate_missing_offsets, with_aspects
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Aspect, Example, Media, Post, Rejected
@@ -139,8 +140,8 @@ def as_posts(
             )
         return loaded
     if aspects is None:
-        return replace(loaded, examples=tuple(map(_located, loaded.examples)))
-    return replace(loaded, examples=tuple(_with_aspects(e, aspects) for e in loaded.examples))
+        return replace(loaded, examples=tuple(map(locate_missing_offsets, loaded.examples)))
+    return replace(loaded, examples=tuple(with_aspects(e, aspects) for e in loaded.examples))
 
 
 def post_from_text(text: str, images: Sequence[str | Path], aspects: Sequence[str]) -> Posts:
@@ -282,29 +283,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return value
-
-
-def _located(example: Example) -> Example:
-    """Return the example with offsets for aspects that have none; offsets that are given stay."""
-    terms = [a.term for a in example.post.aspects if a.start is None and a.term]
-    if not terms:
-        return example
-    located_aspects = iter(locate_aspects(example.post.text, terms))
-    aspects = tuple(
-        next(located_aspects) if a.start is None and a.term else a for a in example.post.aspects
-    )
-    return _replace_aspects(example, aspects)
-
-
-def _with_aspects(example: Example, aspects: Sequence[AspectLike]) -> Example:
-    plain = [Aspect(term=a) if isinstance(a, str) else a for a in aspects]
-    return _located(_replace_aspects(example, tuple(plain)))
-
-
-def _replace_aspects(example: Example, aspects: tuple[Aspect, ...]) -> Example:
-    post = example.post
-    try:
-        fields = {name: getattr(post, name) for name in type(post).model_fields}
-        return Example(post=Post(**{**fields, "aspects": aspects}), opinions=example.opinions)
-    except ValidationError as e:
-        raise UserError(f"post {post.id!r}: {format_validation_error(e)}") from None

@@ -215,7 +215,8 @@ ImageOption = Annotated[
     list[Path] | None, typer.Option("--image", help="An image of that post; repeatable.")
 ]
 AspectOption = Annotated[
-    list[str] | None, typer.Option("--aspect", help="An aspect of that post; repeatable.")
+    list[str] | None,
+    typer.Option("--aspect", help="An aspect of that post, or of every post of POSTS; repeatable."),
 ]
 OverallOption = Annotated[
     bool, typer.Option("--overall", help="Ask for the sentiment of each post as a whole.")
@@ -356,14 +357,13 @@ class JobOptions:
         """
         from gen_msa.settings import build, load
 
-        base = load(settings_type, self.config, self._split_arguments()[1]).model_dump(
-            exclude_unset=True
-        )
-        aspects = "overall" if self.overall else None
+        posts, overrides = self._split_arguments()
+        base = load(settings_type, self.config, overrides).model_dump(exclude_unset=True)
         options = {
             "model": self.model,
             "prompt": self.prompt,
-            "aspects": aspects,
+            "aspects": "overall" if self.overall else None,
+            "fixed_aspects": tuple(self.aspect) if posts and self.aspect else None,
             "pseudonymize": self.pseudonymize,
             **extra,
         }
@@ -380,9 +380,8 @@ class JobOptions:
 
         name = self._split_arguments()[0]
         _require_distinct_paths(Path(name) if name else None, *outs)
-        has_single_post = bool(self.text or self.image or self.aspect)
-        if name is not None and has_single_post:
-            raise UserError("POSTS and --text/--image/--aspect exclude each other")
+        if name is not None and (self.text or self.image):
+            raise UserError("POSTS and --text/--image exclude each other")
         if name is not None and is_remote(name):
             return source(
                 name,

@@ -41,6 +41,7 @@ def annotate(
     posts: _options.PostsArgument = None,
     model: _options.ModelOption = None,
     prompt: _options.PromptOption = None,
+    aspect: _options.AspectOption = None,
     max_error_rate: MaxErrorRateOption = None,
     no_cache: NoCacheOption = False,
     dry_run: DryRunOption = False,
@@ -60,7 +61,7 @@ def annotate(
     gen-msa annotate posts.jsonl -m http:URL#MODEL -p teacher/rationale -o teacher.jsonl
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
-    job_options = (posts, "", None, None, False, model, prompt, config, format, media_root)
+    job_options = (posts, "", None, aspect, False, model, prompt, config, format, media_root)
     options = _options.JobOptions(*job_options, columns, pseudonymize)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":

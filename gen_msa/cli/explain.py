@@ -65,6 +65,8 @@ def explain(
 
     gen-msa explain posts.jsonl -o opinions.jsonl --html report.html workers=2
 
+    gen-msa explain reviews.csv --aspect price --aspect "battery life" -o opinions.jsonl
+
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)

@@ -42,9 +42,11 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
     from rich.console import Console
 
     from gen_msa import predictors
+    from gen_msa.data.given_aspects import with_fixed_aspects
     from gen_msa.types import Rejected
 
-    settings, source = options.settings(), options.source()
+    settings = options.settings()
+    source = with_fixed_aspects(options.source(), settings.fixed_aspects)
     console = Console()
     posts = []
     for row in islice(source.rows(), rows):

@@ -8,6 +8,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 
 from gen_msa import builtin
+from gen_msa.api.explain import explain
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings, make
 from tests.builtin.builders import random_image, tiny_builtin
@@ -59,3 +60,16 @@ def test_trained_builtin_model_gets_images(trained_model, tmp_path):
     predictor = make(PredictorSettings(model="builtin"), tmp_path)
     assert predictor._backend.supports_images
     assert predictor.fingerprint()["settings"]["prompt"] == "predict/full"
+
+
+def test_one_list_of_aspects_for_every_post(trained_model):
+    texts = ["Far too expensive, but the Battery lasts", "I started with my battery low"]
+    opinions = explain(texts, model="builtin", aspects=["price", "battery"])
+
+    assert [(o.aspect.term, o.aspect.start) for o in opinions] == [
+        ("price", None),
+        ("Battery", 27),
+        ("price", None),
+        ("battery", 18),
+    ]
+    assert {o.provenance["aspect_source"] for o in opinions} == {"given"}
