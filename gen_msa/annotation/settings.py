@@ -79,8 +79,8 @@ class JobSettings(PredictorSettings):
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows of the source."""
     fixed_aspects: tuple[str, ...] = ()
-    """The aspects to ask about in every post, in place of its own (`--aspect` with a file). One that
-    a post does not contain has no offset, and is asked about with the whole post in view.
+    """The aspects to ask about in every post, in place of its own (`--aspect` with a file). One
+    that a post does not contain has no offset, and is asked about with the whole post in view.
     """
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""

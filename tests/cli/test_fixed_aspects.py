@@ -48,7 +48,7 @@ def places(opinions, n=3):
     return [listed[i : i + n] for i in range(0, len(listed), n)]
 
 
-def test_echo_is_asked_about_each_brand_in_each_post(reviews):
+def test_echo_predicts_each_brand_in_each_post(reviews):
     opinions = explain(reviews, model="echo", aspects=BRANDS, cues={})
 
     assert places(opinions) == EXPECTED
@@ -65,7 +65,7 @@ def test_student_labels_each_brand_in_each_post(reviews, student):
     assert all(o.polarity is not None and o.probs for o in opinions)
 
 
-def test_server_is_asked_about_each_brand_with_the_whole_post(reviews):
+def test_server_receives_each_brand_with_the_whole_post(reviews):
     def answer(body):
         label = "negative" if '"price"' in last_message_text(body) else "neutral"
         return reply(f"Sentiment: {label}\nExplanation: The post says it.")
@@ -80,7 +80,7 @@ def test_server_is_asked_about_each_brand_with_the_whole_post(reviews):
     assert len(texts) == 6
 
 
-def test_teacher_is_asked_about_the_list(reviews):
+def test_teacher_answers_for_the_list(reviews):
     opinions = annotate(
         reviews, model="echo", prompt="teacher/rationale", aspects=BRANDS, cues={}, progress=False
     )
