@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from gen_msa.data.formats import LabelMap
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
@@ -81,6 +82,10 @@ class JobSettings(PredictorSettings):
     fixed_aspects: tuple[str, ...] = ()
     """The aspects to ask about in every post, in place of its own (`--aspect` with a file). One
     that a post does not contain has no offset, and is asked about with the whole post in view.
+    """
+    label_map: LabelMap = Field(default_factory=dict)
+    """Spelling of a gold label in the file -> `positive`, `neutral` or `negative`. Common ones
+    (POS, -1, 正面) are known.
     """
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""

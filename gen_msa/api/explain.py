@@ -82,8 +82,15 @@ class SentimentModel:
         Raises:
             UserError: The posts cannot be read, or no post could be asked.
         """
-        columns = {"text": text, "image": image, "id": id}
-        source = as_posts(posts, aspects=aspects, media_root=self._media_root, **columns).source()  # type: ignore[arg-type]
+        source = as_posts(
+            posts,
+            aspects=aspects,
+            text=text,
+            image=image,
+            id=id,
+            media_root=self._media_root,
+            label_map=self.settings.label_map,
+        ).source()
         return run(source, self.settings, teacher=self._teacher, progress=progress)
 
     def preview(
@@ -176,14 +183,25 @@ def explain(
         UserError: The posts or the model cannot be read, no post could be asked, or the model's
             host is another machine that `send_to` does not name.
     """
+    if isinstance(model, SentimentModel) and (settings or options or send_to):
+        raise UserError("a loaded model has its settings", hint="give them to `load`")
+    built = (
+        model.settings
+        if isinstance(model, SentimentModel)
+        else _settings(JobSettings, model, settings, options, send_to)
+    )
     loaded = as_posts(
-        posts, aspects=aspects, text=text, image=image, id=id, format=format, media_root=media_root
+        posts,
+        aspects=aspects,
+        text=text,
+        image=image,
+        id=id,
+        format=format,
+        media_root=media_root,
+        label_map=built.label_map,
     )
     if isinstance(model, SentimentModel):
-        if settings or options or send_to:
-            raise UserError("a loaded model has its settings", hint="give them to `load`")
-        return run(loaded.source(), model.settings, teacher=model._teacher, progress=progress)
-    built = _settings(JobSettings, model, settings, options, send_to)
+        return run(loaded.source(), built, teacher=model._teacher, progress=progress)
     return run(loaded.source(), built, cache=cache, progress=progress)
 
 
@@ -230,10 +248,12 @@ def annotate(
     """
     is_setting = isinstance(aspects, str)
     listed = None if is_setting else aspects
-    loaded = as_posts(posts, aspects=listed, format=format, media_root=media_root)
     options |= {"prompt": prompt, "filters": dict(filters or {})}
     options |= {"aspects": aspects} if is_setting else {}
     built = _settings(AnnotateSettings, model, settings, options, send_to)
+    loaded = as_posts(
+        posts, aspects=listed, format=format, media_root=media_root, label_map=built.label_map
+    )
     return run(loaded.source(), built, cache=cache, progress=progress)
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, overload
 from pydantic import ValidationError
 
 from gen_msa.data import ExampleSource, open_examples
-from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects
+from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects, parse_label_map
 from gen_msa.data.given_aspects import locate_missing_offsets, with_aspects
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import format_validation_error
@@ -69,6 +69,7 @@ def read_posts(
     *,
     format: str | None = None,
     media_root: str | Path | None = None,
+    label_map: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> Posts:
     """Read a file of posts, or a data set, into memory.
@@ -77,6 +78,7 @@ def read_posts(
         path: A file (JSONL, CSV, TSV, Parquet and others; `gen-msa ls formats`) or `DATASET:SPLIT`.
         format: The file's format, where its suffix does not tell.
         media_root: Folder that image paths are relative to. Default: the file's own folder.
+        label_map: Spelling of a gold label in the file -> `positive`, `neutral` or `negative`.
         limit: Read only the first rows.
 
     Returns:
@@ -85,7 +87,7 @@ def read_posts(
     Raises:
         UserError: There is no such file or data set.
     """
-    return _load(_open(path, format, media_root), limit)
+    return _load(_open(path, format, media_root, label_map), limit)
 
 
 def as_posts(
@@ -97,6 +99,7 @@ def as_posts(
     id: str = "id",
     format: str | None = None,
     media_root: str | Path | None = None,
+    label_map: Mapping[str, str] | None = None,
 ) -> Posts:
     """Make posts of anything that holds them.
 
@@ -115,6 +118,7 @@ def as_posts(
         format: Format of a file, where its suffix does not tell.
         media_root: Folder that image paths are relative to. Default: the file's folder, or the
             current one; absolute paths of images must lie below it.
+        label_map: As for `read_posts`, where `posts` is a file.
 
     Returns:
         The posts in the order given.
@@ -123,7 +127,7 @@ def as_posts(
         UserError: A named column does not exist, or a row cannot be read.
     """
     if isinstance(posts, Path) or (isinstance(posts, str) and _is_file_name(posts)):
-        loaded = _load(_open(posts, format, media_root))
+        loaded = _load(_open(posts, format, media_root, label_map))
     elif isinstance(posts, Posts):
         loaded = posts if media_root is None else replace(posts, media_root=Path(media_root))
     else:
@@ -178,9 +182,15 @@ def _is_file_name(text: str) -> bool:
     return bool(suffix) and suffix in format_by_suffix()
 
 
-def _open(path: str | Path, format: str | None, media_root: str | Path | None) -> ExampleSource:
+def _open(
+    path: str | Path,
+    format: str | None,
+    media_root: str | Path | None,
+    label_map: Mapping[str, str] | None,
+) -> ExampleSource:
     root = None if media_root is None else Path(media_root)
-    return open_examples(str(path), format=format, media_root=root)
+    labels = parse_label_map(label_map or {})
+    return open_examples(str(path), format=format, media_root=root, label_map=labels)
 
 
 def _load(source: ExampleSource, limit: int | None = None) -> Posts:

@@ -386,7 +386,8 @@ def run(
         The exit code, 0.
     """
     evaluation_suite = options.suite()
-    console, source = Console(stderr=True), open_examples(evaluation_suite.data)
+    console = Console(stderr=True)
+    source = open_examples(evaluation_suite.data, label_map=evaluation_suite.label_map)
     # Check everything that needs no model first: running the models may take hours.
     published_results, base_data = (
         published.load(evaluation_suite.published),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gen_msa.annotation import JobSettings, Shard
     from gen_msa.data import ExampleSource
+    from gen_msa.types import Polarity
 
 
 # Text for the terminal: counted nouns, durations, and plain lines.
@@ -132,6 +133,7 @@ def source(
     format: str | None,
     media_root: Path | None,
     columns: Mapping[str, str] | None = None,
+    label_map: "Mapping[str, Polarity] | None" = None,
 ) -> "ExampleSource":
     """Return the examples of a remote file; rejected rows name the address as their file.
 
@@ -140,6 +142,7 @@ def source(
         format: Format of the file; None: by its suffix.
         media_root: Folder that image paths are relative to.
         columns: Name of a field -> name of its column.
+        label_map: Spelling of a gold label -> what it means.
     """
     from gen_msa.data import ExampleSource, open_examples
     from gen_msa.types import Example, Rejected
@@ -148,7 +151,11 @@ def source(
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (path,) = fetch_files([url], Path(folder))
     local_source = open_examples(
-        str(path), format=format, media_root=media_root or Path(), columns=columns
+        str(path),
+        format=format,
+        media_root=media_root or Path(),
+        columns=columns,
+        label_map=label_map,
     )
 
     def rows() -> Iterator[Example | Rejected]:
@@ -251,6 +258,14 @@ PseudonymizeOption = Annotated[
         "the originals.",
     ),
 ]
+LabelMapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label-map",
+        metavar="LABEL=POLARITY",
+        help="What a gold label in the file means: 1=positive, bof=neutral; repeatable.",
+    ),
+]
 MediaRootOption = Annotated[
     Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
@@ -300,6 +315,29 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
     return columns
 
 
+def parse_labels(pairs: Sequence[str] | None) -> "dict[str, Polarity] | None":
+    """Return the values of --label-map as spelling -> polarity; None without any.
+
+    Args:
+        pairs: The values, LABEL=POLARITY each.
+
+    Raises:
+        UserError: A value is no pair, names no polarity, or gives a label a second meaning.
+    """
+    if not pairs:
+        return None
+    from gen_msa.data.formats import parse_label_map
+
+    names: dict[str, str] = {}
+    for pair in pairs:
+        label, equals, name = pair.rpartition("=")
+        if not equals or not label.strip():
+            raise UserError(f"--label-map {pair} is not LABEL=POLARITY", hint="e.g. 1=positive")
+        if names.setdefault(label, name) != name:
+            raise UserError(f"--label-map names {label} twice", hint="give it one meaning")
+    return parse_label_map(names)
+
+
 class ParallelOptions(NamedTuple):
     """The options that spread a job over shards and machines."""
 
@@ -339,6 +377,8 @@ class JobOptions:
     media_root: Path | None
     columns: Sequence[str] | None = None
     """Values of --map."""
+    labels: Sequence[str] | None = None
+    """Values of --label-map."""
     pseudonymize: str | None = None
     """Kinds of items, as `handles,urls`."""
 
@@ -365,13 +405,20 @@ class JobOptions:
             "aspects": "overall" if self.overall else None,
             "fixed_aspects": tuple(self.aspect) if posts and self.aspect else None,
             "pseudonymize": self.pseudonymize,
+            "label_map": parse_labels(self.labels),
             **extra,
         }
         explicit = {k: v for k, v in options.items() if v is not None}
         return build(settings_type, base | explicit, "the command line")
 
-    def source(self, *outs: Path | None) -> "ExampleSource":
+    def source(
+        self, *outs: Path | None, label_map: "Mapping[str, Polarity] | None" = None
+    ) -> "ExampleSource":
         """Return the posts: a file, a data set, or the one post given by `--text`.
+
+        Args:
+            outs: The files that will be written.
+            label_map: The setting `label_map`.
 
         Raises:
             UserError: There is nothing to read, or one of `outs` would overwrite the input.
@@ -388,6 +435,7 @@ class JobOptions:
                 format=self.format,
                 media_root=self.media_root,
                 columns=parse_columns(self.columns),
+                label_map=label_map,
             )
         if name is not None:
             return open_examples(
@@ -395,6 +443,7 @@ class JobOptions:
                 format=self.format,
                 media_root=self.media_root,
                 columns=parse_columns(self.columns),
+                label_map=label_map,
             )
         if not self.text and not self.image:
             raise UserError("no input", hint="give a file, DATASET:SPLIT, or --text")

@@ -49,6 +49,7 @@ def annotate(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    label_map: _options.LabelMapOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
@@ -62,7 +63,7 @@ def annotate(
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, aspect, False, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, pseudonymize)
+    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(
@@ -100,7 +101,8 @@ def _run(
     base_settings = options.settings_of(
         AnnotateSettings, max_error_rate=max_error_rate, **parallel.settings()
     )
-    settings, source = _with_task(base_settings), options.source(out)
+    settings = _with_task(base_settings)
+    source = options.source(out, label_map=base_settings.label_map)
     if not outputs.dry_run:
         settings = _sending.confirm_job(source, settings, yes=outputs.yes)
     cache_path = shard.path_beside(out, ".cache") if shard else out.with_suffix(".cache")

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from gen_msa.cli._options import MapOption, count_noun, parse_columns, print_lines, set_strict
+from gen_msa.cli._options import (
+    LabelMapOption,
+    MapOption,
+    count_noun,
+    parse_columns,
+    parse_labels,
+    print_lines,
+    set_strict,
+)
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="Format of SOURCE; see `ls formats`.")
@@ -32,6 +40,7 @@ def convert(
     from_format: FromOption = None,
     to_format: ToOption = None,
     columns: MapOption = None,
+    label_map: LabelMapOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error.
@@ -44,7 +53,12 @@ def convert(
     from gen_msa.data import open_examples
 
     counts = write(
-        open_examples(source, format=from_format, columns=parse_columns(columns)),
+        open_examples(
+            source,
+            format=from_format,
+            columns=parse_columns(columns),
+            label_map=parse_labels(label_map),
+        ),
         target,
         to_format,
     )

@@ -54,6 +54,7 @@ def explain(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    label_map: _options.LabelMapOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
@@ -70,7 +71,7 @@ def explain(
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, pseudonymize)
+    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize)
     outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache, yes)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
@@ -92,7 +93,7 @@ def _run(
 ) -> int:
     out, reuse_cache = outputs.location.local_path, parallel.reuse_cache or ()
     settings = options.settings(max_error_rate=max_error_rate, **parallel.settings())
-    source = options.source(out, outputs.csv, outputs.html)
+    source = options.source(out, outputs.csv, outputs.html, label_map=settings.label_map)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(
             f"-o {out}: the output must end in .jsonl or .parquet",

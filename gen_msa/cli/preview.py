@@ -29,11 +29,12 @@ def preview(
     format: _options.FormatOption = None,
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
+    label_map: _options.LabelMapOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
 ) -> None:
     """Show image budget, cues, complete prompt and token count for the first posts."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    _preview(_options.JobOptions(*job_options, columns, pseudonymize), rows)
+    _preview(_options.JobOptions(*job_options, columns, label_map, pseudonymize), rows)
 
 
 def _preview(options: _options.JobOptions, rows: int) -> None:
@@ -46,7 +47,9 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
     from gen_msa.types import Rejected
 
     settings = options.settings()
-    source = with_fixed_aspects(options.source(), settings.fixed_aspects)
+    source = with_fixed_aspects(
+        options.source(label_map=settings.label_map), settings.fixed_aspects
+    )
     console = Console()
     posts = []
     for row in islice(source.rows(), rows):

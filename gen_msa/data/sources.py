@@ -13,7 +13,7 @@ from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import ReadOptions, format_of, format_of_file, read_file
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.jsonl import atomic_write
-from gen_msa.types import Example
+from gen_msa.types import Example, Polarity
 
 
 @dataclass
@@ -77,6 +77,7 @@ def open_examples(
     format: str | None = None,
     media_root: Path | None = None,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, Polarity] | None = None,
 ) -> ExampleSource:
     """Open the examples of `PATH` or `DATASET[:SPLIT]`.
 
@@ -86,6 +87,7 @@ def open_examples(
         media_root: The folder that media paths are relative to; by default the folder of the file,
             or of the data set.
         columns: Name of a field (`text`, `image`, …) -> name of its column or key in the file.
+        label_map: Spelling of a gold label in the file -> what it means.
 
     Returns:
         A source that reads the file again for every pass.
@@ -96,7 +98,7 @@ def open_examples(
     path = Path(ref)
     if path.exists():
         file_format = format_of_file(path, format)
-        options = ReadOptions(columns or {}, media_root)
+        options = ReadOptions(columns or {}, media_root, label_map or {})
         return ExampleSource(
             ref, media_root or path.parent, lambda: read_file(path, file_format, options)
         )
@@ -106,6 +108,10 @@ def open_examples(
         raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
     if columns:
         raise UserError(f"{name} is a dataset, whose columns are known", hint="leave --map out")
+    if label_map:
+        raise UserError(
+            f"{name} is a dataset, whose labels are known", hint="leave --label-map out"
+        )
     return _dataset_source(datasets[name], name, split, media_root)
 
 

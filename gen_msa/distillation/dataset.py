@@ -361,7 +361,7 @@ def build_dataset(
         UserError: When there is no row, or when the context of a dev row contains a label.
     """
     teachers = RecordedTeachers(data.teachers)
-    left_out, source = teachers.left_out, open_examples(data.source)
+    left_out, source = teachers.left_out, open_examples(data.source, label_map=data.label_map)
     examples: list[Example] = []
     indexed_rows: list[tuple[AspectExample, int]] = []
     rejected_answers = RejectedAnswers(data.source, data.labels, data.filters)

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gen_msa import resources, settings
 from gen_msa.data.base import is_test_split
+from gen_msa.data.formats import LabelMap
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
 
@@ -22,6 +23,8 @@ class DistillData(Settings):
 
     source: str
     """`DATASET:SPLIT` or a file of examples; a split named test is refused."""
+    label_map: LabelMap = Field(default_factory=dict)
+    """Spelling of a gold label in the file -> `positive`, `neutral` or `negative`."""
     labels: str = "gold"
     """Whose opinions are learned: an `Opinion.annotator`; empty: only the teachers' are."""
     teachers: tuple[str, ...] = ()

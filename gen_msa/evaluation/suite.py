@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import resources, settings
+from gen_msa.data.formats import LabelMap
 from gen_msa.errors import did_you_mean
 from gen_msa.evaluation.cost import CostSettings
 from gen_msa.evaluation.llm_judge.judge import JudgeSettings
@@ -74,6 +75,8 @@ class Suite(Settings):
     data: str
     """`DATASET:SPLIT` or a file of examples. This and every other path is relative to the folder in
     which the command runs."""
+    label_map: LabelMap = Field(default_factory=dict)
+    """Spelling of a gold label in `data` -> `positive`, `neutral` or `negative`."""
     reference: str = "gold"
     """The annotator whose opinions count as correct: `gold`, or any other annotator in the data."""
     limit: int | None = Field(default=None, ge=1)

@@ -140,7 +140,7 @@ def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Re
         The examples in the order of the source; the rejected rows; the folder that paths of images
         are relative to.
     """
-    source = open_examples(data.source)
+    source = open_examples(data.source, label_map=data.label_map)
     accepted: list[Example] = []
     rejected: list[Rejected] = []
     for row in source.rows():

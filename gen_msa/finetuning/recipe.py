@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gen_msa import resources, settings
 from gen_msa.data.base import is_test_split
+from gen_msa.data.formats import LabelMap
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.types import Polarity
@@ -40,6 +41,8 @@ class FinetuneData(Settings):
 
     source: str
     """`DATASET:SPLIT` or a file of examples; a split named test is rejected."""
+    label_map: LabelMap = Field(default_factory=dict)
+    """Spelling of a gold label in the file -> `positive`, `neutral` or `negative`."""
     prompt: str = "predict/full"
     """The aspect's polarity (default), all aspects (`predict/aspects`), the post as a whole
     (`predict/overall`), the label alone (`predict/label`), the explanation of a given label

@@ -17,9 +17,11 @@ from gen_msa.data.formats.base import (
     formats,
     read_file,
 )
+from gen_msa.data.formats.labels import LabelMap, parse_label_map
 
 __all__ = [
     "Format",
+    "LabelMap",
     "ReadOptions",
     "SimpleRow",
     "format_by_suffix",
@@ -27,5 +29,6 @@ __all__ = [
     "format_of_file",
     "formats",
     "locate_aspects",
+    "parse_label_map",
     "read_file",
 ]

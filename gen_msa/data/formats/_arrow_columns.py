@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import from_json
 
-from gen_msa.data.formats._common import parse_polarity
 from gen_msa.data.formats._flat import ASPECT_KEYS
 from gen_msa.data.formats.base import ReadOptions
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.errors import InputWarning, UserError
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.media import ImageError, store_bytes

@@ -24,10 +24,10 @@ from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
     NumberedLine,
     image_media,
-    parse_polarity,
     reject_row,
     unsupported_field_error,
 )
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.jsonl import MAX_LINE_BYTES, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected, Status
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.errors import UserError
 from gen_msa.jsonl import atomic_write
 from gen_msa.spans import locate_phrases
@@ -44,7 +45,6 @@ R = TypeVar("R")
 GOLD_ANNOTATOR = "gold"
 CATEGORY_ANNOTATOR = "gold_category"
 """Annotator of labels of categories, whose aspect has no place in the text."""
-_POLARITY_BY_NAME = {p.value: p for p in Polarity}
 
 
 def reject_row(path: Path, line: int, reason: str, raw: bytes | str, hint: str = "") -> Rejected:
@@ -59,11 +59,6 @@ def reject_row(path: Path, line: int, reason: str, raw: bytes | str, hint: str =
     """
     text = raw[:500].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:500]
     return Rejected(file=str(path), line=line, reason=reason, hint=hint, raw=text)
-
-
-def parse_polarity(label_text: str) -> Polarity | None:
-    """Return the polarity that a label names exactly, in any case; None for any other label."""
-    return _POLARITY_BY_NAME.get(label_text.strip().lower())
 
 
 def gold_opinion(aspect: Aspect, polarity: Polarity) -> Opinion:

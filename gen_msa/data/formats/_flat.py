@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gen_msa.data.formats._common import locate_aspects, parse_polarity
+from gen_msa.data.formats._common import locate_aspects
 from gen_msa.data.formats._table import TableRecord
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.errors import InputWarning
 from gen_msa.types import Aspect
 

@@ -17,16 +17,15 @@ from gen_msa.data.formats._common import (
     CATEGORY_ANNOTATOR,
     GOLD_ANNOTATOR,
     gold_opinion_from_text,
-    parse_polarity,
 )
 from gen_msa.data.formats._flat import CONFLICT
 from gen_msa.data.formats._word_spans import starts_of
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Post
 
 IMPLICIT = "NULL"
 """What files write in place of a term that the text does not contain."""
 _MAX_LITERAL_CHARS = 100_000
-_NAMES = {"pos": "positive", "neg": "negative", "neu": "neutral"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _opinion(annotator: str, aspect: Aspect, terms: Sequence[LabelledTerm]) -> O
 
 def polarity_name(label: str) -> str:
     """Return the name of a polarity for `POS`, `Positive`, …; any other label as it is."""
-    polarity = parse_polarity(_NAMES.get(label.strip().lower(), label))
+    polarity = parse_polarity(label)
     return polarity.value if polarity else label
 
 

@@ -21,9 +21,9 @@ from gen_msa.data.formats._common import (
     gold_opinion_from_text,
     image_media,
     locate_aspects,
-    parse_polarity,
 )
 from gen_msa.data.formats._flat import check_topic
+from gen_msa.data.formats.labels import AMBIGUOUS_LABEL, parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
 
@@ -49,6 +49,15 @@ class SimpleAspect(BaseModel):
     term: str
     start: int | None = Field(default=None, ge=0)
     polarity: str | None = None
+
+    @field_validator("polarity", mode="before")
+    @classmethod
+    def _check_number(cls, value: object) -> object:
+        label = _label_text(value)
+        is_number = isinstance(label, str) and AMBIGUOUS_LABEL.fullmatch(label.strip())
+        if is_number and parse_polarity(str(label)) is None:
+            raise ValueError(unknown_label(str(label)))
+        return label
 
     @property
     def has_other_label(self) -> bool:
@@ -86,7 +95,12 @@ class SimpleRow(BaseModel):
     def _normalize_polarity(cls, value: object) -> object:
         if isinstance(value, list) and len(value) == 1:  # doccano's labels of a whole text
             value = value[0]
-        return parse_polarity(value) or value if isinstance(value, str) else value
+        label = _label_text(value)
+        if isinstance(label, str) and label:
+            if parse_polarity(label) is None:
+                raise ValueError(unknown_label(label))
+            return parse_polarity(label)
+        return None if label == "" else label
 
     @field_validator("images", "media", "meta", mode="before")
     @classmethod
@@ -192,6 +206,12 @@ def intended_key(key: str, known: Iterable[str]) -> str:
             return name
     matches = difflib.get_close_matches(key.casefold(), known, n=1, cutoff=_NEAR_MISS_RATIO)
     return matches[0] if matches else ""
+
+
+def _label_text(value: object) -> object:
+    """Return a number as text: labels are numbers in many files."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
 
 
 def _needs_locating(aspect: str | SimpleAspect) -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.registry import InstanceRegistry
-from gen_msa.types import Example, Rejected
+from gen_msa.types import Example, Polarity, Rejected
 
 ExampleStream = Iterator[Example | Rejected]
 """Rows of a file, in order."""
@@ -52,6 +52,8 @@ class ReadOptions:
     """Name of a field (`text`, `image`, `aspect`, …) -> name of its column or key in the file."""
     media_root: Path | None = None
     """Folder that media paths are relative to; None: the folder of the file."""
+    label_map: Mapping[str, Polarity] = field(default_factory=dict)
+    """Spelling of a label in the file -> what it means; `read_file` lets every format know them."""
 
 
 @runtime_checkable
@@ -182,7 +184,13 @@ def read_file(path: Path, format: Format, options: ReadOptions | None = None) ->
     Raises:
         UserError: Columns are named, and the format has none that could be renamed.
     """
+    from gen_msa.data.formats.labels import with_label_map
+
     options = options or ReadOptions()
+    return with_label_map(lambda: _read_rows(path, format, options), options.label_map, path)
+
+
+def _read_rows(path: Path, format: Format, options: ReadOptions) -> ExampleStream:
     if isinstance(format, ReadsWithOptions):
         return format.read_with(path, options)
     if options.columns:

@@ -36,7 +36,6 @@ from gen_msa.data.formats._common import (
     gold_opinion_from_text,
     image_media,
     locate_aspects,
-    parse_polarity,
     reject_row,
     unsupported_field_error,
 )
@@ -45,6 +44,7 @@ from gen_msa.data.formats._flat import CONFLICT, check_topic, rename_columns, wa
 from gen_msa.data.formats._simple import intended_key, warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
+from gen_msa.data.formats.labels import parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
@@ -154,7 +154,7 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
     if polarity_text.strip().lower() == CONFLICT and len(values) == 1:
         return gold_opinion_from_text(aspect, polarity_text)
     if polarity_text and parse_polarity(polarity_text) is None:
-        raise ValueError(f"opinions.polarity: {polarity_text!r} is none of {', '.join(Polarity)}")
+        raise ValueError(f"opinions.polarity: {unknown_label(polarity_text)}")
     if not math.isfinite(float(values.get("score", "0"))):
         raise ValueError("opinions.score: not a finite number")
     return Opinion(

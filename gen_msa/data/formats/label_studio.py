@@ -24,12 +24,12 @@ from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
     gold_opinion_from_text,
     image_media,
-    parse_polarity,
     refuse_examples,
 )
 from gen_msa.data.formats._flat import CONFLICT, choose_label, locate_span
 from gen_msa.data.formats._json_stream import first_record, iter_records, parse_records
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.errors import InputWarning, UserError
 from gen_msa.jsonl import MAX_LINE_BYTES
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post

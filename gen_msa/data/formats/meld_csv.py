@@ -19,12 +19,12 @@ from gen_msa.data.formats._common import (
     GOLD_ANNOTATOR,
     check_round_trip,
     gold_opinion,
-    parse_polarity,
     reject_row,
     unsupported_field_error,
 )
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.data.formats.labels import parse_polarity
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import OVERALL_ASPECT, Example, Post, Rejected
 

@@ -75,7 +75,7 @@ def test_annotators_share_a_mention_and_surplus_row_is_rejected(
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("1,tea,tea,POS,0.5", "'POS' is none of"),
+        ("1,tea,tea,superb,0.5", "'superb' is none of"),
         ("1,tea,tea,positive,much", "could not convert"),
         ("1,tea,tea,positive,nan", "finite"),
         ("1,wine,tea,positive,1", "another text under the same id"),

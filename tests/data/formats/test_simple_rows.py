@@ -90,7 +90,7 @@ def test_labels_become_gold_opinions_and_extra_keys_meta(tmp_path: Path) -> None
         ('{"text": 3}', "text: Input should be a valid string"),
         ('{"text": "tea", "aspects": [{"term": "tea", "start": 1}]}', "is not at 1"),
         ('{"text": "tea", "aspects": ["tea", "wine", "wine"]}', "listed twice"),
-        ('{"text": "tea", "polarity": "POS"}', "polarity: Input should be"),
+        ('{"text": "tea", "polarity": "superb"}', "polarity: 'superb' is none of"),
         ('{"text": "tea", "likes": 1, "meta": {"likes": 2}}', "both in the row and in its meta"),
         ('{"post": {"text": "tea"}}', "post.id: Field required"),
         ('{"post": {"id": "1", "text": "tea", "mood": 1}}', "post.mood: Extra inputs"),
