@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from gen_msa import jsonl
-from gen_msa.data.formats import locate_aspects
+from gen_msa.data.formats import intended_key, locate_aspects
 from gen_msa.errors import did_you_mean
 from gen_msa.predictors import Prediction
 from gen_msa.serving.batcher import PREDICTOR_FAILED
@@ -33,13 +33,6 @@ from gen_msa.serving.settings import ServiceLimits
 from gen_msa.types import Aspect, Example, FrozenModel, Media, Opinion, Post
 
 _HINT = "send an object with text and perhaps image, images, aspects, id, meta; see /docs"
-_SIMILAR_KEYS = {
-    **dict.fromkeys(("picture", "photo", "img", "image_path", "img_path"), "image"),
-    **dict.fromkeys(("pictures", "photos", "imgs", "media", "files"), "images"),
-    **dict.fromkeys(("caption", "content", "sentence", "post"), "text"),
-    **dict.fromkeys(("target", "targets", "terms"), "aspects"),
-}
-"""Keys that clients may send for another, which `did_you_mean` would not relate to it."""
 
 
 class PostRequest(BaseModel):
@@ -155,8 +148,8 @@ def _check_keys(raw: dict[str, Any]) -> None:
     known_keys = PostRequest.model_fields
     for key in raw:
         if key not in known_keys:
-            similar_key = _SIMILAR_KEYS.get(key.lower())
-            hint = f"use {similar_key!r}" if similar_key else did_you_mean(key, known_keys)
+            intended = intended_key(key, known_keys, is_closed=True)
+            hint = did_you_mean(intended or key, known_keys)
             raise InvalidPost(f"unknown key {key[:60]!r}", hint)
 
 

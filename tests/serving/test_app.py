@@ -192,13 +192,15 @@ def test_unexpected_error_is_logged_by_type_and_location_only():
 @pytest.mark.parametrize(
     ("key", "value", "hint"),
     [
-        ("picture", "a.png", "use 'image'"),
-        ("pictures", ["a.png"], "use 'images'"),
-        ("Photo", "a.png", "use 'image'"),
-        ("media", [{"kind": "image", "path": "a.png"}], "use 'images'"),
+        ("picture", "a.png", "did you mean 'image'?"),
+        ("pictures", ["a.png"], "did you mean 'images'?"),
+        ("Photo", "a.png", "did you mean 'image'?"),
+        ("media", [{"kind": "image", "path": "a.png"}], "did you mean 'images'?"),
         ("aspect", "soup", "did you mean 'aspects'?"),
-        ("target", "soup", "use 'aspects'"),
+        ("target", "soup", "did you mean 'aspects'?"),
         ("texts", "x", "did you mean 'text'?"),
+        ("caption", "x", "did you mean 'text'?"),
+        ("image_file", "a.png", "did you mean 'image'?"),
         ("zzz", 1, "known: aspects, id, image, images, meta, text"),
     ],
 )

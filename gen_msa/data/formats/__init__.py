@@ -17,6 +17,7 @@ from gen_msa.data.formats.base import (
     formats,
     read_file,
 )
+from gen_msa.data.formats.keys import intended_key
 from gen_msa.data.formats.labels import LabelMap, parse_label_map
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "format_of",
     "format_of_file",
     "formats",
+    "intended_key",
     "locate_aspects",
     "parse_label_map",
     "read_file",

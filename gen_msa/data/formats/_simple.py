@@ -7,10 +7,8 @@ becomes a gold opinion, because a post never carries a label.
     {"text": "good food", "images": ["a.jpg"], "aspects": ["food", {"term": "bar", "start": null}]}
 """
 
-import difflib
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -23,18 +21,10 @@ from gen_msa.data.formats._common import (
     locate_aspects,
 )
 from gen_msa.data.formats._flat import check_topic
+from gen_msa.data.formats.keys import intended_key
 from gen_msa.data.formats.labels import AMBIGUOUS_LABEL, parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
-
-_ALIASES = {
-    "image": ("picture", "photo", "img", "image_path", "image_file", "image_url"),
-    "images": ("pictures", "photos", "imgs", "image_paths", "image_files", "image_urls"),
-    "aspects": ("aspect", "aspect_term", "aspect_terms", "target", "targets"),
-}
-"""Key -> other names that users give it."""
-_NEAR_MISS_RATIO = 0.85
-"""`difflib` similarity from which an unknown key counts as a misspelt one (`text`, `texts`)."""
 
 
 class SimpleAspect(BaseModel):
@@ -192,20 +182,6 @@ def warn_of_other_labels(path: Path, labels: Counter[str]) -> None:
         note = f"{path}: labels that are none of {', '.join(Polarity)}: {counts}"
         note += ", …" if len(labels) > 5 else ""
         warnings.warn(f"{note}; their aspects have no polarity", InputWarning, stacklevel=2)
-
-
-def intended_key(key: str, known: Iterable[str]) -> str:
-    """Return the known key that an unknown one stands for; "" if it is like none of them.
-
-    Args:
-        key: The unknown key.
-        known: The keys that are read.
-    """
-    for name, aliases in _ALIASES.items():
-        if key.casefold() in aliases:
-            return name
-    matches = difflib.get_close_matches(key.casefold(), known, n=1, cutoff=_NEAR_MISS_RATIO)
-    return matches[0] if matches else ""
 
 
 def _label_text(value: object) -> object:

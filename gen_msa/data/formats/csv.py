@@ -41,9 +41,10 @@ from gen_msa.data.formats._common import (
 )
 from gen_msa.data.formats._encoding import open_as_utf8
 from gen_msa.data.formats._flat import CONFLICT, check_topic, rename_columns, warn_of_labels
-from gen_msa.data.formats._simple import intended_key, warn_of_other_labels
+from gen_msa.data.formats._simple import warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
+from gen_msa.data.formats.keys import intended_key
 from gen_msa.data.formats.labels import parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error

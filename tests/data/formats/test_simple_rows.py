@@ -304,7 +304,10 @@ def test_keys_that_look_like_labels_are_announced(key: str, tmp_path: Path) -> N
     assert (row.opinions, row.post.meta) == ((), {key: "good"})
 
 
-@pytest.mark.parametrize(("column", "intended"), [("image_path", "image"), ("texts", "text")])
+@pytest.mark.parametrize(
+    ("column", "intended"),
+    [("image_path", "image"), ("texts", "text"), ("img_path", "image"), ("aspect_terms", "aspect")],
+)
 def test_columns_that_look_like_others_are_announced(
     column: str, intended: str, tmp_path: Path
 ) -> None:
