@@ -20,13 +20,15 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, describe_error, user_errors, write_errors
 
 _CREATE_TABLE = (
     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 )
 _GET = "SELECT key, value FROM answers WHERE key IN (SELECT value FROM json_each(?))"
 _PUT = "INSERT OR IGNORE INTO answers VALUES (?, ?)"
+MAX_VALUE_BYTES = 1 << 28
+"""Bytes of a value as JSON; the answers about one post have some kilobytes."""
 
 
 def hash_key(parts: Mapping[str, JsonValue]) -> str:
@@ -51,17 +53,14 @@ class AnswerCache:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.reuse_cache = path, tuple(reuse_cache)
-        try:
+        with user_errors(path, "cannot be used as an answer cache", hint="name another file"):
             self._db = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_CREATE_TABLE)
-        except sqlite3.Error as e:
-            raise UserError(
-                f"{path} cannot be used as an answer cache: {e}", hint="name another file"
-            ) from e
+            self._db.execute(_GET, ["[]"]).fetchone()  # the table has these columns
         self._reuse_dbs = [_open_read_only(other) for other in reuse_cache]
         self._lock = threading.RLock()
 
@@ -85,9 +84,9 @@ class AnswerCache:
         """
         requested = list(keys)
         with self._lock, _user_errors(self.path):
-            answers = _fetch(self._db, requested)
-            for db in self._reuse_dbs:
-                if reused := _fetch(db, [k for k in requested if k not in answers]):
+            answers = _fetch(self._db, requested, self.path)
+            for path, db in zip(self.reuse_cache, self._reuse_dbs, strict=True):
+                if reused := _fetch(db, [k for k in requested if k not in answers], path):
                     self.put(reused)
                     answers |= reused
         return answers
@@ -98,7 +97,10 @@ class AnswerCache:
         Raises:
             UserError: The file cannot be written, e.g. because the disk is full.
         """
-        rows = [(k, _pack(v)) for k, v in values.items()]
+        self._insert([(k, _pack(v)) for k, v in values.items()])
+
+    def _insert(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Add packed values in one transaction."""
         with self._lock, _user_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -132,29 +134,24 @@ def merge_caches(sources: Sequence[Path], target: Path) -> int:
     with AnswerCache(target) as cache:
         for source in sources:
             with closing(_open_read_only(source)) as db:
-                cache._db.execute("BEGIN IMMEDIATE")
-                cache._db.executemany(_PUT, db.execute("SELECT key, value FROM answers"))
-                cache._db.execute("COMMIT")
-        count = len(cache)
-        cache._db.execute("PRAGMA journal_mode=DELETE")
+                # Answers that a reader could not use would stay for ever: the first one wins.
+                cache._insert(_checked_rows(db, source))
+        with _user_errors(target):
+            count = len(cache)
+            cache._db.execute("PRAGMA journal_mode=DELETE")
         return count
 
 
 @contextmanager
 def _user_errors(path: Path) -> Iterator[None]:
     """Turn errors of the file into `UserError`s with a hint."""
-    try:
+    hint = "make the file writable or name another one; stored answers are kept"
+    with write_errors(f"the answer cache {path}", "cannot be used", hint=hint):
         yield
-    except sqlite3.Error as e:
-        hint = "free disk space or make the file writable; stored answers are kept"
-        raise UserError(f"the answer cache {path} cannot be used: {e}", hint=hint) from e
-    except (zlib.error, ValueError) as e:
-        hint = "remove it or name another file, then run again"
-        raise UserError(f"the answer cache {path} is damaged: {e}", hint=hint) from e
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    try:
+    with user_errors(path, "is not an answer cache", hint="name the .cache file of a run"):
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
             # SQLite would need to write beside the file. Without a WAL no process is writing: the
@@ -162,16 +159,46 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
             address += "&immutable=1"
         db = sqlite3.connect(address, uri=True, timeout=60, check_same_thread=False)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
-    except sqlite3.Error as e:
-        raise UserError(
-            f"{path} is not an answer cache: {e}", hint="name the .cache file of a run"
-        ) from e
     return db
 
 
-def _fetch(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, JsonValue]:
+def _fetch(db: sqlite3.Connection, keys: Sequence[str], path: Path) -> dict[str, JsonValue]:
     rows = db.execute(_GET, [json.dumps(keys)])
-    return {k: json.loads(zlib.decompress(v)) for k, v in rows}
+    return {k: _unpack(v, k, path) for k, v in rows}
+
+
+def _checked_rows(db: sqlite3.Connection, path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the rows of a cache, each after its value could be read."""
+    with _user_errors(path):
+        for key, value in db.execute("SELECT key, value FROM answers"):
+            if not isinstance(key, str):
+                raise _foreign_value(path, f"its key {key!r} is no text")
+            _unpack(value, key, path)
+            yield key, value
+
+
+def _unpack(value: object, key: str, path: Path) -> JsonValue:
+    """Return the JSON value of a row.
+
+    Raises:
+        UserError: The row was not written by an answer cache.
+    """
+    if not isinstance(value, bytes):
+        raise _foreign_value(path, f"the value of {key[:16]} is {type(value).__name__}")
+    try:
+        inflater = zlib.decompressobj()
+        text = inflater.decompress(value, MAX_VALUE_BYTES)
+        if inflater.unconsumed_tail or not inflater.eof:
+            raise ValueError("it is cut off, or longer than any answer")
+        unpacked: JsonValue = json.loads(text)
+    except (zlib.error, ValueError, RecursionError) as e:
+        raise _foreign_value(path, f"the value of {key[:16]}: {describe_error(e)}") from e
+    return unpacked
+
+
+def _foreign_value(path: Path, reason: str) -> UserError:
+    hint = "remove it or name another file, then run again"
+    return UserError(f"the answer cache {path} is damaged: {reason}", hint=hint)
 
 
 def _pack(value: JsonValue) -> bytes:

@@ -6,6 +6,7 @@ A line over `MAX_LINE_BYTES` is rejected before it is parsed or held in memory.
         ...
 """
 
+import errno
 import glob
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import IO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gen_msa.errors import describe_error, write_errors
 from gen_msa.types import Rejected
 
 MAX_LINE_BYTES = 1 << 20
@@ -92,12 +94,7 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M 
 
 def format_validation_error(error: ValidationError) -> str:
     """Format a validation error in one line: `post.text: Field required; …` (at most three)."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    messages = [
-        f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg'].removeprefix('Value error, ')}"
-        for e in errors[:3]
-    ]
-    return "; ".join(messages) + ("; …" if len(errors) > 3 else "")
+    return describe_error(error)
 
 
 @contextmanager
@@ -118,7 +115,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if not is_process_running(stale.name.split(".")[-2]):
             stale.unlink(missing_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = _draft_of(path)
     try:
         with draft.open(mode) as f:
             yield f
@@ -127,6 +124,52 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_writable(*files: Path) -> None:
+    """Check before a long job that its outputs can be written by `atomic_write`; write nothing.
+
+    Args:
+        files: The outputs. Folders that do not exist are not created.
+
+    Raises:
+        UserError: A file cannot be written; the message names the first one.
+    """
+    for file in files:
+        with write_errors(file):
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _check_draft(file)
+
+
+def check_folder_writable(folder: Path, *, hint: str = "") -> None:
+    """Check before a long job that files can be written to a folder; write nothing.
+
+    Args:
+        folder: A folder, which need not exist.
+        hint: How to fix it.
+
+    Raises:
+        UserError: It is a file, or nothing can be written there.
+    """
+    with write_errors(folder, "cannot be written to", hint=hint):
+        _check_draft(folder / "check")
+
+
+def _check_draft(file: Path) -> None:
+    """Write and remove a draft of `file`, in the nearest folder that exists."""
+    folder = file.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    draft = folder / _draft_of(file).name
+    try:
+        draft.write_bytes(bytes(4096))  # an empty file would fit on a full disk
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def is_process_running(pid: str) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.jsonl import atomic_write, is_process_running
 
 MANIFEST_NAME = "MANIFEST.json"
@@ -146,7 +146,7 @@ def _load_manifest(folder: Path) -> dict[str, dict[str, str | int]]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{folder} has no {MANIFEST_NAME}: it is incomplete", hint=_HINT)
-    try:
+    with user_errors(path, hint=_HINT):
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise ValueError(f"over {_MAX_MANIFEST_BYTES:,} bytes")
         entries = json.loads(path.read_bytes())
@@ -157,8 +157,6 @@ def _load_manifest(folder: Path) -> dict[str, dict[str, str | int]]:
                 raise ValueError(f"{name!r} is outside the folder")
             if type(entry["size"]) is not int or not isinstance(entry["sha256"], str):
                 raise ValueError(f"{name!r} has no size or hash")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-        raise UserError(f"{path} cannot be read: {e}", hint=_HINT) from None
     return dict(entries)
 
 

@@ -5,15 +5,17 @@ The merged settings are written beside every result (`save`) and read back at in
     load(PredictorSettings, "explain.yaml", ["prompt=predict/full", "image.max_pixels=50176"])
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import UserError, describe_error, did_you_mean, user_errors
+from gen_msa.jsonl import atomic_write
 
 
 class Settings(BaseModel):
@@ -23,6 +25,8 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+MAX_YAML_VALUES = 100_000
+"""Values of a YAML file; aliases of aliases can make billions of a few bytes."""
 _MISSING = object()
 
 
@@ -84,7 +88,8 @@ def save(settings: Settings, path: Path) -> None:
         path: YAML file, replaced if it exists.
     """
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    with atomic_write(path) as f:
+        f.write(text.encode())
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -133,28 +138,47 @@ def _format_value(tree: Mapping[str, Any], key: str) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise UserError(f"{path} cannot be read as YAML: {e}") from None
+    with user_errors(path, "cannot be read as YAML"):
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a mapping of settings", hint="write key: value lines")
-    return {str(key): _copy_tree(value) for key, value in tree.items()}
+    return {str(key): value for key, value in tree.items()}
 
 
-def _copy_tree(value: Any) -> Any:
+def parse_yaml(text: str) -> Any:
+    """Parse YAML of plain values; what an alias repeats is a copy of its own.
+
+    Args:
+        text: The YAML.
+
+    Returns:
+        Mappings, lists and scalars.
+
+    Raises:
+        ValueError: It is not YAML, is nested too deeply, or has more than `MAX_YAML_VALUES` values
+            with its aliases expanded.
+    """
+    try:
+        return _copy_tree(yaml.safe_load(text), itertools.count(1))
+    except (yaml.YAMLError, RecursionError) as e:
+        raise ValueError(describe_error(e)) from None
+
+
+def _copy_tree(value: Any, counter: Iterator[int]) -> Any:
     """Copy a tree so that `&anchor` and `*anchor` are separate and an override changes one."""
+    if next(counter) > MAX_YAML_VALUES:
+        raise ValueError(f"it has more than {MAX_YAML_VALUES:,} values")
     if isinstance(value, dict):
-        return {k: _copy_tree(v) for k, v in value.items()}
-    return [_copy_tree(v) for v in value] if isinstance(value, list) else value
+        return {k: _copy_tree(v, counter) for k, v in value.items()}
+    return [_copy_tree(v, counter) for v in value] if isinstance(value, list) else value
 
 
 def _scalar(text: str) -> Any:
     try:
-        return yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+        return parse_yaml(text) if text else ""
+    except ValueError:
         return text
 
 

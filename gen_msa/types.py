@@ -50,6 +50,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MAX_ASPECTS = 1_000
+"""Aspects of a post: each is a question of its own, and a line of 1 MB could hold 90,000."""
+MAX_MEDIA = 1_000
+"""Images and other files of a post: each is opened."""
+
+
 class Polarity(StrEnum):
     """The three sentiment classes, in label order 0, 1, 2."""
 
@@ -111,8 +117,8 @@ class Post(FrozenModel):
 
     id: Utf8Str = Field(min_length=1)
     text: Utf8Str
-    media: tuple[Media, ...] = ()
-    aspects: tuple[Aspect, ...] = ()
+    media: tuple[Media, ...] = Field(default=(), max_length=MAX_MEDIA)
+    aspects: tuple[Aspect, ...] = Field(default=(), max_length=MAX_ASPECTS)
     parse: Parse | None = None
     meta: Annotated[dict[str, JsonValue], AfterValidator(_require_finite)] = Field(
         default_factory=dict

@@ -28,6 +28,7 @@ from gen_msa.annotation.summary import AnnotationSummary, summarise
 from gen_msa.answer_cache import AnswerCache
 from gen_msa.data import ExampleSource
 from gen_msa.data.label_leak import find_label_leaks
+from gen_msa.errors import user_errors
 from gen_msa.predictors import Prediction
 from gen_msa.predictors.image_counts import count_images, image_line, unseen_rate
 from gen_msa.predictors.language_counts import count_language
@@ -290,12 +291,20 @@ def merge_cached(
         cache_answers(cache, pending, new_predictions)
     remaining = iter(new_predictions)
     predictions = [
-        Prediction(_OPINIONS.validate_python(pending.cached[k]))
-        if k in pending.cached
-        else next(remaining)
+        _cached_prediction(k, pending.cached[k], cache) if k in pending.cached else next(remaining)
         for k in pending.keys
     ]
     return predictions, len(predictions) - len(new_predictions) + pending.n_cached_on_ray
+
+
+def _cached_prediction(key: str, value: JsonValue, cache: AnswerCache | None) -> Prediction:
+    """Return a cached answer; the file may hold values of another program or version."""
+    with user_errors(
+        f"the answer cache {cache.path if cache else ''}",
+        f"has a value that is no answer ({key[:16]})",
+        hint="remove it or name another file, then run again",
+    ):
+        return Prediction(_OPINIONS.validate_python(value))
 
 
 def cache_answers(

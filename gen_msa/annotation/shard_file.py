@@ -29,7 +29,7 @@ from gen_msa.annotation.output import (
     rejected_path,
 )
 from gen_msa.annotation.settings import RUN_SETTINGS, AnnotateSettings, JobSettings
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.predictors import Prediction
 from gen_msa.predictors.image_counts import count_images
 from gen_msa.predictors.language_counts import count_language
@@ -142,14 +142,12 @@ def read_footer(path: Path) -> ShardFooter:
         UserError: The file is not a part, is incomplete, or was altered.
     """
     lines_hash, last = hashlib.sha256(), b""
+    with user_errors(path, hint="give the parts of all shards"), path.open("rb") as f:
+        while line := f.readline(MAX_SHARD_LINE_BYTES):
+            lines_hash.update(last)
+            last = line
     try:
-        with path.open("rb") as f:
-            while line := f.readline(MAX_SHARD_LINE_BYTES):
-                lines_hash.update(last)
-                last = line
         footer = ShardFooter.model_validate_json(last)
-    except OSError as e:
-        raise UserError(f"{path} cannot be read: {e}", hint="give the parts of all shards") from e
     except ValidationError:
         raise UserError(
             f"{path} is not a complete part: its last line is no footer",

@@ -30,7 +30,7 @@ from pydantic import field_validator, model_validator
 from gen_msa import jsonl
 from gen_msa.backends.base import BackendOptions, TokenCount, backends, warn_ignored
 from gen_msa.chat import Chat, ChoiceSlot, Completion, Request, TextInput
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.types import FrozenModel, Rejected
 
 _MAX_TEXT_CHARS = 2000
@@ -287,16 +287,12 @@ def _load_script(path: str) -> tuple[list[ScriptedAnswer], str]:
     if not path:
         return [], ""
     script: list[ScriptedAnswer] = []
-    try:
+    with user_errors(f"the script {path}", hint="backend.script names a JSONL file"):
         for row in jsonl.read(Path(path), ScriptedAnswer):
             if isinstance(row, Rejected):
                 raise UserError(f"{row.file}:{row.line}: {row.reason}", hint=row.hint)
             script.append(row)
         return script, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-    except OSError as e:
-        raise UserError(
-            f"the script cannot be read: {e}", hint="backend.script names a JSONL file"
-        ) from None
 
 
 def _flatten_chat(chat: Chat, image_word: str = "image") -> str:

@@ -16,7 +16,6 @@ A proxy of the environment is used, except for this machine's own addresses.
 
 import asyncio
 import functools
-import hashlib
 import json
 import os
 import ssl
@@ -26,7 +25,7 @@ from typing import Any, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortalProvider
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue
 
 from gen_msa import manifest, media, prefetch
 from gen_msa.backends._openai_client import (
@@ -42,9 +41,8 @@ from gen_msa.backends._openai_client import (
 from gen_msa.backends._prefix_scheduler import PrefixScheduler
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
 from gen_msa.chat import Chat, Completion, ImageInput, Request
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.hosts import is_permitted, is_this_machine
-from gen_msa.jsonl import format_validation_error
 
 ADAPTER_SETTINGS_FILE = "inference.json"
 
@@ -71,16 +69,11 @@ def load_adapter_settings(folder: str) -> AdapterSettings:
         UserError: The folder has no valid `inference.json` or no manifest that matches.
     """
     path = Path(folder).expanduser()
-    try:
+    hint = "name the adapter folder that training wrote"
+    with user_errors(f"backend.adapter={folder}: {ADAPTER_SETTINGS_FILE}", hint=hint):
         settings = AdapterSettings.model_validate_json((path / ADAPTER_SETTINGS_FILE).read_bytes())
-        manifest.verify(path)
-        digest = hashlib.sha256((path / manifest.MANIFEST_NAME).read_bytes()).hexdigest()
-    except OSError as e:
-        raise UserError(
-            f"backend.adapter={folder}: {e}", hint="name the adapter folder that training wrote"
-        ) from None
-    except ValidationError as e:
-        raise UserError(f"{path / ADAPTER_SETTINGS_FILE}: {format_validation_error(e)}") from None
+    manifest.verify(path)
+    digest = manifest.sha256(path / manifest.MANIFEST_NAME)
     return settings.model_copy(update={"revision": digest[:16]})
 
 

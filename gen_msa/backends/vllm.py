@@ -21,7 +21,7 @@ from gen_msa.backends._openai_client import shorten
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
 from gen_msa.backends.hf.chat_tokens import fixed_date_arguments
 from gen_msa.chat import Chat, Completion, ImageInput, Request, build_messages
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, user_errors
 
 MAX_LOGPROBS = 64
 """Largest number of likeliest tokens per request; the probe of an adapter needs all of them."""
@@ -111,7 +111,7 @@ class VllmEngine:
         if adapter is not None:
             lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(adapter)}
             self._adapter = api.LoRARequest(adapter.name, 1, str(adapter))
-        try:
+        with user_errors(f"vLLM: {model}", "cannot be loaded", hint="see its log above"):
             self._llm = api.LLM(
                 model=str(model),
                 trust_remote_code=False,
@@ -125,8 +125,6 @@ class VllmEngine:
                 **lora,
                 **settings,
             )
-        except (ValueError, RuntimeError, OSError) as e:
-            raise UserError(f"vLLM cannot load {model}: {e}", hint="see its log above") from None
         self.rejection_errors = api.rejection_errors
 
     @property
@@ -227,7 +225,7 @@ def lora_rank(adapter: Path) -> int:
             does not serve (DoRA, modules saved whole, trained tokens).
     """
     path = adapter / "adapter_config.json"
-    try:
+    with user_errors(path, hint="name a peft adapter"):
         config = json.loads(path.read_text(encoding="utf-8"))
         rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
         if part := next((name for key, name in _NOT_SERVED.items() if config.get(key)), None):
@@ -235,11 +233,9 @@ def lora_rank(adapter: Path) -> int:
                 f"{path}: vLLM serves no adapter with {part}",
                 hint=f"merge it first: gen-msa export {adapter} --merge",
             )
+        if rank > _LORA_RANKS[-1]:
+            raise UserError(f"{path}: vLLM takes ranks up to {_LORA_RANKS[-1]}, not {rank}")
         return next(r for r in _LORA_RANKS if r >= rank)
-    except StopIteration:
-        raise UserError(f"{path}: vLLM takes ranks up to {_LORA_RANKS[-1]}, not {rank}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"{path} cannot be read: {e}", hint="name a peft adapter") from None
 
 
 def _to_engine_output(output: Any) -> EngineOutput:

@@ -20,7 +20,8 @@ from gen_msa.encoders.vision.base import (
     cache_folder,
     load_efficientnet,
 )
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, write_errors
+from gen_msa.jsonl import check_folder_writable
 
 __all__ = [
     "LANGUAGES",
@@ -93,14 +94,11 @@ def model_folder() -> Path:
     path = cache_folder() / f"builtin-{revision}"
     if manifest.is_intact(path):
         return path
+    hint = "set GEN_MSA_CACHE to a writable folder"
+    check_folder_writable(path.parent, hint=hint)
     model_and_processor = assembly.build_llava(
         *assembly.load_gguf(language_file), load_efficientnet(vision_file, VISION_GRID)
     )
-    try:
+    with write_errors(f"the builtin model in {path.parent}", "cannot be stored", hint=hint):
         assembly.save_model(*model_and_processor, path)
-    except OSError as e:
-        raise UserError(
-            f"the builtin model cannot be stored in {path.parent}: {e}",
-            hint="set GEN_MSA_CACHE to a writable folder",
-        ) from None
     return path

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import transformers as hf
-from safetensors import SafetensorError
 
 from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite, image_processor
 from gen_msa.manifest import atomic_directory
@@ -59,13 +58,10 @@ def save_model(model: Any, processor: Any, folder: Path) -> None:
         folder: Folder to create or replace.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written; safetensors has an error of its own for a full disk.
     """
     with atomic_directory(folder) as draft:
-        try:
-            model.save_pretrained(draft)
-        except SafetensorError as e:  # safetensors reports a full disk with an error of its own
-            raise OSError(str(e)) from None
+        model.save_pretrained(draft)
         processor.save_pretrained(draft)
 
 

@@ -3,7 +3,6 @@
 gen-msa --help
 """
 
-import errno
 import io
 import os
 import signal
@@ -33,22 +32,8 @@ from gen_msa.cli import (
     serve,
     train,
 )
-from gen_msa.errors import InputWarning, MissingExtra, UserError
+from gen_msa.errors import InputWarning, as_user_error
 from gen_msa.report.style import printable, printable_lines
-
-_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Errors of a disk that is full, over quota or read-only."""
-_PATH_ERRNOS = {
-    errno.EACCES: "check its permissions",
-    errno.EPERM: "check its permissions",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "give a file, not a folder",
-    errno.EEXIST: "give another path",
-    errno.ELOOP: "its links lead in a circle",
-}
-"""Errors of a path that was given, and what to do about each."""
 
 app = typer.Typer(
     name="gen-msa",
@@ -137,7 +122,7 @@ def _print_notes_only() -> None:
 
 
 def main() -> None:
-    """Run the `gen-msa` command. A `UserError` is printed without a traceback.
+    """Run the `gen-msa` command. What the user can fix is printed without a traceback.
 
     The exit code is the error's own (`UserError.exit_code`).
     """
@@ -151,30 +136,17 @@ def main() -> None:
     try:
         with _handle_signals():
             app()
-    except UserError as e:
-        print(f"gen-msa: {printable_lines(str(e))}", file=sys.stderr)
-        sys.exit(e.exit_code)
-    except InputWarning as e:
-        print(f"gen-msa: {printable_lines(str(e))}", file=sys.stderr)
-        print("  hint: correct the input, or leave out --strict", file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError as e:
-        missing = MissingExtra.from_import_error(e)
-        if missing is None:
-            raise
-        print(f"gen-msa: {missing}", file=sys.stderr)
-        sys.exit(missing.exit_code)
     except BrokenPipeError:
         # The process that reads our output (head, less) has closed it: not an error.
         sys.stderr.close()
         sys.exit(0)
-    except OSError as e:
-        if e.errno in _PATH_ERRNOS and e.filename is not None:
-            print(f"gen-msa: {printable(str(e.filename))}: {e.strerror}", file=sys.stderr)
-            print(f"  hint: {_PATH_ERRNOS[e.errno]}", file=sys.stderr)
-            sys.exit(2)
-        if e.errno not in _DISK_FULL_ERRNOS:
-            raise
-        print(f"gen-msa: {e.filename or 'a file'} cannot be written: {e.strerror}", file=sys.stderr)
-        print("  hint: free disk space and run again; answers are kept", file=sys.stderr)
+    except InputWarning as e:
+        print(f"gen-msa: {printable_lines(str(e))}", file=sys.stderr)
+        print("  hint: correct the input, or leave out --strict", file=sys.stderr)
         sys.exit(2)
+    except BaseException as e:
+        error = as_user_error(e)
+        if error is None:
+            raise
+        print(f"gen-msa: {printable_lines(str(error))}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -25,7 +25,7 @@ from gen_msa.api.progress import progress_bar
 from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.cli._sending import confirm_sending
 from gen_msa.data import ExampleSource, open_examples
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.evaluation import (
     EvaluationData,
     SystemOutput,
@@ -400,6 +400,8 @@ def run(
     folder = _make_folder(
         out or Path("evaluations") / file_slug(evaluation_suite.title or evaluation_suite.data)
     )
+    if card is not None:
+        jsonl.check_writable(card)
     runner = replace(runner, folder=folder)
     model_outputs = runner.run_models(no_cache=no_cache)
     data = add_system_outputs(base_data, model_outputs)
@@ -420,10 +422,9 @@ def run(
 
 
 def _make_folder(path: Path) -> Path:
-    try:
+    with user_errors(path, "cannot be a folder", hint="give another one: --out"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{path} cannot be a folder: {e}", hint="give another one: --out") from e
+    jsonl.check_folder_writable(path, hint="give another one: --out")
     return path
 
 
@@ -440,6 +441,7 @@ def _write_outputs(
             f.write(example.model_dump_json().encode() + b"\n")
     with jsonl.atomic_write(folder / "results.json") as f:
         f.write(result.model_dump_json(indent=1).encode() + b"\n")
-    (folder / "metrics.md").write_text(markdown_table(result), encoding="utf-8")
+    with jsonl.atomic_write(folder / "metrics.md") as f:
+        f.write(markdown_table(result).encode())
     write_metrics_csv(result, folder / "metrics.csv")
     write_evaluation(result, data.examples, folder / "report.html", data.media_root)

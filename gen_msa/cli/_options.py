@@ -1,6 +1,7 @@
 """Options that commands share, the settings made from them, remote files, and terminal text."""
 
 import atexit
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 import typer
 
 from gen_msa.errors import InputWarning, MissingExtra, UserError, did_you_mean
+from gen_msa.jsonl import check_writable
 from gen_msa.report.style import printable_lines
 
 if TYPE_CHECKING:
@@ -421,12 +423,13 @@ class JobOptions:
             label_map: The setting `label_map`.
 
         Raises:
-            UserError: There is nothing to read, or one of `outs` would overwrite the input.
+            UserError: There is nothing to read, one of `outs` would overwrite the input, or it or
+                a file beside it cannot be written.
         """
         from gen_msa.data import open_examples
 
         name = self._split_arguments()[0]
-        _require_distinct_paths(Path(name) if name else None, *outs)
+        _check_outputs(Path(name) if name else None, *outs)
         if name is not None and (self.text or self.image):
             raise UserError("POSTS and --text/--image exclude each other")
         if name is not None and is_remote(name):
@@ -457,7 +460,8 @@ class JobOptions:
         settings: list[str] = []
         for a in self.posts or ():
             # A file whose name holds "=" is still a file.
-            (settings if "=" in a and not Path(a).exists() else posts).append(a)
+            is_file = os.path.exists(a)  # noqa: PTH110  Path.exists fails for a long setting
+            (settings if "=" in a and not is_file else posts).append(a)
         if len(posts) > 1:
             raise UserError(
                 f"more than one POSTS: {', '.join(posts)}", hint="give one file per run"
@@ -465,8 +469,8 @@ class JobOptions:
         return (posts[0] if posts else None), settings
 
 
-def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
-    """Raise `UserError` if an output is a folder, the input, or another output."""
+def _check_outputs(posts: Path | None, *outs: Path | None) -> None:
+    """Raise `UserError` if an output is a folder, the input, another output or not writable."""
     main_output = outs[0] if outs else None
     sidecar_files = (
         [main_output.with_suffix(s) for s in (*SIDECAR_SUFFIXES, ".cache")] if main_output else []
@@ -480,3 +484,4 @@ def _require_distinct_paths(posts: Path | None, *outs: Path | None) -> None:
         if out.resolve() in resolved_outputs:
             raise UserError(f"{out} would be written twice", hint="give each output its own name")
         resolved_outputs.add(out.resolve())
+        check_writable(out)

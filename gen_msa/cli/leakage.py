@@ -65,7 +65,7 @@ def leakage(
 
     from gen_msa.data import open_examples
     from gen_msa.evaluation.leakage import LeakageSettings, find_leakage
-    from gen_msa.jsonl import atomic_write
+    from gen_msa.jsonl import atomic_write, check_writable
     from gen_msa.settings import build
 
     options = {
@@ -73,6 +73,8 @@ def leakage(
         "near_image": near_image if near_image >= 0 else None,
     }
     settings = build(LeakageSettings, options, "the command line")
+    if out is not None:
+        check_writable(out)
     sources = [open_examples(s, format=format_, media_root=media_root) for s in splits]
     console = Console(stderr=True)
     with console.status("reading the splits"):

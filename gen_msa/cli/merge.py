@@ -10,6 +10,7 @@ import typer
 from gen_msa.cli import _options
 from gen_msa.cli._options import count_noun, print_lines
 from gen_msa.errors import UserError
+from gen_msa.jsonl import check_writable
 
 PartsArgument = Annotated[
     list[str],
@@ -41,6 +42,7 @@ def merge(parts: PartsArgument, out: OutOption) -> None:
 def _merge_caches(files: list[Path], out: Path) -> int:
     from gen_msa.answer_cache import merge_caches
 
+    check_writable(out)
     if out in files:
         raise UserError(f"{out} is one of the inputs", hint="give another file: -o")
     count = merge_caches(files, out)
@@ -59,6 +61,7 @@ def _merge_parts(files: list[Path], out: Path) -> int:
 
     if out.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"-o {out}: the output must end in .jsonl, .parquet or .cache")
+    check_writable(out, *(out.with_suffix(s) for s in _options.SIDECAR_SUFFIXES))
     console, lines = Console(stderr=True), lines_path(out, out.parent)
     outcome, settings = join(files, out, lines=lines)
     to_output_format(lines, out)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gen_msa import media
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Media, Post
@@ -29,10 +29,8 @@ def load_json(path: Path) -> Any:
     Raises:
         UserError: The file is missing or not JSON.
     """
-    try:
+    with user_errors(path, "cannot be read as JSON", hint="check the path"):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise UserError(f"{path} cannot be read as JSON: {e}", hint="check the path") from None
 
 
 def check_string_map(path: Path, value: Any) -> dict[str, str]:

@@ -33,7 +33,7 @@ from gen_msa.cues.base import (
     load_image,
     post_images,
 )
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Example, Post, Rejected
@@ -77,7 +77,7 @@ def load_explanations(path: Path) -> ExplanationTable:
     """
     explanations: ExplanationTable = {}
     annotators: set[str] = set()
-    try:
+    with user_errors(path, hint="check the path"):
         for row in jsonl.read(path, Example):
             if isinstance(row, Rejected):
                 raise UserError(f"{path}, line {row.line}: {row.reason}", hint=row.hint)
@@ -85,8 +85,6 @@ def load_explanations(path: Path) -> ExplanationTable:
                 if opinion.annotator != "gold":
                     annotators.add(opinion.annotator)
                     explanations[row.post.id, opinion.aspect] = (opinion.explanation or "").strip()
-    except OSError as e:
-        raise UserError(f"{path} cannot be read: {e}", hint="check the path") from None
     if len(annotators) > 1:
         names = ", ".join(sorted(annotators))
         raise UserError(f"{path} has opinions by {names}", hint="use a file with one annotator")

@@ -18,13 +18,16 @@ from pydantic import Field
 
 from gen_msa.cues import base
 from gen_msa.cues.base import ImageTable, cue_sources, digest, digest_file, load_image, post_images
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Post
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+_DETECTOR_HINT = "name a folder with a detector's safetensors, or set a file of objects"
 
 
 def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[str, float]]]]:
@@ -38,17 +41,13 @@ def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[s
         import transformers
     except ImportError:
         raise MissingExtra("transformers", "builtin") from None
-    try:
+    with user_errors(f"the object detector {model}", "cannot be loaded", hint=_DETECTOR_HINT):
         detector = transformers.pipeline(
             "object-detection",
             model=model,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
-    except (OSError, ValueError) as e:
-        raise UserError(
-            f"no object detector {model!r}: {e}", hint="set a detector, or a file"
-        ) from None
 
     def detect(images: Sequence["Image"]) -> list[list[tuple[str, float]]]:
         results = detector(list(images), batch_size=8)

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from gen_msa.data.sources import data_root
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.types import Aspect, Polarity, Post
 
 RationaleKey = tuple[str, str, str]
@@ -67,10 +67,8 @@ def load_rationales(folder: Path, splits: Iterable[str]) -> dict[RationaleKey, s
     for path in (folder / f"{split}.json" for split in splits):
         if not path.is_file():
             continue
-        try:
+        with user_errors(path, "has no valid rationales", hint="download the file again"):
             rows = TypeAdapter(list[_RationaleRow]).validate_json(path.read_bytes())
-        except (OSError, ValidationError) as e:
-            raise UserError(f"{path} has no valid rationales: {str(e)[:200]}") from None
         for row in rows:
             table[
                 _collapse_whitespace(row.text),

@@ -36,7 +36,7 @@ from gen_msa import jsonl, manifest
 from gen_msa.data.base import datasets, require_file
 from gen_msa.data.formats.base import ExampleStream
 from gen_msa.encoders.vision.base import cache_folder
-from gen_msa.errors import UserError
+from gen_msa.errors import write_errors
 from gen_msa.types import Example, Media, Opinion, Polarity, Post, Rejected
 
 MAX_STEPS = 8
@@ -84,14 +84,12 @@ def ensure_cached(
     if manifest.is_intact(folder):
         return
     tensors = build_sequences(*build_utterances())
-    try:
-        with manifest.atomic_directory(folder) as draft:
-            (draft / FEATURES_FILE).write_bytes(to_safetensors(tensors))
-    except OSError as e:
-        raise UserError(
-            f"features cannot be written to {folder.parent}: {e}",
-            hint="set GEN_MSA_CACHE to a folder that can be written",
-        ) from None
+    hint = "set GEN_MSA_CACHE to a folder that can be written"
+    with (
+        write_errors(f"features in {folder.parent}", hint=hint),
+        manifest.atomic_directory(folder) as draft,
+    ):
+        (draft / FEATURES_FILE).write_bytes(to_safetensors(tensors))
 
 
 def build_sequences(

@@ -10,12 +10,11 @@ lines are in `meta`. The only split is `all`, as published.
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gen_msa.data.base import datasets, require_file
 from gen_msa.data.formats.base import ExampleStream
-from gen_msa.errors import UserError
-from gen_msa.jsonl import format_validation_error
+from gen_msa.errors import user_errors
 from gen_msa.types import Example, Opinion, Post, Status
 
 
@@ -86,11 +85,7 @@ class Mustard:
 
 
 def _examples(path: Path) -> Iterator[Example]:
-    try:
+    with user_errors(path, hint="download the file again"):
         utterances = _FILE_ADAPTER.validate_json(path.read_bytes())
-    except ValidationError as e:
-        raise UserError(
-            f"{path}: {format_validation_error(e)}", hint="download the file again"
-        ) from None
     for post_id, row in utterances.items():
         yield row.to_example(post_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import ReadOptions, format_of, format_of_file, read_file
 from gen_msa.errors import UserError, did_you_mean
-from gen_msa.jsonl import atomic_write
+from gen_msa.jsonl import atomic_write, check_writable
 from gen_msa.types import Example, Polarity
 
 
@@ -42,6 +42,7 @@ def convert(source: ExampleSource, target: Path, format: str | None = None) -> C
     Raises:
         UserError: The format cannot store a field of an example; then neither file is written.
     """
+    check_writable(target)
     file_format = format_of(target, format)
     rejected_path = target.with_name(f"{target.name}.rejected.jsonl")
     counts = ConversionCounts()

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from gen_msa import manifest
 from gen_msa.data import open_examples
 from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
 from gen_msa.distillation.recipe import DistillData, DistillRecipe
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.models import CLASSES, AspectExample, Batch, Output
 from gen_msa.models.inputs.modalities import build_contexts, load_modalities
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Rejected
@@ -303,17 +301,15 @@ def _filter_weight(filters: set[str], weights: Mapping[str, float]) -> float:
 
 
 def _parse_answer(path: Path, number: int, line: bytes) -> tuple[str, Opinion | None]:
-    try:
+    with user_errors(
+        f"{path}:{number}",
+        "is not a rejected answer",
+        hint="annotate again; recorded answers come from the answer cache",
+    ):
         row = json.loads(line)
         opinion_json = row.get("opinion")
-        return str(row.get("post", "")), Opinion.model_validate(
-            opinion_json
-        ) if opinion_json else None
-    except (ValueError, AttributeError, RecursionError, ValidationError) as e:
-        raise UserError(
-            f"{path}:{number} is not a rejected answer: {str(e).splitlines()[0]}",
-            hint="annotate again; recorded answers come from the answer cache",
-        ) from None
+        opinion = Opinion.model_validate(opinion_json) if opinion_json else None
+        return str(row.get("post", "")), opinion
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from gen_msa.distillation.recipe import DistillRecipe
 from gen_msa.distillation.run_log import StudentRunLogger
 from gen_msa.distillation.train_step import StudentTrainStep
 from gen_msa.encoders.text import minilm
-from gen_msa.errors import Diverged, UserError
+from gen_msa.errors import Diverged, UserError, write_errors
+from gen_msa.jsonl import check_folder_writable
 from gen_msa.metrics import image_cluster
 from gen_msa.metrics.labels import Scores, label_metrics, score_labels
 from gen_msa.models import CLASSES, AspectExample, HasRowMemory, InputDims, Model, Output, models
@@ -62,6 +63,8 @@ def distill(recipe: DistillRecipe, *, dry_run: bool = False, tokenizer: Path | N
         UserError: When the run cannot start, as with another run's checkpoint in `output_dir`.
         Diverged: When a loss or gradient is not finite (exit code 4).
     """
+    if not dry_run:
+        check_folder_writable(Path(recipe.output_dir), hint="choose another output_dir")
     tokenizer_path = tokenizer or minilm.tokenizer_path()
     group = distributed.init_process_group()
     run = _train_once(recipe, tokenizer_path, group, dry_run=dry_run)
@@ -247,22 +250,23 @@ class DistillRun:
             self.pretrained_from,
             modalities=tuple(self.student.modalities),
         )
-        try:
-            with manifest.atomic_directory(self.student_folder) as staging:
-                serialization.save_student(
-                    staging,
-                    self.student,
-                    self.collator,
-                    text=recipe.text,
-                    name=recipe.student,
-                    cues=recipe.cues,
-                )
-                model_card.write_card(staging, card)
-        except checkpoint.WRITE_ERRORS as e:
-            raise UserError(
-                f"the student {self.student_folder} cannot be written: {e}",
-                hint="free disk space, or choose another output_dir",
-            ) from None
+        with (
+            write_errors(
+                f"the student {self.student_folder}",
+                "cannot be written",
+                hint=checkpoint.RESUME_HINT,
+            ),
+            manifest.atomic_directory(self.student_folder) as staging,
+        ):
+            serialization.save_student(
+                staging,
+                self.student,
+                self.collator,
+                text=recipe.text,
+                name=recipe.student,
+                cues=recipe.cues,
+            )
+            model_card.write_card(staging, card)
 
     @property
     def _stateful(self) -> Stateful:

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import UserError, did_you_mean, user_errors
 from gen_msa.jsonl import atomic_write
 from gen_msa.results import EvaluationResult, MetricDefinition, MetricValue, SystemResult
+from gen_msa.settings import parse_yaml
 
 TASKS = {"type": "text-classification", "name": "Aspect-based sentiment"}
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\r?$\n?", re.S | re.M)
@@ -183,14 +184,12 @@ def _replace_section(text: str, section: str, data: str, card: Path) -> str:
 def _replace_model_index(text: str, entry: dict[str, Any], card: Path) -> str:
     match = _FRONT_MATTER.match(text)
     front_matter = match[1] if match else ""
-    try:
-        metadata = yaml.safe_load(front_matter) or {}
+    with user_errors(f"{card}: its front matter"):
+        metadata = parse_yaml(front_matter) or {}
         [index] = metadata.get("model-index") or [
             {"name": card.resolve().parent.name, "results": []}
         ]
         other_results = [r for r in index["results"] if not _is_same_task(r, entry)]
-    except (yaml.YAMLError, ValueError, AttributeError, TypeError, KeyError) as e:
-        raise UserError(f"{card}: its front matter cannot be read: {e}") from None
     tree = {"model-index": [{**index, "results": [*other_results, entry]}]}
     block = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     if _MODEL_INDEX.search(front_matter):

@@ -29,6 +29,7 @@ from gen_msa.finetuning.run_log import RunLogger
 from gen_msa.finetuning.save_adapter import save_best_adapter
 from gen_msa.finetuning.train_step import StepResult, TrainStep
 from gen_msa.finetuning.validation import ValidationResult, load_dev_sets, validate_model
+from gen_msa.jsonl import check_folder_writable
 from gen_msa.prefetch import prefetch
 from gen_msa.training import checkpoint, distributed, fsdp
 from gen_msa.training.checkpoint import ResumePolicy, Stateful, TrainState
@@ -58,7 +59,7 @@ def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
         Diverged: If a loss or gradient is not finite (exit code 4).
     """
     if not dry_run:
-        checkpoint.check_writable(Path(recipe.output_dir))
+        check_folder_writable(Path(recipe.output_dir), hint="choose another output_dir")
     run = FinetuneRun(recipe)
     run.log_start()
     run.probe()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gen_msa import manifest
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors, write_errors
+from gen_msa.jsonl import check_folder_writable
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
 _CARD_FILES = ("README.md", "recipe.yaml", "metrics.json")
@@ -69,6 +70,7 @@ def merge_adapter(adapter: Path, out: Path, *, base: str = "", bf16: bool = Fals
 
     from gen_msa.backends.hf import adapters, probe, weights
 
+    _check_out(out)
     source = _load_adapted(adapter, base)
     dtype = torch.bfloat16 if bf16 else source.dtype
     name = str(dtype)[6:]
@@ -135,7 +137,8 @@ def _find_folders(adapter: Path, base: str) -> tuple[Path, Path | None]:
             )
         return adapter, None
     metadata = adapters.read_metadata(adapter)
-    settings = json.loads((adapter / "adapter_config.json").read_bytes())
+    with user_errors(adapter / "adapter_config.json", hint="name a peft adapter"):
+        settings = dict(json.loads((adapter / "adapter_config.json").read_bytes()))
     name = base or (metadata.base if metadata else settings.get("base_model_name_or_path"))
     if not name:
         raise UserError(f"{adapter} does not name its base model", hint="give it with --base MODEL")
@@ -146,21 +149,22 @@ def _find_folders(adapter: Path, base: str) -> tuple[Path, Path | None]:
     return weights.resolve_target(name)[0], adapter
 
 
-@contextmanager
-def _output_folder(out: Path) -> Iterator[Path]:
-    from safetensors import SafetensorError
-
+def _check_out(out: Path) -> None:
+    """Refuse a folder that is no export or cannot be written, before anything is loaded."""
     if out.exists() and not (out / manifest.MANIFEST_NAME).is_file():
         raise UserError(
             f"{out} exists and was not made by export", hint="choose another folder: --out"
         )
-    try:
-        with manifest.atomic_directory(out) as staging:
-            yield staging
-    except (OSError, SafetensorError) as e:
-        raise UserError(
-            f"{out} cannot be written: {e}", hint="free disk space, or choose another --out"
-        ) from None
+    check_folder_writable(out.parent, hint="choose another folder: --out")
+
+
+@contextmanager
+def _output_folder(out: Path) -> Iterator[Path]:
+    with (
+        write_errors(out, hint="choose another --out"),
+        manifest.atomic_directory(out) as staging,
+    ):
+        yield staging
 
 
 def _probe_difference(source: _AdaptedModel, model: Any, processor: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gen_msa import __version__, manifest, prompting, settings
 from gen_msa.backends.hf import adapters, probe, weights
-from gen_msa.errors import UserError
+from gen_msa.errors import write_errors
 from gen_msa.finetuning.peft_model import (
     LoadedModel,
     mixed_precision,
@@ -25,7 +25,7 @@ from gen_msa.finetuning.prepare import PreparedRun
 from gen_msa.finetuning.recipe import FinetuneData, FinetuneRecipe
 from gen_msa.finetuning.validation import ValidationResult, preserve_rng_and_mode
 from gen_msa.training import fsdp
-from gen_msa.training.checkpoint import WRITE_ERRORS
+from gen_msa.training.checkpoint import RESUME_HINT
 from gen_msa.training.model_card import render, to_json, to_yaml, without_folder, write_files
 
 # Writes the model card of an adapter: `README.md` with its metrics, and `metrics.json` beside it.
@@ -236,19 +236,16 @@ def save_best_adapter(
         probe_record = probe.record_probe(model.eval(), loaded.processor)
     if not is_main:
         return
-    try:
-        with manifest.atomic_directory(folder) as staging:
-            write_adapter_weights(model, staging, recipe.save_dtype, state)
-            if recipe.finetuning_type == "full":
-                # A full model is loaded without a base, so it needs its own processor.
-                loaded.processor.save_pretrained(staging)
-            _write_inference_files(staging, recipe, loaded, probe_record)
-            write_card(staging, _card_data(recipe, loaded, model, prepared, validation, step))
-    except WRITE_ERRORS as e:
-        raise UserError(
-            f"the adapter {folder} cannot be written: {e}",
-            hint="free disk space, then run again: it resumes from the last complete checkpoint",
-        ) from None
+    with (
+        write_errors(f"the adapter {folder}", hint=RESUME_HINT),
+        manifest.atomic_directory(folder) as staging,
+    ):
+        write_adapter_weights(model, staging, recipe.save_dtype, state)
+        if recipe.finetuning_type == "full":
+            # A full model is loaded without a base, so it needs its own processor.
+            loaded.processor.save_pretrained(staging)
+        _write_inference_files(staging, recipe, loaded, probe_record)
+        write_card(staging, _card_data(recipe, loaded, model, prepared, validation, step))
 
 
 def inference_settings(recipe: FinetuneRecipe) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy
 import torch
 
 from gen_msa import jsonl, manifest
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, write_errors
 from gen_msa.models.base import AspectExample, Batch, Model
 from gen_msa.models.inference import onnx_runtime
 from gen_msa.models.inference.onnx_runtime import OnnxStudent, softmax
@@ -271,26 +271,25 @@ def export_student(
         raise UserError(f"{folder} is an export already", hint="name the student's own folder")
     if out.exists() and not (out / onnx_runtime.METADATA_FILE).is_file():
         raise UserError(f"{out} exists and is not an export", hint="name another folder: --out")
+    jsonl.check_folder_writable(out.parent, hint="name another folder: --out")
     loaded = load_student(folder)
     if "context" in loaded.config.width:
         raise UserError(f"{folder} reads contexts: it is a teacher and cannot be exported")
     compared_rows = probe_rows(loaded.config, rows)
-    try:
-        with manifest.atomic_directory(out) as staging:
-            for name in _REQUIRED_FILES:
+    with (
+        write_errors(out, hint="name another folder: --out"),
+        manifest.atomic_directory(out) as staging,
+    ):
+        for name in _REQUIRED_FILES:
+            shutil.copyfile(folder / name, staging / name)
+        for name in _OPTIONAL_FILES:
+            if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
-            for name in _OPTIONAL_FILES:
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, staging / name)
-            _write_graph(loaded, compared_rows, staging / onnx_runtime.GRAPH_FILE, int8=int8)
-            metadata = _verify(loaded, compared_rows, staging, int8=int8)
-            with jsonl.atomic_write(staging / onnx_runtime.METADATA_FILE) as f:
-                f.write(metadata.model_dump_json(indent=1).encode())
-            (staging / "README.md").write_text(_render_card(folder, metadata), encoding="utf-8")
-    except OSError as e:
-        raise UserError(
-            f"{out} cannot be written: {e}", hint="free disk space, or name another folder: --out"
-        ) from None
+        _write_graph(loaded, compared_rows, staging / onnx_runtime.GRAPH_FILE, int8=int8)
+        metadata = _verify(loaded, compared_rows, staging, int8=int8)
+        with jsonl.atomic_write(staging / onnx_runtime.METADATA_FILE) as f:
+            f.write(metadata.model_dump_json(indent=1).encode())
+        (staging / "README.md").write_text(_render_card(folder, metadata), encoding="utf-8")
     return metadata
 
 

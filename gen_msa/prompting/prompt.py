@@ -15,17 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-import yaml
 from jinja2 import DictLoader, StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, field_validator, model_validator
 
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import UserError, did_you_mean, user_errors
 from gen_msa.resources import find_resource, resource_folder
 from gen_msa.resources import resource_names as shipped_names
-from gen_msa.settings import Settings, build
+from gen_msa.settings import Settings, build, parse_yaml
 from gen_msa.spans import NONCHARACTER
 from gen_msa.types import Polarity
 
@@ -278,10 +277,8 @@ def load_prompt(name: str) -> Prompt:
 
 
 def _read_prompt_file(path: Path) -> str:
-    try:
+    with user_errors(path):
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"{path} cannot be read: {e}") from None
     if NONCHARACTER.search(text):
         raise UserError(f"{path} holds a noncharacter (U+FDD0 to U+FDEF)", hint="remove it")
     return text
@@ -294,8 +291,8 @@ def _split_front_matter(text: str, source_name: str) -> tuple[FrontMatter, str]:
             f"{source_name} has no front matter", hint="begin it with --- lines around its settings"
         )
     try:
-        tree: Any = yaml.safe_load(match[1])
-    except yaml.YAMLError as e:
+        tree: Any = parse_yaml(match[1])
+    except ValueError as e:
         raise UserError(f"{source_name}: the front matter is not YAML: {e}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{source_name}: the front matter must hold key: value lines")

@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 
@@ -154,10 +154,8 @@ def load_token(settings: ServeSettings, environment: Mapping[str, str] = os.envi
     token, token_source = environment.get(TOKEN_ENV_VAR, ""), TOKEN_ENV_VAR
     if settings.token_file:
         token_source = settings.token_file
-        try:
+        with user_errors(f"the token of {token_source}"):
             token = Path(token_source).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as e:
-            raise UserError(f"the token cannot be read: {token_source}: {e}") from None
     if token or settings.token_file:
         if (
             len(token) < _MIN_TOKEN_CHARS

@@ -18,19 +18,17 @@ import json
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gen_msa import manifest, settings
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, write_errors
 from gen_msa.training import fsdp
 
 # Decides whether a run may resume from a checkpoint: whether both train the same thing.
@@ -212,8 +210,8 @@ def resume_schedule(scheduler: Any, state: dict[str, Any]) -> None:
     scheduler._last_lr = rates
 
 
-WRITE_ERRORS = (OSError, SafetensorError)
-"""What a disk that is full, gone or read-only raises, by way of Python or of safetensors."""
+RESUME_HINT = "run again: training resumes from the last complete checkpoint"
+"""Hint of a checkpoint or model that cannot be written."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS_FILE = "model.safetensors"
 _OPTIMIZER_FILE = "optimizer.safetensors"
@@ -320,20 +318,17 @@ def save_checkpoint(
         "optimizers": scalars,
         "memory": list(stateful.memory),
     }
-    try:
-        with manifest.atomic_directory(folder) as staging:
-            save_file(_separate(weights, stateful), staging / _WEIGHTS_FILE)
-            save_file(optimizer_tensors, staging / _OPTIMIZER_FILE)
-            if memory:
-                save_file(memory, staging / _MEMORY_FILE)
-            if rng_states:
-                save_file(dict(rng_states), staging / _RNG_FILE)
-            (staging / _STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
-    except WRITE_ERRORS as e:
-        raise UserError(
-            f"the checkpoint {folder} cannot be written: {e}",
-            hint="free disk space, then run again: it resumes from the last complete checkpoint",
-        ) from None
+    with (
+        write_errors(f"the checkpoint {folder}", hint=RESUME_HINT),
+        manifest.atomic_directory(folder) as staging,
+    ):
+        save_file(_separate(weights, stateful), staging / _WEIGHTS_FILE)
+        save_file(optimizer_tensors, staging / _OPTIMIZER_FILE)
+        if memory:
+            save_file(memory, staging / _MEMORY_FILE)
+        if rng_states:
+            save_file(dict(rng_states), staging / _RNG_FILE)
+        (staging / _STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _separate(weights: Mapping[str, Tensor], stateful: Stateful) -> dict[str, Tensor]:
@@ -478,23 +473,6 @@ def checkpoint_names(folder: Path) -> list[str]:
 def delete_checkpoint(folder: Path) -> None:
     """Remove a checkpoint, if it is there."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_writable(folder: Path) -> None:
-    """Create a folder if need be, and check that files can be written to it.
-
-    Raises:
-        UserError: If they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as f:
-            f.write(b"0" * 4096)
-    except OSError as e:
-        raise UserError(
-            f"output_dir {folder} cannot be written to: {e.strerror or e}",
-            hint="choose another output_dir, or free disk space",
-        ) from None
 
 
 def _load_settings(path: Path) -> dict[str, Any] | None:

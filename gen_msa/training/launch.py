@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, as_user_error
 
 INTERRUPTED = 130
 
@@ -49,12 +49,15 @@ def run_recipe_script(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         start(options.pop("recipe"), options.pop("overrides"), **options)
-    except UserError as e:
-        sys.stderr.write(f"gen-msa{_rank_label()}: {e}\n")
-        sys.exit(e.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write(f"gen-msa{_rank_label()}: stopped; {interrupt_message}\n")
         sys.exit(INTERRUPTED)
+    except BaseException as e:
+        error = as_user_error(e)
+        if error is None:
+            raise
+        sys.stderr.write(f"gen-msa{_rank_label()}: {error}\n")
+        sys.exit(error.exit_code)
 
 
 def resume_override(resume: bool | None) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from gen_msa import jsonl
-from gen_msa.errors import UserError
+from gen_msa.errors import write_errors
 
 _FOLDER_PREFIX = re.compile(r"(?<![^:\s])[^:\s]*[/\\]")
 
@@ -70,11 +70,9 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         UserError: When one cannot be written.
     """
     for name, text in files.items():
-        try:
-            with jsonl.atomic_write(folder / name) as f:
-                f.write(text.encode())
-        except OSError as e:
-            raise UserError(
-                f"{folder / name} cannot be written: {e.strerror or e}",
-                hint="free disk space, or choose another output_dir",
-            ) from None
+        hint = "choose another output_dir"
+        with (
+            write_errors(folder / name, hint=hint),
+            jsonl.atomic_write(folder / name) as f,
+        ):
+            f.write(text.encode())

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gen_msa import jsonl
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import UserError, did_you_mean, write_errors
 from gen_msa.report.style import printable
 
 _PACKAGES = {"comet_ml": "comet-ml"}
@@ -93,14 +93,9 @@ class TrackerLog:
         return self._trackers
 
     def _guard_write(self, operation: Callable[[], None]) -> None:
-        try:
+        hint = "choose another output_dir; the last checkpoint is complete"
+        with write_errors(self.path, hint=hint):
             operation()
-        except OSError as e:
-            raise UserError(
-                f"{self.path} cannot be written: {e.strerror or e}",
-                hint="free disk space, or choose another output_dir; "
-                "the last checkpoint is complete",
-            ) from None
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -15,15 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from gen_msa import __version__, manifest
 from gen_msa.backends.hf import probe as probes
 from gen_msa.backends.hf.chat_tokens import TEMPLATE_DATE
 from gen_msa.backends.hf.probe import AdapterProbe
 from gen_msa.backends.hf.safety_scan import scan_folder
-from gen_msa.errors import MissingExtra, UserError
-from gen_msa.jsonl import format_validation_error
+from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.settings import Settings
 
 ADAPTER_METADATA_FILE = "inference.json"
@@ -113,13 +112,8 @@ def read_metadata(folder: Path) -> AdapterMetadata | None:
     path = folder / ADAPTER_METADATA_FILE
     if not path.is_file():
         return None
-    try:
+    with user_errors(path, hint=f"it may be of another version; this is gen_msa {__version__}"):
         return AdapterMetadata.model_validate_json(path.read_bytes())
-    except ValidationError as e:
-        raise UserError(
-            f"{path}: {format_validation_error(e)}",
-            hint=f"it may be of another version; this is gen_msa {__version__}",
-        ) from None
 
 
 def template_hash(processor: Any) -> str:
@@ -260,22 +254,27 @@ def _load_peft_model(model: Any, folder: Path) -> Any:
         from peft import PeftConfig, PeftModel
     except ImportError:
         raise MissingExtra("peft", "train") from None
-    try:
+    with user_errors(
+        f"the adapter in {folder}",
+        "does not fit this model",
+        hint="name the base it was trained on",
+    ):
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = True
         peft_model = PeftModel(model, config)
         if not hasattr(peft_model.base_model, "merge_and_unload"):
             raise ValueError(f"{config.peft_type} cannot be merged into a model")
         device = str(next(model.parameters()).device)
-        keys = peft_model.load_adapter(str(folder), "default", torch_device=device)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as e:
-        if grown := re.search(r"size mismatch for \S*(?:embed_tokens|lm_head|wte)\S*", str(e)):
-            raise UserError(
-                f"the adapter in {folder} was trained with another vocabulary: {grown[0]}",
-                hint="merge it into its base with the tool that trained it, and name the result",
-            ) from None
-        message = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
-        raise UserError(f"the adapter in {folder} does not fit this model: {message}") from None
+        try:
+            keys = peft_model.load_adapter(str(folder), "default", torch_device=device)
+        except RuntimeError as e:
+            if grown := re.search(r"size mismatch for \S*(?:embed_tokens|lm_head|wte)\S*", str(e)):
+                raise UserError(
+                    f"the adapter in {folder} was trained with another vocabulary: {grown[0]}",
+                    hint="merge it into its base with the tool that trained it, and name the "
+                    "result",
+                ) from None
+            raise
     for problem, names in (
         ("lacks", keys.missing_keys),
         ("does not have", keys.unexpected_keys),

@@ -27,7 +27,7 @@ from gen_msa.chat import (
     escape_control_tokens,
     merge_adjacent_texts,
 )
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 
 # Decide which requests are decoded together and which prefix they share, from token ids alone.
 
@@ -317,9 +317,11 @@ class ChatTokenizer:
             Token ids.
         """
         add_special_tokens = self.adds_special(base or text)
-        token_ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)[
-            "input_ids"
-        ]
+        # A panic of the library is no `Exception`; here it concerns one request.
+        with user_errors("the tokenizer of the model", "cannot encode a text"):
+            token_ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)[
+                "input_ids"
+            ]
         return token_ids
 
     def decode(self, ids: Sequence[int], context: Sequence[int]) -> str:

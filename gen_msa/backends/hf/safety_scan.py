@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 
 MAX_JSON_BYTES = 64 << 20
 """Bytes of one JSON file. The largest tokenizer.json in use has about 35 MB."""
@@ -126,10 +126,8 @@ def _check_json(path: Path) -> None:
             f"{path} has {size:,} bytes; the limit is {MAX_JSON_BYTES:,}",
             hint="download the model again",
         )
-    try:
+    with user_errors(path, "is not JSON", hint="download the file again"):
         tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as e:
-        raise UserError(f"{path} is not JSON: {e}", hint="download the file again") from None
     if path.name in _VOCABULARY_FILES:
         return
     for key_path, key, value in _iter_keys(tree, path.name.startswith("tokenizer")):

@@ -24,10 +24,10 @@ from gen_msa.backends.hf import adapters
 from gen_msa.backends.hf.adapters import AdapterMetadata
 from gen_msa.backends.hf.safety_scan import scan_folder
 from gen_msa.encoders import vision
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
-_LOAD_ERRORS = (OSError, ValueError, ImportError, KeyError)
+_LOAD_HINT = "it needs config.json, *.safetensors and tokenizer files, and no remote code"
 _NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 
@@ -127,7 +127,7 @@ def _quiet_progress_bars() -> Iterator[None]:
 
 
 def _load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, Any]:
-    try:
+    with user_errors(f"{folder}: the model", "cannot be loaded", hint=_LOAD_HINT):
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
         has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         auto_class = hf.AutoModelForImageTextToText if has_vision else hf.AutoModelForCausalLM
@@ -136,8 +136,6 @@ def _load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, An
             folder, config=config, dtype=dtype, **safe_kwargs, **settings
         )
         return model, _auto_processor(folder, config)
-    except _LOAD_ERRORS as e:
-        raise _load_error(folder, e) from None
 
 
 def load_processor(folder: Path) -> Any:
@@ -150,21 +148,14 @@ def load_processor(folder: Path) -> Any:
         UserError: It cannot be loaded.
     """
     vision.register_vision_encoders()
-    try:
+    with user_errors(f"{folder}: the processor", "cannot be loaded", hint=_LOAD_HINT):
         return _auto_processor(folder, hf.AutoConfig.from_pretrained(folder, local_files_only=True))
-    except _LOAD_ERRORS as e:
-        raise _load_error(folder, e) from None
 
 
 def _auto_processor(folder: Path, config: Any) -> Any:
     has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     auto_class = hf.AutoProcessor if has_vision else hf.AutoTokenizer
     return auto_class.from_pretrained(folder, local_files_only=True)
-
-
-def _load_error(folder: Path, error: Exception) -> UserError:
-    hint = "it needs config.json, *.safetensors and tokenizer files, and no remote code"
-    return UserError(f"{folder}: the model cannot be loaded: {error}", hint=hint)
 
 
 def check_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
@@ -221,7 +212,8 @@ def base_hash(folder: Path) -> str:
     for path in sorted(folder.glob("*.safetensors")):
         stat = path.stat()
         hasher.update(f"{path.name}\0{_sha256(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
-    config = json.loads((folder / "config.json").read_bytes())
+    with user_errors(folder / "config.json", hint=_LOAD_HINT):
+        config = json.loads((folder / "config.json").read_bytes())
     hasher.update(json.dumps(_architecture_config(config), sort_keys=True).encode())
     return hasher.hexdigest()
 

@@ -24,7 +24,17 @@ from gen_msa.data.formats._flat import check_topic
 from gen_msa.data.formats.keys import intended_key
 from gen_msa.data.formats.labels import AMBIGUOUS_LABEL, parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
-from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Media, Opinion, Parse, Polarity, Post
+from gen_msa.types import (
+    MAX_ASPECTS,
+    OVERALL_ASPECT,
+    Aspect,
+    Example,
+    Media,
+    Opinion,
+    Parse,
+    Polarity,
+    Post,
+)
 
 
 class SimpleAspect(BaseModel):
@@ -75,7 +85,7 @@ class SimpleRow(BaseModel):
     id: str | int | None = None
     image: str | None = None
     images: str | list[str] = []
-    aspects: list[str | SimpleAspect] | None = None
+    aspects: list[str | SimpleAspect] | None = Field(default=None, max_length=MAX_ASPECTS)
     media: tuple[Media, ...] = ()
     parse: Parse | None = None
     meta: dict[str, JsonValue] = {}

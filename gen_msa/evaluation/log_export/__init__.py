@@ -12,10 +12,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from gen_msa import jsonl
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import UserError, did_you_mean, user_errors
 from gen_msa.evaluation.log_export import inspect_ai, lm_eval
 from gen_msa.evaluation.log_export.samples import SystemLog, build_log
 from gen_msa.results import EvaluationResult
@@ -53,6 +51,7 @@ def export_logs(
         raise UserError(
             f"no log format named {log_format!r}", hint=did_you_mean(log_format, LOG_FORMATS)
         )
+    jsonl.check_folder_writable(out_dir, hint="give another folder: --out")
     result = read_result(results)
     examples = _read_examples(samples or results.with_name("samples.jsonl"))
     timestamp = (created_at or datetime.now(UTC)).replace(microsecond=0)
@@ -62,15 +61,12 @@ def export_logs(
 
 def read_result(path: Path) -> EvaluationResult:
     """Read results.json. Raises `UserError` that says what is wrong with the file."""
-    try:
-        return EvaluationResult.model_validate_json(path.read_bytes())
-    except OSError as e:
-        raise UserError(f"{path} cannot be read: {e.strerror}") from None
-    except ValidationError as e:
-        raise UserError(
-            f"{path} is not a results file: {jsonl.format_validation_error(e)}",
-            hint="give the results.json that gen-msa evaluate wrote",
-        ) from None
+    with user_errors(path, hint="check the path"):
+        content = path.read_bytes()
+    with user_errors(
+        path, "is not a results file", hint="give the results.json that gen-msa evaluate wrote"
+    ):
+        return EvaluationResult.model_validate_json(content)
 
 
 def _build_logs(

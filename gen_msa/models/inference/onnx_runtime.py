@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy
-from pydantic import ValidationError
 
-from gen_msa import jsonl, manifest, settings
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa import manifest, settings
+from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.models.base import AspectExample
 from gen_msa.models.inference.serialization import StudentConfig, load_config
 from gen_msa.models.inputs.collator import Array, ArrayCollator, similar_length_batches
@@ -127,11 +126,8 @@ def load_onnx_student(folder: Path) -> OnnxStudent:
         MissingExtra: onnxruntime is missing.
     """
     config, tokenizer = load_config(folder, _HINT)
-    try:
+    with user_errors(folder, "has no exported student", hint=_HINT):
         metadata = OnnxMetadata.model_validate_json((folder / METADATA_FILE).read_bytes())
-    except (OSError, ValidationError) as e:
-        reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} has no exported student: {reason}", hint=_HINT) from None
     collator = array_collator_for(tokenizer, config)
     session = open_session(folder / GRAPH_FILE)
     _check_names(folder, session, collator)
@@ -178,11 +174,8 @@ def open_session(path: Path) -> Any:
     # Threads that spin while waiting take CPU time from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    try:
+    with user_errors(path, "is not a readable ONNX graph", hint=_HINT):
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # the library's errors share no narrower base
-        message = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path} is not a readable ONNX graph: {message}", hint=_HINT) from None
 
 
 def softmax(logits: Array) -> Array:

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gen_msa import jsonl, manifest, settings
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.models.base import CLASSES, InputDims, Model, models
 from gen_msa.models.inputs.collator import Collator
 
@@ -110,12 +110,9 @@ def load_config(folder: Path, hint: str = _HINT) -> tuple[StudentConfig, str]:
         UserError: The folder has changed since it was sealed, or is not a student of this version.
     """
     manifest.verify(folder)
-    try:
+    with user_errors(folder, "has no student", hint=hint):
         config = StudentConfig.model_validate_json((folder / "student.json").read_bytes())
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValidationError) as e:
-        reason = jsonl.format_validation_error(e) if isinstance(e, ValidationError) else e
-        raise UserError(f"{folder} has no student: {reason}", hint=hint) from None
     if config.classes != tuple(CLASSES):
         raise UserError(f"{folder}: its classes are {', '.join(config.classes)}", hint=hint)
     return config, tokenizer
@@ -155,16 +152,12 @@ def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
 
 
 def _load_model(folder: Path, config: StudentConfig) -> Model:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     model_class: Any = models[config.student]
-    try:
+    with user_errors(folder, "has weights that do not fit", hint=_HINT):
         student = model_class(InputDims(width=config.width), **config.config)
         student.load_state_dict(load_file(_weights_path(folder)))
-    except (TypeError, ValueError, KeyError, RuntimeError, OSError, SafetensorError) as e:
-        message = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{folder}: its weights do not fit: {message}", hint=_HINT) from None
     model: Model = student.eval()
     return model
 

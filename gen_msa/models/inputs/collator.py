@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy
 from tokenizers import Encoding, Tokenizer
 
-from gen_msa.errors import UserError
+from gen_msa.errors import UserError, user_errors
 from gen_msa.models.base import CLASSES, AspectExample, Batch
 
 if TYPE_CHECKING:
@@ -66,15 +66,13 @@ class ArrayCollator:
         Raises:
             UserError: `tokenizer` is not a tokenizer.
         """
-        try:
+        with user_errors("tokenizer.json", hint="restore the tokenizer of the student"):
             self._tokenizer = Tokenizer.from_str(tokenizer)
-        except Exception as e:  # the library raises nothing narrower
-            raise UserError(f"tokenizer.json cannot be read: {e}") from None
+            self._tokenizer.no_padding()
+            self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+            self._tokenizer.encode_special_tokens = True
         self.tokenizer_json = tokenizer
         self.max_length = max_length
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
-        self._tokenizer.encode_special_tokens = True
         self.mask_labels = mask_labels
         self.widths = dict(widths)
         self.append_context = append_context
@@ -143,7 +141,8 @@ class ArrayCollator:
 
     def _encode(self, row: AspectExample) -> Encoding:
         text = f"{row.text}\n{row.context}" if self.append_context and row.context else row.text
-        return self._tokenizer.encode(self.visible_text(text), row.aspect.term)
+        with user_errors("tokenizer.json", "cannot encode a text", hint=f"see row {row.id}"):
+            return self._tokenizer.encode(self.visible_text(text), row.aspect.term)
 
 
 def similar_length_batches(

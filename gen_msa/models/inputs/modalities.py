@@ -34,7 +34,7 @@ from gen_msa.chat import ImageInput
 from gen_msa.cues import cue_sources
 from gen_msa.disk_cache import LruDiskCache, max_cache_bytes
 from gen_msa.encoders.vision import base
-from gen_msa.errors import UserError
+from gen_msa.errors import write_errors
 from gen_msa.language import AUTO
 from gen_msa.media import ImageError, ImageLimits, digest, load_image, open_image
 from gen_msa.media.fetch import resolve_inside
@@ -325,13 +325,11 @@ class ImageFeatureExtractor:
             IMAGE_MODALITY: features,
             "sha256": torch.tensor(list(_features_sha256(features)), dtype=torch.uint8),
         }
-        try:
+        hint = "set GEN_MSA_CACHE to a writable folder"
+        with write_errors(
+            f"features of images in {self.cache.folder}", "cannot be stored", hint=hint
+        ):
             self.cache.put(self.file_name(image.sha256), dumps(stored))
-        except OSError as e:
-            raise UserError(
-                f"features of images cannot be stored in {self.cache.folder}: {e}",
-                hint="set GEN_MSA_CACHE to a writable folder",
-            ) from None
         self.computed += 1
         return features.float()
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gen_msa.encoders.text import minilm
-from gen_msa.errors import UserError
+from gen_msa.errors import user_errors
 from gen_msa.models.base import Batch, InputDims
 
 SOURCES = ("audio", "video")
@@ -107,13 +107,9 @@ def load_pretrained(encoder: Any) -> str:
 
     tensors = load_file(minilm.weights_path())
     encoder_weights = {k: v for k, v in tensors.items() if not k.startswith(_UNUSED_PREFIXES)}
-    try:
+    hint = "leave `config` as it is, or start from new weights with pretrained=false"
+    with user_errors("MiniLM's weights", "do not fit this student", hint=hint):
         encoder.load_state_dict(encoder_weights)
-    except RuntimeError as e:
-        raise UserError(
-            f"MiniLM's weights do not fit this student: {str(e).splitlines()[0]}",
-            hint="leave `config` as it is, or start from new weights with pretrained=false",
-        ) from None
     return minilm.PACKAGE
 
 

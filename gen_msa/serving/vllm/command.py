@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa import prompting
 from gen_msa.backends.vllm import MAX_LOGPROBS, SEED, lora_rank
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.predictors import PredictorSettings
 from gen_msa.predictors.prompted import apply_training_settings
 from gen_msa.serving.settings import TOKEN_ENV_VAR
+from gen_msa.settings import parse_yaml
 
 if TYPE_CHECKING:
     from gen_msa.backends.hf.adapters import AdapterMetadata
@@ -199,18 +199,17 @@ def _max_model_len(folder: Path, model: Path, predictor_settings: PredictorSetti
 
 
 def _yaml_int(path: Path, name: str) -> int | None:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise UserError(f"{path} cannot be read: {e}", hint="give max_model_len=…") from None
+    with user_errors(path, hint="give max_model_len=…"):
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     value = tree.get(name) if isinstance(tree, dict) else None
     return value if isinstance(value, int) and value > 0 else None
 
 
 def _max_positions(model: Path) -> int | None:
-    config: dict[str, Any] = json.loads((model / "config.json").read_bytes())
+    with user_errors(model / "config.json", hint="download the model again"):
+        config: dict[str, Any] = dict(json.loads((model / "config.json").read_bytes()))
     for part in (config.get("text_config"), config):
         value = part.get("max_position_embeddings") if isinstance(part, dict) else None
         if isinstance(value, int) and value > 0:
