@@ -37,6 +37,27 @@ def hash_key(parts: Mapping[str, JsonValue]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def fingerprint_content(fingerprint: JsonValue) -> JsonValue:
+    """Return the part of a fingerprint that decides answers, without names and places of files.
+
+    Args:
+        fingerprint: As a predictor returns it. A mapping with the key `content` at any depth counts
+            by that value alone; the rest of it is for people.
+    """
+    if isinstance(fingerprint, list):
+        return [fingerprint_content(v) for v in fingerprint]
+    if not isinstance(fingerprint, dict):
+        return fingerprint
+    if "content" in fingerprint:
+        return fingerprint_content(fingerprint["content"])
+    return {k: fingerprint_content(v) for k, v in fingerprint.items()}
+
+
+def fingerprint_key(fingerprint: Mapping[str, JsonValue]) -> str:
+    """Return the hash of what a predictor's answers depend on (`fingerprint_content`)."""
+    return hash_key({"predictor": fingerprint_content(dict(fingerprint))})
+
+
 class AnswerCache:
     """Map keys to JSON values on disk. Safe for threads and for processes of one machine."""
 

@@ -132,6 +132,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """Return a digest of what a path leads to, whatever it is called and wherever it lies.
+
+    Args:
+        path: A file; or a folder, of which every file counts with its name.
+
+    Returns:
+        A SHA-256 in hex; `missing` for what is neither.
+    """
+    if path.is_file():
+        return sha256(path)
+    if not path.is_dir():
+        return "missing"
+    entries = [f"{name}\0{sha256(path / name)}\n" for name in _list_files(path)]
+    return hashlib.sha256("".join(entries).encode()).hexdigest()
+
+
 def _list_files(folder: Path) -> list[str]:
     """Return every file below the folder except the manifest, relative and with `/`, sorted."""
     files = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic_core import to_jsonable_python
 
+from gen_msa import manifest
 from gen_msa.errors import UserError, describe_error, did_you_mean, user_errors
 from gen_msa.jsonl import atomic_write
 
@@ -90,6 +92,30 @@ def save(settings: Settings, path: Path) -> None:
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with atomic_write(path) as f:
         f.write(text.encode())
+
+
+def content(value: Any) -> JsonValue:
+    """Return what settings mean, wherever files lie: a path is a digest of what it leads to.
+
+    For keys of the answer cache. The field `media_root` is left out: images count by their bytes.
+
+    Args:
+        value: Settings, or a value of theirs.
+
+    Returns:
+        Plain JSON.
+    """
+    if isinstance(value, BaseModel):
+        names = type(value).model_fields
+        return {name: content(getattr(value, name)) for name in names if name != "media_root"}
+    if isinstance(value, Path):
+        return manifest.content_digest(value)
+    if isinstance(value, Mapping):
+        return {str(k): content(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [content(v) for v in value]
+    plain: JsonValue = to_jsonable_python(value)
+    return plain
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gen_msa.annotation.filtered import token_counts
 from gen_msa.annotation.output import put_answers
 from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.annotation.workers import Teacher, pending_chunks, visible_to_teacher
-from gen_msa.answer_cache import AnswerCache, hash_key
+from gen_msa.answer_cache import AnswerCache, fingerprint_key
 from gen_msa.data import ExampleSource
 from gen_msa.data.given_aspects import with_fixed_aspects
 from gen_msa.predictors import RequestPreview
@@ -124,7 +124,7 @@ def _run_probe(
         update={"limit": min(PROBE_POSTS, settings.limit or PROBE_POSTS)}
     )
     for pending, unanswered in pending_chunks(
-        source, probe_settings, hash_key(teacher.fingerprint()), cache
+        source, probe_settings, fingerprint_key(teacher.fingerprint()), cache
     ):
         if not unanswered:
             continue

@@ -28,9 +28,9 @@ from gen_msa.annotation.label_conditioned import (
 from gen_msa.annotation.settings import AnnotateSettings
 from gen_msa.errors import UserError
 from gen_msa.metrics import pair_up
-from gen_msa.predictors import Continuation, Prediction, RequestPreview
+from gen_msa.predictors import Continuation, Prediction, PredictorSettings, RequestPreview
 from gen_msa.predictors.prompted import PromptedPredictor
-from gen_msa.settings import build
+from gen_msa.settings import build, content
 from gen_msa.types import Aspect, Example, Opinion, Polarity, Post, Rejected, Status
 
 ANSWER_FILTER = "answer"
@@ -386,7 +386,10 @@ class FilteredTeacher:
         filter_fingerprints = {
             name: answer_filter.fingerprint() for name, answer_filter in self._filters.items()
         }
-        options: dict[str, JsonValue] = {n: self._settings.filters[n] for n in self._filters}
+        options: dict[str, JsonValue] = {
+            name: _option_content(name, self._settings.filters[name] or {})
+            for name in self._filters
+        }
         return {
             "predictor": self._predictor.fingerprint(),
             "filters": {"options": options, "fingerprints": filter_fingerprints},
@@ -473,6 +476,14 @@ def build_filters(settings: AnnotateSettings, context: FilterContext) -> dict[st
         factory = filters[name]
         built[name] = factory(build(factory.Options, options or {}, f"filters.{name}"), context)
     return built
+
+
+def _option_content(name: str, options: Mapping[str, object]) -> JsonValue:
+    """Return the options of a filter that its fingerprint does not cover: no models, no sources."""
+    built = build(filters[name].Options, options, f"filters.{name}")
+    covered = set(PredictorSettings.model_fields) | {"sources"}
+    own = set(type(built).model_fields) - covered
+    return {field: content(getattr(built, field)) for field in sorted(own)}
 
 
 def _restrict_to(example: Example, aspects: frozenset[Aspect] | None) -> Example:

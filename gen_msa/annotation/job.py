@@ -40,7 +40,7 @@ from gen_msa.annotation.workers import (
     predict_in_process,
     predict_in_workers,
 )
-from gen_msa.answer_cache import AnswerCache, hash_key
+from gen_msa.answer_cache import AnswerCache, fingerprint_key
 from gen_msa.data import ExampleSource, ExampleStream
 from gen_msa.data.given_aspects import with_fixed_aspects
 from gen_msa.errors import BackendUnavailable, UserError
@@ -246,7 +246,7 @@ def _write_chunks(
     for pending, new_predictions in _predict_chunks(
         source, settings, teacher, cache, shard, on_progress
     ):
-        predictions, n_cached = merge_cached(pending, new_predictions, cache)
+        predictions, n_cached = merge_cached(pending, new_predictions, cache, settings.model)
         sink.write(pending.chunk, predictions)
         sink.counts.from_cache += n_cached
         attempted = [r.opinions for r in new_predictions if not r.rejection]
@@ -270,7 +270,9 @@ def _predict_chunks(
         from gen_msa.annotation.ray_data import predict_all
 
         return predict_all(teacher, source, shard, cache, on_progress)
-    pending_work = pending_chunks(source, settings, hash_key(teacher.fingerprint()), cache, shard)
+    pending_work = pending_chunks(
+        source, settings, fingerprint_key(teacher.fingerprint()), cache, shard
+    )
     on_answer = [] if cache is None else [partial(cache_answers, cache)]
     if settings.workers == 1:
         return predict_in_process(teacher, pending_work, *on_answer)

@@ -275,7 +275,10 @@ class JobOutput:
 
 
 def merge_cached(
-    pending: PendingChunk, new_predictions: Sequence[Prediction], cache: AnswerCache | None
+    pending: PendingChunk,
+    new_predictions: Sequence[Prediction],
+    cache: AnswerCache | None,
+    annotator: str,
 ) -> tuple[list[Prediction], int]:
     """Merge cached and new predictions of a chunk; put new ones into the cache first.
 
@@ -283,6 +286,8 @@ def merge_cached(
         pending: The chunk.
         new_predictions: Predictions for the keys that the cache lacks, in order.
         cache: The answer cache, or None.
+        annotator: Name under which the job writes its opinions. A cached answer may have been
+            written under another one: by another path to the same model.
 
     Returns:
         The prediction of each example, and the number of cached ones.
@@ -291,20 +296,25 @@ def merge_cached(
         cache_answers(cache, pending, new_predictions)
     remaining = iter(new_predictions)
     predictions = [
-        _cached_prediction(k, pending.cached[k], cache) if k in pending.cached else next(remaining)
+        _cached_prediction(k, pending.cached[k], cache, annotator)
+        if k in pending.cached
+        else next(remaining)
         for k in pending.keys
     ]
     return predictions, len(predictions) - len(new_predictions) + pending.n_cached_on_ray
 
 
-def _cached_prediction(key: str, value: JsonValue, cache: AnswerCache | None) -> Prediction:
+def _cached_prediction(
+    key: str, value: JsonValue, cache: AnswerCache | None, annotator: str
+) -> Prediction:
     """Return a cached answer; the file may hold values of another program or version."""
     with user_errors(
         f"the answer cache {cache.path if cache else ''}",
         f"has a value that is no answer ({key[:16]})",
         hint="remove it or name another file, then run again",
     ):
-        return Prediction(_OPINIONS.validate_python(value))
+        opinions = _OPINIONS.validate_python(value)
+    return Prediction(tuple(o.model_copy(update={"annotator": annotator}) for o in opinions))
 
 
 def cache_answers(

@@ -39,7 +39,7 @@ from gen_msa.annotation.ray_state import RayJobStatus
 from gen_msa.annotation.ray_worker import PREDICTIONS, THREADS
 from gen_msa.annotation.settings import JobSettings, Shard
 from gen_msa.annotation.workers import Teacher, pending_chunks
-from gen_msa.answer_cache import AnswerCache, hash_key
+from gen_msa.answer_cache import AnswerCache, fingerprint_key, hash_key
 from gen_msa.data import ExampleSource
 from gen_msa.errors import UserError
 from gen_msa.predictors import Prediction
@@ -171,7 +171,7 @@ class _BatchDatasource(Datasource):  # type: ignore[misc]
 
     def _batches(self) -> Iterator[pa.Table]:
         try:
-            fingerprint = hash_key(self._fingerprint())
+            fingerprint = fingerprint_key(self._fingerprint())
             os.chdir(self._folder)
             todo = pending_chunks(self._source, self._settings, fingerprint, None, self._shard)
             for pending, examples in todo:
@@ -228,7 +228,7 @@ def _in_order(
             if written["batch"] not in positions or written["run"] == run:
                 positions[written["batch"]] = file, row
     rows = lru_cache(maxsize=4 * FILE_ROWS)(lambda file: pq.read_table(file).to_pylist())
-    fingerprint = hash_key(model.fingerprint())
+    fingerprint = fingerprint_key(model.fingerprint())
     for pending, examples in pending_chunks(source, model.settings, fingerprint, None, shard):
         if not examples:
             yield replace(pending, is_cached=True), []

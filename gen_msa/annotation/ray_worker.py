@@ -17,7 +17,7 @@ from gen_msa.annotation.output import Chunk, PendingChunk, has_error, merge_cach
 from gen_msa.annotation.ray_state import MAX_DEATHS
 from gen_msa.annotation.settings import JobSettings
 from gen_msa.annotation.workers import Teacher, cache_key, make_teacher
-from gen_msa.answer_cache import hash_key
+from gen_msa.answer_cache import fingerprint_key
 from gen_msa.errors import BackendUnavailable, UserError
 from gen_msa.predictors import Prediction
 from gen_msa.types import Example
@@ -53,7 +53,7 @@ class RayWorker:
                 os.chdir(folder)
             self._teacher: Teacher = make_teacher(settings, root)
             fingerprint = self._teacher.fingerprint()
-        self._key = hash_key(fingerprint)
+        self._key = fingerprint_key(fingerprint)
         self._get(state.loaded.remote(self._id, fingerprint))
 
     def call(self, method: str, *args: object) -> Any:
@@ -114,7 +114,7 @@ class RayWorker:
                     self._state.keep.remote(self._id, unit, batch, predictions_by_key)
                 )
             new_predictions += answers
-        return n_new, merge_cached(pending, new_predictions, None)[0]
+        return n_new, merge_cached(pending, new_predictions, None, self._settings.model)[0]
 
     def _ask(self, examples: Sequence[Example]) -> list[Prediction]:
         """Prepare beside the other thread; ask when the model is free."""

@@ -19,6 +19,7 @@ from pydantic import JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa import settings as settings_files
+from gen_msa.annotation.filters import filters
 from gen_msa.annotation.output import (
     Chunk,
     JobCounts,
@@ -29,8 +30,9 @@ from gen_msa.annotation.output import (
     rejected_path,
 )
 from gen_msa.annotation.settings import RUN_SETTINGS, AnnotateSettings, JobSettings
+from gen_msa.answer_cache import fingerprint_content
 from gen_msa.errors import UserError, user_errors
-from gen_msa.predictors import Prediction
+from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.image_counts import count_images
 from gen_msa.predictors.language_counts import count_language
 from gen_msa.types import Example, FrozenModel, Opinion, Rejected
@@ -275,11 +277,10 @@ def _require_same_job(first: ShardPart, other: ShardPart) -> None:
         f"different posts, {x.data} and {y.data}",
         "run the shards of the older posts again",
     )
-    first_settings, other_settings = _answer_settings(x), _answer_settings(y)
-    differences = ", ".join(_differing_keys(first_settings, other_settings))
+    differences = ", ".join(_differing_keys(_answer_settings(x), _answer_settings(y)))
     answers = (
-        first_settings,
-        other_settings,
+        _answer_content(x),
+        _answer_content(y),
         f"different settings of answers: {differences}",
         "run the older shards again with the newer settings",
     )
@@ -294,6 +295,25 @@ def _answer_settings(footer: ShardFooter) -> dict[str, Any]:
     if isinstance(backend := settings.get("backend"), dict):
         settings["backend"] = {k: v for k, v in backend.items() if k != "send_to"}
     return {"verb": footer.verb, "fingerprint": footer.fingerprint, "settings": settings}
+
+
+def _answer_content(footer: ShardFooter) -> JsonValue:
+    """Return what decides the answers and their acceptance, wherever files lie."""
+    settings = {
+        k: v
+        for k, v in footer.settings.items()
+        if k not in RUN_SETTINGS and k not in PredictorSettings.model_fields
+    }
+    file_filters = {
+        name: options
+        for name, options in settings.pop("filters", {}).items()
+        if filters[name].stage == "file"  # the others are in the fingerprint
+    }
+    return {
+        "verb": footer.verb,
+        "fingerprint": fingerprint_content(dict(footer.fingerprint)),
+        "settings": {**settings, "filters": file_filters},
+    }
 
 
 def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -145,7 +145,7 @@ def pending_chunks(
 
 
 def cache_key(fingerprint: str, visible: Example, root: Path, settings: JobSettings) -> str:
-    """Return the cache key of an example: post, bytes of its images, and fingerprint.
+    """Return the cache key of an example: post, bytes of its media, and fingerprint.
 
     Args:
         fingerprint: Hash of the fingerprint of the teacher.
@@ -153,7 +153,9 @@ def cache_key(fingerprint: str, visible: Example, root: Path, settings: JobSetti
         root: Folder that image paths are relative to.
         settings: For the image limits.
     """
-    post = visible.post
+    post = visible.post.model_copy(
+        update={"media": tuple(media.relative_to_root(m, root) for m in visible.post.media)}
+    )
     media_digests: list[JsonValue] = [media.digest(m, root, settings.image) for m in post.media]
     parts: dict[str, JsonValue] = {"predictor": fingerprint, "post": post.model_dump_json()}
     if visible.opinions:

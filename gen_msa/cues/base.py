@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from gen_msa import media
+from gen_msa import manifest, media
 from gen_msa.errors import UserError, user_errors
 from gen_msa.registry import Registry
-from gen_msa.settings import Settings
+from gen_msa.settings import Settings, content
 from gen_msa.types import Cue, Media, Post
 
 if TYPE_CHECKING:
@@ -60,10 +60,14 @@ def digest(*parts: str) -> str:
     return hasher.hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+def content_text(options: Settings | Sequence[Settings]) -> str:
+    """Return options as text for `digest`: files by their contents, wherever they lie."""
+    return json.dumps(content(options), sort_keys=True)
+
+
+def digest_model(name: str) -> str:
+    """Return the digest of a folder of a model, or the name of a model that is not a folder."""
+    return manifest.content_digest(Path(name)) if name and Path(name).is_dir() else name
 
 
 V = TypeVar("V")

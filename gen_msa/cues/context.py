@@ -26,9 +26,9 @@ from gen_msa import jsonl
 from gen_msa.cues import base
 from gen_msa.cues.base import (
     ImageTable,
+    content_text,
     cue_sources,
     digest,
-    digest_file,
     image_stem,
     load_image,
     post_images,
@@ -169,8 +169,8 @@ class ContextCues:
 
     def fingerprint(self) -> str:
         """Return a hash of the options and the content of the files."""
-        files = [digest_file(f.path) for f in self._files]
-        return digest("context 1", self._options.model_dump_json(), *files)
+        others = self._options.model_copy(update={"files": ()})
+        return digest("context 2", content_text(others), content_text(self._files))
 
     def _post_cues(self, post: Post, lookups: list[tuple[str, str, TextLookup]]) -> tuple[Cue, ...]:
         if not post.aspects:

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from gen_msa.cues import base
-from gen_msa.cues.base import ImageTable, cue_sources, digest, digest_file, load_image, post_images
+from gen_msa.cues.base import (
+    ImageTable,
+    content_text,
+    cue_sources,
+    digest,
+    digest_model,
+    load_image,
+    post_images,
+)
 from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.media import ImageError
 from gen_msa.settings import Settings
@@ -116,8 +124,8 @@ class ObjectCues:
 
     def fingerprint(self) -> str:
         """Return a hash of the options and the content of the file."""
-        file = digest_file(self._options.file) if self._options.file else ""
-        return digest("objects 1", self._options.model_dump_json(), file)
+        options = self._options.model_copy(update={"model": digest_model(self._options.model)})
+        return digest("objects 2", content_text(options))
 
     def _post_cues(self, posts: Sequence[Post]) -> list[Cue]:
         if self._options.model or self._detector:

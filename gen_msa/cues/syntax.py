@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from gen_msa.cues.base import cue_sources, digest
+from gen_msa.cues.base import content_text, cue_sources, digest, digest_model
 from gen_msa.cues.parsing import spacy_pipeline
 from gen_msa.cues.parsing.lexicon import DROPPED_RELATIONS, LONGEST_WORD
 from gen_msa.cues.parsing.linearize import FORMS, PruningRules, predicate_subtree, prune
@@ -108,9 +108,8 @@ class SyntaxCues:
             parser = spacy_pipeline.parser_versions(options.model)
             if options.language == AUTO:
                 parser += f"; {detector_version()}"
-        return digest(
-            _FORMAT_VERSION, options.model_dump_json(), parser, self._window.fingerprint()
-        )
+        named = options.model_copy(update={"model": digest_model(options.model)})
+        return digest(_FORMAT_VERSION, content_text(named), parser, self._window.fingerprint())
 
     def _cues_without_spacy(self, post: Post) -> tuple[Cue, ...] | str:
         """Return the cues of a post that does not need spaCy, else the model that must parse it."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from gen_msa.cues.base import cue_sources, digest
+from gen_msa.cues.base import content_text, cue_sources, digest
 from gen_msa.settings import Settings
 from gen_msa.types import Aspect, Cue, Post
 
@@ -72,4 +72,4 @@ class WindowCues:
 
     def fingerprint(self) -> str:
         """Return a hash of the options."""
-        return digest("window 1", self._options.model_dump_json())
+        return digest("window 1", content_text(self._options))

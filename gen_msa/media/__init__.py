@@ -15,6 +15,7 @@ from gen_msa.media.admission import (
     digest,
     load_image,
     open_image,
+    relative_to_root,
     resize_cache,
     store_bytes,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "digest",
     "load_image",
     "open_image",
+    "relative_to_root",
     "resize_cache",
     "store_bytes",
 ]

@@ -8,6 +8,7 @@ bytes and the pixel budget, never by path.
 """
 
 import base64
+import functools
 import hashlib
 import io
 import threading
@@ -34,7 +35,7 @@ _MAX_CACHE_BYTES = 1 << 30
 
 
 def digest(media: Media, root: Path, limits: ImageLimits) -> str:
-    """Return the SHA-256 (hex) of an image file without decoding it, for answer-cache keys.
+    """Return the SHA-256 (hex) of a file without decoding it, for answer-cache keys.
 
     Args:
         media: Media of a post.
@@ -42,8 +43,11 @@ def digest(media: Media, root: Path, limits: ImageLimits) -> str:
         limits: Limits of the file size.
 
     Returns:
-        The hash; for a URL, other media and unreadable files a text that identifies them.
+        The hash, for features with the name of the tensor; for a URL, for media that no model is
+        shown and for unreadable files a text that identifies them.
     """
+    if media.kind == "features":
+        return f"{_features_digest(media.path, root)} {media.key}"
     if media.kind != "image":
         return f"not shown: {media.model_dump_json()}"
     if fetch.is_url(media.path):
@@ -53,6 +57,36 @@ def digest(media: Media, root: Path, limits: ImageLimits) -> str:
     except ImageError as error:
         return f"{error.kind}: {media.path}"
     return hashlib.sha256(data).hexdigest()
+
+
+def relative_to_root(media: Media, root: Path) -> Media:
+    """Return media whose absolute path below `root` is relative, so that the folder may move.
+
+    Args:
+        media: Media of a post.
+        root: Media root.
+    """
+    path = Path(media.path)
+    for base in (root.absolute(), root.resolve()) if path.is_absolute() else ():
+        if path.is_relative_to(base):
+            return media.model_copy(update={"path": path.relative_to(base).as_posix()})
+    return media
+
+
+def _features_digest(path: str, root: Path) -> str:
+    try:
+        resolved = fetch.resolve_inside(path, root)
+        stat = resolved.stat()
+        return _file_sha256(resolved, stat.st_size, stat.st_mtime_ns)
+    except (ImageError, OSError) as error:
+        return f"{type(error).__name__}: {path}"
+
+
+@functools.lru_cache(maxsize=256)
+def _file_sha256(path: Path, size: int, modified_ns: int) -> str:
+    """Hash a file, which holds the features of many posts, once."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 class _ImageCache:

@@ -58,7 +58,8 @@ class MajorityPredictor:
         """Return the probabilities, their source, and where aspects come from."""
         probs: dict[str, JsonValue] = {str(p): prob for p, prob in self._probs.items()}
         settings = {"aspects": self._settings.aspects, "language": self._settings.language}
-        return {"probs": probs, **settings, **self._provenance}
+        content: dict[str, JsonValue] = {"kind": "majority", "probs": probs, **settings}
+        return {**content, **self._provenance, "content": content}
 
     def _prediction(self, selection: AspectSelection) -> Prediction:
         provenance = {

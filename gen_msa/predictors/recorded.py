@@ -56,7 +56,12 @@ class RecordedPredictor:
         """Return the file's sha256 and the annotator."""
         with self._path.open("rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
-        return {"file": digest, "annotator": self._annotator, "name": self._name}
+        content: dict[str, JsonValue] = {
+            "kind": "recorded",
+            "file": digest,
+            "annotator": self._annotator,
+        }
+        return {**content, "name": self._name, "content": content}
 
     def _index(self, requested: str) -> str:
         """Store the offset of each post's line; return the annotator to use."""

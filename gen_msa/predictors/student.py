@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from gen_msa.cues import cue_sources
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.models import CLASSES, AspectExample
 from gen_msa.models.inference.occlusion import Attribution, attribute, cut_row
@@ -38,6 +39,7 @@ from gen_msa.predictors.base import (
 )
 from gen_msa.predictors.prompted.build_requests import select_aspects
 from gen_msa.preemption import preemption_point
+from gen_msa.settings import build
 from gen_msa.types import Opinion, Polarity, Post, Status
 
 if TYPE_CHECKING:
@@ -305,20 +307,31 @@ class StudentPredictor:
     def fingerprint(self) -> dict[str, JsonValue]:
         """Return the hash of the student's folder, its name, and the settings that matter."""
         settings = self._settings
-        identity = {
+        identity: dict[str, JsonValue] = {
             "revision": self._classifier.revision,
             "name": settings.model,
             "aspects": settings.aspects,
             "language": settings.language,
         }
         cue_options: dict[str, JsonValue] = {k: dict(v) for k, v in self._cues.items()}
-        image_settings = {"images": settings.images, "bad_image": settings.bad_image}
-        return {
-            **identity,
-            **image_settings,
+        cue_contents: dict[str, JsonValue] = {
+            name: cue_sources[name](
+                build(cue_sources[name].Options, options, f"cues.{name}")
+            ).fingerprint()
+            for name, options in self._cues.items()
+        }
+        shared: dict[str, JsonValue] = {
+            "images": settings.images,
+            "bad_image": settings.bad_image,
             "explanations": settings.explanations,
             "context": settings.cues != {},
+        }
+        content = {k: v for k, v in identity.items() if k != "name"}
+        return {
+            **identity,
+            **shared,
             "cues": cue_options,
+            "content": {"kind": "student", **content, **shared, "cues": cue_contents},
         }
 
     def _visible_end(self, row: AspectExample) -> int | None:

@@ -235,7 +235,7 @@ class DynamicBatcher:
             self._turns = None  # a server takes turns itself
         elif predictors.is_thread_safe(predictor):
             self._turns = ModelTurns(_PARALLEL_TURNS)
-        self.revision = answer_cache.hash_key(predictor.fingerprint())
+        self.revision = answer_cache.fingerprint_key(predictor.fingerprint())
         self._metrics.ready.set(1)
         self._log.write("ready", revision=self.revision)
         for lane in range(1, N_LANES):

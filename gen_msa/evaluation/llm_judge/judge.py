@@ -298,7 +298,8 @@ class Judge:
     def _key(self, request: Request) -> str:
         """Return the cache key of a request; an image counts by its hash and size."""
         request_json = request.model_dump(mode="json", exclude=_EXCLUDED_PATHS)
-        identity: dict[str, JsonValue] = {"judge": self.settings.model, "revision": self.revision}
+        kind = self.settings.model.partition(":")[0]  # the revision has the rest
+        identity: dict[str, JsonValue] = {"judge": kind, "revision": self.revision}
         return answer_cache.hash_key({**identity, "request": request_json})
 
 

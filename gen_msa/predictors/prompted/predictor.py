@@ -158,6 +158,10 @@ _PERFORMANCE_OPTIONS = {
 }
 """Backend options that change the speed of an answer, or whether there is one, not its content."""
 
+_FILE_OPTIONS = {"adapter", "script"}
+"""Backend options that name files; the revision of the backend has their digests."""
+_PROMPT_FIELDS = ("prompt", "aspects_prompt", "overall_prompt", "reask_prompt")
+
 
 class PromptedPredictor:
     """Asks a backend about each aspect of each post."""
@@ -256,20 +260,36 @@ class PromptedPredictor:
         return self._settings
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """Return model revision, prompts, cues and every setting that shapes an answer."""
+        """Return model revision, prompts, cues and every setting that shapes an answer.
+
+        `content` has the same without the names of model, prompts and files.
+        """
         settings = self._settings
-        names = {
-            settings.prompt,
-            settings.aspects_prompt,
-            settings.overall_prompt,
-            settings.reask_prompt,
-        } - {""}
-        prompts: dict[str, JsonValue] = {n: dict(self._builder(n).fingerprint()) for n in names}
+        roles = {role: str(getattr(settings, role)) for role in _PROMPT_FIELDS}
+        prompts: dict[str, JsonValue] = {
+            name: dict(self._builder(name).fingerprint()) for name in set(roles.values()) - {""}
+        }
         excluded: dict[str, Any] = {"backend": _PERFORMANCE_OPTIONS}
         if not settings.pseudonymize:
             excluded["pseudonymize"] = True
         settings_dump = settings.model_dump(mode="json", exclude=excluded)
-        return {"settings": settings_dump, "revision": self._backend.revision, "prompts": prompts}
+        named = {"model", "cues", *_PROMPT_FIELDS}
+        answer_settings = {k: v for k, v in settings_dump.items() if k not in named}
+        answer_settings["backend"] = {
+            k: v for k, v in settings_dump["backend"].items() if k not in _FILE_OPTIONS
+        }
+        content: dict[str, JsonValue] = {
+            "kind": settings.model.partition(":")[0],
+            "revision": self._backend.revision,
+            "settings": answer_settings,
+            "prompts": {role: prompts.get(name, "") for role, name in roles.items()},
+        }
+        return {
+            "settings": settings_dump,
+            "revision": self._backend.revision,
+            "prompts": prompts,
+            "content": content,
+        }
 
     def with_cues(self, wrap: Callable[[CueSource], CueSource]) -> "PromptedPredictor":
         """Return this predictor with each cue source replaced by `wrap(source)`.
