@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gen_msa.input_notes import add_note
+
 
 class UserError(Exception):
     """A problem that the user can fix. Printed without a traceback; ends with `exit_code`."""
@@ -82,8 +84,22 @@ class MissingExtra(UserError):
 class InputWarning(UserWarning):
     """Something of an input was guessed or not used: an encoding, a column, a label.
 
-    The command line prints it as a note; with `--strict` it ends the command.
+    It is among the notes of the source that is being read (`input_notes`). The command line prints
+    it as a note; with `--strict` it ends the command.
+
+        warnings.warn(InputWarning("column 'pic' is not read", column=1), stacklevel=2)
     """
+
+    def __init__(self, text: str, **unused: int) -> None:
+        """Add the note to those of the source that is being read.
+
+        Args:
+            text: What was guessed or not used.
+            **unused: How many of a kind were not used; the kind is a singular noun: `column=2`.
+        """
+        super().__init__(text)
+        self.unused = unused
+        add_note(text, unused)
 
 
 class Diverged(UserError):

@@ -124,6 +124,8 @@ class SystemResult(FrozenModel):
     calibration: tuple[CalibrationBin, ...] = ()
     slices: tuple[SliceMetrics, ...] = ()
     unparsed: tuple[UnparsedAnswer, ...] = ()
+    images: dict[str, int] = Field(default_factory=dict)
+    """Images of the posts: `seen`, or why the system did not see them."""
     cost: RunCost | None = None
     cost_benchmark: CostBenchmark | None = None
     """None when the suite did not request it, or for a further seed of a system."""
@@ -188,6 +190,8 @@ class EvaluationResult(FrozenModel):
     clustered_by: str
     rejected: int = 0
     """Rows of the source that could not be read from disk."""
+    unused: dict[str, int] = Field(default_factory=dict)
+    """What of the data was not used: `row`, `column`, `label`, …, and images that no system saw."""
     seed: int
     replicates: int
     version: str

@@ -99,7 +99,8 @@ def annotate(
         output = JobOutput(source.name, accepted_file, rejected_file, file_filter_splitter)
         _write_chunks(output, source, settings, teacher, cache, FULL_SOURCE, on_progress)
         fingerprint = teacher.fingerprint()
-    return finalize(output, settings, out, source.name, fingerprint, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return finalize(output, settings, out, source.name, fingerprint, seconds, notes=source.notes)
 
 
 def annotate_shard(
@@ -137,7 +138,7 @@ def annotate_shard(
     source = with_fixed_aspects(source, settings.fixed_aspects)
     require_permission(source, settings)
     source_hasher = _SourceHasher()
-    hashed_source = replace(source, rows=lambda: source_hasher.hash_rows(source.rows()))
+    hashed_source = replace(source, read=lambda: source_hasher.hash_rows(source.rows()))
     with (
         _open_teacher(source, settings, teacher) as teacher,
         _open_cache(cache_path, reuse_cache) as cache,
@@ -147,6 +148,7 @@ def annotate_shard(
         fingerprint, seconds = teacher.fingerprint(), round(time.perf_counter() - began, 3)
         shard_writer.close(
             **source_hasher.footer_facts(source, settings, shard),
+            notes=source.notes.by_text,
             fingerprint=fingerprint,
             seconds=seconds,
         )
@@ -156,6 +158,7 @@ def annotate_shard(
         fingerprint,
         shard_writer.posts.hexdigest(),
         rejected_file=rejected_file,
+        notes=source.notes,
     )
 
 

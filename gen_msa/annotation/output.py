@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -29,8 +29,14 @@ from gen_msa.answer_cache import AnswerCache
 from gen_msa.data import ExampleSource
 from gen_msa.data.label_leak import find_label_leaks
 from gen_msa.errors import user_errors
+from gen_msa.input_notes import InputNotes
 from gen_msa.predictors import Prediction
-from gen_msa.predictors.image_counts import count_images, image_line, unseen_rate
+from gen_msa.predictors.image_counts import (
+    count_images,
+    count_unseen,
+    image_line,
+    unseen_rate,
+)
 from gen_msa.predictors.language_counts import count_language
 from gen_msa.types import Example, Opinion, Rejected, Status
 
@@ -369,6 +375,13 @@ class JobResult:
     rejected_file: Path | None
     summary: AnnotationSummary | None = None
     """Only for a job with filters."""
+    notes: InputNotes = field(default_factory=InputNotes)
+    """What of the source was guessed or not used."""
+
+    @property
+    def unused(self) -> Counter[str]:
+        """How much of the input was not used, by kind: rows, images, columns, labels."""
+        return count_unused(self.counts, self.notes)
 
     def exceeds_error_rate(self, settings: JobSettings) -> bool:
         """Return whether more rows or images failed than `max_error_rate` allows."""
@@ -409,6 +422,8 @@ def finalize(
     source: str,
     fingerprint: dict[str, JsonValue],
     seconds: float,
+    *,
+    notes: InputNotes,
 ) -> JobResult:
     """Write the files beside a complete `out`: settings, and a summary if there are filters.
 
@@ -419,6 +434,7 @@ def finalize(
         source: Name of the source.
         fingerprint: Fingerprint of the teacher.
         seconds: Duration of the run.
+        notes: What of the source was guessed or not used.
 
     Returns:
         The result of the job.
@@ -431,8 +447,22 @@ def finalize(
         rejected_file=_keep_if_written(
             output.counts.rejected + output.counts.filtered_out, rejected_path(out)
         ),
-        summary=_write_summary(source, settings, output, out, seconds),
+        summary=_write_summary(source, settings, output, out, seconds, notes),
+        notes=notes,
     )
+
+
+def count_unused(counts: JobCounts, notes: InputNotes) -> Counter[str]:
+    """Count what of an input a job did not use, by kind.
+
+    Args:
+        counts: Counts of the job.
+        notes: The notes on its source.
+
+    Returns:
+        Kind (`row`, `image`, `column`, `label`, …) -> number; nothing where all was used.
+    """
+    return notes.unused + Counter(row=counts.rejected, image=count_unseen(counts.images))
 
 
 def _keep_if_written(n_lines: int, rejected_file: Path) -> Path | None:
@@ -444,15 +474,23 @@ def _keep_if_written(n_lines: int, rejected_file: Path) -> Path | None:
 
 
 def _write_summary(
-    source: str, settings: JobSettings, output: JobOutput, out: Path, seconds: float
+    source: str,
+    settings: JobSettings,
+    output: JobOutput,
+    out: Path,
+    seconds: float,
+    notes: InputNotes,
 ) -> AnnotationSummary | None:
     if not isinstance(settings, AnnotateSettings) or output.splitter is None:
         return None
-    job_facts: dict[str, str | int | float] = {
+    job_facts: dict[str, Any] = {
         "data": source,
         "data_sha256": output.posts.hexdigest(),
         "posts": output.counts.written,
         "rejected_rows": output.counts.rejected,
+        "images": output.counts.images,
+        "unused": count_unused(output.counts, notes),
+        "notes": notes.texts,
         "label_fields": output.label_fields,
         "cached_posts": output.counts.from_cache,
         "seconds": round(seconds, 3),

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from gen_msa import jsonl
 from gen_msa import settings as settings_files
@@ -32,6 +32,7 @@ from gen_msa.annotation.output import (
 from gen_msa.annotation.settings import RUN_SETTINGS, AnnotateSettings, JobSettings
 from gen_msa.answer_cache import fingerprint_content
 from gen_msa.errors import UserError, user_errors
+from gen_msa.input_notes import InputNotes
 from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.image_counts import count_images
 from gen_msa.predictors.language_counts import count_language
@@ -59,6 +60,8 @@ class ShardFooter(FrozenModel):
     fingerprint: dict[str, JsonValue]
     """Fingerprint of the teacher."""
     settings: dict[str, Any]
+    notes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """What of the complete source was guessed or not used, as `InputNotes.by_text`."""
     from_cache: int
     seconds: float
     sha256: str
@@ -232,7 +235,9 @@ def merge_shards(
             on_progress(output.counts)
     output.counts.from_cache = sum(footer.from_cache for _, footer in parts)
     seconds = sum(footer.seconds for _, footer in parts)
-    return finalize(output, settings, out, first.data, first.fingerprint, seconds), settings
+    notes = InputNotes(first.notes)
+    result = finalize(output, settings, out, first.data, first.fingerprint, seconds, notes=notes)
+    return result, settings
 
 
 def _load_parts(paths: Sequence[Path]) -> list[ShardPart]:

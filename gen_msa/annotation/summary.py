@@ -7,6 +7,9 @@ rejected file, including answers of earlier runs; `seconds` covers the last run 
 """
 
 from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
 
 from gen_msa.annotation.filtered import FilterCounts, LabelPairCounts
 from gen_msa.annotation.settings import AnnotateSettings
@@ -43,6 +46,12 @@ class AnnotationSummary(FrozenModel):
     posts: int
     rejected_rows: int
     """Rows of the source that could not be read."""
+    images: dict[str, int] = Field(default_factory=dict)
+    """Images of the posts: `seen`, or why the model did not see them."""
+    unused: dict[str, int] = Field(default_factory=dict)
+    """What of the input was not used: `row`, `image`, `column`, `label`, … -> number."""
+    notes: tuple[str, ...] = ()
+    """What of the source was guessed or not used, as text."""
     questions: int
     accepted: int
     excluded: int
@@ -110,7 +119,7 @@ def count_by_filter(tally: FilterCounts, names: list[str]) -> dict[str, FilterCo
 
 
 def summarise(
-    settings: AnnotateSettings, tally: FilterCounts, job_facts: Mapping[str, str | int | float]
+    settings: AnnotateSettings, tally: FilterCounts, job_facts: Mapping[str, Any]
 ) -> AnnotationSummary:
     """Return the summary of a job.
 

@@ -35,6 +35,7 @@ from gen_msa.errors import UserError
 from gen_msa.predictors import RequestPreview
 from gen_msa.predictors.language_counts import language_lines
 from gen_msa.predictors.outgoing import allow_hosts
+from gen_msa.report.style import unused_line
 from gen_msa.settings import build
 from gen_msa.types import Example, Rejected
 
@@ -322,6 +323,8 @@ def report_facts(source: str, settings: JobSettings, result: JobResult) -> dict[
         "opinions": f"{counts.opinions:,}, {counts.unparsed:,} unparsed",
         **({"images": counts.image_line().removeprefix("images: ")} if counts.images else {}),
         **_language_facts(language_lines(counts.languages, settings.model)),
+        "not used": unused_line(result.unused).removeprefix("not used: "),
+        **({"notes": "; ".join(result.notes.texts)} if result.notes.texts else {}),
     }
 
 

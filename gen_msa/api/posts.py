@@ -7,7 +7,7 @@ as_posts(frame, text="caption", image="img_path", aspects="mentioned")
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, overload
@@ -18,6 +18,7 @@ from gen_msa.data import ExampleSource, open_examples
 from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects, parse_label_map
 from gen_msa.data.given_aspects import locate_missing_offsets, with_aspects
 from gen_msa.errors import UserError, did_you_mean
+from gen_msa.input_notes import InputNotes
 from gen_msa.jsonl import format_validation_error
 from gen_msa.types import Aspect, Example, Media, Post, Rejected
 
@@ -37,6 +38,8 @@ class Posts(Sequence[Post]):
     name: str = "posts"
     rejected: tuple[Rejected, ...] = ()
     """Rows that could not be read: file, line, reason and hint."""
+    notes: InputNotes = field(default_factory=InputNotes, compare=False)
+    """What of the file was guessed or not used."""
 
     @overload
     def __getitem__(self, index: int) -> Post: ...
@@ -59,9 +62,8 @@ class Posts(Sequence[Post]):
 
     def source(self) -> ExampleSource:
         """Return the rows, rejected ones last, as a job reads them."""
-        return ExampleSource(
-            self.name, self.media_root, lambda: iter((*self.examples, *self.rejected))
-        )
+        rows: tuple[Example | Rejected, ...] = (*self.examples, *self.rejected)
+        return ExampleSource(self.name, self.media_root, lambda: iter(rows), self.notes)
 
 
 def read_posts(
@@ -200,6 +202,7 @@ def _load(source: ExampleSource, limit: int | None = None) -> Posts:
         source.media_root,
         source.name,
         tuple(r for r in rows if isinstance(r, Rejected)),
+        source.notes,
     )
 
 

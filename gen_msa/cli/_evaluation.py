@@ -57,6 +57,7 @@ from gen_msa.report.evaluation import (
     write_evaluation,
     write_metrics_csv,
 )
+from gen_msa.report.style import unused_line
 from gen_msa.results import EvaluationResult, MetricValue, RunCost
 from gen_msa.settings import build
 
@@ -195,6 +196,7 @@ class ModelRunner:
             fingerprint=outcome.fingerprint,
             cost=cost,
             seed_of=entry.display_name if seed else "",
+            exceeds_error_rate=outcome.exceeds_error_rate(job),
         )
 
     def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
@@ -315,6 +317,7 @@ class EvaluateOptions:
     reference: str | None
     pseudonymize: str | None = None
     """Kinds of items that neither models nor the judge see, as `handles,urls`."""
+    max_error_rate: float | None = None
 
     def suite(self) -> Suite:
         """Return the named suite, or a suite for the given posts, with all options applied.
@@ -327,6 +330,7 @@ class EvaluateOptions:
         is_suite = self.target in suite.names() or Path(self.target).suffix in (".yaml", ".yml")
         overrides = [
             *self.settings,
+            *self._error_rate_override(),
             *([f"reference={_yaml_string(self.reference)}"] if self.reference else []),
         ]
         if is_suite:
@@ -342,6 +346,12 @@ class EvaluateOptions:
         entries = [entry for model in self.models for entry in self._entries(model, loaded_suite)]
         fields = loaded_suite.model_dump(exclude_unset=True) | {"models": entries}
         return settings.build(Suite, fields, "the command line")
+
+    def _error_rate_override(self) -> list[str]:
+        """Return the setting of --max-error-rate; none if it was not given."""
+        if self.max_error_rate is None:
+            return []
+        return [f"settings.max_error_rate={self.max_error_rate}"]
 
     def _entries(self, model: str, loaded_suite: Suite) -> list[dict[str, Any]]:
         """Return the suite entries of one --model, with the settings that the suite gives them."""
@@ -383,7 +393,7 @@ def run(
         yes: The user agrees that posts are sent to the models' hosts.
 
     Returns:
-        The exit code, 0.
+        The exit code: 0, or 3 when more rows or images failed than `max_error_rate` allows.
     """
     evaluation_suite = options.suite()
     console = Console(stderr=True)
@@ -418,7 +428,18 @@ def run(
     for path in (*(folder / n for n in ("report.html", "results.json", "samples.jsonl")), card):
         if path is not None:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
-    return 0
+    print_lines(console, [unused_line(result.unused)])
+    return 3 if _exceeds_error_rate(evaluation_suite, base_data, model_outputs) else 0
+
+
+def _exceeds_error_rate(
+    evaluation_suite: Suite, data: EvaluationData, outputs: Sequence[SystemOutput]
+) -> bool:
+    """Return whether more rows or images failed than allowed, in the data or for a model."""
+    default = JobSettings.model_fields["max_error_rate"].default
+    allowed = evaluation_suite.settings.get("max_error_rate", default)
+    n_rows = len(data.examples) + data.rejected
+    return data.rejected > allowed * n_rows or any(o.exceeds_error_rate for o in outputs)
 
 
 def _make_folder(path: Path) -> Path:

@@ -16,7 +16,7 @@ from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.predictors.language_counts import language_lines
 from gen_msa.report import opinion_table, write_csv, write_html
-from gen_msa.report.style import printable
+from gen_msa.report.style import printable, unused_line
 from gen_msa.types import Example, Rejected
 
 MAX_TABLE_ROWS = 30
@@ -72,7 +72,6 @@ def run(
         write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
     _show_table(lines, to_file=out is not None, always=always_table)
     print_lines(console, result_lines(outcome.counts, settings, outcome, [out, csv, html]))
-    print_lines(console, _rejected_lines(outcome) if out is None else ())
     return 3 if outcome.exceeds_error_rate(settings) else 0
 
 
@@ -121,11 +120,8 @@ def run_shard(
             on_progress=on_progress,
         )
     part_pattern = part_path.name.replace(f".{shard.index}-of-", ".*-of-", 1)
-    lines = [
-        f"shard {shard}",
-        *result_lines(outcome.counts, settings, outcome, [part_path]),
-        f"after all shards: gen-msa merge {part_pattern} -o {out}",
-    ]
+    lines = [f"shard {shard}", *result_lines(outcome.counts, settings, outcome, [part_path])]
+    lines.insert(-1, f"after all shards: gen-msa merge {part_pattern} -o {out}")
     print_lines(console, lines)
     return 3 if outcome.should_rerun(settings) else 0
 
@@ -192,7 +188,9 @@ def result_lines(
             else f"the first {MAX_TABLE_ROWS} below; -o OUT.jsonl keeps all"
         )
         lines.append(f"{count_noun(counts.rejected, 'row')} rejected; {where}")
+        lines += () if files[0] else _rejected_lines(outcome)
     if counts.filtered_out:
         answers = count_noun(counts.filtered_out, "answer")
         lines.append(f"{answers} filtered out; see {outcome.rejected_file}")
-    return [*lines, *(f"wrote {path}" for path in files if path)]
+    lines += [f"wrote {path}" for path in files if path]
+    return [*lines, unused_line(outcome.unused)]

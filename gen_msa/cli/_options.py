@@ -272,6 +272,22 @@ MediaRootOption = Annotated[
     Path | None, typer.Option("--media-root", help="Folder that image paths are relative to.")
 ]
 
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        callback=set_strict,
+        help="Fail on notes about the input, and on any failed row (--max-error-rate 0).",
+    ),
+]
+MaxErrorRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-error-rate",
+        help="Share of failed rows, or of images that cannot be read (0 to 1), above which the "
+        "exit code is 3.",
+    ),
+]
 ShardOption = Annotated[
     str | None,
     typer.Option(

@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 OutOption = Annotated[
     str, typer.Option("--out", "-o", help="Write the accepted opinions here (.jsonl).")
 ]
-MaxErrorRateOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-error-rate", help="Share of failed rows (0 to 1) above which the exit code is 3."
-    ),
-]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Ignore and overwrite cached answers.")
 ]
@@ -42,7 +36,8 @@ def annotate(
     model: _options.ModelOption = None,
     prompt: _options.PromptOption = None,
     aspect: _options.AspectOption = None,
-    max_error_rate: MaxErrorRateOption = None,
+    max_error_rate: _options.MaxErrorRateOption = None,
+    strict: _options.StrictOption = False,
     no_cache: NoCacheOption = False,
     dry_run: DryRunOption = False,
     config: _options.ConfigOption = None,
@@ -72,7 +67,7 @@ def annotate(
         )
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     outputs = _AnnotateOutputs(location.local_path, no_cache and not dry_run, dry_run, yes)
-    code = _run(options, outputs, parallel, max_error_rate)
+    code = _run(options, outputs, parallel, 0.0 if strict else max_error_rate)
     if shard_spec := parallel.parse_shard(has_output=True):
         location.send(shard_spec.path_beside(location.local_path, ".part"))
     elif not dry_run:

@@ -1,6 +1,7 @@
 """`gen-msa convert`: write examples in another format."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,11 @@ import typer
 from gen_msa.cli._options import (
     LabelMapOption,
     MapOption,
+    StrictOption,
     count_noun,
     parse_columns,
     parse_labels,
     print_lines,
-    set_strict,
 )
 
 FromOption = Annotated[
@@ -21,16 +22,6 @@ FromOption = Annotated[
 ]
 ToOption = Annotated[
     str | None, typer.Option("--to", help="Format of TARGET; default: its suffix.")
-]
-
-
-StrictOption = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        callback=set_strict,
-        help="Fail on notes about the input and on any rejected row.",
-    ),
 ]
 
 
@@ -51,21 +42,20 @@ def convert(
 
     from gen_msa.data import convert as write
     from gen_msa.data import open_examples
+    from gen_msa.report.style import unused_line
 
-    counts = write(
-        open_examples(
-            source,
-            format=from_format,
-            columns=parse_columns(columns),
-            label_map=parse_labels(label_map),
-        ),
-        target,
-        to_format,
+    examples = open_examples(
+        source,
+        format=from_format,
+        columns=parse_columns(columns),
+        label_map=parse_labels(label_map),
     )
+    counts = write(examples, target, to_format)
     console = Console(stderr=True)
     lines = [f"wrote {count_noun(counts.written, 'example')} to {target}"]
     if counts.rejected:
         lines.append(f"{count_noun(counts.rejected, 'row')} rejected; see {counts.rejected_file}")
-    print_lines(console, lines)
+    unused = examples.notes.unused + Counter(row=counts.rejected)
+    print_lines(console, [*lines, unused_line(unused)])
     if not counts.written or (strict and counts.rejected):
         sys.exit(3)

@@ -58,6 +58,8 @@ def evaluate(
     no_cache: NoCacheOption = False,
     pseudonymize: _options.PseudonymizeOption = None,
     yes: _sending.YesOption = False,
+    max_error_rate: _options.MaxErrorRateOption = None,
+    strict: _options.StrictOption = False,
 ) -> None:
     """Compare models on labels and explanations, with intervals and paired tests.
 
@@ -68,6 +70,12 @@ def evaluate(
     from gen_msa.cli import _evaluation
 
     options = _evaluation.EvaluateOptions(
-        target, settings or (), model or (), seeds or (), reference, pseudonymize
+        target,
+        settings or (),
+        model or (),
+        seeds or (),
+        reference,
+        pseudonymize,
+        0.0 if strict else max_error_rate,
     )
     sys.exit(_evaluation.run(options, out, card, no_cache=no_cache, yes=yes))

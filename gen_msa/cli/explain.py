@@ -17,20 +17,6 @@ CsvOption = Annotated[
     Path | None, typer.Option("--csv", help="Also write a CSV, one row per opinion.")
 ]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write an HTML report.")]
-MaxErrorRateOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-error-rate", help="Share of failed rows (0 to 1) above which the exit code is 3."
-    ),
-]
-StrictOption = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        callback=_options.set_strict,
-        help="Fail on notes about the input, and on any failed row (--max-error-rate 0).",
-    ),
-]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither use nor write the answer cache.")
 ]
@@ -47,8 +33,8 @@ def explain(
     out: OutOption = None,
     csv: CsvOption = None,
     html: HtmlOption = None,
-    max_error_rate: MaxErrorRateOption = None,
-    strict: StrictOption = False,
+    max_error_rate: _options.MaxErrorRateOption = None,
+    strict: _options.StrictOption = False,
     no_cache: NoCacheOption = False,
     config: _options.ConfigOption = None,
     format: _options.FormatOption = None,

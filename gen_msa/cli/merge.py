@@ -19,7 +19,7 @@ PartsArgument = Annotated[
 OutOption = Annotated[str, typer.Option("--out", "-o", help="Output: .jsonl, .parquet or .cache.")]
 
 
-def merge(parts: PartsArgument, out: OutOption) -> None:
+def merge(parts: PartsArgument, out: OutOption, strict: _options.StrictOption = False) -> None:
     """Join the parts of all shards into the files of one unsharded job.
 
     gen-msa merge opinions.*-of-4.part -o opinions.jsonl
@@ -34,7 +34,7 @@ def merge(parts: PartsArgument, out: OutOption) -> None:
             code = _merge_caches(files, local_path)
             location.send(local_path)
             sys.exit(code)
-        code = _merge_parts(files, local_path)
+        code = _merge_parts(files, local_path, strict=strict)
     location.send_all()
     sys.exit(code)
 
@@ -50,7 +50,7 @@ def _merge_caches(files: list[Path], out: Path) -> int:
     return 0
 
 
-def _merge_parts(files: list[Path], out: Path) -> int:
+def _merge_parts(files: list[Path], out: Path, *, strict: bool) -> int:
     from rich.console import Console
 
     from gen_msa.annotation import AnnotateSettings
@@ -65,7 +65,12 @@ def _merge_parts(files: list[Path], out: Path) -> int:
     console, lines = Console(stderr=True), lines_path(out, out.parent)
     outcome, settings = join(files, out, lines=lines)
     to_output_format(lines, out)
+    if strict:
+        settings = settings.model_copy(update={"max_error_rate": 0.0})
+    print_lines(console, [f"note: {text}" for text in outcome.notes.texts])
     if isinstance(settings, AnnotateSettings):
-        return finish_filtered(console, outcome, settings, out)
-    print_lines(console, result_lines(outcome.counts, settings, outcome, [out]))
-    return 3 if outcome.exceeds_error_rate(settings) else 0
+        code = finish_filtered(console, outcome, settings, out)
+    else:
+        print_lines(console, result_lines(outcome.counts, settings, outcome, [out]))
+        code = 3 if outcome.exceeds_error_rate(settings) else 0
+    return 3 if strict and outcome.notes.texts else code

@@ -5,12 +5,13 @@ datasets["mams"].read(root, "dev")
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from gen_msa.data.formats.base import ExampleStream
 from gen_msa.errors import UserError
+from gen_msa.input_notes import InputNotes
 from gen_msa.registry import InstanceRegistry
 
 # Tell test splits, which tuning never reads, and train splits by the name of a source.
@@ -103,4 +104,11 @@ class ExampleSource:
 
     name: str
     media_root: Path
-    rows: Callable[[], ExampleStream]
+    read: Callable[[], ExampleStream]
+    """Reads every row anew."""
+    notes: InputNotes = field(default_factory=InputNotes, compare=False)
+    """What `rows` has found so far that was guessed or not used."""
+
+    def rows(self) -> ExampleStream:
+        """Read every row; what is noted meanwhile is added to `notes`."""
+        return self.notes.collect(self.read)

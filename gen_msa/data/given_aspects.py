@@ -57,12 +57,12 @@ def with_fixed_aspects(source: ExampleSource, terms: Sequence[str]) -> ExampleSo
         source: The posts.
         terms: The aspects; none leaves the source as it is.
     """
-    return replace(source, rows=lambda: _rows(source, terms)) if terms else source
+    return replace(source, read=lambda: _rows(source, terms)) if terms else source
 
 
 def _rows(source: ExampleSource, terms: Sequence[str]) -> ExampleStream:
     has_warned = False
-    for row in source.rows():
+    for row in source.read():
         if not isinstance(row, Example):
             yield row
             continue

@@ -5,6 +5,7 @@ Every system is measured on the reference's rows in the same order.
     result = evaluate(Suite(data="opinions.jsonl"), load_examples(open_examples("opinions.jsonl")))
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
@@ -39,6 +40,13 @@ from gen_msa.metrics import (
 from gen_msa.metrics.calibration import calibration_curve
 from gen_msa.metrics.labels import score_labels
 from gen_msa.metrics.statistics.bootstrap import BootstrapResamples
+from gen_msa.predictors.image_counts import (
+    count_images,
+    count_unseen,
+    image_line,
+    unseen_rate,
+)
+from gen_msa.report.style import unused_line
 from gen_msa.results import (
     CalibrationBin,
     EvaluationResult,
@@ -287,10 +295,15 @@ def evaluate(
     resamples = _resamples(suite, scores)
     main_scores = {a.name: scores[a.name] for a in systems if not a.seed_of}
     first_scores = next(iter(scores.values()))
-    system_results = [_system_result(suite, scores[a.name], a, resamples) for a in systems]
+    system_results = [
+        _system_result(suite, scores[a.name], a, resamples, _count_images(data, a.name))
+        for a in systems
+    ]
+    unused = _count_unused(data, system_results)
     best, worst = _best_and_worst(main_scores)
     return EvaluationResult(
         **_result_header(suite, data, first_scores),
+        unused=unused,
         definitions=(*metric_definitions(families), *_probe_definitions(suite)),
         systems=tuple(_with_seed_means(system_results, systems)),
         comparisons=compare_systems(main_scores, suite.headline, resamples, suite.correction)
@@ -307,8 +320,26 @@ def evaluate(
             }
             for name, system_scores in main_scores.items()
         },
-        notes=(*data.notes, *_conflict_notes(first_scores), *power_notes(main_scores)),
+        notes=(
+            *data.notes,
+            *[unused_line(unused)] * bool(unused),
+            *_conflict_notes(first_scores),
+            *power_notes(main_scores),
+        ),
     )
+
+
+def _count_images(data: EvaluationData, system: str) -> Counter[str]:
+    """Count the images of the posts that a system answered: `seen`, or why not."""
+    counts: Counter[str] = Counter()
+    for example in data.examples:
+        counts += count_images(example.post, example.opinions_by(system))
+    return counts
+
+
+def _count_unused(data: EvaluationData, systems: Sequence[SystemResult]) -> Counter[str]:
+    """Count what of the data was not used; of images, those that not a single system saw."""
+    return Counter(data.unused) + Counter(image=min(count_unseen(s.images) for s in systems))
 
 
 def check_suite(suite: Suite, data: EvaluationData) -> None:
@@ -421,7 +452,11 @@ def _resamples(suite: Suite, scores: Mapping[str, SystemScores]) -> BootstrapRes
 
 
 def _system_result(
-    suite: Suite, scores: SystemScores, output: SystemOutput, resamples: BootstrapResamples | None
+    suite: Suite,
+    scores: SystemScores,
+    output: SystemOutput,
+    resamples: BootstrapResamples | None,
+    images: Counter[str],
 ) -> SystemResult:
     rows = [p for p in scores.pairs if p.gold is not None]
     labelled = [(p.label, p.predicted_label) for p in rows if p.label is not None]
@@ -450,9 +485,13 @@ def _system_result(
             for level in scores.slice_scores(name, suite.headline, resamples)
         ),
         unparsed=tuple(_unparsed_answers(scores)),
+        images=images,
         cost=output.cost,
         cost_benchmark=output.cost_benchmark,
-        notes=tuple(f"{family}: {reason}" for family, reason in scores.undefined_reasons.items()),
+        notes=(
+            *[image_line(images)] * bool(unseen_rate(images)),
+            *(f"{family}: {reason}" for family, reason in scores.undefined_reasons.items()),
+        ),
     )
 
 

@@ -10,7 +10,8 @@ data does not have is counted and noted.
 """
 
 import hashlib
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -44,6 +45,8 @@ class SystemOutput:
     cost_benchmark: CostBenchmark | None = None
     seed_of: str = ""
     """Name of the system that this is another seed of; empty for a system of its own."""
+    exceeds_error_rate: bool = False
+    """Whether more rows or images failed than its job's `max_error_rate` allows."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class EvaluationData:
     rejected: int = 0
     """Rows that could not be read from disk."""
     notes: tuple[str, ...] = ()
+    unused: Mapping[str, int] = field(default_factory=dict)
+    """What of the source was not used, by kind: rows, columns, labels."""
 
     def annotators(self) -> list[str]:
         """Return every annotator in order of appearance."""
@@ -93,6 +98,7 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
     notes = _rejected_notes(source.name, rejected)
     if limit is not None and next(rows, None) is not None:
         notes.append(f"only the first {limit:,} rows")
+    notes += source.notes.texts
     return EvaluationData(
         tuple(examples.values()),
         source.media_root,
@@ -100,6 +106,7 @@ def load_examples(source: ExampleSource, limit: int | None = None) -> Evaluation
         digest.hexdigest(),
         len(rejected),
         tuple(notes),
+        source.notes.unused + Counter(row=len(rejected)),
     )
 
 

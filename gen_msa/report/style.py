@@ -6,6 +6,7 @@ Each colour comes with a symbol, so that nothing depends on colour alone.
 """
 
 import re
+from collections.abc import Mapping
 
 from gen_msa.types import Polarity
 
@@ -56,3 +57,13 @@ def pluralize(count: int, noun: str) -> str:
         noun: The singular, whose plural ends in s.
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def unused_line(unused: Mapping[str, int]) -> str:
+    """Return the last line of a job: `not used: 2 columns, 1 row`, or `not used: nothing`.
+
+    Args:
+        unused: Kind (a singular noun) -> how many of it were not used.
+    """
+    counts = ", ".join(pluralize(n, kind) for kind, n in sorted(unused.items()) if n)
+    return f"not used: {counts or 'nothing'}"

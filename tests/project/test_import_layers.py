@@ -12,6 +12,7 @@ FOUNDATION = {
     "disk_cache",
     "errors",
     "hosts",
+    "input_notes",
     "jsonl",
     "language",
     "manifest",

@@ -68,7 +68,7 @@ class ColumnDecoder:
         if left_out:
             count = f"{len(left_out)} column{'s' * (len(left_out) > 1)} of bytes"
             note = f"{path}: {count} not read: {', '.join(left_out)}"
-            warnings.warn(note, InputWarning, stacklevel=2)
+            warnings.warn(InputWarning(note, column=len(left_out)), stacklevel=2)
         self.renamed = {
             **dict.fromkeys(set(self._images) - named, "images"),
             **_polarity_column(schema, features, options),

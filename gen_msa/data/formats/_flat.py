@@ -201,14 +201,15 @@ def rename_columns(record: TableRecord) -> TableRecord:
     return to_record({k: v for k, v in cells.items() if v}, record.line, record.raw)
 
 
-def warn_of_labels(path: Path, keys: Iterable[str], hint: str = "") -> None:
+def warn_of_labels(path: Path, keys: Iterable[str], hint: str = "", kind: str = "key") -> None:
     """Announce keys that look like labels and were not read.
 
     Args:
         path: The file.
         keys: Its keys that are kept in `meta`.
         hint: How to have them read.
+        kind: What the keys are in this file: `key` or `column`.
     """
     for key in sorted(filter(_LABEL_LIKE.search, keys)):
         note = f"{path}: {key!r} looks like a label and was not read; it is in meta{hint}"
-        warnings.warn(note, InputWarning, stacklevel=2)
+        warnings.warn(InputWarning(note, **{kind: 1}), stacklevel=2)

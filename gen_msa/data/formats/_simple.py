@@ -191,7 +191,8 @@ def warn_of_other_labels(path: Path, labels: Counter[str]) -> None:
         counts = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(5))
         note = f"{path}: labels that are none of {', '.join(Polarity)}: {counts}"
         note += ", …" if len(labels) > 5 else ""
-        warnings.warn(f"{note}; their aspects have no polarity", InputWarning, stacklevel=2)
+        note += "; their aspects have no polarity"
+        warnings.warn(InputWarning(note, label=labels.total()), stacklevel=2)
 
 
 def _label_text(value: object) -> object:

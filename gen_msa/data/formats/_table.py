@@ -85,7 +85,7 @@ def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Diale
         warnings.warn(note, InputWarning, stacklevel=2)
     if preamble:
         note = f"{path}: {preamble} lines before the header are not read: {lines[0][:80]!r} …"
-        warnings.warn(note, InputWarning, stacklevel=2)
+        warnings.warn(InputWarning(note, line=preamble), stacklevel=2)
     is_quoted = delimiter != "\t" or _has_quoted_cells(lines[preamble:])
     return Dialect(delimiter, is_quoted, preamble)
 

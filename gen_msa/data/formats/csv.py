@@ -344,13 +344,12 @@ def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
         columns: The columns of its rows.
     """
     extra = sorted(set(columns) - {*_POST_COLUMNS, *_opinion_columns(set(columns))})
-    warn_of_labels(
-        path, extra, "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
-    )
+    hint = "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
+    warn_of_labels(path, extra, hint, "column")
     for column in extra:
         if intended := intended_key(column, _KNOWN_COLUMNS):
             note = f"{path}: column {column!r} is not read; did you mean {intended!r}?"
-            warnings.warn(note, InputWarning, stacklevel=2)
+            warnings.warn(InputWarning(note, column=1), stacklevel=2)
 
 
 def _merge_meta(rows: list[CsvRow]) -> dict[str, JsonValue]:

@@ -119,7 +119,7 @@ class LabelStudio:
         if unread:
             counts = ", ".join(f"{name} ({n})" for name, n in unread.most_common())
             note = f"{path}: results of annotations that are not read: {counts}"
-            warnings.warn(note, InputWarning, stacklevel=2)
+            warnings.warn(InputWarning(note, annotation=unread.total()), stacklevel=2)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Refuse to write examples.

@@ -255,7 +255,8 @@ def _simple_examples(
         number, values = item
         try:
             row = SimpleRow.model_validate(read_span_list(values) or values)
-            warn_of_labels(path, (k for k, v in row.__pydantic_extra__.items() if v))
+            extra = (k for k, v in row.__pydantic_extra__.items() if v)
+            warn_of_labels(path, extra, kind="column")
             example = row.to_example(f"{path.stem}-{number}")
             other_labels.update(row.other_labels())
             yield example

@@ -5,8 +5,8 @@ Offsets are checked: a sentence with a wrong one is `Rejected`. A label outside 
 aspect without an opinion. Categories become opinions by `gold_category`, whose aspect has no offset
 and is not listed in the post. `Opinions` of 2015 and 2016 are read as both: the target (if it is
 not `NULL`) as an aspect, the category as an opinion by `gold_category`; labels of one aspect that
-differ are a conflict. Elements that are not read are counted in a last `Rejected`. Files are
-written in the form of 2014. Sentences without an id are named FILE_STEM-N. Entities and DTDs are
+differ are a conflict. Elements that are not read are counted in a note. Files are written in the
+form of 2014. Sentences without an id are named FILE_STEM-N. Entities and DTDs are
 refused.
 
     <sentences><sentence id="1"><text>good food</text><aspectTerms>
@@ -14,6 +14,7 @@ refused.
 """
 
 import io
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from gen_msa.data.formats._common import (
     unsupported_field_error,
 )
 from gen_msa.data.formats.base import ExampleStream, formats
+from gen_msa.errors import InputWarning
 from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
 from gen_msa.types import Aspect, Example, Opinion, Post, Rejected
 
@@ -123,7 +125,7 @@ def _parse(path: Path, file: IO[bytes], first: int) -> ExampleStream:
                 source.bytes_since_sentence = 0
             elif event == "start" and depth == 0 and element.tag not in _LAYOUT:
                 unread[element.tag] += 1
-        yield from _unread_row(path, unread)
+        _warn_of_elements(path, unread)
     except (Plain.ParseError, DefusedXmlException, ValueError, RecursionError, MemoryError) as e:
         reason = f"reading ends here: {type(e).__name__}: {e}"
         yield reject_row(
@@ -139,11 +141,12 @@ def _unread_elements(sentence: Any) -> Iterator[str]:
             yield from (e.tag for e in part if e.tag not in _SENTENCE_PARTS[part.tag])
 
 
-def _unread_row(path: Path, unread: Counter[str]) -> Iterator[Rejected]:
+def _warn_of_elements(path: Path, unread: Counter[str]) -> None:
+    """Announce the elements that were not read, with their numbers."""
     if unread:
         counts = ", ".join(f"{n} <{tag}>" for tag, n in sorted(unread.items()))
-        hint = "the sentences were read without them; labels in them are lost"
-        yield reject_row(path, 0, f"elements that are not read: {counts}", "", hint)
+        note = f"{path}: elements that are not read, with the labels in them: {counts}"
+        warnings.warn(InputWarning(note, element=unread.total()), stacklevel=2)
 
 
 def _example(path: Path, number: int, sentence: Any) -> Example | Rejected:

@@ -8,6 +8,7 @@ import pytest
 
 from gen_msa.data.formats import formats
 from gen_msa.data.formats.stanza_json import split_sentences, to_record_heads, to_sentence_heads
+from gen_msa.errors import InputWarning
 from gen_msa.types import (
     OVERALL_ASPECT,
     Aspect,
@@ -315,11 +316,10 @@ def test_semeval16_target_with_two_labels_is_a_conflict(tmp_path: Path) -> None:
 def test_elements_that_are_not_read_are_counted(tmp_path: Path) -> None:
     emotions = "<emotions><e/></emotions>"
     text = xml(TEA_SENTENCE.replace("</sentence>", f"{emotions}</sentence>"), TEA_SENTENCE)
-    rows = read("semeval_xml", tmp_path / "t.xml", text)
-    assert [isinstance(r, Example) for r in rows] == [True, True, False]
-    rejected = rows[-1]
-    assert isinstance(rejected, Rejected)
-    assert (rejected.line, rejected.reason) == (0, "elements that are not read: 1 <emotions>")
+    with pytest.warns(InputWarning, match="not read, with the labels in them: 1 <emotions>") as w:
+        rows = read("semeval_xml", tmp_path / "t.xml", text)
+    assert [isinstance(r, Example) for r in rows] == [True, True]
+    assert [note.message.unused for note in w] == [{"element": 1}]
 
 
 def test_foreign_root_is_refused_before_any_example(tmp_path: Path) -> None:
