@@ -277,7 +277,7 @@ StrictOption = Annotated[
     typer.Option(
         "--strict",
         callback=set_strict,
-        help="Fail on notes about the input, and on any failed row (--max-error-rate 0).",
+        help="Fail on notes about the input, and on any failed row or image.",
     ),
 ]
 MaxErrorRateOption = Annotated[

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from gen_msa.cli._options import StrictOption
+
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -30,6 +32,7 @@ def finetune(
     settings: SettingsArgument = None,
     dry_run: DryRunOption = False,
     resume: ResumeOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """Fine-tune a multimodal LLM by RECIPE, in this process.
 
@@ -47,6 +50,7 @@ def distill(
     settings: SettingsArgument = None,
     dry_run: DryRunOption = False,
     resume: ResumeOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """Train a student by RECIPE, in this process, on a GPU if there is one.
 

@@ -20,8 +20,10 @@ from gen_msa.data import open_examples
 from gen_msa.data.label_leak import LABEL_FIELD_PATTERN
 from gen_msa.distillation.recipe import DistillData, DistillRecipe
 from gen_msa.errors import UserError, user_errors
+from gen_msa.input_notes import InputNotes
 from gen_msa.models import CLASSES, AspectExample, Batch, Output
-from gen_msa.models.inputs.modalities import build_contexts, load_modalities
+from gen_msa.models.inputs.modalities import IMAGE_MODALITY, build_contexts, load_modalities
+from gen_msa.predictors.image_counts import count_noted
 from gen_msa.types import OVERALL_ASPECT, Aspect, Example, Opinion, Post, Rejected
 
 # Teachers: files of opinions whose probabilities are learned, and a student that teaches another.
@@ -186,6 +188,7 @@ def add_inputs(
     root: Path,
     required: RequiredInputs,
     problems: Counter[str],
+    images: Counter[str],
 ) -> list[IndexedRow]:
     """Add features of other modalities and contexts to rows.
 
@@ -195,6 +198,7 @@ def add_inputs(
         root: The folder that paths of media are relative to.
         required: Which modalities and cues to add.
         problems: Counts what could not be read, by reason; it is filled in place.
+        images: Counts the images by `seen` or reason; it is filled in place.
 
     Returns:
         The rows in their order, with tensors and context added, each with the index of its post.
@@ -203,6 +207,11 @@ def add_inputs(
     post_inputs = load_modalities([posts[i] for i in post_indices], root, required.modalities)
     for item in post_inputs:
         problems.update(f"{name} that cannot be read" for name in item.problems)
+    takes_images = IMAGE_MODALITY in required.modalities
+    for i, item in zip(post_indices, post_inputs, strict=True):
+        problem = item.problems.get(IMAGE_MODALITY)
+        note = f"{problem};" if problem else "" if takes_images else "not used"
+        images += count_noted(posts[i], {"image": note})
     by_post = dict(zip(post_indices, post_inputs, strict=True))
     texts = _contexts(rows, posts, root, required)
     return [
@@ -324,6 +333,12 @@ class DistillDataset:
     examples: tuple[Example, ...] = ()
     """The posts that the rows come from; row `n` is of `examples[post_indices[n]]`."""
     post_indices: tuple[int, ...] = ()
+    rejected: int = 0
+    """Rows of the source that could not be read."""
+    images: Counter[str] = field(default_factory=Counter)
+    """Images of the posts: `seen`, or why the student does not see them."""
+    notes: InputNotes = field(default_factory=InputNotes)
+    """What of the source was guessed or not used."""
 
     @property
     def sha256(self) -> str:
@@ -358,12 +373,14 @@ def build_dataset(
     """
     teachers = RecordedTeachers(data.teachers)
     left_out, source = teachers.left_out, open_examples(data.source, label_map=data.label_map)
+    rejected, images = 0, Counter[str]()
     examples: list[Example] = []
     indexed_rows: list[tuple[AspectExample, int]] = []
     rejected_answers = RejectedAnswers(data.source, data.labels, data.filters)
     for example in source.rows():
         if isinstance(example, Rejected):
             left_out["line could not be read"] += 1
+            rejected += 1
             continue
         opinions = _opinions_to_learn(example, data, rejected_answers)
         new_rows = _make_rows(example, opinions, data, recipe, teachers, left_out)
@@ -382,12 +399,22 @@ def build_dataset(
         )
     if required is not None:
         indexed_rows = add_inputs(
-            indexed_rows, [e.post for e in examples], source.media_root, required, left_out
+            indexed_rows, [e.post for e in examples], source.media_root, required, left_out, images
         )
     rows, post_indices = zip(*indexed_rows, strict=True)
     if data in recipe.dev:
         _check_label_leak(data, rows)
-    return DistillDataset(data.source, data.labels, rows, left_out, tuple(examples), post_indices)
+    return DistillDataset(
+        data.source,
+        data.labels,
+        rows,
+        left_out,
+        tuple(examples),
+        post_indices,
+        rejected,
+        images,
+        source.notes,
+    )
 
 
 def _check_label_leak(data: DistillData, rows: Sequence[AspectExample]) -> None:

@@ -7,6 +7,7 @@ processes hold the same model and rows, and share each batch (`training.distribu
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +38,7 @@ from gen_msa.models.inputs.collator import Collator
 from gen_msa.training import checkpoint, distributed
 from gen_msa.training.checkpoint import ResumePolicy, Stateful, TrainState
 from gen_msa.training.distributed import ProcessGroup
+from gen_msa.training.input_check import check_input, count_unused
 from gen_msa.types import Polarity
 
 __all__ = ["DistillRun", "Diverged", "distill"]
@@ -77,6 +79,7 @@ def distill(recipe: DistillRecipe, *, dry_run: bool = False, tokenizer: Path | N
             ),
             write=group.is_main,
         )
+    run.logger.log_unused(run.unused)
     return run.student_folder
 
 
@@ -127,6 +130,7 @@ class DistillRun:
         self.teacher = _load_teacher(recipe, self.group)
         required = required_inputs(recipe, self.teacher)
         self.train_sets = train_sets or [build_dataset(d, recipe, required) for d in recipe.data]
+        self.unused = self._check_input() if train_sets is None else Counter[str]()
         self.dev_sets = [build_dataset(d, recipe, required) for d in recipe.dev]
         self.rows = [r for dataset in self.train_sets for r in dataset.rows]
         dev_rows = [r for dataset in self.dev_sets for r in dataset.rows]
@@ -157,6 +161,19 @@ class DistillRun:
             num_params=self.num_params,
             pretrained_from=self.pretrained_from,
         )
+
+    def _check_input(self) -> Counter[str]:
+        """Return how much of the training data is not used, by kind; stop if that is too much."""
+        rejected = sum(s.rejected for s in self.train_sets)
+        images = sum((s.images for s in self.train_sets), Counter[str]())
+        check_input(
+            images,
+            rejected=rejected,
+            n_rows=rejected + sum(len(s.examples) for s in self.train_sets),
+            max_error_rate=self.recipe.max_error_rate,
+        )
+        notes = (s.notes for s in self.train_sets)
+        return count_unused(notes, rejected=rejected, images=images)
 
     def probe(self) -> None:
         """Run forward and backward on the longest batch, so that errors appear at the start."""

@@ -68,6 +68,9 @@ class DistillRecipe(Settings):
     data: tuple[DistillData, ...] = Field(min_length=1)
     dev: tuple[DistillData, ...] = ()
     """Evaluated at every validation; the best student is chosen by them."""
+    max_error_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of rejected rows, or of images that cannot be read, above which training does not
+    start. Fewer are named in a note and in the last line."""
 
     teacher: str = ""
     """The folder of a student that teaches this one: its probabilities (where a row has none) and
@@ -146,6 +149,7 @@ class DistillRecipe(Settings):
         """
         free = {
             "output_dir",
+            "max_error_rate",
             "resume",
             "logging_steps",
             "eval_steps",

@@ -149,6 +149,10 @@ class StudentRunLogger(BaseRunLogger):
         self._printer.print_text(f"best student, of step {step:,}: {folder}")
         self._printer.print_text(f"use it: gen-msa explain POSTS --model student:{folder}")
 
+    def log_unused(self, unused: Mapping[str, int]) -> None:
+        """Print what of the training data was not used; the last line of a run."""
+        self._printer.print_unused(unused)
+
     def _write(self, record: Mapping[str, Any]) -> None:
         if self._is_main:
             self._tracker_log.write(record)

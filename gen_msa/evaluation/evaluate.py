@@ -320,12 +320,7 @@ def evaluate(
             }
             for name, system_scores in main_scores.items()
         },
-        notes=(
-            *data.notes,
-            *[unused_line(unused)] * bool(unused),
-            *_conflict_notes(first_scores),
-            *power_notes(main_scores),
-        ),
+        notes=(*_input_notes(data, unused, first_scores), *power_notes(main_scores)),
     )
 
 
@@ -566,6 +561,9 @@ def _as_dicts(probes: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict
     return {name: dict(values) for name, values in probes.items()}
 
 
-def _conflict_notes(scores: SystemScores) -> list[str]:
+def _input_notes(data: EvaluationData, unused: Counter[str], scores: SystemScores) -> list[str]:
+    """Return the notes on the data, what of it was not used, and rows without a gold polarity."""
+    notes = [*data.notes, *[unused_line(unused)] * bool(unused)]
     n = sum(p.gold is not None and p.label is None and p.gold.score is None for p in scores.pairs)
-    return [f"{n:,} rows have no gold polarity and are left out of the label metrics"] * bool(n)
+    no_polarity = f"{n:,} rows have no gold polarity and are left out of the label metrics"
+    return [*notes, *[no_polarity] * bool(n)]

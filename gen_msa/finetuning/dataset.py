@@ -9,18 +9,19 @@ will show. A row that cannot be built is recorded with its post and the reason.
 
 import dataclasses
 import random
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gen_msa.data import open_examples
-from gen_msa.errors import InputWarning, UserError
+from gen_msa.errors import UserError
 from gen_msa.finetuning import rationales
 from gen_msa.finetuning.recipe import ExtraTask, FinetuneData, FinetuneRecipe
+from gen_msa.input_notes import InputNotes
 from gen_msa.predictors import PredictorSettings
-from gen_msa.predictors.image_counts import count_noted, image_line, unseen_rate
+from gen_msa.predictors.image_counts import count_noted
 from gen_msa.predictors.prompted import (
     PostInputs,
     PostRejected,
@@ -29,6 +30,7 @@ from gen_msa.predictors.prompted import (
     load_inputs,
 )
 from gen_msa.prompting import TargetField, TrainingTarget, build_target
+from gen_msa.training.input_check import check_input, count_unused
 from gen_msa.types import OVERALL_ASPECT, Aspect, Cue, Example, Opinion, Polarity, Rejected
 
 ALL_FIELDS: frozenset[TargetField] = frozenset({"label", "explanation", "aspect", "form"})
@@ -79,6 +81,8 @@ class TrainingSet:
     """Rows of each extra task, by its prompt."""
     missing_rationales: Counter[str] = field(default_factory=Counter)
     """Rows that an extra task lacks, by its prompt: the label has no rationale."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """What of the sources was not used, by kind: rows, images, columns, labels."""
 
     def notes(self, *, soft_labels: bool = False) -> tuple[str, ...]:
         """Return notes on extra tasks and, with `soft_labels`, on a teacher's probabilities."""
@@ -115,12 +119,20 @@ def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingS
     """
     dataset = TrainingSet()
     images: Counter[str] = Counter()
+    sources: list[LoadedExamples] = []
     for i, data in enumerate(recipe.data):
         builder = _SourceBuilder(i, data, recipe, dataset, supports_images=supports_images)
         builder.build()
+        sources.append(builder.loaded)
         images += builder.images if builder.shows_images else Counter()
-    if unseen_rate(images):
-        warnings.warn(f"training posts: {image_line(images)}", InputWarning, stacklevel=2)
+    rejected = sum(len(s.rejected) for s in sources)
+    check_input(
+        images,
+        rejected=rejected,
+        n_rows=rejected + sum(len(s.examples) for s in sources),
+        max_error_rate=recipe.max_error_rate,
+    )
+    dataset.unused = count_unused((s.notes for s in sources), rejected=rejected, images=images)
     if not dataset.samples:
         raise UserError(
             "no training row: no post has a label by " + ", ".join(d.labels for d in recipe.data),
@@ -129,16 +141,25 @@ def build_dataset(recipe: FinetuneRecipe, *, supports_images: bool) -> TrainingS
     return dataset
 
 
-def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Rejected], Path]:
-    """Load the examples of a source that have a label, its rejected rows, and its media root.
+class LoadedExamples(NamedTuple):
+    """The examples of a source, and what of it was not read."""
+
+    examples: list[Example]
+    rejected: list[Rejected]
+    media_root: Path
+    """Folder that paths of images are relative to."""
+    notes: InputNotes
+
+
+def load_examples(data: FinetuneData, seed: int) -> LoadedExamples:
+    """Load the examples of a source that have a label, and its rejected rows.
 
     Args:
         data: The source; at most `data.limit` examples are taken.
         seed: Decides which ones are taken.
 
     Returns:
-        The examples in the order of the source; the rejected rows; the folder that paths of images
-        are relative to.
+        The examples and the rejected rows, each in the order of the source.
     """
     source = open_examples(data.source, label_map=data.label_map)
     accepted: list[Example] = []
@@ -153,7 +174,7 @@ def load_examples(data: FinetuneData, seed: int) -> tuple[list[Example], list[Re
             random.Random(f"{seed}/{data.source}").sample(range(len(accepted)), data.limit)
         )
         accepted = [accepted[i] for i in indices]
-    return accepted, rejected, source.media_root
+    return LoadedExamples(accepted, rejected, source.media_root, source.notes)
 
 
 def inference_for_source(data: FinetuneData, recipe: FinetuneRecipe) -> PredictorSettings:
@@ -184,8 +205,9 @@ class _SourceBuilder:
         self.dataset = dataset
         self.settings = inference_for_source(data, recipe)
         self.uses_soft_labels = recipe.loss.soft > 0
-        self.examples, rejected, self.media_root = load_examples(data, recipe.seed)
-        dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in rejected]
+        self.loaded = load_examples(data, recipe.seed)
+        self.examples, self.media_root = self.loaded.examples, self.loaded.media_root
+        dataset.skipped += [(f"{r.file}:{r.line}", r.reason) for r in self.loaded.rejected]
         show_images = supports_images and data.images
         self.shows_images = show_images
         self.images: Counter[str] = Counter()

@@ -66,6 +66,7 @@ def finetune(recipe: FinetuneRecipe, *, dry_run: bool = False) -> Path:
     if not dry_run:
         run.resume()
         run.train()
+    run.logger.log_unused(run.prepared.unused)
     distributed.leave(run.accelerator, run.train_step.release)
     return run.adapter_folder
 

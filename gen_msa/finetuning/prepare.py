@@ -7,6 +7,7 @@ Rows that cannot be used are recorded with their names and reasons; none is trun
 """
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ class PreparedRun:
     """For each post the tokens of its sequences."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     without_rationale: int = 0
+    unused: Counter[str] = field(default_factory=Counter)
+    """What of the sources was not used, by kind: rows, images, columns, labels."""
     notes: tuple[str, ...] = ()
     """Notes on extra tasks and a teacher's probabilities, to be printed."""
     unpacked_reason: str = ""
@@ -101,6 +104,7 @@ def prepare(
         LossWeights.from_rows(recipe.loss, (r for s in dataset.samples for r in s.rows)),
         skipped=dataset.skipped,
         without_rationale=dataset.without_rationale,
+        unused=dataset.unused,
         notes=dataset.notes(soft_labels=recipe.loss.soft > 0),
         unpacked_reason=unpacked_reason,
         feature_cache=_open_feature_cache(recipe, model, processor),

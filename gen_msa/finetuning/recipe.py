@@ -111,6 +111,9 @@ class FinetuneRecipe(Settings):
     data: tuple[FinetuneData, ...] = Field(min_length=1)
     dev: tuple[FinetuneData, ...] = ()
     """Sources that are predicted at every evaluation; they select the best checkpoint."""
+    max_error_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of rejected rows, or of images that cannot be read, above which training does not
+    start. Fewer are named in a note and in the last line."""
     dev_limit: int | None = Field(default=None, gt=0)
     """Posts of each dev source that are predicted at an evaluation."""
     inference: PredictorSettings = PredictorSettings(bad_image="text-only")
@@ -210,6 +213,7 @@ class FinetuneRecipe(Settings):
 
 _OUTPUT_FIELDS = {
     "output_dir",
+    "max_error_rate",
     "resume",
     "report_to",
     "logging_steps",

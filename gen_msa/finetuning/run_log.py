@@ -10,7 +10,7 @@ training.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -327,6 +327,10 @@ class RunLogger(BaseRunLogger):
         seconds = time.perf_counter() - self._started_at
         self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))
         self._tracker_log.close()
+
+    def log_unused(self, unused: Mapping[str, int]) -> None:
+        """Print what of the training data was not used; the last line of a run."""
+        self._reporter.print_unused(unused)
 
     def _mean_metrics(self, state: TrainState, learning_rate: float, steps: int) -> StepLog:
         recent = self._recent

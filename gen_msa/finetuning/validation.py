@@ -214,7 +214,7 @@ def _load_dev_set(data: FinetuneData, recipe: FinetuneRecipe) -> DevSet:
         )
     limits = [n for n in (data.limit, recipe.dev_limit) if n is not None]
     limited_data = data.model_copy(update={"limit": min(limits, default=None)})
-    candidates, rejected, media_root = load_examples(limited_data, recipe.seed)
+    candidates, rejected, media_root, _ = load_examples(limited_data, recipe.seed)
     labeled_examples = tuple(
         e for e in (_with_gold(c, data.labels, prompt) for c in candidates) if e.opinions
     )

@@ -58,7 +58,7 @@ def unseen_images(post: Post, provenance: Mapping[str, str]) -> list[tuple[str, 
     note = f"; {provenance.get('image', '')}"
     if note.startswith(("; not shown", "; not used")) or "majority_of" in provenance:
         return [(path, _NOT_USED) for path in paths]
-    reasons = ((p, k) for p in paths for k in _KINDS if f"; {k}: {note_path(p)}" in note)
+    reasons = ((p, k) for p in paths for k in _KINDS if f"; {k}: {note_path(p)};" in note)
     return list(reasons)
 
 

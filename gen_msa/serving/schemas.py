@@ -25,6 +25,7 @@ from gen_msa import jsonl
 from gen_msa.data.formats import intended_key, locate_aspects
 from gen_msa.errors import did_you_mean
 from gen_msa.predictors import Prediction
+from gen_msa.predictors.image_counts import unseen_images
 from gen_msa.serving.batcher import PREDICTOR_FAILED
 from gen_msa.serving.errors import ErrorDetail, InvalidPost
 from gen_msa.serving.prometheus import ServiceMetrics
@@ -66,6 +67,15 @@ class PostRequest(BaseModel):
         return (*((self.image,) if self.image else ()), *listed_images)
 
 
+class UnseenImage(FrozenModel):
+    """An image of a post that the model did not see."""
+
+    image: str
+    """The image as the answer's `post.media` names it."""
+    reason: str
+    """`corrupt`, `too_large`, … or `not used by this model`."""
+
+
 @dataclass(frozen=True)
 class AcceptedPost:
     """A post that will be predicted."""
@@ -81,6 +91,14 @@ class AcceptedPost:
         media = tuple(Media(kind="image", path=i.public_name) for i in self.images)
         post = self.post.model_copy(update={"media": media})
         return Example(post=post, opinions=tuple(map(self._rename_in_opinion, prediction.opinions)))
+
+    def unseen_images(self, prediction: Prediction) -> tuple[UnseenImage, ...]:
+        """Return the images that the model did not see, under the names that the client knows."""
+        if not self.images or not prediction.opinions:
+            return ()
+        public_names = {i.path: i.public_name for i in self.images}
+        unseen = unseen_images(self.post, prediction.opinions[0].provenance)
+        return tuple(UnseenImage(image=public_names[p], reason=r) for p, r in unseen)
 
     def with_public_names(self, message: str) -> str:
         """Replace stored paths of images in a message by the names that the client knows."""
@@ -182,6 +200,8 @@ class AnsweredPost(FrozenModel):
     row: int = Field(ge=1)
     """Number of the post in the request, from 1."""
     example: Example
+    unseen_images: tuple[UnseenImage, ...] = ()
+    """Images of the post that the model did not see; left out when it saw all."""
 
 
 class RejectedPost(FrozenModel):
@@ -220,8 +240,13 @@ def build_response(
         if isinstance(item, AcceptedPost):
             prediction = next(remaining)
             if not prediction.rejection:
-                example = item.to_example(prediction).model_dump_json().encode()
-                entries.append(b'{"row":%d,"example":%b}' % (row, example))
+                answer = AnsweredPost(
+                    row=row,
+                    example=item.to_example(prediction),
+                    unseen_images=item.unseen_images(prediction),
+                )
+                left_out = None if answer.unseen_images else {"unseen_images"}
+                entries.append(answer.model_dump_json(exclude=left_out).encode())
                 metrics.posts.labels("answered").inc()
                 continue
             is_failure = prediction.rejection == PREDICTOR_FAILED

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from gen_msa import jsonl
 from gen_msa.errors import UserError, did_you_mean, write_errors
-from gen_msa.report.style import printable
+from gen_msa.report.style import printable, unused_line
 
 _PACKAGES = {"comet_ml": "comet-ml"}
 """Tracker -> its package, where the names differ."""
@@ -179,6 +179,10 @@ class LinePrinter:
     def print_note(self, text: str) -> None:
         """Print something that differs from the request."""
         self._print_line(Text(f"note: {printable(text)}", style="yellow"))
+
+    def print_unused(self, unused: Mapping[str, int]) -> None:
+        """Print what of the training data was not used, by kind."""
+        self._print_line(Text(unused_line(unused)))
 
     def _print_heading(self, title: str, subtitle: str = "") -> None:
         suffix = f" {printable(subtitle)}" if subtitle else ""

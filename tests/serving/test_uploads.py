@@ -90,6 +90,22 @@ def test_bad_image_is_left_to_predictor_with_text_only_policy():
     assert "read from text" in example["opinions"][0]["provenance"]["image"]
 
 
+def test_answer_names_the_images_that_were_not_seen():
+    images = {"ok.png": png(), "bomb.png": image_bomb(), "cut.png": png()[:45]}
+    files = [("files", (name, data)) for name, data in images.items()]
+    posts = json.dumps([{**POST, "images": list(images)}])
+    with run_service(
+        "bad_image=text-only", make_predictor=lambda root: make(ECHO, root)
+    ) as service:
+        answer = entry(service.client.post("/v1/explain", data={"posts": posts}, files=files))
+        complete = entry(service.explain({**POST, "images": [data_url(png())]}))
+    assert answer["unseen_images"] == [
+        {"image": "bomb.png", "reason": "too_large"},
+        {"image": "cut.png", "reason": "corrupt"},
+    ]
+    assert "unseen_images" not in complete
+
+
 @pytest.mark.parametrize(
     ("keys", "colours"),
     [

@@ -228,7 +228,7 @@ def extract_image_features(
         try:
             post_inputs.tensors[IMAGE_MODALITY] = extractor.extract(media, root, in_memory)
         except ImageError as problem:
-            post_inputs.problems[IMAGE_MODALITY] = f"{problem.kind}: {problem.path}"
+            post_inputs.problems[IMAGE_MODALITY] = f"{problem.kind}: {problem.path[:200]}"
 
 
 @functools.cache

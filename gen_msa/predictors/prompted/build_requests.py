@@ -17,6 +17,7 @@ from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
 from gen_msa.language import resolve_language
 from gen_msa.predictors.base import PredictorSettings
+from gen_msa.predictors.image_counts import note_path
 from gen_msa.prompting import Prompt
 from gen_msa.pseudonyms import Disguise, ItemKinds, NamesNotFindable, Pseudonymizer
 from gen_msa.settings import build
@@ -84,7 +85,7 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
                 raise UserError(f"post {post.id!r}: {error}") from None
             if settings.bad_image == "drop":
                 raise PostRejected(f"image {media_item.path}: {error.reason}", error.hint) from None
-            problems.append(f"{error.kind}: {media_item.path[:200]}")
+            problems.append(f"{error.kind}: {note_path(media_item.path)}")
         else:
             images.append(image)
             provenance |= media.conversion_notes(image)
