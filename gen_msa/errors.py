@@ -102,6 +102,13 @@ class InputWarning(UserWarning):
         add_note(text, unused)
 
 
+class CacheWarning(UserWarning):
+    """What was computed cannot be stored for the next start, which will be slow again.
+
+    The command line prints it as a note, also with `--strict`.
+    """
+
+
 class Diverged(UserError):
     """A loss or gradient is not finite; no parameter was updated. Exit code 4."""
 

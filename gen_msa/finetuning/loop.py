@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gen_msa.backends.hf import weights
+from gen_msa.backends.hf import devices
 from gen_msa.errors import UserError
 from gen_msa.finetuning.batches import EpochSampler, TrainingBatch
 from gen_msa.finetuning.peft_model import (
@@ -83,7 +83,7 @@ class FinetuneRun:
         self.dev_sets = load_dev_sets(recipe)
         # The device is assigned first, or all processes would load onto the same one.
         self.accelerator = distributed.create_accelerator(
-            cpu=weights.resolve_device(recipe.device) == "cpu", quantization=recipe.quantization
+            cpu=devices.resolve_device(recipe.device) == "cpu", quantization=recipe.quantization
         )
         sharded = fsdp.fsdp_requested()
         # Features are computed before the model is sharded, on its device.

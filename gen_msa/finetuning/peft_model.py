@@ -106,7 +106,7 @@ def load_model(recipe: FinetuneRecipe, *, keep_on_cpu: bool = False) -> LoadedMo
         UserError: If it cannot be found or loaded.
         MissingExtra: If a package is missing.
     """
-    from gen_msa.backends.hf import weights
+    from gen_msa.backends.hf import devices, weights
 
     if recipe.dtype == "float16":
         raise UserError(
@@ -114,12 +114,12 @@ def load_model(recipe: FinetuneRecipe, *, keep_on_cpu: bool = False) -> LoadedMo
             hint="use dtype: bfloat16, or float32",
         )
     folder = _find_folder(recipe.model_name_or_path)
-    device = weights.resolve_device(recipe.device)
+    device = devices.resolve_device(recipe.device)
     load_options: dict[str, Any] = {"attn_implementation": recipe.attn_implementation}
     if recipe.quantization != "none":
         load_options |= quantization_options(recipe, device)
     model, processor = weights.load_pretrained(
-        folder, weights.resolve_dtype(recipe.dtype, device), **load_options
+        folder, devices.resolve_dtype(recipe.dtype, device), **load_options
     )
     if recipe.quantization == "none":
         model = model if keep_on_cpu else model.to(device)

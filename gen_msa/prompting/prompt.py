@@ -90,6 +90,7 @@ def make_environment(sources: Mapping[str, str]) -> PromptEnvironment:
     return env
 
 
+@functools.lru_cache(maxsize=256)
 def inspect_template(source: str, source_name: str) -> TemplateInfo:
     """Parse and compile a template without running it.
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
 import transformers as hf
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -22,6 +21,7 @@ from gen_msa import manifest
 from gen_msa.backends.base import BackendOptions
 from gen_msa.backends.hf import adapters
 from gen_msa.backends.hf.adapters import AdapterMetadata
+from gen_msa.backends.hf.devices import resolve_device, resolve_dtype
 from gen_msa.backends.hf.safety_scan import scan_folder
 from gen_msa.encoders import vision
 from gen_msa.errors import UserError, user_errors
@@ -245,27 +245,3 @@ def _resolve_folder(name: str) -> Path:
             f"{name!r} is neither a folder nor in the local Hugging Face cache",
             hint=f"give a folder, or download it first: hf download {name}",
         ) from None
-
-
-def resolve_device(name: str) -> str:
-    """Resolve `auto` to CUDA, else MPS, else the CPU; return any other name as it is."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def resolve_dtype(name: str, device: str) -> Any:
-    """Resolve a dtype: `auto` is float32 on a CPU, the same on every machine, else the file's own.
-
-    Args:
-        name: `auto` or the name of a torch dtype.
-        device: Device from `resolve_device`.
-
-    Returns:
-        A torch dtype, or `auto`.
-    """
-    if name != "auto":
-        return getattr(torch, name)
-    return torch.float32 if device == "cpu" else "auto"

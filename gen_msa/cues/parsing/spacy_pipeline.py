@@ -11,13 +11,16 @@ importing it.
 import importlib
 import importlib.metadata
 import importlib.util
+import pkgutil
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from operator import add
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gen_msa.cues.parsing.tree import DependencyTree, build_tree
@@ -85,7 +88,23 @@ def installed_model(language: str) -> str | None:
     """
     code = {"no": "nb"}.get(language, language)
     names = (f"{code}_{kind}_{size}" for size in _MODEL_SIZES for kind in _MODEL_KINDS)
-    return next((n for n in names if _PACKAGE_NAME.match(n) and is_installed(n)), None)
+    listed = _list_models(tuple((folder, _modified_ns(folder)) for folder in sys.path))
+    return next((n for n in names if n in listed and is_installed(n)), None)
+
+
+@lru_cache(maxsize=4)
+def _list_models(folders: tuple[tuple[str, int], ...]) -> frozenset[str]:
+    """List modules with names of model packages: one look at a folder, not one per language."""
+    modules = pkgutil.iter_modules([folder for folder, _ in folders])
+    return frozenset(m.name for m in modules if _PACKAGE_NAME.match(m.name))
+
+
+def _modified_ns(folder: str) -> int:
+    """Return when an entry of `sys.path` changed; 0 for one that does not exist."""
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def parser_version(model: str) -> str:

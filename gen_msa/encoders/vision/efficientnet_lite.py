@@ -12,10 +12,11 @@ so training and evaluation compute the same features.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F  # noqa: N812
 import transformers as hf
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from gen_msa.encoders.vision.efficientnet_layers import EfficientNetLayers
 
 _LITE0 = (
     (1, 3, 1, 1, 16),
@@ -64,75 +65,7 @@ class EfficientNetLiteConfig(hf.PretrainedConfig):  # type: ignore[misc]
         super().__init__(**kwargs)
 
 
-class Conv(nn.Conv2d):  # type: ignore[misc]
-    """Convolution with bias and TensorFlow padding: an odd pixel is added right and below."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
-        """Draw new weights.
-
-        Args:
-            in_channels: Channels of the input.
-            out_channels: Channels of the output.
-            kernel: Side of the kernel.
-            stride: Stride in both directions.
-            groups: Groups of channels; `in_channels` for a depthwise convolution.
-        """
-        super().__init__(in_channels, out_channels, kernel, stride, groups=groups)
-        total = kernel - stride
-        left, right = total // 2, total - total // 2
-        self.same_padding = (left, right, left, right)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (images, in, height, width) to (images, out, height / stride, width / stride).
-
-        Args:
-            x: Feature maps, (images, in, height, width).
-
-        Returns:
-            Feature maps; a height or width that the stride does not divide is rounded down.
-        """
-        return super().forward(F.pad(x, self.same_padding) if any(self.same_padding) else x)
-
-
-class Block(nn.Module):  # type: ignore[misc]
-    """Inverted bottleneck: expand, depthwise convolution, project; residual if shapes match."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int
-    ) -> None:
-        """Draw new weights.
-
-        Args:
-            in_channels: Channels of the input.
-            out_channels: Channels of the output.
-            kernel: Side of the depthwise kernel.
-            stride: Stride of the depthwise convolution.
-            expansion: Factor of the inner channels; 1 for no expansion.
-        """
-        super().__init__()
-        expanded = in_channels * expansion
-        self.expand = Conv(in_channels, expanded, 1) if expansion > 1 else None
-        self.depthwise = Conv(expanded, expanded, kernel, stride, groups=expanded)
-        self.project = Conv(expanded, out_channels, 1)
-        self.has_residual = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (images, in, height, width) to (images, out, height / stride, width / stride).
-
-        Args:
-            x: Feature maps, (images, in, height, width).
-
-        Returns:
-            Feature maps; the input is added where its shape is the same.
-        """
-        expanded = x if self.expand is None else F.relu6(self.expand(x))
-        out: Tensor = self.project(F.relu6(self.depthwise(expanded)))
-        return out + x if self.has_residual else out
-
-
-class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
+class EfficientNetLite(EfficientNetLayers, hf.PreTrainedModel):  # type: ignore[misc]
     """EfficientNet-Lite without its classifier."""
 
     config_class = EfficientNetLiteConfig
@@ -143,36 +76,12 @@ class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
-        self.stem = Conv(3, config.stem, 3, 2)
-        blocks: list[Block] = []
-        in_channels = config.stem
-        for repeats, kernel, stride, expansion, out_channels in config.stages:
-            for i in range(repeats):
-                blocks.append(
-                    Block(in_channels, out_channels, kernel, 1 if i else stride, expansion)
-                )
-                in_channels = out_channels
-        self.blocks = nn.ModuleList(blocks)
-        self.head = Conv(in_channels, config.hidden_size, 1)
+        self.add_layers(config.stem, config.stages, config.hidden_size)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the first layer."""
         return self.stem
-
-    def features(self, pixel_values: Tensor) -> Tensor:
-        """Compute the last feature map.
-
-        Args:
-            pixel_values: Normalized pixels, (images, 3, height, width).
-
-        Returns:
-            (images, hidden_size, height / 32, width / 32) for Lite0.
-        """
-        x = F.relu6(self.stem(pixel_values.to(self.stem.weight.dtype)))
-        for block in self.blocks:
-            x = block(x)
-        return F.relu6(self.head(x))
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
         """Encode images as tokens, each of mean 0 and variance 1.
@@ -185,10 +94,7 @@ class EfficientNetLite(hf.PreTrainedModel):  # type: ignore[misc]
             Tokens (images, grid * grid, hidden_size), row by row, in `last_hidden_state` and as the
             only entry of `hidden_states`, where LLaVA reads them.
         """
-        pooled = F.adaptive_avg_pool2d(self.features(pixel_values), self.config.grid)
-        tokens = pooled.flatten(2).transpose(1, 2)
-        # Without it, projected images are many times larger than word embeddings.
-        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        tokens = self.image_tokens(pixel_values, self.config.grid)
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 

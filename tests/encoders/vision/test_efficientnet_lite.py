@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen_msa.encoders.vision.base import EFFICIENTNET_LITE0, load_efficientnet
+from gen_msa.encoders.vision.efficientnet_layers import Conv
 from gen_msa.encoders.vision.efficientnet_lite import (
-    Conv,
     EfficientNetLite,
     EfficientNetLiteConfig,
     fold_batch_norms,
