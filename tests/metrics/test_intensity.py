@@ -1,9 +1,12 @@
 """Test that intensity equals the published formulas, also at ties, and that no score is wrong."""
 
+import importlib.metadata
+import importlib.util
 import math
 
 import numpy
 import pytest
+import torch
 from pydantic import ValidationError
 from sklearn import config_context
 from sklearn.metrics import accuracy_score, f1_score
@@ -55,6 +58,20 @@ def reference_sims(y, p):
         if n == 2:
             values["f1"] = f1_score(*bins, average="weighted")
     return values
+
+
+def mmsa_metrics(scale):
+    """Return the metrics of the MMSA framework, of its file alone: its package needs a GPU's."""
+    try:
+        files = importlib.metadata.files("MMSA") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("MMSA is not installed: make .venv/.dev")
+    (path,) = (f.locate() for f in files if f.name == "metricsTop.py")
+    spec = importlib.util.spec_from_file_location("mmsa_metrics", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    evaluate = module.MetricsTop("regression").getMetics(scale)
+    return lambda y, p: evaluate(torch.from_numpy(p), torch.from_numpy(y))
 
 
 def random_case(seed, bound, ties):
@@ -235,3 +252,46 @@ def test_rows_without_huge_scores_do_not_change_beside_them():
     rows = Intensity().row_statistics([*pairs, *score_pairs([1e308], [1e308])])
     beside = Intensity().compute(rows[: len(pairs)].sum(axis=0))
     assert {k: float(v) for k, v in beside.items()} == alone
+
+
+MMSA_NAMES = {
+    "mosi": {
+        "Has0_acc_2": "acc2_has0",
+        "Has0_F1_score": "f1_has0",
+        "Non0_acc_2": "acc2_non0",
+        "Non0_F1_score": "f1_non0",
+        "Mult_acc_5": "acc5",
+        "Mult_acc_7": "acc7",
+        "MAE": "mae",
+        "Corr": "pearson",
+    },
+    "sims": {
+        "Mult_acc_2": "acc2",
+        "Mult_acc_3": "acc3",
+        "Mult_acc_5": "acc5",
+        "F1_score": "f1",
+        "MAE": "mae",
+        "Corr": "pearson",
+    },
+}
+
+
+@config_context(assume_finite=True, skip_parameter_validation=True)
+@pytest.mark.parametrize(
+    ("scale", "bound", "ties"),
+    [
+        ("mosi", 3, [-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 3.5]),
+        ("mosei", 3, [-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 3.5]),
+        ("sims", 1, [-1.0, -0.7, -0.1, 0.0, 0.1, 0.7, 1.0]),
+    ],
+)
+def test_intensity_matches_the_mmsa_framework(scale, bound, ties):
+    evaluate, family = mmsa_metrics(scale), Intensity(scale=scale)
+    names = MMSA_NAMES["sims" if scale == "sims" else "mosi"]
+    for seed in range(200):
+        y, p = random_case(seed, bound, ties)
+        found, expected = compute_metrics(family, score_pairs(y, p)), evaluate(y, p)
+        assert set(expected) == set(names)
+        for theirs, ours in names.items():
+            # MMSA rounds to four digits.
+            assert found[ours] == pytest.approx(expected[theirs], abs=0.5001e-4), (seed, theirs)

@@ -121,8 +121,11 @@ def test_log_export_rejects_other_files(results_path: Path, tmp_path: Path) -> N
         export_logs(results_path, "inspect", tmp_path, samples=tmp_path / "no.jsonl")
 
 
+@pytest.mark.extras
 def test_inspect_ai_can_read_the_log(results_path: Path, tmp_path: Path) -> None:
-    log = pytest.importorskip("inspect_ai.log", reason="inspect_ai is not installed")
+    log = pytest.importorskip(
+        "inspect_ai.log", reason="inspect_ai is not installed: make test-extras"
+    )
     [path] = export_logs(results_path, "inspect", tmp_path / "logs", created_at=CREATED_AT)
     eval_log = log.read_eval_log(str(path))
     assert [s.scores["polarity"].value for s in eval_log.samples].count("N") == 2
