@@ -8,11 +8,12 @@ A line over `MAX_LINE_BYTES` is rejected before it is parsed or held in memory.
 
 import errno
 import glob
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -81,6 +82,17 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M 
             continue
         line_number, line = item
         try:
+            check_duplicate_keys(line)
+        except ValueError as e:
+            yield Rejected(
+                file=str(path),
+                line=line_number,
+                reason=str(e),
+                hint=DUPLICATE_KEY_HINT,
+                raw=line[:500].decode("utf-8", "replace"),
+            )
+            continue
+        try:
             yield model.model_validate_json(line)
         except ValidationError as e:
             yield Rejected(
@@ -90,6 +102,52 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M 
                 hint=f"each line must be one JSON {model.__name__}",
                 raw=line[:500].decode("utf-8", "replace"),
             )
+
+
+DUPLICATE_KEY_HINT = "keep one of the two: readers disagree about which value counts"
+
+
+class DuplicateKey(ValueError):
+    """A JSON object or a YAML mapping has a key twice."""
+
+
+def check_duplicate_keys(text: bytes | bytearray | str) -> None:
+    """Refuse JSON in which an object has a key twice; every reader of users' JSON passes here.
+
+    Args:
+        text: JSON text. What is not JSON passes: its parser says so.
+
+    Raises:
+        DuplicateKey: There is such an object; the message names the key.
+    """
+    try:
+        # Numbers are not converted: Python refuses whole numbers of over 4,300 digits.
+        json.loads(text, object_pairs_hook=_unique_pairs, parse_int=len, parse_float=len)
+    except DuplicateKey:
+        raise
+    except (ValueError, RecursionError):
+        return
+
+
+def load_json(text: bytes | str) -> Any:
+    """Return the value of a JSON text of the user's.
+
+    Args:
+        text: JSON text.
+
+    Raises:
+        ValueError: It is not JSON, or an object has a key twice.
+    """
+    return json.loads(text, object_pairs_hook=_unique_pairs)
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(k for k in keys if keys.count(k) > 1)
+        raise DuplicateKey(f"the key {twice[:60]!r} occurs twice in one object")
+    return members
 
 
 def format_validation_error(error: ValidationError) -> str:

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from gen_msa import manifest
 from gen_msa.errors import UserError, describe_error, did_you_mean, user_errors
-from gen_msa.jsonl import atomic_write
+from gen_msa.jsonl import DuplicateKey, atomic_write
 
 
 class Settings(BaseModel):
@@ -163,6 +163,19 @@ def _format_value(tree: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise DuplicateKey(f"the key {key.value!r} occurs twice (line {line})")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     with user_errors(path, "cannot be read as YAML"):
         tree = parse_yaml(path.read_text(encoding="utf-8"))
@@ -185,9 +198,10 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: It is not YAML, is nested too deeply, or has more than `MAX_YAML_VALUES` values
             with its aliases expanded.
+        DuplicateKey: A mapping has a key twice.
     """
     try:
-        return _copy_tree(yaml.safe_load(text), itertools.count(1))
+        return _copy_tree(yaml.load(text, _UniqueKeyLoader), itertools.count(1))  # noqa: S506
     except (yaml.YAMLError, RecursionError) as e:
         raise ValueError(describe_error(e)) from None
 
@@ -204,6 +218,8 @@ def _copy_tree(value: Any, counter: Iterator[int]) -> Any:
 def _scalar(text: str) -> Any:
     try:
         return parse_yaml(text) if text else ""
+    except DuplicateKey as e:
+        raise UserError(f"{text[:200]!r}: {e}", hint="give the key one value") from None
     except ValueError:
         return text
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from gen_msa import manifest, media
+from gen_msa import jsonl, manifest, media
 from gen_msa.errors import UserError, user_errors
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings, content
@@ -30,7 +30,7 @@ def load_json(path: Path) -> Any:
         UserError: The file is missing or not JSON.
     """
     with user_errors(path, "cannot be read as JSON", hint="check the path"):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return jsonl.load_json(path.read_text(encoding="utf-8"))
 
 
 def check_string_map(path: Path, value: Any) -> dict[str, str]:

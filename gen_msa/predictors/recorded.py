@@ -72,11 +72,14 @@ class RecordedPredictor:
             for line_number, line in enumerate(f, 1):
                 if line.strip():
                     try:
+                        jsonl.check_duplicate_keys(line)
                         example = Example.model_validate_json(line)
                     except ValidationError as e:
                         parse_errors.append(
                             f"line {line_number}: {jsonl.format_validation_error(e)}"
                         )
+                    except jsonl.DuplicateKey as e:
+                        parse_errors.append(f"line {line_number}: {e}")
                     else:
                         self._add_offset(example.post.id, offset, line_number)
                         annotators |= {o.annotator for o in example.opinions}

@@ -24,6 +24,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from gen_msa.jsonl import DUPLICATE_KEY_HINT, DuplicateKey, check_duplicate_keys
 from gen_msa.media import ImageError, ImageLimits, fetch
 from gen_msa.serving.errors import InvalidPost, RequestError
 from gen_msa.serving.prometheus import ServiceMetrics
@@ -281,6 +282,10 @@ def _parse_posts(body: bytes | bytearray, limits: ServiceLimits) -> list[Any]:
         payload = from_json(body, allow_inf_nan=False)
     except ValueError as e:
         raise RequestError(400, f"the body is not JSON: {str(e)[:200]}", _BODY_HINT) from None
+    try:
+        check_duplicate_keys(body)
+    except DuplicateKey as e:
+        raise RequestError(400, str(e), DUPLICATE_KEY_HINT) from None
     if isinstance(payload, dict) and "posts" in payload:
         if set(payload) != {"posts"}:
             raise RequestError(

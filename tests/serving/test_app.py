@@ -84,6 +84,8 @@ def test_missing_id_is_derived_from_request_id(service):
     ("body", "reason"),
     [
         (b"{", "not JSON"),
+        (b'{"text": "good", "text": "awful"}', "'text' occurs twice"),
+        (b'[{"text": "a", "meta": {"b": 1, "b": 2}}]', "'b' occurs twice"),
         (b"[]", "no posts"),
         (b'"x"', "no posts"),
         (b'{"posts": [], "x": 1}', "no other key"),

@@ -19,7 +19,15 @@ from pydantic_core import from_json
 
 from gen_msa.data.formats._common import NumberedLine, reject_row
 from gen_msa.data.formats.base import ExampleStream
-from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error, read_lines
+from gen_msa.jsonl import (
+    DUPLICATE_KEY_HINT,
+    MAX_LINE_BYTES,
+    DuplicateKey,
+    atomic_write,
+    check_duplicate_keys,
+    format_validation_error,
+    read_lines,
+)
 from gen_msa.types import Example, Rejected
 
 _CHUNK = 1 << 16
@@ -41,6 +49,35 @@ def iter_records(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[NumberedLi
         path: The file.
         limit: Largest record in bytes.
     """
+    return unique_keys(path, _split_records(path, limit))
+
+
+def unique_keys(
+    path: Path, items: Iterable[NumberedLine | Rejected]
+) -> Iterator[NumberedLine | Rejected]:
+    """Reject the records in which an object has a key twice; let all others pass.
+
+    Args:
+        path: The file, for messages.
+        items: Numbered records.
+
+    Yields:
+        Each record, or `Rejected` in its place.
+    """
+    for item in items:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, raw = item
+        try:
+            check_duplicate_keys(raw.removeprefix(_BOM))
+        except DuplicateKey as e:
+            yield reject_row(path, number, str(e), raw, DUPLICATE_KEY_HINT)
+        else:
+            yield item
+
+
+def _split_records(path: Path, limit: int) -> Iterator[NumberedLine | Rejected]:
     with path.open("rb") as f:
         head = _without_script_name(_content(f.read(_CHUNK)))
         if head.startswith(b"["):

@@ -47,7 +47,12 @@ from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
 from gen_msa.data.formats.keys import intended_key
 from gen_msa.data.formats.labels import parse_polarity, unknown_label
 from gen_msa.errors import InputWarning
-from gen_msa.jsonl import MAX_LINE_BYTES, atomic_write, format_validation_error
+from gen_msa.jsonl import (
+    MAX_LINE_BYTES,
+    atomic_write,
+    check_duplicate_keys,
+    format_validation_error,
+)
 from gen_msa.types import Aspect, Evidence, Example, Opinion, Polarity, Post, Rejected, Status
 
 _PROBS = {f"p_{p}": p for p in Polarity}
@@ -149,6 +154,8 @@ def _opinion_columns(columns: Collection[str]) -> tuple[str, ...]:
 
 def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
     values = {name: cells[name] for name in _opinion_columns(cells) if cells.get(name)}
+    for name in ("evidence", "provenance"):
+        check_duplicate_keys(values.get(name, "[]"))
     if not values and not cells.get("annotator"):
         return None
     polarity_text = values.get("polarity", "")
@@ -174,6 +181,7 @@ def _parse_opinion(cells: dict[str, str], aspect: Aspect) -> Opinion | None:
 
 def _parse_meta(cells: dict[str, str]) -> dict[str, JsonValue]:
     meta_cell = cells.get("meta") or "{}"
+    check_duplicate_keys(meta_cell)
     explicit_meta: dict[str, JsonValue] = (
         _META.validate_json(meta_cell) if meta_cell.startswith("{") else {"meta": meta_cell}
     )

@@ -31,6 +31,7 @@ from gen_msa.data.formats._flat import (
     to_record,
     warn_of_labels,
 )
+from gen_msa.data.formats._json_stream import unique_keys
 from gen_msa.data.formats._simple import SimpleRow, warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
@@ -75,7 +76,7 @@ class Jsonl:
         Returns:
             The examples, with `Rejected` in place of each row that cannot be read.
         """
-        return parse_rows(path, read_lines(path), options.columns)
+        return parse_rows(path, unique_keys(path, read_lines(path)), options.columns)
 
     def write(self, path: Path, examples: Iterable[Example]) -> None:
         """Write one example per line.
