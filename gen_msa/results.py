@@ -7,6 +7,7 @@ interval; seeds, prompt hashes and data hashes are stored with each system.
     result.systems[0].metrics["labels"]["accuracy"].value
 """
 
+from statistics import stdev
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -29,6 +30,14 @@ class MetricValue(FrozenModel):
     note: str = ""
     seeds: tuple[float, ...] = ()
     """The value of each seed, where a system was trained more than once."""
+
+    @property
+    def sd(self) -> float | None:
+        """The sample standard deviation over seeds; None for fewer than two."""
+        if len(self.seeds) < 2:
+            return None
+        unit = max(map(abs, self.seeds)) or 1.0
+        return stdev(x / unit for x in self.seeds) * unit
 
 
 class MetricDefinition(FrozenModel):
@@ -129,6 +138,8 @@ class SystemResult(FrozenModel):
     cost: RunCost | None = None
     cost_benchmark: CostBenchmark | None = None
     """None when the suite did not request it, or for a further seed of a system."""
+    seeds: tuple[str, ...] = ()
+    """For a row of means: the systems, one a seed, that it is about."""
     notes: tuple[str, ...] = ()
     """What the report must mention, e.g. metric families that are undefined, and why."""
 
@@ -196,6 +207,8 @@ class EvaluationResult(FrozenModel):
     replicates: int
     version: str
     """Version of gen_msa."""
+    headline: tuple[str, ...] = ()
+    """Metrics that tables show and systems are compared by, as `family.metric`."""
     definitions: tuple[MetricDefinition, ...]
     systems: tuple[SystemResult, ...]
     comparisons: tuple[PairedComparison, ...] = ()

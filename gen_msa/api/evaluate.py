@@ -5,7 +5,7 @@ evaluation.to_pandas()
 print(evaluation.to_latex())
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from gen_msa.types import Example
 if TYPE_CHECKING:
     import pandas
 
-    from gen_msa.results import EvaluationResult, MetricValue
+    from gen_msa.results import EvaluationResult
 
 
 class Evaluation:
@@ -70,7 +70,7 @@ class Evaluation:
         return import_pandas().DataFrame(rows)
 
     def to_latex(self, metrics: Sequence[str] | None = None) -> str:
-        r"""Return a booktabs table with one row a system: value and 95 % interval.
+        """Return a booktabs table: a row for each system, with 95 % intervals or mean ± sd.
 
         Args:
             metrics: Names such as `labels.accuracy`. Default: the suite's headline.
@@ -78,33 +78,9 @@ class Evaluation:
         Raises:
             UserError: A metric was not computed.
         """
-        columns = list(metrics or self.headline)
-        definitions = {f"{d.family}.{d.name}": d for d in self.result.definitions}
-        for name in columns:
-            if name not in definitions:
-                raise UserError(
-                    f"no metric {name!r} was computed", hint=f"one of: {', '.join(definitions)}"
-                )
-        head = " & ".join(["System", *(_latex(n) for n in columns)])
-        lines = [
-            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-            r"\toprule",
-            rf"{head} \\",
-            r"\midrule",
-            *(
-                " & ".join(
-                    [
-                        _latex(s.name),
-                        *(_latex_value(_value(s.metrics, n), definitions[n].unit) for n in columns),
-                    ]
-                )
-                + r" \\"
-                for s in self.result.systems
-            ),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        return "\n".join(lines)
+        from gen_msa.report.evaluation import latex_table
+
+        return latex_table(self.result, list(metrics or self.headline))
 
     def to_markdown(self) -> str:
         """Return the tables as Markdown, as in `metrics.md`."""
@@ -159,27 +135,3 @@ def evaluate(
         outputs = [o for o in outputs if o.name in set(models)]
     result = evaluation.evaluate(suite, data, outputs)
     return Evaluation(result, data.examples, data.media_root, suite.headline)
-
-
-def _value(metrics: "Mapping[str, Mapping[str, MetricValue]]", name: str) -> "MetricValue | None":
-    family, _, metric = name.partition(".")
-    return metrics.get(family, {}).get(metric)
-
-
-def _latex(text: str) -> str:
-    special = {c: f"\\{c}" for c in "&%$#_{}"} | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    return "".join(special.get(c, c) for c in text)
-
-
-def _latex_value(value: "MetricValue | None", unit: str) -> str:
-    if value is None or value.value is None:
-        return "--"
-    scale, digits = (100, 1) if unit == "share" else (1, 3)
-    number = f"{scale * value.value:.{digits}f}"
-    if value.low is None or value.high is None:
-        return number
-    return f"{number} ({scale * value.low:.{digits}f}--{scale * value.high:.{digits}f})"

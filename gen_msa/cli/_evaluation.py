@@ -1,8 +1,8 @@
 """Run an evaluation for the terminal: models predict into files, and the files are compared.
 
 OUT/systems/NAME.jsonl holds the predictions of each model, OUT/results.json all metrics,
-OUT/samples.jsonl every post with all opinions. OUT/report.html, metrics.md and metrics.csv are made
-from these. OUT/suite.yaml holds the merged settings.
+OUT/samples.jsonl every post with all opinions. OUT/report.html, metrics.md, metrics.tex and
+metrics.csv are made from these. OUT/suite.yaml holds the merged settings.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ from gen_msa.evaluation.suite import ModelEntry, Suite
 from gen_msa.predictors import Prediction, PredictorSettings
 from gen_msa.predictors.outgoing import allow_hosts, count_outgoing
 from gen_msa.report.evaluation import (
+    latex_table,
     markdown_table,
     metrics_table,
     write_evaluation,
@@ -60,6 +62,7 @@ from gen_msa.report.evaluation import (
 from gen_msa.report.style import unused_line
 from gen_msa.results import EvaluationResult, MetricValue, RunCost
 from gen_msa.settings import build
+from gen_msa.training.seeds import expand_seeds
 
 # The part of an evaluation that runs models: predictions, probes, the judge and costs.
 
@@ -201,6 +204,8 @@ class ModelRunner:
 
     def _job_settings(self, entry: ModelEntry, model: str) -> JobSettings:
         fields = {**self.suite.settings, **entry.settings, "model": model}
+        if not self.suite.reads_explanations():
+            fields.setdefault("explanations", False)
         if self.suite.limit is not None:
             fields["limit"] = self.suite.limit
         job = build(JobSettings, fields, f"the suite's model {entry.display_name!r}")
@@ -358,8 +363,12 @@ class EvaluateOptions:
         suite_entries = [
             e.model_dump(exclude_unset=True) for e in loaded_suite.models if e.model == model
         ]
-        seeds = {"seeds": list(self.seeds)} if self.seeds else {}
-        return [entry | seeds for entry in suite_entries or [{"model": model}]]
+        first, *trained = expand_seeds(model)
+        all_seeds = [*trained, *self.seeds]
+        seeds = {"seeds": all_seeds} if all_seeds else {}
+        name = {"name": model} if trained else {}
+        entries = suite_entries or [{**name, "model": first}]
+        return [entry | seeds for entry in entries]
 
 
 def _pseudonymized(loaded_suite: Suite, kinds: str) -> Suite:
@@ -380,6 +389,7 @@ def run(
     out: Path | None,
     card: Path | None,
     *,
+    latex: bool,
     no_cache: bool,
     yes: bool = False,
 ) -> int:
@@ -389,6 +399,7 @@ def run(
         options: The command line.
         out: The output folder; default: `evaluations/TITLE`.
         card: A model card that gets the metrics of the first model.
+        latex: Print a LaTeX table on standard output, not a table for the terminal.
         no_cache: Ignore and overwrite answers of earlier runs.
         yes: The user agrees that posts are sent to the models' hosts.
 
@@ -424,7 +435,10 @@ def run(
     _write_outputs(evaluation_suite, result, data, folder)
     if card is not None:
         model_card.update_model_card(card, result, result.systems[0].name)
-    Console().print(metrics_table(result))
+    if latex:
+        sys.stdout.write(latex_table(result))
+    else:
+        Console().print(metrics_table(result))
     for path in (*(folder / n for n in ("report.html", "results.json", "samples.jsonl")), card):
         if path is not None:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
@@ -464,5 +478,7 @@ def _write_outputs(
         f.write(result.model_dump_json(indent=1).encode() + b"\n")
     with jsonl.atomic_write(folder / "metrics.md") as f:
         f.write(markdown_table(result).encode())
+    with jsonl.atomic_write(folder / "metrics.tex") as f:
+        f.write(latex_table(result).encode())
     write_metrics_csv(result, folder / "metrics.csv")
     write_evaluation(result, data.examples, folder / "report.html", data.media_root)

@@ -29,7 +29,11 @@ ModelsOption = Annotated[
 ]
 SeedsOption = Annotated[
     list[str] | None,
-    typer.Option("--seeds", help="The one --model trained with another seed; repeatable."),
+    typer.Option(
+        "--seeds",
+        help="The one --model trained with another seed; repeatable. A folder of"
+        " `finetune --seeds` or `distill --seeds` as --model has its seeds by itself.",
+    ),
 ]
 ReferenceOption = Annotated[
     str | None,
@@ -41,6 +45,10 @@ OutOption = Annotated[
 CardOption = Annotated[
     Path | None,
     typer.Option("--card", help="Write the metrics of the first model into this model card."),
+]
+LatexOption = Annotated[
+    bool,
+    typer.Option("--latex", help="Print a LaTeX table (booktabs), as in metrics.tex."),
 ]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Ignore and overwrite cached answers.")
@@ -55,6 +63,7 @@ def evaluate(
     reference: ReferenceOption = None,
     out: OutOption = None,
     card: CardOption = None,
+    latex: LatexOption = False,
     no_cache: NoCacheOption = False,
     pseudonymize: _options.PseudonymizeOption = None,
     yes: _sending.YesOption = False,
@@ -78,4 +87,4 @@ def evaluate(
         pseudonymize,
         0.0 if strict else max_error_rate,
     )
-    sys.exit(_evaluation.run(options, out, card, no_cache=no_cache, yes=yes))
+    sys.exit(_evaluation.run(options, out, card, latex=latex, no_cache=no_cache, yes=yes))

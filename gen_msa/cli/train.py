@@ -1,6 +1,8 @@
 """`gen-msa finetune` and `gen-msa distill`: train by a recipe, in this process."""
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +24,15 @@ ResumeOption = Annotated[
         show_default=False,
     ),
 ]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=2,
+        help="Train with the seeds 0 to N-1, into output_dir/seed-N; finished ones stay.",
+        show_default=False,
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Plan, print, try the longest batch; write nothing.")
 ]
@@ -33,6 +44,7 @@ def finetune(
     dry_run: DryRunOption = False,
     resume: ResumeOption = None,
     strict: StrictOption = False,
+    seeds: SeedsOption = None,
 ) -> None:
     """Fine-tune a multimodal LLM by RECIPE, in this process.
 
@@ -41,8 +53,9 @@ def finetune(
     For several GPUs: accelerate launch -m gen_msa.finetuning --recipe RECIPE KEY=VALUE
     """
     from gen_msa.finetuning import start
+    from gen_msa.finetuning.recipe import load_recipe
 
-    start(recipe, settings or (), dry_run=dry_run, resume=resume)
+    _train(start, load_recipe, recipe, settings or (), dry_run=dry_run, resume=resume, seeds=seeds)
 
 
 def distill(
@@ -51,11 +64,31 @@ def distill(
     dry_run: DryRunOption = False,
     resume: ResumeOption = None,
     strict: StrictOption = False,
+    seeds: SeedsOption = None,
 ) -> None:
     """Train a student by RECIPE, in this process, on a GPU if there is one.
 
     gen-msa distill text output_dir=students/mine
     """
     from gen_msa.distillation import start
+    from gen_msa.distillation.recipe import load_recipe
 
-    start(recipe, settings or (), dry_run=dry_run, resume=resume)
+    _train(start, load_recipe, recipe, settings or (), dry_run=dry_run, resume=resume, seeds=seeds)
+
+
+def _train(
+    start: Callable[..., Path],
+    load_recipe: Callable[..., Any],
+    recipe: str,
+    settings: Sequence[str],
+    *,
+    dry_run: bool,
+    resume: bool | None,
+    seeds: int | None,
+) -> None:
+    if seeds is None:
+        start(recipe, settings, dry_run=dry_run, resume=resume)
+        return
+    from gen_msa.training.seeds import train_seeds
+
+    train_seeds(start, load_recipe, recipe, settings, seeds, dry_run=dry_run, resume=resume)

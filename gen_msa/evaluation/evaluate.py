@@ -246,6 +246,7 @@ def mean_over_seeds(name: str, seeds: Sequence[SystemResult]) -> SystemResult:
         rows=first.rows,
         posts=first.posts,
         metrics=mean_metrics,
+        seeds=tuple(s.name for s in seeds),
         notes=(f"each seed is one checkpoint: {', '.join(s.name for s in seeds)}",),
     )
 
@@ -255,9 +256,7 @@ def _mean_value(values: Sequence[MetricValue]) -> MetricValue:
     if len(defined) < len(values):
         note = f"undefined for {len(values) - len(defined)} of {len(values)} seeds"
         return MetricValue(value=None, n=values[0].n, note=note, seeds=tuple(defined))
-    spread = seed_spread(defined)
-    note = f"sd {spread.std:.4f} over {spread.n} seeds" if spread.std is not None else ""
-    return MetricValue(value=spread.mean, n=values[0].n, note=note, seeds=tuple(defined))
+    return MetricValue(value=seed_spread(defined).mean, n=values[0].n, seeds=tuple(defined))
 
 
 ProbeValues = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
@@ -403,6 +402,7 @@ def _result_header(suite: Suite, data: EvaluationData, scores: SystemScores) -> 
         "clustered_by": suite.cluster,
         "rejected": data.rejected,
         "seed": suite.seed,
+        "headline": suite.headline,
         "replicates": suite.replicates,
         "version": __version__,
     }

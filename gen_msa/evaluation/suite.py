@@ -18,7 +18,7 @@ from gen_msa.evaluation.cost import CostSettings
 from gen_msa.evaluation.llm_judge.judge import JudgeSettings
 from gen_msa.evaluation.probes import probes
 from gen_msa.evaluation.scores import SLICES as KNOWN_SLICES
-from gen_msa.metrics import metrics
+from gen_msa.metrics import metrics, reads_explanations
 from gen_msa.settings import Settings
 
 DEFAULT_METRICS = (
@@ -149,6 +149,11 @@ class Suite(Settings):
     def metric_options(self) -> dict[str, dict[str, Any]]:
         """Return every metric family with its options, in the order given."""
         return _options_by_name(self.metrics)
+
+    def reads_explanations(self) -> bool:
+        """Return whether anything in this evaluation needs the explanations of the models."""
+        families = (metrics[name](**options) for name, options in self.metric_options().items())
+        return bool(self.judge or self.probes) or any(map(reads_explanations, families))
 
     def probe_options(self) -> dict[str, dict[str, Any]]:
         """Return every probe with its options, in the order given."""

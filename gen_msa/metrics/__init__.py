@@ -18,6 +18,7 @@ from gen_msa.metrics.base import (
     MetricSpec,
     UndefinedMetric,
     metrics,
+    reads_explanations,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "image_cluster",
     "metrics",
     "pair_up",
+    "reads_explanations",
     "shuffle_explanations",
 ]

@@ -104,4 +104,9 @@ class MetricFactory(Protocol):
         ...
 
 
+def reads_explanations(family: "Metric | CorpusMetric") -> bool:
+    """Return whether a family needs explanations: unless its `reads_explanations` is False."""
+    return bool(getattr(family, "reads_explanations", True))
+
+
 metrics: Registry[MetricFactory] = Registry("metric", "gen_msa.metrics", "gen_msa.metrics")

@@ -38,6 +38,8 @@ class CalibrationOptions(Settings):
 class Calibration:
     """Expected calibration error, Brier score, negative log likelihood, mean confidence."""
 
+    reads_explanations = False
+
     def __init__(self, **options: Any) -> None:
         self.options = build(CalibrationOptions, options, "metric calibration")
         n, floor = self.options.bins, self.options.floor

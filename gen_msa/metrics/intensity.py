@@ -55,6 +55,8 @@ class IntensityOptions(Settings):
 class Intensity:
     """MAE, Pearson's r, and accuracy and weighted F1 of the discretized scale."""
 
+    reads_explanations = False
+
     def __init__(self, **options: Any) -> None:
         self.options = build(IntensityOptions, options, "metric intensity")
         self._is_sims = self.options.scale == "sims"

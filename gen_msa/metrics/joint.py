@@ -182,6 +182,7 @@ def _specs() -> tuple[MetricSpec, ...]:
 class Joint:
     """JMASA, MATE and MASC over sets of aspects."""
 
+    reads_explanations = False
     signature = "sets per post|exact span, then casefold+NFC terms without an offset"
 
     def __init__(self, **options: Any) -> None:

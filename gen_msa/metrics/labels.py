@@ -136,6 +136,7 @@ def _specs() -> tuple[MetricSpec, ...]:
 class Labels:
     """Polarity against polarity; rows without a reference polarity are not scored."""
 
+    reads_explanations = False
     specs: tuple[MetricSpec, ...] = _specs()
     signature = "classes:negative,neutral,positive|unparsed:wrong|absent class:0"
 

@@ -30,6 +30,7 @@ class SelectiveAccuracyOptions(Settings):
 class SelectiveAccuracy:
     """Accuracy of the most confident answers, and the area under the risk-coverage curve."""
 
+    reads_explanations = False
     specs: tuple[MetricSpec, ...] = (
         *(
             MetricSpec(

@@ -26,6 +26,7 @@ class WaUaOptions(Settings):
 class WaUa:
     """Accuracy and mean recall over the reference polarities."""
 
+    reads_explanations = False
     specs: tuple[MetricSpec, ...] = (
         MetricSpec("ua", "mean recall of the polarities in gold; an unparsed answer is wrong"),
         MetricSpec("wa", "share of correct rows; an unparsed answer is wrong"),

@@ -10,7 +10,7 @@ answer.
 
 from gen_msa.prompting.parsing import Verdict, parse_aspects, parse_opinion, parse_verdict
 from gen_msa.prompting.prompt import Prompt, load_prompt, prompt_names
-from gen_msa.prompting.rendering import render
+from gen_msa.prompting.rendering import render, without_explanation
 from gen_msa.prompting.training_targets import (
     TargetField,
     TargetSegment,
@@ -31,4 +31,5 @@ __all__ = [
     "parse_verdict",
     "prompt_names",
     "render",
+    "without_explanation",
 ]

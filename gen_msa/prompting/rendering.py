@@ -179,6 +179,30 @@ def render(
     )
 
 
+def without_explanation(prompt: Prompt, request: Request) -> Request:
+    """Return a request whose answer ends with the label.
+
+    Args:
+        prompt: The prompt that the request was rendered from.
+        request: The request.
+
+    Returns:
+        The request with a slot and a schema for the label alone; unchanged for a list of aspects,
+        and where the answer begins with the explanation, which may decide the label.
+    """
+    if request.choice is None:
+        return request
+    keys = tuple((role, name) for role, name in prompt.keys.items() if role == "label")
+    options = tuple(option.strip() for option in request.choice.options)
+    return request.model_copy(
+        update={
+            "choice": request.choice.model_copy(update={"suffix": ""}),
+            "json_schema": answer_schema(prompt.task, keys, options, prompt.max_new_tokens),
+            "quote_source": "",
+        }
+    )
+
+
 def count_noncharacters(*texts: str) -> int:
     """Count the noncharacters of `texts`, which a prompt shows as U+FFFD."""
     return sum(len(NONCHARACTER.findall(text)) for text in texts)

@@ -184,3 +184,34 @@ def test_answers_of_other_settings_are_not_reused(gen_msa, opinions, tmp_path):
         assert gen_msa("evaluate", suite, "-o", out, "replicates=100").code == 0
         outputs.append((out / "systems" / "echo.jsonl").read_text("utf-8"))
     assert outputs[0] == outputs[2] != outputs[1]
+
+
+def test_explanations_are_computed_only_where_a_metric_reads_them(gen_msa, opinions, tmp_path):
+    def answers(folder):
+        text = (folder / "systems" / "echo.jsonl").read_text("utf-8")
+        examples = [Example.model_validate_json(line) for line in text.splitlines()]
+        return [o for e in examples for o in e.opinions if o.annotator == "echo"]
+
+    for out, metrics in ((tmp_path / "labels", "[labels]"), (tmp_path / "all", "[labels, chrf]")):
+        completed = gen_msa(
+            *("evaluate", opinions, "--model", "echo", "-o", out, f"metrics={metrics}"),
+            *("headline=[labels.accuracy]", "replicates=200"),
+        )
+        assert completed.code == 0, completed.err
+    labels, full = answers(tmp_path / "labels"), answers(tmp_path / "all")
+    assert [o.polarity for o in labels] == [o.polarity for o in full]
+    assert all(o.explanation for o in full)
+    assert not any(o.explanation for o in labels)
+
+
+def test_macro_f1_stands_in_every_table(gen_msa, opinions, tmp_path):
+    out = tmp_path / "out"
+    completed = gen_msa("evaluate", opinions, "-o", out, "replicates=200")
+    latex = gen_msa("evaluate", opinions, "-o", out, "replicates=200", "--latex").out
+    assert "macro f1" in completed.out
+    assert "| macro f1 % |" in (out / "metrics.md").read_text("utf-8")
+    assert latex == (out / "metrics.tex").read_text("utf-8")
+    assert latex.startswith("\\begin{tabular}{lrr")
+    assert r"labels.macro\_f1 (\%)" in latex
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert f"\\{rule}" in latex

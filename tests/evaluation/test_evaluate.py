@@ -144,7 +144,9 @@ def test_evaluate_reports_seeds_and_their_mean():
     first, second, mean = (r.metrics["labels"]["macro_f1"] for r in result.systems)
     assert mean.value == pytest.approx((first.value + second.value) / 2)
     assert mean.seeds == (first.value, second.value)
-    assert mean.note.startswith("sd ")
+    assert mean.sd == pytest.approx(abs(first.value - second.value) / 2**0.5)
+    assert result.systems[-1].seeds == ("good", "bad")
+    assert result.headline == ("labels.accuracy", "labels.macro_f1")
     assert result.comparisons == ()
 
 

@@ -164,11 +164,6 @@ def test_student_uses_only_the_cues_of_its_training(tmp_path):
     assert overridden.fingerprint() != make_predictor(tmp_path / "s").fingerprint()
 
 
-def test_prompted_model_cannot_disable_explanations():
-    with pytest.raises(UserError, match="explanations=false is for students"):
-        make(PredictorSettings(model="echo", explanations=False), Path())
-
-
 def test_onnx_export_predicts_the_same(folder, tmp_path):
     for package in ("onnxruntime", "onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed (extra onnx)")

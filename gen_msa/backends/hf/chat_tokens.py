@@ -288,7 +288,9 @@ class ChatTokenizer:
             notes["temperature"] = "0 (this backend is greedy)"
         if request.quote_source:
             notes["quotes"] = "verbatim"
-        max_new_tokens = request.max_new_tokens
+        # Nothing follows a slot without a suffix: the answer is complete with its option.
+        is_complete = slot is not None and request.choice is not None and not request.choice.suffix
+        max_new_tokens = 1 if is_complete else request.max_new_tokens
         prompt_fields = (
             prompt.text,
             prompt.images,

@@ -229,13 +229,13 @@ def _interval_without_spread(value: float, clusters: int, level: float, bounds: 
     """Return how far a metric can be from its value if no cluster of the sample differs.
 
     Another kind of cluster, even one at an end of the scale, is not drawn with probability
-    `1 - level` at the most if its share is at least `room`.
+    `1 - level` at the most if its share is at least `margin`.
     """
     least, greatest = bounds
     if greatest - least == inf:
         return Interval.undefined(CONSTANT)
-    room = 1 - ((1 - level) / 2) ** (1 / clusters)
-    low, high = value - room * (value - least), value + room * (greatest - value)
+    margin = 1 - ((1 - level) / 2) ** (1 / clusters)
+    low, high = value - margin * (value - least), value + margin * (greatest - value)
     return Interval(low, high, f"no spread in {clusters:,} clusters")
 
 

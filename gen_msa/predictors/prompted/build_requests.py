@@ -278,6 +278,7 @@ class RequestBuilder:
         if self.prompt.task == "judge":
             raise UserError(f"prompt {prompt} is for judges", hint="choose one of predict/")
         self._max_new_tokens = settings.max_new_tokens
+        self._explanations = settings.explanations
         self._supports_images = supports_images
         self._cue_sources = _build_cue_sources(self.prompt, settings, media_root)
         self._cue_lock = threading.Lock()
@@ -347,6 +348,8 @@ class RequestBuilder:
         request = prompting.render(
             self.prompt, inputs.sent_post, rendered_aspect, aspect_cues, images, label=label
         )
+        if not self._explanations:
+            request = prompting.without_explanation(self.prompt, request)
         if self._max_new_tokens:
             request = request.model_copy(update={"max_new_tokens": self._max_new_tokens})
         return PromptRequest(inputs, self.prompt, aspect, aspect_cues, request, provenance)

@@ -180,15 +180,7 @@ class PromptedPredictor:
             settings: All settings.
             media_root: Folder that image paths are relative to.
             prompt: The prompt if the settings name none.
-
-        Raises:
-            UserError: `explanations=false`, which is for students only.
         """
-        if not settings.explanations:
-            raise UserError(
-                "explanations=false is for students; a prompt decides what a prompted model writes",
-                hint="use max_new_tokens=1 for labels alone",
-            )
         self._backend = backend
         self._settings = settings.model_copy(update={"prompt": settings.prompt or prompt})
         self._root = media_root

@@ -1,7 +1,7 @@
-"""Evaluation reports: one HTML page, a terminal table, Markdown and a CSV.
+"""Evaluation reports: one HTML page, a terminal table, Markdown, LaTeX and a CSV.
 
-All four are drawn from an `EvaluationResult` and from nothing else, so that a value reads the same
-in each, and results.json on disk gives the same tables again.
+All of them are drawn from an `EvaluationResult` and from nothing else, so that a value reads the
+same in each, and results.json on disk gives the same tables again.
 
     result = EvaluationResult.model_validate_json(Path("results.json").read_text("utf-8"))
     write_evaluation(result, examples, Path("evaluation.html"), Path("images"))
@@ -10,7 +10,14 @@ in each, and results.json on disk gives the same tables again.
     write_metrics_csv(result, Path("metrics.csv"))
 """
 
+from gen_msa.report.evaluation.latex import latex_table
 from gen_msa.report.evaluation.page import write_evaluation
 from gen_msa.report.evaluation.result_tables import markdown_table, metrics_table, write_metrics_csv
 
-__all__ = ["markdown_table", "metrics_table", "write_evaluation", "write_metrics_csv"]
+__all__ = [
+    "latex_table",
+    "markdown_table",
+    "metrics_table",
+    "write_evaluation",
+    "write_metrics_csv",
+]

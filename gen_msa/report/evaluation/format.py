@@ -115,7 +115,9 @@ def format_interval(
 
 
 def format_with_interval(value: MetricValue | None, unit: str) -> str:
-    """Format a value and its interval as plain text: `82.1 [80.0, 84.3]`.
+    """Format a value as plain text, with its interval or its spread over seeds.
+
+    `82.1 [80.0, 84.3]`, or for a mean over seeds `82.1 ± 0.4`.
 
     Args:
         value: The value; None: `–`.
@@ -127,6 +129,8 @@ def format_with_interval(value: MetricValue | None, unit: str) -> str:
     if value is None:
         return MISSING
     text = format_number(value.value, unit)
+    if value.sd is not None:
+        return f"{text} ± {format_number(value.sd, unit)}"
     if text == MISSING or not format_interval(value.low, value.high, unit):
         return text
     return f"{text} [{format_number(value.low, unit)}, {format_number(value.high, unit)}]"
@@ -159,12 +163,9 @@ def format_seed_spread(value: MetricValue, unit: str) -> str:
     Returns:
         Empty for fewer than two seeds.
     """
-    k = len(value.seeds)
-    if k < 2:
+    if value.sd is None:
         return ""
-    mean = sum(value.seeds) / k
-    sd = (sum((x - mean) ** 2 for x in value.seeds) / (k - 1)) ** 0.5
-    return f"±{format_number(sd, unit)} over {k} seeds"
+    return f"±{format_number(value.sd, unit)} over {len(value.seeds)} seeds"
 
 
 def format_unparsed(system: SystemResult) -> str:
@@ -240,19 +241,16 @@ def default_definition(family: str, name: str) -> MetricDefinition:
 
 
 def headline_definitions(result: EvaluationResult) -> list[MetricDefinition]:
-    """Return the first metric of each family, and every metric that a paper printed.
+    """Return headline, macro-F1, the first metric of each family, and what papers printed.
 
     A family without a single number has only its own table, which says why.
     """
     published_names = {name for p in result.published for name in p.metrics}
+    shown = published_names | {*result.headline, "labels.macro_f1"}
     out = []
     for members in definitions_by_family(result).values():
         if any(_has_number(metric_value(r, d)) for r in result.systems for d in members):
-            out += [
-                d
-                for index, d in enumerate(members)
-                if index == 0 or metric_key(d) in published_names
-            ]
+            out += [d for index, d in enumerate(members) if index == 0 or metric_key(d) in shown]
         else:
             out += [d for d in members if metric_key(d) in published_names]
     return out

@@ -113,7 +113,7 @@ def _markdown_notes(result: EvaluationResult) -> list[str]:
 
 CSV_COLUMNS = (
     *("system", "kind", "family", "metric", "slice", "level", "value", "low", "high", "n"),
-    *("unit", "method", "note", "seeds"),
+    *("unit", "method", "note", "sd", "n_seeds", "seeds"),
 )
 
 CsvRow = tuple[CsvCell, ...]
@@ -124,7 +124,8 @@ def write_metrics_csv(result: EvaluationResult, path: Path) -> int:
 
     `kind` is `measured`, `slice`, `probe`, `cost`, `comparison` or `published`; low and high of a
     cost are the minimum and maximum over the repeats. An undefined value is empty, with its reason
-    under `note`.
+    under `note`. A mean over seeds has the sample standard deviation under `sd`, the number of
+    seeds under `n_seeds` and their values under `seeds`.
 
     Args:
         result: The evaluation.
@@ -174,7 +175,7 @@ def _csv_costs(result: EvaluationResult) -> Iterator[CsvRow]:
         if not r.cost_benchmark:
             continue
         if not r.cost_benchmark.metrics:
-            empty = (None, None, None, None, "", "", r.cost_benchmark.note, "")
+            empty = (None, None, None, None, "", "", r.cost_benchmark.note, None, None, "")
             yield (r.name, "cost", "cost", "", "", "", *empty)
         for name, v in r.cost_benchmark.metrics.items():
             method = "; ".join(part for part in (v.method, r.cost_benchmark.machine) if part)
@@ -188,7 +189,8 @@ def _csv_row(
     system: str, kind: str, d: MetricDefinition, v: MetricValue, part: str = "", level: str = ""
 ) -> CsvRow:
     seed_values = " ".join(map(repr, v.seeds))
-    values = (v.value, v.low, v.high, v.n, d.unit, v.method, v.note, seed_values)
+    spread = (v.sd, len(v.seeds) or None, seed_values)
+    values = (v.value, v.low, v.high, v.n, d.unit, v.method, v.note, *spread)
     return (system, kind, d.family, d.name, part, level, *values)
 
 
@@ -196,7 +198,7 @@ def _csv_comparisons_and_published(result: EvaluationResult) -> Iterator[CsvRow]
     for c in result.comparisons:
         d = find_definition(result, f"{c.family}.{c.metric}")
         method = f"{c.method}; {c.test}: p {c.p!r}, adjusted {c.p_adjusted!r} ({c.adjustment})"
-        values = (c.difference, c.low, c.high, None, d.unit, method, "", "")
+        values = (c.difference, c.low, c.high, None, d.unit, method, "", None, None, "")
         yield (f"{c.a} minus {c.b}", "comparison", c.family, c.metric, "", "", *values)
     for p in result.published:
         for name, x in p.metrics.items():
@@ -217,6 +219,8 @@ def _csv_comparisons_and_published(result: EvaluationResult) -> Iterator[CsvRow]
                 d.unit,
                 "",
                 note,
+                None,
+                None,
                 "",
             )
 
@@ -290,6 +294,8 @@ def _rich_cell(value: MetricValue | None, d: MetricDefinition, *, is_best: bool)
     if value is None:
         return Text(MISSING)
     out = Text(format_number(value.value, d.unit), style="bold" if is_best else "")
+    if value.sd is not None:
+        return out.append(f" ± {format_number(value.sd, d.unit)}", style="dim not bold")
     if format_interval(value.low, value.high, d.unit):
         interval = f" [{format_number(value.low, d.unit)}, {format_number(value.high, d.unit)}]"
         out.append(interval, style="dim not bold")
