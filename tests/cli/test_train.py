@@ -1,8 +1,10 @@
 """`gen-msa finetune`, `gen-msa distill` and their launchers: options, exit codes, imports."""
 
+import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +117,32 @@ def test_missing_package_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"gen-msa\[train\]"):
         start("tiny_cpu")
+
+
+@pytest.mark.parametrize("verb", ["finetune", "distill"])
+def test_seeds_train_several_runs(gen_msa, monkeypatch, verb, tmp_path):
+    package = {"finetune": "finetuning", "distill": "distillation"}[verb]
+    calls = []
+
+    def start(name, overrides, *, dry_run, resume):
+        recipe = importlib.import_module(f"gen_msa.{package}.recipe").load_recipe(name, overrides)
+        folder = Path(recipe.output_dir) / "model"
+        folder.mkdir(parents=True)
+        dev = {"sources": [{"accuracy": 0.6 + recipe.seed / 10, "macro_f1": 0.5}]}
+        (folder / "metrics.json").write_text(json.dumps({"dev": dev}))
+        calls.append(recipe.seed)
+        return folder
+
+    monkeypatch.setattr(f"gen_msa.{package}.start", start)
+    recipe = {"finetune": "tiny_cpu", "distill": "text"}[verb]
+    arguments = (verb, recipe, f"output_dir={tmp_path / 'runs'}", "--seeds", "3")
+    completed = gen_msa(*arguments)
+    assert completed.code == 0, completed.err
+    assert calls == [0, 1, 2]
+    assert "accuracy 70.0 ± 10.0%" in completed.err
+    kind = {"finetune": "builtin:", "distill": "student:"}[verb]
+    assert f"--model {kind}{tmp_path / 'runs'}" in completed.err
+    assert gen_msa(*arguments).code == 0
+    assert calls == [0, 1, 2]
+    for seed in range(3):
+        assert (tmp_path / "runs" / f"seed-{seed}" / "model" / "metrics.json").is_file()
