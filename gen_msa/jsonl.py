@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gen_msa import errors
 from gen_msa.errors import describe_error, write_errors
 from gen_msa.types import Rejected
 
@@ -232,6 +233,10 @@ def _draft_of(path: Path) -> Path:
 
 def is_process_running(pid: str) -> bool:
     """Return whether a process of this machine has the number `pid`."""
+    if errors.RUNS_ON_WINDOWS:
+        import ctypes
+
+        return _is_running_on_windows(int(pid), ctypes.windll.kernel32)  # type: ignore[attr-defined]
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -239,3 +244,20 @@ def is_process_running(pid: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+_QUERY_LIMITED_INFORMATION = 0x1000
+_ACCESS_DENIED = 5
+_WAIT_TIMEOUT = 0x102
+_SYNCHRONIZE = 0x100000
+
+
+def _is_running_on_windows(pid: int, kernel32: Any) -> bool:
+    """Ask Windows for a process: signal 0, harmless elsewhere, would interrupt it there."""
+    handle = kernel32.OpenProcess(_QUERY_LIMITED_INFORMATION | _SYNCHRONIZE, False, pid)
+    if not handle:
+        return bool(kernel32.GetLastError() == _ACCESS_DENIED)
+    try:
+        return bool(kernel32.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT)
+    finally:
+        kernel32.CloseHandle(handle)

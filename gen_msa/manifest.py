@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from gen_msa import errors
 from gen_msa.errors import UserError, user_errors
 from gen_msa.jsonl import atomic_write, is_process_running
 
@@ -211,9 +212,10 @@ def _fsync_tree(folder: Path) -> None:
 
 def _fsync(path: Path) -> None:
     # Windows cannot open a folder, and its renames need no sync.
-    if path.is_dir() and os.name == "nt":
+    if path.is_dir() and errors.RUNS_ON_WINDOWS:
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows writes a file back through a handle that may write only.
+    handle = os.open(path, os.O_RDWR if errors.RUNS_ON_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

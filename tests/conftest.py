@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.portability import mark_posix_tests
+
 # The environment of the real vLLM has no Hypothesis, and its tests need none.
 with suppress(ModuleNotFoundError):
     from hypothesis import settings
@@ -22,3 +24,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if os.environ.get("GEN_MSA_NO_SKIP") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that do not run on Windows."""
+    mark_posix_tests(items)

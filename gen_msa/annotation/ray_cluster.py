@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from gen_msa.annotation.ray_state import JobState, RayJobStatus
 from gen_msa.annotation.ray_worker import RayWorker
 from gen_msa.annotation.settings import JobSettings
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, require_posix
 from gen_msa.predictors import Continuation, Prediction, RequestPreview
 from gen_msa.types import Example
 
@@ -41,9 +41,11 @@ def connect(settings: JobSettings) -> tuple[Any, bool]:
         The module `ray`, connected, and whether the connection is ours to close.
 
     Raises:
-        UserError: Nothing listens at the address, or Ray was imported too early to be private.
+        UserError: Nothing listens at the address, Ray was imported too early to be private, or
+            this is Windows.
         MissingExtra: Ray is not installed.
     """
+    require_posix("engine=ray", hint="use workers=N, or run the job on Linux or macOS")
     imported_before = "ray" in sys.modules
     # Off, or a thread that still works when the cluster is closed would start another one.
     os.environ |= {k: os.environ.get(k, "0") for k in (_AUTO_START, "RAY_USAGE_STATS_ENABLED")}

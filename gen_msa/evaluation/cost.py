@@ -74,15 +74,24 @@ def _gpu_names() -> list[str]:
 
 
 def peak_memory_mb() -> float:
-    """Return the peak memory of this process in MB (1e6 bytes)."""
+    """Return the peak memory of this process in MB (1e6 bytes).
+
+    Raises:
+        UserError: On Windows, which does not tell it.
+    """
     status = Path("/proc/self/status")
     if status.is_file():
         # `ru_maxrss` starts at the peak of the parent process.
-        match = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+        match = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
         if match:
             return int(match[1]) * 1024 / 1e6
-    import resource
-
+    try:
+        import resource
+    except ModuleNotFoundError:
+        raise UserError(
+            "measuring cost needs the peak memory of a process, which Windows does not tell",
+            hint="leave cost.posts out, or measure on Linux or macOS",
+        ) from None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -129,11 +138,11 @@ class EnergyMeter:
 
 
 def _is_package_zone(zone: Path) -> bool:
-    return (zone / "name").read_text().startswith("package")
+    return (zone / "name").read_text("utf-8").startswith("package")
 
 
 def _read_int(path: Path) -> int:
-    return int(path.read_text())
+    return int(path.read_text("utf-8"))
 
 
 THREAD_ENV_VARS = (
@@ -413,7 +422,11 @@ def measure_costs(
 
     Returns:
         Name -> its metrics, or a note that says why there are none.
+
+    Raises:
+        UserError: This system cannot measure.
     """
+    peak_memory_mb()  # before anything is loaded: not every system tells it
     sampled_posts = sample_evenly(posts, settings.posts)
     timed_targets = [target for target in targets if not _is_recorded(target)]
     tasks = [

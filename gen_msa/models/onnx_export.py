@@ -302,7 +302,7 @@ def _write_graph(
     export_graph(loaded.student, loaded.collator(example), path)
     if int8:
         float32_path = path.with_suffix(".float32")
-        path.rename(float32_path)
+        path.replace(float32_path)
         quantize_int8(float32_path, path)
         float32_path.unlink()
 

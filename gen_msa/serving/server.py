@@ -17,6 +17,7 @@ from gen_msa.serving.app import create_app
 from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.service import PredictorLoader, Service
 from gen_msa.serving.settings import ServeSettings
+from gen_msa.serving.sockets import take_only_free_port
 
 
 def serve(settings: ServeSettings, token: str, *, log: JsonLog | None = None) -> None:
@@ -131,7 +132,7 @@ def _bind_socket(settings: ServeSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets with this protocol number: 40 ms an answer.
     server_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    take_only_free_port(server_socket)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
         milliseconds = math.ceil(1000 * settings.limits.write_seconds)
         server_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

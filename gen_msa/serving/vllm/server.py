@@ -24,9 +24,10 @@ from typing import Any
 import httpx
 
 from gen_msa.backends.vllm import MAX_LOGPROBS, SEED
-from gen_msa.errors import MissingExtra, UserError
+from gen_msa.errors import MissingExtra, UserError, require_posix
 from gen_msa.serving.logs import JsonLog
 from gen_msa.serving.settings import TOKEN_ENV_VAR, ServeSettings, load_token
+from gen_msa.serving.sockets import take_only_free_port
 from gen_msa.serving.vllm.command import (
     VLLM_KEY_ENV_VAR,
     ResolvedModel,
@@ -155,8 +156,11 @@ def serve(settings: VllmSettings) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
-        UserError: The server cannot start, or does not answer as in training.
+        UserError: The server cannot start (never on Windows), or does not answer as in training.
     """
+    require_posix(
+        "serving vllm: models", hint="serve on Linux, e.g. in WSL, and use http:URL#MODEL"
+    )
     server_command, check = plan_server(settings)
     # Paths as given: interpreters of two environments may be links to one file.
     if settings.python == sys.executable and importlib.util.find_spec("vllm") is None:
@@ -240,7 +244,7 @@ class VllmServer:
         host, port = self._settings.host.strip("[]"), self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
-            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            take_only_free_port(probe_socket)
             try:
                 probe_socket.bind((host, port))
             except OSError as e:
