@@ -7,6 +7,6 @@ and `Cue.source` names it.
     source.cues(posts)          # for each post, one Cue for each of its aspects
 """
 
-from gen_msa.cues.base import CueFactory, CueSource, cue_sources
+from gen_msa.cues.base import CueFactory, CueSource, cue_sources, require_inside
 
-__all__ = ["CueFactory", "CueSource", "cue_sources"]
+__all__ = ["CueFactory", "CueSource", "cue_sources", "require_inside"]

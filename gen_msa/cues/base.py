@@ -6,14 +6,14 @@ source = cue_sources["syntax"](cue_sources["syntax"].Options(k=2))
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gen_msa import jsonl, manifest, media
 from gen_msa.errors import UserError, user_errors
 from gen_msa.registry import Registry
-from gen_msa.settings import Settings, content
+from gen_msa.settings import Settings, build, content
 from gen_msa.types import Cue, Media, Post
 
 if TYPE_CHECKING:
@@ -68,6 +68,43 @@ def content_text(options: Settings | Sequence[Settings]) -> str:
 def digest_model(name: str) -> str:
     """Return the digest of a folder of a model, or the name of a model that is not a folder."""
     return manifest.content_digest(Path(name)) if name and Path(name).is_dir() else name
+
+
+def require_inside(cues: Mapping[str, Mapping[str, Any]], folder: Path | None, owner: str) -> None:
+    """Refuse options of cues that lead out of the folder that brought them.
+
+    Args:
+        cues: Cue source -> its options, as a student or an adapter brings them.
+        folder: Folder of the student, which may be somebody else's; None allows no path at all.
+        owner: The file that names the cues, for the message.
+
+    Raises:
+        UserError: An option names a file, or a folder of a model, that is not below `folder`.
+    """
+    for name, options in cues.items():
+        built = build(cue_sources[name].Options, options, f"{owner}: cues.{name}")
+        for path in _paths(built):
+            if folder is None or not path.resolve().is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"{owner}: cues.{name} names {path}, which is outside the folder",
+                    hint="if these files are yours, name them yourself: cues=… as in training",
+                )
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    """Yield every path in options, but for the media root, and models that are named by a path."""
+    if isinstance(value, Settings):
+        for name in type(value).model_fields:
+            field = getattr(value, name)
+            if name == "model" and isinstance(field, str):
+                yield from [Path(field)] if "/" in field or "\\" in field else []
+            elif name != "media_root":
+                yield from _paths(field)
+    elif isinstance(value, Path):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item)
 
 
 V = TypeVar("V")

@@ -28,6 +28,7 @@ from gen_msa.cues.base import (
 )
 from gen_msa.errors import MissingExtra, UserError, user_errors
 from gen_msa.media import ImageError
+from gen_msa.safety_scan import scan_folder
 from gen_msa.settings import Settings
 from gen_msa.types import Cue, Post
 
@@ -50,9 +51,15 @@ def load_detector(model: str) -> Callable[[Sequence["Image"]], list[list[tuple[s
     except ImportError:
         raise MissingExtra("transformers", "builtin") from None
     with user_errors(f"the object detector {model}", "cannot be loaded", hint=_DETECTOR_HINT):
+        folder = Path(model)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(model, local_files_only=True))
+        scan_folder(folder, "model")
         detector = transformers.pipeline(
             "object-detection",
-            model=model,
+            model=str(folder),
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )

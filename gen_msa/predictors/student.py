@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from gen_msa.cues import cue_sources
+from gen_msa.cues import cue_sources, require_inside
 from gen_msa.errors import MissingExtra, UserError
 from gen_msa.models import CLASSES, AspectExample
 from gen_msa.models.inference.occlusion import Attribution, attribute, cut_row
@@ -429,6 +429,8 @@ def make(target: str, settings: PredictorSettings, media_root: Path) -> Predicto
     if settings.backend.dtype not in ("auto", "float32"):
         raise UserError(f"students run in float32, not in {settings.backend.dtype}")
     classifier = load_classifier(folder, batch_size=settings.backend.batch_size)
+    if settings.cues is None:
+        require_inside(classifier.student_config.cues, folder, str(folder / "student.json"))
     if classifier.engine == "onnx int8" and settings.backend.dtype != "auto":
         raise UserError(f"{folder} runs in int8, not in {settings.backend.dtype}")
     return StudentPredictor(classifier, settings, media_root)

@@ -20,8 +20,10 @@ FOUNDATION = {
     "registry",
     "resources",
     "results",
+    "safety_scan",
     "settings",
     "spans",
+    "template_limits",
     "types",
 }
 """Modules that may import each other."""

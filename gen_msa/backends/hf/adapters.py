@@ -21,8 +21,8 @@ from gen_msa import __version__, manifest
 from gen_msa.backends.hf import probe as probes
 from gen_msa.backends.hf.chat_tokens import TEMPLATE_DATE
 from gen_msa.backends.hf.probe import AdapterProbe
-from gen_msa.backends.hf.safety_scan import scan_folder
 from gen_msa.errors import MissingExtra, UserError, user_errors
+from gen_msa.safety_scan import scan_folder
 from gen_msa.settings import Settings
 
 ADAPTER_METADATA_FILE = "inference.json"

@@ -28,6 +28,7 @@ from gen_msa.chat import (
     merge_adjacent_texts,
 )
 from gen_msa.errors import UserError, user_errors
+from gen_msa.template_limits import check_template, limited_templates
 
 # Decide which requests are decoded together and which prefix they share, from token ids alone.
 
@@ -214,6 +215,8 @@ class ChatTokenizer:
         self.placeholder: str = getattr(processor, "image_token", None) or "<image>"
         owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
         self._template_owner = owner if getattr(owner, "chat_template", None) else None
+        if self._template_owner is not None:
+            check_template(self._template_owner.chat_template, "the model")
         self._takes_content_parts = self._template_shows(
             [{"role": "user", "content": [{"type": "text", "text": "qzx"}]}]
         )
@@ -429,12 +432,13 @@ class ChatTokenizer:
 
     def _apply_template(self, messages: list[dict[str, Any]], *, generate: bool) -> str:
         owner: Any = self._template_owner
-        text: str = owner.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=generate,
-            **fixed_date_arguments(owner.chat_template),
-        )
+        with limited_templates():
+            text: str = owner.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=generate,
+                **fixed_date_arguments(owner.chat_template),
+            )
         return text
 
     def _try_template(self, messages: list[dict[str, Any]], *, generate: bool = True) -> str:

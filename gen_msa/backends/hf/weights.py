@@ -8,12 +8,14 @@ Nothing is downloaded, only safetensors are loaded, and no remote code is run.
 import functools
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 import transformers as hf
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -22,12 +24,16 @@ from gen_msa.backends.base import BackendOptions
 from gen_msa.backends.hf import adapters
 from gen_msa.backends.hf.adapters import AdapterMetadata
 from gen_msa.backends.hf.devices import resolve_device, resolve_dtype
-from gen_msa.backends.hf.safety_scan import scan_folder
 from gen_msa.encoders import vision
 from gen_msa.errors import UserError, user_errors
+from gen_msa.safety_scan import scan_folder, tensor_shapes
 
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 _LOAD_HINT = "it needs config.json, *.safetensors and tokenizer files, and no remote code"
+_TIED_WEIGHTS = 2
+"""How many times a stored parameter may be used: embeddings may be those of the output too."""
+_PACKED_VALUES = 16
+"""How many quantized parameters one stored number may hold."""
 _NOT_WEIGHTS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 
@@ -131,11 +137,37 @@ def _load_pretrained(folder: Path, dtype: Any, **settings: Any) -> tuple[Any, An
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True)
         has_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         auto_class = hf.AutoModelForImageTextToText if has_vision else hf.AutoModelForCausalLM
+        _check_parameter_count(folder, auto_class, config)
         safe_kwargs = {"use_safetensors": True, "local_files_only": True}
         model = auto_class.from_pretrained(
             folder, config=config, dtype=dtype, **safe_kwargs, **settings
         )
         return model, _auto_processor(folder, config)
+
+
+def _check_parameter_count(folder: Path, auto_class: Any, config: Any) -> None:
+    """Refuse a config of more parameters than the weights have, before memory is taken for them.
+
+    Args:
+        folder: The model's folder.
+        auto_class: Auto class of the model.
+        config: Its config.
+
+    Raises:
+        UserError: The model would be larger than its weights.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return
+    stored = sum(math.prod(s) for file in files for s in tensor_shapes(file).values())
+    packed = _PACKED_VALUES if getattr(config, "quantization_config", None) else 1
+    with torch.device("meta"):  # takes no memory
+        planned = sum(p.numel() for p in auto_class.from_config(config).parameters())
+    if planned > _TIED_WEIGHTS * packed * stored:
+        raise UserError(
+            f"{folder}: its config is for {planned:,} parameters, and its weights have {stored:,}",
+            hint=_LOAD_HINT,
+        )
 
 
 def load_processor(folder: Path) -> Any:

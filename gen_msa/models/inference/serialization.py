@@ -23,6 +23,7 @@ from gen_msa import jsonl, manifest, settings
 from gen_msa.errors import UserError, user_errors
 from gen_msa.models.base import CLASSES, InputDims, Model, models
 from gen_msa.models.inputs.collator import Collator
+from gen_msa.safety_scan import MAX_JSON_BYTES, check_sizes, tensor_shapes
 
 _HINT = "train it again, or use a student trained with this version of gen_msa"
 
@@ -36,7 +37,7 @@ class StudentConfig(settings.Settings):
     config: dict[str, Any] = Field(default_factory=dict)
     text: Literal["post", "explanation"] = "post"
     """`explanation`: its input is the text of an explanation, alone."""
-    max_length: int
+    max_length: int = Field(ge=1, le=1 << 16)
     mask_labels: bool = False
     cues: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Cue sources that write the context, in training and in use."""
@@ -112,6 +113,8 @@ def load_config(folder: Path, hint: str = _HINT) -> tuple[StudentConfig, str]:
     manifest.verify(folder)
     with user_errors(folder, "has no student", hint=hint):
         config = StudentConfig.model_validate_json((folder / "student.json").read_bytes())
+        if (folder / "tokenizer.json").stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"tokenizer.json has more than {MAX_JSON_BYTES:,} bytes")
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     if config.classes != tuple(CLASSES):
         raise UserError(f"{folder}: its classes are {', '.join(config.classes)}", hint=hint)
@@ -152,10 +155,18 @@ def collator_for(tokenizer: str, config: StudentConfig) -> Collator:
 
 
 def _load_model(folder: Path, config: StudentConfig) -> Model:
+    import torch
     from safetensors.torch import load_file
 
     model_class: Any = models[config.student]
+    check_sizes(folder, "student.json", {"width": config.width, "config": config.config})
     with user_errors(folder, "has weights that do not fit", hint=_HINT):
+        shapes = tensor_shapes(_weights_path(folder))
+        with torch.device("meta"):  # takes no memory, whatever the sizes
+            planned = model_class(InputDims(width=config.width), **config.config).state_dict()
+        expected = {name: tuple(tensor.shape) for name, tensor in planned.items()}
+        if differing := sorted(set(expected.items()) ^ set(shapes.items())):
+            raise ValueError(f"{differing[0][0]} is missing, unknown or of another shape")
         student = model_class(InputDims(width=config.width), **config.config)
         student.load_state_dict(load_file(_weights_path(folder)))
     model: Model = student.eval()

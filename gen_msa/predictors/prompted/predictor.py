@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from gen_msa import prompting
 from gen_msa.backends import Backend
 from gen_msa.chat import Completion
-from gen_msa.cues import CueSource
+from gen_msa.cues import CueSource, require_inside
 from gen_msa.errors import UserError
 from gen_msa.media import ImageLimits
 from gen_msa.predictors.base import Continuation, Prediction, PredictorSettings, RequestPreview
@@ -82,6 +82,9 @@ def apply_training_settings(
         for k in _INHERITED_FIELDS
         if trained_settings.get(k) is not None and k not in explicit
     }
+    if "cues" in inherited:
+        brought = PredictorSettings.model_validate({"cues": inherited["cues"]}).cues
+        require_inside(brought or {}, None, "the training of the model")
     fields = {name: getattr(settings, name) for name in explicit}
     for field, task in _TASK_OF_FIELD.items():
         if field not in explicit or strict:
@@ -118,7 +121,7 @@ def _resolve_prompt(
     A task without training keeps the default prompt.
     """
     current: str = getattr(settings, field)
-    prompts = {name: _load_prompt(name) for name in trained.prompts}
+    prompts = {name: _load_prompt(name, digest) for name, digest in trained.prompts.items()}
     usable = [n for n, p in prompts.items() if p and p.task == task and not p.takes_label]
     missing = [n for n, p in prompts.items() if p is None]
     trained_prompts = ", ".join(f"{n}@{d[:8]}" for n, d in trained.prompts.items())
@@ -146,11 +149,16 @@ def _resolve_prompt(
     return name
 
 
-def _load_prompt(name: str) -> Prompt | None:
+def _load_prompt(name: str, digest: str) -> Prompt | None:
+    """Return a prompt of the training: a packaged one, or a file with the text of the training.
+
+    Another file of this machine that happens to have the name is not the prompt.
+    """
     try:
-        return prompting.load_prompt(name)
+        prompt = prompting.load_prompt(name)
     except UserError:
         return None
+    return prompt if name in prompting.prompt_names() or prompt.digest == digest else None
 
 
 _PERFORMANCE_OPTIONS = {

@@ -8,8 +8,12 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
+import torch
+from safetensors.torch import save_file
+
+from gen_msa import safety_scan
 from gen_msa.backends import BackendOptions
-from gen_msa.backends.hf import safety_scan, weights
+from gen_msa.backends.hf import weights
 from gen_msa.errors import UserError
 from tests.fixtures.tiny_models import FAMILIES, tiny_model
 from tests.fixtures.unsafe_models import (
@@ -134,3 +138,44 @@ def test_files_that_no_loader_opens_are_passed_over(name, tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UserError, match=r"pytorch_model\.bin: pickles can run code"):
         safety_scan.scan_folder(tmp_path, "adapter")
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers"),
+        ({"text_config": {"num_hidden_layers": 10**7}}, "text_config.num_hidden_layers"),
+        ({"vision_config": {"depths": [2, 10**6]}}, "vision_config.depths"),
+        ({"hidden_size": 10**9}, "hidden_size"),
+        ({"vocab_size": 10**12}, "vocab_size"),
+    ],
+)
+def test_sizes_beyond_the_weights_are_refused(tmp_path, config, key):
+    save_tiny_model(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    with pytest.raises(UserError, match=rf"key '{key}': .* more than the weights have"):
+        safety_scan.scan_folder(tmp_path, "model")
+
+
+def test_config_of_a_larger_model_than_its_weights_is_refused(tmp_path):
+    save_tiny_model(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "intermediate_size": 200_000}))
+    with pytest.raises(UserError, match="its config is for"):
+        weights.load_pretrained(tmp_path, "auto")
+
+
+@pytest.mark.parametrize("change", [{"r": 10**6}, {"rank_pattern": {"q_proj": 10**6}}])
+def test_rank_beyond_the_weights_of_an_adapter_is_refused(tmp_path, change):
+    save_file({"x.lora_A.weight": torch.zeros(4, 16)}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, **change}))
+    with pytest.raises(UserError, match="more than the weights have"):
+        safety_scan.scan_folder(tmp_path, "adapter")
+
+
+def test_damaged_header_is_refused(tmp_path):
+    save_tiny_model(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        safety_scan.scan_folder(tmp_path, "model")

@@ -21,6 +21,20 @@ from gen_msa.errors import UserError, user_errors
 MAX_JSON_BYTES = 64 << 20
 """Bytes of one JSON file. The largest tokenizer.json in use has about 35 MB."""
 MAX_FILES = 10_000
+_MIN_SIZE_LIMIT = 1 << 18
+"""A size up to which a config is not compared with its weights: positions, windows, pixels."""
+_MIN_LAYER_LIMIT = 128
+"""Layers up to which a config is not compared with its weights: it may have unused parts."""
+_LAYERS_KEY = re.compile(
+    r"layers?$|_depths?$|^depths?$|_blocks$|^num_stages$|^n_layer", re.IGNORECASE
+)
+"""Keys of counts that a model makes modules for. Each of them has a tensor or more."""
+_SIZE_KEY = re.compile(
+    r"(?:_size|_dim|_dims|_heads|_experts|_channels|_width|_inner|_embd|_tokens"
+    r"|^width|^inner|^positions|^heads|^dim|^text|^context)$",
+    re.IGNORECASE,
+)
+"""Keys of sizes that a model takes memory for."""
 CODE_SUFFIXES = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"})
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"})
 
@@ -89,6 +103,68 @@ def scan_folder(folder: Path, kind: Literal["model", "adapter"]) -> None:
             )
         if suffix == ".json":
             _check_json(path)
+    check_sizes(folder, "adapter_config.json" if kind == "adapter" else "config.json")
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a safetensors file, from its header alone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: The header is damaged, or over `MAX_JSON_BYTES`.
+    """
+    with user_errors(path, "is not a readable safetensors file", hint="download the file again"):
+        with path.open("rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            if not 2 <= length <= min(MAX_JSON_BYTES, path.stat().st_size):
+                raise ValueError(f"its header is said to have {length:,} bytes")
+            header = json.loads(f.read(length))
+        return {
+            name: tuple(map(int, tensor["shape"]))
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
+
+
+def check_sizes(folder: Path, config: str, tree: Any = None) -> None:
+    """Refuse a config whose sizes are beyond its weights, before memory is taken for them.
+
+    Args:
+        folder: Folder of the weights.
+        config: Name of the config's file.
+        tree: What to check, if it is only a part of the file.
+
+    Raises:
+        UserError: Names the first such key; or a file cannot be read.
+    """
+    path = folder / config
+    files = sorted(folder.glob("*.safetensors"))
+    if not path.is_file() or not files:
+        return
+    if tree is None:
+        _check_json_size(path)
+        with user_errors(path, "is not JSON", hint="download the file again"):
+            tree = json.loads(path.read_bytes())
+    shapes = [shape for file in files for shape in tensor_shapes(file).values()]
+    largest = max([1, *(n for shape in shapes for n in shape)])
+    for key_path, key, value in _iter_keys(tree, tokenizer=False):
+        if key == "r" or key_path.startswith("rank_pattern."):
+            limit = largest  # a rank is a dimension of the adapter's tensors
+        elif _LAYERS_KEY.search(key):
+            limit = max(len(shapes), _MIN_LAYER_LIMIT)
+        elif _SIZE_KEY.search(key):
+            limit = max(largest, _MIN_SIZE_LIMIT)
+        else:
+            continue
+        numbers = value if isinstance(value, list) else [value]
+        for number in numbers:
+            if isinstance(number, int | float) and not isinstance(number, bool) and number > limit:
+                raise UserError(
+                    f"{path}: key {key_path!r}: {number:,} is more than the weights have",
+                    hint="download the model again, or train it again",
+                )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -120,12 +196,7 @@ def _check_link(path: Path, folder: Path) -> None:
 
 def _check_json(path: Path) -> None:
     """Check all keys, at any depth, of one file."""
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise UserError(
-            f"{path} has {size:,} bytes; the limit is {MAX_JSON_BYTES:,}",
-            hint="download the model again",
-        )
+    _check_json_size(path)
     with user_errors(path, "is not JSON", hint="download the file again"):
         tree = json.loads(path.read_bytes())
     if path.name in _VOCABULARY_FILES:
@@ -135,6 +206,15 @@ def _check_json(path: Path) -> None:
             raise UserError(f"{path}: key {key_path!r}: {reason}", hint=_HINT)
     if path.name.endswith(".index.json") and isinstance(tree, dict):
         _check_index(path, tree)
+
+
+def _check_json_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise UserError(
+            f"{path} has {size:,} bytes; the limit is {MAX_JSON_BYTES:,}",
+            hint="download the model again",
+        )
 
 
 def _iter_keys(tree: Any, tokenizer: bool) -> Iterator[tuple[str, str, Any]]:
