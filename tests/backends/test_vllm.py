@@ -36,7 +36,7 @@ def model(tmp_path):
 def write_model(path, **config):
     path.mkdir()
     weights = "adapter_model" if config else "model"
-    (path / f"{weights}.safetensors").write_bytes(b"\0" * 16)
+    (path / f"{weights}.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     name = "adapter_config.json" if config else "config.json"
     (path / name).write_text(json.dumps(config))
     return path

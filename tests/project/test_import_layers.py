@@ -16,6 +16,7 @@ FOUNDATION = {
     "jsonl",
     "language",
     "manifest",
+    "preemption",
     "prefetch",
     "registry",
     "resources",
