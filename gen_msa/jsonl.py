@@ -105,7 +105,7 @@ def read(path: Path, model: type[M], limit: int = MAX_LINE_BYTES) -> Iterator[M 
             )
 
 
-DUPLICATE_KEY_HINT = "keep one of the two: readers disagree about which value counts"
+DUPLICATE_KEY_HINT = "keep one of the two: programs disagree about which value counts"
 
 
 class DuplicateKey(ValueError):
@@ -113,7 +113,7 @@ class DuplicateKey(ValueError):
 
 
 def check_duplicate_keys(text: bytes | bytearray | str) -> None:
-    """Refuse JSON in which an object has a key twice; every reader of users' JSON passes here.
+    """Refuse JSON in which an object has a key twice; all JSON of users passes here.
 
     Args:
         text: JSON text. What is not JSON passes: its parser says so.

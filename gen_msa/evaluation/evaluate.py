@@ -8,6 +8,7 @@ Every system is measured on the reference's rows in the same order.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import isfinite, isnan
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_msa import __version__
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.errors import MissingExtra, UserError, did_you_mean
 from gen_msa.evaluation import probes
 from gen_msa.evaluation.load import EvaluationData, PairBuilder, SystemOutput, cluster_id
 from gen_msa.evaluation.scores import (
@@ -346,7 +347,10 @@ def check_suite(suite: Suite, data: EvaluationData) -> None:
     Raises:
         UserError: A wrong metric option, a headline that cannot be tested, a name that is already
             taken, or a reference without opinions.
+        MissingExtra: The packages of the statistics are not installed.
     """
+    if find_spec("scipy") is None:
+        raise MissingExtra("scipy", "eval")
     _build_families(suite)
     name_clashes = [e.display_name for e in suite.models if e.display_name in data.annotators()]
     if name_clashes:

@@ -82,10 +82,10 @@ def record(folder):
 
 @pytest.mark.parametrize("kind", ["cues", "student", "recorded"])
 @pytest.mark.parametrize("way", ["moved", "relative", "linked"])
-def test_no_answer_is_asked_again_by_another_path(job, monkeypatch, kind, way):
+def test_another_path_asks_no_question_again(job, monkeypatch, kind, way):
     record(job)
-    asked, first, _ = run(job, kind)
-    assert asked == 0
+    from_cache, first, _ = run(job, kind)
+    assert from_cache == 0
     other = job
     if way == "moved":
         other = job.parent / "elsewhere" / "deeper"
@@ -112,13 +112,13 @@ def test_no_answer_is_asked_again_by_another_path(job, monkeypatch, kind, way):
         ("cues", "objects.json", '{"p0": ["tablet"]}'),
     ],
 )
-def test_another_content_at_the_same_path_is_asked(job, kind, file, text):
+def test_another_content_at_the_same_path_asks_again(job, kind, file, text):
     run(job, kind)
     (job / file).write_text(text)
     assert run(job, kind)[0] == 0
 
 
-def test_retrained_student_at_the_same_path_is_asked(job):
+def test_retrained_student_at_the_same_path_asks_again(job):
     run(job, "student")
     (job / "student" / "MANIFEST.json").unlink()
     collator = make_collator(max_length=64)

@@ -1,4 +1,4 @@
-"""Files have at most 600 lines, functions 60; 90 % of functions have at most 25 of code."""
+"""Files have at most 600 lines, functions 60 below their parameters; 90 % at most 25 of code."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,10 @@ def function_lengths(path: Path) -> list[tuple[str, int]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     function_nodes = [n for n in ast.walk(tree) if isinstance(n, kinds)]
-    return [(f"{path.name}:{n.name}", (n.end_lineno or 0) - n.lineno + 1) for n in function_nodes]
+    return [
+        (f"{path.name}:{n.name}", (n.end_lineno or 0) - n.body[0].lineno + 1)
+        for n in function_nodes
+    ]
 
 
 def code_lengths(path: Path) -> list[int]:

@@ -32,7 +32,6 @@ ANSWERED = [
     "explain posts.jsonl --model echo -o o.jsonl --csv o.csv --html o.html",
     "explain posts.jsonl --model echo -o o.parquet",
     "convert posts.jsonl x.csv",
-    "evaluate tiny --model echo replicates=100",
     "annotate posts.jsonl --model echo --prompt teacher/rationale -o t.jsonl",
 ]
 NOT_INSTALLED = {
@@ -43,6 +42,7 @@ NOT_INSTALLED = {
     "explain posts.jsonl --model transformers:x": "train",
     "explain posts.jsonl --model vllm:x": "vllm",
     "explain posts.jsonl --model echo --engine ray -o r.jsonl": "ray",
+    "evaluate tiny --model echo": "eval",
     "finetune tiny_cpu": "train",
     "distill text": "train",
     "serve echo": "serve",

@@ -25,7 +25,7 @@ PIECE_CHARS = 2_000
 of the text, and its beginning is mostly enough.
 """
 
-_SENTENCE_END = re.compile(r"[.!?…]+\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _EXCLUDED_ENTITY_TYPES = word_set("CARDINAL DATE LANGUAGE MONEY NORP ORDINAL PERCENT QUANTITY TIME")
 _EDGE_POS = word_set("ADP CCONJ DET PART PRON PUNCT SPACE SYM")
 _NOUN_POS = frozenset({"NOUN", "PROPN"})

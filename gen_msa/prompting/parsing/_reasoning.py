@@ -25,7 +25,7 @@ _OPENERS = re.compile(
     rf"|\[{{1,2}}{_SPACE}{_THOUGHT}{_SPACE}\]{{1,2}}"
     rf"|[◁【〈《]{_SPACE}{_THOUGHT}{_SPACE}[▷】〉》]"
     r"|<\|channel\|>[ \t]{0,4}(?:analysis|commentary)\b"
-    r"|<\|START_THINKING\|>|here is my thought process:",
+    r"|<\|START_THINKING\|>|here is my thought process:|thinking\.\.\.(?=\s*+\n)",
     re.IGNORECASE,
 )
 _CLOSERS = re.compile(
@@ -33,9 +33,20 @@ _CLOSERS = re.compile(
     rf"|\[{{1,2}}/{_SPACE}{_THOUGHT}{_SPACE}\]{{1,2}}"
     rf"|[◁【〈《]/{_SPACE}{_THOUGHT}{_SPACE}[▷】〉》]"
     r"|<\|channel\|>[ \t]{0,4}final[ \t]{0,4}<\|message\|>"
-    r"|<\|END_THINKING\|>|here is my response:",
+    r"|<\|END_THINKING\|>|here is my response:|^\.\.\.done thinking\.",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADING = r"(?:#{1,6}[ \t]*+\**+|\*\*)"
+_HEADED_THOUGHTS = re.compile(
+    rf"{_HEADING}[ \t]*+(?:my )?(?:step[- ]by[- ]step )?{_THOUGHT}(?: process)?[ \t:*]*+\n",
     re.IGNORECASE,
 )
+_HEADED_ANSWER = re.compile(
+    rf"^[ \t]*+{_HEADING}[ \t]*+(?:final |my )?(?:answer|response|verdict|conclusion|output)"
+    r"[ \t:*]*+\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A heading over the answer; it separates thoughts only below a heading over these."""
 _PLAIN_CHANNELS = re.compile(r"analysis(?=\W|[A-Z])")
 """What is left of gpt-oss's channels when a tokenizer drops special tokens."""
 _PLAIN_FINAL = "assistantfinal"
@@ -44,7 +55,10 @@ _END_TOKENS = re.compile(
     r"|system|end_of_sentence|END_RESPONSE|END_OF_TURN_TOKEN|im_start|start)\|>"
     r"|</s>|<eos>|<end_of_turn>|<end_of_utterance>|<[|｜]end▁of▁sentence[|｜]>|\[/INST\]",
 )
-_WRAPPER = r"(?:final[_ ]?)?(?:answer|response|output|solution|conclusion|result|final|reply)"
+_WRAPPER = (
+    r"(?:(?:final[_ ]?)?(?:answer|response|output|solution|conclusion|result|final|reply)"
+    r"|tool_call|function_call)"
+)
 _WRAPPED = re.compile(
     rf"<{_SPACE}(?P<tag>{_WRAPPER}){_SPACE}>(?P<a>[^<]*+(?:<(?!/?(?P=tag)\b)[^<]*+)*+)"
     rf"(?:</{_SPACE}(?P=tag){_SPACE}>|\Z)"
@@ -112,6 +126,9 @@ def final_answer(
     body = text
     opener = _OPENERS.match(_without_start_tokens(body))
     closers = [m for m in _CLOSERS.finditer(body) if m.group() not in post_text]
+    if opener is None and not closers and _HEADED_THOUGHTS.match(body.lstrip()):
+        closers = [m for m in _HEADED_ANSWER.finditer(body) if m.group().strip() not in post_text]
+        opener = closers[0] if closers else None
     has_thoughts = opener is not None or bool(closers)
     is_ambiguous = False
     if not has_thoughts and _PLAIN_CHANNELS.match(body.lstrip()):

@@ -95,7 +95,7 @@ def test_truncated_adapter_is_refused(root, tmp_path, size):
     path = folder / adapters.ADAPTER_WEIGHTS_FILE
     data = path.read_bytes()
     path.write_bytes(data[: int(size * len(data)) if isinstance(size, float) else size])
-    with pytest.raises(UserError, match="bytes, not the|not a readable safetensors file"):
+    with pytest.raises(UserError, match=r"bytes, not the|not a readable safetensors file"):
         weights.load_model_and_processor(f"{root / 'llama'}@{folder}", OPTIONS)
 
 

@@ -98,6 +98,9 @@ def test_wrapper_that_the_post_holds_is_a_quote(quote: str) -> None:
 
 THOUGHTS = [
     ("<think>", "</think>"),
+    ("Thinking...\n", "\n...done thinking.\n"),
+    ("### Reasoning\n", "\n### Final answer\n"),
+    ("**Thought process:**\n", "\n**Answer**\n"),
     ("<thinking>", "</thinking>"),
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
