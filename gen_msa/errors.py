@@ -235,7 +235,8 @@ def write_errors(
 
 def _error_about(subject: object, problem: str, error: BaseException, hint: str) -> UserError:
     message = f"{subject} {problem}: {describe_error(error)}"
-    return UserError(message, hint="; or ".join(filter(None, (_hint_of(error), hint))))
+    hints = dict.fromkeys(filter(None, (_hint_of(error), hint)))
+    return UserError(message, hint="; or ".join(hints))
 
 
 def as_user_error(error: BaseException) -> UserError | None:

@@ -81,6 +81,13 @@ class Prediction:
     hint: str = ""
 
 
+NOTHING_TO_JUDGE = Prediction(
+    rejection="the post has no text, and no image of it was seen",
+    hint="give it a text, or an image that can be read",
+)
+"""A model that is asked about nothing invents an opinion."""
+
+
 @dataclass(frozen=True)
 class RequestPreview:
     """One request as it would be sent to the model."""

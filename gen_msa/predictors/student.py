@@ -31,6 +31,7 @@ from gen_msa.predictors._template_explanation import (
     template_explanation,
 )
 from gen_msa.predictors.base import (
+    NOTHING_TO_JUDGE,
     Prediction,
     Predictor,
     PredictorSettings,
@@ -165,6 +166,9 @@ def build_student_inputs(
         for p, selection in zip(posts, selections, strict=True)
     ]
     tensors, input_notes, rejected = _load_features(selected_posts, student_config, settings, root)
+    for i, post in enumerate(selected_posts):
+        if not post.text.strip() and not tensors[i]:
+            rejected.setdefault(i, NOTHING_TO_JUDGE)
     for i in rejected:
         selected_posts[i] = selected_posts[i].model_copy(update={"aspects": ()})
     cues = context_cues(student_config, settings)

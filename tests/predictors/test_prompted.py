@@ -7,7 +7,7 @@ import pytest
 
 from gen_msa.errors import UserError
 from gen_msa.predictors import PredictorSettings, make
-from gen_msa.types import OVERALL_ASPECT, Polarity, Post, Status
+from gen_msa.types import OVERALL_ASPECT, Aspect, Media, Polarity, Post, Status
 from tests.fixtures.posts import post, write_image
 
 
@@ -69,8 +69,19 @@ def test_aspects_can_come_from_the_parse():
     assert {o.provenance["aspect_source"] for o in opinions} == {"parse"}
 
 
+@pytest.mark.parametrize("images", [[], ["gone.png"]])
+@pytest.mark.parametrize("aspects", [(), (Aspect(term="screen"),)])
+def test_post_with_neither_text_nor_image_is_rejected(images, aspects, tmp_path):
+    media = tuple(Media(kind="image", path=path) for path in images)
+    blank = Post(id="e", text=" \n", media=media, aspects=aspects)
+    predictor = make(PredictorSettings(model="echo"), tmp_path)
+    rejected, answered = predictor.predict([blank, POST_WITHOUT_ASPECTS])
+    assert (rejected.opinions, answered.rejection) == ((), "")
+    assert rejected.rejection == "the post has no text, and no image of it was seen"
+
+
 def test_post_without_aspects_is_predicted_overall():
-    (opinions,) = predict([Post(id="e", text="")], aspects="parse")
+    (opinions,) = predict([Post(id="e", text="Oh.")], aspects="parse")
     assert [o.aspect for o in opinions] == [OVERALL_ASPECT]
     assert opinions[0].provenance["aspect_source"] == "overall: parse found none"
     (overall_opinions,) = predict([POST_WITHOUT_ASPECTS], aspects="overall")

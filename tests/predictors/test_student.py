@@ -213,7 +213,8 @@ def test_batch_size_changes_nothing(folder):
 def test_no_posts_and_overall_posts_are_predicted(folder):
     predictor = make_predictor(folder(), aspects="overall")
     assert predictor.predict([]) == []
-    (prediction,) = predictor.predict([Post(id="1", text="")])
+    (prediction, blank) = predictor.predict([Post(id="1", text="Oh."), Post(id="2", text="")])
+    assert blank.rejection == "the post has no text, and no image of it was seen"
     assert [o.aspect for o in prediction.opinions] == [OVERALL_ASPECT]
     assert predictor.preview([post(0)]) == []
 

@@ -63,6 +63,7 @@ def is_flat(row: object) -> bool:
     """Return whether a row names its aspect in a key of its own."""
     return (
         isinstance(row, Mapping)
+        and isinstance(row.get("text"), str)
         and not {"post", "aspects", "conversations", "messages"} & row.keys()
         and any(isinstance(row.get(k), str) and row[k] for k in ASPECT_KEYS)
     )

@@ -1,6 +1,6 @@
 """Simple rows of a user's own files: plain keys for text, images and aspects.
 
-JSON lines and Parquet both read such rows. `text` is required. Aspects given as strings are located
+JSON lines and Parquet both read such rows. A row has `text` or an image. Aspects given as strings are located
 by exact search, in order of mention (`locate_aspects`). Other keys go to `Post.meta`. A `polarity`
 becomes a gold opinion, because a post never carries a label.
 
@@ -9,6 +9,7 @@ becomes a gold opinion, because a post never carries a label.
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -80,7 +81,7 @@ class SimpleRow(BaseModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
-    text: str
+    text: str = ""
     polarity: Polarity | None = None
     id: str | int | None = None
     image: str | None = None
@@ -106,6 +107,15 @@ class SimpleRow(BaseModel):
     @classmethod
     def _none_to_empty(cls, value: object) -> object:
         return () if value is None else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_text_or_image(cls, row: object) -> object:
+        if not isinstance(row, dict) or row.get("text") is not None:
+            return row
+        if any(row.get(key) for key in ("image", "images", "media")):
+            return {**row, "text": ""}
+        raise ValueError(f"no text and no image{text_hint(row)}")
 
     @model_validator(mode="after")
     def _reject_near_miss_keys(self) -> Self:
@@ -178,6 +188,19 @@ class SimpleRow(BaseModel):
         ]
         overall = [gold_opinion(OVERALL_ASPECT, self.polarity)] if self.polarity else []
         return (*by_aspect, *overall)
+
+
+def text_hint(row: Mapping[str, object]) -> str:
+    """Return how to name the text of a row without the key `text`; "" if no value may be one.
+
+    Args:
+        row: The row.
+    """
+    texts = [key for key, value in row.items() if isinstance(value, str) and " " in value.strip()]
+    if not texts:
+        return ""
+    longest = max(texts, key=lambda key: len(str(row[key])))
+    return f"; if {longest!r} is the text: --map text={longest}"
 
 
 def warn_of_other_labels(path: Path, labels: Counter[str]) -> None:

@@ -16,7 +16,7 @@ from gen_msa.chat import Completion, ImageInput, Request
 from gen_msa.cues import CueSource, cue_sources
 from gen_msa.errors import UserError
 from gen_msa.language import resolve_language
-from gen_msa.predictors.base import PredictorSettings
+from gen_msa.predictors.base import NOTHING_TO_JUDGE, PredictorSettings
 from gen_msa.predictors.image_counts import note_path
 from gen_msa.prompting import Prompt
 from gen_msa.pseudonyms import Disguise, ItemKinds, NamesNotFindable, Pseudonymizer
@@ -67,8 +67,8 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
         The post with its checked images and its language (`provenance["language"]`).
 
     Raises:
-        PostRejected: A bad image, with `bad_image=drop`; or names that cannot be found in the
-            post's language, with `pseudonymize=[names]`.
+        PostRejected: A bad image, with `bad_image=drop`; neither text nor an image; or names that
+            cannot be found in the post's language, with `pseudonymize=[names]`.
         UserError: A bad image, with `bad_image=fail`.
     """
     images: list[ImageInput] = []
@@ -91,6 +91,8 @@ def load_inputs(row: int, post: Post, root: Path, settings: PredictorSettings) -
             provenance |= media.conversion_notes(image)
     if problems:
         provenance["image"] = f"{'; '.join(problems)}; read from text"
+    if not post.text.strip() and not (images and settings.images):
+        raise PostRejected(NOTHING_TO_JUDGE.rejection, NOTHING_TO_JUDGE.hint)
     disguise = _disguise_post(post, settings.pseudonymize, provenance["language"])
     if disguise is not None and disguise.counts:
         provenance["pseudonymized"] = disguise.counts

@@ -316,3 +316,19 @@ def test_columns_that_look_like_others_are_announced(
         (row,) = formats["csv"].read(tmp_path / "m.csv")
     assert isinstance(row, Example)
     assert (row.post.media, row.post.meta) == ((), {column: "a.jpg"})
+
+
+def test_row_with_an_image_needs_no_text(tmp_path: Path) -> None:
+    for text in ("", ', "text": null'):
+        post = read_one(tmp_path / "m.jsonl", f'{{"id": "1", "image": "a.jpg"{text}}}').post
+        assert post == Post(id="1", text="", media=image_media("a.jpg"))
+
+
+@pytest.mark.parametrize("more", ["", ', "aspect": "tea", "polarity": "positive"'])
+def test_row_without_text_is_rejected_with_the_key_of_its_text(more: str, tmp_path: Path) -> None:
+    row = f'{{"asin": "B0", "reviewText": "Good tea, bad cup"{more}}}'
+    (rejected,) = read(tmp_path / "m.jsonl", row)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason.endswith(
+        "no text and no image; if 'reviewText' is the text: --map text=reviewText"
+    )
