@@ -1,8 +1,8 @@
 """Simple rows of a user's own files: plain keys for text, images and aspects.
 
-JSON lines and Parquet both read such rows. A row has `text` or an image. Aspects given as strings are located
-by exact search, in order of mention (`locate_aspects`). Other keys go to `Post.meta`. A `polarity`
-becomes a gold opinion, because a post never carries a label.
+JSON lines and Parquet both read such rows. A row has `text` or an image. Aspects given as strings
+are located by exact search, in order of mention (`locate_aspects`). Other keys go to `Post.meta`. A
+`polarity` becomes a gold opinion, because a post never carries a label.
 
     {"text": "good food", "images": ["a.jpg"], "aspects": ["food", {"term": "bar", "start": null}]}
 """
