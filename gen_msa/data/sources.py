@@ -11,9 +11,10 @@ from pathlib import Path
 
 from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import ReadOptions, format_of, format_of_file, read_file
-from gen_msa.errors import UserError, did_you_mean
+from gen_msa.data.formats.base import ExampleStream
+from gen_msa.errors import UserError, did_you_mean, user_errors
 from gen_msa.jsonl import atomic_write, check_writable
-from gen_msa.types import Example, Polarity
+from gen_msa.types import Example, Polarity, Rejected
 
 
 @dataclass
@@ -69,6 +70,48 @@ def _accepted_rows(
         rejected_out.write(row.model_dump_json().encode() + b"\n")
 
 
+class _ConstantFile:
+    """Notices that a file was appended to, cut or rewritten since its first pass began.
+
+    Else a line that is half written would be a bad row, and two passes would read different posts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: tuple[int, int, int] | None = None
+
+    def __reduce__(self) -> tuple[type["_ConstantFile"], tuple[Path]]:
+        """Begin anew in another process: another machine may have its own copy of the file."""
+        return _ConstantFile, (self._path,)
+
+    def check(self, rows: ExampleStream) -> Iterator[Example | Rejected]:
+        """Yield the rows of one pass.
+
+        Args:
+            rows: They are read from the file while they are taken.
+
+        Raises:
+            UserError: The file has changed; raised before the first row, or after the last.
+        """
+        self._version = self._version or self._read_version()
+        self._compare()
+        yield from rows
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._read_version() != self._version:
+            raise UserError(
+                f"{self._path} was changed while it was read",
+                hint="run the command again once nothing writes to it, or copy it first; "
+                "what was answered is not asked again",
+            )
+
+    def _read_version(self) -> tuple[int, int, int]:
+        with user_errors(self._path):
+            stat = self._path.stat()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 DATA_ROOT_ENV_VAR = "GEN_MSA_DATA"
 
 
@@ -100,8 +143,11 @@ def open_examples(
     if path.exists():
         file_format = format_of_file(path, format)
         options = ReadOptions(columns or {}, media_root, label_map or {})
+        constant = _ConstantFile(path)
         return ExampleSource(
-            ref, media_root or path.parent, lambda: read_file(path, file_format, options)
+            ref,
+            media_root or path.parent,
+            lambda: constant.check(read_file(path, file_format, options)),
         )
     name, _, split = ref.partition(":")
     if name not in datasets:

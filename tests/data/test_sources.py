@@ -1,5 +1,6 @@
 """Test that conversion writes good rows, stores rejected ones beside the target, counts both."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,45 @@ def test_file_may_be_converted_in_place(tmp_path: Path) -> None:
         "b",
         "in-3",
     ]
+
+
+def append(path: Path) -> None:
+    with path.open("a") as f:
+        f.write('{"text": "one more"}\n{"te')
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as f:
+        f.truncate(path.stat().st_size // 2)
+
+
+def rewrite(path: Path) -> None:
+    path.write_text('{"text": "other"}\n')
+
+
+def replace_by_another(path: Path) -> None:
+    other = path.with_suffix(".new")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [append, cut, rewrite, replace_by_another, Path.unlink])
+@pytest.mark.parametrize("moment", ["during a pass", "between two passes"])
+def test_file_that_changes_while_it_is_read_is_an_error(
+    change: Callable[[Path], None], moment: str, tmp_path: Path
+) -> None:
+    path = write_posts(tmp_path / "in.jsonl", *['{"text": "good tea"}'] * 50_000)
+    source = open_examples(str(path))
+    rows = source.rows()
+    next(rows)
+    if moment == "between two passes":
+        list(rows)
+        rows = source.rows()
+    change(path)
+    with pytest.raises(UserError, match=r"was changed while it was read|cannot be read"):
+        list(rows)
+
+
+def test_file_that_does_not_change_is_read_in_every_pass(tmp_path: Path) -> None:
+    source = open_examples(str(write_posts(tmp_path / "in.jsonl")))
+    assert len(list(source.rows())) == len(list(source.rows())) == 2
