@@ -30,6 +30,8 @@ SettingsArgument = Annotated[
     ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of settings.")]
+HostOption = Annotated[str | None, typer.Option("--host", help="As host=…: where to listen.")]
+PortOption = Annotated[int | None, typer.Option("--port", help="As port=…; 0 for any free one.")]
 PrintOption = Annotated[
     bool, typer.Option("--print", help="vllm: print the server command and exit.")
 ]
@@ -40,22 +42,25 @@ def serve(
     settings: SettingsArgument = None,
     config: ConfigOption = None,
     print_command: PrintOption = False,
+    host: HostOption = None,
+    port: PortOption = None,
     yes: _sending.YesOption = False,
 ) -> None:
     """Serve POST /v1/explain with one model (API description: /docs). SIGTERM shuts it down.
 
-    gen-msa serve student:students/text/student port=8080 limits.posts=64
+    gen-msa serve student:students/text/student --port 8080 limits.posts=64
 
     vllm:MODEL[@ADAPTER] starts vLLM's OpenAI-compatible server instead, for http: models.
     """
+    settings = [*(settings or []), *_address_settings(settings or [], host=host, port=port)]
     if model.startswith("vllm:"):
-        _vllm(model, settings or [], config, print_command=print_command)
+        _vllm(model, settings, config, print_command=print_command)
         return
     if print_command:
         raise UserError("--print works only with vllm:MODEL[@ADAPTER]", hint="leave it out")
     from gen_msa.serving.settings import ServeSettings, load_token
 
-    serve_settings = _load_settings(ServeSettings, model, settings or [], config)
+    serve_settings = _load_settings(ServeSettings, model, settings, config)
     token = load_token(serve_settings)
     try:
         for package in _REQUIRED_PACKAGES:
@@ -71,6 +76,19 @@ def serve(
         [serve_settings], lambda: "every post and image of its clients", yes=yes
     )
     server.serve(allow_hosts(serve_settings, hosts), token)
+
+
+def _address_settings(settings: list[str], **options: str | int | None) -> list[str]:
+    """Return options as settings.
+
+    Raises:
+        UserError: An option stands among the settings, too.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for item in settings:
+        if (name := item.partition("=")[0].strip()) in given:
+            raise UserError(f"{name} is given twice: --{name} and {item}", hint="give it once")
+    return [f"{name}={value}" for name, value in given.items()]
 
 
 def _vllm(model: str, overrides: list[str], config: Path | None, *, print_command: bool) -> None:

@@ -1,16 +1,17 @@
-"""Define the routes: `POST /v1/explain`, `GET /healthz`, `/metrics`, `/openapi.json`, `/docs`.
+"""Define the routes: `POST /v1/explain`, `GET /`, `/docs`, `/healthz`, `/metrics`, `/openapi.json`.
 
 app = create_app(Service(settings, log), token="", on_end=stop)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,7 @@ from gen_msa import __version__
 from gen_msa.serving import prometheus
 from gen_msa.serving.errors import ErrorResponse, RequestError
 from gen_msa.serving.middleware import EXPLAIN_PATH, RequestMiddleware
+from gen_msa.serving.pages import HEADERS, render_pages
 from gen_msa.serving.request_body import SMALL_BODY
 from gen_msa.serving.schemas import ExplainResponse, PostRequest
 from gen_msa.serving.service import Service
@@ -74,6 +76,7 @@ EXPLAIN_OPENAPI: dict[str, Any] = {
 _STATUS_DESCRIPTIONS = {
     400: "The body cannot be parsed.",
     401: "The token is missing or wrong.",
+    403: "The request comes from the page of another site.",
     408: "The body arrived too slowly.",
     413: "The body is too large, or holds too many posts.",
     415: "The body is compressed, or has another media type.",
@@ -163,6 +166,7 @@ def create_app(service: Service, token: str, on_end: Callable[[], None]) -> ASGI
         version=__version__,
         description="What posts say about each thing they mention.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's page loads its scripts from another host
         redoc_url=None,
     )
     app.add_exception_handler(RequestError, _request_error_response)
@@ -171,6 +175,7 @@ def create_app(service: Service, token: str, on_end: Callable[[], None]) -> ASGI
     _routes(app, service)
     openapi_schema = build_openapi(app, service.settings.limits, with_token=bool(token))
     app.openapi = lambda: openapi_schema  # type: ignore[method-assign]
+    _add_pages(app, render_pages(openapi_schema, _model_name(service)))
     return RequestMiddleware(app, service, token)
 
 
@@ -200,12 +205,25 @@ def _routes(app: FastAPI, service: Service) -> None:
         return _MetricsResponse(service.metrics.render())
 
 
+def _add_pages(app: FastAPI, pages: Mapping[str, str]) -> None:
+    def response_to(html: str) -> Callable[[Request], HTMLResponse]:
+        return lambda _: HTMLResponse(html, headers=HEADERS)
+
+    for path, html in pages.items():
+        app.add_route(path, response_to(html), include_in_schema=False)
+
+
 def health_status(service: Service) -> Health:
     """Return the present state of the service."""
     state: Any = service.batcher.state()
+    model, revision = _model_name(service), service.batcher.revision
+    return Health(status=state, model=model, revision=revision, version=__version__)
+
+
+def _model_name(service: Service) -> str:
+    """Return the name of the model; of a folder or file only the last part."""
     name, colon, target = service.settings.model.partition(":")
-    model = name + colon + (Path(target).name if target else "")
-    return Health(status=state, model=model, revision=service.batcher.revision, version=__version__)
+    return name + colon + (Path(target).name if target else "")
 
 
 class _PacedResponse(Response):

@@ -20,7 +20,7 @@ from gen_msa.serving.errors import RequestError
 from gen_msa.serving.service import RequestLog, Service
 from gen_msa.serving.settings import is_loopback
 
-PUBLIC_PATHS = ("/healthz", "/docs", "/openapi.json")
+PUBLIC_PATHS = ("/", "/healthz", "/docs", "/openapi.json")
 """Paths that need no token: they hold nothing of any client."""
 EXPLAIN_PATH = "/v1/explain"
 CLIENT_CLOSED_REQUEST = 499
@@ -72,7 +72,8 @@ class RequestMiddleware:
         """Check the headers.
 
         Raises:
-            RequestError: 401 without the token, 421 for a foreign host, 400 for two body lengths.
+            RequestError: 401 without the token, 403 for another site's page, 421 for a foreign
+                host, 400 for two body lengths.
         """
         if _header(scope, b"content-length") and _header(scope, b"transfer-encoding"):
             # A proxy that obeys the other length would take the rest of the body for a request.
@@ -88,6 +89,7 @@ class RequestMiddleware:
                 raise RequestError(
                     421, "the host is not this machine", "start the service with a token"
                 )
+            _check_origin(scope)
             return
         if scope["path"] in PUBLIC_PATHS:
             return
@@ -114,6 +116,28 @@ class RequestMiddleware:
             status=status,
             ms=round(seconds * 1000, 1),
             **exchange.request_log.fields,
+        )
+
+
+def _check_origin(scope: Scope) -> None:
+    """Refuse what the page of another site sends through a browser on this machine.
+
+    A browser sends a form to any address without asking for permission. Programs send neither
+    header; a link to a page of the service may be followed from anywhere.
+
+    Raises:
+        RequestError: 403 for another site.
+    """
+    if scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC_PATHS:
+        return
+    site = _header(scope, b"sec-fetch-site").lower()
+    origin = _header(scope, b"origin").lower()
+    is_foreign = site not in (b"", b"same-origin", b"none")
+    if is_foreign or (origin and origin.rpartition(b"//")[2] != _header(scope, b"host").lower()):
+        raise RequestError(
+            403,
+            "the request comes from the page of another site",
+            "send it from a program; or start the service with a token",
         )
 
 

@@ -2,20 +2,21 @@
 
 A post takes the keys of a row of `gen-msa explain`: `text`, `image` or `images`, `aspects`, `id`,
 `meta`. Without an id it gets one from its request; an aspect without an offset is located in the
-text. An unknown key is refused, with the nearest known one.
+text. A key that is like a known one is refused with it; other keys go to `meta`.
 
     {"text": "Great screen, awful battery", "aspects": ["screen", {"term": "battery", "start": 20}]}
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     JsonValue,
+    Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -33,6 +34,7 @@ from gen_msa.serving.request_body import StoredImage, UploadFolder
 from gen_msa.serving.settings import ServiceLimits
 from gen_msa.types import Aspect, Example, FrozenModel, Media, Opinion, Post
 
+_MAX_ID = (1 << 63) - 1
 _HINT = "send an object with text and perhaps image, images, aspects, id, meta; see /docs"
 
 
@@ -41,9 +43,15 @@ class PostRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    text: str
-    id: str | None = Field(default=None, min_length=1, max_length=200)
-    """Id of the post in the answer. Default: the request's id and the number of the post."""
+    text: str = ""
+    """Needed for a post without an image."""
+    id: (
+        Annotated[str, Field(max_length=200)]
+        | Annotated[int, Strict(), Field(ge=-_MAX_ID, le=_MAX_ID)]
+        | None
+    ) = None
+    """Id of the post in the answer, where a number is text, as in a row of `explain`. Default: the
+    request's id and the number of the post."""
     aspects: tuple[str | Aspect, ...] = ()
     """What to ask about. A string is located in the text; with none the model finds aspects."""
     image: str | None = None
@@ -130,10 +138,10 @@ def accept_post(
     """
     _check_limits(raw, limits)
     try:
-        post_request = PostRequest.model_validate(raw)
+        post_request = PostRequest.model_validate(_move_other_keys(raw))
         stored_images = tuple(folder.store(name) for name in post_request.all_images())
         post = Post(
-            id=post_request.id or default_id,
+            id=default_id if post_request.id in (None, "") else str(post_request.id),
             text=post_request.text,
             media=tuple(Media(kind="image", path=i.path) for i in stored_images),
             aspects=_locate_request_aspects(post_request),
@@ -148,7 +156,6 @@ def _check_limits(raw: Any, limits: ServiceLimits) -> None:
     """Count before the row is parsed."""
     if not isinstance(raw, dict):
         raise InvalidPost("a post must be a JSON object", _HINT)
-    _check_keys(raw)
     aspects, images = _list_field(raw, "aspects"), _list_field(raw, "images")
     n_images = len(images) + isinstance(raw.get("images"), str) + bool(raw.get("image"))
     texts = [raw.get("text"), *(a.get("term") if isinstance(a, dict) else a for a in aspects)]
@@ -161,14 +168,23 @@ def _check_limits(raw: Any, limits: ServiceLimits) -> None:
             raise InvalidPost(f"{count:,} {unit}, over the limit of {maximum:,}", "send fewer")
 
 
-def _check_keys(raw: dict[str, Any]) -> None:
-    """Refuse the first unknown key, with the known key that was probably meant."""
+def _move_other_keys(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose other keys are in its `meta`, as `gen-msa explain` reads it.
+
+    Raises:
+        InvalidPost: A key is like a known one, or is in `meta`, too.
+    """
     known_keys = PostRequest.model_fields
-    for key in raw:
-        if key not in known_keys:
-            intended = intended_key(key, known_keys, is_closed=True)
-            hint = did_you_mean(intended or key, known_keys)
-            raise InvalidPost(f"unknown key {key[:60]!r}", hint)
+    others = {key: value for key, value in raw.items() if key not in known_keys}
+    for key in others:
+        if intended := intended_key(key, known_keys, is_closed=True):
+            raise InvalidPost(f"unknown key {key[:60]!r}", did_you_mean(intended, known_keys))
+    meta = raw.get("meta")
+    if not others or not isinstance(meta, dict | None):
+        return raw
+    if both := sorted(others.keys() & (meta or {}).keys()):
+        raise InvalidPost(f"{both[0][:60]!r} is both in the post and in its meta", "keep one")
+    return {**{k: v for k, v in raw.items() if k in known_keys}, "meta": {**(meta or {}), **others}}
 
 
 def _list_field(raw: dict[str, Any], key: str) -> list[Any]:

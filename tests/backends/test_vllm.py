@@ -36,7 +36,9 @@ def model(tmp_path):
 def write_model(path, **config):
     path.mkdir()
     weights = "adapter_model" if config else "model"
-    (path / f"{weights}.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    header = b'{"a": {"dtype": "I8", "shape": [64], "data_offsets": [0, 64]}}'
+    data = len(header).to_bytes(8, "little") + header + bytes(64)
+    (path / f"{weights}.safetensors").write_bytes(data)
     name = "adapter_config.json" if config else "config.json"
     (path / name).write_text(json.dumps(config))
     return path

@@ -114,4 +114,3 @@ def test_probes_run_students_without_explanations(posts, student, tmp_path):
     assert explained.explanation
     assert (unexplained.explanation, unexplained.evidence) == (None, ())
     assert (unexplained.polarity, unexplained.probs) == (explained.polarity, explained.probs)
-    assert runner.probe_settings(ModelEntry(model="echo")).explanations

@@ -30,7 +30,7 @@ def own_key(tmp_path, monkeypatch):
 
 @pytest.fixture
 def posts(tmp_path):
-    texts = [f"@ana and @user{i} like https://t.co/x{i}" for i in range(6)]
+    texts = [f"@ana and @bo{i} like https://t.co/x{i}" for i in range(6)]
     rows = [
         Post(id=str(i), text=t, aspects=(Aspect(term="@ana", start=0),))
         for i, t in enumerate(texts)

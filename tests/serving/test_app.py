@@ -203,7 +203,6 @@ def test_unexpected_error_is_logged_by_type_and_location_only():
         ("texts", "x", "did you mean 'text'?"),
         ("caption", "x", "did you mean 'text'?"),
         ("image_file", "a.png", "did you mean 'image'?"),
-        ("zzz", 1, "known: aspects, id, image, images, meta, text"),
     ],
 )
 def test_unknown_key_is_refused_with_the_nearest_known_key(service, key, value, hint):
@@ -213,6 +212,27 @@ def test_unknown_key_is_refused_with_the_nearest_known_key(service, key, value, 
     assert hint in wrong["error"]["hint"]
     assert "example" in right
     assert service.predictor.batches[before:] == [["fine"]]
+
+
+def test_other_keys_come_back_in_meta_as_in_explain(service):
+    row = {"id": 7, "text": "The soup", "likes": 3, "lang": None, "meta": {"by": "me"}}
+    both = {"text": "fine", "by": "you", "meta": {"by": "me"}}
+    answered, refused = entries(service.explain([row, both]))
+    post = answered["example"]["post"]
+    assert (post["id"], post["meta"]) == ("7", {"by": "me", "likes": 3, "lang": None})
+    assert refused["error"]["reason"] == "'by' is both in the post and in its meta"
+
+
+@pytest.mark.parametrize(("value", "post_id"), [(0, "0"), (-12, "-12"), ("x", "x"), ("007", "007")])
+def test_id_may_be_a_number(service, value, post_id):
+    (entry,) = entries(service.explain({"text": "The soup", "id": value}))
+    assert entry["example"]["post"]["id"] == post_id
+
+
+@pytest.mark.parametrize("value", [True, 1.5, [], 10**30, "x" * 201])
+def test_id_may_be_nothing_else(service, value):
+    (entry,) = entries(service.explain({"text": "The soup", "id": value}))
+    assert entry["error"]["reason"].startswith("id")
 
 
 def test_null_counts_as_a_missing_key(service):

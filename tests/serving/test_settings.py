@@ -13,7 +13,7 @@ TOKEN = "0123456789abcdef"
 def test_predictor_settings_hold_only_predictor_fields():
     settings = load(ServeSettings, overrides=["model=echo", "explanations=false", "limits.posts=2"])
     assert settings.predictor_settings() == PredictorSettings(
-        model="echo", explanations=False, bad_image="drop"
+        model="echo", explanations=False, bad_image="text-only"
     )
     assert settings.limits.posts == 2
 

@@ -187,18 +187,38 @@ def test_truncated_multipart_gives_400(service):
         assert reply.status_code == 400, body
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (image_bomb(), "3600000000 pixels"),
-        (image_bomb(9000, 9000), "over the limit of 40000000"),
-        (zip_archive(), "no image format"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"", "empty"),
-        (png(size=(4, 4)), "side under"),
-    ],
-)
-def test_non_image_is_refused_without_prediction(service, data, reason):
+BAD_IMAGES = [
+    (image_bomb(), "3600000000 pixels"),
+    (image_bomb(9000, 9000), "over the limit of 40000000"),
+    (zip_archive(), "no image format"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    (b"", "empty"),
+    (png(size=(4, 4)), "side under"),
+]
+
+
+@pytest.fixture(scope="module")
+def strict_service():
+    with run_service("bad_image=drop") as running_service:
+        yield running_service
+
+
+@pytest.mark.parametrize("data", [data for data, _ in BAD_IMAGES], ids=[r for _, r in BAD_IMAGES])
+def test_post_with_a_bad_image_is_answered_from_its_text_as_in_explain(data):
+    with run_service(make_predictor=lambda root: make(ECHO, root)) as service:
+        request = {"text": "x", "aspects": ["x"], "images": [data_url(data)]}
+        answer = entry(service.explain(request))
+        (unseen,) = answer["unseen_images"]
+        assert answer["example"]["opinions"][0]["status"] == "ok"
+        assert unseen["image"] == answer["example"]["post"]["media"][0]["path"]
+        assert unseen["reason"]
+        error = entry(service.explain({**request, "text": " "}))["error"]
+        assert error["reason"] == "the post has no text, and no image of it was seen"
+
+
+@pytest.mark.parametrize(("data", "reason"), BAD_IMAGES)
+def test_non_image_is_refused_without_prediction(strict_service, data, reason):
+    service = strict_service
     before = len(service.predictor.batches)
     error = entry(service.explain({"text": "x", "images": [data_url(data)]}))["error"]
     assert reason in error["reason"]
@@ -213,7 +233,7 @@ def test_invalid_data_urls_are_refused(service):
 
 
 def test_image_over_byte_limit_is_refused():
-    with run_service("image.max_bytes=100") as service:
+    with run_service("image.max_bytes=100", "bad_image=drop") as service:
         error = entry(
             service.explain({"text": "x", "images": [data_url(b"\x89PNG" + b"1" * 200)]})
         )["error"]
