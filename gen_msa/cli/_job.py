@@ -12,6 +12,7 @@ from gen_msa.annotation import JobCounts, JobResult, JobSettings, Shard, annotat
 from gen_msa.api.explain import report_facts
 from gen_msa.api.progress import progress_bar
 from gen_msa.cli._options import count_noun, print_lines
+from gen_msa.cli._overwrite import stale_files
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.predictors.language_counts import language_lines
@@ -49,7 +50,8 @@ def run(
         always_table: Print the table even if the output is not a terminal.
 
     Returns:
-        The exit code: 0, or 3 when more rows failed than `settings.max_error_rate` allows.
+        The exit code: 0, or 3 when more rows failed than `settings.max_error_rate` allows or there
+        were none.
     """
     console = Console(stderr=True)
     with progress_bar(source, settings.limit, console) as on_progress:
@@ -71,8 +73,14 @@ def run(
         title = f"{source.name}: {settings.model}"
         write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
     _show_table(lines, to_file=out is not None, always=always_table)
-    print_lines(console, result_lines(outcome.counts, settings, outcome, [out, csv, html]))
-    return 3 if outcome.exceeds_error_rate(settings) else 0
+    files = [out, csv, html]
+    summary = result_lines(outcome.counts, settings, outcome, files)
+    if out and (stale := stale_files(out, {path for path in files if path})):
+        summary.insert(-1, f"of an earlier run: {', '.join(map(str, stale))}")
+    if not outcome.counts.rows:
+        summary.insert(0, f"{source.name} has no posts")
+    print_lines(console, summary)
+    return 3 if outcome.exceeds_error_rate(settings) or not outcome.counts.rows else 0
 
 
 def _rejected_lines(outcome: JobResult) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import typer
 
+from gen_msa.cli._overwrite import check_replaceable
 from gen_msa.errors import InputWarning, MissingExtra, UserError, did_you_mean
 from gen_msa.jsonl import check_writable
 from gen_msa.report.style import printable_lines
@@ -399,6 +400,8 @@ class JobOptions:
     """Values of --label-map."""
     pseudonymize: str | None = None
     """Kinds of items, as `handles,urls`."""
+    overwrite: bool = False
+    """Replace files that no job has written."""
 
     def settings(self, **extra: Any) -> "JobSettings":
         """Return `JobSettings` from YAML, then `key=value`, then options that are not None."""
@@ -439,13 +442,15 @@ class JobOptions:
             label_map: The setting `label_map`.
 
         Raises:
-            UserError: There is nothing to read, one of `outs` would overwrite the input, or it or
-                a file beside it cannot be written.
+            UserError: There is nothing to read, one of `outs` would overwrite the input or a file
+                that no job has written, or it or a file beside it cannot be written.
         """
         from gen_msa.data import open_examples
 
         name = self._split_arguments()[0]
         _check_outputs(Path(name) if name else None, *outs)
+        for out in filter(None, outs):
+            check_replaceable(out, overwrite=self.overwrite)
         if name is not None and (self.text or self.image):
             raise UserError("POSTS and --text/--image exclude each other")
         if name is not None and is_remote(name):

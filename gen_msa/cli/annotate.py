@@ -9,6 +9,7 @@ import typer
 
 from gen_msa.cli import _options, _sending
 from gen_msa.cli._options import count_noun, format_duration, print_lines
+from gen_msa.cli._overwrite import OverwriteOption
 from gen_msa.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def annotate(
     aspect: _options.AspectOption = None,
     max_error_rate: _options.MaxErrorRateOption = None,
     strict: _options.StrictOption = False,
+    overwrite: OverwriteOption = False,
     no_cache: NoCacheOption = False,
     dry_run: DryRunOption = False,
     config: _options.ConfigOption = None,
@@ -58,7 +60,7 @@ def annotate(
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, aspect, False, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize)
+    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize, overwrite)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(
@@ -152,7 +154,7 @@ def finish_filtered(
         out: The output.
 
     Returns:
-        0, or 3 if too many rows failed or labels leaked.
+        0, or 3 if too many rows failed, labels leaked, or there are no posts.
     """
     from gen_msa.cli._job import result_lines
 
@@ -162,7 +164,10 @@ def finish_filtered(
     show_summary(console, summary)
     files = [out, out.with_suffix(".summary.json")]
     print_lines(console, result_lines(outcome.counts, settings, outcome, [*files]))
-    return 3 if outcome.exceeds_error_rate(settings) or summary.label_fields else 0
+    if not outcome.counts.rows:
+        print_lines(console, ["there are no posts"])
+    failed = outcome.exceeds_error_rate(settings) or summary.label_fields
+    return 3 if failed or not outcome.counts.rows else 0
 
 
 def _with_task(settings: "AnnotateSettings") -> "AnnotateSettings":

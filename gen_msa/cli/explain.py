@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from gen_msa.cli import _options, _sending
+from gen_msa.cli._overwrite import OverwriteOption
 from gen_msa.errors import UserError
 
 OutOption = Annotated[
@@ -35,6 +36,7 @@ def explain(
     html: HtmlOption = None,
     max_error_rate: _options.MaxErrorRateOption = None,
     strict: _options.StrictOption = False,
+    overwrite: OverwriteOption = False,
     no_cache: NoCacheOption = False,
     config: _options.ConfigOption = None,
     format: _options.FormatOption = None,
@@ -57,7 +59,7 @@ def explain(
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize)
+    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize, overwrite)
     outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache, yes)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))

@@ -267,6 +267,8 @@ class PostJoiner:
         self._records = records
         self._rows: list[CsvRow] = []
         self._id = ""
+        self._line = 0
+        """Where the post begins."""
         self._mentions: Counter[tuple[str, str]] = Counter()
         """How often each annotator lists each term that is to be located."""
 
@@ -284,7 +286,7 @@ class PostJoiner:
                 row = parse_row(record.cells)
                 if self._rows and not self._is_same_post(row):
                     yield self._flush_post()
-                self._append_row(row, record.line)
+                self._append_row(row, record)
             except ValueError as e:
                 reason = format_validation_error(e) if isinstance(e, ValidationError) else str(e)
                 yield reject_row(self._path, record.line, reason, record.raw.rstrip(b"\r\n"), _HINT)
@@ -298,10 +300,15 @@ class PostJoiner:
         same_content = (row.text, row.images) == (first.text, first.images)
         return same_content and bool(row.aspect.term) and bool(first.aspect.term)
 
-    def _append_row(self, row: CsvRow, line: int) -> None:
+    def _append_row(self, row: CsvRow, record: TableRecord) -> None:
         if not self._rows:
-            self._id = row.id or f"{self._path.stem}-{line}"
+            self._id = row.id or f"{self._path.stem}-{record.line}"
+            self._line = record.line
             self._mentions = Counter()
+        elif not (row.aspect.term or row.opinion or row.listed) or (
+            row in self._rows and "annotator" not in record.cells
+        ):  # Joined, it would vanish, or its label count twice.
+            raise ValueError(f"id {self._id!r} is also in line {self._line}, with nothing else")
         elif row.text != self._rows[0].text:
             raise ValueError(f"post.text: another text under the same id {row.id!r}")
         elif row.images != self._rows[0].images:

@@ -250,3 +250,22 @@ def test_names_of_columns_are_read_in_any_case(tmp_path: Path) -> None:
     (row,) = formats["csv"].read(path)
     assert isinstance(row, Example)
     assert (row.post.id, row.opinions[0].polarity) == ("1", "positive")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "id,text\n1,good tea\n1,good tea\n",
+        "id,text,likes\n1,good tea,3\n1,good tea,4\n",
+        "id,text,aspect,start,polarity\n1,good tea,tea,5,positive\n1,good tea,tea,5,positive\n",
+        "id,text,polarity\n1,good tea,positive\n1,good tea,positive\n",
+    ],
+)
+def test_adjacent_row_that_repeats_a_post_is_rejected(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "posts.csv"
+    path.write_text(rows)
+    rejected, post = sorted(formats["csv"].read(path), key=lambda r: isinstance(r, Example))
+    assert isinstance(rejected, Rejected)
+    assert isinstance(post, Example)
+    assert (rejected.line, rejected.reason) == (3, "id '1' is also in line 2, with nothing else")
+    assert len(post.opinions) <= 1
