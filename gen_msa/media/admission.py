@@ -184,7 +184,7 @@ def conversion_notes(image: ImageInput) -> dict[str, str]:
 
     Returns:
         E.g. `{"frames": "animated: first of 12 frames"}`; keys: `frames`, `colour`, `alpha`,
-        `rotation`.
+        `rotation`, `completeness`.
 
     Raises:
         ImageError: The file is no longer the one that was checked.

@@ -1,8 +1,8 @@
 """Decode the bytes of an image: check the header, decode completely, rotate, shrink.
 
-A truncated image is corrupt, never partly grey; every conversion (first frame, CMYK, rotation,
-alpha) is noted. Most formats carry no checksum, so damage inside complete pixel data, such as a
-flipped bit in a JPEG, may pass undetected.
+An image that lacks over 5 % of its pixels is corrupt. Fewer, and every conversion (first frame,
+CMYK, rotation, alpha), are noted. Most formats carry no checksum, so damage inside complete pixel
+data, such as a flipped bit in a JPEG, may pass undetected.
 
     check_image(data, "a.jpg", limits)
     decoded = decode_image(data, "a.jpg", limits.max_pixels)
@@ -12,26 +12,48 @@ import io
 import math
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from PIL import Image
+from PIL import Image, features
 
+from gen_msa.media import repair
+from gen_msa.media.avif_cost import decoded_pixels
 from gen_msa.media.errors import ErrorKind, ImageError, ImageLimits
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 
-_SUPPORTED_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|II\+\0|MM\0\+", re.S
-)
+_SIGNATURES = {
+    "JPEG": re.compile(repair.JPEG_START),
+    "PNG": re.compile(rb"\x89PNG"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.S),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+    "AVIF": re.compile(rb"....ftyp(....)*?avi[fs]", re.S),
+}
 _UNSUPPORTED_SIGNATURES = {
-    "HEIC or AVIF": re.compile(rb"....ftyp", re.S),
-    "SVG": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg", re.S | re.I),
+    "HEIC": re.compile(rb"....ftyp(....)*?(hei[cxms]|hev[cxms]|mif1|msf1)", re.S),
+    "a video": re.compile(rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", re.S),
+    "SVG": re.compile(
+        rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?((<!--.*?-->|<!DOCTYPE svg[^>]*>)\s*)*<svg",
+        re.S | re.I,
+    ),
     "PDF": re.compile(rb"%PDF-"),
+    "a ZIP archive": re.compile(rb"PK\x03\x04"),
+    "compressed (gzip)": re.compile(rb"\x1f\x8b"),
     "Photoshop": re.compile(rb"8BPS"),
     "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     "ICO": re.compile(rb"\0\0\x01\0"),
 }
+_UNSUPPORTED_HINTS = {
+    "HEIC": "gen_msa has no decoder of HEIC: save it as JPEG or PNG, e.g. on the phone",
+    "SVG": "it is a drawing without pixels: export it as PNG",
+    "a video": "save one picture of it as JPEG or PNG",
+    "compressed (gzip)": "unpack it",
+    "a ZIP archive": "unpack it",
+}
+_PIXEL_NAMES = {"F": "fractions", "I": "32-bit integers", "LAB": "CIE Lab", "HSV": "HSV"}
 _EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,14 +78,9 @@ MAX_JPEG_SEGMENTS = 1_000
 """Tables, scans and comments of a JPEG; 1,000 of them hold up to 64 MB."""
 MAX_PNG_CHUNKS = 20_000
 """Chunks of a PNG."""
-MAX_PNG_TEXTS = 16
-"""Text chunks of a PNG that may be compressed; each decompresses to up to 1 MB."""
 _MAX_JPEG_PADDING = 4_096
 """Bytes of padding before a marker. Pillow skips padding and segments one step at a time."""
 
-# After FF: 00 is image data, D0 to D7 are restart markers inside a scan, FF is padding.
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_SCAN_MARKER, _END_MARKER = 0xDA, 0xD9
 _SKIPPABLE_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 """Markers of segments. After others nothing is skipped, so that no scan is missed."""
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
@@ -72,7 +89,7 @@ _SHORT, _LONG = 3, 4
 
 def decompression_risk(data: bytes) -> str:
     """Return why a JPEG or PNG would take disproportionately long to decode; `""` if not."""
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(repair.JPEG_START):
         return _jpeg_risk(data)
     return _png_risk(data) if data.startswith(b"\x89PNG") else ""
 
@@ -80,15 +97,15 @@ def decompression_risk(data: bytes) -> str:
 def _jpeg_risk(data: bytes) -> str:
     offset, scans = 2, 0
     for _ in range(MAX_JPEG_SEGMENTS):
-        marker = _JPEG_MARKER.search(data, offset)
+        marker = repair.JPEG_MARKER.search(data, offset)
         if marker is None:
             return ""
         if not scans and marker.start() - offset > _MAX_JPEG_PADDING:
             return f"its JPEG has over {_MAX_JPEG_PADDING:,} bytes of padding before a marker"
         offset, code = marker.end(), marker.group(1)[0]
-        if code == _END_MARKER:
+        if code == repair.END_MARKER:
             return ""
-        scans += code == _SCAN_MARKER
+        scans += code == repair.SCAN_MARKER
         if scans > MAX_JPEG_SCANS:
             return f"its JPEG has over {MAX_JPEG_SCANS} scans"
         if code in _SKIPPABLE_MARKERS:
@@ -97,14 +114,11 @@ def _jpeg_risk(data: bytes) -> str:
 
 
 def _png_risk(data: bytes) -> str:
-    offset, texts = 8, 0
+    offset = 8
     for _ in range(MAX_PNG_CHUNKS):
         length, kind = data[offset : offset + 4], data[offset + 4 : offset + 8]
         if len(kind) < 4 or kind == b"IEND":
             return ""
-        texts += kind in (b"zTXt", b"iTXt")
-        if texts > MAX_PNG_TEXTS:
-            return f"its PNG has over {MAX_PNG_TEXTS} compressed texts"
         offset += 12 + int.from_bytes(length)
     return f"its PNG has over {MAX_PNG_CHUNKS:,} chunks"
 
@@ -164,8 +178,12 @@ def check_image(data: bytes, path: str, limits: ImageLimits) -> int:
     """
     if reason := decompression_risk(data):
         raise _image_error("too_large", path, reason, "save it again as a JPEG or PNG")
-    with _open(data, path) as image:
+    data = repair.essentials(data)
+    with _open_or_repair(data, path) as image:
         width, height = image.size
+        is_avif = image.format == "AVIF"
+    if is_avif:
+        _check_avif(data, path, limits.max_source_pixels)
     short, long = sorted((width, height))
     _check_area(data, path, (width, height), limits.max_source_pixels)
     size = f"{width} x {height} pixels"
@@ -189,6 +207,16 @@ def _check_area(data: bytes, path: str, size: tuple[int, int], max_pixels: int) 
             raise _image_error("too_large", path, reason, "shrink it, or raise max_source_pixels")
 
 
+def _check_avif(data: bytes, path: str, max_pixels: int) -> None:
+    try:
+        n_pixels = decoded_pixels(data)
+    except ValueError as e:
+        raise _corrupt_error(path, str(e)) from None
+    if n_pixels > 2 * max_pixels:  # twice: transparency is a picture of its own
+        reason = f"its AVIF decodes to {n_pixels} pixels, over the limit of {max_pixels}"
+        raise _image_error("too_large", path, reason, "shrink it, or raise max_source_pixels")
+
+
 def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
     """Decode bytes that `check_image` has passed: first frame, upright, RGB.
 
@@ -204,23 +232,82 @@ def decode_image(data: bytes, path: str, max_pixels: int) -> DecodedImage:
         ImageError: The pixels cannot be decoded to the end (`corrupt`), or their mode is
             `unsupported`.
     """
+    data = repair.essentials(data)
+    if repair.is_cut_jpeg(data):
+        return _decode_repaired(data, path, max_pixels, _corrupt_error(path, "its end is missing"))
+    try:
+        decoded = _decode(data, path, max_pixels)
+    except ImageError as error:
+        if error.kind != "corrupt":
+            raise
+        return _decode_repaired(data, path, max_pixels, error)
+    # Decoders fill up what a JPEG or PNG with an end lacks with one colour, and do not report it.
+    if _ends_flat(decoded.image) and repair.lacks_pixels(data):
+        return _decode_repaired(data, path, max_pixels, _corrupt_error(path, "pixels are missing"))
+    return decoded
+
+
+def _decode_repaired(data: bytes, path: str, max_pixels: int, error: ImageError) -> DecodedImage:
+    """Decode a file of which the end is missing; raise `error` where that is not the problem."""
+    try:
+        repaired = repair.repair(data)
+        if repaired is None or not _is_as_large(repaired.data, data, path):
+            raise error
+        decoded = _decode(repaired.data, path, max_pixels)
+    except repair.MissingPixelsError as e:
+        raise _corrupt_error(path, str(e)) from None
+    except Exception:
+        raise error from None
+    return replace(decoded, notes=decoded.notes | {"completeness": repaired.note})
+
+
+def _is_as_large(repaired_data: bytes, data: bytes, path: str) -> bool:
+    """Return whether a repaired file costs no more than the one whose cost was checked."""
+    with _open(repaired_data, path) as repaired, _open_or_repair(data, path) as image:
+        is_larger = repaired.width > image.width or repaired.height > image.height
+    return not is_larger and tiff_tile_size(repaired_data) == tiff_tile_size(data)
+
+
+def _decode(data: bytes, path: str, max_pixels: int) -> DecodedImage:
     with _open(data, path) as image:
         mode = image.mode
-        if mode in ("F", "I", "LAB", "HSV"):
-            raise _image_error(
-                "unsupported", path, f"its pixels are {mode}", "save it as 8-bit RGB"
-            )
+        if mode in _PIXEL_NAMES:
+            reason = f"its pixels are {_PIXEL_NAMES[mode]}"
+            raise _image_error("unsupported", path, reason, "save it as 8-bit RGB")
         try:
             notes = _conversion_notes(image, len(data))
-            transpose = _EXIF_TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
+            orientation = _orientation(image)
             resized = _downscale(image, fit_size(*image.size, max_pixels), notes)
         # Pillow's decoders raise many kinds of errors for broken data; all mean that it is corrupt.
         except Exception as e:
             raise _corrupt_error(path, f"{type(e).__name__}: {e}") from e
-    if transpose is not None:
+        is_upright = image.format == "TIFF"  # Pillow rotates these itself
+    if orientation in _EXIF_TRANSPOSES:
         notes["rotation"] = "exif rotated"
-        resized = resized.transpose(transpose)
+        if not is_upright:
+            resized = resized.transpose(_EXIF_TRANSPOSES[orientation])
     return DecodedImage(resized, notes)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation in the EXIF data; 1 (upright) where they cannot be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow's parser raises many kinds of errors; viewers ignore the block
+        return 1
+
+
+def _ends_flat(image: Image.Image) -> bool:
+    """Return whether the last row, or the side that it became by a rotation, has one colour.
+
+    An image that lacks data looks like that, and many that lack none.
+    """
+    w, h = image.size
+    for box in ((0, 0, w, 1), (0, h - 1, w, h), (0, 0, 1, h), (w - 1, 0, w, h)):
+        colours = image.crop(box).getcolors(1)
+        if colours is not None:
+            return True
+    return False
 
 
 def fit_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
@@ -251,20 +338,49 @@ def _open(data: bytes, path: str) -> Image.Image:
         raise _open_error(data, path, e) from e
 
 
+def _open_or_repair(data: bytes, path: str) -> Image.Image:
+    """Open an image by its header; of formats that are opened only when complete, repaired."""
+    try:
+        return _open(data, path)
+    except ImageError as error:
+        is_whole_only = data[:4] == b"RIFF" or data[4:8] == b"ftyp"
+        repaired = repair.pad(data) if error.kind == "corrupt" and is_whole_only else None
+        if repaired is None:
+            raise
+        try:
+            return _open(repaired.data, path)
+        except ImageError:
+            raise error from None
+
+
 def _open_error(data: bytes, path: str, error: Exception) -> ImageError:
     head = data[:512]
     if not data:
         return _corrupt_error(path, "the file is empty")
-    if _SUPPORTED_SIGNATURES.match(head):
-        return _corrupt_error(path, f"its header is broken ({type(error).__name__})")
+    for name, signature in _SIGNATURES.items():
+        if signature.match(head):
+            if name == "AVIF" and not features.check("avif"):
+                hint = "install Pillow from its wheel, or save the image as JPEG or PNG"
+                return _image_error("unsupported", path, "this Pillow reads no AVIF", hint)
+            return _corrupt_error(path, f"its {name} header is broken{_header_problem(data, name)}")
     for name, signature in _UNSUPPORTED_SIGNATURES.items():
         if signature.match(head):
-            return _image_error("unsupported", path, f"it is {name}", "save it as JPEG or PNG")
+            hint = _UNSUPPORTED_HINTS.get(name, "save it as JPEG or PNG")
+            return _image_error("unsupported", path, f"it is {name}", hint)
     is_markup = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     reason = "it is a web page or XML" if is_markup else "no image format begins like this"
     return _image_error(
         "not_an_image", path, reason, f"download it again; supported: {', '.join(FORMATS)}"
     )
+
+
+def _header_problem(data: bytes, name: str) -> str:
+    """Return the problem that the format's own plugin has, which `Image.open` does not tell."""
+    try:
+        Image.OPEN[name][0](io.BytesIO(data), "")
+    except Exception as e:
+        return f" ({type(e).__name__}: {e})"
+    return ""
 
 
 def _conversion_notes(image: Image.Image, size: int) -> dict[str, str]:

@@ -91,10 +91,6 @@ COSTLY = {
     "the same in a BigTIFF": (lambda: tiff(HUGE, big=True), "pixels in a tile"),
     "a tile as wide as a SHORT allows": (lambda: tiff((3, 65_535, 65_535)), "in a tile"),
     "a tile whose size is not an integer": (lambda: tiff((11, 64.0, 64.0)), "as type 11"),
-    "texts that decompress to a thousand times their size": (
-        lambda: png(*[TEXT] * 17),
-        "16 compressed texts",
-    ),
     "900,000 chunks": (lambda: png(*[(b"abCd", b"")] * 900_000), "20,000 chunks"),
 }
 
