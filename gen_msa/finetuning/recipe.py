@@ -108,6 +108,8 @@ class FinetuneRecipe(Settings):
     model_name_or_path: str
     """A folder, a hub name in the local cache, or `builtin`."""
     output_dir: str
+    caveat: str = ""
+    """What its metrics are worth; printed with them and written to the model card."""
     data: tuple[FinetuneData, ...] = Field(min_length=1)
     dev: tuple[FinetuneData, ...] = ()
     """Sources that are predicted at every evaluation; they select the best checkpoint."""

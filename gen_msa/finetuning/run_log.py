@@ -207,7 +207,11 @@ class RunLogger(BaseRunLogger):
                 param_groups=count_params_by_kind((t.kind, t.numel) for t in params),
                 preview=token_preview(prepared),
                 stats=epoch_stats(prepared, self._recipe),
-                notes=[*notes, *([packing_note] if prepared.unpacked_reason else [])],
+                notes=[
+                    *([self._recipe.caveat] if self._recipe.caveat else []),
+                    *notes,
+                    *([packing_note] if prepared.unpacked_reason else []),
+                ],
             )
         )
 
@@ -326,6 +330,8 @@ class RunLogger(BaseRunLogger):
         best = next((h for h in state.history if h["step"] == state.best_step), None)
         seconds = time.perf_counter() - self._started_at
         self._reporter.print_summary(best, steps=state.step, seconds=seconds, folder=str(adapter))
+        if self._recipe.caveat:
+            self._reporter.print_note(self._recipe.caveat)
         self._tracker_log.close()
 
     def log_unused(self, unused: Mapping[str, int]) -> None:

@@ -116,6 +116,7 @@ def render_card(card: AdapterCard) -> str:
         _TEMPLATE,
         front=_front_matter(card, name),
         name=name,
+        caveat=r.caveat,
         kind=("LoRA adapter" if r.finetuning_type == "lora" else "fine-tuned model") + quantized,
         base=card.base,
         model="builtin:DIR"

@@ -111,6 +111,14 @@ def test_card_explains_usage_and_limits(tmp_path):
     assert "| mams:train | 1,000 | 2,600 | 4 | gold | cue | predict/full@1a2b3c4d |" in text
 
 
+def test_card_begins_with_the_caveat_of_its_recipe(tmp_path):
+    card = adapter_card(tmp_path)
+    assert "my-run\n\nA LoRA adapter" in save_adapter.render_card(card)
+    recipe = card.recipe.model_copy(update={"caveat": "It learns nothing useful."})
+    text = save_adapter.render_card(adapter_card(tmp_path, recipe=recipe))
+    assert "my-run\n\n**It learns nothing useful.**\n\nA LoRA adapter" in text
+
+
 def test_card_without_dev_metrics_says_so(tmp_path):
     text = save_adapter.render_card(adapter_card(tmp_path, metrics=None))
     assert "had no dev source" in text

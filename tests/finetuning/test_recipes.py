@@ -19,6 +19,7 @@ TINY_FAMILY_OF_RECIPE = {
     "gemma3_4b": "gemma3",
     "internvl3_2b": "internvl",
     "llava_onevision_7b": "llava_onevision",
+    "practice_cpu": "llava",
     "qwen2_5_vl_3b": "qwen2_5_vl",
     "qwen2_5_vl_7b_qlora": "qwen2_5_vl",
     "qwen3_vl_4b": "qwen3_vl",
@@ -66,7 +67,7 @@ def test_recipe_is_valid_and_output_dir_has_its_name(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_lora_recipes_have_effective_batch_size_16(path):
     loaded = recipe.load_recipe(path.stem)
-    if path.stem not in ("tiny_cpu", "builtin"):
+    if path.stem not in ("tiny_cpu", "practice_cpu", "builtin"):
         assert loaded.per_device_train_batch_size * loaded.gradient_accumulation_steps == 16
 
 
@@ -100,6 +101,11 @@ def test_accelerate_parses_the_documented_commands(path):
         )
         assert Path(parsed.training_script).name == "lora.py"
         assert parsed.num_processes == (2 if "--multi_gpu" in arguments else config.num_processes)
+
+
+@pytest.mark.parametrize("name", ["tiny_cpu", "practice_cpu"])
+def test_recipes_for_trying_out_say_what_their_metrics_are_worth(name):
+    assert recipe.load_recipe(name).caveat
 
 
 def test_cpu_config_uses_one_process():

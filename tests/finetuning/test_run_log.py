@@ -204,6 +204,13 @@ def test_resumed_run_drops_log_rows_after_its_checkpoint(tmp_path):
     assert "skipped checkpoint-6: not complete" in console_text(logger._reporter._console)
 
 
+def test_caveat_of_the_recipe_ends_the_run(tmp_path):
+    console = plain_console()
+    recipe = build_recipe(tmp_path, caveat="It learns nothing useful.")
+    RunLogger(recipe, tmp_path / "run", console=console).log_end(TrainState(step=4), tmp_path)
+    assert "It learns nothing useful." in console_text(console).splitlines()[-1]
+
+
 def test_only_the_main_process_logs(tmp_path):
     logger = RunLogger(build_recipe(tmp_path), tmp_path / "run", is_main=False, console=None)
     logger.log_step(TrainState(step=2), StepResult(1.0), 1e-4, 4)
