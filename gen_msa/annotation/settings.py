@@ -12,7 +12,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gen_msa.data.formats import LabelMap
-from gen_msa.errors import UserError
+from gen_msa.data.formats.base import FIELDS
+from gen_msa.errors import UserError, did_you_mean
 from gen_msa.predictors import PredictorSettings
 from gen_msa.settings import Settings
 from gen_msa.spans import fold
@@ -87,8 +88,29 @@ class JobSettings(PredictorSettings):
     """Spelling of a gold label in the file -> `positive`, `neutral` or `negative`. Common ones
     (POS, -1, 正面) are known.
     """
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Name of a field (`text`, `image`, …) -> name of its column or key in the file (`--map`)."""
+    sep: str = ""
+    """The character between the cells of a table; empty: detected."""
+    encoding: str = ""
+    """The encoding of a text file; empty: detected."""
+    sheet: str = ""
+    """The sheet of a workbook; empty: the first."""
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""
+
+    def reading(self) -> dict[str, Any]:
+        """Return the arguments of `open_examples` that say how a file is read."""
+        names = ("label_map", "columns", "sep", "encoding", "sheet")
+        return {name: getattr(self, name) for name in names}
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            if name not in FIELDS:
+                raise ValueError(f"no field {name!r}: {did_you_mean(name, FIELDS)}")
+        return columns
 
     @field_validator("fixed_aspects")
     @classmethod

@@ -90,7 +90,7 @@ class SentimentModel:
             image=image,
             id=id,
             media_root=self._media_root,
-            label_map=self.settings.label_map,
+            reading=self.settings.reading(),
         ).source()
         return run(source, self.settings, teacher=self._teacher, progress=progress)
 
@@ -199,7 +199,7 @@ def explain(
         id=id,
         format=format,
         media_root=media_root,
-        label_map=built.label_map,
+        reading=built.reading(),
     )
     if isinstance(model, SentimentModel):
         return run(loaded.source(), built, teacher=model._teacher, progress=progress)
@@ -253,7 +253,7 @@ def annotate(
     options |= {"aspects": aspects} if is_setting else {}
     built = _settings(AnnotateSettings, model, settings, options, send_to)
     loaded = as_posts(
-        posts, aspects=listed, format=format, media_root=media_root, label_map=built.label_map
+        posts, aspects=listed, format=format, media_root=media_root, reading=built.reading()
     )
     return run(loaded.source(), built, cache=cache, progress=progress)
 

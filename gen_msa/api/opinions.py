@@ -6,6 +6,7 @@ opinions.summary(by=["brand"])
 """
 
 import html
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, overload
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.data.formats import formats
 from gen_msa.errors import MissingExtra, UserError, did_you_mean
-from gen_msa.report import CSV_COLUMNS, csv_cells, write_csv, write_html
+from gen_msa.report import CSV_COLUMNS, column_name, csv_cells, write_csv, write_html, write_xlsx
+from gen_msa.report.opinion_tables import MAX_CELL_CHARS
 from gen_msa.types import Example, Opinion, Polarity, Rejected
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ class Opinions(Sequence[Opinion]):
         for example, opinion in self._rows:
             cells = (_cell(c) for c in csv_cells(example.post, opinion))
             row = dict(zip(CSV_COLUMNS, cells, strict=True))
-            meta = {f"meta.{k}" if k in row else k: v for k, v in example.post.meta.items()}
+            meta = {column_name(k): v for k, v in example.post.meta.items()}
             rows.append({**row, **meta})
         return rows
 
@@ -143,20 +145,15 @@ class Opinions(Sequence[Opinion]):
         return Path(path)
 
     def to_excel(self, path: str | Path) -> Path:
-        """Write an XLSX file with one row an opinion; needs `pip install 'gen-msa[pandas]'`.
+        """Write an XLSX file with one row an opinion; needs `pip install 'gen-msa[files]'`.
 
         Texts that begin like a formula stay texts.
         """
-        frame = self.to_pandas()
-        try:
-            import xlsxwriter  # noqa: F401
-        except ModuleNotFoundError:
-            raise MissingExtra("xlsxwriter", "pandas") from None
-        options = {"strings_to_formulas": False, "strings_to_urls": False}
-        with import_pandas().ExcelWriter(
-            path, engine="xlsxwriter", engine_kwargs={"options": options}
-        ) as writer:
-            frame.map(_cell).to_excel(writer, sheet_name="opinions", index=False)
+        if n_cut := write_xlsx(self.examples, Path(path)):
+            note = (
+                f"{path}: {n_cut} cells are cut: a cell holds at most {MAX_CELL_CHARS} characters"
+            )
+            warnings.warn(note, UserWarning, stacklevel=2)
         return Path(path)
 
     def to_parquet(self, path: str | Path) -> Path:

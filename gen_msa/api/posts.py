@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from gen_msa.data import ExampleSource, open_examples
 from gen_msa.data.formats import SimpleRow, format_by_suffix, locate_aspects, parse_label_map
 from gen_msa.data.given_aspects import locate_missing_offsets, with_aspects
+from gen_msa.data.unpacking import UNPACKED_SUFFIXES
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.input_notes import InputNotes
 from gen_msa.jsonl import format_validation_error
@@ -72,15 +73,24 @@ def read_posts(
     format: str | None = None,
     media_root: str | Path | None = None,
     label_map: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    sep: str = "",
+    encoding: str = "",
+    sheet: str = "",
     limit: int | None = None,
 ) -> Posts:
     """Read a file of posts, or a data set, into memory.
 
     Args:
-        path: A file (JSONL, CSV, TSV, Parquet and others; `gen-msa ls formats`) or `DATASET:SPLIT`.
+        path: A file (JSONL, CSV, TSV, Parquet and others; `gen-msa ls formats`), also compressed, a
+            workbook (.xlsx), or `DATASET:SPLIT`.
         format: The file's format, where its suffix does not tell.
         media_root: Folder that image paths are relative to. Default: the file's own folder.
         label_map: Spelling of a gold label in the file -> `positive`, `neutral` or `negative`.
+        columns: Field (`text`, `image`, …) -> name of its column or key in the file.
+        sep: The character between the cells of a table. Default: detected.
+        encoding: The encoding of the file. Default: detected.
+        sheet: The sheet of a workbook. Default: the first.
         limit: Read only the first rows.
 
     Returns:
@@ -89,7 +99,9 @@ def read_posts(
     Raises:
         UserError: There is no such file or data set.
     """
-    return _load(_open(path, format, media_root, label_map), limit)
+    reading = {"columns": columns, "sep": sep, "encoding": encoding, "sheet": sheet}
+    labels = parse_label_map(label_map or {})
+    return _load(_open(path, format, media_root, {"label_map": labels, **reading}), limit)
 
 
 def as_posts(
@@ -101,7 +113,7 @@ def as_posts(
     id: str = "id",
     format: str | None = None,
     media_root: str | Path | None = None,
-    label_map: Mapping[str, str] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Posts:
     """Make posts of anything that holds them.
 
@@ -120,7 +132,7 @@ def as_posts(
         format: Format of a file, where its suffix does not tell.
         media_root: Folder that image paths are relative to. Default: the file's folder, or the
             current one; absolute paths of images must lie below it.
-        label_map: As for `read_posts`, where `posts` is a file.
+        reading: Further arguments of `read_posts`, where `posts` is a file.
 
     Returns:
         The posts in the order given.
@@ -129,7 +141,11 @@ def as_posts(
         UserError: A named column does not exist, or a row cannot be read.
     """
     if isinstance(posts, Path) or (isinstance(posts, str) and _is_file_name(posts)):
-        loaded = _load(_open(posts, format, media_root, label_map))
+        named = {"text": text, "id": id, "image": image}
+        columns = {f: name for f, name in named.items() if name and name != f}
+        reading = dict(reading or {})
+        reading["columns"] = {**(reading.get("columns") or {}), **columns}
+        loaded = _load(_open(posts, format, media_root, reading))
     elif isinstance(posts, Posts):
         loaded = posts if media_root is None else replace(posts, media_root=Path(media_root))
     else:
@@ -181,18 +197,17 @@ def _is_file_name(text: str) -> bool:
     if "\n" in text or len(text) > 4096:
         return False
     suffix = Path(text).suffix
-    return bool(suffix) and suffix in format_by_suffix()
+    return bool(suffix) and (suffix in format_by_suffix() or suffix in UNPACKED_SUFFIXES)
 
 
 def _open(
     path: str | Path,
     format: str | None,
     media_root: str | Path | None,
-    label_map: Mapping[str, str] | None,
+    reading: Mapping[str, Any],
 ) -> ExampleSource:
     root = None if media_root is None else Path(media_root)
-    labels = parse_label_map(label_map or {})
-    return open_examples(str(path), format=format, media_root=root, label_map=labels)
+    return open_examples(str(path), format=format, media_root=root, **reading)
 
 
 def _load(source: ExampleSource, limit: int | None = None) -> Posts:

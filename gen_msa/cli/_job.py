@@ -16,7 +16,8 @@ from gen_msa.cli._overwrite import stale_files
 from gen_msa.data import ExampleSource
 from gen_msa.data.formats import formats
 from gen_msa.predictors.language_counts import language_lines
-from gen_msa.report import opinion_table, write_csv, write_html
+from gen_msa.report import opinion_table, write_csv, write_html, write_xlsx
+from gen_msa.report.opinion_tables import MAX_CELL_CHARS
 from gen_msa.report.style import printable, unused_line
 from gen_msa.types import Example, Rejected
 
@@ -31,6 +32,7 @@ def run(
     lines: Path,
     out: Path | None,
     csv: Path | None,
+    xlsx: Path | None = None,
     html: Path | None,
     cache_path: Path | None,
     reuse_cache: Sequence[Path] = (),
@@ -44,6 +46,7 @@ def run(
         lines: Where the job writes its JSONL; equal to `out` if that is JSONL.
         out: `.jsonl` or `.parquet`, or None to print.
         csv: Also write a CSV here.
+        xlsx: Also write a workbook here.
         html: Also write a report here.
         cache_path: The answer cache of this job; None for none.
         reuse_cache: Answer caches of other runs.
@@ -66,17 +69,22 @@ def run(
         )
     if out is not None:
         lines = to_output_format(lines, out)
+    examples = _WrittenExamples(lines)
     if csv:
-        write_csv(_examples(lines), csv)
+        write_csv(examples, csv)
+    n_cut = write_xlsx(examples, xlsx) if xlsx else 0
     if html:
         facts = report_facts(source.name, settings, outcome)
         title = f"{source.name}: {settings.model}"
-        write_html(_examples(lines), html, title=title, media_root=source.media_root, facts=facts)
+        write_html(examples, html, title=title, media_root=source.media_root, facts=facts)
     _show_table(lines, to_file=out is not None, always=always_table)
-    files = [out, csv, html]
+    files = [out, csv, xlsx, html]
     summary = result_lines(outcome.counts, settings, outcome, files)
     if out and (stale := stale_files(out, {path for path in files if path})):
         summary.insert(-1, f"of an earlier run: {', '.join(map(str, stale))}")
+    if n_cut:
+        cells = count_noun(n_cut, "cell")
+        summary.insert(-1, f"{cells} of {xlsx} cut at {MAX_CELL_CHARS:,} characters")
     if not outcome.counts.rows:
         summary.insert(0, f"{source.name} has no posts")
     print_lines(console, summary)
@@ -148,6 +156,16 @@ def to_output_format(lines: Path, out: Path) -> Path:
         formats["parquet"].write(out, _examples(lines))
         lines.unlink()  # a temporary file: see `lines_path`
     return out
+
+
+class _WrittenExamples:
+    """The examples of an output, read anew in every pass."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[Example]:
+        return _examples(self._path)
 
 
 def _examples(path: Path) -> Iterator[Example]:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
@@ -135,8 +135,7 @@ def source(
     *,
     format: str | None,
     media_root: Path | None,
-    columns: Mapping[str, str] | None = None,
-    label_map: "Mapping[str, Polarity] | None" = None,
+    **reading: Any,
 ) -> "ExampleSource":
     """Return the examples of a remote file; rejected rows name the address as their file.
 
@@ -144,8 +143,7 @@ def source(
         url: The address.
         format: Format of the file; None: by its suffix.
         media_root: Folder that image paths are relative to.
-        columns: Name of a field -> name of its column.
-        label_map: Spelling of a gold label -> what it means.
+        reading: Further arguments of `open_examples`.
     """
     from gen_msa.data import ExampleSource, open_examples
     from gen_msa.types import Example, Rejected
@@ -157,8 +155,7 @@ def source(
         str(path),
         format=format,
         media_root=media_root or Path(),
-        columns=columns,
-        label_map=label_map,
+        **reading,
     )
 
     def rows() -> Iterator[Example | Rejected]:
@@ -260,6 +257,17 @@ PseudonymizeOption = Annotated[
         help="Send placeholders for handles,names,urls,emails,phones (some, or all); opinions have "
         "the originals.",
     ),
+]
+SepOption = Annotated[
+    str | None,
+    typer.Option("--sep", help="The character between cells, where it is not detected: ';', tab."),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option("--encoding", help="The encoding, where it is not detected: gb18030, shift_jis."),
+]
+SheetOption = Annotated[
+    str | None, typer.Option("--sheet", help="The sheet of a workbook. Default: the first.")
 ]
 LabelMapOption = Annotated[
     list[str] | None,
@@ -402,6 +410,9 @@ class JobOptions:
     """Kinds of items, as `handles,urls`."""
     overwrite: bool = False
     """Replace files that no job has written."""
+    sep: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
 
     def settings(self, **extra: Any) -> "JobSettings":
         """Return `JobSettings` from YAML, then `key=value`, then options that are not None."""
@@ -427,19 +438,21 @@ class JobOptions:
             "fixed_aspects": tuple(self.aspect) if posts and self.aspect else None,
             "pseudonymize": self.pseudonymize,
             "label_map": parse_labels(self.labels),
+            "columns": parse_columns(self.columns) or None,
+            "sep": self.sep,
+            "encoding": self.encoding,
+            "sheet": self.sheet,
             **extra,
         }
         explicit = {k: v for k, v in options.items() if v is not None}
         return build(settings_type, base | explicit, "the command line")
 
-    def source(
-        self, *outs: Path | None, label_map: "Mapping[str, Polarity] | None" = None
-    ) -> "ExampleSource":
+    def source(self, settings: "JobSettings", *outs: Path | None) -> "ExampleSource":
         """Return the posts: a file, a data set, or the one post given by `--text`.
 
         Args:
+            settings: The job, which says how the file is read.
             outs: The files that will be written.
-            label_map: The setting `label_map`.
 
         Raises:
             UserError: There is nothing to read, one of `outs` would overwrite the input or a file
@@ -455,19 +468,11 @@ class JobOptions:
             raise UserError("POSTS and --text/--image exclude each other")
         if name is not None and is_remote(name):
             return source(
-                name,
-                format=self.format,
-                media_root=self.media_root,
-                columns=parse_columns(self.columns),
-                label_map=label_map,
+                name, format=self.format, media_root=self.media_root, **settings.reading()
             )
         if name is not None:
             return open_examples(
-                name,
-                format=self.format,
-                media_root=self.media_root,
-                columns=parse_columns(self.columns),
-                label_map=label_map,
+                name, format=self.format, media_root=self.media_root, **settings.reading()
             )
         if not self.text and not self.image:
             raise UserError("no input", hint="give a file, DATASET:SPLIT, or --text")

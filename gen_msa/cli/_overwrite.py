@@ -3,12 +3,14 @@
 check_replaceable(Path("opinions.jsonl"), overwrite=False)
 """
 
+import zipfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gen_msa.errors import UserError, user_errors
+from gen_msa.formula_guard import OWN_AUTHOR
 
 OverwriteOption = Annotated[
     bool,
@@ -40,11 +42,21 @@ def check_replaceable(out: Path, *, overwrite: bool) -> None:
     with user_errors(out), out.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     own_head = _OWN_HEADS.get(out.suffix.lower())
-    if head.strip() and not (own_head and own_head in head):
+    is_own = own_head in head if own_head else out.suffix == ".xlsx" and _is_own_workbook(out)
+    if head.strip() and not is_own:
         raise UserError(
             f"{out} exists, and gen-msa has not written it",
             hint="name another file, or replace it: --overwrite",
         )
+
+
+def _is_own_workbook(path: Path) -> bool:
+    """Return whether the properties of a workbook name us as its author."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("docProps/core.xml") as core:
+            return f"<dc:creator>{OWN_AUTHOR}</dc:creator>".encode() in core.read(_HEAD_BYTES)
+    except (zipfile.BadZipFile, KeyError):
+        return False
 
 
 def stale_files(out: Path, written: set[Path]) -> list[Path]:

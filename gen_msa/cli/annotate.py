@@ -47,6 +47,9 @@ def annotate(
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
     label_map: _options.LabelMapOption = None,
+    sep: _options.SepOption = None,
+    encoding: _options.EncodingOption = None,
+    sheet: _options.SheetOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
@@ -60,7 +63,8 @@ def annotate(
     'filters={mentions_aspect: {}, length: {max_words: 60}}'
     """
     job_options = (posts, "", None, aspect, False, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize, overwrite)
+    file_options = (columns, label_map, pseudonymize, overwrite, sep, encoding, sheet)
+    options = _options.JobOptions(*job_options, *file_options)
     location = _options.OutputLocation.of(out)
     if location.local_path is None or location.local_path.suffix != ".jsonl":
         raise UserError(
@@ -99,7 +103,7 @@ def _run(
         AnnotateSettings, max_error_rate=max_error_rate, **parallel.settings()
     )
     settings = _with_task(base_settings)
-    source = options.source(out, label_map=base_settings.label_map)
+    source = options.source(base_settings, out)
     if not outputs.dry_run:
         settings = _sending.confirm_job(source, settings, yes=outputs.yes)
     cache_path = shard.path_beside(out, ".cache") if shard else out.with_suffix(".cache")

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from gen_msa.cli._options import (
+    EncodingOption,
     LabelMapOption,
     MapOption,
+    SepOption,
+    SheetOption,
     StrictOption,
     count_noun,
     parse_columns,
@@ -32,6 +35,9 @@ def convert(
     to_format: ToOption = None,
     columns: MapOption = None,
     label_map: LabelMapOption = None,
+    sep: SepOption = None,
+    encoding: EncodingOption = None,
+    sheet: SheetOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Write the examples of SOURCE, labels included, to TARGET; losing a field is an error.
@@ -49,6 +55,9 @@ def convert(
         format=from_format,
         columns=parse_columns(columns),
         label_map=parse_labels(label_map),
+        sep=sep or "",
+        encoding=encoding or "",
+        sheet=sheet or "",
     )
     counts = write(examples, target, to_format)
     console = Console(stderr=True)

@@ -17,6 +17,9 @@ OutOption = Annotated[
 CsvOption = Annotated[
     Path | None, typer.Option("--csv", help="Also write a CSV, one row per opinion.")
 ]
+XlsxOption = Annotated[
+    Path | None, typer.Option("--xlsx", help="Also write a workbook, one row per opinion.")
+]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write an HTML report.")]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Neither use nor write the answer cache.")
@@ -33,6 +36,7 @@ def explain(
     prompt: _options.PromptOption = None,
     out: OutOption = None,
     csv: CsvOption = None,
+    xlsx: XlsxOption = None,
     html: HtmlOption = None,
     max_error_rate: _options.MaxErrorRateOption = None,
     strict: _options.StrictOption = False,
@@ -43,6 +47,9 @@ def explain(
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
     label_map: _options.LabelMapOption = None,
+    sep: _options.SepOption = None,
+    encoding: _options.EncodingOption = None,
+    sheet: _options.SheetOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
     shard: _options.ShardOption = None,
     reuse_cache: _options.ReuseCacheOption = None,
@@ -59,8 +66,9 @@ def explain(
     gen-msa explain --text "Great screen, awful battery" --aspect screen --aspect battery
     """
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    options = _options.JobOptions(*job_options, columns, label_map, pseudonymize, overwrite)
-    outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, html, no_cache, yes)
+    file_options = (columns, label_map, pseudonymize, overwrite, sep, encoding, sheet)
+    options = _options.JobOptions(*job_options, *file_options)
+    outputs = _ExplainOutputs(_options.OutputLocation.of(out), csv, xlsx, html, no_cache, yes)
     parallel = _options.ParallelOptions(shard, reuse_cache, engine, address)
     sys.exit(_run(options, outputs, parallel, 0.0 if strict else max_error_rate))
 
@@ -68,6 +76,7 @@ def explain(
 class _ExplainOutputs(NamedTuple):
     location: _options.OutputLocation
     csv: Path | None
+    xlsx: Path | None
     html: Path | None
     no_cache: bool
     yes: bool
@@ -81,11 +90,11 @@ def _run(
 ) -> int:
     out, reuse_cache = outputs.location.local_path, parallel.reuse_cache or ()
     settings = options.settings(max_error_rate=max_error_rate, **parallel.settings())
-    source = options.source(out, outputs.csv, outputs.html, label_map=settings.label_map)
+    source = options.source(settings, out, outputs.csv, outputs.xlsx, outputs.html)
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise UserError(
             f"-o {out}: the output must end in .jsonl or .parquet",
-            hint="use --csv or --html for other formats",
+            hint="use --csv, --xlsx or --html for other formats",
         )
     shard = parallel.parse_shard(
         has_output=out is not None and not (reuse_cache and outputs.no_cache)
@@ -94,9 +103,10 @@ def _run(
 
     settings = _sending.confirm_job(source, settings, yes=outputs.yes)
     if shard and out:
-        if outputs.csv or outputs.html:
+        if outputs.csv or outputs.xlsx or outputs.html:
             raise UserError(
-                "--csv and --html cannot be combined with --shard", hint="merge the shards first"
+                "--csv, --xlsx and --html cannot be combined with --shard",
+                hint="merge the shards first",
             )
         cache_path = None if outputs.no_cache else shard.path_beside(out, ".cache")
         code = run_shard(
@@ -113,6 +123,7 @@ def _run(
             lines=lines,
             out=out,
             csv=outputs.csv,
+            xlsx=outputs.xlsx,
             html=outputs.html,
             cache_path=cache_path,
             reuse_cache=reuse_cache,

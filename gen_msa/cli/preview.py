@@ -30,11 +30,15 @@ def preview(
     media_root: _options.MediaRootOption = None,
     columns: _options.MapOption = None,
     label_map: _options.LabelMapOption = None,
+    sep: _options.SepOption = None,
+    encoding: _options.EncodingOption = None,
+    sheet: _options.SheetOption = None,
     pseudonymize: _options.PseudonymizeOption = None,
 ) -> None:
     """Show image budget, cues, complete prompt and token count for the first posts."""
     job_options = (posts, text, image, aspect, overall, model, prompt, config, format, media_root)
-    _preview(_options.JobOptions(*job_options, columns, label_map, pseudonymize), rows)
+    file_options = (columns, label_map, pseudonymize, False, sep, encoding, sheet)
+    _preview(_options.JobOptions(*job_options, *file_options), rows)
 
 
 def _preview(options: _options.JobOptions, rows: int) -> None:
@@ -47,9 +51,7 @@ def _preview(options: _options.JobOptions, rows: int) -> None:
     from gen_msa.types import Rejected
 
     settings = options.settings()
-    source = with_fixed_aspects(
-        options.source(label_map=settings.label_map), settings.fixed_aspects
-    )
+    source = with_fixed_aspects(options.source(settings), settings.fixed_aspects)
     console = Console()
     posts = []
     for row in islice(source.rows(), rows):

@@ -12,6 +12,7 @@ from pathlib import Path
 from gen_msa.data.base import Dataset, ExampleSource, datasets
 from gen_msa.data.formats import ReadOptions, format_of, format_of_file, read_file
 from gen_msa.data.formats.base import ExampleStream
+from gen_msa.data.unpacking import plain_file
 from gen_msa.errors import UserError, did_you_mean, user_errors
 from gen_msa.jsonl import atomic_write, check_writable
 from gen_msa.types import Example, Polarity, Rejected
@@ -122,16 +123,23 @@ def open_examples(
     media_root: Path | None = None,
     columns: Mapping[str, str] | None = None,
     label_map: Mapping[str, Polarity] | None = None,
+    sep: str = "",
+    encoding: str = "",
+    sheet: str = "",
 ) -> ExampleSource:
     """Open the examples of `PATH` or `DATASET[:SPLIT]`.
 
     Args:
-        ref: A path, or a data set and split.
+        ref: A path, also of a compressed file or a workbook; `-` for standard input; or a data set
+            and split.
         format: The name of the file format, if content and suffix do not tell.
         media_root: The folder that media paths are relative to; by default the folder of the file,
             or of the data set.
         columns: Name of a field (`text`, `image`, …) -> name of its column or key in the file.
         label_map: Spelling of a gold label in the file -> what it means.
+        sep: The character between the cells of a table; empty: detected.
+        encoding: The encoding of a text file; empty: detected.
+        sheet: The sheet of a workbook; empty: the first.
 
     Returns:
         A source that reads the file again for every pass.
@@ -139,10 +147,10 @@ def open_examples(
     Raises:
         UserError: There is no such file, data set or split.
     """
-    path = Path(ref)
+    path = plain_file(ref, encoding=encoding, sheet=sheet)
     if path.exists():
         file_format = format_of_file(path, format)
-        options = ReadOptions(columns or {}, media_root, label_map or {})
+        options = ReadOptions(columns or {}, media_root, label_map or {}, _delimiter(sep))
         constant = _ConstantFile(path)
         return ExampleSource(
             ref,
@@ -153,6 +161,9 @@ def open_examples(
     if name not in datasets:
         suggestion = did_you_mean(name, datasets.names())
         raise UserError(f"{ref!r} is neither a file nor a dataset", hint=suggestion)
+    if sep or encoding or sheet:
+        hint = "leave --sep, --encoding and --sheet out"
+        raise UserError(f"{name} is a dataset, whose files are known", hint=hint)
     if columns:
         raise UserError(f"{name} is a dataset, whose columns are known", hint="leave --map out")
     if label_map:
@@ -160,6 +171,16 @@ def open_examples(
             f"{name} is a dataset, whose labels are known", hint="leave --label-map out"
         )
     return _dataset_source(datasets[name], name, split, media_root)
+
+
+def _delimiter(sep: str) -> str:
+    """Return the delimiter that a user names; a tab may be written out."""
+    delimiter = {"\\t": "\t", "tab": "\t"}.get(sep, sep)
+    if len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
+        raise UserError(
+            f"{sep!r} is no separator of cells", hint="one character, or tab: --sep ';'"
+        )
+    return delimiter
 
 
 def _dataset_source(

@@ -8,7 +8,14 @@ nothing.
     rich.print(opinion_table(examples, limit=20))
 """
 
-from gen_msa.report.opinion_tables import CSV_COLUMNS, csv_cells, opinion_table, write_csv
+from gen_msa.report.opinion_tables import (
+    CSV_COLUMNS,
+    column_name,
+    csv_cells,
+    opinion_table,
+    write_csv,
+    write_xlsx,
+)
 from gen_msa.report.page import write_html
 from gen_msa.report.summary import AnnotatorCounts, OpinionSummary
 
@@ -16,8 +23,10 @@ __all__ = [
     "CSV_COLUMNS",
     "AnnotatorCounts",
     "OpinionSummary",
+    "column_name",
     "csv_cells",
     "opinion_table",
     "write_csv",
     "write_html",
+    "write_xlsx",
 ]

@@ -8,16 +8,21 @@ from outside can neither change colours nor move the cursor.
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import islice
+from math import isfinite
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from gen_msa.errors import MissingExtra
+from gen_msa.formula_guard import OWN_AUTHOR, escape_formula
 from gen_msa.jsonl import atomic_write
 from gen_msa.report.style import TONE_STYLES, TONE_SYMBOLS, printable, tone_of
 from gen_msa.report.summary import GOLD
@@ -26,46 +31,142 @@ from gen_msa.types import OVERALL_ASPECT, Example, Opinion, Polarity, Post, Stat
 CSV_COLUMNS = (
     *("post", "text", "aspect", "start", "annotator", "polarity", "probability"),
     *(f"p_{p}" for p in Polarity),
-    *("score", "explanation", "evidence", "status", "provenance"),
+    *("score", "explanation", "evidence", "status", "provenance", "images"),
 )
 
-_STARTS_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-
 CsvCell = str | float | int | None
+MAX_CELL_CHARS = 32_767
+"""Characters of a cell of a workbook."""
+_MAX_SHEET_ROWS = 1_048_576
+
+
+MAX_OWN_COLUMNS = 200
+"""Columns of the posts' own in a table; what else they have stands as JSON in the last one."""
+_OTHER = "meta"
 
 
 def write_csv(examples: Iterable[Example], path: Path) -> int:
-    """Write one row per opinion.
+    """Write one row per opinion, then the post's own columns. `explain` reads the file back.
 
     A post without opinions has one row with empty cells, so that no post is lost. Several quotes
     are joined by ` | `, provenance by `; `.
 
     Args:
-        examples: The posts with opinions.
+        examples: The posts with opinions; read twice.
         path: The file.
 
     Returns:
         The number of rows.
     """
     rows = 0
+    own = OwnColumns.of(examples)
     with atomic_write(path) as f:
         text = TextIOWrapper(f, "utf-8-sig", errors="replace", newline="")
         out = csv.writer(text)
-        out.writerow(CSV_COLUMNS)
-        for example in examples:
-            for opinion in example.opinions or (None,):
-                out.writerow([escape_formula(cell) for cell in csv_cells(example.post, opinion)])
-                rows += 1
+        out.writerow([*CSV_COLUMNS, *map(escape_formula, own.names())])
+        for cells in _table_rows(examples, own):
+            out.writerow(map(escape_formula, cells))
+            rows += 1
         text.detach()
     return rows
 
 
-def escape_formula(cell: CsvCell) -> CsvCell:
-    """Put an apostrophe before a cell that a spreadsheet could take for a formula."""
-    if not isinstance(cell, str):
-        return cell
-    risky = cell[:1] in ("\t", "\r", "\n") or cell.lstrip().startswith(_STARTS_FORMULA)
-    return "'" + cell if risky else cell
+def write_xlsx(examples: Iterable[Example], path: Path) -> int:
+    """Write a workbook with one row per opinion, then the post's own columns.
+
+    Texts that begin like a formula stay texts. Rows that do not fit on a sheet go to the next one.
+
+    Args:
+        examples: The posts with opinions; read twice.
+        path: The file.
+
+    Returns:
+        The number of cells that were cut, because a cell holds at most `MAX_CELL_CHARS` characters.
+
+    Raises:
+        MissingExtra: xlsxwriter is not installed.
+    """
+    try:
+        import xlsxwriter
+    except ModuleNotFoundError:
+        raise MissingExtra("xlsxwriter", "files") from None
+    own, n_cut = OwnColumns.of(examples), 0
+    header = [*CSV_COLUMNS, *own.names()]
+    with atomic_write(path) as file:
+        book = xlsxwriter.Workbook(file, {"constant_memory": True})
+        book.set_properties({"author": OWN_AUTHOR})
+        sheet, line = book.add_worksheet(), 0
+        _write_cells(sheet, line, header)
+        for cells in _table_rows(examples, own):
+            line += 1
+            if line == _MAX_SHEET_ROWS:
+                sheet, line = book.add_worksheet(), 1
+                _write_cells(sheet, 0, header)
+            n_cut += _write_cells(sheet, line, cells)
+        book.close()
+    return n_cut
+
+
+def _write_cells(sheet: Any, line: int, cells: Sequence[CsvCell]) -> int:
+    """Write one row of a workbook; return how many cells were cut."""
+    n_cut = 0
+    for column, cell in enumerate(cells):
+        if isinstance(cell, str):
+            n_cut += len(cell) > MAX_CELL_CHARS
+            sheet.write_string(line, column, cell[:MAX_CELL_CHARS])
+        elif cell is not None:
+            sheet.write_number(line, column, cell)
+    return n_cut
+
+
+class OwnColumns(NamedTuple):
+    """The columns of a table that the posts bring along: the keys of their `meta`."""
+
+    keys: tuple[str, ...]
+    has_others: bool
+    """Whether there are more keys than columns; a last column has them as JSON."""
+
+    @classmethod
+    def of(cls, examples: Iterable[Example]) -> "OwnColumns":
+        """Return the keys in order of appearance, at most `MAX_OWN_COLUMNS`."""
+        keys: dict[str, None] = {}
+        for example in examples:
+            keys.update(dict.fromkeys(example.post.meta))
+            if len(keys) > MAX_OWN_COLUMNS:
+                return cls(tuple(keys)[:MAX_OWN_COLUMNS], has_others=True)
+        return cls(tuple(keys), has_others=False)
+
+    def names(self) -> list[str]:
+        """Return the names of the columns."""
+        return [*map(column_name, self.keys), *([_OTHER] if self.has_others else [])]
+
+    def cells(self, post: Post) -> list[CsvCell]:
+        """Return the cells of a post."""
+        meta = dict(post.meta)
+        cells = [_plain(meta.pop(key, None)) for key in self.keys]
+        others: list[CsvCell] = [json.dumps(meta, ensure_ascii=False) if meta else None]
+        return cells + others if self.has_others else cells
+
+
+def column_name(key: str) -> str:
+    """Return the name of the column for a key of `meta`: `meta.KEY` if KEY is a column of ours."""
+    is_taken = key in CSV_COLUMNS or key == _OTHER or key.startswith(f"{_OTHER}.")
+    return f"{_OTHER}.{key}" if is_taken else key
+
+
+def _table_rows(examples: Iterable[Example], own: OwnColumns) -> Iterator[list[CsvCell]]:
+    """Yield the cells of each opinion, then those of the post's own columns."""
+    for example in examples:
+        for opinion in example.opinions or (None,):
+            yield [*csv_cells(example.post, opinion), *own.cells(example.post)]
+
+
+def _plain(value: Any) -> CsvCell:
+    """Return a value of `meta` as a cell: structures as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return value if is_number else json.dumps(value, ensure_ascii=False)
 
 
 def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
@@ -75,8 +176,9 @@ def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
         post: The post.
         opinion: One of its opinions; None: the opinion cells are empty.
     """
+    images = "\n".join(m.path for m in post.media if m.kind == "image") or None
     if opinion is None:
-        return [post.id, post.text, *([None] * (len(CSV_COLUMNS) - 2))]
+        return [post.id, post.text, *([None] * (len(CSV_COLUMNS) - 3)), images]
     probs = opinion.probs or {}
     return [
         post.id,
@@ -92,6 +194,7 @@ def csv_cells(post: Post, opinion: Opinion | None) -> list[CsvCell]:
         " | ".join(e.quote for e in opinion.evidence),
         opinion.status,
         "; ".join(f"{key}={value}" for key, value in opinion.provenance.items()),
+        images,
     ]
 
 

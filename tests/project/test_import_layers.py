@@ -11,6 +11,7 @@ FOUNDATION = {
     "chat",
     "disk_cache",
     "errors",
+    "formula_guard",
     "hosts",
     "input_notes",
     "jsonl",

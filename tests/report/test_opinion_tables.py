@@ -7,9 +7,15 @@ from itertools import count
 import pytest
 from rich.console import Console
 
-from gen_msa.report import opinion_table, write_csv
-from gen_msa.report.opinion_tables import CSV_COLUMNS, escape_formula
-from gen_msa.types import Aspect, Example, Opinion, Post
+from gen_msa.data import open_examples
+from gen_msa.formula_guard import escape_formula
+from gen_msa.report import opinion_table, write_csv, write_xlsx
+from gen_msa.report.opinion_tables import (
+    CSV_COLUMNS,
+    MAX_CELL_CHARS,
+    MAX_OWN_COLUMNS,
+)
+from gen_msa.types import Aspect, Evidence, Example, Media, Opinion, Post
 from tests.report.builders import POS, bus_example, opinion, phone_example
 
 
@@ -115,3 +121,49 @@ def test_opinion_table_escapes_control_codes_and_markup():
     )
     assert "[red]x[/red] �[2J�1m �" in out
     assert not set("\x1b\x9b\u202e") & set(out)
+
+
+def own_columns_example(post_id="1"):
+    meta = {"brand": "=A", "likes": 3, "status": "sold", "meta": "m", "tags": ["a", {"b": 1}]}
+    media = (Media(kind="image", path="a.jpg"), Media(kind="image", path="b, c.jpg"))
+    aspect = Aspect(term="tea", start=6)
+    opinion = Opinion(
+        annotator="me",
+        aspect=aspect,
+        polarity="positive",
+        probs={"negative": 0.25, "neutral": 0.25, "positive": 0.5},
+        explanation='- "-Good tea" speaks for it.',
+        evidence=(Evidence(quote="-Good tea", start=0), Evidence(quote="a cup", source="cue")),
+        provenance={"language": "en", "prompt": "p@1"},
+    )
+    post = Post(id=post_id, text="-Good tea, 'fine'", media=media, aspects=(aspect,), meta=meta)
+    return Example(post=post, opinions=(opinion, opinion.model_copy(update={"annotator": "you"})))
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.xlsx"])
+def test_table_is_read_back_with_own_columns(tmp_path, name):
+    examples = [own_columns_example(), Example(post=Post(id="2", text="'=not a formula"))]
+    write = write_csv if name == "o.csv" else write_xlsx
+    write(examples, tmp_path / name)
+    first, second = open_examples(str(tmp_path / name)).rows()
+    meta = {"brand": "=A", "likes": "3", "status": "sold", "meta": "m", "tags": '["a", {"b": 1}]'}
+    assert first.post == examples[0].post.model_copy(update={"meta": meta})
+    assert first.opinions == examples[0].opinions
+    assert second == examples[1]
+
+
+def test_more_keys_than_columns_stand_as_json_in_the_last_one(tmp_path):
+    posts = [Post(id=str(i), text="tea", meta={f"k{i}": i, "brand": "A"}) for i in range(300)]
+    write_csv([Example(post=post) for post in posts], tmp_path / "o.csv")
+    with (tmp_path / "o.csv").open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file))
+    assert len(header) == len(CSV_COLUMNS) + MAX_OWN_COLUMNS + 1
+    rows = list(open_examples(str(tmp_path / "o.csv")).rows())
+    assert [{k: str(v) for k, v in row.post.meta.items()} for row in rows] == [
+        {k: str(v) for k, v in post.meta.items()} for post in posts
+    ]
+
+
+def test_cells_that_a_workbook_cannot_hold_are_counted(tmp_path):
+    long_post = Post(id="1", text="x" * (MAX_CELL_CHARS + 1))
+    assert write_xlsx([Example(post=long_post)], tmp_path / "o.xlsx") == 1

@@ -58,7 +58,7 @@ _PROVEN_CELL = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 """A quoted cell with a doubled quote in it."""
 
 
-def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Dialect:
+def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str], sep: str = "") -> Dialect:
     """Return how an open file is to be split; its position stays at the start.
 
     Args:
@@ -66,16 +66,17 @@ def sniff_dialect(file: IO[bytes], path: Path, required: Sequence[str]) -> Diale
         path: Its path, whose suffix decides unless the header has the required columns only with
             another delimiter; that is announced by an `InputWarning`.
         required: Columns that the header must have.
+        sep: The delimiter; empty: detected.
     """
     sample = file.read(_SAMPLE_BYTES).removeprefix(_BOM).decode("utf-8", "replace")
     file.seek(0)
     lines = [line for line in sample.splitlines() if line.strip()][:2_000]
-    usual = delimiter_of(path)
+    usual = sep or delimiter_of(path)
     delimiter, preamble = next(
         (
             (d, n)
             for n, header in enumerate(lines[:_MAX_PREAMBLE_LINES])
-            for d in (usual, *_DELIMITERS)
+            for d in ((sep,) if sep else (usual, *_DELIMITERS))
             if set(required) <= set(_field_names(_split(header, d), required))
         ),
         (usual, 0),
@@ -134,6 +135,7 @@ def iter_table_records(
     path: Path,
     required: Sequence[str],
     columns: Mapping[str, str] | None = None,
+    sep: str = "",
 ) -> Iterator[TableRecord | Rejected]:
     """Yield every record below the header of an open file.
 
@@ -144,6 +146,7 @@ def iter_table_records(
         columns: Name of a field -> name of its column; other fields have their own names. A column
             that has the name of such a field and is not that field becomes `FIELD (2)`, as does
             the second column of one name.
+        sep: The character between cells; empty: detected.
 
     Raises:
         UserError: The header lacks a required or mapped column, or has a column twice.
@@ -151,9 +154,10 @@ def iter_table_records(
     columns = columns or {}
     needed = [columns.get(field, field) for field in required]
     needed += [c for c in columns.values() if c not in needed]
-    dialect = sniff_dialect(file, path, needed)
+    dialect = sniff_dialect(file, path, needed, sep)
     stream = _RecordReader(file, path, dialect)
     names: list[str] | None = None
+    is_below = False
     stream.skip_lines(dialect.preamble)
     for item in stream:
         if isinstance(item, Rejected):
@@ -161,12 +165,26 @@ def iter_table_records(
         elif names is None:
             names = _column_names(path, item, needed, columns)
             stream.n_columns = len(names)
+        elif not is_below and _is_second_header(item):
+            is_below = True
+            note = f"{path}: line {stream.position()[0]} is a second header, and is not read"
+            warnings.warn(InputWarning(note, line=1), stacklevel=2)
         elif len(item) != len(names):
             reason = f"{_count(len(item), 'cell')} for {_count(len(names), 'column')}"
             yield stream.reject_first_line(reason)
         else:
+            is_below = True
             line, raw = stream.position()
             yield TableRecord(line, dict(zip(names, item, strict=True)), raw)
+
+
+_SECOND_HEADERS = frozenset({"response", "open-ended response", "other (please specify)"})
+"""Cells of the second line of a survey's export, which has no respondent."""
+
+
+def _is_second_header(cells: Sequence[str]) -> bool:
+    contents = {c.strip().casefold() for c in cells} - {""}
+    return bool(contents) and contents <= _SECOND_HEADERS and not cells[0].strip()
 
 
 def _column_names(
@@ -236,11 +254,11 @@ class _RecordReader:
         """Return the first line's number and all bytes of the current record."""
         return self._current_lines[0][0], b"".join(b for _, b in self._current_lines)
 
-    def reject_first_line(self, reason: str) -> Rejected:
+    def reject_first_line(self, reason: str, hint: str = _HINT) -> Rejected:
         """Reject the first line of the current record; its other lines are read again."""
         (number, first), *other_lines = self._current_lines
         self._pushed_back.extendleft(reversed(other_lines))
-        return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), _HINT)
+        return reject_row(self._path, number, reason, first.rstrip(b"\r\n"), hint)
 
     def _parse_cells(self) -> list[str] | Rejected:
         delimiter = self._dialect.delimiter
@@ -250,7 +268,9 @@ class _RecordReader:
         )
         try:
             cells = next(reader)
-        except (csv.Error, UnicodeDecodeError, _RecordTooLong) as e:
+        except UnicodeDecodeError as e:
+            return self.reject_first_line(str(e), "name the encoding, such as --encoding gb18030")
+        except (csv.Error, _RecordTooLong) as e:
             return self.reject_first_line(str(e))
         if len(self._current_lines) > 1 and self._joins_rows(cells):
             return self.reject_first_line("a quoted cell holds what look like rows: is it closed?")

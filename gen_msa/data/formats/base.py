@@ -54,6 +54,8 @@ class ReadOptions:
     """Folder that media paths are relative to; None: the folder of the file."""
     label_map: Mapping[str, Polarity] = field(default_factory=dict)
     """Spelling of a label in the file -> what it means; `read_file` lets every format know them."""
+    sep: str = ""
+    """The character between the cells of a table; empty: detected."""
 
 
 @runtime_checkable
@@ -191,6 +193,8 @@ def read_file(path: Path, format: Format, options: ReadOptions | None = None) ->
 
 
 def _read_rows(path: Path, format: Format, options: ReadOptions) -> ExampleStream:
+    if options.sep and ".csv" not in format.suffixes:
+        raise UserError(f"{path} is no table of cells", hint="leave --sep out, or add --format csv")
     if isinstance(format, ReadsWithOptions):
         return format.read_with(path, options)
     if options.columns:

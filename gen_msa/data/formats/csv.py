@@ -41,6 +41,7 @@ from gen_msa.data.formats._common import (
 )
 from gen_msa.data.formats._encoding import open_as_utf8
 from gen_msa.data.formats._flat import CONFLICT, check_topic, rename_columns, warn_of_labels
+from gen_msa.data.formats._opinion_table import is_opinion_table, restore
 from gen_msa.data.formats._simple import warn_of_other_labels
 from gen_msa.data.formats._table import TableRecord, iter_table_records, record_bytes
 from gen_msa.data.formats.base import ExampleStream, ReadOptions, formats
@@ -279,6 +280,8 @@ class PostJoiner:
                 yield record
                 continue
             try:
+                if is_opinion_table(record.cells):
+                    record = restore(record)
                 record = rename_columns(record)
                 if record.cells.keys() != columns:
                     columns = record.cells.keys()
@@ -362,7 +365,8 @@ def warn_of_columns(path: Path, columns: Iterable[str]) -> None:
     hint = "; --map polarity=COLUMN reads it, beside a column aspect if it is about one"
     warn_of_labels(path, extra, hint, "column")
     for column in extra:
-        if intended := intended_key(column, _KNOWN_COLUMNS):
+        intended = intended_key(column, _KNOWN_COLUMNS)
+        if intended and intended != column.casefold():  # a score without an annotator is a fact
             note = f"{path}: column {column!r} is not read; did you mean {intended!r}?"
             warnings.warn(InputWarning(note, column=1), stacklevel=2)
 
@@ -399,7 +403,7 @@ class Csv:
         """
         other_labels: Counter[str] = Counter()
         with open_as_utf8(path) as f:
-            records = iter_table_records(f, path, ("text",), options.columns)
+            records = iter_table_records(f, path, ("text",), options.columns, options.sep)
             yield from PostJoiner(path, records, other_labels)
         warn_of_other_labels(path, other_labels)
 

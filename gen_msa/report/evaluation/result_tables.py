@@ -19,6 +19,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from gen_msa.formula_guard import escape_formula
 from gen_msa.jsonl import atomic_write
 from gen_msa.report.evaluation.costs import COST_COLUMNS, cost_notes, cost_rows
 from gen_msa.report.evaluation.format import (
@@ -37,7 +38,7 @@ from gen_msa.report.evaluation.format import (
     significantly_best,
     unit_symbol,
 )
-from gen_msa.report.opinion_tables import CsvCell, escape_formula
+from gen_msa.report.opinion_tables import CsvCell
 from gen_msa.report.style import printable
 from gen_msa.results import EvaluationResult, MetricDefinition, MetricValue
 
