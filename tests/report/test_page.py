@@ -139,7 +139,8 @@ def test_default_thumbnail_is_small_and_stays_in_media_root(tmp_path):
     parsed = render_page(tmp_path, bus_example(), outside_example, media_root=root, draw=None)
     data = parsed.attributes_of("img")[0]["data-src"]
     (tmp_path / "t.jpg").write_bytes(base64.b64decode(data.removeprefix("data:image/jpeg;base64,")))
-    assert max(Image.open(tmp_path / "t.jpg").size) <= 320
+    with Image.open(tmp_path / "t.jpg") as thumbnail:
+        assert max(thumbnail.size) <= 320
     assert "No image." in parsed.text("problem")
 
 

@@ -15,7 +15,8 @@ def accuracy_and_ratio(sums):
 
 
 def accuracy(sums):
-    return {"accuracy": sums[..., 1] / sums[..., 0]}
+    with numpy.errstate(invalid="ignore", divide="ignore"):
+        return {"accuracy": sums[..., 1] / sums[..., 0]}
 
 
 def random_rows(seed, n, p=0.7):
