@@ -271,7 +271,9 @@ def wrap_with_peft(model: Any, recipe: FinetuneRecipe) -> Any:
             "use_reentrant": False,
             "context_fn": lambda: _recompute_contexts(peft_layers),
         }
-        model.gradient_checkpointing_enable(checkpointing_options)
+        # Older versions of transformers have only the second name, which newer ones warn of.
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)(checkpointing_options)
     wrapped.train()
     return wrapped
 
