@@ -125,6 +125,7 @@ def test_each_step_draws_its_own_dropout_mask(llama, tmp_path):
     run = FinetuneRun(build_recipe(llama, tmp_path, lora_dropout=0.5))
     step = run.sampler.step_batches(next(run.sampler.remaining_steps(0)))
     run.train_step.optimizer.step = lambda: None
+    run.train_step.scheduler.step = lambda: None
     with_b = [p for n, p in run.model.named_parameters() if "lora_B" in n]
     for weight in with_b:
         weight.data.fill_(0.1)

@@ -101,7 +101,7 @@ def test_batch_loss_is_the_weighted_sum_of_field_means():
         for name, (weighted_sum, weight_sum) in losses.by_field.items()
     }
     total = sum(getattr(loss, name) * mean for name, mean in means.items())
-    assert float(losses.total) == pytest.approx(total, rel=1e-5)
+    assert losses.total.item() == pytest.approx(total, rel=1e-5)
     assert set(means) == {"label", "explanation", "form"}
 
 
