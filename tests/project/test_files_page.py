@@ -1,6 +1,9 @@
 """The commands of docs/files.md run on its own example, and end as the page says."""
 
+import gzip
+import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,10 @@ EXAMPLE = re.search(r"```csv\n(.+?)```", PAGE, re.DOTALL)
 
 
 def exit_code(command: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setattr("sys.argv", ["gen-msa", *command.split()])
+    arguments, _, posts = command.partition(" < ")
+    if posts:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Path(posts).open("rb")))
+    monkeypatch.setattr("sys.argv", ["gen-msa", *shlex.split(arguments)])
     try:
         main()
     except SystemExit as e:
@@ -30,7 +36,14 @@ def test_commands_end_as_the_page_says(
     assert EXAMPLE is not None
     (tmp_path / "reviews.csv").write_text(EXAMPLE[1], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert [exit_code(command, monkeypatch) for command in COMMANDS] == [0, 2]
+    (tmp_path / "posts.csv.gz").write_bytes(gzip.compress(b"id,text\n1,Good tea\n"))
+    (tmp_path / "reviews.txt").write_bytes("id#text\n1#\u5f88\u597d\n".encode("gb18030"))
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.active.title = "answers"
+    book.active.append(["How was it?"])
+    book.active.append(["Good tea"])
+    book.save(tmp_path / "survey.xlsx")
+    assert [exit_code(command, monkeypatch) for command in COMMANDS] == [0, 2, 0, 0, 0, 0]
     assert "note: reviews.csv is read with semicolons" in capfd.readouterr().err
     (row,) = open_examples("reviews.jsonl").rows()
     assert isinstance(row, Example)
