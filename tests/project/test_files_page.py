@@ -21,7 +21,7 @@ EXAMPLE = re.search(r"```csv\n(.+?)```", PAGE, re.DOTALL)
 def exit_code(command: str, monkeypatch: pytest.MonkeyPatch) -> object:
     arguments, _, posts = command.partition(" < ")
     if posts:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Path(posts).open("rb")))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(posts).read_bytes())))
     monkeypatch.setattr("sys.argv", ["gen-msa", *shlex.split(arguments)])
     try:
         main()
@@ -37,7 +37,7 @@ def test_commands_end_as_the_page_says(
     (tmp_path / "reviews.csv").write_text(EXAMPLE[1], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "posts.csv.gz").write_bytes(gzip.compress(b"id,text\n1,Good tea\n"))
-    (tmp_path / "reviews.txt").write_bytes("id#text\n1#\u5f88\u597d\n".encode("gb18030"))
+    (tmp_path / "chinese.txt").write_bytes("id#text\n1#\u5f88\u597d\n".encode("gb18030"))
     book = pytest.importorskip("openpyxl").Workbook()
     book.active.title = "answers"
     book.active.append(["How was it?"])
