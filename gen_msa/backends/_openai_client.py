@@ -11,10 +11,13 @@ servers ignore it silently.
 """
 
 import asyncio
+import html
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -131,10 +134,43 @@ async def _post(
             if response.is_success:
                 return await _read_bytes(response, MAX_RESPONSE_BYTES)
             raise await _error_from_response(response)
-    except TimeoutError:
-        raise TransientError(f"no complete answer within {timeout:g} s") from None
+    except (TimeoutError, httpx.TimeoutException):
+        raise TransientError(
+            f"no complete answer from {_address(url)} within {timeout:g} s"
+        ) from None
     except httpx.TransportError as e:
-        raise TransientError(f"{type(e).__name__}: {shorten(str(e))}") from None
+        raise _transport_error(e, _address(url)) from None
+
+
+def _address(url: str) -> str:
+    parsed = httpx.URL(url)
+    return f"{parsed.host}:{parsed.port or {'http': 80, 'https': 443}[parsed.scheme]}"
+
+
+def _transport_error(error: httpx.TransportError, address: str) -> TransientError | PermanentError:
+    """Return what a failed connection means, in the words of a person who looks for the cause."""
+    causes = list(_causes(error))
+    if any(isinstance(e, ConnectionRefusedError) for e in causes):
+        return TransientError(f"connection refused by {address}")
+    if failed_lookup := next((e for e in causes if isinstance(e, socket.gaierror)), None):
+        host = address.rpartition(":")[0]
+        return TransientError(f"the name {host} is not known here: {failed_lookup.strerror}")
+    if failed_check := next((e for e in causes if isinstance(e, ssl.SSLError)), None):
+        reason = f"no secure connection to {address}: {shorten(str(failed_check))}"
+        is_final = isinstance(failed_check, ssl.SSLCertVerificationError)
+        return PermanentError(reason) if is_final else TransientError(reason)
+    verb = "no connection to" if isinstance(error, httpx.ConnectError) else "broken off by"
+    return TransientError(f"{verb} {address}: {shorten(str(error)) or type(error).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that led to it, those of several addresses too."""
+    pending: list[BaseException | None] = [error]
+    while pending:
+        if (cause := pending.pop()) is not None:
+            yield cause
+            pending += [cause.__cause__, cause.__context__]
+            pending += getattr(cause, "exceptions", ())
 
 
 async def _read_bytes(response: httpx.Response, max_bytes: int) -> bytes:
@@ -168,8 +204,16 @@ async def _error_from_response(response: httpx.Response) -> TransientError | Per
     if "insufficient_quota" in body:
         return PermanentError(reason, status, body)
     if status in _TRANSIENT_STATUSES or (status >= 500 and not _NAMED_FAULT.search(body)):
-        return TransientError(reason, _parse_retry_after(response.headers.get("retry-after", "")))
+        return TransientError(reason, _retry_after(response.headers))
     return PermanentError(reason, status, body)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a server asks to wait; `retry-after-ms` is the exacter one."""
+    milliseconds = _parse_retry_after(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return _parse_retry_after(headers.get("retry-after", ""))
 
 
 def _parse_retry_after(header: str) -> float | None:
@@ -196,8 +240,19 @@ def _wait(state: tenacity.RetryCallState, max_wait: float) -> float:
     return random.uniform(0.5, 1.0) * min(2.0 ** (state.attempt_number - 1), max_wait / 2)
 
 
+_WEB_PAGE = re.compile(r"\s*+<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title>([^<]{1,300})</title>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]{0,1000}>")
+
+
 def shorten(text: str) -> str:
-    """Return at most 300 printable characters of a server's text, on one line."""
+    """Return at most 300 printable characters of a server's text, on one line.
+
+    Of a web page, such as a proxy sends, only the title or the text is kept.
+    """
+    if _WEB_PAGE.match(text):
+        title = _TITLE.search(text)
+        text = html.unescape(title[1] if title else _TAG.sub(" ", text))
     line = " ".join(text.split())[: _MAX_MESSAGE_CHARS + 1]
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return line if len(line) <= _MAX_MESSAGE_CHARS else line[:_MAX_MESSAGE_CHARS] + "…"
@@ -259,8 +314,9 @@ class ReplyMessage(BaseModel):
         """Join the text parts of a list; parts that hold thoughts are left out."""
         if not isinstance(value, list):
             return value
-        parts = [p for p in value if isinstance(p, dict)]
-        texts = [p["text"] for p in parts if p.get("type") in ("text", "output_text")]
+        parts = [{"type": "text", "text": p} if isinstance(p, str) else p for p in value]
+        parts = [p for p in parts if isinstance(p, dict)]
+        texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text")]
         return "".join(t for t in texts if isinstance(t, str))
 
     @property
@@ -282,6 +338,12 @@ class ReplyChoice(BaseModel):
     message: ReplyMessage
     finish_reason: str | None = None
     logprobs: Any = None
+
+    @field_validator("finish_reason", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """Take any value: some servers send numbers or objects."""
+        return value if value is None or isinstance(value, str) else shorten(str(value))
 
 
 class Reply(BaseModel):
@@ -407,11 +469,14 @@ def parse_reply(raw: bytes) -> Reply:
     try:
         reply = Reply.model_validate_json(raw)
     except ValidationError as e:
-        problem = e.errors(include_url=False)[0]["msg"]
-        excerpt = shorten(raw[:200].decode("utf-8", "replace"))
-        raise TransientError(f"not a chat completion ({problem}): {excerpt}") from None
+        details = e.errors(include_url=False)[0]
+        text = raw[:2_000].decode("utf-8", "replace")
+        reason = f"not a chat completion ({details['msg']}): {shorten(text)[:200]}"
+        # What is no JSON was cut off, or comes from a proxy; JSON of another kind will come again.
+        may_pass = details["type"] == "json_invalid"
+        raise TransientError(reason) if may_pass else PermanentError(reason) from None
     if reply.error:
-        raise TransientError(f"the server says: {shorten(str(reply.error))}")
+        raise _error_from_reply(reply.error)
     if not reply.choices:
         raise TransientError("the reply holds no answer")
     answer = reply.choices[0]
@@ -427,8 +492,20 @@ def parse_reply(raw: bytes) -> Reply:
             "switch the server's reasoning parser off, or the model's thinking"
         )
     if answer.message.text is None and reason not in _LENGTH_REASONS:
-        raise TransientError("the answer has no text")
+        raise PermanentError("the answer has no text")  # and has been paid for
     return reply
+
+
+def _error_from_reply(error: Any) -> TransientError | PermanentError:
+    """Return the error that a reply of status 200 holds; its code may be that of a refusal."""
+    details = error[0] if isinstance(error, list) and error else error
+    code = details.get("code") if isinstance(details, dict) else None
+    message = details.get("message") if isinstance(details, dict) else None
+    reason = f"the server says: {shorten(str(message or error))}"
+    is_refusal = isinstance(code, int) and 400 <= code < 500 and code not in _TRANSIENT_STATUSES
+    if is_refusal or "insufficient_quota" in str(error):
+        return PermanentError(reason, code if isinstance(code, int) else 0, str(error))
+    return TransientError(reason)
 
 
 def to_completion(

@@ -1,15 +1,27 @@
 """Answers and errors of servers other than OpenAI's: nothing whole is thrown away."""
 
+import asyncio
 import json
+import re
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from gen_msa.backends import BackendOptions
+from gen_msa.backends._openai_client import (
+    PermanentError,
+    TransientError,
+    _post,
+    _retry_after,
+    shorten,
+)
 from gen_msa.backends.http import HttpBackend
 from gen_msa.chat import Chat, ChoiceSlot, Completion, Request, TextInput, Turn
 
@@ -168,3 +180,81 @@ def test_answer_that_stands_only_in_the_thoughts_is_an_error_that_says_so() -> N
     completion, bodies = ask(lambda _: (200, choice(None, reasoning_content="positive")))
     assert "reasoning_content" in (completion.error or "")
     assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("reason", [0, 1, {"type": "stop"}, "STOP", "eos_token"])
+def test_finish_reason_of_any_type_costs_no_answer(reason: object) -> None:
+    completion, bodies = ask(
+        lambda _: (200, choice("Sentiment: positive", reason))  # type: ignore[arg-type]
+    )
+    assert (completion.text, completion.error, len(bodies)) == ("Sentiment: positive", "", 1)
+
+
+def test_content_as_a_list_of_texts_is_joined() -> None:
+    completion, _ = ask(
+        lambda _: (200, choice(["Sentiment: ", "positive", {"type": "text", "text": "."}]))
+    )
+    assert completion.text == "Sentiment: positive."
+
+
+@pytest.mark.parametrize(
+    ("reply", "n_calls"),
+    [
+        (choice(None), 1),  # paid for, and the same again
+        ({"object": "list", "data": []}, 6),  # no answer at all
+        ({"error": {"message": "no such model", "code": 404}}, 1),
+        ([{"error": {"message": "bad key", "code": 401}}], 1),
+        ({"error": "busy"}, 6),
+        ({"choices": "none"}, 1),
+    ],
+)
+def test_fault_that_comes_again_is_not_paid_for_again(reply: object, n_calls: int) -> None:
+    completion, bodies = ask(lambda _: (200, reply))
+    assert completion.finish_reason == "error"
+    assert len(bodies) == n_calls
+
+
+def test_web_page_of_a_proxy_is_named_by_its_title() -> None:
+    page = "<html>\r\n<head><title>502 Bad Gateway</title></head><body><hr>nginx</body></html>"
+    assert shorten(page) == "502 Bad Gateway"
+    assert shorten("<!DOCTYPE html><body><p>Sorry &amp; bye</p></body>") == "Sorry & bye"
+    assert shorten("1 < 2 and <b>so on</b>") == "1 < 2 and <b>so on</b>"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "9"}, 9.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({}, None),
+    ],
+)
+def test_wait_that_a_server_names_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert _retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused by api.x.org:443"),
+        (socket.gaierror(-2, "Name not known"), "the name api.x.org is not known here: Name not"),
+        (ssl.SSLCertVerificationError("self-signed"), "no secure connection to api.x.org:443"),
+        (OSError("unreachable"), "no connection to api.x.org:443: boom"),
+    ],
+)
+def test_cause_of_a_failed_connection_is_named_with_host_and_port(
+    cause: OSError, message: str
+) -> None:
+    async def post() -> None:
+        def fail(request: httpx.Request) -> httpx.Response:
+            error = httpx.ConnectError("boom")
+            error.__cause__ = ExceptionGroup("several addresses", [cause])
+            raise error
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
+            await _post(client, "https://api.x.org/v1/chat/completions", b"", {}, 1.0)
+
+    with pytest.raises((TransientError, PermanentError), match=re.escape(message)):
+        asyncio.run(post())

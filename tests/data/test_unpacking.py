@@ -184,6 +184,7 @@ def test_sep_names_the_character_between_cells(tmp_path, sep, character):
         ('[{"text": "Good tea"}]', ["Good tea"]),
         (gzip.compress(CSV.encode()), ["Good tea, bad cup", "Fine tea"]),
     ],
+    ids=["csv", "jsonl", "json", "gz"],
 )
 def test_standard_input_is_recognized(monkeypatch, content, expected):
     data = content if isinstance(content, bytes) else content.encode()
