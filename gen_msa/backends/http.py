@@ -28,13 +28,15 @@ from anyio.from_thread import BlockingPortalProvider
 from pydantic import BaseModel, JsonValue
 
 from gen_msa import manifest, media, prefetch
-from gen_msa.backends._openai_client import (
+from gen_msa.backends._http_call import (
     PermanentError,
     RetryPolicy,
     TransientError,
+    post_with_retries,
+)
+from gen_msa.backends._openai_client import (
     build_body,
     parse_reply,
-    post_with_retries,
     to_completion,
     unsupported_params,
 )

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gen_msa import media
+from gen_msa.backends._http_call import shorten
 from gen_msa.backends._label_slot import TokenLogprobs, option_logprobs, slot_pattern
-from gen_msa.backends._openai_client import shorten
 from gen_msa.backends.base import BackendOptions, backends, warn_ignored
 from gen_msa.backends.hf.chat_tokens import fixed_date_arguments
 from gen_msa.chat import Chat, Completion, ImageInput, Request, build_messages

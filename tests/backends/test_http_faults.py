@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._openai_client import RetryPolicy, TransientError, _parse_retry_after, _wait
+from gen_msa.backends._http_call import RetryPolicy, TransientError, _parse_retry_after, _wait
 from gen_msa.backends.http import HttpBackend
 from tests.fixtures.fake_openai import FAULTS, FINAL, FakeOpenAI
 from tests.fixtures.http_client import FakeClock, ask, client

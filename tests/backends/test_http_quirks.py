@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gen_msa.backends import BackendOptions
-from gen_msa.backends._openai_client import (
+from gen_msa.backends._http_call import (
     PermanentError,
     TransientError,
     _post,
