@@ -9,7 +9,7 @@ With `AnnotateSettings` a teacher's answers are written only if they pass the `f
 from gen_msa.annotation.filtered import FilteredAnswer
 from gen_msa.annotation.job import annotate, annotate_shard, make_job_teacher
 from gen_msa.annotation.output import JobCounts, JobResult
-from gen_msa.annotation.settings import AnnotateSettings, JobSettings, Prices, Shard
+from gen_msa.annotation.settings import AnnotateSettings, JobSettings, Shard
 from gen_msa.annotation.shard_file import merge_shards
 from gen_msa.annotation.summary import AnnotationSummary
 from gen_msa.annotation.workers import Teacher
@@ -22,7 +22,6 @@ __all__ = [
     "JobCounts",
     "JobResult",
     "JobSettings",
-    "Prices",
     "Shard",
     "Teacher",
     "annotate",

@@ -11,11 +11,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from gen_msa.backends import Prices
 from gen_msa.data.formats import LabelMap
 from gen_msa.data.formats.base import FIELDS
 from gen_msa.errors import UserError, did_you_mean
 from gen_msa.predictors import PredictorSettings
-from gen_msa.settings import Settings
 from gen_msa.spans import fold
 
 MAX_SHARDS = 1_000
@@ -96,6 +96,14 @@ class JobSettings(PredictorSettings):
     """The encoding of a text file; empty: detected."""
     sheet: str = ""
     """The sheet of a workbook; empty: the first."""
+    prices: Prices | None = None
+    """Prices of a paid model."""
+    max_tokens_total: int | None = Field(default=None, ge=1)
+    """Tokens of prompts and answers (http) that a run may use; before it would pass them, it stops.
+    Run again with a higher limit, it goes on.
+    """
+    max_cost: float | None = Field(default=None, gt=0.0)
+    """The same for the cost by `prices`."""
     max_error_rate: float = Field(default=0.001, ge=0.0, le=1.0)
     """Share of rejected or unanswered rows (0 to 1) above which the exit code is 3."""
 
@@ -136,26 +144,36 @@ class JobSettings(PredictorSettings):
             raise ValueError("address and gpus need engine=ray (--engine ray)")
         return self
 
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if self.max_cost is None and self.max_tokens_total is None:
+            return self
+        if self.max_cost is not None and self.prices is None:
+            raise ValueError("max_cost needs prices={input: …, output: …}, per million tokens")
+        if self.engine == "ray" or self.workers > 1:
+            raise ValueError(
+                "max_cost and max_tokens_total are held by one process: leave workers and engine "
+                "out; backend.batch_size is the number of requests at once"
+            )
+        return self
+
     def predictor_settings(self) -> PredictorSettings:
-        """Return the settings of the predictor alone; unset ones stay unset."""
-        explicit = self.model_fields_set & PredictorSettings.model_fields.keys()
-        return PredictorSettings.model_validate({name: getattr(self, name) for name in explicit})
+        """Return the settings of the predictor alone; unset ones stay unset.
 
-
-class Prices(Settings):
-    """Prices per million tokens, in any currency."""
-
-    input: float = Field(ge=0.0)
-    output: float = Field(ge=0.0)
-
-    def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
-        """Return the cost of this many prompt and answer tokens.
-
-        Args:
-            prompt_tokens: Tokens of prompts.
-            answer_tokens: Tokens of answers.
+        Raises:
+            UserError: There is a limit on cost, and the model has no bill.
         """
-        return (prompt_tokens * self.input + answer_tokens * self.output) / 1_000_000
+        explicit = self.model_fields_set & PredictorSettings.model_fields.keys()
+        values = {name: getattr(self, name) for name in explicit}
+        if self.max_cost is not None or self.max_tokens_total is not None:
+            if not self.model.startswith("http:"):
+                raise UserError(
+                    f"{self.model} has no bill: max_cost and max_tokens_total are for http: models",
+                    hint="leave them out",
+                )
+            limits = {"max_cost": self.max_cost, "max_tokens_total": self.max_tokens_total}
+            values["backend"] = self.backend.model_copy(update={**limits, "prices": self.prices})
+        return PredictorSettings.model_validate(values)
 
 
 class AnnotateSettings(JobSettings):
@@ -178,7 +196,6 @@ class AnnotateSettings(JobSettings):
     """The same for `teacher/context`, whose context then reveals the label. Off by default,
     because the context of a new post cannot know its label.
     """
-    prices: Prices | None = None
 
     @model_validator(mode="after")
     def _check_label_in_context(self) -> Self:

@@ -8,6 +8,13 @@ A backend sees chats and answers with text. A slot (`Request.choice`) and a JSON
     backend.complete([request])
 """
 
-from gen_msa.backends.base import Backend, BackendFactory, BackendOptions, TokenCount, backends
+from gen_msa.backends.base import (
+    Backend,
+    BackendFactory,
+    BackendOptions,
+    Prices,
+    TokenCount,
+    backends,
+)
 
-__all__ = ["Backend", "BackendFactory", "BackendOptions", "TokenCount", "backends"]
+__all__ = ["Backend", "BackendFactory", "BackendOptions", "Prices", "TokenCount", "backends"]

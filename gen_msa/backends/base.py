@@ -7,9 +7,27 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from pydantic import Field
+
 from gen_msa.chat import Chat, Completion, Request
 from gen_msa.registry import Registry
 from gen_msa.settings import Settings
+
+
+class Prices(Settings):
+    """Prices per million tokens, in any currency."""
+
+    input: float = Field(ge=0.0)
+    output: float = Field(ge=0.0)
+
+    def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
+        """Return the cost of this many prompt and answer tokens.
+
+        Args:
+            prompt_tokens: Tokens of prompts.
+            answer_tokens: Tokens of answers.
+        """
+        return (prompt_tokens * self.input + answer_tokens * self.output) / 1_000_000
 
 
 class BackendOptions(Settings):
@@ -38,6 +56,12 @@ class BackendOptions(Settings):
     """Hosts other than this machine that posts may be sent to, e.g. `[api.example.com]` (http)."""
     script: str = ""
     """JSONL file of scripted answers (echo)."""
+    prices: Prices | None = None
+    """Prices of the tokens (http)."""
+    max_tokens_total: int | None = Field(default=None, ge=1)
+    """Tokens that all requests together may use; one that could pass them is not sent (http)."""
+    max_cost: float | None = Field(default=None, gt=0.0)
+    """The same for the cost by `prices` (http)."""
 
 
 class TokenCount(NamedTuple):

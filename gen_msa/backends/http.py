@@ -28,6 +28,7 @@ from anyio.from_thread import BlockingPortalProvider
 from pydantic import BaseModel, JsonValue
 
 from gen_msa import manifest, media, prefetch
+from gen_msa.backends._budget import Budget, LimitReached, most_prompt_tokens
 from gen_msa.backends._http_call import (
     PermanentError,
     RetryPolicy,
@@ -84,6 +85,9 @@ _SUPPORTED_OPTIONS = {"batch_size", "timeout", "retries", "api_key_variable"} | 
     "adapter",
     "slots",
     "send_to",
+    "prices",
+    "max_tokens_total",
+    "max_cost",
 }
 _ENDPOINT = "/chat/completions"
 _BAD_REQUEST = (400, 422)
@@ -136,6 +140,7 @@ class HttpBackend:
         self._tls = ssl.create_default_context()
         # One event loop in a thread while there are calls: they share it without locks.
         self._portal = BlockingPortalProvider()
+        self._budget = Budget(options)
         self._scheduler = PrefixScheduler(self._max_in_flight, share=options.share_prefix)
         self.training_metadata: AdapterSettings | None = (
             load_adapter_settings(options.adapter) if options.adapter else None
@@ -197,7 +202,20 @@ class HttpBackend:
 
     async def _complete_one(self, client: httpx.AsyncClient, request: Request) -> Completion:
         try:
-            return await self._send_request(client, request)
+            if not self._budget.is_limited:
+                return await self._send_request(client, request)
+            most = most_prompt_tokens(request.chat), request.max_new_tokens
+            async with self._budget.spend(*most) as bill:
+                try:
+                    completion = await self._send_request(client, request)
+                except PermanentError as e:
+                    if not e.status:  # an answer came, and is paid for
+                        bill(0, 0)
+                    raise
+                bill(completion.prompt_tokens, completion.new_tokens)
+                return completion
+        except LimitReached as e:
+            return _error_completion(str(e))
         except TransientError as e:
             return _error_completion(f"{e} (tried {self._retry_policy.retries + 1} times)")
         except (PermanentError, media.ImageError, OSError, ValueError) as e:

@@ -134,16 +134,21 @@ def _run_unsharded(
     console, teacher = Console(stderr=True), make_job_teacher(source, settings)
     cache_options: dict[str, Any] = {"cache_path": cache_path, "reuse_cache": reuse_cache}
     probe_cache = None if outputs.dry_run else cache_path
-    _print_estimate(
-        console, estimate_cost(source, settings, teacher, probe_cache, reuse_cache), settings
-    )
+    cost_estimate = estimate_cost(source, settings, teacher, probe_cache, reuse_cache)
+    _print_estimate(console, cost_estimate, settings)
     if outputs.dry_run:
         return 0
     with progress_bar(source, settings.limit, console) as on_progress:
         outcome = work(
             source, outputs.out, settings, **cache_options, teacher=teacher, on_progress=on_progress
         )
-    return finish_filtered(console, outcome, settings, outputs.out)
+    code = finish_filtered(console, outcome, settings, outputs.out)
+    if cost_estimate.tokens and outcome.summary:
+        estimated = f"{sum(cost_estimate.tokens):,.0f} tokens"
+        if cost_estimate.cost is not None:
+            estimated += f", cost {cost_estimate.cost:,.2f}"
+        print_lines(console, [f"estimated: {estimated}; used: {_cost_line(outcome.summary)}"])
+    return code
 
 
 def finish_filtered(

@@ -162,7 +162,8 @@ def _load_prompt(name: str, digest: str) -> Prompt | None:
 
 
 _PERFORMANCE_OPTIONS = {
-    *("batch_size", "timeout", "retries", "api_key_variable", "share_prefix", "send_to")
+    *("batch_size", "timeout", "retries", "api_key_variable", "share_prefix", "send_to"),
+    *("prices", "max_tokens_total", "max_cost"),
 }
 """Backend options that change the speed of an answer, or whether there is one, not its content."""
 
