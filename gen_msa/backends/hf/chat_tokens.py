@@ -228,6 +228,7 @@ class ChatTokenizer:
                 "the chat template of the model leaves out the user's text",
                 hint="restore the chat_template of the model; posts would not be seen",
             )
+        self._n_shown_images = self._count_shown_images()
 
     def render_prompt(self, chat: Chat) -> RenderedPrompt:
         """Render a chat with the model's template.
@@ -239,8 +240,17 @@ class ChatTokenizer:
             The prompt.
 
         Raises:
-            ValueError: The text contains control tokens that cannot be escaped.
+            ValueError: The text contains control tokens that cannot be escaped, or the template
+                shows one image and the chat has several.
+            UserError: The template leaves out images.
         """
+        if chat.images and not self._n_shown_images:
+            raise UserError(
+                "the chat template of the model leaves out images",
+                hint="restore the chat_template of the model, or add images=false",
+            )
+        if len(chat.images) > 1 == self._n_shown_images:
+            raise ValueError(f"the chat template shows one image of {len(chat.images)}")
         notes: dict[str, str] = {}
         n_escaped = 0
         turns: list[tuple[str, list[str | None]]] = []
@@ -451,6 +461,17 @@ class ChatTokenizer:
         """Return whether the template takes these turns and renders their text, not a repr."""
         text = self._try_template(messages)
         return "qzx" in text and "'type'" not in text
+
+    def _count_shown_images(self) -> int:
+        """Return how many of two images the template shows, 0 to 2; 2 if it cannot be tried."""
+        if self._template_owner is None or not self.supports_images:
+            return 2
+        texts = [
+            self._try_template([self._message("user", [*[None] * n, "qzx"])]) for n in range(3)
+        ]
+        if not all("qzx" in text for text in texts):
+            return 2
+        return sum(len(more) > len(fewer) for fewer, more in itertools.pairwise(texts))
 
     def _template_shows_the_post(self) -> bool:
         """Return whether a chat of any usual shape shows its text, or fails for another reason."""

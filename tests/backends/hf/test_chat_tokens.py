@@ -249,3 +249,45 @@ def test_template_that_leaves_out_the_post_is_refused():
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.contents }}\n{% endfor %}"
     with pytest.raises(UserError, match="leaves out the user's text"):
         ChatTokenizer(tokenizer)
+
+
+TEXT_ONLY = (
+    "{% for m in messages %}{% for p in m.content if p.type == 'text' %}"
+    "{{ m.role }}: {{ p.text }}\n{% endfor %}{% endfor %}"
+)
+FIRST_IMAGE = (
+    "{% for m in messages %}{{ m.role }}: {% for p in m.content if p.type == 'image' %}"
+    "{% if loop.first %}IMG{% endif %}{% endfor %}"
+    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}\n{% endfor %}"
+)
+
+
+def with_template(family, template):
+    processor = copy.deepcopy(tiny_model(family).processor)
+    mark = getattr(processor, "image_token", None) or "<image>"
+    processor.chat_template = template.replace("IMG", mark)
+    return ChatTokenizer(processor)
+
+
+@pytest.mark.parametrize("family", VISION_FAMILIES)
+def test_template_that_leaves_out_images_is_refused_at_the_first_image(family):
+    tokenizer = with_template(family, TEXT_ONLY)
+    assert tokenizer.render_prompt(build_request("tea", image_number=None, slot=None).chat).ids
+    with pytest.raises(UserError, match="leaves out images"):
+        tokenizer.render_prompt(build_request("tea", image_number=1, slot=None).chat)
+
+
+@pytest.mark.parametrize("family", VISION_FAMILIES)
+def test_second_image_that_a_template_leaves_out_is_an_error_of_its_request(family):
+    tokenizer = with_template(family, FIRST_IMAGE)
+    one = build_request("tea", image_number=1, system=False, slot=None).chat
+    two = Chat(turns=(Turn(role="user", parts=(one.turns[0].parts[0], *one.turns[0].parts)),))
+    assert tokenizer.render_prompt(one).images
+    with pytest.raises(ValueError, match="shows one image of 2"):
+        tokenizer.render_prompt(two)
+
+
+@pytest.mark.parametrize("family", VISION_FAMILIES)
+def test_own_template_of_each_family_shows_images(family):
+    tokenizer = ChatTokenizer(tiny_model(family).processor)
+    assert tokenizer.render_prompt(build_request("tea", image_number=1, slot=None).chat).images
