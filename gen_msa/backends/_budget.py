@@ -9,6 +9,7 @@ for those in flight; if it still does not fit, it and all later ones are refused
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -48,6 +49,7 @@ class Budget:
         self._used = [0, 0]
         """Prompt and answer tokens that are billed."""
         self._reserved = [0, 0]
+        self._waiting: deque[object] = deque()
         self._in_flight = 0
         self._is_closed = False
 
@@ -71,8 +73,7 @@ class Budget:
         Raises:
             LimitReached: It does not fit, also once those in flight are billed.
         """
-        while not self._try_reserve(prompt, answer):
-            await asyncio.sleep(_POLL_SECONDS)
+        await self._wait_for_room(prompt, answer)
         bill = [0, 0]
 
         def take(prompt_tokens: int, answer_tokens: int) -> None:
@@ -85,6 +86,18 @@ class Budget:
                 self._in_flight -= 1
                 self._reserved = [self._reserved[0] - prompt, self._reserved[1] - answer]
                 self._used = [self._used[0] + bill[0], self._used[1] + bill[1]]
+
+    async def _wait_for_room(self, prompt: int, answer: int) -> None:
+        """Reserve tokens; no request passes one that waits before it."""
+        turn = object()
+        with self._lock:
+            self._waiting.append(turn)
+        try:
+            while self._waiting[0] is not turn or not self._try_reserve(prompt, answer):
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            with self._lock:
+                self._waiting.remove(turn)
 
     def _try_reserve(self, prompt: int, answer: int) -> bool:
         """Return whether there was room; False while requests in flight may still leave some."""

@@ -142,17 +142,15 @@ def _run_unsharded(
         outcome = work(
             source, outputs.out, settings, **cache_options, teacher=teacher, on_progress=on_progress
         )
-    code = finish_filtered(console, outcome, settings, outputs.out)
-    if cost_estimate.tokens and outcome.summary:
-        estimated = f"{sum(cost_estimate.tokens):,.0f} tokens"
-        if cost_estimate.cost is not None:
-            estimated += f", cost {cost_estimate.cost:,.2f}"
-        print_lines(console, [f"estimated: {estimated}; used: {_cost_line(outcome.summary)}"])
-    return code
+    return finish_filtered(console, outcome, settings, outputs.out, cost_estimate)
 
 
 def finish_filtered(
-    console: "Console", outcome: "JobResult", settings: "JobSettings", out: Path
+    console: "Console",
+    outcome: "JobResult",
+    settings: "JobSettings",
+    out: Path,
+    cost_estimate: "CostEstimate | None" = None,
 ) -> int:
     """Print the result of a filtered job; return its exit code (0 or 3).
 
@@ -161,6 +159,7 @@ def finish_filtered(
         outcome: The result.
         settings: The job.
         out: The output.
+        cost_estimate: What was expected of the job; None where nothing was.
 
     Returns:
         0, or 3 if too many rows failed, labels leaked, or there are no posts.
@@ -172,7 +171,13 @@ def finish_filtered(
         raise RuntimeError("a filtered job has a summary")
     show_summary(console, summary)
     files = [out, out.with_suffix(".summary.json")]
-    print_lines(console, result_lines(outcome.counts, settings, outcome, [*files]))
+    lines = result_lines(outcome.counts, settings, outcome, [*files])
+    if cost_estimate and cost_estimate.tokens:
+        estimated = f"{sum(cost_estimate.tokens):,.0f} tokens"
+        if cost_estimate.cost is not None:
+            estimated += f", cost {cost_estimate.cost:,.2f}"
+        lines.insert(-1, f"estimated: {estimated}; used: {_cost_line(summary)}")
+    print_lines(console, lines)
     if not outcome.counts.rows:
         print_lines(console, ["there are no posts"])
     failed = outcome.exceeds_error_rate(settings) or summary.label_fields

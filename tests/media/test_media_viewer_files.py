@@ -223,7 +223,6 @@ SLIGHTLY_CUT = {
     "PNG whose pixels end before its end": lambda: png_of_rows(156),
     "BMP": lambda: encode(PHOTO, "BMP")[:-2],
     "TIFF": lambda: encode(PHOTO, "TIFF")[:-400],
-    "WebP": lambda: encode(PHOTO, "WEBP")[:-20],
 }
 
 

@@ -190,7 +190,7 @@ def test_truncated_multipart_gives_400(service):
 BAD_IMAGES = [
     (image_bomb(), "3600000000 pixels"),
     (image_bomb(9000, 9000), "over the limit of 40000000"),
-    (zip_archive(), "no image format"),
+    (zip_archive(), "ZIP archive"),
     (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
     (b"", "empty"),
     (png(size=(4, 4)), "side under"),
