@@ -73,7 +73,7 @@ class Budget:
         Raises:
             LimitReached: It does not fit, also once those in flight are billed.
         """
-        await self._wait_for_room(prompt, answer)
+        await self._wait_for_turn(prompt, answer)
         bill = [0, 0]
 
         def take(prompt_tokens: int, answer_tokens: int) -> None:
@@ -87,7 +87,7 @@ class Budget:
                 self._reserved = [self._reserved[0] - prompt, self._reserved[1] - answer]
                 self._used = [self._used[0] + bill[0], self._used[1] + bill[1]]
 
-    async def _wait_for_room(self, prompt: int, answer: int) -> None:
+    async def _wait_for_turn(self, prompt: int, answer: int) -> None:
         """Reserve tokens; no request passes one that waits before it."""
         turn = object()
         with self._lock:
