@@ -72,7 +72,7 @@ def run(
     examples = _WrittenExamples(lines)
     if csv:
         write_csv(examples, csv)
-    n_cut = write_xlsx(examples, xlsx) if xlsx else 0
+    cut_cells = write_xlsx(examples, xlsx) if xlsx else 0
     if html:
         facts = report_facts(source.name, settings, outcome)
         title = f"{source.name}: {settings.model}"
@@ -80,15 +80,20 @@ def run(
     _show_table(lines, to_file=out is not None, always=always_table)
     files = [out, csv, xlsx, html]
     summary = result_lines(outcome.counts, settings, outcome, files)
-    if out and (stale := stale_files(out, {path for path in files if path})):
-        summary.insert(-1, f"of an earlier run: {', '.join(map(str, stale))}")
-    if n_cut:
-        cells = count_noun(n_cut, "cell")
-        summary.insert(-1, f"{cells} of {xlsx} cut at {MAX_CELL_CHARS:,} characters")
+    summary[-1:-1] = _file_lines(files, cut_cells)
     if not outcome.counts.rows:
         summary.insert(0, f"{source.name} has no posts")
     print_lines(console, summary)
     return 3 if outcome.exceeds_error_rate(settings) or not outcome.counts.rows else 0
+
+
+def _file_lines(files: Sequence[Path | None], cut_cells: int) -> Iterator[str]:
+    """Yield lines on older files beside the output, the first of `files`, and on cells cut."""
+    out, _, xlsx, _ = files
+    if out and (stale := stale_files(out, {path for path in files if path})):
+        yield f"of an earlier run: {', '.join(map(str, stale))}"
+    if cut_cells:
+        yield f"{count_noun(cut_cells, 'cell')} of {xlsx} cut at {MAX_CELL_CHARS:,} characters"
 
 
 def _rejected_lines(outcome: JobResult) -> Iterator[str]:

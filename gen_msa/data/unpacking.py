@@ -110,9 +110,9 @@ def _head(path: Path) -> bytes:
 def _copied(path: Path, write: Callable[[IO[bytes]], None], name: str = "") -> Path:
     """Return a copy whose content `write` writes; it goes when the path is no longer used."""
     folder = tempfile.mkdtemp(prefix="gen-msa-")
-    shown = path.with_name(name or path.name)
-    copy = Path(folder) / shown.name
-    local_copy = _local_copy(str(shown), str(copy))
+    named = path.with_name(name or path.name)
+    copy = Path(folder) / named.name
+    local_copy = _local_copy(str(named), str(copy))
     weakref.finalize(local_copy, shutil.rmtree, folder, ignore_errors=True)
     with copy.open("wb") as out:
         write(out)

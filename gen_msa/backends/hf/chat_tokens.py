@@ -228,7 +228,7 @@ class ChatTokenizer:
                 "the chat template of the model leaves out the user's text",
                 hint="restore the chat_template of the model; posts would not be seen",
             )
-        self._n_shown_images = self._count_shown_images()
+        self._n_visible_images = self._count_visible_images()
 
     def render_prompt(self, chat: Chat) -> RenderedPrompt:
         """Render a chat with the model's template.
@@ -244,12 +244,12 @@ class ChatTokenizer:
                 shows one image and the chat has several.
             UserError: The template leaves out images.
         """
-        if chat.images and not self._n_shown_images:
+        if chat.images and not self._n_visible_images:
             raise UserError(
                 "the chat template of the model leaves out images",
                 hint="restore the chat_template of the model, or add images=false",
             )
-        if len(chat.images) > 1 == self._n_shown_images:
+        if len(chat.images) > 1 == self._n_visible_images:
             raise ValueError(f"the chat template shows one image of {len(chat.images)}")
         notes: dict[str, str] = {}
         n_escaped = 0
@@ -462,7 +462,7 @@ class ChatTokenizer:
         text = self._try_template(messages)
         return "qzx" in text and "'type'" not in text
 
-    def _count_shown_images(self) -> int:
+    def _count_visible_images(self) -> int:
         """Return how many of two images the template shows, 0 to 2; 2 if it cannot be tried."""
         if self._template_owner is None or not self.supports_images:
             return 2

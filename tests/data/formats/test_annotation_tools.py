@@ -97,7 +97,9 @@ def test_second_annotation_has_an_annotator_of_its_own_and_ground_truth_is_gold(
 def test_results_that_are_not_read_are_counted(tmp_path: Path) -> None:
     rating = {"type": "rating", "value": {"rating": 4}}
     with pytest.warns(InputWarning, match=r"not read: rating \(2\), choice 'spam' \(1\)"):
-        read(tmp_path / "a.json", task(rating, rating, choice("spam")))
+        (row,) = read(tmp_path / "a.json", task(rating, rating, choice("spam")))
+    assert isinstance(row, Example)
+    assert row.opinions == ()
 
 
 def test_keys_of_text_and_image_can_be_mapped(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def test_spelling_that_no_label_has_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("text,polarity\na,pos\n")
     with pytest.warns(InputWarning, match="no label is 'Bof'"):
-        list(open_examples(str(path), label_map={"Bof": Polarity.NEUTRAL}).rows())
+        (row,) = open_examples(str(path), label_map={"Bof": Polarity.NEUTRAL}).rows()
+    assert isinstance(row, Example)
+    assert [o.polarity for o in row.opinions] == ["positive"]
 
 
 @pytest.mark.parametrize(("names", "expected"), [(["neg", "pos"], "positive"), (["0", "1"], None)])
